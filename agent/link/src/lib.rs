@@ -1,0 +1,1 @@
+//! The mesh client: connection, reconnection and registration over Socket.IO.

@@ -1,0 +1,1 @@
+//! The agent: hosts for queue, resolver, engine and provider roles.

@@ -1,0 +1,1 @@
+//! The control plane: gRPC API, Socket.IO hub and journal.

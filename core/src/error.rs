@@ -1,0 +1,244 @@
+//! The table of error codes: one for YAML validation, gRPC, mesh, command line and logs.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::payload::Payload;
+
+/// The gRPC status a code maps to (names and meaning as in the gRPC status code specification).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the gRPC specification")]
+pub enum GrpcCode {
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $name:literal, $retryable:literal, $grpc:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// A stable error code. Numbers and names never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+
+            /// The stable integer.
+            pub fn code(self) -> i32 {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The stable name in capitals.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Whether the same work may succeed if tried again.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable,)* }
+            }
+
+            /// The gRPC status it maps to.
+            pub fn grpc(self) -> GrpcCode {
+                match self { $(Self::$variant => GrpcCode::$grpc,)* }
+            }
+
+            /// What it means, one sentence without full stop.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// What to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+
+            /// The code with this integer, if it is in the table.
+            pub fn from_code(code: i32) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+
+            /// The code with this name, if it is in the table.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    ParseError = -32700, "PARSE_ERROR", false, InvalidArgument, "the text is not valid JSON or YAML", "fix the syntax at the place named";
+    InvalidRequest = -32600, "INVALID_REQUEST", false, InvalidArgument, "the message is not a valid request", "compare it with the documented shape";
+    MethodNotFound = -32601, "METHOD_NOT_FOUND", false, NotFound, "the method is not known", "check its name with `gleitzeit protocols`";
+    InvalidParams = -32602, "INVALID_PARAMS", false, InvalidArgument, "the parameters do not match the method's schema", "see the method's schema with `gleitzeit protocols`";
+    InternalError = -32603, "INTERNAL_ERROR", false, Internal, "something went wrong inside Gleitzeit", "look at the component's log and report it";
+    SystemNotInitialized = -31001, "SYSTEM_NOT_INITIALIZED", false, Unavailable, "the component is not ready yet", "wait until `/readyz` answers 200";
+    SystemShutdown = -31002, "SYSTEM_SHUTDOWN", false, Unavailable, "the component is shutting down", "try again once it is back";
+    ConfigurationError = -31003, "CONFIGURATION_ERROR", false, FailedPrecondition, "the configuration is not valid", "correct the setting named";
+    ResourceExhausted = -31004, "RESOURCE_EXHAUSTED", true, ResourceExhausted, "a limit or buffer is full", "try again after the delay, or raise the limit named";
+    RateLimitExceeded = -31005, "RATE_LIMIT_EXCEEDED", true, ResourceExhausted, "too many requests", "try again after the delay";
+    ProtocolNotFound = -30001, "PROTOCOL_NOT_FOUND", false, NotFound, "the protocol is not known", "check its name with `gleitzeit protocols`";
+    ProviderNotFound = -30002, "PROVIDER_NOT_FOUND", false, NotFound, "the provider is not known", "check its name with `gleitzeit providers`";
+    ProviderNotAvailable = -30003, "PROVIDER_NOT_AVAILABLE", true, Unavailable, "no connected provider could serve the call", "start a provider for the method";
+    ProviderInitializationFailed = -30004, "PROVIDER_INITIALIZATION_FAILED", false, Unavailable, "the provider could not start", "read the message, correct its definition or install what it needs";
+    ProviderUnhealthy = -30005, "PROVIDER_UNHEALTHY", true, Unavailable, "all providers of the method are unhealthy", "see `gleitzeit providers` for the reason";
+    ProviderTimeout = -30006, "PROVIDER_TIMEOUT", true, DeadlineExceeded, "the provider did not answer in time", "raise the timeout or check the provider";
+    ProviderOverloaded = -30007, "PROVIDER_OVERLOADED", true, ResourceExhausted, "the provider has no room", "try again later or add capacity";
+    MethodNotSupported = -30008, "METHOD_NOT_SUPPORTED", false, Unimplemented, "the provider does not serve this method", "check its definition";
+    ProtocolVersionMismatch = -30009, "PROTOCOL_VERSION_MISMATCH", false, FailedPrecondition, "the protocol is registered with other schemas under this version", "give the changed protocol a new version";
+    TaskValidationFailed = -29001, "TASK_VALIDATION_FAILED", false, InvalidArgument, "the task's parameters do not match the method's schema", "correct the parameter named";
+    TaskExecutionFailed = -29002, "TASK_EXECUTION_FAILED", true, Unknown, "the task's work failed", "read the message; it comes from the task itself";
+    TaskTimeout = -29003, "TASK_TIMEOUT", true, DeadlineExceeded, "the attempt ran longer than its timeout", "raise `timeout` or make the work smaller";
+    TaskCancelled = -29004, "TASK_CANCELLED", false, Cancelled, "the task was cancelled", "submit or retry the run if it was not meant";
+    TaskDependencyFailed = -29005, "TASK_DEPENDENCY_FAILED", false, FailedPrecondition, "a task this one depends on failed", "see the error of the task named";
+    TaskParameterError = -29006, "TASK_PARAMETER_ERROR", false, InvalidArgument, "a reference could not be resolved or a value is too large", "correct the parameter named";
+    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema", "correct the provider";
+    TaskRetryExhausted = -29008, "TASK_RETRY_EXHAUSTED", false, Aborted, "the task was lost too often", "look at the workers named";
+    TaskNotFound = -29009, "TASK_NOT_FOUND", false, NotFound, "the task is not known", "check its id with `gleitzeit status RUN`";
+    WorkflowValidationFailed = -28001, "WORKFLOW_VALIDATION_FAILED", false, InvalidArgument, "the workflow is not valid", "correct the places named";
+    WorkflowNotFound = -28002, "WORKFLOW_NOT_FOUND", false, NotFound, "the run is not known", "list runs with `gleitzeit list`";
+    WorkflowExecutionFailed = -28003, "WORKFLOW_EXECUTION_FAILED", false, Aborted, "the run failed", "see the failed tasks with `gleitzeit status RUN`";
+    WorkflowTimeout = -28004, "WORKFLOW_TIMEOUT", false, DeadlineExceeded, "the run took longer than its timeout", "raise the workflow's `timeout`";
+    WorkflowCancelled = -28005, "WORKFLOW_CANCELLED", false, Cancelled, "the run was cancelled", "`gleitzeit retry RUN` continues it as a new run";
+    WorkflowCircularDependency = -28006, "WORKFLOW_CIRCULAR_DEPENDENCY", false, InvalidArgument, "tasks depend on each other in a circle", "remove one of the dependencies named";
+    WorkflowInvalidState = -28007, "WORKFLOW_INVALID_STATE", false, FailedPrecondition, "the run's state does not allow this", "see its state with `gleitzeit status RUN`";
+    QueueNotFound = -27001, "QUEUE_NOT_FOUND", false, NotFound, "the queue is not known", "check its name";
+    QueueFull = -27002, "QUEUE_FULL", true, ResourceExhausted, "the queue is full", "try again later";
+    QueueEmpty = -27003, "QUEUE_EMPTY", false, NotFound, "the queue has no task", "nothing to do";
+    SchedulingFailed = -27004, "SCHEDULING_FAILED", false, Aborted, "the task could not be scheduled", "read the message";
+    SchedulerNotRunning = -27005, "SCHEDULER_NOT_RUNNING", false, Unavailable, "no queue role is connected", "start `gleitzeit agent --role queue`";
+    PersistenceConnectionFailed = -26001, "PERSISTENCE_CONNECTION_FAILED", true, Unavailable, "the store cannot be opened", "check the path and its permissions";
+    PersistenceWriteFailed = -26002, "PERSISTENCE_WRITE_FAILED", false, Internal, "the store could not be written", "check disk space and permissions";
+    PersistenceReadFailed = -26003, "PERSISTENCE_READ_FAILED", false, Internal, "the store could not be read", "check the disk";
+    PersistenceTransactionFailed = -26004, "PERSISTENCE_TRANSACTION_FAILED", false, Internal, "a transaction failed", "check the disk and restart the control plane";
+    PersistenceIntegrityError = -26005, "PERSISTENCE_INTEGRITY_ERROR", false, DataLoss, "the store holds what this version cannot apply", "use the version that wrote it, or restore a backup";
+    NetworkUnreachable = -25001, "NETWORK_UNREACHABLE", true, Unavailable, "the network cannot be reached", "check the address and the network";
+    ConnectionRefused = -25002, "CONNECTION_REFUSED", false, Unavailable, "the control plane refused the connection", "start one with `gleitzeit start`";
+    ConnectionTimeout = -25003, "CONNECTION_TIMEOUT", true, Unavailable, "the connection took too long", "check the address and the network";
+    ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "it is made again by itself";
+    AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token";
+    AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why something failed, as it is journaled, sent and shown: `{code, name, message, data?}`.
+///
+/// The code may be outside the table (a foreign provider's own); then `name` is `ERROR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable integer, or a foreign provider's own.
+    pub code: i32,
+    /// What happened, with the names involved.
+    pub message: String,
+    /// More, for programs; for instance a traceback or the field that was wrong.
+    pub data: Option<Payload>,
+}
+
+impl Failure {
+    /// A failure with a code of the table.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code: code.code(), message: message.into(), data: None }
+    }
+
+    /// The same with data for programs.
+    #[must_use]
+    pub fn with_data(mut self, data: Payload) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// The code, if it is in the table.
+    pub fn known(&self) -> Option<ErrorCode> {
+        ErrorCode::from_code(self.code)
+    }
+
+    /// The code's name, or `ERROR` if it is not in the table.
+    pub fn name(&self) -> &'static str {
+        self.known().map_or("ERROR", ErrorCode::name)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name(), self.code, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[derive(Serialize)]
+struct FailureOut<'a> {
+    code: i32,
+    name: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Payload>,
+}
+
+#[derive(Deserialize)]
+struct FailureIn {
+    code: i32,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    data: Option<Payload>,
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        FailureOut { code: self.code, name: self.name(), message: &self.message, data: self.data.as_ref() }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Failure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let FailureIn { code, message, data } = FailureIn::deserialize(deserializer)?;
+        Ok(Self { code, message, data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_read_back() {
+        let mut seen = BTreeSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.code()), "{code} has the number of another");
+            assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
+            assert_eq!(ErrorCode::from_name(code.name()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn a_failure_carries_its_name_in_json() {
+        let failure = Failure::new(ErrorCode::TaskTimeout, "too slow");
+        let json = serde_json::to_string(&failure).expect("serializable");
+        assert_eq!(json, r#"{"code":-29003,"name":"TASK_TIMEOUT","message":"too slow"}"#);
+        assert_eq!(serde_json::from_str::<Failure>(&json).expect("readable"), failure);
+    }
+}

@@ -1,0 +1,16 @@
+//! The pure domain of Gleitzeit.
+//!
+//! Everything here is synchronous and deterministic: no clock, no randomness, no I/O, no async runtime, no logger. Time
+//! and new ids come in with the input; maps have a fixed order. So a simulator can run thousands of crash schedules in
+//! seconds, and the same code runs in production behind thin shells.
+
+pub mod error;
+pub mod id;
+pub mod payload;
+pub mod spec;
+pub mod time;
+
+pub use error::{ErrorCode, Failure};
+pub use id::*;
+pub use payload::Payload;
+pub use time::{Instant, Timestamp};

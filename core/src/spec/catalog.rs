@@ -1,0 +1,64 @@
+//! What the checker asks about methods. Schema validation needs a JSON-Schema library, so it lives in another crate
+//! behind this trait.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The language of a code parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Python 3 source text.
+    Python,
+    /// POSIX shell source text.
+    Shell,
+}
+
+/// What is known of a method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MethodInfo {
+    /// Version of the protocol that would be chosen now.
+    pub protocol_version: String,
+    /// Top-level parameters that are program text.
+    pub code: IndexMap<String, Language>,
+    /// JSON Schema of the result, if it is known.
+    pub returns: Option<Value>,
+    /// JSON Schema of the parameters, if it is known.
+    pub parameters: Option<Value>,
+    /// The method's own timeout for an attempt.
+    pub timeout_ms: Option<u64>,
+}
+
+/// One way in which parameters break their schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path to the offending value from the root of the parameters: object keys and list indexes.
+    pub path: Vec<PathSegment>,
+    /// What is wrong and what was expected.
+    pub message: String,
+    /// What to do, if there is something more helpful to say (for instance a suggestion for a misspelt key).
+    pub hint: Option<String>,
+}
+
+/// One step of a path into a JSON value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathSegment {
+    /// An object's key.
+    Key(String),
+    /// A list's index, from 0.
+    Index(usize),
+}
+
+/// Knows protocols and their methods.
+pub trait Catalog {
+    /// The method's description in the newest known version of its protocol, or `None` if it is unknown.
+    fn method(&self, name: &str) -> Option<MethodInfo>;
+
+    /// All method names, for suggestions.
+    fn method_names(&self) -> Vec<String>;
+
+    /// Checks parameters as written in a workflow: a string that holds a `${…}` reference may turn out as anything and
+    /// is not judged; all else must fit the schema. Empty if all is well or the method has no schema.
+    fn check_template(&self, method: &str, parameters: &Value) -> Vec<Violation>;
+}

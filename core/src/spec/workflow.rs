@@ -1,0 +1,131 @@
+//! The checked workflow: what a run keeps as its snapshot. Its JSON form is stored, so fields are only ever added,
+//! with defaults.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{MethodName, QueueName, TaskId};
+use crate::spec::Language;
+
+/// A workflow that was checked: ids are unique, dependencies and references exist, there is no cycle, methods are known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// Shown in lists.
+    pub name: String,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The author's own version of this definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// For filtering lists.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub labels: IndexMap<String, String>,
+    /// Declared inputs and their defaults; `null` means required.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, Value>,
+    /// Declared files: name to path, read by the client at submit.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub files: IndexMap<String, String>,
+    /// How long the whole run may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// The tasks, in the order of the file.
+    pub tasks: Vec<Task>,
+    /// What the run returns: templates by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, Value>,
+}
+
+/// One node of a checked workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Unique in the workflow.
+    pub id: TaskId,
+    /// What to call.
+    pub method: MethodName,
+    /// Version of the method's protocol chosen at submit (such as `v1`); it holds for the whole run.
+    pub protocol_version: String,
+    /// Which ready task goes first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The line it waits in when ready.
+    pub queue: QueueName,
+    /// Limit for one attempt, measured from its start; absent: the method's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// What happens after a failure.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Tasks that must complete first: listed ones and those implied by references, without duplicates, in file order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<TaskId>,
+    /// The parameters as written, references not yet resolved; always a JSON object.
+    pub parameters: Value,
+    /// Which top-level parameters are program text, so that references in them are inserted as data.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub code: IndexMap<String, Language>,
+}
+
+/// Higher goes first; `low` 1, `normal` 2, `high` 3, `urgent` 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Priority(pub i32);
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(2)
+    }
+}
+
+/// How the delay grows from failure to failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// `initial_delay` each time.
+    Fixed,
+    /// `initial_delay` × failures.
+    Linear,
+    /// `initial_delay` × 2^(failures−1).
+    #[default]
+    Exponential,
+}
+
+/// What happens after an attempt failed. Losses (of an engine, provider or hub) never count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RetryPolicy {
+    /// How many attempts may fail of themselves, the first included; at least 1.
+    pub max_attempts: u32,
+    /// How the delay grows.
+    pub backoff: Backoff,
+    /// Delay after the first failure.
+    pub initial_delay_ms: u64,
+    /// Upper bound of the delay.
+    pub max_delay_ms: u64,
+    /// Share of the delay, 0 to 0.5, by which it is varied.
+    pub jitter: f64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 1,
+            backoff: Backoff::Exponential,
+            initial_delay_ms: 1_000,
+            max_delay_ms: 60_000,
+            jitter: 0.0,
+        }
+    }
+}
+
+/// A file that travels with a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileContent {
+    /// UTF-8 text: `${files.x}` is it, `${files.x.base64}` its encoding.
+    Text(String),
+    /// Anything else, as standard base64: only `${files.x.base64}` works.
+    Base64(String),
+}

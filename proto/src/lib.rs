@@ -1,0 +1,1 @@
+//! The gRPC contract of Gleitzeit and the code generated from it.

@@ -1,0 +1,1 @@
+//! Providers: what serves the methods of a protocol.
