@@ -7,10 +7,13 @@
 pub mod error;
 pub mod id;
 pub mod payload;
+pub mod run;
 pub mod spec;
+pub mod tagged;
 pub mod time;
 
 pub use error::{ErrorCode, Failure};
 pub use id::*;
 pub use payload::Payload;
+pub use tagged::DecodeError;
 pub use time::{Instant, Timestamp};

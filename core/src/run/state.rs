@@ -1,0 +1,134 @@
+//! What is known of one run: a fold of its entries.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::id::{Attempt, ComponentId, QueueName, RunId, Seq};
+use crate::payload::Payload;
+use crate::run::event::{StopReason, WorkflowCancelRequested, WorkflowSubmitted};
+use crate::spec::Priority;
+use crate::time::Timestamp;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum RunStatus {
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl RunStatus {
+    /// Whether nothing can change any more.
+    pub fn is_final(self) -> bool {
+        self != Self::Running
+    }
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// For its dependencies.
+    Waiting,
+    /// In its queue.
+    Ready,
+    /// An engine holds the lease.
+    Dispatched,
+    /// An engine holds the lease and said that it runs.
+    Running,
+    /// An attempt ended without a result; it goes on after a delay or the queue owner's decision.
+    Backoff,
+    /// It has a result.
+    Completed,
+    /// It failed for good.
+    Failed,
+    /// One it depends on failed.
+    Skipped,
+    /// Its run was cancelled.
+    Cancelled,
+}
+
+impl TaskStatus {
+    /// Whether nothing can change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled)
+    }
+
+    /// Whether an engine holds a lease on it.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Dispatched | Self::Running)
+    }
+}
+
+/// What is known of one task of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskState {
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// The latest attempt; 0 before the first.
+    pub attempt: Attempt,
+    /// How many attempts failed of themselves.
+    pub failures: u32,
+    /// How many attempts were lost or stopped.
+    pub losses: u32,
+    /// Dependencies that have not completed yet.
+    pub missing_dependencies: u32,
+    /// The queue it was readied into.
+    pub queue: Option<QueueName>,
+    /// Its priority in that queue.
+    pub priority: Priority,
+    /// Who holds or held the lease of the latest attempt.
+    pub engine: Option<ComponentId>,
+    /// The resolved parameters, from ready until the task is final.
+    pub parameters: Option<Payload>,
+    /// When `task_ready` was recorded.
+    pub ready_at: Option<Timestamp>,
+    /// When the latest attempt was dispatched.
+    pub dispatched_at: Option<Timestamp>,
+    /// When the latest attempt began to run.
+    pub started_at: Option<Timestamp>,
+    /// When it became final.
+    pub finished_at: Option<Timestamp>,
+    /// In backoff after the queue owner's decision: not before this. `None` in backoff: the decision is outstanding.
+    pub not_before: Option<Timestamp>,
+    /// The last attempt's failure, or the final error.
+    pub error: Option<Failure>,
+    /// In backoff before the queue owner's decision, after a failure: what the provider said about trying again.
+    pub retryable: bool,
+    /// A lower bound for the delay, named by the provider.
+    pub retry_after_ms: Option<u64>,
+    /// Why the latest attempt was stopped, if it was.
+    pub stopped: Option<StopReason>,
+    /// The result, once completed.
+    pub result: Option<Payload>,
+}
+
+/// What is known of one run.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Which.
+    pub run_id: RunId,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// What it was submitted with.
+    pub submitted: Arc<WorkflowSubmitted>,
+    /// Place of its latest entry.
+    pub seq: Seq,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it became final.
+    pub finished_at: Option<Timestamp>,
+    /// The first request to end it.
+    pub cancel: Option<WorkflowCancelRequested>,
+    /// By the index of the task in the workflow.
+    pub tasks: Vec<TaskState>,
+    /// The outputs, once completed.
+    pub outputs: Option<Payload>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+}
