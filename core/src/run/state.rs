@@ -109,7 +109,7 @@ pub struct TaskState {
 }
 
 /// What is known of one run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Which.
     pub run_id: RunId,
