@@ -5,7 +5,10 @@
 //! seconds, and the same code runs in production behind thin shells.
 
 pub mod error;
+pub mod hub;
 pub mod id;
+pub mod ledger;
+pub mod mesh;
 pub mod payload;
 pub mod run;
 pub mod spec;

@@ -1,0 +1,57 @@
+//! What the world is owed because of an entry: work for an engine, or the end of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptRef, ComponentId, MethodName};
+use crate::payload::Payload;
+
+/// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which attempt.
+    #[serde(rename = "ref")]
+    pub at: AttemptRef,
+    /// What to call.
+    pub method: MethodName,
+    /// The version of its protocol chosen for this run.
+    pub protocol_version: String,
+    /// References resolved: a JSON object; the engine fills in defaults and validates.
+    pub parameters: Payload,
+    /// The task's own limit for an attempt; absent: the method's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// What is left of the run's time when this is sent; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_remaining_ms: Option<u64>,
+    /// The trace id that everything about the run carries.
+    pub correlation_id: String,
+    /// W3C trace context of the run, if its submitter sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// What must be told to an engine. It is derived from journaled state, so it can be derived again at any time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The engine holds a new lease.
+    Execute {
+        /// Who.
+        engine: ComponentId,
+        /// What.
+        assignment: Assignment,
+    },
+    /// The engine must stop an open attempt, since its run is to end.
+    Cancel {
+        /// Who.
+        engine: ComponentId,
+        /// What.
+        at: AttemptRef,
+    },
+    /// An attempt ended: calls made for it are no longer wanted.
+    Ended {
+        /// Who held the lease.
+        engine: ComponentId,
+        /// What.
+        at: AttemptRef,
+    },
+}

@@ -1,0 +1,239 @@
+//! Method calls between engines and providers: JSON-RPC 2.0, one call or several in an event.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::Failure;
+use crate::id::{Attempt, CallId, ComponentId, MethodName, RunId, TaskId};
+use crate::payload::Payload;
+
+/// What a provider is told about a call besides its parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallMeta {
+    /// The run.
+    pub run_id: RunId,
+    /// The task.
+    pub task_id: TaskId,
+    /// The attempt's number, from 1.
+    pub attempt: Attempt,
+    /// The trace id that everything about the run carries.
+    pub correlation_id: String,
+    /// W3C trace context of the attempt.
+    pub traceparent: String,
+    /// What is left of the attempt's time when it is sent.
+    pub timeout_ms: u64,
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodCall {
+    /// Always `2.0`.
+    #[serde(default = "version")]
+    pub jsonrpc: String,
+    /// Opaque to providers.
+    pub id: CallId,
+    /// By full name.
+    pub method: MethodName,
+    /// A JSON object.
+    pub params: Payload,
+    /// What it belongs to.
+    pub meta: CallMeta,
+    /// Engine to hub only: the providers that may serve it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<ComponentId>,
+}
+
+fn version() -> String {
+    "2.0".to_owned()
+}
+
+/// `execute_method`: engine → hub → provider. One call stands alone as the body; several are `{calls: […]}`, which a
+/// provider gets only if it asked for `batch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecuteMethod {
+    /// At least one.
+    pub calls: Vec<MethodCall>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MethodOutcome {
+    /// With a result: any JSON value.
+    Result(Payload),
+    /// With an error; its `data` may hold `{retryable, retry_after_ms, lost}`.
+    Error(Failure),
+}
+
+/// The end of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallEnd {
+    /// Which call.
+    pub id: CallId,
+    /// How it ended.
+    pub outcome: MethodOutcome,
+}
+
+/// `method_result`: provider → hub → engine. One stands alone as the body; several are `{results: […]}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodResult {
+    /// At least one.
+    pub results: Vec<CallEnd>,
+}
+
+/// `method_progress`: provider → hub → engine; may be lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodProgress {
+    /// Which call.
+    pub id: CallId,
+    /// Any JSON value.
+    pub data: Payload,
+}
+
+/// `cancel_method`: engine → hub → provider; needs no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelMethod {
+    /// Which call.
+    pub id: CallId,
+}
+
+// Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields.
+
+impl Serialize for ExecuteMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Many<'a> {
+            calls: &'a [MethodCall],
+        }
+        match self.calls.as_slice() {
+            [one] => one.serialize(serializer),
+            calls => Many { calls }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ExecuteMethod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Either {
+            calls: Option<Vec<MethodCall>>,
+            id: Option<CallId>,
+            method: Option<MethodName>,
+            params: Option<Payload>,
+            meta: Option<Payload>,
+            #[serde(default)]
+            providers: Vec<ComponentId>,
+        }
+        use serde::de::Error;
+        let either = Either::deserialize(deserializer)?;
+        if let Some(calls) = either.calls {
+            return Ok(Self { calls });
+        }
+        let meta = either.meta.ok_or_else(|| Error::missing_field("meta"))?;
+        Ok(Self {
+            calls: vec![MethodCall {
+                jsonrpc: version(),
+                id: either.id.ok_or_else(|| Error::missing_field("id"))?,
+                method: either.method.ok_or_else(|| Error::missing_field("method"))?,
+                params: either.params.ok_or_else(|| Error::missing_field("params"))?,
+                meta: serde_json::from_str(meta.get()).map_err(Error::custom)?,
+                providers: either.providers,
+            }],
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireEnd {
+    #[serde(default = "version")]
+    jsonrpc: String,
+    id: CallId,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    result: Option<Payload>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+/// A `result` of `null` is a result.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
+}
+
+impl WireEnd {
+    fn end(id: CallId, result: Option<Payload>, error: Option<Failure>) -> Result<CallEnd, &'static str> {
+        let outcome = match (result, error) {
+            (_, Some(error)) => MethodOutcome::Error(error),
+            (Some(result), None) => MethodOutcome::Result(result),
+            (None, None) => return Err("expected `result` or `error`"),
+        };
+        Ok(CallEnd { id, outcome })
+    }
+}
+
+impl Serialize for CallEnd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (result, error) = match &self.outcome {
+            MethodOutcome::Result(result) => (Some(result.clone()), None),
+            MethodOutcome::Error(error) => (None, Some(error.clone())),
+        };
+        WireEnd { jsonrpc: version(), id: self.id.clone(), result, error }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallEnd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = WireEnd::deserialize(deserializer)?;
+        WireEnd::end(wire.id, wire.result, wire.error).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for MethodResult {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Many<'a> {
+            results: &'a [CallEnd],
+        }
+        match self.results.as_slice() {
+            [one] => one.serialize(serializer),
+            results => Many { results }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MethodResult {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Either {
+            results: Option<Vec<CallEnd>>,
+            id: Option<CallId>,
+            #[serde(default, deserialize_with = "present")]
+            result: Option<Payload>,
+            error: Option<Failure>,
+        }
+        use serde::de::Error;
+        let either = Either::deserialize(deserializer)?;
+        if let Some(results) = either.results {
+            return Ok(Self { results });
+        }
+        let id = either.id.ok_or_else(|| Error::missing_field("id"))?;
+        WireEnd::end(id, either.result, either.error).map(|end| Self { results: vec![end] }).map_err(Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_result_stands_alone_and_null_is_a_result() {
+        let one: MethodResult = serde_json::from_str(r#"{"jsonrpc":"2.0","id":"a","result":null}"#).expect("valid");
+        assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
+        assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
+        assert!(serde_json::from_str::<MethodResult>(r#"{"id":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn several_results_are_a_list() {
+        let text = r#"{"results":[{"jsonrpc":"2.0","id":"a","result":[1, 2]},{"jsonrpc":"2.0","id":"b","error":{"code":7,"name":"ERROR","message":"no"}}]}"#;
+        let many: MethodResult = serde_json::from_str(text).expect("valid");
+        assert_eq!(serde_json::to_string(&many).expect("json"), text);
+    }
+}

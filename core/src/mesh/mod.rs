@@ -1,0 +1,23 @@
+//! Everything that travels on the event mesh: event names and their JSON bodies.
+//!
+//! Each event is `(name, one JSON object)`; the object's `meta` is added and read by the shells ([`with_meta`]). Unknown
+//! fields are ignored, so that a newer peer can say more.
+
+mod call;
+mod from_hub;
+mod meta;
+mod shared;
+mod to_hub;
+
+pub use call::{
+    CallEnd, CallMeta, CancelMethod, ExecuteMethod, MethodCall, MethodOutcome, MethodProgress, MethodResult,
+};
+pub use from_hub::{
+    AppendResult, CancelTask, ComponentRegistered, ComponentStatus, Events, ExecuteTask, FromHub, Heartbeat, MeshError,
+    Ownership, OwnershipStatus, ProposalResult, ProposalVerdict, Protocols, RegistrationRejected, StatePage, Welcome,
+};
+pub use meta::{Meta, with_meta};
+pub use shared::{EventsItem, Health, HealthState, Part, PresenceStatus, ProtocolDefinition, Role, RoleParseError};
+pub use to_hub::{
+    Append, EventsAck, HeartbeatResponse, Owned, ProposalItem, RegisterComponent, TaskTaken, ToHub, Watch,
+};

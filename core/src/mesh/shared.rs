@@ -1,0 +1,216 @@
+//! Pieces that several events share.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::{Position, ProposalId, QueueName, RunId, Seq};
+use crate::payload::Payload;
+use crate::run::event::{Entry, Event};
+use crate::tagged::DecodeError;
+use crate::time::Timestamp;
+
+/// What a component does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Priorities, retries, dispatch.
+    Queue,
+    /// Readiness, references, the run's timeout.
+    Resolver,
+    /// Routes attempts to providers.
+    Engine,
+    /// Serves methods.
+    Provider,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Role; 4] = [Role::Queue, Role::Resolver, Role::Engine, Role::Provider];
+
+    /// The wire name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Resolver => "resolver",
+            Self::Engine => "engine",
+            Self::Provider => "provider",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No role has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown role `{0}`: expected `queue`, `resolver` (`deps`), `engine` (`exec`) or `provider`")]
+pub struct RoleParseError(pub String);
+
+impl FromStr for Role {
+    type Err = RoleParseError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "queue" => Ok(Self::Queue),
+            "resolver" | "deps" => Ok(Self::Resolver),
+            "engine" | "exec" => Ok(Self::Engine),
+            "provider" => Ok(Self::Provider),
+            _ => Err(RoleParseError(text.to_owned())),
+        }
+    }
+}
+
+/// How the hub sees a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceStatus {
+    /// It is there and registered.
+    Connected,
+    /// Its socket dropped or a heartbeat is overdue; it gets no new work.
+    Silent,
+    /// It said goodbye or was silent for too long.
+    Lost,
+}
+
+/// Whether a provider can do its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// It can.
+    #[default]
+    Healthy,
+    /// It cannot; the reason says why.
+    Unhealthy,
+}
+
+/// A provider's health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it can do its work.
+    pub state: HealthState,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A protocol as it is registered and handed around: `methods` is an object of full method names to
+/// `{description?, parameters?, returns?, timeout?}`, opaque to the core.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolDefinition {
+    /// Such as `math`.
+    pub name: String,
+    /// Such as `v1`.
+    pub version: String,
+    /// By full name.
+    pub methods: Payload,
+}
+
+/// A piece of a JSON text that is too large for one frame; the receiver joins the pieces in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which piece, from 0.
+    pub part: u32,
+    /// How many there are.
+    pub of: u32,
+    /// The piece.
+    pub text: String,
+}
+
+/// One item of `events`: an entry in full, a piece of one, or (for the proposer's own) only its place and proposal id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventsItem {
+    /// Place in the journal.
+    pub position: Position,
+    /// The proposal of the receiver that caused it; then nothing else follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal_id: Option<ProposalId>,
+    /// A piece of the JSON text of an item; joined, it is an `EventsItem` in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
+    /// How many pieces there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u32>,
+    /// The piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Place in the run.
+    #[serde(default)]
+    pub seq: Seq,
+    /// The writer's clock.
+    #[serde(default)]
+    pub recorded_at: Timestamp,
+    /// The task's queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
+    /// Name of the event.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Body of the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Payload>,
+}
+
+impl EventsItem {
+    /// An entry in full.
+    pub fn full(entry: &Entry) -> Self {
+        Self {
+            run_id: entry.run_id,
+            seq: entry.seq,
+            recorded_at: entry.recorded_at,
+            queue: entry.queue.clone(),
+            kind: Some(entry.event.kind().to_owned()),
+            data: Payload::parse(entry.event.body()).ok(),
+            ..Self::empty(entry.position)
+        }
+    }
+
+    /// The receiver's own entry, without its body.
+    pub fn own(position: Position, proposal_id: ProposalId) -> Self {
+        Self { proposal_id: Some(proposal_id), ..Self::empty(position) }
+    }
+
+    /// A piece of an item.
+    pub fn piece(position: Position, part: Part) -> Self {
+        Self { part: Some(part.part), of: Some(part.of), text: Some(part.text), ..Self::empty(position) }
+    }
+
+    /// The entry, if this item is one in full.
+    ///
+    /// # Errors
+    /// If its event is unknown or malformed.
+    pub fn entry(&self) -> Result<Option<Entry>, DecodeError> {
+        let (Some(kind), Some(data)) = (&self.kind, &self.data) else { return Ok(None) };
+        Ok(Some(Entry {
+            position: self.position,
+            run_id: self.run_id,
+            seq: self.seq,
+            recorded_at: self.recorded_at,
+            queue: self.queue.clone(),
+            event: Event::decode(kind, data.get())?,
+        }))
+    }
+
+    fn empty(position: Position) -> Self {
+        Self {
+            position,
+            proposal_id: None,
+            part: None,
+            of: None,
+            text: None,
+            run_id: None,
+            seq: Seq::default(),
+            recorded_at: Timestamp::default(),
+            queue: None,
+            kind: None,
+            data: None,
+        }
+    }
+}
