@@ -5,14 +5,17 @@
 //! seconds, and the same code runs in production behind thin shells.
 
 pub mod error;
+pub mod graph;
 pub mod hub;
 pub mod id;
 pub mod ledger;
 pub mod mesh;
 pub mod payload;
+pub mod retry;
 pub mod run;
 pub mod spec;
 pub mod tagged;
+pub mod template;
 pub mod time;
 
 pub use error::{ErrorCode, Failure};

@@ -1,10 +1,19 @@
 //! One run's state machine: `decide` may refuse a command, `apply` only records an event, `outstanding` says what the
 //! world still owes. Its three inputs are the state, the command or event, and the time.
 
+mod apply;
 pub mod command;
+mod decide;
+mod end;
 pub mod event;
+mod outstanding;
+mod scope;
 mod state;
 
+pub use apply::ApplyError;
 pub use command::{Command, Fence, Request, Verdict};
+pub use decide::{Limits, MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
+pub use outstanding::{Owed, Waiting};
+pub use scope::RunScope;
 pub use state::{RunStatus, State, TaskState, TaskStatus};

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::id::{Attempt, ComponentId, QueueName, RunId, Seq};
+use crate::graph::Graph;
+use crate::id::{Attempt, ComponentId, Position, QueueName, RunId, Seq};
 use crate::payload::Payload;
 use crate::run::event::{StopReason, WorkflowCancelRequested, WorkflowSubmitted};
-use crate::spec::Priority;
+use crate::spec::{Priority, Task, Workflow};
 use crate::time::Timestamp;
 
 /// Where a run stands.
@@ -88,6 +89,8 @@ pub struct TaskState {
     pub parameters: Option<Payload>,
     /// When `task_ready` was recorded.
     pub ready_at: Option<Timestamp>,
+    /// Where `task_ready` stands: the order of submission within its queue.
+    pub ready_position: Position,
     /// When the latest attempt was dispatched.
     pub dispatched_at: Option<Timestamp>,
     /// When the latest attempt began to run.
@@ -104,6 +107,10 @@ pub struct TaskState {
     pub retry_after_ms: Option<u64>,
     /// Why the latest attempt was stopped, if it was.
     pub stopped: Option<StopReason>,
+    /// Each attempt that was lost or stopped, for the error when there are too many: number, engine and reason.
+    pub stops: Vec<(Attempt, ComponentId, StopReason)>,
+    /// The failed task because of which it was skipped.
+    pub skipped_because: Option<crate::id::TaskId>,
     /// The result, once completed.
     pub result: Option<Payload>,
 }
@@ -131,4 +138,111 @@ pub struct State {
     pub outputs: Option<Payload>,
     /// Why it failed.
     pub error: Option<Failure>,
+    /// Who depends on whom.
+    pub(super) graph: Arc<Graph>,
+    /// How many tasks are not final.
+    pub(super) unfinished: usize,
+    /// How many attempts are open.
+    pub(super) open: usize,
+    /// The first task that failed for good, by index.
+    pub(super) failed: Option<usize>,
+}
+
+impl TaskState {
+    fn waiting(missing_dependencies: usize, priority: Priority) -> Self {
+        Self {
+            status: TaskStatus::Waiting,
+            attempt: 0,
+            failures: 0,
+            losses: 0,
+            missing_dependencies: u32::try_from(missing_dependencies).unwrap_or(u32::MAX),
+            queue: None,
+            priority,
+            engine: None,
+            parameters: None,
+            ready_at: None,
+            ready_position: Position::default(),
+            dispatched_at: None,
+            started_at: None,
+            finished_at: None,
+            not_before: None,
+            error: None,
+            retryable: false,
+            retry_after_ms: None,
+            stopped: None,
+            stops: Vec::new(),
+            skipped_because: None,
+            result: None,
+        }
+    }
+
+    /// Whether an attempt ended and the queue owner has not yet said what happens next.
+    pub fn is_undecided(&self) -> bool {
+        self.status == TaskStatus::Backoff && self.not_before.is_none()
+    }
+}
+
+impl State {
+    /// A new run.
+    pub fn new(run_id: RunId, submitted: Arc<WorkflowSubmitted>, submitted_at: Timestamp) -> Self {
+        let graph = Graph::new(&submitted.workflow);
+        let tasks: Vec<TaskState> = submitted
+            .workflow
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| TaskState::waiting(graph.dependencies(at).len(), task.priority))
+            .collect();
+        Self {
+            run_id,
+            status: RunStatus::Running,
+            seq: Seq::default(),
+            submitted_at,
+            finished_at: None,
+            cancel: None,
+            unfinished: tasks.len(),
+            tasks,
+            outputs: None,
+            error: None,
+            graph: Arc::new(graph),
+            open: 0,
+            failed: None,
+            submitted,
+        }
+    }
+
+    /// The run's own copy of the definition.
+    pub fn workflow(&self) -> &Workflow {
+        &self.submitted.workflow
+    }
+
+    /// The definition of a task.
+    pub fn task(&self, at: usize) -> &Task {
+        &self.submitted.workflow.tasks[at]
+    }
+
+    /// The index of a task.
+    pub fn index_of(&self, id: &str) -> Option<usize> {
+        self.graph.index_of(id)
+    }
+
+    /// Who depends on whom.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How many tasks are not final.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// How many attempts are open.
+    pub fn open_attempts(&self) -> usize {
+        self.open
+    }
+
+    /// What is left of the run's time; `None` without a limit.
+    pub fn remaining_ms(&self, now: Timestamp) -> Option<u64> {
+        self.workflow().timeout_ms.map(|limit| limit.saturating_sub(now.ms_since(self.submitted_at)))
+    }
 }

@@ -1,0 +1,84 @@
+//! How a command can end badly: what is printed, and which exit code it has.
+
+use std::fmt;
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_core::spec::Problem;
+
+/// The process's exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Success = 0,
+    /// The run failed or was cancelled, or the control plane refused the request.
+    Failed = 1,
+    /// Bad usage or an invalid file.
+    Usage = 2,
+    /// The control plane cannot be reached.
+    Unreachable = 3,
+    /// Interrupted by the user.
+    Interrupted = 130,
+}
+
+/// Why a command could not do what was asked.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    /// What the process exits with.
+    pub(crate) exit: Exit,
+    /// The places that are wrong, if it is about files or arguments.
+    pub(crate) problems: Vec<Problem>,
+    /// Everything else: what happened, with its causes.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// The code of the error table.
+    pub(crate) code: ErrorCode,
+}
+
+/// What commands return: the exit code, or why there is none.
+pub(crate) type CommandResult = Result<Exit, CommandError>;
+
+impl CommandError {
+    /// An error with an exit code and a code of the table.
+    pub(crate) fn new(exit: Exit, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { exit, problems: Vec::new(), message: message.into(), hint: None, code }
+    }
+
+    /// Bad usage of the command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, ErrorCode::InvalidParams, message)
+    }
+
+    /// Problems in files.
+    pub(crate) fn problems(problems: Vec<Problem>) -> Self {
+        let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
+        Self { exit: Exit::Usage, message: String::new(), hint: None, code, problems }
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, "error: {}", self.message)?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CommandError {}

@@ -1,0 +1,88 @@
+//! Options from a file: `--config FILE` gives defaults to the flags of the chosen command, so that a flag goes before
+//! the environment, the environment before the file, and the file before what is built in.
+
+use std::path::Path;
+
+use clap::Command;
+use serde_json::Value;
+
+use crate::error::CommandError;
+
+/// Finds `--config FILE` among the arguments, without judging the others.
+pub(crate) fn config_path(arguments: &[String]) -> Option<&str> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            return None;
+        }
+        if argument == "--config" {
+            return arguments.next().map(String::as_str);
+        }
+        if let Some(path) = argument.strip_prefix("--config=") {
+            return Some(path);
+        }
+    }
+    None
+}
+
+/// Makes the options in a file the defaults of every command that has them.
+///
+/// # Errors
+/// If the file cannot be read, is no YAML object, or names an option that no command has.
+pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, CommandError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CommandError::usage(format!("cannot read the configuration `{shown}`: {error}")))?;
+    let options: Value = serde_yaml::from_str(&text)
+        .map_err(|error| CommandError::usage(format!("the configuration `{shown}` is not valid YAML: {error}")))?;
+    let Value::Object(options) = options else {
+        return Err(CommandError::usage(format!("the configuration `{shown}` must be a list of `flag: value` lines")));
+    };
+    let mut command = command;
+    for (key, value) in options {
+        let values = texts(&value).ok_or_else(|| {
+            CommandError::usage(format!("`{key}` in `{shown}` must be a text, a number, true, false, or a list of them"))
+        })?;
+        command = with_default(command, &key.replace('_', "-"), values).map_err(|command| {
+            CommandError::usage(format!("unknown option `{key}` in `{shown}`")).hint(suggestion(&command, &key))
+        })?;
+    }
+    Ok(command)
+}
+
+/// The option's default in every command that has it; the command unchanged as the error if none has.
+fn with_default(mut command: Command, flag: &str, values: Vec<String>) -> Result<Command, Box<Command>> {
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut found = false;
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            let id = sub.get_arguments().find(|argument| argument.get_long() == Some(flag)).map(|a| a.get_id().clone());
+            match id {
+                Some(id) => {
+                    found = true;
+                    sub.mut_arg(id, |argument| argument.default_values(values.clone()))
+                }
+                None => sub,
+            }
+        });
+    }
+    if found { Ok(command) } else { Err(Box::new(command)) }
+}
+
+fn suggestion(command: &Command, key: &str) -> String {
+    let flags = command.get_subcommands().flat_map(|sub| sub.get_arguments().filter_map(|a| a.get_long()));
+    match gleitzeit_core::spec::closest(&key.replace('_', "-"), flags) {
+        Some(flag) => format!("did you mean `{flag}`?"),
+        None => "options are named like the flags: see `gleitzeit COMMAND --help`".to_owned(),
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Number(number) => Some(vec![number.to_string()]),
+        Value::Bool(yes) => Some(vec![yes.to_string()]),
+        Value::Array(items) => items.iter().map(|item| texts(item)?.pop()).collect(),
+        Value::Null | Value::Object(_) => None,
+    }
+}
