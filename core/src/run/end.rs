@@ -98,3 +98,10 @@ fn referenced(state: &State) -> BTreeSet<usize> {
     }
     tasks
 }
+
+impl State {
+    /// The end of a run whose tasks have all completed.
+    pub(crate) fn completion(&self, limits: Limits) -> Event {
+        completed(self, None, limits)
+    }
+}
