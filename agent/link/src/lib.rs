@@ -1,1 +1,23 @@
-//! The mesh client: connection, reconnection and registration over Socket.IO.
+//! The mesh client: one Socket.IO connection that keeps coming back.
+//!
+//! It moves `(event name, one JSON object)` both ways and knows nothing of roles or of what messages mean. It speaks
+//! Socket.IO v4 (protocol 5) over a WebSocket of its own rather than through `rust_socketio`, because that client parses
+//! every body into a tree and copies it (numbers beyond 64 bits change, `1e400` is dropped without a word), flushes each
+//! message alone, and leaves Nagle's algorithm on, which delays the second of two small messages by 40 ms.
+//!
+//! Invariants: everything runs inside the caller's [`Driver`] future, nothing is spawned; messages arrive in the order
+//! the hub sent them; after [`LinkEvent::Disconnected`] nothing of the old connection follows; nothing is sent on a
+//! connection whose [`LinkEvent::Connected`] the receiver has not seen yet.
+
+pub mod memory;
+
+mod config;
+mod frame;
+mod outbox;
+mod reconnect;
+mod session;
+mod transport;
+
+pub use config::{ConfigError, LinkConfig};
+pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
+pub use session::{Driver, connect};

@@ -1,0 +1,163 @@
+//! What can be set on a link. No I/O here.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// Largest frame either side accepts: tungstenite's limit for one frame.
+pub(crate) const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// How a link finds its hub and how patient it is.
+#[derive(Clone)]
+pub struct LinkConfig {
+    /// Address of the hub, `http://host:port`. Default `http://localhost:8000`.
+    pub url: String,
+    /// Sent as `auth: {token}` on connect. Default none.
+    pub token: Option<String>,
+    /// For the TCP connection, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
+    pub connect_timeout: Duration,
+    /// From the handshake until `welcome`; after it the connection is dropped and tried again. Default 5 s.
+    pub welcome_timeout: Duration,
+    /// Delay before the first attempt after a failure; doubles with each further one. Default 50 ms.
+    pub initial_backoff: Duration,
+    /// Upper bound of that delay. Default 2 s. Actual delays are drawn from the upper half.
+    pub max_backoff: Duration,
+    /// Events held for the receiver. When it is full the link stops reading. Default 4,096.
+    pub inbound_capacity: usize,
+    /// How long a full inbound queue is waited for before the connection is dropped. Default 5 s; keep it below the
+    /// hub's ping timeout, because pings are not answered meanwhile.
+    pub inbound_patience: Duration,
+    /// Messages held for the hub. When it is full `send` waits. Default 1,024.
+    pub outbound_capacity: usize,
+    /// Largest message that may be sent, in bytes with its envelope; at most 16 MiB. Default 15 MiB.
+    pub max_frame_bytes: usize,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://localhost:8000".to_owned(),
+            token: None,
+            connect_timeout: Duration::from_secs(5),
+            welcome_timeout: Duration::from_secs(5),
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(2),
+            inbound_capacity: 4096,
+            inbound_patience: Duration::from_secs(5),
+            outbound_capacity: 1024,
+            max_frame_bytes: FRAME_LIMIT_BYTES - 1024 * 1024,
+        }
+    }
+}
+
+/// Written without the token.
+impl fmt::Debug for LinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkConfig")
+            .field("url", &self.url)
+            .field("has_token", &self.token.is_some())
+            .field("max_backoff", &self.max_backoff)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All that is wrong with a [`LinkConfig`].
+#[derive(Debug, thiserror::Error)]
+#[error("invalid link configuration: {}", .0.join("; "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Where to connect, taken apart once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) authority: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl LinkConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// With all problems at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if let Err(problem) = self.address() {
+            problems.push(problem);
+        }
+        for (name, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("welcome_timeout", self.welcome_timeout),
+            ("initial_backoff", self.initial_backoff),
+        ] {
+            if value.is_zero() {
+                problems.push(format!("`{name}` must be more than zero"));
+            }
+        }
+        if self.max_backoff < self.initial_backoff {
+            problems.push("`max_backoff` must not be less than `initial_backoff`".to_owned());
+        }
+        for (name, value) in
+            [("inbound_capacity", self.inbound_capacity), ("outbound_capacity", self.outbound_capacity)]
+        {
+            if value == 0 {
+                problems.push(format!("`{name}` must be at least 1"));
+            }
+        }
+        if self.max_frame_bytes == 0 || self.max_frame_bytes > FRAME_LIMIT_BYTES {
+            problems.push(format!("`max_frame_bytes` must be between 1 and {FRAME_LIMIT_BYTES}"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    pub(crate) fn address(&self) -> Result<Address, String> {
+        let url = &self.url;
+        let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
+        match uri.scheme_str() {
+            Some("http" | "ws") => {}
+            Some("https" | "wss") => return Err(format!("`{url}`: TLS is not supported yet, use http://")),
+            _ => return Err(format!("`{url}` must start with http://")),
+        }
+        if !matches!(uri.path(), "" | "/") {
+            return Err(format!("`{url}` must have no path"));
+        }
+        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
+            return Err(format!("`{url}` has no host"));
+        };
+        Ok(Address {
+            authority: authority.as_str().rsplit('@').next().unwrap_or_default().to_owned(),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let address = |url: &str| LinkConfig { url: url.to_owned(), ..LinkConfig::default() }.address();
+        let v6 = address("http://[::1]:8000/").expect("valid");
+        assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 8000, "[::1]:8000"));
+        assert_eq!(address("http://hub").expect("valid").port, 80);
+        for bad in ["https://hub", "hub:8000", "http://hub/path", "", "ftp://hub"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_listed_at_once() {
+        let config =
+            LinkConfig { url: "x".to_owned(), inbound_capacity: 0, max_frame_bytes: 0, ..LinkConfig::default() };
+        assert_eq!(config.validate().expect_err("three problems").0.len(), 3);
+        assert!(LinkConfig::default().validate().is_ok());
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_output() {
+        let config = LinkConfig { token: Some("s3cret".to_owned()), ..LinkConfig::default() };
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}
