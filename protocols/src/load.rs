@@ -1,0 +1,74 @@
+//! Where protocols come from: those embedded in the binary, and folders of YAML files.
+
+use std::path::Path;
+
+use crate::protocol::Protocol;
+use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
+
+const SHIPPED: &[(&str, &str)] = &[
+    ("protocols/python_v1.yaml", include_str!("../python_v1.yaml")),
+    ("protocols/util_v1.yaml", include_str!("../util_v1.yaml")),
+];
+
+/// The protocols that ship with Gleitzeit.
+pub fn shipped() -> Vec<Protocol> {
+    SHIPPED
+        .iter()
+        .map(|(file, text)| Protocol::parse(file, text).expect("shipped protocols are checked by a test"))
+        .collect()
+}
+
+/// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
+///
+/// # Errors
+/// All problems of all files.
+pub fn load_dir(path: &Path) -> Result<Vec<Protocol>, Vec<Problem>> {
+    let mut protocols = Vec::new();
+    let mut problems = Vec::new();
+    for file in yaml_files(path).map_err(|problem| vec![problem])? {
+        let name = file.display().to_string();
+        match read_file(&file).map_err(|problem| vec![problem]).and_then(|text| Protocol::parse(&name, &text)) {
+            Ok(protocol) => protocols.push(protocol),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(protocols) } else { Err(problems) }
+}
+
+/// The `*.yaml` and `*.yml` files of a folder, sorted.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn yaml_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, Problem> {
+    let failed = |error: std::io::Error| problem(folder, format!("the folder cannot be read: {error}"));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A file's text, if it is UTF-8 and not too large.
+///
+/// # Errors
+/// If it cannot be read or is not UTF-8.
+pub fn read_file(path: &Path) -> Result<String, Problem> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that the reader of the text sees that it is too large.
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| problem(path, format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        problem(path, format!("is not UTF-8 text at byte {valid}"))
+    })
+}
+
+fn problem(path: &Path, message: String) -> Problem {
+    Problem { file: path.display().to_string(), place: Place::default(), message, hint: None }
+}

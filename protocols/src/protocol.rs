@@ -1,0 +1,247 @@
+//! A protocol as written in YAML or sent over the mesh, checked. The invariant: the schemas of a [`Protocol`] compile.
+
+use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::payload::Payload;
+use gleitzeit_core::run::event::ProtocolRegistered;
+use gleitzeit_core::spec::Language;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::schema::Schema;
+use crate::yaml::{Kind, Node, Place, Problem, Reader};
+
+/// A contract: named methods with the schemas of their parameters and results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// Such as `python`.
+    pub name: String,
+    /// Such as `v1`.
+    pub version: String,
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// By full name, such as `python/execute`.
+    pub methods: IndexMap<String, Method>,
+}
+
+/// One method of a protocol.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// JSON Schema of the parameters; absent: any object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Value>,
+    /// JSON Schema of the result; absent: any value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<Value>,
+    /// How long an attempt may take if the task does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Parameters that fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Value>,
+}
+
+const PROTOCOL_FIELDS: &[&str] = &["name", "version", "description", "methods"];
+const METHOD_FIELDS: &[&str] = &["description", "parameters", "returns", "timeout", "timeout_ms", "examples"];
+
+impl Protocol {
+    /// Reads protocol YAML; `file` is named in problems.
+    ///
+    /// # Errors
+    /// All problems, each with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(file);
+        let node = reader.parse(text);
+        let protocol = node.and_then(|node| read(&mut reader, &node));
+        reader.finish(protocol)
+    }
+
+    /// Reads a definition as it came over the mesh or from the journal.
+    ///
+    /// # Errors
+    /// All problems; their places are unknown.
+    pub fn from_definition(definition: &ProtocolDefinition) -> Result<Self, Vec<Problem>> {
+        Self::from_parts(&definition.name, &definition.version, &definition.methods)
+    }
+
+    /// Reads a registration of the journal.
+    ///
+    /// # Errors
+    /// All problems; their places are unknown.
+    pub fn from_registered(registered: &ProtocolRegistered) -> Result<Self, Vec<Problem>> {
+        Self::from_parts(&registered.name, &registered.version, &registered.methods)
+    }
+
+    fn from_parts(name: &str, version: &str, methods: &Payload) -> Result<Self, Vec<Problem>> {
+        let value = serde_json::json!({"name": name, "version": version, "methods": methods.to_value()});
+        let mut reader = Reader::new(format!("protocol `{name}/{version}`"));
+        let protocol = read(&mut reader, &Node::from_value(&value));
+        reader.finish(protocol)
+    }
+
+    /// For the mesh.
+    pub fn to_definition(&self) -> ProtocolDefinition {
+        ProtocolDefinition { name: self.name.clone(), version: self.version.clone(), methods: self.methods_payload() }
+    }
+
+    /// For the journal.
+    pub fn to_registered(&self) -> ProtocolRegistered {
+        ProtocolRegistered { name: self.name.clone(), version: self.version.clone(), methods: self.methods_payload() }
+    }
+
+    fn methods_payload(&self) -> Payload {
+        Payload::from_value(&serde_json::json!(self.methods))
+    }
+
+    /// Such as `python/v1`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.name, self.version)
+    }
+}
+
+impl Method {
+    /// Top-level parameters that are program text.
+    pub fn code(&self) -> IndexMap<String, Language> {
+        let properties = self.parameters.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+        properties
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, schema)| Some((name.clone(), language(schema.get("language")?)?)))
+            .collect()
+    }
+}
+
+fn language(value: &Value) -> Option<Language> {
+    match value.as_str()? {
+        "python" => Some(Language::Python),
+        "shell" => Some(Language::Shell),
+        _ => None,
+    }
+}
+
+/// Whether a text may name a protocol or the part of a method after the slash.
+fn is_name(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+fn read(reader: &mut Reader, node: &Node) -> Option<Protocol> {
+    let fields = reader.fields(node, "the protocol", PROTOCOL_FIELDS);
+    let name = reader.required_text(&fields, "name", "the protocol");
+    let version = reader.required_text(&fields, "version", "the protocol");
+    for (field, text) in [("name", &name), ("version", &version)] {
+        if let (Some(text), Some(node)) = (text, fields.get(field))
+            && !is_name(text)
+        {
+            let hint = Some("use letters, digits, `_`, `-` and `.`, a letter first".to_owned());
+            reader.problem(node.place, format!("`{text}` cannot be a protocol's {field}"), hint);
+        }
+    }
+    let description = reader.optional_text(&fields, "description");
+    let mut methods = IndexMap::new();
+    match fields.get("methods") {
+        None => reader.problem(fields.place, "`methods` is missing in the protocol", Some("add `methods:`".to_owned())),
+        Some(node) => {
+            let entries = reader.map(node, "`methods`").unwrap_or_default();
+            if entries.is_empty() {
+                reader.problem(node.place, "expected at least one method", None);
+            }
+            for (key, node) in entries {
+                if let Some(name) = &name {
+                    check_method_name(reader, name, &key.text, key.place);
+                }
+                if let Some(method) = read_method(reader, &key.text, node) {
+                    methods.insert(key.text.clone(), method);
+                }
+            }
+        }
+    }
+    Some(Protocol { name: name?, version: version?, description, methods })
+}
+
+fn check_method_name(reader: &mut Reader, protocol: &str, method: &str, place: Place) {
+    let hint = |rest: &str| Some(format!("write `{protocol}/{rest}`"));
+    match method.split_once('/') {
+        Some((prefix, rest)) if prefix == protocol && is_name(rest) => {}
+        Some((_, rest)) if is_name(rest) => {
+            reader.problem(place, format!("method `{method}` is not in protocol `{protocol}`"), hint(rest));
+        }
+        None if is_name(method) => {
+            reader.problem(place, format!("method `{method}` lacks its protocol"), hint(method));
+        }
+        _ => reader.problem(place, format!("`{method}` cannot be a method's name"), hint("NAME")),
+    }
+}
+
+fn read_method(reader: &mut Reader, name: &str, node: &Node) -> Option<Method> {
+    if matches!(node.kind, Kind::Scalar(Value::Null)) {
+        return Some(Method::default());
+    }
+    let what = format!("method `{name}`");
+    let fields = reader.fields(node, &what, METHOD_FIELDS);
+    let schema = |reader: &mut Reader, field: &str| {
+        let node = fields.get(field)?;
+        let value = node.to_value();
+        if let Err(error) = Schema::compile(&value) {
+            let place = place_of(node, &error.path);
+            reader.problem(place, format!("`{field}` of {what} is no valid schema: {}", error.message), error.hint);
+            return None;
+        }
+        Some(value)
+    };
+    let parameters = schema(reader, "parameters");
+    let returns = schema(reader, "returns");
+    check_marks(reader, fields.get("parameters"));
+    let timeout_ms = match (fields.get("timeout"), fields.get("timeout_ms")) {
+        (Some(node), _) => reader.duration_ms(node, "timeout"),
+        (None, Some(node)) => reader.positive(node, "timeout_ms"),
+        (None, None) => None,
+    };
+    let mut examples = Vec::new();
+    match fields.get("examples") {
+        None => {}
+        Some(Node { kind: Kind::List(items), .. }) => examples.extend(items.iter().map(Node::to_value)),
+        Some(node) => {
+            reader.problem(node.place, format!("expected a list for `examples`, found {}", node.describe()), None);
+        }
+    }
+    let description = reader.optional_text(&fields, "description");
+    Some(Method { description, parameters, returns, timeout_ms, examples })
+}
+
+/// A mark that nobody reads would let data become code: it must be known and at the top level.
+fn check_marks(reader: &mut Reader, parameters: Option<&Node>) {
+    let Some(properties) = parameters.and_then(|node| child(node, "properties")) else { return };
+    let Kind::Map(properties) = &properties.kind else { return };
+    for (key, schema) in properties {
+        let Some(mark) = child(schema, "language") else { continue };
+        if language(&mark.to_value()).is_none() {
+            let message = format!("unknown language of parameter `{}`: {}", key.text, mark.describe());
+            reader.problem(mark.place, message, Some("known languages: python, shell".to_owned()));
+        }
+    }
+}
+
+fn child<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    match &node.kind {
+        Kind::Map(fields) => fields.iter().find(|(key, _)| key.text == name).map(|(_, node)| node),
+        Kind::List(items) => items.get(name.parse::<usize>().ok()?),
+        Kind::Scalar(_) => None,
+    }
+}
+
+fn place_of(node: &Node, path: &[String]) -> Place {
+    let mut at = node;
+    for segment in path {
+        match child(at, segment) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at.place
+}

@@ -1,0 +1,247 @@
+//! All known protocols by name and version, with compiled schemas. The invariant: what is registered under a name and
+//! version never changes.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_core::spec::{Catalog, MethodInfo, Violation};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::protocol::{Method, Protocol};
+use crate::schema::{Schema, SchemaError};
+use crate::yaml::describe;
+
+/// Protocols and their compiled schemas.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// By name; versions in natural order, the newest last.
+    protocols: BTreeMap<String, Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    protocol: Protocol,
+    schemas: BTreeMap<String, Schemas>,
+}
+
+#[derive(Debug, Default)]
+struct Schemas {
+    parameters: Option<Schema>,
+    returns: Option<Schema>,
+}
+
+/// A protocol that cannot be registered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Conflict {
+    /// The same name and version with other schemas.
+    #[error("protocol `{id}` is registered with other schemas; give the changed one a new version")]
+    Mismatch {
+        /// Such as `math/v1`.
+        id: String,
+    },
+    /// A schema does not compile.
+    #[error("`{field}` of method `{method}` is no valid schema")]
+    Schema {
+        /// Full name.
+        method: String,
+        /// `parameters` or `returns`.
+        field: &'static str,
+        /// Why.
+        #[source]
+        cause: SchemaError,
+    },
+}
+
+impl From<Conflict> for Failure {
+    fn from(conflict: Conflict) -> Self {
+        match &conflict {
+            Conflict::Mismatch { .. } => Self::new(ErrorCode::ProtocolVersionMismatch, conflict.to_string()),
+            Conflict::Schema { cause, .. } => Self::new(ErrorCode::InvalidParams, format!("{conflict}: {cause}")),
+        }
+    }
+}
+
+impl Registry {
+    /// With nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With the protocols that ship with Gleitzeit.
+    pub fn shipped() -> Self {
+        let mut registry = Self::new();
+        for protocol in crate::load::shipped() {
+            registry.register(protocol).expect("shipped protocols are checked by a test");
+        }
+        registry
+    }
+
+    /// Adds a protocol; `false` if the same was known already. Descriptions and examples may differ.
+    ///
+    /// # Errors
+    /// If the name and version are known with other schemas, or a schema does not compile.
+    pub fn register(&mut self, protocol: Protocol) -> Result<bool, Conflict> {
+        if let Some(known) = self.known(&protocol.name, &protocol.version) {
+            return if same_contract(&known.protocol, &protocol) {
+                Ok(false)
+            } else {
+                Err(Conflict::Mismatch { id: protocol.id() })
+            };
+        }
+        let mut schemas = BTreeMap::new();
+        for (name, method) in &protocol.methods {
+            let compile = |field: &'static str, schema: &Option<Value>| {
+                schema.as_ref().map(Schema::compile).transpose().map_err(|cause| Conflict::Schema {
+                    method: name.clone(),
+                    field,
+                    cause,
+                })
+            };
+            let compiled = Schemas {
+                parameters: compile("parameters", &method.parameters)?,
+                returns: compile("returns", &method.returns)?,
+            };
+            schemas.insert(name.clone(), compiled);
+        }
+        let versions = self.protocols.entry(protocol.name.clone()).or_default();
+        let at = versions.partition_point(|known| natural(&known.protocol.version, &protocol.version).is_lt());
+        versions.insert(at, Known { protocol, schemas });
+        Ok(true)
+    }
+
+    /// All protocols, by name and version.
+    pub fn iter(&self) -> impl Iterator<Item = &Protocol> {
+        self.protocols.values().flatten().map(|known| &known.protocol)
+    }
+
+    /// The protocol of this name and version.
+    pub fn protocol(&self, name: &str, version: &str) -> Option<&Protocol> {
+        self.known(name, version).map(|known| &known.protocol)
+    }
+
+    /// The method in this version of its protocol.
+    pub fn method(&self, method: &str, version: &str) -> Option<&Method> {
+        self.known(prefix(method), version)?.protocol.methods.get(method)
+    }
+
+    /// The newest version of its protocol that has the method.
+    pub fn newest(&self, method: &str) -> Option<(&Protocol, &Method)> {
+        let versions = self.protocols.get(prefix(method))?;
+        versions.iter().rev().find_map(|known| Some((&known.protocol, known.protocol.methods.get(method)?)))
+    }
+
+    /// Adds the defaults of absent parameters; does nothing if the method or its schema is not known.
+    pub fn fill_defaults(&self, method: &str, version: &str, parameters: &mut Value) {
+        if let Some(schema) = self.schemas(method, version).and_then(|schemas| schemas.parameters.as_ref()) {
+            schema.fill_defaults(parameters);
+        }
+    }
+
+    /// Whether parameters fit; without a schema any object does.
+    ///
+    /// # Errors
+    /// All violations.
+    pub fn validate_parameters(&self, method: &str, version: &str, parameters: &Value) -> Result<(), Vec<Violation>> {
+        object(parameters)?;
+        match self.schemas(method, version).and_then(|schemas| schemas.parameters.as_ref()) {
+            Some(schema) => verdict(schema.check(parameters)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a result fits; without a schema anything does.
+    ///
+    /// # Errors
+    /// All violations.
+    pub fn validate_result(&self, method: &str, version: &str, result: &Value) -> Result<(), Vec<Violation>> {
+        match self.schemas(method, version).and_then(|schemas| schemas.returns.as_ref()) {
+            Some(schema) => verdict(schema.check(result)),
+            None => Ok(()),
+        }
+    }
+
+    fn known(&self, name: &str, version: &str) -> Option<&Known> {
+        self.protocols.get(name)?.iter().find(|known| known.protocol.version == version)
+    }
+
+    fn schemas(&self, method: &str, version: &str) -> Option<&Schemas> {
+        self.known(prefix(method), version)?.schemas.get(method)
+    }
+}
+
+impl Catalog for Registry {
+    fn method(&self, name: &str) -> Option<MethodInfo> {
+        let (protocol, method) = self.newest(name)?;
+        Some(MethodInfo {
+            protocol_version: protocol.version.clone(),
+            code: method.code(),
+            returns: method.returns.clone(),
+            parameters: method.parameters.clone(),
+            timeout_ms: method.timeout_ms,
+        })
+    }
+
+    fn method_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.iter().flat_map(|protocol| protocol.methods.keys().cloned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn check_template(&self, method: &str, parameters: &Value) -> Vec<Violation> {
+        if let Err(violations) = object(parameters) {
+            return violations;
+        }
+        let schema =
+            self.newest(method).and_then(|(protocol, _)| self.schemas(method, &protocol.version)?.parameters.as_ref());
+        schema.map(|schema| schema.check_template(parameters)).unwrap_or_default()
+    }
+}
+
+fn object(parameters: &Value) -> Result<(), Vec<Violation>> {
+    if parameters.is_object() {
+        return Ok(());
+    }
+    let message = format!("expected an object, found {}", describe(parameters));
+    Err(vec![Violation { path: Vec::new(), message, hint: None }])
+}
+
+fn verdict(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+fn prefix(method: &str) -> &str {
+    method.split_once('/').map_or(method, |(protocol, _)| protocol)
+}
+
+fn same_contract(a: &Protocol, b: &Protocol) -> bool {
+    let contract = |method: &Method| (method.parameters.clone(), method.returns.clone(), method.timeout_ms);
+    a.methods.len() == b.methods.len()
+        && a.methods
+            .iter()
+            .all(|(name, method)| b.methods.get(name).is_some_and(|other| contract(method) == contract(other)))
+}
+
+/// Numbers inside versions count as numbers: v10 is newer than v9.
+fn natural(a: &str, b: &str) -> Ordering {
+    let pieces = |text: &str| {
+        let mut pieces: Vec<(Option<u64>, String)> = Vec::new();
+        for c in text.chars() {
+            match pieces.last_mut() {
+                Some((number, piece)) if number.is_some() == c.is_ascii_digit() => {
+                    piece.push(c);
+                    *number = number.and(Some(piece.parse().unwrap_or(u64::MAX)));
+                }
+                _ => pieces.push((c.to_digit(10).map(u64::from), c.to_string())),
+            }
+        }
+        pieces
+    };
+    pieces(a).cmp(&pieces(b)).then_with(|| a.cmp(b))
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! One JSON Schema (2020-12), compiled once. Schemas come from anybody who may register a protocol, so size, depth and
+//! the cost of patterns are bounded, references stay inside the schema, and a bad one is an error, never a panic.
+
+use gleitzeit_core::spec::Violation;
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::violation;
+use crate::yaml::MAX_DEPTH;
+
+/// A schema's JSON text may not be longer.
+const MAX_SCHEMA_BYTES: usize = 256 * 1024;
+/// Compiled size of one pattern; the engine's own default is ten times that.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// A compiled schema.
+#[derive(Debug)]
+pub struct Schema {
+    validator: Validator,
+    source: Value,
+}
+
+/// A schema that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct SchemaError {
+    /// Path from the root of the schema.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Schema {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// If it is not valid, too large, or refers to something outside itself.
+    pub fn compile(source: &Value) -> Result<Self, SchemaError> {
+        let error = |message: String, hint: Option<&str>| SchemaError {
+            path: Vec::new(),
+            message,
+            hint: hint.map(str::to_owned),
+        };
+        if !matches!(source, Value::Object(_) | Value::Bool(_)) {
+            let message = format!("expected an object, found {}", crate::yaml::describe(source));
+            return Err(error(message, Some("write for instance `{type: object}`")));
+        }
+        if depth(source) > MAX_DEPTH {
+            return Err(error(format!("nested deeper than {MAX_DEPTH}"), Some("use `$defs` and `$ref`")));
+        }
+        let size = source.to_string().len();
+        if size > MAX_SCHEMA_BYTES {
+            return Err(error(format!("it has {size} bytes, more than the limit of {MAX_SCHEMA_BYTES}"), None));
+        }
+        // The linear-time engine: a pattern with look-around or backreferences is refused instead of running for ever.
+        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .with_pattern_options(patterns)
+            .offline()
+            .build(source)
+            .map_err(|cause| SchemaError {
+                path: cause.instance_path().as_str().split('/').skip(1).map(unescape).collect(),
+                message: violation::bounded(&cause.to_string(), 300),
+                hint: Some("see https://json-schema.org/draft/2020-12 for what is allowed".to_owned()),
+            })?;
+        Ok(Self { validator, source: source.clone() })
+    }
+
+    /// All ways in which a value breaks the schema.
+    pub fn check(&self, value: &Value) -> Vec<Violation> {
+        // The common case costs no allocation.
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        violation::all(self.validator.iter_errors(value), &self.source)
+    }
+
+    /// The same for parameters as written, where `${…}` may turn out as anything.
+    pub fn check_template(&self, value: &Value) -> Vec<Violation> {
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        let open = violation::holds_reference(value);
+        let errors = self.validator.iter_errors(value).filter(|error| !open || violation::is_certain(error));
+        violation::all(errors, &self.source)
+    }
+
+    /// Adds `default` values of absent properties, also inside objects that are there.
+    pub fn fill_defaults(&self, value: &mut Value) {
+        fill(&self.source, value, MAX_DEPTH);
+    }
+}
+
+fn fill(schema: &Value, value: &mut Value, depth: usize) {
+    let (Some(properties), Some(object)) = (schema.get("properties").and_then(Value::as_object), value.as_object_mut())
+    else {
+        return;
+    };
+    for (name, schema) in properties {
+        if let Some(value) = object.get_mut(name) {
+            if depth > 0 {
+                fill(schema, value, depth - 1);
+            }
+        } else if let Some(default) = schema.get("default") {
+            object.insert(name.clone(), default.clone());
+        }
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Undoes the escapes of a JSON pointer.
+pub(crate) fn unescape(segment: &str) -> String {
+    segment.replace("~1", "/").replace("~0", "~")
+}
