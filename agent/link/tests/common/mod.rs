@@ -131,7 +131,8 @@ impl TestHub {
     /// As by `kill -9`: the connections drop without a word.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // From a thread of its own: an async context may not wait for a runtime. The port is free afterwards.
+            std::thread::spawn(move || runtime.shutdown_timeout(DEADLINE)).join().expect("it shuts down");
         }
     }
 }
