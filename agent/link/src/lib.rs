@@ -1,9 +1,10 @@
 //! The mesh client: one Socket.IO connection that keeps coming back.
 //!
 //! It moves `(event name, one JSON object)` both ways and knows nothing of roles or of what messages mean. It speaks
-//! Socket.IO v4 (protocol 5) over a WebSocket of its own rather than through `rust_socketio`, because that client parses
-//! every body into a tree and copies it (numbers beyond 64 bits change, `1e400` is dropped without a word), flushes each
-//! message alone, and leaves Nagle's algorithm on, which delays the second of two small messages by 40 ms.
+//! Socket.IO v4 (protocol 5) over a WebSocket of its own rather than through `rust_socketio`: that client parses every
+//! body into a tree and copies it (tried: 30-digit integers become floats, an event holding `1e400` vanishes without a
+//! word), flushes each message alone, and leaves Nagle's algorithm on, so that a small message may wait some 40 ms for
+//! the acknowledgement of the one before it.
 //!
 //! Invariants: everything runs inside the caller's [`Driver`] future, nothing is spawned; messages arrive in the order
 //! the hub sent them; after [`LinkEvent::Disconnected`] nothing of the old connection follows; nothing is sent on a

@@ -103,7 +103,7 @@ struct Handshake {
 async fn open(config: &LinkConfig) -> Result<(WebSocketStream<TcpStream>, Duration), Failure> {
     let address = config.address().map_err(Failure::Unreachable)?;
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    // Small messages follow each other; held back for an acknowledgement they would wait 40 ms.
+    // Small messages follow each other; held back for an acknowledgement they may wait 40 ms.
     stream.set_nodelay(true)?;
     let request = format!("ws://{}/socket.io/?EIO=4&transport=websocket", address.authority).into_client_request()?;
     let limits =

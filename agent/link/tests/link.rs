@@ -275,6 +275,6 @@ async fn small_messages_in_a_row_are_not_held_back() {
         hub.event().await;
         hub.event().await;
     }
-    // With Nagle's algorithm each pair could wait 40 ms for an acknowledgement.
+    // With Nagle's algorithm a pair may wait 40 ms for an acknowledgement.
     assert!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
 }
