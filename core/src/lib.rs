@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod mesh;
 pub mod payload;
 pub mod retry;
+pub mod role;
 pub mod run;
 pub mod spec;
 pub mod tagged;

@@ -1,0 +1,128 @@
+//! Each role's decisions as a pure state machine that speaks mesh messages: inputs in, outputs out.
+//!
+//! Nothing here keeps anything that cannot be rebuilt from the journal; hosts only move bytes and time.
+
+mod outbox;
+mod owner;
+pub mod queue;
+
+use crate::error::Failure;
+use crate::id::ComponentId;
+use crate::mesh::{FromHub, RegisterComponent, Role, ToHub};
+use crate::time::Instant;
+
+pub use outbox::MAX_UNANSWERED;
+
+/// How long a component waits for the answer to its registration before it drops the socket.
+const REGISTRATION_TIMEOUT_MS: u64 = 10_000;
+/// How long proposals may go unanswered before the socket is dropped; they are sent again on the next one.
+const ANSWER_TIMEOUT_MS: u64 = 60_000;
+/// Without a hub for so long, engines and providers stop their work (DESIGN: presence).
+pub const ALONE_LIMIT_MS: u64 = 10_000;
+
+/// Who a component is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// New at each process start, kept over reconnects.
+    pub component_id: ComponentId,
+    /// For people.
+    pub name: String,
+    /// Of the software.
+    pub version: String,
+}
+
+impl Identity {
+    fn register(&self, role: Role) -> RegisterComponent {
+        RegisterComponent {
+            component_type: role,
+            component_id: Some(self.component_id.clone()),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            capabilities: Vec::new(),
+            owned: Vec::new(),
+            queues: None,
+            slots: None,
+            attempts: Vec::new(),
+            methods: Vec::new(),
+            protocols: Vec::new(),
+            max_concurrency: None,
+            batch: false,
+            calls: None,
+            health: None,
+        }
+    }
+}
+
+/// What happens to every role. Roles with more to hear have an input type of their own that contains it.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// `welcome` arrived on a new socket.
+    Connected,
+    /// The socket is gone.
+    Disconnected,
+    /// The hub sent an event.
+    Message(FromHub),
+    /// `next_deadline` has come.
+    Tick,
+}
+
+/// What every role wants done. Roles with more to say have an output type of their own that contains it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send an event to the hub.
+    Send(ToHub),
+    /// Drop the socket and connect again.
+    Reconnect {
+        /// For the log.
+        reason: String,
+    },
+    /// The hub accepted the registration.
+    Registered,
+    /// The hub refused the registration: the host decides whether to give up.
+    Rejected {
+        /// Why.
+        error: Failure,
+    },
+    /// Something an operator should see.
+    Log {
+        /// Whether something was lost or refused, rather than life cycle.
+        warning: bool,
+        /// A constant sentence.
+        message: &'static str,
+        /// What it is about.
+        detail: String,
+    },
+}
+
+/// Where a component stands with the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Down,
+    Registering { since: Instant },
+    Up,
+}
+
+impl Link {
+    fn is_up(self) -> bool {
+        self == Self::Up
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Registering { since } => Some(since.plus_ms(REGISTRATION_TIMEOUT_MS)),
+            Self::Down | Self::Up => None,
+        }
+    }
+
+    /// Drops the socket if the registration was not answered.
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.deadline().is_some_and(|at| at <= now) {
+            *self = Self::Down;
+            out.push(Output::Reconnect { reason: "the registration was not answered".to_owned() });
+        }
+    }
+}
+
+fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    deadlines.into_iter().flatten().min()
+}

@@ -1,0 +1,349 @@
+//! What the queue role does: decides about ended attempts, dispatches, and follows what was recorded.
+
+use std::collections::BTreeSet;
+
+use super::ready::rank;
+use super::{Hold, Key, Queue, Stage, Waiter};
+use crate::error::{ErrorCode, Failure};
+use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
+use crate::ledger::AttemptEnd;
+use crate::mesh::{HealthState, ProposalVerdict, Role};
+use crate::retry;
+use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
+use crate::run::event::TaskReady;
+use crate::run::{Command, Entry, Event, MAX_LOSSES};
+use crate::time::Instant;
+
+/// A refused proposal is thought over again after this time, unless an entry has settled the matter before.
+const REFUSED_DELAY_MS: u64 = 1_000;
+
+/// How many attempts of a method may be open beyond what its providers can work on at once: a quarter of that, from 2
+/// to 64, so that providers need not wait for the queue and priority still counts for nearly everything that waits.
+fn prefetch(capacity: u32) -> u32 {
+    (capacity / 4).clamp(2, 64)
+}
+
+impl Queue {
+    /// Moves a task to a stage; the ready sets and timers follow.
+    pub(super) fn set(&mut self, key: &Key, stage: Stage) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let place = (task.rank, task.order, key.clone());
+        match &task.stage {
+            Stage::Ready => {
+                if let Some(ready) = self.ready.get_mut(&task.queue) {
+                    ready.remove(&task.method, &place);
+                    if ready.is_empty() {
+                        self.ready.remove(&task.queue);
+                    }
+                }
+            }
+            Stage::Backoff { until } => {
+                self.timers.remove(&(*until, key.clone()));
+            }
+            Stage::Proposed { .. } | Stage::Open | Stage::Ended => {}
+        }
+        match &stage {
+            Stage::Ready => self.ready.entry(task.queue.clone()).or_default().insert(&task.method, place),
+            Stage::Backoff { until } => {
+                self.timers.insert((*until, key.clone()));
+            }
+            Stage::Ended => {
+                self.undecided.insert(key.clone());
+            }
+            Stage::Proposed { .. } | Stage::Open => {}
+        }
+        task.stage = stage;
+    }
+
+    pub(super) fn wake(&mut self, now: Instant, key: &Key) {
+        let Some(task) = self.tasks.get(key) else { return };
+        let stage = if task.ended.is_some() { Stage::Ended } else { Stage::Ready };
+        if matches!(task.stage, Stage::Backoff { until } if until <= now) {
+            self.set(key, stage);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        self.set(key, Stage::Open);
+        self.tasks.remove(key);
+    }
+
+    pub(super) fn opened(&mut self, at: AttemptRef, engine: ComponentId, method: MethodName) {
+        self.closed(&at);
+        *self.used.entry(engine.clone()).or_default() += 1;
+        *self.calling.entry(method.clone()).or_default() += 1;
+        self.open.insert(at, (engine, method));
+    }
+
+    pub(super) fn closed(&mut self, at: &AttemptRef) {
+        let Some((engine, method)) = self.open.remove(at) else { return };
+        if let Some(used) = self.used.get_mut(&engine) {
+            *used = used.saturating_sub(1);
+            if *used == 0 {
+                self.used.remove(&engine);
+            }
+        }
+        if let Some(calling) = self.calling.get_mut(&method) {
+            *calling = calling.saturating_sub(1);
+            if *calling == 0 {
+                self.calling.remove(&method);
+            }
+        }
+    }
+
+    /// An attempt ended: its engine has a free slot again.
+    fn freed(&mut self, at: &AttemptRef) {
+        if let Some((engine, _)) = self.open.get(at) {
+            self.full.remove(engine);
+        }
+        self.closed(at);
+    }
+
+    pub(super) fn entry(&mut self, now: Instant, entry: &Entry, owned: bool) {
+        let Some(run_id) = entry.run_id else { return };
+        let at = |task_id: &TaskId, attempt| AttemptRef { run_id, task_id: task_id.clone(), attempt };
+        let key = |task_id: &TaskId| (run_id, task_id.clone());
+        match &entry.event {
+            Event::TaskReady(event) if owned => self.arrived(now, run_id, entry.position, event),
+            Event::TaskDispatched(event) => {
+                let attempt = at(&event.task_id, event.attempt);
+                self.opened(attempt, event.engine.clone(), event.method.clone());
+                if owned {
+                    self.dispatched(&key(&event.task_id), event.attempt);
+                }
+            }
+            Event::TaskCompleted(event) => {
+                self.freed(&at(&event.task_id, event.attempt));
+                self.remove(&key(&event.task_id));
+            }
+            Event::TaskAttemptFailed(event) => {
+                self.freed(&at(&event.task_id, event.attempt));
+                let end = AttemptEnd::Failed {
+                    error: event.error.clone(),
+                    retryable: event.retryable,
+                    retry_after_ms: event.retry_after_ms,
+                };
+                self.ended(&key(&event.task_id), event.attempt, end, owned);
+            }
+            Event::TaskAttemptStopped(event) => {
+                self.freed(&at(&event.task_id, event.attempt));
+                let end = AttemptEnd::Stopped { reason: event.reason, engine: event.engine.clone() };
+                self.ended(&key(&event.task_id), event.attempt, end, owned);
+            }
+            Event::TaskRequeued(event) if owned => self.requeued(&key(&event.task_id)),
+            Event::TaskRetryScheduled(event) if owned => {
+                self.scheduled(now, &key(&event.task_id), event.delay_ms);
+            }
+            Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) if owned => {
+                if let Some(id) = entry.event.task_id() {
+                    self.remove(&(run_id, TaskId::from(id)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn arrived(&mut self, now: Instant, run_id: RunId, position: Position, event: &TaskReady) {
+        let key = (run_id, event.task_id.clone());
+        self.tasks.entry(key.clone()).or_insert_with(|| Waiter {
+            queue: event.queue.clone(),
+            method: event.method.clone(),
+            rank: rank(i64::try_from(now.0).unwrap_or(i64::MAX), event.priority),
+            order: position,
+            retry: event.retry.clone(),
+            attempt: 0,
+            failures: 0,
+            losses: 0,
+            lost: Vec::new(),
+            stage: Stage::Open,
+            ended: None,
+        });
+        self.set(&key, Stage::Ready);
+    }
+
+    fn dispatched(&mut self, key: &Key, attempt: u32) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.attempt = attempt;
+            task.ended = None;
+        }
+        self.set(key, Stage::Open);
+    }
+
+    fn ended(&mut self, key: &Key, attempt: u32, end: AttemptEnd, owned: bool) {
+        let Some(task) = self.tasks.get_mut(key).filter(|task| owned && task.attempt == attempt) else { return };
+        match &end {
+            AttemptEnd::Failed { .. } => task.failures += 1,
+            AttemptEnd::Stopped { reason, engine } => {
+                task.losses += 1;
+                task.lost.push((attempt, engine.clone(), *reason));
+            }
+        }
+        task.ended = Some(end);
+        self.set(key, Stage::Ended);
+    }
+
+    fn requeued(&mut self, key: &Key) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.ended = None;
+        }
+        self.set(key, Stage::Ready);
+    }
+
+    fn scheduled(&mut self, now: Instant, key: &Key, delay_ms: u64) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.ended = None;
+        }
+        // Both clocks are cut to milliseconds: one more, so that it is not too early for the writer's.
+        self.set(key, Stage::Backoff { until: now.plus_ms(delay_ms.saturating_add(1)) });
+    }
+
+    pub(super) fn recorded(&mut self, now: Instant, command: Command, owned: bool) {
+        if !owned {
+            return;
+        }
+        match command {
+            Command::DispatchTask(dispatch) => self.dispatched(&(dispatch.run_id, dispatch.task_id), dispatch.attempt),
+            Command::RequeueTask(requeue) => self.requeued(&(requeue.run_id, requeue.task_id)),
+            Command::ScheduleRetry(retry) => self.scheduled(now, &(retry.run_id, retry.task_id), retry.delay_ms),
+            Command::FailTask(fail) => self.remove(&(fail.run_id, fail.task_id)),
+            _ => {}
+        }
+    }
+
+    /// A refusal. Usually an entry has already said why; if not, the matter is thought over again, not at once.
+    pub(super) fn refused(&mut self, now: Instant, number: u64, command: &Command, verdict: ProposalVerdict) {
+        let (run_id, task_id) = match command {
+            Command::DispatchTask(dispatch) => (dispatch.run_id, &dispatch.task_id),
+            Command::RequeueTask(requeue) => (requeue.run_id, &requeue.task_id),
+            Command::ScheduleRetry(retry) => (retry.run_id, &retry.task_id),
+            Command::FailTask(fail) => (fail.run_id, &fail.task_id),
+            _ => return,
+        };
+        let key = (run_id, task_id.clone());
+        let Some(task) = self.tasks.get(&key) else { return self.withdraw(command) };
+        if !matches!(task.stage, Stage::Proposed { number: of } if of == number) {
+            return;
+        }
+        self.withdraw(command);
+        if let (Command::DispatchTask(dispatch), ProposalVerdict::NoSlot) = (command, verdict) {
+            self.full.insert(dispatch.engine.clone());
+            return self.set(&key, Stage::Ready);
+        }
+        self.set(&key, Stage::Backoff { until: now.plus_ms(REFUSED_DELAY_MS) });
+    }
+
+    /// A dispatch that was not recorded holds no slot.
+    fn withdraw(&mut self, command: &Command) {
+        if let Command::DispatchTask(dispatch) = command {
+            let DispatchTask { run_id, task_id, attempt, .. } = dispatch.clone();
+            self.closed(&AttemptRef { run_id, task_id, attempt });
+        }
+    }
+
+    /// Says what follows the end of an attempt.
+    pub(super) fn decide(&mut self, key: &Key) {
+        let Some(task) = self.tasks.get(key).filter(|task| matches!(task.stage, Stage::Ended)) else { return };
+        let Some(end) = &task.ended else { return };
+        let (run_id, task_id, attempt) = (key.0, key.1.clone(), task.attempt);
+        let fail = |error| Command::FailTask(FailTask { run_id, task_id: key.1.clone(), attempt, error });
+        let command = match end {
+            AttemptEnd::Stopped { .. } if task.losses >= MAX_LOSSES => fail(lost_too_often(key, task)),
+            AttemptEnd::Stopped { .. } => Command::RequeueTask(RequeueTask { run_id, task_id, attempt }),
+            AttemptEnd::Failed { retryable: true, retry_after_ms, .. } if task.failures < task.retry.max_attempts => {
+                let delay_ms = retry::delay_ms(&task.retry, task.failures, *retry_after_ms, run_id, &task_id, attempt);
+                Command::ScheduleRetry(ScheduleRetry { run_id, task_id, attempt, delay_ms })
+            }
+            AttemptEnd::Failed { error, .. } => {
+                let mut error = error.clone();
+                if task.failures > 1 {
+                    error.message = format!("{} (after {} failed attempts)", error.message, task.failures);
+                }
+                fail(error)
+            }
+        };
+        let slice = Slice::Queue(task.queue.clone());
+        // A queue whose state is not complete is decided about when it is.
+        if let Some(number) = self.owner.propose(&slice, command) {
+            self.set(key, Stage::Proposed { number });
+        }
+    }
+
+    /// Gives ready tasks to engines, best first over all owned queues, until nothing more can go.
+    pub(super) fn dispatch(&mut self) {
+        let (mut gated, mut stuck) = (BTreeSet::new(), BTreeSet::new());
+        while self.owner.is_up() && self.owner.has_room() {
+            let heads = self
+                .ready
+                .iter()
+                .filter(|(queue, _)| !stuck.contains(*queue))
+                .flat_map(|(queue, ready)| ready.heads().map(move |(method, place)| (place, queue, method)));
+            let Some((place, queue, method)) = heads.filter(|(_, _, method)| !gated.contains(*method)).min() else {
+                return;
+            };
+            let (key, queue, method) = (place.2.clone(), queue.clone(), method.clone());
+            if self.gate(&method).is_some() {
+                gated.insert(method);
+                continue;
+            }
+            let Ok(engine) = self.engine_for(&queue) else {
+                stuck.insert(queue);
+                continue;
+            };
+            let attempt = self.tasks.get(&key).map_or(1, |task| task.attempt + 1);
+            let (run_id, task_id) = key.clone();
+            let command = DispatchTask { run_id, task_id: task_id.clone(), attempt, engine: engine.clone() };
+            let slice = Slice::Queue(queue.clone());
+            let Some(number) = self.owner.propose(&slice, Command::DispatchTask(command)) else {
+                stuck.insert(queue);
+                continue;
+            };
+            self.opened(AttemptRef { run_id, task_id, attempt }, engine, method);
+            self.set(&key, Stage::Proposed { number });
+        }
+    }
+
+    /// What holds back every task of a method, if anything does.
+    pub(super) fn gate(&self, method: &MethodName) -> Option<Hold> {
+        let serving = |status: &&crate::mesh::ComponentStatus| {
+            status.role == Role::Provider && status.capacity > 0 && status.methods.contains(method)
+        };
+        let (mut any, mut healthy) = (false, None);
+        for status in self.components.values().filter(serving) {
+            any = true;
+            if status.health.state == HealthState::Healthy {
+                healthy = Some(status.capacity.saturating_add(healthy.unwrap_or(0)));
+            }
+        }
+        if !any {
+            return Some(Hold::NoProvider(method.clone()));
+        }
+        // All unhealthy: the engine fails the attempt with the provider's own message.
+        let capacity = healthy?;
+        let calling = self.calling.get(method).copied().unwrap_or(0);
+        (calling >= capacity.saturating_add(prefetch(capacity))).then(|| Hold::ProvidersBusy(method.clone()))
+    }
+
+    /// The connected engine of a queue with the most free slots; of equals the first by id.
+    pub(super) fn engine_for(&self, queue: &QueueName) -> Result<ComponentId, Hold> {
+        let mut best: Option<(u32, &ComponentId)> = None;
+        for (id, status) in &self.components {
+            let serves = status.role == Role::Engine
+                && !self.full.contains(id)
+                && status.queues.as_ref().is_none_or(|queues| queues.contains(queue));
+            let free = status.capacity.saturating_sub(self.used_slots(id));
+            if serves && free > best.map_or(0, |(most, _)| most) {
+                best = Some((free, id));
+            }
+        }
+        best.map(|(_, id)| id.clone()).ok_or_else(|| Hold::NoSlot(queue.clone()))
+    }
+}
+
+fn lost_too_often(key: &Key, task: &Waiter) -> Failure {
+    let mut message = format!("`{}` was lost {} times", key.1, task.losses);
+    for (index, (attempt, engine, reason)) in task.lost.iter().enumerate() {
+        let joint = if index == 0 { ": " } else { "; " };
+        message.push_str(&format!("{joint}attempt {attempt} on engine `{engine}`: {}", reason.text()));
+    }
+    Failure::new(ErrorCode::TaskRetryExhausted, message)
+}

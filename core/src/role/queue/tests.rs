@@ -1,0 +1,253 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::id::{Epoch, Seq};
+use crate::mesh::{
+    AppendResult, ComponentRegistered, Events, EventsItem, Health, Ownership, OwnershipStatus, ProposalResult,
+    ProposalVerdict, StatePage, ToHub,
+};
+use crate::payload::Payload;
+use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskReady};
+use crate::run::{Command, Entry, Event};
+use crate::spec::Priority;
+use crate::time::Timestamp;
+use crate::{ErrorCode, Failure};
+
+struct Desk {
+    queue: Queue,
+    now: Instant,
+    position: u64,
+    sent: Vec<(crate::id::ProposalId, Command)>,
+}
+
+fn run() -> RunId {
+    RunId(Uuid::from_u128(7))
+}
+
+impl Desk {
+    fn new() -> Self {
+        let identity = Identity { component_id: "q1".into(), name: "q".into(), version: "0".into() };
+        let mut desk = Self { queue: Queue::new(identity), now: Instant(1_000_000), position: 0, sent: vec![] };
+        desk.input(Input::Connected);
+        let registered =
+            ComponentRegistered { component_id: "q1".into(), name: "q".into(), heartbeat_interval_ms: 5_000 };
+        desk.hear(FromHub::ComponentRegistered(registered));
+        desk.hear(FromHub::Ownership(Ownership {
+            status: OwnershipStatus::Granted,
+            slice: Slice::Queue("default".into()),
+            epoch: Epoch(1),
+            position: Position(0),
+            state_follows: true,
+        }));
+        let page =
+            StatePage { slice: Slice::Queue("default".into()), epoch: Epoch(1), items: vec![], part: None, last: true };
+        desk.hear(FromHub::State(page));
+        desk
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.queue.handle(self.now, input, &mut out);
+        for output in out {
+            if let Output::Send(ToHub::Append(append)) = output {
+                self.sent.extend(append.proposals.into_iter().map(|item| (item.proposal_id, item.command)));
+            }
+        }
+    }
+
+    fn hear(&mut self, message: FromHub) {
+        self.input(Input::Message(message));
+    }
+
+    fn component(&mut self, id: &str, role: Role, capacity: u32, health: Health) {
+        self.hear(FromHub::ComponentStatus(ComponentStatus {
+            component_id: id.into(),
+            role,
+            status: PresenceStatus::Connected,
+            methods: if role == Role::Provider { vec!["m/x".into()] } else { vec![] },
+            queues: None,
+            capacity,
+            health,
+        }));
+    }
+
+    fn event(&mut self, event: impl Into<Event>) {
+        self.position += 1;
+        let entry = Entry {
+            position: Position(self.position),
+            run_id: Some(run()),
+            seq: Seq(self.position),
+            recorded_at: Timestamp(0),
+            queue: Some("default".into()),
+            event: event.into(),
+        };
+        self.hear(FromHub::Events(Events { entries: vec![EventsItem::full(&entry)] }));
+    }
+
+    fn ready(&mut self, task: &str, priority: i32, max_attempts: u32) {
+        self.event(TaskReady {
+            task_id: task.into(),
+            method: "m/x".into(),
+            queue: "default".into(),
+            priority: Priority(priority),
+            retry: RetryPolicy { max_attempts, ..RetryPolicy::default() },
+            parameters: Payload::null(),
+        });
+    }
+
+    /// Records every proposal made since and answers it; what they were.
+    fn record(&mut self) -> Vec<String> {
+        let sent = std::mem::take(&mut self.sent);
+        let shown = sent.iter().map(|(_, command)| show(command)).collect();
+        for (id, _) in sent {
+            self.position += 1;
+            let own = EventsItem::own(Position(self.position), id.clone());
+            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            self.answer(id, ProposalVerdict::Ok);
+        }
+        shown
+    }
+
+    fn answer(&mut self, proposal_id: crate::id::ProposalId, verdict: ProposalVerdict) {
+        let result = ProposalResult { proposal_id, verdict, position: None, error: None };
+        self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+    }
+
+    fn shown(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.sent).iter().map(|(_, command)| show(command)).collect()
+    }
+}
+
+fn show(command: &Command) -> String {
+    match command {
+        Command::DispatchTask(it) => format!("dispatch {} {} {}", it.task_id, it.attempt, it.engine),
+        Command::ScheduleRetry(it) => format!("retry {} {} {}", it.task_id, it.attempt, it.delay_ms),
+        Command::RequeueTask(it) => format!("requeue {} {}", it.task_id, it.attempt),
+        Command::FailTask(it) => format!("fail {} {} {}", it.task_id, it.attempt, it.error),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn higher_priority_goes_first_then_submission_order_then_age() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 100, Health::default());
+    desk.ready("old", 1, 1);
+    desk.now = desk.now.plus_ms(70_000);
+    for (task, priority) in [("b", 2), ("a", 2), ("c", 3)] {
+        desk.ready(task, priority, 1);
+    }
+    desk.component("e", Role::Engine, 4, Health::default());
+    assert_eq!(desk.record(), ["dispatch c 1 e", "dispatch old 1 e", "dispatch b 1 e", "dispatch a 1 e"]);
+}
+
+#[test]
+fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
+    let mut desk = Desk::new();
+    desk.ready("a", 2, 1);
+    desk.component("e", Role::Engine, 4, Health::default());
+    let reason = |desk: &Desk, task: &str| {
+        desk.queue.waiting_reason(desk.now, run(), &task.into()).map(|hold| hold.to_string()).unwrap_or_default()
+    };
+    assert_eq!(reason(&desk, "a"), "no connected provider serves `m/x`");
+    desk.component("p", Role::Provider, 1, Health::default());
+    for task in ["b", "c", "d"] {
+        desk.ready(task, 2, 1);
+    }
+    assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e", "dispatch c 1 e"]);
+    assert_eq!(reason(&desk, "d"), "all providers of `m/x` are busy");
+    desk.component(
+        "p",
+        Role::Provider,
+        1,
+        Health { state: crate::mesh::HealthState::Unhealthy, reason: Some("no".into()) },
+    );
+    desk.ready("z", 2, 1);
+    assert_eq!(desk.record(), ["dispatch d 1 e"]);
+    assert_eq!(reason(&desk, "z"), "no connected engine of queue `default` has a free slot");
+}
+
+#[test]
+fn failures_are_retried_up_to_the_limit_and_losses_do_not_count() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("a", 2, 2);
+    assert_eq!(desk.record(), ["dispatch a 1 e"]);
+    let failed = |attempt| TaskAttemptFailed {
+        task_id: "a".into(),
+        attempt,
+        error: Failure::new(ErrorCode::TaskExecutionFailed, "no"),
+        retryable: true,
+        retry_after_ms: None,
+        ran_ms: 1,
+    };
+    desk.event(failed(1));
+    assert_eq!(desk.record(), ["retry a 1 1000"]);
+    desk.now = desk.queue.next_deadline().expect("a timer");
+    desk.input(Input::Tick);
+    assert_eq!(desk.record(), ["dispatch a 2 e"]);
+    let reason = StopReason::EngineLost;
+    desk.event(TaskAttemptStopped { task_id: "a".into(), attempt: 2, reason, engine: "e".into(), late_report: false });
+    assert_eq!(desk.record(), ["requeue a 2"]);
+    assert_eq!(desk.record(), ["dispatch a 3 e"]);
+    desk.event(failed(3));
+    assert_eq!(desk.record(), ["fail a 3 TASK_EXECUTION_FAILED (-29002): no (after 2 failed attempts)"]);
+    assert!(desk.queue.is_empty() && desk.queue.used_slots(&"e".into()) == 0);
+}
+
+#[test]
+fn after_ten_losses_a_task_fails_and_they_are_named() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("a", 2, 1);
+    for attempt in 1..=MAX_LOSSES_FOR_TEST {
+        assert_eq!(desk.record(), [format!("dispatch a {attempt} e")]);
+        let reason = StopReason::NoProvider;
+        desk.event(TaskAttemptStopped { task_id: "a".into(), attempt, reason, engine: "e".into(), late_report: false });
+        let shown = desk.record();
+        if attempt < MAX_LOSSES_FOR_TEST {
+            assert_eq!(shown, [format!("requeue a {attempt}")]);
+        } else {
+            assert!(
+                shown[0].contains("lost 10 times: attempt 1 on engine `e`: no provider was connected"),
+                "{shown:?}"
+            );
+        }
+    }
+}
+
+const MAX_LOSSES_FOR_TEST: u32 = crate::run::MAX_LOSSES;
+
+#[test]
+fn an_engine_without_a_slot_is_full_until_something_changes() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("a", 2, 1);
+    let (id, _) = desk.sent.pop().expect("a dispatch");
+    desk.answer(id, ProposalVerdict::NoSlot);
+    assert_eq!(desk.shown(), [""; 0]);
+    assert_eq!(desk.queue.used_slots(&"e".into()), 0);
+    desk.component("e", Role::Engine, 4, Health::default());
+    assert_eq!(desk.shown(), ["dispatch a 1 e"]);
+}
+
+#[test]
+fn unanswered_proposals_are_sent_again_after_a_new_registration() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("a", 2, 1);
+    assert_eq!(desk.shown(), ["dispatch a 1 e"]);
+    desk.input(Input::Disconnected);
+    desk.input(Input::Connected);
+    assert_eq!(desk.shown(), [""; 0]);
+    desk.hear(FromHub::ComponentRegistered(ComponentRegistered {
+        component_id: "q1".into(),
+        name: "q".into(),
+        heartbeat_interval_ms: 5_000,
+    }));
+    assert_eq!(desk.record(), ["dispatch a 1 e"]);
+}
