@@ -1,1 +1,14 @@
-//! Providers: what serves the methods of a protocol.
+//! Providers: what serves the methods of a protocol. A provider is a YAML file that names a protocol and an executor;
+//! the executor is the kind of code behind it. Lives here: definitions, the factory, the executors. Never here: the
+//! mesh, retries, the choice of a provider.
+
+mod call;
+mod definition;
+mod executors;
+mod factory;
+mod provider;
+
+pub use call::{Call, CallError, Context, Executor};
+pub use definition::{Definition, load_dir, load_file, shipped};
+pub use factory::{Factory, ProviderError, Settings};
+pub use provider::Provider;

@@ -1,0 +1,153 @@
+//! Provider YAML: read and checked, every problem with its place.
+
+use std::path::Path;
+
+use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_protocols::{read_file, yaml_files};
+use serde_json::{Map, Value};
+
+use crate::factory::Factory;
+
+/// A provider as its file describes it.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Unique in an agent; a later definition replaces an earlier one of the same name.
+    pub name: String,
+    /// Name of the protocol it serves, such as `python`.
+    pub protocol: String,
+    /// Version of that protocol, such as `v1`.
+    pub version: String,
+    /// The kind of code behind it.
+    pub executor: String,
+    /// Free words for choosing providers.
+    pub capabilities: Vec<String>,
+    /// How many calls it takes at a time; absent: the executor's default.
+    pub max_concurrency: Option<u32>,
+    /// Settings of the executor.
+    pub options: Options,
+    /// Free information, shown in lists.
+    pub metadata: Map<String, Value>,
+}
+
+/// Settings of an executor with their places.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where they were written, for messages.
+    pub file: String,
+    /// The object, if there is one.
+    pub node: Option<Node>,
+}
+
+const FIELDS: &[&str] = &["name", "protocol", "executor", "capabilities", "max_concurrency", "options", "metadata"];
+
+impl Definition {
+    /// Reads provider YAML; `file` is named in problems.
+    ///
+    /// # Errors
+    /// All problems, each with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(file);
+        let node = reader.parse(text);
+        let definition = node.and_then(|node| read(&mut reader, file, &node));
+        reader.finish(definition)
+    }
+}
+
+fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
+    let what = "the provider";
+    let fields = reader.fields(node, what, FIELDS);
+    let name = reader.required_text(&fields, "name", what);
+    let protocol = reader.required_text(&fields, "protocol", what).and_then(|text| {
+        let split = text.split_once('/').filter(|(name, version)| !name.is_empty() && !version.is_empty());
+        if split.is_none() {
+            let place = fields.get("protocol").map_or(fields.place, |node| node.place);
+            let hint = Some("write name and version, such as `python/v1`".to_owned());
+            reader.problem(place, format!("`{text}` is no protocol with a version"), hint);
+        }
+        split.map(|(name, version)| (name.to_owned(), version.to_owned()))
+    });
+    let executor = reader.required_text(&fields, "executor", what);
+    if let (Some(executor), Some(node)) = (&executor, fields.get("executor"))
+        && !Factory::executors().any(|known| known == executor)
+    {
+        let hint = gleitzeit_protocols::yaml::nearest(executor, Factory::executors())
+            .unwrap_or_else(|| format!("known executors: {}", Factory::executors().collect::<Vec<_>>().join(", ")));
+        reader.problem(node.place, format!("unknown executor `{executor}`"), Some(hint));
+    }
+    let capabilities = fields.get("capabilities").map_or_else(Vec::new, |node| texts(reader, node));
+    let max_concurrency = fields.get("max_concurrency").and_then(|node| {
+        let number = reader.positive(node, "max_concurrency")?;
+        let number = u32::try_from(number).ok().filter(|number| *number <= 100_000);
+        if number.is_none() {
+            reader.problem(node.place, "`max_concurrency` is at most 100000", None);
+        }
+        number
+    });
+    let options = Options { file: file.to_owned(), node: fields.get("options").cloned() };
+    if let (Some(executor), Some(node)) = (&executor, &options.node) {
+        Factory::check_options(executor, node, reader);
+    }
+    let metadata = fields.get("metadata").and_then(|node| reader.object(node, "metadata")).unwrap_or_default();
+    let (protocol, version) = protocol?;
+    Some(Definition {
+        name: name?,
+        protocol,
+        version,
+        executor: executor?,
+        capabilities,
+        max_concurrency,
+        options,
+        metadata,
+    })
+}
+
+fn texts(reader: &mut Reader, node: &Node) -> Vec<String> {
+    match node.to_value() {
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        }
+        _ => {
+            let message = format!("expected a list of words for `capabilities`, found {}", node.describe());
+            reader.problem(node.place, message, None);
+            Vec::new()
+        }
+    }
+}
+
+const SHIPPED: &[(&str, &str)] = &[
+    ("providers/python_local.yaml", include_str!("../python_local.yaml")),
+    ("providers/util.yaml", include_str!("../util.yaml")),
+];
+
+/// The providers that ship with Gleitzeit.
+pub fn shipped() -> Vec<Definition> {
+    SHIPPED
+        .iter()
+        .map(|(file, text)| Definition::parse(file, text).expect("shipped providers are checked by a test"))
+        .collect()
+}
+
+/// Reads one provider file.
+///
+/// # Errors
+/// All its problems.
+pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
+    let text = read_file(path).map_err(|problem| vec![problem])?;
+    Definition::parse(&path.display().to_string(), &text)
+}
+
+/// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
+///
+/// # Errors
+/// All problems of all files.
+pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
+    let mut definitions = Vec::new();
+    let mut problems = Vec::new();
+    for file in yaml_files(path).map_err(|problem| vec![problem])? {
+        match load_file(&file) {
+            Ok(definition) => definitions.push(definition),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(definitions) } else { Err(problems) }
+}

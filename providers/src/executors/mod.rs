@@ -1,0 +1,4 @@
+//! The executors, one file or folder each. None of them knows the mesh.
+
+pub(crate) mod builtin;
+pub(crate) mod python;

@@ -1,0 +1,40 @@
+//! Finds the real interpreter once: what is called `python3` may be a shim that costs ten times the interpreter's start.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::factory::Settings;
+
+/// A cold start from a slow disk takes seconds; longer and something hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const PROBE: &str = "import sys; print(sys.executable); print(*sys.version_info[:2])";
+
+/// The path of the real executable, or why there is none and what to do.
+pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, String> {
+    let remedy = "install Python 3.8 or newer, or name it with `python_executable` in the provider's options";
+    let mut command = tokio::process::Command::new(name);
+    // A shim may need the whole of its user's settings, but not ours: PATH and HOME suffice for those known.
+    command.env_clear().env("PATH", &settings.path).args(["-c", PROBE]);
+    if let Some(home) = &settings.home {
+        command.env("HOME", home);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .map_err(|_| format!("`{name}` did not start within {} s; {remedy}", PATIENCE.as_secs()))?
+        .map_err(|error| format!("Python was not found: `{name}` cannot be started ({error}); {remedy}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let (Some(path), Some(version), true) = (lines.next(), lines.next(), output.status.success()) else {
+        let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
+        return Err(format!("`{name}` is no working Python 3 ({}: {said}); {remedy}", output.status));
+    };
+    let mut numbers = version.split(' ').map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (3, 8) {
+        return Err(format!("`{name}` is Python {}.{}, which is too old; {remedy}", version.0, version.1));
+    }
+    Ok(if path.is_empty() { PathBuf::from(name) } else { PathBuf::from(path) })
+}

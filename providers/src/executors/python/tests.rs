@@ -1,0 +1,283 @@
+use std::time::Duration;
+
+use gleitzeit_core::mesh::HealthState;
+use gleitzeit_protocols::Registry;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+fn settings(temp: &std::path::Path) -> Settings {
+    let mut settings = Settings::from_env(|name| std::env::var_os(name));
+    settings.temp = temp.to_owned();
+    settings
+}
+
+struct Bench {
+    temp: tempfile::TempDir,
+    python: Python,
+}
+
+fn bench_with(options: &str) -> Bench {
+    let temp = tempfile::tempdir().expect("folder");
+    let mut reader = Reader::new("test");
+    let node = reader.parse(options);
+    let config = read(&mut reader, node.as_ref());
+    let config = reader.finish(config).expect("valid options");
+    let settings = settings(temp.path());
+    let python = Python { config, settings, interpreter: OnceCell::new(), workspace: OnceCell::new() };
+    Bench { temp, python }
+}
+
+fn bench() -> Bench {
+    bench_with("python_executable: python3")
+}
+
+impl Bench {
+    async fn execute(&self, params: Value, context: Context) -> Result<Value, CallError> {
+        let call = Call { method: "python/execute".into(), params: Payload::from_value(&params) };
+        self.python.call(call, context).await.map(|payload| payload.to_value())
+    }
+
+    async fn run(&self, code: &str) -> Result<Value, CallError> {
+        self.execute(json!({"code": code, "context": {}}), Context::default()).await
+    }
+
+    /// Call folders that are still there.
+    fn left_behind(&self) -> usize {
+        let workspace = self.python.workspace.get().expect("used").path();
+        let entries = std::fs::read_dir(workspace).expect("readable");
+        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("call-")).count()
+    }
+}
+
+fn alive(pid: &str) -> bool {
+    match std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+        // A zombie is dead; who has to reap it does not matter here.
+        Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])),
+        Err(_) => false,
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn values_keep_their_types_both_ways() {
+    let values = json!({"n": 1, "x": 1.5, "t": true, "z": null, "s": "ü€😀\n'\"\\", "l": [1, [2]], "o": {"k": {}}});
+    let bench = bench();
+    let code = "assert type(context['n']) is int and type(context['x']) is float and context['t'] is True\n\
+                assert context['z'] is None\nresult = context";
+    let outcome = bench.execute(json!({"code": code, "context": values}), Context::default()).await.expect("runs");
+    assert_eq!(outcome["result"], values);
+    assert_eq!(outcome["success"], json!(true));
+    assert_eq!(bench.left_behind(), 0);
+    Registry::shipped().validate_result("python/execute", "v1", &outcome).expect("fits the protocol");
+}
+
+#[tokio::test]
+async fn output_is_kept_apart_from_the_result() {
+    let code = "import sys, os\nprint('héllo')\nsys.stderr.write('warn')\nos.system('echo child')\nresult = 7";
+    let outcome = bench().run(code).await.expect("runs");
+    assert_eq!(outcome["result"], json!(7));
+    let output = outcome["output"].as_str().expect("text");
+    assert!(output.contains("héllo") && output.contains("child"), "{output}");
+    assert_eq!(outcome["error_output"], json!("warn"));
+}
+
+#[tokio::test]
+async fn no_result_is_null_and_a_clean_exit_is_success() {
+    let bench = bench();
+    assert_eq!(bench.run("x = 1").await.expect("runs")["result"], Value::Null);
+    assert_eq!(bench.run("import sys\nresult = 3\nsys.exit()").await.expect("runs")["result"], json!(3));
+    assert_eq!(bench.run("import sys\nresult = sys.stdin.read()").await.expect("runs")["result"], json!(""));
+}
+
+#[tokio::test]
+async fn an_exception_names_itself_and_the_users_line() {
+    let error =
+        bench().run("def f():\n    raise ValueError('no good')\n\nprint('before')\nf()\n").await.expect_err("fails");
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::TaskExecutionFailed, "ValueError: no good"));
+    let traceback = error.data["traceback"].as_str().expect("text");
+    assert!(traceback.contains("\"<code>\", line 2, in f") && traceback.contains("raise ValueError"), "{traceback}");
+    assert!(!traceback.contains("gleitzeit") && !traceback.contains("<string>"), "{traceback}");
+    assert_eq!(error.data["output"], json!("before\n"));
+    let syntax = bench().run("x = (\n").await.expect_err("fails");
+    assert!(syntax.message.starts_with("SyntaxError: "), "{}", syntax.message);
+}
+
+#[tokio::test]
+async fn every_other_end_is_a_clear_error() {
+    let bench = bench();
+    for (code, expected) in [
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import os; os._exit(4)", "exit code 4"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("result = object()", "type `object`"),
+        ("result = {'a': [1, {2, 3}]}", "type `set`"),
+        ("result = float('nan')", "not JSON"),
+        ("result = '\\ud800'", "not JSON"),
+        ("result = []\nresult.append(result)", "not JSON"),
+        ("result = 'x' * 2_000_000", "more than the limit of 1048576"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ] {
+        let error = bench.run(code).await.expect_err(code);
+        assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{code}");
+        assert!(error.message.contains(expected), "{code}: {}", error.message);
+    }
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn large_output_is_cut_with_a_note() {
+    let bench = bench_with("max_output_bytes: 1000");
+    let outcome = bench.run("for _ in range(100): print('y' * 99_999)").await.expect("runs");
+    let output = outcome["output"].as_str().expect("text");
+    assert!(output.len() < 1200 && output.contains("1000 of 10000000 bytes kept"), "{}", output.len());
+}
+
+#[tokio::test]
+async fn nothing_is_inherited_and_the_folder_does_not_shadow() {
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::open("/dev/null").expect("opens");
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("inheritable");
+    let code = "import os, sys\nopen('json.py', 'w').write('raise SystemExit(9)')\nimport importlib, json\n\
+                importlib.reload(json)\nresult = [sorted(os.environ), '' in sys.path, os.getcwd() in sys.path,\n \
+                [os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') \
+                if n not in '012' and os.path.exists(f'/proc/self/fd/{n}')]]";
+    let outcome = bench().run(code).await.expect("runs");
+    let names: Vec<_> = outcome["result"][0].as_array().expect("list").iter().filter_map(Value::as_str).collect();
+    let allowed = ["HOME", "LANG", "PATH", "TMPDIR", "LC_CTYPE"];
+    assert!(names.iter().all(|name| allowed.contains(name)), "{names:?}");
+    assert_eq!(outcome["result"][1], json!(false));
+    assert_eq!(outcome["result"][2], json!(false));
+    let open = outcome["result"][3].to_string();
+    assert!(!open.contains("/dev/null"), "{open} (inherited {})", file.as_raw_fd());
+}
+
+/// Starts a grandchild that ignores hang-ups, tells its pid in a file, then computes for ever.
+fn stubborn(marker: &std::path::Path) -> String {
+    format!(
+        "import subprocess, re, os\np = subprocess.Popen(['sleep', '600'])\n\
+         open({marker:?} + '.tmp', 'w').write(f'{{os.getpid()}} {{p.pid}}')\n\
+         os.rename({marker:?} + '.tmp', {marker:?})\nre.match('(a+)+b', 'a' * 60)\n"
+    )
+}
+
+async fn pids(marker: &std::path::Path) -> Vec<String> {
+    eventually("the code runs", || marker.exists()).await;
+    let text = std::fs::read_to_string(marker).expect("written");
+    let pids: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| alive(pid)));
+    pids
+}
+
+#[tokio::test]
+async fn a_timeout_kills_grandchildren_too() {
+    let bench = bench();
+    let marker = bench.temp.path().join("pids");
+    let params = json!({"code": stubborn(&marker), "context": {}, "timeout": 1.5});
+    let started = Instant::now();
+    let (outcome, pids) = tokio::join!(bench.execute(params, Context::default()), pids(&marker));
+    assert_eq!(outcome.expect_err("too slow").code, ErrorCode::TaskTimeout);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
+    assert_eq!(bench.left_behind(), 0);
+    let context = Context { deadline: Some(Instant::now() + Duration::from_millis(300)), ..Context::default() };
+    let outcome = bench.execute(json!({"code": "while True: pass"}), context).await;
+    assert_eq!(outcome.expect_err("too slow").code, ErrorCode::TaskTimeout);
+}
+
+#[tokio::test]
+async fn a_cancel_kills_and_so_does_dropping_the_call() {
+    let bench = bench();
+    let marker = bench.temp.path().join("pids");
+    let cancel = CancellationToken::new();
+    let context = Context { cancel: cancel.clone(), ..Context::default() };
+    let params = json!({"code": stubborn(&marker), "context": {}});
+    let (outcome, dead) = tokio::join!(bench.execute(params.clone(), context), async {
+        let pids = pids(&marker).await;
+        cancel.cancel();
+        pids
+    });
+    assert_eq!(outcome.expect_err("cancelled").code, ErrorCode::TaskCancelled);
+    eventually("both are dead", || !dead.iter().any(|pid| alive(pid))).await;
+
+    std::fs::remove_file(&marker).expect("removed");
+    let dropped = tokio::select! {
+        _ = bench.execute(params, Context::default()) => panic!("never ends by itself"),
+        pids = pids(&marker) => pids,
+    };
+    eventually("both are dead", || !dropped.iter().any(|pid| alive(pid))).await;
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn grandchildren_end_with_the_code() {
+    let outcome =
+        bench().run("import subprocess\nresult = subprocess.Popen(['sleep', '600']).pid").await.expect("runs");
+    let pid = outcome["result"].to_string();
+    eventually("the grandchild is dead", || !alive(&pid)).await;
+}
+
+/// Not a test of its own: the process that the next test kills. It runs only if told where.
+#[tokio::test]
+async fn agent_that_will_be_killed() {
+    let Some(temp) = std::env::var_os("GLEITZEIT_TEST_VICTIM") else { return };
+    let temp = PathBuf::from(temp);
+    let mut bench = bench();
+    bench.python.settings.temp.clone_from(&temp);
+    let _ = bench.run(&stubborn(&temp.join("pids"))).await;
+}
+
+#[tokio::test]
+async fn kill_9_of_the_agent_kills_the_group_and_a_later_agent_sweeps() {
+    let temp = tempfile::tempdir().expect("folder");
+    let mut agent = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "executors::python::tests::agent_that_will_be_killed", "--nocapture"])
+        .env("GLEITZEIT_TEST_VICTIM", temp.path())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("starts");
+    let pids = pids(&temp.path().join("pids")).await;
+    agent.start_kill().expect("killed with SIGKILL");
+    agent.wait().await.expect("reaped");
+    eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
+
+    let folders = || {
+        let entries = std::fs::read_dir(temp.path()).expect("readable").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("gleitzeit-python-")).count()
+    };
+    assert_eq!(folders(), 1);
+    let living = Workspace::create(temp.path()).expect("made");
+    workspace::sweep(temp.path(), Duration::ZERO);
+    assert_eq!(folders(), 1, "the dead agent's is gone, the living one's stays");
+    assert!(living.path().exists());
+}
+
+#[tokio::test]
+async fn missing_python_is_unhealthy_with_the_remedy() {
+    let bench = bench_with("python_executable: no-such-python");
+    let health = bench.python.health().await;
+    assert_eq!(health.state, HealthState::Unhealthy);
+    let reason = health.reason.expect("a reason");
+    assert!(reason.contains("`no-such-python`") && reason.contains("install Python 3.8"), "{reason}");
+    let working = self::bench();
+    let error = bench.run("result = 1").await.expect_err("no Python");
+    assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);
+    assert_eq!(working.python.health().await, Health::default());
+}
+
+#[tokio::test]
+async fn the_interpreter_is_the_real_executable() {
+    let bench = bench();
+    let (interpreter, _) = bench.python.ready().await.expect("found");
+    assert!(interpreter.is_absolute() && !interpreter.to_string_lossy().contains("shims"), "{interpreter:?}");
+}

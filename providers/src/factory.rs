@@ -1,0 +1,174 @@
+//! From a definition to a running provider. Adding an executor is one file in `executors` and one line in [`KINDS`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_protocols::Registry;
+use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use thiserror::Error;
+
+use crate::call::Executor;
+use crate::definition::{Definition, Options};
+use crate::executors::{builtin, python};
+use crate::provider::Provider;
+
+/// What the shell knows of the machine; executors read no environment themselves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `PATH`, in which interpreters are looked up; handed on to called code.
+    pub path: OsString,
+    /// `HOME`, handed on to called code so that packages of the user are found.
+    pub home: Option<OsString>,
+    /// Where temporary folders are made.
+    pub temp: PathBuf,
+    /// How many CPUs there are: the default concurrency of executors that compute.
+    pub cpus: u32,
+}
+
+impl Settings {
+    /// From the environment that the shell read.
+    pub fn from_env(read: impl Fn(&str) -> Option<OsString>) -> Self {
+        let cpus = std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok());
+        Self {
+            path: read("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            home: read("HOME"),
+            temp: read("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from),
+            cpus: cpus.unwrap_or(1),
+        }
+    }
+}
+
+/// A provider that cannot be built.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    /// Its protocol is not known.
+    #[error("provider `{provider}` serves unknown protocol `{protocol}`")]
+    Protocol {
+        /// The provider.
+        provider: String,
+        /// Such as `python/v1`.
+        protocol: String,
+    },
+    /// Its executor is not known.
+    #[error("provider `{provider}` needs unknown executor `{executor}`")]
+    Executor {
+        /// The provider.
+        provider: String,
+        /// The executor.
+        executor: String,
+    },
+    /// The executor serves another protocol.
+    #[error("provider `{provider}`: executor `{executor}` does not serve method `{method}`")]
+    Method {
+        /// The provider.
+        provider: String,
+        /// The executor.
+        executor: String,
+        /// The method.
+        method: String,
+    },
+    /// The executor's options are wrong.
+    #[error("provider `{provider}`: the options are not valid: {}", list(problems))]
+    Options {
+        /// The provider.
+        provider: String,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<&ProviderError> for Failure {
+    fn from(error: &ProviderError) -> Self {
+        Self::new(ErrorCode::ProviderInitializationFailed, error.to_string())
+    }
+}
+
+type Build = fn(&Options, &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>>;
+
+/// One kind of executor.
+struct Kind {
+    /// As written in provider YAML.
+    name: &'static str,
+    /// The methods it knows.
+    methods: &'static [&'static str],
+    /// Concurrency if the definition says nothing.
+    concurrency: fn(&Settings) -> u32,
+    /// Notes what is wrong with the options.
+    check: fn(&mut Reader, Option<&Node>),
+    /// Makes it, from checked options.
+    build: Build,
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        name: "builtin",
+        methods: builtin::METHODS,
+        concurrency: builtin::concurrency,
+        check: builtin::check,
+        build: builtin::build,
+    },
+    Kind {
+        name: "python-local",
+        methods: python::METHODS,
+        concurrency: python::concurrency,
+        check: python::check,
+        build: python::build,
+    },
+];
+
+/// Builds providers.
+#[derive(Clone, Copy, Debug)]
+pub struct Factory;
+
+impl Factory {
+    /// The names of all executors.
+    pub fn executors() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|kind| kind.name)
+    }
+
+    /// Notes what is wrong with an executor's options.
+    pub(crate) fn check_options(executor: &str, node: &Node, reader: &mut Reader) {
+        if let Some(kind) = KINDS.iter().find(|kind| kind.name == executor) {
+            (kind.check)(reader, Some(node));
+        }
+    }
+
+    /// Makes a provider; what it needs of the machine is looked for when its health is asked or it is called.
+    ///
+    /// # Errors
+    /// If its protocol or executor is unknown, they do not fit, or its options are wrong.
+    pub fn build(
+        definition: &Definition,
+        protocols: &Registry,
+        settings: &Settings,
+    ) -> Result<Provider, ProviderError> {
+        let provider = || definition.name.clone();
+        let protocol = protocols.protocol(&definition.protocol, &definition.version).ok_or_else(|| {
+            let protocol = format!("{}/{}", definition.protocol, definition.version);
+            ProviderError::Protocol { provider: provider(), protocol }
+        })?;
+        let kind = KINDS
+            .iter()
+            .find(|kind| kind.name == definition.executor)
+            .ok_or_else(|| ProviderError::Executor { provider: provider(), executor: definition.executor.clone() })?;
+        let methods: Vec<String> = protocol.methods.keys().cloned().collect();
+        if let Some(method) = methods.iter().find(|method| !kind.methods.contains(&method.as_str())) {
+            let executor = kind.name.to_owned();
+            return Err(ProviderError::Method { provider: provider(), executor, method: method.clone() });
+        }
+        let executor = (kind.build)(&definition.options, settings)
+            .map_err(|problems| ProviderError::Options { provider: provider(), problems })?;
+        let concurrency = definition.max_concurrency.unwrap_or_else(|| (kind.concurrency)(settings)).max(1);
+        Ok(Provider::new(definition.clone(), methods, concurrency, executor))
+    }
+}
+
+#[cfg(test)]
+#[path = "factory_tests.rs"]
+mod tests;
