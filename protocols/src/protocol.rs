@@ -214,16 +214,46 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node) -> Option<Method> {
     Some(Method { description, parameters, returns, timeout_ms, examples })
 }
 
-/// A mark that nobody reads would let data become code: it must be known and at the top level.
+/// A mark that nobody reads would let data become code: it must be known and stand at a top-level parameter.
 fn check_marks(reader: &mut Reader, parameters: Option<&Node>) {
-    let Some(properties) = parameters.and_then(|node| child(node, "properties")) else { return };
-    let Kind::Map(properties) = &properties.kind else { return };
-    for (key, schema) in properties {
-        let Some(mark) = child(schema, "language") else { continue };
-        if language(&mark.to_value()).is_none() {
-            let message = format!("unknown language of parameter `{}`: {}", key.text, mark.describe());
-            reader.problem(mark.place, message, Some("known languages: python, shell".to_owned()));
+    let Some(Node { kind: Kind::Map(keywords), .. }) = parameters else { return };
+    for (keyword, node) in keywords {
+        match (&*keyword.text, &node.kind) {
+            ("properties", Kind::Map(properties)) => {
+                for (key, schema) in properties {
+                    check_mark(reader, &key.text, schema);
+                }
+            }
+            _ => refuse_marks(reader, &keyword.text, node),
         }
+    }
+}
+
+fn check_mark(reader: &mut Reader, parameter: &str, schema: &Node) {
+    let Kind::Map(keywords) = &schema.kind else { return };
+    for (keyword, node) in keywords {
+        if keyword.text != "language" {
+            refuse_marks(reader, &keyword.text, node);
+        } else if language(&node.to_value()).is_none() {
+            let message = format!("unknown language of parameter `{parameter}`: {}", node.describe());
+            reader.problem(node.place, message, Some("known languages: python, shell".to_owned()));
+        }
+    }
+}
+
+/// Reports marks below a keyword where they would have no effect; values that are data are not looked at.
+fn refuse_marks(reader: &mut Reader, keyword: &str, node: &Node) {
+    if matches!(keyword, "default" | "examples" | "const" | "enum") {
+        return;
+    }
+    match &node.kind {
+        Kind::Scalar(value) if keyword == "language" && language(value).is_some() => {
+            let hint = Some("mark a parameter at the top level, directly under `properties`".to_owned());
+            reader.problem(node.place, "a `language` mark has no effect here", hint);
+        }
+        Kind::Scalar(_) => {}
+        Kind::List(items) => items.iter().for_each(|item| refuse_marks(reader, "", item)),
+        Kind::Map(fields) => fields.iter().for_each(|(key, node)| refuse_marks(reader, &key.text, node)),
     }
 }
 

@@ -173,3 +173,20 @@ fn a_folder_is_loaded_in_the_order_of_names() {
     let problems = crate::load_dir(folder.path()).expect_err("not UTF-8");
     assert!(problems[0].message.contains("UTF-8"));
 }
+
+#[test]
+fn a_language_mark_that_nobody_would_read_is_refused() {
+    let text = |parameters: &str| {
+        format!("name: my\nversion: v1\nmethods:\n  my/do:\n    parameters:\n      type: object\n{parameters}")
+    };
+    for (parameters, line) in [
+        ("      properties: {x: {type: object, properties: {code: {type: string, language: python}}}}\n", 7),
+        ("      anyOf:\n        - properties: {code: {language: shell}}\n", 8),
+        ("      properties:\n        code: {type: string, language: pyhton}\n", 8),
+    ] {
+        let problems = Protocol::parse("my.yaml", &text(parameters)).expect_err("refused");
+        assert_eq!((problems.len(), problems[0].place.line), (1, line), "{problems:#?}");
+    }
+    let named = text("      properties: {language: {type: string, default: python}}\n");
+    assert_eq!(protocol(&named).methods["my/do"].code().len(), 0);
+}

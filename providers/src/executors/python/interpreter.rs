@@ -36,5 +36,9 @@ pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, Str
     if version < (3, 8) {
         return Err(format!("`{name}` is Python {}.{}, which is too old; {remedy}", version.0, version.1));
     }
-    Ok(if path.is_empty() { PathBuf::from(name) } else { PathBuf::from(path) })
+    let path = PathBuf::from(path);
+    if !path.is_absolute() {
+        return Err(format!("`{name}` does not know its own executable; {remedy}"));
+    }
+    Ok(path)
 }

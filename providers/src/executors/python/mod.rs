@@ -118,7 +118,11 @@ impl Executor for Python {
 
     async fn health(&self) -> Health {
         match self.ready().await {
-            Ok(_) => Health::default(),
+            Ok((interpreter, _)) if tokio::fs::try_exists(interpreter).await.unwrap_or(false) => Health::default(),
+            Ok((interpreter, _)) => {
+                let reason = format!("`{}` is gone; restore it or restart the agent", interpreter.display());
+                Health { state: HealthState::Unhealthy, reason: Some(reason) }
+            }
             Err(error) => Health { state: HealthState::Unhealthy, reason: Some(error.message) },
         }
     }

@@ -146,7 +146,10 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
     };
     let output = finish(output).await;
     let error_output = finish(errors).await;
-    conclude(&path, job.config, status, output, error_output).await
+    let concluded = conclude(&path, job.config, status, output, error_output).await;
+    // What the code left may be large: its removal must not hold up other calls.
+    let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+    concluded
 }
 
 fn command(job: &Job<'_>, path: &Path, work: &Path) -> Command {
