@@ -233,6 +233,8 @@ async fn agent_that_will_be_killed() {
     let temp = PathBuf::from(temp);
     let mut bench = bench();
     bench.python.settings.temp.clone_from(&temp);
+    // Removed now, for it will not be later.
+    bench.temp = tempfile::tempdir_in(&temp).expect("folder");
     let _ = bench.run(&stubborn(&temp.join("pids"))).await;
 }
 
