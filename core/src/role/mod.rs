@@ -2,6 +2,7 @@
 //!
 //! Nothing here keeps anything that cannot be rebuilt from the journal; hosts only move bytes and time.
 
+pub mod engine;
 mod outbox;
 mod owner;
 pub mod queue;

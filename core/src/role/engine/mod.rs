@@ -1,0 +1,400 @@
+//! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports the end.
+//!
+//! An attempt stays known until its end is answered by the hub, over reconnects too; it is reported once.
+
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{ErrorCode, Failure};
+use crate::id::{AttemptRef, CallId, ComponentId, MethodName, QueueName};
+use crate::ledger::Assignment;
+use crate::mesh::{
+    ComponentStatus, FromHub, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, ProtocolDefinition, Role,
+    ToHub,
+};
+use crate::payload::Payload;
+use crate::role::outbox::Outbox;
+use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, earliest};
+use crate::run::Command;
+use crate::run::command::{FailAttempt, StopAttempt};
+use crate::run::event::StopReason;
+use crate::time::Instant;
+
+/// An attempt that still runs after this time is reported as started.
+const START_AFTER_MS: u64 = 50;
+/// The limit of an attempt if neither its task nor its method names one.
+pub const DEFAULT_TIMEOUT_MS: u64 = 600_000;
+/// After a registration the providers' states have arrived within this time: until then nobody is missed.
+const SETTLE_MS: u64 = 1_000;
+/// How long a drained engine waits for the hub's last answers after its grace period.
+const LAST_ANSWERS_MS: u64 = 5_000;
+
+/// What an engine is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// About its connection.
+    Hub(role::Input),
+    /// The answer to [`Output::Prepare`].
+    Prepared {
+        /// Which attempt.
+        at: AttemptRef,
+        /// The parameters with defaults, valid, and the method's own timeout; or what is wrong with them.
+        result: Result<(Payload, Option<u64>), Failure>,
+    },
+    /// The answer to [`Output::CheckResult`].
+    Checked {
+        /// Which attempt.
+        at: AttemptRef,
+        /// The result, or what is wrong with it.
+        result: Result<Payload, Failure>,
+    },
+    /// Take nothing more, finish within this time, stop the rest.
+    Drain {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
+}
+
+/// What an engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// About its connection.
+    Hub(role::Output),
+    /// Fill in defaults and validate; answered by [`Input::Prepared`].
+    Prepare {
+        /// The attempt.
+        assignment: Assignment,
+    },
+    /// Validate a result; answered by [`Input::Checked`].
+    CheckResult {
+        /// Which attempt.
+        at: AttemptRef,
+        /// Of which method.
+        method: MethodName,
+        /// In which version of its protocol.
+        protocol_version: String,
+        /// What the provider returned.
+        result: Payload,
+    },
+    /// Definitions to validate with.
+    Protocols(Vec<ProtocolDefinition>),
+    /// Everything is reported and answered: disconnect.
+    Drained,
+}
+
+/// What an engine is set to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many attempts it holds at once.
+    pub slots: u32,
+    /// The queues it works for; `None`: all.
+    pub queues: Option<Vec<QueueName>>,
+    /// The largest result, as JSON text in bytes.
+    pub max_payload_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { slots: 64, queues: None, max_payload_bytes: 1024 * 1024 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Preparing,
+    /// Valid; a provider is to be named.
+    Prepared(Payload),
+    Calling,
+    Checking,
+}
+
+#[derive(Clone, Debug)]
+struct Work {
+    assignment: Assignment,
+    taken_at: Instant,
+    deadline: Instant,
+    /// The run's time ends before the attempt's.
+    by_run: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Start,
+    Timeout,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    until: Instant,
+    done: bool,
+}
+
+/// The engine role's state machine.
+#[derive(Debug)]
+pub struct Engine {
+    identity: Identity,
+    config: Config,
+    link: Link,
+    down_since: Option<Instant>,
+    settled_at: Option<Instant>,
+    work: BTreeMap<AttemptRef, Work>,
+    timers: BTreeSet<(Instant, AttemptRef, Timer)>,
+    prepared: BTreeSet<AttemptRef>,
+    outbox: Outbox,
+    /// Ends that are not answered yet.
+    reported: BTreeSet<AttemptRef>,
+    /// With whether the hub has named it since the last registration.
+    providers: BTreeMap<ComponentId, (ComponentStatus, bool)>,
+    drain: Option<Drain>,
+    taken: Vec<AttemptRef>,
+    calls: Vec<MethodCall>,
+    cancels: Vec<CallId>,
+}
+
+impl Engine {
+    /// An engine without work.
+    pub fn new(identity: Identity, config: Config) -> Self {
+        Self {
+            identity,
+            config,
+            link: Link::Down,
+            down_since: None,
+            settled_at: None,
+            work: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            outbox: Outbox::default(),
+            reported: BTreeSet::new(),
+            providers: BTreeMap::new(),
+            drain: None,
+            taken: Vec::new(),
+            calls: Vec::new(),
+            cancels: Vec::new(),
+        }
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Hub(role::Input::Connected) => {
+                self.down_since.get_or_insert(now);
+                self.link = Link::Registering { since: now };
+                self.register(out);
+            }
+            Input::Hub(role::Input::Disconnected) => self.drop_link(now),
+            Input::Hub(role::Input::Tick) => self.tick_link(now, out),
+            Input::Hub(role::Input::Message(message)) => {
+                if self.link != Link::Down {
+                    self.message(now, message, out);
+                }
+            }
+            Input::Prepared { at, result } => self.on_prepared(now, &at, result),
+            Input::Checked { at, result } => self.on_checked(now, &at, result),
+            Input::Drain { grace_ms } => {
+                if self.drain.is_none() {
+                    self.drain = Some(Drain { until: now.plus_ms(grace_ms), done: false });
+                    if self.link.is_up() {
+                        self.register(out);
+                    }
+                }
+            }
+        }
+        self.run_timers(now);
+        self.name_providers(now);
+        self.flush(now, out);
+    }
+
+    /// When `Tick` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let drain = self
+            .drain
+            .filter(|drain| !drain.done)
+            .map(|drain| if self.work.is_empty() { drain.until.plus_ms(LAST_ANSWERS_MS) } else { drain.until });
+        earliest([
+            self.link.deadline(),
+            self.outbox.deadline().filter(|_| self.link.is_up()),
+            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
+            self.settled_at,
+            self.timers.first().map(|(at, _, _)| *at),
+            drain,
+        ])
+    }
+
+    /// The attempts it works on.
+    pub fn working_on(&self) -> impl Iterator<Item = &AttemptRef> {
+        self.work.keys()
+    }
+
+    /// The attempts whose end was not answered yet.
+    pub fn unanswered(&self) -> impl Iterator<Item = &AttemptRef> {
+        self.reported.iter()
+    }
+
+    fn register(&self, out: &mut Vec<Output>) {
+        let mut register = self.identity.register(Role::Engine);
+        register.queues.clone_from(&self.config.queues);
+        register.slots = Some(if self.drain.is_some() { 0 } else { self.config.slots });
+        register.attempts = self.work.keys().chain(&self.reported).cloned().collect();
+        let calling = self.work.iter().filter(|(_, work)| work.stage == Stage::Calling);
+        register.calls = Some(calling.map(|(at, _)| CallId::new(&self.identity.component_id, at)).collect());
+        send(out, ToHub::RegisterComponent(Box::new(register)));
+    }
+
+    fn drop_link(&mut self, now: Instant) {
+        self.link = Link::Down;
+        self.settled_at = None;
+        self.down_since.get_or_insert(now);
+    }
+
+    fn tick_link(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let mut of_link = Vec::new();
+        self.link.tick(now, &mut of_link);
+        out.extend(of_link.into_iter().map(Output::Hub));
+        if self.link.is_up() && self.outbox.deadline().is_some_and(|at| at <= now) {
+            self.drop_link(now);
+            let reason = "reports were not answered".to_owned();
+            out.push(Output::Hub(role::Output::Reconnect { reason }));
+        }
+    }
+
+    fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
+        match message {
+            FromHub::ComponentRegistered(_) => {
+                if !self.link.is_up() {
+                    self.link = Link::Up;
+                    self.down_since = None;
+                    self.settled_at = Some(now.plus_ms(SETTLE_MS));
+                    self.outbox.rewind();
+                    for (_, named) in self.providers.values_mut() {
+                        *named = false;
+                    }
+                }
+                out.push(Output::Hub(role::Output::Registered));
+            }
+            FromHub::RegistrationRejected(rejected) => {
+                self.drop_link(now);
+                out.push(Output::Hub(role::Output::Rejected { error: rejected.error }));
+            }
+            FromHub::Heartbeat(_) => {
+                let load = u32::try_from(self.work.len()).ok();
+                send(out, ToHub::HeartbeatResponse(HeartbeatResponse { load, ..HeartbeatResponse::default() }));
+            }
+            FromHub::ComponentStatus(status) if status.role == Role::Provider => {
+                if status.status == PresenceStatus::Connected {
+                    self.providers.insert(status.component_id.clone(), (status, true));
+                } else {
+                    self.providers.remove(&status.component_id);
+                }
+            }
+            FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols.protocols)),
+            FromHub::ExecuteTask(tasks) => {
+                for assignment in tasks.tasks {
+                    self.take(now, assignment, out);
+                }
+            }
+            FromHub::CancelTask(cancel) => {
+                for at in cancel.attempts {
+                    self.stop(&at, StopReason::Cancelled);
+                }
+            }
+            FromHub::MethodResult(ends) => {
+                for end in ends.results {
+                    self.call_ended(now, &end.id, end.outcome, out);
+                }
+            }
+            FromHub::AppendResult(answer) => {
+                for result in answer.results {
+                    self.answered(now, result, out);
+                }
+            }
+            FromHub::MeshError(error) => {
+                let detail = format!("{}: {}", error.name, error.message);
+                let message = "the hub refused an event";
+                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
+            }
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, now: Instant, result: crate::mesh::ProposalResult, out: &mut Vec<Output>) {
+        let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
+        let at = match &item.command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => return,
+        };
+        self.reported.remove(at);
+        if result.verdict != ProposalVerdict::Invalid {
+            return;
+        }
+        let error = result.error.unwrap_or_else(|| Failure::new(ErrorCode::InternalError, "no reason was given"));
+        let detail = format!("{} of {at}: {error}", item.command.kind());
+        out.push(Output::Hub(role::Output::Log { warning: true, message: "report refused as invalid", detail }));
+        // The attempt is still open for the journal, and nobody else can end it.
+        if let Command::CompleteAttempt(complete) = item.command {
+            let ran_ms = complete.ran_ms;
+            self.report(FailAttempt { at: complete.at, error, retryable: false, retry_after_ms: None, ran_ms }.into());
+        }
+    }
+
+    /// Ends an attempt that says nothing about the work; also one that is not known, since the hub waits for it.
+    fn stop(&mut self, at: &AttemptRef, reason: StopReason) {
+        self.forget(at);
+        if !self.reported.contains(at) {
+            self.report(StopAttempt { at: at.clone(), reason }.into());
+        }
+    }
+
+    fn report(&mut self, command: Command) {
+        let at = match &command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => {
+                self.outbox.push(None, command);
+                return;
+            }
+        };
+        self.reported.insert(at.clone());
+        self.outbox.push(None, command);
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let drained = self.drain.filter(|drain| !drain.done);
+        if let Some(drain) = drained.filter(|drain| drain.until <= now) {
+            let rest: Vec<AttemptRef> = self.work.keys().cloned().collect();
+            rest.iter().for_each(|at| self.stop(at, StopReason::Drain));
+            if self.outbox.len() > 0 && drain.until.plus_ms(LAST_ANSWERS_MS) <= now {
+                self.finish_drain(out);
+            }
+        }
+        let (taken, calls) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.calls));
+        let cancels = std::mem::take(&mut self.cancels);
+        if self.link.is_up() {
+            work::send_all(taken, calls, cancels, out);
+            let mut appends = Vec::new();
+            self.outbox.flush(now, None, &mut appends);
+            out.extend(appends.into_iter().map(Output::Hub));
+        }
+        if drained.is_some() && self.work.is_empty() && self.outbox.len() == 0 {
+            self.finish_drain(out);
+        }
+    }
+
+    fn finish_drain(&mut self, out: &mut Vec<Output>) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done) {
+            drain.done = true;
+            out.push(Output::Drained);
+        }
+    }
+}
+
+fn send(out: &mut Vec<Output>, message: ToHub) {
+    out.push(Output::Hub(role::Output::Send(message)));
+}
+
+#[cfg(test)]
+mod tests;

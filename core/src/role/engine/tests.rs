@@ -1,0 +1,263 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::id::RunId;
+use crate::mesh::{
+    AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, MethodOutcome, MethodResult,
+    ProposalResult,
+};
+
+struct Bench {
+    engine: Engine,
+    now: Instant,
+    said: Vec<String>,
+    proposals: Vec<crate::id::ProposalId>,
+}
+
+fn at(attempt: u32) -> AttemptRef {
+    AttemptRef { run_id: RunId(Uuid::from_u128(7)), task_id: "a".into(), attempt }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let identity = Identity { component_id: "e1".into(), name: "e".into(), version: "0".into() };
+        let engine = Engine::new(identity, Config { max_payload_bytes: 50, ..Config::default() });
+        let mut bench = Self { engine, now: Instant(1_000), said: vec![], proposals: vec![] };
+        bench.connect();
+        bench.status(PresenceStatus::Connected, Health::default());
+        bench.now = bench.now.plus_ms(SETTLE_MS);
+        bench.tick();
+        bench
+    }
+
+    fn connect(&mut self) {
+        self.hub(role::Input::Connected);
+        self.hear(FromHub::ComponentRegistered(ComponentRegistered {
+            component_id: "e1".into(),
+            name: "e".into(),
+            heartbeat_interval_ms: 5_000,
+        }));
+    }
+
+    fn status(&mut self, status: PresenceStatus, health: Health) {
+        self.hear(FromHub::ComponentStatus(ComponentStatus {
+            component_id: "p".into(),
+            role: Role::Provider,
+            status,
+            methods: vec!["m/x".into()],
+            queues: None,
+            capacity: 1,
+            health,
+        }));
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.engine.handle(self.now, input, &mut out);
+        let (sent, asked): (Vec<Output>, Vec<Output>) =
+            out.into_iter().partition(|output| matches!(output, Output::Hub(_)));
+        for output in sent.into_iter().chain(asked) {
+            match output {
+                Output::Prepare { assignment } => {
+                    let result = Ok((assignment.parameters, Some(5_000)));
+                    self.input(Input::Prepared { at: assignment.at, result });
+                }
+                Output::CheckResult { at, result, .. } => self.input(Input::Checked { at, result: Ok(result) }),
+                Output::Drained => self.said.push("drained".into()),
+                Output::Hub(role::Output::Send(message)) => self.saw(message),
+                _ => {}
+            }
+        }
+    }
+
+    fn saw(&mut self, message: ToHub) {
+        match message {
+            ToHub::RegisterComponent(register) => {
+                let attempts: Vec<u32> = register.attempts.iter().map(|at| at.attempt).collect();
+                self.said.push(format!("register {} {attempts:?}", register.slots.unwrap_or(0)));
+            }
+            ToHub::TaskTaken(taken) => self.said.push(format!("taken {}", taken.attempts[0].attempt)),
+            ToHub::ExecuteMethod(call) => self.said.push(format!("call {:?}", call.calls[0].providers)),
+            ToHub::CancelMethod(_) => self.said.push("cancel call".into()),
+            ToHub::Append(append) => {
+                for item in append.proposals {
+                    self.proposals.push(item.proposal_id);
+                    self.said.push(match item.command {
+                        Command::StartAttempt(it) => format!("started {} {}", it.at.attempt, it.ran_ms),
+                        Command::CompleteAttempt(it) => format!("complete {} {:?}", it.at.attempt, it.result),
+                        Command::FailAttempt(it) => {
+                            format!(
+                                "fail {} {} {} {:?}",
+                                it.at.attempt,
+                                it.error.name(),
+                                it.retryable,
+                                it.retry_after_ms
+                            )
+                        }
+                        Command::StopAttempt(it) => format!("stop {} {:?}", it.at.attempt, it.reason),
+                        other => format!("{other:?}"),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hub(&mut self, input: role::Input) {
+        self.input(Input::Hub(input));
+    }
+
+    fn hear(&mut self, message: FromHub) {
+        self.hub(role::Input::Message(message));
+    }
+
+    fn tick(&mut self) {
+        self.hub(role::Input::Tick);
+    }
+
+    fn execute(&mut self, attempt: u32, run_remaining_ms: Option<u64>) {
+        self.hear(FromHub::ExecuteTask(ExecuteTask {
+            tasks: vec![Assignment {
+                at: at(attempt),
+                method: "m/x".into(),
+                protocol_version: "v1".into(),
+                parameters: Payload::null(),
+                timeout_ms: None,
+                run_remaining_ms,
+                correlation_id: "0".repeat(32),
+                traceparent: None,
+            }],
+        }));
+    }
+
+    fn end(&mut self, attempt: u32, outcome: MethodOutcome) {
+        let id = CallId::new(&"e1".into(), &at(attempt));
+        self.hear(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
+    }
+
+    fn answer_all(&mut self, verdict: ProposalVerdict) {
+        let results = std::mem::take(&mut self.proposals)
+            .into_iter()
+            .map(|proposal_id| ProposalResult { proposal_id, verdict, position: None, error: None })
+            .collect();
+        self.hear(FromHub::AppendResult(AppendResult { results }));
+    }
+
+    fn said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+}
+
+#[test]
+fn an_attempt_is_taken_called_and_completed() {
+    let mut bench = Bench::new();
+    bench.said();
+    bench.execute(1, None);
+    assert_eq!(bench.said(), ["taken 1", "call [\"p\"]"]);
+    bench.execute(1, None);
+    assert_eq!(bench.said(), ["taken 1"], "taken again, not done twice");
+    bench.end(1, MethodOutcome::Result(Payload::null()));
+    assert_eq!(bench.said(), ["complete 1 null"]);
+    bench.answer_all(ProposalVerdict::Ok);
+    assert_eq!(bench.engine.unanswered().count(), 0);
+}
+
+#[test]
+fn a_call_that_goes_on_is_started_and_times_out() {
+    for (remaining, expected) in
+        [(None, "fail 1 TASK_TIMEOUT true None"), (Some(4_000), "fail 1 WORKFLOW_TIMEOUT false None")]
+    {
+        let mut bench = Bench::new();
+        bench.said();
+        bench.execute(1, remaining);
+        bench.now = bench.now.plus_ms(START_AFTER_MS);
+        bench.tick();
+        bench.now = bench.now.plus_ms(5_000);
+        bench.tick();
+        assert_eq!(bench.said(), ["taken 1", "call [\"p\"]", "started 1 50", "cancel call", expected]);
+    }
+}
+
+#[test]
+fn errors_say_whether_to_try_again() {
+    let error = |code: i32, data: &str| {
+        let data = (!data.is_empty()).then(|| Payload::parse(data.to_owned()).expect("json"));
+        MethodOutcome::Error(Failure { code, message: "no".into(), data })
+    };
+    for (outcome, expected) in [
+        (error(-29002, ""), "fail 1 TASK_EXECUTION_FAILED true None"),
+        (error(7, ""), "fail 1 ERROR true None"),
+        (error(-32602, ""), "fail 1 INVALID_PARAMS false None"),
+        (error(-32602, r#"{"retry_after_ms":9}"#), "fail 1 INVALID_PARAMS true Some(9)"),
+        (error(-29002, r#"{"retryable":false}"#), "fail 1 TASK_EXECUTION_FAILED false None"),
+        (error(-30003, r#"{"lost":true}"#), "stop 1 ProviderLost"),
+        (MethodOutcome::Result(Payload::from_value(&"x".repeat(60).into())), "fail 1 TASK_RESULT_INVALID false None"),
+    ] {
+        let mut bench = Bench::new();
+        bench.execute(1, None);
+        bench.said();
+        bench.end(1, outcome);
+        assert_eq!(bench.said().pop().as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn without_a_provider_it_stops_and_with_only_unhealthy_ones_it_fails() {
+    let mut bench = Bench::new();
+    let state = crate::mesh::HealthState::Unhealthy;
+    bench.status(PresenceStatus::Connected, Health { state, reason: Some("no key".into()) });
+    bench.said();
+    bench.execute(1, None);
+    assert_eq!(bench.said(), ["taken 1", "fail 1 PROVIDER_UNHEALTHY true None"]);
+    bench.status(PresenceStatus::Lost, Health::default());
+    bench.execute(2, None);
+    assert_eq!(bench.said(), ["taken 2", "stop 2 NoProvider"]);
+}
+
+#[test]
+fn a_cancel_is_answered_at_once_even_for_an_unknown_attempt() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.said();
+    bench.hear(FromHub::CancelTask(CancelTask { attempts: vec![at(1), at(9)] }));
+    assert_eq!(bench.said(), ["cancel call", "stop 1 Cancelled", "stop 9 Cancelled"]);
+    bench.end(1, MethodOutcome::Result(Payload::null()));
+    assert_eq!(bench.said(), [""; 0]);
+}
+
+#[test]
+fn reports_survive_a_short_absence_of_the_hub_and_work_does_not_survive_a_long_one() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.execute(2, None);
+    bench.end(1, MethodOutcome::Result(Payload::null()));
+    bench.hub(role::Input::Disconnected);
+    bench.said();
+    bench.connect();
+    assert_eq!(bench.said(), ["register 64 [2, 1]", "complete 1 null"]);
+    bench.hub(role::Input::Disconnected);
+    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    bench.tick();
+    assert_eq!(bench.engine.working_on().count(), 0, "the timeout of 5 s came first");
+    bench.connect();
+    assert_eq!(bench.said().last().map(String::as_str), Some("fail 2 TASK_TIMEOUT true None"));
+    bench.answer_all(ProposalVerdict::Fenced);
+    bench.execute(3, None);
+    assert_eq!(bench.engine.unanswered().count(), 0);
+}
+
+#[test]
+fn a_draining_engine_finishes_stops_the_rest_and_waits_for_answers() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.execute(2, None);
+    bench.said();
+    bench.input(Input::Drain { grace_ms: 500 });
+    assert_eq!(bench.said(), ["register 0 [1, 2]"]);
+    bench.end(1, MethodOutcome::Result(Payload::null()));
+    bench.now = bench.now.plus_ms(500);
+    bench.tick();
+    assert_eq!(bench.said(), ["complete 1 null", "cancel call", "started 2 500", "stop 2 Drain"],);
+    bench.answer_all(ProposalVerdict::Ok);
+    assert_eq!(bench.said(), ["drained"]);
+}

@@ -1,0 +1,293 @@
+//! One attempt from taking it to its end.
+
+use serde::Deserialize;
+
+use super::{DEFAULT_TIMEOUT_MS, Engine, Output, START_AFTER_MS, Stage, Timer, Work, send};
+use crate::error::{ErrorCode, Failure};
+use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
+use crate::ledger::Assignment;
+use crate::mesh::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
+use crate::payload::Payload;
+use crate::role::ALONE_LIMIT_MS;
+use crate::run::command::{CompleteAttempt, FailAttempt, StartAttempt};
+use crate::run::event::StopReason;
+use crate::time::Instant;
+
+/// No frame of calls holds more than this, save for one larger parameter set.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+/// What a call costs besides its parameters, generously.
+const CALL_BYTES: usize = 1_024;
+
+/// What an error's `data` may say to the engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Advice {
+    retryable: Option<bool>,
+    retry_after_ms: Option<u64>,
+    lost: bool,
+}
+
+impl Advice {
+    fn of(error: &Failure) -> Self {
+        error.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
+    }
+
+    fn is_retryable(&self, error: &Failure) -> bool {
+        let by_code = || match error.known() {
+            None | Some(ErrorCode::TaskExecutionFailed) => true,
+            Some(code) => code.is_retryable(),
+        };
+        self.retryable.unwrap_or_else(|| self.retry_after_ms.is_some() || by_code())
+    }
+}
+
+enum Choice {
+    Providers(Vec<ComponentId>),
+    Unhealthy(String),
+    Nobody,
+}
+
+impl Engine {
+    pub(super) fn take(&mut self, now: Instant, assignment: Assignment, out: &mut Vec<Output>) {
+        let at = assignment.at.clone();
+        self.taken.push(at.clone());
+        if self.work.contains_key(&at) || self.reported.contains(&at) {
+            return;
+        }
+        if self.drain.is_some() {
+            return self.stop(&at, StopReason::Drain);
+        }
+        let mut work = Work {
+            taken_at: now,
+            deadline: now,
+            by_run: false,
+            stage: Stage::Preparing,
+            assignment: assignment.clone(),
+        };
+        work.limit(None);
+        self.timers.insert((now.plus_ms(START_AFTER_MS), at.clone(), Timer::Start));
+        self.timers.insert((work.deadline, at.clone(), Timer::Timeout));
+        self.work.insert(at, work);
+        out.push(Output::Prepare { assignment });
+    }
+
+    pub(super) fn on_prepared(
+        &mut self,
+        now: Instant,
+        at: &AttemptRef,
+        result: Result<(Payload, Option<u64>), Failure>,
+    ) {
+        let Some(work) = self.work.get_mut(at).filter(|work| work.stage == Stage::Preparing) else { return };
+        match result {
+            Ok((parameters, timeout_ms)) => {
+                self.timers.remove(&(work.deadline, at.clone(), Timer::Timeout));
+                work.limit(timeout_ms);
+                self.timers.insert((work.deadline, at.clone(), Timer::Timeout));
+                work.stage = Stage::Prepared(parameters);
+                self.prepared.insert(at.clone());
+            }
+            Err(error) => self.fail(now, at, error, false, None),
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, now: Instant, at: &AttemptRef, result: Result<Payload, Failure>) {
+        let Some(work) = self.work.get(at).filter(|work| work.stage == Stage::Checking) else { return };
+        let ran_ms = now.ms_since(work.taken_at);
+        match result {
+            Ok(result) => {
+                self.forget(at);
+                self.report(CompleteAttempt { at: at.clone(), result, ran_ms }.into());
+            }
+            Err(error) => self.fail(now, at, error, false, None),
+        }
+    }
+
+    pub(super) fn call_ended(&mut self, now: Instant, id: &CallId, outcome: MethodOutcome, out: &mut Vec<Output>) {
+        let Some((engine, at)) = id.parse() else { return };
+        if engine != self.identity.component_id {
+            return;
+        }
+        let Some(work) = self.work.get_mut(&at).filter(|work| work.stage == Stage::Calling) else { return };
+        match outcome {
+            MethodOutcome::Result(result) if result.size_bytes() > self.config.max_payload_bytes => {
+                let (size, limit) = (result.size_bytes(), self.config.max_payload_bytes);
+                let message = format!("the result is {size} bytes; the limit is {limit}");
+                self.fail(now, &at, Failure::new(ErrorCode::TaskResultInvalid, message), false, None);
+            }
+            MethodOutcome::Result(result) => {
+                work.stage = Stage::Checking;
+                let method = work.assignment.method.clone();
+                let protocol_version = work.assignment.protocol_version.clone();
+                out.push(Output::CheckResult { at, method, protocol_version, result });
+            }
+            MethodOutcome::Error(error) => {
+                let advice = Advice::of(&error);
+                // The call is over: nothing is left to cancel.
+                work.stage = Stage::Checking;
+                if advice.lost {
+                    self.stop(&at, StopReason::ProviderLost);
+                } else {
+                    let retryable = advice.is_retryable(&error);
+                    self.fail(now, &at, error, retryable, advice.retry_after_ms);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        at: &AttemptRef,
+        error: Failure,
+        retryable: bool,
+        retry_after_ms: Option<u64>,
+    ) {
+        let ran_ms = self.work.get(at).map_or(0, |work| now.ms_since(work.taken_at));
+        self.forget(at);
+        self.report(FailAttempt { at: at.clone(), error, retryable, retry_after_ms, ran_ms }.into());
+    }
+
+    /// Takes an attempt off the table; its call is no longer wanted.
+    pub(super) fn forget(&mut self, at: &AttemptRef) {
+        let Some(work) = self.work.remove(at) else { return };
+        self.timers.remove(&(work.deadline, at.clone(), Timer::Timeout));
+        self.timers.remove(&(work.taken_at.plus_ms(START_AFTER_MS), at.clone(), Timer::Start));
+        self.prepared.remove(at);
+        if work.stage == Stage::Calling {
+            self.cancels.push(CallId::new(&self.identity.component_id, at));
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, now: Instant) {
+        if self.settled_at.is_some_and(|at| at <= now) {
+            self.settled_at = None;
+            self.providers.retain(|_, (_, named)| *named);
+        }
+        if self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
+            let all: Vec<AttemptRef> = self.work.keys().cloned().collect();
+            all.iter().for_each(|at| self.stop(at, StopReason::ProviderLost));
+        }
+        while let Some((_, at, timer)) = self.timers.first().cloned().filter(|(due, _, _)| *due <= now) {
+            self.timers.pop_first();
+            let Some(work) = self.work.get(&at) else { continue };
+            let ran_ms = now.ms_since(work.taken_at);
+            match timer {
+                Timer::Start => self.report(StartAttempt { at, ran_ms }.into()),
+                Timer::Timeout => {
+                    let (code, message) = if work.by_run {
+                        (ErrorCode::WorkflowTimeout, format!("the run's time was up after the attempt ran {ran_ms} ms"))
+                    } else {
+                        (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {ran_ms} ms"))
+                    };
+                    self.fail(now, &at, Failure::new(code, message), code.is_retryable(), None);
+                }
+            }
+        }
+    }
+
+    /// Makes the calls of attempts that are valid; without a hub, or before it has named the providers, they wait.
+    pub(super) fn name_providers(&mut self, now: Instant) {
+        if !self.link.is_up() {
+            return;
+        }
+        for at in std::mem::take(&mut self.prepared) {
+            let Some(work) = self.work.get(&at) else { continue };
+            match self.choose(&work.assignment.method) {
+                Choice::Providers(providers) => {
+                    let Some(work) = self.work.get_mut(&at) else { continue };
+                    let Stage::Prepared(params) = std::mem::replace(&mut work.stage, Stage::Calling) else { continue };
+                    self.calls.push(MethodCall {
+                        jsonrpc: "2.0".to_owned(),
+                        id: CallId::new(&self.identity.component_id, &at),
+                        method: work.assignment.method.clone(),
+                        params,
+                        meta: meta(work, now),
+                        providers,
+                    });
+                }
+                Choice::Unhealthy(_) | Choice::Nobody if self.settled_at.is_some() => {
+                    self.prepared.insert(at);
+                }
+                Choice::Unhealthy(reason) => {
+                    let message = format!("all providers of `{}` are unhealthy: {reason}", work.assignment.method);
+                    self.fail(now, &at, Failure::new(ErrorCode::ProviderUnhealthy, message), true, None);
+                }
+                Choice::Nobody => self.stop(&at, StopReason::NoProvider),
+            }
+        }
+    }
+
+    fn choose(&self, method: &MethodName) -> Choice {
+        let (mut healthy, mut reason) = (Vec::new(), None);
+        for (id, (status, _)) in &self.providers {
+            if status.capacity == 0 || !status.methods.contains(method) {
+                continue;
+            }
+            if status.health.state == HealthState::Healthy {
+                healthy.push(id.clone());
+            } else {
+                reason = Some(status.health.reason.clone().unwrap_or_else(|| "no reason was given".to_owned()));
+            }
+        }
+        match reason {
+            _ if !healthy.is_empty() => Choice::Providers(healthy),
+            Some(reason) => Choice::Unhealthy(reason),
+            None => Choice::Nobody,
+        }
+    }
+}
+
+impl Work {
+    /// Sets the deadline: the task's limit, else the method's, else the default, cut to what the run has left.
+    fn limit(&mut self, method_ms: Option<u64>) {
+        let own = self.assignment.timeout_ms.or(method_ms).unwrap_or(DEFAULT_TIMEOUT_MS);
+        let left = self.assignment.run_remaining_ms.unwrap_or(u64::MAX);
+        self.by_run = left < own;
+        self.deadline = self.taken_at.plus_ms(own.min(left));
+    }
+}
+
+fn meta(work: &Work, now: Instant) -> CallMeta {
+    let Assignment { at, correlation_id, traceparent, .. } = &work.assignment;
+    CallMeta {
+        run_id: at.run_id,
+        task_id: at.task_id.clone(),
+        attempt: at.attempt,
+        correlation_id: correlation_id.clone(),
+        traceparent: traceparent_of(at, correlation_id, traceparent.as_deref()),
+        timeout_ms: work.deadline.ms_since(now),
+    }
+}
+
+/// The run's trace with a span id of the attempt's own, from a hash (FNV-1a), so that it is the same each time.
+fn traceparent_of(at: &AttemptRef, correlation_id: &str, submitted: Option<&str>) -> String {
+    let flags = submitted.and_then(|text| text.rsplit('-').next()).filter(|flags| flags.len() == 2).unwrap_or("01");
+    let text = at.to_string();
+    let span = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("00-{correlation_id}-{:016x}-{flags}", span.max(1))
+}
+
+pub(super) fn send_all(taken: Vec<AttemptRef>, calls: Vec<MethodCall>, cancels: Vec<CallId>, out: &mut Vec<Output>) {
+    if !taken.is_empty() {
+        send(out, ToHub::TaskTaken(TaskTaken { attempts: taken }));
+    }
+    let (mut frame, mut bytes) = (Vec::new(), 0);
+    for call in calls {
+        let size = CALL_BYTES + call.params.size_bytes();
+        if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
+            let calls = std::mem::take(&mut frame);
+            send(out, ToHub::ExecuteMethod(ExecuteMethod { calls }));
+            bytes = 0;
+        }
+        bytes += size;
+        frame.push(call);
+    }
+    if !frame.is_empty() {
+        send(out, ToHub::ExecuteMethod(ExecuteMethod { calls: frame }));
+    }
+    for id in cancels {
+        send(out, ToHub::CancelMethod(CancelMethod { id }));
+    }
+}
