@@ -5,6 +5,7 @@
 pub mod engine;
 mod outbox;
 mod owner;
+pub mod provider;
 pub mod queue;
 
 use crate::error::Failure;

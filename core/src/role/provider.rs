@@ -1,0 +1,449 @@
+//! The provider role: one provider definition's session. The host runs the calls; this keeps them and their answers.
+//!
+//! A call is started once, whatever is sent again; its answer is kept until it could be sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{ErrorCode, Failure};
+use crate::id::{CallId, MethodName};
+use crate::mesh::{
+    CallEnd, CancelMethod, FromHub, Health, HeartbeatResponse, MethodCall, MethodOutcome, MethodProgress, MethodResult,
+    ProtocolDefinition, Role, ToHub,
+};
+use crate::payload::Payload;
+use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, earliest};
+use crate::time::Instant;
+
+/// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
+const MARGIN: usize = 16;
+/// No frame of answers holds more than this, save for one larger result.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// What a provider is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// About its connection.
+    Hub(role::Input),
+    /// A call ended.
+    Finished {
+        /// Which.
+        id: CallId,
+        /// How.
+        outcome: MethodOutcome,
+    },
+    /// A call has output while it runs; lost without a hub.
+    Progress {
+        /// Which.
+        id: CallId,
+        /// Any JSON value.
+        data: Payload,
+    },
+    /// The provider's health as it is now.
+    Health(Health),
+    /// Take nothing more, finish within this time, cancel the rest.
+    Drain {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
+}
+
+/// What a provider wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// About its connection.
+    Hub(role::Output),
+    /// Run a call; answered by [`Input::Finished`].
+    Start {
+        /// What.
+        call: MethodCall,
+    },
+    /// Stop a call; its end is not wanted any more.
+    Cancel {
+        /// Which.
+        id: CallId,
+    },
+    /// Every call has ended: disconnect.
+    Drained,
+}
+
+/// What a provider offers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Methods whose protocols are known already.
+    pub methods: Vec<MethodName>,
+    /// Protocols with their schemas.
+    pub protocols: Vec<ProtocolDefinition>,
+    /// How many calls it takes at once.
+    pub max_concurrency: u32,
+}
+
+/// The provider role's state machine.
+#[derive(Debug)]
+pub struct Provider {
+    identity: Identity,
+    config: Config,
+    health: Health,
+    link: Link,
+    down_since: Option<Instant>,
+    running: BTreeSet<CallId>,
+    /// Not sent yet.
+    answers: BTreeMap<CallId, MethodOutcome>,
+    drain_until: Option<Instant>,
+    drained: bool,
+}
+
+impl Provider {
+    /// A provider without calls.
+    pub fn new(identity: Identity, config: Config) -> Self {
+        Self {
+            identity,
+            config,
+            health: Health::default(),
+            link: Link::Down,
+            down_since: None,
+            running: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            drain_until: None,
+            drained: false,
+        }
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Hub(role::Input::Connected) => {
+                self.down_since.get_or_insert(now);
+                self.link = Link::Registering { since: now };
+                self.register(out);
+            }
+            Input::Hub(role::Input::Disconnected) => self.drop_link(now),
+            Input::Hub(role::Input::Tick) => {
+                let mut of_link = Vec::new();
+                self.link.tick(now, &mut of_link);
+                out.extend(of_link.into_iter().map(Output::Hub));
+            }
+            Input::Hub(role::Input::Message(message)) => {
+                if self.link != Link::Down {
+                    self.message(now, message, out);
+                }
+            }
+            Input::Finished { id, outcome } => {
+                // The end of a cancelled call is not wanted.
+                if self.running.remove(&id) {
+                    self.answers.insert(id, outcome);
+                }
+            }
+            Input::Progress { id, data } => {
+                if self.link.is_up() && self.running.contains(&id) {
+                    send(out, ToHub::MethodProgress(MethodProgress { id, data }));
+                }
+            }
+            Input::Health(health) => {
+                if self.health != health {
+                    self.health = health;
+                    self.register_again(out);
+                }
+            }
+            Input::Drain { grace_ms } => {
+                if self.drain_until.is_none() {
+                    self.drain_until = Some(now.plus_ms(grace_ms));
+                    self.register_again(out);
+                }
+            }
+        }
+        self.run_timers(now, out);
+        self.flush(out);
+    }
+
+    /// When `Tick` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let busy = !self.running.is_empty();
+        earliest([
+            self.link.deadline(),
+            self.down_since.filter(|_| busy).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
+            self.drain_until.filter(|_| !self.drained),
+        ])
+    }
+
+    /// The calls that run.
+    pub fn running(&self) -> impl Iterator<Item = &CallId> {
+        self.running.iter()
+    }
+
+    fn register(&self, out: &mut Vec<Output>) {
+        let mut register = self.identity.register(Role::Provider);
+        register.methods.clone_from(&self.config.methods);
+        register.protocols.clone_from(&self.config.protocols);
+        register.max_concurrency = Some(if self.drain_until.is_some() { 0 } else { self.config.max_concurrency });
+        register.batch = true;
+        register.calls = Some(self.running.iter().chain(self.answers.keys()).cloned().collect());
+        register.health = Some(self.health.clone());
+        send(out, ToHub::RegisterComponent(Box::new(register)));
+    }
+
+    /// Says what changed at once, on a live socket.
+    fn register_again(&self, out: &mut Vec<Output>) {
+        if self.link != Link::Down {
+            self.register(out);
+        }
+    }
+
+    fn drop_link(&mut self, now: Instant) {
+        self.link = Link::Down;
+        self.down_since.get_or_insert(now);
+    }
+
+    fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
+        match message {
+            FromHub::ComponentRegistered(_) => {
+                self.link = Link::Up;
+                self.down_since = None;
+                out.push(Output::Hub(role::Output::Registered));
+            }
+            FromHub::RegistrationRejected(rejected) => {
+                self.drop_link(now);
+                out.push(Output::Hub(role::Output::Rejected { error: rejected.error }));
+            }
+            FromHub::Heartbeat(_) => {
+                let (load, health) = (u32::try_from(self.running.len()).ok(), Some(self.health.clone()));
+                send(out, ToHub::HeartbeatResponse(HeartbeatResponse { load, health, status: None }));
+            }
+            FromHub::ExecuteMethod(calls) => {
+                for call in calls.calls {
+                    self.start(call, out);
+                }
+            }
+            FromHub::CancelMethod(CancelMethod { id }) => {
+                self.answers.remove(&id);
+                if self.running.remove(&id) {
+                    out.push(Output::Cancel { id });
+                }
+            }
+            FromHub::MeshError(error) => {
+                let detail = format!("{}: {}", error.name, error.message);
+                let message = "the hub refused an event";
+                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
+            }
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, call: MethodCall, out: &mut Vec<Output>) {
+        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) {
+            return;
+        }
+        let limit = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX).saturating_add(MARGIN);
+        if self.drain_until.is_some() {
+            let message = format!("provider `{}` is shutting down", self.identity.name);
+            let data = Payload::from_value(&serde_json::json!({"retryable": true}));
+            let error = Failure::new(ErrorCode::SystemShutdown, message).with_data(data);
+            self.answers.insert(call.id, MethodOutcome::Error(error));
+        } else if self.running.len() >= limit {
+            let message = format!("provider `{}` has {} calls open", self.identity.name, self.running.len());
+            let error = Failure::new(ErrorCode::ProviderOverloaded, message);
+            self.answers.insert(call.id, MethodOutcome::Error(error));
+        } else {
+            self.running.insert(call.id.clone());
+            out.push(Output::Start { call });
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
+            // The hub has given these calls up: they may be running elsewhere already.
+            self.answers.clear();
+            out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
+        }
+        if self.drain_until.is_some_and(|until| until <= now) {
+            // Their engines learn of it when the provider says goodbye: lost, not failed.
+            out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
+            self.finish_drain(out);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        if self.link.is_up() {
+            let (mut results, mut bytes) = (Vec::new(), 0);
+            for (id, outcome) in std::mem::take(&mut self.answers) {
+                let size = 256 + id.as_str().len() + outcome_bytes(&outcome);
+                if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
+                    let results = std::mem::take(&mut results);
+                    send(out, ToHub::MethodResult(MethodResult { results }));
+                    bytes = 0;
+                }
+                bytes += size;
+                results.push(CallEnd { id, outcome });
+            }
+            if !results.is_empty() {
+                send(out, ToHub::MethodResult(MethodResult { results }));
+            }
+        }
+        if self.drain_until.is_some() && self.running.is_empty() && self.answers.is_empty() {
+            self.finish_drain(out);
+        }
+    }
+
+    fn finish_drain(&mut self, out: &mut Vec<Output>) {
+        // What is ready to be sent goes first: `flush` says the last word.
+        if !self.drained && (self.answers.is_empty() || !self.link.is_up()) {
+            self.drained = true;
+            out.push(Output::Drained);
+        }
+    }
+}
+
+fn outcome_bytes(outcome: &MethodOutcome) -> usize {
+    match outcome {
+        MethodOutcome::Result(result) => result.size_bytes(),
+        MethodOutcome::Error(error) => error.message.len() + error.data.as_ref().map_or(0, Payload::size_bytes),
+    }
+}
+
+fn send(out: &mut Vec<Output>, message: ToHub) {
+    out.push(Output::Hub(role::Output::Send(message)));
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::id::RunId;
+    use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
+
+    struct Bench {
+        provider: Provider,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let identity = Identity { component_id: "p".into(), name: "p".into(), version: "0".into() };
+            let config = Config { methods: vec!["m/x".into()], protocols: vec![], max_concurrency: 2 };
+            let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
+            bench.connect();
+            bench
+        }
+
+        fn connect(&mut self) -> Vec<String> {
+            let mut said = self.hub(role::Input::Connected);
+            said.extend(self.hear(FromHub::ComponentRegistered(ComponentRegistered {
+                component_id: "p".into(),
+                name: "p".into(),
+                heartbeat_interval_ms: 5_000,
+            })));
+            said
+        }
+
+        fn input(&mut self, input: Input) -> Vec<String> {
+            let mut out = Vec::new();
+            self.provider.handle(self.now, input, &mut out);
+            out.into_iter()
+                .filter_map(|output| {
+                    Some(match output {
+                        Output::Start { call } => format!("start {}", call.id),
+                        Output::Cancel { id } => format!("cancel {id}"),
+                        Output::Drained => "drained".to_owned(),
+                        Output::Hub(role::Output::Send(ToHub::RegisterComponent(it))) => {
+                            format!("register {:?} {:?}", it.max_concurrency, it.calls.unwrap_or_default())
+                        }
+                        Output::Hub(role::Output::Send(ToHub::MethodResult(it))) => it
+                            .results
+                            .iter()
+                            .map(|end| match &end.outcome {
+                                MethodOutcome::Result(_) => format!("result {}", end.id),
+                                MethodOutcome::Error(error) => format!("{} {}", error.name(), end.id),
+                            })
+                            .collect::<Vec<_>>()
+                            .join(", "),
+                        _ => return None,
+                    })
+                })
+                .collect()
+        }
+
+        fn hub(&mut self, input: role::Input) -> Vec<String> {
+            self.input(Input::Hub(input))
+        }
+
+        fn hear(&mut self, message: FromHub) -> Vec<String> {
+            self.hub(role::Input::Message(message))
+        }
+
+        fn call(&mut self, id: &str) -> Vec<String> {
+            let meta = CallMeta {
+                run_id: RunId(Uuid::from_u128(7)),
+                task_id: "a".into(),
+                attempt: 1,
+                correlation_id: String::new(),
+                traceparent: String::new(),
+                timeout_ms: 9,
+            };
+            let call = MethodCall {
+                jsonrpc: "2.0".into(),
+                id: id.into(),
+                method: "m/x".into(),
+                params: Payload::null(),
+                meta,
+                providers: vec![],
+            };
+            self.hear(FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] }))
+        }
+
+        fn finish(&mut self, id: &str) -> Vec<String> {
+            self.input(Input::Finished { id: id.into(), outcome: MethodOutcome::Result(Payload::null()) })
+        }
+    }
+
+    #[test]
+    fn a_call_is_started_once_and_answered_once() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.call("a"), ["start a"]);
+        assert_eq!(bench.call("a"), [""; 0]);
+        assert_eq!(bench.finish("a"), ["result a"]);
+        assert_eq!(bench.finish("a"), [""; 0]);
+    }
+
+    #[test]
+    fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
+        let mut bench = Bench::new();
+        bench.call("a");
+        bench.call("b");
+        bench.hub(role::Input::Disconnected);
+        assert_eq!(bench.finish("a"), [""; 0]);
+        assert_eq!(bench.connect(), ["register Some(2) [\"b\", \"a\"]", "result a"]);
+        bench.hub(role::Input::Disconnected);
+        bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+        assert_eq!(bench.hub(role::Input::Tick), ["cancel b"]);
+        assert_eq!(bench.connect(), ["register Some(2) []"]);
+    }
+
+    #[test]
+    fn a_cancelled_call_is_not_answered() {
+        let mut bench = Bench::new();
+        bench.call("a");
+        assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "a".into() })), ["cancel a"]);
+        assert_eq!(bench.finish("a"), [""; 0]);
+    }
+
+    #[test]
+    fn more_calls_than_agreed_are_refused() {
+        let mut bench = Bench::new();
+        for index in 0..2 + MARGIN {
+            assert_eq!(bench.call(&format!("c{index}")).len(), 1);
+        }
+        assert_eq!(bench.call("z"), ["PROVIDER_OVERLOADED z"]);
+    }
+
+    #[test]
+    fn a_draining_provider_finishes_and_cancels_the_rest() {
+        let mut bench = Bench::new();
+        bench.call("a");
+        bench.call("b");
+        assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), ["register Some(0) [\"a\", \"b\"]"]);
+        assert_eq!(bench.finish("a"), ["result a"]);
+        bench.now = bench.now.plus_ms(100);
+        assert_eq!(bench.hub(role::Input::Tick), ["cancel b", "drained"]);
+        assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+    }
+}
