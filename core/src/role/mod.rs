@@ -7,6 +7,7 @@ mod outbox;
 mod owner;
 pub mod provider;
 pub mod queue;
+pub mod resolver;
 
 use crate::error::Failure;
 use crate::id::ComponentId;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Failure;
 use crate::id::{Epoch, Position, Slice};
 use crate::ledger::SliceItem;
 use crate::mesh::{
@@ -37,7 +38,7 @@ pub(super) enum Fact {
     /// A proposal was recorded.
     Recorded { command: Command, owned: bool },
     /// A proposal was answered with something other than `ok`.
-    Refused { number: u64, command: Command, verdict: ProposalVerdict },
+    Refused { number: u64, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
     /// Anything else the hub sent.
     Message(FromHub),
     /// The session begins anew: what the hub repeats after each registration is forgotten.
@@ -239,13 +240,13 @@ impl Owner {
                 for result in answer.results {
                     let Some((number, item)) = self.outbox.settle(now, &result.proposal_id) else { continue };
                     if matches!(result.verdict, ProposalVerdict::Invalid) {
-                        let error = result.error.map(|error| error.to_string()).unwrap_or_default();
+                        let error = result.error.as_ref().map(ToString::to_string).unwrap_or_default();
                         let detail = format!("{}: {error}", item.command.kind());
                         out.push(Output::Log { warning: true, message: "proposal refused as invalid", detail });
                     }
                     if result.verdict != ProposalVerdict::Ok && !item.applied {
-                        let (command, verdict) = (item.command, result.verdict);
-                        facts.push(Fact::Refused { number, command, verdict });
+                        let (command, verdict, error) = (item.command, result.verdict, result.error);
+                        facts.push(Fact::Refused { number, command, verdict, error });
                     }
                 }
             }

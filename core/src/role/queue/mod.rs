@@ -212,7 +212,7 @@ impl Queue {
             Fact::Owned { .. } | Fact::Revoked { .. } => {}
             Fact::Entry { entry, owned } => self.entry(now, &entry, owned),
             Fact::Recorded { command, owned } => self.recorded(now, command, owned),
-            Fact::Refused { number, command, verdict } => self.refused(now, number, &command, verdict),
+            Fact::Refused { number, command, verdict, .. } => self.refused(now, number, &command, verdict),
             Fact::Message(FromHub::ComponentStatus(status)) => {
                 self.full.remove(&status.component_id);
                 if status.status == PresenceStatus::Connected {

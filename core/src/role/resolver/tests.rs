@@ -1,0 +1,211 @@
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::id::{Epoch, ProposalId, Seq};
+use crate::mesh::{
+    AppendResult, ComponentRegistered, Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, ProposalResult,
+    StatePage, ToHub,
+};
+use crate::run::event::{TaskCompleted, WorkflowCancelRequested};
+use crate::time::Timestamp;
+
+struct Desk {
+    resolver: Resolver,
+    now: Instant,
+    position: u64,
+    sent: Vec<(ProposalId, Command)>,
+}
+
+fn run_id() -> RunId {
+    RunId(Uuid::from_u128(7))
+}
+
+fn submitted(tasks: &Value, timeout_ms: Option<u64>) -> WorkflowSubmitted {
+    let tasks: Vec<Value> = tasks
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|task| {
+            let mut whole = json!({"method": "m/x", "protocol_version": "v1", "queue": "default", "parameters": {}});
+            for (key, value) in task.as_object().expect("an object") {
+                whole[key] = value.clone();
+            }
+            whole
+        })
+        .collect();
+    let workflow = json!({"name": "w", "timeout_ms": timeout_ms, "tasks": tasks});
+    let text = json!({"workflow": workflow, "inputs": {"x": 5}, "correlation_id": "c"}).to_string();
+    serde_json::from_str(&text).expect("a submission")
+}
+
+fn chain() -> Value {
+    json!([
+        {"id": "a", "parameters": {"n": "${inputs.x}"}},
+        {"id": "b", "dependencies": ["a"], "parameters": {"text": "got ${a.v}"}},
+        {"id": "c", "dependencies": ["a", "b"], "parameters": {"v": "${b}"}},
+    ])
+}
+
+impl Desk {
+    fn new(items: Vec<Payload>, part: Option<Part>) -> Self {
+        let identity = Identity { component_id: "r".into(), name: "r".into(), version: "0".into() };
+        let resolver = Resolver::new(identity, 100);
+        let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
+        desk.input(Input::Connected);
+        desk.hear(FromHub::ComponentRegistered(ComponentRegistered {
+            component_id: "r".into(),
+            name: "r".into(),
+            heartbeat_interval_ms: 5_000,
+        }));
+        let slice = Slice::Shard(run_id().shard());
+        desk.hear(FromHub::Ownership(Ownership {
+            status: OwnershipStatus::Granted,
+            slice: slice.clone(),
+            epoch: Epoch(3),
+            position: Position(0),
+            state_follows: true,
+        }));
+        desk.hear(FromHub::State(StatePage { slice, epoch: Epoch(3), items, part, last: true }));
+        desk
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.resolver.handle(self.now, input, &mut out);
+        for output in out {
+            if let Output::Send(ToHub::Append(append)) = output {
+                self.sent.extend(append.proposals.into_iter().map(|item| (item.proposal_id, item.command)));
+            }
+        }
+    }
+
+    fn hear(&mut self, message: FromHub) {
+        self.input(Input::Message(message));
+    }
+
+    fn item(&mut self, event: impl Into<Event>) -> EventsItem {
+        self.position += 1;
+        EventsItem::full(&Entry {
+            position: Position(self.position),
+            run_id: Some(run_id()),
+            seq: Seq(self.position),
+            recorded_at: Timestamp(0),
+            queue: None,
+            event: event.into(),
+        })
+    }
+
+    fn event(&mut self, event: impl Into<Event>) {
+        let item = self.item(event);
+        self.hear(FromHub::Events(Events { entries: vec![item] }));
+    }
+
+    fn completed(&mut self, task: &str, result: &Value) {
+        let result = Payload::from_value(result);
+        self.event(TaskCompleted { task_id: task.into(), attempt: 1, result, ran_ms: 1, carried: false });
+    }
+
+    fn record(&mut self) -> Vec<String> {
+        let sent = std::mem::take(&mut self.sent);
+        let shown = sent.iter().map(|(_, command)| show(command)).collect();
+        for (proposal_id, _) in sent {
+            self.position += 1;
+            let own = EventsItem::own(Position(self.position), proposal_id.clone());
+            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            let verdict = ProposalVerdict::Ok;
+            let result = ProposalResult { proposal_id, verdict, position: None, error: None };
+            self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+        }
+        shown
+    }
+}
+
+fn show(command: &Command) -> String {
+    match command {
+        Command::ReadyTask(it) => format!("ready {} {}", it.task_id, it.parameters.get()),
+        Command::FailTask(it) => format!("fail {} {}", it.task_id, it.error),
+        Command::CancelWorkflow(it) => format!("cancel {:?}", it.cause),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn tasks_become_ready_in_the_order_of_their_dependencies_with_resolved_parameters() {
+    let mut desk = Desk::new(vec![], None);
+    desk.event(Arc::new(submitted(&chain(), None)));
+    assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
+    desk.completed("a", &json!({"v": "x"}));
+    assert_eq!(desk.record(), [r#"ready b {"text":"got x"}"#]);
+    assert_eq!(desk.resolver.kept_results(), 1, "c still waits for a");
+    desk.completed("b", &json!([1]));
+    assert_eq!(desk.record(), [r#"ready c {"v":[1]}"#]);
+    assert_eq!(desk.resolver.kept_results(), 0);
+}
+
+#[test]
+fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
+    for (result, expected) in [
+        (json!({"w": 1}), "parameter `text`: ${a.v} has no `v`"),
+        (json!({"v": "x".repeat(200)}), "the parameters are 215 bytes, of which `text` is 206; the limit is 100"),
+    ] {
+        let mut desk = Desk::new(vec![], None);
+        desk.event(Arc::new(submitted(&chain(), None)));
+        desk.record();
+        desk.completed("a", &result);
+        let shown = desk.record();
+        assert!(shown[0].starts_with("fail b TASK_PARAMETER_ERROR") && shown[0].contains(expected), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_new_owner_continues_from_the_state_whatever_its_pages() {
+    let run = SliceItem::Run(crate::ledger::RunHeader {
+        run_id: run_id(),
+        submitted: Arc::new(submitted(&chain(), Some(900))),
+        remaining_ms: Some(400),
+        cancel_requested: false,
+    });
+    let done = SliceItem::Task(TaskFact {
+        run_id: run_id(),
+        task_id: "a".into(),
+        status: TaskStatus::Completed,
+        result: Some(Payload::from_value(&json!({"v": 1}))),
+    });
+    let text = |item: &SliceItem| serde_json::to_string(item).expect("json");
+    let items = [text(&run), text(&done)].map(|text| Payload::parse(text).expect("json")).to_vec();
+    let mut desk = Desk::new(items, None);
+    assert_eq!(desk.record(), [r#"ready b {"text":"got 1"}"#]);
+    desk.now = Instant(1_400);
+    desk.input(Input::Tick);
+    assert_eq!(desk.record(), ["cancel Timeout"]);
+    desk.event(WorkflowCancelRequested { cause: CancelCause::Timeout, reason: String::new() });
+    assert_eq!(desk.resolver.runs().count(), 0);
+    assert_eq!(desk.resolver.next_deadline(), None);
+}
+
+#[test]
+fn a_submission_in_parts_is_joined() {
+    let mut desk = Desk::new(vec![], None);
+    let item = desk.item(Arc::new(submitted(&chain(), None)));
+    let text = serde_json::to_string(&item).expect("json");
+    let (first, second) = text.split_at(text.len() / 2);
+    for (part, text) in [(0, first), (1, second)] {
+        let piece = EventsItem::piece(item.position, Part { part, of: 2, text: text.to_owned() });
+        desk.hear(FromHub::Events(Events { entries: vec![piece] }));
+    }
+    assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
+}
+
+#[test]
+fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
+    let mut desk = Desk::new(vec![], None);
+    let tasks: Vec<Value> = (0..2_500).map(|index| json!({"id": format!("t{index}")})).collect();
+    desk.event(Arc::new(submitted(&Value::Array(tasks), None)));
+    assert_eq!(desk.sent.len(), crate::role::MAX_UNANSWERED);
+    let mut done = 0;
+    while !desk.sent.is_empty() {
+        done += desk.record().len();
+    }
+    assert_eq!(done, 2_500);
+}
