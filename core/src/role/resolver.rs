@@ -21,7 +21,7 @@ use crate::run::command::{CancelWorkflow, FailTask, ReadyTask};
 use crate::run::event::{CancelCause, WorkflowSubmitted};
 use crate::run::{Command, Entry, Event, RunScope, TaskStatus};
 use crate::spec::Task;
-use crate::template::{Scope, resolve};
+use crate::template::{Scope, TemplateError, references, resolve, resolve_code};
 use crate::time::Instant;
 
 /// A run whose end was refused is asked again after this time, unless it has ended.
@@ -311,21 +311,32 @@ fn parameter_error(message: String) -> Failure {
 }
 
 fn substitute(task: &Task, scope: &dyn Scope) -> Result<Value, Failure> {
-    for name in task.code.keys() {
-        // Data never becomes code: what cannot be inserted safely is not inserted.
-        let mut found = None;
-        if let Some(text) = task.parameters.get(name) {
-            crate::template::references(text, &mut |_, reference| {
-                found = found.take().or_else(|| reference.ok().map(ToString::to_string));
-            });
-        }
-        if let Some(reference) = found {
-            return Err(parameter_error(format!(
-                "parameter `{name}`: {reference} stands in program text; pass the value as data in another parameter"
-            )));
+    let failed = |error: TemplateError| parameter_error(format!("parameter {error}"));
+    let mut parameters = task.parameters.clone();
+    // Program text is filled in by rules of its own: data never becomes code.
+    let mut programs = Vec::new();
+    for (name, &language) in &task.code {
+        if let Some(program) = parameters.get_mut(name) {
+            let resolved = match program.take() {
+                Value::String(text) => Value::String(resolve_code(&text, language, name, scope).map_err(failed)?),
+                other => {
+                    let mut any = false;
+                    references(&other, &mut |_, _| any = true);
+                    if any {
+                        let why = "references in program text are only possible where it is one text";
+                        return Err(parameter_error(format!("parameter `{name}`: {why}")));
+                    }
+                    other
+                }
+            };
+            programs.push((name, resolved));
         }
     }
-    resolve(&task.parameters, scope).map_err(|error| parameter_error(format!("parameter {error}")))
+    let mut resolved = resolve(&parameters, scope).map_err(failed)?;
+    for (name, program) in programs {
+        resolved[name] = program;
+    }
+    Ok(resolved)
 }
 
 fn too_large(parameters: &Value, bytes: usize, limit: usize) -> Failure {

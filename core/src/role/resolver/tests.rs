@@ -159,6 +159,20 @@ fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
 }
 
 #[test]
+fn what_a_task_answered_never_becomes_code() {
+    let mut desk = Desk::new(vec![], None);
+    let tasks = json!([
+        {"id": "a"},
+        {"id": "b", "dependencies": ["a"], "code": {"code": "python"},
+         "parameters": {"code": "x = '${a.v}'", "context": {"v": "${a.v}"}}},
+    ]);
+    desk.event(Arc::new(submitted(&tasks, None)));
+    desk.record();
+    desk.completed("a", &json!({"v": "' + y"}));
+    assert_eq!(desk.record(), [r#"ready b {"code":"x = '\\' + y'","context":{"v":"' + y"}}"#]);
+}
+
+#[test]
 fn a_new_owner_continues_from_the_state_whatever_its_pages() {
     let run = SliceItem::Run(crate::ledger::RunHeader {
         run_id: run_id(),
