@@ -20,7 +20,7 @@ pub use outbox::MAX_UNANSWERED;
 const REGISTRATION_TIMEOUT_MS: u64 = 10_000;
 /// How long proposals may go unanswered before the socket is dropped; they are sent again on the next one.
 const ANSWER_TIMEOUT_MS: u64 = 60_000;
-/// Without a hub for so long, engines and providers stop their work (DESIGN: presence).
+/// Without a hub for so long, engines and providers stop their work, so that it does not overlap its successor for long.
 pub const ALONE_LIMIT_MS: u64 = 10_000;
 
 /// Who a component is.
