@@ -1,7 +1,17 @@
 //! Workflow definitions: from YAML or JSON as written to a checked [`Workflow`], every problem with its place.
 
 mod catalog;
+mod check;
+mod cycle;
+mod problem;
+mod references;
+mod scalar;
+mod task;
+mod tree;
 mod workflow;
+mod yaml;
 
 pub use catalog::{Catalog, Language, MethodInfo, PathSegment, Violation};
+pub use check::{Limits, check, check_bytes, check_value};
+pub use problem::{Problem, closest};
 pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};

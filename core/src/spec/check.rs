@@ -1,0 +1,393 @@
+//! The checker: from text or a value to a [`Workflow`], or everything that is wrong with it.
+//!
+//! It never stops at the first problem of a readable file, and every step is near linear in the size of the file.
+
+use serde_json::Value;
+
+use super::catalog::Catalog;
+use super::problem::{Problem, closest};
+use super::references::Names;
+use super::scalar;
+use super::tree::{At, Fields, Kind, Node, Spot};
+use super::workflow::Workflow;
+use super::{cycle, task, yaml};
+use crate::error::ErrorCode;
+
+/// What a workflow may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of text; also of a typed submission as JSON.
+    pub bytes: usize,
+    /// Tasks.
+    pub tasks: usize,
+    /// Values in the file (keys, scalars, lists, objects), aliases expanded.
+    pub nodes: usize,
+    /// How deep lists and objects are nested; at most 100, so that JSON readers with the usual bound of 128 can read
+    /// what is made of it.
+    pub depth: usize,
+    /// How many problems are reported.
+    pub problems: usize,
+}
+
+impl Limits {
+    /// 8 MiB, 200,000 tasks, 5 million values, 64 levels, 100 problems.
+    pub const DEFAULT: Self = Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: 64, problems: 100 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Checks bytes that should be UTF-8 text.
+///
+/// # Errors
+/// As [`check`], and if they are not UTF-8.
+pub fn check_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
+    too_large(bytes.len(), file, limits)?;
+    match std::str::from_utf8(bytes) {
+        Ok(source) => check(source, file, catalog, limits),
+        Err(error) => {
+            let good = error.valid_up_to();
+            let before = String::from_utf8_lossy(&bytes[..good]);
+            let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let byte = bytes.get(good).copied().unwrap_or_default();
+            let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+            let message = format!("the file is not UTF-8 text: byte 0x{byte:02x} at offset {good}");
+            Err(vec![
+                Problem::of_file(file, ErrorCode::ParseError, message)
+                    .at(number(line), number(column))
+                    .hint("save the file as UTF-8"),
+            ])
+        }
+    }
+}
+
+/// Checks a workflow in YAML or JSON. `file` is only used in problems.
+///
+/// # Errors
+/// Every problem of the text, sorted by place; broken syntax alone.
+pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
+    too_large(source.len(), file, limits)?;
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    match yaml::read(source, file, limits) {
+        Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted }.run(&root),
+        Err(problem) => {
+            // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
+            if problem.code == ErrorCode::ParseError
+                && source.trim_start().starts_with('{')
+                && let Ok(value) = serde_json::from_str::<Value>(source)
+            {
+                return check_value(&value, file, catalog, limits);
+            }
+            Err(vec![*problem])
+        }
+    }
+}
+
+/// Checks a workflow that is already a value. Problems have the field's path but neither line nor column.
+///
+/// # Errors
+/// Every problem.
+pub fn check_value(
+    value: &Value,
+    file: &str,
+    catalog: &dyn Catalog,
+    limits: &Limits,
+) -> Result<Workflow, Vec<Problem>> {
+    let Some(root) = Node::from_value(value, limits.depth) else {
+        let message = format!("nested deeper than the limit of {} levels", limits.depth);
+        return Err(vec![Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message)]);
+    };
+    Checker { file, source: "", catalog, limits, problems: Vec::new() }.run(&root)
+}
+
+fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Problem>> {
+    if bytes <= limits.bytes {
+        return Ok(());
+    }
+    let message = format!("{bytes} bytes are more than the limit of {} bytes for a workflow", limits.bytes);
+    let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
+    Err(vec![problem.at(1, 1).hint("put large data into `files` or let a task load it")])
+}
+
+/// What is known while a file is checked. Fields and methods are shared by the modules beside.
+pub(super) struct Checker<'a> {
+    pub(super) file: &'a str,
+    /// Empty for a value.
+    pub(super) source: &'a str,
+    pub(super) catalog: &'a dyn Catalog,
+    pub(super) limits: &'a Limits,
+    pub(super) problems: Vec<Problem>,
+}
+
+const FIELDS: &[&str] = &["name", "description", "version", "labels", "inputs", "files", "timeout", "tasks", "outputs"];
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("steps", "tasks"),
+    ("jobs", "tasks"),
+    ("nodes", "tasks"),
+    ("params", "inputs"),
+    ("parameters", "inputs"),
+    ("arguments", "inputs"),
+    ("variables", "inputs"),
+    ("vars", "inputs"),
+    ("id", "name"),
+    ("title", "name"),
+    ("tags", "labels"),
+    ("metadata", "labels"),
+    ("returns", "outputs"),
+    ("output", "outputs"),
+    ("result", "outputs"),
+];
+
+impl<'a> Checker<'a> {
+    fn run(mut self, root: &Node) -> Result<Workflow, Vec<Problem>> {
+        let workflow = self.workflow(root);
+        match workflow {
+            Some(workflow) if self.problems.is_empty() => Ok(workflow),
+            _ => {
+                self.problems.sort_by(Problem::by_place);
+                Err(self.problems)
+            }
+        }
+    }
+
+    /// Whether there is room for another problem: what only explains problems can be left out if not.
+    pub(super) fn listening(&self) -> bool {
+        self.problems.len() < self.limits.problems.max(1)
+    }
+
+    pub(super) fn report(
+        &mut self,
+        spot: Spot,
+        at: At<'_>,
+        code: ErrorCode,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        if !self.listening() {
+            return;
+        }
+        let place = (spot.line > 0).then_some((spot.line, spot.column));
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line: place.map(|place| place.0),
+            column: place.map(|place| place.1),
+            field: at.to_string(),
+            code,
+            message: message.into(),
+            hint,
+        });
+    }
+
+    /// An ordinary problem of the workflow.
+    pub(super) fn wrong(&mut self, spot: Spot, at: At<'_>, message: impl Into<String>, hint: Option<String>) {
+        self.report(spot, at, ErrorCode::WorkflowValidationFailed, message, hint);
+    }
+
+    pub(super) fn object<'n>(&mut self, node: &'n Node, at: At<'_>, what: &str) -> Option<&'n Fields> {
+        if let Kind::Object(fields) = &node.kind {
+            return Some(fields);
+        }
+        self.wrong(node.spot, at, format!("{what} must be an object, not {}", node.what()), None);
+        None
+    }
+
+    pub(super) fn text<'n>(&mut self, node: &'n Node, at: At<'_>, what: &str) -> Option<&'n str> {
+        if let Kind::Text(text) = &node.kind {
+            return Some(text);
+        }
+        let hint = matches!(node.kind, Kind::Number(_) | Kind::Bool(_)).then(|| "put it in quotes".to_owned());
+        self.wrong(node.spot, at, format!("{what} must be text, not {}", node.what()), hint);
+        None
+    }
+
+    /// Complains about fields that do not exist here.
+    pub(super) fn known(
+        &mut self,
+        fields: &Fields,
+        at: At<'_>,
+        what: &str,
+        known: &[&str],
+        elsewhere: &[(&str, &str)],
+    ) {
+        for (key, (spot, _)) in fields {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let other =
+                elsewhere.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, ours)| (*ours).to_owned());
+            let hint = match other.or_else(|| closest(key, known)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if key.starts_with("x-") || key.starts_with('.') => {
+                    "there are no extension fields; use a comment, `description` or `labels`".to_owned()
+                }
+                None => format!("the fields there are {}", list(known)),
+            };
+            self.wrong(*spot, at.key(key), format!("unknown field `{key}` in {what}"), Some(hint));
+        }
+    }
+
+    /// A timeout: positive, in milliseconds.
+    pub(super) fn timeout(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
+        match self.duration(node, at)? {
+            0 => {
+                self.wrong(node.spot, at, "a timeout must be at least 1 ms", Some("leave it out for none".to_owned()));
+                None
+            }
+            ms => Some(ms),
+        }
+    }
+
+    pub(super) fn duration(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
+        match scalar::duration_ms(&node.kind) {
+            Ok(ms) => Some(ms),
+            Err(message) => {
+                let hint = "write seconds (`90`, `1.5`) or text such as \"500ms\", \"2m\", \"1h\"";
+                self.wrong(node.spot, at, message, Some(hint.to_owned()));
+                None
+            }
+        }
+    }
+
+    fn workflow(&mut self, root: &Node) -> Option<Workflow> {
+        let top = At::Root;
+        if matches!(root.kind, Kind::Null) {
+            let hint = "a workflow needs at least `name` and `tasks`";
+            self.wrong(root.spot, top, "the file is empty", Some(hint.to_owned()));
+            return None;
+        }
+        let fields = self.object(root, top, "a workflow")?;
+        self.known(fields, top, "the workflow", FIELDS, ELSEWHERE);
+        let optional_text = |checker: &mut Self, key: &str| {
+            let (_, node) = fields.get(key)?;
+            if matches!(node.kind, Kind::Null) {
+                return None;
+            }
+            checker.text(node, top.key(key), &format!("`{key}`")).map(str::to_owned)
+        };
+        let name = match fields.get("name") {
+            None => {
+                let hint = "add `name: …`: it is shown in lists";
+                self.wrong(root.spot, top.key("name"), "the workflow has no `name`", Some(hint.to_owned()));
+                None
+            }
+            Some((_, node)) => self.text(node, top.key("name"), "`name`").map(str::to_owned).inspect(|name| {
+                if name.trim().is_empty() || name.len() > 500 || name.contains(char::is_control) {
+                    let message = "`name` must be one line of 1 to 500 bytes";
+                    self.wrong(node.spot, top.key("name"), message, None);
+                }
+            }),
+        };
+        let description = optional_text(self, "description");
+        let version = optional_text(self, "version");
+        let labels = self.texts(fields, "labels", false);
+        let files = self.texts(fields, "files", true);
+        let mut inputs = indexmap::IndexMap::new();
+        if let Some((_, node)) = fields.get("inputs").filter(|(_, node)| !matches!(node.kind, Kind::Null))
+            && let Some(declared) = self.object(node, top.key("inputs"), "`inputs`")
+        {
+            for (key, (spot, node)) in declared {
+                self.name(*spot, top.key("inputs").key(key), "an input", key);
+                inputs.insert(key.clone(), node.to_value());
+            }
+        }
+        let timeout_ms = match fields.get("timeout") {
+            Some((_, node)) if !matches!(node.kind, Kind::Null) => self.timeout(node, top.key("timeout")),
+            _ => None,
+        };
+        let nodes = self.tasks(root, fields);
+        let names = Names::collect(self, nodes, &inputs, &files);
+        let (tasks, wanted) = task::check_all(self, nodes, &names);
+        let mut outputs = indexmap::IndexMap::new();
+        if let Some((_, node)) = fields.get("outputs").filter(|(_, node)| !matches!(node.kind, Kind::Null))
+            && let Some(declared) = self.object(node, top.key("outputs"), "`outputs`")
+        {
+            for (key, (_, node)) in declared {
+                names.references(self, node, top.key("outputs").key(key), None, &mut |_| {});
+                outputs.insert(key.clone(), node.to_value());
+            }
+        }
+        cycle::check(self, nodes, &wanted);
+        Some(Workflow { name: name?, description, version, labels, inputs, files, timeout_ms, tasks: tasks?, outputs })
+    }
+
+    fn tasks<'n>(&mut self, root: &Node, fields: &'n Fields) -> &'n [Node] {
+        let at = At::Root;
+        let at = at.key("tasks");
+        let Some((_, node)) = fields.get("tasks") else {
+            let hint = "add a list: `tasks: [{id: …, method: …}]`";
+            self.wrong(root.spot, at, "the workflow has no `tasks`", Some(hint.to_owned()));
+            return &[];
+        };
+        match &node.kind {
+            Kind::List(tasks) if tasks.len() > self.limits.tasks => {
+                let message = format!("{} tasks are more than the limit of {}", tasks.len(), self.limits.tasks);
+                self.wrong(node.spot, at, message, Some("split the workflow into several".to_owned()));
+                &[]
+            }
+            Kind::List(tasks) if !tasks.is_empty() => tasks,
+            Kind::List(_) | Kind::Null => {
+                let hint = "a workflow needs at least one task: `- id: …` with a `method`";
+                self.wrong(node.spot, at, "`tasks` is empty", Some(hint.to_owned()));
+                &[]
+            }
+            kind => {
+                let hint = matches!(kind, Kind::Object(_))
+                    .then(|| "write `- id: NAME` for each task instead of `NAME:`".to_owned());
+                self.wrong(node.spot, at, format!("`tasks` must be a list, not {}", node.what()), hint);
+                &[]
+            }
+        }
+    }
+
+    /// A map of texts: labels, or files with names that references can use.
+    fn texts(&mut self, fields: &Fields, field: &str, named: bool) -> indexmap::IndexMap<String, String> {
+        let mut texts = indexmap::IndexMap::new();
+        let top = At::Root;
+        let at = top.key(field);
+        let Some((_, node)) = fields.get(field).filter(|(_, node)| !matches!(node.kind, Kind::Null)) else {
+            return texts;
+        };
+        let Some(declared) = self.object(node, at, &format!("`{field}`")) else { return texts };
+        for (key, (spot, node)) in declared {
+            if named {
+                self.name(*spot, at.key(key), "a file", key);
+            }
+            let Some(text) = self.text(node, at.key(key), &format!("`{field}.{key}`")) else {
+                // Known all the same: a reference to it is not another problem.
+                texts.insert(key.clone(), String::new());
+                continue;
+            };
+            if named && text.is_empty() {
+                self.wrong(node.spot, at.key(key), "the path of a file is empty", None);
+            }
+            texts.insert(key.clone(), text.to_owned());
+        }
+        texts
+    }
+
+    /// A name that references can use.
+    fn name(&mut self, spot: Spot, at: At<'_>, what: &str, name: &str) {
+        if !scalar::is_id(name) {
+            let hint = "letters, digits, `_` and `-`, beginning with a letter or `_`, so that `${…}` can name it";
+            self.wrong(spot, at, format!("`{}` cannot name {what}", yaml::shorten(name)), Some(hint.to_owned()));
+        }
+    }
+}
+
+/// At most ten names in backticks.
+pub(super) fn list<I>(names: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let mut names = names.into_iter();
+    let mut shown: Vec<String> = names.by_ref().take(10).map(|name| format!("`{}`", name.as_ref())).collect();
+    if names.next().is_some() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}

@@ -1,0 +1,284 @@
+//! What `${…}` may name in a workflow, and whether it does.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::catalog::MethodInfo;
+use super::check::{Checker, list};
+use super::problem::closest;
+use super::tree::{At, Kind, Node, Spot};
+use super::yaml::shorten;
+use crate::error::ErrorCode;
+use crate::template::{self, Piece, Reference, Root, Step};
+
+/// Everything that a file declares.
+pub(super) struct Names<'n> {
+    /// Task ids to the index of the first task that has it.
+    pub(super) tasks: IndexMap<&'n str, usize>,
+    inputs: &'n IndexMap<String, Value>,
+    files: &'n IndexMap<String, String>,
+    /// By task index: the id as written.
+    pub(super) ids: Vec<Option<&'n str>>,
+    /// By task index: the method as written.
+    methods: Vec<Option<&'n str>>,
+    /// What the catalog knows of each method that is used.
+    pub(super) catalog: IndexMap<&'n str, Option<MethodInfo>>,
+}
+
+/// The id of a task, if it has one that is text.
+pub(super) fn id_of(task: &Node) -> Option<&str> {
+    text_of(task, "id")
+}
+
+pub(super) fn text_of<'n>(task: &'n Node, field: &str) -> Option<&'n str> {
+    match &task.kind {
+        Kind::Object(fields) => match fields.get(field) {
+            Some((_, Node { kind: Kind::Text(text), .. })) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl<'n> Names<'n> {
+    pub(super) fn collect(
+        checker: &mut Checker<'_>,
+        nodes: &'n [Node],
+        inputs: &'n IndexMap<String, Value>,
+        files: &'n IndexMap<String, String>,
+    ) -> Self {
+        let mut tasks: IndexMap<&str, usize> = IndexMap::with_capacity(nodes.len());
+        let mut methods = Vec::with_capacity(nodes.len());
+        let mut catalog: IndexMap<&str, Option<MethodInfo>> = IndexMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let method = text_of(node, "method");
+            methods.push(method);
+            if let Some(method) = method
+                && !catalog.contains_key(method)
+            {
+                catalog.insert(method, checker.catalog.method(method));
+            }
+            if let Some(id) = id_of(node) {
+                match tasks.entry(id) {
+                    indexmap::map::Entry::Vacant(entry) => {
+                        entry.insert(index);
+                    }
+                    indexmap::map::Entry::Occupied(entry) => {
+                        let first = id_spot(&nodes[*entry.get()]);
+                        let root = At::Root;
+                        let message = if first.line > 0 {
+                            format!("task id `{id}` is used twice: first in line {}", first.line)
+                        } else {
+                            format!("task id `{id}` is used twice: first in tasks[{}]", entry.get())
+                        };
+                        let hint = "give each task an id of its own".to_owned();
+                        checker.wrong(id_spot(node), root.key("tasks").index(index).key("id"), message, Some(hint));
+                    }
+                }
+            }
+        }
+        Self { ids: nodes.iter().map(id_of).collect(), tasks, inputs, files, methods, catalog }
+    }
+
+    /// Checks every reference in a value and tells the tasks that it names. `own` is the task that it belongs to.
+    pub(super) fn references(
+        &self,
+        checker: &mut Checker<'_>,
+        node: &Node,
+        at: At<'_>,
+        own: Option<usize>,
+        task: &mut dyn FnMut((usize, Spot)),
+    ) {
+        match &node.kind {
+            Kind::Text(text) if text.contains("${") => match template::parse(text) {
+                Ok(pieces) => {
+                    for piece in &pieces {
+                        if let Piece::Reference(reference) = piece {
+                            self.reference(checker, (node, text, at), reference, own, task);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let spot = inside(checker.source, node.spot, text, error.offset);
+                    checker.report(spot, at, ErrorCode::TaskParameterError, error.message, None);
+                }
+            },
+            Kind::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.references(checker, item, at.index(index), own, task);
+                }
+            }
+            Kind::Object(fields) => {
+                for (key, (_, value)) in fields {
+                    self.references(checker, value, at.key(key), own, task);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn reference(
+        &self,
+        checker: &mut Checker<'_>,
+        (node, text, at): (&Node, &str, At<'_>),
+        reference: &Reference,
+        own: Option<usize>,
+        task: &mut dyn FnMut((usize, Spot)),
+    ) {
+        let problem = match &reference.root {
+            Root::Task(id) => match self.tasks.get(id.as_str()) {
+                Some(&index) if Some(index) == own => {
+                    Some((format!("{reference}: task `{id}` refers to its own result"), None))
+                }
+                Some(&index) => {
+                    task((index, node.spot));
+                    self.field(index, reference)
+                }
+                None if checker.listening() => {
+                    let hint = match id.as_str() {
+                        "input" => Some("inputs".to_owned()),
+                        "file" => Some("files".to_owned()),
+                        "environment" => Some("env".to_owned()),
+                        _ => closest(id, self.tasks.keys().chain(&["inputs", "files", "env", "run"])),
+                    };
+                    let hint = match hint {
+                        Some(meant) => format!("did you mean `${{{}}}`?", reference.text.replacen(id, &meant, 1)),
+                        None if self.inputs.contains_key(id) => format!("did you mean `${{inputs.{}}}`?", reference.text),
+                        None if self.files.contains_key(id) => format!("did you mean `${{files.{}}}`?", reference.text),
+                        None => "a reference names a task, `inputs`, `files`, `env` or `run`; write `$${` for a literal `${`".to_owned(),
+                    };
+                    Some((format!("{reference}: there is no task `{}`", shorten(id)), Some(hint)))
+                }
+                None => None,
+            },
+            Root::Input(name) if !self.inputs.contains_key(name) => {
+                Some(undeclared(reference, "input", "inputs", name, self.inputs.keys()))
+            }
+            Root::File(name) if !self.files.contains_key(name) => {
+                Some(undeclared(reference, "file", "files", name, self.files.keys()))
+            }
+            _ => None,
+        };
+        if let Some((message, hint)) = problem {
+            let spot = inside(checker.source, node.spot, text, reference.offset);
+            checker.report(spot, at, ErrorCode::TaskParameterError, message, hint);
+        }
+    }
+
+    /// Follows a reference through the schema of what the task's method returns, as far as that is closed.
+    fn field(&self, task: usize, reference: &Reference) -> Option<(String, Option<String>)> {
+        let method = self.methods[task]?;
+        let mut schema = self.catalog.get(method)?.as_ref()?.returns.as_ref()?;
+        for step in &reference.path {
+            match closed(schema, step) {
+                Follow::Into(inner) => schema = inner,
+                Follow::Unknown => return None,
+                Follow::Missing(fields) => {
+                    let Step::Name(name) = step else { return None };
+                    let message = format!("{reference}: the result of `{method}` has no field `{name}`");
+                    let hint = match closest(name, &fields) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!("the fields there are {}", list(&fields)),
+                    };
+                    return Some((message, Some(hint)));
+                }
+                Follow::Scalar(what) => {
+                    let step = match step {
+                        Step::Name(name) => format!("field `{name}`"),
+                        Step::Index(index) => format!("item `[{index}]`"),
+                    };
+                    return Some((format!("{reference} has no {step}: `{method}` returns {what} there"), None));
+                }
+            }
+        }
+        None
+    }
+}
+
+enum Follow<'s> {
+    Into(&'s Value),
+    Unknown,
+    Missing(Vec<String>),
+    Scalar(String),
+}
+
+fn closed<'s>(schema: &'s Value, step: &Step) -> Follow<'s> {
+    let Some(schema) = schema.as_object() else { return Follow::Unknown };
+    let combined = ["$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "if", "not", "patternProperties", "prefixItems"];
+    if combined.iter().any(|word| schema.contains_key(*word)) {
+        return Follow::Unknown;
+    }
+    let kinds: Vec<&str> = match schema.get("type") {
+        Some(Value::String(kind)) => vec![kind],
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return Follow::Unknown,
+    };
+    match (kinds.contains(&"object"), kinds.contains(&"array"), step) {
+        (true, true, _) => Follow::Unknown,
+        (true, false, Step::Name(name)) => {
+            let fields = schema.get("properties").and_then(Value::as_object);
+            match fields.and_then(|fields| fields.get(name)) {
+                Some(inner) => Follow::Into(inner),
+                None if schema.get("additionalProperties") == Some(&Value::Bool(false)) => {
+                    Follow::Missing(fields.map(|fields| fields.keys().cloned().collect()).unwrap_or_default())
+                }
+                None => Follow::Unknown,
+            }
+        }
+        (false, true, step) => {
+            let index = match step {
+                Step::Index(_) => true,
+                Step::Name(name) => name.parse::<usize>().is_ok(),
+            };
+            match schema.get("items") {
+                _ if !index => Follow::Scalar("a list".to_owned()),
+                Some(items) => Follow::Into(items),
+                None => Follow::Unknown,
+            }
+        }
+        (true, false, Step::Index(_)) => Follow::Scalar("an object".to_owned()),
+        (false, false, _) => Follow::Scalar(kinds.join(" or ")),
+    }
+}
+
+fn undeclared<'k>(
+    reference: &Reference,
+    what: &str,
+    group: &str,
+    name: &str,
+    declared: impl Iterator<Item = &'k String>,
+) -> (String, Option<String>) {
+    let hint = match closest(name, declared) {
+        Some(meant) => format!("did you mean `${{{group}.{meant}}}`?"),
+        None => format!("declare it under `{group}`"),
+    };
+    (format!("{reference}: there is no {what} `{}`", shorten(name)), Some(hint))
+}
+
+fn id_spot(task: &Node) -> Spot {
+    match &task.kind {
+        Kind::Object(fields) => fields.get("id").map_or(task.spot, |(_, node)| node.spot),
+        _ => task.spot,
+    }
+}
+
+/// The place of `text[offset..]`, which begins with `${`, in the source: its n-th `${` is that of the value's source.
+/// Where escapes or aliases hide it, the value's own place.
+pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
+    let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
+    let nth = before.matches("${").count();
+    if written.matches("${").count() != text.matches("${").count() {
+        return spot;
+    }
+    let Some((found, _)) = written.match_indices("${").nth(nth) else { return spot };
+    let start = spot.start + found;
+    let lines = written[..found].bytes().filter(|&byte| byte == b'\n').count();
+    let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Spot {
+        line: spot.line.saturating_add(number(lines)),
+        column: number(source[line_start..start].chars().count() + 1),
+        start,
+        end: spot.end,
+    }
+}

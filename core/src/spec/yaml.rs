@@ -1,0 +1,429 @@
+//! From YAML text (JSON included) to a tree with places.
+//!
+//! Only broken syntax stops; duplicate keys, odd numbers and the like are noted and the tree is built on. What aliases
+//! expand to counts against a budget, so a small file cannot become a large tree.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use indexmap::map::Entry;
+use serde_json::Number;
+
+use super::check::Limits;
+use super::problem::Problem;
+use super::tree::{Fields, Kind, Node, Spot};
+use crate::error::ErrorCode;
+
+/// How many problems are noted while reading; the checker has its own bound.
+const NOTED: usize = 100;
+
+/// Reads one document.
+///
+/// # Errors
+/// One problem if the syntax is broken or a limit is passed.
+pub(super) fn read(source: &str, file: &str, limits: &Limits) -> Result<(Node, Vec<Problem>), Box<Problem>> {
+    let mut builder = Builder { file, limits, ..Builder::default() };
+    for event in Parser::new_from_str(source) {
+        let (event, span) = event.map_err(|error| Box::new(syntax(file, source, &error)))?;
+        builder.event(event, spot(span)).map_err(Box::new)?;
+    }
+    match builder.root {
+        Some(root) => Ok((root, builder.noted)),
+        None => Ok((Node { spot: Spot { line: 1, column: 1, start: 0, end: 0 }, kind: Kind::Null }, builder.noted)),
+    }
+}
+
+fn spot(span: Span) -> Spot {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Spot {
+        line: number(span.start.line()),
+        column: number(span.start.col().saturating_add(1)),
+        start: span.start.byte_offset().unwrap_or(0),
+        end: span.end.byte_offset().unwrap_or(0),
+    }
+}
+
+fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
+    let place = error.marker();
+    let line = u32::try_from(place.line()).unwrap_or(u32::MAX).max(1);
+    let column = u32::try_from(place.col()).unwrap_or(u32::MAX).saturating_add(1);
+    let problem =
+        Problem::of_file(file, ErrorCode::ParseError, format!("invalid YAML: {}", error.info())).at(line, column);
+    let text = source.lines().nth(place.line().saturating_sub(1)).unwrap_or_default();
+    let indent = &text[..text.len() - text.trim_start().len()];
+    if indent.contains('\t') {
+        problem.hint("indent with spaces: YAML does not allow tabs")
+    } else if text.contains("${") {
+        problem.hint("put quotes around text with `${…}` inside `{…}` or `[…]`, or where it holds `: ` or `#`")
+    } else {
+        match error.kind() {
+            ErrorKind::UnknownAnchor => problem.hint("text that begins with `*` needs quotes"),
+            _ if text.contains('@') || text.contains('`') || text.contains('%') => {
+                problem.hint("text that begins with a special character needs quotes")
+            }
+            _ => problem,
+        }
+    }
+}
+
+/// A list or object that is not closed yet.
+enum Open {
+    List(Vec<Node>),
+    Object { fields: Fields, key: Option<(Spot, Key)>, merged: Vec<Fields> },
+}
+
+enum Key {
+    Name(String),
+    /// A key that was already there (or is no name): its value is read and dropped.
+    Dropped(String),
+    /// `<<`
+    Merge,
+}
+
+struct Frame {
+    open: Open,
+    spot: Spot,
+    anchor: usize,
+    /// Nodes and bytes counted before it began: their difference at its end is its size.
+    before: (usize, usize),
+}
+
+#[derive(Default)]
+struct Builder<'a> {
+    file: &'a str,
+    limits: &'a Limits,
+    frames: Vec<Frame>,
+    root: Option<Node>,
+    anchors: BTreeMap<usize, (Node, usize, usize, usize)>,
+    noted: Vec<Problem>,
+    nodes: usize,
+    bytes: usize,
+    kept: usize,
+    documents: usize,
+}
+
+impl Default for &Limits {
+    fn default() -> Self {
+        &Limits::DEFAULT
+    }
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, spot: Spot) -> Result<(), Problem> {
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(self
+                        .problem(
+                            spot,
+                            ErrorCode::ParseError,
+                            "a file holds one workflow; here a second document begins",
+                        )
+                        .hint("remove the `---`, or put each workflow into a file of its own"));
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(spot, 1, text.len())?;
+                if self.expects_key() {
+                    self.key(spot, &text, style);
+                    return Ok(());
+                }
+                let bytes = text.len();
+                let kind = self.scalar(spot, text, style, tag.as_deref());
+                self.value(Node { spot, kind }, anchor, (1, bytes), 1)?;
+            }
+            Event::SequenceStart(_, anchor, tag) => self.open(spot, anchor, tag.as_deref(), Open::List(Vec::new()))?,
+            Event::MappingStart(_, anchor, tag) => {
+                let open = Open::Object { fields: Fields::new(), key: None, merged: Vec::new() };
+                self.open(spot, anchor, tag.as_deref(), open)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(spot)?,
+            Event::Alias(id) => self.alias(spot, id)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn problem(&self, spot: Spot, code: ErrorCode, message: impl Into<String>) -> Problem {
+        Problem { field: self.field(), ..Problem::of_file(self.file, code, message).at(spot.line, spot.column) }
+    }
+
+    fn note(&mut self, problem: Problem) {
+        if self.noted.len() < NOTED {
+            self.noted.push(problem);
+        }
+    }
+
+    /// The path of what is being read.
+    fn field(&self) -> String {
+        use std::fmt::Write;
+        let mut path = String::new();
+        for frame in &self.frames {
+            match &frame.open {
+                Open::List(items) => {
+                    let _ = write!(path, "[{}]", items.len());
+                }
+                Open::Object { key: Some((_, Key::Name(key) | Key::Dropped(key))), .. } => {
+                    let _ = write!(path, "{}{key}", if path.is_empty() { "" } else { "." });
+                }
+                Open::Object { .. } => {}
+            }
+        }
+        path
+    }
+
+    fn count(&mut self, spot: Spot, nodes: usize, bytes: usize) -> Result<(), Problem> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.nodes > self.limits.nodes || self.bytes > self.limits.bytes.saturating_mul(2) {
+            return Err(self
+                .problem(
+                    spot,
+                    ErrorCode::WorkflowValidationFailed,
+                    format!(
+                        "the file grows past the limit of {} values or {} bytes",
+                        self.limits.nodes,
+                        self.limits.bytes * 2
+                    ),
+                )
+                .hint("aliases (`*name`) repeat what they name each time; large data belongs into `files`"));
+        }
+        Ok(())
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.frames.last(), Some(Frame { open: Open::Object { key: None, .. }, .. }))
+    }
+
+    fn key(&mut self, spot: Spot, text: &str, style: ScalarStyle) {
+        let Some(Frame { open: Open::Object { fields, .. }, .. }) = self.frames.last() else { return };
+        let mut note = None;
+        let new = if style == ScalarStyle::Plain && text == "<<" {
+            Key::Merge
+        } else if let Some((first, _)) = fields.get(text) {
+            note = Some((
+                format!("`{text}` is given twice: first in line {}, column {}", first.line, first.column),
+                "keep one of the two",
+            ));
+            Key::Dropped(text.to_owned())
+        } else if style == ScalarStyle::Plain && text.is_empty() {
+            note = Some(("a key is empty".to_owned(), "write a name before the `:`"));
+            Key::Dropped(String::new())
+        } else {
+            Key::Name(text.to_owned())
+        };
+        if let Some(Frame { open: Open::Object { key, .. }, .. }) = self.frames.last_mut() {
+            *key = Some((spot, new));
+        }
+        if let Some((message, hint)) = note {
+            let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message).hint(hint);
+            self.note(problem);
+        }
+    }
+
+    fn open(&mut self, spot: Spot, anchor: usize, tag: Option<&Tag>, open: Open) -> Result<(), Problem> {
+        let before = (self.nodes, self.bytes);
+        self.count(spot, 1, 0)?;
+        if self.expects_key() {
+            return Err(self
+                .problem(spot, ErrorCode::ParseError, "a list or object cannot be a key")
+                .hint("if `${…}` was meant, put it in quotes"));
+        }
+        if self.frames.len() >= self.limits.depth {
+            let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
+            return Err(self.problem(spot, ErrorCode::WorkflowValidationFailed, message));
+        }
+        if let Some(tag) = tag
+            && !(tag.is_yaml_core_schema() && ["map", "seq"].contains(&tag.suffix()))
+        {
+            self.note_tag(spot);
+        }
+        self.frames.push(Frame { open, spot, anchor, before });
+        Ok(())
+    }
+
+    fn note_tag(&mut self, spot: Spot) {
+        let problem = self
+            .problem(spot, ErrorCode::WorkflowValidationFailed, "YAML tags such as `!name` are not supported here")
+            .hint("write the value plainly; text that begins with `!` needs quotes");
+        self.note(problem);
+    }
+
+    fn close(&mut self, end: Spot) -> Result<(), Problem> {
+        let Some(frame) = self.frames.pop() else { return Ok(()) };
+        let spot = Spot { end: end.end, ..frame.spot };
+        let kind = match frame.open {
+            Open::List(items) => Kind::List(items),
+            Open::Object { mut fields, merged, .. } => {
+                for (key, field) in merged.into_iter().flatten() {
+                    fields.entry(key).or_insert(field);
+                }
+                Kind::Object(fields)
+            }
+        };
+        let size = (self.nodes - frame.before.0, self.bytes - frame.before.1);
+        let node = Node { spot, kind };
+        let depth = if frame.anchor > 0 { depth(&node) } else { 0 };
+        self.value(node, frame.anchor, size, depth)
+    }
+
+    fn alias(&mut self, spot: Spot, id: usize) -> Result<(), Problem> {
+        let Some((node, nodes, bytes, depth)) = self.anchors.get(&id) else {
+            return Err(self.problem(spot, ErrorCode::ParseError, "an alias inside what it names"));
+        };
+        let (nodes, bytes, depth) = (*nodes, *bytes, *depth);
+        if self.expects_key() {
+            return Err(self.problem(spot, ErrorCode::ParseError, "an alias cannot be a key"));
+        }
+        if self.frames.len() + depth > self.limits.depth + 1 {
+            let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
+            return Err(self.problem(spot, ErrorCode::WorkflowValidationFailed, message));
+        }
+        let node = node.clone();
+        self.count(spot, nodes, bytes)?;
+        self.value(node, 0, (nodes, bytes), depth)
+    }
+
+    /// A whole value was read: put it where it belongs.
+    fn value(
+        &mut self,
+        node: Node,
+        anchor: usize,
+        (nodes, bytes): (usize, usize),
+        depth: usize,
+    ) -> Result<(), Problem> {
+        if anchor > 0 {
+            // Each anchored value is kept once more: nested anchors must not multiply the file.
+            self.kept = self.kept.saturating_add(nodes.saturating_mul(8)).saturating_add(bytes);
+            if self.kept > self.limits.bytes.saturating_mul(2) {
+                let message = "anchors (`&name`) on more than the file may hold";
+                return Err(self.problem(node.spot, ErrorCode::WorkflowValidationFailed, message));
+            }
+            self.anchors.insert(anchor, (node.clone(), nodes, bytes, depth));
+        }
+        let Some(frame) = self.frames.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut frame.open {
+            Open::List(items) => items.push(node),
+            Open::Object { fields, key, merged } => match key.take() {
+                Some((spot, Key::Name(name))) => {
+                    if let Entry::Vacant(entry) = fields.entry(name) {
+                        entry.insert((spot, node));
+                    }
+                }
+                Some((spot, Key::Merge)) => match node.kind {
+                    Kind::Object(fields) => merged.push(fields),
+                    Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Object(_))) => {
+                        merged.extend(items.into_iter().filter_map(|item| match item.kind {
+                            Kind::Object(fields) => Some(fields),
+                            _ => None,
+                        }));
+                    }
+                    _ => {
+                        let message = "`<<` takes an object or a list of objects, usually an alias";
+                        let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message);
+                        self.note(problem);
+                    }
+                },
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// The YAML 1.2 core schema: `yes` and `on` are text.
+    fn scalar(&mut self, spot: Spot, text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
+        if let Some(tag) = tag {
+            match (tag.is_yaml_core_schema(), tag.suffix()) {
+                (true, "str") => return Kind::Text(text.into_owned()),
+                (true, "null" | "bool" | "int" | "float") => {}
+                _ => {
+                    self.note_tag(spot);
+                    return Kind::Text(text.into_owned());
+                }
+            }
+        } else if style != ScalarStyle::Plain {
+            return Kind::Text(text.into_owned());
+        }
+        match &*text {
+            "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
+            "true" | "True" | "TRUE" => return Kind::Bool(true),
+            "false" | "False" | "FALSE" => return Kind::Bool(false),
+            _ => {}
+        }
+        match number(&text) {
+            Scalar::Number(number) => Kind::Number(number),
+            Scalar::Text => Kind::Text(text.into_owned()),
+            Scalar::Unfit(why) => {
+                let problem = self
+                    .problem(spot, ErrorCode::WorkflowValidationFailed, format!("`{}` {why}", shorten(&text)))
+                    .hint("put it in quotes if text is meant");
+                self.note(problem);
+                Kind::Number(Number::from(0))
+            }
+        }
+    }
+}
+
+/// How deep a value is nested: 1 for a scalar. Bounded by the limit that its building obeyed.
+fn depth(node: &Node) -> usize {
+    1 + match &node.kind {
+        Kind::List(items) => items.iter().map(depth).max().unwrap_or(0),
+        Kind::Object(fields) => fields.values().map(|(_, value)| depth(value)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+pub(super) fn shorten(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+enum Scalar {
+    Number(Number),
+    Text,
+    Unfit(&'static str),
+}
+
+fn number(text: &str) -> Scalar {
+    const RANGE: &str = "is outside the whole numbers that JSON readers agree on (-2^63 to 2^64-1)";
+    let (negative, digits) = match text.strip_prefix(['+', '-']) {
+        Some(rest) => (text.starts_with('-'), rest),
+        None => (false, text),
+    };
+    if [".inf", ".Inf", ".INF"].contains(&digits) || [".nan", ".NaN", ".NAN"].contains(&text) {
+        return Scalar::Unfit("is no JSON number: infinity and not-a-number cannot be passed on");
+    }
+    if !digits.bytes().next().is_some_and(|first| first.is_ascii_digit() || first == b'.') {
+        return Scalar::Text;
+    }
+    if digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        let whole =
+            if negative { text.parse::<i64>().map(Number::from) } else { digits.parse::<u64>().map(Number::from) };
+        return whole.map_or(Scalar::Unfit(RANGE), Scalar::Number);
+    }
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        // YAML has no signs before these; digits are checked because Rust would take a further sign.
+        if let Some(rest) = text.strip_prefix(prefix)
+            && !rest.is_empty()
+            && rest.chars().all(|digit| digit.is_digit(radix))
+        {
+            return u64::from_str_radix(rest, radix).map_or(Scalar::Unfit(RANGE), |n| Scalar::Number(n.into()));
+        }
+    }
+    if !digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
+        || !digits.bytes().any(|b| b.is_ascii_digit())
+    {
+        return Scalar::Text;
+    }
+    match text.parse::<f64>() {
+        Ok(value) => Number::from_f64(value).map_or(Scalar::Unfit("is too large for a number"), Scalar::Number),
+        Err(_) => Scalar::Text,
+    }
+}

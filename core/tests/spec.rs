@@ -1,0 +1,133 @@
+//! The checker: every problem of a file, with its place.
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_core::spec::{Catalog, Limits, MethodInfo, Violation, Workflow, check, check_bytes};
+use serde_json::{Value, json};
+
+struct Known;
+
+impl Catalog for Known {
+    fn method(&self, name: &str) -> Option<MethodInfo> {
+        let returns = json!({"type": "object", "properties": {"result": {}, "text": {"type": "string"}}, "additionalProperties": false});
+        ["python/execute", "util/echo"].contains(&name).then(|| MethodInfo {
+            protocol_version: "v1".to_owned(),
+            code: Default::default(),
+            returns: (name == "python/execute").then_some(returns),
+            parameters: None,
+            timeout_ms: None,
+        })
+    }
+
+    fn method_names(&self) -> Vec<String> {
+        vec!["python/execute".to_owned(), "util/echo".to_owned()]
+    }
+
+    fn check_template(&self, _: &str, _: &Value) -> Vec<Violation> {
+        Vec::new()
+    }
+}
+
+fn good(source: &str) -> Workflow {
+    check(source, "f", &Known, &Limits::default()).expect("valid")
+}
+
+fn bad(source: &[u8]) -> Vec<String> {
+    let problems = check_bytes(source, "f", &Known, &Limits::default()).expect_err("invalid");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_bad_file_is_refused_with_place_and_remedy() {
+    let task = "name: n\ntasks:\n  - id: a\n    method: util/echo\n";
+    for (source, expected) in [
+        (String::new(), "f:1:1: the file is empty"),
+        ("name: n\ntasks: []\n".to_owned(), "f:2:8: `tasks` is empty"),
+        (
+            format!("{task}    depends_on: [a]\n"),
+            "f:5:5: unknown field `depends_on` in the task\n  hint: did you mean `dependencies`?",
+        ),
+        (format!("{task}    method: util/echo\n"), "f:5:5: `method` is given twice: first in line 4, column 5"),
+        (format!("{task}    dependencies: [b]\n"), "f:5:20: unknown dependency `b`"),
+        (format!("{task}    dependencies: [a]\n"), "f:5:20: task `a` depends on itself: a -> a"),
+        (format!("{task}    timeout: soon\n"), "f:5:14: `soon` is no duration"),
+        (format!("{task}    timeout: 0\n"), "f:5:14: a timeout must be at least 1 ms"),
+        (format!("{task}    priority: yes\n"), "f:5:15: `priority` cannot be `yes`"),
+        (
+            format!("{task}    retry: 3\n"),
+            "f:5:12: `retry` must be an object, not a number\n  hint: write `retry: {max_attempts: 3}`",
+        ),
+        (format!("{task}  - id: a\n    method: util/echo\n"), "f:5:9: task id `a` is used twice: first in line 3"),
+        (
+            format!("{task}    parameters: {{m: \"x ${{inputs.t}}\"}}\n"),
+            "f:5:24: ${inputs.t}: there is no input `t`\n  hint: declare it under `inputs`",
+        ),
+        (format!("{task}    parameters: {{m: .nan}}\n"), "f:5:21: `.nan` is no JSON number"),
+        (
+            task.replace("util/echo", "util/ecko"),
+            "f:4:13: unknown method `util/ecko`\n  hint: did you mean `util/echo`?",
+        ),
+        (task.replace("id: a", "id: run"), "f:3:9: `run` is reserved"),
+        (format!("{task}outputs: {{x: \"${{b.c}}\"}}\n"), "f:5:15: ${b.c}: there is no task `b`"),
+        ("name: [".to_owned(), "f:1:7: invalid YAML"),
+    ] {
+        let shown = bad(source.as_bytes());
+        assert!(shown.iter().any(|problem| problem.starts_with(expected)), "{source}\n{expected}\n{shown:#?}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_in_one_pass_in_the_order_of_the_file() {
+    let shown = bad(b"nam: n\ntasks:\n  - id: 1a\n    method: nope\n    timeout: -1\n");
+    assert_eq!(shown.len(), 5, "{shown:#?}");
+}
+
+#[test]
+fn references_are_checked_against_closed_results() {
+    let shown = bad(
+        b"name: n\ntasks:\n  - {id: a, method: python/execute}\n  - id: b\n    method: util/echo\n    parameters: {x: \"${a.reslt}\", y: \"${a.text.z}\"}\n",
+    );
+    assert_eq!(shown.len(), 2, "{shown:#?}");
+    assert!(shown[0].contains("did you mean `result`?"), "{shown:#?}");
+}
+
+#[test]
+fn a_cycle_is_shown_as_a_path() {
+    let source = "name: n\ntasks:\n  - {id: a, method: util/echo, dependencies: [b]}\n  - {id: b, method: util/echo, parameters: {x: \"${a.y}\"}}\n";
+    let problems = check(source, "f", &Known, &Limits::default()).expect_err("a cycle");
+    assert_eq!(problems[0].code, ErrorCode::WorkflowCircularDependency);
+    assert!(problems[0].message.ends_with("a -> b -> a"), "{problems:?}");
+}
+
+#[test]
+fn hostile_files_are_refused_early() {
+    assert!(bad(b"name: n\n# \xff")[0].starts_with("f:2:3: the file is not UTF-8 text: byte 0xff at offset 10"));
+    assert!(bad(&vec![b'a'; 10 << 20])[0].contains("more than the limit"));
+    let mut bomb = "a0: &a0 [x]\n".to_owned();
+    for level in 1..20 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+    }
+    let shown = bad(bomb.as_bytes());
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert_eq!(bad("[".repeat(100_000).as_bytes()).len(), 1);
+}
+
+#[test]
+fn a_good_file_becomes_a_workflow_with_implied_dependencies() {
+    let workflow = good(
+        "name: n\ninputs: {t: null, on: yes}\ntimeout: 2m\ntasks:\n  - {id: a, method: python/execute}\n  - id: b\n    method: util/echo\n    priority: high\n    retry: {max_attempts: 3, initial_delay: 0.5}\n    parameters: {x: \"${a.result}\", t: \"${inputs.t}\", raw: $${no}\noutputs: {r: \"${b.x}\"}\n"
+            .replace("$${no}", "\"$${no}\"}")
+            .as_str(),
+    );
+    assert_eq!(workflow.timeout_ms, Some(120_000));
+    assert_eq!(workflow.inputs["on"], json!("yes"));
+    assert_eq!(workflow.tasks[1].dependencies, vec!["a".into()]);
+    assert_eq!(workflow.tasks[1].priority.0, 3);
+    assert_eq!(workflow.tasks[1].retry.initial_delay_ms, 500);
+}
+
+#[test]
+fn json_is_accepted_with_surrogate_pairs_in_escapes() {
+    let workflow = good(r#"{"name": "\ud83d\ude00", "tasks": [{"id": "a", "method": "util/echo"}]}"#);
+    assert_eq!(workflow.name, "😀");
+}
