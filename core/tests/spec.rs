@@ -1,7 +1,7 @@
 //! The checker: every problem of a file, with its place.
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{Catalog, Limits, MethodInfo, Violation, Workflow, check, check_bytes};
+use gleitzeit_core::spec::{Catalog, Language, Limits, MethodInfo, Violation, Workflow, check, check_bytes};
 use serde_json::{Value, json};
 
 struct Known;
@@ -11,7 +11,7 @@ impl Catalog for Known {
         let returns = json!({"type": "object", "properties": {"result": {}, "text": {"type": "string"}}, "additionalProperties": false});
         ["python/execute", "util/echo"].contains(&name).then(|| MethodInfo {
             protocol_version: "v1".to_owned(),
-            code: Default::default(),
+            code: std::iter::once(("code".to_owned(), Language::Python)).collect(),
             returns: (name == "python/execute").then_some(returns),
             parameters: None,
             timeout_ms: None,
@@ -130,4 +130,17 @@ fn a_good_file_becomes_a_workflow_with_implied_dependencies() {
 fn json_is_accepted_with_surrogate_pairs_in_escapes() {
     let workflow = good(r#"{"name": "\ud83d\ude00", "tasks": [{"id": "a", "method": "util/echo"}]}"#);
     assert_eq!(workflow.name, "😀");
+}
+
+#[test]
+fn a_reference_in_a_comment_of_program_text_is_refused_at_its_place() {
+    let file = |code: &str| {
+        format!(
+            "name: n\ninputs: {{t: 1}}\ntasks:\n  - id: a\n    method: python/execute\n    parameters:\n      code: |\n{code}"
+        )
+    };
+    good(&file("        result = ${inputs.t}\n"));
+    let shown = bad(file("        result = 1\n        # see ${inputs.t}\n").as_bytes());
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert!(shown[0].starts_with("f:9:15: ${inputs.t} stands in a comment"), "{shown:#?}");
 }

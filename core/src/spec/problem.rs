@@ -140,7 +140,7 @@ mod tests {
         let words = ["tasks", "timeout", "name"];
         for (word, expected) in [
             ("task", Some("tasks")),
-            ("taksk", Some("tasks")),
+            ("takss", Some("tasks")),
             ("Timeout", Some("timeout")),
             ("timout", Some("timeout")),
             ("xyzzy", None),

@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use super::catalog::{MethodInfo, PathSegment, Violation};
+use super::catalog::{Language, MethodInfo, PathSegment, Violation};
 use super::check::Checker;
 use super::cycle::Wanted;
 use super::problem::closest;
-use super::references::Names;
+use super::references::{Names, inside};
 use super::scalar;
 use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, QueueName, TaskId};
+use crate::template;
 
 const FIELDS: &[&str] = &["id", "method", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -132,6 +133,13 @@ fn one(
     wanted.dedup_by_key(|wanted| wanted.on);
     let (name, info) = method?;
     let holder = given("parameters");
+    if let Some(Node { kind: Kind::Object(given), .. }) = holder {
+        for (parameter, language) in &info.code {
+            if let Some((_, node)) = given.get(parameter) {
+                code(checker, node, at.key("parameters").key(parameter), *language);
+            }
+        }
+    }
     if parameters.is_object() {
         for violation in checker.catalog.check_template(name, &parameters) {
             report_violation(checker, holder, node.spot, at.key("parameters"), violation);
@@ -303,6 +311,19 @@ fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
         }
     }
     policy
+}
+
+/// References in program text must stand where data can be inserted.
+fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language) {
+    let Kind::Text(text) = &node.kind else { return };
+    // A malformed template is reported where references are.
+    if !text.contains("${") || template::parse(text).is_err() {
+        return;
+    }
+    if let Err((offset, message)) = template::check_code(text, language) {
+        let spot = inside(checker.source, node.spot, text, offset);
+        checker.report(spot, at, ErrorCode::TaskParameterError, message, None);
+    }
 }
 
 /// Finds the place that a violation speaks of: the deepest value on its path that exists.

@@ -4,11 +4,12 @@
 //! value is escaped for it; in a bare position it becomes a literal of its own; where the position cannot be told for
 //! certain, the reference is refused.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::parse::{Piece, parse};
+use super::parse::{Piece, Reference, parse};
 use super::resolve::{Scope, TemplateError, lookup, to_text};
 use crate::spec::Language;
 
@@ -18,9 +19,26 @@ use crate::spec::Language;
 /// If a reference is malformed or names nothing, or if it stands where a value cannot be inserted as data.
 pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Scope) -> Result<String, TemplateError> {
     let at = |message: String| TemplateError { place: place.to_owned(), message };
+    insert_all(text, language, &mut |reference| lookup(reference, scope).map(Cow::into_owned))
+        .map_err(|(_, why)| at(why))
+}
+
+/// Tells before anything runs whether each reference in program text stands where data can be inserted. Where that
+/// depends on the value it is left to [`resolve_code`].
+///
+/// # Errors
+/// The byte offset of the template or reference that is refused, and why.
+pub fn check_code(text: &str, language: Language) -> Result<(), (usize, String)> {
+    // A plain word fits into every position that takes anything at all.
+    insert_all(text, language, &mut |_| Ok(Value::from("x"))).map(drop)
+}
+
+type Find<'a> = &'a mut dyn FnMut(&Reference) -> Result<Value, String>;
+
+fn insert_all(text: &str, language: Language, find: Find<'_>) -> Result<String, (usize, String)> {
     let (mut python, mut shell) = (Python::default(), Shell::default());
     let mut joined = String::new();
-    for piece in parse(text).map_err(|error| at(error.message))? {
+    for piece in parse(text).map_err(|error| (error.offset, error.message))? {
         match piece {
             Piece::Text(text) => {
                 for character in text.chars() {
@@ -32,13 +50,14 @@ pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Sco
                 joined.push_str(&text);
             }
             Piece::Reference(reference) => {
-                let value = lookup(&reference, scope).map_err(at)?;
+                let value = find(&reference).map_err(|why| (reference.offset, why))?;
                 let data = match language {
                     Language::Python => python.insert(&value),
                     Language::Shell => shell.insert(&value),
                 };
                 let data = data.map_err(|why| {
-                    at(format!("{reference} stands {why}; pass the value as data in another parameter instead"))
+                    let why = format!("{reference} stands {why}; pass the value as data in another parameter instead");
+                    (reference.offset, why)
                 })?;
                 joined.push_str(&data);
             }
@@ -319,8 +338,6 @@ impl Shell {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use serde_json::json;
 
     use super::*;

@@ -7,6 +7,6 @@ mod code;
 mod parse;
 mod resolve;
 
-pub use code::resolve_code;
+pub use code::{check_code, resolve_code};
 pub use parse::{Piece, Reference, Root, Step, SyntaxError, parse};
 pub use resolve::{Place, Scope, TemplateError, lookup, references, resolve, to_text};
