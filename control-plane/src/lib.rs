@@ -1,1 +1,3 @@
 //! The control plane: gRPC API, Socket.IO hub and journal.
+
+pub mod journal;

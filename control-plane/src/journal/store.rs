@@ -1,0 +1,98 @@
+//! What a store can do. Everything is synchronous: it is called from a thread that may block.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gleitzeit_core::run::Entry;
+use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use thiserror::Error;
+
+/// The store format this code writes; a store of a later one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where a journal ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Of the last entry; 0 if there is none.
+    pub position: Position,
+    /// Of the last entry.
+    pub recorded_at: Timestamp,
+}
+
+/// Why a store could not do something.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The file or its folder cannot be used.
+    #[error("cannot open the store `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("the store `{}` is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// It was written by a later version.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: the store has format {found}, this version reads up to {known}")]
+    Format {
+        /// In the store.
+        found: u32,
+        /// In this code.
+        known: u32,
+    },
+    /// An entry cannot be read by this version, or does not follow on the last one.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: entry {position}: {why}")]
+    Entry {
+        /// Of the entry.
+        position: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database refused an operation.
+    #[error("the store could not {what}")]
+    Database {
+        /// The operation.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// Where entries are kept. What `append` returned `Ok` for survives a crash.
+pub trait Store: Send {
+    /// Where the journal ends.
+    fn tail(&self) -> Tail;
+
+    /// Writes consecutive entries in one transaction and makes them durable.
+    ///
+    /// # Errors
+    /// If anything could not be written; then nothing of it was.
+    fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
+
+    /// At most `limit` entries from a position on, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// At most `limit` entries of a run from `from` on, in order; none if the run is not known.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// At most `limit` entries from a position on, leaving out those of finished runs: what a start must replay.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn read_unfinished(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// The run submitted under a request id, with the hash of that request's body.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError>;
+}
