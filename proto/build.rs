@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = proto_files(&root.join("gleitzeit/v1"))?;
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
-    tonic_prost_build::configure().out_dir(&out).emit_rerun_if_changed(false).compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .out_dir(&out)
+        .emit_rerun_if_changed(false)
+        .compile_fds(compiler.file_descriptor_set())?;
 
     // Reflection serves this one: comments would only make it larger.
     compiler.include_source_info(false);
