@@ -1,6 +1,380 @@
 //! The hub's logic: who is there, who owns what, what is sent to whom. It makes no choices about work and keeps no truth:
 //! everything durable in it follows from committed entries.
+//!
+//! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
+//! (sockets), `register` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
+//! watchers), `leases` (attempts to engines), `calls` (method calls to providers), `view` (what people may ask).
 
+mod calls;
+mod config;
 mod io;
+mod leases;
+mod ownership;
+mod presence;
+mod register;
+mod session;
+mod stream;
+mod view;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::error::ErrorCode;
+use crate::id::{AttemptRef, CallId, ComponentId, Position};
+use crate::mesh::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
+use crate::payload::Payload;
+use crate::run::{Command, Event, Request, Verdict};
+use crate::time::Instant;
+
+pub use config::{Config, Start};
 pub use io::{Batch, Input, Output, SocketId, Token};
+pub use view::ComponentView;
+
+use calls::Calls;
+use leases::Leases;
+use ownership::Ownerships;
+use presence::Component;
+use session::{MAX_UNANSWERED, Pending, Session};
+use stream::Stream;
+
+/// What a point in time was set for; when it comes, the state says whether it still matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Silence(ComponentId),
+    Heartbeat(SocketId),
+    Accept(AttemptRef),
+    Orphan(CallId),
+    Slow(SocketId),
+}
+
+/// The hub's state machine.
+#[derive(Debug)]
+pub struct Hub {
+    config: Config,
+    now: Instant,
+    out: Vec<Output>,
+    next_token: Token,
+    pending: BTreeMap<Token, Pending>,
+    sessions: BTreeMap<SocketId, Session>,
+    components: BTreeMap<ComponentId, Component>,
+    ownerships: Ownerships,
+    stream: Stream,
+    leases: Leases,
+    calls: Calls,
+    protocols: BTreeMap<(String, String), Payload>,
+    timers: BTreeSet<(Instant, Timer)>,
+    /// Sessions whose cursor may have something to send.
+    dirty: BTreeSet<SocketId>,
+    /// Whether somebody came, went or a slice appeared.
+    replan: bool,
+}
+
+impl Hub {
+    /// A hub without sockets. Everyone that the journal names counts as silent from now on.
+    pub fn new(config: Config, start: Start, now: Instant) -> Self {
+        let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
+        let mut hub = Self {
+            stream: Stream::new(start.position, config.kept_bytes),
+            config,
+            now,
+            out: Vec::new(),
+            next_token: 0,
+            pending: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            components: BTreeMap::new(),
+            ownerships: Ownerships::new(start.owners, start.queues),
+            leases: Leases::default(),
+            calls: Calls::default(),
+            protocols,
+            timers: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            replan: true,
+        };
+        for (at, engine) in start.open {
+            hub.expect_back(&engine, Role::Engine);
+            hub.leases.open(at, engine);
+        }
+        for (owner, role) in hub.ownerships.owners_by_role() {
+            hub.expect_back(&owner, role);
+        }
+        hub
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Connected { socket } => {
+                self.sessions.insert(socket, Session::default());
+                let welcome = Welcome { version: self.config.version.clone() };
+                self.send(socket, FromHub::Welcome(welcome));
+            }
+            Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
+            Input::Malformed { socket, in_reply_to, message } => {
+                if self.sessions.contains_key(&socket) {
+                    self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+                }
+            }
+            Input::Disconnected { socket, clean } => self.disconnected(socket, clean),
+            Input::Committed(batch) => self.committed(&batch),
+            Input::SliceState { token, state } => self.slice_state(token, &state),
+            Input::EngineState { token, effects } => self.engine_state(token, effects),
+            Input::Entries { token, entries } => self.entries(token, entries),
+        }
+        self.finish(out);
+    }
+
+    /// To be called when [`Hub::next_deadline`] has come.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        while let Some((at, _)) = self.timers.first() {
+            if *at > self.now {
+                break;
+            }
+            let Some((_, timer)) = self.timers.pop_first() else { break };
+            match timer {
+                Timer::Silence(component) => self.check_silence(&component),
+                Timer::Heartbeat(socket) => self.heartbeat(socket),
+                Timer::Accept(at) => self.check_accepted(&at),
+                Timer::Orphan(call) => self.check_orphan(&call),
+                Timer::Slow(socket) => self.check_slow(socket),
+            }
+        }
+        self.finish(out);
+    }
+
+    /// When [`Hub::tick`] is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The last entry the hub has heard of.
+    pub fn position(&self) -> Position {
+        self.stream.head()
+    }
+
+    /// Whether a method's protocol is registered with exactly these methods already.
+    pub fn knows_protocol(&self, name: &str, version: &str) -> bool {
+        self.protocols.contains_key(&(name.to_owned(), version.to_owned()))
+    }
+
+    fn finish(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.replan) {
+            self.plan();
+        }
+        self.flush_leases();
+        self.flush_calls();
+        for socket in std::mem::take(&mut self.dirty) {
+            self.pump(socket);
+        }
+        out.append(&mut self.out);
+    }
+
+    fn received(&mut self, socket: SocketId, message: ToHub, message_id: Option<String>) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.unanswered_heartbeat = None;
+        let component = session.component.clone();
+        if let Some(component_id) = &component {
+            self.heard_of(component_id);
+        }
+        let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
+        let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);
+        match (message, component, role) {
+            (ToHub::RegisterComponent(register), _, _) => self.register(socket, register),
+            (ToHub::HeartbeatResponse(response), component, _) => self.heartbeat_answered(socket, component, response),
+            (ToHub::EventsAck(ack), _, _) => self.confirm(socket, ack.position),
+            (ToHub::Watch(watch), None, _) => self.watch(socket, watch.from_position),
+            (ToHub::Watch(_), Some(_), _) => {
+                let message = "a registered component cannot watch; open another socket for that";
+                self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+            }
+            // The id of a call says where its answer goes, also before its provider has registered again.
+            (ToHub::MethodResult(ends), component, _) => {
+                for end in ends.results {
+                    self.call_answered(socket, component.as_ref(), end, in_reply_to.clone());
+                }
+            }
+            (ToHub::Append(append), Some(component_id), Some(Role::Queue | Role::Resolver | Role::Engine)) => {
+                if let Some(position) = append.position {
+                    self.confirm(socket, position);
+                }
+                self.append(socket, &component_id, append.proposals, in_reply_to);
+            }
+            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(socket, &engine, taken.attempts),
+            (ToHub::ExecuteMethod(execute), Some(engine), Some(Role::Engine)) => {
+                for call in execute.calls {
+                    self.call(socket, &engine, call, in_reply_to.clone());
+                }
+            }
+            (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
+            (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {
+                self.call_progress(&provider, progress);
+            }
+            (message, None, _) => {
+                let text = format!("`{}` came before `register_component` was accepted", message.kind());
+                self.refuse(socket, ErrorCode::InvalidRequest, text, in_reply_to);
+            }
+            (message, Some(_), role) => {
+                let role = role.map_or("component", Role::as_str);
+                let text = format!("a {role} does not send `{}`", message.kind());
+                self.refuse(socket, ErrorCode::InvalidRequest, text, in_reply_to);
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        socket: SocketId,
+        component_id: &ComponentId,
+        proposals: Vec<crate::mesh::ProposalItem>,
+        in_reply_to: Option<String>,
+    ) {
+        let unanswered = self.sessions.get(&socket).map_or(0, |session| session.unanswered);
+        if unanswered + proposals.len() > MAX_UNANSWERED {
+            let text = format!("more than {MAX_UNANSWERED} proposals are unanswered");
+            self.refuse(socket, ErrorCode::RateLimitExceeded, text, in_reply_to);
+            return self.close(socket, "too many unanswered proposals");
+        }
+        for proposal in proposals {
+            let proposal_id = proposal.proposal_id;
+            if let Some(error) = self.oversized(&proposal.command) {
+                let result = ProposalResult {
+                    proposal_id,
+                    verdict: ProposalVerdict::Invalid,
+                    position: None,
+                    error: Some(error),
+                };
+                self.answer(socket, self.stream.head(), result);
+                continue;
+            }
+            let component_id = component_id.clone();
+            let request = Request::Component { component_id, fence: proposal.fence, command: proposal.command };
+            if let Some(session) = self.sessions.get_mut(&socket) {
+                session.unanswered += 1;
+            }
+            self.request(Pending::Proposal { socket, proposal_id }, request);
+        }
+    }
+
+    /// Components check this before they send; here it is enforced.
+    fn oversized(&self, command: &Command) -> Option<crate::error::Failure> {
+        let (what, size) = match command {
+            Command::ReadyTask(ready) => ("parameters", ready.parameters.size_bytes()),
+            Command::CompleteAttempt(complete) => ("result", complete.result.size_bytes()),
+            _ => return None,
+        };
+        let limit = self.config.max_payload_bytes;
+        (size > limit).then(|| {
+            let message = format!("`{what}` is {size} bytes; the limit is {limit}");
+            crate::error::Failure::new(ErrorCode::TaskResultInvalid, message)
+        })
+    }
+
+    fn committed(&mut self, batch: &Batch) {
+        for entry in &batch.entries {
+            match &entry.event {
+                Event::OwnershipGranted(granted) => self.granted(granted),
+                Event::ProtocolRegistered(protocol) => self.protocol_registered(protocol),
+                Event::TaskReady(ready) => self.name_queue(&ready.queue),
+                _ => {}
+            }
+            self.stream.push(entry.clone());
+        }
+        for effect in &batch.effects {
+            self.effect(effect);
+        }
+        for (token, verdict) in &batch.answers {
+            self.answered(*token, verdict);
+        }
+        let cursors = self.sessions.iter().filter(|(_, session)| session.cursor.is_some());
+        self.dirty.extend(cursors.map(|(socket, _)| *socket));
+    }
+
+    fn answered(&mut self, token: Token, verdict: &Verdict) {
+        match self.pending.remove(&token) {
+            Some(Pending::Proposal { socket, proposal_id }) => {
+                let Some(session) = self.sessions.get_mut(&socket) else { return };
+                session.unanswered = session.unanswered.saturating_sub(1);
+                if let (Verdict::Ok { position }, Some(cursor)) = (verdict, session.cursor.as_mut()) {
+                    cursor.recorded(*position, proposal_id.clone());
+                }
+                let result = proposal_result(proposal_id, verdict);
+                self.answer(socket, self.stream.head(), result);
+            }
+            Some(Pending::Grant { slice }) => {
+                self.ownerships.grant_answered(&slice);
+                self.replan = true;
+            }
+            Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
+            Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
+            // These are answered by inputs of their own.
+            Some(other) => {
+                self.pending.insert(token, other);
+            }
+            None => {}
+        }
+    }
+
+    /// Answers a proposal, after the entries up to `after` if the socket is sent entries.
+    fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.answers.push_back((after, result));
+        self.dirty.insert(socket);
+    }
+
+    fn request(&mut self, pending: Pending, request: Request) {
+        let token = self.token(pending);
+        self.out.push(Output::Request { token, request });
+    }
+
+    fn token(&mut self, pending: Pending) -> Token {
+        self.next_token += 1;
+        self.pending.insert(self.next_token, pending);
+        self.next_token
+    }
+
+    fn send(&mut self, socket: SocketId, message: FromHub) {
+        self.out.push(Output::Send { socket, message: Arc::new(message) });
+    }
+
+    fn refuse(&mut self, socket: SocketId, code: ErrorCode, message: impl Into<String>, in_reply_to: Option<String>) {
+        let error = MeshError::new(code, message, in_reply_to);
+        self.send(socket, FromHub::MeshError(error));
+    }
+
+    /// Drops a socket of our own accord: its component is silent from now on.
+    fn close(&mut self, socket: SocketId, reason: &str) {
+        if self.sessions.contains_key(&socket) {
+            self.out.push(Output::Close { socket, reason: reason.to_owned() });
+            self.disconnected(socket, false);
+        }
+    }
+
+    fn log(&mut self, warning: bool, message: &'static str, detail: String) {
+        self.out.push(Output::Log { warning, message, detail });
+    }
+
+    fn set_timer(&mut self, after_ms: u64, timer: Timer) {
+        self.timers.insert((self.now.plus_ms(after_ms), timer));
+    }
+
+    /// The socket of a component that may be given work.
+    fn socket_of(&self, component_id: &ComponentId) -> Option<SocketId> {
+        self.components.get(component_id).filter(|component| component.is_connected())?.socket
+    }
+}
+
+fn proposal_result(proposal_id: crate::id::ProposalId, verdict: &Verdict) -> ProposalResult {
+    let (verdict, position, error) = match verdict {
+        Verdict::Ok { position } => (ProposalVerdict::Ok, Some(*position), None),
+        Verdict::Duplicate { .. } => (ProposalVerdict::Duplicate, None, None),
+        Verdict::Fenced => (ProposalVerdict::Fenced, None, None),
+        Verdict::NoSlot => (ProposalVerdict::NoSlot, None, None),
+        Verdict::Invalid(failure) => (ProposalVerdict::Invalid, None, Some(failure.clone())),
+    };
+    ProposalResult { proposal_id, verdict, position, error }
+}
+
+fn append_result(results: Vec<ProposalResult>) -> FromHub {
+    FromHub::AppendResult(AppendResult { results })
+}

@@ -6,8 +6,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, Slice};
 use crate::ledger::Assignment;
 use crate::mesh::{
-    CancelMethod, EventsItem, ExecuteMethod, Health, MethodProgress, MethodResult, Part, PresenceStatus,
-    ProtocolDefinition, Role,
+    CancelMethod, EventsItem, ExecuteMethod, Health, MethodResult, Part, PresenceStatus, ProtocolDefinition, Role,
 };
 use crate::payload::Payload;
 use crate::tagged::tagged;
@@ -39,8 +38,6 @@ tagged! {
         CancelTask(CancelTask) = "cancel_task",
         /// Calls for a provider.
         ExecuteMethod(ExecuteMethod) = "execute_method",
-        /// The provider's output while a call runs.
-        MethodProgress(MethodProgress) = "method_progress",
         /// The ends of an engine's calls.
         MethodResult(MethodResult) = "method_result",
         /// The provider may stop a call.

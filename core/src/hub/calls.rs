@@ -1,0 +1,422 @@
+//! Method calls between engines and providers: the engine names who may serve a call, the hub hands it to the one with
+//! the fewest open calls and holds it while none has room.
+//!
+//! For the hub a call ends with its answer, its cancel or the loss of its provider. Nothing of this is stored: after a
+//! restart the ids say where answers go, and what nobody holds is answered as lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{ErrorCode, Failure};
+use crate::hub::{Hub, Output, SocketId, Timer};
+use crate::id::{AttemptRef, CallId, ComponentId};
+use crate::mesh::{
+    CallEnd, CancelMethod, ExecuteMethod, FromHub, MethodCall, MethodOutcome, MethodProgress, MethodResult, Role,
+};
+use crate::payload::Payload;
+use crate::time::Instant;
+
+/// No frame of calls or answers is filled beyond this, save for one larger payload.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// What a call costs besides its payload, generously.
+const CALL_BYTES: usize = 1_024;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Holder {
+    /// The hub, until one of the named providers has room.
+    Hub { order: u64, call: Box<MethodCall> },
+    /// A provider.
+    Provider(ComponentId),
+    /// Nobody that is known; lost if that does not change until then.
+    Nobody { until: Instant },
+}
+
+#[derive(Debug)]
+struct Call {
+    engine: ComponentId,
+    named: Vec<ComponentId>,
+    holder: Holder,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: BTreeMap<CallId, Call>,
+    /// By provider.
+    open: BTreeMap<ComponentId, BTreeSet<CallId>>,
+    /// By each named provider, in the order of arrival.
+    waiting: BTreeMap<ComponentId, BTreeMap<u64, CallId>>,
+    next_order: u64,
+    /// Answers for engines that are not there.
+    kept: BTreeMap<ComponentId, Vec<CallEnd>>,
+    /// To be sent at the end of this input.
+    to_providers: BTreeMap<ComponentId, Vec<MethodCall>>,
+    to_engines: BTreeMap<ComponentId, Vec<CallEnd>>,
+}
+
+impl Calls {
+    pub(super) fn count(&self, provider: &ComponentId) -> usize {
+        self.open.get(provider).map_or(0, BTreeSet::len)
+    }
+
+    fn hold(&mut self, id: &CallId, provider: &ComponentId) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.holder = Holder::Provider(provider.clone());
+            self.open.entry(provider.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    fn insert(&mut self, id: CallId, engine: ComponentId, named: Vec<ComponentId>, holder: Holder) {
+        if let Holder::Hub { order, .. } = &holder {
+            for provider in &named {
+                self.waiting.entry(provider.clone()).or_default().insert(*order, id.clone());
+            }
+        }
+        self.calls.insert(id, Call { engine, named, holder });
+    }
+
+    fn stop_waiting(&mut self, named: &[ComponentId], order: u64) {
+        for provider in named {
+            if let Some(waiting) = self.waiting.get_mut(provider) {
+                waiting.remove(&order);
+                if waiting.is_empty() {
+                    self.waiting.remove(provider);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &CallId) -> Option<Call> {
+        let call = self.calls.remove(id)?;
+        match &call.holder {
+            Holder::Hub { order, .. } => self.stop_waiting(&call.named, *order),
+            Holder::Provider(provider) => {
+                if let Some(open) = self.open.get_mut(provider) {
+                    open.remove(id);
+                    if open.is_empty() {
+                        self.open.remove(provider);
+                    }
+                }
+            }
+            Holder::Nobody { .. } => {}
+        }
+        Some(call)
+    }
+}
+
+impl Hub {
+    /// An engine calls a method.
+    pub(super) fn call(
+        &mut self,
+        socket: SocketId,
+        engine: &ComponentId,
+        mut call: MethodCall,
+        in_reply_to: Option<String>,
+    ) {
+        let Some((_, at)) = call.id.parse().filter(|(named, _)| named == engine) else {
+            let message = format!("call id `{}` does not name this engine and an attempt", call.id);
+            return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+        };
+        // An attempt that has ended meanwhile: the engine hears of that, or has said so itself.
+        if !self.leases.holds(engine, &at) || self.calls.calls.contains_key(&call.id) {
+            return;
+        }
+        let (size, limit) = (call.params.size_bytes(), self.config.max_payload_bytes);
+        if size > limit {
+            let message = format!("`params` is {size} bytes; the limit is {limit}");
+            let error = Failure::new(ErrorCode::TaskParameterError, message);
+            return self.deliver(engine, CallEnd { id: call.id, outcome: MethodOutcome::Error(error) });
+        }
+        let mut named = std::mem::take(&mut call.providers);
+        named.retain(|id| self.components.get(id).is_some_and(|component| component.role == Role::Provider));
+        if named.is_empty() {
+            return self.deliver(engine, lost(call.id, "none of the named providers is connected"));
+        }
+        let id = call.id.clone();
+        self.calls.next_order += 1;
+        let holder = Holder::Hub { order: self.calls.next_order, call: Box::new(call) };
+        let best = named.iter().filter(|id| self.has_room(id)).min_by_key(|id| self.calls.count(id)).cloned();
+        self.calls.insert(id.clone(), engine.clone(), named, holder);
+        if let Some(provider) = best {
+            self.give(&id, &provider);
+        }
+    }
+
+    fn has_room(&self, provider: &ComponentId) -> bool {
+        self.components.get(provider).is_some_and(|component| {
+            let capacity = usize::try_from(component.capacity).unwrap_or(usize::MAX);
+            component.is_connected() && self.calls.count(provider) < capacity
+        })
+    }
+
+    fn give(&mut self, id: &CallId, provider: &ComponentId) {
+        let Some(Call { named, holder, .. }) = self.calls.calls.get_mut(id) else { return };
+        let held = std::mem::replace(holder, Holder::Provider(provider.clone()));
+        let Holder::Hub { order, call } = held else { return };
+        let named = named.clone();
+        self.calls.stop_waiting(&named, order);
+        self.calls.hold(id, provider);
+        self.calls.to_providers.entry(provider.clone()).or_default().push(*call);
+    }
+
+    /// Gives a provider what waits for it, as far as it has room.
+    pub(super) fn provider_has_room(&mut self, provider: &ComponentId) {
+        while self.has_room(provider) {
+            let first = self.calls.waiting.get(provider).and_then(|waiting| waiting.values().next().cloned());
+            let Some(id) = first else { return };
+            self.give(&id, provider);
+        }
+    }
+
+    pub(super) fn call_answered(
+        &mut self,
+        socket: SocketId,
+        component: Option<&ComponentId>,
+        mut end: CallEnd,
+        in_reply_to: Option<String>,
+    ) {
+        if let MethodOutcome::Result(result) = &end.outcome {
+            let (size, limit) = (result.size_bytes(), self.config.max_payload_bytes);
+            if size > limit {
+                let message = format!("the result is {size} bytes; the limit is {limit}");
+                end.outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
+            }
+        }
+        let known = self.calls.calls.get(&end.id);
+        let foreign = known.is_some_and(|call| match (&call.holder, component) {
+            (Holder::Provider(holder), Some(component)) => holder != component,
+            (Holder::Hub { .. }, _) => true,
+            _ => false,
+        });
+        if foreign {
+            let message = format!("call `{}` is not yours to answer", end.id);
+            return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+        }
+        if let Some(call) = self.calls.remove(&end.id) {
+            self.deliver(&call.engine, end);
+            if let Holder::Provider(provider) = call.holder {
+                self.provider_has_room(&provider);
+            }
+            return;
+        }
+        match end.id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
+            // The hub started anew: the id says where the answer goes.
+            Some((engine, _)) => self.deliver(&engine, end),
+            None => {
+                let message = format!("call `{}` has ended already", end.id);
+                self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+            }
+        }
+    }
+
+    fn deliver(&mut self, engine: &ComponentId, end: CallEnd) {
+        if self.socket_of(engine).is_some() {
+            self.calls.to_engines.entry(engine.clone()).or_default().push(end);
+        } else if let Some((_, at)) = end.id.parse() {
+            // At most one for each of its open attempts.
+            let kept = self.calls.kept.entry(engine.clone()).or_default();
+            if self.leases.holds(engine, &at) && kept.iter().all(|other| other.id != end.id) {
+                kept.push(end);
+            }
+        }
+    }
+
+    pub(super) fn call_progress(&mut self, provider: &ComponentId, progress: MethodProgress) {
+        let held =
+            self.calls.calls.get(&progress.id).is_some_and(|call| call.holder == Holder::Provider(provider.clone()));
+        if !held || progress.data.size_bytes() > self.config.max_payload_bytes {
+            return;
+        }
+        if let Some((_, at)) = progress.id.parse() {
+            self.out.push(Output::Progress { at, data: progress.data });
+        }
+    }
+
+    /// The engine no longer wants an answer.
+    pub(super) fn cancel_call(&mut self, engine: &ComponentId, id: &CallId) {
+        if self.calls.calls.get(id).is_some_and(|call| call.engine == *engine) {
+            self.end_call(id);
+        }
+    }
+
+    /// An attempt ended: whatever was called for it is not wanted any more.
+    pub(super) fn attempt_ended(&mut self, engine: &ComponentId, at: &AttemptRef) {
+        let id = CallId::new(engine, at);
+        self.end_call(&id);
+        if let Some(kept) = self.calls.kept.get_mut(engine) {
+            kept.retain(|end| end.id != id);
+            if kept.is_empty() {
+                self.calls.kept.remove(engine);
+            }
+        }
+    }
+
+    fn end_call(&mut self, id: &CallId) {
+        let Some(call) = self.calls.remove(id) else { return };
+        if let Holder::Provider(provider) = call.holder {
+            self.cancel_at(&provider, id);
+            self.provider_has_room(&provider);
+        }
+    }
+
+    fn cancel_at(&mut self, provider: &ComponentId, id: &CallId) {
+        if let Some(unsent) = self.calls.to_providers.get_mut(provider) {
+            let before = unsent.len();
+            unsent.retain(|call| call.id != *id);
+            if unsent.len() < before {
+                return;
+            }
+        }
+        if let Some(socket) = self.components.get(provider).and_then(|component| component.socket) {
+            self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
+        }
+    }
+
+    /// An engine registered: the calls it lists are wanted, no others.
+    pub(super) fn resume_engine_calls(&mut self, engine: &ComponentId, listed: Vec<CallId>) {
+        let listed: BTreeSet<CallId> = listed.into_iter().collect();
+        let mine = self.calls.calls.iter().filter(|(id, call)| call.engine == *engine && !listed.contains(*id));
+        let unwanted: Vec<CallId> = mine.map(|(id, _)| id.clone()).collect();
+        unwanted.iter().for_each(|id| self.end_call(id));
+        self.deliver_kept(engine);
+        let answered: BTreeSet<CallId> =
+            self.calls.to_engines.get(engine).into_iter().flatten().map(|end| end.id.clone()).collect();
+        for id in listed {
+            let is_open = id.parse().is_some_and(|(of, at)| of == *engine && self.leases.holds(engine, &at));
+            if is_open && !self.calls.calls.contains_key(&id) && !answered.contains(&id) {
+                self.orphan(id, engine.clone(), Vec::new());
+            }
+        }
+    }
+
+    /// An engine is there again: it gets the answers that came meanwhile.
+    pub(super) fn deliver_kept(&mut self, engine: &ComponentId) {
+        for end in self.calls.kept.remove(engine).unwrap_or_default() {
+            self.deliver(engine, end);
+        }
+    }
+
+    fn orphan(&mut self, id: CallId, engine: ComponentId, named: Vec<ComponentId>) {
+        let until = self.now.plus_ms(self.config.orphan_timeout_ms);
+        self.timers.insert((until, Timer::Orphan(id.clone())));
+        self.calls.insert(id, engine, named, Holder::Nobody { until });
+    }
+
+    /// A provider registered: it holds what it lists; what it was given and does not list is held by nobody.
+    pub(super) fn resume_provider_calls(
+        &mut self,
+        socket: SocketId,
+        provider: &ComponentId,
+        listed: Option<Vec<CallId>>,
+        again: bool,
+    ) {
+        let Some(listed) = listed else { return };
+        for id in &listed {
+            match self.calls.calls.get(id).map(|call| call.holder.clone()) {
+                Some(Holder::Provider(holder)) if holder == *provider => {}
+                Some(Holder::Nobody { .. }) => self.calls.hold(id, provider),
+                Some(Holder::Provider(_) | Holder::Hub { .. }) => self.cancel_listed(socket, id),
+                None => match id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
+                    Some((engine, _)) => {
+                        let holder = Holder::Provider(provider.clone());
+                        self.calls.insert(id.clone(), engine, vec![provider.clone()], holder);
+                        self.calls.hold(id, provider);
+                    }
+                    None => self.cancel_listed(socket, id),
+                },
+            }
+        }
+        if again {
+            return;
+        }
+        let given = self.calls.open.get(provider).into_iter().flatten();
+        let missing: Vec<CallId> = given.filter(|id| !listed.contains(id)).cloned().collect();
+        for id in missing {
+            if let Some(call) = self.calls.remove(&id) {
+                self.orphan(id, call.engine, call.named);
+            }
+        }
+    }
+
+    fn cancel_listed(&mut self, socket: SocketId, id: &CallId) {
+        self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
+    }
+
+    pub(super) fn check_orphan(&mut self, id: &CallId) {
+        let Some(call) = self.calls.calls.get(id) else { return };
+        let Holder::Nobody { until } = call.holder else { return };
+        if until > self.now {
+            return;
+        }
+        if let Some(call) = self.calls.remove(id) {
+            self.log(true, "a call was lost", id.to_string());
+            self.deliver(&call.engine, lost(id.clone(), "no provider holds the call"));
+        }
+    }
+
+    pub(super) fn provider_lost(&mut self, provider: &ComponentId) {
+        self.calls.to_providers.remove(provider);
+        let held: Vec<CallId> = self.calls.open.get(provider).into_iter().flatten().cloned().collect();
+        let waiting = self.calls.waiting.remove(provider).unwrap_or_default();
+        let stranded = waiting.into_values().filter(|id| {
+            let named = self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
+            named.iter().all(|provider| !self.components.contains_key(provider))
+        });
+        let ended: Vec<CallId> = held.into_iter().chain(stranded).collect();
+        for id in ended {
+            if let Some(call) = self.calls.remove(&id) {
+                self.deliver(&call.engine, lost(id, "the provider was lost"));
+            }
+        }
+    }
+
+    /// Sends what has gathered.
+    pub(super) fn flush_calls(&mut self) {
+        for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
+            let Some(component) = self.components.get(&provider) else { continue };
+            let (Some(socket), batch) = (component.socket, component.batch) else { continue };
+            let limit = if batch { FRAME_BYTES } else { 0 };
+            for calls in frames(calls, limit, |call| call.params.size_bytes()) {
+                self.send(socket, FromHub::ExecuteMethod(ExecuteMethod { calls }));
+            }
+        }
+        for (engine, ends) in std::mem::take(&mut self.calls.to_engines) {
+            let Some(socket) = self.components.get(&engine).and_then(|component| component.socket) else {
+                ends.into_iter().for_each(|end| self.deliver(&engine, end));
+                continue;
+            };
+            for results in frames(ends, FRAME_BYTES, |end| outcome_bytes(&end.outcome)) {
+                self.send(socket, FromHub::MethodResult(MethodResult { results }));
+            }
+        }
+    }
+}
+
+fn outcome_bytes(outcome: &MethodOutcome) -> usize {
+    match outcome {
+        MethodOutcome::Result(result) => result.size_bytes(),
+        MethodOutcome::Error(error) => error.message.len() + error.data.as_ref().map_or(0, Payload::size_bytes),
+    }
+}
+
+fn lost(id: CallId, why: &str) -> CallEnd {
+    let data = Payload::from_value(&serde_json::json!({"lost": true}));
+    let error = Failure::new(ErrorCode::ProviderNotAvailable, why).with_data(data);
+    CallEnd { id, outcome: MethodOutcome::Error(error) }
+}
+
+/// Items in frames of at most `limit` bytes, or of one item.
+fn frames<T>(items: Vec<T>, limit: usize, size_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut frames: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = CALL_BYTES + size_of(&item);
+        match frames.last_mut().filter(|_| bytes + size <= limit) {
+            Some(frame) => frame.push(item),
+            None => {
+                frames.push(vec![item]);
+                bytes = 0;
+            }
+        }
+        bytes += size;
+    }
+    frames
+}

@@ -1,0 +1,260 @@
+//! Attempts: told to their engine until taken, cancelled when their run is to end, ended when their engine is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::hub::session::Pending;
+use crate::hub::{Hub, Output, SocketId, Timer, Token};
+use crate::id::{AttemptRef, ComponentId};
+use crate::ledger::{Assignment, Effect};
+use crate::mesh::{CancelTask, ExecuteTask, FromHub};
+use crate::run::command::StopAttempt;
+use crate::run::event::StopReason;
+use crate::run::{Request, Verdict};
+use crate::time::Instant;
+
+/// No frame of attempts is filled beyond this, save for one larger parameter set.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// What an assignment costs besides its parameters, generously.
+const ASSIGNMENT_BYTES: usize = 512;
+
+/// Where an open attempt stands with its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its engine is not there, or nothing was said yet.
+    Unsent,
+    /// Sent on this socket; to be taken until then.
+    Sent {
+        until: Instant,
+    },
+    Taken,
+    /// To be stopped by the engine until then.
+    Cancelling {
+        until: Instant,
+    },
+    /// The journal was asked to end it.
+    Stopping,
+}
+
+#[derive(Debug)]
+struct Lease {
+    engine: ComponentId,
+    stage: Stage,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    leases: BTreeMap<AttemptRef, Lease>,
+    by_engine: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
+    /// To be sent at the end of this input.
+    execute: BTreeMap<ComponentId, Vec<Assignment>>,
+    cancel: BTreeMap<ComponentId, Vec<AttemptRef>>,
+}
+
+impl Leases {
+    pub(super) fn open(&mut self, at: AttemptRef, engine: ComponentId) {
+        self.by_engine.entry(engine.clone()).or_default().insert(at.clone());
+        self.leases.insert(at, Lease { engine, stage: Stage::Unsent });
+    }
+
+    fn close(&mut self, at: &AttemptRef) {
+        let Some(lease) = self.leases.remove(at) else { return };
+        if let Some(of_engine) = self.by_engine.get_mut(&lease.engine) {
+            of_engine.remove(at);
+            if of_engine.is_empty() {
+                self.by_engine.remove(&lease.engine);
+            }
+        }
+    }
+
+    /// Whether the engine holds the lease of an attempt.
+    pub(super) fn holds(&self, engine: &ComponentId, at: &AttemptRef) -> bool {
+        self.leases.get(at).is_some_and(|lease| lease.engine == *engine)
+    }
+
+    pub(super) fn count(&self, engine: &ComponentId) -> usize {
+        self.by_engine.get(engine).map_or(0, BTreeSet::len)
+    }
+
+    fn set(&mut self, at: &AttemptRef, stage: Stage) {
+        if let Some(lease) = self.leases.get_mut(at) {
+            lease.stage = stage;
+        }
+    }
+
+    fn stage(&self, at: &AttemptRef) -> Option<Stage> {
+        self.leases.get(at).map(|lease| lease.stage)
+    }
+}
+
+impl Hub {
+    /// What follows from a committed entry.
+    pub(super) fn effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Execute { engine, assignment } => {
+                self.leases.open(assignment.at.clone(), engine.clone());
+                if self.socket_of(engine).is_some() {
+                    self.leases.execute.entry(engine.clone()).or_default().push(assignment.clone());
+                } else if !self.components.contains_key(engine) {
+                    // It was dispatched before the journal heard that the engine is lost.
+                    self.stop_lease(assignment.at.clone(), StopReason::EngineLost);
+                }
+            }
+            Effect::Cancel { engine, at } => self.cancel_lease(engine, at),
+            Effect::Ended { engine, at } => {
+                self.leases.close(at);
+                self.attempt_ended(engine, at);
+            }
+        }
+    }
+
+    fn cancel_lease(&mut self, engine: &ComponentId, at: &AttemptRef) {
+        if !self.leases.holds(engine, at) || self.leases.stage(at) == Some(Stage::Stopping) {
+            return;
+        }
+        if let Some(waiting) = self.leases.execute.get_mut(engine) {
+            waiting.retain(|assignment| assignment.at != *at);
+        }
+        if self.socket_of(engine).is_some() {
+            self.leases.cancel.entry(engine.clone()).or_default().push(at.clone());
+        }
+    }
+
+    /// An engine is there: the journal says what it is owed.
+    pub(super) fn engine_is_there(&mut self, socket: SocketId, engine: &ComponentId, slots: u32) {
+        self.out.push(Output::EngineConnected { engine: engine.clone(), slots });
+        let token = self.token(Pending::Engine { engine: engine.clone(), socket });
+        self.out.push(Output::QueryEngine { token, engine: engine.clone() });
+    }
+
+    /// Attempts that an engine names at its registration count as taken; those that are not open are cancelled.
+    pub(super) fn resume_leases(&mut self, engine: &ComponentId, attempts: Vec<AttemptRef>) {
+        // What was sent on the socket before and is not named did not arrive.
+        let of_engine: Vec<AttemptRef> = self.leases.by_engine.get(engine).into_iter().flatten().cloned().collect();
+        for at in of_engine {
+            if !matches!(self.leases.stage(&at), Some(Stage::Stopping)) {
+                self.leases.set(&at, Stage::Unsent);
+            }
+        }
+        for at in attempts {
+            self.take(engine, at);
+        }
+    }
+
+    fn take(&mut self, engine: &ComponentId, at: AttemptRef) {
+        if !self.leases.holds(engine, &at) {
+            self.leases.cancel.entry(engine.clone()).or_default().push(at);
+        } else if matches!(self.leases.stage(&at), Some(Stage::Unsent | Stage::Sent { .. })) {
+            self.leases.set(&at, Stage::Taken);
+        }
+    }
+
+    pub(super) fn taken(&mut self, _socket: SocketId, engine: &ComponentId, attempts: Vec<AttemptRef>) {
+        for at in attempts {
+            self.take(engine, at);
+        }
+    }
+
+    /// The writer's answer: what an engine is owed.
+    pub(super) fn engine_state(&mut self, token: Token, effects: Vec<Effect>) {
+        let Some(Pending::Engine { engine, socket }) = self.pending.remove(&token) else { return };
+        if self.socket_of(&engine) != Some(socket) {
+            return;
+        }
+        for effect in effects {
+            match effect {
+                Effect::Execute { assignment, .. } => {
+                    if self.leases.stage(&assignment.at) == Some(Stage::Unsent) {
+                        self.leases.execute.entry(engine.clone()).or_default().push(assignment);
+                    }
+                }
+                Effect::Cancel { at, .. } => self.cancel_lease(&engine, &at),
+                Effect::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// Sends what has gathered.
+    pub(super) fn flush_leases(&mut self) {
+        let accept = self.config.accept_timeout_ms;
+        let until = self.now.plus_ms(accept);
+        for (engine, assignments) in std::mem::take(&mut self.leases.execute) {
+            let Some(socket) = self.socket_of(&engine) else { continue };
+            for assignment in &assignments {
+                self.leases.set(&assignment.at, Stage::Sent { until });
+                self.timers.insert((until, Timer::Accept(assignment.at.clone())));
+            }
+            for tasks in frames(assignments) {
+                self.send(socket, FromHub::ExecuteTask(ExecuteTask { tasks }));
+            }
+        }
+        for (engine, attempts) in std::mem::take(&mut self.leases.cancel) {
+            let Some(socket) = self.socket_of(&engine) else { continue };
+            for at in &attempts {
+                if self.leases.holds(&engine, at) {
+                    self.leases.set(at, Stage::Cancelling { until });
+                    self.timers.insert((until, Timer::Accept(at.clone())));
+                }
+            }
+            self.send(socket, FromHub::CancelTask(CancelTask { attempts }));
+        }
+    }
+
+    /// An attempt should have been taken, or stopped, by now.
+    pub(super) fn check_accepted(&mut self, at: &AttemptRef) {
+        let Some(lease) = self.leases.leases.get(at) else { return };
+        let overdue = match lease.stage {
+            Stage::Sent { until } | Stage::Cancelling { until } => until <= self.now,
+            Stage::Unsent | Stage::Taken | Stage::Stopping => false,
+        };
+        if !overdue {
+            return;
+        }
+        let engine = lease.engine.clone();
+        self.log(true, "an attempt was not taken or stopped in time", format!("{at} on {engine}"));
+        self.stop_lease(at.clone(), StopReason::NotTaken);
+        if let Some(socket) = self.components.get(&engine).and_then(|component| component.socket) {
+            self.close(socket, "it did not take or stop an attempt in time");
+        }
+    }
+
+    fn stop_lease(&mut self, at: AttemptRef, reason: StopReason) {
+        if self.leases.stage(&at).is_none_or(|stage| stage == Stage::Stopping) {
+            return;
+        }
+        self.leases.set(&at, Stage::Stopping);
+        let stop = StopAttempt { at: at.clone(), reason };
+        self.request(Pending::Stop { at }, Request::HubStop { stop });
+    }
+
+    pub(super) fn stop_answered(&mut self, at: &AttemptRef, verdict: &Verdict) {
+        // Recorded: its `Ended` has come in the same batch. Else it had ended before, and that has come as well.
+        if !matches!(verdict, Verdict::Ok { .. }) {
+            self.leases.close(at);
+        }
+    }
+
+    pub(super) fn engine_lost(&mut self, engine: &ComponentId) {
+        let attempts: Vec<AttemptRef> = self.leases.by_engine.get(engine).into_iter().flatten().cloned().collect();
+        for at in attempts {
+            self.stop_lease(at, StopReason::EngineLost);
+        }
+    }
+}
+
+/// Assignments in frames.
+fn frames(assignments: Vec<Assignment>) -> Vec<Vec<Assignment>> {
+    let mut frames: Vec<Vec<Assignment>> = Vec::new();
+    let mut bytes = 0;
+    for assignment in assignments {
+        let size = ASSIGNMENT_BYTES + assignment.parameters.size_bytes();
+        match frames.last_mut().filter(|_| bytes + size <= FRAME_BYTES) {
+            Some(frame) => frame.push(assignment),
+            None => {
+                frames.push(vec![assignment]);
+                bytes = 0;
+            }
+        }
+        bytes += size;
+    }
+    frames
+}

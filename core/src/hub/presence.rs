@@ -1,0 +1,232 @@
+//! Who is there. Only the hub declares loss, on its own monotonic clock; nothing of this is stored.
+
+use crate::hub::session::Session;
+use crate::hub::{Hub, Output, SocketId, Timer};
+use crate::id::{ComponentId, MethodName, QueueName};
+use crate::mesh::{ComponentStatus, FromHub, Health, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
+use crate::time::Instant;
+
+/// A component that is connected or silent; the lost ones are forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Component {
+    pub(super) role: Role,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) socket: Option<SocketId>,
+    pub(super) connected_at: Option<Instant>,
+    /// Absent: it is connected.
+    pub(super) silent_since: Option<Instant>,
+    /// Engine: `None` is all.
+    pub(super) queues: Option<Vec<QueueName>>,
+    /// Provider.
+    pub(super) methods: Vec<MethodName>,
+    /// Provider: as `name/version`.
+    pub(super) protocols: Vec<String>,
+    /// Engine: slots; provider: calls at once.
+    pub(super) capacity: u32,
+    /// Provider.
+    pub(super) batch: bool,
+    /// Provider.
+    pub(super) health: Health,
+}
+
+impl Component {
+    pub(super) fn is_connected(&self) -> bool {
+        self.socket.is_some() && self.silent_since.is_none()
+    }
+
+    fn status(&self, component_id: &ComponentId, status: PresenceStatus) -> ComponentStatus {
+        ComponentStatus {
+            component_id: component_id.clone(),
+            role: self.role,
+            status,
+            methods: self.methods.clone(),
+            queues: self.queues.clone(),
+            capacity: self.capacity,
+            health: self.health.clone(),
+        }
+    }
+
+    fn presence(&self) -> PresenceStatus {
+        if self.is_connected() { PresenceStatus::Connected } else { PresenceStatus::Silent }
+    }
+}
+
+impl Hub {
+    /// The journal names a component that has not connected since the hub started.
+    pub(super) fn expect_back(&mut self, component_id: &ComponentId, role: Role) {
+        if self.components.contains_key(component_id) {
+            return;
+        }
+        let component = Component {
+            role,
+            name: String::new(),
+            version: String::new(),
+            socket: None,
+            connected_at: None,
+            silent_since: Some(self.now),
+            queues: None,
+            methods: Vec::new(),
+            protocols: Vec::new(),
+            capacity: 0,
+            batch: false,
+            health: Health::default(),
+        };
+        self.components.insert(component_id.clone(), component);
+        self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));
+    }
+
+    fn patience_ms(&self, role: Role) -> u64 {
+        match role {
+            Role::Queue | Role::Resolver => self.config.owner_silence_ms,
+            Role::Provider => self.config.provider_silence_ms,
+            Role::Engine => self.config.engine_silence_ms,
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, socket: SocketId, clean: bool) {
+        let Some(Session { component, .. }) = self.sessions.remove(&socket) else { return };
+        let Some(component_id) = component else { return };
+        let Some(component) = self.components.get_mut(&component_id) else { return };
+        if component.socket != Some(socket) {
+            return;
+        }
+        component.socket = None;
+        if clean {
+            self.log(false, "component left", component_id.to_string());
+            self.lose(&component_id);
+        } else {
+            self.log(true, "component is silent", component_id.to_string());
+            self.fall_silent(&component_id);
+        }
+    }
+
+    fn fall_silent(&mut self, component_id: &ComponentId) {
+        let now = self.now;
+        let Some(component) = self.components.get_mut(component_id) else { return };
+        let role = component.role;
+        if component.silent_since.is_none() {
+            component.silent_since = Some(now);
+            self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));
+            self.announce(component_id);
+        }
+        if role == Role::Engine {
+            self.out.push(Output::EngineGone { engine: component_id.clone() });
+        }
+        self.replan = true;
+    }
+
+    pub(super) fn check_silence(&mut self, component_id: &ComponentId) {
+        let Some(component) = self.components.get(component_id) else { return };
+        let Some(since) = component.silent_since else { return };
+        let until = since.plus_ms(self.patience_ms(component.role));
+        if until > self.now {
+            self.timers.insert((until, Timer::Silence(component_id.clone())));
+            return;
+        }
+        self.log(true, "component is lost", component_id.to_string());
+        self.lose(component_id);
+    }
+
+    /// It is gone: what it held goes to others.
+    fn lose(&mut self, component_id: &ComponentId) {
+        let Some(component) = self.components.remove(component_id) else { return };
+        if let Some(socket) = component.socket {
+            self.sessions.remove(&socket);
+            self.out.push(Output::Close { socket, reason: "its component was silent for too long".to_owned() });
+        }
+        self.tell_of(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
+        match component.role {
+            Role::Engine => {
+                self.out.push(Output::EngineGone { engine: component_id.clone() });
+                self.engine_lost(component_id);
+            }
+            Role::Provider => self.provider_lost(component_id),
+            Role::Queue | Role::Resolver => {}
+        }
+        self.replan = true;
+    }
+
+    /// Tells queues and engines how a component is.
+    pub(super) fn announce(&mut self, component_id: &ComponentId) {
+        if let Some(component) = self.components.get(component_id) {
+            let status = component.status(component_id, component.presence());
+            self.tell_of(component_id, component.role, status);
+        }
+    }
+
+    fn tell_of(&mut self, component_id: &ComponentId, role: Role, status: ComponentStatus) {
+        if !matches!(role, Role::Engine | Role::Provider) {
+            return;
+        }
+        let listeners: Vec<SocketId> = self
+            .components
+            .iter()
+            .filter(|(id, it)| matches!(it.role, Role::Queue | Role::Engine) && *id != component_id)
+            .filter_map(|(_, it)| it.socket)
+            .collect();
+        let message = std::sync::Arc::new(FromHub::ComponentStatus(status));
+        let sends = listeners.into_iter().map(|socket| Output::Send { socket, message: message.clone() });
+        self.out.extend(sends);
+    }
+
+    /// Tells a queue or engine of everyone who is there.
+    pub(super) fn tell_everything(&mut self, socket: SocketId, listener: &ComponentId) {
+        let known = self.components.iter().filter(|(id, _)| *id != listener);
+        let known = known.filter(|(_, it)| matches!(it.role, Role::Engine | Role::Provider));
+        let statuses: Vec<_> = known.map(|(id, it)| it.status(id, it.presence())).collect();
+        for status in statuses {
+            self.send(socket, FromHub::ComponentStatus(status));
+        }
+    }
+
+    /// Asks whether a component is there, and judges it by the last time it was asked.
+    pub(super) fn heartbeat(&mut self, socket: SocketId) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let Some(component_id) = session.component.clone() else { return };
+        let missed = session.answers_heartbeats && session.unanswered_heartbeat.is_some();
+        session.unanswered_heartbeat.get_or_insert(self.now);
+        if missed {
+            self.fall_silent(&component_id);
+        }
+        self.send(socket, FromHub::Heartbeat(Heartbeat {}));
+        self.set_timer(self.config.heartbeat_interval_ms, Timer::Heartbeat(socket));
+    }
+
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        socket: SocketId,
+        component_id: Option<ComponentId>,
+        response: HeartbeatResponse,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&socket) {
+            session.answers_heartbeats = true;
+        }
+        let (Some(component_id), Some(health)) = (component_id, response.health) else { return };
+        let Some(component) = self.components.get_mut(&component_id) else { return };
+        if component.role == Role::Provider && component.health != health {
+            component.health = health;
+            self.announce(&component_id);
+        }
+    }
+
+    /// A silent component whose socket is still there says something: it is back.
+    pub(super) fn heard_of(&mut self, component_id: &ComponentId) {
+        let Some(component) = self.components.get_mut(component_id) else { return };
+        if component.silent_since.take().is_none() {
+            return;
+        }
+        let (role, slots, socket) = (component.role, component.capacity, component.socket);
+        self.log(false, "component is back", component_id.to_string());
+        self.announce(component_id);
+        self.replan = true;
+        match (role, socket) {
+            (Role::Engine, Some(socket)) => {
+                self.engine_is_there(socket, component_id, slots);
+                self.deliver_kept(component_id);
+            }
+            (Role::Provider, _) => self.provider_has_room(component_id),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Registration: who a socket is, and where a component goes on after a reconnect.
+
+use std::collections::BTreeSet;
+
+use crate::error::{ErrorCode, Failure};
+use crate::hub::presence::Component;
+use crate::hub::session::{Pending, Registering};
+use crate::hub::{Hub, Output, SocketId, Timer};
+use crate::id::ComponentId;
+use crate::mesh::{
+    ComponentRegistered, FromHub, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected, Role,
+};
+use crate::payload::Payload;
+use crate::run::event::ProtocolRegistered;
+use crate::run::{Request, Verdict};
+
+/// Ids, names and versions of components may be so long.
+const MAX_NAME_BYTES: usize = 200;
+/// A component may name so many queues, methods or protocols.
+const MAX_NAMES: usize = 10_000;
+
+impl Hub {
+    pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
+        if let Err(error) = self.check_registration(socket, &register) {
+            return self.reject(socket, error);
+        }
+        let unknown: Vec<ProtocolDefinition> = register
+            .protocols
+            .iter()
+            .filter(|it| self.protocols.get(&(it.name.clone(), it.version.clone())) != Some(&it.methods))
+            .cloned()
+            .collect();
+        let open = unknown.len();
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.registering = Some(Registering { register, open });
+        for ProtocolDefinition { name, version, methods } in unknown {
+            let protocol = ProtocolRegistered { name, version, methods };
+            self.request(Pending::Protocol { socket }, Request::RegisterProtocol { protocol });
+        }
+        if open == 0 {
+            self.complete_registration(socket);
+        }
+    }
+
+    fn check_registration(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
+        let invalid = |message: String| Err(Failure::new(ErrorCode::InvalidRequest, message));
+        let id = register.component_id.as_ref().map_or("-", ComponentId::as_str);
+        for (field, text) in [("component_id", id), ("name", &register.name), ("version", &register.version)] {
+            if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+                return invalid(format!(
+                    "`{field}` must have at most {MAX_NAME_BYTES} bytes and no control characters"
+                ));
+            }
+        }
+        if id.is_empty() {
+            return invalid("`component_id` is empty; leave it out to be given one".to_owned());
+        }
+        let names = [register.queues.as_ref().map_or(0, Vec::len), register.methods.len(), register.protocols.len()];
+        if names.iter().any(|count| *count > MAX_NAMES) {
+            return invalid(format!("at most {MAX_NAMES} queues, methods or protocols can be named"));
+        }
+        let session = self.sessions.get(&socket);
+        if session.is_some_and(|session| session.registering.is_some()) {
+            return invalid("the registration before is not answered yet".to_owned());
+        }
+        let registered = session.and_then(|session| session.component.as_ref());
+        if registered.is_some_and(|registered| registered.as_str() != id) {
+            return invalid(format!("this socket is registered as `{}`", registered.map_or("", ComponentId::as_str)));
+        }
+        let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
+        if let Some(component) = other_role {
+            return invalid(format!("component `{id}` is a {}", component.role));
+        }
+        if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
+            return invalid("a provider names `methods`, `protocols` or both".to_owned());
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, socket: SocketId, error: Failure) {
+        self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
+        self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
+    }
+
+    pub(super) fn protocol_answered(&mut self, socket: SocketId, verdict: &Verdict) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let Some(registering) = session.registering.as_mut() else { return };
+        match verdict {
+            Verdict::Ok { .. } | Verdict::Duplicate { .. } => {
+                registering.open -= 1;
+                if registering.open == 0 {
+                    self.complete_registration(socket);
+                }
+            }
+            Verdict::Invalid(failure) => {
+                session.registering = None;
+                self.reject(socket, failure.clone());
+            }
+            Verdict::Fenced | Verdict::NoSlot => {
+                session.registering = None;
+                let failure = Failure::new(ErrorCode::InternalError, "the protocol could not be recorded");
+                self.reject(socket, failure);
+            }
+        }
+    }
+
+    pub(super) fn protocol_registered(&mut self, protocol: &ProtocolRegistered) {
+        let ProtocolRegistered { name, version, methods } = protocol.clone();
+        self.protocols.insert((name.clone(), version.clone()), methods.clone());
+        let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
+        let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
+        for socket in listeners {
+            let protocols =
+                vec![ProtocolDefinition { name: name.clone(), version: version.clone(), methods: methods.clone() }];
+            self.send(socket, FromHub::Protocols(Protocols { protocols }));
+        }
+    }
+
+    fn complete_registration(&mut self, socket: SocketId) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let Some(Registering { register, .. }) = session.registering.take() else { return };
+        let component_id = register.component_id.clone().unwrap_or_else(|| {
+            // Unique among those that are there: socket ids are never used twice in the life of a hub.
+            ComponentId::from(format!("{}-{}-{socket}", register.component_type, self.stream.head()))
+        });
+        let session = self.sessions.get_mut(&socket);
+        let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
+        let before = self.components.get(&component_id).and_then(|component| component.socket);
+        if let Some(before) = before.filter(|before| *before != socket) {
+            self.sessions.remove(&before);
+            self.out.push(Output::Close { socket: before, reason: "its component connected again".to_owned() });
+        }
+        let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
+        let component = component(&register, socket, connected_at.or(Some(self.now)));
+        let name = component.name.clone();
+        self.components.insert(component_id.clone(), component);
+        let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
+        let registered = ComponentRegistered { component_id: component_id.clone(), name, heartbeat_interval_ms };
+        self.send(socket, FromHub::ComponentRegistered(registered));
+        self.announce(&component_id);
+        if !again {
+            self.log(false, "component registered", component_id.to_string());
+            self.set_timer(heartbeat_interval_ms, Timer::Heartbeat(socket));
+            self.introduce(socket, &component_id, register.component_type);
+        }
+        self.resume(socket, &component_id, *register, again);
+        self.replan = true;
+    }
+
+    /// What a component hears once after each connect.
+    fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
+        if matches!(role, Role::Resolver | Role::Engine) {
+            let protocols: Vec<ProtocolDefinition> = self
+                .protocols
+                .iter()
+                .map(|((name, version), methods)| ProtocolDefinition {
+                    name: name.clone(),
+                    version: version.clone(),
+                    methods: Payload::clone(methods),
+                })
+                .collect();
+            if !protocols.is_empty() {
+                self.send(socket, FromHub::Protocols(Protocols { protocols }));
+            }
+        }
+        if matches!(role, Role::Queue | Role::Engine) {
+            self.tell_everything(socket, component_id);
+        }
+    }
+
+    fn resume(&mut self, socket: SocketId, component_id: &ComponentId, register: RegisterComponent, again: bool) {
+        match register.component_type {
+            Role::Queue | Role::Resolver if !again => {
+                self.resume_ownership(socket, component_id, register.owned);
+            }
+            Role::Queue | Role::Resolver => {}
+            Role::Engine => {
+                for queue in register.queues.iter().flatten() {
+                    self.name_queue(queue);
+                }
+                self.resume_leases(component_id, register.attempts);
+                self.engine_is_there(socket, component_id, register.slots.unwrap_or(1));
+                self.resume_engine_calls(component_id, register.calls.unwrap_or_default());
+            }
+            Role::Provider => {
+                self.resume_provider_calls(socket, component_id, register.calls, again);
+                self.provider_has_room(component_id);
+            }
+        }
+    }
+}
+
+fn component(register: &RegisterComponent, socket: SocketId, connected_at: Option<crate::time::Instant>) -> Component {
+    let role = register.component_type;
+    let capacity = match role {
+        Role::Engine => register.slots.unwrap_or(1),
+        Role::Provider => register.max_concurrency.unwrap_or(1),
+        Role::Queue | Role::Resolver => 0,
+    };
+    let mut methods: BTreeSet<_> = register.methods.iter().cloned().collect();
+    for protocol in &register.protocols {
+        // Opaque here, but its keys are the methods' full names.
+        if let Ok(of_protocol) = serde_json::from_str::<MethodNames>(protocol.methods.get()) {
+            methods.extend(of_protocol.keys().map(|name| name.as_str().into()));
+        }
+    }
+    Component {
+        role,
+        name: register.name.clone(),
+        version: register.version.clone(),
+        socket: Some(socket),
+        connected_at,
+        silent_since: None,
+        queues: register.queues.clone(),
+        methods: methods.into_iter().collect(),
+        protocols: register.protocols.iter().map(|it| format!("{}/{}", it.name, it.version)).collect(),
+        capacity,
+        batch: register.batch,
+        health: register.health.clone().unwrap_or_default(),
+    }
+}
+
+type MethodNames = std::collections::BTreeMap<String, serde::de::IgnoredAny>;

@@ -1,0 +1,416 @@
+//! Entries to owners and watchers: a cursor per session with a window, and the latest entries in memory.
+//!
+//! A cursor never skips an entry it owes. What has left the memory is read from the store; who lags delays only itself.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::error::ErrorCode;
+use crate::hub::session::Pending;
+use crate::hub::{Config, Hub, Output, SocketId, Timer, Token, append_result};
+use crate::id::{ComponentId, Epoch, Position, ProposalId, Slice};
+use crate::ledger::{Audience, SliceState, audience, without_payload};
+use crate::mesh::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, Role, StatePage};
+use crate::payload::Payload;
+use crate::run::event::WorkflowSubmitted;
+use crate::run::{Entry, Event};
+use crate::time::Instant;
+
+/// No frame of entries or of a state is filled beyond this.
+const FRAME_BYTES: usize = 512 * 1024;
+/// What an item costs besides its body, generously.
+const ITEM_BYTES: usize = 256;
+/// How many entries are read from the store at once.
+const READ_LIMIT: usize = 1_000;
+
+/// An entry with what is derived from it once for all receivers.
+#[derive(Debug)]
+struct Kept {
+    entry: Arc<Entry>,
+    audience: Audience,
+    full: OnceCell<EventsItem>,
+    slim: OnceCell<EventsItem>,
+}
+
+impl Kept {
+    fn new(entry: Arc<Entry>) -> Self {
+        Self { audience: audience(&entry), entry, full: OnceCell::new(), slim: OnceCell::new() }
+    }
+
+    fn full(&self) -> &EventsItem {
+        self.full.get_or_init(|| EventsItem::full(&self.entry))
+    }
+
+    fn slim(&self) -> &EventsItem {
+        self.slim.get_or_init(|| EventsItem::full(&without_payload(&self.entry)))
+    }
+
+    /// For readers of the whole journal: without files and environment.
+    fn public(&self) -> EventsItem {
+        let Event::WorkflowSubmitted(submitted) = &self.entry.event else { return self.full().clone() };
+        let submitted = WorkflowSubmitted {
+            files: Default::default(),
+            env: Default::default(),
+            ..WorkflowSubmitted::clone(submitted)
+        };
+        EventsItem::full(&Entry { event: Event::WorkflowSubmitted(Arc::new(submitted)), ..Entry::clone(&self.entry) })
+    }
+
+    /// Roughly what it holds in memory.
+    fn bytes(&self) -> usize {
+        let body = match &self.entry.event {
+            Event::TaskReady(event) => event.parameters.size_bytes(),
+            Event::TaskCompleted(event) => event.result.size_bytes(),
+            // Shared with the run's state: what is encoded for the wire counts.
+            Event::WorkflowSubmitted(event) => event.workflow.tasks.len() * 256 + event.inputs.size_bytes(),
+            _ => 0,
+        };
+        ITEM_BYTES + 2 * body
+    }
+}
+
+/// The latest entries, in order and without gaps.
+#[derive(Debug)]
+pub(super) struct Stream {
+    head: Position,
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Stream {
+    pub(super) fn new(head: Position, max_bytes: usize) -> Self {
+        Self { head, kept: VecDeque::new(), bytes: 0, max_bytes }
+    }
+
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        self.head = entry.position;
+        let kept = Kept::new(entry);
+        self.bytes += kept.bytes();
+        self.kept.push_back(kept);
+        while self.bytes > self.max_bytes && self.kept.len() > 1 {
+            if let Some(oldest) = self.kept.pop_front() {
+                self.bytes -= oldest.bytes();
+            }
+        }
+    }
+
+    fn get(&self, position: Position) -> Option<&Kept> {
+        let first = self.kept.front()?.entry.position;
+        let at = usize::try_from(position.0.checked_sub(first.0)?).ok()?;
+        self.kept.get(at)
+    }
+}
+
+/// How far the journal was sent to one session.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    /// A reader of the whole journal, rather than an owner.
+    watches: bool,
+    /// What it owns, and the position up to which the slice's state has everything.
+    slices: BTreeMap<Slice, Position>,
+    /// Everything up to here was sent or was not for it.
+    sent: Position,
+    /// Sent and not confirmed: where and how large.
+    in_flight: VecDeque<(Position, usize)>,
+    in_flight_bytes: usize,
+    /// When something was last confirmed, or the window began to fill.
+    moved_at: Instant,
+    reading: Option<Token>,
+    /// Read from the store, in order, next to be sent.
+    backlog: VecDeque<Kept>,
+    /// First entries of its own proposals: sent without their bodies.
+    own: BTreeMap<Position, ProposalId>,
+}
+
+impl Cursor {
+    fn new(watches: bool, sent: Position, now: Instant) -> Self {
+        Self {
+            watches,
+            slices: BTreeMap::new(),
+            sent,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            moved_at: now,
+            reading: None,
+            backlog: VecDeque::new(),
+            own: BTreeMap::new(),
+        }
+    }
+
+    /// A proposal of this session was recorded as the entry at a position.
+    pub(super) fn recorded(&mut self, position: Position, proposal_id: ProposalId) {
+        if !self.watches {
+            self.own.insert(position, proposal_id);
+        }
+    }
+
+    fn is_full(&self, config: &Config) -> bool {
+        self.in_flight.len() >= config.window_entries || self.in_flight_bytes >= config.window_bytes
+    }
+
+    /// What of an entry this session is sent; `None` if it is not for it.
+    fn item(&self, role: Option<Role>, kept: &Kept) -> Option<EventsItem> {
+        let position = kept.entry.position;
+        if self.watches {
+            return Some(kept.public());
+        }
+        let owns = |slice: Slice| self.slices.get(&slice).is_some_and(|from| position > *from);
+        let wanted = match role {
+            Some(Role::Resolver) => kept.audience.shard.is_some_and(|shard| owns(Slice::Shard(shard))),
+            Some(Role::Queue) => {
+                (kept.audience.all_queues && !self.slices.is_empty())
+                    || kept.audience.queue.clone().is_some_and(|queue| owns(Slice::Queue(queue)))
+            }
+            _ => false,
+        };
+        if !wanted {
+            return None;
+        }
+        if let Some(proposal_id) = self.own.get(&position) {
+            return Some(EventsItem::own(position, proposal_id.clone()));
+        }
+        let in_full = role == Some(Role::Resolver) && !matches!(kept.entry.event, Event::TaskReady(_));
+        Some(if in_full { kept.full() } else { kept.slim() }.clone())
+    }
+}
+
+impl Hub {
+    pub(super) fn watch(&mut self, socket: SocketId, from: Position) {
+        let sent = Position(from.0.saturating_sub(1)).min(self.stream.head());
+        if let Some(session) = self.sessions.get_mut(&socket) {
+            session.cursor = Some(Cursor::new(true, sent, self.now));
+            self.dirty.insert(socket);
+        }
+    }
+
+    /// An owner has everything up to a position.
+    pub(super) fn confirm(&mut self, socket: SocketId, position: Position) {
+        let Some(cursor) = self.sessions.get_mut(&socket).and_then(|session| session.cursor.as_mut()) else { return };
+        while let Some((at, bytes)) = cursor.in_flight.front() {
+            if *at > position {
+                break;
+            }
+            cursor.in_flight_bytes -= bytes;
+            cursor.in_flight.pop_front();
+            cursor.moved_at = self.now;
+        }
+        self.dirty.insert(socket);
+    }
+
+    pub(super) fn check_slow(&mut self, socket: SocketId) {
+        let limit = self.config.slow_consumer_ms;
+        let Some(cursor) = self.sessions.get(&socket).and_then(|session| session.cursor.as_ref()) else { return };
+        if cursor.in_flight.is_empty() {
+            return;
+        }
+        if cursor.moved_at.plus_ms(limit) <= self.now {
+            self.log(true, "a consumer confirmed nothing and is disconnected", self.label(socket));
+            self.close(socket, "it confirmed no entries");
+        } else {
+            self.timers.insert((cursor.moved_at.plus_ms(limit), Timer::Slow(socket)));
+        }
+    }
+
+    /// The session owns a slice whose state has everything up to a position; it continues from there.
+    pub(super) fn own_slice(&mut self, socket: SocketId, slice: Slice, from: Position) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let cursor = session.cursor.get_or_insert_with(|| Cursor::new(false, from, now));
+        // Nothing that was not sent yet is for a session that owned nothing.
+        if cursor.slices.is_empty() || from < cursor.sent {
+            cursor.sent = from;
+            cursor.backlog.clear();
+            cursor.reading = None;
+        }
+        cursor.slices.insert(slice, from);
+        // Its open proposals for the slice belong to an ownership before: entries of them are sent in full.
+        cursor.own.clear();
+        self.dirty.insert(socket);
+    }
+
+    pub(super) fn disown_slice(&mut self, socket: SocketId, slice: &Slice) {
+        if let Some(cursor) = self.sessions.get_mut(&socket).and_then(|session| session.cursor.as_mut()) {
+            cursor.slices.remove(slice);
+            cursor.own.clear();
+        }
+    }
+
+    /// The writer's answer: a slice's state goes to its new owner.
+    pub(super) fn slice_state(&mut self, token: Token, state: &SliceState) {
+        let Some(Pending::Slice { slice, component_id, epoch, socket }) = self.pending.remove(&token) else { return };
+        let current = self.ownerships.owner(&slice).is_some_and(|(owner, now)| *owner == component_id && now == epoch);
+        if !current || !self.sessions.contains_key(&socket) {
+            return;
+        }
+        let (status, position) = (OwnershipStatus::Granted, state.position);
+        let ownership = Ownership { status, slice: slice.clone(), epoch, position, state_follows: true };
+        self.send(socket, FromHub::Ownership(ownership));
+        for page in pages(&slice, epoch, state) {
+            self.send(socket, FromHub::State(page));
+        }
+        self.own_slice(socket, slice, position);
+    }
+
+    pub(super) fn entries(&mut self, token: Token, entries: Vec<Arc<Entry>>) {
+        let Some(Pending::Read { socket }) = self.pending.remove(&token) else { return };
+        let Some(cursor) = self.sessions.get_mut(&socket).and_then(|session| session.cursor.as_mut()) else { return };
+        if cursor.reading != Some(token) {
+            return;
+        }
+        cursor.reading = None;
+        if entries.is_empty() {
+            // The journal is never pruned: what the hub has heard of is there.
+            let message = "entries that the journal should have could not be read";
+            self.refuse(socket, ErrorCode::PersistenceReadFailed, message, None);
+            return self.close(socket, message);
+        }
+        let sent = cursor.sent;
+        cursor.backlog = entries.into_iter().filter(|entry| entry.position > sent).map(Kept::new).collect();
+        self.dirty.insert(socket);
+    }
+
+    /// Sends a session what it may be sent now: entries as far as its window goes, then answers.
+    pub(super) fn pump(&mut self, socket: SocketId) {
+        let role = self.role_of(socket);
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let mut messages = Vec::new();
+        let mut read_from = None;
+        if let Some(cursor) = session.cursor.as_mut() {
+            let was_idle = cursor.in_flight.is_empty();
+            read_from = fill(cursor, &self.stream, &self.config, role, &mut messages);
+            if was_idle && !cursor.in_flight.is_empty() {
+                cursor.moved_at = self.now;
+                let at = self.now.plus_ms(self.config.slow_consumer_ms);
+                self.timers.insert((at, Timer::Slow(socket)));
+            }
+        }
+        let sent = session.cursor.as_ref().map_or(Position(u64::MAX), |cursor| cursor.sent);
+        let due = session.answers.iter().take_while(|(after, _)| *after <= sent).count();
+        if due > 0 {
+            messages.push(append_result(session.answers.drain(..due).map(|(_, result)| result).collect()));
+        }
+        for message in messages {
+            self.send(socket, message);
+        }
+        if let Some(from) = read_from {
+            let token = self.token(Pending::Read { socket });
+            if let Some(cursor) = self.sessions.get_mut(&socket).and_then(|session| session.cursor.as_mut()) {
+                cursor.reading = Some(token);
+            }
+            self.out.push(Output::ReadEntries { token, from, limit: READ_LIMIT });
+        }
+    }
+
+    fn role_of(&self, socket: SocketId) -> Option<Role> {
+        let component_id = self.sessions.get(&socket)?.component.as_ref()?;
+        self.components.get(component_id).map(|component| component.role)
+    }
+
+    pub(super) fn label(&self, socket: SocketId) -> String {
+        let component = self.sessions.get(&socket).and_then(|session| session.component.as_ref());
+        component.map_or_else(|| format!("socket {socket}"), ComponentId::to_string)
+    }
+}
+
+/// Moves the cursor as far as its window goes. Returns the position to read from the store, if that is needed.
+fn fill(
+    cursor: &mut Cursor,
+    stream: &Stream,
+    config: &Config,
+    role: Option<Role>,
+    messages: &mut Vec<FromHub>,
+) -> Option<Position> {
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut read_from = None;
+    while cursor.sent < stream.head() && !cursor.is_full(config) && cursor.reading.is_none() {
+        let next = cursor.sent.next();
+        let from_backlog = cursor.backlog.front().is_some_and(|kept| kept.entry.position == next);
+        let backlog = if from_backlog { cursor.backlog.pop_front() } else { None };
+        let Some(kept) = backlog.as_ref().or_else(|| stream.get(next)) else {
+            read_from = Some(next);
+            break;
+        };
+        cursor.sent = next;
+        let item = cursor.item(role, kept);
+        cursor.own.remove(&next);
+        let Some(item) = item else { continue };
+        let size = ITEM_BYTES + item.data.as_ref().map_or(0, Payload::size_bytes);
+        cursor.in_flight.push_back((next, size));
+        cursor.in_flight_bytes += size;
+        let is_submit = item.kind.as_deref() == Some("workflow_submitted");
+        if bytes > 0 && bytes + size > FRAME_BYTES {
+            messages.push(FromHub::Events(Events { entries: std::mem::take(&mut items) }));
+            bytes = 0;
+        }
+        if is_submit && size > FRAME_BYTES {
+            let pieces = pieces(&serde_json::to_string(&item).unwrap_or_default());
+            let events = pieces.into_iter().map(|part| Events { entries: vec![EventsItem::piece(next, part)] });
+            messages.extend(events.map(FromHub::Events));
+            continue;
+        }
+        bytes += size;
+        items.push(item);
+    }
+    if !items.is_empty() {
+        messages.push(FromHub::Events(Events { entries: items }));
+    }
+    read_from
+}
+
+/// A slice's state in pages; the last one says so.
+fn pages(slice: &Slice, epoch: Epoch, state: &SliceState) -> Vec<StatePage> {
+    let page = |items, part| StatePage { slice: slice.clone(), epoch, items, part, last: false };
+    let mut pages = Vec::new();
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for item in &state.items {
+        // Items are structs of strings, numbers and raw JSON: serializing them cannot fail.
+        let text = serde_json::to_string(item).expect("a slice item is serializable");
+        let too_large = text.len() > FRAME_BYTES;
+        if !items.is_empty() && (too_large || bytes + text.len() > FRAME_BYTES) {
+            pages.push(page(std::mem::take(&mut items), None));
+            bytes = 0;
+        }
+        if too_large {
+            pages.extend(pieces(&text).into_iter().map(|part| page(Vec::new(), Some(part))));
+        } else if let Ok(payload) = Payload::parse(text) {
+            bytes += payload.size_bytes();
+            items.push(payload);
+        }
+    }
+    pages.push(StatePage { last: true, ..page(items, None) });
+    pages
+}
+
+/// A text in pieces of at most a frame, cut between characters.
+fn pieces(text: &str) -> Vec<Part> {
+    let mut cuts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.floor_char_boundary(FRAME_BYTES);
+        let (piece, after) = rest.split_at(end);
+        cuts.push(piece);
+        rest = after;
+    }
+    let of = u32::try_from(cuts.len()).unwrap_or(u32::MAX);
+    (0..of).zip(cuts).map(|(part, text)| Part { part, of, text: text.to_owned() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_between_characters_and_join_to_the_text() {
+        let text = "é".repeat(FRAME_BYTES);
+        let parts = pieces(&text);
+        assert_eq!(parts.len(), 2);
+        assert!(parts.iter().all(|part| part.text.len() <= FRAME_BYTES && part.of == 2));
+        assert_eq!(parts.iter().map(|part| part.text.as_str()).collect::<String>(), text);
+    }
+}
