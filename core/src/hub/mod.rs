@@ -102,6 +102,13 @@ impl Hub {
 
     /// What happens, and what is to be done about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input);
+        self.flush(out);
+    }
+
+    /// What happens. Several inputs that are there at once may be accepted before one [`Hub::flush`]: what they lead to
+    /// then shares messages.
+    pub fn accept(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
         match input {
             Input::Connected { socket } => {
@@ -121,7 +128,6 @@ impl Hub {
             Input::EngineState { token, effects } => self.engine_state(token, effects),
             Input::Entries { token, entries } => self.entries(token, entries),
         }
-        self.finish(out);
     }
 
     /// To be called when [`Hub::next_deadline`] has come.
@@ -140,7 +146,7 @@ impl Hub {
                 Timer::Slow(socket) => self.check_slow(socket),
             }
         }
-        self.finish(out);
+        self.flush(out);
     }
 
     /// When [`Hub::tick`] is due.
@@ -158,7 +164,8 @@ impl Hub {
         self.protocols.contains_key(&(name.to_owned(), version.to_owned()))
     }
 
-    fn finish(&mut self, out: &mut Vec<Output>) {
+    /// What is to be done about everything that was accepted.
+    pub fn flush(&mut self, out: &mut Vec<Output>) {
         if std::mem::take(&mut self.replan) {
             self.plan();
         }
