@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::Failure;
 use crate::id::{ComponentId, Position, Slice};
 use crate::ledger::{Effect, SliceState};
 use crate::mesh::{FromHub, ToHub};
@@ -49,6 +50,13 @@ pub enum Input {
         in_reply_to: Option<String>,
         /// What is wrong with it.
         message: String,
+    },
+    /// A socket wanted to register with something that the shell found to be invalid.
+    Unregistrable {
+        /// Which.
+        socket: SocketId,
+        /// What is wrong with it.
+        error: Failure,
     },
     /// A socket is gone.
     Disconnected {

@@ -62,6 +62,8 @@ pub struct Hub {
     leases: Leases,
     calls: Calls,
     protocols: BTreeMap<(String, String), Payload>,
+    /// Full names of all methods of all protocols.
+    methods: BTreeSet<String>,
     timers: BTreeSet<(Instant, Timer)>,
     /// Sessions whose cursor may have something to send.
     dirty: BTreeSet<SocketId>,
@@ -72,6 +74,7 @@ pub struct Hub {
 impl Hub {
     /// A hub without sockets. Everyone that the journal names counts as silent from now on.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
+        let methods = start.protocols.iter().flat_map(register::method_names).collect();
         let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
         let mut hub = Self {
             stream: Stream::new(start.position, config.kept_bytes),
@@ -86,6 +89,7 @@ impl Hub {
             leases: Leases::default(),
             calls: Calls::default(),
             protocols,
+            methods,
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             replan: true,
@@ -122,6 +126,7 @@ impl Hub {
                     self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
                 }
             }
+            Input::Unregistrable { socket, error } => self.reject(socket, error),
             Input::Disconnected { socket, clean } => self.disconnected(socket, clean),
             Input::Committed(batch) => self.committed(&batch),
             Input::SliceState { token, state } => self.slice_state(token, &state),
@@ -157,11 +162,6 @@ impl Hub {
     /// The last entry the hub has heard of.
     pub fn position(&self) -> Position {
         self.stream.head()
-    }
-
-    /// Whether a method's protocol is registered with exactly these methods already.
-    pub fn knows_protocol(&self, name: &str, version: &str) -> bool {
-        self.protocols.contains_key(&(name.to_owned(), version.to_owned()))
     }
 
     /// What is to be done about everything that was accepted.

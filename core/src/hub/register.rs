@@ -1,6 +1,8 @@
 //! Registration: who a socket is, and where a component goes on after a reconnect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::IgnoredAny;
 
 use crate::error::{ErrorCode, Failure};
 use crate::hub::presence::Component;
@@ -24,11 +26,9 @@ impl Hub {
         if let Err(error) = self.check_registration(socket, &register) {
             return self.reject(socket, error);
         }
-        let unknown: Vec<ProtocolDefinition> = register
-            .protocols
-            .iter()
+        let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
+        let unknown: Vec<ProtocolDefinition> = named
             .filter(|it| self.protocols.get(&(it.name.clone(), it.version.clone())) != Some(&it.methods))
-            .cloned()
             .collect();
         let open = unknown.len();
         let Some(session) = self.sessions.get_mut(&socket) else { return };
@@ -71,13 +71,35 @@ impl Hub {
         if let Some(component) = other_role {
             return invalid(format!("component `{id}` is a {}", component.role));
         }
+        if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
+            return invalid(format!(
+                "`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`"
+            ));
+        }
         if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
             return invalid("a provider names `methods`, `protocols` or both".to_owned());
         }
         Ok(())
     }
 
-    fn reject(&mut self, socket: SocketId, error: Failure) {
+    /// Methods that no protocol describes accept any object, and stay known as such: each in a protocol version of its
+    /// own, which any real version outranks.
+    fn without_schema(&self, register: &RegisterComponent) -> Vec<ProtocolDefinition> {
+        let described: BTreeSet<String> = register.protocols.iter().flat_map(method_names).collect();
+        let unknown = register
+            .methods
+            .iter()
+            .filter(|method| !described.contains(method.as_str()) && !self.methods.contains(method.as_str()));
+        unknown
+            .filter_map(|method| {
+                let (name, rest) = method.as_str().split_once('/')?;
+                let methods = Payload::from_value(&serde_json::json!({ method.as_str(): {} }));
+                Some(ProtocolDefinition { name: name.to_owned(), version: format!("any.{rest}"), methods })
+            })
+            .collect()
+    }
+
+    pub(super) fn reject(&mut self, socket: SocketId, error: Failure) {
         self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
     }
@@ -106,6 +128,8 @@ impl Hub {
 
     pub(super) fn protocol_registered(&mut self, protocol: &ProtocolRegistered) {
         let ProtocolRegistered { name, version, methods } = protocol.clone();
+        let definition = ProtocolDefinition { name: name.clone(), version: version.clone(), methods: methods.clone() };
+        self.methods.extend(method_names(&definition));
         self.protocols.insert((name.clone(), version.clone()), methods.clone());
         let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
         let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
@@ -198,12 +222,7 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
         Role::Queue | Role::Resolver => 0,
     };
     let mut methods: BTreeSet<_> = register.methods.iter().cloned().collect();
-    for protocol in &register.protocols {
-        // Opaque here, but its keys are the methods' full names.
-        if let Ok(of_protocol) = serde_json::from_str::<MethodNames>(protocol.methods.get()) {
-            methods.extend(of_protocol.keys().map(|name| name.as_str().into()));
-        }
-    }
+    methods.extend(register.protocols.iter().flat_map(method_names).map(Into::into));
     Component {
         role,
         name: register.name.clone(),
@@ -220,4 +239,16 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
     }
 }
 
-type MethodNames = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
+/// A protocol's methods are opaque here, but their keys are the methods' full names.
+pub(super) fn method_names(protocol: &ProtocolDefinition) -> Vec<String> {
+    let methods: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_str(protocol.methods.get());
+    methods.unwrap_or_default().into_keys().collect()
+}
+
+fn is_method_name(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    text.len() <= 128 && text.split_once('/').is_some_and(|(protocol, method)| is_name(protocol) && is_name(method))
+}

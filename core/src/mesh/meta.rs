@@ -37,6 +37,11 @@ impl Meta {
     }
 }
 
+/// The `meta.id` of a body, by which errors refer to it. Bodies without `meta` are not read a second time.
+pub fn message_id(body: &str) -> Option<String> {
+    if body.contains("\"meta\"") { Meta::of(body).id } else { None }
+}
+
 /// Puts `meta` in front of the fields of a body, which is a JSON object without one.
 pub fn with_meta(body: &str, meta: &Meta) -> String {
     // `Meta` is a struct of strings: serializing it cannot fail.

@@ -16,7 +16,7 @@ pub use from_hub::{
     AppendResult, CancelTask, ComponentRegistered, ComponentStatus, Events, ExecuteTask, FromHub, Heartbeat, MeshError,
     Ownership, OwnershipStatus, ProposalResult, ProposalVerdict, Protocols, RegistrationRejected, StatePage, Welcome,
 };
-pub use meta::{Meta, with_meta};
+pub use meta::{Meta, message_id, with_meta};
 pub use shared::{EventsItem, Health, HealthState, Part, PresenceStatus, ProtocolDefinition, Role, RoleParseError};
 pub use to_hub::{
     Append, EventsAck, HeartbeatResponse, Owned, ProposalItem, RegisterComponent, TaskTaken, ToHub, Watch,
