@@ -171,6 +171,12 @@ impl Ledger {
         }
     }
 
+    /// After a replay that left out finished runs: where the journal really ends.
+    pub fn resume_at(&mut self, position: Position, recorded_at: Timestamp) {
+        self.position = self.position.max(position);
+        self.recorded_at = self.recorded_at.max(recorded_at);
+    }
+
     /// Takes a finished run out; its entries stay in the store.
     pub fn evict(&mut self, run_id: RunId) -> Option<State> {
         if !self.runs.get(&run_id)?.status.is_final() {
