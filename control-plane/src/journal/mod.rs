@@ -1,8 +1,195 @@
-//! The journal's storage. Lives here: the narrow store trait and its implementations. Never here: decisions about what
-//! may be recorded, which are the ledger's.
+//! The journal: one writer, its storage, and the handle through which everybody else reads and proposes. Never here:
+//! decisions about what may be recorded, which are the ledger's. Whatever leaves this module was committed before.
 
+mod fold;
+mod readers;
+mod recent;
+mod runs;
 mod sqlite;
 mod store;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;
+mod work;
+mod writer;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::hub;
+use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::run::{Entry, Request, State, Verdict};
+use gleitzeit_core::{Position, RunId, Timestamp};
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::SqliteStore;
-pub use store::{FORMAT_VERSION, Store, StoreError, Tail};
+pub use store::{FORMAT_VERSION, Reader, Store, StoreError, Tail};
+pub use work::Work;
+pub use writer::{WriterConfig, WriterError, WriterHandle};
+
+use readers::Readers;
+use runs::ending;
+
+/// What a caller is told to wait when too much is waiting already: a batch takes a few milliseconds.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Why the journal did not answer.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// Too many callers are waiting.
+    #[error("the journal is busy")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The writer has stopped. Whether a proposal was recorded is not known.
+    #[error("the journal is closed")]
+    Closed,
+    /// The store could not be read.
+    #[error("the journal could not be read")]
+    Store(#[from] StoreError),
+}
+
+/// Where the journal stands after a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The last committed entry's place.
+    pub position: Position,
+    /// Its time.
+    pub recorded_at: Timestamp,
+    /// All runs, by status.
+    pub counts: RunCounts,
+}
+
+/// What the hub is given of the journal.
+///
+/// The writer waits while `inputs` is full, and then takes no `work`: whoever waits to send `work` must go on taking
+/// `inputs` meanwhile, or both wait forever.
+#[derive(Debug)]
+pub struct HubPort {
+    /// To the writer.
+    pub work: mpsc::Sender<Work>,
+    /// From the writer: `Committed`, `SliceState` and `EngineState`, in order.
+    pub inputs: mpsc::Receiver<hub::Input>,
+    /// Where the hub starts; `inputs` goes on from there.
+    pub start: hub::Start,
+}
+
+/// A handle on the journal; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    work: mpsc::Sender<Work>,
+    readers: Readers,
+    /// Callers who wait for a verdict.
+    proposing: Semaphore,
+    summary: watch::Receiver<Summary>,
+    protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
+}
+
+impl Journal {
+    /// Replays what is unfinished and starts the writer's thread.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or contradicts itself.
+    pub fn start(store: Box<dyn Store>, config: WriterConfig) -> Result<(Self, HubPort, WriterHandle), StoreError> {
+        let readers = Readers::open(store.as_ref())?;
+        let started = writer::start(store, &config)?;
+        let shared = Shared {
+            work: started.port.work.clone(),
+            readers,
+            proposing: Semaphore::new(config.waiting),
+            summary: started.summary,
+            protocols: started.protocols,
+        };
+        Ok((Self { shared: Arc::new(shared) }, started.port, started.handle))
+    }
+
+    /// Asks for something to be recorded and waits until it is durable. A submission's `known` is filled in on the way.
+    /// If the caller stops waiting, it may be recorded all the same.
+    ///
+    /// # Errors
+    /// `Busy` at once if too many are waiting; `Closed` if the writer has stopped.
+    pub async fn propose(&self, request: Request) -> Result<Verdict, JournalError> {
+        let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
+        let _waiting = self.shared.proposing.try_acquire().map_err(busy)?;
+        let (reply, verdict) = oneshot::channel();
+        self.send(Work::Propose { request, reply }).await?;
+        verdict.await.map_err(|_| JournalError::Closed)
+    }
+
+    /// A run as it stands, with every entry that was committed before this call; none if it is not known.
+    ///
+    /// # Errors
+    /// `Closed` if the writer has stopped; `Store` if the run had to be read and cannot be.
+    pub async fn run(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
+        let (reply, held) = oneshot::channel();
+        self.send(Work::ReadRun { run_id, reply }).await?;
+        if let Some(state) = held.await.map_err(|_| JournalError::Closed)? {
+            return Ok(Some(state));
+        }
+        let folded = self.shared.readers.read(move |reader| fold::fold(reader, run_id)).await?;
+        Ok(folded.map(Arc::new))
+    }
+
+    /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.
+    ///
+    /// # Errors
+    /// `Store` if they cannot be read.
+    pub async fn list_runs(
+        &self,
+        filter: RunFilter,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, JournalError> {
+        self.shared.readers.read(move |reader| reader.list_runs(&filter, after, limit)).await
+    }
+
+    /// The run submitted under a request id, with the hash of that request's body.
+    ///
+    /// # Errors
+    /// `Store` if it cannot be read.
+    pub async fn find_request(&self, request_id: String) -> Result<Option<(RunId, String)>, JournalError> {
+        self.shared.readers.read(move |reader| reader.find_request(&request_id)).await
+    }
+
+    /// Consecutive entries from a position on: at most `limit`, fewer if they are large, none only at the end.
+    ///
+    /// # Errors
+    /// `Store` if they cannot be read.
+    pub async fn entries(&self, from: Position, limit: usize) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read(move |reader| reader.read_from(from, limit)).await?;
+        Ok(entries.into_iter().map(Arc::new).collect())
+    }
+
+    /// Where the journal stands.
+    pub fn summary(&self) -> Summary {
+        *self.shared.summary.borrow()
+    }
+
+    /// The last committed entry's place.
+    pub fn position(&self) -> Position {
+        self.summary().position
+    }
+
+    /// How many runs there are, by status.
+    pub fn counts(&self) -> RunCounts {
+        self.summary().counts
+    }
+
+    /// Every protocol ever registered, by name, then version.
+    pub fn protocols(&self) -> Arc<[ProtocolDefinition]> {
+        self.shared.protocols.borrow().clone()
+    }
+
+    async fn send(&self, work: Work) -> Result<(), JournalError> {
+        self.shared.work.send(work).await.map_err(|_| JournalError::Closed)
+    }
+}

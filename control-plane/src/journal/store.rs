@@ -7,6 +7,8 @@ use gleitzeit_core::run::Entry;
 use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 use thiserror::Error;
 
+use crate::journal::{RunCounts, RunFilter, RunRow};
+
 /// The store format this code writes; a store of a later one is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -34,6 +36,14 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("the store `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// The file is no database, or not the whole of one.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is no store, or a damaged one", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        source: rusqlite::Error,
+    },
     /// It was written by a later version.
     #[error("PERSISTENCE_INTEGRITY_ERROR: the store has format {found}, this version reads up to {known}")]
     Format {
@@ -50,6 +60,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The writer's thread could not be started.
+    #[error("cannot start the journal's thread")]
+    Thread(#[source] std::io::Error),
     /// The database refused an operation.
     #[error("the store could not {what}")]
     Database {
@@ -72,27 +85,48 @@ pub trait Store: Send {
     /// If anything could not be written; then nothing of it was.
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
 
-    /// At most `limit` entries from a position on, in order.
+    /// Something to read with beside the writer; it sees all that was appended before each call.
+    ///
+    /// # Errors
+    /// If the store cannot be opened once more.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+}
+
+/// Reads what was appended, without keeping the writer waiting.
+pub trait Reader: Send {
+    /// Entries from a position on, in order: at most `limit`, fewer if they are large, none only where the journal ends.
     ///
     /// # Errors
     /// If they cannot be read.
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
-    /// At most `limit` entries of a run from `from` on, in order; none if the run is not known.
+    /// Entries of a run from `from` on, in order: at most `limit`, fewer if they are large, none only where they end.
     ///
     /// # Errors
     /// If they cannot be read.
     fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
-    /// At most `limit` entries from a position on, leaving out those of finished runs: what a start must replay.
+    /// Hands over all entries in order, leaving out those of finished runs: what a start must replay.
     ///
     /// # Errors
-    /// If they cannot be read.
-    fn read_unfinished(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// If they cannot be read, or what `each` returned.
+    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError>;
 
     /// The run submitted under a request id, with the hash of that request's body.
     ///
     /// # Errors
     /// If it cannot be read.
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError>;
+
+    /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError>;
+
+    /// How many runs there are.
+    ///
+    /// # Errors
+    /// If they cannot be counted.
+    fn counts(&self) -> Result<RunCounts, StoreError>;
 }

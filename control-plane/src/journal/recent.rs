@@ -1,0 +1,112 @@
+//! Folded runs that were asked for or have just ended, so that reading them again needs neither copy nor fold. Bounded by
+//! number and size; the least recently used goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use gleitzeit_core::RunId;
+use gleitzeit_core::run::State;
+use gleitzeit_core::spec::FileContent;
+
+/// The cache.
+#[derive(Debug)]
+pub(super) struct Recent {
+    runs: HashMap<RunId, Kept>,
+    /// Runs by their latest use.
+    uses: BTreeMap<u64, RunId>,
+    last_use: u64,
+    bytes: usize,
+    max_runs: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    state: Arc<State>,
+    bytes: usize,
+    used: u64,
+}
+
+impl Recent {
+    pub(super) fn new(max_runs: usize, max_bytes: usize) -> Self {
+        Self { runs: HashMap::new(), uses: BTreeMap::new(), last_use: 0, bytes: 0, max_runs, max_bytes }
+    }
+
+    pub(super) fn get(&mut self, run_id: RunId) -> Option<Arc<State>> {
+        let kept = self.runs.get_mut(&run_id)?;
+        self.uses.remove(&kept.used);
+        self.last_use += 1;
+        kept.used = self.last_use;
+        self.uses.insert(kept.used, run_id);
+        Some(kept.state.clone())
+    }
+
+    pub(super) fn put(&mut self, state: Arc<State>) {
+        let (run_id, bytes) = (state.run_id, rough_bytes(&state));
+        self.remove(run_id);
+        self.last_use += 1;
+        self.bytes += bytes;
+        self.uses.insert(self.last_use, run_id);
+        self.runs.insert(run_id, Kept { state, bytes, used: self.last_use });
+        while self.runs.len() > self.max_runs || self.bytes > self.max_bytes {
+            let Some((_, oldest)) = self.uses.pop_first() else { break };
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, run_id: RunId) {
+        if let Some(kept) = self.runs.remove(&run_id) {
+            self.uses.remove(&kept.used);
+            self.bytes -= kept.bytes;
+        }
+    }
+}
+
+/// About what a run occupies: what its texts hold and a flat sum for each task.
+fn rough_bytes(state: &State) -> usize {
+    const TASK_BYTES: usize = 1_024;
+    let submitted = &state.submitted;
+    let files = submitted.files.values().map(|content| match content {
+        FileContent::Text(text) | FileContent::Base64(text) => text.len(),
+    });
+    let payloads = state.tasks.iter().flat_map(|task| [&task.result, &task.parameters]).flatten();
+    TASK_BYTES * (1 + state.tasks.len())
+        + submitted.inputs.size_bytes()
+        + state.outputs.as_ref().map_or(0, gleitzeit_core::Payload::size_bytes)
+        + files.sum::<usize>()
+        + payloads.map(gleitzeit_core::Payload::size_bytes).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::suite::{run_id, submission};
+    use gleitzeit_core::Timestamp;
+
+    fn state(n: u128) -> Arc<State> {
+        Arc::new(State::new(run_id(n), submission("w"), Timestamp(0)))
+    }
+
+    #[test]
+    fn the_least_recently_used_run_goes_first() {
+        let mut recent = Recent::new(2, usize::MAX);
+        recent.put(state(1));
+        recent.put(state(2));
+        assert!(recent.get(run_id(1)).is_some());
+        recent.put(state(3));
+        assert!(recent.get(run_id(2)).is_none());
+        assert!(recent.get(run_id(1)).is_some() && recent.get(run_id(3)).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_stays_under_the_limit_of_bytes() {
+        let mut recent = Recent::new(usize::MAX, 3 * rough_bytes(&state(1)));
+        for n in 1..=9 {
+            recent.put(state(n));
+            recent.put(state(n));
+        }
+        assert_eq!(recent.runs.len(), 3);
+        assert_eq!(recent.uses.len(), 3);
+        assert_eq!(recent.bytes, 3 * rough_bytes(&state(1)));
+    }
+}

@@ -1,0 +1,156 @@
+//! Runs as they are listed: one row each, a cache of their entries. Never here: anything that only a row knows.
+
+use indexmap::IndexMap;
+
+use gleitzeit_core::run::{Entry, Event, RunStatus};
+use gleitzeit_core::{Failure, RunId, Timestamp};
+use uuid::Uuid;
+
+/// What a list shows of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// Which.
+    pub run_id: RunId,
+    /// Of the workflow.
+    pub name: String,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The trace id that everything about it carries.
+    pub correlation_id: String,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it became final.
+    pub finished_at: Option<Timestamp>,
+    /// For filtering.
+    pub labels: IndexMap<String, String>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// How many tasks it has.
+    pub task_count: u32,
+    /// The run it repeats.
+    pub retry_of: Option<RunId>,
+}
+
+impl RunRow {
+    /// The row of a run that was just submitted; none if the entry is another.
+    pub fn submitted(entry: &Entry) -> Option<Self> {
+        let Event::WorkflowSubmitted(submitted) = &entry.event else { return None };
+        Some(Self {
+            run_id: entry.run_id?,
+            name: submitted.workflow.name.clone(),
+            status: RunStatus::Running,
+            correlation_id: submitted.correlation_id.clone(),
+            submitted_at: entry.recorded_at,
+            finished_at: None,
+            labels: submitted.labels.clone(),
+            error: None,
+            task_count: u32::try_from(submitted.workflow.tasks.len()).unwrap_or(u32::MAX),
+            retry_of: submitted.retry_of,
+        })
+    }
+
+    /// Whether a list with this filter shows it.
+    pub fn passes(&self, filter: &RunFilter) -> bool {
+        (filter.statuses.is_empty() || filter.statuses.contains(&self.status))
+            && filter.name.as_ref().is_none_or(|name| *name == self.name)
+            && filter.labels.iter().all(|(label, value)| self.labels.get(label) == Some(value))
+            && filter.submitted_after.is_none_or(|after| self.submitted_at >= after)
+            && filter.submitted_before.is_none_or(|before| self.submitted_at < before)
+            && filter.id_range().is_some_and(|(first, last)| first <= self.run_id && self.run_id <= last)
+    }
+}
+
+/// The end of a run: how it ended and, if it failed, why. None if the event is another.
+pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<&Failure>)> {
+    match event {
+        Event::WorkflowCompleted(_) => Some((RunStatus::Completed, None)),
+        Event::WorkflowFailed(failed) => Some((RunStatus::Failed, Some(&failed.error))),
+        Event::WorkflowCancelled(_) => Some((RunStatus::Cancelled, None)),
+        _ => None,
+    }
+}
+
+/// Which runs to list: those that pass everything that is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFilter {
+    /// Any of these; empty: all.
+    pub statuses: Vec<RunStatus>,
+    /// The workflow's name, exactly.
+    pub name: Option<String>,
+    /// All of these labels with these values.
+    pub labels: IndexMap<String, String>,
+    /// Submitted at this time or later.
+    pub submitted_after: Option<Timestamp>,
+    /// Submitted before this time.
+    pub submitted_before: Option<Timestamp>,
+    /// The run's id begins with this: hexadecimal digits in either case, hyphens anywhere; anything else fits no run.
+    pub id_prefix: String,
+}
+
+impl RunFilter {
+    /// The first and last id that can begin with the prefix; none if no id can.
+    pub fn id_range(&self) -> Option<(RunId, RunId)> {
+        let (mut first, mut last) = (0_u128, u128::MAX);
+        let mut shift = u128::BITS;
+        for character in self.id_prefix.chars().filter(|character| *character != '-') {
+            let digit = u128::from(character.to_digit(16)?);
+            shift = shift.checked_sub(4)?;
+            first |= digit << shift;
+            last = first | !(u128::MAX << shift);
+        }
+        Some((RunId(Uuid::from_u128(first)), RunId(Uuid::from_u128(last))))
+    }
+}
+
+/// How many runs there are, by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct RunCounts {
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}
+
+impl RunCounts {
+    /// The number of runs in a status.
+    pub fn of(&mut self, status: RunStatus) -> &mut u64 {
+        match status {
+            RunStatus::Running => &mut self.running,
+            RunStatus::Completed => &mut self.completed,
+            RunStatus::Failed => &mut self.failed,
+            RunStatus::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// Counts what an entry changes.
+    pub fn count(&mut self, event: &Event) {
+        if matches!(event, Event::WorkflowSubmitted(_)) {
+            self.running += 1;
+        } else if let Some((status, _)) = ending(event) {
+            self.running = self.running.saturating_sub(1);
+            *self.of(status) += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(prefix: &str) -> Option<(String, String)> {
+        let filter = RunFilter { id_prefix: prefix.to_owned(), ..RunFilter::default() };
+        filter.id_range().map(|(first, last)| (first.to_string(), last.to_string()))
+    }
+
+    #[test]
+    fn a_prefix_is_a_range_of_ids_whatever_its_case_and_hyphens() {
+        let id = "0192f0c1-2345-7abc-8def-0123456789ab";
+        assert_eq!(range(id), Some((id.to_owned(), id.to_owned())));
+        let expected = ("0192f0c1-0000-0000-0000-000000000000", "0192f0c1-ffff-ffff-ffff-ffffffffffff");
+        assert_eq!(range("0192-F0C1"), Some((expected.0.to_owned(), expected.1.to_owned())));
+        assert_eq!(range("").map(|(first, _)| first), Some(Uuid::nil().to_string()));
+        assert_eq!(range("last"), None);
+        assert_eq!(range(&"0".repeat(33)), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
+
+use std::path::Path;
+
+use gleitzeit_core::run::event::EVENT_VERSION;
+use gleitzeit_core::run::{Entry, Event};
+use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use uuid::Uuid;
+
+use crate::journal::{Reader, RunCounts, RunFilter, RunRow, StoreError};
+
+use super::{database, number, rows, signed};
+
+const COLUMNS: &str =
+    "SELECT entries.position, entries.run_id, seq, recorded_at, queue, version, type, body FROM entries";
+
+/// What must be replayed, found in indexes alone: only the bodies that are wanted are read.
+const UNFINISHED: &str = "JOIN (
+    SELECT e.position FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
+    UNION ALL SELECT position FROM entries WHERE run_id IS NULL
+  ) AS wanted ON wanted.position = entries.position ORDER BY entries.position";
+
+/// A page ends after so many bytes of bodies, so that large results do not fill the memory.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub(super) struct SqliteReader {
+    db: Connection,
+}
+
+impl SqliteReader {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(database("open the file for reading"))?;
+        Ok(Self { db })
+    }
+
+    fn page(&self, rest: &str, params: impl Params) -> Result<Vec<Entry>, StoreError> {
+        let failed = database("read entries");
+        let mut statement = self.db.prepare_cached(&format!("{COLUMNS} {rest}")).map_err(&failed)?;
+        let mut rows = statement.query(params).map_err(&failed)?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while bytes < PAGE_BYTES {
+            let Some(row) = rows.next().map_err(&failed)? else { break };
+            let (entry, size) = entry(row)?;
+            entries.push(entry);
+            bytes += size;
+        }
+        Ok(entries)
+    }
+}
+
+impl Reader for SqliteReader {
+    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params![signed(from.0), most(limit)])
+    }
+
+    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let params = params![run_id.0.into_bytes(), signed(from.0), most(limit)];
+        self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params)
+    }
+
+    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let failed = database("read entries");
+        let mut statement = self.db.prepare(&format!("{COLUMNS} {UNFINISHED}")).map_err(&failed)?;
+        let mut rows = statement.query([]).map_err(&failed)?;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            each(entry(row)?.0)?;
+        }
+        Ok(())
+    }
+
+    fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {
+        self.db
+            .prepare_cached("SELECT run_id, body_hash FROM requests WHERE request_id = ?1")
+            .and_then(|mut statement| {
+                statement.query_row([request_id], |row| Ok((run_id(row, 0)?, row.get(1)?))).optional()
+            })
+            .map_err(database("look up a request"))
+    }
+
+    fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+        rows::list(&self.db, filter, after, most(limit))
+    }
+
+    fn counts(&self) -> Result<RunCounts, StoreError> {
+        rows::counts(&self.db)
+    }
+}
+
+/// An entry and the size of its body.
+pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
+    let failed = database("read an entry");
+    let position = number(row, 0).map_err(&failed)?;
+    let version: u32 = row.get(5).map_err(&failed)?;
+    if version > EVENT_VERSION {
+        let why = format!("it has version {version}, this version reads up to {EVENT_VERSION}");
+        return Err(StoreError::Entry { position, why });
+    }
+    let run_id: Option<[u8; 16]> = row.get(1).map_err(&failed)?;
+    let queue: Option<String> = row.get(4).map_err(&failed)?;
+    let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(&failed);
+    let (kind, body) = (text(6)?, text(7)?);
+    let entry = Entry {
+        position: Position(position),
+        run_id: run_id.map(|id| RunId(Uuid::from_bytes(id))),
+        seq: Seq(number(row, 2).map_err(&failed)?),
+        recorded_at: Timestamp(row.get(3).map_err(&failed)?),
+        queue: queue.map(QueueName::from),
+        event: Event::decode(kind, body).map_err(|e| StoreError::Entry { position, why: e.to_string() })?,
+    };
+    Ok((entry, body.len()))
+}
+
+pub(super) fn run_id(row: &Row<'_>, at: usize) -> rusqlite::Result<RunId> {
+    row.get(at).map(|id: [u8; 16]| RunId(Uuid::from_bytes(id)))
+}
+
+fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

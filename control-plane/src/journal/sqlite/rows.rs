@@ -1,0 +1,191 @@
+//! The tables beside the entries: a row per run for lists, and the request ids. Both are caches, written in the same
+//! transaction as the entries they follow from, and made again whenever `ROWS_VERSION` changes.
+
+use gleitzeit_core::run::{Entry, Event, RunStatus};
+use gleitzeit_core::{Failure, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, Transaction, params, params_from_iter};
+use serde_json::Error as JsonError;
+
+use crate::journal::{RunCounts, RunFilter, RunRow, StoreError, ending};
+
+use super::database;
+use super::read::{entry, run_id};
+
+/// To be raised with each change of these tables; 0 is none yet.
+pub(super) const ROWS_VERSION: u32 = 1;
+
+const TABLES: &str = "
+DROP TABLE IF EXISTS runs;
+DROP TABLE IF EXISTS requests;
+CREATE TABLE runs (run_id BLOB PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, correlation_id TEXT NOT NULL,
+  submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB);
+CREATE INDEX runs_by_status ON runs (status, run_id);
+CREATE INDEX runs_by_name ON runs (name, run_id);
+CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
+";
+
+const COLUMNS: &str =
+    "SELECT run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
+  retry_of FROM runs";
+
+/// Makes the tables again from the entries.
+pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
+    let failed = database("rebuild its tables");
+    db.execute_batch(TABLES).map_err(&failed)?;
+    let mut statement = db
+        .prepare(
+            "SELECT position, run_id, seq, recorded_at, queue, version, type, body FROM entries WHERE type IN
+               ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled') ORDER BY position",
+        )
+        .map_err(&failed)?;
+    let mut found = statement.query([]).map_err(&failed)?;
+    while let Some(row) = found.next().map_err(&failed)? {
+        record(db, &entry(row)?.0).map_err(&failed)?;
+    }
+    Ok(())
+}
+
+/// Records what follows from an entry.
+pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    if let Some((status, error)) = ending(&entry.event) {
+        let id = entry.run_id.map(|id| id.0.into_bytes());
+        let error = error.map(serde_json::to_string).transpose().map_err(unwritable)?;
+        db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE run_id = ?1")?
+            .execute(params![id, name(status), entry.recorded_at.0, error])?;
+        return Ok(());
+    }
+    let Some(row) = RunRow::submitted(entry) else { return Ok(()) };
+    let id = row.run_id.0.into_bytes();
+    let labels = Some(&row.labels).filter(|labels| !labels.is_empty());
+    let labels = labels.map(serde_json::to_string).transpose().map_err(unwritable)?;
+    db.prepare_cached("INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6, NULL, ?7, ?8)")?.execute(params![
+        id,
+        row.name,
+        name(row.status),
+        row.correlation_id,
+        row.submitted_at.0,
+        labels,
+        row.task_count,
+        row.retry_of.map(|id| id.0.into_bytes()),
+    ])?;
+    if let Event::WorkflowSubmitted(submitted) = &entry.event
+        && let Some(key) = &submitted.request
+    {
+        db.prepare_cached("INSERT INTO requests VALUES (?1, ?2, ?3)")?.execute(params![
+            key.request_id,
+            id,
+            key.body_hash
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn list(
+    db: &Connection,
+    filter: &RunFilter,
+    after: Option<gleitzeit_core::RunId>,
+    limit: i64,
+) -> Result<Vec<RunRow>, StoreError> {
+    let Some((first, last)) = filter.id_range() else { return Ok(Vec::new()) };
+    let failed = database("list runs");
+    let mut wanted = Conditions::default();
+    wanted.add("run_id >= ?", first.0.into_bytes().to_vec());
+    wanted.add("run_id <= ?", last.0.into_bytes().to_vec());
+    if let Some(after) = after {
+        wanted.add("run_id < ?", after.0.into_bytes().to_vec());
+    }
+    if !filter.statuses.is_empty() {
+        let marks = vec!["?"; filter.statuses.len()].join(", ");
+        wanted.text.push(format!("status IN ({marks})"));
+        wanted.values.extend(filter.statuses.iter().map(|status| Value::from(name(*status).to_owned())));
+    }
+    if let Some(name) = &filter.name {
+        wanted.add("name = ?", name.clone());
+    }
+    if let Some(after) = filter.submitted_after {
+        wanted.add("submitted_at >= ?", after.0);
+    }
+    if let Some(before) = filter.submitted_before {
+        wanted.add("submitted_at < ?", before.0);
+    }
+    for (label, value) in &filter.labels {
+        let exists = "EXISTS (SELECT 1 FROM json_each(runs.labels) AS l WHERE l.key = ? AND l.value = ?)";
+        wanted.add(exists, label.clone());
+        wanted.values.push(Value::from(value.clone()));
+    }
+    wanted.values.push(Value::from(limit));
+    let sql = format!("{COLUMNS} WHERE {} ORDER BY run_id DESC LIMIT ?", wanted.text.join(" AND "));
+    let mut statement = db.prepare_cached(&sql).map_err(&failed)?;
+    let rows = statement.query_map(params_from_iter(wanted.values), run).map_err(&failed)?;
+    rows.collect::<Result<_, _>>().map_err(&failed)
+}
+
+/// Conditions joined by `AND`, with the values for their question marks.
+#[derive(Default)]
+struct Conditions {
+    text: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, condition: &str, value: impl Into<Value>) {
+        self.text.push(condition.to_owned());
+        self.values.push(value.into());
+    }
+}
+
+pub(super) fn counts(db: &Connection) -> Result<RunCounts, StoreError> {
+    let failed = database("count runs");
+    let mut counts = RunCounts::default();
+    let mut statement = db.prepare("SELECT status, count(*) FROM runs GROUP BY status").map_err(&failed)?;
+    let mut rows = statement.query([]).map_err(&failed)?;
+    while let Some(row) = rows.next().map_err(&failed)? {
+        *counts.of(status(row, 0).map_err(&failed)?) = super::number(row, 1).map_err(&failed)?;
+    }
+    Ok(counts)
+}
+
+fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let finished_at: Option<i64> = row.get(5)?;
+    let labels: Option<String> = row.get(6)?;
+    let error: Option<String> = row.get(7)?;
+    let retry_of: Option<[u8; 16]> = row.get(9)?;
+    Ok(RunRow {
+        run_id: run_id(row, 0)?,
+        name: row.get(1)?,
+        status: status(row, 2)?,
+        correlation_id: row.get(3)?,
+        submitted_at: Timestamp(row.get(4)?),
+        finished_at: finished_at.map(Timestamp),
+        labels: labels.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable(6))?.unwrap_or_default(),
+        error: error.map(|json| serde_json::from_str::<Failure>(&json)).transpose().map_err(unreadable(7))?,
+        task_count: row.get(8)?,
+        retry_of: retry_of.map(|id| gleitzeit_core::RunId(uuid::Uuid::from_bytes(id))),
+    })
+}
+
+fn name(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running",
+        RunStatus::Completed => "completed",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+    }
+}
+
+fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<RunStatus> {
+    let text = row.get_ref(at)?.as_str()?;
+    let all = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+    all.into_iter().find(|status| name(*status) == text).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, format!("no status: {text}").into())
+    })
+}
+
+fn unwritable(error: JsonError) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
+fn unreadable(at: usize) -> impl Fn(JsonError) -> rusqlite::Error {
+    move |error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, error.into())
+}

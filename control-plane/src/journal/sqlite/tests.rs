@@ -1,0 +1,122 @@
+//! What only a file can do wrong, and the suite of all stores.
+
+use super::*;
+use crate::journal::RunFilter;
+use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
+
+fn fresh() -> (tempfile::TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("made/store.db")).expect("a new store");
+    (folder, store)
+}
+
+store_suite!(fresh());
+
+#[test]
+fn what_was_appended_is_there_after_reopening() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries = [feed.granted(), feed.submitted(1, submission("w"))];
+    store.append(&entries).expect("written");
+    let path = store.path.clone();
+    drop(store);
+    let store = SqliteStore::open(&path).expect("reopened");
+    assert_eq!(store.tail(), Tail { position: Position(2), recorded_at: Timestamp(2_000) });
+    let read = store.reader().and_then(|reader| reader.read_from(Position(2), 9)).expect("read");
+    assert_eq!(read, vec![Entry::clone(&entries[1])]);
+}
+
+#[test]
+fn a_copy_of_the_files_of_a_living_store_holds_all_that_was_appended() {
+    let (keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    store.append(&[feed.submitted(1, submission("w")), feed.completed(1)]).expect("written");
+    // What a crash leaves behind: nothing was closed and the log was not written back.
+    let crashed = keep.path().join("crashed.db");
+    for ending in ["", "-wal"] {
+        let mut from = store.path.as_os_str().to_owned();
+        from.push(ending);
+        let mut to = crashed.as_os_str().to_owned();
+        to.push(ending);
+        std::fs::copy(from, to).expect("copied");
+    }
+    let copy = SqliteStore::open(&crashed).expect("recovered");
+    assert_eq!(copy.tail().position, Position(2));
+    assert_eq!(copy.reader().and_then(|reader| reader.counts()).expect("counted").completed, 1);
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let (_keep, store) = fresh();
+    assert!(matches!(SqliteStore::open(&store.path), Err(StoreError::InUse(_))));
+}
+
+#[test]
+fn a_later_format_or_event_version_is_refused_by_number() {
+    let (_keep, mut store) = fresh();
+    store.append(&[Feeder::default().granted()]).expect("written");
+    store.db.execute("UPDATE entries SET version = 99", []).expect("changed");
+    let read = store.reader().and_then(|reader| reader.read_from(Position(1), 1));
+    assert!(read.expect_err("refused").to_string().contains("version 99"));
+    store.db.execute("UPDATE meta SET format_version = 7", []).expect("changed");
+    let path = store.path.clone();
+    drop(store);
+    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Format { found: 7, known: FORMAT_VERSION })));
+}
+
+#[test]
+fn rows_of_another_version_are_made_again_from_the_entries() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries =
+        [feed.submitted(1, labelled("w", &[("a", "b")], "mine")), feed.submitted(2, submission("v")), feed.failed(1)];
+    store.append(&entries).expect("written");
+    let rows = |store: &SqliteStore| {
+        let reader = store.reader().expect("a reader");
+        (reader.list_runs(&RunFilter::default(), None, 9).expect("listed"), reader.find_request("mine").expect("read"))
+    };
+    let before = rows(&store);
+    assert!(before.0.len() == 2 && before.1 == Some((suite::run_id(1), "hash of mine".to_owned())));
+    store.db.execute_batch("DROP TABLE runs; DELETE FROM requests; UPDATE meta SET rows_version = 0").expect("changed");
+    let path = store.path.clone();
+    drop(store);
+    assert_eq!(rows(&SqliteStore::open(&path).expect("reopened")), before);
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    let text = "not a database, but more than a hundred bytes of somebody's notes\n".repeat(99);
+    std::fs::write(&path, &text).expect("written");
+    let error = SqliteStore::open(&path).expect_err("refused");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("notes.txt"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), text);
+}
+
+#[test]
+fn a_truncated_file_is_an_error_at_open_or_at_reading() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries: Vec<_> = (0..2_000).map(|_| feed.granted()).collect();
+    store.append(&entries).expect("written");
+    let path = store.path.clone();
+    drop(store);
+    let full = std::fs::metadata(&path).expect("there").len();
+    for keep in [full / 2, 5_000, 100] {
+        let file = File::options().write(true).open(&path).expect("opened");
+        file.set_len(keep).expect("cut");
+        drop(file);
+        let read = SqliteStore::open(&path).and_then(|store| {
+            let mut count = 0_u64;
+            store.reader()?.replay(&mut |_| {
+                count += 1;
+                Ok(())
+            })?;
+            Ok(count)
+        });
+        let error = read.expect_err("an error");
+        assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Database { .. }), "{keep}: {error:?}");
+    }
+}

@@ -1,0 +1,214 @@
+//! The handle and the writer together, on a real file.
+
+use std::path::Path;
+
+use gleitzeit_core::hub::Input;
+use gleitzeit_core::run::RunStatus;
+use gleitzeit_core::run::command::{CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask};
+use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, WorkflowSubmitted};
+use gleitzeit_core::{AttemptRef, Epoch, Payload, QueueName, Slice};
+use serde_json::json;
+
+use super::suite::{labelled, run_id, submission};
+use super::*;
+
+struct Desk {
+    journal: Journal,
+    port: HubPort,
+    handle: WriterHandle,
+}
+
+impl Desk {
+    fn open(folder: &Path, config: WriterConfig) -> Self {
+        let store = SqliteStore::open(&folder.join("store.db")).expect("a store");
+        let (journal, port, handle) = Journal::start(Box::new(store), config).expect("started");
+        Self { journal, port, handle }
+    }
+
+    async fn submit(&self, n: u128, submitted: Arc<WorkflowSubmitted>) -> Verdict {
+        let request = Request::Submit { run_id: run_id(n), submitted, known: None };
+        self.journal.propose(request).await.expect("answered")
+    }
+
+    async fn ok(&self, request: Request) -> Position {
+        match self.journal.propose(request.clone()).await.expect("answered") {
+            Verdict::Ok { position } => position,
+            other => panic!("{request:?}: {other:?}"),
+        }
+    }
+
+    /// Makes `r` and `q` owners of what run `n` needs, and lets engine `e` have a slot.
+    async fn own(&self, n: u128) {
+        let queue = Slice::Queue(QueueName::default_queue());
+        self.ok(Request::Grant { slice: Slice::Shard(run_id(n).shard()), component_id: "r".into() }).await;
+        self.ok(Request::Grant { slice: queue, component_id: "q".into() }).await;
+        self.port.work.send(Work::EngineConnected { engine: "e".into(), slots: 1 }).await.expect("taken");
+    }
+
+    /// Makes the only task of run `n` ready, gives it to the engine and completes it.
+    async fn finish(&self, n: u128, result: Payload) {
+        let shard = Slice::Shard(run_id(n).shard());
+        let queue = QueueName::default_queue();
+        let parameters = Payload::from(json!({}));
+        let (run_id, task_id) = (run_id(n), gleitzeit_core::TaskId::from("only"));
+        let ready = ReadyTask {
+            run_id,
+            task_id: task_id.clone(),
+            queue: queue.clone(),
+            priority: Default::default(),
+            parameters,
+        };
+        self.ok(component("r", Some(shard), Command::ReadyTask(ready))).await;
+        let dispatch = DispatchTask { run_id, task_id: task_id.clone(), attempt: 1, engine: "e".into() };
+        self.ok(component("q", Some(Slice::Queue(queue)), Command::DispatchTask(dispatch))).await;
+        let at = AttemptRef { run_id, task_id, attempt: 1 };
+        self.ok(component("e", None, Command::CompleteAttempt(CompleteAttempt { at, result, ran_ms: 1 }))).await;
+    }
+
+    async fn close(self) {
+        drop(self.port);
+        self.handle.stop().await.expect("a clean end");
+    }
+}
+
+fn component(id: &str, slice: Option<Slice>, command: Command) -> Request {
+    let fence = slice.map(|slice| Fence { slice, epoch: Epoch(1) });
+    Request::Component { component_id: id.into(), fence, command }
+}
+
+fn cancel(n: u128) -> Request {
+    let cancel =
+        CancelWorkflow { run_id: run_id(n), cause: CancelCause::Requested, reason: "no longer needed".to_owned() };
+    Request::Cancel { cancel }
+}
+
+#[tokio::test]
+async fn a_run_is_read_live_after_its_end_and_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk = Desk::open(folder.path(), WriterConfig::default());
+    desk.own(1).await;
+    assert!(matches!(desk.submit(1, submission("w")).await, Verdict::Ok { .. }));
+    let live = desk.journal.run(run_id(1)).await.expect("read").expect("known");
+    assert_eq!(live.status, RunStatus::Running);
+    let again = desk.journal.run(run_id(1)).await.expect("read").expect("known");
+    assert!(Arc::ptr_eq(&live, &again), "an unchanged run is not copied again");
+    desk.finish(1, Payload::from(json!(42))).await;
+    let ended = desk.journal.run(run_id(1)).await.expect("read").expect("known");
+    assert_eq!(ended.status, RunStatus::Completed);
+    assert_eq!(ended.tasks[0].result, Some(Payload::from(json!(42))));
+    assert_eq!(desk.journal.run(run_id(2)).await.expect("read"), None);
+    let summary = desk.journal.summary();
+    assert_eq!((summary.counts.completed, summary.counts.running), (1, 0));
+    desk.close().await;
+
+    let desk = Desk::open(folder.path(), WriterConfig::default());
+    assert_eq!(desk.journal.summary(), summary);
+    assert_eq!(desk.port.start.position, summary.position);
+    let folded = desk.journal.run(run_id(1)).await.expect("read").expect("known");
+    assert_eq!(*folded, *ended);
+    let next = desk.ok(Request::Submit { run_id: run_id(3), submitted: submission("w"), known: None }).await;
+    assert_eq!(next, summary.position.next(), "the journal goes on where it ended");
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn what_was_unfinished_stands_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk = Desk::open(folder.path(), WriterConfig::default());
+    desk.own(1).await;
+    desk.submit(1, submission("w")).await;
+    desk.submit(2, submission("w")).await;
+    desk.ok(cancel(2)).await;
+    let methods = Payload::from(json!({"math/add": {}}));
+    let protocol = ProtocolRegistered { name: "math".to_owned(), version: "v1".to_owned(), methods };
+    desk.ok(Request::RegisterProtocol { protocol }).await;
+    let protocols = desk.journal.protocols();
+    assert_eq!(protocols.len(), 1);
+    let before = desk.journal.run(run_id(1)).await.expect("read").expect("known");
+    desk.close().await;
+
+    let desk = Desk::open(folder.path(), WriterConfig::default());
+    assert_eq!(desk.journal.protocols(), protocols);
+    assert_eq!(desk.port.start.protocols, protocols.to_vec());
+    let expected = vec![
+        (Slice::Shard(run_id(1).shard()), "r".into(), Epoch(1)),
+        (Slice::Queue("default".into()), "q".into(), Epoch(1)),
+    ];
+    assert_eq!(desk.port.start.owners, expected);
+    assert_eq!(desk.journal.run(run_id(1)).await.expect("read").expect("known"), before);
+    let counts = desk.journal.counts();
+    assert_eq!((counts.running, counts.cancelled), (1, 1));
+    desk.port.work.send(Work::EngineConnected { engine: "e".into(), slots: 1 }).await.expect("taken");
+    desk.finish(1, Payload::null()).await;
+    assert_eq!(desk.journal.counts().completed, 1);
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn a_request_id_is_known_while_its_run_lives_and_long_after() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk = Desk::open(folder.path(), WriterConfig { recent_runs: 0, ..WriterConfig::default() });
+    let first = labelled("w", &[], "mine");
+    assert!(matches!(desk.submit(1, first.clone()).await, Verdict::Ok { .. }));
+    let duplicate = Verdict::Duplicate { run_id: Some(run_id(1)) };
+    assert_eq!(desk.submit(2, first.clone()).await, duplicate);
+    desk.ok(cancel(1)).await;
+    assert_eq!(desk.submit(3, first.clone()).await, duplicate);
+    let request = Some(RequestKey { request_id: "mine".to_owned(), body_hash: "other".to_owned() });
+    let other = Arc::new(WorkflowSubmitted { request, ..WorkflowSubmitted::clone(&first) });
+    assert!(matches!(desk.submit(4, other).await, Verdict::Invalid(_)));
+    let found = desk.journal.find_request("mine".to_owned()).await.expect("read");
+    assert_eq!(found, Some((run_id(1), "hash of mine".to_owned())));
+    let runs = desk.journal.list_runs(RunFilter::default(), None, 9).await.expect("listed");
+    assert_eq!(runs.iter().map(|row| row.run_id).collect::<Vec<_>>(), [run_id(1)]);
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn the_hub_hears_of_batches_and_answers_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::open(folder.path(), WriterConfig::default());
+    let grant = |slice| Request::Grant { slice, component_id: "q".into() };
+    let queue = Slice::Queue(QueueName::default_queue());
+    let work = [
+        Work::Request { token: 1, request: grant(queue.clone()) },
+        Work::Request { token: 2, request: grant(queue.clone()) },
+        Work::QuerySlice { token: 3, slice: queue.clone() },
+        Work::QueryEngine { token: 4, engine: "e".into() },
+        Work::Request { token: 5, request: grant(queue) },
+    ];
+    for work in work {
+        desk.port.work.send(work).await.expect("taken");
+    }
+    let (mut positions, mut answers, mut heard) = (Vec::new(), Vec::new(), Vec::new());
+    while answers.len() < 3 {
+        match desk.port.inputs.recv().await.expect("the writer lives") {
+            Input::Committed(batch) => {
+                positions.extend(batch.entries.iter().map(|entry| entry.position.0));
+                answers.extend(batch.answers.iter().cloned());
+                heard.push("batch".to_owned());
+            }
+            Input::SliceState { token, state } => heard.push(format!("slice {token} at {}", state.position)),
+            Input::EngineState { token, effects } => heard.push(format!("engine {token}: {}", effects.len())),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(positions, [1]);
+    let duplicate = Verdict::Duplicate { run_id: None };
+    assert_eq!(answers, [(1, Verdict::Ok { position: Position(1) }), (2, duplicate.clone()), (5, duplicate)]);
+    heard.dedup();
+    assert_eq!(heard, ["batch", "slice 3 at 1", "engine 4: 0", "batch"]);
+    assert_eq!(desk.journal.position(), Position(1), "a batch of refusals writes nothing");
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn too_many_callers_are_told_to_come_back_and_a_closed_journal_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk = Desk::open(folder.path(), WriterConfig { waiting: 0, ..WriterConfig::default() });
+    let refused = desk.journal.propose(cancel(1)).await;
+    assert!(matches!(refused, Err(JournalError::Busy { .. })), "{refused:?}");
+    let journal = desk.journal.clone();
+    desk.close().await;
+    assert!(matches!(journal.run(run_id(1)).await, Err(JournalError::Closed)));
+}

@@ -1,0 +1,80 @@
+//! What the writer is asked to do. One bounded channel carries all of it, so that its order is the order of the journal.
+
+use std::sync::Arc;
+
+use gleitzeit_core::hub::{Output, Token};
+use gleitzeit_core::run::{Request, State, Verdict};
+use gleitzeit_core::{ComponentId, RunId, Slice};
+use tokio::sync::oneshot;
+
+/// One piece of work for the writer.
+#[derive(Debug)]
+pub enum Work {
+    /// The hub: record something; the answer stands in a `Batch`.
+    Request {
+        /// For the answer.
+        token: Token,
+        /// What.
+        request: Request,
+    },
+    /// The hub: a slice's state, answered after everything that was asked before.
+    QuerySlice {
+        /// For the answer.
+        token: Token,
+        /// Which.
+        slice: Slice,
+    },
+    /// The hub: what an engine is owed, answered after everything that was asked before.
+    QueryEngine {
+        /// For the answer.
+        token: Token,
+        /// Which.
+        engine: ComponentId,
+    },
+    /// The hub: an engine is there, with so many slots.
+    EngineConnected {
+        /// Which.
+        engine: ComponentId,
+        /// 0 while it drains.
+        slots: u32,
+    },
+    /// The hub: an engine is not there.
+    EngineGone {
+        /// Which.
+        engine: ComponentId,
+    },
+    /// The API: record something.
+    Propose {
+        /// What.
+        request: Request,
+        /// Where the answer goes once it is durable.
+        reply: oneshot::Sender<Verdict>,
+    },
+    /// The API: a run that is held.
+    ReadRun {
+        /// Which.
+        run_id: RunId,
+        /// Gets none if the run is not held: it ended long ago or is not known.
+        reply: oneshot::Sender<Option<Arc<State>>>,
+    },
+    /// Take no more work, do what is waiting, and end.
+    Stop,
+}
+
+impl Work {
+    /// What the hub's machine wants of the writer; anything else is given back.
+    ///
+    /// # Errors
+    /// The output, if it is not for the writer.
+    #[expect(clippy::result_large_err, reason = "it is handed on, not propagated")]
+    pub fn from_hub(output: Output) -> Result<Self, Output> {
+        Ok(match output {
+            Output::Request { token, request } => Self::Request { token, request },
+            Output::QuerySlice { token, slice } => Self::QuerySlice { token, slice },
+            Output::QueryEngine { token, engine } => Self::QueryEngine { token, engine },
+            Output::EngineConnected { engine, slots } => Self::EngineConnected { engine, slots },
+            Output::EngineGone { engine } => Self::EngineGone { engine },
+            other => return Err(other),
+        })
+    }
+}

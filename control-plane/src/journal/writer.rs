@@ -1,0 +1,364 @@
+//! The writer: one thread that owns the ledger and the store. It takes what is waiting, decides and applies each, writes
+//! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use gleitzeit_core::hub::{self, Batch, Input};
+use gleitzeit_core::ledger::Ledger;
+use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::run::{ApplyError, Event, Limits, Request, State, Verdict};
+use gleitzeit_core::spec::FileContent;
+use gleitzeit_core::{RunId, Timestamp};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::recent::Recent;
+use super::{HubPort, Reader, RunCounts, Store, StoreError, Summary, Work, ending};
+
+/// A batch ends after so many entries…
+const BATCH_ENTRIES: usize = 1_000;
+/// … or so many bytes of JSON, so that none of it waits long for the rest.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// What an entry takes beside its payloads, roughly.
+const ENTRY_BYTES: usize = 200;
+
+/// Limits of the writer.
+#[derive(Clone, Debug)]
+pub struct WriterConfig {
+    /// Of what may be recorded.
+    pub limits: Limits,
+    /// How many pieces of work can wait; whoever sends more waits in turn.
+    pub queue: usize,
+    /// How many batches can wait for the hub; then the writer waits.
+    pub hub_queue: usize,
+    /// How many callers of the API can wait for verdicts; others are told to come back.
+    pub waiting: usize,
+    /// How many folded runs are kept for readers beside the unfinished ones…
+    pub recent_runs: usize,
+    /// … and how many bytes of them, roughly.
+    pub recent_bytes: usize,
+}
+
+impl Default for WriterConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            queue: 4_096,
+            hub_queue: 64,
+            waiting: 1_024,
+            recent_runs: 256,
+            recent_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why the writer stopped. The process must stop too: the store knows what is true, this memory does not.
+#[derive(Debug, Error)]
+pub enum WriterError {
+    /// A batch could not be written, or a request not looked up.
+    #[error("the journal could not be written")]
+    Store(#[from] StoreError),
+    /// A rule is wrong: what was decided could not be applied.
+    #[error("the journal decided what cannot be recorded")]
+    Apply(#[from] ApplyError),
+    /// The thread ended without saying why.
+    #[error("the journal's thread died")]
+    Died,
+}
+
+/// The writer's thread.
+#[derive(Debug)]
+pub struct WriterHandle {
+    work: mpsc::WeakSender<Work>,
+    ended: oneshot::Receiver<Result<(), WriterError>>,
+}
+
+impl WriterHandle {
+    /// Waits until the writer has ended: after `stop`, after all handles are gone, or because it could not go on.
+    /// Cancel-safe; not to be called again once it returned.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub async fn ended(&mut self) -> Result<(), WriterError> {
+        (&mut self.ended).await.unwrap_or(Err(WriterError::Died))
+    }
+
+    /// Has the writer do what is waiting and end. Somebody must go on taking the hub's inputs, or have dropped them.
+    ///
+    /// # Errors
+    /// If it could not be done.
+    pub async fn stop(mut self) -> Result<(), WriterError> {
+        if let Some(work) = self.work.upgrade() {
+            // If nobody receives it any more, the writer is ending already.
+            let _ = work.send(Work::Stop).await;
+        }
+        self.ended().await
+    }
+}
+
+/// A writer that runs.
+pub(super) struct Started {
+    pub(super) port: HubPort,
+    pub(super) handle: WriterHandle,
+    pub(super) summary: watch::Receiver<Summary>,
+    pub(super) protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
+}
+
+/// Replays what is unfinished and starts the thread.
+pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Started, StoreError> {
+    let reader = store.reader()?;
+    let tail = store.tail();
+    let mut ledger = Ledger::new(config.limits);
+    reader.replay(&mut |entry| {
+        let position = entry.position.0;
+        ledger.apply(&entry).map_err(|error| StoreError::Entry { position, why: error.to_string() })
+    })?;
+    ledger.resume_at(tail.position, tail.recorded_at);
+
+    let (work, received) = mpsc::channel(config.queue);
+    let (hub, inputs) = mpsc::channel(config.hub_queue);
+    let counts = reader.counts()?;
+    let (summary, published_summary) =
+        watch::channel(Summary { position: tail.position, recorded_at: tail.recorded_at, counts });
+    let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
+    let (end, ended) = oneshot::channel();
+    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger) };
+    let writer = Writer {
+        clock: Clock::new(tail.recorded_at),
+        recent: Recent::new(config.recent_runs, config.recent_bytes),
+        ledger,
+        store,
+        reader,
+        work: received,
+        hub,
+        counts,
+        summary,
+        protocols,
+        pending: Pending::default(),
+    };
+    let thread = std::thread::Builder::new().name("journal".to_owned());
+    thread
+        .spawn(move || {
+            let result = writer.serve();
+            if let Err(error) = &result {
+                tracing::error!(error = error as &dyn std::error::Error, "the journal cannot go on");
+            }
+            // If nobody waits for the end, nobody needs to know it.
+            let _ = end.send(result);
+        })
+        .map_err(StoreError::Thread)?;
+    let handle = WriterHandle { work: work.downgrade(), ended };
+    Ok(Started { port, handle, summary: published_summary, protocols: published_protocols })
+}
+
+fn hub_start(ledger: &Ledger) -> hub::Start {
+    hub::Start {
+        owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
+        open: ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
+        queues: ledger.queues().cloned().collect(),
+        protocols: definitions(ledger),
+        position: ledger.position(),
+    }
+}
+
+fn definitions(ledger: &Ledger) -> Vec<ProtocolDefinition> {
+    let protocols = ledger.protocols();
+    protocols
+        .map(|(name, version, methods)| ProtocolDefinition {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            methods: methods.clone(),
+        })
+        .collect()
+}
+
+/// The wall clock at the start, if the journal is not ahead of it, and from then on the monotonic one.
+struct Clock {
+    start: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn new(last: Timestamp) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+        Self { start: wall.max(last), since: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.start.plus_ms(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What was decided and is not written yet, and who waits for it.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    bytes: usize,
+    replies: Vec<(oneshot::Sender<Verdict>, Verdict)>,
+    reads: Vec<(RunId, oneshot::Sender<Option<Arc<State>>>)>,
+}
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.batch.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
+    }
+}
+
+struct Writer {
+    ledger: Ledger,
+    store: Box<dyn Store>,
+    reader: Box<dyn Reader>,
+    clock: Clock,
+    work: mpsc::Receiver<Work>,
+    hub: mpsc::Sender<Input>,
+    recent: Recent,
+    counts: RunCounts,
+    summary: watch::Sender<Summary>,
+    protocols: watch::Sender<Arc<[ProtocolDefinition]>>,
+    pending: Pending,
+}
+
+impl Writer {
+    fn serve(mut self) -> Result<(), WriterError> {
+        while let Some(work) = self.work.blocking_recv() {
+            self.take(work)?;
+            while !self.pending.is_full() {
+                let Ok(work) = self.work.try_recv() else { break };
+                self.take(work)?;
+            }
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, work: Work) -> Result<(), WriterError> {
+        match work {
+            Work::Request { token, request } => {
+                let verdict = self.decide(request)?;
+                self.pending.batch.answers.push((token, verdict));
+            }
+            Work::Propose { request, reply } => {
+                let verdict = self.decide(request)?;
+                self.pending.replies.push((reply, verdict));
+            }
+            Work::ReadRun { run_id, reply } => self.pending.reads.push((run_id, reply)),
+            Work::QuerySlice { token, slice } => {
+                self.commit()?;
+                let state = self.ledger.slice_state(&slice, self.clock.now());
+                self.tell_hub(Input::SliceState { token, state });
+            }
+            Work::QueryEngine { token, engine } => {
+                self.commit()?;
+                let effects = self.ledger.outstanding(&engine, self.clock.now());
+                self.tell_hub(Input::EngineState { token, effects });
+            }
+            Work::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
+            Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
+            Work::Stop => self.work.close(),
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, mut request: Request) -> Result<Verdict, WriterError> {
+        self.look_up(&mut request)?;
+        let outcome = self.ledger.propose(&request, self.clock.now())?;
+        for entry in outcome.entries {
+            self.pending.bytes += rough_bytes(&entry.event);
+            self.pending.batch.entries.push(Arc::new(entry));
+        }
+        self.pending.batch.effects.extend(outcome.effects);
+        Ok(outcome.verdict)
+    }
+
+    /// Whether a request id is known from a run that the ledger no longer holds.
+    fn look_up(&self, request: &mut Request) -> Result<(), StoreError> {
+        let (key, known) = match request {
+            Request::Submit { submitted, known, .. } => (submitted.request.as_ref(), known),
+            Request::Retry { request, known, .. } => (request.as_ref(), known),
+            _ => return Ok(()),
+        };
+        if let (Some(key), None) = (key, &known) {
+            *known = self.reader.find_request(&key.request_id)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was decided, then tells everybody.
+    fn commit(&mut self) -> Result<(), WriterError> {
+        let Pending { batch, bytes: _, replies, reads } = std::mem::take(&mut self.pending);
+        let batch = Arc::new(batch);
+        if !batch.entries.is_empty() {
+            self.store.append(&batch.entries)?;
+            self.publish(&batch);
+        }
+        if !batch.entries.is_empty() || !batch.answers.is_empty() {
+            self.tell_hub(Input::Committed(batch.clone()));
+        }
+        for (reply, verdict) in replies {
+            // A caller that no longer waits loses only the answer.
+            let _ = reply.send(verdict);
+        }
+        for entry in batch.entries.iter().filter(|entry| ending(&entry.event).is_some()) {
+            if let Some(state) = entry.run_id.and_then(|run_id| self.ledger.evict(run_id)) {
+                self.recent.put(Arc::new(state));
+            }
+        }
+        for (run_id, reply) in reads {
+            // As above.
+            let _ = reply.send(self.read(run_id));
+        }
+        Ok(())
+    }
+
+    /// What anybody may see without asking the writer.
+    fn publish(&mut self, batch: &Batch) {
+        for entry in &batch.entries {
+            self.counts.count(&entry.event);
+        }
+        self.summary.send_replace(Summary {
+            position: self.ledger.position(),
+            recorded_at: self.ledger.recorded_at(),
+            counts: self.counts,
+        });
+        if batch.entries.iter().any(|entry| matches!(entry.event, Event::ProtocolRegistered(_))) {
+            self.protocols.send_replace(definitions(&self.ledger).into());
+        }
+    }
+
+    fn tell_hub(&self, input: Input) {
+        // Without a hub, which is so at the end, there is nobody to tell.
+        let _ = self.hub.blocking_send(input);
+    }
+
+    /// A run that is held. Called when nothing is pending, so all of it is committed.
+    fn read(&mut self, run_id: RunId) -> Option<Arc<State>> {
+        let kept = self.recent.get(run_id);
+        let Some(held) = self.ledger.run(run_id) else { return kept };
+        if let Some(kept) = kept.filter(|kept| kept.seq == held.seq) {
+            return Some(kept);
+        }
+        let copy = Arc::new(held.clone());
+        self.recent.put(copy.clone());
+        Some(copy)
+    }
+}
+
+/// About how much JSON an event is.
+fn rough_bytes(event: &Event) -> usize {
+    let payload = match event {
+        Event::WorkflowSubmitted(submitted) => {
+            let files = submitted.files.values().map(|content| match content {
+                FileContent::Text(text) | FileContent::Base64(text) => text.len(),
+            });
+            submitted.inputs.size_bytes() + files.sum::<usize>() + ENTRY_BYTES * submitted.workflow.tasks.len()
+        }
+        Event::TaskReady(ready) => ready.parameters.size_bytes(),
+        Event::TaskCompleted(completed) => completed.result.size_bytes(),
+        Event::WorkflowCompleted(completed) => completed.outputs.size_bytes(),
+        Event::ProtocolRegistered(protocol) => protocol.methods.size_bytes(),
+        _ => 0,
+    };
+    ENTRY_BYTES + payload
+}
