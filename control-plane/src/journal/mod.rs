@@ -1,7 +1,9 @@
 //! The journal: one writer, its storage, and the handle through which everybody else reads and proposes. Never here:
 //! decisions about what may be recorded, which are the ledger's. Whatever leaves this module was committed before.
 
+mod feed;
 mod fold;
+mod memory;
 mod readers;
 mod recent;
 mod runs;
@@ -20,10 +22,12 @@ use std::time::Duration;
 use gleitzeit_core::hub;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{Entry, Request, State, Verdict};
-use gleitzeit_core::{Position, RunId, Timestamp};
+use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+pub use feed::{RunWatch, Subscription};
+pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::SqliteStore;
 pub use store::{FORMAT_VERSION, Reader, Store, StoreError, Tail};
@@ -90,6 +94,8 @@ struct Shared {
     readers: Readers,
     /// Callers who wait for a verdict.
     proposing: Semaphore,
+    /// Who watches runs.
+    watching: Arc<Semaphore>,
     summary: watch::Receiver<Summary>,
     protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
 }
@@ -106,6 +112,7 @@ impl Journal {
             work: started.port.work.clone(),
             readers,
             proposing: Semaphore::new(config.waiting),
+            watching: Arc::new(Semaphore::new(config.watchers)),
             summary: started.summary,
             protocols: started.protocols,
         };
@@ -169,6 +176,20 @@ impl Journal {
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
+    /// Entries of a run from `from` on: at most `limit`, fewer if they are large, none only at their end.
+    ///
+    /// # Errors
+    /// `Store` if they cannot be read.
+    pub async fn run_entries(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read(move |reader| reader.read_run(run_id, from, limit)).await?;
+        Ok(entries.into_iter().map(Arc::new).collect())
+    }
+
+    /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.
+    pub fn watch(&self, run_id: RunId, from: Seq) -> RunWatch {
+        RunWatch::new(self.clone(), run_id, from)
+    }
+
     /// Where the journal stands.
     pub fn summary(&self) -> Summary {
         *self.shared.summary.borrow()
@@ -187,6 +208,11 @@ impl Journal {
     /// Every protocol ever registered, by name, then version.
     pub fn protocols(&self) -> Arc<[ProtocolDefinition]> {
         self.shared.protocols.borrow().clone()
+    }
+
+    fn permit_watch(&self) -> Result<OwnedSemaphorePermit, JournalError> {
+        let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
+        self.shared.watching.clone().try_acquire_owned().map_err(busy)
     }
 
     async fn send(&self, work: Work) -> Result<(), JournalError> {

@@ -143,24 +143,6 @@ pub(crate) fn what_is_appended_is_read(mut store: Box<dyn Store>) {
     assert_eq!(reader.read_run(run_id(9), Seq(0), 9).expect("read"), []);
 }
 
-/// A page of large entries ends early, but never empty.
-pub(crate) fn a_page_of_large_entries_ends_early(mut store: Box<dyn Store>) {
-    let mut feed = Feeder::default();
-    let large = Payload::from(json!("x".repeat(3 * 1024 * 1024)));
-    let mut entries = vec![feed.submitted(1, submission("w"))];
-    entries.extend((0..4).map(|_| feed.task_completed(1, large.clone())));
-    store.append(&entries).expect("written");
-    let reader = read(store.as_ref());
-    let (mut next, mut pages) = (Seq(1), Vec::new());
-    loop {
-        let page = reader.read_run(run_id(1), next, 99).expect("read");
-        let Some(last) = page.last() else { break };
-        next = last.seq.next();
-        pages.push(page.len());
-    }
-    assert_eq!(pages, [3, 2]);
-}
-
 /// A batch with a gap is refused as a whole.
 pub(crate) fn a_batch_with_a_gap_leaves_nothing_behind(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
@@ -262,7 +244,6 @@ macro_rules! store_suite {
     ($new:expr) => {
         store_suite!($new;
             what_is_appended_is_read,
-            a_page_of_large_entries_ends_early,
             a_batch_with_a_gap_leaves_nothing_behind,
             a_request_is_found,
             a_replay_leaves_out_finished_runs,

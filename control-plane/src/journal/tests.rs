@@ -4,8 +4,10 @@ use std::path::Path;
 
 use gleitzeit_core::hub::Input;
 use gleitzeit_core::run::RunStatus;
-use gleitzeit_core::run::command::{CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask};
-use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, WorkflowSubmitted};
+use gleitzeit_core::run::command::{
+    CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask, RequeueTask, StopAttempt,
+};
+use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
 use gleitzeit_core::{AttemptRef, Epoch, Payload, QueueName, Slice};
 use serde_json::json;
 
@@ -21,6 +23,14 @@ struct Desk {
 impl Desk {
     fn open(folder: &Path, config: WriterConfig) -> Self {
         let store = SqliteStore::open(&folder.join("store.db")).expect("a store");
+        Self::start(store, config)
+    }
+
+    fn in_memory(config: WriterConfig) -> Self {
+        Self::start(MemoryStore::default(), config)
+    }
+
+    fn start(store: impl Store + 'static, config: WriterConfig) -> Self {
         let (journal, port, handle) = Journal::start(Box::new(store), config).expect("started");
         Self { journal, port, handle }
     }
@@ -211,4 +221,124 @@ async fn too_many_callers_are_told_to_come_back_and_a_closed_journal_says_so() {
     let journal = desk.journal.clone();
     desk.close().await;
     assert!(matches!(journal.run(run_id(1)).await, Err(JournalError::Closed)));
+}
+
+fn seqs(entries: &[Arc<Entry>]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.seq.0).collect()
+}
+
+/// All that is still to come of a watched run.
+async fn rest(watch: &mut RunWatch) -> Vec<u64> {
+    let mut seen = Vec::new();
+    while let Some(entries) = watch.next().await.expect("read") {
+        assert!(!entries.is_empty());
+        seen.extend(seqs(&entries));
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_watcher_gets_every_entry_once_whenever_it_comes() {
+    let desk = Desk::in_memory(WriterConfig::default());
+    desk.own(1).await;
+    desk.submit(1, submission("w")).await;
+    let mut early = desk.journal.watch(run_id(1), Seq(0));
+    let mut ahead = desk.journal.watch(run_id(1), Seq(3));
+    assert_eq!(seqs(&early.next().await.expect("read").expect("entries")), [1]);
+    let waiting = tokio::spawn(async move { rest(&mut ahead).await });
+    desk.finish(1, Payload::null()).await;
+    assert_eq!(rest(&mut early).await, [2, 3, 4, 5]);
+    assert_eq!(waiting.await.expect("ended"), [3, 4, 5]);
+    assert_eq!(early.next().await.expect("read"), None, "the end is the end");
+    assert_eq!(rest(&mut desk.journal.watch(run_id(1), Seq(2))).await, [2, 3, 4, 5]);
+    assert_eq!(rest(&mut desk.journal.watch(run_id(1), Seq(9))).await, [0_u64; 0]);
+    assert_eq!(rest(&mut desk.journal.watch(run_id(7), Seq(0))).await, [0_u64; 0]);
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
+    let desk = Desk::in_memory(WriterConfig::default());
+    desk.own(1).await;
+    desk.submit(1, submission("w")).await;
+    let mut watch = desk.journal.watch(run_id(1), Seq(0));
+    assert_eq!(seqs(&watch.next().await.expect("read").expect("entries")), [1]);
+    // It is registered, and now it sleeps through more batches than its channel holds.
+    let (shard, queue) = (Slice::Shard(run_id(1).shard()), Slice::Queue(QueueName::default_queue()));
+    let task_id = gleitzeit_core::TaskId::from("only");
+    let parameters = Payload::from(json!({}));
+    let ready = ReadyTask {
+        run_id: run_id(1),
+        task_id: task_id.clone(),
+        queue: QueueName::default_queue(),
+        priority: Default::default(),
+        parameters,
+    };
+    desk.ok(component("r", Some(shard), Command::ReadyTask(ready))).await;
+    for attempt in 1..=9 {
+        let dispatch = DispatchTask { run_id: run_id(1), task_id: task_id.clone(), attempt, engine: "e".into() };
+        desk.ok(component("q", Some(queue.clone()), Command::DispatchTask(dispatch))).await;
+        let at = AttemptRef { run_id: run_id(1), task_id: task_id.clone(), attempt };
+        let stop = StopAttempt { at, reason: StopReason::NotTaken };
+        desk.ok(Request::HubStop { stop }).await;
+        let requeue = RequeueTask { run_id: run_id(1), task_id: task_id.clone(), attempt };
+        desk.ok(component("q", Some(queue.clone()), Command::RequeueTask(requeue))).await;
+    }
+    desk.ok(cancel(1)).await;
+    let last = desk.journal.run(run_id(1)).await.expect("read").expect("known").seq.0;
+    assert!(last > 30);
+    assert_eq!(rest(&mut watch).await, (2..=last).collect::<Vec<_>>());
+    desk.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_and_callers_in_parallel_lose_nothing() {
+    const RUNS: u128 = 200;
+    let desk = Desk::in_memory(WriterConfig::default());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 1..=RUNS {
+        let journal = desk.journal.clone();
+        tasks.spawn(async move {
+            let request = Request::Submit { run_id: run_id(n), submitted: submission("w"), known: None };
+            journal.propose(request).await.expect("answered");
+            let mut watch = journal.watch(run_id(n), Seq(0));
+            let (seen, verdict) = tokio::join!(rest(&mut watch), journal.propose(cancel(n)));
+            assert!(matches!(verdict.expect("answered"), Verdict::Ok { .. }));
+            let state = journal.run(run_id(n)).await.expect("read").expect("known");
+            assert_eq!(state.status, RunStatus::Cancelled);
+            assert_eq!(seen, (1..=state.seq.0).collect::<Vec<_>>());
+        });
+    }
+    let mut port = desk.port;
+    let hub = tokio::spawn(async move {
+        let mut next = port.start.position.next();
+        while let Some(input) = port.inputs.recv().await {
+            let Input::Committed(batch) = input else { panic!("{input:?}") };
+            for entry in &batch.entries {
+                assert_eq!(entry.position, next, "the hub sees every entry once, in order");
+                next = next.next();
+            }
+        }
+        next
+    });
+    while let Some(task) = tasks.join_next().await {
+        task.expect("it lost nothing");
+    }
+    assert_eq!(u128::from(desk.journal.counts().cancelled), RUNS);
+    let position = desk.journal.position();
+    desk.handle.stop().await.expect("a clean end");
+    assert_eq!(hub.await.expect("ended"), position.next());
+}
+
+#[tokio::test]
+async fn too_many_watchers_are_told_to_come_back() {
+    let desk = Desk::in_memory(WriterConfig { watchers: 1, ..WriterConfig::default() });
+    desk.submit(1, submission("w")).await;
+    let mut first = desk.journal.watch(run_id(1), Seq(0));
+    first.next().await.expect("read");
+    let mut second = desk.journal.watch(run_id(1), Seq(0));
+    assert!(matches!(second.next().await, Err(JournalError::Busy { .. })));
+    drop(first);
+    assert!(second.next().await.expect("there is room now").is_some());
+    desk.close().await;
 }

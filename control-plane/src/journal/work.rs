@@ -7,6 +7,8 @@ use gleitzeit_core::run::{Request, State, Verdict};
 use gleitzeit_core::{ComponentId, RunId, Slice};
 use tokio::sync::oneshot;
 
+use super::Subscription;
+
 /// One piece of work for the writer.
 #[derive(Debug)]
 pub enum Work {
@@ -56,6 +58,13 @@ pub enum Work {
         run_id: RunId,
         /// Gets none if the run is not held: it ended long ago or is not known.
         reply: oneshot::Sender<Option<Arc<State>>>,
+    },
+    /// The API: from now on, what is committed of a run.
+    Watch {
+        /// Which.
+        run_id: RunId,
+        /// Gets none if the run does not go on: it has ended or is not known.
+        reply: oneshot::Sender<Option<Subscription>>,
     },
     /// Take no more work, do what is waiting, and end.
     Stop,

@@ -13,8 +13,9 @@ use gleitzeit_core::{RunId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::feed::Feed;
 use super::recent::Recent;
-use super::{HubPort, Reader, RunCounts, Store, StoreError, Summary, Work, ending};
+use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending};
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;
@@ -34,6 +35,8 @@ pub struct WriterConfig {
     pub hub_queue: usize,
     /// How many callers of the API can wait for verdicts; others are told to come back.
     pub waiting: usize,
+    /// How many can watch runs at once; others are told to come back.
+    pub watchers: usize,
     /// How many folded runs are kept for readers beside the unfinished ones…
     pub recent_runs: usize,
     /// … and how many bytes of them, roughly.
@@ -47,6 +50,7 @@ impl Default for WriterConfig {
             queue: 4_096,
             hub_queue: 64,
             waiting: 1_024,
+            watchers: 4_096,
             recent_runs: 256,
             recent_bytes: 32 * 1024 * 1024,
         }
@@ -135,6 +139,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         counts,
         summary,
         protocols,
+        feed: Feed::default(),
         pending: Pending::default(),
     };
     let thread = std::thread::Builder::new().name("journal".to_owned());
@@ -198,6 +203,7 @@ struct Pending {
     bytes: usize,
     replies: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     reads: Vec<(RunId, oneshot::Sender<Option<Arc<State>>>)>,
+    watches: Vec<(RunId, oneshot::Sender<Option<Subscription>>)>,
 }
 
 impl Pending {
@@ -217,6 +223,7 @@ struct Writer {
     counts: RunCounts,
     summary: watch::Sender<Summary>,
     protocols: watch::Sender<Arc<[ProtocolDefinition]>>,
+    feed: Feed,
     pending: Pending,
 }
 
@@ -244,6 +251,7 @@ impl Writer {
                 self.pending.replies.push((reply, verdict));
             }
             Work::ReadRun { run_id, reply } => self.pending.reads.push((run_id, reply)),
+            Work::Watch { run_id, reply } => self.pending.watches.push((run_id, reply)),
             Work::QuerySlice { token, slice } => {
                 self.commit()?;
                 let state = self.ledger.slice_state(&slice, self.clock.now());
@@ -287,7 +295,7 @@ impl Writer {
 
     /// Makes durable what was decided, then tells everybody.
     fn commit(&mut self) -> Result<(), WriterError> {
-        let Pending { batch, bytes: _, replies, reads } = std::mem::take(&mut self.pending);
+        let Pending { batch, bytes: _, replies, reads, watches } = std::mem::take(&mut self.pending);
         let batch = Arc::new(batch);
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
@@ -300,6 +308,7 @@ impl Writer {
             // A caller that no longer waits loses only the answer.
             let _ = reply.send(verdict);
         }
+        self.feed.publish(&batch.entries);
         for entry in batch.entries.iter().filter(|entry| ending(&entry.event).is_some()) {
             if let Some(state) = entry.run_id.and_then(|run_id| self.ledger.evict(run_id)) {
                 self.recent.put(Arc::new(state));
@@ -308,6 +317,10 @@ impl Writer {
         for (run_id, reply) in reads {
             // As above.
             let _ = reply.send(self.read(run_id));
+        }
+        for (run_id, reply) in watches {
+            let held = self.ledger.run(run_id).map(|state| state.seq);
+            let _ = reply.send(held.map(|seq| self.feed.subscribe(run_id, seq)));
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::journal::RunFilter;
 use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
+use gleitzeit_core::{Payload, Seq};
+use serde_json::json;
 
 fn fresh() -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,6 +45,25 @@ fn a_copy_of_the_files_of_a_living_store_holds_all_that_was_appended() {
     let copy = SqliteStore::open(&crashed).expect("recovered");
     assert_eq!(copy.tail().position, Position(2));
     assert_eq!(copy.reader().and_then(|reader| reader.counts()).expect("counted").completed, 1);
+}
+
+#[test]
+fn a_page_of_large_entries_ends_early_but_not_empty() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let large = Payload::from(json!("x".repeat(3 * 1024 * 1024)));
+    let mut entries = vec![feed.submitted(1, submission("w"))];
+    entries.extend((0..4).map(|_| feed.task_completed(1, large.clone())));
+    store.append(&entries).expect("written");
+    let reader = store.reader().expect("a reader");
+    let (mut next, mut pages) = (Seq(1), Vec::new());
+    loop {
+        let page = reader.read_run(suite::run_id(1), next, 99).expect("read");
+        let Some(last) = page.last() else { break };
+        next = last.seq.next();
+        pages.push(page.len());
+    }
+    assert_eq!(pages, [3, 2]);
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! Entries in memory: for tests, and where nothing needs to survive the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use gleitzeit_core::run::{Entry, Event, RunStatus};
+use gleitzeit_core::{Position, RunId, Seq};
+
+use super::{Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+
+/// A store in memory. Clones share what is in it, so a test can start a second writer on what the first one left.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    held: Arc<RwLock<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Position 1 first.
+    entries: Vec<Arc<Entry>>,
+    /// Where the entries of each run are.
+    places: HashMap<RunId, Vec<usize>>,
+    rows: BTreeMap<RunId, RunRow>,
+    requests: HashMap<String, (RunId, String)>,
+}
+
+impl MemoryStore {
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
+        // Whoever panicked while writing cannot have left half a batch that matters: it is lost with the process.
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn tail(&self) -> Tail {
+        self.entries
+            .last()
+            .map_or_else(Tail::default, |last| Tail { position: last.position, recorded_at: last.recorded_at })
+    }
+
+    fn push(&mut self, entry: &Arc<Entry>) {
+        if let Some(run_id) = entry.run_id {
+            self.places.entry(run_id).or_default().push(self.entries.len());
+        }
+        self.entries.push(entry.clone());
+        if let Some(row) = RunRow::submitted(entry) {
+            self.rows.insert(row.run_id, row);
+        }
+        if let (Event::WorkflowSubmitted(submitted), Some(run_id)) = (&entry.event, entry.run_id)
+            && let Some(key) = &submitted.request
+        {
+            self.requests.insert(key.request_id.clone(), (run_id, key.body_hash.clone()));
+        }
+        let row = entry.run_id.and_then(|run_id| self.rows.get_mut(&run_id));
+        if let (Some(row), Some((status, error))) = (row, ending(&entry.event)) {
+            row.status = status;
+            row.error = error.cloned();
+            row.finished_at = Some(entry.recorded_at);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn tail(&self) -> Tail {
+        self.read().tail()
+    }
+
+    fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = held.tail().position.next();
+        for entry in entries {
+            if entry.position != expected {
+                let why = format!("expected {expected}");
+                return Err(StoreError::Entry { position: entry.position.0, why });
+            }
+            expected = expected.next();
+        }
+        for entry in entries {
+            held.push(entry);
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Reader for MemoryStore {
+    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let held = self.read();
+        let from = usize::try_from(from.0.saturating_sub(1)).unwrap_or(usize::MAX);
+        Ok(held.entries.iter().skip(from).take(limit).map(|entry| Entry::clone(entry)).collect())
+    }
+
+    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let held = self.read();
+        let places = held.places.get(&run_id).map_or(&[][..], Vec::as_slice);
+        let entries = places.iter().map(|place| held.entries[*place].as_ref());
+        Ok(entries.filter(|entry| entry.seq >= from).take(limit).cloned().collect())
+    }
+
+    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let held = self.read();
+        let finished = |run_id| held.rows.get(&run_id).is_some_and(|row| row.status != RunStatus::Running);
+        let wanted = held.entries.iter().filter(|entry| !entry.run_id.is_some_and(finished));
+        wanted.map(|entry| Entry::clone(entry)).try_for_each(each)
+    }
+
+    fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {
+        Ok(self.read().requests.get(request_id).cloned())
+    }
+
+    fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+        let held = self.read();
+        let rows = held.rows.values().rev().filter(|row| after.is_none_or(|after| row.run_id < after));
+        Ok(rows.filter(|row| row.passes(filter)).take(limit).cloned().collect())
+    }
+
+    fn counts(&self) -> Result<RunCounts, StoreError> {
+        let mut counts = RunCounts::default();
+        for row in self.read().rows.values() {
+            *counts.of(row.status) += 1;
+        }
+        Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::suite::store_suite;
+
+    store_suite!(((), MemoryStore::default()));
+}
