@@ -4,6 +4,9 @@
 //! [`status`] does the same for errors. No server and no client policy lives here. The `.proto` files are the
 //! reference: what a message means stands there.
 
+pub mod convert;
+pub mod status;
+
 /// Messages, clients and servers of the package `gleitzeit.v1`.
 #[allow(clippy::allow_attributes, reason = "whether generated code needs the next line depends on its generator")]
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated code")]

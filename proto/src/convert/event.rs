@@ -1,0 +1,54 @@
+//! Entries of the journal as those who follow a run see them.
+
+use gleitzeit_core::run::{Entry, Event};
+use serde_json::{Map, Value};
+
+use crate::convert::timestamp;
+use crate::v1;
+
+/// A larger payload is marked as omitted.
+const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
+/// What never leaves the control plane with an event.
+const PRIVATE: &[&str] = &["workflow", "files", "env", "request"];
+
+/// An entry of a run.
+pub fn event(entry: &Entry) -> v1::RunEvent {
+    let payload = match &entry.event {
+        Event::WorkflowSubmitted(_) => public(&entry.event.body()),
+        other => other.body(),
+    };
+    let omitted = payload.len() > MAX_PAYLOAD_BYTES;
+    v1::RunEvent {
+        seq: entry.seq.0,
+        time: Some(timestamp(entry.recorded_at)),
+        r#type: entry.event.kind().to_owned(),
+        task_id: entry.event.task_id().unwrap_or_default().to_owned(),
+        attempt: attempt(&entry.event),
+        payload_json: (!omitted).then_some(payload),
+        payload_omitted: omitted,
+    }
+}
+
+fn public(body: &str) -> String {
+    let mut fields: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+    let name = fields.get("workflow").and_then(|workflow| workflow.get("name")).cloned();
+    fields.retain(|key, _| !PRIVATE.contains(&key.as_str()));
+    if let Some(name) = name {
+        fields.insert("name".to_owned(), name);
+    }
+    Value::Object(fields).to_string()
+}
+
+fn attempt(event: &Event) -> u32 {
+    match event {
+        Event::TaskDispatched(event) => event.attempt,
+        Event::TaskStarted(event) => event.attempt,
+        Event::TaskCompleted(event) => event.attempt,
+        Event::TaskAttemptFailed(event) => event.attempt,
+        Event::TaskAttemptStopped(event) => event.attempt,
+        Event::TaskRequeued(event) => event.attempt,
+        Event::TaskRetryScheduled(event) => event.attempt,
+        Event::TaskFailed(event) => event.attempt,
+        _ => 0,
+    }
+}

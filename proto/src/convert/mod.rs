@@ -1,0 +1,128 @@
+//! Wire messages to domain types and back. Each thing is translated in one place.
+
+mod event;
+mod names;
+mod run;
+mod workflow;
+
+use std::time::Duration;
+
+use gleitzeit_core::run::Waiting;
+use gleitzeit_core::spec::Problem;
+use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+
+use crate::v1;
+
+pub use event::event;
+pub use names::{
+    health, presence, presence_from, role, role_from, run_status, run_status_from, task_status, task_status_from,
+};
+pub use run::{RunOptions, run, task_run};
+pub use workflow::workflow_value;
+
+/// An instant on the wire.
+pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.0.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
+    prost_types::Timestamp { seconds: at.0.div_euclid(1_000), nanos }
+}
+
+/// An instant from the wire, in whole milliseconds; `None` if it cannot be represented.
+pub fn timestamp_from(at: &prost_types::Timestamp) -> Option<Timestamp> {
+    if !(0..1_000_000_000).contains(&at.nanos) {
+        return None;
+    }
+    let ms = at.seconds.checked_mul(1_000)?.checked_add(i64::from(at.nanos / 1_000_000))?;
+    Some(Timestamp(ms))
+}
+
+/// A duration in milliseconds, a smaller rest rounded up; `None` if it is negative or too long.
+pub fn duration_ms(duration: &prost_types::Duration) -> Option<u64> {
+    let duration = Duration::try_from(*duration).ok()?;
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).ok()
+}
+
+/// An error on the wire.
+pub fn error(failure: &Failure) -> v1::Error {
+    v1::Error {
+        code: failure.code,
+        name: failure.name().to_owned(),
+        message: failure.message.clone(),
+        details_json: failure.data.as_ref().map(|data| data.get().to_owned()),
+    }
+}
+
+/// An error from the wire.
+pub fn failure(error: &v1::Error) -> Failure {
+    let mut failure = Failure { code: error.code, message: error.message.clone(), data: None };
+    if let Some(data) = error.details_json.as_ref().and_then(|text| Payload::parse(text.clone()).ok()) {
+        failure = failure.with_data(data);
+    }
+    failure
+}
+
+/// What something waits for.
+pub fn waiting(waiting: &Waiting) -> v1::Waiting {
+    v1::Waiting {
+        reason: waiting.reason.clone(),
+        since: waiting.since.map(timestamp),
+        until: waiting.until.map(timestamp),
+        remedy: waiting.remedy.clone().unwrap_or_default(),
+    }
+}
+
+/// A problem of a workflow.
+pub fn problem(problem: &Problem) -> v1::Problem {
+    v1::Problem {
+        file: problem.file.clone(),
+        line: problem.line.unwrap_or(0),
+        column: problem.column.unwrap_or(0),
+        field: problem.field.clone(),
+        code: problem.code.code(),
+        name: problem.code.name().to_owned(),
+        message: problem.message.clone(),
+        hint: problem.hint.clone().unwrap_or_default(),
+    }
+}
+
+/// A problem from the wire; a code that this version does not know becomes the general one.
+pub fn problem_from(problem: &v1::Problem) -> Problem {
+    let code = ErrorCode::from_code(problem.code).unwrap_or(ErrorCode::WorkflowValidationFailed);
+    Problem {
+        line: Some(problem.line).filter(|line| *line > 0),
+        column: Some(problem.column).filter(|column| *column > 0),
+        field: problem.field.clone(),
+        hint: Some(problem.hint.clone()).filter(|hint| !hint.is_empty()),
+        ..Problem::of_file(&problem.file, code, problem.message.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_and_after_the_epoch_read_back() {
+        for ms in [0, 1, 999, 1_764_000_000_123, -1, -1_500] {
+            assert_eq!(timestamp_from(&timestamp(Timestamp(ms))), Some(Timestamp(ms)));
+        }
+        assert_eq!(timestamp_from(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), None);
+        assert_eq!(timestamp_from(&prost_types::Timestamp { seconds: 0, nanos: -1 }), None);
+    }
+
+    #[test]
+    fn durations_are_rounded_up_and_never_negative() {
+        assert_eq!(duration_ms(&prost_types::Duration { seconds: 1, nanos: 1 }), Some(1_001));
+        assert_eq!(duration_ms(&prost_types::Duration { seconds: -1, nanos: 0 }), None);
+    }
+
+    #[test]
+    fn failures_read_back_also_with_foreign_codes() {
+        let data = Payload::from_value(&serde_json::json!({"a": 1}));
+        for failure in [
+            Failure::new(ErrorCode::TaskTimeout, "late").with_data(data),
+            Failure { code: 77, message: "strange".to_owned(), data: None },
+        ] {
+            assert_eq!(super::failure(&error(&failure)), failure);
+        }
+    }
+}
