@@ -1,3 +1,14 @@
-//! The control plane: gRPC API, Socket.IO hub and journal.
+//! The control plane: gRPC API, Socket.IO hub and journal behind one port.
+//!
+//! [`build`] makes one from a [`Config`], [`App::run`] serves it until it is told to stop. Rules of the domain live in
+//! `gleitzeit-core`; here are their shells.
 
+mod api;
+mod app;
+mod config;
+mod http;
+mod hub;
 pub mod journal;
+
+pub use app::{App, Error, build};
+pub use config::{Config, ReadEnv, StoreConfig};

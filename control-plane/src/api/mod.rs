@@ -1,0 +1,215 @@
+//! The gRPC API: decode, ask journal or hub, encode. No rules of the domain live here.
+
+mod page;
+mod runs;
+mod submit;
+mod system;
+mod watch;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use gleitzeit_core::spec::{Environment, Limits};
+use gleitzeit_core::{ErrorCode, Failure, RunId};
+use gleitzeit_proto::v1::system_service_server::SystemServiceServer;
+use gleitzeit_proto::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
+use gleitzeit_proto::{FILE_DESCRIPTOR_SET, status, v1};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status};
+
+use crate::config::{Config, ReadEnv};
+use crate::hub::{HubHandle, check_token};
+use crate::journal::{Journal, JournalError};
+
+/// What every rpc needs.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Inner>);
+
+struct Inner {
+    journal: Journal,
+    hub: HubHandle,
+    limits: Limits,
+    environment: AllowedEnv,
+    token: Option<String>,
+    max_message_bytes: usize,
+    started_at: SystemTime,
+    stopping: CancellationToken,
+}
+
+struct AllowedEnv {
+    allowed: Vec<String>,
+    read: ReadEnv,
+}
+
+impl Environment for AllowedEnv {
+    fn allows(&self, name: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed == name)
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        (self.read)(name)
+    }
+}
+
+impl State {
+    pub(crate) fn new(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Self {
+        let limits = Limits { bytes: config.max_workflow_bytes, tasks: config.max_tasks, ..Limits::DEFAULT };
+        Self(Arc::new(Inner {
+            journal,
+            hub,
+            limits,
+            environment: AllowedEnv { allowed: config.allow_env.clone(), read: config.read_env.clone() },
+            token: config.token.clone(),
+            // A workflow and as much again for its files, inputs and the encoding of both.
+            max_message_bytes: 2 * config.max_workflow_bytes + 1024 * 1024,
+            started_at: SystemTime::now(),
+            stopping,
+        }))
+    }
+}
+
+/// All gRPC services: ours, health and reflection.
+pub(crate) fn routes(state: State) -> Router {
+    let limit = state.0.max_message_bytes;
+    let authorize = {
+        let state = state.clone();
+        move |request: Request<()>| state.authorize(request)
+    };
+    let workflows = WorkflowServiceServer::new(state.clone()).max_decoding_message_size(limit);
+    let systems = SystemServiceServer::new(state);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(InterceptedService::new(workflows, authorize.clone()))
+        .add_service(InterceptedService::new(systems, authorize.clone()))
+        .add_service(health_service);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    match reflection {
+        Ok(reflection) => routes = routes.add_service(InterceptedService::new(reflection, authorize)),
+        Err(error) => tracing::error!(%error, "reflection is not served"),
+    }
+    // Ready as soon as it is served: the store is open by then.
+    tokio::spawn(async move {
+        health.set_serving::<WorkflowServiceServer<State>>().await;
+        health.set_serving::<SystemServiceServer<State>>().await;
+    });
+    routes.into_axum_router()
+}
+
+impl State {
+    fn authorize(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+        if check_token(self.0.token.as_deref(), given) {
+            return Ok(request);
+        }
+        let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)";
+        Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, message)))
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl WorkflowService for State {
+    async fn submit_workflow(&self, request: Request<v1::SubmitWorkflowRequest>) -> Answer<v1::SubmitWorkflowResponse> {
+        self.submit(request).await.map(Response::new)
+    }
+
+    async fn validate_workflow(
+        &self,
+        request: Request<v1::ValidateWorkflowRequest>,
+    ) -> Answer<v1::ValidateWorkflowResponse> {
+        self.validate(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::GetRunResponse> {
+        self.get(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_runs(&self, request: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
+        self.list(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_tasks(&self, request: Request<v1::ListTasksRequest>) -> Answer<v1::ListTasksResponse> {
+        self.tasks(request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::WatchRunResponse, Status>> + Send>>;
+
+    async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Answer<Self::WatchRunStream> {
+        self.watch(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {
+        self.cancel(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn retry_run(&self, request: Request<v1::RetryRunRequest>) -> Answer<v1::RetryRunResponse> {
+        self.retry(request).await.map(Response::new)
+    }
+}
+
+/// The id in a request.
+fn run_id(text: &str) -> Result<RunId, Status> {
+    text.parse().map_err(|_| status::malformed("run_id", "expected a run's full id, such as `0198…-…`, a UUID"))
+}
+
+fn journal_status(error: &JournalError) -> Status {
+    match error {
+        JournalError::Busy { retry_after } => status::busy(*retry_after),
+        JournalError::Closed => {
+            status::to_status(&Failure::new(ErrorCode::SystemShutdown, "the control plane is shutting down"))
+        }
+        JournalError::Store(_) => {
+            tracing::error!(%error, "the store could not be read");
+            status::to_status(&Failure::new(ErrorCode::PersistenceReadFailed, "the store could not be read"))
+        }
+    }
+}
+
+/// A caller's W3C trace context, if it sent a valid one: the trace id, and the header as it was.
+fn trace_context(metadata: &MetadataMap) -> Option<(String, String)> {
+    let header = metadata.get("traceparent")?.to_str().ok()?;
+    let mut parts = header.split('-');
+    let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, len: usize| {
+        text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let is_zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let valid = is_hex(version, 2)
+        && version != "ff"
+        && is_hex(trace_id, 32)
+        && is_hex(span_id, 16)
+        && is_hex(flags, 2)
+        && !is_zero(trace_id)
+        && !is_zero(span_id);
+    valid.then(|| (trace_id.to_owned(), header.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_valid_trace_context_is_taken() {
+        let with = |value: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("traceparent", value.parse().expect("ascii"));
+            trace_context(&metadata).map(|(trace_id, _)| trace_id)
+        };
+        let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(with("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(), Some(trace_id));
+        assert_eq!(with("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
+        assert_eq!(with("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), None);
+        assert_eq!(with("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"), None);
+        assert_eq!(with("garbage"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Pages of lists: sizes and opaque tokens.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gleitzeit_proto::status;
+use tonic::Status;
+
+const DEFAULT: usize = 100;
+const MOST: usize = 1_000;
+
+/// The page size of a request: 0 is 100, at most 1,000.
+pub(super) fn size(page_size: i32) -> Result<usize, Status> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(DEFAULT),
+        Ok(size) => Ok(size.min(MOST)),
+        Err(_) => Err(status::malformed("page_size", "expected 0 (the default, 100) to 1,000")),
+    }
+}
+
+/// A token that says where the next page begins; `of` names the list and its filters, so that a token is not used for
+/// another.
+pub(super) fn token(of: &str, next: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}\n{next}", digest(of)))
+}
+
+/// What a token says; `None` for the first page.
+pub(super) fn read(of: &str, token: &str) -> Result<Option<String>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let invalid =
+        || status::malformed("page_token", "expected the `next_page_token` of the page before, all else unchanged");
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+    let text = String::from_utf8(bytes).map_err(|_| invalid())?;
+    let (list, next) = text.split_once('\n').ok_or_else(invalid)?;
+    if list != digest(of) {
+        return Err(invalid());
+    }
+    Ok(Some(next.to_owned()))
+}
+
+/// Which part of a list that is read as a whole is this page, and the token of the next.
+pub(super) fn slice<T>(items: Vec<T>, of: &str, page_size: i32, page_token: &str) -> Result<(Vec<T>, String), Status> {
+    let size = size(page_size)?;
+    let from = match read(of, page_token)? {
+        Some(next) => next.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?,
+        None => 0usize,
+    };
+    let total = items.len();
+    let page: Vec<T> = items.into_iter().skip(from).take(size).collect();
+    let next = from + page.len();
+    Ok((page, if next < total { token(of, &next.to_string()) } else { String::new() }))
+}
+
+fn digest(of: &str) -> String {
+    use sha2::{Digest, Sha256};
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(of)[..6])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_belongs_to_one_list() {
+        let next = token("runs", "7");
+        assert_eq!(read("runs", &next).expect("valid").as_deref(), Some("7"));
+        assert!(read("tasks", &next).is_err());
+        assert!(read("runs", "nonsense").is_err());
+        assert_eq!(read("runs", "").expect("the first page"), None);
+    }
+
+    #[test]
+    fn pages_cover_a_list_once() {
+        let (mut seen, mut next) = (Vec::new(), String::new());
+        loop {
+            let (page, token) = slice((0..250).collect(), "all", 100, &next).expect("a page");
+            seen.extend(page);
+            next = token;
+            if next.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..250).collect::<Vec<_>>());
+    }
+}

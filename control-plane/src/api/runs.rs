@@ -1,0 +1,200 @@
+//! Reading, listing and cancelling runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::run::command::CancelWorkflow;
+use gleitzeit_core::run::event::CancelCause;
+use gleitzeit_core::run::{self, RunStatus, Verdict};
+use gleitzeit_core::{ErrorCode, Failure, RunId, Seq};
+use gleitzeit_proto::convert::{self, RunOptions};
+use gleitzeit_proto::{status, v1};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use crate::api::{State, journal_status, page, run_id};
+use crate::journal::RunFilter;
+
+/// The longest a long poll waits.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_REASON_BYTES: usize = 1_024;
+/// Answers stay under 4 MiB: results beyond this are marked as omitted.
+const ANSWER_BYTES: usize = 3 * 1024 * 1024 + 512 * 1024;
+const MAX_TASK_IDS: usize = 1_000;
+
+impl State {
+    /// A run as it is now.
+    pub(super) async fn find(&self, run_id: RunId) -> Result<Arc<run::State>, Status> {
+        let found = self.0.journal.run(run_id).await.map_err(|error| journal_status(&error))?;
+        found.ok_or_else(|| status::not_found_run(run_id))
+    }
+
+    pub(super) async fn get(&self, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Status> {
+        let id = run_id(&request.run_id)?;
+        let wait = match request.wait {
+            Some(wait) => Duration::try_from(wait)
+                .map_err(|_| status::malformed("wait", "expected a duration that is not negative"))?,
+            None => Duration::ZERO,
+        };
+        let mut run = self.find(id).await?;
+        if !run.status.is_final() && !wait.is_zero() {
+            self.wait_for_end(id, run.seq, Instant::now() + wait.min(MAX_WAIT)).await?;
+            run = self.find(id).await?;
+        }
+        let options = RunOptions { include_results: request.include_results.unwrap_or(true), max_bytes: ANSWER_BYTES };
+        Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
+    }
+
+    /// Waits until the run is final, the time is up, or the server stops.
+    async fn wait_for_end(&self, id: RunId, seq: Seq, until: Instant) -> Result<(), Status> {
+        let mut watch = self.0.journal.watch(id, seq.next());
+        loop {
+            let next = tokio::select! {
+                next = timeout_at(until, watch.next()) => next,
+                () = self.0.stopping.cancelled() => return Ok(()),
+            };
+            match next {
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) | Err(_) => return Ok(()),
+                Ok(Err(error)) => return Err(journal_status(&error)),
+            }
+        }
+    }
+
+    pub(super) async fn list(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Status> {
+        let size = page::size(request.page_size)?;
+        let filter = filter(&request)?;
+        let of = format!("runs {filter:?}");
+        let after = match page::read(&of, &request.page_token)? {
+            Some(id) => Some(id.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?),
+            None => None,
+        };
+        let mut rows =
+            self.0.journal.list_runs(filter, after, size + 1).await.map_err(|error| journal_status(&error))?;
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next_page_token = match rows.last().filter(|_| more) {
+            Some(last) => page::token(&of, &last.run_id.to_string()),
+            None => String::new(),
+        };
+        Ok(v1::ListRunsResponse { runs: rows.iter().map(summary).collect(), next_page_token })
+    }
+
+    pub(super) async fn tasks(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Status> {
+        let id = run_id(&request.run_id)?;
+        let size = page::size(request.page_size)?;
+        if request.task_ids.len() > MAX_TASK_IDS {
+            return Err(status::malformed("task_ids", &format!("expected at most {MAX_TASK_IDS}")));
+        }
+        let statuses = request
+            .statuses
+            .iter()
+            .map(|status| convert::task_status_from(*status))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| status::malformed("statuses", "one of them is not known"))?;
+        let run = self.find(id).await?;
+        let of = format!("tasks {id} {statuses:?} {:?}", request.task_ids);
+        let from = match page::read(&of, &request.page_token)? {
+            Some(next) => next.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?,
+            None => 0usize,
+        };
+        let include_results = request.include_results.unwrap_or(true);
+        let (mut tasks, mut bytes, mut next) = (Vec::new(), 0, None);
+        for at in from..run.tasks.len() {
+            let wanted = (statuses.is_empty() || statuses.contains(&run.tasks[at].status))
+                && (request.task_ids.is_empty() || request.task_ids.iter().any(|id| id == run.task(at).id.as_str()));
+            if !wanted {
+                continue;
+            }
+            let task = convert::task_run(&run, at, include_results);
+            let task_bytes = prost::Message::encoded_len(&task);
+            if tasks.len() == size || (!tasks.is_empty() && bytes + task_bytes > ANSWER_BYTES) {
+                next = Some(at);
+                break;
+            }
+            bytes += task_bytes;
+            tasks.push(task);
+        }
+        let next_page_token = next.map_or_else(String::new, |at| page::token(&of, &at.to_string()));
+        Ok(v1::ListTasksResponse { tasks, next_page_token })
+    }
+
+    pub(super) async fn cancel(&self, request: v1::CancelRunRequest) -> Result<v1::CancelRunResponse, Status> {
+        let id = run_id(&request.run_id)?;
+        if request.reason.len() > MAX_REASON_BYTES {
+            return Err(status::malformed("reason", &format!("expected at most {MAX_REASON_BYTES} bytes")));
+        }
+        let run = self.find(id).await?;
+        if run.status.is_final() {
+            return Err(not_running(&run));
+        }
+        let reason = if request.reason.is_empty() { "cancelled on request".to_owned() } else { request.reason };
+        let cancel = CancelWorkflow { run_id: id, cause: CancelCause::Requested, reason };
+        let answer = self.0.journal.propose(run::Request::Cancel { cancel }).await;
+        let verdict = answer.map_err(|error| journal_status(&error))?;
+        let run = self.find(id).await?;
+        match verdict {
+            Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(v1::CancelRunResponse {
+                status: convert::run_status(run.status).into(),
+                open_attempts: u32::try_from(run.open_attempts()).unwrap_or(u32::MAX),
+            }),
+            // It ended meanwhile.
+            Verdict::Invalid(_) | Verdict::Fenced if run.status.is_final() => Err(not_running(&run)),
+            Verdict::Invalid(failure) => Err(status::to_status(&failure)),
+            other => {
+                let message = format!("run {id} could not be cancelled: {other:?}");
+                Err(status::to_status(&Failure::new(ErrorCode::InternalError, message)))
+            }
+        }
+    }
+}
+
+fn not_running(run: &run::State) -> Status {
+    let state = match run.status {
+        RunStatus::Running => "running",
+        RunStatus::Completed => "completed",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+    };
+    let message = format!("run {} is {state}; only a running one can be cancelled", run.run_id);
+    status::to_status(&Failure::new(ErrorCode::WorkflowInvalidState, message))
+}
+
+fn filter(request: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
+    let statuses = request
+        .statuses
+        .iter()
+        .map(|status| convert::run_status_from(*status))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| status::malformed("statuses", "one of them is not known"))?;
+    let prefix: String = request.run_id_prefix.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
+    if prefix.len() > 32 || !prefix.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err(status::malformed("run_id_prefix", "expected the first hexadecimal digits of a run's id"));
+    }
+    let time = |field: &str, at: Option<prost_types::Timestamp>| {
+        at.map(|at| convert::timestamp_from(&at).ok_or_else(|| status::malformed(field, "it is no time"))).transpose()
+    };
+    Ok(RunFilter {
+        statuses,
+        name: Some(request.name.clone()).filter(|name| !name.is_empty()),
+        labels: request.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        submitted_after: time("submitted_after", request.submitted_after)?,
+        submitted_before: time("submitted_before", request.submitted_before)?,
+        id_prefix: prefix,
+    })
+}
+
+fn summary(row: &crate::journal::RunRow) -> v1::RunSummary {
+    v1::RunSummary {
+        run_id: row.run_id.to_string(),
+        correlation_id: row.correlation_id.clone(),
+        name: row.name.clone(),
+        status: convert::run_status(row.status).into(),
+        submitted_at: Some(convert::timestamp(row.submitted_at)),
+        finished_at: row.finished_at.map(convert::timestamp),
+        error: row.error.as_ref().map(convert::error),
+        task_count: row.task_count,
+        labels: row.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        retry_of: row.retry_of.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,279 @@
+//! Submitting and validating workflows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
+use gleitzeit_core::run::{self, Verdict};
+use gleitzeit_core::spec::{Given, Problem, Workflow, bind, check, check_value};
+use gleitzeit_core::{ErrorCode, Failure, RunId};
+use gleitzeit_proto::{convert, status, v1};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use crate::api::{State, journal_status, trace_context};
+
+/// Workflows over this size are checked on a thread that may block.
+const CHECK_ASIDE_BYTES: usize = 64 * 1024;
+/// So many problems are listed by ValidateWorkflow.
+const MAX_PROBLEMS: usize = 1_000;
+const MAX_REQUEST_ID_BYTES: usize = 128;
+const MAX_LABEL_BYTES: usize = 1_024;
+
+/// A definition as it came.
+enum Source {
+    Text(String),
+    Message(Box<v1::Workflow>),
+}
+
+impl State {
+    pub(super) async fn submit(
+        &self,
+        request: Request<v1::SubmitWorkflowRequest>,
+    ) -> Result<v1::SubmitWorkflowResponse, Status> {
+        let trace = trace_context(request.metadata());
+        let request = request.into_inner();
+        let key = request_key(&request.request_id, || hash_submit(&request))?;
+        if let Some(known) = self.known(key.as_ref()).await? {
+            return self.submitted_before(known).await;
+        }
+        let source = match request.source {
+            Some(v1::submit_workflow_request::Source::Yaml(yaml)) => Source::Text(yaml),
+            Some(v1::submit_workflow_request::Source::Workflow(workflow)) => Source::Message(Box::new(workflow)),
+            None => return Err(status::malformed("source", "expected `yaml` or `workflow`")),
+        };
+        let given = Given {
+            inputs: inputs(&request.inputs_json)?,
+            files: request.files.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect(),
+            labels: labels(request.labels)?,
+        };
+        let file = request.file_name;
+        let workflow = self.check(source, file.clone()).await?.map_err(|problems| invalid(&problems))?;
+        let mut submitted = bind(workflow, given, &self.0.environment, &file).map_err(|problems| invalid(&problems))?;
+        self.check_size(&submitted)?;
+
+        let run_id = RunId(Uuid::now_v7());
+        let (correlation_id, traceparent) = match trace {
+            Some((trace_id, header)) => (trace_id, Some(header)),
+            None => (run_id.correlation_id(), None),
+        };
+        submitted.correlation_id.clone_from(&correlation_id);
+        submitted.traceparent = traceparent;
+        submitted.request = key;
+        let request = run::Request::Submit { run_id, submitted: Arc::new(submitted), known: None };
+        match self.0.journal.propose(request).await.map_err(|error| journal_status(&error))? {
+            Verdict::Duplicate { run_id: Some(first) } => self.submitted_before(first).await,
+            Verdict::Invalid(failure) => Err(status::to_status(&failure)),
+            Verdict::Ok { .. } => Ok(v1::SubmitWorkflowResponse {
+                run_id: run_id.to_string(),
+                correlation_id,
+                status: v1::RunStatus::Running.into(),
+                duplicate: false,
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<v1::RetryRunResponse, Status> {
+        let trace = trace_context(request.metadata());
+        let request = request.into_inner();
+        let old = super::run_id(&request.run_id)?;
+        let key = request_key(&request.request_id, || hash([b"retry".as_slice(), old.0.as_bytes()]))?;
+        if let Some(first) = self.known(key.as_ref()).await? {
+            return self.retried_before(first).await;
+        }
+        let old = self.find(old).await?;
+        let run_id = RunId(Uuid::now_v7());
+        let (correlation_id, traceparent) = match trace {
+            Some((trace_id, header)) => (trace_id, Some(header)),
+            None => (run_id.correlation_id(), None),
+        };
+        let proposal = run::Request::Retry {
+            old,
+            run_id,
+            correlation_id: correlation_id.clone(),
+            traceparent,
+            request: key,
+            known: None,
+        };
+        match self.0.journal.propose(proposal).await.map_err(|error| journal_status(&error))? {
+            Verdict::Duplicate { run_id: Some(first) } => self.retried_before(first).await,
+            Verdict::Invalid(failure) => Err(status::to_status(&failure)),
+            // A run whose tasks had all completed is final at once.
+            Verdict::Ok { .. } => Ok(v1::RetryRunResponse {
+                run_id: run_id.to_string(),
+                correlation_id,
+                status: convert::run_status(self.find(run_id).await?.status).into(),
+                duplicate: false,
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn validate(
+        &self,
+        request: v1::ValidateWorkflowRequest,
+    ) -> Result<v1::ValidateWorkflowResponse, Status> {
+        let source = match request.source {
+            Some(v1::validate_workflow_request::Source::Yaml(yaml)) => Source::Text(yaml),
+            Some(v1::validate_workflow_request::Source::Workflow(workflow)) => Source::Message(Box::new(workflow)),
+            None => return Err(status::malformed("source", "expected `yaml` or `workflow`")),
+        };
+        let problems = self.check(source, request.file_name).await?.err().unwrap_or_default();
+        Ok(v1::ValidateWorkflowResponse {
+            problem_count: u32::try_from(problems.len()).unwrap_or(u32::MAX),
+            problems: problems.iter().take(MAX_PROBLEMS).map(convert::problem).collect(),
+        })
+    }
+
+    /// Checks a definition against the protocols that are registered now.
+    async fn check(&self, source: Source, file: String) -> Result<Result<Workflow, Vec<Problem>>, Status> {
+        let large = match &source {
+            Source::Text(text) => text.len() > CHECK_ASIDE_BYTES,
+            Source::Message(workflow) => workflow.tasks.len() > 100,
+        };
+        if !large {
+            return Ok(self.check_now(&source, &file));
+        }
+        let state = self.clone();
+        tokio::task::spawn_blocking(move || state.check_now(&source, &file))
+            .await
+            .map_err(|error| internal(&format!("checking the workflow: {error}")))
+    }
+
+    fn check_now(&self, source: &Source, file: &str) -> Result<Workflow, Vec<Problem>> {
+        let registry = self.0.hub.registry().read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match source {
+            Source::Text(text) => check(text, file, &*registry, &self.0.limits),
+            Source::Message(workflow) => {
+                let value = convert::workflow_value(workflow, file, &self.0.limits)?;
+                check_value(&value, file, &*registry, &self.0.limits)
+            }
+        }
+    }
+
+    fn check_size(&self, submitted: &WorkflowSubmitted) -> Result<(), Status> {
+        let files = submitted.files.values().map(|file| match file {
+            gleitzeit_core::spec::FileContent::Text(text) | gleitzeit_core::spec::FileContent::Base64(text) => {
+                text.len()
+            }
+        });
+        let size = files.sum::<usize>() + submitted.inputs.size_bytes();
+        let limit = self.0.limits.bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!("inputs and files are {size} bytes; the limit is {limit} (`--max-workflow-bytes`)");
+        Err(status::to_status(&Failure::new(ErrorCode::ResourceExhausted, message)))
+    }
+
+    /// The run that was made under this request id before. Looked up before anything is validated: what was valid then
+    /// needs not be valid now.
+    async fn known(&self, key: Option<&RequestKey>) -> Result<Option<RunId>, Status> {
+        let Some(key) = key else { return Ok(None) };
+        let found =
+            self.0.journal.find_request(key.request_id.clone()).await.map_err(|error| journal_status(&error))?;
+        match found {
+            Some((run_id, hash)) if hash == key.body_hash => Ok(Some(run_id)),
+            Some((run_id, _)) => {
+                let message =
+                    format!("request id `{}` was used before with another body, for run {run_id}", key.request_id);
+                Err(status::to_status(&Failure::new(ErrorCode::InvalidRequest, message)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn submitted_before(&self, first: RunId) -> Result<v1::SubmitWorkflowResponse, Status> {
+        let run = self.find(first).await?;
+        Ok(v1::SubmitWorkflowResponse {
+            run_id: first.to_string(),
+            correlation_id: run.submitted.correlation_id.clone(),
+            status: convert::run_status(run.status).into(),
+            duplicate: true,
+        })
+    }
+
+    async fn retried_before(&self, first: RunId) -> Result<v1::RetryRunResponse, Status> {
+        let run = self.find(first).await?;
+        Ok(v1::RetryRunResponse {
+            run_id: first.to_string(),
+            correlation_id: run.submitted.correlation_id.clone(),
+            status: convert::run_status(run.status).into(),
+            duplicate: true,
+        })
+    }
+}
+
+fn invalid(problems: &[Problem]) -> Status {
+    status::invalid_workflow(problems, problems.len())
+}
+
+fn unexpected(verdict: &Verdict) -> Status {
+    internal(&format!("the journal answered {verdict:?}"))
+}
+
+fn internal(message: &str) -> Status {
+    tracing::error!(message, "a request could not be answered");
+    status::to_status(&Failure::new(ErrorCode::InternalError, "the control plane met an error of its own; see its log"))
+}
+
+fn inputs(json: &str) -> Result<Map<String, Value>, Status> {
+    if json.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(json) {
+        Ok(Value::Object(inputs)) => Ok(inputs),
+        Ok(_) => Err(status::malformed("inputs_json", "expected a JSON object of names to values")),
+        Err(error) => Err(status::malformed("inputs_json", &format!("expected a JSON object: {error}"))),
+    }
+}
+
+fn labels(given: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap<String, String>, Status> {
+    let labels: BTreeMap<String, String> = given.into_iter().collect();
+    match labels.iter().find(|(key, value)| key.is_empty() || key.len() + value.len() > MAX_LABEL_BYTES) {
+        Some((key, _)) => {
+            let why = format!("label `{key}`: expected a name and at most {MAX_LABEL_BYTES} bytes");
+            Err(status::malformed("labels", &why))
+        }
+        None => Ok(labels),
+    }
+}
+
+fn request_key(request_id: &str, hash: impl FnOnce() -> String) -> Result<Option<RequestKey>, Status> {
+    if request_id.is_empty() {
+        return Ok(None);
+    }
+    if request_id.len() > MAX_REQUEST_ID_BYTES || request_id.chars().any(char::is_control) {
+        let why = format!("expected at most {MAX_REQUEST_ID_BYTES} bytes without control characters");
+        return Err(status::malformed("request_id", &why));
+    }
+    Ok(Some(RequestKey { request_id: request_id.to_owned(), body_hash: hash() }))
+}
+
+/// A hash of everything that makes two submissions the same, maps in a fixed order.
+fn hash_submit(request: &v1::SubmitWorkflowRequest) -> String {
+    use prost::Message as _;
+    let source = match &request.source {
+        Some(v1::submit_workflow_request::Source::Yaml(yaml)) => yaml.clone().into_bytes(),
+        Some(v1::submit_workflow_request::Source::Workflow(workflow)) => workflow.encode_to_vec(),
+        None => Vec::new(),
+    };
+    let files: BTreeMap<_, _> = request.files.iter().collect();
+    let labels: BTreeMap<_, _> = request.labels.iter().collect();
+    let files = files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_ref()]);
+    let labels = labels.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let head = [b"submit".as_slice(), &source, request.inputs_json.as_bytes()];
+    hash(head.into_iter().chain(files).chain([b"labels".as_slice()]).chain(labels))
+}
+
+fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,169 @@
+//! A control plane from its configuration to its end: journal, hub, API and health on one port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::middleware::from_fn;
+use axum::serve::ListenerExt;
+use gleitzeit_core::run::Request;
+use gleitzeit_core::run::{self, Verdict};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::config::{Config, StoreConfig};
+use crate::http::{self, Readiness};
+use crate::hub::{self, Admission, HubTask};
+use crate::journal::{
+    Journal, JournalError, MemoryStore, SqliteStore, Store, StoreError, WriterConfig, WriterError, WriterHandle,
+};
+
+/// Engine.IO's own ping, for sockets that never answer heartbeats.
+const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(10), timeout: Duration::from_secs(20) };
+
+/// Why a control plane could not start or go on.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration is not valid.
+    #[error("CONFIGURATION_ERROR: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The journal cannot be used.
+    #[error("the journal cannot be used")]
+    Store(#[from] StoreError),
+    /// The journal's writer has stopped.
+    #[error("the journal has stopped")]
+    Journal(#[from] JournalError),
+    /// The journal's writer could not go on.
+    #[error("the journal cannot be written")]
+    Writer(#[source] WriterError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener failed.
+    #[error("the listener failed")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A control plane that is bound to its address and has read its journal.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    address: SocketAddr,
+    listener: TcpListener,
+    journal: Journal,
+    writer: WriterHandle,
+    hub: HubTask,
+    hub_handle: hub::HubHandle,
+    to_machine: tokio::sync::mpsc::UnboundedSender<hub::ToMachine>,
+}
+
+/// Checks the configuration, listens, opens the store and replays what is not finished.
+///
+/// # Errors
+/// If any of that is not possible; nothing is left behind.
+pub async fn build(config: Config) -> Result<App, Error> {
+    let problems = config.validate();
+    if !problems.is_empty() {
+        return Err(Error::Config(problems));
+    }
+    let address = SocketAddr::new(config.host, config.port);
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
+
+    let limits = run::Limits { max_payload_bytes: config.max_payload_bytes };
+    let writer_config = WriterConfig { limits, ..WriterConfig::default() };
+    let store = config.store.clone();
+    // Opening and replaying read files: not on the runtime's own threads.
+    let started = tokio::task::spawn_blocking(move || {
+        let store: Box<dyn Store> = match store {
+            StoreConfig::Sqlite(path) => Box::new(SqliteStore::open(&path)?),
+            StoreConfig::Memory => Box::new(MemoryStore::default()),
+        };
+        Journal::start(store, writer_config)
+    });
+    let (journal, port, writer) = started.await.map_err(|_| JournalError::Closed)??;
+    register_protocols(&config, &journal).await?;
+
+    let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
+    let (hub, hub_handle, to_machine) = HubTask::new(hub_config, journal.clone(), port);
+    Ok(App { config, address, listener, journal, writer, hub, hub_handle, to_machine })
+}
+
+/// Makes the protocols known that come with the configuration.
+async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Error> {
+    for protocol in config.registry.iter() {
+        let request = Request::RegisterProtocol { protocol: protocol.to_registered() };
+        if let Verdict::Invalid(failure) = journal.propose(request).await? {
+            tracing::warn!(error = %failure, "a protocol differs from the one that the journal knows under its name");
+        }
+    }
+    Ok(())
+}
+
+impl App {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is told to stop; then answers what is being asked, closes the journal and returns.
+    ///
+    /// # Errors
+    /// If the journal's writer or the listener failed: nothing was acknowledged that is not in the journal.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let Self { config, address, listener, journal, mut writer, hub, hub_handle, to_machine } = self;
+        let readiness = Readiness::default();
+        let admission =
+            Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
+        let (socket_layer, sockets) = hub::layer(admission.clone(), to_machine, PINGS);
+        let stopping = stop.child_token();
+        let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
+        let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
+        let router =
+            api::routes(state).merge(http::routes(readiness.clone())).layer(socket_layer).layer(from_fn(origins));
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(hub.run(stopping.clone()));
+        let listener = listener.tap_io(|stream| {
+            // Without it small messages wait for the acknowledgement of the one before.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a connection could not be set to send at once");
+            }
+        });
+        let served = stopping.clone();
+        let serve = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async move { served.cancelled().await });
+        let mut serve = tokio::spawn(serve.into_future());
+        readiness.set(true);
+        tracing::info!(%address, "control plane is ready");
+
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = writer.ended() => ended.map_err(Error::Writer).and(Err(Error::Journal(JournalError::Closed))),
+            served = &mut serve => served.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(Error::Serve),
+        };
+        readiness.set(false);
+        stopping.cancel();
+        sockets.close().await;
+        if timeout(config.stop_grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("the hub did not stop in time");
+        }
+        if !serve.is_finished() && timeout(config.stop_grace, &mut serve).await.is_err() {
+            tracing::info!("open connections were closed");
+            serve.abort();
+        }
+        drop(journal);
+        let stopped = writer.stop().await.map_err(Error::Writer);
+        ended.and(stopped)
+    }
+}

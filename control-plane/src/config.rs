@@ -1,0 +1,127 @@
+//! What a control plane is set to.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_protocols::Registry;
+
+/// Where the journal is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In one SQLite file, created with its folder if it is not there.
+    Sqlite(PathBuf),
+    /// In memory only: everything is lost when the process ends. For tests.
+    Memory,
+}
+
+/// Reads one environment variable of the control plane.
+pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Everything a control plane is set to.
+#[derive(Clone)]
+pub struct Config {
+    /// The address to listen on (default 127.0.0.1). Beyond loopback it needs a token or `insecure`.
+    pub host: IpAddr,
+    /// The port for gRPC, mesh and health (default 8000); 0 lets the system choose.
+    pub port: u16,
+    /// Where the journal is kept.
+    pub store: StoreConfig,
+    /// Required on mesh and gRPC if set.
+    pub token: Option<String>,
+    /// Allows listening beyond loopback without a token.
+    pub insecure: bool,
+    /// Origins of web pages that may connect; none by default.
+    pub allow_origins: Vec<String>,
+    /// Environment variables that workflows may refer to; they are journaled, so never secrets.
+    pub allow_env: Vec<String>,
+    /// How those variables are read.
+    pub read_env: ReadEnv,
+    /// The protocols that are known from the start.
+    pub registry: Arc<Registry>,
+    /// The largest workflow with its files, in bytes (default 8 MiB).
+    pub max_workflow_bytes: usize,
+    /// The most tasks of a workflow (default 200,000).
+    pub max_tasks: usize,
+    /// The largest parameter set or result in bytes (default 1 MiB, at most 8 MiB).
+    pub max_payload_bytes: usize,
+    /// Times and limits of the hub.
+    pub hub: gleitzeit_core::hub::Config,
+    /// How long a stop waits for requests that are being answered (default 5 s).
+    pub stop_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8000,
+            store: StoreConfig::Memory,
+            token: None,
+            insecure: false,
+            allow_origins: Vec::new(),
+            allow_env: Vec::new(),
+            read_env: Arc::new(|_| None),
+            registry: Arc::new(Registry::shipped()),
+            max_workflow_bytes: 8 * 1024 * 1024,
+            max_tasks: 200_000,
+            max_payload_bytes: 1024 * 1024,
+            hub: gleitzeit_core::hub::Config::default(),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("address", &SocketAddr::new(self.host, self.port))
+            .field("store", &self.store)
+            .field("token", &self.token.is_some())
+            .field("insecure", &self.insecure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Everything that is wrong, each with what to do; empty if nothing is.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.host.is_loopback() && self.token.is_none() && !self.insecure {
+            problems.push(format!(
+                "listening on {} without a token would let anybody in; set GLEITZEIT_TOKEN, or say `--insecure`",
+                self.host
+            ));
+        }
+        if self.token.as_ref().is_some_and(String::is_empty) {
+            problems.push("the token is empty; unset GLEITZEIT_TOKEN or give it a value".to_owned());
+        }
+        if !(1_024..=8 * 1024 * 1024).contains(&self.max_payload_bytes) {
+            problems.push(format!("the payload limit is {}; give 1 KiB to 8 MiB", self.max_payload_bytes));
+        }
+        if !(1_024..=64 * 1024 * 1024).contains(&self.max_workflow_bytes) {
+            problems.push(format!("the workflow limit is {} bytes; give 1 KiB to 64 MiB", self.max_workflow_bytes));
+        }
+        if self.max_tasks == 0 {
+            problems.push("the limit of tasks is 0; give at least 1".to_owned());
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_loopback_a_token_is_needed_unless_insecure_is_said() {
+        let open = Config { host: "0.0.0.0".parse().expect("an address"), ..Config::default() };
+        assert!(open.validate()[0].contains("GLEITZEIT_TOKEN"));
+        assert!(Config { token: Some("t".into()), ..open.clone() }.validate().is_empty());
+        assert!(Config { insecure: true, ..open }.validate().is_empty());
+        assert!(Config::default().validate().is_empty());
+    }
+}

@@ -1,0 +1,348 @@
+//! The one task that owns the hub's machine, and the sockets it writes to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, SocketId};
+use gleitzeit_core::mesh::{FromHub, Meta, ToHub, with_meta};
+use gleitzeit_core::run::Event;
+use gleitzeit_core::{ErrorCode, Failure, Instant, Timestamp};
+use gleitzeit_protocols::{Protocol, Registry};
+use serde_json::value::RawValue;
+use socketioxide::extract::SocketRef;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant as Clock, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::socket::{Malformed, Received, Waiting};
+use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
+use crate::journal::{HubPort, Journal, Work};
+
+/// So many inputs that are there at once share one round of sending.
+const MAX_ROUND: usize = 256;
+/// How often closing is tried again on a socket whose buffer was full.
+const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+/// After so long a socket that cannot even be told to close is left to its heartbeat.
+const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
+
+/// What reaches the machine from sockets and the API.
+#[derive(Debug)]
+pub(crate) enum ToMachine {
+    /// A socket was admitted.
+    Connected { socket: SocketId, handle: SocketRef, waiting: Arc<Waiting> },
+    /// A socket sent something.
+    Event { socket: SocketId, bytes: usize, event: Received },
+    /// A socket has more waiting than it may.
+    Flooded { socket: SocketId },
+    /// A socket is gone.
+    Gone { socket: SocketId, clean: bool },
+    /// Entries that the machine asked for.
+    Entries { token: u64, entries: Vec<Arc<gleitzeit_core::run::Entry>> },
+    /// The API wants to know who is there.
+    Components(oneshot::Sender<Vec<ComponentView>>),
+}
+
+#[derive(Debug)]
+struct Peer {
+    handle: SocketRef,
+    waiting: Arc<Waiting>,
+}
+
+/// The task that owns the hub's machine.
+#[derive(Debug)]
+pub(crate) struct HubTask {
+    machine: Hub,
+    started: Clock,
+    journal: Journal,
+    port: HubPort,
+    /// Bounded by what sockets may have waiting: each counts its own.
+    inbox: mpsc::UnboundedReceiver<ToMachine>,
+    to_self: mpsc::UnboundedSender<ToMachine>,
+    peers: BTreeMap<SocketId, Peer>,
+    /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
+    for_writer: VecDeque<Work>,
+    closing: Vec<(SocketRef, Clock)>,
+    progress: broadcast::Sender<Arc<Progress>>,
+    registry: Arc<RwLock<Registry>>,
+    message_number: u64,
+    out: Vec<Output>,
+}
+
+impl HubTask {
+    /// A hub at the journal's end, and the handle by which the API asks it.
+    pub(crate) fn new(
+        config: Config,
+        journal: Journal,
+        mut port: HubPort,
+    ) -> (Self, HubHandle, mpsc::UnboundedSender<ToMachine>) {
+        let start = std::mem::take(&mut port.start);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a socket with too much waiting is closed; the rest are few questions"
+        )]
+        let (to_self, inbox) = mpsc::unbounded_channel();
+        let (progress, _) = broadcast::channel(PROGRESS_KEPT);
+        let mut registry = Registry::new();
+        for definition in &start.protocols {
+            match Protocol::from_definition(definition) {
+                Ok(protocol) => {
+                    registry.register(protocol).ok();
+                }
+                Err(problems) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
+            }
+        }
+        let registry = Arc::new(RwLock::new(registry));
+        let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
+        let task = Self {
+            machine: Hub::new(config, start, Instant(0)),
+            started: Clock::now(),
+            journal,
+            port,
+            inbox,
+            to_self: to_self.clone(),
+            peers: BTreeMap::new(),
+            for_writer: VecDeque::new(),
+            closing: Vec::new(),
+            progress,
+            registry,
+            message_number: 0,
+            out: Vec::new(),
+        };
+        (task, handle, to_self)
+    }
+
+    /// Serves until it is told to stop or the journal has stopped.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        // Owners that the journal names may be away: the machine plans at once.
+        self.round();
+        let writer = self.port.work.clone();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                permit = writer.reserve(), if !self.for_writer.is_empty() => {
+                    let Ok(permit) = permit else { break };
+                    if let Some(work) = self.for_writer.pop_front() {
+                        permit.send(work);
+                    }
+                    continue;
+                }
+                input = self.port.inputs.recv() => {
+                    let Some(input) = input else { break };
+                    self.hear_journal(input);
+                }
+                message = self.inbox.recv() => {
+                    let Some(message) = message else { break };
+                    self.hear_outside(message);
+                }
+                () = sleep_until(deadline) => {
+                    self.close_again();
+                    self.machine.tick(self.now(), &mut self.out);
+                }
+            }
+            self.take_what_is_there();
+            self.round();
+        }
+        for peer in self.peers.values() {
+            peer.handle.clone().disconnect().ok();
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn deadline(&self) -> Clock {
+        let of_machine = self.machine.next_deadline().map(|at| self.started + Duration::from_millis(at.0));
+        let of_closing = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
+        // Without anything to wait for, it looks around once an hour.
+        let far = Clock::now() + Duration::from_secs(3_600);
+        of_machine.into_iter().chain(of_closing).min().unwrap_or(far)
+    }
+
+    fn take_what_is_there(&mut self) {
+        for _ in 0..MAX_ROUND {
+            if let Ok(input) = self.port.inputs.try_recv() {
+                self.hear_journal(input);
+            } else if let Ok(message) = self.inbox.try_recv() {
+                self.hear_outside(message);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn hear_journal(&mut self, input: Input) {
+        if let Input::Committed(batch) = &input {
+            self.learn_protocols(batch);
+        }
+        self.machine.accept(self.now(), input);
+    }
+
+    fn learn_protocols(&self, batch: &Batch) {
+        for entry in &batch.entries {
+            let Event::ProtocolRegistered(registered) = &entry.event else { continue };
+            match (Protocol::from_registered(registered), self.registry.write()) {
+                (Ok(protocol), Ok(mut registry)) => {
+                    registry.register(protocol).ok();
+                }
+                (Err(problems), _) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
+                (_, Err(_)) => tracing::error!("the registry of protocols cannot be used any more"),
+            }
+        }
+    }
+
+    fn hear_outside(&mut self, message: ToMachine) {
+        let now = self.now();
+        match message {
+            ToMachine::Connected { socket, handle, waiting } => {
+                self.peers.insert(socket, Peer { handle, waiting });
+                self.machine.accept(now, Input::Connected { socket });
+            }
+            ToMachine::Event { socket, bytes, event } => {
+                // What still comes from a socket that was closed is not heard.
+                let Some(peer) = self.peers.get(&socket) else { return };
+                peer.waiting.remove(bytes);
+                let input = match event {
+                    Ok((message, message_id)) => match check_protocols(&message) {
+                        Ok(()) => Input::Received { socket, message, message_id },
+                        Err(error) => Input::Unregistrable { socket, error },
+                    },
+                    Err(Malformed { in_reply_to, message }) => Input::Malformed { socket, in_reply_to, message },
+                };
+                self.machine.accept(now, input);
+            }
+            ToMachine::Flooded { socket } => self.drop_peer(socket),
+            ToMachine::Gone { socket, clean } => {
+                if self.peers.remove(&socket).is_some() {
+                    self.machine.accept(now, Input::Disconnected { socket, clean });
+                }
+            }
+            ToMachine::Entries { token, entries } => self.machine.accept(now, Input::Entries { token, entries }),
+            // Who asked may have gone away.
+            ToMachine::Components(reply) => drop(reply.send(self.machine.components())),
+        }
+    }
+
+    /// Does what the machine wants, until it wants nothing more.
+    fn round(&mut self) {
+        loop {
+            let mut out = std::mem::take(&mut self.out);
+            self.machine.flush(&mut out);
+            if out.is_empty() {
+                break;
+            }
+            for output in out.drain(..) {
+                self.act(output);
+            }
+        }
+        while let Some(work) = self.for_writer.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) =
+                self.port.work.try_send(work)
+            {
+                self.for_writer.push_front(work);
+                break;
+            }
+        }
+    }
+
+    fn act(&mut self, output: Output) {
+        let output = match Work::from_hub(output) {
+            Ok(work) => return self.for_writer.push_back(work),
+            Err(output) => output,
+        };
+        match output {
+            Output::Send { socket, message } => self.send(socket, &message),
+            Output::Close { socket, reason } => {
+                tracing::info!(socket, reason, "socket closed by the hub");
+                if let Some(peer) = self.peers.remove(&socket) {
+                    self.close(peer.handle);
+                }
+            }
+            Output::ReadEntries { token, from, limit } => self.read(token, from, limit),
+            // Nobody may be watching.
+            Output::Progress { at, data } => drop(self.progress.send(Arc::new(Progress { at, data }))),
+            Output::Log { warning: true, message, detail } => tracing::warn!(detail, "{message}"),
+            Output::Log { warning: false, message, detail } => tracing::info!(detail, "{message}"),
+            // Taken above.
+            Output::Request { .. }
+            | Output::QuerySlice { .. }
+            | Output::QueryEngine { .. }
+            | Output::EngineConnected { .. }
+            | Output::EngineGone { .. } => {}
+        }
+    }
+
+    fn send(&mut self, socket: SocketId, message: &FromHub) {
+        let Some(peer) = self.peers.get(&socket) else { return };
+        let mut body = message.body();
+        // Calls carry a `meta` of their own, which says more.
+        if !matches!(message, FromHub::ExecuteMethod(_)) {
+            self.message_number += 1;
+            let meta = Meta {
+                id: Some(format!("hub-{}", self.message_number)),
+                source: Some("hub".to_owned()),
+                timestamp: Some(wall_clock()),
+                ..Meta::default()
+            };
+            body = with_meta(&body, &meta);
+        }
+        let sent = RawValue::from_string(body).map(|raw| peer.handle.emit(message.kind(), &raw));
+        if !matches!(sent, Ok(Ok(()))) {
+            tracing::warn!(socket, event = message.kind(), "a socket is too slow or gone and is closed");
+            self.drop_peer(socket);
+        }
+    }
+
+    fn drop_peer(&mut self, socket: SocketId) {
+        if let Some(peer) = self.peers.remove(&socket) {
+            self.close(peer.handle);
+            self.machine.accept(self.now(), Input::Disconnected { socket, clean: false });
+        }
+    }
+
+    /// A socket whose buffer is full cannot be closed at once.
+    fn close(&mut self, handle: SocketRef) {
+        if handle.clone().disconnect().is_err() && handle.connected() {
+            self.closing.push((handle, Clock::now()));
+        }
+    }
+
+    fn close_again(&mut self) {
+        self.closing.retain(|(handle, since)| {
+            since.elapsed() < GIVE_UP_CLOSING && handle.connected() && handle.clone().disconnect().is_err()
+        });
+    }
+
+    fn read(&self, token: u64, from: gleitzeit_core::Position, limit: usize) {
+        let (journal, reply) = (self.journal.clone(), self.to_self.clone());
+        // Ends by itself: the read is bounded, and its answer is dropped if the hub is gone.
+        tokio::spawn(async move {
+            let entries = journal.entries(from, limit).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "entries could not be read");
+                Vec::new()
+            });
+            reply.send(ToMachine::Entries { token, entries }).ok();
+        });
+    }
+}
+
+/// Protocols that a provider brings must have valid schemas: the machine takes them as they are.
+fn check_protocols(message: &ToHub) -> Result<(), Failure> {
+    let ToHub::RegisterComponent(register) = message else { return Ok(()) };
+    for definition in &register.protocols {
+        if let Err(problems) = Protocol::from_definition(definition) {
+            let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let message = format!("protocol `{}/{}`: {}", definition.name, definition.version, text.join("; "));
+            return Err(Failure::new(ErrorCode::InvalidParams, message));
+        }
+    }
+    Ok(())
+}
+
+fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,186 @@
+//! Socket.IO: admits sockets and hands what they send to the machine, in order.
+//!
+//! Events are taken as raw text in the connection's read loop, so their order is kept, and decoded there, so that
+//! connections decode side by side. What a socket may have waiting is bounded; beyond that it is closed.
+
+use std::collections::VecDeque;
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gleitzeit_core::hub::SocketId;
+use gleitzeit_core::mesh::{ToHub, message_id};
+use serde_json::value::RawValue;
+use socketioxide::SocketIo;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::{ConnectHandler, MessageHandler, Value};
+use socketioxide::layer::SocketIoLayer;
+use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::sync::mpsc;
+
+use crate::hub::admit::{Admission, Auth};
+use crate::hub::machine::ToMachine;
+
+/// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
+const BUFFER_PACKETS: usize = 8_192;
+/// Events of one socket that may wait for the machine.
+const MAX_WAITING: usize = 16_384;
+/// Bytes of one socket's events that may wait for the machine.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// What one socket has waiting for the machine.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn add(&self, bytes: usize) -> bool {
+        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        events <= MAX_WAITING && bytes <= MAX_WAITING_BYTES
+    }
+
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.events.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Times of the Socket.IO connection itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pings {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+/// The layer that serves Socket.IO on its default path.
+pub(crate) fn layer(
+    admission: Arc<Admission>,
+    machine: mpsc::UnboundedSender<ToMachine>,
+    pings: Pings,
+) -> (SocketIoLayer, SocketIo) {
+    let (layer, io) = SocketIo::builder()
+        .max_buffer_size(BUFFER_PACKETS)
+        .ping_interval(pings.interval)
+        .ping_timeout(pings.timeout)
+        .connect_timeout(Duration::from_secs(5))
+        .ws_read_buffer_size(64 * 1024)
+        .build_layer();
+    let admit = move |TryData(auth): TryData<Auth>| {
+        let given = auth.ok().and_then(|auth| auth.token);
+        ready(if admission.admits_token(given.as_deref()) {
+            Ok(())
+        } else {
+            Err("AUTHENTICATION_FAILED: the token is missing or wrong; set GLEITZEIT_TOKEN".to_owned())
+        })
+    };
+    let ids = Arc::new(AtomicU64::new(1));
+    let on_connect = move |socket: SocketRef| {
+        connected(&socket, ids.fetch_add(1, Ordering::Relaxed), &machine);
+        ready(())
+    };
+    io.ns("/", on_connect.with(admit));
+    (layer, io)
+}
+
+fn connected(socket: &SocketRef, id: SocketId, machine: &mpsc::UnboundedSender<ToMachine>) {
+    let waiting = Arc::new(Waiting::default());
+    socket.on_fallback(Inbox { id, waiting: waiting.clone(), machine: machine.clone() });
+    let gone = machine.clone();
+    socket.on_disconnect(move |reason: DisconnectReason| {
+        let clean = reason == DisconnectReason::ClientNSDisconnect;
+        // If the machine is gone, so is the hub.
+        gone.send(ToMachine::Gone { socket: id, clean }).ok();
+        ready(())
+    });
+    // The machine says `welcome`: from then on the component may speak.
+    machine.send(ToMachine::Connected { socket: id, handle: socket.clone(), waiting }).ok();
+}
+
+#[derive(Clone)]
+struct Inbox {
+    id: SocketId,
+    waiting: Arc<Waiting>,
+    machine: mpsc::UnboundedSender<ToMachine>,
+}
+
+/// Marks the handler as one that takes events as text.
+struct ByText;
+
+impl MessageHandler<LocalAdapter, ByText> for Inbox {
+    fn call(&self, socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
+        let bytes = value.as_str().map_or(0, |text| text.as_str().len());
+        if !self.waiting.add(bytes) {
+            tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
+            self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
+            socket.disconnect().ok();
+            return;
+        }
+        let event = match &value {
+            Value::Str(text, None) => decode(text.as_str()),
+            _ => Err(Malformed { in_reply_to: None, message: "binary events are not used here".to_owned() }),
+        };
+        self.machine.send(ToMachine::Event { socket: self.id, bytes, event }).ok();
+    }
+}
+
+/// Something that is no event of ours.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    pub(crate) in_reply_to: Option<String>,
+    pub(crate) message: String,
+}
+
+/// An event and its `meta.id`.
+pub(crate) type Received = Result<(ToHub, Option<String>), Malformed>;
+
+/// Reads `["event", {…}]`.
+fn decode(text: &str) -> Received {
+    let malformed = |in_reply_to: Option<String>, message: String| Malformed { in_reply_to, message };
+    let mut parts: VecDeque<&RawValue> =
+        serde_json::from_str(text).map_err(|error| malformed(None, format!("the event is malformed: {error}")))?;
+    let name: String = parts
+        .pop_front()
+        .and_then(|name| serde_json::from_str(name.get()).ok())
+        .ok_or_else(|| malformed(None, "the event has no name".to_owned()))?;
+    let body = parts.pop_front().map_or("{}", RawValue::get);
+    if !body.starts_with('{') {
+        let message = format!("`{name}` takes one JSON object");
+        return Err(malformed(Some(name), message));
+    }
+    let id = message_id(body);
+    match ToHub::decode(&name, body) {
+        Ok(message) => Ok((message, id)),
+        Err(error) => Err(malformed(id.or(Some(name)), error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_event_says_what_is_wrong() {
+        for (text, expected) in [
+            (r#"["nonsense",{}]"#, "unknown mesh event `nonsense`"),
+            (r#"["append",{"proposals":7}]"#, "malformed mesh event `append`"),
+            (r#"["append",7]"#, "`append` takes one JSON object"),
+            (r#"[7]"#, "the event has no name"),
+            (r#"[]"#, "the event has no name"),
+        ] {
+            let message = decode(text).expect_err("malformed").message;
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_message_id_is_what_errors_refer_to() {
+        let (_, id) = decode(r#"["events_ack",{"position":1,"meta":{"id":"m1"}}]"#).expect("an event");
+        assert_eq!(id.as_deref(), Some("m1"));
+        assert_eq!(decode(r#"["x",{"meta":{"id":"m2"}}]"#).expect_err("unknown").in_reply_to.as_deref(), Some("m2"));
+    }
+}

@@ -1,0 +1,116 @@
+//! What the documents say is true: every workflow in them is valid, and the table of errors is the code's own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_core::spec::{Limits, check};
+use gleitzeit_protocols::Registry;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md")];
+    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
+    documents.extend(docs.map(|entry| entry.expect("readable").path()));
+    documents.sort();
+    documents
+}
+
+/// The fenced blocks of a language, each with the line it begins on.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let (mut blocks, mut current) = (Vec::new(), None);
+    for (number, line) in text.lines().enumerate() {
+        match (&mut current, line.strip_prefix("```")) {
+            (None, Some(found)) => current = Some((found.to_owned(), number + 2, String::new())),
+            (Some(_), Some(_)) => {
+                let (found, start, body) = current.take().expect("a block is open");
+                if found == language {
+                    blocks.push((start, body));
+                }
+            }
+            (Some((_, _, body)), None) => {
+                body.push_str(line);
+                body.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(current.is_none(), "a block is not closed");
+    blocks
+}
+
+#[test]
+fn every_workflow_in_the_documents_is_valid() {
+    let registry = Registry::shipped();
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        for (line, block) in blocks(&text, "yaml") {
+            if block.contains("tasks:") {
+                let result = check(&block, "block", &registry, &Limits::default());
+                assert!(result.is_ok(), "{}:{line}: {:?}", document.display(), result.err());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 3, "only {checked} workflows found");
+}
+
+#[test]
+fn every_json_block_is_json() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        for (line, block) in blocks(&text, "json") {
+            let parsed: Result<serde_json::Value, _> = serde_json::from_str(&block);
+            assert!(parsed.is_ok(), "{}:{line}: {:?}", document.display(), parsed.err());
+        }
+    }
+}
+
+#[test]
+fn every_linked_file_is_there() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let folder = document.parent().expect("a folder");
+            assert!(folder.join(path).exists(), "{} links to `{target}`", document.display());
+        }
+    }
+}
+
+/// The document as the table of codes says it. Written anew with `UPDATE_DOCS=1 cargo test --test docs`.
+#[test]
+fn the_table_of_errors_is_the_codes_own() {
+    let mut table = String::from(
+        "# Errors\n\nThe same failure has the same code everywhere: in YAML validation, gRPC (`google.rpc.ErrorInfo`), the mesh, the command \
+         line and logs.\nIntegers and names never change their meaning.\n\n| code | name | retryable | gRPC | meaning | what to do \
+         |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for code in ErrorCode::ALL {
+        let retryable = if code.is_retryable() { "yes" } else { "no" };
+        writeln!(
+            table,
+            "| {} | `{}` | {retryable} | {:?} | {} | {} |",
+            code.code(),
+            code.name(),
+            code.grpc(),
+            code.meaning(),
+            code.remedy()
+        )
+        .expect("writing to a string works");
+    }
+    let path = root().join("docs/ERRORS.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &table).expect("writable");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == table, "docs/ERRORS.md differs from the table; run UPDATE_DOCS=1 cargo test --test docs");
+}
