@@ -1,1 +1,14 @@
-//! The agent: hosts for queue, resolver, engine and provider roles.
+//! The agent: a library that runs any mix of roles in one process, each as a component with a socket of its own.
+//!
+//! It moves messages and time for the machines of `gleitzeit_core::role` and runs the providers' calls. It holds
+//! nothing that must survive: what matters is in the journal. It reads no environment and installs nothing global.
+
+mod agent;
+mod config;
+mod connect;
+mod host;
+mod roster;
+
+pub use agent::{Agent, AgentError};
+pub use config::{AgentConfig, ConfigError, merge_definitions, parse_roles};
+pub use connect::{Connection, Connector, sockets};

@@ -1,0 +1,304 @@
+//! Starts the components and ends them in order: engines, then providers, then queue and resolver.
+//!
+//! The invariant: when [`Agent::run`] returns, everything that it started has ended, also if it was forced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::error::Failure;
+use gleitzeit_core::id::ComponentId;
+use gleitzeit_core::mesh::Role;
+use gleitzeit_core::role::{Identity, engine, provider, queue, resolver};
+use gleitzeit_providers::{Factory, Provider};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{error, info, warn};
+
+use crate::config::{AgentConfig, ConfigError};
+use crate::connect::{Connection, Connector, sockets};
+use crate::host::engine::EngineHost;
+use crate::host::owners::OwnerHost;
+use crate::host::provider::{ProviderHost, Settings};
+use crate::host::session::{DrainSignal, Session};
+use crate::host::{Clock, Machine};
+use crate::roster::{Member, Roster};
+
+/// A start that takes longer is mentioned.
+const OVERDUE: Duration = Duration::from_secs(3);
+/// How long a component may take beyond its grace period: the machines' own limits are shorter.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// How long the link may take to say goodbye: its own limit is shorter.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long what was cut off may take to be gone.
+const CUT_OFF: Duration = Duration::from_secs(5);
+
+/// Why an agent could not be made or did not run to its end.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Its configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The control plane refused a component for good.
+    #[error("the control plane refused component `{component}`")]
+    Rejected {
+        /// Its id.
+        component: String,
+        /// Why.
+        #[source]
+        error: Failure,
+    },
+    /// A component ended although nobody asked it to.
+    #[error("component `{component}` ended by itself")]
+    Ended {
+        /// Its id.
+        component: String,
+    },
+    /// A component broke off.
+    #[error("a component broke off")]
+    Broken(#[source] tokio::task::JoinError),
+}
+
+/// What one component runs.
+enum Kind {
+    Queue,
+    Resolver,
+    Engine,
+    Provider(Provider),
+}
+
+struct Component {
+    identity: Identity,
+    kind: Kind,
+    connection: Connection,
+    member: Member,
+}
+
+/// Any mix of roles in this process, ready to run.
+pub struct Agent {
+    config: AgentConfig,
+    connector: Connector,
+    roster: Arc<Roster>,
+    components: Vec<(Identity, Kind, Member)>,
+}
+
+/// Components that are drained together.
+struct Group {
+    drain: watch::Sender<Option<Duration>>,
+    tasks: JoinSet<Result<(), AgentError>>,
+}
+
+impl Agent {
+    /// Checks the configuration and makes the components; nothing is connected before [`Agent::run`].
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub fn new(config: AgentConfig) -> Result<Self, AgentError> {
+        Self::with_connector(config, sockets())
+    }
+
+    /// As [`Agent::new`], with links of the caller's.
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub fn with_connector(config: AgentConfig, connector: Connector) -> Result<Self, AgentError> {
+        config.validate()?;
+        let mut kinds = Vec::new();
+        for role in &config.roles {
+            match role {
+                Role::Queue => kinds.push((Role::Queue, config.name.clone(), Kind::Queue)),
+                Role::Resolver => kinds.push((Role::Resolver, config.name.clone(), Kind::Resolver)),
+                Role::Engine => kinds.push((Role::Engine, config.name.clone(), Kind::Engine)),
+                Role::Provider => {
+                    for definition in &config.providers {
+                        let provider = Factory::build(definition, &config.protocols, &config.settings)
+                            .map_err(|error| ConfigError(vec![error.to_string()]))?;
+                        kinds.push((Role::Provider, definition.name.clone(), Kind::Provider(provider)));
+                    }
+                }
+            }
+        }
+        let roster = Roster::new(&config.hub_url);
+        let components = kinds.into_iter().map(|(role, name, kind)| {
+            let identity = Identity { component_id: new_id(role), name, version: env!("CARGO_PKG_VERSION").to_owned() };
+            let member = roster.join(identity.component_id.as_str());
+            (identity, kind, member)
+        });
+        Ok(Self { components: components.collect(), config, connector, roster })
+    }
+
+    /// Whether all components are registered now; false again while the control plane is away.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.roster.ready()
+    }
+
+    /// The ids of the components, new with each agent.
+    pub fn component_ids(&self) -> impl Iterator<Item = &ComponentId> {
+        self.components.iter().map(|(identity, _, _)| &identity.component_id)
+    }
+
+    /// Runs until `shutdown`, then drains; `force` ends everything at once, also a drain. That the control plane is
+    /// away is no reason to end.
+    ///
+    /// # Errors
+    /// If the control plane refuses a component for good, or a component breaks; the others are drained first.
+    pub async fn run(self, shutdown: CancellationToken, force: CancellationToken) -> Result<(), AgentError> {
+        let tracker = TaskTracker::new();
+        let result = tokio::select! {
+            result = self.serve(&shutdown, &tracker) => result,
+            () = force.cancelled() => {
+                warn!("stopped at once, work was cut off");
+                Ok(())
+            }
+        };
+        // Nothing is left after a drain; what was cut off is gone once its futures are dropped.
+        tracker.close();
+        if timeout(CUT_OFF, tracker.wait()).await.is_err() {
+            error!(tasks = tracker.len(), "work that was cut off is still there");
+        }
+        result
+    }
+
+    async fn serve(self, shutdown: &CancellationToken, tracker: &TaskTracker) -> Result<(), AgentError> {
+        let (roster, drain_timeout) = (self.roster.clone(), self.config.drain_timeout);
+        let [mut engines, mut providers, mut owners] = self.start(tracker)?;
+        let overdue = tokio::time::sleep(OVERDUE);
+        tokio::pin!(overdue);
+        let mut mentioned = false;
+        let mut result = loop {
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                () = &mut overdue, if !mentioned => {
+                    mentioned = true;
+                    roster.overdue();
+                    continue;
+                }
+                Some(ended) = engines.tasks.join_next() => ended,
+                Some(ended) = providers.tasks.join_next() => ended,
+                Some(ended) = owners.tasks.join_next() => ended,
+                else => break Ok(()),
+            };
+            if let Err(error) = ended.unwrap_or_else(|error| Err(AgentError::Broken(error))) {
+                break Err(error);
+            }
+        };
+        info!(grace_ms = drain_timeout.as_millis(), "draining");
+        let until = Instant::now().checked_add(drain_timeout);
+        for group in [&mut engines, &mut providers, &mut owners] {
+            let left = until.map_or(drain_timeout, |until| until.saturating_duration_since(Instant::now()));
+            // The first error is the cause; those of the drain may follow from it.
+            let drained = group.finish(left).await;
+            result = result.and(drained);
+        }
+        info!("stopped");
+        result
+    }
+
+    fn start(self, tracker: &TaskTracker) -> Result<[Group; 3], AgentError> {
+        let mut groups = [Group::new(), Group::new(), Group::new()];
+        let clock = Clock::start();
+        for (identity, kind, member) in self.components {
+            let connection =
+                (self.connector)(&identity.component_id, self.config.link()).map_err(|error| ConfigError(error.0))?;
+            let group = match kind {
+                Kind::Engine => 0,
+                Kind::Provider(_) => 1,
+                Kind::Queue | Kind::Resolver => 2,
+            };
+            let component = Component { identity, kind, connection, member };
+            groups[group].add(component, &self.config, clock, tracker);
+        }
+        Ok(groups)
+    }
+}
+
+impl Group {
+    fn new() -> Self {
+        Self { drain: watch::Sender::new(None), tasks: JoinSet::new() }
+    }
+
+    fn add(&mut self, component: Component, config: &AgentConfig, clock: Clock, tracker: &TaskTracker) {
+        let Component { identity, kind, connection, member } = component;
+        let host = Host { connection, member, clock, drain: self.drain.subscribe(), tracker: tracker.clone() };
+        let limit = config.max_payload_bytes;
+        match kind {
+            Kind::Queue => self.spawn(host, OwnerHost(queue::Queue::new(identity))),
+            Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
+            Kind::Engine => {
+                let queues = config.queues.clone();
+                let machine = engine::Config { slots: config.slots, queues, max_payload_bytes: limit };
+                self.spawn(host, EngineHost::new(engine::Engine::new(identity, machine), limit));
+            }
+            Kind::Provider(provider) => {
+                let definition = provider.definition();
+                let protocol = config.protocols.protocol(&definition.protocol, &definition.version);
+                let machine = provider::Config {
+                    methods: provider.methods().iter().map(|method| method.as_str().into()).collect(),
+                    protocols: protocol.iter().map(|protocol| protocol.to_definition()).collect(),
+                    max_concurrency: provider.max_concurrency(),
+                };
+                let machine = provider::Provider::new(identity, machine);
+                let settings = Settings { max_payload_bytes: limit, health_interval: config.health_interval };
+                self.spawn(host, ProviderHost::new(machine, provider, settings, tracker.clone()));
+            }
+        }
+    }
+
+    fn spawn<M: Machine + 'static>(&mut self, host: Host, machine: M) {
+        let tracker = host.tracker.clone();
+        self.tasks.spawn(tracker.track_future(host.run(machine)));
+    }
+
+    /// Drains all, and waits for the end of each.
+    async fn finish(&mut self, grace: Duration) -> Result<(), AgentError> {
+        self.drain.send_replace(Some(grace));
+        let mut result = Ok(());
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                let ended = ended.unwrap_or_else(|error| Err(AgentError::Broken(error)));
+                result = std::mem::replace(&mut result, Ok(())).and(ended);
+            }
+        };
+        if timeout(grace.saturating_add(STOP_MARGIN), all).await.is_err() {
+            error!(components = self.tasks.len(), "components did not end in time and were cut off");
+            self.tasks.abort_all();
+        }
+        result
+    }
+}
+
+/// What surrounds one component's machine.
+struct Host {
+    connection: Connection,
+    member: Member,
+    clock: Clock,
+    drain: DrainSignal,
+    tracker: TaskTracker,
+}
+
+impl Host {
+    async fn run<M: Machine>(self, machine: M) -> Result<(), AgentError> {
+        let Self { connection, member, clock, drain, tracker } = self;
+        let (component, asked) = (member.id().to_owned(), drain.clone());
+        let Connection { link, events, driver } = connection;
+        // A task of its own: pings are answered while the machine works.
+        let driver = AbortOnDropHandle::new(tokio::spawn(tracker.track_future(driver)));
+        let ended = Session::new(machine, link, events, clock, member).run(drain).await;
+        if timeout(GOODBYE, driver).await.is_err() {
+            warn!(component, "the goodbye took too long");
+        }
+        match ended {
+            Err(error) => Err(AgentError::Rejected { component, error }),
+            Ok(()) if asked.borrow().is_none() => Err(AgentError::Ended { component }),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// Random, so that a component that starts anew is not taken for the one before.
+fn new_id(role: Role) -> ComponentId {
+    ComponentId::from(format!("{role}-{:08x}", rand::random::<u32>()))
+}

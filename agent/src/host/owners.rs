@@ -1,0 +1,63 @@
+//! Hosts of the queue and the resolver: they have no work besides their machines.
+
+use std::future::{Future, pending};
+
+use gleitzeit_core::role::queue::Queue;
+use gleitzeit_core::role::resolver::Resolver;
+use gleitzeit_core::role::{Input, Output};
+use gleitzeit_core::time::Instant;
+
+use super::{Event, Machine, Todo};
+
+/// A machine that only speaks with the hub.
+pub(crate) trait Owner: Send {
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>);
+    fn next_deadline(&self) -> Option<Instant>;
+}
+
+impl Owner for Queue {
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        Queue::handle(self, now, input, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Queue::next_deadline(self)
+    }
+}
+
+impl Owner for Resolver {
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        Resolver::handle(self, now, input, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Resolver::next_deadline(self)
+    }
+}
+
+/// Hosts one of them.
+pub(crate) struct OwnerHost<O>(pub(crate) O);
+
+/// Nothing is ever reported.
+pub(crate) enum Never {}
+
+impl<O: Owner> Machine for OwnerHost<O> {
+    type Report = Never;
+
+    fn handle(&mut self, now: Instant, event: Event<Never>, todo: &mut Todo) {
+        match event {
+            Event::Hub(input) => self.0.handle(now, input, &mut todo.outputs),
+            // What was proposed is answered to the next owner; a goodbye hands the slices over at once.
+            Event::Drain { .. } => todo.drained = true,
+            Event::Report(never) => match never {},
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.0.next_deadline()
+    }
+
+    fn next_report(&mut self) -> impl Future<Output = Never> + Send {
+        pending()
+    }
+}

@@ -1,0 +1,283 @@
+//! Host of one provider: runs its calls, each in a task of its own, and asks for its health now and then.
+//!
+//! No call outlives its host: dropping the host drops the calls, and whoever drops a call ends its work.
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_core::id::CallId;
+use gleitzeit_core::mesh::{Health, HealthState, MethodCall, MethodOutcome};
+use gleitzeit_core::payload::Payload;
+use gleitzeit_core::role::provider::{Input, Output, Provider as Role};
+use gleitzeit_core::time::Instant;
+use gleitzeit_providers::{Call, CallError, Context, Provider};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use super::{Event, Machine, Todo};
+
+/// How long a health check may take; without an answer the provider counts as unhealthy.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an executor may take to notice that a call is cancelled or out of time before the call is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Progress held for the hub, per call and for all calls together. What does not fit is dropped.
+const CALL_PROGRESS: usize = 16;
+const PROGRESS: usize = 256;
+/// Larger progress is dropped.
+const MAX_PROGRESS_BYTES: usize = 64 * 1024;
+
+/// What the provider's work has to say.
+pub(crate) enum Report {
+    Finished { id: CallId, outcome: MethodOutcome },
+    Progress { id: CallId, data: Payload },
+    Health(Health),
+}
+
+/// How a host is set.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_payload_bytes: usize,
+    pub(crate) health_interval: Duration,
+}
+
+/// A call's outcome, unless the executor panicked.
+type Ended = Result<Payload, CallError>;
+type Progress = (CallId, Payload);
+type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
+
+/// The provider's machine and its calls.
+pub(crate) struct ProviderHost {
+    machine: Role,
+    provider: Provider,
+    settings: Settings,
+    tracker: TaskTracker,
+    room: Arc<Semaphore>,
+    calls: JoinSet<Ended>,
+    ids: HashMap<Id, CallId>,
+    open: HashMap<CallId, (Id, CancellationToken)>,
+    progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    asking: Asking,
+    healthy: bool,
+    out: Vec<Output>,
+}
+
+impl ProviderHost {
+    /// `tracker` knows of every task this starts.
+    pub(crate) fn new(machine: Role, provider: Provider, settings: Settings, tracker: TaskTracker) -> Self {
+        let places = usize::try_from(provider.max_concurrency()).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            machine,
+            settings,
+            tracker,
+            room: Arc::new(Semaphore::new(places)),
+            calls: JoinSet::new(),
+            ids: HashMap::new(),
+            open: HashMap::new(),
+            progress: mpsc::channel(PROGRESS),
+            asking: Box::pin(ask(provider.clone())),
+            healthy: true,
+            provider,
+            out: Vec::new(),
+        }
+    }
+
+    fn start(&mut self, call: MethodCall) {
+        let MethodCall { id, method, params, meta, .. } = call;
+        debug!(provider = self.provider.name(), call = %id, method = %method, "call started");
+        let cancel = CancellationToken::new();
+        let (sender, progress) = mpsc::channel(CALL_PROGRESS);
+        let context = Context {
+            cancel: cancel.clone(),
+            deadline: tokio::time::Instant::now().checked_add(Duration::from_millis(meta.timeout_ms)),
+            progress: Some(sender),
+            attempt: u64::from(meta.attempt),
+            run_id: meta.run_id.to_string(),
+            task_id: meta.task_id.to_string(),
+            correlation_id: meta.correlation_id,
+            traceparent: meta.traceparent,
+        };
+        let work = serve(self.provider.clone(), self.room.clone(), Call { method, params }, context);
+        let told = forward(id.clone(), progress, self.progress.0.clone());
+        let task = self.calls.spawn(self.tracker.track_future(async move {
+            let mut work = std::pin::pin!(work);
+            tokio::select! {
+                ended = &mut work => ended,
+                () = told => work.await,
+            }
+        }));
+        self.ids.insert(task.id(), id.clone());
+        self.open.insert(id, (task.id(), cancel));
+    }
+
+    fn ended(&mut self, joined: Result<(Id, Ended), JoinError>) -> Option<Report> {
+        let (task, ended) = match joined {
+            Ok((task, ended)) => (task, Some(ended)),
+            Err(error) => {
+                error!(provider = self.provider.name(), %error, "a call broke off");
+                (error.id(), None)
+            }
+        };
+        let id = self.ids.remove(&task)?;
+        // Of a cancelled call that took its time, while the same was asked for again.
+        if self.open.get(&id).is_none_or(|(newest, _)| *newest != task) {
+            return None;
+        }
+        self.open.remove(&id);
+        let outcome = match ended {
+            Some(Ok(result)) if result.size_bytes() > self.settings.max_payload_bytes => {
+                let (size, limit) = (result.size_bytes(), self.settings.max_payload_bytes);
+                let message = format!("the result is {size} bytes; the limit is {limit}");
+                MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
+            }
+            Some(Ok(result)) => MethodOutcome::Result(result),
+            Some(Err(error)) => MethodOutcome::Error(self.failure(error)),
+            None => {
+                let message = format!("provider `{}` broke off the call; its log says why", self.provider.name());
+                MethodOutcome::Error(Failure::new(ErrorCode::InternalError, message))
+            }
+        };
+        debug!(provider = self.provider.name(), call = %id, "call ended");
+        Some(Report::Finished { id, outcome })
+    }
+
+    fn failure(&self, error: CallError) -> Failure {
+        let (retryable, retry_after) = (error.retryable, error.retry_after);
+        let failure = Failure::from(error.clone());
+        let size = failure.message.len() + failure.data.as_ref().map_or(0, Payload::size_bytes);
+        if size <= self.settings.max_payload_bytes {
+            return failure;
+        }
+        let message =
+            format!("{} (the error's details were {size} bytes and are left out)", start_of(&failure.message));
+        let mut short = CallError::new(error.code, message).retryable(retryable);
+        short.retry_after = retry_after;
+        Failure::from(short)
+    }
+
+    /// Takes note, and asks again after a while.
+    fn health(&mut self, health: Health) -> Health {
+        let healthy = health.state == HealthState::Healthy;
+        match (self.healthy, healthy) {
+            (true, false) => {
+                let reason = health.reason.as_deref().unwrap_or_default();
+                warn!(provider = self.provider.name(), reason, "provider is unhealthy");
+            }
+            (false, true) => info!(provider = self.provider.name(), "provider is healthy again"),
+            _ => {}
+        }
+        self.healthy = healthy;
+        let (provider, interval) = (self.provider.clone(), self.settings.health_interval);
+        self.asking = Box::pin(async move {
+            sleep(interval).await;
+            ask(provider).await
+        });
+        health
+    }
+}
+
+impl Machine for ProviderHost {
+    type Report = Report;
+
+    /// The first word to the hub already says how the provider is.
+    async fn prepare(&mut self, now: Instant) {
+        let health = (&mut self.asking).await;
+        let health = self.health(health);
+        // Nothing can come of it before there is a connection.
+        self.machine.handle(now, Input::Health(health), &mut Vec::new());
+    }
+
+    fn handle(&mut self, now: Instant, event: Event<Report>, todo: &mut Todo) {
+        let input = match event {
+            Event::Hub(input) => Input::Hub(input),
+            Event::Drain { grace_ms } => Input::Drain { grace_ms },
+            Event::Report(Report::Finished { id, outcome }) => Input::Finished { id, outcome },
+            Event::Report(Report::Progress { id, data }) => Input::Progress { id, data },
+            Event::Report(Report::Health(health)) => Input::Health(self.health(health)),
+        };
+        let mut out = std::mem::take(&mut self.out);
+        self.machine.handle(now, input, &mut out);
+        for output in out.drain(..) {
+            match output {
+                Output::Hub(output) => todo.outputs.push(output),
+                Output::Start { call } => self.start(call),
+                Output::Cancel { id } => {
+                    if let Some((_, cancel)) = self.open.remove(&id) {
+                        cancel.cancel();
+                    }
+                }
+                Output::Drained => todo.drained = true,
+            }
+        }
+        self.out = out;
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.machine.next_deadline()
+    }
+
+    async fn next_report(&mut self) -> Report {
+        loop {
+            let joined = tokio::select! {
+                Some(joined) = self.calls.join_next_with_id() => joined,
+                Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
+                health = &mut self.asking => return Report::Health(health),
+                else => return pending().await,
+            };
+            if let Some(report) = self.ended(joined) {
+                return report;
+            }
+        }
+    }
+}
+
+/// Runs a call once there is a place for it. The executor ends it when it is cancelled or out of time; if it does not,
+/// it is dropped.
+async fn serve(provider: Provider, room: Arc<Semaphore>, call: Call, context: Context) -> Ended {
+    let limits = context.clone();
+    let work = async {
+        // The hub keeps to the limit; what it sends too early waits here, and the machine bounds how many do.
+        let _place = room.acquire().await.map_err(|_closed| {
+            CallError::new(ErrorCode::SystemShutdown, "the provider is shutting down").retryable(true)
+        })?;
+        provider.call(call, context).await
+    };
+    tokio::select! {
+        ended = work => ended,
+        error = async {
+            let error = limits.ended().await;
+            sleep(STOP_GRACE).await;
+            error
+        } => Err(error),
+    }
+}
+
+/// Hands a call's progress on until the call drops its end.
+async fn forward(id: CallId, mut from: mpsc::Receiver<Payload>, to: mpsc::Sender<Progress>) {
+    while let Some(data) = from.recv().await {
+        let size = data.size_bytes();
+        if size > MAX_PROGRESS_BYTES || to.try_send((id.clone(), data)).is_err() {
+            debug!(call = %id, size, "progress dropped");
+        }
+    }
+}
+
+async fn ask(provider: Provider) -> Health {
+    timeout(HEALTH_TIMEOUT, provider.health()).await.unwrap_or_else(|_elapsed| Health {
+        state: HealthState::Unhealthy,
+        reason: Some(format!("the health check took longer than {} s", HEALTH_TIMEOUT.as_secs())),
+    })
+}
+
+fn start_of(text: &str) -> &str {
+    const KEPT: usize = 1024;
+    let end = (0..=text.len().min(KEPT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
+}

@@ -1,0 +1,185 @@
+//! The loop that every role runs in: events of the link, the machine's deadline, reports of its work, the wish to drain.
+//!
+//! It waits for nothing but these and the link's bounded outbox. It ends when the machine is drained, when the hub
+//! refuses the component for good, or when the link has ended.
+
+use std::time::Duration;
+
+use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_core::mesh::{FromHub, ToHub};
+use gleitzeit_core::role::{Input, Output};
+use gleitzeit_core::time::Instant;
+use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
+use tokio::sync::watch;
+use tracing::{debug, error, info, trace, warn};
+
+use super::clock::millis;
+use super::wire::Body;
+use super::{Clock, Event, Machine, Todo};
+use crate::roster::Member;
+
+/// Says when to drain and how long that may take.
+pub(crate) type DrainSignal = watch::Receiver<Option<Duration>>;
+
+/// One machine on its link.
+pub(crate) struct Session<M> {
+    machine: M,
+    link: Link,
+    events: LinkEvents,
+    clock: Clock,
+    member: Member,
+    last_tick: Option<Instant>,
+}
+
+impl<M: Machine> Session<M> {
+    pub(crate) fn new(machine: M, link: Link, events: LinkEvents, clock: Clock, member: Member) -> Self {
+        Self { machine, link, events, clock, member, last_tick: None }
+    }
+
+    /// Runs until the end, then closes the link; whoever runs the link's driver waits for that.
+    ///
+    /// # Errors
+    /// With the hub's words if it refused the component in a way that trying again will not change.
+    pub(crate) async fn run(mut self, drain: DrainSignal) -> Result<(), Failure> {
+        let result = self.serve(drain).await;
+        self.member.left();
+        self.link.close();
+        result
+    }
+
+    async fn serve(&mut self, mut drain: DrainSignal) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.machine.prepare(self.clock.now()) => {}
+            _ = wanted(&mut drain) => {}
+        }
+        let (mut draining, mut todo) = (false, Todo::default());
+        loop {
+            let deadline = self.machine.next_deadline();
+            let event = tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(event) => match self.translate(event) {
+                        Some(input) => Event::Hub(input),
+                        None => continue,
+                    },
+                    // Only whoever closed the link ends it.
+                    None => return Ok(()),
+                },
+                report = self.machine.next_report() => Event::Report(report),
+                () = until(self.clock, deadline, self.last_tick) => {
+                    self.last_tick = Some(self.clock.now());
+                    Event::Hub(Input::Tick)
+                }
+                grace = wanted(&mut drain), if !draining => {
+                    draining = true;
+                    self.member.left();
+                    Event::Drain { grace_ms: millis(grace) }
+                }
+            };
+            self.machine.handle(self.clock.now(), event, &mut todo);
+            for output in todo.outputs.drain(..) {
+                perform(&self.link, &self.member, output).await?;
+            }
+            if todo.drained {
+                return Ok(());
+            }
+            // Reports may be ready again and again: other tasks of this thread want their turn too.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    fn translate(&self, event: LinkEvent) -> Option<Input> {
+        match event {
+            LinkEvent::Connected { generation, .. } => {
+                debug!(component = self.member.id(), generation, "connected");
+                Some(Input::Connected)
+            }
+            LinkEvent::Disconnected { reason } => {
+                self.member.away(&reason);
+                Some(Input::Disconnected)
+            }
+            LinkEvent::Refused { status, message } => {
+                self.member.refused(status, &message);
+                None
+            }
+            LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {
+                Ok(message) => {
+                    trace!(component = self.member.id(), event, bytes = body.len(), "message of the hub");
+                    Some(Input::Message(message))
+                }
+                Err(error) => {
+                    warn!(component = self.member.id(), event, %error, "ignored a message of the hub");
+                    None
+                }
+            },
+        }
+    }
+}
+
+async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Failure> {
+    let component = member.id();
+    match output {
+        Output::Send(message) => send(link, component, &message).await,
+        Output::Reconnect { reason } => {
+            warn!(component, reason, "connecting anew");
+            link.reconnect(&reason);
+        }
+        Output::Registered => member.registered(),
+        Output::Rejected { error } if may_pass(&error) => {
+            warn!(component, %error, "registration refused, trying again");
+            link.reconnect("the registration was refused");
+        }
+        Output::Rejected { error } => {
+            error!(component, %error, "registration refused");
+            return Err(error);
+        }
+        Output::Log { warning: true, message, detail } => warn!(component, detail, "{message}"),
+        Output::Log { warning: false, message, detail } => info!(component, detail, "{message}"),
+    }
+    Ok(())
+}
+
+/// Whether the same registration may be accepted later: its component is not at fault.
+fn may_pass(error: &Failure) -> bool {
+    error.known().is_some_and(|code| {
+        let of_the_store = matches!(
+            code,
+            ErrorCode::InternalError
+                | ErrorCode::SystemNotInitialized
+                | ErrorCode::SystemShutdown
+                | ErrorCode::PersistenceWriteFailed
+                | ErrorCode::PersistenceReadFailed
+                | ErrorCode::PersistenceTransactionFailed
+        );
+        of_the_store || code.is_retryable()
+    })
+}
+
+async fn send(link: &Link, component: &str, message: &ToHub) {
+    match link.send(message.kind(), &Body(message)).await {
+        Ok(()) => trace!(component, event = message.kind(), "sent"),
+        // The machine says it again on the next connection, of which it is about to hear.
+        Err(SendError::NotConnected | SendError::Closed) => {
+            debug!(component, event = message.kind(), "not sent: the connection is gone");
+        }
+        Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_) | SendError::Full)) => {
+            error!(component, event = message.kind(), %error, "message lost");
+        }
+    }
+}
+
+/// Waits for the machine's deadline; a deadline that stays in the past is not allowed to spin.
+async fn until(clock: Clock, deadline: Option<Instant>, last_tick: Option<Instant>) {
+    let at = deadline.map(|at| last_tick.map_or(at, |last| at.max(last.plus_ms(1))));
+    match at.and_then(|at| clock.to_tokio(at)) {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a drain is wanted; if whoever could want it is gone, there is no time left. Cancel-safe.
+async fn wanted(drain: &mut DrainSignal) -> Duration {
+    match drain.wait_for(Option::is_some).await {
+        Ok(grace) => grace.unwrap_or_default(),
+        Err(_gone) => Duration::ZERO,
+    }
+}
