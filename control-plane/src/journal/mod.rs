@@ -146,6 +146,16 @@ impl Journal {
         Ok(folded.map(Arc::new))
     }
 
+    /// Waits until a run has ended, without reading what happens meanwhile; none if it is not known. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`RunWatch::next`] and [`Journal::run`].
+    pub async fn ended(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
+        let mut watch = self.watch(run_id, Seq(u64::MAX));
+        while watch.next().await?.is_some() {}
+        self.run(run_id).await
+    }
+
     /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.
     ///
     /// # Errors

@@ -36,12 +36,22 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("the store `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// The database cannot use the file: no right to write, no room, or not a file.
+    #[error("cannot use the store `{}`", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// The file is no database, or not the whole of one.
     #[error("PERSISTENCE_INTEGRITY_ERROR: `{}` is no store, or a damaged one", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What the database says.
+        #[source]
         source: rusqlite::Error,
     },
     /// It was written by a later version.

@@ -12,14 +12,13 @@ use crate::journal::{Reader, RunCounts, RunFilter, RunRow, StoreError};
 
 use super::{database, number, rows, signed};
 
-const COLUMNS: &str =
-    "SELECT entries.position, entries.run_id, seq, recorded_at, queue, version, type, body FROM entries";
+/// As [`entry`] reads them.
+pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body FROM entries";
 
-/// What must be replayed, found in indexes alone: only the bodies that are wanted are read.
-const UNFINISHED: &str = "JOIN (
-    SELECT e.position FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
-    UNION ALL SELECT position FROM entries WHERE run_id IS NULL
-  ) AS wanted ON wanted.position = entries.position ORDER BY entries.position";
+/// What must be replayed, found in indexes alone: only the bodies that are wanted are read then.
+pub(super) const UNFINISHED: &str =
+    "SELECT e.position FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
+  UNION ALL SELECT position FROM entries WHERE run_id IS NULL";
 
 /// A page ends after so many bytes of bodies, so that large results do not fill the memory.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -64,10 +63,21 @@ impl Reader for SqliteReader {
 
     fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let failed = database("read entries");
-        let mut statement = self.db.prepare(&format!("{COLUMNS} {UNFINISHED}")).map_err(&failed)?;
+        // Both statements must see the same entries.
+        let snapshot = self.db.unchecked_transaction().map_err(&failed)?;
+        let mut wanted = Vec::new();
+        let mut statement = snapshot.prepare(UNFINISHED).map_err(&failed)?;
         let mut rows = statement.query([]).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
-            each(entry(row)?.0)?;
+            wanted.push(number(row, 0).map_err(&failed)?);
+        }
+        wanted.sort_unstable();
+        let mut statement = snapshot.prepare(&format!("{COLUMNS} WHERE position = ?1")).map_err(&failed)?;
+        for position in wanted {
+            let mut rows = statement.query([signed(position)]).map_err(&failed)?;
+            if let Some(row) = rows.next().map_err(&failed)? {
+                each(entry(row)?.0)?;
+            }
         }
         Ok(())
     }

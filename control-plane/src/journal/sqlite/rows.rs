@@ -13,19 +13,20 @@ use super::database;
 use super::read::{entry, run_id};
 
 /// To be raised with each change of these tables; 0 is none yet.
-pub(super) const ROWS_VERSION: u32 = 1;
+pub(super) const ROWS_VERSION: u32 = 2;
 
 const TABLES: &str = "
 DROP TABLE IF EXISTS runs;
 DROP TABLE IF EXISTS requests;
 CREATE TABLE runs (run_id BLOB PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, correlation_id TEXT NOT NULL,
-  submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB);
+  submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB)
+  WITHOUT ROWID;
 CREATE INDEX runs_by_status ON runs (status, run_id);
 CREATE INDEX runs_by_name ON runs (name, run_id);
 CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
 ";
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "SELECT run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
   retry_of FROM runs";
 
@@ -33,12 +34,9 @@ const COLUMNS: &str =
 pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
     let failed = database("rebuild its tables");
     db.execute_batch(TABLES).map_err(&failed)?;
-    let mut statement = db
-        .prepare(
-            "SELECT position, run_id, seq, recorded_at, queue, version, type, body FROM entries WHERE type IN
-               ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled') ORDER BY position",
-        )
-        .map_err(&failed)?;
+    let ends = "type IN ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled')";
+    let sql = format!("{} WHERE {ends} ORDER BY position", super::read::COLUMNS);
+    let mut statement = db.prepare(&sql).map_err(&failed)?;
     let mut found = statement.query([]).map_err(&failed)?;
     while let Some(row) = found.next().map_err(&failed)? {
         record(db, &entry(row)?.0).map_err(&failed)?;

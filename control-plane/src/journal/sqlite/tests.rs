@@ -117,6 +117,39 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_folder_in_place_of_the_file_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    std::fs::create_dir(&path).expect("made");
+    let error = SqliteStore::open(&path).expect_err("refused");
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("store.db"), "{error}");
+}
+
+#[test]
+fn a_replay_and_a_list_read_indexes_and_not_the_whole_file() {
+    let (_keep, store) = fresh();
+    let plan = |sql: &str| -> String {
+        let mut statement = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepared");
+        let rows = statement.query_map([], |row| row.get::<_, String>(3)).expect("explained");
+        rows.collect::<Result<Vec<_>, _>>().expect("read").join("\n")
+    };
+    let replay = plan(read::UNFINISHED);
+    assert!(replay.contains("USING COVERING INDEX runs_by_status"), "{replay}");
+    assert!(replay.contains("USING COVERING INDEX entries_of_run (run_id=?)"), "{replay}");
+    assert!(replay.contains("INDEX entries_of_no_run"), "{replay}");
+    let newest = "WHERE run_id >= x'00' AND run_id <= x'ff' AND run_id < x'77'";
+    for (condition, expected) in [
+        ("", "USING PRIMARY KEY"),
+        ("AND status IN ('failed')", "USING INDEX runs_by_status (status=? AND run_id>? AND run_id<?)"),
+        ("AND name = 'w'", "USING INDEX runs_by_name (name=? AND run_id>? AND run_id<?)"),
+    ] {
+        let plan = plan(&format!("{} {newest} {condition} ORDER BY run_id DESC LIMIT 9", rows::COLUMNS));
+        assert!(plan.contains(expected) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[test]
 fn a_truncated_file_is_an_error_at_open_or_at_reading() {
     let (_keep, mut store) = fresh();
     let mut feed = Feeder::default();
