@@ -83,6 +83,8 @@ pub struct Provider {
     identity: Identity,
     config: Config,
     health: Health,
+    /// Concurrency and health as last registered.
+    said: Option<(u32, Health)>,
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
@@ -99,6 +101,7 @@ impl Provider {
             identity,
             config,
             health: Health::default(),
+            said: None,
             link: Link::Down,
             down_since: None,
             running: BTreeSet::new(),
@@ -170,20 +173,27 @@ impl Provider {
         self.running.iter()
     }
 
-    fn register(&self, out: &mut Vec<Output>) {
+    fn register(&mut self, out: &mut Vec<Output>) {
+        let (capacity, health) = self.to_say();
+        self.said = Some((capacity, health.clone()));
         let mut register = self.identity.register(Role::Provider);
         register.methods.clone_from(&self.config.methods);
         register.protocols.clone_from(&self.config.protocols);
-        register.max_concurrency = Some(if self.drain_until.is_some() { 0 } else { self.config.max_concurrency });
+        register.max_concurrency = Some(capacity);
         register.batch = true;
         register.calls = Some(self.running.iter().chain(self.answers.keys()).cloned().collect());
-        register.health = Some(self.health.clone());
+        register.health = Some(health);
         send(out, ToHub::RegisterComponent(Box::new(register)));
     }
 
-    /// Says what changed at once, on a live socket.
-    fn register_again(&self, out: &mut Vec<Output>) {
-        if self.link != Link::Down {
+    fn to_say(&self) -> (u32, Health) {
+        let capacity = if self.drain_until.is_some() { 0 } else { self.config.max_concurrency };
+        (capacity, self.health.clone())
+    }
+
+    /// Says what changed at once, or as soon as the registration before is answered: the hub takes one at a time.
+    fn register_again(&mut self, out: &mut Vec<Output>) {
+        if self.link.is_up() && self.said != Some(self.to_say()) {
             self.register(out);
         }
     }
@@ -199,6 +209,7 @@ impl Provider {
                 self.link = Link::Up;
                 self.down_since = None;
                 out.push(Output::Hub(role::Output::Registered));
+                self.register_again(out);
             }
             FromHub::RegistrationRejected(rejected) => {
                 self.drop_link(now);
@@ -402,6 +413,19 @@ mod tests {
         assert_eq!(bench.call("a"), [""; 0]);
         assert_eq!(bench.finish("a"), ["result a"]);
         assert_eq!(bench.finish("a"), [""; 0]);
+    }
+
+    #[test]
+    fn what_changes_during_a_registration_is_said_after_it() {
+        let mut bench = Bench::new();
+        bench.hub(role::Input::Disconnected);
+        assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
+        assert_eq!(bench.call("a"), ["start a"]);
+        assert_eq!(bench.input(Input::Drain { grace_ms: 9 }), [""; 0], "the hub takes one at a time");
+        let registered = ComponentRegistered { component_id: "p".into(), name: "p".into(), heartbeat_interval_ms: 1 };
+        let hear = |bench: &mut Bench| bench.hear(FromHub::ComponentRegistered(registered.clone()));
+        assert_eq!(hear(&mut bench), [format!("register Some(0) {:?}", [CallId::from("a")])]);
+        assert_eq!(hear(&mut bench), [""; 0]);
     }
 
     #[test]
