@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, trace, warn};
 
 use crate::config::{ConfigError, LinkConfig};
 use crate::frame::{self, Packet};
@@ -46,7 +46,7 @@ enum End {
     Lost(String),
 }
 
-/// What was last logged, so that each trouble is told once.
+/// What was told last, so that each trouble is told once. People hear of it from the host, which has several links.
 #[derive(PartialEq, Eq)]
 enum Trouble {
     None,
@@ -71,12 +71,12 @@ impl Driver {
                     generation += 1;
                     trouble = Trouble::None;
                     let since = Instant::now();
-                    info!(url = self.config.url, generation, "connected to the control plane");
+                    debug!(url = self.config.url, generation, "connected to the control plane");
                     let end = self.serve(connection, generation).await;
                     self.ends.generations.set_live(0);
                     while self.ends.frames.try_recv().is_ok() {}
                     let End::Lost(reason) = end else { return };
-                    warn!(url = self.config.url, reason, "lost the control plane, reconnecting");
+                    debug!(url = self.config.url, reason, "lost the control plane, reconnecting");
                     if !self.tell(LinkEvent::Disconnected { reason }).await {
                         return;
                     }
@@ -109,7 +109,7 @@ impl Driver {
                     return true;
                 }
                 *trouble = new;
-                warn!(url, status, message, "refused by the control plane, retrying");
+                debug!(url, status, message, "refused by the control plane, retrying");
                 self.tell(LinkEvent::Refused { status, message }).await
             }
             Failure::Unreachable(reason) => {
@@ -117,7 +117,7 @@ impl Driver {
                     debug!(url, reason, "control plane still cannot be reached");
                 } else {
                     *trouble = Trouble::Unreachable;
-                    warn!(url, reason, "control plane cannot be reached, retrying");
+                    debug!(url, reason, "control plane cannot be reached, retrying");
                 }
                 true
             }
@@ -246,7 +246,7 @@ impl Driver {
             connection.goodbye().await
         };
         match timeout(GOODBYE_TIMEOUT, farewell).await {
-            Ok(Ok(())) => info!(url = self.config.url, "disconnected from the control plane"),
+            Ok(Ok(())) => debug!(url = self.config.url, "disconnected from the control plane"),
             Ok(Err(reason)) => debug!(reason, "goodbye was not heard"),
             Err(_elapsed) => debug!("goodbye took too long"),
         }
