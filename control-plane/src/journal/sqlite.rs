@@ -60,8 +60,21 @@ impl SqliteStore {
             std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
             std::fs::TryLockError::Error(source) => refused(source),
         })?;
+        create_private(path).map_err(refused)?;
         let (db, tail) = connect(path).map_err(|error| at(path, error))?;
         Ok(Self { db, path: path.to_owned(), tail, _lock: lock })
+    }
+}
+
+/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
     }
 }
 

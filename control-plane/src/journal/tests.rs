@@ -294,7 +294,10 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watchers_and_callers_in_parallel_lose_nothing() {
     const RUNS: u128 = 200;
-    let desk = Desk::in_memory(WriterConfig::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    // Nothing is kept folded and everybody waits for everybody: each way of reading is taken.
+    let config = WriterConfig { recent_runs: 0, queue: 8, hub_queue: 1, ..WriterConfig::default() };
+    let desk = Desk::open(folder.path(), config);
     let mut tasks = tokio::task::JoinSet::new();
     for n in 1..=RUNS {
         let journal = desk.journal.clone();
@@ -426,12 +429,20 @@ async fn what_waits_while_a_batch_is_written_becomes_the_next_batch() {
     });
     assert_eq!(disk.asked().await, 1);
     assert_eq!(desk.journal.position(), Position(0), "nothing is published before it is written");
+    let large = Arc::new(WorkflowSubmitted {
+        inputs: Payload::from(json!("x".repeat(700_000))),
+        ..WorkflowSubmitted::clone(&submission("w"))
+    });
     for n in 2..=1_500 {
         desk.port.work.send(Work::Request { token: 1, request: submit(n) }).await.expect("there is room");
     }
+    for n in 2_001..=2_003 {
+        let request = Request::Submit { run_id: run_id(n), submitted: large.clone(), known: None };
+        desk.port.work.send(Work::Request { token: 1, request }).await.expect("there is room");
+    }
     disk.tell(true);
     assert!(matches!(first.await.expect("ended").expect("answered"), Verdict::Ok { position: Position(1) }));
-    for expected in [1_000, 499] {
+    for expected in [1_000, 501, 1] {
         assert_eq!(disk.asked().await, expected);
         disk.tell(true);
     }

@@ -19,8 +19,10 @@ use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;
-/// … or so many bytes of JSON, so that none of it waits long for the rest.
+/// … or so many bytes of JSON…
 const BATCH_BYTES: usize = 1024 * 1024;
+/// … or so many pieces of work, recorded or not, so that none of them waits long for the rest.
+const BATCH_WORK: usize = 1_000;
 /// What an entry takes beside its payloads, roughly.
 const ENTRY_BYTES: usize = 200;
 
@@ -201,6 +203,7 @@ impl Clock {
 struct Pending {
     batch: Batch,
     bytes: usize,
+    work: usize,
     replies: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     reads: Vec<(RunId, oneshot::Sender<Option<Arc<State>>>)>,
     watches: Vec<(RunId, oneshot::Sender<Option<Subscription>>)>,
@@ -208,7 +211,7 @@ struct Pending {
 
 impl Pending {
     fn is_full(&self) -> bool {
-        self.batch.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
+        self.batch.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES || self.work >= BATCH_WORK
     }
 }
 
@@ -241,6 +244,7 @@ impl Writer {
     }
 
     fn take(&mut self, work: Work) -> Result<(), WriterError> {
+        self.pending.work += 1;
         match work {
             Work::Request { token, request } => {
                 let verdict = self.decide(request)?;
@@ -295,7 +299,7 @@ impl Writer {
 
     /// Makes durable what was decided, then tells everybody.
     fn commit(&mut self) -> Result<(), WriterError> {
-        let Pending { batch, bytes: _, replies, reads, watches } = std::mem::take(&mut self.pending);
+        let Pending { batch, replies, reads, watches, .. } = std::mem::take(&mut self.pending);
         let batch = Arc::new(batch);
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;

@@ -66,6 +66,20 @@ fn a_page_of_large_entries_ends_early_but_not_empty() {
     assert_eq!(pages, [3, 2]);
 }
 
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_read_what_is_stored() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_keep, mut store) = fresh();
+    store.append(&[Feeder::default().granted()]).expect("written");
+    for ending in ["", "-wal"] {
+        let mut path = store.path.as_os_str().to_owned();
+        path.push(ending);
+        let mode = std::fs::metadata(path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
 #[test]
 fn a_store_in_use_is_refused() {
     let (_keep, store) = fresh();
