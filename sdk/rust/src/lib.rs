@@ -1,1 +1,29 @@
-//! A Rust client for Gleitzeit.
+//! A Rust client for Gleitzeit: submit workflows, follow runs, read results, look at a control plane.
+//!
+//! [`Client`] holds one connection and is cheap to clone; [`RunHandle`] is one run; [`Watch`] follows a run's events and
+//! resumes by itself. Everything here is a value of this crate or of the core; the generated messages stay inside.
+//! No workflow is checked here: the control plane does that and answers with every problem and its place.
+
+mod call;
+mod client;
+mod config;
+mod convert;
+mod error;
+mod handle;
+mod run;
+mod submission;
+mod system;
+mod watch;
+
+pub use client::Client;
+pub use config::{ClientConfig, DEFAULT_URL};
+pub use error::{Error, Result};
+pub use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
+pub use gleitzeit_core::run::{RunStatus, TaskStatus};
+pub use gleitzeit_core::spec::Problem;
+pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+pub use handle::RunHandle;
+pub use run::{Cancelled, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
+pub use submission::Submission;
+pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, RunCounts, Status, Validation};
+pub use watch::Watch;

@@ -1,0 +1,153 @@
+//! How one call is made: token, deadline, and a bounded number of repeats.
+
+use std::time::Duration;
+
+use gleitzeit_core::ErrorCode;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::{Request, Response, Status};
+
+use crate::config::ClientConfig;
+use crate::error::{Error, Result};
+
+/// The first delay before a repeat; it doubles up to [`MAX_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay of our own; the control plane may ask for more.
+const MAX_DELAY: Duration = Duration::from_secs(2);
+/// The longest delay that the control plane may ask for.
+const MAX_ASKED: Duration = Duration::from_secs(30);
+
+/// Adds the token to every call.
+#[derive(Clone)]
+pub(crate) struct Credentials(Option<MetadataValue<Ascii>>);
+
+impl Credentials {
+    pub(crate) fn new(token: Option<&str>) -> Result<Self> {
+        token
+            .map(|token| {
+                let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+                    .parse()
+                    .map_err(|_| Error::invalid("the token holds characters that a header cannot carry"))?;
+                value.set_sensitive(true);
+                Ok(value)
+            })
+            .transpose()
+            .map(Self)
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Makes a call within the deadline.
+pub(crate) async fn once<Q, A>(
+    limit: Duration,
+    message: Q,
+    call: impl AsyncFnOnce(Request<Q>) -> Result<Response<A>, Status>,
+) -> Result<A> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    match tokio::time::timeout(limit, call(request)).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Error::timeout(limit)),
+    }
+}
+
+/// Makes a call, again if it may succeed then. Only for calls that may be made twice.
+pub(crate) async fn repeated<Q: Clone, A>(
+    config: &ClientConfig,
+    message: Q,
+    mut call: impl AsyncFnMut(Request<Q>) -> Result<Response<A>, Status>,
+) -> Result<A> {
+    let mut retry = 0;
+    loop {
+        match once(config.call_timeout, message.clone(), &mut call).await {
+            Err(error) if retry < config.max_retries && worth_repeating(&error) => {
+                tokio::time::sleep(delay(retry, &error)).await;
+                retry += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Unreachable, or busy and asking to come back; not if nothing came for a whole deadline, which was patience enough.
+pub(crate) fn worth_repeating(error: &Error) -> bool {
+    let silent = error.known() == Some(ErrorCode::ConnectionTimeout);
+    (error.is_unreachable() && !silent) || error.retry_after().is_some()
+}
+
+/// How long to wait before repeat number `retry` (from 0): twice as long each time, varied by up to a half so that many
+/// clients do not come back at once; at least what the control plane asked for.
+pub(crate) fn delay(retry: u32, error: &Error) -> Duration {
+    let own = FIRST_DELAY.saturating_mul(1 << retry.min(10)).min(MAX_DELAY);
+    let varied = own.mul_f64(rand::random_range(0.5..=1.0));
+    varied.max(error.retry_after().unwrap_or_default().min(MAX_ASKED))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn quick() -> ClientConfig {
+        ClientConfig { max_retries: 2, ..ClientConfig::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_control_plane_is_tried_a_bounded_number_of_times() {
+        let mut calls = 0;
+        let result = repeated(&quick(), (), async |_| {
+            calls += 1;
+            Err::<Response<()>, _>(Status::unavailable("connection refused"))
+        })
+        .await;
+        assert!(result.expect_err("never reachable").is_unreachable());
+        assert_eq!(calls, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_not_repeated_and_a_success_ends_the_repeats() {
+        let mut calls = 0;
+        let refused = repeated(&quick(), (), async |_| {
+            calls += 1;
+            Err::<Response<()>, _>(Status::not_found("no such run"))
+        })
+        .await;
+        assert!(refused.is_err() && calls == 1);
+        let mut answers = vec![Ok(Response::new(7)), Err(Status::unavailable("gone"))];
+        let answer = repeated(&quick(), (), async |_| answers.pop().expect("asked at most twice")).await;
+        assert_eq!(answer.expect("second answer"), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_asked_for_is_waited_but_not_for_ever() {
+        use tonic_types::{ErrorDetails, StatusExt};
+        let asked = |seconds| {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
+            Error::from(Status::with_error_details(tonic::Code::ResourceExhausted, "busy", details))
+        };
+        assert_eq!(delay(0, &asked(3)), Duration::from_secs(3));
+        assert_eq!(delay(0, &asked(3_600)), MAX_ASKED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_never_answers_ends_at_its_deadline() {
+        let begun = Instant::now();
+        let limit = Duration::from_secs(5);
+        let result = once(limit, (), async |_: Request<()>| {
+            std::future::pending::<()>().await;
+            Ok(Response::new(()))
+        })
+        .await;
+        assert_eq!(result.expect_err("no answer").name(), "CONNECTION_TIMEOUT");
+        assert!(begun.elapsed() < limit, "time was paused");
+    }
+}

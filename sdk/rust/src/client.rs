@@ -1,0 +1,346 @@
+//! The client: one connection, one method per call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gleitzeit_core::mesh::Role;
+use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
+use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
+use gleitzeit_proto::v1::{self, submit_workflow_request, validate_workflow_request};
+use tonic::Streaming;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::call::{self, Credentials};
+use crate::config::ClientConfig;
+use crate::convert::{self, filled};
+use crate::error::{Error, Result};
+use crate::handle::RunHandle;
+use crate::run::{Cancelled, Run, RunFilter, RunSummary, Task, TaskFilter};
+use crate::submission::{Submission, random_id};
+use crate::system::{Component, Page, Protocol, Provider, Status, Validation};
+use crate::watch::Watch;
+
+/// Answers stay under 4 MiB except a single large result, which is at most 8 MiB and may double in its encoding.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// How often a connection with open calls is checked, and how long the check may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long one request of [`Client::wait`] stays open.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
+type Service = InterceptedService<Channel, Credentials>;
+
+/// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
+#[derive(Clone)]
+pub struct Client {
+    workflows: WorkflowServiceClient<Service>,
+    system: SystemServiceClient<Service>,
+    config: Arc<ClientConfig>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects. Nothing is asked yet, so a wrong token shows at the first call.
+    ///
+    /// # Errors
+    /// If the address is none, or nothing listens there within the connect timeout.
+    pub async fn connect(config: ClientConfig) -> Result<Self> {
+        let url = config.endpoint()?;
+        let credentials = Credentials::new(config.token.as_deref())?;
+        let endpoint = Endpoint::from_shared(url.clone())
+            .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
+            .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
+            .connect_timeout(config.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE);
+        let connected = tokio::time::timeout(config.connect_timeout, endpoint.connect()).await;
+        let channel = match connected {
+            Ok(channel) => channel.map_err(|error| Error::connect(&url, error))?,
+            Err(_) => return Err(Error::timeout(config.connect_timeout)),
+        };
+        let service = InterceptedService::new(channel, credentials);
+        Ok(Self {
+            workflows: WorkflowServiceClient::new(service.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES)
+                .max_encoding_message_size(usize::MAX),
+            system: SystemServiceClient::new(service).max_decoding_message_size(MAX_ANSWER_BYTES),
+            config: Arc::new(config),
+        })
+    }
+
+    /// How this client was configured.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Accepts a workflow as a new run; when this returns, the run is durable. Sent again if the answer was lost, unless
+    /// its request id is empty.
+    ///
+    /// # Errors
+    /// If the workflow, its inputs or files are wrong ([`Error::problems`]), a limit is exceeded, access is refused, or
+    /// the control plane cannot be reached.
+    pub async fn submit(&self, submission: Submission) -> Result<RunHandle> {
+        let idempotent = !submission.request_id.is_empty();
+        let request = v1::SubmitWorkflowRequest {
+            inputs_json: submission.inputs_json(),
+            request_id: submission.request_id,
+            source: Some(submit_workflow_request::Source::Yaml(submission.yaml)),
+            files: submission.files.into_iter().collect(),
+            labels: submission.labels.into_iter().collect(),
+            file_name: submission.file_name,
+        };
+        let submit = async |request| self.workflows.clone().submit_workflow(request).await;
+        let answer = if idempotent {
+            call::repeated(&self.config, request, submit).await?
+        } else {
+            call::once(self.config.call_timeout, request, submit).await?
+        };
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: answer.run_id,
+            correlation_id: answer.correlation_id,
+            status: convert::run_status(answer.status)?,
+            duplicate: answer.duplicate,
+        })
+    }
+
+    /// Checks a workflow (YAML or JSON text) against what the control plane knows, without running it.
+    ///
+    /// # Errors
+    /// If a limit is exceeded, access is refused, or the control plane cannot be reached.
+    pub async fn validate(&self, text: &str, file_name: &str) -> Result<Validation> {
+        let request = v1::ValidateWorkflowRequest {
+            source: Some(validate_workflow_request::Source::Yaml(text.to_owned())),
+            file_name: file_name.to_owned(),
+        };
+        let validate = async |request| self.workflows.clone().validate_workflow(request).await;
+        let answer = call::repeated(&self.config, request, validate).await?;
+        Ok(Validation {
+            problems: answer.problems.into_iter().map(convert::problem).collect(),
+            problem_count: answer.problem_count,
+        })
+    }
+
+    /// Reads a run with its tasks' results, as it is now.
+    ///
+    /// # Errors
+    /// If the id is malformed or there is no such run; also as for all calls.
+    pub async fn get_run(&self, run_id: &str) -> Result<Run> {
+        self.read_run(run_id, Duration::ZERO, true).await
+    }
+
+    /// Waits until a run is final, or until `limit` is over, and reads it with its tasks' results.
+    ///
+    /// # Errors
+    /// As [`Client::get_run`]; only after the client's `patience` if the control plane goes away meanwhile.
+    pub async fn wait(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
+        self.wait_for(run_id, limit, true).await
+    }
+
+    /// The same without results.
+    pub(crate) async fn wait_without_results(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
+        self.wait_for(run_id, limit, false).await
+    }
+
+    async fn wait_for(&self, run_id: &str, limit: Option<Duration>, results: bool) -> Result<Run> {
+        let begun = Instant::now();
+        let mut away_since: Option<Instant> = None;
+        loop {
+            let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
+            let step = left.map_or(LONG_POLL, |left| left.min(LONG_POLL));
+            match self.read_run(run_id, step, results).await {
+                Ok(run) if run.status.is_final() || step.is_zero() => return Ok(run),
+                Ok(_) => away_since = None,
+                // The repeats of the call itself, with their pauses, lie between two tries here.
+                Err(error) if call::worth_repeating(&error) && left.is_none_or(|left| !left.is_zero()) => {
+                    if away_since.get_or_insert_with(Instant::now).elapsed() > self.config.patience {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(call::delay(self.config.max_retries, &error)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read_run(&self, run_id: &str, wait: Duration, results: bool) -> Result<Run> {
+        let request = v1::GetRunRequest {
+            run_id: run_id.to_owned(),
+            wait: (!wait.is_zero()).then(|| convert::duration_message(wait)),
+            include_results: Some(results),
+        };
+        let patient =
+            ClientConfig { call_timeout: self.config.call_timeout.saturating_add(wait), ..(*self.config).clone() };
+        let get = async |request| self.workflows.clone().get_run(request).await;
+        let answer = call::repeated(&patient, request, get).await?;
+        convert::run(answer.run.ok_or_else(|| Error::answer("the control plane answered without the run"))?)
+    }
+
+    /// Lists runs, the newest first.
+    ///
+    /// # Errors
+    /// If the filter is malformed; also as for all calls.
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<RunSummary>> {
+        let request = v1::ListRunsRequest {
+            statuses: filter.statuses.iter().copied().map(convert::run_status_number).collect(),
+            name: filter.name.clone().unwrap_or_default(),
+            labels: filter.labels.clone().into_iter().collect(),
+            submitted_after: filter.submitted_after.map(convert::time_message),
+            submitted_before: filter.submitted_before.map(convert::time_message),
+            run_id_prefix: filter.run_id_prefix.clone().unwrap_or_default(),
+            page_size: page_size(filter.page_size),
+            page_token: filter.page_token.clone().unwrap_or_default(),
+        };
+        let list = async |request| self.workflows.clone().list_runs(request).await;
+        let answer = call::repeated(&self.config, request, list).await?;
+        page(answer.runs, answer.next_page_token, convert::summary)
+    }
+
+    /// Lists the tasks of a run in the order of the workflow.
+    ///
+    /// # Errors
+    /// If the id or the filter is malformed or there is no such run; also as for all calls.
+    pub async fn list_tasks(&self, run_id: &str, filter: &TaskFilter) -> Result<Page<Task>> {
+        let request = v1::ListTasksRequest {
+            run_id: run_id.to_owned(),
+            statuses: filter.statuses.iter().copied().map(convert::task_status_number).collect(),
+            task_ids: filter.task_ids.clone(),
+            include_results: Some(!filter.without_results),
+            page_size: page_size(filter.page_size),
+            page_token: filter.page_token.clone().unwrap_or_default(),
+        };
+        let list = async |request| self.workflows.clone().list_tasks(request).await;
+        let answer = call::repeated(&self.config, request, list).await?;
+        page(answer.tasks, answer.next_page_token, convert::task)
+    }
+
+    /// Follows a run: every recorded event once, from `from_seq` on; 0: from the beginning. Nothing is sent before the
+    /// first [`Watch::next`].
+    pub fn watch(&self, run_id: &str, from_seq: u64) -> Watch {
+        Watch::new(self.clone(), run_id, from_seq)
+    }
+
+    pub(crate) async fn open_watch(&self, request: v1::WatchRunRequest) -> Result<Streaming<v1::WatchRunResponse>> {
+        // No deadline for the stream itself, only for its beginning.
+        let mut workflows = self.workflows.clone();
+        match tokio::time::timeout(self.config.call_timeout, workflows.watch_run(request)).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Error::timeout(self.config.call_timeout)),
+        }
+    }
+
+    /// Asks a run to end.
+    ///
+    /// # Errors
+    /// If the id is malformed, there is no such run, or it is final already; also as for all calls.
+    pub async fn cancel(&self, run_id: &str, reason: &str) -> Result<Cancelled> {
+        let request = v1::CancelRunRequest { run_id: run_id.to_owned(), reason: reason.to_owned() };
+        let cancel = async |request| self.workflows.clone().cancel_run(request).await;
+        let answer = call::repeated(&self.config, request, cancel).await?;
+        Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
+    }
+
+    /// Makes a new run from a failed or cancelled one; completed tasks keep their results. `request_id` as for
+    /// [`Submission::request_id`]; `None`: a random one.
+    ///
+    /// # Errors
+    /// If the id is malformed, there is no such run, or it is running or completed; also as for all calls.
+    pub async fn retry(&self, run_id: &str, request_id: Option<&str>) -> Result<RunHandle> {
+        let request = v1::RetryRunRequest {
+            run_id: run_id.to_owned(),
+            request_id: request_id.map_or_else(random_id, str::to_owned),
+        };
+        let retry = async |request| self.workflows.clone().retry_run(request).await;
+        let answer = call::repeated(&self.config, request, retry).await?;
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: answer.run_id,
+            correlation_id: answer.correlation_id,
+            status: convert::run_status(answer.status)?,
+            duplicate: answer.duplicate,
+        })
+    }
+
+    /// Says how the control plane is.
+    ///
+    /// # Errors
+    /// If access is refused or the control plane cannot be reached, as for all calls.
+    pub async fn status(&self) -> Result<Status> {
+        let status = async |request| self.system.clone().get_status(request).await;
+        call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
+    }
+
+    /// Lists connected and silent components; no roles: all.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; if the token is malformed.
+    pub async fn components(&self, roles: &[Role], page_token: Option<&str>) -> Result<Page<Component>> {
+        let request = v1::ListComponentsRequest {
+            roles: roles.iter().copied().map(convert::role_number).collect(),
+            page_size: MAX_PAGE,
+            page_token: page_token.unwrap_or_default().to_owned(),
+        };
+        let list = async |request| self.system.clone().list_components(request).await;
+        let answer = call::repeated(&self.config, request, list).await?;
+        page(answer.components, answer.next_page_token, convert::component)
+    }
+
+    /// Lists connected and silent providers, all or those of one method.
+    ///
+    /// # Errors
+    /// As [`Client::components`].
+    pub async fn providers(&self, method: Option<&str>, page_token: Option<&str>) -> Result<Page<Provider>> {
+        let request = v1::ListProvidersRequest {
+            method: method.unwrap_or_default().to_owned(),
+            page_size: MAX_PAGE,
+            page_token: page_token.unwrap_or_default().to_owned(),
+        };
+        let list = async |request| self.system.clone().list_providers(request).await;
+        let answer = call::repeated(&self.config, request, list).await?;
+        page(answer.providers, answer.next_page_token, convert::provider)
+    }
+
+    /// Lists all protocols ever registered.
+    ///
+    /// # Errors
+    /// As [`Client::components`].
+    pub async fn protocols(&self, page_token: Option<&str>) -> Result<Page<Protocol>> {
+        let request =
+            v1::ListProtocolsRequest { page_size: MAX_PAGE, page_token: page_token.unwrap_or_default().to_owned() };
+        let list = async |request| self.system.clone().list_protocols(request).await;
+        let answer = call::repeated(&self.config, request, list).await?;
+        page(answer.protocols, answer.next_page_token, convert::protocol)
+    }
+
+    /// A handle for a run that was submitted before.
+    ///
+    /// # Errors
+    /// As [`Client::get_run`].
+    pub async fn run(&self, run_id: &str) -> Result<RunHandle> {
+        let run = self.read_run(run_id, Duration::ZERO, false).await?;
+        Ok(RunHandle {
+            client: self.clone(),
+            run_id: run.run_id,
+            correlation_id: run.correlation_id,
+            status: run.status,
+            duplicate: false,
+        })
+    }
+}
+
+/// The largest page there is.
+const MAX_PAGE: i32 = 1_000;
+
+fn page_size(size: u32) -> i32 {
+    i32::try_from(size).unwrap_or(i32::MAX)
+}
+
+fn page<M, T>(messages: Vec<M>, token: String, read: impl Fn(M) -> Result<T>) -> Result<Page<T>> {
+    Ok(Page { items: messages.into_iter().map(read).collect::<Result<_>>()?, next_page_token: filled(token) })
+}

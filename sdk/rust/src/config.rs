@@ -1,0 +1,104 @@
+//! How a client reaches its control plane.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Where a control plane listens unless told otherwise.
+pub const DEFAULT_URL: &str = "http://localhost:8000";
+
+/// How a client reaches its control plane, and how patient it is.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// The control plane's address, `http://HOST:PORT`; without a scheme `http://` is meant. Default: [`DEFAULT_URL`].
+    pub url: String,
+    /// What the control plane asks for, if it asks for something. Default: nothing.
+    pub token: Option<String>,
+    /// How long making the connection may take. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// How long one call may take, the connection being there. Default: 30 s.
+    pub call_timeout: Duration,
+    /// How often a call is repeated that the control plane could not take now. Default: 4.
+    pub max_retries: u32,
+    /// How long [`crate::Watch`] and waiting go on trying while the control plane is away. Default: 60 s.
+    pub patience: Duration,
+    /// What the client calls itself. Default: this crate's name and version.
+    pub user_agent: String,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            url: DEFAULT_URL.to_owned(),
+            token: None,
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(30),
+            max_retries: 4,
+            patience: Duration::from_secs(60),
+            user_agent: concat!("gleitzeit-sdk-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Never shows the token.
+impl std::fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("url", &self.url)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("call_timeout", &self.call_timeout)
+            .field("max_retries", &self.max_retries)
+            .field("patience", &self.patience)
+            .field("user_agent", &self.user_agent)
+            .finish()
+    }
+}
+
+impl ClientConfig {
+    /// For the control plane at this address.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+
+    /// The address with its scheme.
+    ///
+    /// # Errors
+    /// If the scheme is not `http`.
+    pub(crate) fn endpoint(&self) -> Result<String> {
+        let url = self.url.trim();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let rest = rest.trim_end_matches('/');
+        match scheme {
+            "http" if !rest.is_empty() => Ok(format!("http://{rest}")),
+            "http" => Err(Error::invalid(format!("`{url}` is no address: expected `http://HOST:PORT`"))),
+            _ => Err(Error::invalid(format!("`{url}`: only `http://` addresses are supported, not `{scheme}://`"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_lack_its_scheme_but_not_have_another() {
+        for (url, expected) in [
+            ("http://localhost:8000", Some("http://localhost:8000")),
+            ("http://localhost:8000/", Some("http://localhost:8000")),
+            ("localhost:8000", Some("http://localhost:8000")),
+            ("https://localhost:8000", None),
+            ("redis://x", None),
+            ("http://", None),
+            ("", None),
+        ] {
+            assert_eq!(ClientConfig::new(url).endpoint().ok().as_deref(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let config = ClientConfig { token: Some("secret-7".to_owned()), ..ClientConfig::default() };
+        assert!(!format!("{config:?}").contains("secret-7"));
+    }
+}

@@ -1,0 +1,328 @@
+//! From generated messages to this crate's values. Whatever this version cannot understand is an error, never a guess.
+
+use std::time::Duration;
+
+use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
+use gleitzeit_core::run::{RunStatus, TaskStatus};
+use gleitzeit_core::spec::Problem;
+use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+use gleitzeit_proto::v1;
+
+use crate::error::{Error, Result};
+use crate::run::{Run, RunEvent, RunSummary, Task, Waiting};
+use crate::submission::json;
+use crate::system::{Component, ComponentCounts, Method, Protocol, Provider, RunCounts, Status};
+
+fn unknown(what: &str, number: i32) -> Error {
+    Error::answer(format!("the control plane sent the unknown {what} {number}; it may be newer than this client"))
+}
+
+pub(crate) fn run_status(number: i32) -> Result<RunStatus> {
+    match v1::RunStatus::try_from(number) {
+        Ok(v1::RunStatus::Running) => Ok(RunStatus::Running),
+        Ok(v1::RunStatus::Completed) => Ok(RunStatus::Completed),
+        Ok(v1::RunStatus::Failed) => Ok(RunStatus::Failed),
+        Ok(v1::RunStatus::Cancelled) => Ok(RunStatus::Cancelled),
+        Ok(v1::RunStatus::Unspecified) | Err(_) => Err(unknown("run status", number)),
+    }
+}
+
+pub(crate) fn run_status_number(status: RunStatus) -> i32 {
+    let status = match status {
+        RunStatus::Running => v1::RunStatus::Running,
+        RunStatus::Completed => v1::RunStatus::Completed,
+        RunStatus::Failed => v1::RunStatus::Failed,
+        RunStatus::Cancelled => v1::RunStatus::Cancelled,
+    };
+    status.into()
+}
+
+fn task_status(number: i32) -> Result<TaskStatus> {
+    match v1::TaskStatus::try_from(number) {
+        Ok(v1::TaskStatus::Waiting) => Ok(TaskStatus::Waiting),
+        Ok(v1::TaskStatus::Ready) => Ok(TaskStatus::Ready),
+        Ok(v1::TaskStatus::Dispatched) => Ok(TaskStatus::Dispatched),
+        Ok(v1::TaskStatus::Running) => Ok(TaskStatus::Running),
+        Ok(v1::TaskStatus::Backoff) => Ok(TaskStatus::Backoff),
+        Ok(v1::TaskStatus::Completed) => Ok(TaskStatus::Completed),
+        Ok(v1::TaskStatus::Failed) => Ok(TaskStatus::Failed),
+        Ok(v1::TaskStatus::Skipped) => Ok(TaskStatus::Skipped),
+        Ok(v1::TaskStatus::Cancelled) => Ok(TaskStatus::Cancelled),
+        Ok(v1::TaskStatus::Unspecified) | Err(_) => Err(unknown("task status", number)),
+    }
+}
+
+pub(crate) fn task_status_number(status: TaskStatus) -> i32 {
+    let status = match status {
+        TaskStatus::Waiting => v1::TaskStatus::Waiting,
+        TaskStatus::Ready => v1::TaskStatus::Ready,
+        TaskStatus::Dispatched => v1::TaskStatus::Dispatched,
+        TaskStatus::Running => v1::TaskStatus::Running,
+        TaskStatus::Backoff => v1::TaskStatus::Backoff,
+        TaskStatus::Completed => v1::TaskStatus::Completed,
+        TaskStatus::Failed => v1::TaskStatus::Failed,
+        TaskStatus::Skipped => v1::TaskStatus::Skipped,
+        TaskStatus::Cancelled => v1::TaskStatus::Cancelled,
+    };
+    status.into()
+}
+
+fn presence(number: i32) -> Result<PresenceStatus> {
+    match v1::ComponentStatus::try_from(number) {
+        Ok(v1::ComponentStatus::Connected) => Ok(PresenceStatus::Connected),
+        Ok(v1::ComponentStatus::Silent) => Ok(PresenceStatus::Silent),
+        Ok(v1::ComponentStatus::Lost) => Ok(PresenceStatus::Lost),
+        Ok(v1::ComponentStatus::Unspecified) | Err(_) => Err(unknown("component status", number)),
+    }
+}
+
+fn role(number: i32) -> Result<Role> {
+    match v1::ComponentRole::try_from(number) {
+        Ok(v1::ComponentRole::Queue) => Ok(Role::Queue),
+        Ok(v1::ComponentRole::Resolver) => Ok(Role::Resolver),
+        Ok(v1::ComponentRole::Engine) => Ok(Role::Engine),
+        Ok(v1::ComponentRole::Provider) => Ok(Role::Provider),
+        Ok(v1::ComponentRole::Unspecified) | Err(_) => Err(unknown("role", number)),
+    }
+}
+
+pub(crate) fn role_number(role: Role) -> i32 {
+    let role = match role {
+        Role::Queue => v1::ComponentRole::Queue,
+        Role::Resolver => v1::ComponentRole::Resolver,
+        Role::Engine => v1::ComponentRole::Engine,
+        Role::Provider => v1::ComponentRole::Provider,
+    };
+    role.into()
+}
+
+fn health(number: i32) -> Result<HealthState> {
+    match v1::HealthState::try_from(number) {
+        Ok(v1::HealthState::Healthy) => Ok(HealthState::Healthy),
+        Ok(v1::HealthState::Unhealthy) => Ok(HealthState::Unhealthy),
+        Ok(v1::HealthState::Unspecified) | Err(_) => Err(unknown("health", number)),
+    }
+}
+
+/// Milliseconds, as times are recorded; a finer rest is dropped.
+fn time(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    let time = time?;
+    Some(Timestamp(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos) / 1_000_000)))
+}
+
+pub(crate) fn time_message(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = time.0.rem_euclid(1_000) * 1_000_000;
+    prost_types::Timestamp {
+        seconds: time.0.div_euclid(1_000),
+        nanos: i32::try_from(nanos).expect("less than a second in nanoseconds fits"),
+    }
+}
+
+/// `None` if it is negative, which no duration here may be.
+fn duration(duration: prost_types::Duration) -> Option<Duration> {
+    Duration::try_from(duration).ok()
+}
+
+pub(crate) fn duration_message(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).expect("less than a second in nanoseconds fits"),
+    }
+}
+
+pub(crate) fn filled(text: String) -> Option<String> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+fn payload(text: Option<String>) -> Result<Option<Payload>> {
+    text.map(json).transpose()
+}
+
+fn failure(error: Option<v1::Error>) -> Result<Option<Failure>> {
+    error
+        .map(|error| Ok(Failure { code: error.code, message: error.message, data: payload(error.details_json)? }))
+        .transpose()
+}
+
+pub(crate) fn run(run: v1::Run) -> Result<Run> {
+    Ok(Run {
+        run_id: run.run_id,
+        correlation_id: run.correlation_id,
+        name: run.name,
+        status: run_status(run.status)?,
+        submitted_at: time(run.submitted_at),
+        finished_at: time(run.finished_at),
+        outputs: payload(run.outputs_json)?,
+        error: failure(run.error)?,
+        tasks: run.tasks.into_iter().map(task).collect::<Result<_>>()?,
+        tasks_truncated: run.tasks_truncated,
+        task_count: run.task_count,
+        labels: run.labels.into_iter().collect(),
+        retry_of: filled(run.retry_of),
+        seq: run.seq,
+    })
+}
+
+pub(crate) fn summary(run: v1::RunSummary) -> Result<RunSummary> {
+    Ok(RunSummary {
+        run_id: run.run_id,
+        correlation_id: run.correlation_id,
+        name: run.name,
+        status: run_status(run.status)?,
+        submitted_at: time(run.submitted_at),
+        finished_at: time(run.finished_at),
+        error: failure(run.error)?,
+        task_count: run.task_count,
+        labels: run.labels.into_iter().collect(),
+        retry_of: filled(run.retry_of),
+    })
+}
+
+pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
+    Ok(Task {
+        status: task_status(task.status)?,
+        id: task.id,
+        attempt: task.attempt,
+        result: payload(task.result_json)?,
+        result_omitted: task.result_omitted,
+        error: failure(task.error)?,
+        waiting: task.waiting.map(|waiting| Waiting {
+            reason: waiting.reason,
+            since: time(waiting.since),
+            until: time(waiting.until),
+            remedy: filled(waiting.remedy),
+        }),
+        started_at: time(task.started_at),
+        finished_at: time(task.finished_at),
+        method: task.method,
+        queue: task.queue,
+        engine: filled(task.engine),
+    })
+}
+
+pub(crate) fn event(event: v1::RunEvent) -> Result<RunEvent> {
+    Ok(RunEvent {
+        seq: event.seq,
+        time: time(event.time),
+        kind: event.r#type,
+        task_id: filled(event.task_id),
+        attempt: event.attempt,
+        payload: payload(event.payload_json)?,
+        payload_omitted: event.payload_omitted,
+    })
+}
+
+pub(crate) fn problem(problem: v1::Problem) -> Problem {
+    let code = ErrorCode::from_code(problem.code)
+        .or_else(|| ErrorCode::from_name(&problem.name))
+        .unwrap_or(ErrorCode::WorkflowValidationFailed);
+    Problem {
+        file: problem.file,
+        line: (problem.line > 0).then_some(problem.line),
+        column: (problem.column > 0).then_some(problem.column),
+        field: problem.field,
+        code,
+        message: problem.message,
+        hint: filled(problem.hint),
+    }
+}
+
+pub(crate) fn status(status: v1::GetStatusResponse) -> Status {
+    let runs = status.runs.unwrap_or_default();
+    let components = status.components.unwrap_or_default();
+    Status {
+        version: status.version,
+        started_at: time(status.started_at),
+        ready: status.ready,
+        journal_position: status.journal_position,
+        runs: RunCounts {
+            running: runs.running,
+            completed: runs.completed,
+            failed: runs.failed,
+            cancelled: runs.cancelled,
+        },
+        components: ComponentCounts {
+            queue: components.queue,
+            resolver: components.resolver,
+            engine: components.engine,
+            provider: components.provider,
+        },
+    }
+}
+
+pub(crate) fn component(component: v1::Component) -> Result<Component> {
+    Ok(Component {
+        component_id: component.component_id,
+        role: role(component.role)?,
+        name: component.name,
+        version: component.version,
+        status: presence(component.status)?,
+        connected_since: time(component.connected_since),
+        capacity: component.capacity,
+        in_use: component.in_use,
+        queues: component.queues,
+        methods: component.methods,
+        owned_shards: component.owned_shards,
+        owned_queues: component.owned_queues,
+    })
+}
+
+pub(crate) fn provider(provider: v1::Provider) -> Result<Provider> {
+    Ok(Provider {
+        name: provider.name,
+        component_id: provider.component_id,
+        status: presence(provider.status)?,
+        protocols: provider.protocols,
+        methods: provider.methods,
+        health: health(provider.health)?,
+        health_reason: filled(provider.health_reason),
+        in_flight: provider.in_flight,
+        capacity: provider.capacity,
+    })
+}
+
+pub(crate) fn protocol(protocol: v1::Protocol) -> Result<Protocol> {
+    let method = |method: v1::ProtocolMethod| {
+        Ok(Method {
+            name: method.name,
+            description: filled(method.description),
+            parameters: payload(method.parameters_schema_json)?,
+            returns: payload(method.returns_schema_json)?,
+            timeout: method.timeout.and_then(duration),
+        })
+    };
+    Ok(Protocol {
+        name: protocol.name,
+        version: protocol.version,
+        methods: protocol.methods.into_iter().map(method).collect::<Result<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_go_and_come_back_unchanged() {
+        for status in [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled] {
+            assert_eq!(run_status(run_status_number(status)).expect("known"), status);
+        }
+        assert!(run_status(0).is_err() && run_status(99).is_err(), "nothing is guessed");
+        for role in Role::ALL {
+            assert_eq!(super::role(role_number(role)).expect("known"), role);
+        }
+    }
+
+    #[test]
+    fn times_keep_their_milliseconds_also_before_the_epoch() {
+        for ms in [0, 1_764_000_000_123, -1, -1_001] {
+            assert_eq!(time(Some(time_message(Timestamp(ms)))), Some(Timestamp(ms)), "{ms}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_no_json_is_an_error() {
+        let broken = v1::TaskRun { status: 6, result_json: Some("{".to_owned()), ..Default::default() };
+        assert!(task(broken).is_err());
+    }
+}

@@ -1,0 +1,264 @@
+//! What can go wrong when talking to a control plane. Callers decide by [`Error::code`] and the questions beside it,
+//! never by text.
+
+use std::fmt;
+use std::time::Duration;
+
+use gleitzeit_core::spec::Problem;
+use gleitzeit_core::{ErrorCode, Failure};
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The result of a call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call did not succeed.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    failure: Failure,
+    retry_after: Option<Duration>,
+    problems: Vec<Problem>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The control plane answered with an error.
+    Refused,
+    /// There was no answer of a control plane.
+    Unreachable,
+    /// The request could not even be made, or the answer not be understood.
+    Local,
+}
+
+impl Error {
+    /// The stable integer of the error table.
+    pub fn code(&self) -> i32 {
+        self.0.failure.code
+    }
+
+    /// The code, if it is in this version's table.
+    pub fn known(&self) -> Option<ErrorCode> {
+        self.0.failure.known()
+    }
+
+    /// The code's name, such as `WORKFLOW_NOT_FOUND`.
+    pub fn name(&self) -> &'static str {
+        self.0.failure.name()
+    }
+
+    /// What happened, with the names involved.
+    pub fn message(&self) -> &str {
+        &self.0.failure.message
+    }
+
+    /// Whether the same call may succeed if tried again.
+    pub fn is_retryable(&self) -> bool {
+        self.is_unreachable()
+            || self.0.retry_after.is_some()
+            || self.0.failure.known().is_some_and(ErrorCode::is_retryable)
+    }
+
+    /// How long the control plane asks to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Everything that is wrong with the workflow, its inputs or its files, if that is what it is about.
+    pub fn problems(&self) -> &[Problem] {
+        &self.0.problems
+    }
+
+    /// Whether no control plane answered: nothing listens there, the connection broke, it took too long, or it was
+    /// just shutting down.
+    pub fn is_unreachable(&self) -> bool {
+        self.0.kind == Kind::Unreachable
+    }
+
+    /// Whether the control plane itself refused: it answered, and trying again changes nothing.
+    pub fn is_refused(&self) -> bool {
+        self.0.kind == Kind::Refused
+    }
+
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::of(Kind::Local, Failure::new(code, message))
+    }
+
+    /// The caller's own mistake, noticed before anything was sent.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidParams, message)
+    }
+
+    /// The control plane said something that this version does not understand.
+    pub(crate) fn answer(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InternalError, message)
+    }
+
+    /// Nobody answered in time.
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        let message = format!("the control plane did not answer within {limit:?}");
+        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))
+    }
+
+    /// The connection could not be made.
+    pub(crate) fn connect(url: &str, error: tonic::transport::Error) -> Self {
+        let message = format!("cannot connect to {url}: {}", innermost(&error));
+        let mut this = Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionRefused, message));
+        this.0.source = Some(Box::new(error));
+        this
+    }
+
+    /// The stream ended before the run did.
+    pub(crate) fn broken_stream() -> Self {
+        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events broke off"))
+    }
+
+    fn of(kind: Kind, failure: Failure) -> Self {
+        Self(Box::new(Inner { kind, failure, retry_after: None, problems: Vec::new(), source: None }))
+    }
+}
+
+/// Our control planes always say who they are (`ErrorInfo`, domain `gleitzeit`). A status without that was made on the
+/// way: by the transport or by something that is no control plane.
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        let details = status.get_error_details();
+        let ours = details.error_info().filter(|info| info.domain == "gleitzeit");
+        let code = ours.and_then(|info| {
+            ErrorCode::from_name(&info.reason)
+                .or_else(|| ErrorCode::from_code(info.metadata.get("code")?.parse().ok()?))
+        });
+        let on_the_way = matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal | Code::DeadlineExceeded
+        );
+        let (kind, code) = match code {
+            Some(ErrorCode::SystemShutdown | ErrorCode::SystemNotInitialized) => {
+                (Kind::Unreachable, code.unwrap_or(ErrorCode::SystemShutdown))
+            }
+            Some(code) => (Kind::Refused, code),
+            None if ours.is_none() && on_the_way => (Kind::Unreachable, ErrorCode::ConnectionLost),
+            None => (Kind::Refused, code_of(status.code())),
+        };
+        let message = match status.message() {
+            "" => code.meaning().to_owned(),
+            message => message.to_owned(),
+        };
+        let mut this = Self::of(kind, Failure::new(code, message));
+        this.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        this.0.problems = problems(&details, code);
+        this.0.source = Some(Box::new(status));
+        this
+    }
+}
+
+fn problems(details: &ErrorDetails, code: ErrorCode) -> Vec<Problem> {
+    let Some(request) = details.bad_request() else { return Vec::new() };
+    request
+        .field_violations
+        .iter()
+        .map(|violation| {
+            let code = ErrorCode::from_name(&violation.reason).unwrap_or(code);
+            let (place, message) = place(&violation.description);
+            let mut problem = Problem { field: violation.field.clone(), ..Problem::of_file("", code, message) };
+            if let Some((line, column)) = place {
+                problem = problem.at(line, column);
+            }
+            problem
+        })
+        .collect()
+}
+
+/// A description may begin with `line:column: `.
+fn place(description: &str) -> (Option<(u32, u32)>, &str) {
+    let read = || {
+        let (place, message) = description.split_once(": ")?;
+        let (line, column) = place.split_once(':')?;
+        Some(((line.parse().ok()?, column.parse().ok()?), message))
+    };
+    match read() {
+        Some((place, message)) => (Some(place), message),
+        None => (None, description),
+    }
+}
+
+fn code_of(code: Code) -> ErrorCode {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => ErrorCode::InvalidParams,
+        Code::NotFound => ErrorCode::WorkflowNotFound,
+        Code::Unauthenticated => ErrorCode::AuthenticationFailed,
+        Code::PermissionDenied => ErrorCode::AuthorizationFailed,
+        Code::ResourceExhausted => ErrorCode::ResourceExhausted,
+        Code::FailedPrecondition => ErrorCode::WorkflowInvalidState,
+        Code::Unimplemented => ErrorCode::MethodNotSupported,
+        _ => ErrorCode::InternalError,
+    }
+}
+
+/// The cause that says most: the last of the chain.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn status(code: Code, reason: &str) -> (tonic::Status, ErrorDetails) {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, "gleitzeit", HashMap::new());
+        (tonic::Status::with_error_details(code, "text", details.clone()), details)
+    }
+
+    #[test]
+    fn an_answer_of_a_control_plane_is_not_an_unreachable_one() {
+        let (status, _) = status(Code::Unavailable, "PROVIDER_NOT_AVAILABLE");
+        let error = Error::from(status);
+        assert_eq!((error.name(), error.is_unreachable(), error.is_refused()), ("PROVIDER_NOT_AVAILABLE", false, true));
+        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled] {
+            assert!(Error::from(tonic::Status::new(code, "broken pipe")).is_unreachable(), "{code:?}");
+        }
+        assert!(!Error::from(tonic::Status::new(Code::Unauthenticated, "no")).is_unreachable());
+    }
+
+    #[test]
+    fn problems_come_back_with_their_places() {
+        let (_, mut details) = status(Code::InvalidArgument, "WORKFLOW_VALIDATION_FAILED");
+        details.add_bad_request_violation("tasks[0]", "3:5: unknown field: `x`");
+        details.add_bad_request_violation("inputs.n", "input `n` is required");
+        let error = Error::from(tonic::Status::with_error_details(Code::InvalidArgument, "two problems", details));
+        let places: Vec<_> = error.problems().iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
+        assert_eq!(places, [(Some(3), Some(5), "unknown field: `x`"), (None, None, "input `n` is required")]);
+    }
+
+    #[test]
+    fn only_what_can_help_is_tried_again() {
+        let (full, mut details) = status(Code::ResourceExhausted, "WORKFLOW_VALIDATION_FAILED");
+        assert!(!Error::from(full).is_retryable(), "a workflow over a limit stays over it");
+        details.set_retry_info(Some(Duration::from_millis(250)));
+        let busy = Error::from(tonic::Status::with_error_details(Code::ResourceExhausted, "busy", details));
+        assert_eq!((busy.is_retryable(), busy.retry_after()), (true, Some(Duration::from_millis(250))));
+    }
+}

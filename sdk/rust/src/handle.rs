@@ -1,0 +1,92 @@
+//! One run in the caller's hand.
+
+use std::time::Duration;
+
+use gleitzeit_core::run::RunStatus;
+use serde::de::DeserializeOwned;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::run::{Cancelled, Run, TaskFilter};
+use crate::watch::Watch;
+
+/// One run: what `submit` returns. Dropping it changes nothing about the run.
+#[derive(Clone, Debug)]
+pub struct RunHandle {
+    pub(crate) client: Client,
+    pub(crate) run_id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) status: RunStatus,
+    pub(crate) duplicate: bool,
+}
+
+impl RunHandle {
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The trace id that everything about this run carries.
+    pub fn correlation_id(&self) -> &str {
+        &self.correlation_id
+    }
+
+    /// Where the run stood when this handle was made.
+    pub fn status(&self) -> RunStatus {
+        self.status
+    }
+
+    /// Whether an earlier request with the same id had made the run.
+    pub fn is_duplicate(&self) -> bool {
+        self.duplicate
+    }
+
+    /// The run as it is now, with results.
+    ///
+    /// # Errors
+    /// As [`Client::get_run`].
+    pub async fn get(&self) -> Result<Run> {
+        self.client.get_run(&self.run_id).await
+    }
+
+    /// Waits until the run is final, or until `limit` is over and then returns it as it is.
+    ///
+    /// # Errors
+    /// As [`Client::wait`].
+    pub async fn wait(&self, limit: Option<Duration>) -> Result<Run> {
+        self.client.wait(&self.run_id, limit).await
+    }
+
+    /// Follows the run from its first event on.
+    pub fn watch(&self) -> Watch {
+        self.client.watch(&self.run_id, 0)
+    }
+
+    /// Asks the run to end.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel(&self, reason: &str) -> Result<Cancelled> {
+        self.client.cancel(&self.run_id, reason).await
+    }
+
+    /// Waits until the run is final and reads a task's result as a type of the caller.
+    ///
+    /// # Errors
+    /// As [`Client::wait`]; if the workflow has no such task, the task has no result, or it has another shape.
+    pub async fn result<T: DeserializeOwned>(&self, task: &str) -> Result<T> {
+        self.client.wait_without_results(&self.run_id, None).await?;
+        let filter = TaskFilter { task_ids: vec![task.to_owned()], ..TaskFilter::default() };
+        let page = self.client.list_tasks(&self.run_id, &filter).await?;
+        let found = page.items.iter().find(|found| found.id == task);
+        found.ok_or_else(|| Error::invalid(format!("run {} has no task `{task}`", self.run_id)))?.result()
+    }
+
+    /// Waits until the run is final and reads its outputs as a type of the caller.
+    ///
+    /// # Errors
+    /// As [`Client::wait`]; if the run did not complete, declares no outputs, or they have another shape.
+    pub async fn outputs<T: DeserializeOwned>(&self) -> Result<T> {
+        self.client.wait_without_results(&self.run_id, None).await?.outputs()
+    }
+}

@@ -1,0 +1,109 @@
+//! What is submitted: a workflow and what it is given.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_core::Payload;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
+
+/// A workflow to be run, with its inputs and files.
+///
+/// Unless told otherwise it has a random request id, so that sending it again after a lost answer makes no second run.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub(crate) yaml: String,
+    pub(crate) file_name: String,
+    pub(crate) inputs: BTreeMap<String, Box<RawValue>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) request_id: String,
+}
+
+impl Submission {
+    /// A workflow as YAML or JSON text.
+    pub fn yaml(text: impl Into<String>) -> Self {
+        Self {
+            yaml: text.into(),
+            file_name: String::new(),
+            inputs: BTreeMap::new(),
+            files: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            request_id: random_id(),
+        }
+    }
+
+    /// How problems name the text.
+    #[must_use]
+    pub fn file_name(mut self, name: impl Into<String>) -> Self {
+        self.file_name = name.into();
+        self
+    }
+
+    /// Gives a declared input its value.
+    ///
+    /// # Errors
+    /// If the value cannot be written as JSON.
+    pub fn input(mut self, name: impl Into<String>, value: impl Serialize) -> Result<Self> {
+        let name = name.into();
+        let value = serde_json::value::to_raw_value(&value)
+            .map_err(|error| Error::invalid(format!("the input `{name}` cannot be written as JSON: {error}")))?;
+        self.inputs.insert(name, value);
+        Ok(self)
+    }
+
+    /// Gives a declared file its content.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(name.into(), content.into());
+        self
+    }
+
+    /// Adds a label; it replaces one of the definition with the same name.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Chooses the request id: the same id with the same submission is the same run, however often it is sent. At most
+    /// 128 bytes.
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = id.into();
+        self
+    }
+
+    /// The inputs as one JSON object, their texts unchanged.
+    pub(crate) fn inputs_json(&self) -> String {
+        serde_json::to_string(&self.inputs).expect("keys are strings and the values are JSON already")
+    }
+}
+
+/// A random UUID.
+pub(crate) fn random_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
+
+/// Text as a payload.
+///
+/// # Errors
+/// If it is no JSON.
+pub(crate) fn json(text: String) -> Result<Payload> {
+    Payload::parse(text).map_err(|error| Error::answer(format!("the control plane sent invalid JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_keep_their_text_and_every_submission_its_own_id() {
+        let number: Box<RawValue> = RawValue::from_string("100000000000000000000001".to_owned()).expect("JSON");
+        let one = Submission::yaml("").input("n", number).expect("JSON").input("a", "x").expect("JSON");
+        assert_eq!(one.inputs_json(), r#"{"a":"x","n":100000000000000000000001}"#);
+        assert_ne!(one.request_id, Submission::yaml("").request_id);
+        assert_eq!(one.request_id.len(), 36);
+    }
+}

@@ -1,0 +1,123 @@
+//! Following a run. A broken stream is resumed where it broke; every event is delivered once and in order.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use gleitzeit_proto::v1;
+use tonic::Streaming;
+
+use crate::call;
+use crate::client::Client;
+use crate::convert;
+use crate::error::{Error, Result};
+use crate::run::{Run, RunEvent};
+
+/// The events of a run, one after the other.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    run_id: String,
+    include_progress: bool,
+    /// The `seq` of the next recorded event wanted.
+    next_seq: u64,
+    stream: Option<Streaming<v1::WatchRunResponse>>,
+    /// Events that arrived together and were not taken yet: at most one message's.
+    ready: VecDeque<RunEvent>,
+    run: Option<Run>,
+    /// Since when nothing arrives, and how often that was tried to change.
+    trouble: Option<(Instant, u32)>,
+}
+
+impl Watch {
+    pub(crate) fn new(client: Client, run_id: &str, from_seq: u64) -> Self {
+        Self {
+            client,
+            run_id: run_id.to_owned(),
+            include_progress: false,
+            next_seq: from_seq.max(1),
+            stream: None,
+            ready: VecDeque::new(),
+            run: None,
+            trouble: None,
+        }
+    }
+
+    /// Also delivers what providers say while attempts run (`method_progress`); that is not recorded and may be lost.
+    #[must_use]
+    pub fn with_progress(mut self) -> Self {
+        self.include_progress = true;
+        self
+    }
+
+    /// The next event, or `None` once the run is final and every event was delivered; then [`Watch::run`] has the run.
+    ///
+    /// While the control plane is away it goes on trying for the client's `patience`. Cancel-safe: a call that is
+    /// dropped loses no event.
+    ///
+    /// # Errors
+    /// If there is no such run, access is refused, or the control plane stays away. The next call tries again.
+    pub async fn next(&mut self) -> Result<Option<RunEvent>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                if event.seq > 0 {
+                    self.next_seq = event.seq + 1;
+                }
+                return Ok(Some(event));
+            }
+            if self.run.is_some() {
+                return Ok(None);
+            }
+            match self.receive().await {
+                Ok(message) => {
+                    self.trouble = None;
+                    self.take(message)?;
+                }
+                Err(error) => {
+                    self.stream = None;
+                    self.pause(error).await?;
+                }
+            }
+        }
+    }
+
+    /// The final run without task results, once [`Watch::next`] returned `None`.
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
+    }
+
+    async fn receive(&mut self) -> Result<v1::WatchRunResponse> {
+        if self.stream.is_none() {
+            let request = v1::WatchRunRequest {
+                run_id: self.run_id.clone(),
+                from_seq: self.next_seq,
+                include_progress: self.include_progress,
+            };
+            self.stream = Some(self.client.open_watch(request).await?);
+        }
+        let stream = self.stream.as_mut().ok_or_else(Error::broken_stream)?;
+        stream.message().await?.ok_or_else(Error::broken_stream)
+    }
+
+    /// Keeps what is new of a message.
+    fn take(&mut self, message: v1::WatchRunResponse) -> Result<()> {
+        for event in message.events {
+            if event.seq == 0 || event.seq >= self.next_seq {
+                self.ready.push_back(convert::event(event)?);
+            }
+        }
+        self.run = message.run.map(convert::run).transpose()?;
+        Ok(())
+    }
+
+    /// Waits before the next try, or gives up.
+    async fn pause(&mut self, error: Error) -> Result<()> {
+        let (since, tries) = *self.trouble.get_or_insert_with(|| (Instant::now(), 0));
+        if !call::worth_repeating(&error) || since.elapsed() > self.client.config().patience {
+            self.trouble = None;
+            return Err(error);
+        }
+        self.trouble = Some((since, tries + 1));
+        tokio::time::sleep(call::delay(tries, &error)).await;
+        Ok(())
+    }
+}
