@@ -70,8 +70,11 @@ pub(crate) fn store_commit(count: usize) -> anyhow::Result<Times> {
     let mut store = SqliteStore::open(&folder.path().join("journal.db"))?;
     let mut times = Vec::with_capacity(count);
     for position in 1..=u64::try_from(count)? {
-        let granted =
-            OwnershipGranted { slice: Slice::Queue("default".into()), component_id: "q".into(), epoch: Epoch(position) };
+        let granted = OwnershipGranted {
+            slice: Slice::Queue("default".into()),
+            component_id: "q".into(),
+            epoch: Epoch(position),
+        };
         let entry = Arc::new(Entry {
             position: Position(position),
             run_id: None,

@@ -26,7 +26,8 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = Config { port: 0, store: StoreConfig::Sqlite(folder.path().join("journal.db")), ..Config::default() };
+        let config =
+            Config { port: 0, store: StoreConfig::Sqlite(folder.path().join("journal.db")), ..Config::default() };
         let app = build(config).await?;
         let address = app.local_addr();
         let (stop_hub, stop_agent) = (CancellationToken::new(), CancellationToken::new());

@@ -216,7 +216,8 @@ mod tests {
         assert!(error.data.expect("data").get().contains(r#""path":"a""#));
         let error = prepare("m/any", "v1", "[1]").expect_err("no object");
         assert_eq!(error.known(), Some(ErrorCode::InvalidParams));
-        let error = prepare("m/add", "v1", r#"{"a": 2, "text": "that makes it longer than the sixty bytes of the limit"}"#);
+        let error =
+            prepare("m/add", "v1", r#"{"a": 2, "text": "that makes it longer than the sixty bytes of the limit"}"#);
         assert!(error.expect_err("too large").message.contains("the limit is 60"));
     }
 

@@ -28,20 +28,85 @@ fn what_was_appended_is_there_after_reopening() {
     assert_eq!(read, vec![Entry::clone(&entries[1])]);
 }
 
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// What a crash leaves behind: nothing was closed and the log was not written back.
+fn crash(store: &SqliteStore, to: &Path) {
+    std::fs::copy(&store.path, to).expect("copied");
+    std::fs::copy(log_of(&store.path), log_of(to)).expect("copied");
+}
+
+/// How many entries there are, all of them read.
+fn read_all(path: &Path) -> Result<u64, StoreError> {
+    let reader = SqliteStore::open(path)?.reader()?;
+    reader.list_runs(&RunFilter::default(), None, 99)?;
+    let mut count = 0;
+    reader.replay(&mut |_| {
+        count += 1;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+#[test]
+fn a_log_that_is_cut_off_anywhere_leaves_whole_batches() {
+    let (keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    for _ in 0..20 {
+        store.append(&[feed.granted(), feed.granted(), feed.granted()]).expect("written");
+    }
+    let crashed = keep.path().join("crashed.db");
+    crash(&store, &crashed);
+    let whole = std::fs::read(log_of(&crashed)).expect("read");
+    let base = std::fs::read(&crashed).expect("read");
+    let mut seen = Vec::new();
+    for part in 0..=12 {
+        std::fs::write(&crashed, &base).expect("written");
+        std::fs::write(log_of(&crashed), &whole[..whole.len() * part / 12]).expect("written");
+        seen.push(read_all(&crashed).expect("recovered"));
+    }
+    assert!(seen.iter().all(|count| count % 3 == 0), "{seen:?}");
+    assert!(seen.is_sorted() && seen[0] == 0 && seen[12] == 60 && seen[6] > 0, "{seen:?}");
+}
+
+#[test]
+fn a_page_overwritten_anywhere_is_an_error_or_not_needed() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries: Vec<_> = (1..=60).map(|n| feed.submitted(n, submission("w"))).collect();
+    store.append(&entries).expect("written");
+    let path = store.path.clone();
+    drop(store);
+    let whole = std::fs::read(&path).expect("read");
+    let pages = whole.len() / 4_096;
+    let mut not_needed = 0;
+    for page in 0..pages {
+        let mut damaged = whole.clone();
+        damaged[page * 4_096..(page + 1) * 4_096].fill(0xA5);
+        std::fs::write(&path, damaged).expect("written");
+        match read_all(&path) {
+            Ok(count) => {
+                assert_eq!(count, 60, "something is missing without an error");
+                not_needed += 1;
+            }
+            Err(StoreError::Damaged { .. } | StoreError::Database { .. } | StoreError::Entry { .. }) => {}
+            Err(other) => panic!("page {page}: {other:?}"),
+        }
+    }
+    assert!(not_needed < pages / 3, "{not_needed} of {pages} pages: of lists by name and of request ids");
+}
+
 #[test]
 fn a_copy_of_the_files_of_a_living_store_holds_all_that_was_appended() {
     let (keep, mut store) = fresh();
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w")), feed.completed(1)]).expect("written");
-    // What a crash leaves behind: nothing was closed and the log was not written back.
     let crashed = keep.path().join("crashed.db");
-    for ending in ["", "-wal"] {
-        let mut from = store.path.as_os_str().to_owned();
-        from.push(ending);
-        let mut to = crashed.as_os_str().to_owned();
-        to.push(ending);
-        std::fs::copy(from, to).expect("copied");
-    }
+    crash(&store, &crashed);
     let copy = SqliteStore::open(&crashed).expect("recovered");
     assert_eq!(copy.tail().position, Position(2));
     assert_eq!(copy.reader().and_then(|reader| reader.counts()).expect("counted").completed, 1);
@@ -176,14 +241,7 @@ fn a_truncated_file_is_an_error_at_open_or_at_reading() {
         let file = File::options().write(true).open(&path).expect("opened");
         file.set_len(keep).expect("cut");
         drop(file);
-        let read = SqliteStore::open(&path).and_then(|store| {
-            let mut count = 0_u64;
-            store.reader()?.replay(&mut |_| {
-                count += 1;
-                Ok(())
-            })?;
-            Ok(count)
-        });
+        let read = read_all(&path);
         let error = read.expect_err("an error");
         assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Database { .. }), "{keep}: {error:?}");
     }
