@@ -1,0 +1,5 @@
+//! Agents with a hub in the test's hand; the executors are real.
+
+mod agent;
+mod hub;
+mod provider;
