@@ -129,8 +129,11 @@ impl App {
         let stopping = stop.child_token();
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
-        let router =
-            api::routes(state).merge(http::routes(readiness.clone())).layer(socket_layer).layer(from_fn(origins));
+        let router = api::routes(state)
+            .merge(http::routes(readiness.clone()))
+            .fallback(http::nothing_here)
+            .layer(socket_layer)
+            .layer(from_fn(origins));
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));

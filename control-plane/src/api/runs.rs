@@ -6,10 +6,10 @@ use std::time::Duration;
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::CancelCause;
 use gleitzeit_core::run::{self, RunStatus, Verdict};
-use gleitzeit_core::{ErrorCode, Failure, RunId, Seq};
+use gleitzeit_core::{ErrorCode, Failure, RunId};
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::{status, v1};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::api::{State, journal_status, page, run_id};
@@ -36,28 +36,23 @@ impl State {
                 .map_err(|_| status::malformed("wait", "expected a duration that is not negative"))?,
             None => Duration::ZERO,
         };
-        let mut run = self.find(id).await?;
-        if !run.status.is_final() && !wait.is_zero() {
-            self.wait_for_end(id, run.seq, Instant::now() + wait.min(MAX_WAIT)).await?;
-            run = self.find(id).await?;
-        }
+        let ended = if wait.is_zero() { None } else { self.wait_for_end(id, wait.min(MAX_WAIT)).await? };
+        let run = match ended {
+            Some(run) => run,
+            None => self.find(id).await?,
+        };
         let options = RunOptions { include_results: request.include_results.unwrap_or(true), max_bytes: ANSWER_BYTES };
         Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
     }
 
-    /// Waits until the run is final, the time is up, or the server stops.
-    async fn wait_for_end(&self, id: RunId, seq: Seq, until: Instant) -> Result<(), Status> {
-        let mut watch = self.0.journal.watch(id, seq.next());
-        loop {
-            let next = tokio::select! {
-                next = timeout_at(until, watch.next()) => next,
-                () = self.0.stopping.cancelled() => return Ok(()),
-            };
-            match next {
-                Ok(Ok(Some(_))) => {}
-                Ok(Ok(None)) | Err(_) => return Ok(()),
-                Ok(Err(error)) => return Err(journal_status(&error)),
-            }
+    /// The run once it is final; `None` if the time is up before, the server stops, or there is no such run.
+    async fn wait_for_end(&self, id: RunId, wait: Duration) -> Result<Option<Arc<run::State>>, Status> {
+        tokio::select! {
+            ended = timeout(wait, self.0.journal.ended(id)) => match ended {
+                Ok(ended) => ended.map_err(|error| journal_status(&error)),
+                Err(_) => Ok(None),
+            },
+            () = self.0.stopping.cancelled() => Ok(None),
         }
     }
 
