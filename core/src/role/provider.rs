@@ -113,6 +113,12 @@ impl Provider {
 
     /// What happens, and what is to be done about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
                 self.down_since.get_or_insert(now);
@@ -154,8 +160,12 @@ impl Provider {
                 }
             }
         }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now, out);
-        self.flush(out);
+        self.say(out);
     }
 
     /// When `Tick` is due.
@@ -272,7 +282,7 @@ impl Provider {
         }
     }
 
-    fn flush(&mut self, out: &mut Vec<Output>) {
+    fn say(&mut self, out: &mut Vec<Output>) {
         if self.link.is_up() {
             let (mut results, mut bytes) = (Vec::new(), 0);
             for (id, outcome) in std::mem::take(&mut self.answers) {
@@ -295,7 +305,7 @@ impl Provider {
     }
 
     fn finish_drain(&mut self, out: &mut Vec<Output>) {
-        // What is ready to be sent goes first: `flush` says the last word.
+        // What is ready to be sent goes first: `say` has the last word.
         if !self.drained && (self.answers.is_empty() || !self.link.is_up()) {
             self.drained = true;
             out.push(Output::Drained);

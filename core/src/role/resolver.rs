@@ -135,11 +135,21 @@ impl Resolver {
 
     /// What happens, and what is to be done about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         let mut facts = Vec::new();
         self.owner.handle(now, input, &mut facts, out);
         for fact in facts {
             self.learn(now, fact);
         }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some((due, run_id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, run_id));
             self.time_is_up(run_id);

@@ -177,6 +177,12 @@ impl Engine {
 
     /// What happens, and what is to be done about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
                 self.down_since.get_or_insert(now);
@@ -201,9 +207,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now);
         self.name_providers(now);
-        self.flush(now, out);
+        self.say(now, out);
     }
 
     /// When `Tick` is due.
@@ -362,7 +372,7 @@ impl Engine {
         self.outbox.push(None, command);
     }
 
-    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn say(&mut self, now: Instant, out: &mut Vec<Output>) {
         let drained = self.drain.filter(|drain| !drain.done);
         if let Some(drain) = drained.filter(|drain| drain.until <= now) {
             let rest: Vec<AttemptRef> = self.work.keys().cloned().collect();
