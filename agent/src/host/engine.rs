@@ -110,17 +110,9 @@ impl EngineHost {
     }
 }
 
-impl Machine for EngineHost {
-    type Report = Check;
-
-    fn handle(&mut self, now: Instant, event: Event<Check>, todo: &mut Todo) {
-        let input = match event {
-            Event::Hub(input) => Input::Hub(input),
-            Event::Drain { grace_ms } => Input::Drain { grace_ms },
-            Event::Report(check) => self.check(check),
-        };
+impl EngineHost {
+    fn act(&mut self, todo: &mut Todo) {
         let mut out = std::mem::take(&mut self.out);
-        self.machine.handle(now, input, &mut out);
         for output in out.drain(..) {
             match output {
                 Output::Hub(output) => todo.outputs.push(output),
@@ -135,6 +127,25 @@ impl Machine for EngineHost {
         }
         self.out = out;
     }
+}
+
+impl Machine for EngineHost {
+    type Report = Check;
+
+    fn accept(&mut self, now: Instant, event: Event<Check>, todo: &mut Todo) {
+        let input = match event {
+            Event::Hub(input) => Input::Hub(input),
+            Event::Drain { grace_ms } => Input::Drain { grace_ms },
+            Event::Report(check) => self.check(check),
+        };
+        self.machine.accept(now, input, &mut self.out);
+        self.act(todo);
+    }
+
+    fn flush(&mut self, now: Instant, todo: &mut Todo) {
+        self.machine.flush(now, &mut self.out);
+        self.act(todo);
+    }
 
     fn next_deadline(&self) -> Option<Instant> {
         self.machine.next_deadline()
@@ -145,6 +156,10 @@ impl Machine for EngineHost {
             Some(check) => check,
             None => pending().await,
         }
+    }
+
+    fn try_report(&mut self) -> Option<Check> {
+        self.checks.pop_front()
     }
 }
 

@@ -51,12 +51,18 @@ pub(crate) trait Machine: Send {
         ready(())
     }
 
-    /// Takes an event; never waits.
-    fn handle(&mut self, now: Instant, event: Event<Self::Report>, todo: &mut Todo);
+    /// Takes an event; never waits. What follows from it may be said only by [`Machine::flush`].
+    fn accept(&mut self, now: Instant, event: Event<Self::Report>, todo: &mut Todo);
+
+    /// Says what follows from the events accepted so far.
+    fn flush(&mut self, now: Instant, todo: &mut Todo);
 
     /// When [`Input::Tick`] is due.
     fn next_deadline(&self) -> Option<Instant>;
 
     /// The next report; stays pending while there is nothing to report. Cancel-safe.
     fn next_report(&mut self) -> impl Future<Output = Self::Report> + Send;
+
+    /// A report that is ready now.
+    fn try_report(&mut self) -> Option<Self::Report>;
 }

@@ -11,13 +11,18 @@ use super::{Event, Machine, Todo};
 
 /// A machine that only speaks with the hub.
 pub(crate) trait Owner: Send {
-    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>);
+    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>);
+    fn flush(&mut self, now: Instant, out: &mut Vec<Output>);
     fn next_deadline(&self) -> Option<Instant>;
 }
 
 impl Owner for Queue {
-    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        Queue::handle(self, now, input, out);
+    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        Queue::accept(self, now, input, out);
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        Queue::flush(self, now, out);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -26,8 +31,12 @@ impl Owner for Queue {
 }
 
 impl Owner for Resolver {
-    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
-        Resolver::handle(self, now, input, out);
+    fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        Resolver::accept(self, now, input, out);
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        Resolver::flush(self, now, out);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -44,13 +53,17 @@ pub(crate) enum Never {}
 impl<O: Owner> Machine for OwnerHost<O> {
     type Report = Never;
 
-    fn handle(&mut self, now: Instant, event: Event<Never>, todo: &mut Todo) {
+    fn accept(&mut self, now: Instant, event: Event<Never>, todo: &mut Todo) {
         match event {
-            Event::Hub(input) => self.0.handle(now, input, &mut todo.outputs),
+            Event::Hub(input) => self.0.accept(now, input, &mut todo.outputs),
             // What was proposed is answered to the next owner; a goodbye hands the slices over at once.
             Event::Drain { .. } => todo.drained = true,
             Event::Report(never) => match never {},
         }
+    }
+
+    fn flush(&mut self, now: Instant, todo: &mut Todo) {
+        self.0.flush(now, &mut todo.outputs);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -59,5 +72,9 @@ impl<O: Owner> Machine for OwnerHost<O> {
 
     fn next_report(&mut self) -> impl Future<Output = Never> + Send {
         pending()
+    }
+
+    fn try_report(&mut self) -> Option<Never> {
+        None
     }
 }

@@ -162,6 +162,23 @@ impl ProviderHost {
         Failure::from(short)
     }
 
+    fn act(&mut self, todo: &mut Todo) {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.drain(..) {
+            match output {
+                Output::Hub(output) => todo.outputs.push(output),
+                Output::Start { call } => self.start(call),
+                Output::Cancel { id } => {
+                    if let Some((_, cancel)) = self.open.remove(&id) {
+                        cancel.cancel();
+                    }
+                }
+                Output::Drained => todo.drained = true,
+            }
+        }
+        self.out = out;
+    }
+
     /// Takes note, and asks again after a while.
     fn health(&mut self, health: Health) -> Health {
         let healthy = health.state == HealthState::Healthy;
@@ -191,10 +208,10 @@ impl Machine for ProviderHost {
         let health = (&mut self.asking).await;
         let health = self.health(health);
         // Nothing can come of it before there is a connection.
-        self.machine.handle(now, Input::Health(health), &mut Vec::new());
+        self.machine.accept(now, Input::Health(health), &mut self.out);
     }
 
-    fn handle(&mut self, now: Instant, event: Event<Report>, todo: &mut Todo) {
+    fn accept(&mut self, now: Instant, event: Event<Report>, todo: &mut Todo) {
         let input = match event {
             Event::Hub(input) => Input::Hub(input),
             Event::Drain { grace_ms } => Input::Drain { grace_ms },
@@ -202,21 +219,13 @@ impl Machine for ProviderHost {
             Event::Report(Report::Progress { id, data }) => Input::Progress { id, data },
             Event::Report(Report::Health(health)) => Input::Health(self.health(health)),
         };
-        let mut out = std::mem::take(&mut self.out);
-        self.machine.handle(now, input, &mut out);
-        for output in out.drain(..) {
-            match output {
-                Output::Hub(output) => todo.outputs.push(output),
-                Output::Start { call } => self.start(call),
-                Output::Cancel { id } => {
-                    if let Some((_, cancel)) = self.open.remove(&id) {
-                        cancel.cancel();
-                    }
-                }
-                Output::Drained => todo.drained = true,
-            }
-        }
-        self.out = out;
+        self.machine.accept(now, input, &mut self.out);
+        self.act(todo);
+    }
+
+    fn flush(&mut self, now: Instant, todo: &mut Todo) {
+        self.machine.flush(now, &mut self.out);
+        self.act(todo);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -235,6 +244,18 @@ impl Machine for ProviderHost {
                 return report;
             }
         }
+    }
+
+    fn try_report(&mut self) -> Option<Report> {
+        if let Ok((id, data)) = self.progress.1.try_recv() {
+            return Some(Report::Progress { id, data });
+        }
+        while let Some(joined) = self.calls.try_join_next_with_id() {
+            if let Some(report) = self.ended(joined) {
+                return Some(report);
+            }
+        }
+        None
     }
 }
 

@@ -21,6 +21,10 @@ use crate::roster::Member;
 /// Says when to drain and how long that may take.
 pub(crate) type DrainSignal = watch::Receiver<Option<Duration>>;
 
+/// How many events are taken together, and for how long they are gathered: attempts must be confirmed soon.
+const MAX_TOGETHER: usize = 256;
+const MAX_TOGETHER_MS: u64 = 10;
+
 /// One machine on its link.
 pub(crate) struct Session<M> {
     machine: M,
@@ -75,7 +79,7 @@ impl<M: Machine> Session<M> {
                     Event::Drain { grace_ms: millis(grace) }
                 }
             };
-            self.machine.handle(self.clock.now(), event, &mut todo);
+            self.accept(event, &mut todo);
             for output in todo.outputs.drain(..) {
                 perform(&self.link, &self.member, output).await?;
             }
@@ -85,6 +89,29 @@ impl<M: Machine> Session<M> {
             // Reports may be ready again and again: other tasks of this thread want their turn too.
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// Takes an event, and with it what else is ready: what follows from all of it is said in few messages.
+    fn accept(&mut self, event: Event<M::Report>, todo: &mut Todo) {
+        // What is owed to an old connection must not reach the next one: only messages and reports come together.
+        let mut together = !matches!(event, Event::Hub(Input::Connected | Input::Disconnected));
+        let now = self.clock.now();
+        self.machine.accept(now, event, todo);
+        for _ in 1..MAX_TOGETHER {
+            if !together || todo.drained || self.clock.now().ms_since(now) >= MAX_TOGETHER_MS {
+                break;
+            }
+            if let Some(event) = self.events.try_recv() {
+                let Some(input) = self.translate(event) else { continue };
+                together = matches!(input, Input::Message(_));
+                self.machine.accept(now, Event::Hub(input), todo);
+            } else if let Some(report) = self.machine.try_report() {
+                self.machine.accept(now, Event::Report(report), todo);
+            } else {
+                break;
+            }
+        }
+        self.machine.flush(now, todo);
     }
 
     fn translate(&self, event: LinkEvent) -> Option<Input> {
