@@ -4,6 +4,7 @@ use std::fmt;
 
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::spec::Problem;
+use gleitzeit_sdk as sdk;
 
 /// The process's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl CommandError {
         Self::new(Exit::Usage, ErrorCode::InvalidParams, message)
     }
 
+    /// Something that should not happen.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, ErrorCode::InternalError, message)
+    }
+
     /// Problems in files.
     pub(crate) fn problems(problems: Vec<Problem>) -> Self {
         let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
@@ -61,6 +67,42 @@ impl CommandError {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// Whom the error is about decides: the user's arguments and files (2), the control plane's refusal (1), or that there was
+/// no answer (3).
+impl From<sdk::Error> for CommandError {
+    fn from(error: sdk::Error) -> Self {
+        let code = error.known().unwrap_or(ErrorCode::InternalError);
+        if !error.problems().is_empty() {
+            return Self::problems(error.problems().to_vec());
+        }
+        let about_arguments =
+            matches!(code, ErrorCode::InvalidParams | ErrorCode::InvalidRequest | ErrorCode::ParseError);
+        if error.is_unreachable() {
+            Self::new(Exit::Unreachable, code, error.to_string())
+        } else if about_arguments {
+            Self::new(Exit::Usage, code, error.to_string())
+        } else {
+            Self::new(Exit::Failed, code, error.to_string()).hint(code.remedy())
+        }
+    }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some say their cause themselves.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl fmt::Display for CommandError {

@@ -1,7 +1,6 @@
-//! `--input name=value`, `--label name=value`, and the files a workflow takes along.
+//! `--input name=value` and `--label name=value`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -12,7 +11,10 @@ use crate::error::CommandError;
 ///
 /// # Errors
 /// If a pair has no `=`, a name comes twice, or a file cannot be read.
-pub(crate) fn inputs(pairs: &[String], declared: Option<&Map<String, Value>>) -> Result<Map<String, Value>, CommandError> {
+pub(crate) fn inputs(
+    pairs: &[String],
+    declared: Option<&Map<String, Value>>,
+) -> Result<Map<String, Value>, CommandError> {
     let mut inputs = Map::new();
     for pair in pairs {
         let (name, text) = split(pair, "--input")?;
@@ -46,26 +48,6 @@ pub(crate) fn labels(pairs: &[String]) -> Result<BTreeMap<String, String>, Comma
     Ok(labels)
 }
 
-/// Reads the files that a workflow declares, relative to the workflow's own folder.
-///
-/// # Errors
-/// If a file cannot be read.
-pub(crate) fn files<'a>(
-    declared: impl Iterator<Item = (&'a str, &'a str)>,
-    folder: &Path,
-) -> Result<BTreeMap<String, Vec<u8>>, CommandError> {
-    declared
-        .map(|(name, path)| {
-            let path = folder.join(path);
-            let bytes = std::fs::read(&path).map_err(|error| {
-                CommandError::usage(format!("cannot read `{}` for the file `{name}`: {error}", path.display()))
-                    .hint("paths in `files` are relative to the workflow's own folder")
-            })?;
-            Ok((name.to_owned(), bytes))
-        })
-        .collect()
-}
-
 fn split<'a>(pair: &'a str, flag: &str) -> Result<(&'a str, &'a str), CommandError> {
     match pair.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name, value)),
@@ -85,10 +67,7 @@ mod tests {
         let pairs: Vec<String> =
             ["zip=00123", "n=5", "on=true", "word=hello", "list=[1,2]"].iter().map(ToString::to_string).collect();
         let read = inputs(&pairs, declared.as_object()).expect("valid pairs");
-        assert_eq!(
-            Value::Object(read),
-            json!({"zip": "00123", "n": 5, "on": true, "word": "hello", "list": [1, 2]})
-        );
+        assert_eq!(Value::Object(read), json!({"zip": "00123", "n": 5, "on": true, "word": "hello", "list": [1, 2]}));
     }
 
     #[test]

@@ -1,2 +1,7 @@
-//! The command line of Gleitzeit.
-fn main() {}
+//! The binary `gleitzeit`. Everything is in the library beside it, so that `gz` is the same program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gleitzeit::main()
+}

@@ -41,7 +41,9 @@ pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, Comman
     let mut command = command;
     for (key, value) in options {
         let values = texts(&value).ok_or_else(|| {
-            CommandError::usage(format!("`{key}` in `{shown}` must be a text, a number, true, false, or a list of them"))
+            CommandError::usage(format!(
+                "`{key}` in `{shown}` must be a text, a number, true, false, or a list of them"
+            ))
         })?;
         command = with_default(command, &key.replace('_', "-"), values).map_err(|command| {
             CommandError::usage(format!("unknown option `{key}` in `{shown}`")).hint(suggestion(&command, &key))

@@ -21,6 +21,11 @@ pub struct RunHandle {
 }
 
 impl RunHandle {
+    /// The client that it was made with.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The run's id.
     pub fn id(&self) -> &str {
         &self.run_id

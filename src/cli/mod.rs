@@ -1,9 +1,14 @@
 //! The command line's grammar: arguments, defaults and help. What the commands do is in `commands`.
 
-use std::net::IpAddr;
+mod server;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use server::{
+    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, RunArgs, StartArgs, StopArgs, WorkerArgs,
+};
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 #[derive(Debug, Parser)]
@@ -38,25 +43,22 @@ pub(crate) struct Global {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a workflow now and print its outputs
-    ///
-    /// Everything runs inside this one process, with a store of its own that is removed on success. With --hub-url it
-    /// runs on that control plane instead.
-    #[command(after_help = "Example:\n  gleitzeit run examples/quickstart.yaml --input top=5 -o json | jq .outputs")]
+    /// Run a workflow now, inside this process, and print what it returns
+    #[command(after_help = "Example:\n  gleitzeit run examples/quickstart.yaml -o json")]
     Run(RunArgs),
-    /// Start a control plane and an agent with all roles in one process
+    /// Start a control plane and a worker with all roles
     #[command(after_help = "Example:\n  gleitzeit start --background")]
     Start(StartArgs),
-    /// Stop the control plane that `start --background` or `submit` started
+    /// Stop the control plane that runs on this machine
     Stop(StopArgs),
-    /// Start the control plane alone
-    #[command(alias = "control-plane", after_help = "Example:\n  gleitzeit hub --port 8000 --store sqlite:/var/lib/gleitzeit.db")]
-    Hub(HubArgs),
-    /// Start a worker: it joins the event mesh with one or more roles
-    #[command(after_help = "Example:\n  gleitzeit agent --role exec,provider --hub-url http://hub:8000")]
+    /// Start a control plane alone
+    #[command(alias = "control-plane", after_help = "Example:\n  gleitzeit hub --port 8000 --store sqlite:journal.db")]
+    Hub(HubCommandArgs),
+    /// Start a worker: any mix of roles
+    #[command(after_help = "Example:\n  gleitzeit agent --role exec,provider --slots 16")]
     Agent(AgentArgs),
-    /// List what is connected; with roles: the same as `agent --role`
-    #[command(after_help = "Example:\n  gleitzeit components")]
+    /// List what is connected; with roles: start a worker, as `agent --role`
+    #[command(after_help = "Examples:\n  gleitzeit components\n  gleitzeit components queue deps exec")]
     Components(ComponentsArgs),
     /// Submit a workflow to a control plane
     #[command(after_help = "Example:\n  gleitzeit submit examples/chain.yaml --input start=7 --wait")]
@@ -91,6 +93,36 @@ pub(crate) enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// How the command's result is to be printed.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Run(args) => args.output.format,
+            Self::Components(args) => args.output.format,
+            Self::Submit(args) => args.output.format,
+            Self::Status(args) => args.output.format,
+            Self::List(args) => args.output.format,
+            Self::Watch(args) => args.output.format,
+            Self::Cancel(args) => args.output.format,
+            Self::Retry(args) => args.output.format,
+            Self::Validate(args) => args.output.format,
+            Self::Providers(args) => args.output.format,
+            Self::Protocols(args) => args.output.format,
+            Self::Version(args) => args.format,
+            Self::Start(_) | Self::Stop(_) | Self::Hub(_) | Self::Agent(_) | Self::Completions { .. } => Format::Table,
+        }
+    }
+
+    /// What is logged unless something else is asked for: processes tell their life, the others only what went wrong.
+    pub(crate) fn default_log_level(&self) -> &'static str {
+        match self {
+            Self::Start(_) | Self::Hub(_) | Self::Agent(_) => "info",
+            Self::Components(args) if !args.roles.is_empty() => "info",
+            _ => "error",
+        }
+    }
 }
 
 /// How results are printed.
@@ -146,161 +178,12 @@ pub(crate) struct InputArgs {
     pub(crate) labels: Vec<String>,
 }
 
-/// `gleitzeit run`
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The workflow: YAML or JSON; `-` reads stdin
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) inputs: InputArgs,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) worker: WorkerArgs,
-    #[command(flatten)]
-    pub(crate) definitions: DefinitionArgs,
-    /// Names of environment variables that workflows may read as ${env.NAME}; they are stored with the run
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) allow_env: Vec<String>,
-}
-
-/// What an engine and its providers are like.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct WorkerArgs {
-    /// How many attempts the engine has open at once
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) slots: u32,
-
-    /// A provider file to serve besides the built-in ones (may be given several times)
-    #[arg(long = "provider", value_name = "FILE")]
-    pub(crate) providers: Vec<PathBuf>,
-
-    /// A folder of provider files
-    #[arg(long, env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
-    pub(crate) providers_dir: Option<PathBuf>,
-}
-
 /// Where protocols come from besides the built-in ones.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DefinitionArgs {
     /// A folder of protocol files besides the built-in ones
     #[arg(long = "protocols", env = "GLEITZEIT_PROTOCOLS_DIR", value_name = "DIR")]
     pub(crate) protocols_dir: Option<PathBuf>,
-}
-
-/// What a control plane is like.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// The port for gRPC, mesh, health and metrics; 0 picks a free one
-    #[arg(long, default_value_t = 8000)]
-    pub(crate) port: u16,
-
-    /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
-
-    /// Where everything is stored: sqlite:PATH or memory: (default: a file in your data folder)
-    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL")]
-    pub(crate) store: Option<String>,
-
-    /// What clients and components must present
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-
-    /// Web origins that may connect (none by default)
-    #[arg(long, value_name = "ORIGIN")]
-    pub(crate) allow_origin: Vec<String>,
-
-    /// Listen on an address that is not loopback without a token
-    #[arg(long)]
-    pub(crate) insecure: bool,
-
-    /// Names of environment variables that workflows may read as ${env.NAME}; they are stored with the run
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) allow_env: Vec<String>,
-
-    /// The largest workflow accepted
-    #[arg(long, default_value_t = 8 * 1024 * 1024, value_name = "BYTES")]
-    pub(crate) max_workflow_bytes: usize,
-
-    /// The most tasks a workflow may have
-    #[arg(long, default_value_t = 200_000, value_name = "N")]
-    pub(crate) max_tasks: usize,
-}
-
-/// `gleitzeit start`
-#[derive(Debug, Args)]
-pub(crate) struct StartArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) worker: WorkerArgs,
-    #[command(flatten)]
-    pub(crate) definitions: DefinitionArgs,
-    /// Go on in the background once it is ready
-    #[arg(long)]
-    pub(crate) background: bool,
-}
-
-/// `gleitzeit stop`
-#[derive(Debug, Args)]
-pub(crate) struct StopArgs {
-    /// The port of the control plane to stop
-    #[arg(long, default_value_t = 8000)]
-    pub(crate) port: u16,
-}
-
-/// `gleitzeit hub`
-#[derive(Debug, Args)]
-pub(crate) struct HubArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    #[command(flatten)]
-    pub(crate) definitions: DefinitionArgs,
-}
-
-/// `gleitzeit agent`
-#[derive(Debug, Args)]
-pub(crate) struct AgentArgs {
-    /// What to do: queue, resolver (deps), engine (exec), provider, or all
-    #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_value = "all")]
-    pub(crate) roles: Vec<String>,
-    #[command(flatten)]
-    pub(crate) joining: JoinArgs,
-}
-
-/// How a worker joins the mesh.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct JoinArgs {
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    #[command(flatten)]
-    pub(crate) worker: WorkerArgs,
-    #[command(flatten)]
-    pub(crate) definitions: DefinitionArgs,
-    /// The queues its engine works for (default: all)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) queues: Vec<String>,
-    /// The human label of this worker (default: the machine's name and the process id)
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// How many seconds running work may take to finish when the worker is asked to stop
-    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
-    pub(crate) drain_timeout: u64,
-}
-
-/// `gleitzeit components`
-#[derive(Debug, Args)]
-pub(crate) struct ComponentsArgs {
-    /// Roles to take; none: list what is connected
-    #[arg(value_name = "ROLE")]
-    pub(crate) roles: Vec<String>,
-    #[command(flatten)]
-    pub(crate) joining: JoinArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
 }
 
 /// `gleitzeit submit`

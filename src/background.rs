@@ -1,0 +1,229 @@
+//! Control planes that run on this machine: each leaves a marker in the data folder for as long as it lives, so that
+//! `stop` finds it; `--background` starts one that outlives the command.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cli::DEFAULT_PORT;
+use crate::error::CommandError;
+use crate::{output, place, setup};
+
+/// How long a control plane may take to be ready: a large journal is read first.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How often it is looked whether a process has ended.
+const POLL: Duration = Duration::from_millis(20);
+/// A log beyond this is put aside at the next start.
+const MAX_LOG_BYTES: u64 = 16 << 20;
+/// How much of a log is shown if a start fails.
+const LOG_TAIL: u64 = 2_000;
+/// What a control plane says on stdout once it can be used.
+const READY: &str = "ready at ";
+
+/// Says that a control plane can be used, to people and to whoever started it in the background.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub(crate) fn announce(address: SocketAddr) -> Result<(), CommandError> {
+    output::print(&format!("{READY}{}\n", setup::local_url(address)))
+}
+
+/// What a marker says; it is true as long as its file is locked.
+#[derive(Debug, Deserialize, Serialize)]
+struct Marked {
+    pid: u32,
+}
+
+/// The marker of a control plane that runs in this process.
+#[derive(Debug)]
+pub(crate) struct Marker {
+    path: PathBuf,
+    /// Locked until it is closed, however this process ends.
+    _file: File,
+}
+
+impl Marker {
+    /// Marks a control plane on this port. Without one `stop` does not find it, but everything else works: what goes
+    /// wrong is only logged.
+    pub(crate) fn hold(port: u16) -> Option<Self> {
+        let made = marker_path(port).and_then(|path| {
+            place::make_folder(path.parent().unwrap_or(Path::new("/")))?;
+            let write = || {
+                let mut file = open(&path, true)?;
+                file.try_lock().map_err(io::Error::from)?;
+                file.set_len(0)?;
+                file.write_all(&serde_json::to_vec(&Marked { pid: std::process::id() })?)?;
+                Ok::<_, io::Error>(file)
+            };
+            let file = write().map_err(|error| {
+                CommandError::internal(format!("cannot write the marker `{}`: {error}", path.display()))
+            })?;
+            Ok(Self { path, _file: file })
+        });
+        made.inspect_err(|error| tracing::warn!(%error, "`gleitzeit stop` will not find this control plane")).ok()
+    }
+}
+
+impl Drop for Marker {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn marker_path(port: u16) -> Result<PathBuf, CommandError> {
+    Ok(place::data_folder()?.join(format!("hub-{port}.json")))
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+/// Asks the control plane on this port to stop and waits until it has; `None` if there is none.
+///
+/// # Errors
+/// If it does not stop in time.
+pub(crate) async fn stop(port: u16, limit: Duration) -> Result<Option<u32>, CommandError> {
+    let path = marker_path(port)?;
+    let until = Instant::now() + limit;
+    let mut asked = None;
+    loop {
+        let Ok(mut file) = open(&path, false) else { return Ok(asked) };
+        match file.try_lock() {
+            // Left behind by one that was killed.
+            Ok(()) => {
+                let _ = fs::remove_file(&path);
+                return Ok(asked);
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(CommandError::internal(format!("cannot lock `{}`: {error}", path.display())));
+            }
+        }
+        // What cannot be read yet is just being written.
+        if asked.is_none()
+            && let Some(pid) = read(&mut file)
+        {
+            signal(pid)?;
+            asked = Some(pid);
+        }
+        if Instant::now() >= until {
+            let who = asked.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            let message = format!("the control plane on port {port}{who} did not stop within {limit:?}");
+            return Err(
+                CommandError::internal(message).hint("it still finishes work: wait, or give a longer --timeout")
+            );
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn read(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(1_000).read_to_string(&mut text).ok()?;
+    serde_json::from_str::<Marked>(&text).ok().map(|marked| marked.pid)
+}
+
+fn signal(pid: u32) -> Result<(), CommandError> {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Err(CommandError::internal(format!("the marker names process {pid}, which cannot be")));
+    };
+    match kill_process(id, Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(CommandError::internal(format!("cannot stop process {pid}: {error}"))),
+    }
+}
+
+/// A control plane that was started and is ready.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: u32,
+    pub(crate) url: String,
+    pub(crate) log: PathBuf,
+}
+
+/// Starts control plane and worker at the default address.
+///
+/// # Errors
+/// If it does not become ready.
+pub(crate) async fn start_default() -> Result<Started, CommandError> {
+    start([OsStr::new("start")].map(OsString::from).to_vec(), DEFAULT_PORT).await
+}
+
+/// Starts this program with the arguments of a `start` and returns once it is ready.
+///
+/// # Errors
+/// If it ends or is not ready in time; it is not left behind then.
+pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started, CommandError> {
+    let folder = place::data_folder()?;
+    place::make_folder(&folder)?;
+    let log = folder.join(format!("hub-{port}.log"));
+    let cannot = |what: &str, error: io::Error| CommandError::internal(format!("cannot {what}: {error}"));
+    let file = open_log(&log).map_err(|error| cannot(&format!("write the log `{}`", log.display()), error))?;
+    let begins_at = file.metadata().map_or(0, |metadata| metadata.len());
+    let program = std::env::current_exe().map_err(|error| cannot("find this program", error))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg("--in-background")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(file)
+        // An interrupt on the terminal is not meant for it.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| cannot("start the control plane", error))?;
+    match timeout(START_LIMIT, ready(&mut child)).await {
+        Ok(Some(url)) => Ok(Started { pid: child.id(), url, log }),
+        Ok(None) => {
+            let _ = child.wait();
+            Err(CommandError::internal(format!("the control plane did not start:\n{}", tail(&log, begins_at))))
+        }
+        Err(_) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            let message = format!("the control plane was not ready within {START_LIMIT:?}");
+            Err(CommandError::internal(message).hint(format!("its log is `{}`", log.display())))
+        }
+    }
+}
+
+/// Waits for what the child says first; `None` if it ends without a word.
+async fn ready(child: &mut Child) -> Option<String> {
+    let mut stdout = io::BufReader::new(child.stdout.take()?);
+    let first = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        io::BufRead::read_line(&mut stdout, &mut line).map(|_| line)
+    });
+    let line = first.await.ok()?.ok()?;
+    line.trim_end().strip_prefix(READY).map(str::to_owned)
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_LOG_BYTES) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// The end of what was written to a log after `from`.
+fn tail(path: &Path, from: u64) -> String {
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL))))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    };
+    read().unwrap_or_else(|error| format!("(its log `{}` cannot be read: {error})", path.display()))
+}

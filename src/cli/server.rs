@@ -1,0 +1,154 @@
+//! The grammar of the commands that are processes of the control plane or workers: hub, agent, start, stop, run.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs};
+
+/// Where a control plane listens unless told otherwise.
+pub(crate) const DEFAULT_PORT: u16 = 8000;
+
+/// What a control plane is set to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HubArgs {
+    /// The port for gRPC, mesh and health; 0 lets the system choose
+    #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// The address to listen on; beyond this machine it needs a token
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) host: IpAddr,
+    /// Where the journal is kept: sqlite:PATH, or memory: (default: a file in the user's data folder)
+    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    /// Asked of everybody who connects
+    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Listen beyond this machine without a token
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Origin of a web page that may connect, such as http://localhost:3000 (repeatable)
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(crate) allow_origins: Vec<String>,
+    /// Environment variables that workflows may read as ${env.NAME}; they are recorded, so never secrets
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) allow_env: Vec<String>,
+}
+
+/// What a worker is set to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// How many attempts the engine holds at once
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) slots: u32,
+    /// The queues the engine works for, comma-separated (default: all)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) queues: Vec<String>,
+    /// A provider file; it replaces a built-in one of the same name (repeatable)
+    #[arg(long = "provider", value_name = "FILE")]
+    pub(crate) providers: Vec<PathBuf>,
+    /// A folder of provider files besides the built-in ones
+    #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
+    pub(crate) providers_dir: Option<PathBuf>,
+    /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+}
+
+/// `gleitzeit hub`
+#[derive(Debug, Args)]
+pub(crate) struct HubCommandArgs {
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+}
+
+/// `gleitzeit agent`
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// What to be, comma-separated: queue, resolver (deps), engine (exec), provider, all
+    #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_value = "all")]
+    pub(crate) roles: Vec<String>,
+    /// What it is called in lists (default: the machine's name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) worker: WorkerArgs,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `gleitzeit components`
+#[derive(Debug, Args)]
+pub(crate) struct ComponentsArgs {
+    /// With roles: run a worker with them, as `agent --role`
+    pub(crate) roles: Vec<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit start`
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+    #[command(flatten)]
+    pub(crate) worker: WorkerArgs,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+    /// Return once it is ready, and leave it running
+    #[arg(long)]
+    pub(crate) background: bool,
+    /// Set by `--background` for the process that it starts
+    #[arg(long, hide = true)]
+    pub(crate) in_background: bool,
+}
+
+/// `gleitzeit stop`
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// The port of the control plane to stop
+    #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// How long it may take: seconds, or text such as 500ms, 2m
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// `gleitzeit run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The workflow: YAML or JSON; `-` reads stdin
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) inputs: InputArgs,
+    #[command(flatten)]
+    pub(crate) worker: WorkerArgs,
+    /// Environment variables that the workflow may read as ${env.NAME}; they are recorded, so never secrets
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) allow_env: Vec<String>,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+    /// Run on this control plane instead of inside this process
+    #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
+    /// The control plane's token
+    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let value = text.parse::<f64>().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from);
+    gleitzeit_protocols::yaml::duration_ms(&value)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a number of seconds, or text such as 500ms, 30s, 2m, 1h".to_owned())
+}

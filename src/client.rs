@@ -1,0 +1,133 @@
+//! Reaching a control plane, and finding the run that the user means.
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, Run, RunFilter, RunSummary, TaskFilter};
+
+use crate::background;
+use crate::cli::ClientArgs;
+use crate::error::{CommandError, Exit};
+use crate::output;
+
+/// Connects to the control plane that was named, or to the default one.
+///
+/// # Errors
+/// If it cannot be reached.
+pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
+    Client::connect(config(args)).await.map_err(|error| no_answer(error.into()))
+}
+
+/// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
+/// background and says so.
+///
+/// # Errors
+/// If it cannot be reached or started.
+pub(crate) async fn connect_or_start(args: &ClientArgs) -> Result<Client, CommandError> {
+    let config = config(args);
+    match Client::connect(config.clone()).await {
+        Err(error) if error.is_unreachable() && args.hub_url.is_none() => {
+            let started = match background::start_default().await {
+                Ok(started) => started,
+                // Somebody else may have started one at the same time.
+                Err(error) => return Client::connect(config).await.map_err(|_| error),
+            };
+            output::note(&format!(
+                "no control plane answered at {DEFAULT_URL}: started one in the background (pid {}, log {}); \
+                 `gleitzeit stop` ends it",
+                started.pid,
+                started.log.display()
+            ));
+            Ok(Client::connect(config).await?)
+        }
+        connected => connected.map_err(CommandError::from),
+    }
+}
+
+fn config(args: &ClientArgs) -> ClientConfig {
+    let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
+    ClientConfig { token: args.token.clone(), ..ClientConfig::new(url) }
+}
+
+fn no_answer(error: CommandError) -> CommandError {
+    if error.exit == Exit::Unreachable && error.hint.is_none() {
+        return error.hint("start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL");
+    }
+    error
+}
+
+/// The id of the run that the user means: an id, the beginning of one, or `last`.
+///
+/// # Errors
+/// If there is none, or several begin so.
+pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, CommandError> {
+    let full = wanted.len() == 36 || (wanted.len() == 32 && !wanted.contains('-'));
+    if full {
+        return Ok(wanted.to_owned());
+    }
+    let last = wanted == "last";
+    let filter = RunFilter {
+        run_id_prefix: (!last).then(|| wanted.to_owned()),
+        page_size: if last { 1 } else { SHOWN },
+        ..RunFilter::default()
+    };
+    let runs = client.list_runs(&filter).await?.items;
+    match runs.as_slice() {
+        [run] => Ok(run.run_id.clone()),
+        [] if last => Err(not_found("there are no runs yet").hint("submit one with `gleitzeit submit FILE`")),
+        [] => {
+            Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows the runs there are"))
+        }
+        several => Err(CommandError::new(
+            Exit::Failed,
+            ErrorCode::InvalidParams,
+            format!("several runs begin with `{wanted}`: {}", ids(several)),
+        )
+        .hint("give more of the id")),
+    }
+}
+
+/// How many runs an ambiguous beginning names.
+const SHOWN: u32 = 5;
+
+fn ids(runs: &[RunSummary]) -> String {
+    runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn not_found(message: impl Into<String>) -> CommandError {
+    CommandError::new(Exit::Failed, ErrorCode::WorkflowNotFound, message)
+}
+
+/// Everything of a list that comes in pages.
+///
+/// # Errors
+/// What a page ends with.
+pub(crate) async fn all_pages<T>(
+    mut read: impl AsyncFnMut(Option<&str>) -> gleitzeit_sdk::Result<Page<T>>,
+) -> Result<Vec<T>, CommandError> {
+    let (mut items, mut token) = (Vec::new(), None::<String>);
+    loop {
+        let page = read(token.as_deref()).await?;
+        items.extend(page.items);
+        token = page.next_page_token;
+        if token.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+/// A run with all its tasks and their results, however many there are.
+///
+/// # Errors
+/// If it is not there or the control plane cannot be reached.
+pub(crate) async fn whole_run(client: &Client, run_id: &str) -> Result<Run, CommandError> {
+    let mut run = client.get_run(run_id).await?;
+    if !run.tasks_truncated && !run.tasks.iter().any(|task| task.result_omitted) {
+        return Ok(run);
+    }
+    run.tasks = all_pages(async |token: Option<&str>| {
+        let page_token = token.map(str::to_owned);
+        client.list_tasks(run_id, &TaskFilter { page_size: 1_000, page_token, ..TaskFilter::default() }).await
+    })
+    .await?;
+    run.tasks_truncated = false;
+    Ok(run)
+}

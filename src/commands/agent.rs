@@ -1,0 +1,28 @@
+//! `gleitzeit agent`: a worker. It goes on for as long as nobody stops it, also while the control plane is away.
+
+use std::sync::Arc;
+
+use gleitzeit_agent::{Agent, AgentConfig};
+use gleitzeit_sdk::DEFAULT_URL;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::AgentArgs;
+use crate::error::{CommandResult, Exit};
+use crate::plane::from_agent;
+use crate::setup;
+use crate::signals::{OnSignal, block_on};
+
+pub(crate) fn run(args: &AgentArgs) -> CommandResult {
+    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let config = AgentConfig {
+        hub_url: args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
+        token: args.client.token.clone(),
+        ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), registry)?
+    };
+    block_on(OnSignal::Finish, |stop| async move {
+        let agent = Agent::new(config).map_err(from_agent)?;
+        // The second signal drops the agent as it runs.
+        agent.run(stop, CancellationToken::new()).await.map_err(from_agent)?;
+        Ok(Exit::Success)
+    })
+}

@@ -1,0 +1,55 @@
+//! `gleitzeit components`: what is connected; with roles it is `gleitzeit agent`.
+
+use clap::Parser as _;
+
+use crate::cli::{AgentArgs, Cli, Command, ComponentsArgs};
+use crate::document::{ComponentItem, List};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, view};
+
+pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
+    if !args.roles.is_empty() {
+        return super::agent::run(&as_agent(args)?);
+    }
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let components = client::all_pages(async |token| client.components(&[], token).await).await?;
+        let rows: Vec<Vec<String>> = components
+            .iter()
+            .map(|component| {
+                vec![
+                    component.component_id.clone(),
+                    component.role.to_string(),
+                    view::first_line(&component.name, 30),
+                    view::presence(component.status).to_owned(),
+                    format!("{}/{}", component.in_use, component.capacity),
+                    owned(component.owned_shards.len(), &component.owned_queues),
+                ]
+            })
+            .collect();
+        let list = List { items: components.into_iter().map(ComponentItem::from).collect(), next_page_token: None };
+        output::document(args.output.format, &list, |_| {
+            view::table(&["component", "role", "name", "status", "in use", "owns"], &rows)
+        })?;
+        Ok(Exit::Success)
+    })
+}
+
+/// The worker's own defaults, with these roles.
+fn as_agent(args: ComponentsArgs) -> Result<AgentArgs, CommandError> {
+    let roles = args.roles.join(",");
+    match Cli::try_parse_from(["gleitzeit", "agent", "--role", &roles]).map(|cli| cli.command) {
+        Ok(Command::Agent(agent)) => Ok(AgentArgs { client: args.client, ..agent }),
+        Ok(_) => Err(CommandError::internal("`agent` is not the worker's command")),
+        Err(error) => Err(CommandError::usage(error.to_string())),
+    }
+}
+
+fn owned(shards: usize, queues: &[String]) -> String {
+    match (shards, queues) {
+        (0, []) => String::new(),
+        (0, queues) => view::first_line(&queues.join(", "), 40),
+        (shards, _) => format!("{shards} shards"),
+    }
+}

@@ -1,0 +1,22 @@
+//! `gleitzeit hub`: the control plane alone.
+
+use std::sync::Arc;
+
+use crate::background::{self, Marker};
+use crate::cli::HubCommandArgs;
+use crate::error::{CommandResult, Exit};
+use crate::plane::from_control_plane;
+use crate::setup;
+use crate::signals::{OnSignal, block_on};
+
+pub(crate) fn run(args: &HubCommandArgs) -> CommandResult {
+    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let config = setup::control_plane(&args.hub, registry)?;
+    block_on(OnSignal::Finish, |stop| async move {
+        let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
+        let _marker = Marker::hold(app.local_addr().port());
+        background::announce(app.local_addr())?;
+        app.run(stop).await.map_err(from_control_plane)?;
+        Ok(Exit::Success)
+    })
+}

@@ -1,0 +1,58 @@
+//! `gleitzeit list`: runs, the newest first.
+
+use gleitzeit_sdk::{RunFilter, RunStatus};
+
+use crate::cli::ListArgs;
+use crate::document::{List, RunItem};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, inputs, output, view};
+
+const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+
+pub(crate) fn run(args: ListArgs) -> CommandResult {
+    let filter = RunFilter {
+        statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
+        name: args.name,
+        labels: inputs::labels(&args.labels)?,
+        page_size: args.limit,
+        page_token: args.page_token,
+        ..RunFilter::default()
+    };
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let page = client.list_runs(&filter).await?;
+        let rows: Vec<Vec<String>> = page
+            .items
+            .iter()
+            .map(|run| {
+                vec![
+                    run.run_id.clone(),
+                    view::first_line(&run.name, 40),
+                    view::run_status(run.status).to_owned(),
+                    run.task_count.to_string(),
+                    view::time(run.submitted_at),
+                    view::time(run.finished_at),
+                ]
+            })
+            .collect();
+        let list =
+            List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
+        output::document(args.output.format, &list, |list| {
+            let mut text = view::table(&["run", "name", "status", "tasks", "submitted", "finished"], &rows);
+            if let Some(token) = &list.next_page_token {
+                text.push_str(&format!("\nthere are more: gleitzeit list --page-token {token}\n"));
+            }
+            text
+        })?;
+        Ok(Exit::Success)
+    })
+}
+
+fn status(word: &str) -> Result<RunStatus, CommandError> {
+    let words = STATUSES.map(view::run_status);
+    STATUSES.into_iter().find(|status| view::run_status(*status) == word).ok_or_else(|| {
+        let error = CommandError::usage(format!("`{word}` is no status of a run"));
+        error.hint(format!("use {}", words.join(", ")))
+    })
+}

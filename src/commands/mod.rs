@@ -1,0 +1,48 @@
+//! One file per command. A command takes its arguments and returns the process's exit code.
+
+mod agent;
+mod cancel;
+mod completions;
+mod components;
+mod hub;
+mod list;
+mod protocols;
+mod providers;
+mod retry;
+mod run;
+mod start;
+mod status;
+mod stop;
+mod submit;
+mod validate;
+mod version;
+mod watch;
+
+use crate::cli::Command;
+use crate::error::CommandResult;
+
+/// Runs a command.
+///
+/// # Errors
+/// What the user should read, with its exit code.
+pub(crate) fn run(command: Command) -> CommandResult {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Start(args) => start::run(args),
+        Command::Stop(args) => stop::run(&args),
+        Command::Hub(args) => hub::run(&args),
+        Command::Agent(args) => agent::run(&args),
+        Command::Components(args) => components::run(args),
+        Command::Submit(args) => submit::run(args),
+        Command::Status(args) => status::run(args),
+        Command::List(args) => list::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Cancel(args) => cancel::run(args),
+        Command::Retry(args) => retry::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::Providers(args) => providers::run(args),
+        Command::Protocols(args) => protocols::run(args),
+        Command::Version(args) => version::run(args),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

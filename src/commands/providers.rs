@@ -1,0 +1,32 @@
+//! `gleitzeit providers`: who serves methods, and how they are.
+
+use crate::cli::ClientOnly;
+use crate::document::{List, ProviderItem};
+use crate::error::{CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, view};
+
+pub(crate) fn run(args: ClientOnly) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let providers = client::all_pages(async |token| client.providers(None, token).await).await?;
+        let rows: Vec<Vec<String>> = providers
+            .iter()
+            .map(|provider| {
+                vec![
+                    view::first_line(&provider.name, 30),
+                    view::presence(provider.status).to_owned(),
+                    view::health(provider.health).to_owned(),
+                    format!("{}/{}", provider.in_flight, provider.capacity),
+                    view::first_line(&provider.methods.join(", "), 60),
+                    view::first_line(provider.health_reason.as_deref().unwrap_or_default(), 80),
+                ]
+            })
+            .collect();
+        let list = List { items: providers.into_iter().map(ProviderItem::from).collect(), next_page_token: None };
+        output::document(args.output.format, &list, |_| {
+            view::table(&["provider", "status", "health", "in flight", "methods", "reason"], &rows)
+        })?;
+        Ok(Exit::Success)
+    })
+}

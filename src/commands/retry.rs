@@ -1,0 +1,21 @@
+//! `gleitzeit retry`: a failed or cancelled run once more, as a new run that keeps what was completed.
+
+use crate::cli::{Format, RetryArgs};
+use crate::document::Submitted;
+use crate::error::{CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output};
+
+pub(crate) fn run(args: RetryArgs) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let run_id = client::find_run(&client, &args.run).await?;
+        let run = client.retry(&run_id, args.request_id.as_deref()).await?;
+        let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
+        output::document(args.output.format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
+        if args.output.format == Format::Table {
+            output::note(&format!("retries {run_id}; follow it with `gleitzeit watch {}`", run.id()));
+        }
+        Ok(Exit::Success)
+    })
+}

@@ -1,0 +1,101 @@
+//! `gleitzeit run`: a workflow from file to result. Control plane and worker live in this process, with a store of their
+//! own, unless a control plane is named.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gleitzeit_sdk::{Client, ClientConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Format, RunArgs};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::follow::{OnInterrupt, finish, follow};
+use crate::plane::Plane;
+use crate::progress::Progress;
+use crate::signals::{OnSignal, block_on};
+use crate::workflow::{Prepared, Source};
+use crate::{client, output, place, setup, workflow};
+
+pub(crate) fn run(args: RunArgs) -> CommandResult {
+    let source = Source::read(&args.file)?;
+    match args.hub_url.clone() {
+        Some(hub_url) => elsewhere(&args, hub_url, source),
+        None => here(&args, &source),
+    }
+}
+
+fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
+    let reach = crate::cli::ClientArgs { hub_url: Some(hub_url), token: args.token.clone() };
+    let (given, format) = (args.inputs.clone(), args.output.format);
+    block_on(OnSignal::Finish, |stop| async move {
+        let client = client::connect(&reach).await?;
+        let prepared = workflow::prepare_for(&client, &source, &given).await?;
+        let run = client.submit(prepared.submission).await?;
+        let progress = Progress::new(&prepared.name, prepared.task_count, format);
+        let followed = follow(&run, progress, &stop, OnInterrupt::Cancel).await?;
+        finish(&run, format, Some(&prepared.last_tasks), followed).await
+    })
+}
+
+fn here(args: &RunArgs, source: &Source) -> CommandResult {
+    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let checked = source.check(&registry).map_err(CommandError::problems)?;
+    let prepared = workflow::prepare(source, &checked, &args.inputs)?;
+    let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry.clone())?;
+    let folder = own_folder()?;
+    let store = folder.join("journal.db");
+    let config = setup::own_control_plane(&store, &args.allow_env, registry);
+    let format = args.output.format;
+    let submitted = AtomicBool::new(false);
+    let result = block_on(OnSignal::Finish, |stop| {
+        let submitted = &submitted;
+        async move {
+            let token = config.token.clone();
+            let mut plane = Plane::start(config, worker).await?;
+            let reach = ClientConfig { token, ..ClientConfig::new(setup::local_url(plane.address())) };
+            let result = tokio::select! {
+                result = run_once(reach, prepared, format, &stop, submitted) => result,
+                error = plane.ended() => return Err(error),
+            };
+            if let Err(error) = plane.stop().await {
+                tracing::warn!(%error, "the end was not orderly");
+            }
+            result
+        }
+    });
+    let keep = submitted.load(Ordering::Relaxed) && !matches!(result, Ok(Exit::Success));
+    if keep {
+        output::note(&format!(
+            "the journal is kept: see more with `gleitzeit start --store sqlite:{}`, or remove {}",
+            store.display(),
+            folder.display()
+        ));
+    } else if let Err(error) = std::fs::remove_dir_all(&folder) {
+        output::note(&format!("cannot remove `{}`: {error}", folder.display()));
+    }
+    result
+}
+
+async fn run_once(
+    reach: ClientConfig,
+    prepared: Prepared,
+    format: Format,
+    stop: &CancellationToken,
+    submitted: &AtomicBool,
+) -> CommandResult {
+    let client = Client::connect(reach).await?;
+    let run = client.submit(prepared.submission).await?;
+    submitted.store(true, Ordering::Relaxed);
+    let progress = Progress::new(&prepared.name, prepared.task_count, format);
+    let followed = follow(&run, progress, stop, OnInterrupt::Cancel).await?;
+    finish(&run, format, Some(&prepared.last_tasks), followed).await
+}
+
+/// A folder that no other run uses.
+fn own_folder() -> Result<PathBuf, CommandError> {
+    let runs = place::data_folder().map(|folder| folder.join("runs")).unwrap_or_else(|_| std::env::temp_dir());
+    let folder = runs.join(format!("run-{}", uuid::Uuid::now_v7().simple()));
+    place::make_folder(&folder)?;
+    Ok(folder)
+}

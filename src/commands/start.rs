@@ -1,0 +1,47 @@
+//! `gleitzeit start`: a control plane and a worker with all roles, in the foreground or left behind.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use crate::background::{self, Marker};
+use crate::cli::StartArgs;
+use crate::error::{CommandResult, Exit};
+use crate::plane::Plane;
+use crate::signals::{OnSignal, block_on};
+use crate::{output, setup};
+
+pub(crate) fn run(args: StartArgs) -> CommandResult {
+    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let config = setup::control_plane(&args.hub, registry.clone())?;
+    let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry)?;
+    if args.background && !args.in_background {
+        return in_background(args.hub.port);
+    }
+    block_on(OnSignal::Finish, |stop| async move {
+        let mut plane = Plane::start(config, worker).await?;
+        let _marker = Marker::hold(plane.address().port());
+        let ready = plane.ready();
+        let address = plane.address();
+        tokio::select! {
+            () = ready => background::announce(address)?,
+            () = stop.cancelled() => {}
+            error = plane.ended() => return Err(error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            error = plane.ended() => return Err(error),
+        }
+        plane.stop().await?;
+        Ok(Exit::Success)
+    })
+}
+
+/// Starts this same command again, to be left behind.
+fn in_background(port: u16) -> CommandResult {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| argument != "--background").collect();
+    block_on(OnSignal::Drop, |_| async move {
+        let started = background::start(arguments, port).await?;
+        output::print(&format!("ready at {} (pid {}, log {})\n", started.url, started.pid, started.log.display()))?;
+        Ok(Exit::Success)
+    })
+}

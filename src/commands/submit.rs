@@ -1,0 +1,40 @@
+//! `gleitzeit submit`: hands a workflow to a control plane, and waits for its end if asked to.
+
+use crate::cli::{Format, SubmitArgs};
+use crate::document::Submitted;
+use crate::error::{CommandResult, Exit};
+use crate::follow::{Followed, OnInterrupt, finish, follow};
+use crate::progress::Progress;
+use crate::signals::{OnSignal, block_on};
+use crate::workflow::{Source, prepare_for};
+use crate::{client, output};
+
+pub(crate) fn run(args: SubmitArgs) -> CommandResult {
+    let source = Source::read(&args.file)?;
+    // Without a terminal to answer on, a run that was handed over is left alone.
+    let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
+    block_on(on_signal, |stop| async move {
+        let client = client::connect_or_start(&args.client).await?;
+        let prepared = prepare_for(&client, &source, &args.inputs).await?;
+        let submission = match args.request_id {
+            Some(id) => prepared.submission.request_id(id),
+            None => prepared.submission,
+        };
+        let format = args.output.format;
+        let run = client.submit(submission).await?;
+        if !args.wait {
+            let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
+            output::document(format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
+            if format == Format::Table && !run.is_duplicate() {
+                output::note(&format!("submitted; follow it with `gleitzeit watch {}`", run.id()));
+            }
+            return Ok(Exit::Success);
+        }
+        let progress = Progress::new(&prepared.name, prepared.task_count, format);
+        let followed = follow(&run, progress, &stop, OnInterrupt::Leave).await?;
+        if followed == Followed::Interrupted {
+            output::note(&format!("the run goes on: `gleitzeit watch {0}`, or `gleitzeit cancel {0}`", run.id()));
+        }
+        finish(&run, format, Some(&prepared.last_tasks), followed).await
+    })
+}

@@ -1,0 +1,405 @@
+//! The documents that commands print: what a program may rely on. Fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_sdk::{
+    Component, ComponentCounts, Failure, HealthState, Payload, PresenceStatus, Protocol, Provider, Role, Run,
+    RunCounts, RunEvent, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
+};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::view;
+
+/// A list's page.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next_page_token: Option<String>,
+}
+
+/// What a submission became.
+#[derive(Serialize)]
+pub(crate) struct Submitted<'a> {
+    pub(crate) run_id: &'a str,
+    pub(crate) correlation_id: &'a str,
+    pub(crate) status: RunStatus,
+}
+
+/// A run in full.
+#[derive(Serialize)]
+pub(crate) struct RunDocument<'a> {
+    run_id: &'a str,
+    correlation_id: &'a str,
+    name: &'a str,
+    status: RunStatus,
+    submitted_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    outputs: Option<&'a Payload>,
+    error: Option<&'a Failure>,
+    tasks: Tasks<'a>,
+}
+
+/// By id, in the order of the workflow.
+struct Tasks<'a>(&'a [Task]);
+
+#[derive(Serialize)]
+struct TaskDocument<'a> {
+    status: TaskStatus,
+    attempt: u32,
+    result: Option<&'a Payload>,
+    error: Option<&'a Failure>,
+    waiting: Option<WaitingDocument<'a>>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct WaitingDocument<'a> {
+    reason: &'a str,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    remedy: Option<&'a str>,
+}
+
+impl<'a> From<&'a Run> for RunDocument<'a> {
+    fn from(run: &'a Run) -> Self {
+        Self {
+            run_id: &run.run_id,
+            correlation_id: &run.correlation_id,
+            name: &run.name,
+            status: run.status,
+            submitted_at: run.submitted_at,
+            finished_at: run.finished_at,
+            outputs: run.outputs.as_ref(),
+            error: run.error.as_ref(),
+            tasks: Tasks(&run.tasks),
+        }
+    }
+}
+
+impl Serialize for Tasks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for task in self.0 {
+            map.serialize_entry(&task.id, &TaskDocument::from(task))?;
+        }
+        map.end()
+    }
+}
+
+impl<'a> From<&'a Task> for TaskDocument<'a> {
+    fn from(task: &'a Task) -> Self {
+        Self {
+            status: task.status,
+            attempt: task.attempt,
+            result: task.result.as_ref(),
+            error: task.error.as_ref(),
+            waiting: task.waiting.as_ref().map(WaitingDocument::from),
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Waiting> for WaitingDocument<'a> {
+    fn from(waiting: &'a Waiting) -> Self {
+        Self { reason: &waiting.reason, since: waiting.since, until: waiting.until, remedy: waiting.remedy.as_deref() }
+    }
+}
+
+/// A run in a list.
+#[derive(Serialize)]
+pub(crate) struct RunItem {
+    run_id: String,
+    correlation_id: String,
+    name: String,
+    status: RunStatus,
+    submitted_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    error: Option<Failure>,
+    task_count: u32,
+    labels: BTreeMap<String, String>,
+    retry_of: Option<String>,
+}
+
+impl From<RunSummary> for RunItem {
+    fn from(run: RunSummary) -> Self {
+        Self {
+            run_id: run.run_id,
+            correlation_id: run.correlation_id,
+            name: run.name,
+            status: run.status,
+            submitted_at: run.submitted_at,
+            finished_at: run.finished_at,
+            error: run.error,
+            task_count: run.task_count,
+            labels: run.labels,
+            retry_of: run.retry_of,
+        }
+    }
+}
+
+/// One event of `watch`.
+#[derive(Serialize)]
+pub(crate) struct EventDocument<'a> {
+    seq: u64,
+    time: Option<Timestamp>,
+    r#type: &'a str,
+    task_id: Option<&'a str>,
+    attempt: u32,
+    payload: Option<&'a Payload>,
+    payload_omitted: bool,
+}
+
+impl<'a> From<&'a RunEvent> for EventDocument<'a> {
+    fn from(event: &'a RunEvent) -> Self {
+        Self {
+            seq: event.seq,
+            time: event.time,
+            r#type: &event.kind,
+            task_id: event.task_id.as_deref(),
+            attempt: event.attempt,
+            payload: event.payload.as_ref(),
+            payload_omitted: event.payload_omitted,
+        }
+    }
+}
+
+/// What became of a cancel request.
+#[derive(Serialize)]
+pub(crate) struct CancelDocument<'a> {
+    pub(crate) run_id: &'a str,
+    pub(crate) status: RunStatus,
+    pub(crate) open_attempts: u32,
+}
+
+/// A control plane.
+#[derive(Serialize)]
+pub(crate) struct StatusDocument<'a> {
+    hub_url: &'a str,
+    version: &'a str,
+    started_at: Option<Timestamp>,
+    ready: bool,
+    journal_position: u64,
+    runs: Runs,
+    components: Components,
+}
+
+#[derive(Serialize)]
+struct Runs {
+    running: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+}
+
+#[derive(Serialize)]
+struct Components {
+    queue: u32,
+    resolver: u32,
+    engine: u32,
+    provider: u32,
+}
+
+impl<'a> StatusDocument<'a> {
+    pub(crate) fn new(hub_url: &'a str, status: &'a Status) -> Self {
+        let RunCounts { running, completed, failed, cancelled } = status.runs;
+        let ComponentCounts { queue, resolver, engine, provider } = status.components;
+        Self {
+            hub_url,
+            version: &status.version,
+            started_at: status.started_at,
+            ready: status.ready,
+            journal_position: status.journal_position,
+            runs: Runs { running, completed, failed, cancelled },
+            components: Components { queue, resolver, engine, provider },
+        }
+    }
+}
+
+/// A component in a list.
+#[derive(Serialize)]
+pub(crate) struct ComponentItem {
+    component_id: String,
+    role: Role,
+    name: String,
+    version: String,
+    status: PresenceStatus,
+    connected_since: Option<Timestamp>,
+    capacity: u32,
+    in_use: u32,
+    queues: Vec<String>,
+    methods: Vec<String>,
+    owned_shards: Vec<u32>,
+    owned_queues: Vec<String>,
+}
+
+impl From<Component> for ComponentItem {
+    fn from(component: Component) -> Self {
+        Self {
+            component_id: component.component_id,
+            role: component.role,
+            name: component.name,
+            version: component.version,
+            status: component.status,
+            connected_since: component.connected_since,
+            capacity: component.capacity,
+            in_use: component.in_use,
+            queues: component.queues,
+            methods: component.methods,
+            owned_shards: component.owned_shards,
+            owned_queues: component.owned_queues,
+        }
+    }
+}
+
+/// A provider in a list.
+#[derive(Serialize)]
+pub(crate) struct ProviderItem {
+    name: String,
+    component_id: String,
+    status: PresenceStatus,
+    health: HealthState,
+    health_reason: Option<String>,
+    protocols: Vec<String>,
+    methods: Vec<String>,
+    in_flight: u32,
+    capacity: u32,
+}
+
+impl From<Provider> for ProviderItem {
+    fn from(provider: Provider) -> Self {
+        Self {
+            name: provider.name,
+            component_id: provider.component_id,
+            status: provider.status,
+            health: provider.health,
+            health_reason: provider.health_reason,
+            protocols: provider.protocols,
+            methods: provider.methods,
+            in_flight: provider.in_flight,
+            capacity: provider.capacity,
+        }
+    }
+}
+
+/// A protocol in a list.
+#[derive(Serialize)]
+pub(crate) struct ProtocolItem {
+    name: String,
+    version: String,
+    methods: Vec<MethodItem>,
+}
+
+#[derive(Serialize)]
+struct MethodItem {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Payload>,
+    returns: Option<Payload>,
+    timeout_ms: Option<u64>,
+}
+
+impl ProtocolItem {
+    /// For people: method, protocol, what it does.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        self.methods.iter().map(|method| {
+            let about = method.description.as_deref().unwrap_or_default();
+            vec![method.name.clone(), format!("{}/{}", self.name, self.version), view::first_line(about, 80)]
+        })
+    }
+}
+
+impl From<Protocol> for ProtocolItem {
+    fn from(protocol: Protocol) -> Self {
+        let method = |method: gleitzeit_sdk::Method| MethodItem {
+            name: method.name,
+            description: method.description,
+            parameters: method.parameters,
+            returns: method.returns,
+            timeout_ms: method.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        };
+        Self {
+            name: protocol.name,
+            version: protocol.version,
+            methods: protocol.methods.into_iter().map(method).collect(),
+        }
+    }
+}
+
+impl From<gleitzeit_protocols::Protocol> for ProtocolItem {
+    fn from(protocol: gleitzeit_protocols::Protocol) -> Self {
+        let method = |(name, method): (String, gleitzeit_protocols::Method)| MethodItem {
+            name,
+            description: method.description,
+            parameters: method.parameters.map(Payload::from),
+            returns: method.returns.map(Payload::from),
+            timeout_ms: method.timeout_ms,
+        };
+        Self {
+            name: protocol.name,
+            version: protocol.version,
+            methods: protocol.methods.into_iter().map(method).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A failed run of two tasks.
+    pub(crate) fn run() -> Run {
+        let task = |id: &str, status| Task {
+            id: id.to_owned(),
+            status,
+            attempt: 1,
+            result: None,
+            result_omitted: false,
+            error: None,
+            waiting: None,
+            started_at: Some(Timestamp(1_000)),
+            finished_at: Some(Timestamp(2_000)),
+            method: "util/echo".to_owned(),
+            queue: "default".to_owned(),
+            engine: None,
+        };
+        let failure = Failure::new(gleitzeit_core::ErrorCode::TaskTimeout, "too slow");
+        Run {
+            run_id: "01930000-0000-7000-8000-000000000001".to_owned(),
+            correlation_id: "01930000000070008000000000000001".to_owned(),
+            name: "Two".to_owned(),
+            status: RunStatus::Failed,
+            submitted_at: Some(Timestamp(0)),
+            finished_at: Some(Timestamp(3_000)),
+            outputs: None,
+            error: Some(failure.clone()),
+            tasks: vec![
+                Task {
+                    result: Some(Payload::parse("{\"n\":100000000000000000000001}".to_owned()).expect("JSON")),
+                    ..task("z", TaskStatus::Completed)
+                },
+                Task {
+                    error: Some(failure),
+                    waiting: Some(Waiting { reason: "r".to_owned(), since: None, until: None, remedy: None }),
+                    ..task("a", TaskStatus::Failed)
+                },
+            ],
+            tasks_truncated: false,
+            task_count: 2,
+            labels: BTreeMap::new(),
+            retry_of: None,
+            seq: 9,
+        }
+    }
+
+    #[test]
+    fn a_run_has_the_documented_fields_in_order_and_its_tasks_in_that_of_the_workflow() {
+        let json = serde_json::to_string(&RunDocument::from(&run())).expect("serializes");
+        assert_eq!(
+            json,
+            r#"{"run_id":"01930000-0000-7000-8000-000000000001","correlation_id":"01930000000070008000000000000001","name":"Two","status":"failed","submitted_at":"1970-01-01T00:00:00.000Z","finished_at":"1970-01-01T00:00:03.000Z","outputs":null,"error":{"code":-29003,"name":"TASK_TIMEOUT","message":"too slow"},"tasks":{"z":{"status":"completed","attempt":1,"result":{"n":100000000000000000000001},"error":null,"waiting":null,"started_at":"1970-01-01T00:00:01.000Z","finished_at":"1970-01-01T00:00:02.000Z"},"a":{"status":"failed","attempt":1,"result":null,"error":{"code":-29003,"name":"TASK_TIMEOUT","message":"too slow"},"waiting":{"reason":"r","since":null,"until":null,"remedy":null},"started_at":"1970-01-01T00:00:01.000Z","finished_at":"1970-01-01T00:00:02.000Z"}}}"#
+        );
+    }
+}

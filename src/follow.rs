@@ -1,0 +1,105 @@
+//! Following a run to its end while telling a person how it goes.
+
+use std::time::Duration;
+
+use gleitzeit_sdk::{RunHandle, RunStatus};
+use tokio::time::{Instant, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Format;
+use crate::document::RunDocument;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::progress::{Progress, REDRAW};
+use crate::{client, output, view};
+
+/// How long an interrupted command waits for its run to end.
+const CANCEL_GRACE: Duration = Duration::from_secs(15);
+
+/// What an interruption means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnInterrupt {
+    /// It is cancelled.
+    Cancel,
+    /// It goes on without us.
+    Leave,
+}
+
+/// How following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// The run is final.
+    Ended,
+    /// The user interrupted; the run is final if it could be cancelled in time.
+    Interrupted,
+}
+
+/// Follows a run until it ends or the user interrupts.
+///
+/// # Errors
+/// If the control plane goes away and stays away.
+pub(crate) async fn follow(
+    run: &RunHandle,
+    mut progress: Progress,
+    stop: &CancellationToken,
+    on_interrupt: OnInterrupt,
+) -> Result<Followed, CommandError> {
+    let mut watch = run.watch();
+    let mut redraw = interval(REDRAW);
+    let mut give_up: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            event = watch.next() => match event? {
+                Some(event) => progress.event(&event),
+                None => break,
+            },
+            _ = redraw.tick(), if progress.is_live() => progress.tick(),
+            () = stop.cancelled(), if give_up.is_none() => {
+                if on_interrupt == OnInterrupt::Leave {
+                    return Ok(Followed::Interrupted);
+                }
+                progress.clear();
+                output::note("cancelling the run; once more to leave at once");
+                run.cancel("interrupted").await?;
+                give_up = Some(Instant::now() + CANCEL_GRACE);
+            },
+            () = until(give_up) => {
+                output::note("the run did not end in time");
+                break;
+            },
+        }
+    }
+    Ok(if give_up.is_some() { Followed::Interrupted } else { Followed::Ended })
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Prints what a run came to, and says how the process should exit. `last` names the tasks that nothing depends on.
+///
+/// # Errors
+/// If the run cannot be read or stdout not be written.
+pub(crate) async fn finish(
+    run: &RunHandle,
+    format: Format,
+    last: Option<&[String]>,
+    followed: Followed,
+) -> CommandResult {
+    let whole = client::whole_run(run.client(), run.id()).await?;
+    output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
+    if let Some(error) = &whole.error {
+        output::note(&view::failure(error));
+    }
+    if format == Format::Table {
+        output::note(&view::summary(&whole));
+    }
+    Ok(if followed == Followed::Interrupted { Exit::Interrupted } else { outcome(whole.status) })
+}
+
+/// The exit code of a run's outcome.
+pub(crate) fn outcome(status: RunStatus) -> Exit {
+    if status == RunStatus::Completed { Exit::Success } else { Exit::Failed }
+}

@@ -1,0 +1,127 @@
+//! The command line: arguments to a command, a command to an exit code.
+//!
+//! Only here is a log installed, the environment read, a signal handled and an exit code chosen; the libraries take
+//! arguments. Results go to stdout as one document, everything else to stderr.
+
+mod background;
+mod cli;
+mod client;
+mod commands;
+mod document;
+mod error;
+mod follow;
+mod inputs;
+mod json;
+mod output;
+mod place;
+mod plane;
+mod progress;
+mod settings;
+mod setup;
+mod signals;
+mod telemetry;
+mod view;
+mod workflow;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::{Cli, Format};
+use crate::error::{CommandError, Exit};
+
+/// Runs the command line with the process's arguments.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let exit = match parse(&arguments) {
+        Ok(cli) => {
+            let format = cli.command.format();
+            run(cli).unwrap_or_else(|error| {
+                output::failure(format, &error);
+                error.exit
+            })
+        }
+        Err(exit) => exit,
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: Cli) -> Result<Exit, CommandError> {
+    telemetry::install(cli.global.log_level.as_deref(), cli.command.default_log_level())?;
+    commands::run(cli.command)
+}
+
+/// Reads the arguments; whatever does not lead to a command has been said when this returns.
+fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
+    let lossy: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let refused = |error: CommandError| {
+        output::failure(wanted_format(&lossy), &error);
+        error.exit
+    };
+    let mut command = Cli::command();
+    if let Some(path) = settings::config_path(&lossy) {
+        command = settings::with_file(command, Path::new(path)).map_err(refused)?;
+    }
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::print(&error.render().to_string()) {
+            Ok(()) => Exit::Success,
+            Err(error) => refused(error),
+        },
+        // Its text is a whole screen of help, not a sentence.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::note(error.render().to_string().trim_end());
+            Exit::Usage
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            refused(CommandError::usage(text))
+        }
+    })
+}
+
+/// The format asked for, as far as it can be told from arguments that could not be read.
+fn wanted_format(arguments: &[String]) -> Format {
+    let mut wanted = Format::Table;
+    for (index, argument) in arguments.iter().enumerate() {
+        let value = match argument.as_str() {
+            "--" => break,
+            "-o" | "--output" => arguments.get(index + 1).map(String::as_str),
+            other => other.strip_prefix("--output=").or_else(|| other.strip_prefix("-o=")).or(other.strip_prefix("-o")),
+        };
+        match value {
+            Some("json") => wanted = Format::Json,
+            Some("yaml") => wanted = Format::Yaml,
+            _ => {}
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_format_is_found_among_arguments_that_make_no_sense() {
+        for (line, expected) in [
+            ("gz list --nope -o json", Format::Json),
+            ("gz list -ojson --nope", Format::Json),
+            ("gz list --output=yaml", Format::Yaml),
+            ("gz list --nope", Format::Table),
+            ("gz list -- -o json", Format::Table),
+        ] {
+            let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(wanted_format(&arguments), expected, "{line}");
+        }
+    }
+}

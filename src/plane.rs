@@ -1,0 +1,147 @@
+//! Control plane and worker in one process: what `start` and `run` have in common. They talk over the mesh like any
+//! others.
+
+use std::net::SocketAddr;
+
+use gleitzeit_agent::{Agent, AgentConfig, AgentError};
+use gleitzeit_control_plane::{self as control_plane, Config};
+use gleitzeit_core::ErrorCode;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::{CommandError, Exit, chain};
+use crate::setup;
+
+/// A control plane and a worker that run. Dropping it cuts both off.
+pub(crate) struct Plane {
+    address: SocketAddr,
+    ready: watch::Receiver<bool>,
+    hub: Part<control_plane::Error>,
+    worker: Part<AgentError>,
+}
+
+struct Part<E> {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<Result<(), E>>,
+    ended: bool,
+}
+
+impl Plane {
+    /// Starts both; the worker takes its address and token from the control plane.
+    ///
+    /// # Errors
+    /// If either is wrongly set, or the control plane cannot listen or open its store.
+    pub(crate) async fn start(config: Config, worker: AgentConfig) -> Result<Self, CommandError> {
+        let token = config.token.clone();
+        let max_payload_bytes = config.max_payload_bytes;
+        let app = control_plane::build(config).await.map_err(from_control_plane)?;
+        let address = app.local_addr();
+        let worker = AgentConfig { hub_url: setup::local_url(address), token, max_payload_bytes, ..worker };
+        let agent = Agent::new(worker).map_err(from_agent)?;
+        let ready = agent.ready();
+        let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());
+        let hub = Part::new(hub_stop.clone(), app.run(hub_stop));
+        let worker = Part::new(agent_stop.clone(), agent.run(agent_stop, CancellationToken::new()));
+        Ok(Self { address, ready, hub, worker })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until all roles are registered, or the worker has ended.
+    pub(crate) fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let mut ready = self.ready.clone();
+        async move {
+            let _ = ready.wait_for(|ready| *ready).await;
+        }
+    }
+
+    /// Waits until either ends, which neither should by itself.
+    pub(crate) async fn ended(&mut self) -> CommandError {
+        tokio::select! {
+            error = self.hub.ended(from_control_plane) => error,
+            error = self.worker.ended(from_agent) => error,
+        }
+    }
+
+    /// Drains the worker, then ends the control plane.
+    ///
+    /// # Errors
+    /// The first thing that went wrong meanwhile.
+    pub(crate) async fn stop(mut self) -> Result<(), CommandError> {
+        let worker = self.worker.finish(from_agent).await;
+        let hub = self.hub.finish(from_control_plane).await;
+        worker.and(hub)
+    }
+}
+
+impl<E: Send + 'static> Part<E> {
+    fn new(stop: CancellationToken, run: impl Future<Output = Result<(), E>> + Send + 'static) -> Self {
+        Self { stop, task: AbortOnDropHandle::new(tokio::spawn(run)), ended: false }
+    }
+
+    async fn ended(&mut self, read: fn(E) -> CommandError) -> CommandError {
+        match self.wait(read).await {
+            Ok(()) => CommandError::internal("a part of this process has ended by itself"),
+            Err(error) => error,
+        }
+    }
+
+    async fn finish(&mut self, read: fn(E) -> CommandError) -> Result<(), CommandError> {
+        self.stop.cancel();
+        if self.ended { Ok(()) } else { self.wait(read).await }
+    }
+
+    async fn wait(&mut self, read: fn(E) -> CommandError) -> Result<(), CommandError> {
+        let result = (&mut self.task).await;
+        self.ended = true;
+        match result {
+            Ok(ended) => ended.map_err(read),
+            Err(error) => Err(CommandError::internal(format!("a part of this process broke off: {error}"))),
+        }
+    }
+}
+
+/// What a control plane's end means to the user.
+pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
+    use control_plane::Error;
+    use control_plane::journal::{JournalError, StoreError};
+    let text = chain(&error);
+    match &error {
+        Error::Config(problems) => {
+            let mut error = CommandError::usage(problems.join("; "));
+            error.code = ErrorCode::ConfigurationError;
+            error
+        }
+        Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
+                .hint("choose another --port, or `gleitzeit stop` the control plane that runs there")
+        }
+        Error::Store(StoreError::InUse(_)) | Error::Journal(JournalError::Store(StoreError::InUse(_))) => {
+            CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
+                .hint("a store belongs to one control plane at a time: choose another --store")
+        }
+        Error::Listen { .. } | Error::Store(_) | Error::Journal(_) | Error::Writer(_) | Error::Serve(_) => {
+            CommandError::internal(text)
+        }
+    }
+}
+
+/// What an agent's end means to the user.
+pub(crate) fn from_agent(error: AgentError) -> CommandError {
+    let text = chain(&error);
+    match &error {
+        AgentError::Config(_) => {
+            let mut error = CommandError::usage(text);
+            error.code = ErrorCode::ConfigurationError;
+            error
+        }
+        AgentError::Rejected { error: failure, .. } => {
+            let code = failure.known().unwrap_or(ErrorCode::InternalError);
+            CommandError::new(Exit::Failed, code, text).hint(code.remedy())
+        }
+        AgentError::Ended { .. } | AgentError::Broken(_) => CommandError::internal(text),
+    }
+}

@@ -1,0 +1,165 @@
+//! From arguments and environment to the configurations of control plane and agent.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
+use gleitzeit_control_plane::{Config, StoreConfig};
+use gleitzeit_core::ErrorCode;
+use gleitzeit_core::spec::Problem;
+use gleitzeit_protocols::{Registry, yaml};
+use gleitzeit_providers::{Definition, Settings};
+
+use crate::cli::{DefinitionArgs, HubArgs, WorkerArgs};
+use crate::error::CommandError;
+use crate::place;
+
+/// The shipped protocols, and those of the folder that was named.
+///
+/// # Errors
+/// All problems of all files.
+pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> {
+    let mut registry = Registry::shipped();
+    let Some(folder) = &args.protocols_dir else { return Ok(registry) };
+    let protocols = gleitzeit_protocols::load_dir(folder).map_err(in_definitions)?;
+    let mut problems = Vec::new();
+    for protocol in protocols {
+        if let Err(conflict) = registry.register(protocol) {
+            let file = folder.display().to_string();
+            problems.push(Problem::of_file(&file, ErrorCode::ProtocolVersionMismatch, conflict.to_string()));
+        }
+    }
+    if problems.is_empty() { Ok(registry) } else { Err(CommandError::problems(problems)) }
+}
+
+/// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier of its name.
+fn providers(args: &WorkerArgs) -> Result<Vec<Definition>, CommandError> {
+    let mut problems = Vec::new();
+    let mut take = |loaded: Result<Vec<Definition>, Vec<yaml::Problem>>| {
+        loaded.unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        })
+    };
+    let from_folder = take(args.providers_dir.as_deref().map_or(Ok(Vec::new()), gleitzeit_providers::load_dir));
+    let named: Vec<Definition> = args
+        .providers
+        .iter()
+        .flat_map(|file| take(gleitzeit_providers::load_file(file).map(|definition| vec![definition])))
+        .collect();
+    if problems.is_empty() {
+        Ok(merge_definitions([gleitzeit_providers::shipped(), from_folder, named]))
+    } else {
+        Err(in_definitions(problems))
+    }
+}
+
+/// What is wrong in protocol or provider files, as all other problems are told.
+fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
+    let told = problems.into_iter().map(|problem| {
+        let mut told = Problem::of_file(&problem.file, ErrorCode::ConfigurationError, problem.message);
+        // Line 0: the file as a whole.
+        if problem.place.line > 0 {
+            let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+            told = told.at(number(problem.place.line), number(problem.place.column));
+        }
+        Problem { hint: problem.hint, ..told }
+    });
+    CommandError::problems(told.collect())
+}
+
+/// What `hub` and `start` make of their arguments.
+///
+/// # Errors
+/// If the store is not one that can be used.
+pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<Config, CommandError> {
+    if std::env::var_os("GLEITZEIT_REDIS_URL").is_some_and(|url| !url.is_empty()) {
+        return Err(CommandError::usage(
+            "GLEITZEIT_REDIS_URL is set, but several control planes are not supported yet",
+        )
+        .hint("unset it; one control plane needs nothing beside its store"));
+    }
+    Ok(Config {
+        host: args.host,
+        port: args.port,
+        store: place::store(args.store.as_deref())?,
+        token: args.token.clone(),
+        insecure: args.insecure,
+        allow_origins: args.allow_origins.clone(),
+        allow_env: args.allow_env.clone(),
+        read_env: Arc::new(|name| std::env::var(name).ok()),
+        registry,
+        ..Config::default()
+    })
+}
+
+/// The control plane inside `run`: for itself only, on a port that the system chooses.
+pub(crate) fn own_control_plane(store: &Path, allow_env: &[String], registry: Arc<Registry>) -> Config {
+    Config {
+        port: 0,
+        store: StoreConfig::Sqlite(store.to_owned()),
+        // Others on this machine could find the port.
+        token: Some(uuid::Uuid::now_v7().simple().to_string() + &uuid::Uuid::now_v7().simple().to_string()),
+        allow_env: allow_env.to_vec(),
+        read_env: Arc::new(|name| std::env::var(name).ok()),
+        registry,
+        ..Config::default()
+    }
+}
+
+/// What `agent`, `start` and `run` make of their arguments.
+///
+/// # Errors
+/// If a role is unknown or a provider file is wrong.
+pub(crate) fn agent(
+    args: &WorkerArgs,
+    roles: &[String],
+    name: Option<&str>,
+    registry: Arc<Registry>,
+) -> Result<AgentConfig, CommandError> {
+    let roles =
+        parse_roles(roles.iter().map(String::as_str)).map_err(|error| CommandError::usage(error.to_string()))?;
+    Ok(AgentConfig {
+        roles,
+        slots: args.slots,
+        queues: (!args.queues.is_empty()).then(|| args.queues.iter().map(|name| name.as_str().into()).collect()),
+        providers: providers(args)?,
+        protocols: registry,
+        settings: Settings::from_env(|name| std::env::var_os(name)),
+        name: name.map_or_else(machine_name, str::to_owned),
+        drain_timeout: args.drain_timeout,
+        ..AgentConfig::default()
+    })
+}
+
+fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "agent".to_owned() } else { name }
+}
+
+/// How a process of this machine reaches what listens on `address`.
+pub(crate) fn local_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_this_machine() {
+        for (address, url) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://[::1]:80"),
+            ("10.1.2.3:80", "http://10.1.2.3:80"),
+        ] {
+            assert_eq!(local_url(address.parse().expect("an address")), url);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Signals: the first asks for an orderly end, the second ends at once.
+
+use std::future::Future;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{CommandError, CommandResult, Exit};
+
+/// Whether a command has something to put in order when it is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnSignal {
+    /// It ends by itself once its token is cancelled.
+    Finish,
+    /// Nothing is lost if it ends at once.
+    Drop,
+}
+
+/// Runs a command until it ends or is interrupted.
+///
+/// # Errors
+/// What the command returns; also if the runtime or the signal handlers cannot be set up.
+pub(crate) fn block_on<F: Future<Output = CommandResult>>(
+    on_signal: OnSignal,
+    command: impl FnOnce(CancellationToken) -> F,
+) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::internal(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(async {
+        let mut interrupts = Interrupts::new()?;
+        let stop = CancellationToken::new();
+        // On the heap: a command's future is large, and this one is polled in place.
+        let mut command = Box::pin(command(stop.clone()));
+        tokio::select! {
+            result = &mut command => return result,
+            () = interrupts.next() => stop.cancel(),
+        }
+        if on_signal == OnSignal::Drop {
+            return Ok(Exit::Interrupted);
+        }
+        tokio::select! {
+            result = &mut command => result,
+            () = interrupts.next() => Ok(Exit::Interrupted),
+        }
+    });
+    // Whatever still blocks (a read of a terminal) must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// SIGINT and SIGTERM.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self, CommandError> {
+        let listen =
+            |kind| signal(kind).map_err(|error| CommandError::internal(format!("cannot listen for signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

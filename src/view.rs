@@ -1,0 +1,346 @@
+//! How things look for people: tables, runs, events. Nothing here is meant for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use gleitzeit_sdk::{
+    Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
+};
+use serde_json::Value;
+
+use crate::json::indented;
+
+/// Lines of columns, each as wide as its widest cell.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Lines of `name  value`.
+pub(crate) fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    facts.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:width$}  {}", clean(value));
+        text
+    })
+}
+
+/// A run for people: its status, its tasks, and its outputs or error.
+pub(crate) fn run(run: &Run) -> String {
+    let mut lines = vec![
+        ("run", run.run_id.clone()),
+        ("name", run.name.clone()),
+        ("status", run_status(run.status).to_owned()),
+        ("submitted", time(run.submitted_at)),
+    ];
+    if run.finished_at.is_some() {
+        lines.push(("finished", time(run.finished_at)));
+    }
+    if let Some(earlier) = &run.retry_of {
+        lines.push(("retry of", earlier.clone()));
+    }
+    let rows: Vec<Vec<String>> = run.tasks.iter().map(task_row).collect();
+    let mut text = facts(&lines);
+    if !rows.is_empty() {
+        let _ = write!(text, "\n{}", table(&["task", "status", "attempt", "about"], &rows));
+    }
+    let about = match &run.error {
+        Some(error) => format!("{}\n", failure(error)),
+        None => results(run, None),
+    };
+    if !about.is_empty() {
+        let _ = write!(text, "\n{about}");
+    }
+    text
+}
+
+fn task_row(task: &Task) -> Vec<String> {
+    let about = match (&task.error, &task.waiting) {
+        (_, Some(waiting)) => match &waiting.remedy {
+            Some(remedy) => format!("{} ({remedy})", waiting.reason),
+            None => waiting.reason.clone(),
+        },
+        (Some(error), None) => error.message.clone(),
+        (None, None) => String::new(),
+    };
+    vec![task.id.clone(), task_status(task.status).to_owned(), task.attempt.to_string(), first_line(&about, 100)]
+}
+
+/// How a run ended, on one line: `Two failed after 3.0 s: 1 completed, 1 failed (run ID)`.
+pub(crate) fn summary(run: &Run) -> String {
+    let mut text = format!("{} {}", first_line(&run.name, 60), run_status(run.status));
+    if let (Some(from), Some(to)) = (run.submitted_at, run.finished_at) {
+        let _ = write!(text, " after {}", duration(Duration::from_millis(to.ms_since(from))));
+    }
+    let mut counts: Vec<(TaskStatus, usize)> = Vec::new();
+    for task in &run.tasks {
+        match counts.iter_mut().find(|(status, _)| *status == task.status) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((task.status, 1)),
+        }
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(status, count)| format!("{count} {}", task_status(*status))).collect();
+    let _ = write!(text, ": {} (run {})", counts.join(", "), run.run_id);
+    text
+}
+
+/// What a run returned: its outputs, or the results of its last tasks. `last` names those that nothing depends on;
+/// without it the last completed one is shown. Nothing if it did not complete.
+pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
+    if run.status != RunStatus::Completed {
+        return String::new();
+    }
+    if let Some(outputs) = &run.outputs {
+        return match outputs.to_value() {
+            Value::Object(outputs) => outputs.iter().map(|(name, value)| field(name, value)).collect(),
+            other => field("outputs", &other),
+        };
+    }
+    let mut completed = run.tasks.iter().filter(|task| task.status == TaskStatus::Completed);
+    let shown: Vec<&Task> = match last {
+        Some(ids) => completed.filter(|task| ids.contains(&task.id)).collect(),
+        None => completed.next_back().into_iter().collect(),
+    };
+    let result = |task: &&Task| {
+        let payload: Option<&Payload> = task.result.as_ref();
+        payload.map(|result| field(&task.id, &result.to_value()))
+    };
+    shown.iter().filter_map(result).collect()
+}
+
+/// A failure with its name, and the traceback if it brought one.
+pub(crate) fn failure(failure: &Failure) -> String {
+    let mut text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
+    let data = failure.data.as_ref().map(Payload::to_value);
+    if let Some(traceback) = data.as_ref().and_then(|data| data.get("traceback")).and_then(Value::as_str) {
+        for line in traceback.lines() {
+            let _ = write!(text, "\n  {}", clean(line));
+        }
+    }
+    text
+}
+
+fn field(name: &str, value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => indented(&value.to_string()),
+        other => other.to_string(),
+    };
+    let text = clean(&text);
+    if !text.contains('\n') {
+        return format!("{}: {text}\n", clean(name));
+    }
+    let mut block = format!("{}:\n", clean(name));
+    for line in text.lines() {
+        let _ = writeln!(block, "  {line}");
+    }
+    block
+}
+
+/// One event on one line, such as `task a completed (12 ms)`. `None` for what only says how work was handed around.
+pub(crate) fn event(event: &RunEvent) -> Option<String> {
+    let payload = event.payload.as_ref().map(Payload::to_value).unwrap_or_default();
+    let task = event.task_id.as_deref().unwrap_or_default();
+    let attempt = event.attempt;
+    let text = match event.kind.as_str() {
+        "workflow_submitted" => "run submitted".to_owned(),
+        "workflow_cancel_requested" => format!("run is being stopped: {}", text_at(&payload, "reason")),
+        "workflow_completed" => "run completed".to_owned(),
+        "workflow_failed" => format!("run failed: {}", message_at(&payload)),
+        "workflow_cancelled" => "run cancelled".to_owned(),
+        "task_dispatched" if attempt > 1 => format!("task {task} started (attempt {attempt})"),
+        "task_dispatched" => format!("task {task} started"),
+        "task_completed" if payload.get("carried").and_then(Value::as_bool) == Some(true) => {
+            format!("task {task} keeps its result")
+        }
+        "task_completed" => format!("task {task} completed{}", ran(&payload)),
+        "task_attempt_failed" => {
+            format!("task {task} attempt {attempt} failed{}: {}", ran(&payload), message_at(&payload))
+        }
+        "task_attempt_stopped" => format!("task {task} attempt {attempt} stopped: {}", text_at(&payload, "reason")),
+        "task_retry_scheduled" => match payload.get("delay_ms").and_then(Value::as_u64) {
+            Some(delay) => format!("task {task} is tried again in {}", duration(Duration::from_millis(delay))),
+            None => format!("task {task} is tried again"),
+        },
+        "task_failed" => format!("task {task} failed: {}", message_at(&payload)),
+        "task_skipped" => format!("task {task} skipped"),
+        "task_cancelled" => format!("task {task} cancelled"),
+        "task_ready" | "task_started" | "task_requeued" | "method_progress" => return None,
+        // Whatever later versions or providers say.
+        other if task.is_empty() => other.replace('_', " "),
+        other => format!("task {task}: {}", other.replace('_', " ")),
+    };
+    Some(first_line(&text, 200))
+}
+
+fn text_at(payload: &Value, key: &str) -> String {
+    payload.get(key).and_then(Value::as_str).unwrap_or("no reason given").replace('_', " ")
+}
+
+fn message_at(payload: &Value) -> String {
+    let message = payload.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
+    message.unwrap_or("no reason given").to_owned()
+}
+
+fn ran(payload: &Value) -> String {
+    match payload.get("ran_ms").and_then(Value::as_u64) {
+        Some(ms) => format!(" ({})", duration(Duration::from_millis(ms))),
+        None => String::new(),
+    }
+}
+
+/// `12 ms`, `1.2 s`, `2 min 5 s`, `3 h 12 min`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{}.{} s", seconds, ms % 1_000 / 100),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// A time for people, `-` if there is none.
+pub(crate) fn time(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+}
+
+/// The word for a run's status.
+pub(crate) fn run_status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running",
+        RunStatus::Completed => "completed",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+    }
+}
+
+/// The word for a component's presence.
+pub(crate) fn presence(status: PresenceStatus) -> &'static str {
+    match status {
+        PresenceStatus::Connected => "connected",
+        PresenceStatus::Silent => "silent",
+        PresenceStatus::Lost => "lost",
+    }
+}
+
+/// The word for a provider's health.
+pub(crate) fn health(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    }
+}
+
+/// The word for a task's status.
+pub(crate) fn task_status(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Waiting => "waiting",
+        TaskStatus::Ready => "ready",
+        TaskStatus::Dispatched => "dispatched",
+        TaskStatus::Running => "running",
+        TaskStatus::Backoff => "backoff",
+        TaskStatus::Completed => "completed",
+        TaskStatus::Failed => "failed",
+        TaskStatus::Skipped => "skipped",
+        TaskStatus::Cancelled => "cancelled",
+    }
+}
+
+/// The first line of a text, cut to `limit` characters, without control characters.
+pub(crate) fn first_line(text: &str, limit: usize) -> String {
+    let line = clean(text.lines().next().unwrap_or_default());
+    if line.chars().count() <= limit {
+        return line;
+    }
+    line.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Without characters that a terminal would obey: what a task says must not move anybody's cursor.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::event as event_line;
+    use super::*;
+    use crate::document::tests::run as failed_run;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
+        let rows = vec![vec!["a".to_owned(), "long".to_owned()], vec!["bcd".to_owned(), String::new()]];
+        assert_eq!(table(&["x", "y"], &rows), "X    Y\na    long\nbcd\n");
+    }
+
+    #[test]
+    fn only_a_completed_run_has_results_and_outputs_go_before_those_of_the_last_tasks() {
+        let mut run = failed_run();
+        assert_eq!(results(&run, None), "");
+        assert!(super::run(&run).ends_with("\nTASK_TIMEOUT (-29003): too slow\n"));
+        assert!(summary(&run).starts_with("Two failed after 3.0 s: 1 completed, 1 failed (run 0193"));
+        run.status = RunStatus::Completed;
+        run.error = None;
+        run.tasks[0].result = Some(Payload::from(json!({"n": 1})));
+        run.outputs = Some(Payload::from(json!({"text": "a\nb", "n": 1})));
+        assert_eq!(results(&run, None), "text:\n  a\n  b\nn: 1\n");
+        run.outputs = None;
+        assert_eq!(results(&run, None), "z:\n  {\n    \"n\": 1\n  }\n");
+        assert_eq!(results(&run, Some(&["a".to_owned()])), "", "only what completed has a result");
+    }
+
+    #[test]
+    fn events_are_told_in_words() {
+        let event = |kind: &str, attempt, payload: Value| {
+            let told = RunEvent {
+                seq: 1,
+                time: None,
+                kind: kind.to_owned(),
+                task_id: Some("a".to_owned()),
+                attempt,
+                payload: Some(Payload::from(payload)),
+                payload_omitted: false,
+            };
+            event_line(&told)
+        };
+        let failed = json!({"error": {"message": "no\nmore"}, "ran_ms": 61_000});
+        for (told, expected) in [
+            (event("task_completed", 1, json!({"ran_ms": 12})), Some("task a completed (12 ms)")),
+            (event("task_completed", 0, json!({"carried": true})), Some("task a keeps its result")),
+            (event("task_attempt_failed", 2, failed), Some("task a attempt 2 failed (1 min 1 s): no")),
+            (event("task_retry_scheduled", 1, json!({"delay_ms": 1500})), Some("task a is tried again in 1.5 s")),
+            (
+                event("task_attempt_stopped", 1, json!({"reason": "engine_lost"})),
+                Some("task a attempt 1 stopped: engine lost"),
+            ),
+            (event("task_ready", 0, Value::Null), None),
+            (event("task_of_the_future", 1, Value::Null), Some("task a: task of the future")),
+        ] {
+            assert_eq!(told.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_task_says_cannot_steer_the_terminal() {
+        assert_eq!(first_line("a\u{1b}[2Jb\nc", 80), "a\u{fffd}[2Jb");
+    }
+}

@@ -1,0 +1,241 @@
+//! A workflow file on its way to a control plane: read, checked as far as can be told here, joined with inputs and the
+//! files it takes along.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_core::spec::{self, Catalog, Limits, MethodInfo, Problem, Violation, Workflow};
+use gleitzeit_protocols::Registry;
+use gleitzeit_sdk::{Client, Submission};
+use serde_json::{Map, Value};
+
+use crate::cli::InputArgs;
+use crate::error::CommandError;
+use crate::inputs;
+
+/// No workflow or file is read beyond this; what a control plane accepts is its own matter and usually less.
+const MAX_FILE_BYTES: usize = 64 << 20;
+
+/// A workflow as it was read.
+pub(crate) struct Source {
+    /// As the user named it; `-` for stdin.
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A workflow and what it is given.
+pub(crate) struct Prepared {
+    pub(crate) name: String,
+    pub(crate) task_count: usize,
+    /// Tasks that nothing depends on: what is shown if there are no outputs.
+    pub(crate) last_tasks: Vec<String>,
+    pub(crate) submission: Submission,
+}
+
+impl Source {
+    /// Reads a file, or stdin for `-`.
+    ///
+    /// # Errors
+    /// If it cannot be read or is far too large.
+    pub(crate) fn read(path: &Path) -> Result<Self, CommandError> {
+        let name = path.display().to_string();
+        let bytes = if path == Path::new("-") { read(io::stdin().lock()) } else { File::open(path).and_then(read) };
+        match bytes {
+            Ok(bytes) => Ok(Self { name, bytes }),
+            Err(error) => {
+                let problem = Problem::of_file(&name, ErrorCode::InvalidParams, format!("cannot be read: {error}"));
+                Err(CommandError::problems(vec![problem]))
+            }
+        }
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, with the place of the first byte that is not.
+    pub(crate) fn text(&self) -> Result<&str, CommandError> {
+        std::str::from_utf8(&self.bytes).map_err(|_| {
+            // The checker says where; for text that is not UTF-8 it looks at nothing else.
+            match spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &UNLIMITED) {
+                Err(problems) => CommandError::problems(problems),
+                Ok(_) => CommandError::internal(format!("`{}` is not UTF-8 text", self.name)),
+            }
+        })
+    }
+
+    /// Checks it against the protocols that are known here.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub(crate) fn check(&self, registry: &Registry) -> Result<Workflow, Vec<Problem>> {
+        spec::check_bytes(&self.bytes, &self.name, registry, &Limits::DEFAULT)
+    }
+
+    /// Checks everything except methods, which only the control plane knows.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub(crate) fn check_shape(&self) -> Result<Workflow, Vec<Problem>> {
+        spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &UNLIMITED)
+    }
+
+    /// Where the paths in `files` begin.
+    fn folder(&self) -> PathBuf {
+        match Path::new(&self.name).parent() {
+            Some(folder) if self.name != "-" => folder.to_owned(),
+            _ => PathBuf::new(),
+        }
+    }
+}
+
+/// Joins a checked workflow with what the user gives it.
+///
+/// # Errors
+/// If an argument is malformed or a file cannot be read.
+pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -> Result<Prepared, CommandError> {
+    let declared: Map<String, Value> =
+        workflow.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let inputs = inputs::inputs(&given.inputs, Some(&declared))?;
+    let labels = inputs::labels(&given.labels)?;
+    let files = files(source, workflow)?;
+    let mut submission = Submission::yaml(source.text()?).file_name(&source.name);
+    for (name, value) in inputs {
+        submission = submission.input(name, value).map_err(|error| CommandError::usage(error.to_string()))?;
+    }
+    for (name, bytes) in files {
+        submission = submission.file(name, bytes);
+    }
+    for (name, value) in labels {
+        submission = submission.label(name, value);
+    }
+    Ok(Prepared {
+        name: workflow.name.clone(),
+        task_count: workflow.tasks.len(),
+        last_tasks: last_tasks(workflow),
+        submission,
+    })
+}
+
+/// The same for a control plane, which alone knows the methods there are: if anything is wrong, it is asked so that its
+/// problems are told with ours.
+///
+/// # Errors
+/// Every problem; also as [`prepare`].
+pub(crate) async fn prepare_for(client: &Client, source: &Source, given: &InputArgs) -> Result<Prepared, CommandError> {
+    match source.check_shape() {
+        Ok(workflow) => prepare(source, &workflow, given),
+        Err(problems) => {
+            let all = match source.text() {
+                Ok(text) => client.validate(text, &source.name).await.map(|validation| validation.problems).ok(),
+                Err(_) => None,
+            };
+            Err(CommandError::problems(all.filter(|all| !all.is_empty()).unwrap_or(problems)))
+        }
+    }
+}
+
+/// The declared files' contents; paths are relative to the workflow's own folder.
+fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8>>, CommandError> {
+    let folder = source.folder();
+    let mut files = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, path) in &workflow.files {
+        let path = folder.join(path);
+        match File::open(&path).and_then(read) {
+            Ok(bytes) => {
+                files.insert(name.clone(), bytes);
+            }
+            Err(error) => {
+                let message = format!("`{}` cannot be read for the file `{name}`: {error}", path.display());
+                let problem = Problem::of_file(&source.name, ErrorCode::WorkflowValidationFailed, message)
+                    .hint("paths in `files` are relative to the workflow's own folder");
+                problems.push(Problem { field: format!("files.{name}"), ..problem });
+            }
+        }
+    }
+    if problems.is_empty() { Ok(files) } else { Err(CommandError::problems(problems)) }
+}
+
+fn last_tasks(workflow: &Workflow) -> Vec<String> {
+    let needed: BTreeSet<&str> =
+        workflow.tasks.iter().flat_map(|task| &task.dependencies).map(|id| id.as_str()).collect();
+    let last = workflow.tasks.iter().filter(|task| !needed.contains(task.id.as_str()));
+    last.map(|task| task.id.to_string()).collect()
+}
+
+fn read(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The control plane's limits may be set higher than ours.
+const UNLIMITED: Limits = Limits { bytes: MAX_FILE_BYTES, tasks: usize::MAX, nodes: usize::MAX, ..Limits::DEFAULT };
+
+/// Takes every method for granted.
+struct AnyMethod;
+
+impl Catalog for AnyMethod {
+    fn method(&self, _name: &str) -> Option<MethodInfo> {
+        Some(MethodInfo {
+            protocol_version: String::new(),
+            code: Default::default(),
+            returns: None,
+            parameters: None,
+            timeout_ms: None,
+        })
+    }
+
+    fn method_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn check_template(&self, _method: &str, _parameters: &Value) -> Vec<Violation> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "name: X\ninputs: {zip: '00'}\nfiles: {text: data.txt}\ntasks:\n\
+        - {id: a, method: far/away, parameters: {x: 1}}\n- {id: b, method: far/away, dependencies: [a]}\n\
+        - {id: c, method: far/away, dependencies: [a]}\n";
+
+    fn source(folder: &Path) -> Source {
+        Source { name: folder.join("w.yaml").display().to_string(), bytes: TEXT.as_bytes().to_vec() }
+    }
+
+    fn given(inputs: &[&str]) -> InputArgs {
+        InputArgs { inputs: inputs.iter().map(ToString::to_string).collect(), labels: Vec::new() }
+    }
+
+    #[test]
+    fn methods_are_left_to_the_control_plane_and_files_lie_beside_the_workflow() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("data.txt"), "hello").expect("written");
+        let source = source(folder.path());
+        let workflow = source.check_shape().expect("only the methods are unknown here");
+        let prepared = prepare(&source, &workflow, &given(&["zip=00123"])).expect("complete");
+        assert_eq!((prepared.name.as_str(), prepared.task_count), ("X", 3));
+        assert_eq!(prepared.last_tasks, ["b", "c"]);
+    }
+
+    #[test]
+    fn a_missing_file_names_its_field_and_the_path_tried() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = source(folder.path());
+        let workflow = source.check_shape().expect("valid");
+        let error = prepare(&source, &workflow, &given(&[])).err().expect("the file is missing");
+        assert_eq!(error.problems[0].field, "files.text");
+        assert!(error.problems[0].message.contains("data.txt"), "{}", error.problems[0]);
+    }
+}
