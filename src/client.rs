@@ -38,7 +38,7 @@ pub(crate) async fn connect_or_start(args: &ClientArgs) -> Result<Client, Comman
             ));
             Ok(Client::connect(config).await?)
         }
-        connected => connected.map_err(CommandError::from),
+        connected => connected.map_err(|error| no_answer(error.into())),
     }
 }
 
@@ -64,6 +64,10 @@ pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, Co
         return Ok(wanted.to_owned());
     }
     let last = wanted == "last";
+    if !last && !wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+        let error = CommandError::usage(format!("`{wanted}` names no run"));
+        return Err(error.hint("give a run's id, the beginning of one, or `last`; `gleitzeit list` shows them"));
+    }
     let filter = RunFilter {
         run_id_prefix: (!last).then(|| wanted.to_owned()),
         page_size: if last { 1 } else { SHOWN },

@@ -92,6 +92,10 @@ pub(crate) async fn finish(
     output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
     if let Some(error) = &whole.error {
         output::note(&view::failure(error));
+        // Where in the task's own code it went wrong.
+        if let Some(traceback) = whole.tasks.iter().find_map(|task| view::traceback(task.error.as_ref()?)) {
+            output::note(&traceback);
+        }
     }
     if format == Format::Table {
         output::note(&view::summary(&whole));

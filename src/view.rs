@@ -126,14 +126,15 @@ pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
 
 /// A failure with its name, and the traceback if it brought one.
 pub(crate) fn failure(failure: &Failure) -> String {
-    let mut text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
-    let data = failure.data.as_ref().map(Payload::to_value);
-    if let Some(traceback) = data.as_ref().and_then(|data| data.get("traceback")).and_then(Value::as_str) {
-        for line in traceback.lines() {
-            let _ = write!(text, "\n  {}", clean(line));
-        }
-    }
-    text
+    let text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
+    traceback(failure).map(|traceback| format!("{text}\n{traceback}")).unwrap_or(text)
+}
+
+/// The traceback that a failure brought, indented.
+pub(crate) fn traceback(failure: &Failure) -> Option<String> {
+    let data = failure.data.as_ref().map(Payload::to_value)?;
+    let lines = data.get("traceback")?.as_str()?.lines().map(|line| format!("  {}", clean(line)));
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn field(name: &str, value: &Value) -> String {

@@ -1,0 +1,94 @@
+//! The documents' commands do what they say, and the reference of the command line leaves nothing out.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const GLEITZEIT: &str = env!("CARGO_BIN_EXE_gleitzeit");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn reference() -> String {
+    fs::read_to_string(root().join("docs/COMMANDS.md")).expect("readable")
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(GLEITZEIT).args(arguments).arg("--help").output().expect("starts");
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The names in the list of commands that `--help` shows.
+fn commands() -> Vec<String> {
+    let help = help(&[]);
+    let list = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a list of commands");
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_and_option_is_in_the_reference() {
+    let reference = reference();
+    let commands = commands();
+    assert!(commands.len() >= 17, "{commands:?}");
+    for command in commands {
+        assert!(
+            reference.contains(&format!("`{command}")) || reference.contains(&format!("gleitzeit {command}")),
+            "{command}"
+        );
+        for word in help(&[&command]).split(|c: char| c.is_whitespace() || c == ',' || c == '`') {
+            let flag = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if flag.starts_with("--") && flag != "--help" && flag != "--version" {
+                assert!(reference.contains(flag), "{flag} of {command} is not in docs/COMMANDS.md");
+            }
+        }
+    }
+}
+
+#[test]
+fn gz_is_the_same_program() {
+    let version = |program: &str| Command::new(program).arg("version").output().expect("starts").stdout;
+    assert_eq!(version(env!("CARGO_BIN_EXE_gz")), version(GLEITZEIT));
+}
+
+/// The `sh` blocks of the reference, each run as it stands in a home of its own. Only the port differs: the default one
+/// may be in use.
+#[test]
+fn every_command_of_the_reference_works() {
+    let home = tempfile::tempdir().expect("a folder");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let reference = reference();
+    let blocks: Vec<&str> = reference.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    let start = format!("gleitzeit start --background --port {port}");
+    let stop = format!("gleitzeit stop --port {port}");
+    let as_written =
+        |block: &str| block.replace("gleitzeit start --background", &start).replace("gleitzeit stop", &stop);
+    // In the first block everything is in one process; in the third `submit` would start one at the default port.
+    let script = format!(
+        "set -eu\n{}\nexport GLEITZEIT_HUB_URL=http://127.0.0.1:{port}\n{}\n{start}\n{}",
+        blocks[0],
+        as_written(blocks[1]),
+        as_written(blocks[2])
+    );
+    let output = shell(&script, home.path());
+    // Whatever happened, nothing stays behind.
+    shell(&stop, home.path());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{script}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("85 words in 7 lines"), "the quickstart's result: {said}");
+    assert!(said.contains("\"value\": 80"), "the chain with another start: {said}");
+    assert!(said.contains("run completed"), "the events of the last run: {said}");
+}
+
+fn shell(script: &str, home: &Path) -> Output {
+    let folder = Path::new(GLEITZEIT).parent().expect("a folder").display();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(root()).env("PATH", path).env("HOME", home).env_remove("XDG_DATA_HOME");
+    command.env_remove("GLEITZEIT_HUB_URL").env_remove("GLEITZEIT_TOKEN").env_remove("GLEITZEIT_STORE_URL");
+    command.output().expect("sh starts")
+}
