@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_sdk::{RunHandle, RunStatus};
-use tokio::time::{Instant, interval, sleep_until};
+use gleitzeit_sdk::{RunHandle, RunStatus, TaskFilter, TaskStatus};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Format;
@@ -12,6 +12,8 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::progress::{Progress, REDRAW};
 use crate::{client, output, view};
 
+/// How long nothing may happen before it is said what is waited for.
+const STALLED: Duration = Duration::from_secs(3);
 /// How long an interrupted command waits for its run to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(15);
 
@@ -45,12 +47,27 @@ pub(crate) async fn follow(
 ) -> Result<Followed, CommandError> {
     let mut watch = run.watch();
     let mut redraw = interval(REDRAW);
+    let mut stalled = Box::pin(sleep(STALLED));
+    let mut told = None;
     let mut give_up: Option<Instant> = None;
     loop {
         tokio::select! {
             event = watch.next() => match event? {
-                Some(event) => progress.event(&event),
+                Some(event) => {
+                    progress.event(&event);
+                    stalled.as_mut().reset(Instant::now() + STALLED);
+                }
                 None => break,
+            },
+            () = &mut stalled => {
+                stalled.as_mut().reset(Instant::now() + STALLED);
+                if !progress.is_running()
+                    && let Some(reason) = reason_to_wait(run).await?
+                    && told.as_ref() != Some(&reason)
+                {
+                    progress.note(&reason);
+                    told = Some(reason);
+                }
             },
             _ = redraw.tick(), if progress.is_live() => progress.tick(),
             () = stop.cancelled(), if give_up.is_none() => {
@@ -69,6 +86,19 @@ pub(crate) async fn follow(
         }
     }
     Ok(if give_up.is_some() { Followed::Interrupted } else { Followed::Ended })
+}
+
+/// What the first task that waits for something else than other tasks waits for.
+async fn reason_to_wait(run: &RunHandle) -> Result<Option<String>, CommandError> {
+    let filter = TaskFilter {
+        statuses: vec![TaskStatus::Ready, TaskStatus::Waiting],
+        without_results: true,
+        page_size: 1_000,
+        ..TaskFilter::default()
+    };
+    let tasks = run.client().list_tasks(run.id(), &filter).await?.items;
+    let ready = tasks.iter().find(|task| task.status == TaskStatus::Ready);
+    Ok(ready.or(tasks.first()).and_then(view::waits))
 }
 
 async fn until(when: Option<Instant>) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gleitzeit_sdk::RunEvent;
 
 use crate::cli::Format;
-use crate::view;
+use crate::{output, view};
 
 /// How often the live view is redrawn so that times move.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);
@@ -60,6 +60,11 @@ impl Progress {
         self.live.is_some()
     }
 
+    /// Whether an attempt is open: then it is clear what is waited for.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.state.running.is_empty()
+    }
+
     /// Something happened.
     pub(crate) fn event(&mut self, event: &RunEvent) {
         self.state.event(event);
@@ -73,6 +78,14 @@ impl Progress {
             // Many events at once are one drawing.
             Some(live) if live.drawn_at.is_none_or(|at| at.elapsed() >= REDRAW) => self.tick(),
             Some(_) => {}
+        }
+    }
+
+    /// Says something beside the events.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.clear();
+        if self.is_live() || !self.quiet {
+            output::note(text);
         }
     }
 

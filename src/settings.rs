@@ -88,3 +88,44 @@ fn texts(value: &Value) -> Option<Vec<String>> {
         Value::Null | Value::Object(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::cli::{Cli, Command as Chosen};
+
+    fn parse(config: &str, arguments: &[&str]) -> Result<Chosen, CommandError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, config).expect("written");
+        let command = with_file(Cli::command(), &path)?;
+        let matches = command.try_get_matches_from(arguments).expect("valid arguments");
+        Ok(Cli::from_arg_matches(&matches).expect("the grammar's own").command)
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_what_is_built_in() {
+        let config = "slots: 8\nport: 9000\nqueues: [a, b]\ndrain_timeout: 5s\n";
+        let Chosen::Start(start) = parse(config, &["gleitzeit", "start", "--port", "9001"]).expect("valid") else {
+            panic!("`start` was asked for");
+        };
+        assert_eq!((start.worker.slots, start.hub.port), (8, 9001));
+        assert_eq!(start.worker.queues, ["a", "b"]);
+        assert_eq!(start.worker.drain_timeout, std::time::Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_no_command_has_is_refused_with_the_nearest_name() {
+        for (config, expected) in [
+            ("slotz: 8", "did you mean `slots`?"),
+            ("port: {a: 1}", "must be a text"),
+            ("- port", "flag: value"),
+            ("port: [", "not valid YAML"),
+        ] {
+            let error = parse(config, &["gleitzeit", "start"]).expect_err(config).to_string();
+            assert!(error.contains(expected), "{config}: {error}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
-    Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
+    Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp, Waiting,
 };
 use serde_json::Value;
 
@@ -71,14 +71,24 @@ pub(crate) fn run(run: &Run) -> String {
 
 fn task_row(task: &Task) -> Vec<String> {
     let about = match (&task.error, &task.waiting) {
-        (_, Some(waiting)) => match &waiting.remedy {
-            Some(remedy) => format!("{} ({remedy})", waiting.reason),
-            None => waiting.reason.clone(),
-        },
+        (_, Some(waiting)) => reason(waiting),
         (Some(error), None) => error.message.clone(),
         (None, None) => String::new(),
     };
     vec![task.id.clone(), task_status(task.status).to_owned(), task.attempt.to_string(), first_line(&about, 100)]
+}
+
+/// Such as `task a waits: no connected provider serves …`.
+pub(crate) fn waits(task: &Task) -> Option<String> {
+    let waiting = task.waiting.as_ref()?;
+    Some(first_line(&format!("task {} waits: {}", task.id, reason(waiting)), 200))
+}
+
+fn reason(waiting: &Waiting) -> String {
+    match &waiting.remedy {
+        Some(remedy) => format!("{} ({remedy})", waiting.reason),
+        None => waiting.reason.clone(),
+    }
 }
 
 /// How a run ended, on one line: `Two failed after 3.0 s: 1 completed, 1 failed (run ID)`.

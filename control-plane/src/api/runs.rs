@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gleitzeit_core::hub::Present;
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::CancelCause;
 use gleitzeit_core::run::{self, RunStatus, Verdict};
@@ -41,8 +42,18 @@ impl State {
             Some(run) => run,
             None => self.find(id).await?,
         };
-        let options = RunOptions { include_results: request.include_results.unwrap_or(true), max_bytes: ANSWER_BYTES };
+        let present = self.present(&run).await?;
+        let include_results = request.include_results.unwrap_or(true);
+        let options = RunOptions { present: &present, include_results, max_bytes: ANSWER_BYTES };
         Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
+    }
+
+    /// Who is connected, if anything of the run can wait for that.
+    async fn present(&self, run: &run::State) -> Result<Present, Status> {
+        if run.status.is_final() {
+            return Ok(Present::default());
+        }
+        self.components().await.map(|components| Present::new(&components))
     }
 
     /// The run once it is final; `None` if the time is up before, the server stops, or there is no such run.
@@ -93,6 +104,7 @@ impl State {
             Some(next) => next.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?,
             None => 0usize,
         };
+        let present = self.present(&run).await?;
         let include_results = request.include_results.unwrap_or(true);
         let (mut tasks, mut bytes, mut next) = (Vec::new(), 0, None);
         for at in from..run.tasks.len() {
@@ -101,7 +113,7 @@ impl State {
             if !wanted {
                 continue;
             }
-            let task = convert::task_run(&run, at, include_results);
+            let task = convert::task_run(&run, at, &present, include_results);
             let task_bytes = prost::Message::encoded_len(&task);
             if tasks.len() == size || (!tasks.is_empty() && bytes + task_bytes > ANSWER_BYTES) {
                 next = Some(at);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gleitzeit_core::hub::Present;
 use gleitzeit_core::{RunId, Seq};
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
@@ -118,7 +119,9 @@ impl Follow {
 
     async fn finish(&self) {
         let last = self.state.find(self.id).await.map(|run| {
-            let options = RunOptions { include_results: false, max_bytes: FINAL_RUN_BYTES };
+            // It is final: nothing waits.
+            let present = Present::default();
+            let options = RunOptions { present: &present, include_results: false, max_bytes: FINAL_RUN_BYTES };
             v1::WatchRunResponse { events: Vec::new(), run: Some(convert::run(&run, &options)) }
         });
         self.messages.send(last).await.ok();

@@ -3,7 +3,8 @@
 //!
 //! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
 //! (sockets), `register` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
-//! watchers), `leases` (attempts to engines), `calls` (method calls to providers), `view` (what people may ask).
+//! watchers), `leases` (attempts to engines), `calls` (method calls to providers), `view` and
+//! `present` (what people may ask).
 
 mod calls;
 mod config;
@@ -11,6 +12,7 @@ mod io;
 mod leases;
 mod ownership;
 mod presence;
+mod present;
 mod register;
 mod session;
 mod stream;
@@ -28,6 +30,7 @@ use crate::time::Instant;
 
 pub use config::{Config, Start};
 pub use io::{Batch, Input, Output, SocketId, Token};
+pub use present::Present;
 pub use view::ComponentView;
 
 use calls::Calls;

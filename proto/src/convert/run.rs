@@ -1,5 +1,6 @@
 //! Runs and tasks as people read them.
 
+use gleitzeit_core::hub::Present;
 use gleitzeit_core::run::{State, TaskStatus};
 use gleitzeit_core::{ErrorCode, Failure};
 use prost::Message as _;
@@ -9,7 +10,9 @@ use crate::v1;
 
 /// How much of a run is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct RunOptions {
+pub struct RunOptions<'a> {
+    /// Who is connected, to say what tasks wait for.
+    pub present: &'a Present,
     /// Whether tasks carry their results.
     pub include_results: bool,
     /// Results and then tasks are left out beyond this size of the message.
@@ -17,7 +20,7 @@ pub struct RunOptions {
 }
 
 /// A run. What does not fit is marked: first results, then tasks.
-pub fn run(state: &State, options: &RunOptions) -> v1::Run {
+pub fn run(state: &State, options: &RunOptions<'_>) -> v1::Run {
     let mut run = v1::Run {
         run_id: state.run_id.to_string(),
         correlation_id: state.submitted.correlation_id.clone(),
@@ -36,7 +39,7 @@ pub fn run(state: &State, options: &RunOptions) -> v1::Run {
     };
     let mut bytes = run.encoded_len();
     for at in 0..state.tasks.len() {
-        let mut task = task_run(state, at, options.include_results);
+        let mut task = task_run(state, at, options.present, options.include_results);
         // A field's key and length take a few bytes more.
         let mut size = task.encoded_len() + 8;
         if bytes + size > options.max_bytes && task.result_json.take().is_some() {
@@ -59,11 +62,11 @@ fn outputs(state: &State) -> Option<String> {
 }
 
 /// One task of a run, by its index in the workflow.
-pub fn task_run(state: &State, at: usize, include_results: bool) -> v1::TaskRun {
+pub fn task_run(state: &State, at: usize, present: &Present, include_results: bool) -> v1::TaskRun {
     let (definition, task) = (state.task(at), &state.tasks[at]);
     let result = task.result.as_ref().filter(|_| include_results);
     // While an attempt runs nothing is awaited but the work itself.
-    let waits = (task.status != TaskStatus::Running).then(|| state.waiting(at)).flatten();
+    let waits = (task.status != TaskStatus::Running).then(|| present.waiting(state, at)).flatten();
     v1::TaskRun {
         id: definition.id.to_string(),
         status: task_status(task.status).into(),
