@@ -17,15 +17,81 @@ pub enum DecodeError {
         kind: String,
     },
     /// The body does not fit the variant of this name.
-    #[error("malformed {what} `{kind}`: {source}")]
+    #[error("malformed {what} `{kind}`: {problem}")]
     Malformed {
         /// What was being read, such as `event`.
         what: &'static str,
         /// The name of the variant.
         kind: String,
-        /// What is wrong with the body.
-        source: serde_json::Error,
+        /// What is wrong with the body, and in which field.
+        problem: String,
     },
+}
+
+/// What is wrong with a JSON text, with the path of the field where reading stopped: ``in `tasks[2].ref`: missing …``.
+pub(crate) fn problem_of(text: &str, error: &serde_json::Error) -> String {
+    let full = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let Some(problem) = full.strip_suffix(&place) else { return full };
+    // Bodies are one line nearly always; lines before it count with their line break.
+    let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let path = path_at(text.as_bytes().get(..before + error.column()).unwrap_or(text.as_bytes()));
+    if path.is_empty() { problem.to_owned() } else { format!("in `{path}`: {problem}") }
+}
+
+/// The path of the value that the last byte of a JSON text's beginning belongs to.
+fn path_at(json: &[u8]) -> String {
+    enum Step {
+        Key(String),
+        Index(usize),
+    }
+    let mut path = Vec::new();
+    let mut at = 0;
+    // Whether the next string is a key.
+    let mut key_next = false;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'{' => {
+                path.push(Step::Key(String::new()));
+                key_next = true;
+            }
+            b'[' => path.push(Step::Index(0)),
+            b'}' | b']' => {
+                path.pop();
+            }
+            b',' => match path.last_mut() {
+                Some(Step::Index(index)) => *index += 1,
+                Some(Step::Key(key)) => {
+                    key.clear();
+                    key_next = true;
+                }
+                None => {}
+            },
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while json.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if json[at] == b'\\' { 2 } else { 1 };
+                }
+                if let (true, Some(Step::Key(key)), Some(text)) = (key_next, path.last_mut(), json.get(start..at)) {
+                    *key = String::from_utf8_lossy(text).into_owned();
+                    key_next = false;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if key.is_empty() => {}
+            Step::Key(key) if text.is_empty() => text = key,
+            Step::Key(key) => text.extend([".", &key]),
+            Step::Index(index) => text.extend(["[", &index.to_string(), "]"]),
+        }
+    }
+    text
 }
 
 /// Defines an enum whose variants each hold one struct and have one wire name.
@@ -62,7 +128,8 @@ macro_rules! tagged {
             pub fn decode(kind: &str, body: &str) -> Result<Self, $crate::tagged::DecodeError> {
                 match kind {
                     $($kind => serde_json::from_str::<$body>(body).map(Self::$variant).map_err(|source| {
-                        $crate::tagged::DecodeError::Malformed { what: $what, kind: kind.to_owned(), source }
+                        let problem = $crate::tagged::problem_of(body, &source);
+                        $crate::tagged::DecodeError::Malformed { what: $what, kind: kind.to_owned(), problem }
                     }),)*
                     _ => Err($crate::tagged::DecodeError::Unknown { what: $what, kind: kind.to_owned() }),
                 }
@@ -100,3 +167,23 @@ macro_rules! tagged {
 }
 
 pub(crate) use tagged;
+
+#[cfg(test)]
+mod tests {
+    use super::path_at;
+
+    #[test]
+    fn the_path_leads_to_where_reading_stopped() {
+        for (text, path) in [
+            (r#"{"a":1"#, "a"),
+            (r#"{"a":1,"#, ""),
+            (r#"{"a":1,"b":{"c":[0,{"d":"#, "b.c[1].d"),
+            (r#"{"a":[{"b":1},{"b":2}"#, "a[1]"),
+            (r#"{"a":"x,]}\"{","b":"#, "b"),
+            (r#"[[1,2],[3"#, "[1][0]"),
+            (r#"{"a":{}}"#, ""),
+        ] {
+            assert_eq!(path_at(text.as_bytes()), path, "{text}");
+        }
+    }
+}

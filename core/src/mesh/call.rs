@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Failure;
 use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, RunId, TaskId};
 use crate::payload::Payload;
+use crate::tagged::problem_of;
 
 impl CallId {
     /// The id of the only call that an engine makes for an attempt: `run/attempt/task/engine`. The parts of a fixed
@@ -128,6 +129,14 @@ impl Serialize for ExecuteMethod {
     }
 }
 
+/// The `meta` of an event with several calls is not that of a call, so it is read only where it must be one.
+fn call_meta(meta: &Payload) -> Result<CallMeta, String> {
+    serde_json::from_str(meta.get()).map_err(|error| match problem_of(meta.get(), &error) {
+        problem if problem.starts_with("in `") => problem.replacen("in `", "in `meta.", 1),
+        problem => format!("in `meta`: {problem}"),
+    })
+}
+
 impl<'de> Deserialize<'de> for ExecuteMethod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -152,7 +161,7 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
                 id: either.id.ok_or_else(|| Error::missing_field("id"))?,
                 method: either.method.ok_or_else(|| Error::missing_field("method"))?,
                 params: either.params.ok_or_else(|| Error::missing_field("params"))?,
-                meta: serde_json::from_str(meta.get()).map_err(Error::custom)?,
+                meta: call_meta(&meta).map_err(Error::custom)?,
                 providers: either.providers,
             }],
         })

@@ -142,10 +142,10 @@ pub struct EventsItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
     /// Place in the run.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub seq: Seq,
     /// The writer's clock.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub recorded_at: Timestamp,
     /// The task's queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +156,10 @@ pub struct EventsItem {
     /// Body of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl EventsItem {
