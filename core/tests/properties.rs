@@ -1,0 +1,196 @@
+//! What holds for any input: texts that are no workflows, data that wants to be code, requests in any order.
+
+mod common;
+
+use std::borrow::Cow;
+use std::process::Command;
+
+use common::{Desk, task, workflow};
+use gleitzeit_core::run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
+use gleitzeit_core::run::event::{CancelCause, StopReason};
+use gleitzeit_core::run::{Request, RunStatus, TaskStatus, Verdict};
+use gleitzeit_core::spec::{Catalog, Language, Limits, MethodInfo, Violation, check_bytes};
+use gleitzeit_core::template::{Root, Scope, resolve_code};
+use gleitzeit_core::{ErrorCode, Failure};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Knows one method, which takes anything.
+struct Echo;
+
+impl Catalog for Echo {
+    fn method(&self, name: &str) -> Option<MethodInfo> {
+        (name == "util/echo").then(|| MethodInfo {
+            protocol_version: "v1".to_owned(),
+            code: Default::default(),
+            returns: None,
+            parameters: None,
+            timeout_ms: None,
+        })
+    }
+
+    fn method_names(&self) -> Vec<String> {
+        vec!["util/echo".to_owned()]
+    }
+
+    fn check_template(&self, _method: &str, _parameters: &Value) -> Vec<Violation> {
+        Vec::new()
+    }
+}
+
+const VALID: &str = "name: Any\ninputs: {a: 1, b: null}\ntimeout: 2m\ntasks:\n  - id: first\n    method: util/echo\n    \
+                     retry: {max_attempts: 3}\n    parameters: {x: \"${inputs.a}\", y: [1, {z: true}]}\n  - id: second\n    \
+                     method: util/echo\n    dependencies: [first]\n    parameters: {t: \"a ${first.x} b\"}\noutputs: {o: \
+                     \"${second.t}\"}\n";
+
+/// Every problem lies in the text that was given.
+fn problems_have_places(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let lines = u32::try_from(bytes.split(|byte| *byte == b'\n').count()).expect("short texts");
+    for problem in check_bytes(bytes, "any.yaml", &Echo, &Limits::default()).err().unwrap_or_default() {
+        prop_assert!(!problem.message.is_empty());
+        if let Some(line) = problem.line {
+            prop_assert!(line >= 1 && line <= lines + 1, "{problem} of {lines} lines");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_workflow_or_have_problems_with_places(bytes in vec(any::<u8>(), 0..200)) {
+        problems_have_places(&bytes)?;
+    }
+
+    #[test]
+    fn a_broken_workflow_has_problems_with_places(
+        at in 0..VALID.len(), cut in 0..40_usize, put in "[-:{}\\[\\]\"'$&*!|>#\n a0]{0,8}",
+    ) {
+        let mut text = VALID.to_owned();
+        text.replace_range(at..(at + cut).min(VALID.len()), &put);
+        problems_have_places(text.as_bytes())?;
+    }
+}
+
+struct Fixed(String);
+
+impl Scope for Fixed {
+    fn root(&self, _: &Root) -> Option<Cow<'_, Value>> {
+        Some(Cow::Owned(Value::String(self.0.clone())))
+    }
+}
+
+proptest! {
+    // Each case is one interpreter with many texts.
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn python_gets_back_any_text_in_any_position(texts in vec("\\PC*|[\"'\\\\{}\n\r$#a]{0,12}", 40)) {
+        let mut program = "import json\nfound = []\n".to_owned();
+        let mut expected = Vec::new();
+        for text in &texts {
+            for template in ["${a}", "'${a}'", "\"${a}\"", "'''${a}'''", "\"\"\"x${a}\"\"\"[1:]"] {
+                let line = format!("found.append({template})\n");
+                match resolve_code(&line, Language::Python, "code", &Fixed(text.clone())) {
+                    Ok(line) => {
+                        program.push_str(&line);
+                        expected.push(text.clone());
+                    }
+                    Err(error) => return Err(TestCaseError::fail(format!("{template} {text:?}: {error}"))),
+                }
+            }
+        }
+        program.push_str("print(json.dumps(found))\n");
+        let output = Command::new("python3").args(["-I", "-c", &program]).output().expect("python3 runs");
+        prop_assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found: Vec<String> = serde_json::from_slice(&output.stdout).expect("JSON");
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// Something that somebody may ask of the journal, current or not.
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    Ready,
+    Dispatch,
+    Complete,
+    Fail,
+    Stop,
+    Requeue,
+    Retry,
+    FailForGood,
+    Cancel,
+    Wait,
+}
+
+fn asks() -> impl Strategy<Value = Vec<(Ask, usize, u32)>> {
+    use Ask::{Cancel, Complete, Dispatch, Fail, FailForGood, Ready, Requeue, Retry, Stop, Wait};
+    let ask = prop_oneof![
+        8 => Just(Ready), 8 => Just(Dispatch), 8 => Just(Complete), 3 => Just(Fail), 3 => Just(Stop), 3 => Just(Requeue),
+        3 => Just(Retry), 1 => Just(FailForGood), 1 => Just(Cancel), 2 => Just(Wait),
+    ];
+    // Attempt 0 is read as the current one.
+    vec((ask, 0..5_usize, prop_oneof![4 => Just(0_u32), 1 => 1..4_u32]), 1..120)
+}
+
+const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn request(desk: &Desk, ask: Ask, id: &str, attempt: u32) -> Option<Request> {
+    let run_id = desk.run;
+    let current = desk.state().tasks[desk.state().index_of(id).expect("one of ours")].attempt;
+    let open = if attempt == 0 { current } else { attempt };
+    let error = || Failure::new(ErrorCode::TaskExecutionFailed, "no luck");
+    Some(match ask {
+        Ask::Ready => desk.ready(id),
+        Ask::Dispatch => desk.dispatch(id, if attempt == 0 { current + 1 } else { attempt }),
+        Ask::Complete => desk.complete(id, open, json!({"n": 1})),
+        Ask::Fail => desk.fail(id, open),
+        Ask::Stop => desk.stop(id, open, StopReason::EngineLost),
+        Ask::Requeue => desk.queue(RequeueTask { run_id, task_id: id.into(), attempt: open }.into()),
+        Ask::Retry => desk.queue(ScheduleRetry { run_id, task_id: id.into(), attempt: open, delay_ms: 50 }.into()),
+        Ask::FailForGood => desk.queue(FailTask { run_id, task_id: id.into(), attempt: open, error: error() }.into()),
+        Ask::Cancel => {
+            let cancel = CancelWorkflow { run_id, cause: CancelCause::Requested, reason: "enough".to_owned() };
+            Request::Cancel { cancel }
+        }
+        Ask::Wait => return None,
+    })
+}
+
+proptest! {
+    // Each bit of `edges` says whether a later task depends on an earlier one.
+    #[test]
+    fn whatever_is_asked_in_whatever_order_the_journal_stays_sound(edges in vec(any::<bool>(), 10), asks in asks()) {
+        let mut edges = edges.into_iter();
+        let tasks = IDS.iter().enumerate().map(|(at, id)| {
+            let dependencies: Vec<&str> = IDS[..at].iter().copied().filter(|_| edges.next() == Some(true)).collect();
+            task(id, &dependencies)
+        });
+        let mut desk = Desk::new(2);
+        desk.submit(workflow(tasks.collect(), &[]));
+        for (ask, at, attempt) in asks {
+            let Some(request) = request(&desk, ask, IDS[at], attempt) else {
+                desk.now = desk.now.plus_ms(40);
+                continue;
+            };
+            let before = desk.state().clone();
+            let outcome = desk.propose(request);
+            let after = desk.state();
+            if outcome.entries.is_empty() {
+                prop_assert_eq!(&before, after, "what is refused changes nothing");
+            } else {
+                let recorded = matches!(outcome.verdict, Verdict::Ok { .. });
+                prop_assert!(recorded, "entries go with an `ok`: {:?}", outcome.verdict);
+                prop_assert_eq!(before.status, RunStatus::Running, "what is final does not change");
+            }
+            let open = after.tasks.iter().filter(|task| {
+                matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
+            });
+            prop_assert_eq!(open.count(), desk.ledger.used_slots(&"e".into()));
+            prop_assert!(desk.ledger.used_slots(&"e".into()) <= 2);
+            let waiting = (0..after.tasks.len()).filter(|at| after.waiting(*at).is_some()).count();
+            prop_assert_eq!(waiting == 0, after.status.is_final(), "while a run goes on somebody can say why");
+        }
+        desk.check_replay();
+    }
+}
