@@ -7,7 +7,7 @@ use std::time::Duration;
 use gleitzeit_core::spec::Problem;
 use gleitzeit_core::{ErrorCode, Failure};
 use tonic::Code;
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::StatusExt;
 
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -150,39 +150,9 @@ impl From<tonic::Status> for Error {
         };
         let mut this = Self::of(kind, Failure::new(code, message));
         this.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
-        this.0.problems = problems(&details, code);
+        this.0.problems = gleitzeit_proto::status::from_status(&status).problems;
         this.0.source = Some(Box::new(status));
         this
-    }
-}
-
-fn problems(details: &ErrorDetails, code: ErrorCode) -> Vec<Problem> {
-    let Some(request) = details.bad_request() else { return Vec::new() };
-    request
-        .field_violations
-        .iter()
-        .map(|violation| {
-            let code = ErrorCode::from_name(&violation.reason).unwrap_or(code);
-            let (place, message) = place(&violation.description);
-            let mut problem = Problem { field: violation.field.clone(), ..Problem::of_file("", code, message) };
-            if let Some((line, column)) = place {
-                problem = problem.at(line, column);
-            }
-            problem
-        })
-        .collect()
-}
-
-/// A description may begin with `line:column: `.
-fn place(description: &str) -> (Option<(u32, u32)>, &str) {
-    let read = || {
-        let (place, message) = description.split_once(": ")?;
-        let (line, column) = place.split_once(':')?;
-        Some(((line.parse().ok()?, column.parse().ok()?), message))
-    };
-    match read() {
-        Some((place, message)) => (Some(place), message),
-        None => (None, description),
     }
 }
 
@@ -223,6 +193,8 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
 
     use super::*;
 
