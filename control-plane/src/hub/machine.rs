@@ -84,7 +84,9 @@ impl HubTask {
         let (to_self, inbox) = mpsc::unbounded_channel();
         let (progress, _) = broadcast::channel(PROGRESS_KEPT);
         let mut registry = Registry::new();
-        for definition in &start.protocols {
+        // Also what was registered since the port was made: whoever connects first may already use it.
+        let known = journal.protocols();
+        for definition in known.iter() {
             match Protocol::from_definition(definition) {
                 Ok(protocol) => {
                     registry.register(protocol).ok();
