@@ -54,7 +54,7 @@ impl Held {
         let row = entry.run_id.and_then(|run_id| self.rows.get_mut(&run_id));
         if let (Some(row), Some((status, error))) = (row, ending(&entry.event)) {
             row.status = status;
-            row.error = error.cloned();
+            row.error = error;
             row.finished_at = Some(entry.recorded_at);
         }
     }

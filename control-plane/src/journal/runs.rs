@@ -23,7 +23,7 @@ pub struct RunRow {
     pub finished_at: Option<Timestamp>,
     /// For filtering.
     pub labels: IndexMap<String, String>,
-    /// Why it failed.
+    /// Why it failed or was cancelled.
     pub error: Option<Failure>,
     /// How many tasks it has.
     pub task_count: u32,
@@ -60,12 +60,12 @@ impl RunRow {
     }
 }
 
-/// The end of a run: how it ended and, if it failed, why. None if the event is another.
-pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<&Failure>)> {
+/// The end of a run: how it ended and, if it did not complete, why. None if the event is another.
+pub(super) fn ending(event: &Event) -> Option<(RunStatus, Option<Failure>)> {
     match event {
         Event::WorkflowCompleted(_) => Some((RunStatus::Completed, None)),
-        Event::WorkflowFailed(failed) => Some((RunStatus::Failed, Some(&failed.error))),
-        Event::WorkflowCancelled(_) => Some((RunStatus::Cancelled, None)),
+        Event::WorkflowFailed(failed) => Some((RunStatus::Failed, Some(failed.error.clone()))),
+        Event::WorkflowCancelled(cancelled) => Some((RunStatus::Cancelled, Some(cancelled.failure()))),
         _ => None,
     }
 }

@@ -141,7 +141,10 @@ impl State {
                 self.end(RunStatus::Failed, now);
                 self.error = Some(event.error.clone());
             }
-            Event::WorkflowCancelled(_) => self.end(RunStatus::Cancelled, now),
+            Event::WorkflowCancelled(event) => {
+                self.end(RunStatus::Cancelled, now);
+                self.error = Some(event.failure());
+            }
             Event::WorkflowSubmitted(_) | Event::OwnershipGranted(_) | Event::ProtocolRegistered(_) => {
                 return Err(contradiction(entry, "it is not an event of a run that exists".to_owned()));
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::id::{Attempt, ComponentId, Epoch, MethodName, Position, QueueName, RunId, Seq, Slice, TaskId};
 use crate::payload::Payload;
 use crate::spec::{FileContent, Priority, RetryPolicy, Workflow};
@@ -324,6 +324,14 @@ pub struct WorkflowFailed {
 pub struct WorkflowCancelled {
     /// The reason of the first cancel.
     pub reason: String,
+}
+
+impl WorkflowCancelled {
+    /// What the run shows as its error.
+    pub fn failure(&self) -> Failure {
+        let reason = if self.reason.is_empty() { "no reason was given" } else { &self.reason };
+        Failure::new(ErrorCode::WorkflowCancelled, format!("the run was cancelled: {reason}"))
+    }
 }
 
 /// See [`Event::OwnershipGranted`].

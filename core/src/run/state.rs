@@ -136,7 +136,7 @@ pub struct State {
     pub tasks: Vec<TaskState>,
     /// The outputs, once completed.
     pub outputs: Option<Payload>,
-    /// Why it failed.
+    /// Why it failed or was cancelled.
     pub error: Option<Failure>,
     /// Who depends on whom.
     pub(super) graph: Arc<Graph>,

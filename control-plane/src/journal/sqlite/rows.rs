@@ -48,7 +48,7 @@ pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
 pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
     if let Some((status, error)) = ending(&entry.event) {
         let id = entry.run_id.map(|id| id.0.into_bytes());
-        let error = error.map(serde_json::to_string).transpose().map_err(unwritable)?;
+        let error = error.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
         db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE run_id = ?1")?
             .execute(params![id, name(status), entry.recorded_at.0, error])?;
         return Ok(());
