@@ -1,0 +1,13 @@
+//! The whole, from outside: the binary `gleitzeit` in real processes, as a person or a script uses it.
+//!
+//! Every test has a home, stores, ports and processes of its own, and leaves none behind. Nothing waits for a fixed
+//! time: conditions are polled against a deadline.
+
+mod bad_files;
+mod cluster;
+mod commands;
+mod interrupt;
+mod losses;
+mod run;
+mod support;
+mod timing;

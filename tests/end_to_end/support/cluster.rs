@@ -1,0 +1,129 @@
+//! A control plane and workers, each a process of its own.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::process::{Ended, Process};
+use super::sandbox::{Sandbox, free_port};
+use super::wait::{PATIENCE, until};
+
+/// Processes on one port and one store.
+pub(crate) struct Cluster {
+    hub: Option<Process>,
+    agents: Vec<(String, Process)>,
+    pub(crate) url: String,
+    port: u16,
+    /// Last, because the processes live in it.
+    pub(crate) sandbox: Sandbox,
+}
+
+impl Cluster {
+    /// Nothing runs yet.
+    pub(crate) fn new() -> Self {
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}");
+        Self { hub: None, agents: Vec::new(), url, port, sandbox: Sandbox::new() }
+    }
+
+    /// Hub and one agent with all roles, in one process.
+    pub(crate) fn all_in_one(arguments: &[&str]) -> Self {
+        let mut cluster = Self::new();
+        cluster.start_hub_as("start", arguments);
+        cluster
+    }
+
+    pub(crate) fn start_hub(&mut self) {
+        self.start_hub_as("hub", &[]);
+    }
+
+    #[track_caller]
+    fn start_hub_as(&mut self, command: &str, more: &[&str]) {
+        let (port, store) = (self.port.to_string(), format!("sqlite:{}", self.sandbox.path().join("hub.db").display()));
+        let mut arguments = vec![command, "--port", &port, "--store", &store];
+        arguments.extend(more);
+        let mut hub = self.sandbox.start(&arguments);
+        let url = hub.said("ready at ", PATIENCE);
+        assert_eq!(url, self.url);
+        self.hub = Some(hub);
+    }
+
+    /// Starts an agent; its name is what it is called in lists.
+    pub(crate) fn start_agent(&mut self, name: &str, role: &str) {
+        let agent = self.sandbox.start(&["agent", "--role", role, "--name", name, "--hub-url", &self.url]);
+        self.agents.push((name.to_owned(), agent));
+    }
+
+    pub(crate) fn kill_9_hub(&mut self) {
+        self.hub.take().expect("a hub runs").kill_9();
+    }
+
+    #[track_caller]
+    pub(crate) fn kill_9_agent(&mut self, name: &str) {
+        let (_, agent) = self.agents.iter_mut().find(|(known, _)| known == name).expect("a known agent");
+        agent.kill_9();
+    }
+
+    /// SIGTERM to every process that runs, agents before the hub, and how each ended.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for (_, mut agent) in self.agents.drain(..) {
+            if agent.is_running() {
+                ended.push(agent.terminate(limit));
+            }
+        }
+        ended.extend(self.hub.take().map(|hub| hub.terminate(limit)));
+        ended
+    }
+
+    /// Runs a client command against the hub.
+    #[track_caller]
+    pub(crate) fn client(&self, arguments: &[&str]) -> Ended {
+        let mut all = arguments.to_vec();
+        all.extend(["--hub-url", &self.url]);
+        self.sandbox.gleitzeit(&all)
+    }
+
+    /// Runs a client command that succeeds and prints one JSON document.
+    #[track_caller]
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend(["-o", "json"]);
+        self.client(&all).exits(0).json()
+    }
+
+    /// Submits a workflow and returns the run's id.
+    #[track_caller]
+    pub(crate) fn submit(&self, file: &str) -> String {
+        text(&self.ask(&["submit", file])["run_id"])
+    }
+
+    pub(crate) fn components(&self) -> Vec<Value> {
+        self.ask(&["components"])["items"].as_array().expect("a list").clone()
+    }
+
+    /// The component of this role in the agent of this name.
+    #[track_caller]
+    pub(crate) fn component(&self, name: &str, role: &str) -> Value {
+        let found = self.components().into_iter().find(|it| it["name"] == name && it["role"] == role);
+        found.unwrap_or_else(|| panic!("no {role} of {name}"))
+    }
+
+    /// Waits until a run looks as wanted, and returns it.
+    #[track_caller]
+    pub(crate) fn until_run(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(what, PATIENCE, || Some(self.ask(&["status", run])).filter(&wanted))
+    }
+
+    /// Waits until a run has ended, and returns it.
+    #[track_caller]
+    pub(crate) fn until_ended(&self, run: &str) -> Value {
+        self.until_run(run, "the run's end", |run| run["status"] != "running")
+    }
+}
+
+/// A JSON text.
+#[track_caller]
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}

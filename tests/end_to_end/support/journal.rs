@@ -1,0 +1,127 @@
+//! A run's journal as `watch -o json` prints it, and the rules that every journal keeps.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::sandbox::Sandbox;
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) seq: u64,
+    /// Milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    pub(crate) kind: String,
+    /// Empty if it speaks of the run.
+    pub(crate) task: String,
+    pub(crate) attempt: u64,
+    pub(crate) payload: Value,
+}
+
+/// All entries of a run that has ended.
+pub(crate) struct Journal(pub(crate) Vec<Event>);
+
+/// What happened to one task.
+#[derive(Default)]
+struct Account {
+    attempts: u64,
+    open: bool,
+    completed: u64,
+    ended: bool,
+}
+
+impl Journal {
+    /// Watches a run to its end; its journal keeps all rules.
+    #[track_caller]
+    pub(crate) fn watch(sandbox: &Sandbox, hub_url: &str, run: &str) -> Self {
+        let ended = sandbox.gleitzeit(&["watch", run, "--hub-url", hub_url, "-o", "json"]);
+        assert!(matches!(ended.code(), 0 | 1), "{ended}");
+        let journal = Self(ended.stdout.lines().map(read).filter(|event| event.seq > 0).collect());
+        journal.audit();
+        journal
+    }
+
+    pub(crate) fn of<'a>(&'a self, task: &'a str) -> impl Iterator<Item = &'a Event> {
+        self.0.iter().filter(move |event| event.task == task)
+    }
+
+    pub(crate) fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Event> {
+        self.0.iter().filter(move |event| event.kind == kind)
+    }
+
+    /// The only entry of a kind.
+    #[track_caller]
+    pub(crate) fn only<'a>(&'a self, kind: &'a str) -> &'a Event {
+        let mut found = self.all(kind);
+        let first = found.next().unwrap_or_else(|| panic!("no {kind}"));
+        assert!(found.next().is_none(), "more than one {kind}");
+        first
+    }
+
+    /// The kinds of a task's entries, in order.
+    pub(crate) fn kinds<'a>(&'a self, task: &'a str) -> Vec<&'a str> {
+        self.of(task).map(|event| event.kind.as_str()).collect()
+    }
+
+    /// Nothing is missing or out of order; attempts are numbered from 1, are open one at a time, end once and are not
+    /// forgotten; a task completes once and nothing follows its end.
+    #[track_caller]
+    fn audit(&self) {
+        let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
+        let mut before_ms = 0;
+        for (index, event) in self.0.iter().enumerate() {
+            assert_eq!(event.seq, index as u64 + 1, "{event:?}");
+            assert!(event.at_ms >= before_ms, "time went back: {event:?}");
+            before_ms = event.at_ms;
+            if event.task.is_empty() {
+                continue;
+            }
+            let account = accounts.entry(&event.task).or_default();
+            assert!(!account.ended, "after its end: {event:?}");
+            match event.kind.as_str() {
+                "task_dispatched" => {
+                    account.attempts += 1;
+                    assert!(!account.open, "two attempts at once: {event:?}");
+                    assert_eq!(event.attempt, account.attempts, "{event:?}");
+                    account.open = true;
+                }
+                "task_completed" if event.attempt == 0 => account.completed += 1,
+                "task_started" | "task_completed" | "task_attempt_failed" | "task_attempt_stopped" => {
+                    assert!(account.open && event.attempt == account.attempts, "of no open attempt: {event:?}");
+                    account.open = event.kind == "task_started";
+                    account.completed += u64::from(event.kind == "task_completed");
+                }
+                _ => assert!(!account.open, "while an attempt is open: {event:?}"),
+            }
+            account.ended =
+                matches!(event.kind.as_str(), "task_completed" | "task_failed" | "task_skipped" | "task_cancelled");
+        }
+        for (task, account) in &accounts {
+            assert!(account.ended && !account.open && account.completed <= 1, "`{task}` has no proper end");
+        }
+        assert!(self.0.last().is_some_and(|event| event.kind.starts_with("workflow_")), "the run has an end");
+    }
+}
+
+#[track_caller]
+fn read(line: &str) -> Event {
+    let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
+    Event {
+        seq: event["seq"].as_u64().expect("a number"),
+        at_ms: time_ms(&event["time"]),
+        kind: event["type"].as_str().expect("text").to_owned(),
+        task: event["task_id"].as_str().unwrap_or_default().to_owned(),
+        attempt: event["attempt"].as_u64().expect("a number"),
+        payload: event["payload"].clone(),
+    }
+}
+
+/// An RFC 3339 time in milliseconds since 1970.
+#[track_caller]
+pub(crate) fn time_ms(time: &Value) -> u64 {
+    let text = time.as_str().unwrap_or_else(|| panic!("no time: {time}"));
+    let time: prost_types::Timestamp = text.parse().unwrap_or_else(|_| panic!("not RFC 3339: {text}"));
+    let ms = time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000;
+    u64::try_from(ms).expect("after 1970")
+}

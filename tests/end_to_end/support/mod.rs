@@ -1,0 +1,16 @@
+//! Processes, their homes, and the questions tests ask of them. No assertion about the product lives here, except that
+//! what it prints can be read.
+
+mod cluster;
+mod journal;
+mod process;
+mod python;
+mod sandbox;
+mod wait;
+
+pub(crate) use cluster::{Cluster, text};
+pub(crate) use journal::{Journal, time_ms};
+pub(crate) use process::{Ended, Process};
+pub(crate) use python::{Beat, beat, gone, now_ms};
+pub(crate) use sandbox::{Sandbox, example, free_port};
+pub(crate) use wait::{PATIENCE, until};

@@ -1,0 +1,67 @@
+//! Python code that can be watched from outside: it says again and again which processes it is and what time it is.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::process::is_alive;
+use super::wait::{PATIENCE, until};
+
+/// What the code said last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beat {
+    /// The process that runs the code.
+    pub(crate) pid: i32,
+    /// A process that the code started.
+    pub(crate) child: i32,
+    /// When it said so, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+/// Code, indented for a block under `code: |`, that beats in `file` and never ends.
+pub(crate) fn beat(file: &Path) -> String {
+    let code = format!(
+        "import os, subprocess, time\n\
+         file = {file:?}\n\
+         child = subprocess.Popen(['sleep', '1000'])\n\
+         while True:\n\
+         \u{20}   with open(file + '.new', 'w') as beat:\n\
+         \u{20}       beat.write(f'{{os.getpid()}} {{child.pid}} {{time.time_ns() // 1000000}}')\n\
+         \u{20}   os.replace(file + '.new', file)\n\
+         \u{20}   time.sleep(0.01)\n"
+    );
+    code.lines().map(|line| format!("        {line}\n")).collect()
+}
+
+impl Beat {
+    /// What was said last, if anything was.
+    pub(crate) fn read(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let mut numbers = text.split(' ');
+        Some(Self {
+            pid: numbers.next()?.parse().ok()?,
+            child: numbers.next()?.parse().ok()?,
+            at_ms: numbers.next()?.parse().ok()?,
+        })
+    }
+
+    /// Waits for the first one.
+    #[track_caller]
+    pub(crate) fn first(file: &Path) -> Self {
+        until("the code runs", PATIENCE, || Self::read(file))
+    }
+}
+
+/// Waits until code and child have gone, and returns when the code beat last.
+#[track_caller]
+pub(crate) fn gone(file: &Path, limit: Duration) -> u64 {
+    let Beat { pid, child, .. } = Beat::read(file).expect("the code has run");
+    until("the code and what it started are gone", limit, || (!is_alive(pid) && !is_alive(child)).then_some(()));
+    Beat::read(file).expect("the code has run").at_ms
+}
+
+/// Now, as the code tells the time.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_millis()).expect("before the end of time")
+}
