@@ -16,6 +16,8 @@ use crate::time::Instant;
 
 /// A refused proposal is thought over again after this time, unless an entry has settled the matter before.
 const REFUSED_DELAY_MS: u64 = 1_000;
+/// A dispatch for which there was no slot is thought over again after this time; then the entries say who has slots.
+const NO_SLOT_DELAY_MS: u64 = 10;
 
 /// How many attempts of a method may be open beyond what its providers can work on at once: a quarter of that, from 2
 /// to 64, so that providers need not wait for the queue and priority still counts for nearly everything that waits.
@@ -91,14 +93,6 @@ impl Queue {
         }
     }
 
-    /// An attempt ended: its engine has a free slot again.
-    fn freed(&mut self, at: &AttemptRef) {
-        if let Some((engine, _)) = self.open.get(at) {
-            self.full.remove(engine);
-        }
-        self.closed(at);
-    }
-
     pub(super) fn entry(&mut self, now: Instant, entry: &Entry, owned: bool) {
         let Some(run_id) = entry.run_id else { return };
         let at = |task_id: &TaskId, attempt| AttemptRef { run_id, task_id: task_id.clone(), attempt };
@@ -113,11 +107,11 @@ impl Queue {
                 }
             }
             Event::TaskCompleted(event) => {
-                self.freed(&at(&event.task_id, event.attempt));
+                self.closed(&at(&event.task_id, event.attempt));
                 self.remove(&key(&event.task_id));
             }
             Event::TaskAttemptFailed(event) => {
-                self.freed(&at(&event.task_id, event.attempt));
+                self.closed(&at(&event.task_id, event.attempt));
                 let end = AttemptEnd::Failed {
                     error: event.error.clone(),
                     retryable: event.retryable,
@@ -126,7 +120,7 @@ impl Queue {
                 self.ended(&key(&event.task_id), event.attempt, end, owned);
             }
             Event::TaskAttemptStopped(event) => {
-                self.freed(&at(&event.task_id, event.attempt));
+                self.closed(&at(&event.task_id, event.attempt));
                 let end = AttemptEnd::Stopped { reason: event.reason, engine: event.engine.clone() };
                 self.ended(&key(&event.task_id), event.attempt, end, owned);
             }
@@ -225,9 +219,9 @@ impl Queue {
             return;
         }
         self.withdraw(command);
-        if let (Command::DispatchTask(dispatch), ProposalVerdict::NoSlot) = (command, verdict) {
-            self.full.insert(dispatch.engine.clone());
-            return self.set(&key, Stage::Ready);
+        if verdict == ProposalVerdict::NoSlot {
+            // All entries up to now were seen: the slots are counted right, and if one is free it became so meanwhile.
+            return self.set(&key, Stage::Backoff { until: now.plus_ms(NO_SLOT_DELAY_MS) });
         }
         self.set(&key, Stage::Backoff { until: now.plus_ms(REFUSED_DELAY_MS) });
     }
@@ -327,9 +321,8 @@ impl Queue {
     pub(super) fn engine_for(&self, queue: &QueueName) -> Result<ComponentId, Hold> {
         let mut best: Option<(u32, &ComponentId)> = None;
         for (id, status) in &self.components {
-            let serves = status.role == Role::Engine
-                && !self.full.contains(id)
-                && status.queues.as_ref().is_none_or(|queues| queues.contains(queue));
+            let serves =
+                status.role == Role::Engine && status.queues.as_ref().is_none_or(|queues| queues.contains(queue));
             let free = status.capacity.saturating_sub(self.used_slots(id));
             if serves && free > best.map_or(0, |(most, _)| most) {
                 best = Some((free, id));

@@ -102,7 +102,6 @@ pub struct Queue {
     used: BTreeMap<ComponentId, u32>,
     calling: BTreeMap<MethodName, u32>,
     components: BTreeMap<ComponentId, ComponentStatus>,
-    full: BTreeSet<ComponentId>,
 }
 
 impl Queue {
@@ -118,7 +117,6 @@ impl Queue {
             used: BTreeMap::new(),
             calling: BTreeMap::new(),
             components: BTreeMap::new(),
-            full: BTreeSet::new(),
         }
     }
 
@@ -175,6 +173,12 @@ impl Queue {
         self.tasks.is_empty()
     }
 
+    /// The tasks that would be dispatched if nothing held them back.
+    pub fn ready(&self) -> impl Iterator<Item = (RunId, &TaskId)> {
+        let ready = self.tasks.iter().filter(|(_, task)| matches!(task.stage, Stage::Ready));
+        ready.map(|((run_id, task_id), _)| (*run_id, task_id))
+    }
+
     /// Open attempts on an engine as this role counts them, its own unrecorded dispatches included.
     pub fn used_slots(&self, engine: &ComponentId) -> u32 {
         self.used.get(engine).copied().unwrap_or(0)
@@ -196,7 +200,6 @@ impl Queue {
         match fact {
             Fact::Registered => {
                 self.components.clear();
-                self.full.clear();
             }
             Fact::Begin { alone } => {
                 if alone {
@@ -224,7 +227,6 @@ impl Queue {
             Fact::Recorded { command, owned } => self.recorded(now, command, owned),
             Fact::Refused { number, command, verdict, .. } => self.refused(now, number, &command, verdict),
             Fact::Message(FromHub::ComponentStatus(status)) => {
-                self.full.remove(&status.component_id);
                 if status.status == PresenceStatus::Connected {
                     self.components.insert(status.component_id.clone(), status);
                 } else {

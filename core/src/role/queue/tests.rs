@@ -7,7 +7,7 @@ use crate::mesh::{
     ProposalVerdict, StatePage, ToHub,
 };
 use crate::payload::Payload;
-use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskReady};
+use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
 use crate::run::{Command, Entry, Event};
 use crate::spec::Priority;
 use crate::time::Timestamp;
@@ -221,16 +221,27 @@ fn after_ten_losses_a_task_fails_and_they_are_named() {
 const MAX_LOSSES_FOR_TEST: u32 = crate::run::MAX_LOSSES;
 
 #[test]
-fn an_engine_without_a_slot_is_full_until_something_changes() {
+fn a_dispatch_without_a_slot_is_thought_over_by_the_slots_that_are_counted() {
     let mut desk = Desk::new();
     desk.component("p", Role::Provider, 9, Health::default());
-    desk.component("e", Role::Engine, 4, Health::default());
+    desk.component("e", Role::Engine, 1, Health::default());
     desk.ready("a", 2, 1);
     let (id, _) = desk.sent.pop().expect("a dispatch");
+    // The slot became free after the refusal was decided, and was seen to before it was heard.
     desk.answer(id, ProposalVerdict::NoSlot);
-    assert_eq!(desk.shown(), [""; 0]);
     assert_eq!(desk.queue.used_slots(&"e".into()), 0);
-    desk.component("e", Role::Engine, 4, Health::default());
+    assert_eq!(desk.shown(), [""; 0]);
+    desk.now = desk.now.plus_ms(10);
+    desk.input(Input::Tick);
+    let (id, _) = desk.sent.pop().expect("a dispatch");
+    // Another queue took it: that is seen before the refusal is heard.
+    let task_id = TaskId::from("of another queue");
+    desk.event(TaskDispatched { task_id: task_id.clone(), attempt: 1, engine: "e".into(), method: "m/x".into() });
+    desk.answer(id, ProposalVerdict::NoSlot);
+    desk.now = desk.now.plus_ms(10);
+    desk.input(Input::Tick);
+    assert_eq!(desk.shown(), [""; 0], "the only slot is taken");
+    desk.event(TaskCompleted { task_id, attempt: 1, result: Payload::null(), ran_ms: 1, carried: false });
     assert_eq!(desk.shown(), ["dispatch a 1 e"]);
 }
 
