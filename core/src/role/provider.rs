@@ -121,6 +121,7 @@ impl Provider {
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
+                self.give_up_if_alone(now, out);
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
                 self.register(out);
@@ -170,10 +171,10 @@ impl Provider {
 
     /// When `Tick` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let busy = !self.running.is_empty();
+        let is_alone = self.link == Link::Down && !self.running.is_empty();
         earliest([
             self.link.deadline(),
-            self.down_since.filter(|_| busy).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
+            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
             self.drain_until.filter(|_| !self.drained),
         ])
     }
@@ -269,12 +270,18 @@ impl Provider {
         }
     }
 
-    fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
-            // The hub has given these calls up: they may be running elsewhere already.
+    /// After long enough without a hub it has given these calls up: they may be running elsewhere already. Not between
+    /// a registration and its answer: what it lists must be kept.
+    fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let is_alone = self.link == Link::Down;
+        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
             self.answers.clear();
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
         }
+    }
+
+    fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.give_up_if_alone(now, out);
         if self.drain_until.is_some_and(|until| until <= now) {
             // Their engines learn of it when the provider says goodbye: lost, not failed.
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
@@ -450,6 +457,19 @@ mod tests {
         bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
         assert_eq!(bench.hub(role::Input::Tick), ["cancel b"]);
         assert_eq!(bench.connect(), ["register Some(2) []"]);
+    }
+
+    #[test]
+    fn what_a_registration_lists_is_kept_until_it_is_answered() {
+        let mut bench = Bench::new();
+        bench.call("a");
+        bench.hub(role::Input::Disconnected);
+        bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+        assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\"]"]);
+        bench.now = bench.now.plus_ms(2);
+        assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+        bench.hub(role::Input::Disconnected);
+        assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"], "it was too long without a hub");
     }
 
     #[test]
