@@ -1,0 +1,541 @@
+//! A world in virtual time: the real hub, ledger and role machines, scripted executors and clients, a network and a disk
+//! that fail as one seed says, and a checker that watches what becomes durable.
+//!
+//! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
+//! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
+//! `clients`, `workload`, `faults`, and `checker` (the rules).
+
+mod agenda;
+mod chance;
+mod checker;
+mod clients;
+mod faults;
+mod net;
+mod plane;
+mod shell;
+mod worker;
+mod working;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use gleitzeit_core::hub::{Config, Present};
+use gleitzeit_core::mesh::{FromHub, Role, ToHub};
+use gleitzeit_core::{Position, Timestamp};
+
+use agenda::{Agenda, Time};
+use chance::Chance;
+use checker::{Checker, Verified};
+use clients::Clients;
+use faults::Fault;
+use net::{Down, Far, Net, SocketId, Up};
+use plane::{Plane, Question, Store};
+use worker::{Kind, ToMachine, Worker};
+
+/// Once nothing fails any more, every run must end within this time.
+const PATIENCE: Time = 400_000;
+/// After the last run's end everything that was kept for it must be forgotten within this time.
+const AFTERMATH: Time = 60_000;
+/// How often what need not be checked at each step is checked.
+const CHECK_EVERY: Time = 1_000;
+/// Work for an attempt that has ended must stop within this time, if its process is not frozen.
+const OVERLAP_LIMIT: Time = 60_000;
+/// Virtual time begins here: 2026-01-01.
+const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
+/// How many of the last steps are shown with a violation.
+const SHOWN_STEPS: usize = 300;
+
+/// What happens next.
+#[derive(Debug)]
+enum Happening {
+    ToHub(SocketId),
+    ToFar(SocketId),
+    HubHears(u64),
+    HubTick(u64),
+    HubFlush(u64),
+    HubReads { generation: u64, token: u64, from: Position, limit: usize },
+    WriterTakes(u64),
+    Synced(u64),
+    Answer { question: Question, verdict: gleitzeit_core::run::Verdict },
+    PlaneStart,
+    WorkerStart(usize),
+    Connect(usize, u64),
+    WorkerTick(usize, u64),
+    WorkerFlush(usize, u64),
+    WorkerInput(usize, u64, Box<ToMachine>),
+    CallEnds(usize, u64, gleitzeit_core::CallId),
+    Thaw(usize, u64),
+    WatcherConnects,
+    StrangerConnects,
+    Fault(Fault),
+    Client(clients::Deed),
+    DiskIsFast,
+    Calm,
+    Check,
+}
+
+/// What is chosen for one simulation.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// Messages travel as JSON text.
+    is_wired: bool,
+    hub: Config,
+    faults_until: Time,
+    /// Repeats one in so many messages, in permille.
+    repeats: u32,
+    /// The writer answers before it syncs: a mistake that must be found.
+    answers_early: bool,
+}
+
+/// A mistake in the simulated shell, to see that it would be found. `None` for all other purposes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    #[default]
+    None,
+    /// Clients are answered before their entries are durable.
+    AnswerEarly,
+}
+
+/// What happened in a simulation in which no rule was broken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) steps: u64,
+    pub(crate) virtual_ms: Time,
+    pub(crate) entries: usize,
+    pub(crate) runs: usize,
+    pub(crate) completed: usize,
+    pub(crate) faults: BTreeMap<&'static str, usize>,
+}
+
+/// A rule was broken.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    seed: u64,
+    at: Time,
+    rule: String,
+    told: Vec<String>,
+}
+
+/// With the last steps before it, or with `{:#}` all of them, if they were told.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if f.alternate() { usize::MAX } else { SHOWN_STEPS };
+        for line in &self.told[self.told.len().saturating_sub(shown)..] {
+            writeln!(f, "{line}")?;
+        }
+        write!(f, "seed {}: broken after {} virtual ms: {}", self.seed, self.at, self.rule)
+    }
+}
+
+/// Lives through one seed.
+pub(crate) fn simulate(seed: u64, mistake: Mistake, is_told: bool) -> Result<Report, Violation> {
+    let mut world = World::new(seed, mistake, is_told);
+    let lived = world.live();
+    match lived {
+        Ok(()) => Ok(world.report()),
+        Err(rule) => Err(Violation { seed, at: world.agenda.now(), rule, told: world.told }),
+    }
+}
+
+struct World {
+    chance: Chance,
+    agenda: Agenda<Happening>,
+    settings: Settings,
+    net: Net,
+    store: Store,
+    plane: Option<Plane>,
+    generation: u64,
+    workers: Vec<Worker>,
+    clients: Clients,
+    checker: Checker,
+    watcher: Position,
+    watching: Option<SocketId>,
+    disk_is_slow: bool,
+    is_calm: bool,
+    calm_since: Time,
+    ended_at: Option<Time>,
+    /// Since when work goes on for an attempt that has ended.
+    overlapping: BTreeMap<(usize, gleitzeit_core::CallId), Time>,
+    steps: u64,
+    faults: BTreeMap<&'static str, usize>,
+    is_told: bool,
+    told: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64, mistake: Mistake, is_told: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let settings = settings(&mut chance, mistake);
+        let workers =
+            cast(&mut chance).into_iter().enumerate().map(|(number, kind)| Worker::new(number, kind)).collect();
+        let mut world = Self {
+            chance,
+            agenda: Agenda::new(),
+            settings,
+            net: Net::default(),
+            store: Store::default(),
+            plane: None,
+            generation: 0,
+            workers,
+            clients: Clients::default(),
+            checker: Checker::new(),
+            watcher: Position(0),
+            watching: None,
+            disk_is_slow: false,
+            is_calm: false,
+            calm_since: 0,
+            ended_at: None,
+            overlapping: BTreeMap::new(),
+            steps: 0,
+            faults: BTreeMap::new(),
+            is_told,
+            told: Vec::new(),
+        };
+        world.begin();
+        world
+    }
+
+    /// Everybody starts, in any order, and the faults and deeds of this seed are set down.
+    fn begin(&mut self) {
+        self.later(0, Happening::PlaneStart);
+        for number in 0..self.workers.len() {
+            let after = self.chance.within(0..2_000);
+            self.later(after, Happening::WorkerStart(number));
+        }
+        self.later(0, Happening::WatcherConnects);
+        self.later(CHECK_EVERY, Happening::Check);
+        self.plan_faults();
+        self.plan_deeds();
+        let until = self.settings.faults_until;
+        self.later(until, Happening::Calm);
+    }
+
+    fn live(&mut self) -> Verified {
+        while !self.is_over() {
+            let Some(happening) = self.agenda.pop() else { return Err("nothing will ever happen again".to_owned()) };
+            self.steps += 1;
+            if !matches!(happening, Happening::Check) {
+                self.tell(|| format!("{happening:?}"));
+            }
+            self.happen(happening)?;
+            if self.is_calm {
+                self.check_end()?;
+            }
+        }
+        self.check_aftermath()
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended_at.is_some_and(|at| self.agenda.now() >= at + AFTERMATH)
+    }
+
+    fn happen(&mut self, happening: Happening) -> Verified {
+        match happening {
+            Happening::ToHub(socket) => return self.hub_receives(socket),
+            Happening::ToFar(socket) => return self.far_receives(socket),
+            Happening::HubHears(generation) => return self.hub_hears(generation),
+            Happening::HubTick(generation) => return self.hub_ticks(generation),
+            Happening::HubFlush(generation) => return self.hub_flushes(generation),
+            Happening::HubReads { generation, token, from, limit } => {
+                return self.hub_reads(generation, token, from, limit);
+            }
+            Happening::WriterTakes(generation) => return self.writer_takes(generation),
+            Happening::Synced(generation) => return self.synced(generation),
+            Happening::Answer { question, verdict } => return self.answered(question, &verdict),
+            Happening::PlaneStart if self.plane.is_none() => return self.start_plane(),
+            Happening::PlaneStart => {}
+            Happening::WorkerStart(number) => self.start_worker(number),
+            Happening::Connect(number, incarnation) => self.connect(number, incarnation),
+            Happening::WorkerTick(number, incarnation) => return self.worker_ticks(number, incarnation),
+            Happening::WorkerFlush(number, incarnation) => return self.worker_flushes(number, incarnation),
+            Happening::WorkerInput(number, incarnation, input) => {
+                return self.worker_hears(number, incarnation, *input);
+            }
+            Happening::CallEnds(number, incarnation, id) => return self.call_ends(number, incarnation, id),
+            Happening::Thaw(number, incarnation) => return self.thaw(number, incarnation),
+            Happening::WatcherConnects => self.watcher_connects(),
+            Happening::StrangerConnects => self.stranger_connects(),
+            Happening::Fault(fault) => return self.fail(fault),
+            Happening::Client(deed) => self.act(deed),
+            Happening::DiskIsFast => self.disk_is_slow = false,
+            Happening::Calm => return self.calm_down(),
+            Happening::Check => return self.check(),
+        }
+        Ok(())
+    }
+
+    fn later(&mut self, after: Time, happening: Happening) {
+        let at = self.agenda.now() + after;
+        self.agenda.at(&mut self.chance, at, happening);
+    }
+
+    fn at(&mut self, at: Time, happening: Happening) {
+        self.agenda.at(&mut self.chance, at, happening);
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.is_told {
+            self.told.push(format!("{:>8} {}", self.agenda.now(), line()));
+        }
+    }
+
+    /// Sends to the hub, as far as the socket is whole.
+    fn send_up(&mut self, socket: SocketId, up: Up) {
+        let latency = self.chance.latency();
+        let repeats = self.settings.repeats;
+        let is_repeated = match &up {
+            Up::Message(message) => Net::may_repeat_up(message) && self.chance.permille(repeats),
+            _ => false,
+        };
+        let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
+        it.last_up = it.last_up.max(self.agenda.now() + latency);
+        let at = it.last_up;
+        if is_repeated {
+            it.up.push_back(up.clone());
+            self.at(at, Happening::ToHub(socket));
+        }
+        if let Some(it) = self.net.sockets.get_mut(&socket) {
+            it.up.push_back(up);
+        }
+        self.at(at, Happening::ToHub(socket));
+    }
+
+    fn send_down(&mut self, socket: SocketId, down: Down) {
+        let latency = self.chance.latency();
+        let repeats = self.settings.repeats;
+        let is_repeated = match &down {
+            Down::Message(message) => Net::may_repeat_down(message) && self.chance.permille(repeats),
+            Down::Closed => false,
+        };
+        let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
+        it.last_down = it.last_down.max(self.agenda.now() + latency);
+        let at = it.last_down;
+        for _ in 0..=usize::from(is_repeated) {
+            if let Some(it) = self.net.sockets.get_mut(&socket) {
+                it.down.push_back(down.clone());
+            }
+            self.at(at, Happening::ToFar(socket));
+        }
+    }
+
+    /// What is under way is gone; each side learns of it in its own time.
+    fn cut(&mut self, socket: SocketId, notice_up: Time, notice_down: Time) {
+        let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
+        it.cut = true;
+        it.up.clear();
+        it.down.clear();
+        it.up.push_back(Up::Closed { clean: false });
+        it.down.push_back(Down::Closed);
+        let now = self.agenda.now();
+        self.at(now + notice_up, Happening::ToHub(socket));
+        self.at(now + notice_down, Happening::ToFar(socket));
+    }
+
+    /// How long until an end of a broken socket notices.
+    fn notice(&mut self) -> Time {
+        if self.chance.permille(150) { self.chance.within(50..20_000) } else { self.chance.latency() }
+    }
+
+    fn far_receives(&mut self, socket: SocketId) -> Verified {
+        let Some(it) = self.net.sockets.get_mut(&socket) else { return Ok(()) };
+        let Some(down) = it.down.pop_front() else { return Ok(()) };
+        let down = match down {
+            Down::Message(message) if self.settings.is_wired => {
+                let read = FromHub::decode(message.kind(), &message.body());
+                let read = read.map_err(|error| format!("`{}` cannot be read: {error}", message.kind()))?;
+                Down::Message(Arc::new(read))
+            }
+            down => down,
+        };
+        match it.far {
+            Far::Worker(number, incarnation) => self.worker_receives(socket, number, incarnation, down),
+            Far::Watcher => self.watcher_receives(socket, &down),
+            Far::Stranger => {
+                self.stranger_receives(socket, &down);
+                Ok(())
+            }
+        }
+    }
+
+    /// A reader of the whole journal: it misses nothing and sees nothing twice.
+    fn watcher_connects(&mut self) {
+        if self.plane.is_none() {
+            return self.later(500, Happening::WatcherConnects);
+        }
+        let socket = self.net.open(Far::Watcher);
+        self.watching = Some(socket);
+        self.send_up(socket, Up::Open);
+    }
+
+    fn watcher_receives(&mut self, socket: SocketId, down: &Down) -> Verified {
+        if self.watching != Some(socket) {
+            return Ok(());
+        }
+        match down {
+            Down::Closed => {
+                self.watching = None;
+                let after = self.chance.within(0..2_000);
+                self.later(after, Happening::WatcherConnects);
+            }
+            Down::Message(message) => match &**message {
+                FromHub::Welcome(_) => {
+                    let watch = gleitzeit_core::mesh::Watch { from_position: self.watcher.next() };
+                    self.send_up(socket, Up::Message(ToHub::Watch(watch)));
+                }
+                FromHub::Events(events) => {
+                    for item in &events.entries {
+                        // Repeated on the way.
+                        if item.position <= self.watcher && self.settings.repeats > 0 {
+                            continue;
+                        }
+                        if item.position != self.watcher.next() {
+                            return Err(format!("a watcher at {} was sent {}", self.watcher, item.position));
+                        }
+                        let stored = self.store.read(item.position, 1);
+                        if stored.first().is_none_or(|entry| item.kind.as_deref() != Some(entry.event.kind())) {
+                            return Err(format!("a watcher was sent what is not durable: {item:?}"));
+                        }
+                        self.watcher = item.position;
+                    }
+                    if self.is_calm || !self.chance.permille(100) {
+                        let ack = gleitzeit_core::mesh::EventsAck { position: self.watcher };
+                        self.send_up(socket, Up::Message(ToHub::EventsAck(ack)));
+                    }
+                }
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// What holds all the time, but is too dear to be checked at each step.
+    fn check(&mut self) -> Verified {
+        self.later(CHECK_EVERY, Happening::Check);
+        let now = self.agenda.now();
+        let mut overlapping = BTreeMap::new();
+        for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.frozen.is_none()) {
+            for (id, execution) in &worker.executions {
+                if execution.at.as_ref().is_some_and(|at| !self.checker.is_open(at)) {
+                    let since = self.overlapping.get(&(number, id.clone())).copied().unwrap_or(now);
+                    if now > since + OVERLAP_LIMIT {
+                        return Err(format!("{} works on call {id}, whose attempt ended long ago", worker.id));
+                    }
+                    overlapping.insert((number, id.clone()), since);
+                }
+            }
+        }
+        self.overlapping = overlapping;
+        let Some(plane) = &self.plane else { return Ok(()) };
+        let present = Present::new(&plane.hub.components());
+        for run in plane.ledger.runs() {
+            for at in 0..run.tasks.len() {
+                let is_final = run.tasks[at].status.is_final();
+                if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
+                    return Err(format!("`{}` of {} cannot tell what it waits for", run.task(at).id, run.run_id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Without faults, everything has to end.
+    fn check_end(&mut self) -> Verified {
+        if self.ended_at.is_some() {
+            return Ok(());
+        }
+        let (unfinished, open) = (self.checker.unfinished(), self.clients.unanswered());
+        if unfinished.is_empty() && open == 0 {
+            self.ended_at = Some(self.agenda.now());
+            return Ok(());
+        }
+        if self.agenda.now() < self.calm_since + PATIENCE {
+            return Ok(());
+        }
+        let mut why = format!("{} runs never end, {open} clients are never answered", unfinished.len());
+        for run_id in unfinished {
+            let Some(run) = self.plane.as_ref().and_then(|plane| plane.ledger.run(run_id)) else { continue };
+            for (at, owed) in run.outstanding() {
+                why.push_str(&format!("\n  {run_id} `{}` {:?}: {owed:?}", run.task(at).id, run.tasks[at].status));
+            }
+        }
+        Err(why)
+    }
+
+    /// When all is over, nothing is kept of it.
+    fn check_aftermath(&mut self) -> Verified {
+        self.clients.check_promises(&self.checker)?;
+        if self.watcher != self.store.position() {
+            return Err(format!("a watcher was left at {} of {}", self.watcher, self.store.position()));
+        }
+        for worker in self.workers.iter().filter(|worker| worker.alive && worker.frozen.is_none()) {
+            let left = worker.leftovers();
+            if !left.is_empty() {
+                return Err(format!("{} still holds {}", worker.id, left.join(", ")));
+            }
+        }
+        let Some(plane) = &self.plane else { return Err("no control plane runs".to_owned()) };
+        if let Some((at, engine)) = plane.ledger.open_attempts().next() {
+            return Err(format!("{at} is still open on {engine}"));
+        }
+        for component in plane.hub.components() {
+            if component.in_use > 0 {
+                return Err(format!("the hub still counts {} for {}", component.in_use, component.component_id));
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            steps: self.steps,
+            virtual_ms: self.agenda.now(),
+            entries: self.store.entries.len(),
+            runs: self.store.finished.len(),
+            completed: self
+                .store
+                .finished
+                .values()
+                .filter(|run| run.status == gleitzeit_core::run::RunStatus::Completed)
+                .count(),
+            faults: self.faults.clone(),
+        }
+    }
+}
+
+fn settings(chance: &mut Chance, mistake: Mistake) -> Settings {
+    let mut hub = Config::default();
+    if chance.permille(500) {
+        hub.window_entries = usize::try_from(chance.within(1..50)).unwrap_or(1);
+        hub.window_bytes = usize::try_from(chance.within(1..20_000)).unwrap_or(1);
+        hub.kept_bytes = usize::try_from(chance.within(1..50_000)).unwrap_or(1);
+    }
+    Settings {
+        is_wired: chance.permille(150),
+        hub,
+        faults_until: chance.within(5_000..60_000),
+        repeats: [0, 20, 100][chance.index(3)],
+        answers_early: mistake == Mistake::AnswerEarly,
+    }
+}
+
+/// Who takes part: one to three of each role.
+fn cast(chance: &mut Chance) -> Vec<Kind> {
+    let mut cast = Vec::new();
+    for role in Role::ALL {
+        for number in 0..chance.within(1..4) {
+            // The first of each role serves everything, so that every run can end.
+            let is_picky = number > 0 && chance.permille(400);
+            let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
+            cast.push(Kind {
+                role,
+                slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
+                queues: is_picky.then(|| vec![workload::QUEUES[chance.index(2)].to_owned()]),
+                methods: methods.iter().map(|it| (*it).to_owned()).collect(),
+                max_concurrency: u32::try_from(chance.within(1..6)).unwrap_or(1),
+            });
+        }
+    }
+    cast
+}

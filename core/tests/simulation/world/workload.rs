@@ -1,0 +1,81 @@
+//! What clients submit: small workflows whose every result can be computed beforehand.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_core::spec::{Backoff, Priority, RetryPolicy, Task, Workflow};
+use gleitzeit_core::{QueueName, TaskId};
+use serde_json::{Value, json};
+
+use super::chance::Chance;
+
+/// Served by every provider.
+pub(crate) const COMMON: &str = "sim/work";
+/// Served by some.
+pub(crate) const SPECIAL: &str = "sim/special";
+pub(crate) const QUEUES: [&str; 2] = ["default", "side"];
+
+/// A workflow of one to eight tasks: each adds a number of its own to the values of those it depends on.
+pub(crate) fn workflow(chance: &mut Chance) -> Workflow {
+    let count = chance.within(1..9);
+    let mut tasks: Vec<Task> = Vec::new();
+    for number in 0..count {
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+        let density = [0, 150, 400, 900][chance.index(4)];
+        let dependencies: Vec<TaskId> = ids.into_iter().filter(|_| chance.permille(density)).collect();
+        tasks.push(task(chance, number, dependencies));
+    }
+    let last = tasks.last().map_or_else(String::new, |task| format!("${{{}.value}}", task.id));
+    Workflow {
+        name: "simulated".to_owned(),
+        description: None,
+        version: None,
+        labels: Default::default(),
+        inputs: Default::default(),
+        files: Default::default(),
+        timeout_ms: chance.permille(60).then(|| chance.within(1_000..60_000)),
+        tasks,
+        outputs: [("last".to_owned(), Value::String(last))].into_iter().collect(),
+    }
+}
+
+fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
+    let field = if chance.permille(15) { "nothing" } else { "value" };
+    let sum: Vec<Value> = dependencies.iter().map(|id| json!(format!("${{{id}.{field}}}"))).collect();
+    Task {
+        id: format!("t{number}").into(),
+        method: if chance.permille(150) { SPECIAL } else { COMMON }.into(),
+        protocol_version: "v1".to_owned(),
+        priority: Priority(i32::try_from(chance.within(1..5)).unwrap_or(2)),
+        queue: QueueName::from(QUEUES[usize::from(chance.permille(250))]),
+        timeout_ms: chance.permille(300).then(|| chance.within(500..20_000)),
+        retry: RetryPolicy {
+            max_attempts: u32::try_from(chance.within(1..5)).unwrap_or(1),
+            backoff: Backoff::Exponential,
+            initial_delay_ms: chance.within(0..1_500),
+            max_delay_ms: 5_000,
+            jitter: if chance.permille(500) { 0.5 } else { 0.0 },
+        },
+        dependencies,
+        parameters: json!({"own": number + 1, "sum": sum}),
+        code: Default::default(),
+    }
+}
+
+/// What a provider answers to a task's parameters.
+pub(crate) fn answer(parameters: &Value) -> Value {
+    let own = parameters["own"].as_u64().unwrap_or(0);
+    let sum: u64 = parameters["sum"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
+    json!({"value": own + sum})
+}
+
+/// The result of every task, if it completes.
+pub(crate) fn results(workflow: &Workflow) -> BTreeMap<TaskId, Value> {
+    let mut results: BTreeMap<TaskId, Value> = BTreeMap::new();
+    for task in &workflow.tasks {
+        let of_dependencies = task.dependencies.iter().filter_map(|id| results.get(id)?["value"].as_u64());
+        let own = task.parameters["own"].as_u64().unwrap_or(0);
+        let value = json!({"value": own + of_dependencies.sum::<u64>()});
+        results.insert(task.id.clone(), value);
+    }
+    results
+}
