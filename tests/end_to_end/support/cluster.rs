@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::journal::Watch;
 use super::process::{Ended, Process};
 use super::sandbox::{Sandbox, free_port};
 use super::wait::{PATIENCE, until};
@@ -50,7 +51,13 @@ impl Cluster {
 
     /// Starts an agent; its name is what it is called in lists.
     pub(crate) fn start_agent(&mut self, name: &str, role: &str) {
-        let agent = self.sandbox.start(&["agent", "--role", role, "--name", name, "--hub-url", &self.url]);
+        self.start_agent_with(name, role, &[]);
+    }
+
+    pub(crate) fn start_agent_with(&mut self, name: &str, role: &str, more: &[&str]) {
+        let mut arguments = vec!["agent", "--role", role, "--name", name, "--hub-url", &self.url];
+        arguments.extend(more);
+        let agent = self.sandbox.start(&arguments);
         self.agents.push((name.to_owned(), agent));
     }
 
@@ -60,8 +67,14 @@ impl Cluster {
 
     #[track_caller]
     pub(crate) fn kill_9_agent(&mut self, name: &str) {
-        let (_, agent) = self.agents.iter_mut().find(|(known, _)| known == name).expect("a known agent");
-        agent.kill_9();
+        self.take_agent(name).kill_9();
+    }
+
+    /// The process, for a test that ends it in its own way.
+    #[track_caller]
+    pub(crate) fn take_agent(&mut self, name: &str) -> Process {
+        let found = self.agents.iter().position(|(known, _)| known == name);
+        self.agents.remove(found.unwrap_or_else(|| panic!("no agent {name}"))).1
     }
 
     /// SIGTERM to every process that runs, agents before the hub, and how each ended.
@@ -96,6 +109,27 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn submit(&self, file: &str) -> String {
         text(&self.ask(&["submit", file])["run_id"])
+    }
+
+    /// Follows a run from its beginning.
+    pub(crate) fn watch(&self, run: &str) -> Watch {
+        Watch::start(&self.sandbox, &self.url, run)
+    }
+
+    /// Waits until so many components of a role are connected, no more and no fewer.
+    #[track_caller]
+    pub(crate) fn until_connected(&self, role: &str, count: usize) {
+        until(&format!("{count} of role {role}"), PATIENCE, || {
+            let connected = |it: &&Value| it["role"] == role && it["status"] == "connected";
+            (self.components().iter().filter(connected).count() == count).then_some(())
+        });
+    }
+
+    /// The name of the agent whose component this is.
+    #[track_caller]
+    pub(crate) fn name_of(&self, component_id: &str) -> String {
+        let found = self.components().into_iter().find(|it| it["component_id"] == component_id);
+        text(&found.unwrap_or_else(|| panic!("no component {component_id}"))["name"])
     }
 
     pub(crate) fn components(&self) -> Vec<Value> {

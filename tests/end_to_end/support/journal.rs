@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::process::Process;
 use super::sandbox::Sandbox;
+use super::wait::{PATIENCE, until};
 
 /// One entry.
 #[derive(Clone, Debug)]
@@ -22,6 +24,9 @@ pub(crate) struct Event {
 /// All entries of a run that has ended.
 pub(crate) struct Journal(pub(crate) Vec<Event>);
 
+/// A run's journal while it grows. It goes on over a restart of the control plane.
+pub(crate) struct Watch(Process);
+
 /// What happened to one task.
 #[derive(Default)]
 struct Account {
@@ -35,11 +40,7 @@ impl Journal {
     /// Watches a run to its end; its journal keeps all rules.
     #[track_caller]
     pub(crate) fn watch(sandbox: &Sandbox, hub_url: &str, run: &str) -> Self {
-        let ended = sandbox.gleitzeit(&["watch", run, "--hub-url", hub_url, "-o", "json"]);
-        assert!(matches!(ended.code(), 0 | 1), "{ended}");
-        let journal = Self(ended.stdout.lines().map(read).filter(|event| event.seq > 0).collect());
-        journal.audit();
-        journal
+        Watch::start(sandbox, hub_url, run).to_the_end()
     }
 
     pub(crate) fn of<'a>(&'a self, task: &'a str) -> impl Iterator<Item = &'a Event> {
@@ -57,6 +58,19 @@ impl Journal {
         let first = found.next().unwrap_or_else(|| panic!("no {kind}"));
         assert!(found.next().is_none(), "more than one {kind}");
         first
+    }
+
+    /// Every task became ready after those it depends on had completed.
+    #[track_caller]
+    pub(crate) fn keeps_the_order_of<'a>(&self, dependencies: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) {
+        let seqs = |kind| self.all(kind).map(|event| (event.task.as_str(), event.seq)).collect::<BTreeMap<_, _>>();
+        let (ready, completed) = (seqs("task_ready"), seqs("task_completed"));
+        for (task, on) in dependencies {
+            for dependency in on {
+                let (from, to) = (completed.get(dependency), ready.get(task));
+                assert!(from.is_some() && from < to, "`{task}` ({to:?}) after `{dependency}` ({from:?})");
+            }
+        }
     }
 
     /// The kinds of a task's entries, in order.
@@ -101,6 +115,47 @@ impl Journal {
             assert!(account.ended && !account.open && account.completed <= 1, "`{task}` has no proper end");
         }
         assert!(self.0.last().is_some_and(|event| event.kind.starts_with("workflow_")), "the run has an end");
+    }
+}
+
+impl Watch {
+    pub(crate) fn start(sandbox: &Sandbox, hub_url: &str, run: &str) -> Self {
+        Self(sandbox.start(&["watch", run, "--hub-url", hub_url, "-o", "json"]))
+    }
+
+    /// All entries so far: each is fsynced.
+    pub(crate) fn so_far(&self) -> Vec<Event> {
+        let said = self.0.stdout();
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        whole.lines().map(read).filter(|event| event.seq > 0).collect()
+    }
+
+    /// Waits until the entries so far are as wanted.
+    #[track_caller]
+    pub(crate) fn until<T>(&mut self, what: &str, wanted: impl Fn(&[Event]) -> Option<T>) -> T {
+        until(what, PATIENCE, || {
+            let found = wanted(&self.so_far());
+            assert!(found.is_some() || self.0.is_running(), "the run ended before: {what}\n{}", self.0.stderr());
+            found
+        })
+    }
+
+    /// Waits until this has happened to a task at its attempt, and returns the entry.
+    #[track_caller]
+    pub(crate) fn until_task(&mut self, task: &str, attempt: u64, kind: &str) -> Event {
+        self.until(&format!("{kind} {attempt} of {task}"), |events| {
+            events.iter().find(|it| it.task == task && it.attempt == attempt && it.kind == kind).cloned()
+        })
+    }
+
+    /// Waits for the run's end; its journal keeps all rules.
+    #[track_caller]
+    pub(crate) fn to_the_end(self) -> Journal {
+        let ended = self.0.wait(PATIENCE);
+        assert!(matches!(ended.code(), 0 | 1), "{ended}");
+        let journal = Journal(ended.stdout.lines().map(read).filter(|event| event.seq > 0).collect());
+        journal.audit();
+        journal
     }
 }
 
