@@ -52,8 +52,8 @@ pub(crate) struct WorkerArgs {
     /// A folder of provider files besides the built-in ones
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
     pub(crate) providers_dir: Option<PathBuf>,
-    /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m
-    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m; 0: not at all
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = grace)]
     pub(crate) drain_timeout: Duration,
 }
 
@@ -144,6 +144,11 @@ pub(crate) struct RunArgs {
     pub(crate) token: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// A duration, or none.
+fn grace(text: &str) -> Result<Duration, String> {
+    if matches!(text.trim(), "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
