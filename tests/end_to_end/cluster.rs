@@ -90,7 +90,7 @@ impl Thousand {
     /// Waits for the end: every task is completed and that is recorded once, in the right order.
     #[track_caller]
     fn completes(self, cluster: &Cluster) -> Journal {
-        let journal = self.watch.to_the_end();
+        let journal = self.watch.finish();
         let dependencies = self.dependencies.iter();
         journal.keeps_the_order_of(dependencies.map(|(id, on)| (id.as_str(), on.iter().map(String::as_str).collect())));
         assert_eq!(journal.all("task_completed").count(), ALL);

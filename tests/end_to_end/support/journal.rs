@@ -40,7 +40,7 @@ impl Journal {
     /// Watches a run to its end; its journal keeps all rules.
     #[track_caller]
     pub(crate) fn watch(sandbox: &Sandbox, hub_url: &str, run: &str) -> Self {
-        Watch::start(sandbox, hub_url, run).to_the_end()
+        Watch::start(sandbox, hub_url, run).finish()
     }
 
     pub(crate) fn of<'a>(&'a self, task: &'a str) -> impl Iterator<Item = &'a Event> {
@@ -150,7 +150,7 @@ impl Watch {
 
     /// Waits for the run's end; its journal keeps all rules.
     #[track_caller]
-    pub(crate) fn to_the_end(self) -> Journal {
+    pub(crate) fn finish(self) -> Journal {
         let ended = self.0.wait(PATIENCE);
         assert!(matches!(ended.code(), 0 | 1), "{ended}");
         let journal = Journal(ended.stdout.lines().map(read).filter(|event| event.seq > 0).collect());
