@@ -11,6 +11,7 @@ pub mod id;
 pub mod ledger;
 pub mod mesh;
 pub mod payload;
+mod planted;
 pub mod retry;
 pub mod role;
 pub mod run;
@@ -18,6 +19,12 @@ pub mod spec;
 pub mod tagged;
 pub mod template;
 pub mod time;
+
+#[cfg(test)]
+extern crate self as gleitzeit_core;
+#[cfg(test)]
+#[path = "../tests/simulation/planted.rs"]
+mod simulation;
 
 pub use error::{ErrorCode, Failure};
 pub use id::*;

@@ -6,6 +6,7 @@ use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId};
 use crate::id::{ComponentId, Epoch, Position, QueueName, Shard, Slice};
 use crate::mesh::{FromHub, Owned, Ownership, OwnershipStatus, Role};
+use crate::planted::{self, Bug};
 use crate::run::Request;
 use crate::run::event::OwnershipGranted;
 
@@ -170,7 +171,8 @@ impl Hub {
         let mut goes_on: BTreeMap<Slice, Position> = BTreeMap::new();
         for owned in held {
             if recorded.get(&owned.slice) == Some(&owned.epoch) && owned.position <= head {
-                goes_on.insert(owned.slice, owned.position);
+                let from = if planted::is(Bug::NoResync) { head } else { owned.position };
+                goes_on.insert(owned.slice, from);
             } else if !recorded.contains_key(&owned.slice) {
                 self.revoke(socket, owned.slice, owned.epoch);
             }

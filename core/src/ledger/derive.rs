@@ -6,6 +6,7 @@ use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
 };
+use crate::planted::{self, Bug};
 use crate::run::{Entry, Event, Owed, State, TaskStatus};
 use crate::time::Timestamp;
 
@@ -25,7 +26,7 @@ impl Ledger {
                     effects.push(Effect::Ended { engine, at: attempt_ref(state, at) });
                 }
             }
-            Event::WorkflowCancelRequested(_) if state.open_attempts() > 0 => {
+            Event::WorkflowCancelRequested(_) if state.open_attempts() > 0 && !planted::is(Bug::NoCancel) => {
                 for at in 0..state.tasks.len() {
                     if let Some(Owed::Stop { engine }) = state.owed(at) {
                         effects.push(Effect::Cancel { engine, at: attempt_ref(state, at) });

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, QueueName, RunId, Seq, Slice};
 use crate::payload::Payload;
+use crate::planted::{self, Bug};
 use crate::run::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 use crate::time::Timestamp;
 
@@ -197,6 +198,9 @@ impl Ledger {
     /// An engine is not there.
     pub fn engine_gone(&mut self, engine: &ComponentId) {
         self.roster.remove(engine);
+        if planted::is(Bug::ForgottenLeases) {
+            self.open.remove(engine);
+        }
     }
 
     /// An unfinished run, or a finished one that was not evicted yet.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{Position, ProposalId, Slice};
 use crate::mesh::{Append, ProposalItem, ToHub};
+use crate::planted::{self, Bug};
 use crate::role::{ANSWER_TIMEOUT_MS, Output};
 use crate::run::{Command, Fence};
 use crate::time::Instant;
@@ -74,7 +75,7 @@ impl Outbox {
 
     /// A new socket: everything is to be sent again, except what is known to be recorded or no longer wanted.
     pub(super) fn rewind(&mut self) {
-        self.items.retain(|_, item| !item.applied && !item.dropped);
+        self.items.retain(|_, item| !item.applied && !item.dropped && !planted::is(Bug::NoResend));
         (self.sent, self.unanswered, self.waiting_since) = (0, 0, None);
     }
 

@@ -17,8 +17,6 @@ use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, earliest};
 use crate::run::{Command, Entry, Fence};
 use crate::time::Instant;
 
-/// More entries than this for a slice whose state is still on its way are not kept.
-const MAX_EARLY_ENTRIES: usize = 10_000;
 /// A text in parts may not grow beyond this: a submission with its files, encoded.
 const MAX_JOINED_BYTES: usize = 64 * 1024 * 1024;
 
@@ -53,7 +51,6 @@ struct Held {
     granted_at: Instant,
     complete: bool,
     joining: Joining,
-    early: Vec<Entry>,
 }
 
 /// Pieces of one text that arrive in order.
@@ -279,8 +276,8 @@ impl Owner {
                     facts.push(Fact::Revoked { slice: slice.clone() });
                 }
                 facts.push(Fact::Begin { alone: self.held.is_empty() });
-                let (joining, early) = (Joining::default(), Vec::new());
-                let held = Held { epoch, from: position, granted_at: now, complete: false, joining, early };
+                let held =
+                    Held { epoch, from: position, granted_at: now, complete: false, joining: Joining::default() };
                 self.held.insert(slice, held);
             }
         }
@@ -302,9 +299,7 @@ impl Owner {
         }
         if page.last {
             held.complete = true;
-            let early = std::mem::take(&mut held.early);
             facts.push(Fact::Owned { slice });
-            facts.extend(early.into_iter().map(|entry| Fact::Entry { entry: Box::new(entry), owned: true }));
         }
         Ok(())
     }
@@ -355,17 +350,11 @@ impl Owner {
             Role::Resolver => entry.run_id.map(|run_id| Slice::Shard(run_id.shard())),
             _ => entry.queue.clone().map(Slice::Queue),
         };
-        let held = slice.and_then(|slice| self.held.get_mut(&slice));
-        let owned = match held {
+        let owned = match slice.and_then(|slice| self.held.get(&slice)) {
             Some(held) if entry.position <= held.from => false,
             Some(held) if held.complete => true,
-            Some(held) => {
-                if held.early.len() >= MAX_EARLY_ENTRIES {
-                    return Err("too many entries came before the state of their slice");
-                }
-                held.early.push(entry);
-                return Ok(());
-            }
+            // The hub sends a state as a whole before it goes on with entries.
+            Some(_) => return Err("an entry came before the state of its slice"),
             None => false,
         };
         facts.push(Fact::Entry { entry: Box::new(entry), owned });

@@ -11,6 +11,7 @@ use crate::mesh::{
     ProtocolDefinition, Role, ToHub,
 };
 use crate::payload::Payload;
+use crate::planted::{self, Bug};
 use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, earliest};
 use crate::time::Instant;
 
@@ -273,7 +274,7 @@ impl Provider {
     /// After long enough without a hub it has given these calls up: they may be running elsewhere already. Not between
     /// a registration and its answer: what it lists must be kept.
     fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_alone = self.link == Link::Down;
+        let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
         if is_alone && self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
             self.answers.clear();
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));

@@ -7,15 +7,15 @@ mod seeds;
 mod world;
 
 /// How many seeds the usual test run covers.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_500;
 /// Seeds that once broke a rule.
 const KEPT: &[u64] = &[];
 
 #[test]
 fn no_rule_is_broken_whatever_fails() {
     let total = seeds::live_through(0..SEEDS).unwrap_or_else(|violation| panic!("{violation}"));
-    assert!(total.sum.runs > 5_000 && total.sum.completed > 2_000, "the simulation does too little:\n{total}");
-    assert_eq!(total.sum.faults.len(), 11, "some faults never happen:\n{total}");
+    assert!(total.sum.runs > 4_000 && total.sum.completed > 2_000, "the simulation does too little:\n{total}");
+    assert_eq!(total.sum.faults.len(), 12, "some faults never happen:\n{total}");
 }
 
 #[test]

@@ -16,11 +16,7 @@ pub(crate) struct Total {
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { steps, virtual_ms, entries, runs, completed, faults } = &self.sum;
-        let hours = virtual_ms / 3_600_000;
-        writeln!(f, "{} seeds, {steps} steps, {hours} virtual hours, {entries} entries", self.seeds)?;
-        write!(f, "{runs} runs, {completed} of them completed")?;
-        faults.iter().try_for_each(|(name, count)| write!(f, "\n{name}: {count}"))
+        write!(f, "{} seeds: {}", self.seeds, self.sum)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::AttemptEnd;
 use crate::mesh::{HealthState, ProposalVerdict, Role};
+use crate::planted::{self, Bug};
 use crate::retry;
 use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
 use crate::run::event::TaskReady;
@@ -241,9 +242,12 @@ impl Queue {
         let (run_id, task_id, attempt) = (key.0, key.1.clone(), task.attempt);
         let fail = |error| Command::FailTask(FailTask { run_id, task_id: key.1.clone(), attempt, error });
         let command = match end {
+            AttemptEnd::Stopped { .. } if planted::is(Bug::NoRequeue) => return,
             AttemptEnd::Stopped { .. } if task.losses >= MAX_LOSSES => fail(lost_too_often(key, task)),
             AttemptEnd::Stopped { .. } => Command::RequeueTask(RequeueTask { run_id, task_id, attempt }),
-            AttemptEnd::Failed { retryable: true, retry_after_ms, .. } if task.failures < task.retry.max_attempts => {
+            AttemptEnd::Failed { retryable: true, retry_after_ms, .. }
+                if task.failures < task.retry.max_attempts || planted::is(Bug::NoMaxAttempts) =>
+            {
                 let delay_ms = retry::delay_ms(&task.retry, task.failures, *retry_after_ms, run_id, &task_id, attempt);
                 Command::ScheduleRetry(ScheduleRetry { run_id, task_id, attempt, delay_ms })
             }

@@ -9,6 +9,7 @@ use gleitzeit_core::run::{Request, RunStatus, State, Verdict};
 use gleitzeit_core::{Payload, RunId};
 use serde_json::json;
 
+use super::agenda::Time;
 use super::checker::{Checker, Verified};
 use super::plane::{Question, Work};
 use super::{Happening, World, workload};
@@ -70,11 +71,12 @@ impl Clients {
 }
 
 impl World {
-    pub(super) fn plan_deeds(&mut self) {
+    /// Sets down what clients do; returns when there will be work.
+    pub(super) fn plan_deeds(&mut self) -> Vec<Time> {
         let until = self.settings.faults_until;
-        for _ in 0..self.chance.within(1..7) {
-            let at = self.chance.within(0..until);
-            self.at(at, Happening::Client(Deed::Submit));
+        let busy: Vec<Time> = (0..self.chance.within(1..7)).map(|_| self.chance.within(0..until)).collect();
+        for at in &busy {
+            self.at(*at, Happening::Client(Deed::Submit));
         }
         for deed in [Deed::Cancel, Deed::Retry] {
             for _ in 0..self.chance.within(0..3) {
@@ -82,6 +84,7 @@ impl World {
                 self.at(at, Happening::Client(deed.clone()));
             }
         }
+        busy
     }
 
     pub(super) fn act(&mut self, deed: Deed) {

@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     CrashEverything,
     CutSocket,
     CutAllSockets,
+    Partition,
     Freeze,
     Deafen,
     Drain,
@@ -32,12 +33,13 @@ pub(crate) enum Fault {
     Stranger,
 }
 
-const FAULTS: [(Fault, &str, u64); 11] = [
+const FAULTS: [(Fault, &str, u64); 12] = [
     (Fault::CrashWorker, "a worker crashed", 24),
     (Fault::CrashPlane, "the control plane crashed", 8),
     (Fault::CrashEverything, "everything crashed", 2),
     (Fault::CutSocket, "a socket was cut", 24),
     (Fault::CutAllSockets, "all sockets were cut", 3),
+    (Fault::Partition, "a worker was cut off", 6),
     (Fault::Freeze, "a worker froze", 12),
     (Fault::Deafen, "a worker was deaf", 6),
     (Fault::Drain, "a worker left", 10),
@@ -47,7 +49,8 @@ const FAULTS: [(Fault, &str, u64); 11] = [
 ];
 
 impl World {
-    pub(super) fn plan_faults(&mut self) {
+    /// Sets down what goes wrong: half of it around the times when there is work.
+    pub(super) fn plan_faults(&mut self, busy: &[Time]) {
         let until = self.settings.faults_until;
         let total: u64 = FAULTS.iter().map(|(_, _, weight)| weight).sum();
         // From a quiet life to several faults a second.
@@ -58,6 +61,8 @@ impl World {
             if at >= until {
                 return;
             }
+            let around = self.chance.pick(busy).filter(|_| self.chance.permille(500));
+            let at = around.map_or(at, |busy| (busy + self.chance.within(0..3_000)).saturating_sub(1_000));
             let mut left = self.chance.within(0..total);
             for (fault, _, weight) in &FAULTS {
                 if left < *weight {
@@ -91,8 +96,23 @@ impl World {
             }
             Fault::CutSocket => self.cut_worker(number),
             Fault::CutAllSockets => (0..self.workers.len()).for_each(|number| self.cut_worker(number)),
+            Fault::Partition => {
+                // Rather one that is at work.
+                let busy = self.workers.iter().enumerate().filter(|(_, it)| !it.executions.is_empty());
+                let busy: Vec<usize> = busy.map(|(number, _)| number).collect();
+                let number = self.chance.pick(&busy).unwrap_or(number);
+                self.cut_worker(number);
+                let after = self.chance.within(1_000..90_000);
+                self.workers[number].unreachable_until = self.agenda.now() + after;
+            }
             Fault::Freeze => self.freeze(number, false),
-            Fault::Deafen => self.freeze(number, true),
+            Fault::Deafen => {
+                let engines = self.workers.iter().enumerate().filter(|(_, it)| it.kind.role == Role::Engine);
+                let engines: Vec<usize> = engines.map(|(number, _)| number).collect();
+                if let Some(number) = self.chance.pick(&engines) {
+                    self.freeze(number, true);
+                }
+            }
             Fault::Drain => return self.drain(number),
             Fault::SlowDisk => {
                 self.disk_is_slow = true;
@@ -134,7 +154,7 @@ impl World {
         let time: Time = match self.chance.within(0..3) {
             0 => self.chance.within(10..1_000),
             1 => self.chance.within(1_000..8_000),
-            _ => self.chance.within(8_000..40_000),
+            _ => self.chance.within(8_000..100_000),
         };
         let worker = &mut self.workers[number];
         if worker.alive && worker.frozen.is_none() {
@@ -183,21 +203,11 @@ impl World {
         if self.plane.is_none() {
             self.start_plane()?;
         }
-        // A deaf engine may stay deaf, if there is another that works for every queue.
-        let deaf = (0..self.workers.len()).filter(|number| {
-            let worker = &self.workers[*number];
-            worker.alive && worker.kind.role == Role::Engine && worker.frozen.is_some_and(|freeze| freeze.heartbeats)
-        });
-        let deaf = deaf.max().filter(|number| {
-            let mut others = self.workers.iter().enumerate().filter(|(other, _)| other != number);
-            others.any(|(_, it)| it.kind.role == Role::Engine && it.kind.queues.is_none())
-        });
         for number in 0..self.workers.len() {
             let worker = &mut self.workers[number];
+            worker.unreachable_until = 0;
             if !worker.alive {
                 self.start_worker(number);
-            } else if Some(number) == deaf {
-                worker.frozen = Some(Freeze { until: Time::MAX, heartbeats: true });
             } else {
                 let incarnation = worker.incarnation;
                 self.thaw(number, incarnation)?;

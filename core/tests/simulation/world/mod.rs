@@ -41,7 +41,12 @@ const AFTERMATH: Time = 60_000;
 /// How often what need not be checked at each step is checked.
 const CHECK_EVERY: Time = 1_000;
 /// Work for an attempt that has ended must stop within this time, if its process is not frozen.
-const OVERLAP_LIMIT: Time = 60_000;
+const OVERLAP_LIMIT: Time = 35_000;
+/// An attempt that its engine has not taken, and one that is to be stopped, must end within this time of a running control
+/// plane…
+const LEASE_LIMIT: Time = 45_000;
+/// … and if the engine is connected and deaf, within this time.
+const DEAF_LIMIT: Time = 15_000;
 /// Virtual time begins here: 2026-01-01.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
 /// How many of the last steps are shown with a violation.
@@ -109,6 +114,15 @@ pub(crate) struct Report {
     pub(crate) faults: BTreeMap<&'static str, usize>,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { steps, virtual_ms, entries, runs, completed, faults } = self;
+        writeln!(f, "{steps} steps, {} virtual minutes, {entries} entries", virtual_ms / 60_000)?;
+        write!(f, "{runs} runs, {completed} of them completed")?;
+        faults.iter().try_for_each(|(name, count)| write!(f, "\n{name}: {count}"))
+    }
+}
+
 /// A rule was broken.
 #[derive(Debug)]
 pub(crate) struct Violation {
@@ -158,6 +172,8 @@ struct World {
     ended_at: Option<Time>,
     /// Since when work goes on for an attempt that has ended.
     overlapping: BTreeMap<(usize, gleitzeit_core::CallId), Time>,
+    /// Since when an attempt is not taken or not stopped, by the control plane's generation.
+    overdue: BTreeMap<(u64, gleitzeit_core::AttemptRef), Time>,
     steps: u64,
     faults: BTreeMap<&'static str, usize>,
     is_told: bool,
@@ -188,6 +204,7 @@ impl World {
             calm_since: 0,
             ended_at: None,
             overlapping: BTreeMap::new(),
+            overdue: BTreeMap::new(),
             steps: 0,
             faults: BTreeMap::new(),
             is_told,
@@ -206,8 +223,8 @@ impl World {
         }
         self.later(0, Happening::WatcherConnects);
         self.later(CHECK_EVERY, Happening::Check);
-        self.plan_faults();
-        self.plan_deeds();
+        let busy = self.plan_deeds();
+        self.plan_faults(&busy);
         let until = self.settings.faults_until;
         self.later(until, Happening::Calm);
     }
@@ -413,6 +430,23 @@ impl World {
     /// What holds all the time, but is too dear to be checked at each step.
     fn check(&mut self) -> Verified {
         self.later(CHECK_EVERY, Happening::Check);
+        self.check_overlaps()?;
+        self.check_leases()?;
+        let Some(plane) = &self.plane else { return Ok(()) };
+        let present = Present::new(&plane.hub.components());
+        for run in plane.ledger.runs() {
+            for at in 0..run.tasks.len() {
+                let is_final = run.tasks[at].status.is_final();
+                if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
+                    return Err(format!("`{}` of {} cannot tell what it waits for", run.task(at).id, run.run_id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Work stops soon after its attempt has ended.
+    fn check_overlaps(&mut self) -> Verified {
         let now = self.agenda.now();
         let mut overlapping = BTreeMap::new();
         for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.frozen.is_none()) {
@@ -427,17 +461,36 @@ impl World {
             }
         }
         self.overlapping = overlapping;
-        let Some(plane) = &self.plane else { return Ok(()) };
-        let present = Present::new(&plane.hub.components());
-        for run in plane.ledger.runs() {
-            for at in 0..run.tasks.len() {
-                let is_final = run.tasks[at].status.is_final();
-                if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
-                    return Err(format!("`{}` of {} cannot tell what it waits for", run.task(at).id, run.run_id));
-                }
-            }
-        }
         Ok(())
+    }
+
+    /// Nobody waits long for an engine that does not take its attempt or does not stop it.
+    fn check_leases(&mut self) -> Verified {
+        let now = self.agenda.now();
+        let mut overdue = BTreeMap::new();
+        let open = self.plane.iter().flat_map(|plane| plane.ledger.open_attempts().map(move |it| (plane, it)));
+        for (plane, (at, engine)) in open {
+            let has_taken = self.workers.iter().any(|it| it.alive && it.id == *engine && it.has_taken(at));
+            let is_to_stop = plane.ledger.run(at.run_id).is_some_and(|run| run.cancel.is_some());
+            if has_taken && !is_to_stop {
+                continue;
+            }
+            let since = self.overdue.get(&(plane.generation, at.clone())).copied().unwrap_or(now);
+            let limit = if self.is_deaf(engine) { DEAF_LIMIT } else { LEASE_LIMIT };
+            if now > since + limit {
+                return Err(format!("{at} stays open on {engine}; taken: {has_taken}, to be stopped: {is_to_stop}"));
+            }
+            overdue.insert((plane.generation, at.clone()), since);
+        }
+        self.overdue = overdue;
+        Ok(())
+    }
+
+    /// Whether an engine is connected, but only its link answers.
+    fn is_deaf(&self, engine: &gleitzeit_core::ComponentId) -> bool {
+        let Some(worker) = self.workers.iter().find(|it| it.alive && it.id == *engine) else { return false };
+        let socket = worker.socket.and_then(|socket| self.net.sockets.get(&socket));
+        worker.frozen.is_some_and(|freeze| freeze.heartbeats) && socket.is_some_and(|socket| !socket.cut)
     }
 
     /// Without faults, everything has to end.
@@ -514,7 +567,7 @@ fn settings(chance: &mut Chance, mistake: Mistake) -> Settings {
     Settings {
         is_wired: chance.permille(150),
         hub,
-        faults_until: chance.within(5_000..60_000),
+        faults_until: if chance.permille(150) { chance.within(60_000..180_000) } else { chance.within(5_000..60_000) },
         repeats: [0, 20, 100][chance.index(3)],
         answers_early: mistake == Mistake::AnswerEarly,
     }
@@ -531,7 +584,7 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             cast.push(Kind {
                 role,
                 slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
-                queues: is_picky.then(|| vec![workload::QUEUES[chance.index(2)].to_owned()]),
+                queues: is_picky.then(|| vec![workload::QUEUES[chance.index(workload::QUEUES.len())].to_owned()]),
                 methods: methods.iter().map(|it| (*it).to_owned()).collect(),
                 max_concurrency: u32::try_from(chance.within(1..6)).unwrap_or(1),
             });

@@ -80,6 +80,8 @@ pub(crate) struct Worker {
     pub(crate) leaving: bool,
     pub(crate) socket: Option<SocketId>,
     pub(crate) frozen: Option<Freeze>,
+    /// Connecting fails until then.
+    pub(crate) unreachable_until: Time,
     /// What arrived while it was frozen.
     pub(crate) stuck: VecDeque<(SocketId, Down)>,
     pub(crate) tick_at: Option<Time>,
@@ -100,6 +102,7 @@ impl Worker {
             leaving: false,
             socket: None,
             frozen: None,
+            unreachable_until: 0,
             stuck: VecDeque::new(),
             tick_at: None,
             flush_planned: false,
@@ -166,6 +169,14 @@ impl Worker {
             Machine::Provider(provider) => provider.next_deadline(),
         };
         at.map(|at| at.0)
+    }
+
+    /// Whether it is an engine that has taken an attempt and still has to report its end.
+    pub(crate) fn has_taken(&self, at: &AttemptRef) -> bool {
+        match &self.machine {
+            Machine::Engine(engine) => engine.working_on().chain(engine.unanswered()).any(|it| it == at),
+            _ => false,
+        }
     }
 
     /// What it still holds although nothing is to be done; empty if it has forgotten everything.

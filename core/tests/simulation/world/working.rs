@@ -29,9 +29,9 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, number: usize, incarnation: u64) {
-        let has_plane = self.plane.is_some();
+        let (now, has_plane) = (self.agenda.now(), self.plane.is_some());
         let Some(worker) = self.worker(number, incarnation).filter(|worker| worker.socket.is_none()) else { return };
-        if !has_plane || worker.frozen.is_some() {
+        if !has_plane || worker.frozen.is_some() || worker.unreachable_until > now {
             let after = self.chance.within(10..2_000);
             return self.later(after, Happening::Connect(number, incarnation));
         }

@@ -12,7 +12,7 @@ use super::chance::Chance;
 pub(crate) const COMMON: &str = "sim/work";
 /// Served by some.
 pub(crate) const SPECIAL: &str = "sim/special";
-pub(crate) const QUEUES: [&str; 2] = ["default", "side"];
+pub(crate) const QUEUES: [&str; 4] = ["default", "large", "side", "slow"];
 
 /// A workflow of one to eight tasks: each adds a number of its own to the values of those it depends on.
 pub(crate) fn workflow(chance: &mut Chance) -> Workflow {
@@ -46,7 +46,7 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
         method: if chance.permille(150) { SPECIAL } else { COMMON }.into(),
         protocol_version: "v1".to_owned(),
         priority: Priority(i32::try_from(chance.within(1..5)).unwrap_or(2)),
-        queue: QueueName::from(QUEUES[usize::from(chance.permille(250))]),
+        queue: QueueName::from(QUEUES[if chance.permille(600) { 0 } else { chance.index(QUEUES.len()) }]),
         timeout_ms: chance.permille(300).then(|| chance.within(500..20_000)),
         retry: RetryPolicy {
             max_attempts: u32::try_from(chance.within(1..5)).unwrap_or(1),
