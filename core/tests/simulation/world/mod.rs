@@ -3,7 +3,7 @@
 //!
 //! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
 //! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
-//! `clients`, `workload`, `faults`, and `checker` (the rules).
+//! `clients`, `watcher`, `workload`, `faults`, and `checker` and `rules` (what must hold).
 
 mod agenda;
 mod chance;
@@ -12,7 +12,9 @@ mod clients;
 mod faults;
 mod net;
 mod plane;
+mod rules;
 mod shell;
+mod watcher;
 mod worker;
 mod working;
 mod workload;
@@ -21,8 +23,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use gleitzeit_core::hub::{Config, Present};
-use gleitzeit_core::mesh::{FromHub, Role, ToHub};
+use gleitzeit_core::hub::Config;
+use gleitzeit_core::mesh::{FromHub, Role};
 use gleitzeit_core::{Position, Timestamp};
 
 use agenda::{Agenda, Time};
@@ -34,19 +36,10 @@ use net::{Down, Far, Net, SocketId, Up};
 use plane::{Plane, Question, Store};
 use worker::{Kind, ToMachine, Worker};
 
-/// Once nothing fails any more, every run must end within this time.
-const PATIENCE: Time = 400_000;
 /// After the last run's end everything that was kept for it must be forgotten within this time.
 const AFTERMATH: Time = 60_000;
 /// How often what need not be checked at each step is checked.
 const CHECK_EVERY: Time = 1_000;
-/// Work for an attempt that has ended must stop within this time, if its process is not frozen.
-const OVERLAP_LIMIT: Time = 35_000;
-/// An attempt that its engine has not taken, and one that is to be stopped, must end within this time of a running control
-/// plane…
-const LEASE_LIMIT: Time = 45_000;
-/// … and if the engine is connected and deaf, within this time.
-const DEAF_LIMIT: Time = 15_000;
 /// Virtual time begins here: 2026-01-01.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
 /// How many of the last steps are shown with a violation.
@@ -374,170 +367,6 @@ impl World {
                 Ok(())
             }
         }
-    }
-
-    /// A reader of the whole journal: it misses nothing and sees nothing twice.
-    fn watcher_connects(&mut self) {
-        if self.plane.is_none() {
-            return self.later(500, Happening::WatcherConnects);
-        }
-        let socket = self.net.open(Far::Watcher);
-        self.watching = Some(socket);
-        self.send_up(socket, Up::Open);
-    }
-
-    fn watcher_receives(&mut self, socket: SocketId, down: &Down) -> Verified {
-        if self.watching != Some(socket) {
-            return Ok(());
-        }
-        match down {
-            Down::Closed => {
-                self.watching = None;
-                let after = self.chance.within(0..2_000);
-                self.later(after, Happening::WatcherConnects);
-            }
-            Down::Message(message) => match &**message {
-                FromHub::Welcome(_) => {
-                    let watch = gleitzeit_core::mesh::Watch { from_position: self.watcher.next() };
-                    self.send_up(socket, Up::Message(ToHub::Watch(watch)));
-                }
-                FromHub::Events(events) => {
-                    for item in &events.entries {
-                        // Repeated on the way.
-                        if item.position <= self.watcher && self.settings.repeats > 0 {
-                            continue;
-                        }
-                        if item.position != self.watcher.next() {
-                            return Err(format!("a watcher at {} was sent {}", self.watcher, item.position));
-                        }
-                        let stored = self.store.read(item.position, 1);
-                        if stored.first().is_none_or(|entry| item.kind.as_deref() != Some(entry.event.kind())) {
-                            return Err(format!("a watcher was sent what is not durable: {item:?}"));
-                        }
-                        self.watcher = item.position;
-                    }
-                    if self.is_calm || !self.chance.permille(100) {
-                        let ack = gleitzeit_core::mesh::EventsAck { position: self.watcher };
-                        self.send_up(socket, Up::Message(ToHub::EventsAck(ack)));
-                    }
-                }
-                _ => {}
-            },
-        }
-        Ok(())
-    }
-
-    /// What holds all the time, but is too dear to be checked at each step.
-    fn check(&mut self) -> Verified {
-        self.later(CHECK_EVERY, Happening::Check);
-        self.check_overlaps()?;
-        self.check_leases()?;
-        let Some(plane) = &self.plane else { return Ok(()) };
-        let present = Present::new(&plane.hub.components());
-        for run in plane.ledger.runs() {
-            for at in 0..run.tasks.len() {
-                let is_final = run.tasks[at].status.is_final();
-                if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
-                    return Err(format!("`{}` of {} cannot tell what it waits for", run.task(at).id, run.run_id));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Work stops soon after its attempt has ended.
-    fn check_overlaps(&mut self) -> Verified {
-        let now = self.agenda.now();
-        let mut overlapping = BTreeMap::new();
-        for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.frozen.is_none()) {
-            for (id, execution) in &worker.executions {
-                if execution.at.as_ref().is_some_and(|at| !self.checker.is_open(at)) {
-                    let since = self.overlapping.get(&(number, id.clone())).copied().unwrap_or(now);
-                    if now > since + OVERLAP_LIMIT {
-                        return Err(format!("{} works on call {id}, whose attempt ended long ago", worker.id));
-                    }
-                    overlapping.insert((number, id.clone()), since);
-                }
-            }
-        }
-        self.overlapping = overlapping;
-        Ok(())
-    }
-
-    /// Nobody waits long for an engine that does not take its attempt or does not stop it.
-    fn check_leases(&mut self) -> Verified {
-        let now = self.agenda.now();
-        let mut overdue = BTreeMap::new();
-        let open = self.plane.iter().flat_map(|plane| plane.ledger.open_attempts().map(move |it| (plane, it)));
-        for (plane, (at, engine)) in open {
-            let has_taken = self.workers.iter().any(|it| it.alive && it.id == *engine && it.has_taken(at));
-            let is_to_stop = plane.ledger.run(at.run_id).is_some_and(|run| run.cancel.is_some());
-            if has_taken && !is_to_stop {
-                continue;
-            }
-            let since = self.overdue.get(&(plane.generation, at.clone())).copied().unwrap_or(now);
-            let limit = if self.is_deaf(engine) { DEAF_LIMIT } else { LEASE_LIMIT };
-            if now > since + limit {
-                return Err(format!("{at} stays open on {engine}; taken: {has_taken}, to be stopped: {is_to_stop}"));
-            }
-            overdue.insert((plane.generation, at.clone()), since);
-        }
-        self.overdue = overdue;
-        Ok(())
-    }
-
-    /// Whether an engine is connected, but only its link answers.
-    fn is_deaf(&self, engine: &gleitzeit_core::ComponentId) -> bool {
-        let Some(worker) = self.workers.iter().find(|it| it.alive && it.id == *engine) else { return false };
-        let socket = worker.socket.and_then(|socket| self.net.sockets.get(&socket));
-        worker.frozen.is_some_and(|freeze| freeze.heartbeats) && socket.is_some_and(|socket| !socket.cut)
-    }
-
-    /// Without faults, everything has to end.
-    fn check_end(&mut self) -> Verified {
-        if self.ended_at.is_some() {
-            return Ok(());
-        }
-        let (unfinished, open) = (self.checker.unfinished(), self.clients.unanswered());
-        if unfinished.is_empty() && open == 0 {
-            self.ended_at = Some(self.agenda.now());
-            return Ok(());
-        }
-        if self.agenda.now() < self.calm_since + PATIENCE {
-            return Ok(());
-        }
-        let mut why = format!("{} runs never end, {open} clients are never answered", unfinished.len());
-        for run_id in unfinished {
-            let Some(run) = self.plane.as_ref().and_then(|plane| plane.ledger.run(run_id)) else { continue };
-            for (at, owed) in run.outstanding() {
-                why.push_str(&format!("\n  {run_id} `{}` {:?}: {owed:?}", run.task(at).id, run.tasks[at].status));
-            }
-        }
-        Err(why)
-    }
-
-    /// When all is over, nothing is kept of it.
-    fn check_aftermath(&mut self) -> Verified {
-        self.clients.check_promises(&self.checker)?;
-        if self.watcher != self.store.position() {
-            return Err(format!("a watcher was left at {} of {}", self.watcher, self.store.position()));
-        }
-        for worker in self.workers.iter().filter(|worker| worker.alive && worker.frozen.is_none()) {
-            let left = worker.leftovers();
-            if !left.is_empty() {
-                return Err(format!("{} still holds {}", worker.id, left.join(", ")));
-            }
-        }
-        let Some(plane) = &self.plane else { return Err("no control plane runs".to_owned()) };
-        if let Some((at, engine)) = plane.ledger.open_attempts().next() {
-            return Err(format!("{at} is still open on {engine}"));
-        }
-        for component in plane.hub.components() {
-            if component.in_use > 0 {
-                return Err(format!("the hub still counts {} for {}", component.in_use, component.component_id));
-            }
-        }
-        Ok(())
     }
 
     fn report(&self) -> Report {
