@@ -8,8 +8,8 @@ mod world;
 
 /// How many seeds the usual test run covers.
 const SEEDS: u64 = 2_500;
-/// Seeds beyond these that once broke a rule, of the simulation as it is.
-const KEPT: &[u64] = &[7_921, 37_897];
+/// Seeds beyond these in which a mistake once broke a rule, since mended; to be found anew when the simulation changes.
+const KEPT: &[u64] = &[3_712, 19_328];
 
 #[test]
 fn no_rule_is_broken_whatever_fails() {
