@@ -38,9 +38,11 @@ impl Trail {
     fn code(&self) -> String {
         format!(
             "import os, time\n\
-             while not os.path.exists({orders:?}):\n\
+             while True:\n\
              \u{20}   with open({file:?}, 'a') as trail:\n\
              \u{20}       trail.write(f'{{os.getpid()}} {{time.time_ns() // 1000000}}\\n')\n\
+             \u{20}   if os.path.exists({orders:?}):\n\
+             \u{20}       break\n\
              \u{20}   time.sleep(0.01)\n\
              assert open({orders:?}).read() == 'succeed', 'as told'\n\
              result = 'done'\n",
@@ -75,6 +77,13 @@ impl Trail {
         let mut spans: Vec<Span> = spans.into_values().collect();
         spans.sort_by_key(|span| span.from_ms);
         spans
+    }
+
+    /// Waits until an attempt is recorded as running and its code has left something.
+    #[track_caller]
+    fn until_runs(&self, watch: &mut Watch, attempt: u64) {
+        watch.until_task("work", attempt, "task_started");
+        until("the code runs", PATIENCE, || (self.spans().len() as u64 >= attempt).then_some(()));
     }
 
     /// Every attempt ran once, and none for longer than its lease and the moment it takes to kill code.
@@ -126,9 +135,9 @@ fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_num
     let run = trail.submit(&cluster, &attempts_of(1));
     let mut watch = cluster.watch(&run);
     let engine = text(&watch.until_task("work", 1, "task_dispatched").payload["engine"]);
-    watch.until_task("work", 1, "task_started");
+    trail.until_runs(&mut watch, 1);
     cluster.kill_9_agent(&cluster.name_of(&engine));
-    watch.until_task("work", 2, "task_started");
+    trail.until_runs(&mut watch, 2);
     trail.order("succeed");
 
     let journal = watch.finish();
@@ -149,12 +158,12 @@ fn an_attempt_on_a_killed_provider_is_lost_and_the_task_goes_on_under_the_next_n
     let trail = Trail::new(&cluster.sandbox);
     let run = trail.submit(&cluster, &attempts_of(1));
     let mut watch = cluster.watch(&run);
-    watch.until_task("work", 1, "task_started");
+    trail.until_runs(&mut watch, 1);
     cluster.start_agent("provider-2", "provider");
     cluster.until_connected("provider", 4);
     cluster.kill_9_agent("provider-1");
     let killed_ms = now_ms();
-    watch.until_task("work", 2, "task_started");
+    trail.until_runs(&mut watch, 2);
     trail.order("succeed");
 
     let journal = watch.finish();
@@ -175,13 +184,13 @@ fn losses_do_not_use_up_the_attempts_of_a_task() {
     let trail = Trail::new(&cluster.sandbox);
     let run = trail.submit(&cluster, &attempts_of(2));
     let mut watch = cluster.watch(&run);
-    watch.until_task("work", 1, "task_started");
+    trail.until_runs(&mut watch, 1);
     hasty(&mut cluster, "provider-2", "provider");
     leaves(&mut cluster, "provider-1");
-    watch.until_task("work", 2, "task_started");
+    trail.until_runs(&mut watch, 2);
     hasty(&mut cluster, "engine-2", "engine");
     leaves(&mut cluster, "engine-1");
-    watch.until_task("work", 3, "task_started");
+    trail.until_runs(&mut watch, 3);
     trail.order("fail");
 
     let journal = watch.finish();
@@ -234,7 +243,7 @@ fn a_cancel_while_the_engine_is_dead_ends_the_run_once_the_engine_is_lost() {
     let trail = Trail::new(&cluster.sandbox);
     let run = trail.submit(&cluster, &attempts_of(1));
     let mut watch = cluster.watch(&run);
-    watch.until_task("work", 1, "task_started");
+    trail.until_runs(&mut watch, 1);
     cluster.kill_9_agent("engine");
     let cancel = cluster.ask(&["cancel", &run, "--reason", "changed my mind"]);
     assert_eq!((&cancel["status"], &cancel["open_attempts"]), (&json!("running"), &json!(1)));
