@@ -1,0 +1,169 @@
+//! A hub with a ledger behind it that commits at once, and sockets in the test's hand.
+
+use std::sync::Arc;
+
+use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start};
+use gleitzeit_core::ledger::Ledger;
+use gleitzeit_core::mesh::{FromHub, ToHub};
+use gleitzeit_core::run::{Entry, Limits, Request, Verdict};
+use gleitzeit_core::{Instant, Position, Timestamp};
+use serde_json::{Value, json};
+
+pub(crate) struct Bench {
+    pub(crate) hub: Hub,
+    pub(crate) ledger: Ledger,
+    pub(crate) journal: Vec<Arc<Entry>>,
+    pub(crate) now: Instant,
+    /// What was sent since it was last looked at: to whom, the event's name and its body.
+    pub(crate) sent: Vec<(u64, &'static str, Value)>,
+    pub(crate) closed: Vec<u64>,
+    /// The writer holds back what it was asked for.
+    pub(crate) is_held: bool,
+    held: Vec<Output>,
+    sockets: u64,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        Self {
+            hub: Hub::new(config, Start::default(), Instant(0)),
+            ledger: Ledger::new(Limits::default()),
+            journal: Vec::new(),
+            now: Instant(0),
+            sent: Vec::new(),
+            closed: Vec::new(),
+            is_held: false,
+            held: Vec::new(),
+            sockets: 0,
+        }
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.hub.handle(self.now, input, &mut out);
+        self.act(out);
+    }
+
+    fn act(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { socket, message } => self.note(socket, &message),
+                Output::Close { socket, .. } => self.closed.push(socket),
+                Output::Progress { .. } | Output::Log { .. } => {}
+                work if self.is_held => self.held.push(work),
+                work => self.write(work),
+            }
+        }
+    }
+
+    fn note(&mut self, socket: u64, message: &FromHub) {
+        let body = serde_json::from_str(&message.body()).expect("JSON");
+        self.sent.push((socket, message.kind(), body));
+    }
+
+    /// The writer does what it was asked for.
+    fn write(&mut self, work: Output) {
+        match work {
+            Output::Request { token, request } => {
+                let (verdict, batch) = self.decide(&request);
+                self.input(Input::Committed(Arc::new(Batch { answers: vec![(token, verdict)], ..batch })));
+            }
+            Output::QuerySlice { token, slice } => {
+                let state = self.ledger.slice_state(&slice, Timestamp(0));
+                self.input(Input::SliceState { token, state });
+            }
+            Output::QueryEngine { token, engine } => {
+                let effects = self.ledger.outstanding(&engine, Timestamp(0));
+                self.input(Input::EngineState { token, effects });
+            }
+            Output::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
+            Output::EngineGone { engine } => self.ledger.engine_gone(&engine),
+            Output::ReadEntries { token, from, limit } => {
+                let from = usize::try_from(from.0 - 1).expect("small");
+                let entries = self.journal.iter().skip(from).take(limit).cloned().collect();
+                self.input(Input::Entries { token, entries });
+            }
+            _ => {}
+        }
+    }
+
+    fn decide(&mut self, request: &Request) -> (Verdict, Batch) {
+        let outcome = self.ledger.propose(request, Timestamp(1_000)).expect("what is decided can be recorded");
+        let entries: Vec<Arc<Entry>> = outcome.entries.into_iter().map(Arc::new).collect();
+        self.journal.extend(entries.iter().cloned());
+        (outcome.verdict, Batch { entries, effects: outcome.effects, answers: Vec::new() })
+    }
+
+    /// Records something that nobody on the mesh asked for.
+    pub(crate) fn record(&mut self, request: &Request) -> Verdict {
+        let (verdict, batch) = self.decide(request);
+        self.input(Input::Committed(Arc::new(batch)));
+        verdict
+    }
+
+    /// The writer goes on.
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
+        for work in std::mem::take(&mut self.held) {
+            self.write(work);
+        }
+    }
+
+    /// Time passes; timers fire when they are due.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let until = self.now.plus_ms(ms);
+        while let Some(at) = self.hub.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let mut out = Vec::new();
+            self.hub.tick(self.now, &mut out);
+            self.act(out);
+        }
+        self.now = until;
+    }
+
+    pub(crate) fn connect(&mut self) -> u64 {
+        self.sockets += 1;
+        let socket = self.sockets;
+        self.input(Input::Connected { socket });
+        socket
+    }
+
+    pub(crate) fn say(&mut self, socket: u64, kind: &str, body: &Value) {
+        let message = ToHub::decode(kind, &body.to_string()).expect("a valid event");
+        self.input(Input::Received { socket, message, message_id: None });
+    }
+
+    /// Connects and registers a component; the rest of its registration as JSON.
+    pub(crate) fn join(&mut self, role: &str, id: &str, rest: Value) -> u64 {
+        let socket = self.connect();
+        self.register(socket, role, id, rest);
+        socket
+    }
+
+    pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
+        let mut body = json!({"component_type": role, "component_id": id});
+        body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
+        self.say(socket, "register_component", &body);
+    }
+
+    pub(crate) fn leave(&mut self, socket: u64, clean: bool) {
+        self.input(Input::Disconnected { socket, clean });
+    }
+
+    /// The bodies of an event that were sent to a socket since the last look.
+    pub(crate) fn heard(&mut self, socket: u64, kind: &str) -> Vec<Value> {
+        let (of_it, rest) =
+            std::mem::take(&mut self.sent).into_iter().partition(|(to, it, _)| *to == socket && *it == kind);
+        self.sent = rest;
+        let of_it: Vec<(u64, &str, Value)> = of_it;
+        of_it.into_iter().map(|(_, _, body)| body).collect()
+    }
+
+    pub(crate) fn head(&self) -> Position {
+        self.journal.last().map_or(Position(0), |entry| entry.position)
+    }
+}

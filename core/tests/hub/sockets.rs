@@ -1,0 +1,105 @@
+//! Sockets and who is behind them.
+
+use gleitzeit_core::hub::Input;
+use serde_json::json;
+
+use crate::bench::Bench;
+
+#[test]
+fn nobody_is_heard_before_it_has_registered() {
+    let mut bench = Bench::new();
+    let socket = bench.connect();
+    assert_eq!(bench.heard(socket, "welcome").len(), 1);
+    bench.say(socket, "append", &json!({"proposals": []}));
+    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!("INVALID_REQUEST"), &json!("append")));
+}
+
+#[test]
+fn a_registration_that_makes_no_sense_is_refused_with_the_reason() {
+    let long = "x".repeat(201);
+    for (role, id, rest, why) in [
+        ("provider", "p", json!({}), "`methods`"),
+        ("provider", "p", json!({"methods": ["add"]}), "PROTOCOL/METHOD"),
+        ("engine", "", json!({}), "empty"),
+        ("engine", long.as_str(), json!({}), "at most 200 bytes"),
+        ("engine", "e", json!({"name": "a\u{7}b"}), "control characters"),
+        ("engine", "taken", json!({}), "is a queue"),
+    ] {
+        let mut bench = Bench::new();
+        bench.join("queue", "taken", json!({}));
+        let socket = bench.join(role, id, rest);
+        let rejected = bench.heard(socket, "registration_rejected");
+        assert!(rejected[0]["error"]["message"].as_str().expect("text").contains(why), "{rejected:?}");
+        assert_eq!(bench.hub.components().len(), 1, "{why}");
+    }
+}
+
+#[test]
+fn the_same_protocol_with_other_schemas_is_refused() {
+    let mut bench = Bench::new();
+    let protocol = |schema| json!({"protocols": [{"name": "math", "version": "v1", "methods": {"math/add": schema}}]});
+    let one = bench.join("provider", "p1", protocol(json!({"returns": {"type": "integer"}})));
+    assert_eq!(bench.heard(one, "component_registered").len(), 1);
+    let same = bench.join("provider", "p2", protocol(json!({"returns": {"type": "integer"}})));
+    assert_eq!(bench.heard(same, "component_registered").len(), 1);
+    let other = bench.join("provider", "p3", protocol(json!({"returns": {"type": "string"}})));
+    let rejected = bench.heard(other, "registration_rejected");
+    assert_eq!(rejected[0]["error"]["name"], "PROTOCOL_VERSION_MISMATCH");
+}
+
+#[test]
+fn a_second_socket_of_the_same_component_closes_the_first() {
+    let mut bench = Bench::new();
+    let first = bench.join("engine", "e", json!({"slots": 2}));
+    let second = bench.join("engine", "e", json!({"slots": 3}));
+    assert_eq!(bench.closed, [first]);
+    bench.leave(first, false);
+    let components = bench.hub.components();
+    assert_eq!((components.len(), components[0].capacity), (1, 3));
+    assert_eq!(components[0].status, gleitzeit_core::mesh::PresenceStatus::Connected, "socket {second} holds it");
+}
+
+#[test]
+fn who_answered_heartbeats_and_stops_is_silent_and_is_back_with_the_next_word() {
+    let mut bench = Bench::new();
+    let queue = bench.join("queue", "q", json!({}));
+    let engine = bench.join("engine", "e", json!({"slots": 1}));
+    for _ in 0..2 {
+        bench.pass(5_000);
+        for socket in [queue, engine] {
+            bench.say(socket, "heartbeat_response", &json!({}));
+        }
+    }
+    bench.sent.clear();
+    bench.pass(5_000);
+    bench.say(queue, "heartbeat_response", &json!({}));
+    assert!(bench.heard(queue, "component_status").is_empty(), "until the next is due it has time");
+    bench.pass(5_000);
+    let told = bench.heard(queue, "component_status");
+    assert_eq!((&told[0]["component_id"], &told[0]["status"]), (&json!("e"), &json!("silent")));
+    bench.say(engine, "heartbeat_response", &json!({}));
+    assert_eq!(bench.heard(queue, "component_status")[0]["status"], "connected");
+}
+
+#[test]
+fn who_never_answered_heartbeats_is_judged_by_its_socket() {
+    let mut bench = Bench::new();
+    bench.join("provider", "p", json!({"methods": ["m/x"]}));
+    bench.pass(60_000);
+    assert_eq!(bench.hub.components()[0].status, gleitzeit_core::mesh::PresenceStatus::Connected);
+}
+
+#[test]
+fn garbage_is_answered_and_harms_nobody() {
+    let mut bench = Bench::new();
+    let socket = bench.join("engine", "e", json!({"slots": 1}));
+    let message = "missing field `attempts`".to_owned();
+    bench.input(Input::Malformed { socket, in_reply_to: Some("task_taken".to_owned()), message });
+    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!(
+        (&errors[0]["in_reply_to"], &errors[0]["message"]),
+        (&json!("task_taken"), &json!("missing field `attempts`"))
+    );
+    assert_eq!(bench.hub.components().len(), 1);
+}
