@@ -104,19 +104,24 @@ impl Thousand {
     }
 }
 
+/// In the order in which they are started, the first three while no hub is there.
+const AGENTS: [(&str, &str); 8] = [
+    ("engine-1", "engine"),
+    ("provider-1", "provider"),
+    ("queue-1", "queue"),
+    ("resolver-1", "deps"),
+    ("resolver-2", "resolver"),
+    ("queue-2", "queue"),
+    ("provider-2", "provider"),
+    ("engine-2", "exec"),
+];
+
 /// Two processes of every role, the first ones started while no hub is there.
 fn two_of_every_role() -> Cluster {
     let mut cluster = Cluster::new();
-    for (name, role) in [("engine-1", "engine"), ("provider-1", "provider"), ("queue-1", "queue")] {
-        cluster.start_agent(name, role);
-    }
+    AGENTS[..3].iter().for_each(|(name, role)| cluster.start_agent(name, role));
     cluster.start_hub();
-    for (name, role) in
-        [("resolver-1", "deps"), ("resolver-2", "resolver"), ("queue-2", "queue"), ("provider-2", "provider")]
-    {
-        cluster.start_agent(name, role);
-    }
-    cluster.start_agent("engine-2", "exec");
+    AGENTS[3..].iter().for_each(|(name, role)| cluster.start_agent(name, role));
     // Each provider agent has two: `python_local` and `util`.
     for (role, count) in [("engine", 2), ("queue", 2), ("resolver", 2), ("provider", 4)] {
         cluster.until_connected(role, count);
@@ -234,9 +239,7 @@ fn a_killed_hub_goes_on_where_it_was() {
     thousand.open(&cluster);
 
     let journal = thousand.completes(&cluster);
-    for (before, after) in seen.iter().zip(&journal.0) {
-        assert_eq!(format!("{before:?}"), format!("{after:?}"), "what was visible stands");
-    }
+    assert_same(&seen, &journal);
     for gate in seen.iter().filter(|event| event.kind == "task_started" && event.task.starts_with("gate")) {
         let kinds = journal.kinds(&gate.task);
         assert_eq!(
@@ -259,4 +262,35 @@ fn agents_without_a_hub_still_end_promptly() {
     let mut cluster = two_of_every_role();
     cluster.kill_9_hub();
     all_end_well(cluster);
+}
+
+#[test]
+fn when_all_processes_were_killed_others_take_up_what_the_store_has() {
+    let mut cluster = two_of_every_role();
+    let mut thousand = Thousand::submit(&cluster);
+    thousand.until_the_middle();
+    let seen = thousand.watch.so_far();
+    cluster.kill_9_hub();
+    AGENTS.iter().for_each(|(name, _)| cluster.kill_9_agent(name));
+    thousand.open(&cluster);
+    cluster.start_hub();
+    for (_, role) in &AGENTS[..4] {
+        cluster.start_agent(&format!("new-{role}"), role);
+    }
+
+    let journal = thousand.completes(&cluster);
+    assert_same(&seen, &journal);
+    let lost = journal.all("task_attempt_stopped").count();
+    assert!(lost > 0 && journal.all("task_attempt_stopped").all(|stopped| stopped.payload["reason"] == "engine_lost"));
+    assert_eq!(journal.all("task_dispatched").count(), ALL + lost, "only what was lost ran again");
+    all_end_well(cluster);
+}
+
+/// What was visible before is still what the journal begins with.
+#[track_caller]
+fn assert_same(seen: &[Event], journal: &Journal) {
+    assert!(seen.len() <= journal.0.len());
+    for (before, after) in seen.iter().zip(&journal.0) {
+        assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    }
 }
