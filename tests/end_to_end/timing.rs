@@ -1,1 +1,128 @@
-//! tbd
+//! What happens when: priorities, delays before another attempt, and limits of time that reach the running code.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Beat, Cluster, Journal, PATIENCE, beat, gone, text};
+
+/// A limit of time has to reach the code within this.
+const REACH_MS: u64 = 1_000;
+/// How much later than asked for another attempt may start, on a busy machine.
+const LATE_MS: u64 = 2_000;
+
+/// A workflow of one task whose code beats in a file and never ends.
+fn endless(cluster: &Cluster, file: &Path, of_run: &str, of_task: &str) -> String {
+    let code = beat(file);
+    let text = format!(
+        "name: Endless\n{of_run}tasks:\n  - id: beat\n    method: python/execute\n{of_task}    parameters:\n      code: |\n{code}"
+    );
+    cluster.sandbox.file("endless.yaml", text)
+}
+
+#[test]
+fn a_higher_priority_goes_first_and_equals_in_the_order_of_submission() {
+    let cluster = Cluster::all_in_one(&["--slots", "1"]);
+    let sleep = "name: Holds the slot\ntasks: [{id: hold, method: util/sleep, parameters: {seconds: 1.5}}]\n";
+    let holding = cluster.submit(&cluster.sandbox.file("hold.yaml", sleep));
+    cluster.until_run(&holding, "the slot is taken", |run| run["tasks"]["hold"]["status"] == "running");
+    let line = |(id, priority): (&str, &str)| format!("  - {{id: {id}, method: util/echo{priority}}}\n");
+    let tasks = [
+        ("low", ", priority: low"),
+        ("first", ""),
+        ("urgent", ", priority: urgent"),
+        ("second", ", priority: 2"),
+        ("high", ", priority: high"),
+        ("seven", ", priority: 7"),
+    ];
+    let file = format!("name: Mixed\ntasks:\n{}", tasks.map(line).concat());
+    let run = cluster.submit(&cluster.sandbox.file("mixed.yaml", file));
+    cluster.until_run(&run, "all wait for the slot", |run| {
+        run["tasks"].as_object().expect("an object").values().all(|task| task["status"] == "ready")
+    });
+    let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
+    let order: Vec<&str> = journal.all("task_dispatched").map(|event| event.task.as_str()).collect();
+    assert_eq!(order, ["seven", "urgent", "high", "first", "second", "low"]);
+}
+
+#[test]
+fn another_attempt_comes_after_the_stated_delays() {
+    let cluster = Cluster::all_in_one(&[]);
+    for (backoff, expected) in [("exponential", [200, 400, 500]), ("linear", [200, 400, 500]), ("fixed", [200; 3])] {
+        let file = format!(
+            "name: Retries\ntasks:\n  - id: flaky\n    method: util/fail\n    parameters: {{message: not yet, until_attempt: 4}}\n    \
+             retry: {{max_attempts: 4, backoff: {backoff}, initial_delay: 200ms, max_delay: 500ms}}\n"
+        );
+        let run = cluster.submit(&cluster.sandbox.file("retries.yaml", file));
+        let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
+        assert_eq!(journal.only("task_completed").attempt, 4, "{backoff}");
+        let dispatched: Vec<u64> = journal.all("task_dispatched").map(|event| event.at_ms).collect();
+        let scheduled: Vec<_> = journal.all("task_retry_scheduled").collect();
+        let stated: Vec<u64> = scheduled.iter().map(|it| it.payload["delay_ms"].as_u64().expect("a delay")).collect();
+        assert_eq!(stated, expected, "{backoff}");
+        for (number, it) in scheduled.iter().enumerate() {
+            let waited = dispatched[number + 1] - it.at_ms;
+            assert!((stated[number]..=stated[number] + LATE_MS).contains(&waited), "{backoff}: {waited} ms");
+        }
+    }
+}
+
+#[test]
+fn attempts_are_as_many_as_allowed_and_the_last_error_is_told() {
+    let cluster = Cluster::all_in_one(&[]);
+    let file = "name: Never\ntasks:\n  - id: never\n    method: util/fail\n    parameters: {message: no luck}\n    \
+                retry: {max_attempts: 3, initial_delay: 10ms}\n";
+    let run = cluster.submit(&cluster.sandbox.file("never.yaml", file));
+    let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
+    assert_eq!(journal.all("task_attempt_failed").count(), 3);
+    let message = text(&journal.only("task_failed").payload["error"]["message"]);
+    assert!(message.contains("no luck") && message.contains("after 3 failed attempts"), "{message}");
+}
+
+/// The run's error, and how long the code went on after the entry that ended it.
+fn ended_by(cluster: &Cluster, file: &Path, run: &str, kind: &str) -> (Value, u64) {
+    let journal = Journal::watch(&cluster.sandbox, &cluster.url, run);
+    let last_beat = gone(file, PATIENCE);
+    let ended = journal.all(kind).next().unwrap_or_else(|| panic!("no {kind}: {:?}", journal.0));
+    (cluster.until_ended(run)["error"].clone(), last_beat.saturating_sub(ended.at_ms))
+}
+
+#[test]
+fn the_timeout_of_a_task_stops_its_code_within_a_second() {
+    let cluster = Cluster::all_in_one(&[]);
+    let file = cluster.sandbox.path().join("beat");
+    let run = cluster.submit(&endless(&cluster, &file, "", "    timeout: 1\n"));
+    Beat::first(&file);
+    let (error, went_on) = ended_by(&cluster, &file, &run, "task_attempt_failed");
+    assert!(went_on <= REACH_MS, "the code went on for {went_on} ms");
+    assert_eq!(error["name"], "WORKFLOW_EXECUTION_FAILED");
+    let run = cluster.until_ended(&run);
+    assert_eq!(run["tasks"]["beat"]["error"]["name"], "TASK_TIMEOUT", "{run:#}");
+}
+
+#[test]
+fn the_timeout_of_a_run_stops_its_code_within_a_second() {
+    let cluster = Cluster::all_in_one(&[]);
+    let file = cluster.sandbox.path().join("beat");
+    let run = cluster.submit(&endless(&cluster, &file, "timeout: 1500ms\n", ""));
+    Beat::first(&file);
+    let (error, went_on) = ended_by(&cluster, &file, &run, "workflow_failed");
+    assert!(went_on <= REACH_MS, "the code went on for {went_on} ms");
+    assert_eq!(error["name"], "WORKFLOW_TIMEOUT");
+    let run = cluster.until_ended(&run);
+    assert_eq!(run["status"], "failed", "{run:#}");
+}
+
+#[test]
+fn a_cancel_stops_the_code_within_a_second() {
+    let cluster = Cluster::all_in_one(&[]);
+    let file = cluster.sandbox.path().join("beat");
+    let run = cluster.submit(&endless(&cluster, &file, "", ""));
+    Beat::first(&file);
+    let answer = cluster.ask(&["cancel", &run, "--reason", "enough of it"]);
+    assert_eq!(answer["run_id"], run.as_str());
+    let (error, went_on) = ended_by(&cluster, &file, &run, "workflow_cancel_requested");
+    assert!(went_on <= REACH_MS, "the code went on for {went_on} ms");
+    assert_eq!(error["name"], "WORKFLOW_CANCELLED");
+    assert!(text(&error["message"]).contains("enough of it"), "{error}");
+}
