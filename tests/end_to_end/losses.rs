@@ -86,6 +86,14 @@ impl Trail {
         until("the code runs", PATIENCE, || (self.spans().len() as u64 >= attempt).then_some(()));
     }
 
+    /// Waits until the code of an attempt has left nothing for so long that it must be gone.
+    #[track_caller]
+    fn until_gone(&self, attempt: usize) {
+        until("the code is gone", PATIENCE, || {
+            (now_ms() > self.spans()[attempt - 1].to_ms + KILLED_WITHIN_MS).then_some(())
+        });
+    }
+
     /// Every attempt ran once, and none for longer than its lease and the moment it takes to kill code.
     #[track_caller]
     fn ran_one_at_a_time(&self, journal: &Journal) {
@@ -138,6 +146,7 @@ fn an_attempt_on_a_killed_engine_is_lost_and_the_task_goes_on_under_the_next_num
     trail.until_runs(&mut watch, 1);
     cluster.kill_9_agent(&cluster.name_of(&engine));
     trail.until_runs(&mut watch, 2);
+    trail.until_gone(1);
     trail.order("succeed");
 
     let journal = watch.finish();
@@ -252,6 +261,7 @@ fn a_cancel_while_the_engine_is_dead_ends_the_run_once_the_engine_is_lost() {
     let expected = ["task_ready", "task_dispatched", "task_started", "task_attempt_stopped", "task_cancelled"];
     assert_eq!(journal.kinds("work"), expected);
     assert_eq!(reasons(&journal), ["engine_lost"]);
+    trail.until_gone(1);
     trail.ran_one_at_a_time(&journal);
     let run = cluster.until_ended(&run);
     assert_eq!(run["status"], "cancelled");
