@@ -17,14 +17,18 @@ pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
 }
 
 /// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
-/// background and says so.
+/// background and says so, unless `before` finds that there is no use in it.
 ///
 /// # Errors
-/// If it cannot be reached or started.
-pub(crate) async fn connect_or_start(args: &ClientArgs) -> Result<Client, CommandError> {
+/// If it cannot be reached or started, or what `before` found.
+pub(crate) async fn connect_or_start(
+    args: &ClientArgs,
+    before: impl FnOnce() -> Result<(), CommandError>,
+) -> Result<Client, CommandError> {
     let config = config(args);
     match Client::connect(config.clone()).await {
         Err(error) if error.is_unreachable() && args.hub_url.is_none() => {
+            before()?;
             let started = match background::start_default().await {
                 Ok(started) => started,
                 // Somebody else may have started one at the same time.

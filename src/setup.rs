@@ -33,6 +33,15 @@ pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> 
     if problems.is_empty() { Ok(registry) } else { Err(CommandError::problems(problems)) }
 }
 
+/// The protocols that a control plane started from here without arguments would know.
+///
+/// # Errors
+/// As [`registry`].
+pub(crate) fn registry_of_environment() -> Result<Registry, CommandError> {
+    let protocols_dir = std::env::var_os("GLEITZEIT_PROTOCOLS_DIR").filter(|folder| !folder.is_empty());
+    registry(&DefinitionArgs { protocols_dir: protocols_dir.map(Into::into) })
+}
+
 /// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier of its name.
 fn providers(args: &WorkerArgs) -> Result<Vec<Definition>, CommandError> {
     let mut problems = Vec::new();

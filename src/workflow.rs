@@ -59,7 +59,7 @@ impl Source {
     pub(crate) fn text(&self) -> Result<&str, CommandError> {
         std::str::from_utf8(&self.bytes).map_err(|_| {
             // The checker says where; for text that is not UTF-8 it looks at nothing else.
-            match spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &UNLIMITED) {
+            match spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous()) {
                 Err(problems) => CommandError::problems(problems),
                 Ok(_) => CommandError::internal(format!("`{}` is not UTF-8 text", self.name)),
             }
@@ -79,7 +79,14 @@ impl Source {
     /// # Errors
     /// Every problem.
     pub(crate) fn check_shape(&self) -> Result<Workflow, Vec<Problem>> {
-        spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &UNLIMITED)
+        spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous())
+    }
+
+    /// The control plane's limits may be set higher than the usual ones. Without aliases no text has more values than
+    /// bytes; with them it stays bounded.
+    fn generous(&self) -> Limits {
+        let nodes = Limits::DEFAULT.nodes.max(self.bytes.len());
+        Limits { bytes: MAX_FILE_BYTES, tasks: usize::MAX, nodes, ..Limits::DEFAULT }
     }
 
     /// Where the paths in `files` begin.
@@ -175,9 +182,6 @@ fn read(reader: impl Read) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-/// The control plane's limits may be set higher than ours.
-const UNLIMITED: Limits = Limits { bytes: MAX_FILE_BYTES, tasks: usize::MAX, nodes: usize::MAX, ..Limits::DEFAULT };
 
 /// Takes every method for granted.
 struct AnyMethod;

@@ -112,7 +112,8 @@ pub fn invalid_workflow(problems: &[Problem], total: usize) -> Status {
     }
     let mut details = ErrorDetails::with_error_info(failure.name(), DOMAIN, metadata);
     details.set_bad_request(violations);
-    status(&failure, details)
+    // Whatever the first problem is: a method that nobody knows is no request for something that is not there.
+    Status::with_error_details(Code::InvalidArgument, shorten(&failure.message), details)
 }
 
 fn violation(problem: &Problem) -> FieldViolation {

@@ -2,19 +2,21 @@
 
 use crate::cli::{Format, SubmitArgs};
 use crate::document::Submitted;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{Followed, OnInterrupt, finish, follow};
 use crate::progress::Progress;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, prepare_for};
-use crate::{client, output};
+use crate::{client, output, setup};
 
 pub(crate) fn run(args: SubmitArgs) -> CommandResult {
     let source = Source::read(&args.file)?;
     // Without a terminal to answer on, a run that was handed over is left alone.
     let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
-        let client = client::connect_or_start(&args.client).await?;
+        // For a file that cannot run nothing is started.
+        let can_run = || source.check(&setup::registry_of_environment()?).map(drop).map_err(CommandError::problems);
+        let client = client::connect_or_start(&args.client, can_run).await?;
         let prepared = prepare_for(&client, &source, &args.inputs).await?;
         let submission = match args.request_id {
             Some(id) => prepared.submission.request_id(id),

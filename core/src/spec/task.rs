@@ -351,5 +351,6 @@ fn report_violation(checker: &mut Checker<'_>, holder: Option<&Node>, task: Spot
         }
     }
     let root = At::Root;
-    checker.report(spot, root.key(&path), ErrorCode::TaskValidationFailed, violation.message, violation.hint);
+    let hint = violation.hint.or_else(|| Some("`gleitzeit protocols -o json` shows what the method takes".to_owned()));
+    checker.report(spot, root.key(&path), ErrorCode::TaskValidationFailed, violation.message, hint);
 }

@@ -62,7 +62,10 @@ fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
             _ if text.contains('@') || text.contains('`') || text.contains('%') => {
                 problem.hint("text that begins with a special character needs quotes")
             }
-            _ => problem,
+            ErrorKind::RecursionLimitExceeded => {
+                problem.hint("write it with fewer lists and objects inside each other")
+            }
+            _ => problem.hint("look at indentation, `:`, `-` and quotes here and in the line before"),
         }
     }
 }
