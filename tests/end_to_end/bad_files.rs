@@ -1,1 +1,216 @@
-//! tbd
+//! Files that cannot be run: every problem with its place and what to do, the same on the command line and over gRPC,
+//! and nothing is started.
+
+use gleitzeit_proto::v1::SubmitWorkflowRequest;
+use gleitzeit_proto::v1::submit_workflow_request::Source;
+use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
+use serde_json::Value;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::support::{Cluster, Sandbox, example};
+
+/// What is expected of a problem: line, column, field, name, and parts of message and hint.
+type Expected = (u64, u64, &'static str, &'static str, &'static str, &'static str);
+
+/// What is wrong with it, the file, and all its problems in the order of the file.
+struct Case(&'static str, Vec<u8>, Vec<Expected>);
+
+const INVALID: &str = "WORKFLOW_VALIDATION_FAILED";
+
+fn cases() -> Vec<Case> {
+    let text = |what, text: &str, expected: &[Expected]| Case(what, text.as_bytes().to_vec(), expected.to_vec());
+    let two = "name: W\ntasks:\n  - {id: words, method: python/execute, parameters: {code: \"result = 1\"}}\n";
+    let mut cases = vec![
+        text(
+            "unknown fields",
+            "name: W\ntasks:\n  - id: a\n    method: util/echo\n    dependancies: [b]\n  - {id: b, method: util/echo}\ntimout: 5\n",
+            &[
+                (5, 5, "tasks[0].dependancies", INVALID, "unknown field `dependancies`", "`dependencies`"),
+                (7, 1, "timout", INVALID, "unknown field `timout`", "`timeout`"),
+            ],
+        ),
+        text(
+            "a duplicate key",
+            "name: W\ntasks:\n  - id: a\n    method: util/echo\n    method: util/fail\n",
+            &[(5, 5, "tasks[0].method", INVALID, "given twice: first in line 4", "keep one")],
+        ),
+        text(
+            "an unknown dependency",
+            &format!("{two}  - {{id: b, method: util/echo, dependencies: [wrods]}}\n"),
+            &[(4, 47, "tasks[1].dependencies[0]", INVALID, "unknown dependency `wrods`", "`words`")],
+        ),
+        text(
+            "unknown references",
+            &format!(
+                "{two}  - id: b\n    method: util/echo\n    parameters:\n      one: ${{wrods.result}}\n      two: ${{inputs.topik}}\n      \
+                 three: ${{words.resullt}}\n      four: ${{files.data}}\ninputs: {{topic: x}}\n"
+            ),
+            &[
+                (7, 12, "tasks[1].parameters.one", "TASK_PARAMETER_ERROR", "no task `wrods`", "${words.result}"),
+                (8, 12, "tasks[1].parameters.two", "TASK_PARAMETER_ERROR", "no input `topik`", "${inputs.topic}"),
+                (9, 14, "tasks[1].parameters.three", "TASK_PARAMETER_ERROR", "no field `resullt`", "`result`"),
+                (10, 13, "tasks[1].parameters.four", "TASK_PARAMETER_ERROR", "no file `data`", "under `files`"),
+            ],
+        ),
+        text(
+            "a circle",
+            "name: W\ntasks:\n  - {id: a, method: util/echo, dependencies: [c]}\n  - {id: b, method: util/echo, parameters: {x: \
+             \"${a}\"}}\n  - {id: c, method: util/echo, dependencies: [b]}\n",
+            &[(4, 48, "tasks[1].parameters", "WORKFLOW_CIRCULAR_DEPENDENCY", "a -> c -> b -> a", "remove one")],
+        ),
+        text(
+            "wrong types",
+            "name: W\ntimeout: soon\ntasks:\n  - {id: 5, method: util/echo, priority: hi}\n  - {id: b, method: util/sleep, \
+             parameters: {seconds: long}, retry: {max_attempts: many}}\n",
+            &[
+                (2, 10, "timeout", INVALID, "`soon` is no duration", "500ms"),
+                (4, 10, "tasks[0].id", INVALID, "must be text", "quotes"),
+                (4, 42, "tasks[0].priority", INVALID, "cannot be `hi`", "urgent"),
+                (5, 55, "tasks[1].parameters.seconds", "TASK_VALIDATION_FAILED", "expected number", "protocols"),
+                (5, 84, "tasks[1].retry.max_attempts", INVALID, "whole number from 1", "first attempt"),
+            ],
+        ),
+        text(
+            "unknown methods",
+            "name: W\ntasks:\n  - {id: a, method: python/exekute}\n  - {id: b, method: chess/move}\n",
+            &[
+                (3, 21, "tasks[0].method", "METHOD_NOT_FOUND", "unknown method `python/exekute`", "`python/execute`"),
+                (4, 21, "tasks[1].method", "METHOD_NOT_FOUND", "unknown method `chess/move`", "gleitzeit protocols"),
+            ],
+        ),
+        text(
+            "parameters of another method",
+            "name: W\ntasks:\n  - {id: a, method: python/execute, parameters: {kode: \"1\"}}\n",
+            &[
+                (3, 49, "tasks[0].parameters", "TASK_VALIDATION_FAILED", "`code` is missing", "rename"),
+                (3, 56, "tasks[0].parameters.kode", "TASK_VALIDATION_FAILED", "unknown field `kode`", "`code`"),
+            ],
+        ),
+        text("no tasks", "name: W\ntasks: []\n", &[(2, 8, "tasks", INVALID, "`tasks` is empty", "at least one task")]),
+        text("nothing", "", &[(1, 1, "", INVALID, "the file is empty", "`name` and `tasks`")]),
+        text(
+            "no YAML",
+            "name: W\ntasks:\n  - id: a\n   method: util/echo\n",
+            &[(4, 4, "", "PARSE_ERROR", "invalid YAML", "indentation")],
+        ),
+        Case(
+            "no UTF-8",
+            b"name: W\xff\ntasks:\n  - {id: a, method: util/echo}\n".to_vec(),
+            vec![(1, 8, "", "PARSE_ERROR", "not UTF-8 text: byte 0xff at offset 7", "save the file as UTF-8")],
+        ),
+    ];
+    cases.push(Case(
+        "a bomb",
+        bomb().into_bytes(),
+        vec![(8, 22, "a6[3]", INVALID, "grows past the limit", "repeat what they name")],
+    ));
+    let large = format!("name: W\ndescription: {}\ntasks: [{{id: a, method: util/echo}}]\n", "x".repeat(10 << 20));
+    let many = (1, 1, "", INVALID, "more than the limit of 8388608 bytes", "into `files`");
+    cases.push(Case("ten megabytes", large.into_bytes(), vec![many]));
+    cases
+}
+
+/// A small text that stands for a billion values.
+fn bomb() -> String {
+    let mut text = "name: W\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = vec![format!("*a{}", level - 1); 10].join(",");
+        text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+    }
+    text + "tasks: [{id: a, method: util/echo, parameters: {x: *a8}}]\n"
+}
+
+#[track_caller]
+fn is_as_expected(what: &str, errors: &[Value], expected: &[Expected]) {
+    assert_eq!(errors.len(), expected.len(), "{what}: {errors:#?}");
+    for (error, (line, column, field, name, message, hint)) in errors.iter().zip(expected) {
+        let place = (error["line"].as_u64(), error["column"].as_u64(), error["field"].as_str().unwrap_or_default());
+        assert_eq!(place, (Some(*line), Some(*column), *field), "{what}: {error:#}");
+        assert_eq!(error["name"], *name, "{what}: {error:#}");
+        assert!(error["code"].as_i64().is_some_and(|code| code < 0), "{what}: {error:#}");
+        for (part, of) in [(message, "message"), (hint, "hint")] {
+            assert!(error[of].as_str().is_some_and(|text| text.contains(part)), "{what}: `{part}` in {of}: {error:#}");
+        }
+    }
+}
+
+#[test]
+fn every_problem_has_its_place_and_a_remedy_and_nothing_is_started() {
+    let sandbox = Sandbox::new();
+    for Case(what, content, expected) in cases() {
+        let file = sandbox.file("bad.yaml", content);
+        for command in ["validate", "run", "submit"] {
+            let ended = sandbox.gleitzeit(&[command, &file, "-o", "json"]).exits(2);
+            let errors = ended.json()["errors"].as_array().expect("a list").clone();
+            is_as_expected(&format!("{command}: {what}"), &errors, &expected);
+            for (error, (line, column, ..)) in errors.iter().zip(&expected) {
+                assert_eq!(error["file"], file.as_str());
+                let place = format!("{file}:{line}:{column}");
+                assert!(ended.stderr.contains(&place), "people read the place: {ended}");
+            }
+        }
+    }
+    assert!(sandbox.kept_stores().is_empty(), "nothing was run");
+    let data = sandbox.home().join(".local/share/gleitzeit");
+    assert!(!data.join("journal.db").exists(), "no control plane was started");
+}
+
+#[test]
+fn several_files_are_checked_at_once_and_good_ones_are_not_in_the_way() {
+    let sandbox = Sandbox::new();
+    let (one, two) = (sandbox.file("one.yaml", "name: W\ntasks: []\n"), sandbox.file("two.yaml", "tasks: 5\n"));
+    let ended = sandbox.gleitzeit(&["validate", &one, &example("chain.yaml"), &two, "-o", "json"]).exits(2);
+    let document = ended.json();
+    let files: Vec<&str> =
+        document["errors"].as_array().expect("a list").iter().filter_map(|it| it["file"].as_str()).collect();
+    assert!(files.contains(&one.as_str()) && files.contains(&two.as_str()), "{document:#}");
+    assert!(!files.iter().any(|file| file.contains("chain")), "{document:#}");
+    sandbox.gleitzeit(&["validate", &example("chain.yaml"), &example("quickstart.yaml")]).exits(0);
+}
+
+/// Submits a text over gRPC, with the generated client alone.
+fn submit(url: &str, yaml: String) -> Result<String, Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(url.to_owned()).expect("a URL").connect().await.expect("a control plane");
+        let mut client = WorkflowServiceClient::new(channel);
+        let request = SubmitWorkflowRequest { source: Some(Source::Yaml(yaml)), ..SubmitWorkflowRequest::default() };
+        client.submit_workflow(request).await.map(|response| response.into_inner().run_id)
+    })
+}
+
+/// The violations of a refusal as the command line shows its problems.
+fn violations(status: &Status) -> Vec<Value> {
+    let details = status.get_error_details();
+    let request = details.bad_request().unwrap_or_else(|| panic!("no violations: {status:?}"));
+    let read = |violation: &tonic_types::FieldViolation| {
+        let (place, text) = violation.description.split_once(": ").expect("a place and a message");
+        let (line, column) = place.split_once(':').expect("line and column");
+        serde_json::json!({
+            "line": line.parse::<u64>().expect("a number"), "column": column.parse::<u64>().expect("a number"),
+            "field": violation.field, "name": violation.reason, "code": -1, "message": text, "hint": text,
+        })
+    };
+    request.field_violations.iter().map(read).collect()
+}
+
+#[test]
+fn grpc_refuses_the_same_files_with_the_same_places() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    for Case(what, content, expected) in cases() {
+        // The API takes text, which is UTF-8.
+        let Ok(text) = String::from_utf8(content) else { continue };
+        let refused = submit(&cluster.url, text).expect_err(what);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{what}: {refused:?}");
+        let info = refused.get_error_details().error_info().cloned().unwrap_or_else(|| panic!("{what}: {refused:?}"));
+        assert_eq!(info.domain, "gleitzeit");
+        assert!(expected.iter().any(|it| it.3 == info.reason) || info.reason == INVALID, "{what}: {info:?}");
+        is_as_expected(what, &violations(&refused), &expected);
+    }
+    let runs = cluster.ask(&["list"]);
+    assert_eq!(runs["items"], serde_json::json!([]), "nothing was recorded");
+    submit(&cluster.url, "name: Good\ntasks: [{id: a, method: util/echo}]\n".to_owned()).expect("it goes on serving");
+}

@@ -136,13 +136,6 @@ impl Cluster {
         self.ask(&["components"])["items"].as_array().expect("a list").clone()
     }
 
-    /// The component of this role in the agent of this name.
-    #[track_caller]
-    pub(crate) fn component(&self, name: &str, role: &str) -> Value {
-        let found = self.components().into_iter().find(|it| it["name"] == name && it["role"] == role);
-        found.unwrap_or_else(|| panic!("no {role} of {name}"))
-    }
-
     /// Waits until a run looks as wanted, and returns it.
     #[track_caller]
     pub(crate) fn until_run(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
