@@ -38,7 +38,7 @@ impl Plane {
     /// The status line of a plain GET.
     async fn get(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
@@ -113,6 +113,8 @@ async fn a_web_page_of_another_origin_is_refused() {
     assert_eq!(plane.get(socket, "Origin: null\r\n").await, "HTTP/1.1 403 Forbidden");
     assert_eq!(plane.get(socket, "Origin: https://ours.example\r\n").await, "HTTP/1.1 200 OK");
     assert_eq!(plane.get(socket, "").await, "HTTP/1.1 200 OK");
+    let own = format!("Origin: http://{}\r\n", plane.address);
+    assert_eq!(plane.get(socket, &own).await, "HTTP/1.1 200 OK", "a client library that speaks of itself");
     let upgrade = "Origin: http://localhost:3000\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let websocket = "/socket.io/?EIO=4&transport=websocket";
