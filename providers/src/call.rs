@@ -95,6 +95,14 @@ impl CallError {
         self
     }
 
+    /// May be tried again, not before this time.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self.retryable = true;
+        self
+    }
+
     /// Adds a field for programs.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -124,6 +132,11 @@ pub trait Executor: Send + Sync + 'static {
     /// # Errors
     /// If the work failed, was cancelled or took too long.
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError>;
+
+    /// What it can do beyond its methods, for lists: short words such as `sandbox:strict`.
+    fn capabilities(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether it can do its work now; returns within seconds.
     async fn health(&self) -> Health {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_protocols::yaml::{Fields, Node, Problem, Reader};
 use gleitzeit_protocols::{read_file, yaml_files};
 use serde_json::{Map, Value};
 
+use crate::connection::{Authentication, Connection, read_authentication, read_connection};
 use crate::factory::Factory;
 
 /// A provider as its file describes it.
@@ -23,6 +24,10 @@ pub struct Definition {
     pub capabilities: Vec<String>,
     /// How many calls it takes at a time; absent: the executor's default.
     pub max_concurrency: Option<u32>,
+    /// How it reaches its service, for executors that need one.
+    pub connection: Option<Connection>,
+    /// How it shows who it is to its service.
+    pub authentication: Authentication,
     /// Settings of the executor.
     pub options: Options,
     /// Free information, shown in lists.
@@ -38,7 +43,17 @@ pub struct Options {
     pub node: Option<Node>,
 }
 
-const FIELDS: &[&str] = &["name", "protocol", "executor", "capabilities", "max_concurrency", "options", "metadata"];
+const FIELDS: &[&str] = &[
+    "name",
+    "protocol",
+    "executor",
+    "capabilities",
+    "connection",
+    "authentication",
+    "max_concurrency",
+    "options",
+    "metadata",
+];
 
 impl Definition {
     /// Reads provider YAML; `file` is named in problems.
@@ -83,6 +98,11 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         }
         number
     });
+    let connection = fields.get("connection").and_then(|node| read_connection(reader, node));
+    let authentication = fields.get("authentication").and_then(|node| read_authentication(reader, node));
+    if let Some(executor) = &executor {
+        check_connection(reader, executor, &fields);
+    }
     let options = Options { file: file.to_owned(), node: fields.get("options").cloned() };
     if let (Some(executor), Some(node)) = (&executor, &options.node) {
         Factory::check_options(executor, node, reader);
@@ -95,10 +115,31 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         version,
         executor: executor?,
         capabilities,
+        connection,
+        authentication: authentication.unwrap_or_default(),
         max_concurrency,
         options,
         metadata,
     })
+}
+
+/// What connects must say where to; what does not must not seem to.
+fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
+    match Factory::connects(executor) {
+        Some(true) if fields.get("connection").is_none() => {
+            let message = format!("`connection` is missing, which the executor `{executor}` needs");
+            reader.problem(fields.place, message, Some("add `connection: {base_url: http://HOST:PORT}`".to_owned()));
+        }
+        Some(false) => {
+            for name in ["connection", "authentication"] {
+                if let Some(node) = fields.get(name) {
+                    let message = format!("`{name}` has no effect: the executor `{executor}` connects to no service");
+                    reader.problem(node.place, message, Some("remove it".to_owned()));
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn texts(reader: &mut Reader, node: &Node) -> Vec<String> {

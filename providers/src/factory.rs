@@ -1,6 +1,7 @@
 //! From a definition to a running provider. Adding an executor is one file in `executors` and one line in [`KINDS`].
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use thiserror::Error;
 
 use crate::call::Executor;
-use crate::definition::{Definition, Options};
+use crate::definition::Definition;
 use crate::executors::{builtin, python};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// `PATH`, in which interpreters are looked up; handed on to called code.
     pub path: OsString,
@@ -25,18 +26,40 @@ pub struct Settings {
     pub temp: PathBuf,
     /// How many CPUs there are: the default concurrency of executors that compute.
     pub cpus: u32,
+    /// Reads an environment variable that a definition names, for addresses and secrets.
+    pub environment: Environment,
+}
+
+/// Reads an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("path", &self.path)
+            .field("home", &self.home)
+            .field("temp", &self.temp)
+            .field("cpus", &self.cpus)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {
-    /// From the environment that the shell read.
-    pub fn from_env(read: impl Fn(&str) -> Option<OsString>) -> Self {
+    /// From the environment that the shell reads.
+    pub fn from_env(read: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         let cpus = std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok());
         Self {
             path: read("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             home: read("HOME"),
             temp: read("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from),
             cpus: cpus.unwrap_or(1),
+            environment: Arc::new(read),
         }
+    }
+
+    /// An environment variable that is set, not empty and UTF-8.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name)?.into_string().ok().filter(|value| !value.is_empty())
     }
 }
 
@@ -89,7 +112,7 @@ impl From<&ProviderError> for Failure {
     }
 }
 
-type Build = fn(&Options, &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>>;
+type Build = fn(&Definition, &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>>;
 
 /// One kind of executor.
 struct Kind {
@@ -97,6 +120,8 @@ struct Kind {
     name: &'static str,
     /// The methods it knows.
     methods: &'static [&'static str],
+    /// Whether it connects to a service, so that `connection` is needed.
+    connects: bool,
     /// Concurrency if the definition says nothing.
     concurrency: fn(&Settings) -> u32,
     /// Notes what is wrong with the options.
@@ -109,6 +134,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "builtin",
         methods: builtin::METHODS,
+        connects: false,
         concurrency: builtin::concurrency,
         check: builtin::check,
         build: builtin::build,
@@ -116,6 +142,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "python-local",
         methods: python::METHODS,
+        connects: false,
         concurrency: python::concurrency,
         check: python::check,
         build: python::build,
@@ -130,6 +157,11 @@ impl Factory {
     /// The names of all executors.
     pub fn executors() -> impl Iterator<Item = &'static str> {
         KINDS.iter().map(|kind| kind.name)
+    }
+
+    /// Whether an executor connects to a service; none if it is not known.
+    pub(crate) fn connects(executor: &str) -> Option<bool> {
+        KINDS.iter().find(|kind| kind.name == executor).map(|kind| kind.connects)
     }
 
     /// Notes what is wrong with an executor's options.
@@ -162,7 +194,7 @@ impl Factory {
             let executor = kind.name.to_owned();
             return Err(ProviderError::Method { provider: provider(), executor, method: method.clone() });
         }
-        let executor = (kind.build)(&definition.options, settings)
+        let executor = (kind.build)(definition, settings)
             .map_err(|problems| ProviderError::Options { provider: provider(), problems })?;
         let concurrency = definition.max_concurrency.unwrap_or_else(|| (kind.concurrency)(settings)).max(1);
         Ok(Provider::new(definition.clone(), methods, concurrency, executor))

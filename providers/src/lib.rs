@@ -3,12 +3,14 @@
 //! mesh, retries, the choice of a provider.
 
 mod call;
+mod connection;
 mod definition;
 mod executors;
 mod factory;
 mod provider;
 
 pub use call::{Call, CallError, Context, Executor};
+pub use connection::{Authentication, BaseUrl, Connection, HealthCheck, Scheme, Secret};
 pub use definition::{Definition, load_dir, load_file, shipped};
-pub use factory::{Factory, ProviderError, Settings};
+pub use factory::{Environment, Factory, ProviderError, Settings};
 pub use provider::Provider;

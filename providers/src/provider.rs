@@ -54,6 +54,17 @@ impl Provider {
         &self.inner.methods
     }
 
+    /// What its file and its executor say that it can do, each word once.
+    pub fn capabilities(&self) -> Vec<String> {
+        let mut capabilities = self.inner.definition.capabilities.clone();
+        for word in self.inner.executor.capabilities() {
+            if !capabilities.contains(&word) {
+                capabilities.push(word);
+            }
+        }
+        capabilities
+    }
+
     /// How many calls it takes at a time; the host keeps to it.
     pub fn max_concurrency(&self) -> u32 {
         self.inner.max_concurrency

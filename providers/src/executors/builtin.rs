@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::call::{Call, CallError, Context, Executor};
-use crate::definition::Options;
+use crate::definition::Definition;
 use crate::factory::Settings;
 
 pub(crate) const METHODS: &[&str] = &["util/echo", "util/sleep", "util/fail"];
@@ -27,7 +27,7 @@ pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
     }
 }
 
-pub(crate) fn build(_options: &Options, _settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+pub(crate) fn build(_definition: &Definition, _settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
     Ok(Arc::new(Builtin))
 }
 

@@ -22,7 +22,7 @@ use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
-use crate::definition::Options;
+use crate::definition::Definition;
 use crate::factory::Settings;
 use workspace::Workspace;
 
@@ -68,7 +68,8 @@ fn read(reader: &mut Reader, node: Option<&Node>) -> Option<Config> {
     Some(config)
 }
 
-pub(crate) fn build(options: &Options, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    let options = &definition.options;
     let mut reader = Reader::new(options.file.clone());
     let config = read(&mut reader, options.node.as_ref());
     let config = reader.finish(config)?;

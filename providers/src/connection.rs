@@ -1,0 +1,328 @@
+//! How a provider reaches a service over HTTP, as its file says: `connection` and `authentication`. Secrets are never in
+//! the file: it names an environment variable or a file, read when the secret is needed so that it can change.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gleitzeit_protocols::yaml::{Kind, Node, Reader};
+use serde_json::Value;
+
+use crate::factory::Settings;
+
+/// Where a service is and how it is talked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// How long a connection, and each wait for more of an answer, may take. Default 60 s.
+    pub timeout: Duration,
+    /// How often a request that reached nobody is sent again within one call. Default 0.
+    pub retries: u32,
+    /// How its health is found out.
+    pub health_check: HealthCheck,
+}
+
+/// Where a service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseUrl {
+    /// `base_url`: as written, without a slash at its end.
+    Fixed(String),
+    /// `base_url_env`: the environment variable that holds it; unset, the provider is unhealthy.
+    Variable(String),
+}
+
+/// How a service's health is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Whether it is asked at all; otherwise it counts as healthy. `health_check: false` switches it off.
+    pub enabled: bool,
+    /// Asked with GET below the base URL instead of what the executor asks by itself.
+    pub path: Option<String>,
+    /// How long an answer may take. Default 3 s.
+    pub timeout: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { enabled: true, path: None, timeout: Duration::from_secs(3) }
+    }
+}
+
+/// How a provider shows who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authentication {
+    /// What is sent.
+    pub scheme: Scheme,
+    /// Where the secret comes from; always there unless the scheme is [`Scheme::None`].
+    pub secret: Option<Secret>,
+    /// Whether requests go without it while there is no secret; otherwise the provider is unhealthy then.
+    pub optional: bool,
+}
+
+/// What is sent to show who a provider is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Nothing.
+    #[default]
+    None,
+    /// `Authorization: Bearer SECRET`.
+    Bearer,
+    /// `NAME: SECRET`.
+    Header(String),
+    /// `Authorization: Basic …` of this user and the secret.
+    Basic(String),
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// An environment variable.
+    Variable(String),
+    /// A file; white space around its text is dropped.
+    File(PathBuf),
+}
+
+impl BaseUrl {
+    /// The address, without a slash at its end.
+    ///
+    /// # Errors
+    /// If the variable is unset or holds no address, with the remedy.
+    pub fn resolve(&self, settings: &Settings) -> Result<String, String> {
+        let name = match self {
+            Self::Fixed(url) => return Ok(url.clone()),
+            Self::Variable(name) => name,
+        };
+        let Some(url) = settings.variable(name) else {
+            return Err(format!("no server is set: put its address into the environment variable {name}"));
+        };
+        clean_url(&url).map_err(|why| format!("the environment variable {name} {why}"))
+    }
+}
+
+impl Secret {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If there is none, with the remedy; the text never holds the secret.
+    pub fn read(&self, settings: &Settings) -> Result<String, String> {
+        let secret = match self {
+            Self::Variable(name) => {
+                settings.variable(name).ok_or_else(|| format!("the environment variable {name} is not set"))?
+            }
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("the secret's file {} cannot be read: {error}", path.display()))?,
+        };
+        let secret = secret.trim();
+        let shown = |what: &str| match self {
+            Self::Variable(name) => format!("the environment variable {name} {what}"),
+            Self::File(path) => format!("the secret's file {} {what}", path.display()),
+        };
+        if secret.is_empty() {
+            return Err(shown("is empty"));
+        }
+        if secret.chars().any(|c| c.is_control() || !c.is_ascii()) {
+            return Err(shown("holds characters that no header may hold"));
+        }
+        Ok(secret.to_owned())
+    }
+}
+
+impl Authentication {
+    /// The header to send: its name and value; none if there is nothing to send.
+    ///
+    /// # Errors
+    /// If there is no secret although one is needed, with the remedy.
+    pub fn header(&self, settings: &Settings) -> Result<Option<(String, String)>, String> {
+        use base64::Engine as _;
+        let Some(secret) = &self.secret else { return Ok(None) };
+        let secret = match secret.read(settings) {
+            Ok(secret) => secret,
+            Err(_) if self.optional => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        Ok(match &self.scheme {
+            Scheme::None => None,
+            Scheme::Bearer => Some(("authorization".to_owned(), format!("Bearer {secret}"))),
+            Scheme::Header(name) => Some((name.clone(), secret)),
+            Scheme::Basic(user) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+                Some(("authorization".to_owned(), format!("Basic {pair}")))
+            }
+        })
+    }
+}
+
+/// Names where the secret comes from.
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+const CONNECTION_FIELDS: &[&str] = &["base_url", "base_url_env", "timeout", "retries", "health_check"];
+const HEALTH_FIELDS: &[&str] = &["path", "timeout"];
+const AUTHENTICATION_FIELDS: &[&str] = &["type", "env", "file", "header", "username", "optional"];
+const MOST_RETRIES: u64 = 10;
+
+pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connection> {
+    let fields = reader.fields(node, "`connection`", CONNECTION_FIELDS);
+    let base_url = match (fields.get("base_url"), fields.get("base_url_env")) {
+        (Some(_), Some(node)) => {
+            reader.problem(node.place, "`base_url_env` is given beside `base_url`", Some("keep one".to_owned()));
+            None
+        }
+        (Some(node), None) => {
+            let text = reader.text(node, "base_url")?;
+            match clean_url(&text) {
+                Ok(url) => Some(BaseUrl::Fixed(url)),
+                Err(why) => {
+                    let hint = Some("write for instance `http://localhost:11434`".to_owned());
+                    reader.problem(node.place, format!("`base_url` {why}"), hint);
+                    None
+                }
+            }
+        }
+        (None, Some(node)) => variable(reader, node, "base_url_env").map(BaseUrl::Variable),
+        (None, None) => {
+            let hint = Some("add `base_url: http://HOST:PORT`".to_owned());
+            reader.problem(fields.place, "`base_url` is missing in `connection`", hint);
+            None
+        }
+    };
+    let timeout = duration(reader, fields.get("timeout"), "timeout", Duration::from_secs(60));
+    let retries = match fields.get("retries") {
+        None | Some(Node { kind: Kind::Scalar(Value::Number(_)), .. }) => {
+            let number = fields.get("retries").map_or(Some(0), |node| node.to_value().as_u64());
+            match number.filter(|number| *number <= MOST_RETRIES).and_then(|number| u32::try_from(number).ok()) {
+                Some(number) => number,
+                None => {
+                    let place = fields.get("retries").map_or(fields.place, |node| node.place);
+                    reader.problem(place, format!("`retries` must be between 0 and {MOST_RETRIES}"), None);
+                    0
+                }
+            }
+        }
+        Some(node) => {
+            let message = format!("expected a number for `retries`, found {}", node.describe());
+            reader.problem(node.place, message, None);
+            0
+        }
+    };
+    let health_check = fields.get("health_check").map_or_else(HealthCheck::default, |node| read_health(reader, node));
+    Some(Connection { base_url: base_url?, timeout, retries, health_check })
+}
+
+fn read_health(reader: &mut Reader, node: &Node) -> HealthCheck {
+    let default = HealthCheck::default();
+    if let Kind::Scalar(Value::Bool(enabled)) = node.kind {
+        return HealthCheck { enabled, ..default };
+    }
+    let fields = reader.fields(node, "`health_check`", HEALTH_FIELDS);
+    let path = reader.optional_text(&fields, "path");
+    if let (Some(path), Some(node)) = (&path, fields.get("path"))
+        && (!path.starts_with('/') || path.chars().any(|c| c.is_whitespace() || c.is_control()))
+    {
+        let hint = Some("write for instance `/health`".to_owned());
+        reader.problem(node.place, format!("`{path}` is no path"), hint);
+    }
+    let timeout = duration(reader, fields.get("timeout"), "timeout", default.timeout);
+    HealthCheck { enabled: true, path, timeout }
+}
+
+pub(crate) fn read_authentication(reader: &mut Reader, node: &Node) -> Option<Authentication> {
+    let what = "`authentication`";
+    let fields = reader.fields(node, what, AUTHENTICATION_FIELDS);
+    let kind = reader.required_text(&fields, "type", what)?;
+    let scheme = match kind.as_str() {
+        "none" => Scheme::None,
+        "bearer" => Scheme::Bearer,
+        "header" => {
+            let name = reader.required_text(&fields, "header", what)?;
+            Scheme::Header(header_name(reader, name, &fields)?)
+        }
+        "basic" => Scheme::Basic(reader.required_text(&fields, "username", what)?),
+        other => {
+            let place = fields.get("type").map_or(fields.place, |node| node.place);
+            let hint = gleitzeit_protocols::yaml::nearest(other, ["none", "bearer", "header", "basic"])
+                .unwrap_or_else(|| "known types: none, bearer, header, basic".to_owned());
+            reader.problem(place, format!("unknown type of authentication `{other}`"), Some(hint));
+            return None;
+        }
+    };
+    let secret = match (fields.get("env"), fields.get("file")) {
+        (Some(_), Some(node)) => {
+            reader.problem(node.place, "the secret is given by `env` and by `file`", Some("keep one".to_owned()));
+            None
+        }
+        (Some(node), None) => variable(reader, node, "env").map(Secret::Variable),
+        (None, Some(node)) => reader.text(node, "file").map(|path| Secret::File(path.into())),
+        (None, None) if scheme == Scheme::None => return Some(Authentication::default()),
+        (None, None) => {
+            let hint = Some("name an environment variable with `env`, or a file with `file`".to_owned());
+            reader.problem(fields.place, format!("{what} of type `{kind}` names no secret"), hint);
+            None
+        }
+    };
+    let optional = match fields.get("optional").map(|node| (&node.kind, node)) {
+        None => false,
+        Some((Kind::Scalar(Value::Bool(optional)), _)) => *optional,
+        Some((_, node)) => {
+            let message = format!("expected true or false for `optional`, found {}", node.describe());
+            reader.problem(node.place, message, None);
+            false
+        }
+    };
+    Some(Authentication { scheme, secret: Some(secret?), optional })
+}
+
+type Fields<'a> = gleitzeit_protocols::yaml::Fields<'a>;
+
+fn header_name(reader: &mut Reader, name: String, fields: &Fields<'_>) -> Option<String> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.chars().all(token) {
+        return Some(name.to_ascii_lowercase());
+    }
+    let place = fields.get("header").map_or(fields.place, |node| node.place);
+    reader.problem(place, format!("`{name}` is no name of a header"), Some("such as `X-Api-Key`".to_owned()));
+    None
+}
+
+fn variable(reader: &mut Reader, node: &Node, field: &str) -> Option<String> {
+    let name = reader.text(node, field)?;
+    let named = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if named {
+        return Some(name);
+    }
+    // It may be the secret itself: it is not repeated.
+    let hint = Some("write the variable's name, such as `OPENAI_API_KEY`, never the secret itself".to_owned());
+    reader.problem(node.place, format!("`{field}` holds no name of an environment variable"), hint);
+    None
+}
+
+fn duration(reader: &mut Reader, node: Option<&Node>, name: &str, default: Duration) -> Duration {
+    node.and_then(|node| reader.duration_ms(node, name)).map_or(default, Duration::from_millis)
+}
+
+/// Takes what is an HTTP address without user, query and fragment.
+fn clean_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("must begin with http:// or https:// and name a host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; use `authentication`".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end before `?` and `#`".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;
