@@ -1,7 +1,7 @@
 //! Measures the whole path, command to durable result, over real sockets in one process, beside the floors of the same
 //! machine in the same run.
 //!
-//! `cargo bench --bench whole_path [-- --quick] [--json]`: a table on stderr, or one JSON document on stdout.
+//! `cargo bench --bench whole_path -- [--quick] [--json]`: a table, or one JSON document.
 
 mod floors;
 mod plane;
