@@ -46,6 +46,8 @@ pub(super) struct Calls {
     /// By each named provider, in the order of arrival.
     waiting: BTreeMap<ComponentId, BTreeMap<u64, CallId>>,
     next_order: u64,
+    /// Calls that ended while their attempt is still open.
+    ended: BTreeSet<CallId>,
     /// Answers for engines that are not there.
     kept: BTreeMap<ComponentId, Vec<CallEnd>>,
     /// To be sent at the end of this input.
@@ -99,6 +101,13 @@ impl Calls {
             }
             Holder::Nobody { .. } => {}
         }
+        Some(call)
+    }
+
+    /// Removes a call for good.
+    fn finish(&mut self, id: &CallId) -> Option<Call> {
+        let call = self.remove(id)?;
+        self.ended.insert(id.clone());
         Some(call)
     }
 }
@@ -181,31 +190,51 @@ impl Hub {
                 end.outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
             }
         }
-        let known = self.calls.calls.get(&end.id);
-        let foreign = known.is_some_and(|call| match (&call.holder, component) {
-            (Holder::Provider(holder), Some(component)) => holder != component,
-            (Holder::Hub { .. }, _) => true,
-            _ => false,
-        });
-        if foreign {
-            let message = format!("call `{}` is not yours to answer", end.id);
-            return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+        if let Err((code, message)) = self.check_answer(component, &end.id) {
+            return self.refuse(socket, code, message, in_reply_to);
         }
-        if let Some(call) = self.calls.remove(&end.id) {
-            self.deliver(&call.engine, end);
-            if let Holder::Provider(provider) = call.holder {
-                self.provider_has_room(&provider);
+        match self.calls.finish(&end.id) {
+            Some(call) => {
+                self.deliver(&call.engine, end);
+                if let Holder::Provider(provider) = call.holder {
+                    self.provider_has_room(&provider);
+                }
             }
-            return;
-        }
-        match end.id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
             // The hub started anew: the id says where the answer goes.
-            Some((engine, _)) => self.deliver(&engine, end),
             None => {
-                let message = format!("call `{}` has ended already", end.id);
-                self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+                let Some((engine, _)) = end.id.parse() else { return };
+                self.calls.ended.insert(end.id.clone());
+                self.deliver(&engine, end);
             }
         }
+    }
+
+    /// Whether an answer is wanted, and from whom it comes.
+    fn check_answer(&self, component: Option<&ComponentId>, id: &CallId) -> Result<(), (ErrorCode, String)> {
+        let not_yours =
+            || Err((ErrorCode::CallNotYours, format!("call `{id}` was given to another provider or to none yet")));
+        if let Some(call) = self.calls.calls.get(id) {
+            let is_given = match (&call.holder, component) {
+                (Holder::Hub { .. }, _) => false,
+                (Holder::Provider(holder), Some(component)) => holder == component,
+                // Whoever has not registered again yet may have been given it, unless that one is still there.
+                (Holder::Provider(holder), None) => self.socket_of(holder).is_none(),
+                (Holder::Nobody { .. }, component) => {
+                    call.named.is_empty() || component.is_none_or(|component| call.named.contains(component))
+                }
+            };
+            return if is_given { Ok(()) } else { not_yours() };
+        }
+        let Some((engine, at)) = id.parse() else {
+            return Err((ErrorCode::CallNotFound, format!("`{id}` is not the id of a call")));
+        };
+        if !self.leases.holds(&engine, &at) || self.calls.ended.contains(id) {
+            return Err((ErrorCode::CallEnded, format!("call `{id}` has ended already")));
+        }
+        if !self.leases.is_restored(&at) {
+            return Err((ErrorCode::CallNotFound, format!("call `{id}` was not made")));
+        }
+        Ok(())
     }
 
     fn deliver(&mut self, engine: &ComponentId, end: CallEnd) {
@@ -242,6 +271,8 @@ impl Hub {
     pub(super) fn attempt_ended(&mut self, engine: &ComponentId, at: &AttemptRef) {
         let id = CallId::new(engine, at);
         self.end_call(&id);
+        // From now on the attempt itself says that it has ended.
+        self.calls.ended.remove(&id);
         if let Some(kept) = self.calls.kept.get_mut(engine) {
             kept.retain(|end| end.id != id);
             if kept.is_empty() {
@@ -251,7 +282,7 @@ impl Hub {
     }
 
     fn end_call(&mut self, id: &CallId) {
-        let Some(call) = self.calls.remove(id) else { return };
+        let Some(call) = self.calls.finish(id) else { return };
         if let Holder::Provider(provider) = call.holder {
             self.cancel_at(&provider, id);
             self.provider_has_room(&provider);
@@ -315,6 +346,7 @@ impl Hub {
                 Some(Holder::Provider(holder)) if holder == *provider => {}
                 Some(Holder::Nobody { .. }) => self.calls.hold(id, provider),
                 Some(Holder::Provider(_) | Holder::Hub { .. }) => self.cancel_listed(socket, id),
+                None if self.calls.ended.contains(id) => self.cancel_listed(socket, id),
                 None => match id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
                     Some((engine, _)) => {
                         let holder = Holder::Provider(provider.clone());
@@ -347,7 +379,7 @@ impl Hub {
         if until > self.now {
             return;
         }
-        if let Some(call) = self.calls.remove(id) {
+        if let Some(call) = self.calls.finish(id) {
             self.log(true, "a call was lost", id.to_string());
             self.deliver(&call.engine, lost(id.clone(), "no provider holds the call"));
         }
@@ -363,7 +395,7 @@ impl Hub {
         });
         let ended: Vec<CallId> = held.into_iter().chain(stranded).collect();
         for id in ended {
-            if let Some(call) = self.calls.remove(&id)
+            if let Some(call) = self.calls.finish(&id)
                 && !planted::is(Bug::LostCalls)
             {
                 self.deliver(&call.engine, lost(id, "the provider was lost"));

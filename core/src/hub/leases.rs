@@ -46,6 +46,8 @@ struct Lease {
 pub(super) struct Leases {
     leases: BTreeMap<AttemptRef, Lease>,
     by_engine: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
+    /// Open since before the hub started: their calls may have been made then.
+    restored: BTreeSet<AttemptRef>,
     /// To be sent at the end of this input.
     execute: BTreeMap<ComponentId, Vec<Assignment>>,
     cancel: BTreeMap<ComponentId, Vec<AttemptRef>>,
@@ -57,7 +59,18 @@ impl Leases {
         self.leases.insert(at, Lease { engine, stage: Stage::Unsent });
     }
 
+    /// Opens one that was open when the hub started.
+    pub(super) fn restore(&mut self, at: AttemptRef, engine: ComponentId) {
+        self.restored.insert(at.clone());
+        self.open(at, engine);
+    }
+
+    pub(super) fn is_restored(&self, at: &AttemptRef) -> bool {
+        self.restored.contains(at)
+    }
+
     fn close(&mut self, at: &AttemptRef) {
+        self.restored.remove(at);
         let Some(lease) = self.leases.remove(at) else { return };
         if let Some(of_engine) = self.by_engine.get_mut(&lease.engine) {
             of_engine.remove(at);

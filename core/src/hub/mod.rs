@@ -99,7 +99,7 @@ impl Hub {
         };
         for (at, engine) in start.open {
             hub.expect_back(&engine, Role::Engine);
-            hub.leases.open(at, engine);
+            hub.leases.restore(at, engine);
         }
         for (owner, role) in hub.ownerships.owners_by_role() {
             hub.expect_back(&owner, role);

@@ -7,6 +7,9 @@ use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, RunId, Tas
 use crate::payload::Payload;
 use crate::tagged::problem_of;
 
+/// The only version of JSON-RPC that is spoken here.
+pub(super) const VERSION: &str = "2.0";
+
 impl CallId {
     /// The id of the only call that an engine makes for an attempt: `run/attempt/task/engine`. The parts of a fixed
     /// form come first and a task id has no slash, so the engine's id may hold anything.
@@ -62,7 +65,7 @@ pub struct MethodCall {
 }
 
 fn version() -> String {
-    "2.0".to_owned()
+    VERSION.to_owned()
 }
 
 /// `execute_method`: engine → hub → provider. One call stands alone as the body; several are `{calls: […]}`, which a
@@ -114,7 +117,8 @@ pub struct CancelMethod {
     pub id: CallId,
 }
 
-// Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields.
+// Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields. Answers
+// are read in `answer`.
 
 impl Serialize for ExecuteMethod {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,47 +172,23 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireEnd {
-    #[serde(default = "version")]
-    jsonrpc: String,
-    id: CallId,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    result: Option<Payload>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<Failure>,
-}
-
-/// A `result` of `null` is a result.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
-    Payload::deserialize(deserializer).map(Some)
-}
-
-impl WireEnd {
-    fn end(id: CallId, result: Option<Payload>, error: Option<Failure>) -> Result<CallEnd, &'static str> {
-        let outcome = match (result, error) {
-            (_, Some(error)) => MethodOutcome::Error(error),
-            (Some(result), None) => MethodOutcome::Result(result),
-            (None, None) => return Err("expected `result` or `error`"),
-        };
-        Ok(CallEnd { id, outcome })
-    }
+#[derive(Serialize)]
+struct WireEnd<'a> {
+    jsonrpc: &'static str,
+    id: &'a CallId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Payload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
 }
 
 impl Serialize for CallEnd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (result, error) = match &self.outcome {
-            MethodOutcome::Result(result) => (Some(result.clone()), None),
-            MethodOutcome::Error(error) => (None, Some(error.clone())),
+            MethodOutcome::Result(result) => (Some(result), None),
+            MethodOutcome::Error(error) => (None, Some(error)),
         };
-        WireEnd { jsonrpc: version(), id: self.id.clone(), result, error }.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for CallEnd {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = WireEnd::deserialize(deserializer)?;
-        WireEnd::end(wire.id, wire.result, wire.error).map_err(serde::de::Error::custom)
+        WireEnd { jsonrpc: VERSION, id: &self.id, result, error }.serialize(serializer)
     }
 }
 
@@ -222,26 +202,6 @@ impl Serialize for MethodResult {
             [one] => one.serialize(serializer),
             results => Many { results }.serialize(serializer),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for MethodResult {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Either {
-            results: Option<Vec<CallEnd>>,
-            id: Option<CallId>,
-            #[serde(default, deserialize_with = "present")]
-            result: Option<Payload>,
-            error: Option<Failure>,
-        }
-        use serde::de::Error;
-        let either = Either::deserialize(deserializer)?;
-        if let Some(results) = either.results {
-            return Ok(Self { results });
-        }
-        let id = either.id.ok_or_else(|| Error::missing_field("id"))?;
-        WireEnd::end(id, either.result, either.error).map(|end| Self { results: vec![end] }).map_err(Error::custom)
     }
 }
 
@@ -260,20 +220,5 @@ mod tests {
         for text in ["", "x", "a/b/c/d", "00000000-0000-0000-0000-000000000007/1//e"] {
             assert_eq!(CallId::from(text).parse(), None, "{text}");
         }
-    }
-
-    #[test]
-    fn one_result_stands_alone_and_null_is_a_result() {
-        let one: MethodResult = serde_json::from_str(r#"{"jsonrpc":"2.0","id":"a","result":null}"#).expect("valid");
-        assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
-        assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
-        assert!(serde_json::from_str::<MethodResult>(r#"{"id":"a"}"#).is_err());
-    }
-
-    #[test]
-    fn several_results_are_a_list() {
-        let text = r#"{"results":[{"jsonrpc":"2.0","id":"a","result":[1, 2]},{"jsonrpc":"2.0","id":"b","error":{"code":7,"name":"ERROR","message":"no"}}]}"#;
-        let many: MethodResult = serde_json::from_str(text).expect("valid");
-        assert_eq!(serde_json::to_string(&many).expect("json"), text);
     }
 }

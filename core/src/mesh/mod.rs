@@ -3,6 +3,7 @@
 //! Each event is `(name, one JSON object)`; the object's `meta` is added and read by the shells ([`with_meta`]). Unknown
 //! fields are ignored, so that a newer peer can say more.
 
+mod answer;
 mod call;
 mod from_hub;
 mod meta;

@@ -125,6 +125,19 @@ impl Bench {
         self.now = until;
     }
 
+    /// The hub starts anew from the journal: every socket is gone, and so is all it knew besides.
+    pub(crate) fn restart(&mut self) {
+        let start = Start {
+            owners: self.ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
+            open: self.ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
+            queues: self.ledger.queues().cloned().collect(),
+            protocols: Vec::new(),
+            position: self.ledger.position(),
+        };
+        self.hub = Hub::new(Config::default(), start, self.now);
+        self.sent.clear();
+    }
+
     pub(crate) fn connect(&mut self) -> u64 {
         self.sockets += 1;
         let socket = self.sockets;

@@ -105,10 +105,18 @@ fn an_answer_waits_for_an_engine_that_is_away() {
 #[test]
 fn an_answer_finds_its_engine_after_the_hub_was_away() {
     let Sent { mut bench, engine, at } = taken(1);
-    // The hub knows nothing of the call, as after a restart; and the answer comes before its provider is known.
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    bench.restart();
+    let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+    // The answer comes before its provider is known again.
     let nobody = bench.connect();
     answer(&mut bench, nobody, &at[0]);
     assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    answer(&mut bench, nobody, &at[0]);
+    refused(&mut bench, nobody, "CALL_ENDED");
+    assert!(bench.heard(engine, "method_result").is_empty());
 }
 
 #[test]
@@ -118,16 +126,130 @@ fn a_call_that_nobody_can_serve_is_answered_at_once() {
     assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
 }
 
+/// One refusal, of this name, was said since the last look.
+#[track_caller]
+fn refused(bench: &mut Bench, socket: u64, name: &str) {
+    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
+}
+
+/// The engine has heard this one answer.
+#[track_caller]
+fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+    assert!(bench.heard(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
+    assert!(bench.heard(provider, "cancel_method").is_empty(), "the call goes on");
+    answer(bench, provider, at);
+    assert!(bench.heard(provider, "mesh_error").is_empty());
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(at)]);
+}
+
 #[test]
-fn nobody_answers_for_another_and_no_answer_counts_twice() {
+fn nobody_answers_for_another() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
+    let (nobody, other_engine) = (bench.connect(), bench.join("engine", "e2", json!({"slots": 1})));
+    call(&mut bench, engine, &at[0], &["p", "p2"]);
+    for impostor in [p2, nobody, engine, other_engine] {
+        answer(&mut bench, impostor, &at[0]);
+        refused(&mut bench, impostor, "CALL_NOT_YOURS");
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+}
+
+#[test]
+fn nobody_answers_a_call_that_was_given_to_nobody() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    let early = provider(&mut bench, "p2", 1);
+    answer(&mut bench, early, &at[1]);
+    refused(&mut bench, early, "CALL_NOT_FOUND");
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    // It waits at the hub for `p` to have room.
+    for impostor in [p, early] {
+        answer(&mut bench, impostor, &at[1]);
+        refused(&mut bench, impostor, "CALL_NOT_YOURS");
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+    goes_on(&mut bench, engine, p, &at[1]);
+}
+
+#[test]
+fn an_answer_to_no_call_is_refused() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    for (id, name) in [
+        ("", "CALL_NOT_FOUND"),
+        ("1", "CALL_NOT_FOUND"),
+        ("a/b/c/d", "CALL_NOT_FOUND"),
+        // An attempt that is not open.
+        ("01930a5c-7e31-7c3d-9b4f-2a6d5e8f9c01/1/t0/e", "CALL_ENDED"),
+        (&call_id(&at[0]).replace("/e", "/e2"), "CALL_ENDED"),
+    ] {
+        bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
+        refused(&mut bench, p, name);
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+}
+
+#[test]
+fn no_answer_counts_twice() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    // The attempt is open until the engine has reported it, and its call has ended nevertheless.
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    let complete = json!({"ref": at[0], "result": 1, "ran_ms": 1});
+    assert_eq!(crate::leases::propose(&mut bench, engine, None, "complete_attempt", &complete), "ok");
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    // Twice in one event.
+    let end = json!({"jsonrpc": "2.0", "id": call_id(&at[1]), "result": 1});
+    bench.say(p, "method_result", &json!({"results": [end, end]}));
+    refused(&mut bench, p, "CALL_ENDED");
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
+}
+
+#[test]
+fn a_late_answer_is_refused() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 3);
+    at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
+    // Cancelled by its engine, failed because its time was up, and lost with its provider.
+    bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    let error = json!({"code": -29003, "message": "too slow"});
+    let fail = json!({"ref": at[1], "error": error, "retryable": true, "ran_ms": 1});
+    assert_eq!(crate::leases::propose(&mut bench, engine, None, "fail_attempt", &fail), "ok");
+    answer(&mut bench, p, &at[1]);
+    refused(&mut bench, p, "CALL_ENDED");
+    bench.leave(p, false);
+    bench.pass(5_000);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+    let p = bench.join("provider", "p", json!({"methods": ["m/x"], "calls": [call_id(&at[2])]}));
+    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[2]), "it need not go on");
+    answer(&mut bench, p, &at[2]);
+    refused(&mut bench, p, "CALL_ENDED");
+    assert!(bench.heard(engine, "method_result").is_empty());
+}
+
+#[test]
+fn a_provider_may_answer_before_it_has_registered_again() {
     let Sent { mut bench, engine, at } = taken(1);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
+    bench.leave(p, false);
     answer(&mut bench, p2, &at[0]);
-    assert!(bench.heard(p2, "mesh_error")[0]["message"].as_str().expect("text").contains("not yours"));
-    assert!(bench.heard(engine, "method_result").is_empty());
-    answer(&mut bench, p, &at[0]);
-    assert_eq!(bench.heard(engine, "method_result").len(), 1);
+    refused(&mut bench, p2, "CALL_NOT_YOURS");
+    let back = bench.connect();
+    goes_on(&mut bench, engine, back, &at[0]);
 }
 
 #[test]

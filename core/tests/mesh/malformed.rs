@@ -35,10 +35,6 @@ fn a_missing_field_is_named() {
         "in `meta`: missing field `task_id`",
     );
     refused("execute_method", r#"{"calls":[{"id":"x"}]}"#, "in `calls[0]`: missing field `method`");
-    refused("method_result", r#"{"result":1}"#, "missing field `id`");
-    refused("method_result", r#"{"id":"x"}"#, "expected `result` or `error`");
-    refused("method_result", r#"{"results":[{"id":"x"}]}"#, "in `results`: expected `result` or `error`");
-    refused("method_result", r#"{"id":"x","error":{"message":"no"}}"#, "in `error`: missing field `code`");
     refused("method_progress", r#"{"id":"x"}"#, "missing field `data`");
     refused("cancel_method", "{}", "missing field `id`");
     refused("watch", "{}", "missing field `from_position`");
@@ -73,13 +69,77 @@ fn a_value_of_another_type_is_named_with_its_field() {
         "in `load`: invalid type: string \"3\", expected u32",
     );
     refused("watch", r#"{"from_position":null}"#, "in `from_position`: invalid type: null, expected u64");
-    refused(
-        "method_result",
-        r#"{"id":"x","error":"no"}"#,
-        "in `error`: invalid type: string \"no\", expected struct FailureIn",
-    );
-    refused("method_result", r#"{"results":{}}"#, "in `results`: invalid type: map, expected a sequence");
     refused("task_taken", "{\n\"attempts\":\n7}", "in `attempts`: invalid type: integer `7`, expected a sequence");
+}
+
+/// An answer that is none, its fields and what is said about it.
+#[track_caller]
+fn no_answer(fields: &str, expected: &str) {
+    refused("method_result", &format!("{{{fields}}}"), expected);
+    // In a list too, whatever stands before it.
+    let good = r#"{"jsonrpc":"2.0","id":"a","result":1}"#;
+    let listed = match expected.strip_prefix("in `") {
+        Some(rest) => format!("in `results[1].{rest}"),
+        None => format!("in `results[1]`: {expected}"),
+    };
+    refused("method_result", &format!(r#"{{"results":[{good},{{{fields}}},{good}]}}"#), &listed);
+}
+
+#[test]
+fn an_answer_is_json_rpc_2_0_or_none() {
+    no_answer("", "missing field `jsonrpc`");
+    no_answer(r#""id":"x","result":1"#, "missing field `jsonrpc`");
+    no_answer(r#""jsonrpc":"1.0","id":"x","result":1"#, "in `jsonrpc`: expected `2.0`, found `1.0`");
+    no_answer(
+        r#""jsonrpc":2.0,"id":"x","result":1"#,
+        "in `jsonrpc`: invalid type: floating point `2.0`, expected a string",
+    );
+    no_answer(r#""jsonrpc":"2.0","result":1"#, "missing field `id`");
+    no_answer(r#""jsonrpc":"2.0","id":null,"result":1"#, "in `id`: invalid type: null, expected a string");
+    no_answer(r#""jsonrpc":"2.0","id":7,"result":1"#, "in `id`: invalid type: integer `7`, expected a string");
+    no_answer(r#""jsonrpc":"2.0","id":["x"],"result":1"#, "in `id`: invalid type: sequence, expected a string");
+    no_answer(r#""jsonrpc":"2.0","id":"x""#, "expected `result` or `error`");
+    let error = r#"{"code":1,"message":"no"}"#;
+    for (result, error) in [("1", error), ("null", error)] {
+        let both = format!(r#""jsonrpc":"2.0","id":"x","result":{result},"error":{error}"#);
+        no_answer(&both, "expected `result` or `error`, found both");
+    }
+    no_answer(
+        r#""jsonrpc":"2.0","id":"x","result":1,"error":null"#,
+        "in `error`: invalid type: null, expected an error: {code, message, data?}",
+    );
+    no_answer(r#""jsonrpc":"2.0","id":"x","result":1,"result":2"#, "in `result`: duplicate field `result`");
+    no_answer(r#""jsonrpc":"2.0","id":"x","id":"y","result":1"#, "in `id`: duplicate field `id`");
+}
+
+#[test]
+fn the_error_of_an_answer_has_a_code_and_a_message() {
+    for (error, expected) in [
+        ("\"no\"", "in `error`: invalid type: string \"no\", expected an error: {code, message, data?}"),
+        ("[1,\"no\"]", "in `error`: invalid type: sequence, expected an error: {code, message, data?}"),
+        ("{}", "in `error`: missing field `code`"),
+        (r#"{"message":"no"}"#, "in `error`: missing field `code`"),
+        (r#"{"code":1}"#, "in `error`: missing field `message`"),
+        (r#"{"code":"1","message":"no"}"#, "in `error.code`: invalid type: string \"1\", expected i32"),
+        (r#"{"code":1.5,"message":"no"}"#, "in `error.code`: invalid type: floating point `1.5`, expected i32"),
+        (r#"{"code":1,"message":null}"#, "in `error.message`: invalid type: null, expected a string"),
+    ] {
+        no_answer(&format!(r#""jsonrpc":"2.0","id":"x","error":{error}"#), expected);
+    }
+}
+
+#[test]
+fn answers_come_alone_or_in_a_list_under_their_name() {
+    let good = r#"{"jsonrpc":"2.0","id":"a","result":1}"#;
+    let sequence = "invalid type: sequence, expected an answer: a JSON object";
+    refused("method_result", "[]", sequence);
+    refused("method_result", &format!("[{good}]"), sequence);
+    refused("method_result", r#"["2.0","a",1]"#, sequence);
+    refused("method_result", r#"{"results":{}}"#, "in `results`: invalid type: map, expected a sequence");
+    refused("method_result", r#"{"results":[]}"#, "expected at least one answer in `results`");
+    refused("method_result", &format!(r#"{{"results":[[{good}]]}}"#), &format!("in `results[0]`: {sequence}"));
+    let both = format!(r#"{{"jsonrpc":"2.0","id":"b","result":1,"results":[{good}]}}"#);
+    refused("method_result", &both, "expected one answer or `results`, found both");
 }
 
 #[test]
@@ -106,7 +166,7 @@ fn a_number_out_of_range_is_named_with_its_field() {
     );
     refused(
         "method_result",
-        r#"{"id":"x","error":{"code":99999999999}}"#,
+        r#"{"jsonrpc":"2.0","id":"x","error":{"code":99999999999}}"#,
         "in `error.code`: invalid value: integer `99999999999`, expected i32",
     );
     refused("watch", r#"{"from_position":1e999}"#, "in `from_position`: number out of range");

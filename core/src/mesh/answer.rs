@@ -1,0 +1,202 @@
+//! Reading answers to calls, strictly as JSON-RPC 2.0 says: what is no answer must not end a call. The invariant: an
+//! answer that was read has the right version, an id, and either a result or an error, never both.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::error::Failure;
+use crate::id::CallId;
+use crate::mesh::call::{CallEnd, MethodOutcome, MethodResult, VERSION};
+use crate::payload::Payload;
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Jsonrpc,
+    Id,
+    Result,
+    Error,
+    Results,
+    /// `meta`, and what later versions may add.
+    #[serde(other)]
+    Other,
+}
+
+/// The fields of a body, either one answer or a list of them.
+#[derive(Default)]
+struct Parts {
+    jsonrpc: Option<String>,
+    id: Option<CallId>,
+    result: Option<Payload>,
+    error: Option<Failure>,
+    results: Option<Vec<CallEnd>>,
+}
+
+impl Parts {
+    fn read<'de, A: MapAccess<'de>>(mut map: A, list: bool) -> Result<Self, A::Error> {
+        let mut parts = Self::default();
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Jsonrpc => {
+                    let version: String = once(&mut map, &parts.jsonrpc, "jsonrpc")?;
+                    if version != VERSION {
+                        return Err(A::Error::custom(format_args!("expected `{VERSION}`, found `{version}`")));
+                    }
+                    parts.jsonrpc = Some(version);
+                }
+                Field::Id => parts.id = Some(once(&mut map, &parts.id, "id")?),
+                // A `result` of `null` is a result.
+                Field::Result => parts.result = Some(once(&mut map, &parts.result, "result")?),
+                Field::Error if parts.error.is_some() => return Err(A::Error::duplicate_field("error")),
+                Field::Error => parts.error = Some(map.next_value_seed(ReadError)?),
+                Field::Results if list => parts.results = Some(once(&mut map, &parts.results, "results")?),
+                Field::Results | Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn end<E: Error>(self) -> Result<CallEnd, E> {
+        self.jsonrpc.ok_or_else(|| E::missing_field("jsonrpc"))?;
+        let id = self.id.ok_or_else(|| E::missing_field("id"))?;
+        let outcome = match (self.result, self.error) {
+            (Some(_), Some(_)) => return Err(E::custom("expected `result` or `error`, found both")),
+            (None, Some(error)) => MethodOutcome::Error(error),
+            (Some(result), None) => MethodOutcome::Result(result),
+            (None, None) => return Err(E::custom("expected `result` or `error`")),
+        };
+        Ok(CallEnd { id, outcome })
+    }
+}
+
+fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    before: &Option<T>,
+    name: &'static str,
+) -> Result<T, A::Error> {
+    if before.is_some() {
+        return Err(A::Error::duplicate_field(name));
+    }
+    map.next_value()
+}
+
+struct OneAnswer;
+
+impl<'de> Visitor<'de> for OneAnswer {
+    type Value = CallEnd;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CallEnd, A::Error> {
+        Parts::read(map, false)?.end()
+    }
+}
+
+struct Answers;
+
+impl<'de> Visitor<'de> for Answers {
+    type Value = MethodResult;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an answer: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MethodResult, A::Error> {
+        let mut parts = Parts::read(map, true)?;
+        let Some(results) = parts.results.take() else {
+            return Ok(MethodResult { results: vec![parts.end()?] });
+        };
+        if parts.id.is_some() || parts.result.is_some() || parts.error.is_some() {
+            return Err(A::Error::custom("expected one answer or `results`, found both"));
+        }
+        if results.is_empty() {
+            return Err(A::Error::custom("expected at least one answer in `results`"));
+        }
+        Ok(MethodResult { results })
+    }
+}
+
+/// The `error` of an answer. What is journaled is read more leniently.
+struct ReadError;
+
+impl<'de> DeserializeSeed<'de> for ReadError {
+    type Value = Failure;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Failure, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ReadError {
+    type Value = Failure;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error: {code, message, data?}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Failure, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "lowercase")]
+        enum Field {
+            Code,
+            Message,
+            Data,
+            #[serde(other)]
+            Other,
+        }
+        let (mut code, mut message, mut data) = (None, None, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Code => code = Some(once(&mut map, &code, "code")?),
+                Field::Message => message = Some(once(&mut map, &message, "message")?),
+                Field::Data => data = Some(once::<_, Payload>(&mut map, &data, "data")?),
+                Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Failure {
+            code: code.ok_or_else(|| A::Error::missing_field("code"))?,
+            message: message.ok_or_else(|| A::Error::missing_field("message"))?,
+            data: data.filter(|data| data.get() != "null"),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for CallEnd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OneAnswer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MethodResult {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_result_stands_alone_and_null_is_a_result() {
+        let one: MethodResult = serde_json::from_str(r#"{"jsonrpc":"2.0","id":"a","result":null}"#).expect("valid");
+        assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
+        assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
+        assert!(serde_json::from_str::<MethodResult>(r#"{"jsonrpc":"2.0","id":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn several_results_are_a_list() {
+        let text = r#"{"results":[{"jsonrpc":"2.0","id":"a","result":[1, 2]},{"jsonrpc":"2.0","id":"b","error":{"code":7,"name":"ERROR","message":"no"}}]}"#;
+        let many: MethodResult = serde_json::from_str(text).expect("valid");
+        assert_eq!(serde_json::to_string(&many).expect("json"), text);
+    }
+}
