@@ -233,6 +233,7 @@ pub(crate) struct ComponentItem {
     methods: Vec<String>,
     owned_shards: Vec<u32>,
     owned_queues: Vec<String>,
+    capabilities: Vec<String>,
 }
 
 impl From<Component> for ComponentItem {
@@ -250,6 +251,7 @@ impl From<Component> for ComponentItem {
             methods: component.methods,
             owned_shards: component.owned_shards,
             owned_queues: component.owned_queues,
+            capabilities: component.capabilities,
         }
     }
 }
@@ -266,6 +268,7 @@ pub(crate) struct ProviderItem {
     methods: Vec<String>,
     in_flight: u32,
     capacity: u32,
+    capabilities: Vec<String>,
 }
 
 impl From<Provider> for ProviderItem {
@@ -280,6 +283,7 @@ impl From<Provider> for ProviderItem {
             methods: provider.methods,
             in_flight: provider.in_flight,
             capacity: provider.capacity,
+            capabilities: provider.capabilities,
         }
     }
 }

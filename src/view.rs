@@ -257,6 +257,7 @@ pub(crate) fn health(state: HealthState) -> &'static str {
     match state {
         HealthState::Healthy => "healthy",
         HealthState::Unhealthy => "unhealthy",
+        HealthState::Starting => "starting",
     }
 }
 

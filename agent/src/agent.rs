@@ -239,6 +239,7 @@ impl Group {
                     methods: provider.methods().iter().map(|method| method.as_str().into()).collect(),
                     protocols: protocol.iter().map(|protocol| protocol.to_definition()).collect(),
                     max_concurrency: provider.max_concurrency(),
+                    capabilities: provider.capabilities(),
                 };
                 let machine = provider::Provider::new(identity, machine);
                 let settings = Settings { max_payload_bytes: limit, health_interval: config.health_interval };

@@ -10,22 +10,33 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let providers = client::all_pages(async |token| client.providers(None, token).await).await?;
+        // A column of nothing helps nobody.
+        let capable = providers.iter().any(|provider| !provider.capabilities.is_empty());
         let rows: Vec<Vec<String>> = providers
             .iter()
             .map(|provider| {
-                vec![
+                let mut row = vec![
                     view::first_line(&provider.name, 30),
                     view::presence(provider.status).to_owned(),
                     view::health(provider.health).to_owned(),
                     format!("{}/{}", provider.in_flight, provider.capacity),
                     view::first_line(&provider.methods.join(", "), 60),
-                    view::first_line(provider.health_reason.as_deref().unwrap_or_default(), 80),
-                ]
+                ];
+                if capable {
+                    row.push(view::first_line(&provider.capabilities.join(", "), 40));
+                }
+                row.push(view::first_line(provider.health_reason.as_deref().unwrap_or_default(), 100));
+                row
             })
             .collect();
         let list = List { items: providers.into_iter().map(ProviderItem::from).collect(), next_page_token: None };
         output::document(args.output.format, &list, |_| {
-            view::table(&["provider", "status", "health", "in flight", "methods", "reason"], &rows)
+            let mut head = vec!["provider", "status", "health", "in flight", "methods"];
+            if capable {
+                head.push("capabilities");
+            }
+            head.push("reason");
+            view::table(&head, &rows)
         })?;
         Ok(Exit::Success)
     })

@@ -127,6 +127,7 @@ fn component(view: ComponentView) -> v1::Component {
         methods: view.methods.iter().map(ToString::to_string).collect(),
         owned_shards,
         owned_queues,
+        capabilities: view.capabilities,
     }
 }
 
@@ -141,6 +142,7 @@ fn provider(view: ComponentView) -> v1::Provider {
         health_reason: view.health.reason.unwrap_or_default(),
         in_flight: u32::try_from(view.in_use).unwrap_or(u32::MAX),
         capacity: view.capacity,
+        capabilities: view.capabilities,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Component {
     pub(super) methods: Vec<MethodName>,
     /// Provider: as `name/version`.
     pub(super) protocols: Vec<String>,
+    /// Free words.
+    pub(super) capabilities: Vec<String>,
     /// Engine: slots; provider: calls at once.
     pub(super) capacity: u32,
     /// Provider.
@@ -40,6 +42,7 @@ impl Component {
         ComponentStatus {
             component_id: component_id.clone(),
             role: self.role,
+            name: self.name.clone(),
             status,
             methods: self.methods.clone(),
             queues: self.queues.clone(),
@@ -69,6 +72,7 @@ impl Hub {
             queues: None,
             methods: Vec::new(),
             protocols: Vec::new(),
+            capabilities: Vec::new(),
             capacity: 0,
             batch: false,
             health: Health::default(),

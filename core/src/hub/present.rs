@@ -27,6 +27,7 @@ struct Engine {
 #[derive(Clone, Copy, Debug, Default)]
 struct Serving {
     healthy_capacity: u32,
+    starting: bool,
     calls: usize,
 }
 
@@ -58,8 +59,12 @@ impl Present {
         for method in &provider.methods {
             let serving = self.methods.entry(method.clone()).or_default();
             serving.calls += provider.in_use;
-            if provider.health.state == HealthState::Healthy {
-                serving.healthy_capacity = serving.healthy_capacity.saturating_add(provider.capacity);
+            match provider.health.state {
+                HealthState::Healthy => {
+                    serving.healthy_capacity = serving.healthy_capacity.saturating_add(provider.capacity);
+                }
+                HealthState::Starting => serving.starting = true,
+                HealthState::Unhealthy => {}
             }
         }
     }
@@ -97,6 +102,10 @@ impl Present {
             let reason = format!("no connected provider serves `{method}`");
             return Some((reason, "start one that does; `gleitzeit providers` shows who is there".to_owned()));
         };
+        if serving.starting && serving.healthy_capacity == 0 {
+            let reason = format!("the providers of `{method}` are still starting");
+            return Some((reason, "wait; `gleitzeit providers` shows how they are".to_owned()));
+        }
         let for_queue = |engine: &&Engine| engine.queues.as_ref().is_none_or(|queues| queues.contains(queue));
         let engines: Vec<&Engine> = self.engines.iter().filter(for_queue).collect();
         if engines.iter().all(|engine| engine.capacity == 0) {

@@ -20,6 +20,8 @@ use crate::run::{Request, Verdict};
 const MAX_NAME_BYTES: usize = 200;
 /// A component may name so many queues, methods or protocols.
 const MAX_NAMES: usize = 10_000;
+/// And so many capabilities, each as long as a name.
+const MAX_CAPABILITIES: usize = 100;
 
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
@@ -45,7 +47,9 @@ impl Hub {
     fn check_registration(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
         let invalid = |message: String| Err(Failure::new(ErrorCode::InvalidRequest, message));
         let id = register.component_id.as_ref().map_or("-", ComponentId::as_str);
-        for (field, text) in [("component_id", id), ("name", &register.name), ("version", &register.version)] {
+        let capabilities = register.capabilities.iter().map(|word| ("capabilities", word.as_str()));
+        let names = [("component_id", id), ("name", &register.name), ("version", &register.version)];
+        for (field, text) in names.into_iter().chain(capabilities) {
             if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
                 return invalid(format!(
                     "`{field}` must have at most {MAX_NAME_BYTES} bytes and no control characters"
@@ -58,6 +62,9 @@ impl Hub {
         let names = [register.queues.as_ref().map_or(0, Vec::len), register.methods.len(), register.protocols.len()];
         if names.iter().any(|count| *count > MAX_NAMES) {
             return invalid(format!("at most {MAX_NAMES} queues, methods or protocols can be named"));
+        }
+        if register.capabilities.len() > MAX_CAPABILITIES {
+            return invalid(format!("at most {MAX_CAPABILITIES} capabilities can be named"));
         }
         let session = self.sessions.get(&socket);
         if session.is_some_and(|session| session.registering.is_some()) {
@@ -233,6 +240,7 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
         queues: register.queues.clone(),
         methods: methods.into_iter().collect(),
         protocols: register.protocols.iter().map(|it| format!("{}/{}", it.name, it.version)).collect(),
+        capabilities: register.capabilities.clone(),
         capacity,
         batch: register.batch,
         health: register.health.clone().unwrap_or_default(),

@@ -29,6 +29,8 @@ pub struct ComponentView {
     pub methods: Vec<MethodName>,
     /// Provider: the protocols it named, as `name/version`.
     pub protocols: Vec<String>,
+    /// What it says that it can do, in words of its own.
+    pub capabilities: Vec<String>,
     /// Provider: whether it can do its work.
     pub health: Health,
     /// What it owns.
@@ -61,6 +63,7 @@ impl Hub {
             queues: component.queues.clone(),
             methods: component.methods.clone(),
             protocols: component.protocols.clone(),
+            capabilities: component.capabilities.clone(),
             health: component.health.clone(),
             owned: self.ownerships.owned_by(component_id).map(|(slice, _)| slice.clone()).collect(),
         }

@@ -195,6 +195,9 @@ pub struct ComponentStatus {
     pub component_id: ComponentId,
     /// Engine or provider.
     pub role: Role,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// How the hub sees it.
     pub status: PresenceStatus,
     /// Provider: the methods it serves.

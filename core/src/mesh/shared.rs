@@ -86,6 +86,8 @@ pub enum HealthState {
     Healthy,
     /// It cannot; the reason says why.
     Unhealthy,
+    /// It has not found out yet; what only it could serve waits.
+    Starting,
 }
 
 /// A provider's health.

@@ -76,6 +76,8 @@ pub struct Config {
     pub protocols: Vec<ProtocolDefinition>,
     /// How many calls it takes at once.
     pub max_concurrency: u32,
+    /// What it can do beyond its methods, in words for lists.
+    pub capabilities: Vec<String>,
 }
 
 /// The provider role's state machine.
@@ -191,6 +193,7 @@ impl Provider {
         let mut register = self.identity.register(Role::Provider);
         register.methods.clone_from(&self.config.methods);
         register.protocols.clone_from(&self.config.protocols);
+        register.capabilities.clone_from(&self.config.capabilities);
         register.max_concurrency = Some(capacity);
         register.batch = true;
         register.calls = Some(self.running.iter().chain(self.answers.keys()).cloned().collect());
@@ -348,7 +351,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let identity = Identity { component_id: "p".into(), name: "p".into(), version: "0".into() };
-            let config = Config { methods: vec!["m/x".into()], protocols: vec![], max_concurrency: 2 };
+            let config =
+                Config { methods: vec!["m/x".into()], protocols: vec![], max_concurrency: 2, capabilities: vec![] };
             let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
             bench.connect();
             bench

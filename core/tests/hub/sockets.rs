@@ -25,6 +25,8 @@ fn a_registration_that_makes_no_sense_is_refused_with_the_reason() {
         ("engine", long.as_str(), json!({}), "at most 200 bytes"),
         ("engine", "e", json!({"name": "a\u{7}b"}), "control characters"),
         ("engine", "taken", json!({}), "is a queue"),
+        ("engine", "e", json!({"capabilities": ["fast", "a\u{7}b"]}), "control characters"),
+        ("engine", "e", json!({"capabilities": vec!["fast"; 101]}), "at most 100 capabilities"),
     ] {
         let mut bench = Bench::new();
         bench.join("queue", "taken", json!({}));
@@ -102,4 +104,23 @@ fn garbage_is_answered_and_harms_nobody() {
         (&json!("task_taken"), &json!("missing field `attempts`"))
     );
     assert_eq!(bench.hub.components().len(), 1);
+}
+
+#[test]
+fn what_a_provider_says_of_itself_is_shown_and_told_to_engines() {
+    let mut bench = Bench::new();
+    let engine = bench.join("engine", "e", json!({}));
+    let health = json!({"state": "starting"});
+    let rest = json!({"name": "local", "methods": ["m/x"], "capabilities": ["sandbox:strict"], "health": health});
+    let provider = bench.join("provider", "p", rest.clone());
+    let view = bench.hub.components().pop().expect("it is there");
+    assert_eq!((view.name.as_str(), view.capabilities), ("local", vec!["sandbox:strict".to_owned()]));
+    let told = bench.heard(engine, "component_status").pop().expect("told");
+    assert_eq!((&told["name"], &told["health"]), (&json!("local"), &health));
+
+    // Saying it again replaces what was said.
+    let well = json!({"name": "local", "methods": ["m/x"], "health": {"state": "healthy"}});
+    bench.register(provider, "provider", "p", well);
+    assert_eq!(bench.hub.components().pop().expect("it is there").capabilities, Vec::<String>::new());
+    assert_eq!(bench.heard(engine, "component_status").pop().expect("told")["health"], json!({"state": "healthy"}));
 }

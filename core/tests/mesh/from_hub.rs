@@ -142,6 +142,7 @@ fn presence() -> Vec<(&'static str, FromHub)> {
     let provider = ComponentStatus {
         component_id: "provider-1".into(),
         role: Role::Provider,
+        name: "disks".to_owned(),
         status: PresenceStatus::Connected,
         methods: vec!["math/add".into()],
         queues: None,
@@ -151,6 +152,7 @@ fn presence() -> Vec<(&'static str, FromHub)> {
     let engine = ComponentStatus {
         component_id: "engine-1".into(),
         role: Role::Engine,
+        name: "ada".to_owned(),
         methods: Vec::new(),
         queues: Some(vec!["default".into()]),
         health: Health::default(),
@@ -158,11 +160,14 @@ fn presence() -> Vec<(&'static str, FromHub)> {
     };
     let silent = ComponentStatus { status: PresenceStatus::Silent, queues: None, ..engine.clone() };
     let lost = ComponentStatus { status: PresenceStatus::Lost, health: Health::default(), ..provider.clone() };
+    let health = Health { state: HealthState::Starting, reason: None };
+    let starting = ComponentStatus { name: String::new(), health, ..provider.clone() };
     vec![
         ("component_status", provider.into()),
         ("component_status-engine", engine.into()),
         ("component_status-silent", silent.into()),
         ("component_status-lost", lost.into()),
+        ("component_status-starting", starting.into()),
     ]
 }
 

@@ -46,6 +46,7 @@ pub fn health(health: HealthState) -> v1::HealthState {
     match health {
         HealthState::Healthy => v1::HealthState::Healthy,
         HealthState::Unhealthy => v1::HealthState::Unhealthy,
+        HealthState::Starting => v1::HealthState::Starting,
     }
 }
 

@@ -100,6 +100,7 @@ fn health(number: i32) -> Result<HealthState> {
     match v1::HealthState::try_from(number) {
         Ok(v1::HealthState::Healthy) => Ok(HealthState::Healthy),
         Ok(v1::HealthState::Unhealthy) => Ok(HealthState::Unhealthy),
+        Ok(v1::HealthState::Starting) => Ok(HealthState::Starting),
         Ok(v1::HealthState::Unspecified) | Err(_) => Err(unknown("health", number)),
     }
 }
@@ -264,6 +265,7 @@ pub(crate) fn component(component: v1::Component) -> Result<Component> {
         methods: component.methods,
         owned_shards: component.owned_shards,
         owned_queues: component.owned_queues,
+        capabilities: component.capabilities,
     })
 }
 
@@ -278,6 +280,7 @@ pub(crate) fn provider(provider: v1::Provider) -> Result<Provider> {
         health_reason: filled(provider.health_reason),
         in_flight: provider.in_flight,
         capacity: provider.capacity,
+        capabilities: provider.capabilities,
     })
 }
 

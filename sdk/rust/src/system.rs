@@ -94,6 +94,8 @@ pub struct Component {
     pub owned_shards: Vec<u32>,
     /// Queue role: the queues it owns.
     pub owned_queues: Vec<String>,
+    /// What it says that it can do, in words of its own.
+    pub capabilities: Vec<String>,
 }
 
 /// Something that serves methods.
@@ -117,6 +119,8 @@ pub struct Provider {
     pub in_flight: u32,
     /// How many calls it takes at once; 0 while it drains.
     pub capacity: u32,
+    /// What it says that it can do beyond its methods, such as `sandbox:strict`.
+    pub capabilities: Vec<String>,
 }
 
 /// A named and versioned set of methods.

@@ -3,8 +3,8 @@ use uuid::Uuid;
 use super::*;
 use crate::id::RunId;
 use crate::mesh::{
-    AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, MethodOutcome, MethodResult,
-    ProposalResult,
+    AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
+    MethodResult, ProposalResult,
 };
 
 struct Bench {
@@ -12,17 +12,32 @@ struct Bench {
     now: Instant,
     said: Vec<String>,
     proposals: Vec<crate::id::ProposalId>,
+    /// What failed attempts say.
+    errors: Vec<String>,
 }
 
 fn at(attempt: u32) -> AttemptRef {
     AttemptRef { run_id: RunId(Uuid::from_u128(7)), task_id: "a".into(), attempt }
 }
 
+fn serving(id: &str, status: PresenceStatus, health: Health) -> ComponentStatus {
+    ComponentStatus {
+        component_id: id.into(),
+        role: Role::Provider,
+        name: format!("name of {id}"),
+        status,
+        methods: vec!["m/x".into()],
+        queues: None,
+        capacity: 1,
+        health,
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let identity = Identity { component_id: "e1".into(), name: "e".into(), version: "0".into() };
         let engine = Engine::new(identity, Config { max_payload_bytes: 50, ..Config::default() });
-        let mut bench = Self { engine, now: Instant(1_000), said: vec![], proposals: vec![] };
+        let mut bench = Self { engine, now: Instant(1_000), said: vec![], proposals: vec![], errors: vec![] };
         bench.connect();
         bench.status(PresenceStatus::Connected, Health::default());
         bench.now = bench.now.plus_ms(SETTLE_MS);
@@ -40,15 +55,11 @@ impl Bench {
     }
 
     fn status(&mut self, status: PresenceStatus, health: Health) {
-        self.hear(FromHub::ComponentStatus(ComponentStatus {
-            component_id: "p".into(),
-            role: Role::Provider,
-            status,
-            methods: vec!["m/x".into()],
-            queues: None,
-            capacity: 1,
-            health,
-        }));
+        self.provider("p", status, health);
+    }
+
+    fn provider(&mut self, id: &str, status: PresenceStatus, health: Health) {
+        self.hear(FromHub::ComponentStatus(serving(id, status, health)));
     }
 
     fn input(&mut self, input: Input) {
@@ -86,6 +97,7 @@ impl Bench {
                         Command::StartAttempt(it) => format!("started {} {}", it.at.attempt, it.ran_ms),
                         Command::CompleteAttempt(it) => format!("complete {} {:?}", it.at.attempt, it.result),
                         Command::FailAttempt(it) => {
+                            self.errors.push(it.error.message.clone());
                             format!(
                                 "fail {} {} {} {:?}",
                                 it.at.attempt,
@@ -204,14 +216,88 @@ fn errors_say_whether_to_try_again() {
 #[test]
 fn without_a_provider_it_stops_and_with_only_unhealthy_ones_it_fails() {
     let mut bench = Bench::new();
-    let state = crate::mesh::HealthState::Unhealthy;
-    bench.status(PresenceStatus::Connected, Health { state, reason: Some("no key".into()) });
+    bench.status(PresenceStatus::Connected, unhealthy("no key"));
     bench.said();
     bench.execute(1, None);
     assert_eq!(bench.said(), ["taken 1", "fail 1 PROVIDER_UNHEALTHY true None"]);
     bench.status(PresenceStatus::Lost, Health::default());
     bench.execute(2, None);
     assert_eq!(bench.said(), ["taken 2", "stop 2 NoProvider"]);
+}
+
+fn unhealthy(reason: &str) -> Health {
+    Health { state: HealthState::Unhealthy, reason: Some(reason.to_owned()) }
+}
+
+#[test]
+fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
+    let mut bench = Bench::new();
+    // By name whatever their ids are; what two of one name say alike is said once.
+    for (id, name, reason) in [
+        ("1", "openai", "no server is set"),
+        ("2", "ollama", "not reachable"),
+        ("3", "ollama", "not reachable"),
+        ("4", "", ""),
+    ] {
+        let health = Health { reason: (!reason.is_empty()).then(|| reason.to_owned()), ..unhealthy("") };
+        let status = PresenceStatus::Connected;
+        bench.hear(FromHub::ComponentStatus(ComponentStatus { name: name.to_owned(), ..serving(id, status, health) }));
+    }
+    bench.status(PresenceStatus::Lost, Health::default());
+    bench.execute(1, None);
+    let expected = "all providers of `m/x` are unhealthy: 4: no reason was given; ollama: not reachable; openai: no \
+                    server is set";
+    assert_eq!(bench.errors, [expected]);
+}
+
+#[test]
+fn what_many_unhealthy_providers_say_is_bounded() {
+    let mut bench = Bench::new();
+    for number in 0..30 {
+        bench.provider(&format!("p{number}"), PresenceStatus::Connected, unhealthy(&"x".repeat(100_000)));
+    }
+    bench.status(PresenceStatus::Lost, Health::default());
+    bench.execute(1, None);
+    let error = bench.errors.pop().expect("it failed");
+    assert!(error.ends_with("; and 20 more") && error.len() < 10_000, "{error}");
+}
+
+#[test]
+fn an_attempt_waits_for_a_provider_that_does_not_know_yet_whether_it_can() {
+    let starting = Health { state: HealthState::Starting, reason: None };
+    for (then, expected) in [
+        (Some(Health::default()), "call [\"q\"]"),
+        (Some(unhealthy("no")), "fail 1 PROVIDER_UNHEALTHY true None"),
+        (None, "fail 1 PROVIDER_UNHEALTHY true None"),
+    ] {
+        let mut bench = Bench::new();
+        bench.status(PresenceStatus::Connected, unhealthy("no key"));
+        bench.provider("q", PresenceStatus::Connected, starting.clone());
+        bench.said();
+        bench.execute(1, None);
+        bench.tick();
+        assert_eq!(bench.said(), ["taken 1"]);
+        match then {
+            Some(health) => bench.provider("q", PresenceStatus::Connected, health),
+            None => bench.provider("q", PresenceStatus::Lost, Health::default()),
+        }
+        assert_eq!(bench.said(), [expected]);
+    }
+    let mut bench = Bench::new();
+    bench.provider("q", PresenceStatus::Connected, starting);
+    bench.execute(1, None);
+    assert_eq!(bench.said().last().map(String::as_str), Some("call [\"p\"]"), "a healthy one does not wait for others");
+}
+
+#[test]
+fn a_provider_that_recovers_gets_work_again() {
+    let mut bench = Bench::new();
+    bench.status(PresenceStatus::Connected, unhealthy("no"));
+    bench.execute(1, None);
+    bench.status(PresenceStatus::Connected, Health::default());
+    bench.said();
+    bench.execute(2, None);
+    assert_eq!(bench.said(), ["taken 2", "call [\"p\"]"]);
 }
 
 #[test]

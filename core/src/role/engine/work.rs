@@ -1,5 +1,7 @@
 //! One attempt from taking it to its end.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{DEFAULT_TIMEOUT_MS, Engine, Output, START_AFTER_MS, Stage, Timer, Work, send};
@@ -15,6 +17,9 @@ use crate::time::Instant;
 
 /// No frame of calls holds more than this, save for one larger parameter set.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
+/// So many providers say why they cannot, and each so much.
+const MAX_REASONS: usize = 10;
+const MAX_REASON_CHARS: usize = 500;
 /// What a call costs besides its parameters, generously.
 const CALL_BYTES: usize = 1_024;
 
@@ -43,7 +48,10 @@ impl Advice {
 
 enum Choice {
     Providers(Vec<ComponentId>),
-    Unhealthy(String),
+    /// Somebody has not found out yet whether it can.
+    Wait,
+    /// Name and reason of each.
+    Unhealthy(BTreeSet<(String, String)>),
     Nobody,
 }
 
@@ -208,9 +216,12 @@ impl Engine {
                 Choice::Unhealthy(_) | Choice::Nobody if self.settled_at.is_some() => {
                     self.prepared.insert(at);
                 }
-                Choice::Unhealthy(reason) => {
-                    let message = format!("all providers of `{}` are unhealthy: {reason}", work.assignment.method);
-                    self.fail(now, &at, Failure::new(ErrorCode::ProviderUnhealthy, message), true, None);
+                Choice::Wait => {
+                    self.prepared.insert(at);
+                }
+                Choice::Unhealthy(reasons) => {
+                    let error = unhealthy(&work.assignment.method, &reasons);
+                    self.fail(now, &at, error, true, None);
                 }
                 Choice::Nobody => self.stop(&at, StopReason::NoProvider),
             }
@@ -218,23 +229,43 @@ impl Engine {
     }
 
     fn choose(&self, method: &MethodName) -> Choice {
-        let (mut healthy, mut reason) = (Vec::new(), None);
+        let (mut healthy, mut starting, mut reasons) = (Vec::new(), false, BTreeSet::new());
         for (id, (status, _)) in &self.providers {
             if status.capacity == 0 || !status.methods.contains(method) {
                 continue;
             }
-            if status.health.state == HealthState::Healthy {
-                healthy.push(id.clone());
-            } else {
-                reason = Some(status.health.reason.clone().unwrap_or_else(|| "no reason was given".to_owned()));
+            match status.health.state {
+                HealthState::Healthy => healthy.push(id.clone()),
+                HealthState::Starting => starting = true,
+                HealthState::Unhealthy => {
+                    let name = if status.name.is_empty() { id.as_str() } else { &status.name };
+                    let reason = status.health.reason.as_deref().unwrap_or("no reason was given");
+                    reasons.insert((name.to_owned(), reason.chars().take(MAX_REASON_CHARS).collect()));
+                }
             }
         }
-        match reason {
-            _ if !healthy.is_empty() => Choice::Providers(healthy),
-            Some(reason) => Choice::Unhealthy(reason),
-            None => Choice::Nobody,
+        if !healthy.is_empty() {
+            Choice::Providers(healthy)
+        } else if starting {
+            Choice::Wait
+        } else if reasons.is_empty() {
+            Choice::Nobody
+        } else {
+            Choice::Unhealthy(reasons)
         }
     }
+}
+
+/// Says of each provider why it cannot; those that say the same under the same name count once.
+fn unhealthy(method: &MethodName, reasons: &BTreeSet<(String, String)>) -> Failure {
+    let told: Vec<String> =
+        reasons.iter().take(MAX_REASONS).map(|(name, reason)| format!("{name}: {reason}")).collect();
+    let more = match reasons.len().saturating_sub(MAX_REASONS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let message = format!("all providers of `{method}` are unhealthy: {}{more}", told.join("; "));
+    Failure::new(ErrorCode::ProviderUnhealthy, message)
 }
 
 impl Work {

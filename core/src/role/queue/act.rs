@@ -305,17 +305,22 @@ impl Queue {
         let serving = |status: &&crate::mesh::ComponentStatus| {
             status.role == Role::Provider && status.capacity > 0 && status.methods.contains(method)
         };
-        let (mut any, mut healthy) = (false, None);
+        let (mut any, mut starting, mut healthy) = (false, false, None);
         for status in self.components.values().filter(serving) {
             any = true;
-            if status.health.state == HealthState::Healthy {
-                healthy = Some(status.capacity.saturating_add(healthy.unwrap_or(0)));
+            match status.health.state {
+                HealthState::Healthy => healthy = Some(status.capacity.saturating_add(healthy.unwrap_or(0))),
+                HealthState::Starting => starting = true,
+                HealthState::Unhealthy => {}
             }
         }
         if !any {
             return Some(Hold::NoProvider(method.clone()));
         }
-        // All unhealthy: the engine fails the attempt with the provider's own message.
+        if starting && healthy.is_none() {
+            return Some(Hold::ProvidersStarting(method.clone()));
+        }
+        // All unhealthy: the engine fails the attempt with their own messages.
         let capacity = healthy?;
         let calling = self.calling.get(method).copied().unwrap_or(0);
         (calling >= capacity.saturating_add(prefetch(capacity))).then(|| Hold::ProvidersBusy(method.clone()))

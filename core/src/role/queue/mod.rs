@@ -63,6 +63,8 @@ pub enum Hold {
     },
     /// Nobody connected serves its method.
     NoProvider(MethodName),
+    /// Its method's providers do not know yet whether they can serve it.
+    ProvidersStarting(MethodName),
     /// Its method's providers have enough to do.
     ProvidersBusy(MethodName),
     /// No connected engine that works for its queue has a free slot.
@@ -80,6 +82,7 @@ impl fmt::Display for Hold {
         match self {
             Self::Backoff { remaining_ms } => write!(f, "the next attempt starts in {remaining_ms} ms"),
             Self::NoProvider(method) => write!(f, "no connected provider serves `{method}`"),
+            Self::ProvidersStarting(method) => write!(f, "the providers of `{method}` are still starting"),
             Self::ProvidersBusy(method) => write!(f, "all providers of `{method}` are busy"),
             Self::NoSlot(queue) => write!(f, "no connected engine of queue `{queue}` has a free slot"),
             Self::Proposed => f.write_str("a proposal about it is not recorded yet"),

@@ -63,6 +63,7 @@ impl Desk {
         self.hear(FromHub::ComponentStatus(ComponentStatus {
             component_id: id.into(),
             role,
+            name: id.to_owned(),
             status: PresenceStatus::Connected,
             methods: if role == Role::Provider { vec!["m/x".into()] } else { vec![] },
             queues: None,
@@ -150,6 +151,9 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
         desk.queue.waiting_reason(desk.now, run(), &task.into()).map(|hold| hold.to_string()).unwrap_or_default()
     };
     assert_eq!(reason(&desk, "a"), "no connected provider serves `m/x`");
+    desk.component("p", Role::Provider, 1, Health { state: crate::mesh::HealthState::Starting, reason: None });
+    assert_eq!(reason(&desk, "a"), "the providers of `m/x` are still starting");
+    assert!(desk.record().is_empty(), "what cannot be told yet is not decided");
     desk.component("p", Role::Provider, 1, Health::default());
     for task in ["b", "c", "d"] {
         desk.ready(task, 2, 1);

@@ -189,7 +189,7 @@ impl World {
         }
         worker.health = match worker.health.state {
             HealthState::Healthy => Health { state: HealthState::Unhealthy, reason: Some("as scripted".to_owned()) },
-            HealthState::Unhealthy => Health::default(),
+            HealthState::Unhealthy | HealthState::Starting => Health::default(),
         };
         let health = worker.health.clone();
         self.feed(number, ToMachine::Provider(provider::Input::Health(health)))

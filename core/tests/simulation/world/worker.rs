@@ -220,7 +220,12 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
         }
         Role::Provider => {
             let methods = kind.methods.iter().map(|it| it.as_str().into()).collect();
-            let config = provider::Config { methods, protocols: Vec::new(), max_concurrency: kind.max_concurrency };
+            let config = provider::Config {
+                methods,
+                protocols: Vec::new(),
+                max_concurrency: kind.max_concurrency,
+                capabilities: Vec::new(),
+            };
             Machine::Provider(Box::new(Provider::new(identity, config)))
         }
     };
