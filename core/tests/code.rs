@@ -79,9 +79,6 @@ fn a_shell_gets_back_every_text_as_one_word() {
 #[test]
 fn what_an_interpreter_would_read_again_is_refused() {
     for (language, template) in [
-        (Language::Python, "x = f'${a}'"),
-        (Language::Python, "x = f'{${a}}'"),
-        (Language::Python, "# ${a}"),
         (Language::Shell, "# ${a}"),
         (Language::Shell, "echo `echo ${a}`"),
         (Language::Shell, "cat <<END\n${a}\nEND\n"),

@@ -133,14 +133,14 @@ fn json_is_accepted_with_surrogate_pairs_in_escapes() {
 }
 
 #[test]
-fn a_reference_in_a_comment_of_program_text_is_refused_at_its_place() {
+fn a_reference_that_program_text_cannot_take_is_refused_at_its_place() {
     let file = |code: &str| {
         format!(
             "name: n\ninputs: {{t: 1}}\ntasks:\n  - id: a\n    method: python/execute\n    parameters:\n      code: |\n{code}"
         )
     };
-    good(&file("        result = ${inputs.t}\n"));
-    let shown = bad(file("        result = 1\n        # see ${inputs.t}\n").as_bytes());
+    good(&file("        result = ${inputs.t}  # ${inputs.t}\n"));
+    let shown = bad(file("        result = 1\n        x = x${inputs.t}\n").as_bytes());
     assert_eq!(shown.len(), 1, "{shown:#?}");
-    assert!(shown[0].starts_with("f:9:15: ${inputs.t} stands in a comment"), "{shown:#?}");
+    assert!(shown[0].starts_with("f:9:14: ${inputs.t} stands directly behind a name"), "{shown:#?}");
 }

@@ -1,0 +1,166 @@
+//! References in program text: what they name is inserted as data, never as code.
+//!
+//! The text before a reference is followed to know where the reference stands. In a string literal the value is escaped
+//! for it; in a bare position it becomes a literal of its own; where the position cannot be told for certain, the
+//! reference is refused. What a program does with data (`eval`, `sh -c`) is the program's own business.
+
+mod literal;
+mod python;
+mod shell;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::parse::{Piece, Reference, parse};
+use super::resolve::{Scope, TemplateError, lookup};
+use crate::spec::Language;
+
+/// Replaces the references in program text.
+///
+/// # Errors
+/// If a reference is malformed or names nothing, or if it stands where a value cannot be inserted as data.
+pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Scope) -> Result<String, TemplateError> {
+    insert_all(text, language, &mut |reference| lookup(reference, scope).map(Some))
+        .map_err(|(_, message)| TemplateError { place: place.to_owned(), message })
+}
+
+/// Tells before anything runs whether each reference in program text stands where data can be inserted. Where that
+/// depends on the value it is left to [`resolve_code`].
+///
+/// # Errors
+/// The byte offset of the template or reference that is refused, and why.
+pub fn check_code(text: &str, language: Language) -> Result<(), (usize, String)> {
+    insert_all(text, language, &mut |_| Ok(None)).map(drop)
+}
+
+/// Finds the value of a reference; `None` if it is not known yet.
+type Find<'a, 's> = &'a mut dyn FnMut(&Reference) -> Result<Option<Cow<'s, Value>>, String>;
+
+/// A program that is being written.
+trait Program {
+    /// Adds program text.
+    fn text(&mut self, text: &str);
+
+    /// Adds a value; `None` is one that is not known yet and fits if any would.
+    fn insert(&mut self, value: Option<&Value>) -> Result<(), Refused>;
+
+    /// The program. An error is about the last value.
+    fn finish(self: Box<Self>) -> Result<String, Refused>;
+}
+
+fn insert_all(text: &str, language: Language, find: Find<'_, '_>) -> Result<String, (usize, String)> {
+    let mut program: Box<dyn Program> = match language {
+        Language::Python => Box::<python::Python>::default(),
+        Language::Shell => Box::<shell::Shell>::default(),
+    };
+    let mut last = None;
+    let refused = |reference: &Reference, why: Refused| {
+        let message = format!("{reference} stands {why}; pass the value as data in another parameter instead");
+        (reference.offset, message)
+    };
+    for piece in parse(text).map_err(|error| (error.offset, error.message))? {
+        match piece {
+            Piece::Text(text) => program.text(&text),
+            Piece::Reference(reference) => {
+                let value = find(&reference).map_err(|why| (reference.offset, why))?;
+                program.insert(value.as_deref()).map_err(|why| refused(&reference, why))?;
+                last = Some(reference);
+            }
+        }
+    }
+    match (program.finish(), last) {
+        (Ok(program), _) => Ok(program),
+        (Err(why), Some(reference)) => Err(refused(&reference, why)),
+        (Err(why), None) => Err((0, why.to_owned())),
+    }
+}
+
+/// Why a value cannot be inserted, as it follows on "stands".
+type Refused = &'static str;
+
+const UNCERTAIN: Refused = "where it cannot be told whether it is code or text";
+const ESCAPED: Refused = "behind a backslash or in the middle of an escape";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::template::Root;
+
+    struct Fixed(Value);
+
+    impl Scope for Fixed {
+        fn root(&self, _: &Root) -> Option<Cow<'_, Value>> {
+            Some(Cow::Borrowed(&self.0))
+        }
+    }
+
+    fn resolved(text: &str, language: Language, value: &Value) -> String {
+        match resolve_code(text, language, "code", &Fixed(json!({ "v": value }))) {
+            Ok(code) => code,
+            Err(error) => format!("refused: {}", error.message),
+        }
+    }
+
+    #[test]
+    fn in_python_a_value_is_escaped_for_its_literal_or_becomes_one() {
+        let evil = json!("'\"\\\n{); import os #");
+        let inside = r#"\'\"\\\n{); import os #"#;
+        let formatted = inside.replace('{', "\\x7b");
+        for (code, expected) in [
+            ("x = '${a.v}'.split()", format!("x = '{inside}'.split()")),
+            ("x = ${a.v}", format!("x = (\"{inside}\")")),
+            ("# it's\nx = '\\'${a.v}'", format!("# it's\nx = '\\'{inside}'")),
+            ("# ${a.v}\n", format!("# \"{inside}\"\n")),
+            ("x = r'\\d\\${a.v}$'", format!("x = r'\\d' \"\\\\{inside}\" r'$'")),
+            ("x = b'${a.v}'", format!("x = b'{inside}'")),
+            ("x = f'{y}${a.v}'", format!("x = f'{{y}}{formatted}'")),
+            ("x = f'{${a.v}}'", r#"x = f'{(f"{39:c}{34:c}{92:c}{10:c}{123:c}); import os {35:c}")}'"#.to_owned()),
+            ("x = '${a.v}''y'", format!("x = '{inside}' 'y'")),
+        ] {
+            assert_eq!(resolved(code, Language::Python, &evil), expected, "{code}");
+        }
+        let value = json!({"a": [null, true, -1.5], "b'": "é"});
+        assert_eq!(
+            resolved("x = ${a.v}", Language::Python, &value),
+            r#"x = ({"a": [None, True, -1.5, ], "b\'": "é", })"#
+        );
+    }
+
+    #[test]
+    fn in_python_a_place_that_cannot_be_told_is_refused() {
+        for code in ["'\\${a.v}'", "x = f${a.v}", "x = f'{y:${a.v}}'", "x = 'open\n${a.v}"] {
+            let shown = resolved(code, Language::Python, &json!("x"));
+            assert!(shown.starts_with("refused: ${a.v} stands "), "{code}: {shown}");
+        }
+    }
+
+    #[test]
+    fn in_shell_a_value_stays_one_word_of_data() {
+        let evil = json!("'; rm -rf \"$HOME\" `id` \\");
+        let single = r#"'\''; rm -rf "$HOME" `id` \"#;
+        let double = r#"'; rm -rf \"\$HOME\" \`id\` \\"#;
+        for (code, expected) in [
+            ("echo ${a.v}", format!("echo '{single}'")),
+            ("echo 'a ${a.v}'", format!("echo 'a {single}'")),
+            ("echo \"a ${a.v}\" # c", format!("echo \"a {double}\" # c")),
+            ("x=$(cat ${a.v})", format!("x=$(cat '{single}')")),
+        ] {
+            assert_eq!(resolved(code, Language::Shell, &evil), expected, "{code}");
+        }
+        for code in [
+            "# ${a.v}",
+            "echo \\${a.v}",
+            "echo `cat ${a.v}`",
+            "echo $((${a.v} + 1))",
+            "cat <<X\n${a.v}\nX",
+            "echo \"$(cat ${a.v})\"",
+            "echo $'${a.v}'",
+        ] {
+            let shown = resolved(code, Language::Shell, &evil);
+            assert!(shown.starts_with("refused: ${a.v} stands "), "{code}: {shown}");
+        }
+    }
+}
