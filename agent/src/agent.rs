@@ -21,8 +21,9 @@ use tracing::{error, info, warn};
 use crate::config::{AgentConfig, ConfigError};
 use crate::connect::{Connection, Connector, sockets};
 use crate::host::engine::EngineHost;
+use crate::host::health::HealthWatch;
 use crate::host::owners::OwnerHost;
-use crate::host::provider::{ProviderHost, Settings};
+use crate::host::provider::ProviderHost;
 use crate::host::session::{DrainSignal, Session};
 use crate::host::{Clock, Machine};
 use crate::roster::{Member, Roster};
@@ -222,6 +223,7 @@ impl Group {
 
     fn add(&mut self, component: Component, config: &AgentConfig, clock: Clock, tracker: &TaskTracker) {
         let Component { identity, kind, connection, member } = component;
+        let all_ready = member.all_ready();
         let host = Host { connection, member, clock, drain: self.drain.subscribe(), tracker: tracker.clone() };
         let limit = config.max_payload_bytes;
         match kind {
@@ -242,8 +244,8 @@ impl Group {
                     capabilities: provider.capabilities(),
                 };
                 let machine = provider::Provider::new(identity, machine);
-                let settings = Settings { max_payload_bytes: limit, health_interval: config.health_interval };
-                self.spawn(host, ProviderHost::new(machine, provider, settings, tracker.clone()));
+                let watching = HealthWatch::new(provider.clone(), config.health_interval, all_ready);
+                self.spawn(host, ProviderHost::new(machine, provider, limit, watching, tracker.clone()));
             }
         }
     }

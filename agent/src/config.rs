@@ -45,7 +45,7 @@ pub struct AgentConfig {
     pub drain_timeout: Duration,
     /// Largest parameter set or result, as JSON text in bytes; as the control plane has it. Default 1 MiB, at most 8.
     pub max_payload_bytes: usize,
-    /// Provider: how often each is asked for its health. Default 10 s.
+    /// Provider: how often each is asked for its health; an unhealthy one is asked more often at first. Default 10 s.
     pub health_interval: Duration,
 }
 

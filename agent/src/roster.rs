@@ -110,6 +110,11 @@ impl Member {
         &self.id
     }
 
+    /// Whether all components of this agent are registered now.
+    pub(crate) fn all_ready(&self) -> watch::Receiver<bool> {
+        self.roster.ready()
+    }
+
     pub(crate) fn registered(&self) {
         debug!(component = self.id, "registered");
         self.roster.set(self.at, Standing::Registered, "");

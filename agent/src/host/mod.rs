@@ -6,6 +6,7 @@
 
 mod clock;
 pub(crate) mod engine;
+pub(crate) mod health;
 pub(crate) mod owners;
 pub(crate) mod provider;
 

@@ -1,31 +1,30 @@
-//! Host of one provider: runs its calls, each in a task of its own, and asks for its health now and then.
+//! Host of one provider: runs its calls, each in a task of its own.
 //!
 //! No call outlives its host: dropping the host drops the calls, and whoever drops a call ends its work.
 
 use std::collections::HashMap;
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::error::{ErrorCode, Failure};
 use gleitzeit_core::id::CallId;
-use gleitzeit_core::mesh::{Health, HealthState, MethodCall, MethodOutcome};
+use gleitzeit_core::mesh::{Health, MethodCall, MethodOutcome};
 use gleitzeit_core::payload::Payload;
 use gleitzeit_core::role::provider::{Input, Output, Provider as Role};
+use gleitzeit_core::role::{Input as HubInput, Output as HubOutput};
 use gleitzeit_core::time::Instant;
 use gleitzeit_providers::{Call, CallError, Context, Provider};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
+use super::health::HealthWatch;
 use super::{Event, Machine, Todo};
 
-/// How long a health check may take; without an answer the provider counts as unhealthy.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an executor may take to notice that a call is cancelled or out of time before the call is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Progress held for the hub, per call and for all calls together. What does not fit is dropped.
@@ -41,49 +40,45 @@ pub(crate) enum Report {
     Health(Health),
 }
 
-/// How a host is set.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) max_payload_bytes: usize,
-    pub(crate) health_interval: Duration,
-}
-
 /// A call's outcome, unless the executor panicked.
 type Ended = Result<Payload, CallError>;
 type Progress = (CallId, Payload);
-type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
 
 /// The provider's machine and its calls.
 pub(crate) struct ProviderHost {
     machine: Role,
     provider: Provider,
-    settings: Settings,
+    max_payload_bytes: usize,
+    health: HealthWatch,
     tracker: TaskTracker,
     room: Arc<Semaphore>,
     calls: JoinSet<Ended>,
     ids: HashMap<Id, CallId>,
     open: HashMap<CallId, (Id, CancellationToken)>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
-    asking: Asking,
-    healthy: bool,
     out: Vec<Output>,
 }
 
 impl ProviderHost {
     /// `tracker` knows of every task this starts.
-    pub(crate) fn new(machine: Role, provider: Provider, settings: Settings, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(
+        machine: Role,
+        provider: Provider,
+        max_payload_bytes: usize,
+        health: HealthWatch,
+        tracker: TaskTracker,
+    ) -> Self {
         let places = usize::try_from(provider.max_concurrency()).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             machine,
-            settings,
+            max_payload_bytes,
+            health,
             tracker,
             room: Arc::new(Semaphore::new(places)),
             calls: JoinSet::new(),
             ids: HashMap::new(),
             open: HashMap::new(),
             progress: mpsc::channel(PROGRESS),
-            asking: Box::pin(ask(provider.clone())),
-            healthy: true,
             provider,
             out: Vec::new(),
         }
@@ -132,8 +127,8 @@ impl ProviderHost {
         }
         self.open.remove(&id);
         let outcome = match ended {
-            Some(Ok(result)) if result.size_bytes() > self.settings.max_payload_bytes => {
-                let (size, limit) = (result.size_bytes(), self.settings.max_payload_bytes);
+            Some(Ok(result)) if result.size_bytes() > self.max_payload_bytes => {
+                let (size, limit) = (result.size_bytes(), self.max_payload_bytes);
                 let message = format!("the result is {size} bytes; the limit is {limit}");
                 MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
             }
@@ -152,7 +147,7 @@ impl ProviderHost {
         let (retryable, retry_after) = (error.retryable, error.retry_after);
         let failure = Failure::from(error.clone());
         let size = failure.message.len() + failure.data.as_ref().map_or(0, Payload::size_bytes);
-        if size <= self.settings.max_payload_bytes {
+        if size <= self.max_payload_bytes {
             return failure;
         }
         let message =
@@ -166,7 +161,12 @@ impl ProviderHost {
         let mut out = std::mem::take(&mut self.out);
         for output in out.drain(..) {
             match output {
-                Output::Hub(output) => todo.outputs.push(output),
+                Output::Hub(output) => {
+                    if output == HubOutput::Registered {
+                        self.health.registered();
+                    }
+                    todo.outputs.push(output);
+                }
                 Output::Start { call } => self.start(call),
                 Output::Cancel { id } => {
                     if let Some((_, cancel)) = self.open.remove(&id) {
@@ -178,26 +178,6 @@ impl ProviderHost {
         }
         self.out = out;
     }
-
-    /// Takes note, and asks again after a while.
-    fn health(&mut self, health: Health) -> Health {
-        let healthy = health.state == HealthState::Healthy;
-        match (self.healthy, healthy) {
-            (true, false) => {
-                let reason = health.reason.as_deref().unwrap_or_default();
-                warn!(provider = self.provider.name(), reason, "provider is unhealthy");
-            }
-            (false, true) => info!(provider = self.provider.name(), "provider is healthy again"),
-            _ => {}
-        }
-        self.healthy = healthy;
-        let (provider, interval) = (self.provider.clone(), self.settings.health_interval);
-        self.asking = Box::pin(async move {
-            sleep(interval).await;
-            ask(provider).await
-        });
-        health
-    }
 }
 
 impl Machine for ProviderHost {
@@ -205,19 +185,23 @@ impl Machine for ProviderHost {
 
     /// The first word to the hub already says how the provider is.
     async fn prepare(&mut self, now: Instant) {
-        let health = (&mut self.asking).await;
-        let health = self.health(health);
+        let health = self.health.first().await;
         // Nothing can come of it before there is a connection.
         self.machine.accept(now, Input::Health(health), &mut self.out);
     }
 
     fn accept(&mut self, now: Instant, event: Event<Report>, todo: &mut Todo) {
         let input = match event {
+            Event::Hub(HubInput::Disconnected) => {
+                let health = self.health.disconnected();
+                self.machine.accept(now, Input::Health(health), &mut self.out);
+                Input::Hub(HubInput::Disconnected)
+            }
             Event::Hub(input) => Input::Hub(input),
             Event::Drain { grace_ms } => Input::Drain { grace_ms },
             Event::Report(Report::Finished { id, outcome }) => Input::Finished { id, outcome },
             Event::Report(Report::Progress { id, data }) => Input::Progress { id, data },
-            Event::Report(Report::Health(health)) => Input::Health(self.health(health)),
+            Event::Report(Report::Health(health)) => Input::Health(health),
         };
         self.machine.accept(now, input, &mut self.out);
         self.act(todo);
@@ -237,7 +221,7 @@ impl Machine for ProviderHost {
             let joined = tokio::select! {
                 Some(joined) = self.calls.join_next_with_id() => joined,
                 Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
-                health = &mut self.asking => return Report::Health(health),
+                health = self.health.next() => return Report::Health(health),
                 else => return pending().await,
             };
             if let Some(report) = self.ended(joined) {
@@ -288,13 +272,6 @@ async fn forward(id: CallId, mut from: mpsc::Receiver<Payload>, to: mpsc::Sender
             debug!(call = %id, size, "progress dropped");
         }
     }
-}
-
-async fn ask(provider: Provider) -> Health {
-    timeout(HEALTH_TIMEOUT, provider.health()).await.unwrap_or_else(|_elapsed| Health {
-        state: HealthState::Unhealthy,
-        reason: Some(format!("the health check took longer than {} s", HEALTH_TIMEOUT.as_secs())),
-    })
 }
 
 fn start_of(text: &str) -> &str {

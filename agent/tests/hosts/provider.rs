@@ -25,9 +25,9 @@ fn is_gone(process: u32) -> bool {
 async fn calls_are_served_and_answered() {
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "util,python_local"), None);
     let mut ids = std::collections::HashMap::new();
-    for _ in 0..2 {
+    while ids.len() < 2 {
         let (id, registration) = hub.hears("provider-", "register_component").await;
-        assert_eq!(registration["health"], json!({"state": "healthy"}));
+        assert_ne!(registration["health"]["state"], "unhealthy", "{registration}");
         assert_eq!(registration["component_id"], json!(id));
         assert_eq!(registration["batch"], json!(true));
         ids.insert(registration["name"].as_str().expect("a name").to_owned(), (id, registration));
@@ -95,8 +95,13 @@ async fn force_ends_calls_and_agent_at_once() {
     let process = process_id(&file).await;
 
     agent.shutdown.cancel();
-    let (_, registration) = hub.hears(&id, "register_component").await;
-    assert_eq!(registration["max_concurrency"], json!(0), "draining: {registration}");
+    let registration = loop {
+        // It may still have had to say how it is.
+        let (_, registration) = hub.hears(&id, "register_component").await;
+        if registration["max_concurrency"] == 0 {
+            break registration;
+        }
+    };
     assert_eq!(registration["calls"], json!([call_id("long")]));
     let forced = Instant::now();
     agent.force.cancel();
@@ -123,20 +128,6 @@ async fn no_more_calls_run_than_agreed() {
     hub.says(&id, "cancel_method", &json!({"id": call_id("long")}));
     let (_, answer) = hub.hears(&id, "method_result").await;
     assert_eq!(answer["id"], json!(call_id("short")));
-    agent.shutdown.cancel();
-    agent.ends().await.expect("a clean end");
-}
-
-#[tokio::test]
-async fn an_interpreter_that_is_not_there_is_told_at_registration() {
-    let text =
-        "name: none\nprotocol: python/v1\nexecutor: python-local\noptions: {python_executable: no-such-python}\n";
-    let mut config = config(&["provider"], "");
-    config.providers = vec![Definition::parse("none.yaml", text).expect("valid")];
-    let (mut hub, agent) = TestHub::with_agent(config, None);
-    let (_, registration) = hub.hears("provider-", "register_component").await;
-    assert_eq!(registration["health"]["state"], json!("unhealthy"));
-    assert!(registration["health"]["reason"].as_str().is_some_and(|it| it.contains("no-such-python")));
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
 }

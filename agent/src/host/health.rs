@@ -1,0 +1,267 @@
+//! Asks a provider for its health now and then, and says what the hub is to know of it.
+//!
+//! The invariant: the hub is not told that a provider is unhealthy while others of this agent may still be on their way
+//! to it. Work that waits for any of them would fail although the next one can do it.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::time::Duration;
+
+use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_providers::Provider;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// How long a health check may take; without an answer the provider counts as unhealthy.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long the first one may hold up the registration, so that mostly the first word already says how the provider is.
+const FIRST: Duration = Duration::from_millis(50);
+/// An unhealthy provider is asked again after this time, then after twice that, and so on up to the interval.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the others of this agent are waited for.
+const OTHERS: Duration = Duration::from_secs(2);
+
+type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One provider's health.
+pub(crate) struct HealthWatch {
+    name: String,
+    ask: Box<dyn Fn() -> Asking + Send>,
+    interval: Duration,
+    /// Until it is asked again.
+    delay: Duration,
+    asking: Asking,
+    /// As found out last.
+    known: Health,
+    all_ready: watch::Receiver<bool>,
+    /// Whether the others are there or have had their time since this one is connected.
+    settled: bool,
+    settling: Option<Waiting>,
+}
+
+impl HealthWatch {
+    /// Asks the provider every `interval`; `all_ready` says whether all components of this agent are registered.
+    pub(crate) fn new(provider: Provider, interval: Duration, all_ready: watch::Receiver<bool>) -> Self {
+        let name = provider.name().to_owned();
+        let ask = move || {
+            let provider = provider.clone();
+            Box::pin(async move { provider.health().await }) as Asking
+        };
+        Self::asking(name, Box::new(ask), interval, all_ready)
+    }
+
+    fn asking(
+        name: String,
+        ask: Box<dyn Fn() -> Asking + Send>,
+        interval: Duration,
+        all_ready: watch::Receiver<bool>,
+    ) -> Self {
+        let known = Health { state: HealthState::Starting, reason: None };
+        let asking = Box::pin(limited(ask()));
+        Self { name, ask, interval, delay: interval, asking, known, all_ready, settled: false, settling: None }
+    }
+
+    /// What to begin with; waits only for a moment. Cancel-safe.
+    pub(crate) async fn first(&mut self) -> Health {
+        if let Ok(health) = timeout(FIRST, &mut self.asking).await {
+            self.found(health);
+        }
+        self.told()
+    }
+
+    /// What the hub is to know from now on. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Health {
+        let settling = async {
+            match &mut self.settling {
+                Some(settling) => settling.await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            health = &mut self.asking => self.found(health),
+            () = settling => {
+                self.settling = None;
+                self.settled = true;
+            }
+        }
+        self.told()
+    }
+
+    /// The hub knows this provider now.
+    pub(crate) fn registered(&mut self) {
+        if !self.settled && self.settling.is_none() {
+            let mut all_ready = self.all_ready.clone();
+            self.settling = Some(Box::pin(async move {
+                // Whoever is not there by then is not waited for.
+                let _ = timeout(OTHERS, all_ready.wait_for(|ready| *ready)).await;
+            }));
+        }
+    }
+
+    /// The hub is away: what to say when it is back.
+    pub(crate) fn disconnected(&mut self) -> Health {
+        self.settled = false;
+        self.settling = None;
+        self.told()
+    }
+
+    fn told(&self) -> Health {
+        let early = !self.settled && self.known.state == HealthState::Unhealthy;
+        Health {
+            state: if early { HealthState::Starting } else { self.known.state },
+            reason: self.known.reason.clone(),
+        }
+    }
+
+    /// Takes note, and asks again after a while: soon if that may be news.
+    fn found(&mut self, health: Health) {
+        let (provider, reason) = (self.name.as_str(), health.reason.as_deref().unwrap_or_default());
+        match (self.known.state, health.state) {
+            (HealthState::Healthy, HealthState::Unhealthy) => warn!(provider, reason, "provider became unhealthy"),
+            (HealthState::Starting, HealthState::Unhealthy) => info!(provider, reason, "provider is unhealthy"),
+            (HealthState::Unhealthy, HealthState::Healthy) => info!(provider, "provider is healthy again"),
+            _ if self.known != health => debug!(provider, state = ?health.state, reason, "provider asked"),
+            _ => {}
+        }
+        self.delay = match (self.known.state, health.state) {
+            (_, HealthState::Healthy) => self.interval,
+            (HealthState::Unhealthy, _) => self.delay.saturating_mul(2).min(self.interval),
+            _ => AGAIN.min(self.interval),
+        };
+        self.known = health;
+        let (answer, delay) = ((self.ask)(), self.delay);
+        self.asking = Box::pin(async move {
+            sleep(delay).await;
+            limited(answer).await
+        });
+    }
+}
+
+async fn limited(answer: Asking) -> Health {
+    timeout(LIMIT, answer).await.unwrap_or_else(|_elapsed| Health {
+        state: HealthState::Unhealthy,
+        reason: Some(format!("the health check took longer than {} s", LIMIT.as_secs())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// A provider in the test's hand; time stands still but for what is waited for.
+    struct Bench {
+        watch: HealthWatch,
+        /// What it answers; none: it never does.
+        answer: Arc<Mutex<Option<Health>>>,
+        /// When it was asked.
+        asked: Arc<Mutex<Vec<Instant>>>,
+        all_ready: watch::Sender<bool>,
+    }
+
+    impl Bench {
+        fn new(answer: Option<Health>) -> Self {
+            let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(Mutex::new(Vec::new())));
+            let all_ready = watch::Sender::new(false);
+            let (answers, times) = (answer.clone(), asked.clone());
+            let ask = move || {
+                let (answers, times) = (answers.clone(), times.clone());
+                Box::pin(async move {
+                    times.lock().expect("no panic").push(Instant::now());
+                    let answer = answers.lock().expect("no panic").clone();
+                    match answer {
+                        Some(health) => health,
+                        None => pending().await,
+                    }
+                }) as Asking
+            };
+            let watch = HealthWatch::asking("p".to_owned(), Box::new(ask), INTERVAL, all_ready.subscribe());
+            Self { watch, answer, asked, all_ready }
+        }
+
+        fn answers(&self, health: Health) {
+            *self.answer.lock().expect("no panic") = Some(health);
+        }
+
+        /// The pauses between the times it was asked, in seconds.
+        fn pauses(&self) -> Vec<u64> {
+            let asked = self.asked.lock().expect("no panic");
+            asked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect()
+        }
+    }
+
+    fn unhealthy() -> Health {
+        Health { state: HealthState::Unhealthy, reason: Some("no key".to_owned()) }
+    }
+
+    fn starting() -> Health {
+        Health { state: HealthState::Starting, reason: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unhealthy_provider_is_asked_soon_and_then_ever_more_rarely() {
+        let mut bench = Bench::new(Some(unhealthy()));
+        bench.watch.first().await;
+        for _ in 0..6 {
+            bench.watch.next().await;
+        }
+        assert_eq!(bench.pauses(), [1, 2, 4, 8, 10, 10]);
+        bench.answers(Health::default());
+        assert_eq!(bench.watch.next().await, Health::default());
+        bench.watch.next().await;
+        bench.answers(unhealthy());
+        bench.watch.next().await;
+        bench.watch.next().await;
+        assert_eq!(bench.pauses()[6..], [10, 10, 10, 1], "and soon again after the next breakdown");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_word_waits_only_for_a_moment() {
+        let begun = Instant::now();
+        let mut bench = Bench::new(Some(Health::default()));
+        assert_eq!(bench.watch.first().await, Health::default());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let mut bench = Bench::new(None);
+        assert_eq!(bench.watch.first().await, starting());
+        assert_eq!(begun.elapsed(), FIRST);
+        bench.all_ready.send_replace(true);
+        bench.watch.registered();
+        assert_eq!(bench.watch.next().await, starting(), "the others are there, but not the answer");
+        let told = bench.watch.next().await;
+        assert_eq!((told.state, begun.elapsed()), (HealthState::Unhealthy, LIMIT));
+        assert!(told.reason.is_some_and(|reason| reason.contains("took longer than 5 s")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bad_news_waits_for_the_others_but_not_for_long() {
+        let mut bench = Bench::new(Some(unhealthy()));
+        let early = Health { state: HealthState::Starting, ..unhealthy() };
+        assert_eq!(bench.watch.first().await, early);
+        bench.watch.registered();
+        let begun = Instant::now();
+        bench.all_ready.send_replace(true);
+        assert_eq!(bench.watch.next().await, unhealthy());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+
+        bench.all_ready.send_replace(false);
+        assert_eq!(bench.watch.disconnected(), early, "the same when the hub is back");
+        bench.watch.registered();
+        while bench.watch.next().await != unhealthy() {}
+        assert_eq!(begun.elapsed(), OTHERS, "somebody is missing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn good_news_waits_for_nobody() {
+        let mut bench = Bench::new(Some(unhealthy()));
+        bench.watch.first().await;
+        bench.answers(Health::default());
+        assert_eq!(bench.watch.next().await, Health::default());
+    }
+}
