@@ -65,7 +65,8 @@ fn has_package(python: &Path) -> bool {
     import.is_ok_and(|output| output.status.success())
 }
 
-fn python(arguments: &[&str]) -> Command {
+/// That Python, to be run with these arguments.
+pub(crate) fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new(interpreter());
     command.args(arguments).stdin(Stdio::null());
     command

@@ -6,6 +6,7 @@
 mod bad_files;
 mod cluster;
 mod commands;
+mod foreign_examples;
 mod foreign_provider;
 mod interrupt;
 mod losses;

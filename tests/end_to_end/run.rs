@@ -66,7 +66,9 @@ fn every_example_gives_the_right_outputs() {
     let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").file_name());
     let names: BTreeSet<String> = files.filter_map(|name| name.into_string().ok()).collect();
     let sandbox = Sandbox::new();
-    for name in names.iter().filter(|name| name.ends_with(".yaml")) {
+    // Those that need more than the binary are run elsewhere.
+    let own = |name: &&String| name.ends_with(".yaml") && *name != "custom_provider_workflow.yaml";
+    for name in names.iter().filter(own) {
         let run = sandbox.gleitzeit(&["run", &example(name), "-o", "json"]).exits(0).json();
         assert_eq!(run["status"], "completed", "{name}");
         let expected = expected.get(name.as_str()).unwrap_or_else(|| panic!("what does {name} give?"));

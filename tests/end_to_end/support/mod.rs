@@ -3,6 +3,7 @@
 
 mod cluster;
 mod journal;
+mod node;
 mod process;
 mod python;
 mod sandbox;
@@ -10,6 +11,7 @@ mod wait;
 
 pub(crate) use cluster::{Cluster, text};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
+pub(crate) use node::node;
 pub(crate) use process::Process;
 pub(crate) use python::{Beat, beat, gone, now_ms};
 pub(crate) use sandbox::{Sandbox, example, free_port};

@@ -1,0 +1,94 @@
+//! A Socket.IO client that says whatever a test wants, right or wrong.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rust_socketio::client::Client;
+use rust_socketio::{ClientBuilder, Event, Payload, TransportType};
+use serde_json::{Value, json};
+
+use super::wait::PATIENCE;
+
+/// A socket on the mesh that keeps what it was told.
+pub(crate) struct Socket {
+    client: Client,
+    told: Receiver<(String, Value)>,
+    heard: Vec<(String, Value)>,
+}
+
+impl Socket {
+    /// Connects and waits until the hub is ready for it.
+    #[track_caller]
+    pub(crate) fn connect(url: &str) -> Self {
+        let (tell, told) = channel();
+        let client = ClientBuilder::new(url)
+            .transport_type(TransportType::Websocket)
+            .reconnect(false)
+            .on_any(move |event, payload, _| {
+                if let (Event::Custom(name), Payload::Text(values)) = (event, payload) {
+                    // The test may have ended.
+                    let _ = tell.send((name, values.into_iter().next().unwrap_or_default()));
+                }
+            })
+            .connect()
+            .expect("it connects");
+        let mut socket = Self { client, told, heard: Vec::new() };
+        socket.hear("welcome");
+        socket
+    }
+
+    /// Connects and registers.
+    #[track_caller]
+    pub(crate) fn register(url: &str, body: &Value) -> Self {
+        let mut socket = Self::connect(url);
+        socket.say("register_component", body);
+        socket.hear("component_registered");
+        socket
+    }
+
+    /// Says anything.
+    #[track_caller]
+    pub(crate) fn say(&self, event: &str, body: &Value) {
+        self.client.emit(event, body.clone()).expect("connected");
+    }
+
+    /// Answers a call with a result.
+    #[track_caller]
+    pub(crate) fn answer(&self, call: &Value, result: &Value) {
+        self.say("method_result", &json!({"jsonrpc": "2.0", "id": call["id"], "result": result}));
+    }
+
+    /// The first event of this name that was not yet looked at.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, event: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.heard.iter().position(|(name, _)| name == event) {
+                return self.heard.remove(at).1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.told.recv_timeout(left) {
+                Ok(told) => self.heard.push(told),
+                Err(_) => panic!("no `{event}`; what came: {:?}", self.heard),
+            }
+        }
+    }
+
+    /// Everything of this name that came and was not yet looked at.
+    pub(crate) fn so_far(&mut self, event: &str) -> Vec<Value> {
+        while let Ok(told) = self.told.recv_timeout(Duration::ZERO) {
+            self.heard.push(told);
+        }
+        let (of_it, rest) = std::mem::take(&mut self.heard).into_iter().partition(|(name, _)| name == event);
+        self.heard = rest;
+        let of_it: Vec<(String, Value)> = of_it;
+        of_it.into_iter().map(|(_, body)| body).collect()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.client.disconnect();
+    }
+}
