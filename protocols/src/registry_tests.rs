@@ -190,3 +190,23 @@ fn a_language_mark_that_nobody_would_read_is_refused() {
     let named = text("      properties: {language: {type: string, default: python}}\n");
     assert_eq!(protocol(&named).methods["my/do"].code().len(), 0);
 }
+
+#[test]
+fn a_chat_needs_something_to_answer_and_knows_its_options() {
+    let registry = Registry::shipped();
+    let check = |parameters: Value| {
+        let violations = registry.validate_parameters("llm/chat", "v1", &parameters).expect_err("refused");
+        violations.iter().map(|violation| format!("{violation:?}")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(check(json!({"model": "llama3.2"})).contains("messages"));
+    let wrong = check(json!({"prompt": "x", "options": {"temprature": 0}}));
+    assert!(wrong.contains("did you mean `temperature`?"), "{wrong}");
+    let wrong = check(json!({"messages": [{"role": "usr", "content": "x"}]}));
+    assert!(wrong.contains("usr"), "{wrong}");
+    let mut parameters = json!({"prompt": "x"});
+    registry.fill_defaults("llm/chat", "v1", &mut parameters);
+    assert_eq!(parameters["model"], "llama3.2");
+    let mut parameters = json!({"images": ["aaaa"]});
+    registry.fill_defaults("llm/vision", "v1", &mut parameters);
+    assert_eq!(parameters["model"], "llava");
+}

@@ -156,6 +156,8 @@ fn texts(reader: &mut Reader, node: &Node) -> Vec<String> {
 }
 
 const SHIPPED: &[(&str, &str)] = &[
+    ("providers/ollama.yaml", include_str!("../ollama.yaml")),
+    ("providers/openai.yaml", include_str!("../openai.yaml")),
     ("providers/python_local.yaml", include_str!("../python_local.yaml")),
     ("providers/util.yaml", include_str!("../util.yaml")),
 ];

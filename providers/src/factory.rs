@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::call::Executor;
 use crate::definition::Definition;
-use crate::executors::{builtin, python};
+use crate::executors::{builtin, llm, python};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
@@ -138,6 +138,22 @@ const KINDS: &[Kind] = &[
         concurrency: builtin::concurrency,
         check: builtin::check,
         build: builtin::build,
+    },
+    Kind {
+        name: "ollama-llm",
+        methods: llm::METHODS,
+        connects: true,
+        concurrency: llm::concurrency,
+        check: llm::check_ollama,
+        build: llm::build_ollama,
+    },
+    Kind {
+        name: "openai-llm",
+        methods: llm::METHODS,
+        connects: true,
+        concurrency: llm::concurrency,
+        check: llm::check_openai,
+        build: llm::build_openai,
     },
     Kind {
         name: "python-local",

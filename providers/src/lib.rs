@@ -3,6 +3,7 @@
 //! mesh, retries, the choice of a provider.
 
 mod call;
+mod client;
 mod connection;
 mod definition;
 mod executors;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Event, Journal, PATIENCE, Watch, text, until};
+use crate::support::{Cluster, Event, Journal, PATIENCE, Watch, shipped_providers, text, until};
 
 /// How many `util/echo` there are before the gates and after them, and how many gates and sums.
 const BEFORE: usize = 500;
@@ -122,8 +122,7 @@ fn two_of_every_role() -> Cluster {
     AGENTS[..3].iter().for_each(|(name, role)| cluster.start_agent(name, role));
     cluster.start_hub();
     AGENTS[3..].iter().for_each(|(name, role)| cluster.start_agent(name, role));
-    // Each provider agent has two: `python_local` and `util`.
-    for (role, count) in [("engine", 2), ("queue", 2), ("resolver", 2), ("provider", 4)] {
+    for (role, count) in [("engine", 2), ("queue", 2), ("resolver", 2), ("provider", 2 * shipped_providers())] {
         cluster.until_connected(role, count);
     }
     cluster

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Process, now_ms};
+use crate::support::{Cluster, Process, now_ms, shipped_providers};
 
 /// A dropped WebSocket makes a provider lost after 5 s. Death of one without is noticed far later.
 const NOTICED_WITHIN_MS: u64 = 8_000;
@@ -105,8 +105,7 @@ fn completes(cluster: &Cluster, run: &str) {
 }
 
 fn until_it_serves(cluster: &Cluster) {
-    // `python_local`, `util` and this one.
-    cluster.until_connected("provider", 3);
+    cluster.until_connected("provider", shipped_providers() + 1);
 }
 
 #[test]

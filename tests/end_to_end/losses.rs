@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Event, Journal, PATIENCE, Sandbox, Watch, now_ms, text, until};
+use crate::support::{Cluster, Event, Journal, PATIENCE, Sandbox, Watch, now_ms, shipped_providers, text, until};
 
 /// Shorter than any grace period and any silence.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -169,7 +169,7 @@ fn an_attempt_on_a_killed_provider_is_lost_and_the_task_goes_on_under_the_next_n
     let mut watch = cluster.watch(&run);
     trail.until_runs(&mut watch, 1);
     cluster.start_agent("provider-2", "provider");
-    cluster.until_connected("provider", 4);
+    cluster.until_connected("provider", 2 * shipped_providers());
     cluster.kill_9_agent("provider-1");
     let killed_ms = now_ms();
     trail.until_runs(&mut watch, 2);
@@ -276,7 +276,7 @@ fn two_agents(drain_timeout: &str) -> (Cluster, Trail, Watch) {
     for name in ["agent-1", "agent-2"] {
         cluster.start_agent_with(name, "all", &["--drain-timeout", drain_timeout]);
     }
-    cluster.until_connected("provider", 4);
+    cluster.until_connected("provider", 2 * shipped_providers());
     cluster.until_connected("engine", 2);
     let trail = Trail::new(&cluster.sandbox);
     let task = |n| json!({"id": format!("work{n}"), "method": "python/execute", "parameters": {"code": trail.code()}});

@@ -1,4 +1,5 @@
 //! The executors, one file or folder each. None of them knows the mesh.
 
 pub(crate) mod builtin;
+pub(crate) mod llm;
 pub(crate) mod python;

@@ -154,3 +154,8 @@ impl Cluster {
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
+
+/// How many providers an agent has that was not told which.
+pub(crate) fn shipped_providers() -> usize {
+    gleitzeit_providers::shipped().len()
+}

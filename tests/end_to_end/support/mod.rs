@@ -9,7 +9,7 @@ mod python;
 mod sandbox;
 mod wait;
 
-pub(crate) use cluster::{Cluster, text};
+pub(crate) use cluster::{Cluster, shipped_providers, text};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
 pub(crate) use node::node;
 pub(crate) use process::Process;

@@ -1,0 +1,107 @@
+//! Options of the executors, checked, and what one kind of server calls things.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gleitzeit_protocols::yaml::{Kind, Node, Reader};
+use serde_json::Value;
+
+/// Which API is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    Ollama,
+    OpenAi,
+}
+
+/// Options of the executor.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    /// An answer may not be longer.
+    pub(super) max_response_bytes: usize,
+    /// What the server calls a model that workflows name otherwise.
+    pub(super) models: BTreeMap<String, String>,
+    /// Where `images: [{file: …}]` are read from; absent: nowhere.
+    pub(super) image_folder: Option<PathBuf>,
+    /// What the server calls the limit of an answer.
+    pub(super) max_tokens_field: String,
+}
+
+// Results travel in one frame, so more than this could not be delivered.
+const MOST_RESPONSE_BYTES: usize = 8 << 20;
+const TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+
+/// Reads the options; relative folders are relative to the file's own.
+pub(super) fn read(api: Api, reader: &mut Reader, file: &str, node: Option<&Node>) -> Config {
+    let mut config = Config {
+        max_response_bytes: 1 << 20,
+        models: BTreeMap::new(),
+        image_folder: None,
+        max_tokens_field: if api == Api::Ollama { "num_predict" } else { TOKENS_FIELDS[0] }.to_owned(),
+    };
+    let Some(node) = node else { return config };
+    let known: &[&str] = match api {
+        Api::Ollama => &["max_response_bytes", "models", "image_folder"],
+        Api::OpenAi => &["max_response_bytes", "models", "image_folder", "max_tokens_field"],
+    };
+    let fields = reader.fields(node, "`options`", known);
+    if let Some(node) = fields.get("max_response_bytes") {
+        match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
+            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => config.max_response_bytes = bytes,
+            Some(_) => {
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+            }
+            None => {}
+        }
+    }
+    if let Some(entries) = fields.get("models").and_then(|node| reader.map(node, "`models`")) {
+        for (key, node) in entries {
+            if let Some(name) = reader.text(node, &key.text) {
+                config.models.insert(key.text.clone(), name);
+            }
+        }
+    }
+    if let Some(folder) = reader.optional_text(&fields, "image_folder") {
+        config.image_folder = Some(Path::new(file).parent().unwrap_or(Path::new("")).join(folder));
+    }
+    if let Some(node) = fields.get("max_tokens_field") {
+        match &node.kind {
+            Kind::Scalar(Value::String(name)) if TOKENS_FIELDS.contains(&name.as_str()) => {
+                config.max_tokens_field.clone_from(name);
+            }
+            _ => {
+                let message = format!("`max_tokens_field` is `{}` or `{}`", TOKENS_FIELDS[0], TOKENS_FIELDS[1]);
+                reader.problem(node.place, message, None);
+            }
+        }
+    }
+    config
+}
+
+impl Config {
+    /// What the server calls this model.
+    pub(super) fn model(&self, named: &str) -> String {
+        self.models.get(named).map_or(named, String::as_str).to_owned()
+    }
+}
+
+impl Api {
+    /// The server at an address, for messages.
+    pub(super) fn server(self, url: &str) -> String {
+        match self {
+            Self::Ollama => format!("Ollama at {url}"),
+            Self::OpenAi => format!("the server at {url}"),
+        }
+    }
+
+    /// What is said if nobody can be reached there.
+    pub(super) fn unreachable(self, url: &str, cause: &str) -> String {
+        match (self, cause) {
+            (Self::Ollama, REFUSED) => format!("Ollama is not reachable at {url}; start it with `ollama serve`"),
+            (Self::Ollama, _) => format!("Ollama is not reachable at {url} ({cause}); start it with `ollama serve`"),
+            (Self::OpenAi, _) => format!("no server is reachable at {url}: {cause}"),
+        }
+    }
+}
+
+/// The cause if nobody listens.
+pub(super) const REFUSED: &str = "connection refused";

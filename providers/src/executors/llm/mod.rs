@@ -1,0 +1,156 @@
+//! `ollama-llm` and `openai-llm`: language models behind HTTP. What a call asks for is read in `request`, the server is
+//! asked in `service`, its answer is read in `stream`, and `ollama` and `openai` know how each kind of server puts things.
+//! Both return the same shape (`answer`) and show text as it comes (`progress`). The invariant: a call that has ended,
+//! however, holds no connection, so that the server stops writing.
+
+mod answer;
+mod config;
+mod image;
+mod ollama;
+mod openai;
+mod progress;
+mod refusal;
+mod request;
+mod service;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::mesh::Health;
+use gleitzeit_core::payload::Payload;
+use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+
+use crate::call::{Call, CallError, Context, Executor};
+use crate::definition::Definition;
+use crate::factory::Settings;
+use config::{Api, Config};
+use service::Service;
+
+pub(crate) const METHODS: &[&str] = &["llm/chat", "llm/complete", "llm/vision", "llm/embed"];
+
+/// The server itself queues what is too much; more open requests only wait there.
+pub(crate) fn concurrency(_settings: &Settings) -> u32 {
+    8
+}
+
+pub(crate) fn check_ollama(reader: &mut Reader, node: Option<&Node>) {
+    config::read(Api::Ollama, reader, "", node);
+}
+
+pub(crate) fn check_openai(reader: &mut Reader, node: Option<&Node>) {
+    config::read(Api::OpenAi, reader, "", node);
+}
+
+pub(crate) fn build_ollama(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    build(Api::Ollama, definition, settings)
+}
+
+pub(crate) fn build_openai(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    build(Api::OpenAi, definition, settings)
+}
+
+fn build(api: Api, definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    let options = &definition.options;
+    let mut reader = Reader::new(options.file.clone());
+    let config = config::read(api, &mut reader, &options.file, options.node.as_ref());
+    if definition.connection.is_none() {
+        let hint = Some("add `connection: {base_url: http://HOST:PORT}`".to_owned());
+        reader.problem(gleitzeit_protocols::yaml::Place::default(), "`connection` is missing", hint);
+    }
+    let (config, connection) = reader.finish(definition.connection.clone().map(|connection| (config, connection)))?;
+    let service = Service::new(api, connection, definition.authentication.clone(), settings.clone());
+    Ok(Arc::new(Llm { config: Arc::new(config), service }))
+}
+
+struct Llm {
+    config: Arc<Config>,
+    service: Service,
+}
+
+#[async_trait]
+impl Executor for Llm {
+    async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
+        tokio::select! {
+            // Dropping the other closes its connection.
+            error = context.ended() => Err(error),
+            answered = self.answer(call, &context) => answered,
+        }
+    }
+
+    async fn health(&self) -> Health {
+        self.service.health().await
+    }
+}
+
+impl Llm {
+    async fn answer(&self, call: Call, context: &Context) -> Result<Payload, CallError> {
+        match call.method.as_str() {
+            "llm/chat" | "llm/vision" => self.ask(call, false, context).await,
+            "llm/complete" => self.ask(call, true, context).await,
+            "llm/embed" => self.embed(&call).await,
+            other => {
+                let message = format!("method `{other}` is none of a language model");
+                Err(CallError::new(ErrorCode::MethodNotSupported, message))
+            }
+        }
+    }
+
+    async fn ask(&self, call: Call, complete: bool, context: &Context) -> Result<Payload, CallError> {
+        let started = Instant::now();
+        let config = self.config.clone();
+        // Decoding images takes time, and their files may be slow.
+        let read = tokio::task::spawn_blocking(move || request::question(&call, &config)).await;
+        let question = read.map_err(|error| {
+            CallError::new(ErrorCode::InternalError, format!("the parameters could not be read: {error}"))
+        })??;
+        let (model, format) = (question.model.clone(), question.format.is_some());
+        let (service, config) = (&self.service, &*self.config);
+        let (text, about) = match service.api {
+            Api::Ollama => {
+                let (path, body) = if complete {
+                    (ollama::GENERATE, ollama::generate(question, config))
+                } else {
+                    (ollama::CHAT, ollama::chat(question, config))
+                };
+                let begun = service.post(path, &body, &model).await?;
+                let mut lines = ollama::Ndjson::default();
+                let text = stream::read(service, config, context, begun, &model, &mut lines).await?;
+                (text, lines.about)
+            }
+            Api::OpenAi => {
+                let begun = service.post(openai::CHAT, &openai::chat(question, config), &model).await?;
+                let mut events = openai::Events::default();
+                let text = stream::read(service, config, context, begun, &model, &mut events).await?;
+                (text, events.about)
+            }
+        };
+        about.text(&text, &model, format, started.elapsed())
+    }
+
+    async fn embed(&self, call: &Call) -> Result<Payload, CallError> {
+        let started = Instant::now();
+        let texts = request::texts(call, &self.config)?;
+        let (model, count) = (texts.model.clone(), texts.input.len());
+        let (path, body) = match self.service.api {
+            Api::Ollama => (ollama::EMBED, ollama::embed(texts)),
+            Api::OpenAi => (openai::EMBED, openai::embed(texts)),
+        };
+        let mut begun = self.service.post(path, &body, &model).await?;
+        let server = self.service.api.server(&begun.target.url);
+        let body = stream::object(&self.service, &self.config, &mut begun).await?;
+        let read = match self.service.api {
+            Api::Ollama => ollama::embedded(body),
+            Api::OpenAi => openai::embedded(body),
+        };
+        let (vectors, about) = read.map_err(|why| {
+            CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {why}"))
+        })?;
+        Ok(about.vectors(&answer::checked_vectors(vectors, count, &server)?, &model, started.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! OpenAI's API as many servers speak it: `/chat/completions` and `/embeddings`. An answer is a stream of server-sent
+//! events whose data are JSON; it ends with `[DONE]`. A server that does not stream sends one JSON object.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::About;
+use super::config::Config;
+use super::refusal::Said;
+use super::request::{Question, Texts, Turn, add};
+use super::stream::{Line, Reading};
+
+pub(super) const CHAT: &str = "/chat/completions";
+pub(super) const EMBED: &str = "/embeddings";
+
+/// The body for [`CHAT`].
+pub(super) fn chat(question: Question, config: &Config) -> Value {
+    let messages: Vec<Value> =
+        question.turns.iter().map(|turn| json!({"role": turn.role, "content": content(turn)})).collect();
+    let mut body = Map::new();
+    body.insert("model".to_owned(), json!(question.model));
+    body.insert("messages".to_owned(), Value::Array(messages));
+    body.insert("stream".to_owned(), json!(true));
+    body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    for (name, value) in question.options {
+        match name.as_str() {
+            // The length of the context is the server's own affair.
+            "num_ctx" => continue,
+            "max_tokens" => body.insert(config.max_tokens_field.clone(), value),
+            _ => body.insert(name, value),
+        };
+    }
+    if let Some(format) = question.format {
+        let format = match format {
+            Value::Object(schema) => {
+                json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}})
+            }
+            _ => json!({"type": "json_object"}),
+        };
+        body.insert("response_format".to_owned(), format);
+    }
+    add(&mut body, question.extra);
+    Value::Object(body)
+}
+
+fn content(turn: &Turn) -> Value {
+    if turn.images.is_empty() {
+        return json!(turn.content);
+    }
+    let text = json!({"type": "text", "text": turn.content});
+    let images = turn.images.iter().map(|image| {
+        json!({"type": "image_url", "image_url": {"url": format!("data:{};base64,{}", image.mime, image.base64)}})
+    });
+    std::iter::once(text).chain(images).collect()
+}
+
+/// The body for [`EMBED`].
+pub(super) fn embed(texts: Texts) -> Value {
+    let mut body = Map::new();
+    body.insert("model".to_owned(), json!(texts.model));
+    body.insert("input".to_owned(), json!(texts.input));
+    body.insert("encoding_format".to_owned(), json!("float"));
+    if let Some(dimensions) = texts.dimensions {
+        body.insert("dimensions".to_owned(), json!(dimensions));
+    }
+    add(&mut body, texts.extra);
+    Value::Object(body)
+}
+
+/// One event of a stream, or a whole answer.
+#[derive(Deserialize)]
+struct Chunk {
+    error: Option<Value>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    model: Option<String>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u64,
+    delta: Option<Message>,
+    message: Option<Message>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+/// Reads the events of an answer.
+#[derive(Default)]
+pub(super) struct Events {
+    pub(super) about: About,
+}
+
+impl Reading for Events {
+    fn take(&mut self, line: &[u8]) -> Line {
+        let data = match line {
+            [b'{', ..] => line,
+            [b'd', b'a', b't', b'a', b':', data @ ..] => data.trim_ascii_start(),
+            // Comments, which keep the connection alive, and fields that say nothing about the text.
+            _ if line.starts_with(b":") || line.contains(&b':') => return Line::Text(String::new()),
+            _ => return Line::Malformed("a line that is no event".to_owned()),
+        };
+        if data == b"[DONE]" {
+            return Line::End(String::new());
+        }
+        let chunk: Chunk = match serde_json::from_slice(data) {
+            Ok(chunk) => chunk,
+            Err(error) => return Line::Malformed(error.to_string()),
+        };
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Line::Error(Said::read(&error));
+        }
+        if let Some(usage) = chunk.usage {
+            self.about.prompt_tokens = usage.prompt_tokens;
+            self.about.completion_tokens = usage.completion_tokens;
+        }
+        if let Some(model) = chunk.model.filter(|model| !model.is_empty()) {
+            self.about.model = Some(model);
+        }
+        let mut text = String::new();
+        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
+            if let Some(reason) = choice.finish_reason {
+                self.about.done_reason = Some(reason);
+            }
+            if let Some(message) = choice.delta.or(choice.message) {
+                text.push_str(message.content.as_deref().unwrap_or_default());
+                text.push_str(message.refusal.as_deref().unwrap_or_default());
+            }
+        }
+        Line::Text(text)
+    }
+
+    /// Not every server says `[DONE]`, but each says why the text ended.
+    fn may_end(&self) -> bool {
+        self.about.done_reason.is_some()
+    }
+}
+
+#[derive(Deserialize)]
+struct Embedded {
+    data: Vec<Vector>,
+    model: Option<String>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    #[serde(default)]
+    index: u64,
+    embedding: Value,
+}
+
+/// Reads the answer to [`EMBED`].
+pub(super) fn embedded(body: Value) -> Result<(Vec<Value>, About), String> {
+    let Embedded { mut data, model, usage } = serde_json::from_value(body).map_err(|error| error.to_string())?;
+    // Stable, so that where no index is said the order holds.
+    data.sort_by_key(|vector| vector.index);
+    let about = About { model, prompt_tokens: usage.and_then(|usage| usage.prompt_tokens), ..About::default() };
+    Ok((data.into_iter().map(|vector| vector.embedding).collect(), about))
+}

@@ -1,0 +1,169 @@
+//! What a call asks for, the same for every kind of server.
+
+use std::path::PathBuf;
+
+use gleitzeit_core::error::ErrorCode;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::config::Config;
+use super::image::{Image, Source};
+use crate::call::{Call, CallError};
+
+/// A question to a model, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) model: String,
+    /// In the order of the conversation; never empty.
+    pub(super) turns: Vec<Turn>,
+    /// By the names of the protocol.
+    pub(super) options: Map<String, Value>,
+    /// `json` or a JSON Schema.
+    pub(super) format: Option<Value>,
+    pub(super) keep_alive: Option<Value>,
+    /// Added to the request as it is.
+    pub(super) extra: Map<String, Value>,
+}
+
+/// One message.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) role: String,
+    pub(super) content: String,
+    pub(super) images: Vec<Image>,
+}
+
+/// Texts to be turned into vectors.
+#[derive(Clone, Debug)]
+pub(super) struct Texts {
+    pub(super) model: String,
+    pub(super) input: Vec<String>,
+    pub(super) dimensions: Option<u64>,
+    pub(super) keep_alive: Option<Value>,
+    pub(super) extra: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    model: String,
+    #[serde(default)]
+    messages: Vec<Message>,
+    prompt: Option<String>,
+    system: Option<String>,
+    #[serde(default)]
+    images: Vec<Source>,
+    #[serde(default)]
+    options: Map<String, Value>,
+    format: Option<Value>,
+    keep_alive: Option<Value>,
+    #[serde(default)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+    #[serde(default)]
+    images: Vec<Source>,
+}
+
+#[derive(Deserialize)]
+struct Embed {
+    model: String,
+    input: OneOrMore,
+    dimensions: Option<u64>,
+    keep_alive: Option<Value>,
+    #[serde(default)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+/// What `extra` may not say: the parameters say it, or the answer could not be read.
+const RESERVED: &[&str] = &["model", "messages", "prompt", "input", "images", "stream", "stream_options", "n"];
+
+/// Reads a chat, a completion or a question about images. Files of images are read, so this may wait.
+pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallError> {
+    let asked: Asked = parameters(call)?;
+    let load = |sources: Vec<Source>, place: &str| -> Result<Vec<Image>, CallError> {
+        let folder: Option<&PathBuf> = config.image_folder.as_ref();
+        let load = |(number, source): (usize, Source)| {
+            let image = source.load(folder.map(PathBuf::as_path));
+            image.map_err(|why| invalid(format!("`{place}[{number}]` {why}")))
+        };
+        sources.into_iter().enumerate().map(load).collect()
+    };
+    let mut turns = Vec::new();
+    if let Some(content) = asked.system {
+        turns.push(Turn { role: "system".to_owned(), content, images: Vec::new() });
+    }
+    for (number, Message { role, content, images }) in asked.messages.into_iter().enumerate() {
+        let images = load(images, &format!("messages[{number}].images"))?;
+        turns.push(Turn { role, content, images });
+    }
+    if let Some(content) = asked.prompt {
+        turns.push(Turn { role: "user".to_owned(), content, images: Vec::new() });
+    }
+    if !asked.images.is_empty() {
+        let images = load(asked.images, "images")?;
+        let last = turns.iter_mut().rev().find(|turn| turn.role == "user");
+        let last = last.ok_or_else(|| invalid("`images` belong to a message of the user, and there is none"))?;
+        last.images.extend(images);
+    }
+    if turns.is_empty() {
+        return Err(invalid("`messages` or `prompt` is missing"));
+    }
+    Ok(Question {
+        model: config.model(&asked.model),
+        turns,
+        options: asked.options,
+        format: asked.format,
+        keep_alive: asked.keep_alive,
+        extra: checked(asked.extra)?,
+    })
+}
+
+/// Reads what is to be embedded.
+pub(super) fn texts(call: &Call, config: &Config) -> Result<Texts, CallError> {
+    let Embed { model, input, dimensions, keep_alive, extra } = parameters(call)?;
+    let input = match input {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    };
+    Ok(Texts { model: config.model(&model), input, dimensions, keep_alive, extra: checked(extra)? })
+}
+
+/// The host validated them; a foreign engine may not have.
+fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
+    serde_json::from_str(call.params.get())
+        .map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
+}
+
+fn checked(extra: Map<String, Value>) -> Result<Map<String, Value>, CallError> {
+    match extra.keys().find(|name| RESERVED.contains(&name.as_str())) {
+        Some(name) => Err(invalid(format!("`extra` may not hold `{name}`"))),
+        None => Ok(extra),
+    }
+}
+
+/// Adds fields; an object is added to an object that is there.
+pub(super) fn add(body: &mut Map<String, Value>, extra: Map<String, Value>) {
+    for (name, value) in extra {
+        match (body.get_mut(&name), value) {
+            (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
+            (_, value) => {
+                body.insert(name, value);
+            }
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> CallError {
+    CallError::new(ErrorCode::InvalidParams, message)
+}

@@ -1,0 +1,207 @@
+//! The server behind a provider: reaching it, asking it, and what its refusals mean. Nothing here knows what is asked.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::mesh::{Health, HealthState};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, Response, StatusCode};
+
+use super::config::{Api, REFUSED};
+use super::refusal;
+use crate::call::CallError;
+use crate::client;
+use crate::connection::{Authentication, Connection};
+use crate::factory::Settings;
+
+/// A server and how it is talked to.
+pub(super) struct Service {
+    pub(super) api: Api,
+    connection: Connection,
+    authentication: Authentication,
+    settings: Settings,
+    client: OnceLock<Result<Client, String>>,
+}
+
+/// Where a request goes and who it says it is from, read anew for each.
+pub(super) struct Target {
+    pub(super) url: String,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// What must never be shown.
+    pub(super) secrets: Vec<String>,
+    /// Where the secret is from, if one is sent.
+    pub(super) secret_from: Option<String>,
+}
+
+/// An answer that has begun.
+pub(super) struct Begun {
+    pub(super) response: Response,
+    pub(super) target: Target,
+}
+
+/// Before a request that reached nobody is sent again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+impl Service {
+    pub(super) fn new(api: Api, connection: Connection, authentication: Authentication, settings: Settings) -> Self {
+        Self { api, connection, authentication, settings, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        let make = || {
+            let builder = client::builder(&self.settings, self.connection.timeout)?;
+            builder.build().map_err(|error| format!("no HTTP client can be made: {}", chain(&error)))
+        };
+        self.client.get_or_init(make).as_ref().map_err(String::clone)
+    }
+
+    /// Address and secret may change while the provider runs. A secret's file is read on a thread that may wait.
+    async fn target(&self) -> Result<Target, String> {
+        let url = self.connection.base_url.resolve(&self.settings)?;
+        let Some(secret) = self.authentication.secret.clone() else {
+            return Ok(Target { url, header: None, secrets: Vec::new(), secret_from: None });
+        };
+        let (authentication, settings) = (self.authentication.clone(), self.settings.clone());
+        let (header, plain) = tokio::task::spawn_blocking(move || {
+            let plain = authentication.secret.as_ref().and_then(|secret| secret.read(&settings).ok());
+            (authentication.header(&settings), plain)
+        })
+        .await
+        .map_err(|error| format!("the secret could not be read: {error}"))?;
+        let Some((name, value)) = header? else {
+            return Ok(Target { url, header: None, secrets: Vec::new(), secret_from: None });
+        };
+        let mut secrets: Vec<String> = plain.into_iter().collect();
+        secrets.extend(value.rsplit(' ').next().map(str::to_owned));
+        let from = secret.to_string();
+        let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| format!("what {from} holds fits into no header"))?;
+        value.set_sensitive(true);
+        Ok(Target { url, header: Some((name, value)), secrets, secret_from: Some(from) })
+    }
+
+    /// Sends JSON and waits until the answer begins with a success.
+    pub(super) async fn post(&self, path: &str, body: &serde_json::Value, model: &str) -> Result<Begun, CallError> {
+        let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
+        let client = self.client().map_err(unhealthy)?;
+        let target = self.target().await.map_err(unhealthy)?;
+        let body = serde_json::to_vec(body)
+            .map_err(|error| CallError::new(ErrorCode::InternalError, format!("the request is no JSON: {error}")))?;
+        let mut pause = FIRST_PAUSE;
+        let mut left = self.connection.retries;
+        let response = loop {
+            let mut request = client.post(format!("{}{path}", target.url)).body(body.clone());
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            if let Some((name, value)) = &target.header {
+                request = request.header(name, value);
+            }
+            match request.send().await {
+                Ok(response) => break response,
+                // It reached nobody, so nobody does the work twice.
+                Err(error) if error.is_connect() && left > 0 => {
+                    left -= 1;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => return Err(self.failed(&target, &error)),
+            }
+        };
+        if response.status().is_success() {
+            return Ok(Begun { response, target });
+        }
+        Err(refusal::explain(self.api, &target, response, path, model).await)
+    }
+
+    /// Why nothing more came from the server.
+    pub(super) fn failed(&self, target: &Target, error: &reqwest::Error) -> CallError {
+        let server = self.api.server(&target.url);
+        if error.is_connect() {
+            let message = self.api.unreachable(&target.url, &cause(error));
+            return CallError::new(ErrorCode::ProviderUnhealthy, message);
+        }
+        if error.is_timeout() {
+            let limit = self.connection.timeout.as_secs_f64();
+            let message =
+                format!("{server} sent nothing for {limit} s; the `timeout` of its `connection` can be raised");
+            return CallError::new(ErrorCode::ProviderTimeout, message);
+        }
+        let message = format!("{server} broke off its answer: {}", cause(error));
+        CallError::new(ErrorCode::TaskExecutionFailed, message)
+    }
+
+    /// Asks the server how it is.
+    pub(super) async fn health(&self) -> Health {
+        match self.ask().await {
+            Ok(()) => Health::default(),
+            Err(reason) => Health { state: HealthState::Unhealthy, reason: Some(reason) },
+        }
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        let check = &self.connection.health_check;
+        let target = self.target().await?;
+        let client = self.client()?;
+        if !check.enabled {
+            return Ok(());
+        }
+        let path = check.path.as_deref().unwrap_or(match self.api {
+            Api::Ollama => "/api/version",
+            Api::OpenAi => "/models",
+        });
+        let mut request = client.get(format!("{}{path}", target.url)).timeout(check.timeout);
+        if let Some((name, value)) = &target.header {
+            request = request.header(name, value);
+        }
+        let server = self.api.server(&target.url);
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                return self.api.unreachable(&target.url, &cause(&error));
+            }
+            if error.is_timeout() {
+                return format!("{server} did not answer within {} s", check.timeout.as_secs_f64());
+            }
+            format!("{server} cannot be asked: {}", cause(&error))
+        })?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(refusal::secret(self.api, &target, response.status()))
+            }
+            // Not every server lists its models, and one that counts requests is well.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::TOO_MANY_REQUESTS
+                if self.api == Api::OpenAi && check.path.is_none() =>
+            {
+                Ok(())
+            }
+            status => Err(format!("{server} answers GET {path} with {status}")),
+        }
+    }
+}
+
+/// What lies at the bottom of an error: reqwest's own words name the request only.
+fn cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    loop {
+        if let Some(io) = last.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return REFUSED.to_owned();
+        }
+        match last.source() {
+            Some(source) => last = source,
+            None => return last.to_string(),
+        }
+    }
+}
+
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,215 @@
+//! An answer that comes piece by piece: lines of bounded length, text that is shown as it comes, and an end that must be
+//! said. Which lines mean what is the business of `ollama` and `openai`.
+
+use gleitzeit_core::error::ErrorCode;
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
+
+use super::config::{Api, Config};
+use super::progress::Progress;
+use super::refusal::{Said, midway};
+use super::service::{Begun, Service};
+use crate::call::{CallError, Context};
+
+/// A line of a stream holds one piece and some numbers; a server that does not stream puts the whole answer in one.
+const MOST_BEYOND_TEXT: usize = 256 * 1024;
+
+/// What a line says.
+pub(super) enum Line {
+    /// More text, perhaps none.
+    Text(String),
+    /// The answer is whole; with the last text.
+    End(String),
+    /// The server gave up.
+    Error(Said),
+    /// No such line exists.
+    Malformed(String),
+}
+
+/// How one kind of server puts an answer into lines.
+pub(super) trait Reading: Send {
+    /// Takes a line without its end.
+    fn take(&mut self, line: &[u8]) -> Line;
+
+    /// Whether an answer that ends without a word is whole.
+    fn may_end(&self) -> bool;
+}
+
+/// Reads an answer to its end and returns its text.
+///
+/// # Errors
+/// If the server fails, breaks off, says too much, or says what cannot be understood.
+pub(super) async fn read(
+    service: &Service,
+    config: &Config,
+    context: &Context,
+    mut begun: Begun,
+    model: &str,
+    reading: &mut dyn Reading,
+) -> Result<String, CallError> {
+    let server = service.api.server(&begun.target.url);
+    let mut progress = Progress::new(context);
+    let mut answer = String::new();
+    // JSON may take six bytes for one of text.
+    let limit = config.max_response_bytes * 6 + MOST_BEYOND_TEXT;
+    let mut lines = if service.api == Api::OpenAi && is_json(&begun.response) {
+        // The server does not stream. Its object may go over many lines.
+        let object = object(service, config, &mut begun).await?;
+        Lines { buffer: object.to_string().into_bytes(), ended: true, ..Lines::new(service, begun, limit) }
+    } else {
+        Lines::new(service, begun, limit)
+    };
+    loop {
+        let due = progress.due();
+        let show = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let line = tokio::select! {
+            // Safe to drop: what was read stays in `lines`.
+            line = lines.next() => line?,
+            () = show => {
+                progress.flush(Instant::now());
+                continue;
+            }
+        };
+        let (text, whole) = match line {
+            Some(line) => match reading.take(line) {
+                Line::Text(text) => (text, false),
+                Line::End(text) => (text, true),
+                Line::Error(said) => return Err(midway(service.api, lines.target(), &said, model)),
+                Line::Malformed(why) => {
+                    let message = format!("{server} sent what is no answer: {why}");
+                    return Err(CallError::new(ErrorCode::TaskExecutionFailed, message));
+                }
+            },
+            None if reading.may_end() => (String::new(), true),
+            None => return Err(cut(&server)),
+        };
+        if answer.len() + text.len() > config.max_response_bytes {
+            return Err(too_long(config));
+        }
+        answer.push_str(&text);
+        progress.add(&text, Instant::now());
+        if whole {
+            progress.flush(Instant::now());
+            return Ok(answer);
+        }
+    }
+}
+
+/// Reads an answer that is one JSON object.
+///
+/// # Errors
+/// If it is larger than the limit, cut off, or no JSON.
+pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun) -> Result<Value, CallError> {
+    let server = service.api.server(&begun.target.url);
+    // Some servers put every number on a line of its own.
+    let limit = config.max_response_bytes * 4 + MOST_BEYOND_TEXT;
+    let mut body = Vec::new();
+    while let Some(chunk) = begun.response.chunk().await.map_err(|error| service.failed(&begun.target, &error))? {
+        if body.len() + chunk.len() > limit {
+            return Err(too_long(config));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|error| {
+        if error.is_eof() {
+            return cut(&server);
+        }
+        CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {error}"))
+    })
+}
+
+fn is_json(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+fn cut(server: &str) -> CallError {
+    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} ended its answer before it was whole"))
+}
+
+fn too_long(config: &Config) -> CallError {
+    let message = format!(
+        "the answer is longer than {} bytes; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
+         the provider's",
+        config.max_response_bytes
+    );
+    CallError::new(ErrorCode::TaskResultInvalid, message)
+}
+
+/// The lines of a body.
+struct Lines<'a> {
+    service: &'a Service,
+    begun: Begun,
+    limit: usize,
+    buffer: Vec<u8>,
+    /// Of the buffer, what was given out.
+    taken: usize,
+    /// Of the buffer, where no line ends.
+    searched: usize,
+    ended: bool,
+}
+
+impl<'a> Lines<'a> {
+    fn new(service: &'a Service, begun: Begun, limit: usize) -> Self {
+        Self { service, begun, limit, buffer: Vec::new(), taken: 0, searched: 0, ended: false }
+    }
+
+    fn target(&self) -> &super::service::Target {
+        &self.begun.target
+    }
+
+    /// The next line that is not empty, without its end; none at the end of the body.
+    async fn next(&mut self) -> Result<Option<&[u8]>, CallError> {
+        loop {
+            let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| at + self.searched);
+            let (from, to) = match end {
+                Some(end) => {
+                    let from = self.taken;
+                    self.taken = end + 1;
+                    self.searched = end + 1;
+                    (from, end)
+                }
+                None if self.ended && self.taken == self.buffer.len() => return Ok(None),
+                None if self.ended => {
+                    let from = self.taken;
+                    self.taken = self.buffer.len();
+                    self.searched = self.buffer.len();
+                    (from, self.buffer.len())
+                }
+                None => {
+                    self.fill().await?;
+                    continue;
+                }
+            };
+            if self.buffer[from..to].iter().any(|byte| !byte.is_ascii_whitespace()) {
+                return Ok(Some(self.buffer[from..to].trim_ascii()));
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), CallError> {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        self.searched = self.buffer.len();
+        let chunk =
+            self.begun.response.chunk().await.map_err(|error| self.service.failed(&self.begun.target, &error))?;
+        let Some(chunk) = chunk else {
+            self.ended = true;
+            return Ok(());
+        };
+        if self.buffer.len() + chunk.len() > self.limit {
+            let server = self.service.api.server(&self.begun.target.url);
+            let message = format!("{server} sent a line of more than {} bytes", self.limit);
+            return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
+        }
+        self.buffer.extend_from_slice(&chunk);
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Answers that come piece by piece, in the manner of their model, and whether anybody read them to the end.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+
+use crate::Server;
+use crate::script::Manner;
+
+/// Between the pieces of a slow answer.
+const PACE: Duration = Duration::from_millis(20);
+
+/// The lines of an answer, by one kind of API.
+pub(crate) struct Lines {
+    pub(crate) content_type: &'static str,
+    /// One per piece of text, with its end.
+    pub(crate) pieces: Vec<String>,
+    /// What says that the answer is whole.
+    pub(crate) last: String,
+    /// What says that it failed.
+    pub(crate) error: String,
+    /// What is no answer.
+    pub(crate) garbled: String,
+}
+
+enum Step {
+    Say(String),
+    Wait(Duration),
+    /// Never goes on.
+    Stay,
+    /// Goes without the proper end of a body.
+    Break,
+}
+
+struct Speaker {
+    server: Server,
+    steps: VecDeque<Step>,
+    /// Said again and again.
+    again: Option<String>,
+    whole: bool,
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.server.open.fetch_sub(1, Ordering::SeqCst);
+        if !self.whole {
+            self.server.abandoned.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines) -> Response {
+    let Lines { content_type, pieces, last, error, garbled } = lines;
+    let first_two = || pieces.iter().take(2).cloned().map(Step::Say);
+    let mut again = None;
+    let steps: VecDeque<Step> = match manner {
+        Manner::Plain | Manner::Big | Manner::Short | Manner::Whole => {
+            pieces.iter().cloned().chain([last]).map(Step::Say).collect()
+        }
+        Manner::Slow => {
+            let slowly = pieces.iter().cloned().flat_map(|piece| [Step::Say(piece), Step::Wait(PACE)]);
+            slowly.chain([Step::Say(last)]).collect()
+        }
+        Manner::Endless => {
+            again = pieces.first().cloned();
+            VecDeque::new()
+        }
+        Manner::Silent => pieces.iter().take(1).cloned().map(Step::Say).chain([Step::Stay]).collect(),
+        Manner::Cut => first_two().chain([Step::Wait(PACE), Step::Break]).collect(),
+        Manner::Garbled => first_two().chain([Step::Say(garbled)]).collect(),
+        Manner::Fails => first_two().chain([Step::Say(error)]).collect(),
+        Manner::LongLine => (0..1_000).map(|_| Step::Say("x".repeat(10_000))).collect(),
+    };
+    server.open.fetch_add(1, Ordering::SeqCst);
+    let speaker = Speaker { server: server.clone(), steps, again, whole: false };
+    let body = stream::unfold(speaker, |mut speaker| async move {
+        loop {
+            match speaker.steps.pop_front() {
+                Some(Step::Say(line)) => {
+                    // The last line is given to the connection before it is known to have arrived.
+                    speaker.whole = speaker.steps.is_empty() && speaker.again.is_none();
+                    return Some((Ok::<_, std::io::Error>(Bytes::from(line)), speaker));
+                }
+                Some(Step::Wait(pace)) => tokio::time::sleep(pace).await,
+                Some(Step::Stay) => std::future::pending().await,
+                Some(Step::Break) => {
+                    speaker.whole = true;
+                    return Some((Err(std::io::Error::other("cut")), speaker));
+                }
+                None => match &speaker.again {
+                    Some(line) => {
+                        speaker.steps.extend([Step::Wait(PACE), Step::Say(line.clone())]);
+                    }
+                    None => return None,
+                },
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, content_type)], Body::from_stream(body)).into_response()
+}
