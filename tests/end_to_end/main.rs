@@ -9,6 +9,7 @@ mod commands;
 mod foreign_examples;
 mod foreign_provider;
 mod interrupt;
+mod llm;
 mod losses;
 mod run;
 mod support;

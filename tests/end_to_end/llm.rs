@@ -1,0 +1,204 @@
+//! Language models: the examples, what people are told if something is wrong, and that nobody writes for nobody. Behind
+//! them is a server that speaks both APIs and misbehaves on demand.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use gleitzeit_llm_server::LlmServer;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Sandbox, example, free_port, text, until};
+
+/// Far more than it takes to notice that nobody listens, far less than any timeout.
+const SOON: Duration = Duration::from_secs(15);
+
+/// The two kinds of server. Each replaces the provider that would look for an Ollama on this machine.
+const EXECUTORS: [&str; 2] = ["ollama-llm", "openai-llm"];
+
+fn provider(sandbox: &Sandbox, executor: &str, url: &str) -> String {
+    let text = format!(
+        "name: ollama\nprotocol: llm/v1\nexecutor: {executor}\nconnection: {{base_url: \"{url}\"}}\n\
+         options: {{image_folder: .}}\n"
+    );
+    sandbox.file(&format!("{executor}.yaml"), text)
+}
+
+fn provider_of(sandbox: &Sandbox, executor: &str, server: &LlmServer) -> String {
+    provider(sandbox, executor, &if executor == "ollama-llm" { server.url() } else { server.openai_url() })
+}
+
+/// What the server answers to this.
+fn said(text: &str) -> String {
+    format!("You said: {}", text.chars().take(300).collect::<String>())
+}
+
+fn usage_of(run: &Value, task: &str) -> Value {
+    let usage = &run["tasks"][task]["result"]["usage"];
+    let count = |name: &str| usage[name].as_u64().unwrap_or_else(|| panic!("no {name}: {run:#}"));
+    assert_eq!(count("prompt_tokens") + count("completion_tokens"), count("total_tokens"), "{run:#}");
+    assert!(count("prompt_tokens") > 0 && count("completion_tokens") > 0, "{run:#}");
+    usage.clone()
+}
+
+/// What an example gives, worked out here from what the server answers.
+fn expected(name: &str) -> Value {
+    match name {
+        "simple_llm_workflow.yaml" => {
+            // Eleven words are asked and seven answered.
+            json!({"answer": said("Why is the sky blue?"), "model": "llama3.2", "tokens": 18})
+        }
+        "dependent_workflow.yaml" => {
+            let draft = said("Now write the text in about a hundred words.");
+            json!({"title": said(&format!("Give this text a title:\n\n{draft}\n")), "text": draft})
+        }
+        "mixed_workflow.yaml" => {
+            let text = said("Write four sentences about the sea.");
+            let comment = "A text about the sea has 8 words, 8 of them different.\nIts longest word is \"sentences\". What do \
+                           you say?\n";
+            let statistics = json!({"words": 8, "different": 8, "longest": "sentences"});
+            json!({"text": text, "statistics": statistics, "comment": said(comment)})
+        }
+        "parallel_workflow.yaml" => {
+            let views = [
+                said("Name two reasons for a four-day week, briefly."),
+                said("Name two reasons against a four-day week, briefly."),
+                said("What would a four-day week cost, and whom? Answer briefly."),
+            ];
+            let [for_it, against, cost] = &views;
+            let asked = format!(
+                "Weigh these views of a four-day week and conclude in two sentences.\n\nFor: {for_it}\n\n\
+                 Against: {against}\n\nCost: {cost}\n"
+            );
+            json!({"verdict": said(&asked), "views": {"for": for_it, "against": against, "cost": cost}})
+        }
+        "vision_workflow.yaml" => {
+            let bytes = fs::read(example("data/shapes.png")).expect("readable").len();
+            let asked = said("Which shapes and colours are in this image?");
+            let description = format!("I see a PNG of 96 x 64 pixels in {bytes} bytes. {asked}");
+            let asked = format!(
+                "Write a caption of at most ten words for an image that is described like this:\n\n{description}\n"
+            );
+            json!({"description": description, "caption": said(&asked)})
+        }
+        other => panic!("what does {other} give?"),
+    }
+}
+
+#[test]
+fn every_example_with_a_model_completes_with_either_kind_of_server() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+    let asks = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("method: llm/"));
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "yaml") && asks(path)).collect();
+    assert!(files.len() >= 5, "{files:?}");
+    for executor in EXECUTORS {
+        let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+        let provider = provider_of(&sandbox, executor, &server);
+        for file in &files {
+            let (name, file) = (file.file_name().expect("a name"), file.to_str().expect("UTF-8"));
+            let run = sandbox.gleitzeit(&["run", file, "--provider", &provider, "-o", "json"]).exits(0).json();
+            assert_eq!(run["status"], "completed", "{run:#}");
+            assert_eq!(run["outputs"], expected(name.to_str().expect("UTF-8")), "{executor}: {run:#}");
+            for (task, it) in run["tasks"].as_object().expect("an object") {
+                if it["result"]["response"].is_string() {
+                    usage_of(&run, task);
+                }
+            }
+        }
+        let asked = server.asked();
+        let models: Vec<&str> = asked.iter().filter_map(|asked| asked.body["model"].as_str()).collect();
+        assert!(models.iter().all(|model| ["llama3.2", "llava"].contains(model)), "{models:?}");
+        let history = asked.iter().find(|asked| asked.body["messages"].as_array().is_some_and(|it| it.len() == 3));
+        assert_eq!(history.expect("a conversation").body["messages"][1]["role"], "assistant");
+    }
+}
+
+#[test]
+fn without_an_ollama_a_run_fails_soon_and_says_how_to_start_one() {
+    let sandbox = Sandbox::new();
+    let url = format!("http://localhost:{}", free_port());
+    let provider = provider(&sandbox, "ollama-llm", &url);
+    let arguments = ["run", &example("mixed_workflow.yaml"), "--provider", &provider, "-o", "json"];
+    let run = sandbox.start(&arguments).wait(SOON).exits(1).json();
+    let message = format!("Ollama is not reachable at {url}; start it with `ollama serve`");
+    assert_eq!(run["status"], "failed");
+    let error = &run["tasks"]["write"]["error"];
+    assert!(text(&error["message"]).contains(&message), "{run:#}");
+    assert_eq!(error["name"], "PROVIDER_UNHEALTHY");
+    assert_eq!(run["tasks"]["count"]["status"], "skipped");
+
+    let ended = sandbox.start(&arguments[..4]).wait(SOON).exits(1);
+    assert!(ended.stderr.contains(&message), "{ended}");
+}
+
+/// Runs one task that asks a model of the test server.
+fn ask(sandbox: &Sandbox, provider: &str, model: &str, retry: &str) -> Value {
+    let workflow = format!(
+        "name: Ask\ntasks: [{{id: ask, method: llm/chat, retry: {retry}, parameters: {{model: {model}, prompt: hello}}}}]\n"
+    );
+    let file = sandbox.file("ask.yaml", workflow);
+    sandbox.gleitzeit(&["run", &file, "--provider", provider, "-o", "json"]).json()
+}
+
+#[test]
+fn a_server_that_asks_for_patience_is_asked_again_when_it_said() {
+    for executor in EXECUTORS {
+        let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+        let provider = provider_of(&sandbox, executor, &server);
+        let run = ask(&sandbox, &provider, "limited-once", "{max_attempts: 2, initial_delay: 0.01}");
+        assert_eq!((&run["status"], &run["tasks"]["ask"]["attempt"]), (&json!("completed"), &json!(2)), "{run:#}");
+        let took = crate::support::time_ms(&run["finished_at"]) - crate::support::time_ms(&run["submitted_at"]);
+        assert!(took >= 1_000, "the server asked for one second, and it was {took} ms");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[test]
+fn an_unknown_model_is_asked_for_once_and_the_error_says_how_to_get_it() {
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+    for executor in EXECUTORS {
+        let provider = provider_of(&sandbox, executor, &server);
+        let before = server.asked().len();
+        let run = ask(&sandbox, &provider, "llama9", "{max_attempts: 3, initial_delay: 0.01}");
+        let error = &run["tasks"]["ask"]["error"];
+        assert!(text(&error["message"]).contains("`ollama pull llama9`"), "{run:#}");
+        assert_eq!((&run["tasks"]["ask"]["attempt"], server.asked().len() - before), (&json!(1), 1), "{run:#}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_stops_the_model() {
+    for executor in EXECUTORS {
+        let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+        let provider = provider_of(&sandbox, executor, &server);
+        let workflow = "name: Ask\ntasks: [{id: ask, method: llm/chat, parameters: {model: endless, prompt: hello}}]\n";
+        let run = sandbox.start(&["run", &sandbox.file("ask.yaml", workflow), "--provider", &provider]);
+        until("the model writes", PATIENCE, || (server.open() == 1).then_some(()));
+        run.signal(Signal::INT);
+        run.wait(PATIENCE).exits(130);
+        until("the model has stopped", PATIENCE, || ((server.open(), server.abandoned()) == (0, 1)).then_some(()));
+    }
+}
+
+#[test]
+fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start_with(0, Some("sk-test".to_owned())));
+    let nobody = provider(&sandbox, "ollama-llm", &format!("http://localhost:{}", free_port()));
+    let arguments = ["run", &example("simple_llm_workflow.yaml"), "--provider", &nobody, "-o", "json"];
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = sandbox.command(&arguments);
+        command.envs(variables.iter().copied());
+        sandbox.start_command(command).wait(PATIENCE)
+    };
+    let url = server.openai_url();
+    let run = with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "sk-test")]).exits(0).json();
+    assert_eq!(run["outputs"]["answer"], said("Why is the sky blue?"));
+    let asked = server.asked().len();
+    let wrong = with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "sk-other")]).exits(1);
+    assert!(wrong.stdout.contains("environment variable OPENAI_API_KEY"), "{wrong}");
+    assert!(!wrong.stdout.contains("sk-other") && !wrong.stderr.contains("sk-other"), "{wrong}");
+    with(&[("OPENAI_API_KEY", "sk-test")]).exits(1);
+    assert_eq!(server.asked().len(), asked, "a key alone sends nothing anywhere");
+}
