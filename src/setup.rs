@@ -22,11 +22,10 @@ use crate::place;
 pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> {
     let mut registry = Registry::shipped();
     let Some(folder) = &args.protocols_dir else { return Ok(registry) };
-    let protocols = gleitzeit_protocols::load_dir(folder).map_err(in_definitions)?;
+    let protocols = gleitzeit_protocols::load_files(folder).map_err(in_definitions)?;
     let mut problems = Vec::new();
-    for protocol in protocols {
+    for (file, protocol) in protocols {
         if let Err(conflict) = registry.register(protocol) {
-            let file = folder.display().to_string();
             problems.push(Problem::of_file(&file, ErrorCode::ProtocolVersionMismatch, conflict.to_string()));
         }
     }

@@ -4,6 +4,7 @@
 //! and new ids come in with the input; maps have a fixed order. So a simulator can run thousands of crash schedules in
 //! seconds, and the same code runs in production behind thin shells.
 
+pub mod contract;
 pub mod error;
 pub mod graph;
 pub mod hub;

@@ -13,7 +13,7 @@ mod schema;
 mod violation;
 pub mod yaml;
 
-pub use load::{load_dir, read_file, shipped, yaml_files};
+pub use load::{load_dir, load_files, read_file, shipped, yaml_files};
 pub use protocol::{Method, Protocol};
 pub use registry::{Conflict, Registry};
 pub use schema::{Schema, SchemaError};

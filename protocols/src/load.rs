@@ -24,12 +24,20 @@ pub fn shipped() -> Vec<Protocol> {
 /// # Errors
 /// All problems of all files.
 pub fn load_dir(path: &Path) -> Result<Vec<Protocol>, Vec<Problem>> {
+    Ok(load_files(path)?.into_iter().map(|(_, protocol)| protocol).collect())
+}
+
+/// The same, each with the name of its file.
+///
+/// # Errors
+/// All problems of all files.
+pub fn load_files(path: &Path) -> Result<Vec<(String, Protocol)>, Vec<Problem>> {
     let mut protocols = Vec::new();
     let mut problems = Vec::new();
     for file in yaml_files(path).map_err(|problem| vec![problem])? {
         let name = file.display().to_string();
         match read_file(&file).map_err(|problem| vec![problem]).and_then(|text| Protocol::parse(&name, &text)) {
-            Ok(protocol) => protocols.push(protocol),
+            Ok(protocol) => protocols.push((name, protocol)),
             Err(found) => problems.extend(found),
         }
     }

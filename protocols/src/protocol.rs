@@ -3,7 +3,7 @@
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_core::run::event::ProtocolRegistered;
-use gleitzeit_core::spec::Language;
+use gleitzeit_core::spec::{Language, PathSegment, Violation};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -205,13 +205,46 @@ fn read_method(reader: &mut Reader, name: &str, node: &Node) -> Option<Method> {
     let mut examples = Vec::new();
     match fields.get("examples") {
         None => {}
-        Some(Node { kind: Kind::List(items), .. }) => examples.extend(items.iter().map(Node::to_value)),
+        Some(Node { kind: Kind::List(items), .. }) => {
+            examples.extend(items.iter().map(Node::to_value));
+            check_examples(reader, &what, parameters.as_ref(), items);
+        }
         Some(node) => {
             reader.problem(node.place, format!("expected a list for `examples`, found {}", node.describe()), None);
         }
     }
     let description = reader.optional_text(&fields, "description");
     Some(Method { description, parameters, returns, timeout_ms, examples })
+}
+
+/// An example that does not fit would teach how to fail. What came over the mesh is taken as it is: it was recorded, and
+/// nobody would see the problem.
+fn check_examples(reader: &mut Reader, what: &str, parameters: Option<&Value>, examples: &[Node]) {
+    let schema = parameters.and_then(|schema| Schema::compile(schema).ok());
+    for example in examples.iter().filter(|example| example.place != Place::default()) {
+        let value = example.to_value();
+        let violations = match &schema {
+            _ if !value.is_object() => {
+                let message = format!("expected an object, found {}", example.describe());
+                vec![Violation { path: Vec::new(), message, hint: None }]
+            }
+            Some(schema) => schema.check(&value),
+            None => Vec::new(),
+        };
+        for Violation { path, message, hint } in violations {
+            let path: Vec<String> = path.iter().map(segment).collect();
+            let of = if path.is_empty() { String::new() } else { format!("`{}` of ", path.join(".")) };
+            let message = format!("{of}an example of {what} does not fit `parameters`: {message}");
+            reader.problem(place_of(example, &path), message, hint);
+        }
+    }
+}
+
+fn segment(segment: &PathSegment) -> String {
+    match segment {
+        PathSegment::Key(key) => key.clone(),
+        PathSegment::Index(index) => index.to_string(),
+    }
 }
 
 /// A mark that nobody reads would let data become code: it must be known and stand at a top-level parameter.

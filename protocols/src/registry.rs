@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use gleitzeit_core::contract;
 use gleitzeit_core::error::{ErrorCode, Failure};
 use gleitzeit_core::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
@@ -36,10 +37,12 @@ struct Schemas {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Conflict {
     /// The same name and version with other schemas.
-    #[error("protocol `{id}` is registered with other schemas; give the changed one a new version")]
+    #[error("protocol `{id}` is registered with other schemas ({differences}); give the changed one a new version")]
     Mismatch {
         /// Such as `math/v1`.
         id: String,
+        /// Where they differ.
+        differences: String,
     },
     /// A schema does not compile.
     #[error("`{field}` of method `{method}` is no valid schema")]
@@ -84,10 +87,11 @@ impl Registry {
     /// If the name and version are known with other schemas, or a schema does not compile.
     pub fn register(&mut self, protocol: Protocol) -> Result<bool, Conflict> {
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
-            return if same_contract(&known.protocol, &protocol) {
-                Ok(false)
-            } else {
-                Err(Conflict::Mismatch { id: protocol.id() })
+            let methods = |protocol: &Protocol| serde_json::json!(protocol.methods);
+            let differences = contract::differences(&methods(&known.protocol), &methods(&protocol));
+            return match differences.is_empty() {
+                true => Ok(false),
+                false => Err(Conflict::Mismatch { id: protocol.id(), differences: differences.join(", ") }),
             };
         }
         let mut schemas = BTreeMap::new();
@@ -214,14 +218,6 @@ fn verdict(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
 
 fn prefix(method: &str) -> &str {
     method.split_once('/').map_or(method, |(protocol, _)| protocol)
-}
-
-fn same_contract(a: &Protocol, b: &Protocol) -> bool {
-    let contract = |method: &Method| (method.parameters.clone(), method.returns.clone(), method.timeout_ms);
-    a.methods.len() == b.methods.len()
-        && a.methods
-            .iter()
-            .all(|(name, method)| b.methods.get(name).is_some_and(|other| contract(method) == contract(other)))
 }
 
 /// Numbers inside versions count as numbers: v10 is newer than v9.

@@ -54,7 +54,13 @@ fn the_same_version_with_other_schemas_is_refused() {
     assert_eq!(registry.register(math("v1", "a")), Ok(true));
     assert_eq!(registry.register(math("v1", "a")), Ok(false));
     let conflict = registry.register(math("v1", "b")).expect_err("another contract");
-    assert_eq!(Failure::from(conflict).known(), Some(ErrorCode::ProtocolVersionMismatch));
+    let failure = Failure::from(conflict);
+    assert_eq!(failure.known(), Some(ErrorCode::ProtocolVersionMismatch));
+    assert_eq!(
+        failure.message,
+        "protocol `math/v1` is registered with other schemas (`parameters.required[0]` of `math/add` differs); give the \
+         changed one a new version"
+    );
     assert!(registry.validate_parameters("math/add", "v1", &json!({"a": 1})).is_ok());
 }
 
@@ -135,6 +141,31 @@ fn all_problems_of_a_file_are_named_with_their_places() {
 }
 
 #[test]
+fn an_example_that_does_not_fit_is_a_problem_at_its_place() {
+    let text = "name: my\nversion: v1\nmethods:\n  my/do:\n    parameters:\n      type: object\n      required: [a]\n      \
+                additionalProperties: false\n      properties: {a: {type: array, items: {type: number}}}\n    examples:\n      \
+                - {a: [1]}\n      - {a: [1, two]}\n      - b: 1\n        a: []\n      - {}\n      - text\n";
+    let problems = Protocol::parse("my.yaml", text).expect_err("four problems");
+    let said: Vec<String> = problems.iter().map(|it| format!("{}:{}", it.place.line, it.message)).collect();
+    let expected = [
+        "12:`a.1` of an example of method `my/do` does not fit `parameters`: expected number, found the text `two`",
+        "13:`b` of an example of method `my/do` does not fit `parameters`: unknown field `b`",
+        "15:an example of method `my/do` does not fit `parameters`: `a` is missing",
+        "16:an example of method `my/do` does not fit `parameters`: expected an object, found the text `text`",
+    ];
+    assert_eq!(said, expected);
+    // Without a schema any object does, and what has been recorded stays readable.
+    protocol("{name: my, version: v1, methods: {my/do: {examples: [{x: 1}]}}}");
+    let bad = serde_json::json!({"my/do": {"parameters": {"type": "object", "required": ["a"]}, "examples": [{}]}});
+    let definition = gleitzeit_core::mesh::ProtocolDefinition {
+        name: "my".to_owned(),
+        version: "v1".to_owned(),
+        methods: gleitzeit_core::Payload::from_value(&bad),
+    };
+    assert!(Protocol::from_definition(&definition).is_ok());
+}
+
+#[test]
 fn hostile_schemas_are_errors() {
     let deep = (0..200).fold(json!({}), |inner, _| json!({"not": inner}));
     for schema in [
@@ -169,6 +200,8 @@ fn a_folder_is_loaded_in_the_order_of_names() {
     std::fs::write(folder.path().join("c.txt"), "not read").expect("written");
     let names: Vec<_> = crate::load_dir(folder.path()).expect("valid").into_iter().map(|p| p.name).collect();
     assert_eq!(names, ["a", "b"]);
+    let files: Vec<_> = crate::load_files(folder.path()).expect("valid").into_iter().map(|(file, _)| file).collect();
+    assert_eq!(files, ["a.yml", "b.yaml"].map(|name| folder.path().join(name).display().to_string()));
     std::fs::write(folder.path().join("d.yaml"), [0xff, 0xfe]).expect("written");
     let problems = crate::load_dir(folder.path()).expect_err("not UTF-8");
     assert!(problems[0].message.contains("UTF-8"));

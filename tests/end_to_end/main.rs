@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod foreign_examples;
 mod foreign_provider;
+mod foreign_strict;
 mod interrupt;
 mod llm;
 mod losses;

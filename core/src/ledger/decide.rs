@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::contract;
 use crate::error::{ErrorCode, Failure};
 use crate::id::{Epoch, RunId};
 use crate::ledger::Ledger;
@@ -145,19 +146,25 @@ impl Ledger {
     }
 
     fn decide_protocol(&self, protocol: &ProtocolRegistered) -> Decided {
-        match self.protocols.get(&(protocol.name.clone(), protocol.version.clone())) {
-            None => Ok((None, vec![protocol.clone().into()])),
-            Some(known) if *known == protocol.methods || known.to_value() == protocol.methods.to_value() => {
-                Err(Verdict::Duplicate { run_id: None })
-            }
-            Some(_) => Err(Verdict::Invalid(Failure::new(
-                ErrorCode::ProtocolVersionMismatch,
-                format!(
-                    "protocol `{}/{}` is registered with other schemas; give the changed one a new version",
-                    protocol.name, protocol.version
-                ),
-            ))),
+        let Some(known) = self.protocols.get(&(protocol.name.clone(), protocol.version.clone())) else {
+            return Ok((None, vec![protocol.clone().into()]));
+        };
+        if *known == protocol.methods {
+            return Err(Verdict::Duplicate { run_id: None });
         }
+        let differences = contract::differences(&known.to_value(), &protocol.methods.to_value());
+        if differences.is_empty() {
+            return Err(Verdict::Duplicate { run_id: None });
+        }
+        Err(Verdict::Invalid(Failure::new(
+            ErrorCode::ProtocolVersionMismatch,
+            format!(
+                "protocol `{}/{}` is registered with other schemas ({}); give the changed one a new version",
+                protocol.name,
+                protocol.version,
+                differences.join(", ")
+            ),
+        )))
     }
 }
 

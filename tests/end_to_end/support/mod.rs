@@ -7,6 +7,7 @@ mod node;
 mod process;
 mod python;
 mod sandbox;
+mod socket;
 mod wait;
 
 pub(crate) use cluster::{Cluster, shipped_providers, text};
@@ -15,4 +16,5 @@ pub(crate) use node::node;
 pub(crate) use process::Process;
 pub(crate) use python::{Beat, beat, gone, now_ms};
 pub(crate) use sandbox::{Sandbox, example, free_port};
+pub(crate) use socket::Socket;
 pub(crate) use wait::{PATIENCE, until};

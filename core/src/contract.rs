@@ -1,0 +1,104 @@
+//! Whether two versions of a protocol's methods are the same contract, and if not, where they differ.
+//!
+//! Schemas are opaque in the core: they are compared as JSON, and only what describes a method to people may differ.
+
+use serde_json::{Map, Value};
+
+/// What may change under the same version.
+const FOR_PEOPLE: [&str; 2] = ["description", "examples"];
+/// More are not listed.
+const MAX_DIFFERENCES: usize = 5;
+
+/// How `new` differs from `known`, both by full name of the method, a few words for each method: empty if they are the
+/// same contract.
+pub fn differences(known: &Value, new: &Value) -> Vec<String> {
+    let empty = Map::new();
+    let (known, new) = (known.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let mut found = Vec::new();
+    for (name, before) in known {
+        match new.get(name) {
+            None => found.push(format!("`{name}` is missing")),
+            Some(after) => {
+                if let Some(path) = difference(&contract(before), &contract(after)) {
+                    found.push(format!("`{path}` of `{name}` differs"));
+                }
+            }
+        }
+    }
+    found.extend(new.keys().filter(|name| !known.contains_key(*name)).map(|name| format!("`{name}` is new")));
+    if found.len() > MAX_DIFFERENCES {
+        let more = found.len() - MAX_DIFFERENCES;
+        found.truncate(MAX_DIFFERENCES);
+        found.push(format!("{more} more"));
+    }
+    found
+}
+
+/// A method without what may differ; one of which nothing is said is one without schemas.
+fn contract(method: &Value) -> Value {
+    let mut method = method.as_object().cloned().unwrap_or_default();
+    FOR_PEOPLE.iter().for_each(|field| drop(method.remove(*field)));
+    method.retain(|_, value| !value.is_null());
+    Value::Object(method)
+}
+
+/// The path of the first place at which two values differ; empty if it is the values themselves.
+fn difference(a: &Value, b: &Value) -> Option<String> {
+    if a == b {
+        return None;
+    }
+    let step = |name: &str, rest: String| {
+        if rest.is_empty() || rest.starts_with('[') { format!("{name}{rest}") } else { format!("{name}.{rest}") }
+    };
+    let inner = match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let gone = a.iter().find_map(|(key, value)| match b.get(key) {
+                Some(other) => difference(value, other).map(|rest| step(key, rest)),
+                None => Some(key.clone()),
+            });
+            gone.or_else(|| b.keys().find(|key| !a.contains_key(*key)).cloned())
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate();
+            pairs.into_iter().find_map(|(at, (a, b))| difference(a, b).map(|rest| step(&format!("[{at}]"), rest)))
+        }
+        _ => None,
+    };
+    Some(inner.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named_with_its_place() {
+        let number = json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "number"}}});
+        let mut text = number.clone();
+        text["properties"]["a"]["type"] = json!("string");
+        let mut required = number.clone();
+        required["required"][1] = json!("c");
+        let known = json!({"m/x": {"parameters": number, "description": "before"}});
+        for (new, expected) in [
+            (json!({"m/x": {"description": "after", "examples": [{}], "parameters": number}}), vec![]),
+            (json!({"m/x": {"parameters": text}}), vec!["`parameters.properties.a.type` of `m/x` differs"]),
+            (json!({"m/x": {"parameters": required}}), vec!["`parameters.required[1]` of `m/x` differs"]),
+            (json!({"m/x": {"parameters": number, "timeout": 1}}), vec!["`timeout` of `m/x` differs"]),
+            (json!({"m/x": {}}), vec!["`parameters` of `m/x` differs"]),
+            (json!({"m/y": {}}), vec!["`m/x` is missing", "`m/y` is new"]),
+            (json!([]), vec!["`m/x` is missing"]),
+        ] {
+            assert_eq!(differences(&known, &new), expected, "{new}");
+        }
+        assert_eq!(differences(&json!({"m/x": null}), &json!({"m/x": {"returns": null}})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_hundred_differences_are_not_listed() {
+        let many: Value = (0..100).map(|n| (format!("m/x{n}"), json!({}))).collect::<Map<_, _>>().into();
+        let found = differences(&json!({}), &many);
+        assert_eq!((found.len(), found.last().map(String::as_str)), (6, Some("95 more")));
+    }
+}
