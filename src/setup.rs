@@ -7,7 +7,8 @@ use std::sync::Arc;
 use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig};
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::Problem;
+use gleitzeit_core::mesh::Role;
+use gleitzeit_core::spec::{Problem, Workflow};
 use gleitzeit_protocols::{Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
@@ -141,6 +142,21 @@ pub(crate) fn agent(
     })
 }
 
+/// The same worker for one workflow: it serves only what the tasks call, so that nothing else is started or looked for.
+pub(crate) fn only_for(mut worker: AgentConfig, workflow: &Workflow) -> AgentConfig {
+    let AgentConfig { providers, protocols, roles, .. } = &mut worker;
+    providers.retain(|definition| {
+        // Of an unknown protocol: the worker refuses it, needed or not.
+        protocols.protocol(&definition.protocol, &definition.version).is_none_or(|protocol| {
+            workflow.tasks.iter().any(|task| protocol.methods.contains_key(task.method.as_str()))
+        })
+    });
+    if providers.is_empty() {
+        roles.retain(|role| *role != Role::Provider);
+    }
+    worker
+}
+
 fn machine_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "agent".to_owned() } else { name }
@@ -158,7 +174,30 @@ pub(crate) fn local_url(address: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gleitzeit_core::spec;
+
     use super::*;
+
+    #[test]
+    fn a_worker_for_one_workflow_serves_only_what_it_calls() {
+        let definition = |text: &str| Definition::parse("p.yaml", text).expect("valid");
+        let other = definition("name: other\nprotocol: unknown/v1\nexecutor: builtin\n");
+        let second = definition("name: second\nprotocol: util/v1\nexecutor: builtin\n");
+        let all: Vec<Definition> = gleitzeit_providers::shipped().into_iter().chain([second]).collect();
+        let names = |method: &str, providers: Vec<Definition>| {
+            let text = format!("name: One\ntasks:\n  - id: a\n    method: {method}\n    parameters: {{code: '1'}}\n");
+            let registry = Registry::shipped();
+            let limits = spec::Limits::DEFAULT;
+            let workflow = spec::check_bytes(text.as_bytes(), "w.yaml", &registry, &limits).expect("valid");
+            let worker = only_for(AgentConfig { providers, ..AgentConfig::default() }, &workflow);
+            let names: Vec<String> = worker.providers.iter().map(|it| it.name.clone()).collect();
+            (names, worker.has(Role::Provider))
+        };
+        assert_eq!(names("util/echo", all.clone()), (vec!["util".to_owned(), "second".to_owned()], true));
+        let with_unknown = vec![all[0].clone(), other];
+        assert_eq!(names("util/echo", with_unknown).0.last().map(String::as_str), Some("other"), "it is still refused");
+        assert_eq!(names("python/execute", vec![]), (vec![], false), "its tasks wait, and say for what");
+    }
 
     #[test]
     fn what_listens_everywhere_is_reached_on_this_machine() {

@@ -43,6 +43,7 @@ fn here(args: &RunArgs, source: &Source) -> CommandResult {
     let checked = source.check(&registry).map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry.clone())?;
+    let worker = setup::only_for(worker, &checked);
     let folder = own_folder()?;
     let store = folder.join("journal.db");
     let config = setup::own_control_plane(&store, &args.allow_env, registry);
