@@ -6,7 +6,8 @@ use gleitzeit_core::hub::Present;
 use gleitzeit_core::{RunId, Seq};
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -19,6 +20,8 @@ use crate::journal::RunWatch;
 const BUFFERED: usize = 4;
 /// No message is filled beyond this.
 const MESSAGE_BYTES: usize = 1024 * 1024;
+/// So much progress of whatever runs is taken in at once.
+const PROGRESS_TOGETHER: usize = 1_024;
 /// The final run travels without task results, and without the tasks that do not fit.
 const FINAL_RUN_BYTES: usize = 3 * 1024 * 1024;
 
@@ -65,38 +68,57 @@ impl Follow {
 
     async fn follow(&mut self) {
         loop {
-            let next = match &mut self.progress {
-                None => self.watch.next().await,
-                Some(progress) => tokio::select! {
-                    biased;
-                    next = self.watch.next() => next,
-                    said = progress.recv() => {
-                        match said {
-                            Ok(said) if said.at.run_id == self.id => {
-                                if self.send(vec![progress_event(&said)]).await.is_err() {
-                                    return;
-                                }
-                            }
-                            Ok(_) | Err(RecvError::Lagged(_)) => {}
-                            Err(RecvError::Closed) => self.progress = None,
+            tokio::select! {
+                biased;
+                next = self.watch.next() => match next {
+                    Ok(Some(entries)) => {
+                        let entries = entries.iter().map(|entry| convert::event(entry));
+                        let said = self.said();
+                        if self.send_all(in_order(entries, said)).await.is_err() {
+                            return;
                         }
-                        continue;
+                    }
+                    Ok(None) => {
+                        let said = self.said();
+                        if self.send_all(said.into_iter()).await.is_ok() {
+                            self.finish().await;
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        self.messages.send(Err(journal_status(&error))).await.ok();
+                        return;
                     }
                 },
-            };
-            match next {
-                Ok(Some(entries)) => {
-                    if self.send_all(entries.iter().map(|entry| convert::event(entry))).await.is_err() {
+                first = heard(&mut self.progress) => {
+                    let first = first.and_then(|progress| self.event(&progress));
+                    let said: Vec<v1::RunEvent> = first.into_iter().chain(self.said()).collect();
+                    if self.send_all(said.into_iter()).await.is_err() {
                         return;
                     }
                 }
-                Ok(None) => return self.finish().await,
-                Err(error) => {
-                    self.messages.send(Err(journal_status(&error))).await.ok();
-                    return;
-                }
             }
         }
+    }
+
+    /// What was said and not passed on yet.
+    fn said(&mut self) -> Vec<v1::RunEvent> {
+        let mut said = Vec::new();
+        // Others' progress counts too: this must not go on for as long as somebody talks.
+        for _ in 0..PROGRESS_TOGETHER {
+            let Some(progress) = &mut self.progress else { break };
+            match progress.try_recv() {
+                Ok(progress) => said.extend(self.event(&progress)),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        said
+    }
+
+    /// If it is of this run.
+    fn event(&self, progress: &Progress) -> Option<v1::RunEvent> {
+        (progress.at.run_id == self.id).then(|| progress_event(progress))
     }
 
     async fn send_all(&self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), ()> {
@@ -128,6 +150,36 @@ impl Follow {
     }
 }
 
+/// The next piece of progress; none of what a slow reader missed. Stays pending if none can come. Cancel-safe.
+async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Option<Arc<Progress>> {
+    let Some(receiver) = progress else { return std::future::pending().await };
+    match receiver.recv().await {
+        Ok(progress) => Some(progress),
+        Err(RecvError::Lagged(_)) => None,
+        Err(RecvError::Closed) => {
+            *progress = None;
+            None
+        }
+    }
+}
+
+/// Entries and progress that arrived together: what an attempt said goes before its end, the rest after the entries, for
+/// an attempt may begin with them.
+fn in_order(
+    entries: impl Iterator<Item = v1::RunEvent>,
+    mut said: Vec<v1::RunEvent>,
+) -> impl Iterator<Item = v1::RunEvent> {
+    let mut events = Vec::new();
+    for entry in entries {
+        if matches!(entry.r#type.as_str(), "task_completed" | "task_attempt_failed" | "task_attempt_stopped") {
+            let of_it = |it: &mut v1::RunEvent| it.task_id == entry.task_id && it.attempt == entry.attempt;
+            events.extend(said.extract_if(.., of_it));
+        }
+        events.push(entry);
+    }
+    events.into_iter().chain(said)
+}
+
 fn progress_event(progress: &Progress) -> v1::RunEvent {
     v1::RunEvent {
         r#type: "method_progress".to_owned(),
@@ -135,5 +187,31 @@ fn progress_event(progress: &Progress) -> v1::RunEvent {
         attempt: progress.at.attempt,
         payload_json: Some(progress.data.get().to_owned()),
         ..v1::RunEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_attempt_says_stands_before_its_end_and_after_its_begin() {
+        let event = |kind: &str, task: &str, attempt, seq| v1::RunEvent {
+            r#type: kind.to_owned(),
+            task_id: task.to_owned(),
+            attempt,
+            seq,
+            ..v1::RunEvent::default()
+        };
+        let entries = [
+            event("task_completed", "a", 1, 1),
+            event("task_dispatched", "b", 2, 2),
+            event("task_attempt_failed", "c", 1, 3),
+            event("workflow_failed", "", 0, 4),
+        ];
+        let said = [("b", 2), ("a", 1), ("c", 2), ("a", 1), ("c", 1)].map(|(task, at)| event("said", task, at, 0));
+        let told =
+            in_order(entries.into_iter(), said.into()).map(|it| format!("{}{}{}", it.task_id, it.attempt, it.seq));
+        assert_eq!(told.collect::<Vec<_>>(), ["a10", "a10", "a11", "b22", "c10", "c13", "04", "b20", "c20"]);
     }
 }

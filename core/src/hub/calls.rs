@@ -16,6 +16,9 @@ use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::time::Instant;
 
+/// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
+const MAX_PROGRESS_BYTES: usize = 64 * 1024;
+
 /// No frame of calls or answers is filled beyond this, save for one larger payload.
 const FRAME_BYTES: usize = 1024 * 1024;
 /// What a call costs besides its payload, generously.
@@ -252,7 +255,7 @@ impl Hub {
     pub(super) fn call_progress(&mut self, provider: &ComponentId, progress: MethodProgress) {
         let held =
             self.calls.calls.get(&progress.id).is_some_and(|call| call.holder == Holder::Provider(provider.clone()));
-        if !held || progress.data.size_bytes() > self.config.max_payload_bytes {
+        if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;
         }
         if let Some((_, at)) = progress.id.parse() {
