@@ -45,7 +45,8 @@ pub(crate) async fn follow(
     stop: &CancellationToken,
     on_interrupt: OnInterrupt,
 ) -> Result<Followed, CommandError> {
-    let mut watch = run.watch();
+    // Elsewhere than on a terminal nobody would see it.
+    let mut watch = if progress.is_live() { run.watch().with_progress() } else { run.watch() };
     let mut redraw = interval(REDRAW);
     let mut stalled = Box::pin(sleep(STALLED));
     let mut told = None;

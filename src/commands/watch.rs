@@ -1,9 +1,13 @@
-//! `gleitzeit watch`: a run's events to its end.
+//! `gleitzeit watch`: a run's events to its end, and what its tasks say meanwhile.
+
+use gleitzeit_sdk::Watch;
+use tokio::time::interval;
 
 use crate::cli::{Format, WatchArgs};
 use crate::document::EventDocument;
 use crate::error::{CommandResult, Exit};
 use crate::follow::outcome;
+use crate::progress::{Progress, REDRAW};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
 
@@ -13,17 +17,33 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
         let format = args.output.format;
-        let mut watch = client.watch(&run_id, args.from);
-        while let Some(event) = watch.next().await? {
-            match format {
-                Format::Table => {
+        let mut watch = client.watch(&run_id, args.from).with_progress();
+        if format != Format::Table {
+            while let Some(event) = watch.next().await? {
+                output::one_of_many(format, &EventDocument::from(&event))?;
+            }
+            return Ok(ended(&watch));
+        }
+        let mut progress = Progress::below();
+        let mut redraw = interval(REDRAW);
+        loop {
+            tokio::select! {
+                event = watch.next() => {
+                    let Some(event) = event? else { break };
                     if let Some(line) = view::event(&event) {
+                        progress.clear();
                         output::print(&format!("{}  {line}\n", view::time(event.time)))?;
                     }
+                    progress.event(&event);
                 }
-                Format::Json | Format::Yaml => output::one_of_many(format, &EventDocument::from(&event))?,
+                _ = redraw.tick(), if progress.is_live() => progress.tick(),
             }
         }
-        Ok(watch.run().map_or(Exit::Success, |run| outcome(run.status)))
+        progress.clear();
+        Ok(ended(&watch))
     })
+}
+
+fn ended(watch: &Watch) -> Exit {
+    watch.run().map_or(Exit::Success, |run| outcome(run.status))
 }
