@@ -103,6 +103,10 @@ fn respond(
             ] {
                 object.insert(name.to_owned(), value);
             }
+            if manner == Manner::Cached {
+                // What is zero is left out.
+                object.remove("prompt_eval_count");
+            }
         }
         Value::Object(object)
     };
@@ -114,7 +118,11 @@ fn respond(
         content_type: "application/x-ndjson",
         pieces: pieces.iter().map(|piece| format!("{}\n", object(piece, false))).collect(),
         last: format!("{}\n", object("", true)),
-        error: "{\"error\":\"an error was encountered while running the model\"}\n".to_owned(),
+        error: match manner {
+            Manner::Overrun => "{\"error\":\"the input is too long\",\"status\":400}\n",
+            _ => "{\"error\":\"an error was encountered while running the model\"}\n",
+        }
+        .to_owned(),
         garbled: "{\"message\": oops}\n".to_owned(),
     };
     speak(server, manner, lines)

@@ -106,8 +106,19 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
         content_type: "text/event-stream",
         pieces,
         last,
-        error: "data: {\"error\":{\"message\":\"the model has crashed\",\"type\":\"server_error\",\"code\":500}}\n\n"
-            .to_owned(),
+        error: match manner {
+            Manner::Overrun => {
+                "data: {\"error\":{\"message\":\"the input is too long\",\"type\":\"BadRequest\",\"code\":400}}
+
+"
+            }
+            _ => {
+                "data: {\"error\":{\"message\":\"the model has crashed\",\"type\":\"server_error\",\"code\":500}}
+
+"
+            }
+        }
+        .to_owned(),
         garbled: "data: {\"choices\": oops}\n\n".to_owned(),
     };
     speak(&server, manner, lines)

@@ -28,6 +28,10 @@ pub(crate) enum Manner {
     Garbled,
     /// `fails`: says an error after two pieces.
     Fails,
+    /// `overrun`: says after two pieces that the conversation is too long for it.
+    Overrun,
+    /// `cached`: had nothing to read anew.
+    Cached,
     /// `big`: says two million letters.
     Big,
     /// `long-line`: says ten million letters without the end of a line.
@@ -48,6 +52,8 @@ pub(crate) fn manner(model: &str) -> Option<Manner> {
         "cut" => Manner::Cut,
         "garbled" => Manner::Garbled,
         "fails" => Manner::Fails,
+        "overrun" => Manner::Overrun,
+        "cached" => Manner::Cached,
         "big" => Manner::Big,
         "long-line" => Manner::LongLine,
         "short" => Manner::Short,
@@ -92,6 +98,7 @@ pub(crate) fn refuse(model: &str, path: &str, earlier: usize) -> Option<Response
         }
         "picky" => (StatusCode::BAD_REQUEST, said("does not support this", "invalid_request_error")).into_response(),
         "moved" => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, "http://localhost:1/there")]).into_response(),
+        "page" => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], "<html>hello</html>").into_response(),
         _ if manner(model).is_some() => return None,
         _ => {
             let message = if path.starts_with("/v1/") {

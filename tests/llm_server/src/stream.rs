@@ -59,7 +59,7 @@ pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines) -> Response {
     let first_two = || pieces.iter().take(2).cloned().map(Step::Say);
     let mut again = None;
     let steps: VecDeque<Step> = match manner {
-        Manner::Plain | Manner::Big | Manner::Short | Manner::Whole => {
+        Manner::Plain | Manner::Big | Manner::Cached | Manner::Short | Manner::Whole => {
             pieces.iter().cloned().chain([last]).map(Step::Say).collect()
         }
         Manner::Slow => {
@@ -73,7 +73,7 @@ pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines) -> Response {
         Manner::Silent => pieces.iter().take(1).cloned().map(Step::Say).chain([Step::Stay]).collect(),
         Manner::Cut => first_two().chain([Step::Wait(PACE), Step::Break]).collect(),
         Manner::Garbled => first_two().chain([Step::Say(garbled)]).collect(),
-        Manner::Fails => first_two().chain([Step::Say(error)]).collect(),
+        Manner::Fails | Manner::Overrun => first_two().chain([Step::Say(error)]).collect(),
         Manner::LongLine => (0..1_000).map(|_| Step::Say("x".repeat(10_000))).collect(),
     };
     server.open.fetch_add(1, Ordering::SeqCst);

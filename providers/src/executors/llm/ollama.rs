@@ -90,6 +90,7 @@ pub(super) fn embed(texts: Texts) -> Value {
 #[derive(Deserialize)]
 struct Piece {
     error: Option<Value>,
+    status: Option<u16>,
     message: Option<Message>,
     response: Option<String>,
     #[serde(default)]
@@ -106,11 +107,13 @@ struct Message {
     content: String,
 }
 
-/// What Ollama counts, in tokens and nanoseconds.
+/// What Ollama counts, in tokens and nanoseconds. It leaves out what is zero.
 #[derive(Deserialize)]
 struct Numbers {
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
+    #[serde(default)]
+    prompt_eval_count: u64,
+    #[serde(default)]
+    eval_count: u64,
     total_duration: Option<u64>,
     load_duration: Option<u64>,
     prompt_eval_duration: Option<u64>,
@@ -122,8 +125,8 @@ impl Numbers {
         About {
             model,
             done_reason,
-            prompt_tokens: self.prompt_eval_count,
-            completion_tokens: self.eval_count,
+            prompt_tokens: Some(self.prompt_eval_count),
+            completion_tokens: Some(self.eval_count),
             total: self.total_duration.map(Duration::from_nanos),
             load: self.load_duration.map(Duration::from_nanos),
             prompt_eval: self.prompt_eval_duration.map(Duration::from_nanos),
@@ -145,7 +148,7 @@ impl Reading for Ndjson {
             Err(error) => return Line::Malformed(error.to_string()),
         };
         if let Some(error) = piece.error {
-            return Line::Error(Said::read(&error));
+            return Line::Error(Said::with_status(&error, piece.status));
         }
         let text = match (piece.message, piece.response) {
             (Some(message), _) => message.content,

@@ -71,6 +71,8 @@ pub(super) fn embed(texts: Texts) -> Value {
 #[derive(Deserialize)]
 struct Chunk {
     error: Option<Value>,
+    /// `error` if the event is one by itself.
+    object: Option<String>,
     #[serde(default)]
     choices: Vec<Choice>,
     model: Option<String>,
@@ -102,6 +104,7 @@ struct Usage {
 #[derive(Default)]
 pub(super) struct Events {
     pub(super) about: About,
+    said_something: bool,
 }
 
 impl Reading for Events {
@@ -114,7 +117,10 @@ impl Reading for Events {
             _ => return Line::Malformed("a line that is no event".to_owned()),
         };
         if data == b"[DONE]" {
-            return Line::End(String::new());
+            return match self.said_something {
+                true => Line::End(String::new()),
+                false => Line::Malformed("an end without an answer".to_owned()),
+            };
         }
         let chunk: Chunk = match serde_json::from_slice(data) {
             Ok(chunk) => chunk,
@@ -123,6 +129,10 @@ impl Reading for Events {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return Line::Error(Said::read(&error));
         }
+        if chunk.object.as_deref() == Some("error") {
+            return Line::Error(Said::read(&serde_json::from_slice(data).unwrap_or_default()));
+        }
+        self.said_something |= !chunk.choices.is_empty();
         if let Some(usage) = chunk.usage {
             self.about.prompt_tokens = usage.prompt_tokens;
             self.about.completion_tokens = usage.completion_tokens;
@@ -170,4 +180,58 @@ pub(super) fn embedded(body: Value) -> Result<(Vec<Value>, About), String> {
     data.sort_by_key(|vector| vector.index);
     let about = About { model, prompt_tokens: usage.and_then(|usage| usage.prompt_tokens), ..About::default() };
     Ok((data.into_iter().map(|vector| vector.embedding).collect(), about))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> (String, Option<&'static str>, Events) {
+        let (mut events, mut text) = (Events::default(), String::new());
+        for line in lines {
+            match events.take(line.as_bytes()) {
+                Line::Text(piece) => text.push_str(&piece),
+                Line::End(piece) => return (text + &piece, Some("end"), events),
+                Line::Error(_) => return (text, Some("error"), events),
+                Line::Malformed(_) => return (text, Some("malformed"), events),
+            }
+        }
+        (text, None, events)
+    }
+
+    #[test]
+    fn events_of_different_servers_are_understood() {
+        let (text, end, events) = read(&[
+            ": OPENROUTER PROCESSING",
+            "event: message",
+            r#"data:{"choices":[{"delta":{"role":"assistant"}}],"model":"m-1","usage":null}"#,
+            r#"data: {"choices":[{"index":1,"delta":{"content":"not asked for"}},{"index":0,"delta":{"content":"a"}}]}"#,
+            r#"data: {"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}"#,
+            r#"data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+            "data: [DONE]",
+        ]);
+        assert_eq!((text.as_str(), end), ("ab", Some("end")));
+        assert_eq!((events.about.model.as_deref(), events.about.completion_tokens), (Some("m-1"), Some(2)));
+    }
+
+    #[test]
+    fn an_end_must_be_said_in_one_of_two_ways() {
+        let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{"content":"a"}}]}"#]);
+        assert!(end.is_none() && !events.may_end());
+        let (_, end, events) = read(&[r#"data: {"choices":[{"delta":{},"finish_reason":"length"}]}"#]);
+        assert!(end.is_none() && events.may_end());
+        assert_eq!(read(&["data: [DONE]"]).1, Some("malformed"), "nothing was answered");
+    }
+
+    #[test]
+    fn errors_within_a_stream_are_seen_in_every_shape() {
+        for line in [
+            r#"data: {"error":{"message":"x","code":500}}"#,
+            r#"data: {"object":"error","message":"x","code":400}"#,
+            r#"{"error":"x"}"#,
+        ] {
+            assert_eq!(read(&[line]).1, Some("error"), "{line}");
+        }
+        assert_eq!(read(&["<html>"]).1, Some("malformed"));
+    }
 }

@@ -40,6 +40,12 @@ impl Said {
         Self { message, kind: kind("code").or_else(|| kind("type")) }
     }
 
+    /// The same with a status that stands beside the error.
+    pub(super) fn with_status(error: &Value, status: Option<u16>) -> Self {
+        let said = Self::read(error);
+        Self { kind: said.kind.or_else(|| status.map(|status| status.to_string())), ..said }
+    }
+
     fn body(text: &str) -> Self {
         let parsed: Value = serde_json::from_str(text).unwrap_or(Value::Null);
         for name in ["error", "message", "detail"] {
@@ -85,7 +91,9 @@ fn judge(
     let words = if words.is_empty() { String::new() } else { format!(": {words}") };
     let failed = |message: String| CallError::new(ErrorCode::TaskExecutionFailed, message);
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => failed(secret(api, target, status)).retryable(false),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            failed(secret(api, target, status, &words)).retryable(false)
+        }
         StatusCode::TOO_MANY_REQUESTS if said.is("insufficient_quota") => {
             failed(format!("{server} refuses because what was paid for is used up{words}")).retryable(false)
         }
@@ -125,22 +133,31 @@ pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> Cal
         let message = unknown(api, target, model, &format!(": {words}"));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
-    let code = match said.kind.as_deref() {
-        Some("429" | "rate_limit_exceeded") => ErrorCode::RateLimitExceeded,
-        Some("503" | "overloaded_error" | "server_overloaded") => ErrorCode::ProviderOverloaded,
-        _ => ErrorCode::TaskExecutionFailed,
+    let (code, retryable) = match said.kind.as_deref() {
+        Some("429" | "rate_limit_exceeded") => (ErrorCode::RateLimitExceeded, true),
+        Some("503" | "overloaded_error" | "server_overloaded") => (ErrorCode::ProviderOverloaded, true),
+        // The request itself was wrong, such as longer than the context.
+        Some("400" | "413" | "422" | "invalid_request_error" | "context_length_exceeded") => {
+            (ErrorCode::TaskExecutionFailed, false)
+        }
+        _ => (ErrorCode::TaskExecutionFailed, true),
     };
-    CallError::new(code, format!("{} broke off its answer: {words}", api.server(&target.url)))
+    let message = format!("{} broke off its answer: {words}", api.server(&target.url));
+    CallError::new(code, message).retryable(retryable)
 }
 
 /// The server does not accept who we say we are.
-pub(super) fn secret(api: Api, target: &Target, status: StatusCode) -> String {
-    // What it says about the secret may repeat it, so it is left out.
+pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str) -> String {
     let server = api.server(&target.url);
-    match &target.secret_from {
-        Some(from) => format!("{server} refuses the secret of {from} ({status})"),
-        None => {
-            format!("{server} asks for a secret ({status}), and none was sent; see `authentication` of the provider")
+    match (&target.secret_from, api) {
+        // What it says about the secret may repeat a part of it, so it is left out.
+        (Some(from), _) => format!("{server} refuses the secret of {from} ({status})"),
+        (None, Api::Ollama) => {
+            format!("{server} does not allow this ({status}){words}; for models of ollama.com see `ollama signin`")
+        }
+        (None, Api::OpenAi) => {
+            let hint = "and none was sent; see `authentication` of the provider";
+            format!("{server} asks for a secret ({status}), {hint}{words}")
         }
     }
 }

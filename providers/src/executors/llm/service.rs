@@ -108,6 +108,11 @@ impl Service {
             }
         };
         if response.status().is_success() {
+            let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            if kind.is_some_and(|kind| kind.starts_with("text/html")) {
+                let message = format!("{} answers with a web page; correct `base_url`", self.api.server(&target.url));
+                return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
+            }
             return Ok(Begun { response, target });
         }
         Err(refusal::explain(self.api, &target, response, path, model).await)
@@ -166,7 +171,7 @@ impl Service {
         match response.status() {
             status if status.is_success() => Ok(()),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(refusal::secret(self.api, &target, response.status()))
+                Err(refusal::secret(self.api, &target, response.status(), ""))
             }
             // Not every server lists its models, and one that counts requests is well.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::TOO_MANY_REQUESTS

@@ -91,6 +91,14 @@ async fn both_servers_are_asked_alike_and_answer_in_one_shape() {
 }
 
 #[tokio::test]
+async fn what_ollama_leaves_out_is_zero() {
+    let server = LlmServer::start();
+    let answer = chat(&provider(Api::Ollama, &server, ""), json!({"model": "cached", "prompt": "hello"})).await;
+    let expected = json!({"prompt_tokens": 0, "completion_tokens": 3, "total_tokens": 3});
+    assert_eq!(answer.expect("an answer")["usage"], expected);
+}
+
+#[tokio::test]
 async fn options_reach_each_server_under_its_own_names() {
     let server = LlmServer::start();
     let options = json!({"temperature": 0.5, "max_tokens": 9, "num_ctx": 4096, "seed": 1, "stop": ["x"]});
@@ -235,6 +243,7 @@ async fn refusals_say_what_to_do_and_are_not_repeated() {
             ("llama9", "`ollama pull llama9`"),
             ("picky", "does not support this"),
             ("moved", "points to http://localhost:1/there"),
+            ("page", "answers with a web page"),
         ] {
             let error = fails(&provider, model).await;
             assert!(!error.retryable && error.message.contains(said), "{error:?}");
@@ -266,6 +275,8 @@ async fn broken_streams_are_errors_that_may_pass() {
         }
         let crashed = fails(&provider, "fails").await.message;
         assert!(crashed.contains("running the model") || crashed.contains("has crashed"), "{crashed}");
+        let overrun = fails(&provider, "overrun").await;
+        assert!(!overrun.retryable && overrun.message.contains("the input is too long"), "{overrun:?}");
         let short = chat(&provider, json!({"model": "short", "prompt": "x"})).await.expect("an answer");
         assert_eq!(short["done_reason"], "length");
     }
@@ -403,7 +414,8 @@ async fn a_secret_is_sent_and_never_shown() {
         assert_eq!(reason, "the environment variable MODELS_KEY is not set");
         let optional = "authentication: {type: bearer, env: MODELS_KEY, optional: true}";
         let without = built(api, &url(api, &server), optional, &[]);
-        assert!(fails(&without, "llama3.2").await.message.contains("asks for a secret"));
+        let said = if api == Api::Ollama { "`ollama signin`" } else { "asks for a secret" };
+        assert!(fails(&without, "llama3.2").await.message.contains(said));
     }
     assert!(server.asked().iter().all(|asked| asked.authorization.as_deref() != Some("Bearer ")));
 }
