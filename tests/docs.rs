@@ -61,6 +61,22 @@ fn every_workflow_in_the_documents_is_valid() {
 }
 
 #[test]
+fn every_provider_in_the_documents_is_valid() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        for (line, block) in blocks(&text, "yaml") {
+            if block.lines().any(|line| line.starts_with("executor:")) {
+                let result = gleitzeit_providers::Definition::parse("block", &block);
+                assert!(result.is_ok(), "{}:{line}: {:#?}", document.display(), result.err());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 2, "only {checked} providers found");
+}
+
+#[test]
 fn every_json_block_is_json() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("readable");

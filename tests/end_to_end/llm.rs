@@ -116,6 +116,25 @@ fn every_example_with_a_model_completes_with_either_kind_of_server() {
 }
 
 #[test]
+fn the_commands_of_the_documents_do_what_they_say() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/LLM.md")).expect("readable");
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+    let commands = text.lines().filter_map(|line| line.split_once("gleitzeit run "));
+    let mut ran = 0;
+    for (variables, arguments) in commands.filter(|(before, _)| !before.contains(['`', '#'])) {
+        let executor = if variables.contains("OPENAI_BASE_URL") { "openai-llm" } else { "ollama-llm" };
+        let provider = provider_of(&sandbox, executor, &server);
+        let mut command = sandbox.command(&["run"]);
+        command.args(arguments.split_whitespace()).args(["--provider", &provider]);
+        // The commands speak of files as they lie in the repository.
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        sandbox.start_command(command).wait(PATIENCE).exits(0);
+        ran += 1;
+    }
+    assert_eq!(ran, 3, "all commands are seen");
+}
+
+#[test]
 fn without_an_ollama_a_run_fails_soon_and_says_how_to_start_one() {
     let sandbox = Sandbox::new();
     let url = format!("http://localhost:{}", free_port());
