@@ -12,6 +12,7 @@ mod foreign_strict;
 mod interrupt;
 mod llm;
 mod losses;
+mod progress;
 mod run;
 mod support;
 mod timing;

@@ -127,7 +127,7 @@ impl Watch {
     pub(crate) fn so_far(&self) -> Vec<Event> {
         let said = self.0.stdout();
         let whole = said.rfind('\n').map_or("", |end| &said[..end]);
-        whole.lines().map(read).filter(|event| event.seq > 0).collect()
+        whole.lines().filter_map(read).collect()
     }
 
     /// Waits until the entries so far are as wanted.
@@ -153,23 +153,25 @@ impl Watch {
     pub(crate) fn finish(self) -> Journal {
         let ended = self.0.wait(PATIENCE);
         assert!(matches!(ended.code(), 0 | 1), "{ended}");
-        let journal = Journal(ended.stdout.lines().map(read).filter(|event| event.seq > 0).collect());
+        let journal = Journal(ended.stdout.lines().filter_map(read).collect());
         journal.audit();
         journal
     }
 }
 
+/// `None` for what is not recorded.
 #[track_caller]
-fn read(line: &str) -> Event {
+fn read(line: &str) -> Option<Event> {
     let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
-    Event {
-        seq: event["seq"].as_u64().expect("a number"),
+    let seq = event["seq"].as_u64().expect("a number");
+    (seq > 0).then(|| Event {
+        seq,
         at_ms: time_ms(&event["time"]),
         kind: event["type"].as_str().expect("text").to_owned(),
         task: event["task_id"].as_str().unwrap_or_default().to_owned(),
         attempt: event["attempt"].as_u64().expect("a number"),
         payload: event["payload"].clone(),
-    }
+    })
 }
 
 /// An RFC 3339 time in milliseconds since 1970.
