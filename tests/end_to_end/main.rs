@@ -9,6 +9,7 @@ mod commands;
 mod foreign_examples;
 mod foreign_provider;
 mod foreign_strict;
+mod health;
 mod interrupt;
 mod llm;
 mod losses;
