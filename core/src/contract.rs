@@ -4,8 +4,6 @@
 
 use serde_json::{Map, Value};
 
-/// What may change under the same version.
-const FOR_PEOPLE: [&str; 2] = ["description", "examples"];
 /// More are not listed.
 const MAX_DIFFERENCES: usize = 5;
 
@@ -36,10 +34,34 @@ pub fn differences(known: &Value, new: &Value) -> Vec<String> {
 
 /// A method without what may differ; one of which nothing is said is one without schemas.
 fn contract(method: &Value) -> Value {
-    let mut method = method.as_object().cloned().unwrap_or_default();
-    FOR_PEOPLE.iter().for_each(|field| drop(method.remove(*field)));
-    method.retain(|_, value| !value.is_null());
-    Value::Object(method)
+    let mut method = without_words(method);
+    match &mut method {
+        Value::Object(fields) => fields.retain(|_, value| !value.is_null()),
+        other => *other = Value::Object(Map::new()),
+    }
+    method
+}
+
+/// Without words for people, wherever they stand in a schema. Where a keyword of that name would be a property's, its
+/// value is a schema, never text or a list.
+fn without_words(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(key, value)| match key.as_str() {
+                "description" | "title" | "$comment" => !value.is_string(),
+                "examples" => !value.is_array(),
+                _ => true,
+            });
+            let kept = kept.map(|(key, value)| {
+                // Data, not schemas.
+                let is_data = matches!(key.as_str(), "const" | "enum" | "default");
+                (key.clone(), if is_data { value.clone() } else { without_words(value) })
+            });
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_words).collect()),
+        other => other.clone(),
+    }
 }
 
 /// The path of the first place at which two values differ; empty if it is the values themselves.
@@ -93,6 +115,20 @@ mod tests {
             assert_eq!(differences(&known, &new), expected, "{new}");
         }
         assert_eq!(differences(&json!({"m/x": null}), &json!({"m/x": {"returns": null}})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn words_for_people_may_change_wherever_they_stand() {
+        let method = |word: &str, data: &str| {
+            json!({"m/x": {"description": word, "examples": [{"x": word}], "parameters": {
+                "title": word, "$comment": word, "anyOf": [{"description": word}], "properties": {
+                    "a": {"type": "string", "description": word, "examples": [word]},
+                    "description": {"type": "string", "default": data, "enum": [{"description": data}]}}}}})
+        };
+        let (same, none) = (method("before", "x"), Vec::<String>::new());
+        assert_eq!(differences(&same, &method("after", "x")), none);
+        let found = ["`parameters.properties.description.default` of `m/x` differs"];
+        assert_eq!(differences(&same, &method("before", "y")), found);
     }
 
     #[test]

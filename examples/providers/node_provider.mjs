@@ -27,7 +27,8 @@ async function render(id, signal, { title, values, digits, file, pause }) {
 
 hub.on("welcome", () => hub.emit("register_component", { ...me, max_concurrency: 8, calls: [...calls.keys()] }));
 hub.on("cancel_method", ({ id }) => calls.get(id)?.abort());
-hub.on("mesh_error", (error) => console.log("refused:", error));
+for (const event of ["component_registered", "registration_rejected", "mesh_error"])
+  hub.on(event, (body) => console.log(event, JSON.stringify(body)));
 hub.on("execute_method", async ({ id, params }) => {
   const { signal } = calls.set(id, new AbortController()).get(id);
   const answer = await render(id, signal, params).then((result) => ({ result }), // a full disk may be empty next time

@@ -33,7 +33,7 @@ def execute(call):
 
 hub.on("welcome", lambda _: say("register_component", ME | {"max_concurrency": 8, "calls": list(calls)}))
 hub.on("cancel_method", lambda cancel: calls[cancel["id"]].set() if cancel["id"] in calls else None)
-hub.on("mesh_error", print)
+hub.on("*", lambda event, body: event == "heartbeat" or print(event, body))  # above all registration_rejected
 hub.connect(os.environ.get("GLEITZEIT_HUB_URL", "http://localhost:8000"), retry=True, transports=["websocket"],
     auth={"token": os.environ.get("GLEITZEIT_TOKEN", "")})
 hub.wait()

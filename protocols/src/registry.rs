@@ -81,7 +81,8 @@ impl Registry {
         registry
     }
 
-    /// Adds a protocol; `false` if the same was known already. Descriptions and examples may differ.
+    /// Adds a protocol; `false` if the same was known already. Words for people, such as descriptions and
+    /// examples, may differ.
     ///
     /// # Errors
     /// If the name and version are known with other schemas, or a schema does not compile.

@@ -40,12 +40,8 @@ impl Language {
     }
 
     fn serves(self, cluster: &Cluster) -> Process {
-        let process = self.start(cluster, None);
-        let name = self.name();
-        until(&format!("{name} is connected"), PATIENCE, || {
-            let providers = cluster.components();
-            providers.iter().any(|it| it["name"] == name && it["status"] == "connected").then_some(())
-        });
+        let mut process = self.start(cluster, None);
+        process.said("component_registered", PATIENCE);
         process
     }
 
@@ -75,6 +71,11 @@ impl Language {
         };
         json!({"id": "work", "method": method, "parameters": parameters})
     }
+}
+
+/// Both examples, ready to serve.
+pub(crate) fn start_both(cluster: &Cluster) -> [Process; 2] {
+    Language::BOTH.map(|language| language.serves(cluster))
 }
 
 fn cluster() -> Cluster {
@@ -109,7 +110,7 @@ fn each_provider_is_short() {
 #[test]
 fn a_workflow_uses_both_languages() {
     let cluster = cluster();
-    let _providers = Language::BOTH.map(|language| language.serves(&cluster));
+    let _providers = start_both(&cluster);
     let run = cluster.ask(&["submit", &example("custom_provider_workflow.yaml"), "--wait"]);
     assert_eq!((&run["status"], &run["outputs"]), (&json!("completed"), &report()), "{run:#}");
     for language in Language::BOTH {
@@ -178,7 +179,7 @@ fn a_cancel_reaches_the_code() {
         // It serves the next one, and nobody had to complain.
         let next = submit(&cluster, &language.pausing(2, 0.0));
         assert_eq!(cluster.until_ended(&next)["status"], "completed");
-        assert_eq!(provider.stdout().lines().count(), 1, "{}", provider.stdout());
+        assert!(!provider.stdout().contains("mesh_error"), "{}", provider.stdout());
     }
 }
 
@@ -198,7 +199,7 @@ fn a_time_that_is_up_reaches_the_code_too() {
 #[test]
 fn who_watches_sees_the_progress() {
     let cluster = cluster();
-    let _providers = Language::BOTH.map(|language| language.serves(&cluster));
+    let _providers = start_both(&cluster);
     for (language, said) in
         [(Python, ["1\n", "1\n", "1\n"]), (JavaScript, ["- n0: 0.00\n", "- n1: 1.00\n", "- n2: 2.00\n"])]
     {
@@ -237,7 +238,7 @@ fn patient(mut task: Value, parameters: Value) -> Value {
 #[test]
 fn what_can_never_succeed_is_not_tried_again() {
     let cluster = cluster();
-    let _providers = Language::BOTH.map(|language| language.serves(&cluster));
+    let _providers = start_both(&cluster);
     for (language, parameters, said) in [
         (Python, json!({"numbers": [1]}), "at least two data points"),
         (JavaScript, json!({"title": "T", "values": {"a": 1}, "digits": 1_000}), "digits"),
@@ -253,7 +254,7 @@ fn what_can_never_succeed_is_not_tried_again() {
 #[test]
 fn what_may_succeed_later_is_tried_again() {
     let cluster = cluster();
-    let _providers = Language::BOTH.map(|language| language.serves(&cluster));
+    let _providers = start_both(&cluster);
     let missing = cluster.sandbox.path().join("missing/file.txt");
     for (language, parameters) in
         [(Python, json!({"file": missing})), (JavaScript, json!({"title": "T", "values": {"a": 1}, "file": missing}))]

@@ -7,6 +7,7 @@ mod bad_files;
 mod cluster;
 mod commands;
 mod foreign_examples;
+mod foreign_protocols;
 mod foreign_provider;
 mod foreign_strict;
 mod health;

@@ -35,7 +35,11 @@ impl Cluster {
     }
 
     pub(crate) fn start_hub(&mut self) {
-        self.start_hub_as("hub", &[]);
+        self.start_hub_with(&[]);
+    }
+
+    pub(crate) fn start_hub_with(&mut self, more: &[&str]) {
+        self.start_hub_as("hub", more);
     }
 
     #[track_caller]
@@ -61,8 +65,11 @@ impl Cluster {
         self.agents.push((name.to_owned(), agent));
     }
 
-    pub(crate) fn kill_9_hub(&mut self) {
-        self.hub.take().expect("a hub runs").kill_9();
+    /// Kills it; what it has logged.
+    pub(crate) fn kill_9_hub(&mut self) -> String {
+        let mut hub = self.hub.take().expect("a hub runs");
+        hub.kill_9();
+        hub.stderr()
     }
 
     #[track_caller]

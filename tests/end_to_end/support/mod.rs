@@ -13,7 +13,7 @@ mod wait;
 pub(crate) use cluster::{Cluster, shipped_providers, text};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
 pub(crate) use node::node;
-pub(crate) use process::Process;
+pub(crate) use process::{Ended, Process};
 pub(crate) use python::{Beat, beat, gone, now_ms};
 pub(crate) use sandbox::{Sandbox, example, free_port};
 pub(crate) use socket::Socket;
