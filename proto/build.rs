@@ -13,6 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_imports(true).include_source_info(true).open_files(files)?;
     tonic_prost_build::configure()
+        // In a fixed order: the same message has the same bytes, by which a repeated request is known.
+        .btree_map(".")
         .out_dir(&out)
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())?;

@@ -1,80 +1,51 @@
 //! Who gets in: on the mesh, over gRPC and over plain HTTP, with the port as it is served.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod plane;
 
-use gleitzeit_control_plane::{Config, StoreConfig, build};
+use gleitzeit_control_plane::{Config, build};
 use gleitzeit_link::{LinkConfig, LinkEvent, connect};
 use gleitzeit_proto::v1::GetStatusRequest;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use plane::{PATIENCE, Plane};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Plane {
-    address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), gleitzeit_control_plane::Error>>,
+/// The status line of a plain GET.
+async fn get(plane: &Plane, path: &str, headers: &str) -> String {
+    plane.http("GET", path, headers, "").await.0
 }
 
-impl Plane {
-    async fn start(config: Config) -> Self {
-        let app = build(Config { port: 0, store: StoreConfig::Memory, ..config }).await.expect("it starts");
-        let (address, stop) = (app.local_addr(), CancellationToken::new());
-        Self { address, stop: stop.clone(), task: tokio::spawn(app.run(stop)) }
-    }
+/// What a component sees first.
+async fn join(plane: &Plane, token: Option<&str>) -> LinkEvent {
+    let stop = CancellationToken::new();
+    let url = format!("http://{}", plane.address);
+    let config = LinkConfig { url, token: token.map(str::to_owned), ..LinkConfig::default() };
+    let (_link, mut events, driver) = connect(config, &stop).expect("a valid configuration");
+    let driver = tokio::spawn(driver.run());
+    let seen = timeout(PATIENCE, events.recv()).await.expect("something is seen in time").expect("an event");
+    stop.cancel();
+    driver.await.expect("no panic");
+    seen
+}
 
-    async fn stop(self) {
-        self.stop.cancel();
-        timeout(PATIENCE, self.task).await.expect("it stops in time").expect("no panic").expect("no error");
+async fn status(plane: &Plane, authorization: Option<&str>) -> Result<(), tonic::Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", plane.address)).expect("an address");
+    let mut client = SystemServiceClient::new(endpoint.connect().await.expect("it listens"));
+    let mut request = Request::new(GetStatusRequest {});
+    if let Some(value) = authorization {
+        request.metadata_mut().insert("authorization", value.parse().expect("ascii"));
     }
-
-    /// The status line of a plain GET.
-    async fn get(&self, path: &str, headers: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.address);
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
-        answer.lines().next().unwrap_or_default().to_owned()
-    }
-
-    /// What a component sees first.
-    async fn join(&self, token: Option<&str>) -> LinkEvent {
-        let stop = CancellationToken::new();
-        let url = format!("http://{}", self.address);
-        let config = LinkConfig { url, token: token.map(str::to_owned), ..LinkConfig::default() };
-        let (_link, mut events, driver) = connect(config, &stop).expect("a valid configuration");
-        let driver = tokio::spawn(driver.run());
-        let seen = timeout(PATIENCE, events.recv()).await.expect("something is seen in time").expect("an event");
-        stop.cancel();
-        driver.await.expect("no panic");
-        seen
-    }
-
-    async fn status(&self, authorization: Option<&str>) -> Result<(), tonic::Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
-        let mut client = SystemServiceClient::new(endpoint.connect().await.expect("it listens"));
-        let mut request = Request::new(GetStatusRequest {});
-        if let Some(value) = authorization {
-            request.metadata_mut().insert("authorization", value.parse().expect("ascii"));
-        }
-        client.get_status(request).await.map(drop)
-    }
+    client.get_status(request).await.map(drop)
 }
 
 #[tokio::test]
 async fn health_needs_no_token() {
     let plane = Plane::start(Config { token: Some("secret".to_owned()), ..Config::default() }).await;
-    assert_eq!(plane.get("/healthz", "").await, "HTTP/1.1 200 OK");
-    assert_eq!(plane.get("/readyz", "").await, "HTTP/1.1 200 OK");
-    assert_eq!(plane.get("/nothing", "").await, "HTTP/1.1 404 Not Found");
+    assert_eq!(get(&plane, "/healthz", "").await, "HTTP/1.1 200 OK");
+    assert_eq!(get(&plane, "/readyz", "").await, "HTTP/1.1 200 OK");
+    assert_eq!(get(&plane, "/nothing", "").await, "HTTP/1.1 404 Not Found");
     plane.stop().await;
 }
 
@@ -82,25 +53,25 @@ async fn health_needs_no_token() {
 async fn a_token_is_required_on_mesh_and_grpc() {
     let plane = Plane::start(Config { token: Some("secret".to_owned()), ..Config::default() }).await;
     for wrong in [None, Some("wrong"), Some("")] {
-        match plane.join(wrong).await {
+        match join(&plane, wrong).await {
             LinkEvent::Refused { message, .. } => assert!(message.contains("AUTHENTICATION_FAILED"), "{message}"),
             other => panic!("{wrong:?} got in: {other:?}"),
         }
     }
-    assert!(matches!(plane.join(Some("secret")).await, LinkEvent::Connected { .. }));
+    assert!(matches!(join(&plane, Some("secret")).await, LinkEvent::Connected { .. }));
 
     for wrong in [None, Some("secret"), Some("Bearer wrong"), Some("Bearer ")] {
-        assert_eq!(plane.status(wrong).await.expect_err("refused").code(), Code::Unauthenticated, "{wrong:?}");
+        assert_eq!(status(&plane, wrong).await.expect_err("refused").code(), Code::Unauthenticated, "{wrong:?}");
     }
-    plane.status(Some("Bearer secret")).await.expect("admitted");
+    status(&plane, Some("Bearer secret")).await.expect("admitted");
     plane.stop().await;
 }
 
 #[tokio::test]
 async fn without_a_token_everybody_on_this_machine_is_admitted() {
     let plane = Plane::start(Config::default()).await;
-    assert!(matches!(plane.join(None).await, LinkEvent::Connected { .. }));
-    plane.status(None).await.expect("admitted");
+    assert!(matches!(join(&plane, None).await, LinkEvent::Connected { .. }));
+    status(&plane, None).await.expect("admitted");
     plane.stop().await;
 }
 
@@ -109,16 +80,16 @@ async fn a_web_page_of_another_origin_is_refused() {
     let config = Config { allow_origins: vec!["https://ours.example".to_owned()], ..Config::default() };
     let plane = Plane::start(config).await;
     let socket = "/socket.io/?EIO=4&transport=polling";
-    assert_eq!(plane.get(socket, "Origin: https://evil.example\r\n").await, "HTTP/1.1 403 Forbidden");
-    assert_eq!(plane.get(socket, "Origin: null\r\n").await, "HTTP/1.1 403 Forbidden");
-    assert_eq!(plane.get(socket, "Origin: https://ours.example\r\n").await, "HTTP/1.1 200 OK");
-    assert_eq!(plane.get(socket, "").await, "HTTP/1.1 200 OK");
+    assert_eq!(get(&plane, socket, "Origin: https://evil.example\r\n").await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(get(&plane, socket, "Origin: null\r\n").await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(get(&plane, socket, "Origin: https://ours.example\r\n").await, "HTTP/1.1 200 OK");
+    assert_eq!(get(&plane, socket, "").await, "HTTP/1.1 200 OK");
     let own = format!("Origin: http://{}\r\n", plane.address);
-    assert_eq!(plane.get(socket, &own).await, "HTTP/1.1 200 OK", "a client library that speaks of itself");
+    assert_eq!(get(&plane, socket, &own).await, "HTTP/1.1 200 OK", "a client library that speaks of itself");
     let upgrade = "Origin: http://localhost:3000\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let websocket = "/socket.io/?EIO=4&transport=websocket";
-    assert_eq!(plane.get(websocket, upgrade).await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(get(&plane, websocket, upgrade).await, "HTTP/1.1 403 Forbidden");
     plane.stop().await;
 }
 
@@ -128,6 +99,6 @@ async fn beyond_loopback_nothing_is_served_without_a_token() {
     let error = build(open.clone()).await.expect_err("refused").to_string();
     assert!(error.contains("GLEITZEIT_TOKEN") && error.contains("--insecure"), "{error}");
     let plane = Plane::start(Config { insecure: true, ..open }).await;
-    assert_eq!(plane.get("/healthz", "").await.split(' ').nth(1), Some("200"));
+    assert_eq!(get(&plane, "/healthz", "").await.split(' ').nth(1), Some("200"));
     plane.stop().await;
 }

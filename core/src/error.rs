@@ -144,6 +144,9 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// An error with its details may not be larger: it is journaled, and copied to whatever fails because of it.
+pub const MAX_FAILURE_BYTES: usize = 256 * 1024;
+
 /// Why something failed, as it is journaled, sent and shown: `{code, name, message, data?}`.
 ///
 /// The code may be outside the table (a foreign provider's own); then `name` is `ERROR`.
@@ -168,6 +171,40 @@ impl Failure {
     pub fn with_data(mut self, data: Payload) -> Self {
         self.data = Some(data);
         self
+    }
+
+    /// Size of what is free in it, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.message.len() + self.data.as_ref().map_or(0, Payload::size_bytes)
+    }
+
+    /// The same, within [`MAX_FAILURE_BYTES`]: of a larger one stay its code, the start of its message, and what its
+    /// data says about trying again.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        /// What is kept of the message.
+        const KEPT: usize = 4 * 1024;
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Advice {
+            retryable: Option<bool>,
+            retry_after_ms: Option<u64>,
+            lost: Option<bool>,
+        }
+        let size = self.size_bytes();
+        if size <= MAX_FAILURE_BYTES {
+            return self;
+        }
+        let advice: Advice =
+            self.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+        let mut data = serde_json::Map::new();
+        data.extend(advice.retryable.map(|it| ("retryable".to_owned(), it.into())));
+        data.extend(advice.retry_after_ms.map(|it| ("retry_after_ms".to_owned(), it.into())));
+        data.extend(advice.lost.map(|it| ("lost".to_owned(), it.into())));
+        data.insert("omitted_bytes".to_owned(), size.into());
+        let end = (0..=self.message.len().min(KEPT)).rev().find(|at| self.message.is_char_boundary(*at)).unwrap_or(0);
+        let message = format!("{} (the error has {size} bytes; the rest is left out)", &self.message[..end]);
+        Self { code: self.code, message, data: Some(Payload::from_value(&data.into())) }
     }
 
     /// The code, if it is in the table.
@@ -243,5 +280,19 @@ mod tests {
         let json = serde_json::to_string(&failure).expect("serializable");
         assert_eq!(json, r#"{"code":-29003,"name":"TASK_TIMEOUT","message":"too slow"}"#);
         assert_eq!(serde_json::from_str::<Failure>(&json).expect("readable"), failure);
+    }
+
+    #[test]
+    fn a_huge_failure_keeps_what_decides_about_it() {
+        let data = serde_json::json!({"retryable": false, "retry_after_ms": 7, "trace": "x".repeat(MAX_FAILURE_BYTES)});
+        let huge = Failure { code: 4_711, message: "é".repeat(5_000), data: Some(Payload::from_value(&data)) };
+        let cut = huge.clone().bounded();
+        assert_eq!(cut.code, 4_711);
+        assert!(cut.size_bytes() < 5_000 && cut.message.starts_with('é'), "{} bytes are left", cut.size_bytes());
+        let data = cut.data.as_ref().map(Payload::to_value).unwrap_or_default();
+        assert_eq!((&data["retryable"], &data["retry_after_ms"]), (&false.into(), &7.into()));
+        assert_eq!(data["omitted_bytes"], huge.size_bytes());
+        let small = Failure::new(ErrorCode::TaskTimeout, "too slow");
+        assert_eq!(small.clone().bounded(), small);
     }
 }

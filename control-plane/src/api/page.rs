@@ -7,6 +7,8 @@ use tonic::Status;
 
 const DEFAULT: usize = 100;
 const MOST: usize = 1_000;
+/// Answers stay under 4 MiB, which clients take by default.
+pub(super) const ANSWER_BYTES: usize = 3 * 1024 * 1024 + 512 * 1024;
 
 /// The page size of a request: 0 is 100, at most 1,000.
 pub(super) fn size(page_size: i32) -> Result<usize, Status> {
@@ -39,15 +41,33 @@ pub(super) fn read(of: &str, token: &str) -> Result<Option<String>, Status> {
     Ok(Some(next.to_owned()))
 }
 
+/// How many of a page's items fit into one answer, which is at least one.
+pub(super) fn fitting<T: prost::Message>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    // Of each item also its key and length.
+    const KEY_BYTES: usize = 8;
+    let mut bytes = 0;
+    let fits = |item: &T| {
+        let is_first = bytes == 0;
+        bytes += item.encoded_len() + KEY_BYTES;
+        is_first || bytes <= ANSWER_BYTES
+    };
+    items.into_iter().take_while(fits).collect()
+}
+
 /// Which part of a list that is read as a whole is this page, and the token of the next.
-pub(super) fn slice<T>(items: Vec<T>, of: &str, page_size: i32, page_token: &str) -> Result<(Vec<T>, String), Status> {
+pub(super) fn slice<T: prost::Message>(
+    items: impl ExactSizeIterator<Item = T>,
+    of: &str,
+    page_size: i32,
+    page_token: &str,
+) -> Result<(Vec<T>, String), Status> {
     let size = size(page_size)?;
     let from = match read(of, page_token)? {
         Some(next) => next.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?,
         None => 0usize,
     };
     let total = items.len();
-    let page: Vec<T> = items.into_iter().skip(from).take(size).collect();
+    let page = fitting(items.skip(from).take(size));
     let next = from + page.len();
     Ok((page, if next < total { token(of, &next.to_string()) } else { String::new() }))
 }
@@ -74,7 +94,7 @@ mod tests {
     fn pages_cover_a_list_once() {
         let (mut seen, mut next) = (Vec::new(), String::new());
         loop {
-            let (page, token) = slice((0..250).collect(), "all", 100, &next).expect("a page");
+            let (page, token) = slice(0..250u32, "all", 100, &next).expect("a page");
             seen.extend(page);
             next = token;
             if next.is_empty() {

@@ -19,8 +19,6 @@ use crate::journal::RunFilter;
 /// The longest a long poll waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_REASON_BYTES: usize = 1_024;
-/// Answers stay under 4 MiB: results beyond this are marked as omitted.
-const ANSWER_BYTES: usize = 3 * 1024 * 1024 + 512 * 1024;
 const MAX_TASK_IDS: usize = 1_000;
 
 impl State {
@@ -44,7 +42,7 @@ impl State {
         };
         let present = self.present(&run).await?;
         let include_results = request.include_results.unwrap_or(true);
-        let options = RunOptions { present: &present, include_results, max_bytes: ANSWER_BYTES };
+        let options = RunOptions { present: &present, include_results, max_bytes: page::ANSWER_BYTES };
         Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
     }
 
@@ -75,15 +73,14 @@ impl State {
             Some(id) => Some(id.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?),
             None => None,
         };
-        let mut rows =
-            self.0.journal.list_runs(filter, after, size + 1).await.map_err(|error| journal_status(&error))?;
-        let more = rows.len() > size;
-        rows.truncate(size);
-        let next_page_token = match rows.last().filter(|_| more) {
-            Some(last) => page::token(&of, &last.run_id.to_string()),
+        let rows = self.0.journal.list_runs(filter, after, size + 1).await.map_err(|error| journal_status(&error))?;
+        let found = rows.len();
+        let runs = page::fitting(rows.iter().take(size).map(summary));
+        let next_page_token = match runs.last().filter(|_| runs.len() < found) {
+            Some(last) => page::token(&of, &last.run_id),
             None => String::new(),
         };
-        Ok(v1::ListRunsResponse { runs: rows.iter().map(summary).collect(), next_page_token })
+        Ok(v1::ListRunsResponse { runs, next_page_token })
     }
 
     pub(super) async fn tasks(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Status> {
@@ -115,7 +112,7 @@ impl State {
             }
             let task = convert::task_run(&run, at, &present, include_results);
             let task_bytes = prost::Message::encoded_len(&task);
-            if tasks.len() == size || (!tasks.is_empty() && bytes + task_bytes > ANSWER_BYTES) {
+            if tasks.len() == size || (!tasks.is_empty() && bytes + task_bytes > page::ANSWER_BYTES) {
                 next = Some(at);
                 break;
             }

@@ -253,7 +253,7 @@ fn request_key(request_id: &str, hash: impl FnOnce() -> String) -> Result<Option
     Ok(Some(RequestKey { request_id: request_id.to_owned(), body_hash: hash() }))
 }
 
-/// A hash of everything that makes two submissions the same, maps in a fixed order.
+/// A hash of everything that makes two submissions the same; the messages keep their maps in a fixed order.
 fn hash_submit(request: &v1::SubmitWorkflowRequest) -> String {
     use prost::Message as _;
     let source = match &request.source {
@@ -261,10 +261,8 @@ fn hash_submit(request: &v1::SubmitWorkflowRequest) -> String {
         Some(v1::submit_workflow_request::Source::Workflow(workflow)) => workflow.encode_to_vec(),
         None => Vec::new(),
     };
-    let files: BTreeMap<_, _> = request.files.iter().collect();
-    let labels: BTreeMap<_, _> = request.labels.iter().collect();
-    let files = files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_ref()]);
-    let labels = labels.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let files = request.files.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_ref()]);
+    let labels = request.labels.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     let head = [b"submit".as_slice(), &source, request.inputs_json.as_bytes()];
     hash(head.into_iter().chain(files).chain([b"labels".as_slice()]).chain(labels))
 }

@@ -11,9 +11,6 @@ use tonic::{Request, Response, Status};
 
 use crate::api::{Answer, State, page};
 
-/// A page of protocols ends early rather than exceed the 4 MiB that clients decode by default.
-const PROTOCOL_PAGE_BYTES: usize = 3 * 1024 * 1024;
-
 #[tonic::async_trait]
 impl SystemService for State {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
@@ -55,8 +52,8 @@ impl SystemService for State {
         let mut components = self.components().await?;
         components.retain(|it| roles.is_empty() || roles.contains(&it.role));
         let of = format!("components {roles:?}");
+        let components = components.into_iter().map(component);
         let (components, next_page_token) = page::slice(components, &of, request.page_size, &request.page_token)?;
-        let components = components.into_iter().map(component).collect();
         Ok(Response::new(v1::ListComponentsResponse { components, next_page_token }))
     }
 
@@ -68,31 +65,17 @@ impl SystemService for State {
             it.role == Role::Provider && serves
         });
         let of = format!("providers {}", request.method);
+        let providers = providers.into_iter().map(provider);
         let (providers, next_page_token) = page::slice(providers, &of, request.page_size, &request.page_token)?;
-        let providers = providers.into_iter().map(provider).collect();
         Ok(Response::new(v1::ListProvidersResponse { providers, next_page_token }))
     }
 
     async fn list_protocols(&self, request: Request<v1::ListProtocolsRequest>) -> Answer<v1::ListProtocolsResponse> {
         let request = request.into_inner();
-        let size = page::size(request.page_size)?;
-        let from = match page::read("protocols", &request.page_token)? {
-            Some(next) => next.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?,
-            None => 0usize,
-        };
         let registry = self.0.hub.registry().read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (mut protocols, mut bytes, mut next) = (Vec::new(), 0, None);
-        for (at, known) in registry.iter().enumerate().skip(from) {
-            let message = protocol(known);
-            let message_bytes = prost::Message::encoded_len(&message);
-            if protocols.len() == size || (!protocols.is_empty() && bytes + message_bytes > PROTOCOL_PAGE_BYTES) {
-                next = Some(at);
-                break;
-            }
-            bytes += message_bytes;
-            protocols.push(message);
-        }
-        let next_page_token = next.map_or_else(String::new, |at| page::token("protocols", &at.to_string()));
+        let known: Vec<_> = registry.iter().collect();
+        let protocols = known.into_iter().map(protocol);
+        let (protocols, next_page_token) = page::slice(protocols, "protocols", request.page_size, &request.page_token)?;
         Ok(Response::new(v1::ListProtocolsResponse { protocols, next_page_token }))
     }
 }

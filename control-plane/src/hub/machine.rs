@@ -63,6 +63,7 @@ pub(crate) struct HubTask {
     /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
     closing: Vec<(SocketRef, Clock)>,
+    close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
     registry: Arc<RwLock<Registry>>,
     message_number: u64,
@@ -106,6 +107,7 @@ impl HubTask {
             peers: BTreeMap::new(),
             for_writer: VecDeque::new(),
             closing: Vec::new(),
+            close_again_at: None,
             progress,
             registry,
             message_number: 0,
@@ -139,12 +141,10 @@ impl HubTask {
                     let Some(message) = message else { break };
                     self.hear_outside(message);
                 }
-                () = sleep_until(deadline) => {
-                    self.close_again();
-                    self.machine.tick(self.now(), &mut self.out);
-                }
+                () = sleep_until(deadline) => {}
             }
             self.take_what_is_there();
+            self.do_what_is_due();
             self.round();
         }
         for peer in self.peers.values() {
@@ -158,10 +158,9 @@ impl HubTask {
 
     fn deadline(&self) -> Clock {
         let of_machine = self.machine.next_deadline().map(|at| self.started + Duration::from_millis(at.0));
-        let of_closing = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
         // Without anything to wait for, it looks around once an hour.
         let far = Clock::now() + Duration::from_secs(3_600);
-        of_machine.into_iter().chain(of_closing).min().unwrap_or(far)
+        of_machine.into_iter().chain(self.close_again_at).min().unwrap_or(far)
     }
 
     fn take_what_is_there(&mut self) {
@@ -309,6 +308,18 @@ impl HubTask {
     fn close(&mut self, handle: SocketRef) {
         if handle.clone().disconnect().is_err() && handle.connected() {
             self.closing.push((handle, Clock::now()));
+            self.close_again_at.get_or_insert_with(|| Clock::now() + CLOSE_AGAIN);
+        }
+    }
+
+    /// At each turn, however much there is to hear: a loss must be noticed under load too.
+    fn do_what_is_due(&mut self) {
+        let now = self.now();
+        if self.machine.next_deadline().is_some_and(|at| at <= now) {
+            self.machine.tick(now, &mut self.out);
+        }
+        if self.close_again_at.is_some_and(|at| at <= Clock::now()) {
+            self.close_again();
         }
     }
 
@@ -316,6 +327,7 @@ impl HubTask {
         self.closing.retain(|(handle, since)| {
             since.elapsed() < GIVE_UP_CLOSING && handle.connected() && handle.clone().disconnect().is_err()
         });
+        self.close_again_at = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
     }
 
     fn read(&self, token: u64, from: gleitzeit_core::Position, limit: usize) {

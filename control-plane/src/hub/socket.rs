@@ -25,6 +25,8 @@ use crate::hub::machine::ToMachine;
 
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
 const BUFFER_PACKETS: usize = 8_192;
+/// The largest request of the polling transport: as much as a frame of WebSocket may hold.
+const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 /// Events of one socket that may wait for the machine.
 const MAX_WAITING: usize = 16_384;
 /// Bytes of one socket's events that may wait for the machine.
@@ -65,6 +67,7 @@ pub(crate) fn layer(
 ) -> (SocketIoLayer, SocketIo) {
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(BUFFER_PACKETS)
+        .max_payload(MAX_MESSAGE_BYTES)
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
         .connect_timeout(Duration::from_secs(5))

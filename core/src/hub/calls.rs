@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorCode, Failure};
+use crate::hub::frames::frames;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::{AttemptRef, CallId, ComponentId};
 use crate::mesh::{
@@ -18,11 +19,6 @@ use crate::time::Instant;
 
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
-
-/// No frame of calls or answers is filled beyond this, save for one larger payload.
-const FRAME_BYTES: usize = 1024 * 1024;
-/// What a call costs besides its payload, generously.
-const CALL_BYTES: usize = 1_024;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Holder {
@@ -186,13 +182,7 @@ impl Hub {
         mut end: CallEnd,
         in_reply_to: Option<String>,
     ) {
-        if let MethodOutcome::Result(result) = &end.outcome {
-            let (size, limit) = (result.size_bytes(), self.config.max_payload_bytes);
-            if size > limit {
-                let message = format!("the result is {size} bytes; the limit is {limit}");
-                end.outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
-            }
-        }
+        end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
         if let Err((code, message)) = self.check_answer(component, &end.id) {
             return self.refuse(socket, code, message, in_reply_to);
         }
@@ -411,8 +401,12 @@ impl Hub {
         for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
             let Some(component) = self.components.get(&provider) else { continue };
             let (Some(socket), batch) = (component.socket, component.batch) else { continue };
-            let limit = if batch { FRAME_BYTES } else { 0 };
-            for calls in frames(calls, limit, |call| call.params.size_bytes()) {
+            let together = if batch {
+                frames(calls, |call| call.params.size_bytes())
+            } else {
+                calls.into_iter().map(|call| vec![call]).collect()
+            };
+            for calls in together {
                 self.send(socket, FromHub::ExecuteMethod(ExecuteMethod { calls }));
             }
         }
@@ -421,17 +415,10 @@ impl Hub {
                 ends.into_iter().for_each(|end| self.deliver(&engine, end));
                 continue;
             };
-            for results in frames(ends, FRAME_BYTES, |end| outcome_bytes(&end.outcome)) {
+            for results in frames(ends, |end| end.outcome.size_bytes()) {
                 self.send(socket, FromHub::MethodResult(MethodResult { results }));
             }
         }
-    }
-}
-
-fn outcome_bytes(outcome: &MethodOutcome) -> usize {
-    match outcome {
-        MethodOutcome::Result(result) => result.size_bytes(),
-        MethodOutcome::Error(error) => error.message.len() + error.data.as_ref().map_or(0, Payload::size_bytes),
     }
 }
 
@@ -439,22 +426,4 @@ fn lost(id: CallId, why: &str) -> CallEnd {
     let data = Payload::from_value(&serde_json::json!({"lost": true}));
     let error = Failure::new(ErrorCode::ProviderNotAvailable, why).with_data(data);
     CallEnd { id, outcome: MethodOutcome::Error(error) }
-}
-
-/// Items in frames of at most `limit` bytes, or of one item.
-fn frames<T>(items: Vec<T>, limit: usize, size_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let mut frames: Vec<Vec<T>> = Vec::new();
-    let mut bytes = 0;
-    for item in items {
-        let size = CALL_BYTES + size_of(&item);
-        match frames.last_mut().filter(|_| bytes + size <= limit) {
-            Some(frame) => frame.push(item),
-            None => {
-                frames.push(vec![item]);
-                bytes = 0;
-            }
-        }
-        bytes += size;
-    }
-    frames
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::hub::frames::frames;
 use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
 use crate::id::{AttemptRef, ComponentId};
@@ -12,11 +13,6 @@ use crate::run::command::StopAttempt;
 use crate::run::event::StopReason;
 use crate::run::{Request, Verdict};
 use crate::time::Instant;
-
-/// No frame of attempts is filled beyond this, save for one larger parameter set.
-const FRAME_BYTES: usize = 1024 * 1024;
-/// What an assignment costs besides its parameters, generously.
-const ASSIGNMENT_BYTES: usize = 512;
 
 /// Where an open attempt stands with its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +193,7 @@ impl Hub {
                 self.leases.set(&assignment.at, Stage::Sent { until });
                 self.timers.insert((until, Timer::Accept(assignment.at.clone())));
             }
-            for tasks in frames(assignments) {
+            for tasks in frames(assignments, |it| it.parameters.size_bytes()) {
                 self.send(socket, FromHub::ExecuteTask(ExecuteTask { tasks }));
             }
         }
@@ -253,22 +249,4 @@ impl Hub {
             self.stop_lease(at, StopReason::EngineLost);
         }
     }
-}
-
-/// Assignments in frames.
-fn frames(assignments: Vec<Assignment>) -> Vec<Vec<Assignment>> {
-    let mut frames: Vec<Vec<Assignment>> = Vec::new();
-    let mut bytes = 0;
-    for assignment in assignments {
-        let size = ASSIGNMENT_BYTES + assignment.parameters.size_bytes();
-        match frames.last_mut().filter(|_| bytes + size <= FRAME_BYTES) {
-            Some(frame) => frame.push(assignment),
-            None => {
-                frames.push(vec![assignment]);
-                bytes = 0;
-            }
-        }
-        bytes += size;
-    }
-    frames
 }

@@ -8,6 +8,7 @@
 
 mod calls;
 mod config;
+mod frames;
 mod io;
 mod leases;
 mod ownership;
@@ -25,6 +26,7 @@ use crate::error::ErrorCode;
 use crate::id::{AttemptRef, CallId, ComponentId, Position};
 use crate::mesh::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
 use crate::payload::Payload;
+use crate::run::command::{FailAttempt, FailTask};
 use crate::run::{Command, Event, Request, Verdict};
 use crate::time::Instant;
 
@@ -258,7 +260,8 @@ impl Hub {
                 continue;
             }
             let component_id = component_id.clone();
-            let request = Request::Component { component_id, fence: proposal.fence, command: proposal.command };
+            let request =
+                Request::Component { component_id, fence: proposal.fence, command: bounded(proposal.command) };
             if let Some(session) = self.sessions.get_mut(&socket) {
                 session.unanswered += 1;
             }
@@ -266,7 +269,7 @@ impl Hub {
         }
     }
 
-    /// Components check this before they send; here it is enforced.
+    /// Components check this before they send; here it is enforced. Errors that are too large are cut, see [`bounded`].
     fn oversized(&self, command: &Command) -> Option<crate::error::Failure> {
         let (what, size) = match command {
             Command::ReadyTask(ready) => ("parameters", ready.parameters.size_bytes()),
@@ -387,4 +390,15 @@ fn proposal_result(proposal_id: crate::id::ProposalId, verdict: &Verdict) -> Pro
 
 fn append_result(results: Vec<ProposalResult>) -> FromHub {
     FromHub::AppendResult(AppendResult { results })
+}
+
+/// Refusing a failure for its size would leave its task without an end.
+fn bounded(mut command: Command) -> Command {
+    match &mut command {
+        Command::FailAttempt(FailAttempt { error, .. }) | Command::FailTask(FailTask { error, .. }) => {
+            *error = error.clone().bounded();
+        }
+        _ => {}
+    }
+    command
 }

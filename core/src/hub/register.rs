@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::IgnoredAny;
 
 use crate::error::{ErrorCode, Failure};
+use crate::hub::frames::frames;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
 use crate::hub::{Hub, Output, SocketId, Timer};
@@ -65,6 +66,14 @@ impl Hub {
         }
         if register.capabilities.len() > MAX_CAPABILITIES {
             return invalid(format!("at most {MAX_CAPABILITIES} capabilities can be named"));
+        }
+        let limit = self.config.max_payload_bytes;
+        if let Some(protocol) = register.protocols.iter().find(|it| it.methods.size_bytes() > limit) {
+            let ProtocolDefinition { name, version, methods } = protocol;
+            return invalid(format!(
+                "protocol `{name}/{version}` has {} bytes of methods; the limit is {limit}",
+                methods.size_bytes()
+            ));
         }
         let session = self.sessions.get(&socket);
         if session.is_some_and(|session| session.registering.is_some()) {
@@ -181,16 +190,12 @@ impl Hub {
     /// What a component hears once after each connect.
     fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
         if matches!(role, Role::Resolver | Role::Engine) {
-            let protocols: Vec<ProtocolDefinition> = self
-                .protocols
-                .iter()
-                .map(|((name, version), methods)| ProtocolDefinition {
-                    name: name.clone(),
-                    version: version.clone(),
-                    methods: Payload::clone(methods),
-                })
-                .collect();
-            if !protocols.is_empty() {
+            let protocols = self.protocols.iter().map(|((name, version), methods)| ProtocolDefinition {
+                name: name.clone(),
+                version: version.clone(),
+                methods: Payload::clone(methods),
+            });
+            for protocols in frames(protocols, |it| it.methods.size_bytes()) {
                 self.send(socket, FromHub::Protocols(Protocols { protocols }));
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, RunId, TaskId};
 use crate::payload::Payload;
 use crate::tagged::problem_of;
@@ -83,6 +83,29 @@ pub enum MethodOutcome {
     Result(Payload),
     /// With an error; its `data` may hold `{retryable, retry_after_ms, lost}`.
     Error(Failure),
+}
+
+impl MethodOutcome {
+    /// Size of what it carries, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Result(result) => result.size_bytes(),
+            Self::Error(error) => error.size_bytes(),
+        }
+    }
+
+    /// The same within its limits: a result over `max_payload_bytes` becomes an error, a large error is cut.
+    #[must_use]
+    pub fn bounded(self, max_payload_bytes: usize) -> Self {
+        match self {
+            Self::Result(result) if result.size_bytes() > max_payload_bytes => {
+                let message = format!("the result is {} bytes; the limit is {max_payload_bytes}", result.size_bytes());
+                Self::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
+            }
+            Self::Result(result) => Self::Result(result),
+            Self::Error(error) => Self::Error(error.bounded()),
+        }
+    }
 }
 
 /// The end of one call.

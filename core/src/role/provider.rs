@@ -297,7 +297,7 @@ impl Provider {
         if self.link.is_up() {
             let (mut results, mut bytes) = (Vec::new(), 0);
             for (id, outcome) in std::mem::take(&mut self.answers) {
-                let size = 256 + id.as_str().len() + outcome_bytes(&outcome);
+                let size = 256 + id.as_str().len() + outcome.size_bytes();
                 if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
                     let results = std::mem::take(&mut results);
                     send(out, ToHub::MethodResult(MethodResult { results }));
@@ -321,13 +321,6 @@ impl Provider {
             self.drained = true;
             out.push(Output::Drained);
         }
-    }
-}
-
-fn outcome_bytes(outcome: &MethodOutcome) -> usize {
-    match outcome {
-        MethodOutcome::Result(result) => result.size_bytes(),
-        MethodOutcome::Error(error) => error.message.len() + error.data.as_ref().map_or(0, Payload::size_bytes),
     }
 }
 

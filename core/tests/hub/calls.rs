@@ -261,3 +261,28 @@ fn the_end_of_an_attempt_cancels_its_call() {
     assert_eq!(crate::leases::propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
     assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[0]));
 }
+
+#[test]
+fn an_error_of_any_size_reaches_the_engine_and_is_cut() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    let data = json!({"retryable": false, "dump": "x".repeat(3 << 20)});
+    let error = json!({"code": 17, "message": "m".repeat(1 << 20), "data": data});
+    bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
+    let heard = bench.heard(engine, "method_result");
+    let [answer] = heard.as_slice() else { panic!("one answer, heard {}", heard.len()) };
+    assert!(answer.to_string().len() < 10_000, "{} bytes", answer.to_string().len());
+    assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["retryable"]), (&json!(17), &json!(false)));
+}
+
+#[test]
+fn a_protocol_larger_than_a_payload_is_refused() {
+    let mut bench = Bench::new();
+    let socket = bench.connect();
+    let methods = json!({"big/x": {"description": "x".repeat(2 << 20)}});
+    let protocols = json!([{"name": "big", "version": "v1", "methods": methods}]);
+    bench.register(socket, "provider", "p", json!({"protocols": protocols}));
+    let rejected = bench.heard(socket, "registration_rejected");
+    assert!(rejected[0].to_string().contains("`big/v1` has"), "{rejected:?}");
+}

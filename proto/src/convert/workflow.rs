@@ -24,21 +24,17 @@ pub fn workflow_value(workflow: &v1::Workflow, file: &str, limits: &Limits) -> R
     put_text(&mut out, "description", &workflow.description);
     put_text(&mut out, "version", &workflow.version);
     if !workflow.labels.is_empty() {
-        out.insert("labels".to_owned(), json!(sorted(&workflow.labels)));
+        out.insert("labels".to_owned(), json!(workflow.labels));
     }
     reader.put_json(&mut out, "inputs", "inputs_json", &workflow.inputs_json);
     if !workflow.files.is_empty() {
-        out.insert("files".to_owned(), json!(sorted(&workflow.files)));
+        out.insert("files".to_owned(), json!(workflow.files));
     }
     reader.put_duration(&mut out, "timeout", "timeout", workflow.timeout.as_ref());
     let tasks = workflow.tasks.iter().enumerate().map(|(at, task)| reader.task(at, task)).collect();
     out.insert("tasks".to_owned(), Value::Array(tasks));
     reader.put_json(&mut out, "outputs", "outputs_json", &workflow.outputs_json);
     if reader.problems.is_empty() { Ok(Value::Object(out)) } else { Err(reader.problems) }
-}
-
-fn sorted(map: &std::collections::HashMap<String, String>) -> std::collections::BTreeMap<&str, &str> {
-    map.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
 fn put_text(out: &mut Map<String, Value>, key: &str, text: &str) {

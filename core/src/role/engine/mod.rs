@@ -280,6 +280,10 @@ impl Engine {
                     for (_, named) in self.providers.values_mut() {
                         *named = false;
                     }
+                    // The wish to drain may have come while the registration was on its way.
+                    if self.drain.is_some() {
+                        self.register(out);
+                    }
                 }
                 out.push(Output::Hub(role::Output::Registered));
             }

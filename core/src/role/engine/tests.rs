@@ -347,3 +347,20 @@ fn a_draining_engine_finishes_stops_the_rest_and_waits_for_answers() {
     bench.answer_all(ProposalVerdict::Ok);
     assert_eq!(bench.said(), ["drained"]);
 }
+
+#[test]
+fn an_engine_told_to_drain_while_it_registers_says_so_once_it_is_registered() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.hub(role::Input::Disconnected);
+    bench.hub(role::Input::Connected);
+    bench.said();
+    bench.input(Input::Drain { grace_ms: 5_000 });
+    assert_eq!(bench.said(), Vec::<String>::new(), "one registration at a time");
+    bench.hear(FromHub::ComponentRegistered(ComponentRegistered {
+        component_id: "e1".into(),
+        name: "e".into(),
+        heartbeat_interval_ms: 5_000,
+    }));
+    assert!(bench.said().contains(&"register 0 [1]".to_owned()));
+}

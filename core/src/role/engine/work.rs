@@ -116,12 +116,7 @@ impl Engine {
             return;
         }
         let Some(work) = self.work.get_mut(&at).filter(|work| work.stage == Stage::Calling) else { return };
-        match outcome {
-            MethodOutcome::Result(result) if result.size_bytes() > self.config.max_payload_bytes => {
-                let (size, limit) = (result.size_bytes(), self.config.max_payload_bytes);
-                let message = format!("the result is {size} bytes; the limit is {limit}");
-                self.fail(now, &at, Failure::new(ErrorCode::TaskResultInvalid, message), false, None);
-            }
+        match outcome.bounded(self.config.max_payload_bytes) {
             MethodOutcome::Result(result) => {
                 work.stage = Stage::Checking;
                 let method = work.assignment.method.clone();
@@ -152,6 +147,7 @@ impl Engine {
     ) {
         let ran_ms = self.work.get(at).map_or(0, |work| now.ms_since(work.taken_at));
         self.forget(at);
+        let error = error.bounded();
         self.report(FailAttempt { at: at.clone(), error, retryable, retry_after_ms, ran_ms }.into());
     }
 
@@ -185,7 +181,8 @@ impl Engine {
                     let (code, message) = if work.by_run {
                         (ErrorCode::WorkflowTimeout, format!("the run's time was up after the attempt ran {ran_ms} ms"))
                     } else {
-                        (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {ran_ms} ms"))
+                        let limit_ms = work.deadline.ms_since(work.taken_at);
+                        (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {limit_ms} ms"))
                     };
                     self.fail(now, &at, Failure::new(code, message), code.is_retryable(), None);
                 }
