@@ -100,14 +100,8 @@ impl ProviderHost {
             traceparent: meta.traceparent,
         };
         let work = serve(self.provider.clone(), self.room.clone(), Call { method, params }, context);
-        let told = forward(id.clone(), progress, self.progress.0.clone());
-        let task = self.calls.spawn(self.tracker.track_future(async move {
-            let mut work = std::pin::pin!(work);
-            tokio::select! {
-                ended = &mut work => ended,
-                () = told => work.await,
-            }
-        }));
+        let told = forward(id.clone(), work, progress, self.progress.0.clone());
+        let task = self.calls.spawn(self.tracker.track_future(told));
         self.ids.insert(task.id(), id.clone());
         self.open.insert(id, (task.id(), cancel));
     }
@@ -219,8 +213,10 @@ impl Machine for ProviderHost {
     async fn next_report(&mut self) -> Report {
         loop {
             let joined = tokio::select! {
-                Some(joined) = self.calls.join_next_with_id() => joined,
+                // What a call said goes before its end.
+                biased;
                 Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
+                Some(joined) = self.calls.join_next_with_id() => joined,
                 health = self.health.next() => return Report::Health(health),
                 else => return pending().await,
             };
@@ -264,14 +260,30 @@ async fn serve(provider: Provider, room: Arc<Semaphore>, call: Call, context: Co
     }
 }
 
-/// Hands a call's progress on until the call drops its end.
-async fn forward(id: CallId, mut from: mpsc::Receiver<Payload>, to: mpsc::Sender<Progress>) {
-    while let Some(data) = from.recv().await {
+/// Runs a call and hands its progress on, the last of it before its end.
+async fn forward(
+    id: CallId,
+    work: impl Future<Output = Ended>,
+    mut from: mpsc::Receiver<Payload>,
+    to: mpsc::Sender<Progress>,
+) -> Ended {
+    let hand = |data: Payload| {
         let size = data.size_bytes();
         if size > MAX_PROGRESS_BYTES || to.try_send((id.clone(), data)).is_err() {
             debug!(call = %id, size, "progress dropped");
         }
+    };
+    let mut work = std::pin::pin!(work);
+    let ended = loop {
+        tokio::select! {
+            Some(data) = from.recv() => hand(data),
+            ended = &mut work => break ended,
+        }
+    };
+    while let Ok(data) = from.try_recv() {
+        hand(data);
     }
+    ended
 }
 
 fn start_of(text: &str) -> &str {
