@@ -9,7 +9,7 @@ use gleitzeit_llm_server::LlmServer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Sandbox, example, free_port, text, until};
+use crate::support::{Cluster, PATIENCE, Sandbox, example, free_port, text, until};
 
 /// Far more than it takes to notice that nobody listens, far less than any timeout.
 const SOON: Duration = Duration::from_secs(15);
@@ -198,6 +198,32 @@ fn an_interrupted_run_stops_the_model() {
         run.signal(Signal::INT);
         run.wait(PATIENCE).exits(130);
         until("the model has stopped", PATIENCE, || ((server.open(), server.abandoned()) == (0, 1)).then_some(()));
+    }
+}
+
+#[test]
+fn whoever_watches_a_run_reads_what_the_model_writes() {
+    for executor in EXECUTORS {
+        let server = LlmServer::start();
+        let mut cluster = Cluster::new();
+        cluster.start_hub();
+        let prompt = "one two three four five six seven eight nine ten ".repeat(3);
+        let workflow = json!({"name": "Slow", "tasks": [
+            {"id": "write", "method": "llm/chat", "parameters": {"model": "slow", "prompt": prompt}}]});
+        let run = cluster.submit(&cluster.sandbox.file("slow.json", workflow.to_string()));
+        let watch = cluster.sandbox.start(&["watch", &run, "-o", "json", "--hub-url", &cluster.url]);
+        until("the run is watched", PATIENCE, || watch.stdout().contains("workflow_submitted").then_some(()));
+        let provider = provider_of(&cluster.sandbox, executor, &server);
+        cluster.start_agent_with("worker", "all", &["--provider", &provider]);
+        let ended = watch.wait(PATIENCE).exits(0);
+        let lines: Vec<Value> =
+            ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an event per line")).collect();
+        let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+        let pieces: Vec<&str> =
+            of("method_progress").iter().filter_map(|line| line["payload"]["text"].as_str()).collect();
+        let result = &of("task_completed")[0]["payload"]["result"];
+        assert_eq!(result["response"].as_str().expect("text"), pieces.concat(), "{ended}");
+        assert!(pieces.len() > 4, "as it was written: {pieces:?}");
     }
 }
 

@@ -113,7 +113,8 @@ pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun
     let mut body = Vec::new();
     while let Some(chunk) = begun.response.chunk().await.map_err(|error| service.failed(&begun.target, &error))? {
         if body.len() + chunk.len() > limit {
-            return Err(too_long(config));
+            let message = format!("{server} answers with more than {limit} bytes; ask for less at a time");
+            return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
         }
         body.extend_from_slice(&chunk);
     }
