@@ -32,7 +32,7 @@ json.dump(answers, sys.stdout)
 ";
 
 /// Every Python of the versions that are promised, as far as they are here; `python3` always.
-fn interpreters() -> Vec<String> {
+pub(super) fn interpreters() -> Vec<String> {
     let more = (8..=14).map(|minor| format!("python3.{minor}")).filter(|name| {
         Command::new(name).arg("--version").stderr(Stdio::null()).output().is_ok_and(|output| output.status.success())
     });
@@ -40,15 +40,19 @@ fn interpreters() -> Vec<String> {
 }
 
 fn run(python: &str, programs: &[String]) -> Vec<Value> {
+    ask(python, DRIVER, programs)
+}
+
+/// What a Python program answers to a JSON list of texts, which it reads before it writes anything.
+pub(super) fn ask(python: &str, program: &str, texts: &[String]) -> Vec<Value> {
     let mut child = Command::new(python)
-        .args(["-I", "-c", DRIVER])
+        .args(["-I", "-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("Python starts");
-    let input = serde_json::to_vec(programs).expect("JSON");
+    let input = serde_json::to_vec(texts).expect("JSON");
     let mut stdin = child.stdin.take().expect("piped");
-    // It reads everything before it writes anything.
     stdin.write_all(&input).expect("Python reads");
     drop(stdin);
     let output = child.wait_with_output().expect("Python ends");

@@ -147,18 +147,13 @@ mod tests {
             ("echo 'a ${a.v}'", format!("echo 'a {single}'")),
             ("echo \"a ${a.v}\" # c", format!("echo \"a {double}\" # c")),
             ("x=$(cat ${a.v})", format!("x=$(cat '{single}')")),
+            ("x=\"$(cat ${a.v})\"", format!("x=\"$(cat '{single}')\"")),
+            ("x=`cat ${a.v}`", format!("_gleitzeit_1='{single}'; x=`cat \"$${{_gleitzeit_1}}\"`").replace("$$", "$")),
+            ("id # ${a.v}", "id # __ rm -rf __HOME_ _id_ _".to_owned()),
         ] {
             assert_eq!(resolved(code, Language::Shell, &evil), expected, "{code}");
         }
-        for code in [
-            "# ${a.v}",
-            "echo \\${a.v}",
-            "echo `cat ${a.v}`",
-            "echo $((${a.v} + 1))",
-            "cat <<X\n${a.v}\nX",
-            "echo \"$(cat ${a.v})\"",
-            "echo $'${a.v}'",
-        ] {
+        for code in ["echo \\${a.v}", "${a.v} x", "eval ${a.v}", "echo $((${a.v} + 1))", "echo \"$${x:${a.v}}\""] {
             let shown = resolved(code, Language::Shell, &evil);
             assert!(shown.starts_with("refused: ${a.v} stands "), "{code}: {shown}");
         }

@@ -1,0 +1,380 @@
+//! Which part of a command a word is. A value must not choose what is run, nor be an argument of a command that reads
+//! its arguments as code.
+
+use super::{Refused, UNCERTAIN};
+
+const CHOOSES: Refused = "in the place of a command, which a value must not choose";
+const READ_AS_CODE: Refused = "in an argument that is read as code";
+
+/// Words that another command follows.
+const BEFORE_COMMANDS: &[&str] = &["if", "then", "else", "elif", "do", "while", "until", "!", "{"];
+/// Words that end a compound command; only such words, redirections and operators may follow.
+const ENDS: &[&str] = &["}", "fi", "done", "]]"];
+/// Programs that run the one that follows on their options.
+const WRAPPERS: &[&str] = &[
+    "command", "exec", "builtin", "env", "nohup", "time", "nice", "ionice", "timeout", "setsid", "stdbuf", "sudo",
+    "doas", "xargs", "busybox",
+];
+/// Commands that read their arguments as code, or as names whose subscripts are.
+const READERS: &[&str] = &[
+    ".",
+    "alias",
+    "bind",
+    "compgen",
+    "complete",
+    "coproc",
+    "enable",
+    "eval",
+    "fc",
+    "getopts",
+    "let",
+    "mapfile",
+    "read",
+    "readarray",
+    "source",
+    "ssh",
+    "trap",
+    "unset",
+    "wait",
+];
+/// Commands whose arguments are names and assignments.
+const DECLARES: &[&str] = &["declare", "export", "local", "readonly", "typeset"];
+/// Programs that read a program from an argument behind an option with this letter, or from their input.
+const INTERPRETERS: &[(&str, char)] = &[
+    ("sh", 'c'),
+    ("bash", 'c'),
+    ("dash", 'c'),
+    ("ash", 'c'),
+    ("ksh", 'c'),
+    ("mksh", 'c'),
+    ("zsh", 'c'),
+    ("fish", 'c'),
+    ("su", 'c'),
+    ("python", 'c'),
+    ("python3", 'c'),
+    ("perl", 'e'),
+    ("ruby", 'e'),
+    ("node", 'e'),
+    ("php", 'r'),
+    ("ssh", 'c'),
+];
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Position {
+    /// The word may be a command.
+    #[default]
+    Command,
+    /// As before, behind a program that runs another.
+    Wrapped,
+    Argument,
+    /// Behind the end of a compound command.
+    Behind,
+    FunctionName,
+    ForName,
+    ForIn,
+    CaseWord,
+    CaseIn,
+    Pattern,
+}
+
+/// The word that is being read.
+#[derive(Debug, Default)]
+struct Word {
+    text: String,
+    quoted: bool,
+    /// Holds a value; and whether it holds nothing else.
+    value: bool,
+    plain: bool,
+    /// Behind the `=` of an assignment to a variable of this name.
+    assigns: Option<String>,
+}
+
+/// The commands of one program, subshell or substitution.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    position: Position,
+    word: Option<Word>,
+    /// The next word is where something is redirected to.
+    redirects: bool,
+    name: String,
+    /// The word before this one, and whether it is a value alone.
+    previous: (String, bool),
+    options: bool,
+    /// In `[[ … ]]`, where operators decide whether words are arithmetic.
+    test: bool,
+    interpreter: Option<char>,
+    /// Open `case`s.
+    cases: u32,
+    /// All words are elements of an array.
+    array: bool,
+    /// A program in this line reads its input as code.
+    pub(super) reads_input: bool,
+    /// What the words of a command are can no longer be told.
+    pub(super) lost: bool,
+}
+
+impl Commands {
+    pub(super) fn of_array() -> Self {
+        Self { array: true, ..Self::default() }
+    }
+
+    pub(super) fn in_word(&self) -> bool {
+        self.word.is_some()
+    }
+
+    pub(super) fn in_pattern(&self) -> bool {
+        self.position == Position::Pattern
+    }
+
+    pub(super) fn in_case(&self) -> bool {
+        self.cases > 0
+    }
+
+    /// Whether the word is `name=` so far: an array may follow.
+    pub(super) fn assigns_nothing_yet(&self) -> bool {
+        self.word.as_ref().is_some_and(|word| word.assigns.is_some() && word.text.ends_with('=') && !word.value)
+    }
+
+    /// Whether a function may be defined by `()` here.
+    pub(super) fn names_function(&self) -> bool {
+        self.position == Position::Command && self.word.as_ref().is_some_and(|word| !word.value && !word.quoted)
+    }
+
+    /// The same with a blank between.
+    pub(super) fn named_function(&self) -> bool {
+        self.position == Position::Argument && self.word.is_none() && self.previous == (self.name.clone(), false)
+    }
+
+    pub(super) fn push(&mut self, character: char, quoted: bool) {
+        let word = self.word.get_or_insert_with(Word::default);
+        if character == '=' && !quoted && !word.quoted && !word.value && word.assigns.is_none() {
+            let name = word.text.trim_end_matches('+');
+            let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+            if starts && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
+                word.assigns = Some(name.to_owned());
+            }
+        }
+        word.plain = true;
+        word.quoted |= quoted;
+        word.text.push(character);
+    }
+
+    /// A quote begins: there is a word, even if nothing is in it.
+    pub(super) fn quote(&mut self) {
+        self.word.get_or_insert_with(Word::default).quoted = true;
+    }
+
+    pub(super) fn value(&mut self) {
+        self.word.get_or_insert_with(Word::default).value = true;
+    }
+
+    /// Whether a value may be part of the word.
+    pub(super) fn takes_value(&self) -> Result<(), Refused> {
+        let word = self.word.as_ref();
+        if self.redirects {
+            return Ok(());
+        }
+        if self.array {
+            let subscript = word.is_some_and(|word| word.text.starts_with('['));
+            return if subscript { Err(READ_AS_CODE) } else { Ok(()) };
+        }
+        if self.test {
+            return Err("inside `[[ … ]]`, which may read it as arithmetic; use `[ … ]`");
+        }
+        let assigns = word.and_then(|word| word.assigns.as_deref());
+        match self.position {
+            Position::Command | Position::Wrapped => match assigns {
+                Some(name) if is_special(name) => Err("in a variable that the shell itself reads"),
+                Some(_) => Ok(()),
+                None => Err(CHOOSES),
+            },
+            Position::Argument => self.takes_argument(assigns),
+            Position::CaseWord | Position::Pattern => Ok(()),
+            Position::Behind | Position::FunctionName | Position::ForName | Position::ForIn | Position::CaseIn => {
+                Err(UNCERTAIN)
+            }
+        }
+    }
+
+    fn takes_argument(&self, assigns: Option<&str>) -> Result<(), Refused> {
+        let name = self.name.as_str();
+        let (previous, value) = (self.previous.0.as_str(), self.previous.1);
+        if READERS.contains(&name) {
+            return Err(READ_AS_CODE);
+        }
+        if DECLARES.contains(&name) && (self.options || assigns.is_none_or(is_special)) {
+            return Err(READ_AS_CODE);
+        }
+        if matches!(name, "[" | "test" | "printf") && (value || matches!(previous, "-v" | "-R")) {
+            return Err("where it may be the name of a variable, whose subscript is read as code");
+        }
+        if let Some(letter) = self.interpreter
+            && previous.starts_with('-')
+            && previous.contains(letter)
+        {
+            return Err("in what another program reads as code; give it as an argument of its own");
+        }
+        Ok(())
+    }
+
+    pub(super) fn redirect(&mut self) {
+        // Digits right before belong to it.
+        let number = |word: &Word| !word.value && !word.quoted && word.text.bytes().all(|byte| byte.is_ascii_digit());
+        if self.word.as_ref().is_some_and(number) {
+            self.word = None;
+        }
+        self.end_word();
+        self.redirects = true;
+    }
+
+    /// A blank, or anything else that ends a word.
+    pub(super) fn end_word(&mut self) {
+        let Some(word) = self.word.take() else { return };
+        if std::mem::take(&mut self.redirects) || self.array {
+            return;
+        }
+        let text = word.text.as_str();
+        let reserved = !word.quoted && !word.value;
+        self.note(text);
+        match self.position {
+            Position::Command | Position::Wrapped | Position::Behind => {
+                let behind = self.position == Position::Behind;
+                match text {
+                    "function" if reserved && !behind => self.position = Position::FunctionName,
+                    "for" | "select" if reserved && !behind => self.position = Position::ForName,
+                    "case" if reserved && !behind => {
+                        self.cases += 1;
+                        self.position = Position::CaseWord;
+                    }
+                    "esac" if reserved && self.cases > 0 => {
+                        self.cases -= 1;
+                        self.position = Position::Behind;
+                    }
+                    word if reserved && BEFORE_COMMANDS.contains(&word) => self.position = Position::Command,
+                    word if reserved && ENDS.contains(&word) => {
+                        self.test &= word != "]]";
+                        self.position = Position::Behind;
+                    }
+                    _ if behind => self.lost = true,
+                    _ if word.assigns.is_some() => {}
+                    name => self.command(name),
+                }
+            }
+            Position::Argument => {
+                if text == "]]" && self.test {
+                    self.test = false;
+                    self.position = Position::Behind;
+                }
+                self.options |= text.starts_with('-');
+                // Later assignments to it would be arithmetic.
+                self.lost |= DECLARES.contains(&self.name.as_str()) && text.starts_with('-') && text.contains('i');
+            }
+            Position::FunctionName => self.position = Position::Command,
+            Position::ForName => self.position = Position::ForIn,
+            Position::ForIn if text == "in" => {
+                self.command("for");
+            }
+            Position::ForIn if text == "do" => self.position = Position::Command,
+            Position::CaseWord => self.position = Position::CaseIn,
+            Position::CaseIn if text == "in" => self.position = Position::Pattern,
+            Position::ForIn | Position::CaseIn => self.lost = true,
+            Position::Pattern => {
+                if text == "esac" && reserved {
+                    self.cases = self.cases.saturating_sub(1);
+                    self.position = Position::Behind;
+                }
+            }
+        }
+        self.previous = (word.text, word.value && !word.plain);
+    }
+
+    /// Whether the word names a program that reads others as code.
+    fn note(&mut self, text: &str) {
+        let program = text.rsplit('/').next().unwrap_or_default();
+        let program = program.trim_end_matches(|version: char| version.is_ascii_digit() || version == '.');
+        if let Some((_, letter)) = INTERPRETERS.iter().find(|(name, _)| *name == program) {
+            self.interpreter = Some(*letter);
+            self.reads_input = true;
+        }
+    }
+
+    fn command(&mut self, name: &str) {
+        if self.position == Position::Wrapped && name.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        {
+            return;
+        }
+        self.position = if WRAPPERS.contains(&name) { Position::Wrapped } else { Position::Argument };
+        self.options = false;
+        self.test |= name == "[[";
+        name.clone_into(&mut self.name);
+    }
+
+    /// An operator or a line's end: another command may follow.
+    pub(super) fn separate(&mut self, line: bool) {
+        self.end_word();
+        let stays = matches!(self.position, Position::CaseIn | Position::Pattern | Position::CaseWord);
+        if self.array || (stays && line) {
+            return;
+        }
+        self.redirects = false;
+        self.interpreter = None;
+        self.previous = (String::new(), false);
+        if self.position == Position::ForIn {
+            // `do` follows, or `in` on a line of its own.
+            return;
+        }
+        if self.position != Position::Pattern {
+            self.position = Position::Command;
+        }
+    }
+
+    /// `;;` and its relatives.
+    pub(super) fn next_pattern(&mut self) {
+        self.separate(false);
+        if self.cases > 0 {
+            self.position = Position::Pattern;
+        }
+    }
+
+    /// The `)` behind a pattern.
+    pub(super) fn end_pattern(&mut self) {
+        self.end_word();
+        self.interpreter = None;
+        self.position = Position::Command;
+    }
+
+    /// Something in parentheses ended that is a command of its own.
+    pub(super) fn end_compound(&mut self) {
+        self.position = Position::Behind;
+    }
+
+    /// `()` behind a function's name.
+    pub(super) fn end_function_name(&mut self) {
+        self.word = None;
+        self.position = Position::Command;
+    }
+}
+
+/// Variables that decide what a shell does, or that it reads as code or arithmetic.
+fn is_special(name: &str) -> bool {
+    matches!(
+        name,
+        "PATH"
+            | "IFS"
+            | "ENV"
+            | "SECONDS"
+            | "RANDOM"
+            | "SRANDOM"
+            | "LINENO"
+            | "OPTIND"
+            | "HISTCMD"
+            | "PROMPT_COMMAND"
+            | "EPOCHSECONDS"
+            | "EPOCHREALTIME"
+            | "SHELLOPTS"
+            | "FUNCNEST"
+            | "TMOUT"
+            | "HISTSIZE"
+            | "HISTFILESIZE"
+    ) || ["PS", "BASH", "LD_", "DYLD_", "COMP_", "MAIL"].iter().any(|start| name.starts_with(start))
+}

@@ -1,0 +1,621 @@
+//! Where a reference stands in shell source text, and what is written there.
+//!
+//! Programs are read as POSIX shells do, with what bash adds; where shells differ, nothing behind is certain. A value
+//! becomes a quoted word or part of one. Where quoting has rules of its own (backquotes, `${…:-…}`, here-documents) it
+//! is expanded from a variable that is set before the program begins: what an expansion gives is never read again.
+//!
+//! The invariant: how the rest of the program is read never depends on a value, also not on an empty one.
+
+mod command;
+mod document;
+
+use serde_json::Value;
+
+use self::command::Commands;
+use self::document::{Document, Line};
+use super::{ESCAPED, Program, Refused, UNCERTAIN};
+use crate::template::to_text;
+
+const VARIABLE: &str = "_gleitzeit_";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `$(…)`, `<(…)`
+    Substitution,
+    /// `(…)`
+    Subshell,
+    /// `name=(…)`
+    Array,
+    Backquotes,
+}
+
+/// What is open around a place, inside the program itself.
+#[derive(Debug)]
+enum Frame {
+    Commands(Kind, Commands),
+    Comment,
+    Single,
+    Double,
+    /// `$'…'`
+    Ansi,
+    /// `${…}`: whether it is in double quotes, and what stands before a word in it.
+    Expansion(bool, Operator),
+    /// `$((…))` or `((…))`, and how many parentheses are open in it.
+    Arithmetic(u32, bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    /// The name of the parameter.
+    Name,
+    /// `-`, `=`, `?`, `+`, with or without a colon.
+    Word,
+    /// `#` and `%`: a pattern.
+    Pattern,
+    /// What bash adds, such as subscripts and offsets, which are arithmetic.
+    Other,
+}
+
+/// A program as far as it has been written.
+#[derive(Debug, Default)]
+pub(super) struct Shell {
+    out: String,
+    commands: Commands,
+    frames: Vec<Frame>,
+    /// Here-documents that begin with the next line; then those that are being read, the first one first.
+    announced: Vec<Document>,
+    documents: Vec<Document>,
+    /// Values of variables.
+    values: Vec<String>,
+    /// The last character is a backslash, or a dollar sign, that could mean something with what follows.
+    escaped: bool,
+    dollar: bool,
+    lost: bool,
+    refused: Option<Refused>,
+}
+
+impl Program for Shell {
+    fn text(&mut self, text: &str) {
+        (self.escaped, self.dollar) = (false, false);
+        self.lost |= text.contains(VARIABLE) || text.contains('\0');
+        let mut rest = text;
+        while !rest.is_empty() {
+            let taken = if self.lost {
+                rest.len()
+            } else if self.documents.is_empty() {
+                self.step(rest)
+            } else {
+                self.document(rest)
+            };
+            let (taken, left) = rest.split_at(taken);
+            self.out.push_str(taken);
+            rest = left;
+        }
+    }
+
+    fn insert(&mut self, value: Option<&Value>) -> Result<(), Refused> {
+        self.refused.map_or(Ok(()), Err)?;
+        if self.lost || self.dollar {
+            return Err(UNCERTAIN);
+        }
+        if self.escaped {
+            return Err(ESCAPED);
+        }
+        if let Some(Frame::Arithmetic(..)) = self.frames.last()
+            && self.documents.is_empty()
+        {
+            return self.number(value);
+        }
+        let text = value.map(to_text).unwrap_or_default();
+        if let Some(Frame::Comment) = self.frames.last()
+            && self.documents.is_empty()
+        {
+            if self.out.starts_with("#!") && !self.out.contains('\n') {
+                return Err("where the system looks for an interpreter");
+            }
+            let shown = |it: char| if it.is_alphanumeric() || " .,:-_/@%+=".contains(it) { it } else { '_' };
+            self.out.extend(text.chars().map(shown));
+            return Ok(());
+        }
+        if text.contains('\0') {
+            return Err("where its value, which holds a NUL character, cannot be written");
+        }
+        if let Some(document) = self.documents.first_mut() {
+            if document.complex {
+                return Err(UNCERTAIN);
+            }
+            if document.code {
+                return Err("in a here-document that another program may read as code");
+            }
+            if document.quoted {
+                // What is not known yet is taken for a text that no delimiter holds.
+                document.value(if value.is_some() { &text } else { "\u{fffc}" })?;
+                self.out.push_str(&text);
+            } else {
+                document.push('$');
+                self.expand(&text, false);
+            }
+            return Ok(());
+        }
+        self.word(&text)
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Refused> {
+        self.refused.map_or(Ok(()), Err)?;
+        self.documents.first().map_or(Ok(()), Document::finish)?;
+        if self.values.is_empty() {
+            return Ok(self.out);
+        }
+        let named = |(at, value): (usize, &String)| format!("{VARIABLE}{}={}; ", at + 1, quoted(value));
+        let values: String = self.values.iter().enumerate().map(named).collect();
+        let first = if self.out.starts_with("#!") { self.out.find('\n').map_or(0, |end| end + 1) } else { 0 };
+        let (head, program) = self.out.split_at(first);
+        Ok(format!("{head}{values}{program}"))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Writing values.
+impl Shell {
+    /// Part of a word, in whatever quotes.
+    fn word(&mut self, text: &str) -> Result<(), Refused> {
+        for frame in self.frames.iter().rev() {
+            match frame {
+                Frame::Commands(..) => break,
+                Frame::Arithmetic(..) | Frame::Expansion(_, Operator::Name | Operator::Other) => return Err(UNCERTAIN),
+                _ => {}
+            }
+        }
+        let around = self.frames.iter().filter_map(|frame| match frame {
+            Frame::Commands(_, commands) => Some(commands),
+            _ => None,
+        });
+        if around.chain([&self.commands]).any(|commands| commands.lost) {
+            return Err(UNCERTAIN);
+        }
+        self.commands().takes_value()?;
+        self.commands().value();
+        let backquotes = self.in_backquotes();
+        match self.frames.last() {
+            None | Some(Frame::Commands(..)) if backquotes => self.expand(text, true),
+            None | Some(Frame::Commands(..)) => self.out.push_str(&quoted(text)),
+            Some(Frame::Single) if backquotes => {
+                self.out.push('\'');
+                self.expand(text, true);
+                self.out.push('\'');
+            }
+            Some(Frame::Single) => self.out.push_str(&text.replace('\'', r"'\''")),
+            Some(Frame::Ansi) => self.out.push_str(&format!("'{}$'", quoted(text))),
+            Some(Frame::Double) if backquotes || self.in_expansion() => self.expand(text, false),
+            Some(Frame::Double) => {
+                for character in text.chars() {
+                    if matches!(character, '\\' | '"' | '$' | '`') {
+                        self.out.push('\\');
+                    }
+                    self.out.push(character);
+                }
+            }
+            Some(Frame::Expansion(true, Operator::Word)) => self.expand(text, false),
+            Some(Frame::Expansion(..)) => self.expand(text, true),
+            Some(Frame::Comment | Frame::Arithmetic(..)) => return Err(UNCERTAIN),
+        }
+        Ok(())
+    }
+
+    fn expand(&mut self, text: &str, quoted: bool) {
+        self.values.push(text.to_owned());
+        let variable = format!("${{{VARIABLE}{}}}", self.values.len());
+        if quoted {
+            self.out.extend(["\"", &variable, "\""]);
+        } else {
+            self.out.push_str(&variable);
+        }
+    }
+
+    /// Arithmetic reads text as expressions, and those may run commands: only whole numbers are data there.
+    fn number(&mut self, value: Option<&Value>) -> Result<(), Refused> {
+        let text = value.map_or("0".into(), to_text);
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let whole = (1..=18).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+        if !whole || (digits.len() > 1 && digits.starts_with('0')) {
+            return Err("in arithmetic, where its value is not a whole number");
+        }
+        self.out.extend([" ", &text, " "]);
+        Ok(())
+    }
+
+    fn in_backquotes(&self) -> bool {
+        self.frames.iter().any(|frame| matches!(frame, Frame::Commands(Kind::Backquotes, _)))
+    }
+
+    fn in_expansion(&self) -> bool {
+        self.frames.iter().any(|frame| matches!(frame, Frame::Expansion(..)))
+    }
+
+    /// The commands that this place belongs to.
+    fn commands(&mut self) -> &mut Commands {
+        let inner = self.frames.iter_mut().rev().find_map(|frame| match frame {
+            Frame::Commands(_, commands) => Some(commands),
+            _ => None,
+        });
+        inner.unwrap_or(&mut self.commands)
+    }
+}
+
+/// Reading the program. Each function tells how many bytes of `rest` are to be written.
+impl Shell {
+    fn step(&mut self, rest: &str) -> usize {
+        let Some(character) = rest.chars().next() else { return 0 };
+        let length = character.len_utf8();
+        if self.in_backquotes() {
+            // They are taken off there before anything else is read.
+            let doubled = character == '\\' && rest[1..].starts_with(['$', '`', '\\', '"']);
+            let closing = character == '`' && !matches!(self.frames.last(), Some(Frame::Commands(Kind::Backquotes, _)));
+            self.lost |= doubled || closing;
+        }
+        if character == '\n'
+            && !self.announced.is_empty()
+            && !matches!(self.frames.last(), None | Some(Frame::Commands(..) | Frame::Comment))
+        {
+            self.lost = true;
+        }
+        if self.lost {
+            return length;
+        }
+        match self.frames.last_mut() {
+            None => self.code(rest, character, None),
+            Some(Frame::Commands(kind, _)) => {
+                let kind = *kind;
+                self.code(rest, character, Some(kind))
+            }
+            Some(Frame::Comment) => {
+                if character == '\n' {
+                    self.frames.pop();
+                    return 0;
+                }
+                // Some shells look for the end of a substitution without knowing of comments.
+                self.lost |= self.frames.len() > 1 && "'\"`()\\".contains(character);
+                length
+            }
+            Some(Frame::Single) => {
+                if character == '\'' {
+                    self.frames.pop();
+                } else {
+                    self.commands().push(character, true);
+                }
+                length
+            }
+            Some(Frame::Ansi) => match character {
+                '\\' => {
+                    self.lost |= rest[1..].starts_with('\'');
+                    self.pair(rest)
+                }
+                '\'' => {
+                    self.frames.pop();
+                    1
+                }
+                _ => {
+                    self.commands().push(character, true);
+                    length
+                }
+            },
+            Some(Frame::Double) => match character {
+                '"' => {
+                    self.frames.pop();
+                    1
+                }
+                '\\' => self.pair(rest),
+                '$' => self.dollar(rest, true),
+                '`' => {
+                    self.lost = true;
+                    1
+                }
+                _ => {
+                    self.commands().push(character, true);
+                    length
+                }
+            },
+            Some(Frame::Expansion(quoted, operator)) => {
+                let (quoted, operator) = (*quoted, *operator);
+                self.expansion(rest, character, quoted, operator)
+            }
+            Some(Frame::Arithmetic(open, command)) => {
+                match character {
+                    '(' => *open += 1,
+                    ')' if *open > 0 => *open -= 1,
+                    ')' if rest.starts_with("))") => {
+                        let command = *command;
+                        self.frames.pop();
+                        if command {
+                            self.commands().end_compound();
+                        }
+                        return 2;
+                    }
+                    '$' => return self.dollar(rest, true),
+                    ')' | '\'' | '"' | '`' | '\\' => self.lost = true,
+                    // For other shells this is a command in two subshells.
+                    '#' | '<' if *command && (character == '#' || rest.starts_with("<<")) => self.lost = true,
+                    _ => {}
+                }
+                length
+            }
+        }
+    }
+
+    /// A backslash and what follows it.
+    fn pair(&mut self, rest: &str) -> usize {
+        let Some(next) = rest[1..].chars().next() else {
+            self.escaped = true;
+            return 1;
+        };
+        if next != '\n' {
+            self.commands().push(next, true);
+        } else if !self.announced.is_empty() {
+            self.lost = true;
+        }
+        1 + next.len_utf8()
+    }
+
+    fn dollar(&mut self, rest: &str, quoted: bool) -> usize {
+        let after = &rest[1..];
+        if after.starts_with('\'') && !quoted {
+            self.commands().quote();
+            self.lost |= self.in_backquotes();
+            self.frames.push(Frame::Ansi);
+            return 2;
+        }
+        self.commands().push('$', true);
+        if after.is_empty() {
+            self.dollar = true;
+        } else if after.starts_with("((") {
+            self.frames.push(Frame::Arithmetic(0, false));
+            return 3;
+        } else if after.starts_with('(') {
+            self.lost |= matches!(self.frames.last(), Some(Frame::Arithmetic(..)));
+            self.frames.push(Frame::Commands(Kind::Substitution, Commands::default()));
+            return 2;
+        } else if after.starts_with('{') {
+            self.frames.push(Frame::Expansion(quoted, Operator::Name));
+            return 2;
+        } else if after.starts_with('[') || (after.starts_with('"') && !quoted) {
+            self.lost = true;
+        } else if after.starts_with(['$', '#', '!', '?', '-', '*', '@']) {
+            return 2;
+        }
+        1
+    }
+
+    fn expansion(&mut self, rest: &str, character: char, quoted: bool, operator: Operator) -> usize {
+        let length = character.len_utf8();
+        if character == '}' {
+            self.frames.pop();
+            return 1;
+        }
+        match operator {
+            Operator::Name => {
+                let first = self.out.ends_with('{');
+                let special = first && "#!?-$*@".contains(character);
+                if character.is_ascii_alphanumeric() || character == '_' || special {
+                    return length;
+                }
+                let colon = if character == ':' { 1 } else { 0 };
+                let (operator, length) = match rest[colon..].chars().next() {
+                    Some('-' | '=' | '?' | '+') => (Operator::Word, colon + 1),
+                    Some('#' | '%') if colon == 0 => {
+                        (Operator::Pattern, if rest[1..].starts_with(character) { 2 } else { 1 })
+                    }
+                    _ => (Operator::Other, 0),
+                };
+                if let Some(Frame::Expansion(_, known)) = self.frames.last_mut() {
+                    *known = operator;
+                }
+                length
+            }
+            Operator::Other if matches!(character, '\'' | '"' | '`' | '\\' | '(') => {
+                self.lost = true;
+                1
+            }
+            _ => match character {
+                '\\' => self.pair(rest),
+                '$' => self.dollar(rest, quoted),
+                '\'' | '"' if !quoted => {
+                    self.frames.push(if character == '"' { Frame::Double } else { Frame::Single });
+                    1
+                }
+                '\'' | '"' | '`' => {
+                    self.lost = true;
+                    1
+                }
+                _ => length,
+            },
+        }
+    }
+
+    fn code(&mut self, rest: &str, character: char, kind: Option<Kind>) -> usize {
+        match character {
+            '\\' if rest[1..].starts_with('\n') => return 2,
+            '\\' => return self.pair(rest),
+            '$' => return self.dollar(rest, false),
+            '\'' | '"' => {
+                self.commands().quote();
+                self.frames.push(if character == '"' { Frame::Double } else { Frame::Single });
+            }
+            '`' if kind == Some(Kind::Backquotes) => {
+                self.lost |= self.commands().in_case() || !self.announced.is_empty();
+                self.frames.pop();
+            }
+            '`' => {
+                self.commands().push('`', true);
+                self.frames.push(Frame::Commands(Kind::Backquotes, Commands::default()));
+            }
+            '#' if !self.commands().in_word() => self.frames.push(Frame::Comment),
+            ' ' | '\t' => self.commands().end_word(),
+            '\n' => {
+                self.commands().separate(true);
+                return self.end_line();
+            }
+            ';' if kind != Some(Kind::Array) => {
+                let ends = [";;&", ";;", ";&"].iter().find(|operator| rest.starts_with(**operator));
+                match ends {
+                    Some(operator) => {
+                        self.commands().next_pattern();
+                        return operator.len();
+                    }
+                    None => self.commands().separate(false),
+                }
+            }
+            '&' | '|' if self.commands().in_pattern() => self.commands().end_word(),
+            '&' | '|' if kind != Some(Kind::Array) => self.commands().separate(false),
+            '<' | '>' => return self.redirection(rest),
+            '(' => return self.open(rest),
+            ')' => self.close(kind),
+            ';' | '&' | '|' => self.lost = true,
+            other => self.commands().push(other, false),
+        }
+        character.len_utf8()
+    }
+
+    fn open(&mut self, rest: &str) -> usize {
+        let commands = self.commands();
+        if commands.in_pattern() && !commands.in_word() {
+            return 1;
+        }
+        if commands.assigns_nothing_yet() {
+            self.frames.push(Frame::Commands(Kind::Array, Commands::of_array()));
+        } else if commands.in_word() {
+            if commands.names_function() && rest.starts_with("()") {
+                commands.end_function_name();
+                return 2;
+            }
+            self.lost = true;
+        } else if commands.named_function() && rest.starts_with("()") {
+            commands.end_function_name();
+            return 2;
+        } else if rest.starts_with("((") {
+            self.frames.push(Frame::Arithmetic(0, true));
+            return 2;
+        } else {
+            // In a place of a command; elsewhere it is no program.
+            self.lost |= commands.takes_value().is_ok();
+            self.frames.push(Frame::Commands(Kind::Subshell, Commands::default()));
+        }
+        1
+    }
+
+    fn close(&mut self, kind: Option<Kind>) {
+        let commands = self.commands();
+        if commands.in_pattern() {
+            commands.end_pattern();
+            return;
+        }
+        commands.end_word();
+        let (open, lost) = (commands.in_case(), commands.lost);
+        let depth = self.frames.len();
+        let announced = self.announced.iter().any(|document| document.depth >= depth);
+        self.lost |= open || lost || announced || matches!(kind, None | Some(Kind::Backquotes));
+        self.frames.pop();
+        if kind == Some(Kind::Subshell) {
+            self.commands().end_compound();
+        }
+    }
+
+    fn redirection(&mut self, rest: &str) -> usize {
+        let operators = ["<<<", "<>", "<&", ">>", ">&", ">|"];
+        if let Some(operator) = operators.iter().find(|operator| rest.starts_with(**operator)) {
+            self.commands().redirect();
+            return operator.len();
+        }
+        if rest.starts_with("<(") || rest.starts_with(">(") {
+            self.commands().push('<', true);
+            self.frames.push(Frame::Commands(Kind::Substitution, Commands::default()));
+            return 2;
+        }
+        if rest.starts_with("<<") {
+            let depth = self.frames.len();
+            self.commands().redirect();
+            return match Document::announced(rest, depth) {
+                Some((document, taken)) if !self.in_backquotes() => {
+                    let commands = self.commands();
+                    commands.push('<', true);
+                    commands.end_word();
+                    self.announced.push(document);
+                    taken
+                }
+                _ => {
+                    self.lost = true;
+                    2
+                }
+            };
+        }
+        self.commands().redirect();
+        1
+    }
+
+    /// The end of a line of commands, where here-documents begin.
+    fn end_line(&mut self) -> usize {
+        let depth = self.frames.len();
+        let code = std::mem::take(&mut self.commands().reads_input);
+        self.lost |= self.announced.iter().any(|document| document.depth != depth);
+        self.documents.append(&mut self.announced);
+        for document in &mut self.documents {
+            document.code = code;
+        }
+        1
+    }
+
+    /// The text of a here-document.
+    fn document(&mut self, rest: &str) -> usize {
+        let Some(document) = self.documents.first_mut() else { return 0 };
+        let Some(character) = rest.chars().next() else { return 0 };
+        let after = &rest[character.len_utf8()..];
+        if !document.quoted {
+            match character {
+                '\\' if after.is_empty() => self.escaped = true,
+                '\\' if after.starts_with('\n') => {
+                    document.push('\\');
+                    self.end_document_line(true);
+                    return 2;
+                }
+                '\\' => {
+                    document.push('\\');
+                    document.push(after.chars().next().unwrap_or_default());
+                    return 1 + one(after);
+                }
+                '$' if after.is_empty() => self.dollar = true,
+                '$' if after.starts_with('{') => {
+                    let name = after[1..].trim_start_matches(|it: char| it.is_ascii_alphanumeric() || it == '_');
+                    document.complex |= !name.starts_with('}');
+                }
+                '$' if after.starts_with(['(', '[']) => document.complex = true,
+                '`' => document.complex = true,
+                _ => {}
+            }
+        }
+        if character == '\n' {
+            self.end_document_line(false);
+        } else {
+            document.push(character);
+        }
+        character.len_utf8()
+    }
+
+    fn end_document_line(&mut self, continues: bool) {
+        let Some(document) = self.documents.first_mut() else { return };
+        match document.end_line(continues) {
+            Ok(Line::Inside) => {}
+            Ok(Line::Last) => {
+                self.documents.remove(0);
+            }
+            Ok(Line::Uncertain) => self.lost = true,
+            Err(why) => self.refused = Some(why),
+        }
+    }
+}
+
+/// Bytes of the first character.
+fn one(text: &str) -> usize {
+    text.chars().next().map_or(0, char::len_utf8)
+}
