@@ -132,7 +132,7 @@ proptest! {
             .collect();
         for python in python::interpreters() {
             let all: Vec<String> = made.iter().flat_map(|(plain, other)| [plain.clone(), other.clone()]).collect();
-            let parts: Vec<Value> = python::ask(&python, PARTS, &all);
+            let parts: Vec<Value> = python::ask(python, PARTS, &all);
             for (parts, (plain, other)) in parts.chunks(2).zip(&made) {
                 prop_assert_eq!(&parts[0], &parts[1], "{}:\n{}\n---\n{}", python, plain, other);
             }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use gleitzeit_core::spec::Language;
 use serde_json::{Value, json};
@@ -32,11 +33,15 @@ json.dump(answers, sys.stdout)
 ";
 
 /// Every Python of the versions that are promised, as far as they are here; `python3` always.
-pub(super) fn interpreters() -> Vec<String> {
-    let more = (8..=14).map(|minor| format!("python3.{minor}")).filter(|name| {
-        Command::new(name).arg("--version").stderr(Stdio::null()).output().is_ok_and(|output| output.status.success())
-    });
-    std::iter::once("python3".to_owned()).chain(more).collect()
+pub(super) fn interpreters() -> &'static [String] {
+    static FOUND: OnceLock<Vec<String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let more = (8..=14).map(|minor| format!("python3.{minor}")).filter(|name| {
+            let version = Command::new(name).arg("--version").stderr(Stdio::null()).output();
+            version.is_ok_and(|output| output.status.success())
+        });
+        std::iter::once("python3".to_owned()).chain(more).collect()
+    })
 }
 
 fn run(python: &str, programs: &[String]) -> Vec<Value> {
@@ -236,10 +241,10 @@ fn no_value_becomes_code_and_text_arrives_exactly() {
         }
     }
     for python in interpreters() {
-        for ((answer, (position, expected)), program) in run(&python, &programs).iter().zip(&cases).zip(&programs) {
+        for ((answer, (position, expected)), program) in run(python, &programs).iter().zip(&cases).zip(&programs) {
             assert_eq!(answer["found"], *expected, "{python}: {position}: {answer}\n{program}");
         }
-        untouched(&path, &python);
+        untouched(&path, python);
     }
 }
 
@@ -293,7 +298,7 @@ fn values_of_every_type_stand_in_bare_positions() {
     }
     let programs: Vec<String> = cases.iter().map(|case| case.0.clone()).collect();
     for python in interpreters() {
-        for (answer, (program, expected)) in run(&python, &programs).iter().zip(&cases) {
+        for (answer, (program, expected)) in run(python, &programs).iter().zip(&cases) {
             let shown: String = program.chars().take(2_000).collect();
             assert_eq!(answer.get("found"), Some(*expected), "{python}: {}\n{shown}", answer["error"]);
         }
