@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gleitzeit_protocols::yaml::{Fields, Node, Problem, Reader};
+use gleitzeit_protocols::yaml::{Fields, Node, Place, Problem, Reader};
 use gleitzeit_protocols::{read_file, yaml_files};
 use serde_json::{Map, Value};
 
@@ -18,6 +18,8 @@ pub struct Definition {
     pub protocol: String,
     /// Version of that protocol, such as `v1`.
     pub version: String,
+    /// Where its file names the protocol, for whoever knows which there are.
+    pub protocol_place: Place,
     /// The kind of code behind it.
     pub executor: String,
     /// Free words for choosing providers.
@@ -113,6 +115,7 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         name: name?,
         protocol,
         version,
+        protocol_place: fields.get("protocol").map_or(fields.place, |node| node.place),
         executor: executor?,
         capabilities,
         connection,
