@@ -43,7 +43,7 @@ pub(crate) fn registry_of_environment() -> Result<Registry, CommandError> {
 }
 
 /// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier of its name.
-fn providers(args: &WorkerArgs) -> Result<Vec<Definition>, CommandError> {
+fn providers(args: &WorkerArgs, registry: &Registry) -> Result<Vec<Definition>, CommandError> {
     let mut problems = Vec::new();
     let mut take = |loaded: Result<Vec<Definition>, Vec<yaml::Problem>>| {
         loaded.unwrap_or_else(|found| {
@@ -57,11 +57,30 @@ fn providers(args: &WorkerArgs) -> Result<Vec<Definition>, CommandError> {
         .iter()
         .flat_map(|file| take(gleitzeit_providers::load_file(file).map(|definition| vec![definition])))
         .collect();
+    problems.extend(from_folder.iter().chain(&named).filter_map(|definition| unknown_protocol(definition, registry)));
     if problems.is_empty() {
         Ok(merge_definitions([gleitzeit_providers::shipped(), from_folder, named]))
     } else {
         Err(in_definitions(problems))
     }
+}
+
+/// A provider can only serve a protocol that is known here.
+fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml::Problem> {
+    let wanted = format!("{}/{}", definition.protocol, definition.version);
+    if registry.protocol(&definition.protocol, &definition.version).is_some() {
+        return None;
+    }
+    let known: Vec<String> = registry.iter().map(|it| format!("{}/{}", it.name, it.version)).collect();
+    let hint = yaml::nearest(&wanted, known.iter().map(String::as_str)).unwrap_or_else(|| {
+        format!("known protocols: {}; others are read from the folder of `--protocols DIR`", known.join(", "))
+    });
+    Some(yaml::Problem {
+        file: definition.options.file.clone(),
+        place: definition.protocol_place,
+        message: format!("unknown protocol `{wanted}`"),
+        hint: Some(hint),
+    })
 }
 
 /// What is wrong in protocol or provider files, as all other problems are told.
@@ -133,7 +152,7 @@ pub(crate) fn agent(
         roles,
         slots: args.slots,
         queues: (!args.queues.is_empty()).then(|| args.queues.iter().map(|name| name.as_str().into()).collect()),
-        providers: providers(args)?,
+        providers: providers(args, &registry)?,
         protocols: registry,
         settings: Settings::from_env(|name| std::env::var_os(name)),
         name: name.map_or_else(machine_name, str::to_owned),
@@ -146,8 +165,7 @@ pub(crate) fn agent(
 pub(crate) fn only_for(mut worker: AgentConfig, workflow: &Workflow) -> AgentConfig {
     let AgentConfig { providers, protocols, roles, .. } = &mut worker;
     providers.retain(|definition| {
-        // Of an unknown protocol: the worker refuses it, needed or not.
-        protocols.protocol(&definition.protocol, &definition.version).is_none_or(|protocol| {
+        protocols.protocol(&definition.protocol, &definition.version).is_some_and(|protocol| {
             workflow.tasks.iter().any(|task| protocol.methods.contains_key(task.method.as_str()))
         })
     });
@@ -181,7 +199,6 @@ mod tests {
     #[test]
     fn a_worker_for_one_workflow_serves_only_what_it_calls() {
         let definition = |text: &str| Definition::parse("p.yaml", text).expect("valid");
-        let other = definition("name: other\nprotocol: unknown/v1\nexecutor: builtin\n");
         let second = definition("name: second\nprotocol: util/v1\nexecutor: builtin\n");
         let all: Vec<Definition> = gleitzeit_providers::shipped().into_iter().chain([second]).collect();
         let names = |method: &str, providers: Vec<Definition>| {
@@ -194,8 +211,6 @@ mod tests {
             (names, worker.has(Role::Provider))
         };
         assert_eq!(names("util/echo", all.clone()), (vec!["util".to_owned(), "second".to_owned()], true));
-        let with_unknown = vec![all[0].clone(), other];
-        assert_eq!(names("util/echo", with_unknown).0.last().map(String::as_str), Some("other"), "it is still refused");
         assert_eq!(names("python/execute", vec![]), (vec![], false), "its tasks wait, and say for what");
     }
 

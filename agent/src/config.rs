@@ -16,6 +16,8 @@ use thiserror::Error;
 const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 /// As the hub takes them.
 const MAX_NAME_BYTES: usize = 200;
+/// As the hub takes them, with room for what executors add.
+const MAX_CAPABILITIES: usize = 80;
 /// More would not fit into one process.
 const MAX_SLOTS: u32 = 100_000;
 
@@ -138,6 +140,12 @@ impl AgentConfig {
         let mut names = BTreeSet::new();
         for definition in &self.providers {
             check_name("name of a provider", &definition.name, problems);
+            for capability in &definition.capabilities {
+                check_name("capability of a provider", capability, problems);
+            }
+            if definition.capabilities.len() > MAX_CAPABILITIES {
+                problems.push(format!("provider `{}` has more than {MAX_CAPABILITIES} capabilities", definition.name));
+            }
             if !names.insert(&definition.name) {
                 problems.push(format!("provider `{}` is defined twice", definition.name));
             }

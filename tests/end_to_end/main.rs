@@ -16,5 +16,6 @@ mod llm;
 mod losses;
 mod progress;
 mod run;
+mod sources;
 mod support;
 mod timing;
