@@ -40,7 +40,7 @@ impl Trail {
             "import os, time\n\
              while True:\n\
              \u{20}   with open({file:?}, 'a') as trail:\n\
-             \u{20}       trail.write(f'{{os.getpid()}} {{time.time_ns() // 1000000}}\\n')\n\
+             \u{20}       trail.write(f'{{os.readlink(\"/proc/self\")}} {{time.time_ns() // 1000000}}\\n')\n\
              \u{20}   if os.path.exists({orders:?}):\n\
              \u{20}       break\n\
              \u{20}   time.sleep(0.01)\n\

@@ -23,10 +23,11 @@ pub(crate) fn beat(file: &Path) -> String {
     let code = format!(
         "import os, subprocess, time\n\
          file = {file:?}\n\
-         child = subprocess.Popen(['sleep', '1000'])\n\
+         shell = 'read pid rest < /proc/self/stat; echo $pid; exec sleep 1000'\n\
+         child = int(subprocess.Popen(['sh', '-c', shell], stdout=subprocess.PIPE).stdout.readline())\n\
          while True:\n\
          \u{20}   with open(file + '.new', 'w') as beat:\n\
-         \u{20}       beat.write(f'{{os.getpid()}} {{child.pid}} {{time.time_ns() // 1000000}}')\n\
+         \u{20}       beat.write(f'{{os.readlink(\"/proc/self\")}} {{child}} {{time.time_ns() // 1000000}}')\n\
          \u{20}   os.replace(file + '.new', file)\n\
          \u{20}   time.sleep(0.01)\n"
     );

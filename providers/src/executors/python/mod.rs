@@ -1,14 +1,23 @@
-//! `python-local`: real Python, one fresh process per call. What belongs to one call is in `run`, finding the
-//! interpreter in `interpreter`, the temporary folders in `workspace`; a pool of warm processes would replace `run` only.
+//! `python-local`: real Python, one clean process per call, forked from a warm server. What belongs to one call is in
+//! `run` and `answer`, the processes in `server`, `lane` and `pool`, looking at what a call takes in `watch`, finding
+//! the interpreter in `interpreter`, the temporary folders in `workspace`. The Python side is `server.py` (fork server
+//! and lanes), `worker.py` (one call) and `kernel.py`.
 //!
 //! The code runs with user and system site-packages but not with the working folder on `sys.path`, with an environment
 //! of PATH, HOME, LANG=C.UTF-8 and TMPDIR (its own folder) and nothing else, without inherited file handles, with an
-//! empty standard input, and in a process group of its own that is killed at the end, on timeout, on cancel and when
-//! the agent dies. A process that leaves the group (`setsid`) escapes this.
+//! empty standard input, and in a process namespace that ends with the call: at the end, on timeout, on cancel and when
+//! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents.
 
+mod answer;
 mod capture;
 mod interpreter;
+mod lane;
+mod options;
+mod pool;
 mod run;
+mod server;
+mod watch;
+mod wire;
 mod workspace;
 
 use std::path::PathBuf;
@@ -24,6 +33,9 @@ use tokio::sync::OnceCell;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::factory::Settings;
+use options::Options;
+use pool::Pool;
+use server::{Namespaces, Start, Told};
 use workspace::Workspace;
 
 pub(crate) const METHODS: &[&str] = &["python/execute"];
@@ -32,67 +44,44 @@ pub(crate) fn concurrency(settings: &Settings) -> u32 {
     settings.cpus
 }
 
-/// Options of the executor, checked.
-#[derive(Clone, Debug)]
-struct Config {
-    python_executable: String,
-    max_output_bytes: usize,
-    max_result_bytes: usize,
-}
-
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
-    let _ = read(reader, node);
-}
-
-fn read(reader: &mut Reader, node: Option<&Node>) -> Option<Config> {
-    let mut config =
-        Config { python_executable: "python3".to_owned(), max_output_bytes: 256 * 1024, max_result_bytes: 1 << 20 };
-    let Some(node) = node else { return Some(config) };
-    let known = &["python_executable", "max_output_bytes", "max_result_bytes"];
-    let fields = reader.fields(node, "`options`", known);
-    if let Some(executable) = reader.optional_text(&fields, "python_executable") {
-        config.python_executable = executable;
-    }
-    // Results travel in one frame, so more than this could not be delivered.
-    const MOST: usize = 8 << 20;
-    for (name, field) in
-        [("max_output_bytes", &mut config.max_output_bytes), ("max_result_bytes", &mut config.max_result_bytes)]
-    {
-        let Some(node) = fields.get(name) else { continue };
-        match reader.positive(node, name).and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MOST => *field = bytes,
-            Some(_) => reader.problem(node.place, format!("`{name}` is at most {MOST}"), None),
-            None => {}
-        }
-    }
-    Some(config)
+    let _ = options::read(reader, node);
 }
 
 pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
-    let options = &definition.options;
-    let mut reader = Reader::new(options.file.clone());
-    let config = read(&mut reader, options.node.as_ref());
-    let config = reader.finish(config)?;
-    Ok(Arc::new(Python {
-        config,
-        settings: settings.clone(),
-        interpreter: OnceCell::new(),
-        workspace: OnceCell::new(),
-    }))
+    let mut reader = Reader::new(definition.options.file.clone());
+    let options = options::read(&mut reader, definition.options.node.as_ref());
+    let options = reader.finish(Some(options))?;
+    let concurrency = definition.max_concurrency.unwrap_or_else(|| concurrency(settings));
+    Ok(Arc::new(Python::new(options, settings.clone(), concurrency, Namespaces::Auto)))
 }
 
 struct Python {
-    config: Config,
+    options: Options,
+    told: Told,
     settings: Settings,
     /// Looked for until it is found once.
     interpreter: OnceCell<PathBuf>,
     workspace: OnceCell<Workspace>,
+    /// Dropped after the workspace's folder is closed to new calls: nobody calls a dropped executor.
+    pool: Pool,
 }
 
 impl Python {
+    fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
+        let told = Told {
+            namespaces,
+            max_processes: options.max_processes,
+            max_memory_bytes: options.max_memory_bytes,
+            max_result_bytes: options.max_result_bytes,
+        };
+        let pool = Pool::new(concurrency);
+        Self { options, told, settings, interpreter: OnceCell::new(), workspace: OnceCell::new(), pool }
+    }
+
     async fn ready(&self) -> Result<(&PathBuf, &Workspace), CallError> {
         let failed = |message: String| CallError::new(ErrorCode::ProviderInitializationFailed, message);
-        let find = || interpreter::find(&self.config.python_executable, &self.settings);
+        let find = || interpreter::find(&self.options.python_executable, &self.settings);
         let interpreter = self.interpreter.get_or_try_init(find).await.map_err(failed)?;
         let temp = self.settings.temp.clone();
         let create = || async move {
@@ -104,6 +93,16 @@ impl Python {
         })?;
         Ok((interpreter, workspace))
     }
+
+    fn start<'a>(&'a self, interpreter: &'a PathBuf, workspace: &'a Workspace) -> Start<'a> {
+        Start {
+            interpreter,
+            folder: workspace.path(),
+            path: &self.settings.path,
+            home: self.settings.home.as_ref(),
+            told: &self.told,
+        }
+    }
 }
 
 #[async_trait]
@@ -113,18 +112,22 @@ impl Executor for Python {
             error = context.ended() => return Err(error),
             ready = self.ready() => ready?,
         };
-        run::run(run::Job { interpreter, workspace, config: &self.config, settings: &self.settings }, &call, &context)
-            .await
+        let start = self.start(interpreter, workspace);
+        run::run(run::Job { start, workspace, pool: &self.pool, options: &self.options }, &call, &context).await
     }
 
     async fn health(&self) -> Health {
-        match self.ready().await {
-            Ok((interpreter, _)) if tokio::fs::try_exists(interpreter).await.unwrap_or(false) => Health::default(),
-            Ok((interpreter, _)) => {
-                let reason = format!("`{}` is gone; restore it or restart the agent", interpreter.display());
-                Health { state: HealthState::Unhealthy, reason: Some(reason) }
-            }
-            Err(error) => Health { state: HealthState::Unhealthy, reason: Some(error.message) },
+        let unhealthy = |reason| Health { state: HealthState::Unhealthy, reason: Some(reason) };
+        let (interpreter, workspace) = match self.ready().await {
+            Ok(ready) => ready,
+            Err(error) => return unhealthy(error.message),
+        };
+        if !tokio::fs::try_exists(interpreter).await.unwrap_or(false) {
+            return unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
+        }
+        match self.pool.ready(self.start(interpreter, workspace)).await {
+            Ok(()) => Health::default(),
+            Err(error) => unhealthy(error.message),
         }
     }
 }

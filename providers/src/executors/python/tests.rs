@@ -20,13 +20,16 @@ struct Bench {
 }
 
 fn bench_with(options: &str) -> Bench {
+    bench_in(options, Namespaces::Auto)
+}
+
+fn bench_in(options: &str, namespaces: Namespaces) -> Bench {
     let temp = tempfile::tempdir().expect("folder");
     let mut reader = Reader::new("test");
     let node = reader.parse(options);
-    let config = read(&mut reader, node.as_ref());
-    let config = reader.finish(config).expect("valid options");
-    let settings = settings(temp.path());
-    let python = Python { config, settings, interpreter: OnceCell::new(), workspace: OnceCell::new() };
+    let options = options::read(&mut reader, node.as_ref());
+    let options = reader.finish(Some(options)).expect("valid options");
+    let python = Python::new(options, settings(temp.path()), 2, namespaces);
     Bench { temp, python }
 }
 
@@ -161,11 +164,16 @@ async fn nothing_is_inherited_and_the_folder_does_not_shadow() {
     assert!(!open.contains("/dev/null"), "{open} (inherited {})", file.as_raw_fd());
 }
 
+/// Starts a grandchild and learns its number as the rest of the system sees it: inside, numbers are a namespace's own.
+const GRANDCHILD: &str = "import subprocess\n\
+    p = subprocess.Popen(['sh', '-c', 'read pid rest < /proc/self/stat; echo $pid; exec sleep 600'], \
+    stdout=subprocess.PIPE)\nseen = int(p.stdout.readline())\n";
+
 /// Starts a grandchild that ignores hang-ups, tells its pid in a file, then computes for ever.
 fn stubborn(marker: &std::path::Path) -> String {
     format!(
-        "import subprocess, re, os\np = subprocess.Popen(['sleep', '600'])\n\
-         open({marker:?} + '.tmp', 'w').write(f'{{os.getpid()}} {{p.pid}}')\n\
+        "import re, os\n{GRANDCHILD}\
+         open({marker:?} + '.tmp', 'w').write(f'{{os.readlink(\"/proc/self\")}} {{seen}}')\n\
          os.rename({marker:?} + '.tmp', {marker:?})\nre.match('(a+)+b', 'a' * 60)\n"
     )
 }
@@ -220,8 +228,7 @@ async fn a_cancel_kills_and_so_does_dropping_the_call() {
 
 #[tokio::test]
 async fn grandchildren_end_with_the_code() {
-    let outcome =
-        bench().run("import subprocess\nresult = subprocess.Popen(['sleep', '600']).pid").await.expect("runs");
+    let outcome = bench().run(&format!("{GRANDCHILD}result = seen")).await.expect("runs");
     let pid = outcome["result"].to_string();
     eventually("the grandchild is dead", || !alive(&pid)).await;
 }
@@ -282,4 +289,98 @@ async fn the_interpreter_is_the_real_executable() {
     let bench = bench();
     let (interpreter, _) = bench.python.ready().await.expect("found");
     assert!(interpreter.is_absolute() && !interpreter.to_string_lossy().contains("shims"), "{interpreter:?}");
+}
+
+#[tokio::test]
+async fn every_way_of_holding_a_family_together_ends_it() {
+    for namespaces in [Namespaces::Root, Namespaces::User, Namespaces::None] {
+        let bench = bench_in("max_processes: 20", namespaces);
+        let code = format!(
+            "{GRANDCHILD}import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork():\n        \
+                            os._exit(0)\n    while True: pass\nos.wait()\nresult = seen"
+        );
+        let outcome = bench.run(&code).await.expect("runs");
+        assert!(!alive(&outcome["result"].to_string()), "{namespaces:?}");
+        let marker = bench.temp.path().join("pids");
+        let params = json!({"code": stubborn(&marker), "context": {}, "timeout": 1.5});
+        let (outcome, pids) = tokio::join!(bench.execute(params, Context::default()), pids(&marker));
+        assert_eq!(outcome.expect_err("too slow").code, ErrorCode::TaskTimeout);
+        assert!(!pids.iter().any(|pid| alive(pid)), "{namespaces:?}");
+        assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5), "{namespaces:?}");
+        assert_eq!(bench.left_behind(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_loses_its_call_and_the_next_finds_a_new_one() {
+    let bench = bench();
+    let marker = bench.temp.path().join("pids");
+    let code = stubborn(&marker);
+    let (outcome, pids) = tokio::join!(bench.run(&code), async {
+        let pids = pids(&marker).await;
+        let server = bench.python.pool.server_pid().await.and_then(|pid| i32::try_from(pid).ok()).expect("runs");
+        let server = rustix::process::Pid::from_raw(server).expect("a process id");
+        rustix::process::kill_process(server, rustix::process::Signal::KILL).expect("killed");
+        pids
+    });
+    let error = outcome.expect_err("lost");
+    assert_eq!((error.code, error.retryable), (ErrorCode::ProviderNotAvailable, true), "{error:?}");
+    assert_eq!(error.data["lost"], json!(true));
+    eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
+    assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5));
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn nothing_passes_from_call_to_call() {
+    let bench = bench();
+    let soil = "import os, sys, json, random, threading, builtins\nos.environ['LEAK'] = '1'\nbuiltins.leak = 1\n\
+                json.leak = 1\nsys.path.append('/leak')\nos.umask(0o777)\nos.chdir('/')\nrandom.seed(1)\nleak = 1\n\
+                threading.Thread(target=lambda: threading.Event().wait(), daemon=True).start()\n";
+    let look = "import os, sys, json, random, threading, builtins\nmask = os.umask(0o022)\n\
+                result = [os.environ.get('LEAK'), hasattr(builtins, 'leak'), hasattr(json, 'leak'), '/leak' in sys.path,\
+                mask == 0o777, os.getcwd() == '/', 'leak' in globals(), threading.active_count(), random.random()]";
+    let mut numbers = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        bench.run(soil).await.expect("runs");
+        let mut outcome = bench.run(look).await.expect("runs");
+        let found = outcome["result"].as_array_mut().expect("a list");
+        numbers.insert(found.pop().expect("a number").to_string());
+        assert_eq!(json!(found), json!([null, false, false, false, false, false, false, 1]));
+    }
+    assert_eq!(numbers.len(), 4, "random numbers differ");
+}
+
+#[tokio::test]
+async fn many_calls_at_a_time_keep_apart() {
+    let bench = bench();
+    let calls = (0..60).map(|n| {
+        let code =
+            format!("import os\nopen('own', 'w').write('{n}')\nprint({n})\nresult = [int(open('own').read()), {n}]");
+        let bench = &bench;
+        async move { (n, bench.run(&code).await.expect("runs")) }
+    });
+    for (n, outcome) in futures_ordered(calls).await {
+        assert_eq!(outcome["result"], json!([n, n]));
+        assert_eq!(outcome["output"], json!(format!("{n}\n")));
+    }
+    assert_eq!(bench.left_behind(), 0);
+}
+
+/// All at once.
+async fn futures_ordered<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, outcome) in &mut waiting {
+            if outcome.is_none()
+                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
+            {
+                *outcome = Some(ready);
+            }
+        }
+        let done = waiting.iter().all(|(_, outcome)| outcome.is_some());
+        if done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
 }

@@ -38,7 +38,6 @@ impl Workspace {
         tempfile::Builder::new().prefix("call-").tempdir_in(self.folder.path())
     }
 
-    #[cfg(test)]
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -1,0 +1,132 @@
+//! What a worker says about its call, and what becomes of it.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::payload::Payload;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::wire;
+use crate::call::CallError;
+
+/// The error, its traceback and little else.
+const MOST_ANSWERED: usize = 1 << 20;
+
+/// How the code ended, as the worker tells it.
+#[derive(Debug, Deserialize)]
+struct Ended {
+    seconds: Option<f64>,
+    error: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    traceback: Option<String>,
+}
+
+/// What came from the worker.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    result: Option<Vec<u8>>,
+    ended: Option<Ended>,
+    too_large: bool,
+}
+
+#[derive(Serialize)]
+struct Outcome<'a> {
+    result: &'a RawValue,
+    output: String,
+    error_output: String,
+    execution_time: f64,
+    success: bool,
+}
+
+impl Answer {
+    /// Reads until the answer is complete or the stream ends. The code can write there too, so all is bounded.
+    pub(super) async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin), max_result_bytes: usize) {
+        let mut kind = [0];
+        while self.ended.is_none() && stream.read_exact(&mut kind).await.is_ok() {
+            let limit = if kind == *b"R" { max_result_bytes } else { MOST_ANSWERED };
+            match wire::read_sized(stream, limit).await {
+                Ok(bytes) if kind == *b"R" => self.result = Some(bytes),
+                Ok(bytes) => self.ended = serde_json::from_slice(&bytes).ok(),
+                Err(error) => {
+                    self.too_large = error.kind() == io::ErrorKind::InvalidData;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The method's result.
+    pub(super) fn conclude(
+        self,
+        status: ExitStatus,
+        output: String,
+        error_output: String,
+    ) -> Result<Payload, CallError> {
+        let failed = |message: String, output: String, error_output: String| {
+            CallError::new(ErrorCode::TaskExecutionFailed, message)
+                .with("output", tail(output))
+                .with("error_output", tail(error_output))
+        };
+        if self.too_large {
+            let message = "the result has more bytes than `max_result_bytes`".to_owned();
+            return Err(failed(message, output, error_output));
+        }
+        let Some(ended) = self.ended else {
+            let message = format!("Python ended before the code did: {}", how(status));
+            return Err(failed(message, output, error_output));
+        };
+        if let Some(message) = ended.error {
+            let mut error = failed(message, output, error_output);
+            if let Some(traceback) = ended.traceback {
+                error = error.with("traceback", traceback);
+            }
+            if let Some(kind) = ended.kind {
+                error = error.with("type", kind);
+            }
+            return Err(error);
+        }
+        let Ok(result) = serde_json::from_slice::<&RawValue>(self.result.as_deref().unwrap_or(b"null")) else {
+            return Err(failed("the result is not readable JSON".to_owned(), output, error_output));
+        };
+        let execution_time = ended.seconds.unwrap_or(0.0).max(0.0);
+        let outcome = Outcome { result, output, error_output, execution_time, success: true };
+        serde_json::to_string(&outcome)
+            .and_then(Payload::parse)
+            .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the result is not JSON: {error}")))
+    }
+}
+
+/// Errors are journaled: they carry the end of the output only.
+fn tail(text: String) -> Value {
+    const KEPT: usize = 8 * 1024;
+    let start = text.len().saturating_sub(KEPT);
+    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    json!(text[start..])
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            let name = match signal {
+                4 => " (SIGILL)",
+                6 => " (SIGABRT)",
+                7 => " (SIGBUS)",
+                8 => " (SIGFPE)",
+                9 => " (SIGKILL; perhaps out of memory)",
+                11 => " (SIGSEGV)",
+                15 => " (SIGTERM)",
+                24 => " (SIGXCPU; more CPU time than `max_cpu_seconds`)",
+                _ => "",
+            };
+            format!("killed by signal {signal}{name}")
+        }
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "no exit code".to_owned(),
+    }
+}

@@ -1,0 +1,10 @@
+import os
+def take(count):
+    data = b""
+    while len(data) < count:
+        part = os.read(0, count - len(data))
+        if not part:
+            os._exit(0)
+        data += part
+    return data
+exec(compile(take(int.from_bytes(take(4), "big")), "<gleitzeit>", "exec"))

@@ -1,0 +1,68 @@
+//! The options of a provider file, checked.
+
+use gleitzeit_protocols::yaml::{Fields, Node, Reader};
+
+/// Results travel in one frame, so more than this could not be delivered.
+const MOST_TEXT: u64 = 8 << 20;
+/// More than any machine has; keeps sums from overflowing.
+const MOST: u64 = 1 << 50;
+
+const KNOWN: &[&str] =
+    &["python_executable", "max_output_bytes", "max_result_bytes", "max_memory_bytes", "max_processes"];
+
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) python_executable: String,
+    pub(super) max_output_bytes: usize,
+    pub(super) max_result_bytes: usize,
+    pub(super) max_memory_bytes: u64,
+    pub(super) max_processes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            python_executable: "python3".to_owned(),
+            max_output_bytes: 256 * 1024,
+            max_result_bytes: 1 << 20,
+            max_memory_bytes: 2 << 30,
+            max_processes: 64,
+        }
+    }
+}
+
+/// Reads them; what is wrong is noted in `reader`.
+pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
+    let mut options = Options::default();
+    let Some(node) = node else { return options };
+    let fields = reader.fields(node, "`options`", KNOWN);
+    if let Some(executable) = reader.optional_text(&fields, "python_executable") {
+        options.python_executable = executable;
+    }
+    for (name, field) in
+        [("max_output_bytes", &mut options.max_output_bytes), ("max_result_bytes", &mut options.max_result_bytes)]
+    {
+        if let Some(bytes) = number(reader, &fields, name, MOST_TEXT).and_then(|bytes| usize::try_from(bytes).ok()) {
+            *field = bytes;
+        }
+    }
+    for (name, field, most) in [
+        ("max_memory_bytes", &mut options.max_memory_bytes, MOST),
+        ("max_processes", &mut options.max_processes, 10_000),
+    ] {
+        if let Some(number) = number(reader, &fields, name, most) {
+            *field = number;
+        }
+    }
+    options
+}
+
+fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {
+    let node = fields.get(name)?;
+    let number = reader.positive(node, name)?;
+    if number > most {
+        reader.problem(node.place, format!("`{name}` is at most {most}"), None);
+        return None;
+    }
+    Some(number)
+}

@@ -1,0 +1,155 @@
+//! The fork server's process: its start, its life, and how a lane is asked of it. The other end is `server.py`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
+
+use super::wire;
+
+/// Reads the program from standard input, so that it is neither a file nor an argument.
+pub(super) const BOOTSTRAP: &str = include_str!("bootstrap.py");
+/// The whole of the Python side.
+pub(super) const PROGRAM: &str =
+    concat!(include_str!("kernel.py"), "\n", include_str!("worker.py"), "\n", include_str!("server.py"), "\nserve()\n");
+/// A cold start from a slow disk takes seconds; longer and something hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Of what it says while it starts.
+const MOST_SAID: usize = 64 * 1024;
+
+/// How lanes get a process namespace of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Namespaces {
+    /// Whatever works; only asked for.
+    #[default]
+    Auto,
+    /// By the rights of root.
+    Root,
+    /// By a user namespace.
+    User,
+    /// Not at all: the family is then found by its parents.
+    None,
+}
+
+/// What the Python side is told at its start.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Told {
+    pub(super) namespaces: Namespaces,
+    pub(super) max_processes: u64,
+    pub(super) max_memory_bytes: u64,
+    pub(super) max_result_bytes: usize,
+}
+
+/// What it answers.
+#[derive(Debug, Deserialize)]
+struct Said {
+    namespaces: Option<Namespaces>,
+    reason: Option<String>,
+    error: Option<String>,
+}
+
+/// How it is started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start<'a> {
+    pub(super) interpreter: &'a Path,
+    pub(super) folder: &'a Path,
+    pub(super) path: &'a OsString,
+    pub(super) home: Option<&'a OsString>,
+    pub(super) told: &'a Told,
+}
+
+/// Dies when dropped, with all lanes.
+#[derive(Debug)]
+pub(super) struct Server {
+    child: Child,
+    control: UnixStream,
+    /// Whether the kernel keeps the families of calls together.
+    pub(super) namespaces: Namespaces,
+}
+
+impl Server {
+    pub(super) async fn start(start: Start<'_>) -> Result<Self, String> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|error| error.to_string())?;
+        ours.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let mut control = UnixStream::from_std(ours).map_err(|error| error.to_string())?;
+        let mut command = Command::new(start.interpreter);
+        command
+            .args(["-X", "utf8", "-c", BOOTSTRAP])
+            .env_clear()
+            .env("PATH", start.path)
+            .env("LANG", "C.UTF-8")
+            .env("TMPDIR", start.folder)
+            .current_dir(start.folder)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(home) = start.home {
+            command.env("HOME", home);
+        }
+        let mut child = command.spawn().map_err(|error| format!("Python cannot be started: {error}"))?;
+        // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
+        drop(command);
+        let said = match timeout(PATIENCE, introduce(&mut control, start.told)).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) => {
+                let reason = last_words(child.stderr.take()).await;
+                return Err(format!("the fork server did not start ({error}): {reason}"));
+            }
+            Err(_) => return Err(format!("the fork server did not start within {} s", PATIENCE.as_secs())),
+        };
+        if let Some(error) = said.error {
+            return Err(error);
+        }
+        let namespaces = said.namespaces.unwrap_or(Namespaces::None);
+        if namespaces == Namespaces::None {
+            let reason = said.reason.unwrap_or_default();
+            tracing::warn!(reason, "no process namespaces: what a call starts is found by its parents only");
+        }
+        Ok(Self { child, control, namespaces })
+    }
+
+    /// Whether it has not ended by itself.
+    pub(super) fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Forks a lane that serves this end of a socket.
+    pub(super) async fn fork(&self, theirs: &OwnedFd) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        wire::send_handles(&self.control, b'L', &[theirs.as_fd()]).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+}
+
+async fn introduce(control: &mut UnixStream, told: &Told) -> io::Result<Said> {
+    wire::write_sized(control, PROGRAM.as_bytes()).await?;
+    wire::write_sized(control, &serde_json::to_vec(told)?).await?;
+    let said = wire::read_sized(control, MOST_SAID).await?;
+    Ok(serde_json::from_slice(&said)?)
+}
+
+/// The end of what it wrote to standard error before it died.
+async fn last_words(stderr: Option<ChildStderr>) -> String {
+    let Some(stderr) = stderr else { return String::new() };
+    let mut bytes = Vec::new();
+    let mut limited = stderr.take(u64::try_from(MOST_SAID).unwrap_or(u64::MAX));
+    // Whatever came until then is better than nothing.
+    let _ = timeout(Duration::from_secs(1), limited.read_to_end(&mut bytes)).await;
+    let text = String::from_utf8_lossy(&bytes);
+    text.trim().lines().last().unwrap_or("it said nothing").chars().take(300).collect()
+}

@@ -1,0 +1,75 @@
+//! What passes between this process and Python's: frames, and file handles beside single bytes.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+
+/// Sends one byte with file handles, at most three.
+pub(super) async fn send_handles(stream: &UnixStream, byte: u8, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let send = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(handles)) {
+            return Err(io::Error::other("too many file handles"));
+        }
+        let sent = sendmsg(stream, &[IoSlice::new(&[byte])], &mut control, SendFlags::NOSIGNAL)?;
+        if sent == 1 { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    };
+    stream.async_io(Interest::WRITABLE, send).await
+}
+
+/// Receives one byte with the file handle that comes with it.
+pub(super) async fn receive_handle(stream: &UnixStream, byte: u8) -> io::Result<OwnedFd> {
+    let receive = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut said = [0];
+        let received = recvmsg(stream, &mut [IoSliceMut::new(&mut said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let handle = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut handles) => handles.next(),
+            _ => None,
+        });
+        match handle {
+            Some(handle) if received.bytes == 1 && said == [byte] => Ok(handle),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    stream.async_io(Interest::READABLE, receive).await
+}
+
+/// Writes a length and the bytes.
+pub(super) async fn write_sized(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    if bytes.len() <= 16 * 1024 {
+        // One system call wakes the reader once.
+        let mut frame = Vec::with_capacity(bytes.len() + 4);
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.extend_from_slice(bytes);
+        return stream.write_all(&frame).await;
+    }
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(bytes).await
+}
+
+/// Reads a length and that many bytes.
+///
+/// # Errors
+/// `InvalidData` if there are more than `limit`, else as reading does.
+pub(super) async fn read_sized(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
