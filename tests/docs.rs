@@ -102,6 +102,56 @@ fn every_linked_file_is_there() {
     }
 }
 
+#[test]
+fn every_protocol_in_the_documents_is_valid() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        for (line, block) in blocks(&text, "yaml") {
+            if block.lines().any(|line| line.starts_with("methods:")) {
+                let result = gleitzeit_protocols::Protocol::parse("block", &block);
+                assert!(result.is_ok(), "{}:{line}: {:#?}", document.display(), result.err());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 1, "no protocol found");
+}
+
+/// Blocks below `<!-- FILE -->` are that file, or what stands in it between two lines of dashes. Written anew with
+/// `UPDATE_DOCS=1 cargo test --test docs`.
+#[test]
+fn files_in_the_documents_are_the_files() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("readable");
+        let (mut rest, mut expected) = (text.as_str(), String::new());
+        while let Some((before, after)) = rest.split_once("\n<!-- ") {
+            let (name, after) = after.split_once(" -->\n```").expect("a block follows its file's name");
+            let (language, after) = after.split_once('\n').expect("a block");
+            let (_, after) = after.split_once("\n```\n").expect("the block ends");
+            let file = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let dashes = format!("// {}\n", "-".repeat(117));
+            let part = file.split(&dashes).nth(1).unwrap_or(&file);
+            write!(expected, "{before}\n<!-- {name} -->\n```{language}\n{part}```\n")
+                .expect("writing to a string works");
+            rest = after;
+            checked += 1;
+        }
+        expected.push_str(rest);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(&document, &expected).expect("writable");
+        }
+        let written = fs::read_to_string(&document).expect("readable");
+        assert!(
+            written == expected,
+            "{} differs from the files it shows; run UPDATE_DOCS=1 cargo test --test docs",
+            document.display()
+        );
+    }
+    assert!(checked >= 5, "only {checked} files found");
+}
+
 /// The document as the table of codes says it. Written anew with `UPDATE_DOCS=1 cargo test --test docs`.
 #[test]
 fn the_table_of_errors_is_the_codes_own() {

@@ -6,6 +6,7 @@
 mod bad_files;
 mod cluster;
 mod commands;
+mod documents;
 mod foreign_examples;
 mod foreign_protocols;
 mod foreign_provider;
