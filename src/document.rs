@@ -296,21 +296,45 @@ pub(crate) struct ProtocolItem {
     methods: Vec<MethodItem>,
 }
 
+/// A method of a protocol.
 #[derive(Serialize)]
-struct MethodItem {
-    name: String,
-    description: Option<String>,
-    parameters: Option<Payload>,
-    returns: Option<Payload>,
-    timeout_ms: Option<u64>,
+pub(crate) struct MethodItem {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) parameters: Option<Payload>,
+    pub(crate) returns: Option<Payload>,
+    pub(crate) timeout_ms: Option<u64>,
 }
 
 impl ProtocolItem {
+    /// Such as `llm/v1`.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.name, self.version)
+    }
+
+    /// All that a user may name it by, methods included.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let methods = self.methods.iter().map(|method| method.name.clone());
+        [self.name.clone(), self.id()].into_iter().chain(methods)
+    }
+
+    /// What of it has this name: all, if it is the protocol's; one method; or nothing.
+    pub(crate) fn named(mut self, name: &str) -> Option<Self> {
+        if name != self.name && name != self.id() {
+            self.methods.retain(|method| method.name == name);
+        }
+        (!self.methods.is_empty()).then_some(self)
+    }
+
+    pub(crate) fn methods(&self) -> &[MethodItem] {
+        &self.methods
+    }
+
     /// For people: method, protocol, what it does.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.methods.iter().map(|method| {
             let about = method.description.as_deref().unwrap_or_default();
-            vec![method.name.clone(), format!("{}/{}", self.name, self.version), view::first_line(about, 80)]
+            vec![method.name.clone(), self.id(), view::first_line(about, 80)]
         })
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod follow;
 mod inputs;
 mod json;
+mod method_view;
 mod output;
 mod place;
 mod plane;

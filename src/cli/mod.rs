@@ -83,7 +83,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// List the connected providers
     Providers(ClientOnly),
-    /// List the known protocols and their methods
+    /// List the known protocols and their methods, or show one with its parameters
+    #[command(after_help = "Examples:\n  gleitzeit protocols\n  gleitzeit protocols llm/chat --offline")]
     Protocols(ProtocolsArgs),
     /// Print the version
     Version(OutputArgs),
@@ -303,6 +304,8 @@ pub(crate) struct ValidateArgs {
 /// `gleitzeit protocols`
 #[derive(Debug, Args)]
 pub(crate) struct ProtocolsArgs {
+    /// Show one in detail: a protocol (`llm`, `llm/v1`) or a method (`llm/chat`)
+    pub(crate) name: Option<String>,
     /// Only what is built in or in a folder, without asking a control plane
     #[arg(long)]
     pub(crate) offline: bool,

@@ -1,29 +1,52 @@
-//! `gleitzeit protocols`: the methods that tasks may name.
+//! `gleitzeit protocols`: the methods that tasks may name, and what one takes and returns.
 
-use crate::cli::{Format, ProtocolsArgs};
+use gleitzeit_core::ErrorCode;
+use gleitzeit_protocols::yaml::nearest;
+
+use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, setup, view};
+use crate::{client, method_view, output, setup, view};
 
 pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
-    let format = args.output.format;
     if args.offline {
         let registry = setup::registry(&args.definitions)?;
-        return print(format, registry.iter().cloned().map(ProtocolItem::from).collect());
+        return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
     }
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let protocols = client::all_pages(async |token| client.protocols(token).await).await?;
-        print(format, protocols.into_iter().map(ProtocolItem::from).collect())
+        print(&args, protocols.into_iter().map(ProtocolItem::from).collect())
     })
 }
 
-fn print(format: Format, items: Vec<ProtocolItem>) -> CommandResult {
+fn print(args: &ProtocolsArgs, items: Vec<ProtocolItem>) -> CommandResult {
+    let format = args.output.format;
+    let Some(name) = &args.name else {
+        let list = List { items, next_page_token: None };
+        output::document(format, &list, |list| {
+            let rows: Vec<Vec<String>> = list.items.iter().flat_map(ProtocolItem::rows).collect();
+            view::table(&["method", "protocol", "about"], &rows)
+        })?;
+        return Ok(Exit::Success);
+    };
+    let known: Vec<String> = items.iter().flat_map(ProtocolItem::names).collect();
+    let items: Vec<ProtocolItem> = items.into_iter().filter_map(|item| item.named(name)).collect();
+    if items.is_empty() {
+        let message = format!("no protocol or method is called `{name}`");
+        let hint = nearest(name, known.iter().map(String::as_str));
+        let hint = hint.unwrap_or_else(|| "`gleitzeit protocols` lists all".to_owned());
+        return Err(CommandError::new(Exit::Failed, ErrorCode::MethodNotFound, message).hint(hint));
+    }
     let list = List { items, next_page_token: None };
     output::document(format, &list, |list| {
-        let rows: Vec<Vec<String>> = list.items.iter().flat_map(ProtocolItem::rows).collect();
-        view::table(&["method", "protocol", "about"], &rows)
+        let described: Vec<String> = list
+            .items
+            .iter()
+            .flat_map(|item| item.methods().iter().map(|method| method_view::describe(&item.id(), method)))
+            .collect();
+        described.join("\n")
     })?;
     Ok(Exit::Success)
 }

@@ -179,6 +179,16 @@ fn what_is_connected_and_what_can_be_called_is_listed() {
         let protocols = items(&cluster.ask(offline));
         let names: Vec<&str> = protocols.iter().filter_map(|it| it["name"].as_str()).collect();
         assert!(names.contains(&"python") && names.contains(&"util"), "{names:?}");
+        let named = |name: &'static str| items(&cluster.ask(&[offline, &[name]].concat()));
+        for (name, methods) in [("util/echo", 1), ("util", 3), ("util/v1", 3)] {
+            assert_eq!(named(name)[0]["methods"].as_array().map(Vec::len), Some(methods), "{name}");
+        }
+        let told = cluster.client(&[offline, &["llm/chat"]].concat()).exits(0);
+        for part in ["llm/chat of llm/v1", "model", "llama3.2", "RETURNS", "usage"] {
+            assert!(told.stdout.contains(part), "{part}: {told}");
+        }
+        let unknown = cluster.client(&[offline, &["util/eko"]].concat()).exits(1);
+        assert!(unknown.stderr.contains("did you mean `util/echo`?"), "{unknown}");
     }
     let status = cluster.ask(&["status"]);
     assert_eq!((&status["ready"], &status["components"]["engine"]), (&json!(true), &json!(1)));
