@@ -13,6 +13,9 @@ use super::stream::{Line, Reading};
 pub(super) const CHAT: &str = "/chat/completions";
 pub(super) const EMBED: &str = "/embeddings";
 
+/// Options about how an Ollama runs a model, which is another server's own affair.
+const OLLAMAS: &[&str] = &["num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"];
+
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
     let messages: Vec<Value> =
@@ -24,8 +27,9 @@ pub(super) fn chat(question: Question, config: &Config) -> Value {
     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     for (name, value) in question.options {
         match name.as_str() {
-            // The length of the context is the server's own affair.
-            "num_ctx" => continue,
+            name if OLLAMAS.contains(&name) => continue,
+            // Ollama takes a negative number for no limit.
+            "max_tokens" if value.as_i64().is_some_and(|limit| limit < 0) => continue,
             "max_tokens" => body.insert(config.max_tokens_field.clone(), value),
             _ => body.insert(name, value),
         };

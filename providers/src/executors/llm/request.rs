@@ -54,6 +54,8 @@ struct Asked {
     images: Vec<Source>,
     #[serde(default)]
     options: Map<String, Value>,
+    temperature: Option<Value>,
+    max_tokens: Option<Value>,
     format: Option<Value>,
     keep_alive: Option<Value>,
     #[serde(default)]
@@ -119,10 +121,19 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
     if turns.is_empty() {
         return Err(invalid("`messages` or `prompt` is missing"));
     }
+    let mut options = asked.options;
+    // What Ollama calls it, for those who know that name.
+    let tokens = options.remove("num_predict");
+    for (name, value) in [("temperature", asked.temperature), ("max_tokens", asked.max_tokens), ("max_tokens", tokens)]
+    {
+        if let Some(value) = value {
+            options.entry(name).or_insert(value);
+        }
+    }
     Ok(Question {
         model: config.model(&asked.model),
         turns,
-        options: asked.options,
+        options,
         format: asked.format,
         keep_alive: asked.keep_alive,
         extra: checked(asked.extra)?,

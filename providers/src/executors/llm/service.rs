@@ -1,12 +1,12 @@
 //! The server behind a provider: reaching it, asking it, and what its refusals mean. Nothing here knows what is asked.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::mesh::{Health, HealthState};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
+use tokio::sync::OnceCell;
 
 use super::config::{Api, REFUSED};
 use super::refusal;
@@ -21,7 +21,7 @@ pub(super) struct Service {
     connection: Connection,
     authentication: Authentication,
     settings: Settings,
-    client: OnceLock<Result<Client, String>>,
+    client: OnceCell<Client>,
 }
 
 /// Where a request goes and who it says it is from, read anew for each.
@@ -45,15 +45,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Service {
     pub(super) fn new(api: Api, connection: Connection, authentication: Authentication, settings: Settings) -> Self {
-        Self { api, connection, authentication, settings, client: OnceLock::new() }
+        Self { api, connection, authentication, settings, client: OnceCell::new() }
     }
 
-    fn client(&self) -> Result<&Client, String> {
-        let make = || {
-            let builder = client::builder(&self.settings, self.connection.timeout)?;
-            builder.build().map_err(|error| format!("no HTTP client can be made: {}", chain(&error)))
+    /// Made once, on a thread that may wait: the machine's certificates are read.
+    async fn client(&self) -> Result<&Client, String> {
+        let make = || async {
+            let (settings, timeout) = (self.settings.clone(), self.connection.timeout);
+            let made = tokio::task::spawn_blocking(move || {
+                let builder = client::builder(&settings, timeout)?;
+                builder.build().map_err(|error| format!("no HTTP client can be made: {}", chain(&error)))
+            });
+            made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
         };
-        self.client.get_or_init(make).as_ref().map_err(String::clone)
+        self.client.get_or_try_init(make).await
     }
 
     /// Address and secret may change while the provider runs. A secret's file is read on a thread that may wait.
@@ -84,7 +89,7 @@ impl Service {
     /// Sends JSON and waits until the answer begins with a success.
     pub(super) async fn post(&self, path: &str, body: &serde_json::Value, model: &str) -> Result<Begun, CallError> {
         let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
-        let client = self.client().map_err(unhealthy)?;
+        let client = self.client().await.map_err(unhealthy)?;
         let target = self.target().await.map_err(unhealthy)?;
         let body = serde_json::to_vec(body)
             .map_err(|error| CallError::new(ErrorCode::InternalError, format!("the request is no JSON: {error}")))?;
@@ -146,7 +151,7 @@ impl Service {
     async fn ask(&self) -> Result<(), String> {
         let check = &self.connection.health_check;
         let target = self.target().await?;
-        let client = self.client()?;
+        let client = self.client().await?;
         if !check.enabled {
             return Ok(());
         }
@@ -173,9 +178,9 @@ impl Service {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(refusal::secret(self.api, &target, response.status(), ""))
             }
-            // Not every server lists its models, and one that counts requests is well.
+            // Not every server that speaks the API knows this path, and one that counts requests is well.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::TOO_MANY_REQUESTS
-                if self.api == Api::OpenAi && check.path.is_none() =>
+                if check.path.is_none() =>
             {
                 Ok(())
             }
