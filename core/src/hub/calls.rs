@@ -206,6 +206,10 @@ impl Hub {
     fn check_answer(&self, component: Option<&ComponentId>, id: &CallId) -> Result<(), (ErrorCode, String)> {
         let not_yours =
             || Err((ErrorCode::CallNotYours, format!("call `{id}` was given to another provider or to none yet")));
+        let role = component.and_then(|component| self.components.get(component)).map(|it| it.role);
+        if role.is_some_and(|role| role != Role::Provider) {
+            return not_yours();
+        }
         if let Some(call) = self.calls.calls.get(id) {
             let is_given = match (&call.holder, component) {
                 (Holder::Hub { .. }, _) => false,

@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::id::CallId;
 use crate::mesh::call::{CallEnd, MethodOutcome, MethodResult, VERSION};
 use crate::payload::Payload;
+use crate::tagged::problem_of;
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
@@ -155,7 +156,11 @@ impl<'de> Visitor<'de> for ReadError {
             match field {
                 Field::Code => code = Some(once(&mut map, &code, "code")?),
                 Field::Message => message = Some(once(&mut map, &message, "message")?),
-                Field::Data => data = Some(once::<_, Payload>(&mut map, &data, "data")?),
+                Field::Data => {
+                    let found: Payload = once(&mut map, &data, "data")?;
+                    check_advice(&found).map_err(A::Error::custom)?;
+                    data = Some(found);
+                }
                 Field::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -167,6 +172,23 @@ impl<'de> Visitor<'de> for ReadError {
             data: data.filter(|data| data.get() != "null"),
         })
     }
+}
+
+/// An error's data may be anything, but what the engine reads in it must be what it seems: a `retryable: "no"` that
+/// nobody understands would be tried again.
+fn check_advice(data: &Payload) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Advice {
+        #[serde(rename = "retryable")]
+        _retryable: Option<bool>,
+        #[serde(rename = "retry_after_ms")]
+        _retry_after_ms: Option<u64>,
+    }
+    if !data.get().starts_with('{') {
+        return Ok(());
+    }
+    let read = serde_json::from_str::<Advice>(data.get());
+    read.map(drop).map_err(|error| problem_of(data.get(), &error).replacen("in `", "in `data.", 1))
 }
 
 impl<'de> Deserialize<'de> for CallEnd {

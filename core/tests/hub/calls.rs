@@ -110,6 +110,8 @@ fn an_answer_finds_its_engine_after_the_hub_was_away() {
     assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
     bench.restart();
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+    answer(&mut bench, engine, &at[0]);
+    refused(&mut bench, engine, "CALL_NOT_YOURS");
     // The answer comes before its provider is known again.
     let nobody = bench.connect();
     answer(&mut bench, nobody, &at[0]);

@@ -123,8 +123,22 @@ fn the_error_of_an_answer_has_a_code_and_a_message() {
         (r#"{"code":"1","message":"no"}"#, "in `error.code`: invalid type: string \"1\", expected i32"),
         (r#"{"code":1.5,"message":"no"}"#, "in `error.code`: invalid type: floating point `1.5`, expected i32"),
         (r#"{"code":1,"message":null}"#, "in `error.message`: invalid type: null, expected a string"),
+        (
+            r#"{"code":1,"message":"no","data":{"retryable":"no"}}"#,
+            "in `error`: in `data.retryable`: invalid type: string \"no\", expected a boolean",
+        ),
+        (
+            r#"{"code":1,"message":"no","data":{"x":[],"retry_after_ms":-1}}"#,
+            "in `error`: in `data.retry_after_ms`: invalid value: integer `-1`, expected u64",
+        ),
     ] {
         no_answer(&format!(r#""jsonrpc":"2.0","id":"x","error":{error}"#), expected);
+    }
+    for data in
+        ["null", "7", "[]", "\"text\"", r#"{"retryable":null}"#, r#"{"retryable":true,"retry_after_ms":5,"x":1}"#]
+    {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":"x","error":{{"code":1,"message":"no","data":{data}}}}}"#);
+        assert!(ToHub::decode("method_result", &body).is_ok(), "{body}");
     }
 }
 
