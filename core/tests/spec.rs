@@ -8,12 +8,28 @@ struct Known;
 
 impl Catalog for Known {
     fn method(&self, name: &str) -> Option<MethodInfo> {
-        let returns = json!({"type": "object", "properties": {"result": {}, "text": {"type": "string"}}, "additionalProperties": false});
-        ["python/execute", "util/echo"].contains(&name).then(|| MethodInfo {
+        let returns = json!({
+            "type": "object",
+            "properties": {
+                "result": {}, "text": {"type": "string"}, "count": {"type": "integer"}, "done": {"const": true},
+                "rows": {"type": "array", "items": {"$ref": "#/$defs/row"}},
+            },
+            "additionalProperties": false,
+            "$defs": {"row": {"type": "object", "properties": {"size": {"type": "number"}}}},
+        });
+        let parameters = json!({
+            "type": "object",
+            "properties": {
+                "code": {"type": "object"}, "text": {"type": "string"}, "size": {"type": "number"}, "whole": {"type": "integer"},
+                "maybe": {"type": ["string", "null"]}, "mode": {"enum": ["a", "b"]}, "any": {},
+                "list": {"type": "array", "items": {"properties": {"text": {"anyOf": [{"type": "string"}, {"type": "array"}]}}}},
+            },
+        });
+        ["python/execute", "util/echo", "util/take"].contains(&name).then(|| MethodInfo {
             protocol_version: "v1".to_owned(),
             code: std::iter::once(("code".to_owned(), Language::Python)).collect(),
             returns: (name == "python/execute").then_some(returns),
-            parameters: None,
+            parameters: (name == "util/take").then_some(parameters),
             timeout_ms: None,
         })
     }
@@ -88,6 +104,51 @@ fn references_are_checked_against_closed_results() {
     );
     assert_eq!(shown.len(), 2, "{shown:#?}");
     assert!(shown[0].contains("did you mean `result`?"), "{shown:#?}");
+}
+
+#[test]
+fn a_value_that_is_one_reference_must_be_able_to_fit() {
+    let file = |parameters: &str| {
+        format!(
+            "name: n\ninputs: {{i: 1}}\nfiles: {{f: x}}\ntasks:\n  - {{id: a, method: python/execute}}\n  - id: b\n    \
+             method: util/take\n    parameters: {parameters}\n"
+        )
+    };
+    for fits in [
+        "{text: \"${a.text}\", size: \"${a.count}\", whole: \"${a.rows[0].size}\", maybe: \"${a.text}\", mode: \"${a.text}\"}",
+        "{text: \"${a.result}\", size: \"${a.result.x}\", any: \"${a.rows}\", other: \"${a.done}\", list: \"${a.rows}\"}",
+        "{text: \"is ${a.count}\", whole: \"${inputs.i}\", list: [{text: \"${a.rows}\"}], code: \"${a.text}\"}",
+        "{size: \"${a.rows.0.size}\", text: \"${files.f}\", list: [{other: \"${a.count}\"}]}",
+    ] {
+        good(&file(fits));
+    }
+    for (parameters, expected) in [
+        (
+            "{text: \"${a.count}\"}",
+            "f:8:25: ${a.count}: `python/execute` returns a whole number there, but `util/take` takes text as `text`\n  \
+             hint: of what it returns, `text` would fit",
+        ),
+        (
+            "{text: \"${a.rows.1.size}\"}",
+            "f:8:25: ${a.rows.1.size}: `python/execute` returns a number there, but `util/take` takes text as `text`\n  \
+             hint: with other text around it, it becomes text: `\"… ${a.rows.1.size}\"`",
+        ),
+        ("{any: 1, whole: \"${a.done}\"}", "f:8:34: ${a.done}: `python/execute` returns a boolean there"),
+        (
+            "{maybe: \"${a}\"}",
+            "f:8:26: ${a}: `python/execute` returns an object there, but `util/take` takes text or null",
+        ),
+        ("{mode: \"${a.rows[0]}\"}", "f:8:25: ${a.rows[0]}: `python/execute` returns an object there"),
+        (
+            "{list: [{}, {text: \"${a.count}\"}]}",
+            "f:8:37: ${a.count}: `python/execute` returns a whole number there, but `util/take` takes text or a list as `list[1].text`",
+        ),
+        ("{list: [\"${a.count}\"], size: \"${files.f.base64}\"}", "f:8:47: ${files.f.base64}: that is text, but"),
+        ("{size: \"${run.id}\"}", "f:8:25: ${run.id}: that is text, but `util/take` takes a number as `size`"),
+    ] {
+        let shown = bad(file(parameters).as_bytes());
+        assert!(shown.len() == 1 && shown[0].starts_with(expected), "{parameters}\n{expected}\n{shown:#?}");
+    }
 }
 
 #[test]

@@ -4,12 +4,12 @@
 use gleitzeit_proto::v1::SubmitWorkflowRequest;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Cluster, Sandbox, example};
+use crate::support::{Cluster, Sandbox, Socket, example};
 
 /// What is expected of a problem: line, column, field, name, and parts of message and hint.
 type Expected = (u64, u64, &'static str, &'static str, &'static str, &'static str);
@@ -52,6 +52,31 @@ fn cases() -> Vec<Case> {
                 (8, 12, "tasks[1].parameters.two", "TASK_PARAMETER_ERROR", "no input `topik`", "${inputs.topic}"),
                 (9, 14, "tasks[1].parameters.three", "TASK_PARAMETER_ERROR", "no field `resullt`", "`result`"),
                 (10, 13, "tasks[1].parameters.four", "TASK_PARAMETER_ERROR", "no file `data`", "under `files`"),
+            ],
+        ),
+        text(
+            "references of another type",
+            &format!(
+                "{two}  - {{id: nap, method: util/sleep, parameters: {{seconds: \"${{words.output}}\"}}}}\n  - id: b\n    method: \
+                 python/execute\n    parameters:\n      code: ${{nap.slept_seconds}}\n      context: ${{words.success}}\n"
+            ),
+            &[
+                (
+                    4,
+                    58,
+                    "tasks[1].parameters.seconds",
+                    "TASK_PARAMETER_ERROR",
+                    "${words.output}: `python/execute` returns text there, but `util/sleep` takes a number as `seconds`",
+                    "`execution_time` would fit",
+                ),
+                (
+                    9,
+                    16,
+                    "tasks[2].parameters.context",
+                    "TASK_PARAMETER_ERROR",
+                    "returns a boolean there, but `python/execute` takes an object as `context`",
+                    "gleitzeit protocols",
+                ),
             ],
         ),
         text(
@@ -213,4 +238,42 @@ fn grpc_refuses_the_same_files_with_the_same_places() {
     let runs = cluster.ask(&["list"]);
     assert_eq!(runs["items"], serde_json::json!([]), "nothing was recorded");
     submit(&cluster.url, "name: Good\ntasks: [{id: a, method: util/echo}]\n".to_owned()).expect("it goes on serving");
+}
+
+#[test]
+fn references_fit_what_registered_protocols_say_and_only_the_hub_knows_them() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    let returns = json!({"type": "object", "additionalProperties": false, "properties": {"area": {"type": "number"}, "unit": {"const": "m"}}});
+    let parameters = json!({"type": "object", "properties": {"side": {"type": "number"}, "notes": {"type": "array", "items": {"type": "string"}}}});
+    let method = json!({"parameters": parameters, "returns": returns});
+    let protocol = json!({"name": "plan", "version": "v1", "methods": {"plan/area": method}});
+    let body = json!({"component_type": "provider", "name": "planner", "protocols": [protocol]});
+    let _provider = Socket::register(&cluster.url, &body);
+    let file = |parameters: &str| {
+        let text = format!(
+            "name: Plan\ntasks:\n  - {{id: a, method: plan/area, parameters: {{side: 2}}}}\n  - id: b\n    method: plan/area\n    \
+             parameters: {parameters}\n"
+        );
+        cluster.sandbox.file("plan.yaml", text)
+    };
+    let fits = file("{side: \"${a.area}\", notes: [\"${a.unit}\", \"${a.area} m\"]}");
+    cluster.client(&["validate", &fits]).exits(0);
+    let expected: Vec<Expected> = vec![
+        (
+            6,
+            25,
+            "tasks[1].parameters.side",
+            "TASK_PARAMETER_ERROR",
+            "returns text there, but `plan/area` takes a number",
+            "`area`",
+        ),
+        (6, 46, "tasks[1].parameters.notes[0]", "TASK_PARAMETER_ERROR", "takes text as `notes[0]`", "`unit`"),
+        (6, 59, "tasks[1].parameters.notes[1]", "TASK_PARAMETER_ERROR", "has no field `are`", "`area`"),
+    ];
+    let bad = file("{side: \"${a.unit}\", notes: [\"${a.area}\", \"${a.are}\"]}");
+    for command in ["validate", "submit"] {
+        let ended = cluster.client(&[command, &bad, "-o", "json"]).exits(2);
+        is_as_expected(command, ended.json()["errors"].as_array().expect("a list"), &expected);
+    }
 }

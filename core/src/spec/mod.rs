@@ -9,6 +9,7 @@ mod scalar;
 mod submission;
 mod task;
 mod tree;
+mod types;
 mod workflow;
 mod yaml;
 

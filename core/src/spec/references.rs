@@ -3,10 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::catalog::MethodInfo;
+use super::catalog::{MethodInfo, PathSegment};
 use super::check::{Checker, list};
 use super::problem::closest;
 use super::tree::{At, Kind, Node, Spot};
+use super::types::{self, Types};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::template::{self, Piece, Reference, Root, Step};
@@ -165,6 +166,86 @@ impl<'n> Names<'n> {
         }
     }
 
+    /// Checks that each value that is one reference can be of a type that the method takes there.
+    pub(super) fn types(
+        &self,
+        checker: &mut Checker<'_>,
+        (node, at): (&Node, At<'_>),
+        path: &mut Vec<PathSegment>,
+        taker: (&str, &Value),
+    ) {
+        match &node.kind {
+            Kind::Text(text) if text.contains("${") => {
+                let Ok(pieces) = template::parse(text) else { return };
+                let [Piece::Reference(reference)] = pieces.as_slice() else { return };
+                if let Some((message, hint)) = self.misfit(reference, path, taker) {
+                    let spot = inside(checker.source, node.spot, text, reference.offset);
+                    checker.report(spot, at, ErrorCode::TaskParameterError, message, Some(hint));
+                }
+            }
+            Kind::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(PathSegment::Index(index));
+                    self.types(checker, (item, at.index(index)), path, taker);
+                    path.pop();
+                }
+            }
+            Kind::Object(fields) => {
+                for (key, (_, value)) in fields {
+                    path.push(PathSegment::Key(key.clone()));
+                    self.types(checker, (value, at.key(key)), path, taker);
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn misfit(&self, reference: &Reference, path: &[PathSegment], taker: (&str, &Value)) -> Option<(String, String)> {
+        let (method, schema) = taker;
+        let taken = types::at(schema, path);
+        let (given, giver, returns) = match &reference.root {
+            Root::Task(id) => {
+                let task = *self.tasks.get(id.as_str())?;
+                let giver = self.methods[task]?;
+                let returns = self.catalog.get(giver)?.as_ref()?.returns.as_ref()?;
+                (given(returns, &reference.path), giver, Some(returns))
+            }
+            // Inputs are given when the workflow is submitted.
+            Root::Input(_) => return None,
+            Root::File(_) | Root::Env(_) | Root::RunId => (Types::TEXT, "", None),
+        };
+        if given.meet(taken) || given == Types::NONE || taken == Types::NONE {
+            return None;
+        }
+        let given =
+            if returns.is_some() { format!("`{giver}` returns {given} there") } else { format!("that is {given}") };
+        let place = path.iter().fold(String::new(), |place, step| match step {
+            PathSegment::Key(key) if place.is_empty() => shorten(key).to_string(),
+            PathSegment::Key(key) => format!("{place}.{}", shorten(key)),
+            PathSegment::Index(index) => format!("{place}[{index}]"),
+        });
+        let message = format!("{reference}: {given}, but `{method}` takes {taken} as `{place}`");
+        // Other fields beside it may be meant.
+        let fields = match reference.path.as_slice() {
+            [Step::Name(_)] => returns.and_then(|returns| returns.get("properties")?.as_object()),
+            _ => None,
+        };
+        let fits = |name: &&String| {
+            let types = returns.map(|returns| types::at(returns, &[PathSegment::Key((*name).clone())]));
+            types.is_some_and(|types| types != Types::ANY && types.meet(taken))
+        };
+        let others: Vec<&String> = fields.into_iter().flat_map(|fields| fields.keys()).filter(fits).collect();
+        let hint = if !others.is_empty() {
+            format!("of what it returns, {} would fit", list(&others))
+        } else if taken == Types::TEXT {
+            format!("with other text around it, it becomes text: `\"… {reference}\"`")
+        } else {
+            "`gleitzeit protocols -o json` shows what methods take and return".to_owned()
+        };
+        Some((message, hint))
+    }
+
     /// Follows a reference through the schema of what the task's method returns, as far as that is closed.
     fn field(&self, task: usize, reference: &Reference) -> Option<(String, Option<String>)> {
         let method = self.methods[task]?;
@@ -192,6 +273,26 @@ impl<'n> Names<'n> {
             }
         }
         None
+    }
+}
+
+/// What a result can be at this path. A name that is a number is an index where there is a list.
+fn given(returns: &Value, path: &[Step]) -> Types {
+    let segments = |numbers: bool| -> Vec<PathSegment> {
+        let segment = |step: &Step| match step {
+            Step::Index(index) => PathSegment::Index(*index),
+            Step::Name(name) => match name.parse() {
+                Ok(index) if numbers => PathSegment::Index(index),
+                _ => PathSegment::Key(name.clone()),
+            },
+        };
+        path.iter().map(segment).collect()
+    };
+    let numbers = path.iter().filter(|step| matches!(step, Step::Name(name) if name.parse::<usize>().is_ok())).count();
+    match numbers {
+        0 => types::at(returns, &segments(false)),
+        1 => types::at(returns, &segments(false)).or(types::at(returns, &segments(true))),
+        _ => Types::ANY,
     }
 }
 

@@ -140,6 +140,13 @@ fn one(
             }
         }
     }
+    if let (Some(Node { kind: Kind::Object(given), .. }), Some(schema)) = (holder, &info.parameters) {
+        // Program text is not taken as a value.
+        for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !info.code.contains_key(*parameter)) {
+            let mut path = vec![PathSegment::Key(parameter.clone())];
+            names.types(checker, (node, at.key("parameters").key(parameter)), &mut path, (name, schema));
+        }
+    }
     if parameters.is_object() {
         for violation in checker.catalog.check_template(name, &parameters) {
             report_violation(checker, holder, node.spot, at.key("parameters"), violation);
