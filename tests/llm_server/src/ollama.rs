@@ -1,4 +1,4 @@
-//! Ollama's API, by its documentation: https://docs.ollama.com/api
+//! Ollama's API, by its documentation: <https://docs.ollama.com/api>
 
 use axum::Json;
 use axum::body::Bytes;

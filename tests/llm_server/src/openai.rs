@@ -1,4 +1,4 @@
-//! OpenAI's API, by its documentation: https://platform.openai.com/docs/api-reference
+//! OpenAI's API, by its documentation: <https://platform.openai.com/docs/api-reference>
 
 use axum::Json;
 use axum::body::Bytes;

@@ -103,10 +103,10 @@ impl Llm {
         let config = self.config.clone();
         // Decoding images takes time, and their files may be slow.
         let read = tokio::task::spawn_blocking(move || request::question(&call, &config)).await;
-        let question = read.map_err(|error| {
+        let mut question = read.map_err(|error| {
             CallError::new(ErrorCode::InternalError, format!("the parameters could not be read: {error}"))
         })??;
-        let (model, format) = (question.model.clone(), question.format.is_some());
+        let (model, expected) = (question.model.clone(), question.expected.take());
         let (service, config) = (&self.service, &*self.config);
         let (text, about) = match service.api {
             Api::Ollama => {
@@ -127,7 +127,7 @@ impl Llm {
                 (text, events.about)
             }
         };
-        about.text(&text, &model, format, started.elapsed())
+        about.text(&text, &model, expected.as_ref(), started.elapsed())
     }
 
     async fn embed(&self, call: &Call) -> Result<Payload, CallError> {

@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use gleitzeit_core::error::ErrorCode;
+use gleitzeit_protocols::Schema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::answer::Format;
 use super::config::Config;
 use super::image::{Image, Source};
 use crate::call::{Call, CallError};
 
 /// A question to a model, checked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Question {
     pub(super) model: String,
     /// In the order of the conversation; never empty.
@@ -20,6 +22,8 @@ pub(super) struct Question {
     pub(super) options: Map<String, Value>,
     /// `json` or a JSON Schema.
     pub(super) format: Option<Value>,
+    /// The same, to hold the answer against.
+    pub(super) expected: Option<Format>,
     pub(super) keep_alive: Option<Value>,
     /// Added to the request as it is.
     pub(super) extra: Map<String, Value>,
@@ -130,11 +134,21 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
             options.entry(name).or_insert(value);
         }
     }
+    let expected = match &asked.format {
+        None => None,
+        Some(schema @ Value::Object(_)) => Some(
+            Schema::compile(schema)
+                .map_err(|error| invalid(format!("`format` is no JSON Schema that can be used: {error}")))?,
+        )
+        .map(|schema| Format::Fitting(Box::new(schema))),
+        Some(_) => Some(Format::Json),
+    };
     Ok(Question {
         model: config.model(&asked.model),
         turns,
         options,
         format: asked.format,
+        expected,
         keep_alive: asked.keep_alive,
         extra: checked(asked.extra)?,
     })

@@ -129,8 +129,12 @@ async fn options_reach_each_server_under_its_own_names() {
         }
         let any = chat(&provider, json!({"prompt": "x", "format": "json"})).await.expect("an answer");
         assert_eq!(any["json"], json!({"said": "You said: x"}));
-        let refused = chat(&provider, json!({"prompt": "x", "extra": {"stream": false}})).await.expect_err("reserved");
-        assert_eq!((refused.code, refused.retryable), (ErrorCode::InvalidParams, false));
+        for wrong in [json!({"extra": {"stream": false}}), json!({"format": {"type": "nothing"}})] {
+            let mut params = wrong.clone();
+            params["prompt"] = json!("x");
+            let refused = chat(&provider, params).await.expect_err("refused");
+            assert_eq!((refused.code, refused.retryable), (ErrorCode::InvalidParams, false), "{wrong}");
+        }
     }
     for (api, name) in [(Api::Ollama, "options"), (Api::OpenAi, "max_tokens")] {
         let provider = provider(api, &server, "");
