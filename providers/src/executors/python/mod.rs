@@ -14,6 +14,7 @@ mod interpreter;
 mod lane;
 mod options;
 mod pool;
+mod probe;
 mod run;
 mod server;
 mod watch;
@@ -33,7 +34,7 @@ use tokio::sync::OnceCell;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::factory::Settings;
-use options::Options;
+use options::{Options, Sandbox};
 use pool::Pool;
 use server::{Namespaces, Start, Told};
 use workspace::Workspace;
@@ -52,8 +53,30 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let mut reader = Reader::new(definition.options.file.clone());
     let options = options::read(&mut reader, definition.options.node.as_ref());
     let options = reader.finish(Some(options))?;
+    if options.sandbox == Sandbox::Strict {
+        probe::strict(&options, settings).map_err(|message| {
+            let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
+            let mut reader = Reader::new(definition.options.file.clone());
+            reader.problem(place, message, Some("use `sandbox: limits`, or a newer kernel or more rights".to_owned()));
+            reader.finish(Some(())).err().unwrap_or_default()
+        })?;
+    }
     let concurrency = definition.max_concurrency.unwrap_or_else(|| concurrency(settings));
     Ok(Arc::new(Python::new(options, settings.clone(), concurrency, Namespaces::Auto)))
+}
+
+/// What the Python side needs to know of the options.
+fn told(options: &Options, namespaces: Namespaces) -> Told {
+    Told {
+        namespaces,
+        max_processes: options.max_processes,
+        max_memory_bytes: options.max_memory_bytes,
+        max_result_bytes: options.max_result_bytes,
+        max_cpu_seconds: options.max_cpu_seconds,
+        max_open_files: options.max_open_files,
+        max_file_bytes: options.max_file_bytes,
+        strict: options.sandbox == Sandbox::Strict,
+    }
 }
 
 struct Python {
@@ -69,12 +92,7 @@ struct Python {
 
 impl Python {
     fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
-        let told = Told {
-            namespaces,
-            max_processes: options.max_processes,
-            max_memory_bytes: options.max_memory_bytes,
-            max_result_bytes: options.max_result_bytes,
-        };
+        let told = told(&options, namespaces);
         let pool = Pool::new(concurrency);
         Self { options, told, settings, interpreter: OnceCell::new(), workspace: OnceCell::new(), pool }
     }
@@ -114,6 +132,15 @@ impl Executor for Python {
         };
         let start = self.start(interpreter, workspace);
         run::run(run::Job { start, workspace, pool: &self.pool, options: &self.options }, &call, &context).await
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        let level = match self.options.sandbox {
+            Sandbox::Limits => "sandbox:limits",
+            // It was proven before this executor existed, and is again at each start of a server.
+            Sandbox::Strict => "sandbox:strict",
+        };
+        vec![level.to_owned()]
     }
 
     async fn health(&self) -> Health {

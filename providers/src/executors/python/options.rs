@@ -7,8 +7,27 @@ const MOST_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
 
-const KNOWN: &[&str] =
-    &["python_executable", "max_output_bytes", "max_result_bytes", "max_memory_bytes", "max_processes"];
+const KNOWN: &[&str] = &[
+    "python_executable",
+    "sandbox",
+    "max_output_bytes",
+    "max_result_bytes",
+    "max_memory_bytes",
+    "max_cpu_seconds",
+    "max_processes",
+    "max_open_files",
+    "max_file_bytes",
+];
+
+/// How much is kept from the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sandbox {
+    /// It may do what the agent's user may, within limits.
+    #[default]
+    Limits,
+    /// No network, and of the files only Python itself and its own folder.
+    Strict,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -17,6 +36,10 @@ pub(super) struct Options {
     pub(super) max_result_bytes: usize,
     pub(super) max_memory_bytes: u64,
     pub(super) max_processes: u64,
+    pub(super) max_cpu_seconds: u64,
+    pub(super) max_open_files: u64,
+    pub(super) max_file_bytes: u64,
+    pub(super) sandbox: Sandbox,
 }
 
 impl Default for Options {
@@ -27,6 +50,10 @@ impl Default for Options {
             max_result_bytes: 1 << 20,
             max_memory_bytes: 2 << 30,
             max_processes: 64,
+            max_cpu_seconds: 3600,
+            max_open_files: 1024,
+            max_file_bytes: 1 << 30,
+            sandbox: Sandbox::Limits,
         }
     }
 }
@@ -49,9 +76,22 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     for (name, field, most) in [
         ("max_memory_bytes", &mut options.max_memory_bytes, MOST),
         ("max_processes", &mut options.max_processes, 10_000),
+        ("max_cpu_seconds", &mut options.max_cpu_seconds, 1 << 30),
+        ("max_open_files", &mut options.max_open_files, 1 << 20),
+        ("max_file_bytes", &mut options.max_file_bytes, MOST),
     ] {
         if let Some(number) = number(reader, &fields, name, most) {
             *field = number;
+        }
+    }
+    if let Some(node) = fields.get("sandbox") {
+        match reader.text(node, "sandbox").as_deref() {
+            Some("limits") | None => {}
+            Some("strict") => options.sandbox = Sandbox::Strict,
+            Some(other) => {
+                let message = format!("`sandbox` is `limits` or `strict`, not `{other}`");
+                reader.problem(node.place, message, None);
+            }
         }
     }
     options

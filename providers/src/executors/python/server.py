@@ -9,6 +9,7 @@ import json
 import linecache
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -108,8 +109,8 @@ class Namespaces:
 class Lane:
     """One call after the other, each in a worker of its own."""
 
-    def __init__(self, sock, lifeline, namespaces, config):
-        self.sock, self.contained, self.config = sock, namespaces.kind != "none", config
+    def __init__(self, sock, lifeline, namespaces, config, strict):
+        self.sock, self.contained, self.config, self.strict = sock, namespaces.kind != "none", config, strict
         for number in (signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
@@ -137,7 +138,7 @@ class Lane:
             worker = os.fork()
             if worker == 0:
                 self.sock.close()
-                work(*fds, self.config, self.contained)
+                work(*fds, self.config, self.contained, self.strict)
                 os._exit(1)
             for fd in fds:
                 os.close(fd)
@@ -166,6 +167,53 @@ class Lane:
             if deadline is not None and time.monotonic() > deadline:
                 return
             time.sleep(0.001)
+
+
+def prove(strict, namespaces, folder):
+    """Tries from inside what must not work: a sandbox that is only believed in is none."""
+    ours, theirs = os.pipe()
+    pid = namespaces.fork()
+    if pid == 0:
+        try:
+            rules = strict.prepare()
+            strict.enter(rules, folder)
+            found = breaches(folder)
+        except Exception as error:
+            found = str(error)
+        os.write(theirs, (found or "+").encode("utf-8", "replace")[:1000])
+        os._exit(0)
+    os.close(theirs)
+    said = os.read(ours, 1000)
+    os.close(ours)
+    os.waitpid(pid, 0)
+    if said != b"+":
+        raise OSError(said.decode("utf-8", "replace") or "the proof ended early")
+
+
+def breaches(folder):
+    """What could be done all the same, or could not although it should; empty if all is as it must be."""
+    def works(what):
+        try:
+            what()
+            return True
+        except OSError:
+            return False
+
+    own = os.path.join(folder, "own")
+    with open(own, "w") as file:
+        file.write("own")
+    os.remove(own)
+    for what, name in (
+        (lambda: os.listdir("/"), "the root folder can be read"),
+        (lambda: open("/proc/self/status").close(), "/proc can be read"),
+        (lambda: open(os.path.join(folder, "..", "other"), "w").close(), "files can be written elsewhere"),
+        (lambda: os.chmod(os.path.join(folder, ".."), 0o700), "modes can be changed elsewhere"),
+        (lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(), "sockets can be opened"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(), "local sockets can be opened"),
+    ):
+        if works(what):
+            return name
+    return ""
 
 
 def limit_process_numbers(most):
@@ -246,10 +294,16 @@ def serve():
     close_inherited()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = json.loads(take(int.from_bytes(take(4), "big")))
+    strict = None
     try:
         namespaces = Namespaces(config["namespaces"])
+        if config["strict"]:
+            if namespaces.kind == "none":
+                raise OSError(f"no process namespace can be made ({namespaces.reason})")
+            strict = Strict()
+            prove(strict, namespaces, config["proof"])
     except OSError as error:
-        tell({"error": str(error)})
+        tell({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
         os._exit(1)
     # Closed by the kernel when this process dies, however it does; nobody writes to it.
     lifeline, _held = os.pipe()
@@ -274,7 +328,7 @@ def serve():
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
             os.close(null)
-            lane = Lane(sock, lifeline, namespaces, config)
+            lane = Lane(sock, lifeline, namespaces, config, strict)
             lane.serve()
         try:
             pidfd = pidfd_open(pid)

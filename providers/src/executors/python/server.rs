@@ -18,8 +18,16 @@ use super::wire;
 /// Reads the program from standard input, so that it is neither a file nor an argument.
 pub(super) const BOOTSTRAP: &str = include_str!("bootstrap.py");
 /// The whole of the Python side.
-pub(super) const PROGRAM: &str =
-    concat!(include_str!("kernel.py"), "\n", include_str!("worker.py"), "\n", include_str!("server.py"), "\nserve()\n");
+pub(super) const PROGRAM: &str = concat!(
+    include_str!("kernel.py"),
+    "\n",
+    include_str!("strict.py"),
+    "\n",
+    include_str!("worker.py"),
+    "\n",
+    include_str!("server.py"),
+    "\nserve()\n"
+);
 /// A cold start from a slow disk takes seconds; longer and something hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Of what it says while it starts.
@@ -47,6 +55,19 @@ pub(super) struct Told {
     pub(super) max_processes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_result_bytes: usize,
+    pub(super) max_cpu_seconds: u64,
+    pub(super) max_open_files: u64,
+    pub(super) max_file_bytes: u64,
+    /// Strict, not only within limits.
+    pub(super) strict: bool,
+}
+
+/// With a folder in which a strict server proves that it is one.
+#[derive(Serialize)]
+struct Introduction<'a> {
+    #[serde(flatten)]
+    told: &'a Told,
+    proof: &'a Path,
 }
 
 /// What it answers.
@@ -78,6 +99,9 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(start: Start<'_>) -> Result<Self, String> {
+        let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(start.folder);
+        let proof = proof.map_err(|error| format!("no temporary folder can be made: {error}"))?;
+        let introduction = Introduction { told: start.told, proof: proof.path() };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|error| error.to_string())?;
         ours.set_nonblocking(true).map_err(|error| error.to_string())?;
         let mut control = UnixStream::from_std(ours).map_err(|error| error.to_string())?;
@@ -100,7 +124,7 @@ impl Server {
         let mut child = command.spawn().map_err(|error| format!("Python cannot be started: {error}"))?;
         // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
         drop(command);
-        let said = match timeout(PATIENCE, introduce(&mut control, start.told)).await {
+        let said = match timeout(PATIENCE, introduce(&mut control, &introduction)).await {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => {
                 let reason = last_words(child.stderr.take()).await;
@@ -136,9 +160,9 @@ impl Server {
     }
 }
 
-async fn introduce(control: &mut UnixStream, told: &Told) -> io::Result<Said> {
+async fn introduce(control: &mut UnixStream, introduction: &Introduction<'_>) -> io::Result<Said> {
     wire::write_sized(control, PROGRAM.as_bytes()).await?;
-    wire::write_sized(control, &serde_json::to_vec(told)?).await?;
+    wire::write_sized(control, &serde_json::to_vec(introduction)?).await?;
     let said = wire::read_sized(control, MOST_SAID).await?;
     Ok(serde_json::from_slice(&said)?)
 }

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+#[path = "strict_tests.rs"]
+mod strict_tests;
+
 fn settings(temp: &std::path::Path) -> Settings {
     let mut settings = Settings::from_env(|name| std::env::var_os(name));
     settings.temp = temp.to_owned();
@@ -383,4 +386,49 @@ async fn futures_ordered<T>(futures: impl Iterator<Item = impl Future<Output = T
     })
     .await;
     waiting.into_iter().filter_map(|(_, outcome)| outcome).collect()
+}
+
+#[tokio::test]
+async fn each_limit_ends_in_a_clear_error_and_harms_no_other_call() {
+    let bench = bench_with(
+        "max_processes: 20\nmax_memory_bytes: 500000000\nmax_cpu_seconds: 1\nmax_open_files: 50\nmax_file_bytes: 1000000",
+    );
+    let bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n";
+    let shared = "import mmap\nhold = []\nfor _ in range(3):\n    m = mmap.mmap(-1, 250_000_000)\n    for at in range(0, \
+                  len(m), 4096): m[at] = 1\n    hold.append(m)\nwhile True: pass\n";
+    for (code, expected) in [
+        (bomb, "`max_processes`"),
+        ("while True: pass", "`max_cpu_seconds`"),
+        ("b'x' * 10_000_000_000", "MemoryError"),
+        ("import mmap\nmmap.mmap(-1, 10_000_000_000)", "Cannot allocate memory"),
+        (shared, "`max_memory_bytes`"),
+        ("hold = [open('/dev/null') for _ in range(100)]", "Too many open files"),
+        ("open('large', 'wb').write(b'x' * 2_000_000)", "File too large"),
+    ] {
+        let (outcome, other) = tokio::join!(bench.run(code), bench.run("import time\ntime.sleep(0.1)\nresult = 1"));
+        let error = outcome.expect_err(code);
+        assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{code}");
+        assert!(error.message.contains(expected), "{code}: {}", error.message);
+        assert_eq!(other.expect(code)["result"], json!(1), "{code}");
+    }
+    assert_eq!(bench.left_behind(), 0);
+    assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5));
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_output_costs_no_memory() {
+    let bench = bench();
+    let code = "import os\nblock = b'x' * (1 << 20)\nfor _ in range(1024):\n    assert os.write(1, block)\n\
+                print('end')\nresult = 1";
+    let before = resident();
+    let outcome = bench.run(code).await.expect("runs");
+    let output = outcome["output"].as_str().expect("text");
+    assert!(output.len() < 300_000 && output.contains("of 1073741828 bytes kept"), "{}", output.len());
+    assert!(resident() < before + 50_000_000, "from {before} to {}", resident());
+}
+
+/// Bytes this process has in memory.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("readable");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096
 }

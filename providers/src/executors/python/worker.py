@@ -96,7 +96,34 @@ def execute(request, config):
     return text, answer
 
 
-def work(call, out, err, config, contained):
+def limit(config):
+    """For each process of the call; those for all of them together are the agent's business."""
+    memory = config["max_memory_bytes"]
+    cpu = config["max_cpu_seconds"]
+    for name, soft, hard in (
+        # What a process may write to, its heap above all. Address space may be larger: threads reserve much of it.
+        ("RLIMIT_DATA", memory, memory),
+        ("RLIMIT_AS", 4 * memory, 4 * memory),
+        # First the signal that says why, then the one that cannot be ignored.
+        ("RLIMIT_CPU", cpu, cpu + 2),
+        ("RLIMIT_NOFILE", config["max_open_files"], config["max_open_files"]),
+        ("RLIMIT_FSIZE", config["max_file_bytes"], config["max_file_bytes"]),
+        ("RLIMIT_CORE", 0, 0),
+    ):
+        kind = getattr(resource, name)
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), min(hard, most)
+        resource.setrlimit(kind, (soft, hard))
+    # If memory runs out all the same, the kernel shall end the code and not the agent.
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            file.write("500")
+    except OSError:
+        pass
+
+
+def work(call, out, err, config, contained, strict):
     os.setsid()
     if not contained:
         die_with_parent(signal.SIGKILL)
@@ -106,12 +133,16 @@ def work(call, out, err, config, contained):
         os.close(fd)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    limit(config)
+    rules = strict and strict.prepare()
     gc.enable()
     request = read_request(call)
     if request is None:
         os._exit(0)
     os.chdir(request["folder"])
     os.environ["TMPDIR"] = request["folder"]
+    if strict:
+        strict.enter(rules, request["folder"])
     text, answer = execute(request, config)
     # Nothing of the code runs any more in this thread; the answer says that the rest is complete.
     if text is not None:

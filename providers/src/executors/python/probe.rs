@@ -1,0 +1,29 @@
+//! Whether `sandbox: strict` is possible, asked before a provider exists. Runs the real server once, on a thread of its
+//! own with a runtime of its own, for whoever builds providers may or may not be inside one.
+
+use super::options::Options;
+use super::server::{Namespaces, Server, Start};
+use super::workspace::Workspace;
+use super::{interpreter, told};
+use crate::factory::Settings;
+
+/// What is in the way, if anything is.
+pub(super) fn strict(options: &Options, settings: &Settings) -> Result<(), String> {
+    let asked = std::thread::scope(|scope| scope.spawn(|| ask(options, settings)).join());
+    asked.unwrap_or_else(|_| Err("the probe of `sandbox: strict` ended early".to_owned()))
+}
+
+fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("`sandbox: strict` cannot be probed: {error}"))?;
+    runtime.block_on(async {
+        let interpreter = interpreter::find(&options.python_executable, settings).await?;
+        let temp = &settings.temp;
+        let workspace = Workspace::create(temp)
+            .map_err(|error| format!("no temporary folder can be made in `{}`: {error}", temp.display()))?;
+        let told = told(options, Namespaces::Auto);
+        let (path, home) = (&settings.path, settings.home.as_ref());
+        Server::start(Start { interpreter: &interpreter, folder: workspace.path(), path, home, told: &told }).await?;
+        Ok(())
+    })
+}
