@@ -35,13 +35,16 @@ const READY: &str = "ready at ";
 /// # Errors
 /// If stdout cannot be written.
 pub(crate) fn announce(address: SocketAddr) -> Result<(), CommandError> {
-    output::print(&format!("{READY}{}\n", setup::local_url(address)))
+    output::print(&format!("{READY}{}\n", setup::local_url(address))).map(drop)
 }
 
 /// What a marker says; it is true as long as its file is locked.
 #[derive(Debug, Deserialize, Serialize)]
 struct Marked {
     pid: u32,
+    /// Whether it was asked to stop: asked again by a signal it would end at once.
+    #[serde(default)]
+    asked: bool,
 }
 
 /// The marker of a control plane that runs in this process.
@@ -62,7 +65,7 @@ impl Marker {
                 let mut file = open(&path, true)?;
                 file.try_lock().map_err(io::Error::from)?;
                 file.set_len(0)?;
-                file.write_all(&serde_json::to_vec(&Marked { pid: std::process::id() })?)?;
+                file.write_all(&serde_json::to_vec(&Marked { pid: std::process::id(), asked: false })?)?;
                 Ok::<_, io::Error>(file)
             };
             let file = write().map_err(|error| {
@@ -88,11 +91,12 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
 }
 
-/// Asks the control plane on this port to stop and waits until it has; `None` if there is none.
+/// Asks the control plane on this port to stop and waits until it has; `None` if there is none. However often it is
+/// asked, it may finish what it does, unless `force` ends it at once.
 ///
 /// # Errors
 /// If it does not stop in time.
-pub(crate) async fn stop(port: u16, limit: Duration) -> Result<Option<u32>, CommandError> {
+pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Option<u32>, CommandError> {
     let path = marker_path(port)?;
     let until = Instant::now() + limit;
     let mut asked = None;
@@ -111,27 +115,39 @@ pub(crate) async fn stop(port: u16, limit: Duration) -> Result<Option<u32>, Comm
         }
         // What cannot be read yet is just being written.
         if asked.is_none()
-            && let Some(pid) = read(&mut file)
+            && let Some(marked) = read(&mut file)
         {
-            signal(pid)?;
-            asked = Some(pid);
+            if !marked.asked {
+                signal(marked.pid)?;
+                write(&mut file, &Marked { asked: true, ..marked })?;
+            }
+            if force {
+                signal(marked.pid)?;
+            }
+            asked = Some(marked.pid);
         }
         if Instant::now() >= until {
             let who = asked.map_or_else(String::new, |pid| format!(" (pid {pid})"));
             let message = format!("the control plane on port {port}{who} did not stop within {limit:?}");
-            return Err(
-                CommandError::internal(message).hint("it still finishes work: wait, or give a longer --timeout")
-            );
+            return Err(CommandError::internal(message)
+                .hint("it still finishes work: wait, give a longer --timeout, or --force"));
         }
         sleep(POLL).await;
     }
 }
 
-fn read(file: &mut File) -> Option<u32> {
+fn read(file: &mut File) -> Option<Marked> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(1_000).read_to_string(&mut text).ok()?;
-    serde_json::from_str::<Marked>(&text).ok().map(|marked| marked.pid)
+    serde_json::from_str(&text).ok()
+}
+
+fn write(file: &mut File, marked: &Marked) -> Result<(), CommandError> {
+    let text = serde_json::to_string(marked).map_err(|error| CommandError::internal(error.to_string()))?;
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| io::Write::write_all(file, text.as_bytes()));
+    written.map_err(|error| CommandError::internal(format!("cannot write the marker: {error}")))
 }
 
 fn signal(pid: u32) -> Result<(), CommandError> {

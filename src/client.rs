@@ -68,6 +68,10 @@ pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, Co
         return Ok(wanted.to_owned());
     }
     let last = wanted == "last";
+    if wanted.is_empty() {
+        let error = CommandError::usage("the run's id is empty");
+        return Err(error.hint("give a run's id, the beginning of one, or `last`"));
+    }
     if !last && !wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         let error = CommandError::usage(format!("`{wanted}` names no run"));
         return Err(error.hint("give a run's id, the beginning of one, or `last`; `gleitzeit list` shows them"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{RunHandle, RunStatus, TaskFilter, TaskStatus};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +15,13 @@ use crate::{client, output, view};
 
 /// How long nothing may happen before it is said what is waited for.
 const STALLED: Duration = Duration::from_secs(3);
+/// Told once when nothing is heard any more.
+pub(crate) const AWAY: &str = "the control plane does not answer; trying on";
 /// How long an interrupted command waits for its run to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(15);
+
+/// So many tracebacks are shown.
+const TRACEBACKS: usize = 5;
 
 /// What an interruption means for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +57,12 @@ pub(crate) async fn follow(
     let mut stalled = Box::pin(sleep(STALLED));
     let mut told = None;
     let mut give_up: Option<Instant> = None;
+    let mut away = false;
     loop {
         tokio::select! {
-            event = watch.next() => match event? {
+            event = watch.next() => match event.map_err(|error| left(error.into(), run))? {
                 Some(event) => {
+                    away = false;
                     progress.event(&event);
                     stalled.as_mut().reset(Instant::now() + STALLED);
                 }
@@ -62,8 +70,12 @@ pub(crate) async fn follow(
             },
             () = &mut stalled => {
                 stalled.as_mut().reset(Instant::now() + STALLED);
-                if !progress.is_running()
-                    && let Some(reason) = reason_to_wait(run).await?
+                if watch.away_since().is_some() {
+                    if !std::mem::replace(&mut away, true) {
+                        progress.note(AWAY);
+                    }
+                } else if !progress.is_running()
+                    && let Some(reason) = reason_to_wait(run).await
                     && told.as_ref() != Some(&reason)
                 {
                     progress.note(&reason);
@@ -77,7 +89,12 @@ pub(crate) async fn follow(
                 }
                 progress.clear();
                 output::note("cancelling the run; once more to leave at once");
-                run.cancel("interrupted").await?;
+                match run.cancel("interrupted").await {
+                    Ok(_) => {}
+                    // It has just ended by itself: its end is on its way.
+                    Err(error) if error.known() == Some(ErrorCode::WorkflowInvalidState) => {}
+                    Err(error) => return Err(left(error.into(), run)),
+                }
                 give_up = Some(Instant::now() + CANCEL_GRACE);
             },
             () = until(give_up) => {
@@ -89,17 +106,25 @@ pub(crate) async fn follow(
     Ok(if give_up.is_some() { Followed::Interrupted } else { Followed::Ended })
 }
 
-/// What the first task that waits for something else than other tasks waits for.
-async fn reason_to_wait(run: &RunHandle) -> Result<Option<String>, CommandError> {
+/// What is left of a run that is no longer followed.
+fn left(error: CommandError, run: &RunHandle) -> CommandError {
+    if error.exit != Exit::Unreachable {
+        return error;
+    }
+    error.hint(format!("run {0} goes on when the control plane is back: `gleitzeit watch {0}`", run.id()))
+}
+
+/// What the first task that waits for something else than other tasks waits for; none also if nobody can say it now.
+async fn reason_to_wait(run: &RunHandle) -> Option<String> {
     let filter = TaskFilter {
         statuses: vec![TaskStatus::Ready, TaskStatus::Waiting],
         without_results: true,
         page_size: 1_000,
         ..TaskFilter::default()
     };
-    let tasks = run.client().list_tasks(run.id(), &filter).await?.items;
+    let tasks = run.client().list_tasks(run.id(), &filter).await.ok()?.items;
     let ready = tasks.iter().find(|task| task.status == TaskStatus::Ready);
-    Ok(ready.or(tasks.first()).and_then(view::waits))
+    ready.or(tasks.first()).and_then(view::waits)
 }
 
 async fn until(when: Option<Instant>) {
@@ -123,9 +148,15 @@ pub(crate) async fn finish(
     output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
     if let Some(error) = &whole.error {
         output::note(&view::failure(error));
-        // Where in the task's own code it went wrong.
-        if let Some(traceback) = whole.tasks.iter().find_map(|task| view::traceback(task.error.as_ref()?)) {
-            output::note(&traceback);
+        // Where in the tasks' own code it went wrong.
+        let tracebacks: Vec<_> =
+            whole.tasks.iter().filter_map(|task| Some((task, view::traceback(task.error.as_ref()?)?))).collect();
+        for (task, traceback) in tracebacks.iter().take(TRACEBACKS) {
+            let of = if tracebacks.len() > 1 { format!("task {}:\n", task.id) } else { String::new() };
+            output::note(&format!("{of}{traceback}"));
+        }
+        if tracebacks.len() > TRACEBACKS {
+            output::note(&format!("{} more tasks have a traceback: see -o json", tracebacks.len() - TRACEBACKS));
         }
     }
     if format == Format::Table {

@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match parse(&arguments) {
         Ok(cli) => {
-            let format = cli.command.format();
+            let format = cli.command.format_of_failure();
             run(cli).unwrap_or_else(|error| {
                 output::failure(format, &error);
                 error.exit
@@ -69,7 +69,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::print(&error.render().to_string()) {
-            Ok(()) => Exit::Success,
+            Ok(_) => Exit::Success,
             Err(error) => refused(error),
         },
         // Its text is a whole screen of help, not a sentence.

@@ -6,20 +6,27 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
-use crate::error::{CommandError, Exit};
+use crate::error::CommandError;
 use crate::json::indented;
 
-/// Writes text to stdout and flushes it. A reader that went away (a closed pipe) is a success.
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    There,
+    /// The pipe is closed, as by `head`; whoever has more to say may stop.
+    Gone,
+}
+
+/// Writes text to stdout and flushes it. A reader that went away is no error.
 ///
 /// # Errors
 /// If stdout cannot be written for another reason.
-pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CommandError::internal(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(CommandError::internal(format!("cannot write to stdout: {error}"))),
     }
 }
 
@@ -36,7 +43,7 @@ pub(crate) fn document<T: Serialize>(
     format: Format,
     document: &T,
     table: impl FnOnce(&T) -> String,
-) -> Result<(), CommandError> {
+) -> Result<Reader, CommandError> {
     match format {
         Format::Table => print(&table(document)),
         Format::Json => print(&format!("{}\n", indented(&json_text(document)?))),
@@ -48,7 +55,7 @@ pub(crate) fn document<T: Serialize>(
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(crate) fn one_of_many<T: Serialize>(format: Format, document: &T) -> Result<(), CommandError> {
+pub(crate) fn one_of_many<T: Serialize>(format: Format, document: &T) -> Result<Reader, CommandError> {
     match format {
         Format::Table | Format::Json => print(&format!("{}\n", json_text(document)?)),
         Format::Yaml => print(&format!("---\n{}", yaml_text(document)?)),
@@ -66,10 +73,9 @@ fn yaml_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
     serde_yaml::to_string(&value).map_err(|error| CommandError::internal(format!("cannot write YAML: {error}")))
 }
 
-/// Says why a command failed: the text on stderr, and for bad usage and invalid files the document on stdout too if the
-/// format asks for one.
+/// Says why a command failed: the text on stderr, and the document on stdout too if the format asks for one.
 pub(crate) fn failure(format: Format, error: &CommandError) {
-    if error.exit == Exit::Usage && format != Format::Table {
+    if format != Format::Table {
         let problems: Vec<Value> = if error.problems.is_empty() {
             vec![json!({
                 "file": null, "line": null, "column": null, "field": null, "code": error.code.code(),

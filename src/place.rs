@@ -28,11 +28,10 @@ pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
 /// If it cannot be made.
 pub(crate) fn make_folder(path: &Path) -> Result<(), CommandError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| CommandError::internal(format!("cannot make the folder `{}`: {error}", path.display())))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        CommandError::internal(format!("cannot make the folder `{}`: {error}", path.display()))
+            .hint("name a folder that you may write to with XDG_DATA_HOME, or a store with `--store sqlite:PATH`")
+    })
 }
 
 /// Reads `sqlite:PATH` or `memory:`; nothing given means a file in the data folder.

@@ -12,7 +12,7 @@ use gleitzeit_core::spec::{Problem, Workflow};
 use gleitzeit_protocols::{Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
-use crate::cli::{DefinitionArgs, HubArgs, WorkerArgs};
+use crate::cli::{DefinitionArgs, HubArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
 use crate::place;
 
@@ -118,20 +118,24 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
         registry,
+        max_workflow_bytes: args.limits.max_workflow_bytes,
+        max_tasks: args.limits.max_tasks,
         ..Config::default()
     })
 }
 
 /// The control plane inside `run`: for itself only, on a port that the system chooses.
-pub(crate) fn own_control_plane(store: &Path, allow_env: &[String], registry: Arc<Registry>) -> Config {
+pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Registry>) -> Config {
     Config {
         port: 0,
         store: StoreConfig::Sqlite(store.to_owned()),
         // Others on this machine could find the port.
         token: Some(uuid::Uuid::now_v7().simple().to_string() + &uuid::Uuid::now_v7().simple().to_string()),
-        allow_env: allow_env.to_vec(),
+        allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
         registry,
+        max_workflow_bytes: args.limits.max_workflow_bytes,
+        max_tasks: args.limits.max_tasks,
         ..Config::default()
     }
 }

@@ -1,6 +1,7 @@
 //! How things look for people: tables, runs, events. Nothing here is meant for programs.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
@@ -9,6 +10,9 @@ use gleitzeit_sdk::{
 use serde_json::Value;
 
 use crate::json::indented;
+
+/// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
+const LONG: usize = 500;
 
 /// Lines of columns, each as wide as its widest cell.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -54,7 +58,9 @@ pub(crate) fn run(run: &Run) -> String {
     if let Some(earlier) = &run.retry_of {
         lines.push(("retry of", earlier.clone()));
     }
-    let rows: Vec<Vec<String>> = run.tasks.iter().map(task_row).collect();
+    // A file or a pipe has room for every remedy.
+    let room = if std::io::stdout().is_terminal() { 100 } else { LONG };
+    let rows: Vec<Vec<String>> = run.tasks.iter().map(|task| task_row(task, room)).collect();
     let mut text = facts(&lines);
     if !rows.is_empty() {
         let _ = write!(text, "\n{}", table(&["task", "status", "attempt", "about"], &rows));
@@ -69,19 +75,19 @@ pub(crate) fn run(run: &Run) -> String {
     text
 }
 
-fn task_row(task: &Task) -> Vec<String> {
+fn task_row(task: &Task, room: usize) -> Vec<String> {
     let about = match (&task.error, &task.waiting) {
         (_, Some(waiting)) => reason(waiting),
         (Some(error), None) => error.message.clone(),
         (None, None) => String::new(),
     };
-    vec![task.id.clone(), task_status(task.status).to_owned(), task.attempt.to_string(), first_line(&about, 100)]
+    vec![task.id.clone(), task_status(task.status).to_owned(), task.attempt.to_string(), first_line(&about, room)]
 }
 
 /// Such as `task a waits: no connected provider serves …`.
 pub(crate) fn waits(task: &Task) -> Option<String> {
     let waiting = task.waiting.as_ref()?;
-    Some(first_line(&format!("task {} waits: {}", task.id, reason(waiting)), 200))
+    Some(first_line(&format!("task {} waits: {}", task.id, reason(waiting)), LONG))
 }
 
 fn reason(waiting: &Waiting) -> String {
@@ -197,7 +203,7 @@ pub(crate) fn event(event: &RunEvent) -> Option<String> {
         other if task.is_empty() => other.replace('_', " "),
         other => format!("task {task}: {}", other.replace('_', " ")),
     };
-    Some(first_line(&text, 200))
+    Some(first_line(&text, LONG))
 }
 
 fn text_at(payload: &Value, key: &str) -> String {

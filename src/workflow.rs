@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::spec::{self, Catalog, Limits, MethodInfo, Problem, Violation, Workflow};
 use gleitzeit_protocols::Registry;
-use gleitzeit_sdk::{Client, Submission};
+use gleitzeit_sdk::{Client, RunHandle, Submission};
 use serde_json::{Map, Value};
 
 use crate::cli::InputArgs;
@@ -70,8 +70,8 @@ impl Source {
     ///
     /// # Errors
     /// Every problem.
-    pub(crate) fn check(&self, registry: &Registry) -> Result<Workflow, Vec<Problem>> {
-        spec::check_bytes(&self.bytes, &self.name, registry, &Limits::DEFAULT)
+    pub(crate) fn check(&self, registry: &Registry, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
+        spec::check_bytes(&self.bytes, &self.name, registry, limits)
     }
 
     /// Checks everything except methods, which only the control plane knows.
@@ -107,7 +107,7 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
         workflow.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let inputs = inputs::inputs(&given.inputs, Some(&declared))?;
     let labels = inputs::labels(&given.labels)?;
-    let files = files(source, workflow)?;
+    let files = files(source, workflow).map_err(CommandError::problems)?;
     let mut submission = Submission::yaml(source.text()?).file_name(&source.name);
     for (name, value) in inputs {
         submission = submission.input(name, value).map_err(|error| CommandError::usage(error.to_string()))?;
@@ -144,8 +144,36 @@ pub(crate) async fn prepare_for(client: &Client, source: &Source, given: &InputA
     }
 }
 
+/// What is wrong with the files that a workflow declares.
+pub(crate) fn missing_files(source: &Source, workflow: &Workflow) -> Vec<Problem> {
+    files(source, workflow).err().unwrap_or_default()
+}
+
+/// Hands a prepared workflow over. What is wrong is told in full: an answer that refuses holds only so many problems.
+///
+/// # Errors
+/// If the control plane refuses or cannot be reached.
+pub(crate) async fn submit(
+    client: &Client,
+    source: &Source,
+    submission: Submission,
+) -> Result<RunHandle, CommandError> {
+    let error = match client.submit(submission).await {
+        Ok(run) => return Ok(run),
+        Err(error) => error,
+    };
+    if !error.problems().is_empty()
+        && let Ok(text) = source.text()
+        && let Ok(validation) = client.validate(text, &source.name).await
+        && validation.problems.len() > error.problems().len()
+    {
+        return Err(CommandError::problems(validation.problems));
+    }
+    Err(error.into())
+}
+
 /// The declared files' contents; paths are relative to the workflow's own folder.
-fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8>>, CommandError> {
+fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8>>, Vec<Problem>> {
     let folder = source.folder();
     let mut files = BTreeMap::new();
     let mut problems = Vec::new();
@@ -159,11 +187,13 @@ fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8
                 let message = format!("`{}` cannot be read for the file `{name}`: {error}", path.display());
                 let problem = Problem::of_file(&source.name, ErrorCode::WorkflowValidationFailed, message)
                     .hint("paths in `files` are relative to the workflow's own folder");
-                problems.push(Problem { field: format!("files.{name}"), ..problem });
+                let problem = Problem { field: format!("files.{name}"), ..problem };
+                let place = source.text().ok().and_then(|text| spec::place_of(text, &["files", name]));
+                problems.push(place.map_or(problem.clone(), |(line, column)| problem.at(line, column)));
             }
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(CommandError::problems(problems)) }
+    if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
 fn last_tasks(workflow: &Workflow) -> Vec<String> {
@@ -240,6 +270,7 @@ mod tests {
         let workflow = source.check_shape().expect("valid");
         let error = prepare(&source, &workflow, &given(&[])).err().expect("the file is missing");
         assert_eq!(error.problems[0].field, "files.text");
+        assert_eq!((error.problems[0].line, error.problems[0].column), (Some(3), Some(15)));
         assert!(error.problems[0].message.contains("data.txt"), "{}", error.problems[0]);
     }
 }

@@ -186,7 +186,7 @@ impl Agent {
                 break Err(error);
             }
         };
-        info!(grace_ms = drain_timeout.as_millis(), "draining");
+        info!(grace_ms = drain_timeout.as_millis(), "draining: open work may end; a second signal ends it at once");
         let until = Instant::now().checked_add(drain_timeout);
         for group in [&mut engines, &mut providers, &mut owners] {
             let left = until.map_or(drain_timeout, |until| until.saturating_duration_since(Instant::now()));

@@ -116,6 +116,11 @@ impl Command {
         }
     }
 
+    /// How it is printed why the command failed: `watch` prints events, among which that has no place.
+    pub(crate) fn format_of_failure(&self) -> Format {
+        if matches!(self, Self::Watch(_)) { Format::Table } else { self.format() }
+    }
+
     /// What is logged unless something else is asked for: processes tell their life, the others only what went wrong.
     pub(crate) fn default_log_level(&self) -> &'static str {
         match self {

@@ -11,6 +11,9 @@ use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs};
 /// Where a control plane listens unless told otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
 
+/// How many attempts an engine holds unless told otherwise: it only coordinates.
+const DEFAULT_SLOTS: u32 = 64;
+
 /// What a control plane is set to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HubArgs {
@@ -35,13 +38,26 @@ pub(crate) struct HubArgs {
     /// Environment variables that workflows may read as ${env.NAME}; they are recorded, so never secrets
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// How large workflows may be.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// The largest workflow with its inputs and files, in bytes
+    #[arg(long, default_value_t = gleitzeit_core::spec::Limits::DEFAULT.bytes, value_name = "BYTES")]
+    pub(crate) max_workflow_bytes: usize,
+    /// The most tasks of a workflow
+    #[arg(long, default_value_t = gleitzeit_core::spec::Limits::DEFAULT.tasks, value_name = "N")]
+    pub(crate) max_tasks: usize,
 }
 
 /// What a worker is set to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArgs {
     /// How many attempts the engine holds at once
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT_SLOTS, value_name = "N")]
     pub(crate) slots: u32,
     /// The queues the engine works for, comma-separated (default: all)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -87,7 +103,15 @@ pub(crate) struct AgentArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ComponentsArgs {
     /// With roles: run a worker with them, as `agent --role`
+    #[arg(value_name = "ROLES", value_delimiter = ',')]
     pub(crate) roles: Vec<String>,
+    /// With roles: what the worker is called in lists (default: the machine's name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) worker: WorkerArgs,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]
@@ -120,6 +144,9 @@ pub(crate) struct StopArgs {
     /// How long it may take: seconds, or text such as 500ms, 2m
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
+    /// End it at once: what runs is cut off, and goes on when it is started again
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// `gleitzeit run`
@@ -135,6 +162,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
     #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
     pub(crate) definitions: DefinitionArgs,
     /// Run on this control plane instead of inside this process
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
@@ -144,6 +173,20 @@ pub(crate) struct RunArgs {
     pub(crate) token: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+impl RunArgs {
+    /// A flag that was given and only means something to a run inside this process.
+    pub(crate) fn only_for_here(&self) -> Option<&'static str> {
+        let worker = &self.worker;
+        let given = [
+            ("queues", !worker.queues.is_empty()),
+            ("provider", !worker.providers.is_empty()),
+            ("allow-env", !self.allow_env.is_empty()),
+            ("slots", worker.slots != DEFAULT_SLOTS),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
 }
 
 /// A duration, or none.

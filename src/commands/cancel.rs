@@ -16,6 +16,7 @@ pub(crate) fn run(args: CancelArgs) -> CommandResult {
         let document =
             CancelDocument { run_id: &run_id, status: cancelled.status, open_attempts: cancelled.open_attempts };
         output::document(args.output.format, &document, |document| match document.status {
+            RunStatus::Running if document.open_attempts == 1 => format!("{run_id} ends: 1 attempt is being stopped\n"),
             RunStatus::Running => format!("{run_id} ends: {} attempts are being stopped\n", document.open_attempts),
             _ => format!("{run_id} is cancelled\n"),
         })?;

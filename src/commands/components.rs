@@ -1,16 +1,14 @@
 //! `gleitzeit components`: what is connected; with roles it is `gleitzeit agent`.
 
-use clap::Parser as _;
-
-use crate::cli::{AgentArgs, Cli, Command, ComponentsArgs};
+use crate::cli::{AgentArgs, ComponentsArgs};
 use crate::document::{ComponentItem, List};
-use crate::error::{CommandError, CommandResult, Exit};
+use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
 
 pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
     if !args.roles.is_empty() {
-        return super::agent::run(&as_agent(args)?);
+        return super::agent::run(&as_agent(args));
     }
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
@@ -36,14 +34,9 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
     })
 }
 
-/// The worker's own defaults, with these roles.
-fn as_agent(args: ComponentsArgs) -> Result<AgentArgs, CommandError> {
-    let roles = args.roles.join(",");
-    match Cli::try_parse_from(["gleitzeit", "agent", "--role", &roles]).map(|cli| cli.command) {
-        Ok(Command::Agent(agent)) => Ok(AgentArgs { client: args.client, ..agent }),
-        Ok(_) => Err(CommandError::internal("`agent` is not the worker's command")),
-        Err(error) => Err(CommandError::usage(error.to_string())),
-    }
+fn as_agent(args: ComponentsArgs) -> AgentArgs {
+    let ComponentsArgs { roles, name, worker, definitions, client, output: _ } = args;
+    AgentArgs { roles, name, worker, definitions, client }
 }
 
 fn owned(shards: usize, queues: &[String]) -> String {

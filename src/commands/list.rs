@@ -11,6 +11,7 @@ use crate::{client, inputs, output, view};
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
 pub(crate) fn run(args: ListArgs) -> CommandResult {
+    let again = same_filter(&args);
     let filter = RunFilter {
         statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
@@ -41,12 +42,28 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         output::document(args.output.format, &list, |list| {
             let mut text = view::table(&["run", "name", "status", "tasks", "submitted", "finished"], &rows);
             if let Some(token) = &list.next_page_token {
-                text.push_str(&format!("\nthere are more: gleitzeit list --page-token {token}\n"));
+                text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
             }
             text
         })?;
         Ok(Exit::Success)
     })
+}
+
+/// The command with its filters: the token of the next page belongs to them.
+fn same_filter(args: &ListArgs) -> String {
+    let mut command = "gleitzeit list".to_owned();
+    if !args.status.is_empty() {
+        command.push_str(&format!(" --status {}", args.status.join(",")));
+    }
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    if let Some(name) = &args.name {
+        command.push_str(&format!(" --name {}", quoted(name)));
+    }
+    for label in &args.labels {
+        command.push_str(&format!(" --label {}", quoted(label)));
+    }
+    command
 }
 
 fn status(word: &str) -> Result<RunStatus, CommandError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gleitzeit_core::spec::Limits;
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -26,12 +27,17 @@ pub(crate) fn run(args: RunArgs) -> CommandResult {
 }
 
 fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
+    if let Some(flag) = args.only_for_here() {
+        let message = format!("`--{flag}` has no effect on a run on another control plane, here {hub_url}");
+        let hint = "give it to the control plane or the agents there, or run here: no --hub-url, no GLEITZEIT_HUB_URL";
+        return Err(CommandError::usage(message).hint(hint));
+    }
     let reach = crate::cli::ClientArgs { hub_url: Some(hub_url), token: args.token.clone() };
     let (given, format) = (args.inputs.clone(), args.output.format);
     block_on(OnSignal::Finish, |stop| async move {
         let client = client::connect(&reach).await?;
         let prepared = workflow::prepare_for(&client, &source, &given).await?;
-        let run = client.submit(prepared.submission).await?;
+        let run = workflow::submit(&client, &source, prepared.submission).await?;
         let progress = Progress::new(&prepared.name, prepared.task_count, format);
         let followed = follow(&run, progress, &stop, OnInterrupt::Cancel).await?;
         finish(&run, format, Some(&prepared.last_tasks), followed).await
@@ -40,13 +46,14 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 
 fn here(args: &RunArgs, source: &Source) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
-    let checked = source.check(&registry).map_err(CommandError::problems)?;
+    let limits = Limits { bytes: args.limits.max_workflow_bytes, tasks: args.limits.max_tasks, ..Limits::DEFAULT };
+    let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry.clone())?;
     let worker = setup::only_for(worker, &checked);
     let folder = own_folder()?;
     let store = folder.join("journal.db");
-    let config = setup::own_control_plane(&store, &args.allow_env, registry);
+    let config = setup::own_control_plane(&store, args, registry);
     let format = args.output.format;
     let submitted = AtomicBool::new(false);
     let result = block_on(OnSignal::Finish, |stop| {

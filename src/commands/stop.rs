@@ -6,12 +6,12 @@ use crate::signals::{OnSignal, block_on};
 use crate::{background, output};
 
 pub(crate) fn run(args: &StopArgs) -> CommandResult {
-    let (port, limit) = (args.port, args.timeout);
+    let (port, limit, force) = (args.port, args.timeout, args.force);
     block_on(OnSignal::Drop, |_| async move {
-        match background::stop(port, limit).await? {
+        match background::stop(port, limit, force).await? {
             Some(pid) => output::print(&format!("stopped the control plane on port {port} (pid {pid})\n"))?,
             None => output::print(&format!("no control plane of yours runs on port {port}\n"))?,
-        }
+        };
         Ok(Exit::Success)
     })
 }

@@ -1,5 +1,7 @@
 //! `gleitzeit submit`: hands a workflow to a control plane, and waits for its end if asked to.
 
+use gleitzeit_core::spec::Limits;
+
 use crate::cli::{Format, SubmitArgs};
 use crate::document::Submitted;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -7,7 +9,7 @@ use crate::follow::{Followed, OnInterrupt, finish, follow};
 use crate::progress::Progress;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, prepare_for};
-use crate::{client, output, setup};
+use crate::{client, output, setup, workflow};
 
 pub(crate) fn run(args: SubmitArgs) -> CommandResult {
     let source = Source::read(&args.file)?;
@@ -15,7 +17,9 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
     let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
         // For a file that cannot run nothing is started.
-        let can_run = || source.check(&setup::registry_of_environment()?).map(drop).map_err(CommandError::problems);
+        let can_run = || {
+            source.check(&setup::registry_of_environment()?, &Limits::DEFAULT).map(drop).map_err(CommandError::problems)
+        };
         let client = client::connect_or_start(&args.client, can_run).await?;
         let prepared = prepare_for(&client, &source, &args.inputs).await?;
         let submission = match args.request_id {
@@ -23,7 +27,7 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
             None => prepared.submission,
         };
         let format = args.output.format;
-        let run = client.submit(submission).await?;
+        let run = workflow::submit(&client, &source, submission).await?;
         if !args.wait {
             let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
             output::document(format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
@@ -31,6 +35,10 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
                 output::note(&format!("submitted; follow it with `gleitzeit watch {}`", run.id()));
             }
             return Ok(Exit::Success);
+        }
+        if format == Format::Table {
+            // Whatever happens to this process, the run can be found again.
+            output::note(&format!("run {}", run.id()));
         }
         let progress = Progress::new(&prepared.name, prepared.task_count, format);
         let followed = follow(&run, progress, &stop, OnInterrupt::Leave).await?;

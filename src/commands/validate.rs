@@ -1,6 +1,6 @@
 //! `gleitzeit validate`: what is wrong with workflow files, without running them.
 
-use gleitzeit_core::spec::Problem;
+use gleitzeit_core::spec::{Limits, Problem};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::Client;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::{ClientArgs, ValidateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::workflow::Source;
+use crate::workflow::{Source, missing_files};
 use crate::{client, output, setup};
 
 /// Who checks.
@@ -46,9 +46,16 @@ async fn check(checker: &Checker, source: Result<Source, CommandError>) -> Resul
         Err(error) => return Ok(error.problems),
     };
     match checker {
-        Checker::Here(registry) => Ok(source.check(registry).err().unwrap_or_default()),
+        Checker::Here(registry) => Ok(match source.check(registry, &Limits::DEFAULT) {
+            Ok(workflow) => missing_files(&source, &workflow),
+            Err(problems) => problems,
+        }),
         Checker::There(client) => match source.text() {
-            Ok(text) => Ok(client.validate(text, &source.name).await?.problems),
+            Ok(text) => {
+                let problems = client.validate(text, &source.name).await?.problems;
+                let files = source.check_shape().map(|workflow| missing_files(&source, &workflow));
+                Ok(if problems.is_empty() { files.unwrap_or_default() } else { problems })
+            }
             Err(error) => Ok(error.problems),
         },
     }

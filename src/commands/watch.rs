@@ -6,7 +6,8 @@ use tokio::time::interval;
 use crate::cli::{Format, WatchArgs};
 use crate::document::EventDocument;
 use crate::error::{CommandResult, Exit};
-use crate::follow::outcome;
+use crate::follow::{AWAY, outcome};
+use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
@@ -20,23 +21,37 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
         let mut watch = client.watch(&run_id, args.from).with_progress();
         if format != Format::Table {
             while let Some(event) = watch.next().await? {
-                output::one_of_many(format, &EventDocument::from(&event))?;
+                if output::one_of_many(format, &EventDocument::from(&event))? == Reader::Gone {
+                    return Ok(Exit::Success);
+                }
             }
             return Ok(ended(&watch));
         }
         let mut progress = Progress::below();
         let mut redraw = interval(REDRAW);
+        let mut away = false;
         loop {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
                     if let Some(line) = view::event(&event) {
                         progress.clear();
-                        output::print(&format!("{}  {line}\n", view::time(event.time)))?;
+                        if output::print(&format!("{}  {line}\n", view::time(event.time)))? == Reader::Gone {
+                            return Ok(Exit::Success);
+                        }
                     }
+                    away = false;
                     progress.event(&event);
                 }
-                _ = redraw.tick(), if progress.is_live() => progress.tick(),
+                _ = redraw.tick() => {
+                    if watch.away_since().is_some() && !std::mem::replace(&mut away, true) {
+                        progress.clear();
+                        output::note(AWAY);
+                    }
+                    if progress.is_live() {
+                        progress.tick();
+                    }
+                }
             }
         }
         progress.clear();

@@ -75,6 +75,7 @@ fn a_run_is_named_by_its_id_its_beginning_or_last() {
         let refused = cluster.client(&["status", unknown]).exits(code);
         assert!(refused.stderr.contains(unknown) && refused.stderr.contains("hint:"), "{refused}");
     }
+    cluster.client(&["cancel", ""]).exits(2);
 }
 
 #[test]

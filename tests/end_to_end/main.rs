@@ -4,6 +4,7 @@
 //! time: conditions are polled against a deadline.
 
 mod bad_files;
+mod clients;
 mod cluster;
 mod commands;
 mod documents;

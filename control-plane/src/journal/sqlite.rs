@@ -53,6 +53,9 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
+        create_private(path).map_err(refused)?;
+        // By its real name: through a link it is the same store, with the same lock.
+        let path = &path.canonicalize().map_err(refused)?;
         let mut lock_path = path.as_os_str().to_owned();
         lock_path.push(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(refused)?;
@@ -60,7 +63,6 @@ impl SqliteStore {
             std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
             std::fs::TryLockError::Error(source) => refused(source),
         })?;
-        create_private(path).map_err(refused)?;
         let (db, tail) = connect(path).map_err(|error| at(path, error))?;
         Ok(Self { db, path: path.to_owned(), tail, _lock: lock })
     }
@@ -108,16 +110,27 @@ fn at(path: &Path, error: StoreError) -> StoreError {
 /// Makes the tables of this version, or refuses a store of a later one.
 fn prepare(db: &mut Connection) -> Result<(), StoreError> {
     let transaction = db.transaction().map_err(database("set it up"))?;
+    // Before anything else: the tables of a later version may not fit ours at all.
+    let has_meta = transaction
+        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'", [], |_| Ok(()))
+        .optional()
+        .map_err(database("read its tables"))?;
+    if has_meta.is_some() {
+        let found = transaction
+            .query_row("SELECT format_version FROM meta", [], |row| row.get(0))
+            .optional()
+            .map_err(database("read its format"))?;
+        if let Some(found) = found.filter(|found| *found > FORMAT_VERSION) {
+            return Err(StoreError::Format { found, known: FORMAT_VERSION });
+        }
+    }
     transaction.execute_batch(SCHEMA).map_err(database("create its tables"))?;
-    let found: Option<(u32, u32)> = transaction
-        .query_row("SELECT format_version, rows_version FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    let found: Option<u32> = transaction
+        .query_row("SELECT rows_version FROM meta", [], |row| row.get(0))
         .optional()
         .map_err(database("read its format"))?;
     let rows_version = match found {
-        Some((found, _)) if found > FORMAT_VERSION => {
-            return Err(StoreError::Format { found, known: FORMAT_VERSION });
-        }
-        Some((_, rows_version)) => Some(rows_version),
+        Some(rows_version) => Some(rows_version),
         None => {
             transaction
                 .execute("INSERT INTO meta VALUES (?1, 0)", [FORMAT_VERSION])

@@ -155,6 +155,7 @@ fn queue_task(state: &State, at: usize, now: Timestamp) -> Option<QueueTask> {
         attempt: task.attempt,
         failures: task.failures,
         losses: task.losses,
+        lost: task.stops.clone(),
         status,
     })
 }

@@ -57,6 +57,9 @@ pub struct QueueTask {
     pub failures: u32,
     /// How many attempts were lost or stopped.
     pub losses: u32,
+    /// Those: which attempt, on which engine, and why. Named if the task fails because of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<(Attempt, ComponentId, StopReason)>,
     /// Where it stands.
     pub status: QueueTaskStatus,
 }

@@ -87,6 +87,18 @@ pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -
     }
 }
 
+/// Line and column of the value at a path of keys in a workflow's text; none if it is not there or cannot be read.
+pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let (root, _) = yaml::read(source, "", &Limits::DEFAULT).ok()?;
+    let mut node = &root;
+    for key in path {
+        let Kind::Object(fields) = &node.kind else { return None };
+        node = &fields.get(*key)?.1;
+    }
+    Some((node.spot.line, node.spot.column))
+}
+
 /// Checks a workflow that is already a value. Problems have the field's path but neither line nor column.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ mod workflow;
 mod yaml;
 
 pub use catalog::{Catalog, Language, MethodInfo, PathSegment, Violation};
-pub use check::{Limits, check, check_bytes, check_value};
+pub use check::{Limits, check, check_bytes, check_value, place_of};
 pub use problem::{Problem, closest};
 pub use submission::{Environment, Given, bind};
 pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};

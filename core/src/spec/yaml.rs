@@ -301,8 +301,9 @@ impl Builder<'_> {
             // Each anchored value is kept once more: nested anchors must not multiply the file.
             self.kept = self.kept.saturating_add(nodes.saturating_mul(8)).saturating_add(bytes);
             if self.kept > self.limits.bytes.saturating_mul(2) {
-                let message = "anchors (`&name`) on more than the file may hold";
-                return Err(self.problem(node.spot, ErrorCode::WorkflowValidationFailed, message));
+                let message = "the values under anchors (`&name`) are together larger than a file may be";
+                let problem = self.problem(node.spot, ErrorCode::WorkflowValidationFailed, message);
+                return Err(problem.hint("use fewer or smaller anchors, or write the values out"));
             }
             self.anchors.insert(anchor, (node.clone(), nodes, bytes, depth));
         }

@@ -32,6 +32,7 @@ fn queue_tasks() -> Vec<SliceItem> {
             attempt: 1,
             failures: 1,
             losses: 0,
+            lost: Vec::new(),
             status,
         })
     };

@@ -112,6 +112,14 @@ impl Error {
         this
     }
 
+    /// The same, after having tried again for a while.
+    pub(crate) fn away(mut self, url: &str, tried: Duration) -> Self {
+        let cause = &self.0.failure.message;
+        self.0.failure.message =
+            format!("the control plane at {url} did not answer for {} s: {cause}", tried.as_secs());
+        self
+    }
+
     /// The stream ended before the run did.
     pub(crate) fn broken_stream() -> Self {
         Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionLost, "the stream of events broke off"))

@@ -85,6 +85,11 @@ impl Watch {
         self.run.as_ref()
     }
 
+    /// Since when the control plane does not answer, while [`Watch::next`] goes on trying.
+    pub fn away_since(&self) -> Option<Instant> {
+        self.trouble.filter(|(_, tries)| *tries > 0).map(|(since, _)| since)
+    }
+
     async fn receive(&mut self) -> Result<v1::WatchRunResponse> {
         if self.stream.is_none() {
             let request = v1::WatchRunRequest {
@@ -112,9 +117,13 @@ impl Watch {
     /// Waits before the next try, or gives up.
     async fn pause(&mut self, error: Error) -> Result<()> {
         let (since, tries) = *self.trouble.get_or_insert_with(|| (Instant::now(), 0));
-        if !call::worth_repeating(&error) || since.elapsed() > self.client.config().patience {
+        if !call::worth_repeating(&error) {
             self.trouble = None;
             return Err(error);
+        }
+        if since.elapsed() > self.client.config().patience {
+            self.trouble = None;
+            return Err(error.away(&self.client.config().url, since.elapsed()));
         }
         self.trouble = Some((since, tries + 1));
         tokio::time::sleep(call::delay(tries, &error)).await;

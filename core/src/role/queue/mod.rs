@@ -277,7 +277,7 @@ impl Queue {
             attempt: task.attempt,
             failures: task.failures,
             losses: task.losses,
-            lost: Vec::new(),
+            lost: task.lost,
             stage: Stage::Open,
             ended,
         };
