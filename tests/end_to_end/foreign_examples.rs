@@ -135,19 +135,50 @@ fn the_token_is_taken_from_the_environment() {
 
 #[test]
 fn a_provider_that_is_killed_in_mid_call_and_started_again_completes_the_run() {
+    // The example workflow, slow enough to be killed in.
+    let mut text = fs::read_to_string(example("custom_provider_workflow.yaml")).expect("readable");
+    for (parameter, pause) in
+        [("      numbers: ${inputs.numbers}\n", 0.2), ("      title: What the numbers say\n", 0.8)]
+    {
+        assert_eq!(text.matches(parameter).count(), 1, "{parameter}");
+        text = text.replace(parameter, &format!("{parameter}      pause: {pause}\n"));
+    }
     for killed in Language::BOTH {
         let cluster = cluster();
-        let mut process = killed.serves(&cluster);
-        let run = submit(&cluster, &killed.pausing(4, 0.3));
+        let mut providers = start_both(&cluster);
+        let run = cluster.submit(&cluster.sandbox.file("slow.yaml", &text));
         let mut watch = cluster.watch(&run);
-        watch.until_task("work", 1, "task_started");
-        process.kill_9();
+        watch.until_task(killed.task(), 1, "task_started");
+        providers[Language::BOTH.iter().position(|it| *it == killed).expect("one of both")].kill_9();
         let _again = killed.serves(&cluster);
-        // It may be tried once only: what was lost does not count.
-        assert_eq!(kinds(watch), [&["task_ready"], &LOST[..], &COMPLETED].concat(), "{killed:?}");
+        let journal = watch.finish();
+        for language in Language::BOTH {
+            let lost = if language == killed { &LOST[..] } else { &[] };
+            assert_eq!(
+                journal.kinds(language.task()),
+                [&["task_ready"], lost, &COMPLETED].concat(),
+                "{killed:?} killed"
+            );
+        }
+        assert_eq!(journal.only("task_attempt_stopped").payload["reason"], "provider_lost");
         let run = cluster.until_ended(&run);
-        assert_eq!((&run["status"], &run["tasks"]["work"]["attempt"]), (&json!("completed"), &json!(2)), "{run:#}");
+        assert_eq!((&run["status"], &run["outputs"]), (&json!("completed"), &report()), "{run:#}");
+        assert_eq!(run["tasks"][killed.task()]["attempt"], 2, "{run:#}");
     }
+}
+
+#[test]
+fn a_loss_uses_up_no_attempt() {
+    let cluster = cluster();
+    let mut provider = JavaScript.serves(&cluster);
+    // There is one attempt only, if nothing is said about retries.
+    let run = submit(&cluster, &JavaScript.pausing(4, 0.3));
+    let mut watch = cluster.watch(&run);
+    watch.until_task("work", 1, "task_started");
+    provider.kill_9();
+    let _again = JavaScript.serves(&cluster);
+    assert_eq!(kinds(watch), [&["task_ready"], &LOST[..], &COMPLETED].concat());
+    assert_eq!(cluster.until_ended(&run)["status"], "completed");
 }
 
 #[test]
