@@ -2,7 +2,7 @@
 //! them is a server that speaks both APIs and misbehaves on demand.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gleitzeit_llm_server::LlmServer;
@@ -86,13 +86,38 @@ fn expected(name: &str) -> Value {
     }
 }
 
-#[test]
-fn every_example_with_a_model_completes_with_either_kind_of_server() {
+/// The examples that ask a model.
+fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
     let asks = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("method: llm/"));
     let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "yaml") && asks(path)).collect();
     assert!(files.len() >= 5, "{files:?}");
+    files
+}
+
+/// What would do harm if it were taken for anything but text.
+const HOSTILE: &str = "'''\"\"\" \\ ${write.response} $${x} {0} %s\n`rm`; $(id) \u{202e}\u{0}\u{feff} </s> \u{1fad6}\r\n\\u0000 \\N{DASH} '";
+
+#[test]
+fn every_example_with_a_model_completes_whatever_it_answers() {
+    for answer in ["", HOSTILE] {
+        let (sandbox, server) = (Sandbox::new(), LlmServer::start_saying(answer));
+        let provider = provider_of(&sandbox, "ollama-llm", &server);
+        for file in examples() {
+            let file = file.to_str().expect("UTF-8");
+            let run = sandbox.gleitzeit(&["run", file, "--provider", &provider, "-o", "json"]).exits(0).json();
+            let asked = run["tasks"].as_object().expect("an object").values();
+            let answers: Vec<&Value> =
+                asked.map(|task| &task["result"]["response"]).filter(|it| !it.is_null()).collect();
+            assert!(!answers.is_empty() && answers.iter().all(|it| **it == json!(answer)), "{run:#}");
+        }
+    }
+}
+
+#[test]
+fn every_example_with_a_model_completes_with_either_kind_of_server() {
+    let files = examples();
     for executor in EXECUTORS {
         let (sandbox, server) = (Sandbox::new(), LlmServer::start());
         let provider = provider_of(&sandbox, executor, &server);

@@ -35,7 +35,7 @@ impl Answer {
 /// Of what was said, so much is repeated.
 const REPEATED: usize = 300;
 
-pub(crate) fn answer(question: &Question) -> Result<Answer, String> {
+pub(crate) fn answer(question: &Question, says: Option<&str>) -> Result<Answer, String> {
     let last: String = question.texts.last().map(String::as_str).unwrap_or_default().chars().take(REPEATED).collect();
     let mut text = String::new();
     for image in &question.images {
@@ -49,6 +49,9 @@ pub(crate) fn answer(question: &Question) -> Result<Answer, String> {
             _ => json!({"said": text}),
         }
         .to_string();
+    }
+    if let Some(says) = says {
+        text = says.to_owned();
     }
     let words = |text: &String| text.split_whitespace().count();
     let pieces = text.split_inclusive(' ').map(str::to_owned).collect();

@@ -47,6 +47,8 @@ pub struct Asked {
 #[derive(Debug, Default)]
 struct Shared {
     key: Option<String>,
+    /// Said to everybody, whatever was asked.
+    says: Option<String>,
     asked: Mutex<Vec<Asked>>,
     abandoned: AtomicUsize,
     open: AtomicUsize,
@@ -77,13 +79,25 @@ impl LlmServer {
     /// # Panics
     /// If that is not possible.
     pub fn start_with(port: u16, key: Option<String>) -> Self {
+        Self::start_as(port, Shared { key, ..Shared::default() })
+    }
+
+    /// Starts one on a free port whose models always answer the same.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn start_saying(text: &str) -> Self {
+        Self::start_as(0, Shared { says: Some(text.to_owned()), ..Shared::default() })
+    }
+
+    fn start_as(port: u16, shared: Shared) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         let listener = listener.unwrap_or_else(|error| panic!("port {port} cannot be had: {error}"));
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared { key, ..Shared::default() });
+        let shared = Arc::new(shared);
         let router = router(shared.clone());
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {

@@ -78,7 +78,7 @@ fn respond(
 ) -> Response {
     let model = body["model"].as_str().unwrap_or_default();
     let Some(manner) = manner(model) else { return refused("no model") };
-    let Answer { pieces, prompt_tokens } = match answer(question) {
+    let Answer { pieces, prompt_tokens } = match answer(question, server.says.as_deref()) {
         Ok(answer) => answer,
         Err(why) => return refused(why),
     };

@@ -65,7 +65,7 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
     {
         return refused(format!("Unrecognized request argument supplied: {unknown}"));
     }
-    let answer = match question(&body).and_then(|question| answer(&question)) {
+    let answer = match question(&body).and_then(|question| answer(&question, server.says.as_deref())) {
         Ok(answer) => answer,
         Err(why) => return refused(why),
     };
