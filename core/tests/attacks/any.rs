@@ -1,6 +1,7 @@
 //! Programs put together at random: whatever they are, what they do does not depend on a value.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use gleitzeit_core::spec::Language;
@@ -92,10 +93,51 @@ const SHELL: &[&str] = &[
     "! ",
     "x",
     "1",
+    "\"$(",
+    ")\"",
+    "`echo ",
+    "case x in x) ",
+    "case ${a} in ",
+    ";; esac; ",
+    "if :; then ",
+    "f() { ",
+    "; }; f ",
+    "<<E | cat\n",
+    "cat <<E; ",
+    "[[ x == ",
+    " ]] && ",
+    "\"$${x:-",
+    "}\"",
+    "\"$${x%%",
+    "$'x",
+    "echo $((",
+    ")); ",
+    "# it's ",
+    "$(echo # (\n",
+    "x=1 ",
+    "env ",
+    "! ",
+    "(",
+    "( : ) ",
+    "for x in ${a}; do ",
+    "while false; do ",
+    "esac",
+    "in ",
+    "|| ",
+    "<<-'E'\n\t",
+    "\n\tE\n",
+    "$(cat <<E\n",
+    "\nE\n)",
+    "eval",
+    "=",
+    "+=(",
+    "$((x[",
+    "local -",
+    "}",
 ];
 
 fn programs(tokens: &'static [&'static str]) -> impl Strategy<Value = Vec<(String, usize)>> {
-    let template = vec(prop::sample::select(tokens), 1..14).prop_map(|tokens| tokens.concat());
+    let template = vec(prop::sample::select(tokens), 1..18).prop_map(|tokens| tokens.concat());
     vec((template, any::<prop::sample::Index>().prop_map(|index| index.index(1_000))), 300)
 }
 
@@ -143,7 +185,12 @@ proptest! {
     fn no_shell_program_runs_what_a_value_says(programs in programs(SHELL)) {
         let folder = shell::folder("shell-any");
         let (sentinel, payload) = shell::sentinel(&folder);
-        let texts = hostile(&payload);
+        // A value may not even choose what is run.
+        let chosen = folder.join("chosen");
+        fs::write(&chosen, format!("#!/bin/sh\n{payload}\n")).expect("written");
+        fs::set_permissions(&chosen, fs::Permissions::from_mode(0o755)).expect("ours");
+        let mut texts = hostile(&payload);
+        texts.extend((0..40).map(|_| chosen.display().to_string()));
         let made: Vec<String> = programs
             .iter()
             .filter(|(template, _)| template.contains("${"))

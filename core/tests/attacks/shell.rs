@@ -115,6 +115,8 @@ const TEXT: &[&str] = &[
     "cat <<-EOF\n\t<${a}>\n\tEOF\n",
     "cat <<EOF; cat <<END >/dev/null\n<${a}>\nEOF\n>\nEND\n",
     "x=$(cat <<EOF\n<${a}>\nEOF\n); printf '%s' \"$x\"",
+    "printf '%s' \"$(cat <<EOF\n<${a}>\nEOF\n)\"",
+    "printf '<%s>' \"$${none:-$(printf %s. ${a})}\" | sed '$s/.>$/>/'",
 ];
 
 /// Positions whose text is not seen: they print `<1>`.
@@ -151,6 +153,12 @@ const SOME: &[&str] = &[
 
 /// Positions that no value may take.
 const REFUSED: &[&str] = &[
+    "x=1 case y in\n${a}",
+    ">f case y in\n${a}",
+    "command case y in\n${a}",
+    "echo $(case x in (esac) ${a};; esac)",
+    "echo $(case x in y|esac) ${a};; esac)",
+    "hash -p ${a} ls",
     "${a}",
     "${a} x",
     "'${a}' x",

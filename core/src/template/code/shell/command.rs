@@ -27,6 +27,8 @@ const READERS: &[&str] = &[
     "eval",
     "fc",
     "getopts",
+    "hash",
+    "integer",
     "let",
     "mapfile",
     "read",
@@ -96,6 +98,10 @@ pub(super) struct Commands {
     word: Option<Word>,
     /// The next word is where something is redirected to.
     redirects: bool,
+    /// An assignment or a redirection came first: words such as `if` and `case` mean nothing special any more.
+    begun: bool,
+    /// Something of the patterns of a `case` was read: `esac` is one of them.
+    pattern_begun: bool,
     name: String,
     /// The word before this one, and whether it is a value alone.
     previous: (String, bool),
@@ -225,6 +231,7 @@ impl Commands {
         }
         self.end_word();
         self.redirects = true;
+        self.begun = true;
     }
 
     /// A blank, or anything else that ends a word.
@@ -239,6 +246,10 @@ impl Commands {
         match self.position {
             Position::Command | Position::Wrapped | Position::Behind => {
                 let behind = self.position == Position::Behind;
+                if reserved && self.begun && is_reserved(text) && !behind {
+                    // Shells do not agree on all of these.
+                    self.lost = true;
+                }
                 match text {
                     "function" if reserved && !behind => self.position = Position::FunctionName,
                     "for" | "select" if reserved && !behind => self.position = Position::ForName,
@@ -250,14 +261,20 @@ impl Commands {
                         self.cases -= 1;
                         self.position = Position::Behind;
                     }
-                    word if reserved && BEFORE_COMMANDS.contains(&word) => self.position = Position::Command,
+                    word if reserved && BEFORE_COMMANDS.contains(&word) => {
+                        self.position = Position::Command;
+                        self.begun = false;
+                    }
                     word if reserved && ENDS.contains(&word) => {
                         self.test &= word != "]]";
                         self.position = Position::Behind;
                     }
                     _ if behind => self.lost = true,
-                    _ if word.assigns.is_some() => {}
-                    name => self.command(name),
+                    _ if word.assigns.is_some() => self.begun = true,
+                    name => {
+                        self.begun = true;
+                        self.command(name);
+                    }
                 }
             }
             Position::Argument => {
@@ -269,16 +286,27 @@ impl Commands {
                 // Later assignments to it would be arithmetic.
                 self.lost |= DECLARES.contains(&self.name.as_str()) && text.starts_with('-') && text.contains('i');
             }
-            Position::FunctionName => self.position = Position::Command,
+            Position::FunctionName => {
+                self.position = Position::Command;
+                self.begun = false;
+            }
             Position::ForName => self.position = Position::ForIn,
             Position::ForIn if text == "in" => {
                 self.command("for");
             }
-            Position::ForIn if text == "do" => self.position = Position::Command,
+            Position::ForIn if text == "do" => {
+                self.position = Position::Command;
+                self.begun = false;
+            }
             Position::CaseWord => self.position = Position::CaseIn,
-            Position::CaseIn if text == "in" => self.position = Position::Pattern,
+            Position::CaseIn if text == "in" => {
+                self.position = Position::Pattern;
+                self.pattern_begun = false;
+            }
             Position::ForIn | Position::CaseIn => self.lost = true,
             Position::Pattern => {
+                self.lost |= text == "esac" && self.pattern_begun;
+                self.pattern_begun = true;
                 if text == "esac" && reserved {
                     self.cases = self.cases.saturating_sub(1);
                     self.position = Position::Behind;
@@ -316,7 +344,7 @@ impl Commands {
         if self.array || (stays && line) {
             return;
         }
-        self.redirects = false;
+        (self.redirects, self.begun) = (false, false);
         self.interpreter = None;
         self.previous = (String::new(), false);
         if self.position == Position::ForIn {
@@ -333,6 +361,7 @@ impl Commands {
         self.separate(false);
         if self.cases > 0 {
             self.position = Position::Pattern;
+            self.pattern_begun = false;
         }
     }
 
@@ -341,6 +370,13 @@ impl Commands {
         self.end_word();
         self.interpreter = None;
         self.position = Position::Command;
+        self.begun = false;
+    }
+
+    /// `(` or `|` in the patterns of a `case`.
+    pub(super) fn begin_pattern(&mut self) {
+        self.end_word();
+        self.pattern_begun = true;
     }
 
     /// Something in parentheses ended that is a command of its own.
@@ -351,8 +387,15 @@ impl Commands {
     /// `()` behind a function's name.
     pub(super) fn end_function_name(&mut self) {
         self.word = None;
+        self.begun = false;
         self.position = Position::Command;
     }
+}
+
+fn is_reserved(word: &str) -> bool {
+    BEFORE_COMMANDS.contains(&word)
+        || ENDS.contains(&word)
+        || ["case", "esac", "for", "function", "select", "[["].contains(&word)
 }
 
 /// Variables that decide what a shell does, or that it reads as code or arithmetic.

@@ -467,7 +467,7 @@ impl Shell {
                     None => self.commands().separate(false),
                 }
             }
-            '&' | '|' if self.commands().in_pattern() => self.commands().end_word(),
+            '&' | '|' if self.commands().in_pattern() => self.commands().begin_pattern(),
             '&' | '|' if kind != Some(Kind::Array) => self.commands().separate(false),
             '<' | '>' => return self.redirection(rest),
             '(' => return self.open(rest),
@@ -481,6 +481,7 @@ impl Shell {
     fn open(&mut self, rest: &str) -> usize {
         let commands = self.commands();
         if commands.in_pattern() && !commands.in_word() {
+            commands.begin_pattern();
             return 1;
         }
         if commands.assigns_nothing_yet() {
