@@ -51,6 +51,9 @@ pub(crate) fn is_certain(error: &ValidationError<'_>) -> bool {
     if value.is_string() {
         return false;
     }
+    if missing_in_all(error).is_some() {
+        return true;
+    }
     matches!(
         error.kind(),
         ValidationErrorKind::Required { .. }
@@ -138,7 +141,26 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         ValidationErrorKind::Pattern { pattern } => {
             say(path, format!("expected text that matches `{pattern}`, found {found}"), None);
         }
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            say(
+                path,
+                format!("{found} fits more than one of the alternatives"),
+                Some("give only one of them".to_owned()),
+            );
+        }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            if let Some((first, others)) = missing_in_all(error) {
+                let keys =
+                    error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
+                let hint = nearest(&first, keys).map(|_| format!("rename the similar field to `{first}`"));
+                let or: Vec<_> = others.iter().map(|name| format!(", or `{name}`")).collect();
+                say(
+                    path,
+                    format!("`{first}` is missing{}", or.concat()),
+                    hint.or_else(|| Some(format!("add `{first}`"))),
+                );
+                return;
+            }
             let mut reasons = Vec::new();
             for branch in context.iter().take(4) {
                 let mut inner = Vec::new();
@@ -151,6 +173,22 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         }
         _ => say(path, format!("{} (found {found})", bounded(&error.masked().to_string(), 300)), None),
     }
+}
+
+/// What each alternative misses in the object itself, if that is all that is wrong: no reference can mend it.
+fn missing_in_all(error: &ValidationError<'_>) -> Option<(String, Vec<String>)> {
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
+        return None;
+    };
+    let mut names = context.iter().map(|branch| match branch.as_slice() {
+        [one] if one.instance_path().as_str() == error.instance_path().as_str() => match one.kind() {
+            ValidationErrorKind::Required { property } => property.as_str().map(str::to_owned),
+            _ => None,
+        },
+        _ => None,
+    });
+    let first = names.next()??;
+    Some((first, names.collect::<Option<Vec<_>>>()?))
 }
 
 /// The properties that the schema beside the violated keyword names.

@@ -23,7 +23,7 @@ async fn call(method: &str, params: serde_json::Value, context: Context) -> Resu
 #[test]
 fn shipped_providers_build_and_serve_their_whole_protocol() {
     let python = provider("python_local");
-    assert_eq!(python.methods(), ["python/execute"]);
+    assert_eq!(python.methods(), ["python/execute", "python/validate"]);
     assert_eq!(python.max_concurrency(), 3);
     assert_eq!(provider("util").methods().len(), 3);
 }

@@ -36,7 +36,7 @@ async fn calls_are_served_and_answered() {
     assert_eq!(registration["max_concurrency"], json!(256));
     assert_eq!(registration["protocols"][0]["methods"]["util/sleep"]["parameters"]["required"], json!(["seconds"]));
     let (python, registration) = &ids["python_local"];
-    assert_eq!(registration["methods"], json!(["python/execute"]));
+    assert_eq!(registration["methods"], json!(["python/execute", "python/validate"]));
 
     hub.says(util, "execute_method", &call("a", "util/echo", json!({"greeting": "hello"})));
     let (_, answer) = hub.hears(util, "method_result").await;

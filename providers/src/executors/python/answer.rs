@@ -35,6 +35,15 @@ pub(super) struct Answer {
     too_large: bool,
 }
 
+/// What was asked of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To run the code.
+    Run,
+    /// To compile it.
+    Check,
+}
+
 #[derive(Serialize)]
 struct Outcome<'a> {
     result: &'a RawValue,
@@ -67,6 +76,7 @@ impl Answer {
         status: ExitStatus,
         output: String,
         error_output: String,
+        asked: Asked,
     ) -> Result<Payload, CallError> {
         let failed = |message: String, output: String, error_output: String| {
             CallError::new(ErrorCode::TaskExecutionFailed, message)
@@ -94,6 +104,10 @@ impl Answer {
         let Ok(result) = serde_json::from_slice::<&RawValue>(self.result.as_deref().unwrap_or(b"null")) else {
             return Err(failed("the result is not readable JSON".to_owned(), output, error_output));
         };
+        if asked == Asked::Check {
+            return Payload::parse(result.get().to_owned())
+                .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, error.to_string()));
+        }
         let execution_time = ended.seconds.unwrap_or(0.0).max(0.0);
         let outcome = Outcome { result, output, error_output, execution_time, success: true };
         serde_json::to_string(&outcome)

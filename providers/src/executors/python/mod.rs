@@ -17,6 +17,7 @@ mod pool;
 mod probe;
 mod run;
 mod server;
+mod wanted;
 mod watch;
 mod wire;
 mod workspace;
@@ -39,7 +40,7 @@ use pool::Pool;
 use server::{Namespaces, Start, Told};
 use workspace::Workspace;
 
-pub(crate) const METHODS: &[&str] = &["python/execute"];
+pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
 pub(crate) fn concurrency(settings: &Settings) -> u32 {
     settings.cpus

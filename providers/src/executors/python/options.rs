@@ -1,5 +1,7 @@
 //! The options of a provider file, checked.
 
+use std::path::PathBuf;
+
 use gleitzeit_protocols::yaml::{Fields, Node, Reader};
 
 /// Results travel in one frame, so more than this could not be delivered.
@@ -10,6 +12,7 @@ const MOST: u64 = 1 << 50;
 const KNOWN: &[&str] = &[
     "python_executable",
     "sandbox",
+    "scripts_dir",
     "max_output_bytes",
     "max_result_bytes",
     "max_memory_bytes",
@@ -40,6 +43,8 @@ pub(super) struct Options {
     pub(super) max_open_files: u64,
     pub(super) max_file_bytes: u64,
     pub(super) sandbox: Sandbox,
+    /// Where `file` is looked for.
+    pub(super) scripts_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -54,6 +59,7 @@ impl Default for Options {
             max_open_files: 1024,
             max_file_bytes: 1 << 30,
             sandbox: Sandbox::Limits,
+            scripts_dir: None,
         }
     }
 }
@@ -65,6 +71,9 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let fields = reader.fields(node, "`options`", KNOWN);
     if let Some(executable) = reader.optional_text(&fields, "python_executable") {
         options.python_executable = executable;
+    }
+    if let Some(folder) = reader.optional_text(&fields, "scripts_dir") {
+        options.scripts_dir = Some(folder.into());
     }
     for (name, field) in
         [("max_output_bytes", &mut options.max_output_bytes), ("max_result_bytes", &mut options.max_result_bytes)]

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::payload::Payload;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
+use super::answer::{Answer, Asked};
 use super::capture::Captured;
 use super::lane::{Lane, Worker};
 use super::options::Options;
 use super::pool::Pool;
 use super::server::Start;
+use super::wanted::Wanted;
 use super::workspace::Workspace;
 use super::{watch, wire};
 use crate::call::{Call, CallError, Context};
-use crate::executors::builtin::parameters;
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -33,22 +33,18 @@ pub(super) struct Job<'a> {
     pub(super) options: &'a Options,
 }
 
-#[derive(Deserialize)]
-struct Parameters<'a> {
-    code: String,
-    #[serde(borrow)]
-    context: Option<&'a RawValue>,
-    timeout: Option<f64>,
-}
-
 /// What the worker is told.
 #[derive(Serialize)]
 struct Request<'a> {
     code: &'a str,
     /// As tracebacks show it.
     name: &'a str,
+    /// Where the code comes from, if it is a file.
+    path: Option<&'a str>,
+    args: &'a [String],
     context: &'a RawValue,
     folder: &'a str,
+    only_check: bool,
 }
 
 /// A lane at work. Its fields are dropped in this order: the family is dead before its folder is removed.
@@ -58,7 +54,7 @@ struct Working {
 }
 
 pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<Payload, CallError> {
-    let Parameters { code, context: values, timeout } = parameters(call)?;
+    let Wanted { asked, source, args, context: values, timeout } = Wanted::read(call, job.options).await?;
     let own = timeout.map(|seconds| {
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         (Instant::now().checked_add(limit), seconds)
@@ -74,12 +70,15 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
     let empty = RawValue::from_string("{}".to_owned())
         .map_err(|error| CallError::new(ErrorCode::InvalidParams, error.to_string()))?;
     let request = Request {
-        code: &code,
-        name: "<code>",
+        code: &source.code,
+        name: &source.name,
+        path: source.path.as_deref(),
+        args: &args,
         context: values.unwrap_or(&empty),
         folder: folder.path().to_str().ok_or_else(|| {
             CallError::new(ErrorCode::ProviderInitializationFailed, "the path of the temporary folder is not UTF-8")
         })?,
+        only_check: asked == Asked::Check,
     };
     let request =
         serde_json::to_vec(&request).map_err(|error| CallError::new(ErrorCode::InvalidParams, error.to_string()))?;
@@ -96,7 +95,7 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
         }
     };
     let outcome = tokio::select! {
-        outcome = work(&mut working.lane, &request, job.options) => outcome,
+        outcome = work(&mut working.lane, &request, asked, job.options) => outcome,
         error = context.ended() => Err(error),
         seconds = own_limit => Err(CallError::new(
             ErrorCode::TaskTimeout,
@@ -120,7 +119,12 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
 }
 
 /// Until nothing of the call is left; the inner result is the code's, the outer error that the lane is of no more use.
-async fn work(lane: &mut Lane, request: &[u8], options: &Options) -> Result<Result<Payload, CallError>, CallError> {
+async fn work(
+    lane: &mut Lane,
+    request: &[u8],
+    asked: Asked,
+    options: &Options,
+) -> Result<Result<Payload, CallError>, CallError> {
     let lost = || {
         CallError::new(ErrorCode::ProviderNotAvailable, "the process that ran the code is gone, and the code with it")
             .with("lost", true)
@@ -156,7 +160,7 @@ async fn work(lane: &mut Lane, request: &[u8], options: &Options) -> Result<Resu
     };
     let (status, ()) = tokio::join!(ended, drained);
     let status = status.map_err(|_| lost())?;
-    Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text()))
+    Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text(), asked))
 }
 
 /// Removes the folder; what the code left in it may be much and must not hold up other calls.

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+#[path = "script_tests.rs"]
+mod script_tests;
 #[path = "strict_tests.rs"]
 mod strict_tests;
 

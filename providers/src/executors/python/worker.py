@@ -67,6 +67,9 @@ def execute(request, config):
     main = type(sys)("__main__")
     sys.modules["__main__"] = main
     main.__dict__["context"] = request["context"]
+    if request["path"] is not None:
+        main.__dict__["__file__"] = request["path"]
+    sys.argv[:] = [request["name"], *request["args"]]
     out, err = sys.stdout, sys.stderr
     started = time.perf_counter()
     answer = run_code(request, main.__dict__, config)
@@ -123,6 +126,24 @@ def limit(config):
         pass
 
 
+def validate(request):
+    """Compiles and does no more."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    errors = []
+    try:
+        compile(request["code"], request["name"], "exec", dont_inherit=True)
+    except SyntaxError as error:
+        errors.append((error.lineno, error.offset, error.msg))
+    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
+        errors.append((1, 1, str(error) or type(error).__name__))
+    places = [{"line": max(1, line or 1), "column": max(1, column or 1), "message": str(message)}
+              for line, column, message in errors]
+    text = json.dumps({"valid": not places, "errors": places}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace"), {"seconds": 0}
+
+
 def work(call, out, err, config, contained, strict):
     os.setsid()
     if not contained:
@@ -143,7 +164,7 @@ def work(call, out, err, config, contained, strict):
     os.environ["TMPDIR"] = request["folder"]
     if strict:
         strict.enter(rules, request["folder"])
-    text, answer = execute(request, config)
+    text, answer = validate(request) if request["only_check"] else execute(request, config)
     # Nothing of the code runs any more in this thread; the answer says that the rest is complete.
     if text is not None:
         send_frame(call, b"R", text)
