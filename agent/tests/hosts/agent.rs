@@ -180,7 +180,7 @@ async fn a_dropped_agent_leaves_no_process_behind() {
     let file = folder.path().join("alive");
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "python_local"), None);
     let (id, _) = hub.hears("provider-", "register_component").await;
-    let code = "import os, time\nopen(context['file'] + str(os.getpid()), 'w').close()\ntime.sleep(600)\n";
+    let code = "import os, time\nopen(context['file'] + os.readlink('/proc/self'), 'w').close()\ntime.sleep(600)\n";
     hub.says(&id, "execute_method", &call("a", "python/execute", json!({"code": code, "context": {"file": file}})));
     let mut process = None;
     wait_until("the code runs", || {

@@ -8,7 +8,7 @@ use gleitzeit_providers::Definition;
 use serde_json::{Value, json};
 
 /// Writes its process id into a file, then waits for long.
-const LONG: &str = "import os, time\nwith open(context['file'] + '.tmp', 'w') as f:\n    f.write(str(os.getpid()))\n\
+const LONG: &str = "import os, time\nwith open(context['file'] + '.tmp', 'w') as f:\n    f.write(os.readlink('/proc/self'))\n\
                     os.rename(context['file'] + '.tmp', context['file'])\ntime.sleep(600)\n";
 
 async fn process_id(file: &Path) -> u32 {
