@@ -231,7 +231,8 @@ impl Group {
             Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
             Kind::Engine => {
                 let queues = config.queues.clone();
-                let machine = engine::Config { slots: config.slots, queues, max_payload_bytes: limit };
+                let settle_ms = if config.serves_alone { 0 } else { engine::SETTLE_MS };
+                let machine = engine::Config { slots: config.slots, queues, max_payload_bytes: limit, settle_ms };
                 self.spawn(host, EngineHost::new(engine::Engine::new(identity, machine), limit));
             }
             Kind::Provider(provider) => {

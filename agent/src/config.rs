@@ -49,6 +49,9 @@ pub struct AgentConfig {
     pub max_payload_bytes: usize,
     /// Provider: how often each is asked for its health; an unhealthy one is asked more often at first. Default 10 s.
     pub health_interval: Duration,
+    /// Engine: nobody else serves at this control plane, so that no provider of others is waited for before a task
+    /// fails for want of a healthy one. Default false.
+    pub serves_alone: bool,
 }
 
 impl Default for AgentConfig {
@@ -66,6 +69,7 @@ impl Default for AgentConfig {
             drain_timeout: Duration::from_secs(30),
             max_payload_bytes: 1024 * 1024,
             health_interval: Duration::from_secs(10),
+            serves_alone: false,
         }
     }
 }

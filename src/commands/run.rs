@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gleitzeit_agent::AgentConfig;
 use gleitzeit_core::spec::Limits;
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +51,8 @@ fn here(args: &RunArgs, source: &Source) -> CommandResult {
     let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry.clone())?;
-    let worker = setup::only_for(worker, &checked);
+    // Nobody else can come to a control plane with a token of its own.
+    let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = own_folder()?;
     let store = folder.join("journal.db");
     let config = setup::own_control_plane(&store, args, registry);

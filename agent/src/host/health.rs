@@ -35,6 +35,8 @@ pub(crate) struct HealthWatch {
     asking: Asking,
     /// As found out last.
     known: Health,
+    /// It was healthy, and one look since then said otherwise. Work is not given up for that.
+    doubtful: bool,
     all_ready: watch::Receiver<bool>,
     /// Whether the others are there or have had their time since this one is connected.
     settled: bool,
@@ -60,7 +62,18 @@ impl HealthWatch {
     ) -> Self {
         let known = Health { state: HealthState::Starting, reason: None };
         let asking = Box::pin(limited(ask()));
-        Self { name, ask, interval, delay: interval, asking, known, all_ready, settled: false, settling: None }
+        Self {
+            name,
+            ask,
+            interval,
+            delay: interval,
+            asking,
+            known,
+            doubtful: false,
+            all_ready,
+            settled: false,
+            settling: None,
+        }
     }
 
     /// What to begin with; waits only for a moment. Cancel-safe.
@@ -117,6 +130,23 @@ impl HealthWatch {
 
     /// Takes note, and asks again after a while: soon if that may be news.
     fn found(&mut self, health: Health) {
+        let broken = self.known.state == HealthState::Healthy && health.state != HealthState::Healthy;
+        self.doubtful = broken && !self.doubtful;
+        if self.doubtful {
+            let reason = health.reason.as_deref().unwrap_or_default();
+            debug!(provider = self.name, reason, "provider may be unhealthy");
+            self.delay = AGAIN.min(self.interval);
+        } else {
+            self.know(health);
+        }
+        let (answer, delay) = ((self.ask)(), self.delay);
+        self.asking = Box::pin(async move {
+            sleep(delay).await;
+            limited(answer).await
+        });
+    }
+
+    fn know(&mut self, health: Health) {
         let (provider, reason) = (self.name.as_str(), health.reason.as_deref().unwrap_or_default());
         match (self.known.state, health.state) {
             (HealthState::Healthy, HealthState::Unhealthy) => warn!(provider, reason, "provider became unhealthy"),
@@ -131,11 +161,6 @@ impl HealthWatch {
             _ => AGAIN.min(self.interval),
         };
         self.known = health;
-        let (answer, delay) = ((self.ask)(), self.delay);
-        self.asking = Box::pin(async move {
-            sleep(delay).await;
-            limited(answer).await
-        });
     }
 }
 
@@ -217,9 +242,10 @@ mod tests {
         assert_eq!(bench.watch.next().await, Health::default());
         bench.watch.next().await;
         bench.answers(unhealthy());
+        assert_eq!(bench.watch.next().await, Health::default(), "once may be a mishap");
+        assert_eq!(bench.watch.next().await.reason, unhealthy().reason);
         bench.watch.next().await;
-        bench.watch.next().await;
-        assert_eq!(bench.pauses()[6..], [10, 10, 10, 1], "and soon again after the next breakdown");
+        assert_eq!(bench.pauses()[6..], [10, 10, 10, 1, 1], "and soon again after the next breakdown");
     }
 
     #[tokio::test(start_paused = true)]

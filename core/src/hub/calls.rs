@@ -11,12 +11,15 @@ use crate::hub::frames::frames;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::{AttemptRef, CallId, ComponentId};
 use crate::mesh::{
-    CallEnd, CancelMethod, ExecuteMethod, FromHub, MethodCall, MethodOutcome, MethodProgress, MethodResult, Role,
+    CallEnd, CancelMethod, ExecuteMethod, FromHub, HealthState, MethodCall, MethodOutcome, MethodProgress,
+    MethodResult, Role,
 };
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::time::Instant;
 
+/// Why a call is given back that only unhealthy providers could serve.
+const UNWELL: &str = "none of the named providers is healthy any more";
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -139,6 +142,9 @@ impl Hub {
         if named.is_empty() {
             return self.deliver(engine, lost(call.id, "none of the named providers is connected"));
         }
+        if !named.iter().any(|id| self.is_fit(id)) {
+            return self.deliver(engine, lost(call.id, UNWELL));
+        }
         let id = call.id.clone();
         self.calls.next_order += 1;
         let holder = Holder::Hub { order: self.calls.next_order, call: Box::new(call) };
@@ -152,8 +158,32 @@ impl Hub {
     fn has_room(&self, provider: &ComponentId) -> bool {
         self.components.get(provider).is_some_and(|component| {
             let capacity = usize::try_from(component.capacity).unwrap_or(usize::MAX);
-            component.is_connected() && self.calls.count(provider) < capacity
+            let well = component.health.state == HealthState::Healthy;
+            component.is_connected() && well && self.calls.count(provider) < capacity
         })
+    }
+
+    /// Whether it may serve calls, now or soon.
+    fn is_fit(&self, provider: &ComponentId) -> bool {
+        self.components.get(provider).is_some_and(|it| it.health.state != HealthState::Unhealthy)
+    }
+
+    /// A provider's health or capacity may have changed. What waited for nobody else goes back to where it came from: it
+    /// is decided there anew who may serve it.
+    pub(super) fn provider_changed(&mut self, provider: &ComponentId) {
+        self.provider_has_room(provider);
+        if self.is_fit(provider) {
+            return;
+        }
+        let waiting = self.calls.waiting.get(provider).into_iter().flat_map(BTreeMap::values);
+        let named = |id: &CallId| self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
+        let stranded: Vec<CallId> =
+            waiting.filter(|id| !named(id).iter().any(|other| self.is_fit(other))).cloned().collect();
+        for id in stranded {
+            if let Some(call) = self.calls.finish(&id) {
+                self.deliver(&call.engine, lost(id, UNWELL));
+            }
+        }
     }
 
     fn give(&mut self, id: &CallId, provider: &ComponentId) {

@@ -215,6 +215,7 @@ impl Hub {
         if component.role == Role::Provider && component.health != health {
             component.health = health;
             self.announce(&component_id);
+            self.provider_changed(&component_id);
         }
     }
 
@@ -233,7 +234,7 @@ impl Hub {
                 self.engine_is_there(socket, component_id, slots);
                 self.deliver_kept(component_id);
             }
-            (Role::Provider, _) => self.provider_has_room(component_id),
+            (Role::Provider, _) => self.provider_changed(component_id),
             _ => {}
         }
     }

@@ -220,7 +220,7 @@ impl Hub {
             }
             Role::Provider => {
                 self.resume_provider_calls(socket, component_id, register.calls, again);
-                self.provider_has_room(component_id);
+                self.provider_changed(component_id);
             }
         }
     }

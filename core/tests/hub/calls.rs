@@ -90,6 +90,44 @@ fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
     assert_eq!(bench.heard(engine, "method_result")[0]["result"], 1);
 }
 
+fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
+    let rest = json!({"methods": ["m/x"], "max_concurrency": 1, "health": {"state": state}});
+    bench.register(provider, "provider", id, rest);
+}
+
+#[test]
+fn an_unhealthy_provider_gets_no_call_and_what_waits_for_it_alone_is_given_back() {
+    let Sent { mut bench, engine, at } = taken(5);
+    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p2"]);
+    call(&mut bench, engine, &at[2], &["p"]);
+    call(&mut bench, engine, &at[3], &["p", "p2"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[1])]);
+    health(&mut bench, p, "p", "unhealthy");
+    let back = bench.heard(engine, "method_result");
+    assert_eq!((ids(&back), &back[0]["error"]["data"]["lost"]), (vec![call_id(&at[2])], &json!(true)));
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])], "what it holds it may finish");
+    assert!(bench.heard(p, "execute_method").is_empty(), "but nothing else");
+    call(&mut bench, engine, &at[4], &["p"]);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true, "the engine did not know yet");
+    answer(&mut bench, p2, &at[1]);
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[3])], "the other one serves what both may");
+}
+
+#[test]
+fn a_provider_that_is_well_again_gets_what_waits_for_it() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    health(&mut bench, p, "p", "starting");
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert!(bench.heard(p, "execute_method").is_empty() && bench.heard(engine, "method_result").is_empty());
+    bench.say(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+}
+
 #[test]
 fn an_answer_waits_for_an_engine_that_is_away() {
     let Sent { mut bench, engine, at } = taken(1);

@@ -26,7 +26,7 @@ const START_AFTER_MS: u64 = 50;
 /// The limit of an attempt if neither its task nor its method names one.
 pub const DEFAULT_TIMEOUT_MS: u64 = 600_000;
 /// After a registration the providers' states have arrived within this time: until then nobody is missed.
-const SETTLE_MS: u64 = 1_000;
+pub const SETTLE_MS: u64 = 1_000;
 /// How long a drained engine waits for the hub's last answers after its grace period.
 const LAST_ANSWERS_MS: u64 = 5_000;
 
@@ -92,11 +92,13 @@ pub struct Config {
     pub queues: Option<Vec<QueueName>>,
     /// The largest result, as JSON text in bytes.
     pub max_payload_bytes: usize,
+    /// For how long after each registration, in milliseconds, providers may still be on their way and none is missed.
+    pub settle_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { slots: 64, queues: None, max_payload_bytes: 1024 * 1024 }
+        Self { slots: 64, queues: None, max_payload_bytes: 1024 * 1024, settle_ms: SETTLE_MS }
     }
 }
 
@@ -275,7 +277,7 @@ impl Engine {
                 if !self.link.is_up() {
                     self.link = Link::Up;
                     self.down_since = None;
-                    self.settled_at = Some(now.plus_ms(SETTLE_MS));
+                    self.settled_at = Some(now.plus_ms(self.config.settle_ms));
                     self.outbox.rewind();
                     for (_, named) in self.providers.values_mut() {
                         *named = false;

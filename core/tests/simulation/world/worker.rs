@@ -215,7 +215,12 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
         Role::Resolver => Machine::Resolver(Box::new(Resolver::new(identity, MAX_PAYLOAD_BYTES))),
         Role::Engine => {
             let queues = kind.queues.as_ref().map(|queues| queues.iter().map(|it| it.as_str().into()).collect());
-            let config = engine::Config { slots: kind.slots, queues, max_payload_bytes: MAX_PAYLOAD_BYTES };
+            let config = engine::Config {
+                slots: kind.slots,
+                queues,
+                max_payload_bytes: MAX_PAYLOAD_BYTES,
+                ..Default::default()
+            };
             Machine::Engine(Box::new(Engine::new(identity, config)))
         }
         Role::Provider => {
