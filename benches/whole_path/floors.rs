@@ -1,10 +1,11 @@
 //! What the machine itself allows: nothing built on it can be faster.
 
 use std::future::ready;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use axum::serve::ListenerExt;
 use gleitzeit_control_plane::journal::{SqliteStore, Store};
 use gleitzeit_core::run::Entry;
@@ -61,6 +62,20 @@ pub(crate) async fn socket_echo(count: usize) -> anyhow::Result<Times> {
     stop.cancel();
     driver.await?;
     server.abort();
+    Ok(Times::new(times))
+}
+
+/// A fresh interpreter that does nothing: the real executable, not what may stand before it.
+pub(crate) fn fresh_python(count: usize) -> anyhow::Result<Times> {
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
+    let python = String::from_utf8(asked.stdout)?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        let status = Command::new(python.trim()).args(["-c", "pass"]).status()?;
+        times.push(started.elapsed());
+        ensure!(status.success(), "python3 ended with {status}");
+    }
     Ok(Times::new(times))
 }
 

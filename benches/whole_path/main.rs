@@ -5,6 +5,7 @@
 
 mod floors;
 mod plane;
+mod python;
 mod workloads;
 
 use std::time::Duration;
@@ -19,12 +20,20 @@ struct Size {
     chain_tasks: usize,
     wide_tasks: usize,
     repeats: usize,
+    python_calls: usize,
 }
 
 impl Size {
-    const FULL: Self =
-        Self { latency_runs: 1_000, throughput_runs: 1_000, chain_tasks: 100, wide_tasks: 1_000, repeats: 5 };
-    const QUICK: Self = Self { latency_runs: 20, throughput_runs: 64, chain_tasks: 10, wide_tasks: 50, repeats: 1 };
+    const FULL: Self = Self {
+        latency_runs: 1_000,
+        throughput_runs: 1_000,
+        chain_tasks: 100,
+        wide_tasks: 1_000,
+        repeats: 5,
+        python_calls: 500,
+    };
+    const QUICK: Self =
+        Self { latency_runs: 20, throughput_runs: 64, chain_tasks: 10, wide_tasks: 50, repeats: 1, python_calls: 10 };
 }
 
 /// Times of one thing, sorted.
@@ -58,9 +67,13 @@ async fn measure(size: Size) -> anyhow::Result<Value> {
     let throughput = workloads::throughput(&plane, size.throughput_runs, 64, size.repeats).await?;
     let chain = workloads::chain(&plane, size.chain_tasks, size.repeats).await?;
     let wide = workloads::wide(&plane, size.wide_tasks, size.repeats).await?;
+    let whole_python = python::whole_path(&plane, size.python_calls).await?;
     plane.stop().await?;
+    let fresh = tokio::task::spawn_blocking(move || floors::fresh_python(size.python_calls)).await??;
+    let (python_call, python_rate) = python::provider(size.python_calls).await?;
 
     let echo_ms = echo.quantile(0.5);
+    let fresh_ms = fresh.quantile(0.5);
     let commit_ms = commit.quantile(0.5);
     let best = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let median = |values: &[f64]| {
@@ -73,6 +86,7 @@ async fn measure(size: Size) -> anyhow::Result<Value> {
             row("socket echo round trip, p50", "ms", echo_ms, json!({"p99": echo.quantile(0.99)})),
             row("one entry committed and fsynced, p50", "ms", commit_ms, json!({"p99": commit.quantile(0.99)})),
             row("gRPC unary, p50", "ms", unary.quantile(0.5), json!({"p99": unary.quantile(0.99)})),
+            row("a fresh `python3 -c pass`, p50", "ms", fresh_ms, json!({"p99": fresh.quantile(0.99)})),
         ],
         "workloads": [
             row("W1 one task, submit to result known, p50", "ms", latency.quantile(0.5), json!({
@@ -82,6 +96,11 @@ async fn measure(size: Size) -> anyhow::Result<Value> {
             row("W3 chain, per task", "ms", median(&chain), json!({
                 "in_echo_round_trips": median(&chain) / echo_ms, "in_commits": median(&chain) / commit_ms})),
             row("W4 independent tasks and a join", "tasks/s", median(&wide), json!({"best": best(&wide)})),
+            row("W6 python/execute at its provider, p50", "ms", python_call.quantile(0.5), json!({
+                "p99": python_call.quantile(0.99), "in_fresh_pythons": python_call.quantile(0.5) / fresh_ms})),
+            row("W6 python/execute, submit to result known, p50", "ms", whole_python.quantile(0.5), json!({
+                "p99": whole_python.quantile(0.99), "in_fresh_pythons": whole_python.quantile(0.5) / fresh_ms})),
+            row("W6 python/execute, as many at a time as CPUs", "calls/s", python_rate, json!({})),
         ],
         "size": format!("{size:?}"),
     }))

@@ -41,14 +41,19 @@ pub(crate) async fn unary(plane: &Plane, count: usize) -> anyhow::Result<Times> 
 }
 
 pub(crate) async fn latency(plane: &Plane, count: usize) -> anyhow::Result<Times> {
+    times(plane, ONE_TASK, count).await
+}
+
+/// Of one run after the other.
+pub(crate) async fn times(plane: &Plane, yaml: &str, count: usize) -> anyhow::Result<Times> {
     let mut client = plane.client.clone();
     for _ in 0..WARM_UP.min(count) {
-        run(&mut client, ONE_TASK).await?;
+        run(&mut client, yaml).await?;
     }
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let started = Instant::now();
-        run(&mut client, ONE_TASK).await?;
+        run(&mut client, yaml).await?;
         times.push(started.elapsed());
     }
     Ok(Times::new(times))
@@ -118,6 +123,6 @@ pub(crate) async fn wide(plane: &Plane, tasks: usize, repeats: usize) -> anyhow:
     Ok(rates)
 }
 
-fn rate(count: usize, elapsed: Duration) -> f64 {
+pub(crate) fn rate(count: usize, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }

@@ -79,3 +79,11 @@ fn the_commands_about_protocols_work() {
         assert!(ended.stdout.contains(said), "{said}: {ended}");
     }
 }
+
+#[test]
+fn the_commands_about_python_work() {
+    let ended = run("PYTHON.md").exits(0);
+    for said in ["\"so\": 2", "\"much\": 1", "sum: 3"] {
+        assert!(ended.stdout.contains(said), "{said}: {ended}");
+    }
+}

@@ -17,6 +17,7 @@ mod interrupt;
 mod llm;
 mod losses;
 mod progress;
+mod python;
 mod run;
 mod sources;
 mod support;
