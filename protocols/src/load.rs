@@ -6,6 +6,7 @@ use crate::protocol::Protocol;
 use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
 
 const SHIPPED: &[(&str, &str)] = &[
+    ("protocols/http_v1.yaml", include_str!("../http_v1.yaml")),
     ("protocols/llm_v1.yaml", include_str!("../llm_v1.yaml")),
     ("protocols/python_v1.yaml", include_str!("../python_v1.yaml")),
     ("protocols/util_v1.yaml", include_str!("../util_v1.yaml")),

@@ -2,8 +2,9 @@
 //! invariant: no client reads the environment by itself, and plain HTTP works on a machine without certificates.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
 use rustls::ClientConfig;
@@ -16,6 +17,11 @@ use crate::factory::Settings;
 const IDLE: Duration = Duration::from_secs(4);
 /// Where nobody answers at all, a longer wait brings nothing.
 const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
+
+/// A server that asks for more patience has a mistake in its clock.
+const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// The cause if nobody listens.
+pub(crate) const REFUSED: &str = "connection refused";
 
 /// A client that follows no redirects, trusts what this machine trusts and uses the proxies that `HTTPS_PROXY`,
 /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for connecting and for
@@ -66,4 +72,94 @@ fn tls() -> Result<ClientConfig, String> {
             Ok(config)
         })
         .clone()
+}
+
+/// What lies at the bottom of an error: reqwest's own words name the request only.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    loop {
+        if let Some(io) = last.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return REFUSED.to_owned();
+        }
+        match last.source() {
+            Some(source) => last = source,
+            None => return last.to_string(),
+        }
+    }
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// Whether an error of this type is among an error's causes.
+pub(crate) fn has_cause<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        if source.is::<E>() {
+            return true;
+        }
+        next = source.source();
+    }
+    false
+}
+
+/// The delay that an answer asks for before the next try.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    retry_after_at(headers, SystemTime::now())
+}
+
+/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `retry-after-ms` is what OpenAI's own clients read first.
+fn retry_after_at(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |text: &str, unit: f64| {
+        let number: f64 = text.parse().ok()?;
+        Duration::try_from_secs_f64(number * unit).ok()
+    };
+    let delay = text("retry-after-ms").and_then(|ms| number(ms, 0.001)).or_else(|| {
+        let after = text(RETRY_AFTER.as_str())?;
+        number(after, 1.0).or_else(|| {
+            let date = httpdate::parse_http_date(after).ok()?;
+            // A date that is over asks for no delay.
+            Some(date.duration_since(now).unwrap_or_default())
+        })
+    })?;
+    Some(delay.min(MOST_PATIENCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_read_as_seconds_milliseconds_or_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let read = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.parse().expect("a name"), reqwest::header::HeaderValue::from_static(value)));
+            retry_after_at(&headers.collect(), now)
+        };
+        let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
+        assert_eq!(read(&[("retry-after", "7")]), seconds(7.0));
+        assert_eq!(read(&[("retry-after", "1.5")]), seconds(1.5));
+        assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:50:00 GMT")]), seconds(23.0));
+        assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), seconds(0.0));
+        assert_eq!(read(&[("retry-after", "9"), ("retry-after-ms", "250")]), seconds(0.25));
+        assert_eq!(read(&[("retry-after", "1e300")]), None);
+        assert_eq!(read(&[("retry-after", "99999999")]), Some(MOST_PATIENCE));
+        for unreadable in ["-1", "soon", "NaN", ""] {
+            assert_eq!(read(&[("retry-after", unreadable)]), None, "{unreadable}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use gleitzeit_protocols::{read_file, yaml_files};
 use serde_json::{Map, Value};
 
 use crate::connection::{Authentication, Connection, read_authentication, read_connection};
-use crate::factory::Factory;
+use crate::factory::{Connects, Factory};
 
 /// A provider as its file describes it.
 #[derive(Clone, Debug)]
@@ -129,11 +129,18 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
 /// What connects must say where to; what does not must not seem to.
 fn check_connection(reader: &mut Reader, executor: &str, fields: &Fields<'_>) {
     match Factory::connects(executor) {
-        Some(true) if fields.get("connection").is_none() => {
+        Some(Connects::Always) if fields.get("connection").is_none() => {
             let message = format!("`connection` is missing, which the executor `{executor}` needs");
             reader.problem(fields.place, message, Some("add `connection: {base_url: http://HOST:PORT}`".to_owned()));
         }
-        Some(false) => {
+        Some(Connects::MayBe) if fields.get("connection").is_none() => {
+            if let Some(node) = fields.get("authentication") {
+                let message = "`authentication` without `connection`: nobody knows who may see the secret";
+                let hint = "add `connection: {base_url: https://HOST}`; only that address gets it";
+                reader.problem(node.place, message, Some(hint.to_owned()));
+            }
+        }
+        Some(Connects::Never) => {
             for name in ["connection", "authentication"] {
                 if let Some(node) = fields.get(name) {
                     let message = format!("`{name}` has no effect: the executor `{executor}` connects to no service");
@@ -159,6 +166,7 @@ fn texts(reader: &mut Reader, node: &Node) -> Vec<String> {
 }
 
 const SHIPPED: &[(&str, &str)] = &[
+    ("providers/http.yaml", include_str!("../http.yaml")),
     ("providers/ollama.yaml", include_str!("../ollama.yaml")),
     ("providers/openai.yaml", include_str!("../openai.yaml")),
     ("providers/python_local.yaml", include_str!("../python_local.yaml")),

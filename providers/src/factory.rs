@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::call::Executor;
 use crate::definition::Definition;
-use crate::executors::{builtin, llm, python};
+use crate::executors::{builtin, http, llm, python};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
@@ -114,14 +114,25 @@ impl From<&ProviderError> for Failure {
 
 type Build = fn(&Definition, &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>>;
 
+/// Whether an executor connects to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connects {
+    /// It has no use for a `connection`.
+    Never,
+    /// To the one of its `connection`, if there is one.
+    MayBe,
+    /// It needs a `connection`.
+    Always,
+}
+
 /// One kind of executor.
 struct Kind {
     /// As written in provider YAML.
     name: &'static str,
     /// The methods it knows.
     methods: &'static [&'static str],
-    /// Whether it connects to a service, so that `connection` is needed.
-    connects: bool,
+    /// Whether it connects to a service.
+    connects: Connects,
     /// Concurrency if the definition says nothing.
     concurrency: fn(&Settings) -> u32,
     /// Notes what is wrong with the options.
@@ -134,15 +145,23 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "builtin",
         methods: builtin::METHODS,
-        connects: false,
+        connects: Connects::Never,
         concurrency: builtin::concurrency,
         check: builtin::check,
         build: builtin::build,
     },
     Kind {
+        name: "http",
+        methods: http::METHODS,
+        connects: Connects::MayBe,
+        concurrency: http::concurrency,
+        check: http::check,
+        build: http::build,
+    },
+    Kind {
         name: "ollama-llm",
         methods: llm::METHODS,
-        connects: true,
+        connects: Connects::Always,
         concurrency: llm::concurrency,
         check: llm::check_ollama,
         build: llm::build_ollama,
@@ -150,7 +169,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "openai-llm",
         methods: llm::METHODS,
-        connects: true,
+        connects: Connects::Always,
         concurrency: llm::concurrency,
         check: llm::check_openai,
         build: llm::build_openai,
@@ -158,7 +177,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "python-local",
         methods: python::METHODS,
-        connects: false,
+        connects: Connects::Never,
         concurrency: python::concurrency,
         check: python::check,
         build: python::build,
@@ -176,7 +195,7 @@ impl Factory {
     }
 
     /// Whether an executor connects to a service; none if it is not known.
-    pub(crate) fn connects(executor: &str) -> Option<bool> {
+    pub(crate) fn connects(executor: &str) -> Option<Connects> {
         KINDS.iter().find(|kind| kind.name == executor).map(|kind| kind.connects)
     }
 

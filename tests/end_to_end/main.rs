@@ -13,6 +13,7 @@ mod foreign_protocols;
 mod foreign_provider;
 mod foreign_strict;
 mod health;
+mod http;
 mod interrupt;
 mod llm;
 mod losses;

@@ -1,5 +1,6 @@
 //! The executors, one file or folder each. None of them knows the mesh.
 
 pub(crate) mod builtin;
+pub(crate) mod http;
 pub(crate) mod llm;
 pub(crate) mod python;

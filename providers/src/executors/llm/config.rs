@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
 use serde_json::Value;
 
+use crate::client::REFUSED;
+
 /// Which API is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
@@ -102,6 +104,3 @@ impl Api {
         }
     }
 }
-
-/// The cause if nobody listens.
-pub(super) const REFUSED: &str = "connection refused";

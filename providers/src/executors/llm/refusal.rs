@@ -1,23 +1,20 @@
 //! What a server's refusal means: whether the same request may be sent again, when, and what a person can do. The
 //! invariant: no text from here holds a secret.
 
-use std::time::{Duration, SystemTime};
-
 use gleitzeit_core::error::ErrorCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use super::config::Api;
 use super::service::Target;
 use crate::call::CallError;
+use crate::client;
 
 /// Of a refusal's body, no more is read.
 const MOST_BYTES: usize = 16 * 1024;
 /// Of a server's own words, no more is repeated.
 const MOST_CHARACTERS: usize = 500;
-/// A server that asks for more patience has a mistake in its clock.
-const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a server says about a failure.
 #[derive(Debug, Default)]
@@ -183,28 +180,10 @@ fn unknown(api: Api, target: &Target, model: &str, words: &str) -> String {
 
 /// With the delay that the server asks for, if it does.
 fn patient(error: CallError, headers: &HeaderMap) -> CallError {
-    match retry_after(headers, SystemTime::now()) {
+    match client::retry_after(headers) {
         Some(delay) => error.after(delay),
         None => error.retryable(true),
     }
-}
-
-/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `retry-after-ms` is what OpenAI's own clients read first.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let number = |text: &str, unit: f64| {
-        let number: f64 = text.parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
-    };
-    let delay = text("retry-after-ms").and_then(|ms| number(ms, 0.001)).or_else(|| {
-        let after = text(RETRY_AFTER.as_str())?;
-        number(after, 1.0).or_else(|| {
-            let date = httpdate::parse_http_date(after).ok()?;
-            // A date that is over asks for no delay.
-            Some(date.duration_since(now).unwrap_or_default())
-        })
-    })?;
-    Some(delay.min(MOST_PATIENCE))
 }
 
 /// A server's words, without secrets, on one line and not too long.
@@ -222,28 +201,6 @@ fn shown(text: &str, target: &Target) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_delay_is_read_as_seconds_milliseconds_or_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let read = |headers: &[(&'static str, &'static str)]| {
-            let headers = headers
-                .iter()
-                .map(|(name, value)| (name.parse().expect("a name"), reqwest::header::HeaderValue::from_static(value)));
-            retry_after(&headers.collect(), now)
-        };
-        let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
-        assert_eq!(read(&[("retry-after", "7")]), seconds(7.0));
-        assert_eq!(read(&[("retry-after", "1.5")]), seconds(1.5));
-        assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:50:00 GMT")]), seconds(23.0));
-        assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), seconds(0.0));
-        assert_eq!(read(&[("retry-after", "9"), ("retry-after-ms", "250")]), seconds(0.25));
-        assert_eq!(read(&[("retry-after", "1e300")]), None);
-        assert_eq!(read(&[("retry-after", "99999999")]), Some(MOST_PATIENCE));
-        for unreadable in ["-1", "soon", "NaN", ""] {
-            assert_eq!(read(&[("retry-after", unreadable)]), None, "{unreadable}");
-        }
-    }
 
     #[test]
     fn what_a_server_says_is_found_in_every_usual_shape() {

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use tokio::sync::OnceCell;
 
-use super::config::{Api, REFUSED};
+use super::config::Api;
 use super::refusal;
 use crate::call::CallError;
 use crate::client;
@@ -54,7 +54,7 @@ impl Service {
             let (settings, timeout) = (self.settings.clone(), self.connection.timeout);
             let made = tokio::task::spawn_blocking(move || {
                 let builder = client::builder(&settings, timeout)?;
-                builder.build().map_err(|error| format!("no HTTP client can be made: {}", chain(&error)))
+                builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
             });
             made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
         };
@@ -127,7 +127,7 @@ impl Service {
     pub(super) fn failed(&self, target: &Target, error: &reqwest::Error) -> CallError {
         let server = self.api.server(&target.url);
         if error.is_connect() {
-            let message = self.api.unreachable(&target.url, &cause(error));
+            let message = self.api.unreachable(&target.url, &client::cause(error));
             return CallError::new(ErrorCode::ProviderUnhealthy, message);
         }
         if error.is_timeout() {
@@ -136,7 +136,7 @@ impl Service {
                 format!("{server} sent nothing for {limit} s; the `timeout` of its `connection` can be raised");
             return CallError::new(ErrorCode::ProviderTimeout, message);
         }
-        let message = format!("{server} broke off its answer: {}", cause(error));
+        let message = format!("{server} broke off its answer: {}", client::cause(error));
         CallError::new(ErrorCode::TaskExecutionFailed, message)
     }
 
@@ -166,12 +166,12 @@ impl Service {
         let server = self.api.server(&target.url);
         let response = request.send().await.map_err(|error| {
             if error.is_connect() {
-                return self.api.unreachable(&target.url, &cause(&error));
+                return self.api.unreachable(&target.url, &client::cause(&error));
             }
             if error.is_timeout() {
                 return format!("{server} did not answer within {} s", check.timeout.as_secs_f64());
             }
-            format!("{server} cannot be asked: {}", cause(&error))
+            format!("{server} cannot be asked: {}", client::cause(&error))
         })?;
         match response.status() {
             status if status.is_success() => Ok(()),
@@ -187,31 +187,4 @@ impl Service {
             status => Err(format!("{server} answers GET {path} with {status}")),
         }
     }
-}
-
-/// What lies at the bottom of an error: reqwest's own words name the request only.
-fn cause(error: &reqwest::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    loop {
-        if let Some(io) = last.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return REFUSED.to_owned();
-        }
-        match last.source() {
-            Some(source) => last = source,
-            None => return last.to_string(),
-        }
-    }
-}
-
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

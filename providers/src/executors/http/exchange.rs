@@ -1,0 +1,192 @@
+//! From a request to the beginning of its answer: sending, sending again, redirects.
+
+use std::time::Duration;
+
+use gleitzeit_core::error::ErrorCode;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, PROXY_AUTHORIZATION,
+};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::time::Instant;
+
+use super::address;
+use super::request::Request;
+use crate::call::CallError;
+use crate::client;
+
+/// Before a request that reached nobody is sent again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The one service that a provider is for.
+pub(super) struct Service {
+    base: Url,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Service {
+    /// At an address, with the header that shows who the provider is.
+    ///
+    /// # Errors
+    /// If either cannot be used; the text holds no secret.
+    pub(super) fn new(base_url: &str, header: Option<(String, String)>) -> Result<Self, String> {
+        let base = Url::parse(base_url).map_err(|error| format!("`base_url` is no address: {error}"))?;
+        let header = header.map(|(name, value)| {
+            let name = HeaderName::try_from(name).map_err(|_| "the header's name is none".to_owned())?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| "the secret fits into no header".to_owned())?;
+            value.set_sensitive(true);
+            Ok::<_, String>((name, value))
+        });
+        Ok(Self { base, header: header.transpose()? })
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The address of a path below the service's own.
+    pub(super) fn url_of(&self, path: &str) -> Result<Url, url::ParseError> {
+        Url::parse(&format!("{}{path}", self.base_url()))
+    }
+
+    /// A GET of a path below the service's own.
+    pub(super) fn get(&self, client: &Client, path: &str) -> RequestBuilder {
+        let request = client.get(format!("{}{path}", self.base_url()));
+        match &self.header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        }
+    }
+
+    fn is_at(&self, url: &Url) -> bool {
+        self.base.origin() == url.origin()
+    }
+}
+
+/// What it takes to ask.
+pub(super) struct Exchange<'a> {
+    pub(super) client: &'a Client,
+    pub(super) service: Option<&'a Service>,
+    pub(super) retries: u32,
+    pub(super) only_public: bool,
+}
+
+/// An answer that has begun.
+pub(super) struct Begun {
+    pub(super) response: Response,
+    pub(super) url: Url,
+    pub(super) since: Instant,
+}
+
+impl Exchange<'_> {
+    /// Sends a request and follows redirects.
+    ///
+    /// # Errors
+    /// If nobody is reached or allowed to be, the connection breaks, or there are too many redirects.
+    pub(super) async fn run(&self, request: &Request) -> Result<Begun, CallError> {
+        let since = Instant::now();
+        let (mut url, mut method, mut body) = (request.url.clone(), request.method.clone(), request.body.as_slice());
+        let mut headers = request.headers.clone();
+        for followed in 0.. {
+            let response = self.send(&url, &method, &headers, body).await?;
+            let Some(next) = redirect(&response, &url, request)? else {
+                return Ok(Begun { response, url, since });
+            };
+            if followed >= request.max_redirects {
+                let message = format!("more than {} redirects, the last to {next}", request.max_redirects);
+                return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
+            }
+            // RFC 9110, 15.4: 303 asks for the result with GET; for 301 and 302 that is what everybody does after POST.
+            let status = response.status();
+            let becomes_get = match status {
+                StatusCode::SEE_OTHER => method != Method::HEAD,
+                StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method == Method::POST,
+                _ => false,
+            };
+            if becomes_get {
+                (method, body) = (Method::GET, &[]);
+                [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].iter().for_each(|name| drop(headers.remove(name)));
+            }
+            if next.origin() != url.origin() {
+                [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].iter().for_each(|name| drop(headers.remove(name)));
+            }
+            url = next;
+        }
+        Err(CallError::new(ErrorCode::InternalError, "redirects never end"))
+    }
+
+    async fn send(&self, url: &Url, method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<Response, CallError> {
+        if self.only_public {
+            address::check(url).map_err(|private| refused(&private.to_string()))?;
+        }
+        let (mut pause, mut left) = (FIRST_PAUSE, self.retries);
+        loop {
+            let mut request = self.client.request(method.clone(), url.clone()).headers(headers.clone());
+            if !body.is_empty() {
+                request = request.body(body.to_vec());
+            }
+            if let Some((name, value)) =
+                self.service.filter(|service| service.is_at(url)).and_then(|service| service.header.as_ref())
+            {
+                request = request.header(name, value);
+            }
+            match request.send().await {
+                Ok(response) => return Ok(response),
+                // It reached nobody, so nobody does the work twice.
+                Err(error) if error.is_connect() && left > 0 && !is_refused(&error) => {
+                    left -= 1;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => return Err(failed(url, &error)),
+            }
+        }
+    }
+}
+
+/// Where an answer sends on to; none if it is to be taken as it is.
+fn redirect(response: &Response, url: &Url, request: &Request) -> Result<Option<Url>, CallError> {
+    let status = response.status();
+    let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    if !redirects || request.max_redirects == 0 || request.expects(status) {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
+    let wrong = || {
+        let message = format!("{} redirects ({status}) to what is no address", shown(url));
+        CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false)
+    };
+    let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(wrong)?;
+    if matches!(next.scheme(), "http" | "https") { Ok(Some(next)) } else { Err(wrong()) }
+}
+
+fn is_refused(error: &reqwest::Error) -> bool {
+    client::has_cause::<address::Private>(error)
+}
+
+fn refused(why: &str) -> CallError {
+    CallError::new(ErrorCode::TaskExecutionFailed, why).retryable(false)
+}
+
+/// Why no answer came.
+pub(super) fn failed(url: &Url, error: &reqwest::Error) -> CallError {
+    let (server, cause) = (shown(url), client::cause(error));
+    if is_refused(error) {
+        return refused(&cause);
+    }
+    if error.is_connect() {
+        return CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} is not reachable: {cause}"));
+    }
+    if error.is_timeout() {
+        return CallError::new(ErrorCode::ProviderTimeout, format!("{server} sent nothing for too long"));
+    }
+    if error.is_builder() {
+        return CallError::new(ErrorCode::InvalidParams, format!("the request to {server} cannot be sent: {cause}"));
+    }
+    CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} broke off: {cause}"))
+}
+
+/// A server for messages: without path and query, which may hold anything.
+pub(super) fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}

@@ -1,0 +1,202 @@
+//! `http`: requests to any server, or to one service with a secret. What a task asks for is read in `request`, redirects
+//! are followed in `exchange`, whom a request may reach is decided in `address`, the answer is read in `answer`.
+//!
+//! The invariants: a secret of the provider goes to its own service only, also over redirects; a request that may have
+//! reached somebody is never sent again by itself.
+
+mod address;
+mod answer;
+mod exchange;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::payload::Payload;
+use gleitzeit_protocols::yaml::{Kind, Node, Problem, Reader};
+use reqwest::Client;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::call::{Call, CallError, Context, Executor};
+use crate::client;
+use crate::connection::{Authentication, Connection};
+use crate::definition::Definition;
+use crate::executors::builtin::parameters;
+use crate::factory::Settings;
+
+pub(crate) const METHODS: &[&str] = &["http/request"];
+
+/// Without a `connection`: for connecting, and for each wait for more of an answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+// Results travel in one frame, so more than this could not be delivered.
+const MOST_RESPONSE_BYTES: usize = 8 << 20;
+
+pub(crate) fn concurrency(_settings: &Settings) -> u32 {
+    64
+}
+
+/// Options of the executor, checked.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    max_response_bytes: usize,
+    refuse_private_addresses: bool,
+}
+
+pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
+    let _ = read(reader, node);
+}
+
+fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
+    let mut options = Options { max_response_bytes: 256 * 1024, refuse_private_addresses: false };
+    let Some(node) = node else { return options };
+    let fields = reader.fields(node, "`options`", &["max_response_bytes", "refuse_private_addresses"]);
+    if let Some(node) = fields.get("max_response_bytes") {
+        match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
+            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => options.max_response_bytes = bytes,
+            Some(_) => {
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+            }
+            None => {}
+        }
+    }
+    match fields.get("refuse_private_addresses").map(|node| (&node.kind, node)) {
+        None => {}
+        Some((Kind::Scalar(Value::Bool(refuse)), _)) => options.refuse_private_addresses = *refuse,
+        Some((_, node)) => {
+            let found = node.describe();
+            let message = format!("expected true or false for `refuse_private_addresses`, found {found}");
+            reader.problem(node.place, message, None);
+        }
+    }
+    options
+}
+
+pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    let mut reader = Reader::new(definition.options.file.clone());
+    let options = read(&mut reader, definition.options.node.as_ref());
+    let options = reader.finish(Some(options))?;
+    Ok(Arc::new(Http {
+        options,
+        connection: definition.connection.clone(),
+        authentication: definition.authentication.clone(),
+        settings: settings.clone(),
+        client: OnceCell::new(),
+    }))
+}
+
+struct Http {
+    options: Options,
+    /// Of the one service that it serves; absent: requests go anywhere.
+    connection: Option<Connection>,
+    authentication: Authentication,
+    settings: Settings,
+    client: OnceCell<Client>,
+}
+
+impl Http {
+    /// Made once, on a thread that may wait: the machine's certificates are read.
+    async fn client(&self) -> Result<&Client, String> {
+        let make = || async {
+            let settings = self.settings.clone();
+            let timeout = self.connection.as_ref().map_or(TIMEOUT, |connection| connection.timeout);
+            let only_public = self.options.refuse_private_addresses;
+            let made = tokio::task::spawn_blocking(move || {
+                let builder = client::builder(&settings, timeout)?;
+                // A proxy would look the names up by itself.
+                let builder =
+                    if only_public { builder.no_proxy().dns_resolver(Arc::new(address::OnlyPublic)) } else { builder };
+                builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
+            });
+            made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
+        };
+        self.client.get_or_try_init(make).await
+    }
+
+    /// Where the service is and how the provider shows who it is there. A secret's file is read on a thread that may wait.
+    async fn service(&self) -> Result<Option<exchange::Service>, String> {
+        let Some(connection) = &self.connection else { return Ok(None) };
+        let base_url = connection.base_url.resolve(&self.settings)?;
+        let (authentication, settings) = (self.authentication.clone(), self.settings.clone());
+        let header = tokio::task::spawn_blocking(move || authentication.header(&settings))
+            .await
+            .map_err(|error| format!("the secret could not be read: {error}"))??;
+        exchange::Service::new(&base_url, header).map(Some)
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        let client = self.client().await?;
+        let Some(service) = self.service().await? else { return Ok(()) };
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let check = &connection.health_check;
+        // Only a path that was named is asked: nobody knows what a service makes of another.
+        let Some(path) = check.path.as_deref().filter(|_| check.enabled) else { return Ok(()) };
+        let request = service.get(client, path).timeout(check.timeout);
+        let response = request.send().await.map_err(|error| {
+            if error.is_timeout() {
+                return format!("{} did not answer within {} s", service.base_url(), check.timeout.as_secs_f64());
+            }
+            format!("{} cannot be reached: {}", service.base_url(), client::cause(&error))
+        })?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(format!("{} answers GET {path} with {}", service.base_url(), response.status()))
+    }
+}
+
+#[async_trait]
+impl Executor for Http {
+    async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
+        let asked: request::Asked = parameters(&call)?;
+        let limit = asked.timeout;
+        let work = async {
+            let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
+            let client = self.client().await.map_err(unhealthy)?;
+            let service = self.service().await.map_err(unhealthy)?;
+            let request = request::Request::read(asked, service.as_ref())?;
+            let retries = self.connection.as_ref().map_or(0, |connection| connection.retries);
+            let exchange = exchange::Exchange {
+                client,
+                service: service.as_ref(),
+                retries,
+                only_public: self.options.refuse_private_addresses,
+            };
+            let begun = exchange.run(&request).await?;
+            answer::read(begun, &request, self.options.max_response_bytes).await
+        };
+        let own_limit = async {
+            match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Whichever is dropped ends its connection.
+        tokio::select! {
+            result = work => result,
+            error = context.ended() => Err(error),
+            () = own_limit => {
+                let seconds = limit.unwrap_or_default();
+                let message = format!("the answer was not there within its `timeout` of {seconds} s");
+                Err(CallError::new(ErrorCode::TaskTimeout, message))
+            }
+        }
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        if self.options.refuse_private_addresses { vec!["addresses:public".to_owned()] } else { Vec::new() }
+    }
+
+    async fn health(&self) -> Health {
+        match self.ask().await {
+            Ok(()) => Health::default(),
+            Err(reason) => Health { state: HealthState::Unhealthy, reason: Some(reason) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What a task asks for, as one request.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_core::error::ErrorCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::exchange::Service;
+use crate::call::CallError;
+
+const MOST_REDIRECTS: u32 = 20;
+
+/// The parameters; the engine has checked them, but a foreign one may not have.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    url: String,
+    method: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    query: serde_json::Map<String, Value>,
+    json: Option<Box<RawValue>>,
+    body: Option<String>,
+    expected_status: Option<Vec<u16>>,
+    max_redirects: Option<u32>,
+    pub(super) timeout: Option<f64>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) url: Url,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) max_redirects: u32,
+    expected: Option<Vec<u16>>,
+}
+
+fn invalid(message: impl Into<String>) -> CallError {
+    CallError::new(ErrorCode::InvalidParams, message)
+}
+
+impl Request {
+    /// Reads the parameters; a path is one of the service.
+    ///
+    /// # Errors
+    /// If they make no request, with the name of the parameter.
+    pub(super) fn read(asked: Asked, service: Option<&Service>) -> Result<Self, CallError> {
+        let mut url = address(&asked.url, service)?;
+        add_query(&mut url, &asked.query)?;
+        let method = asked.method.as_deref().unwrap_or("GET");
+        let method =
+            Method::from_bytes(method.as_bytes()).map_err(|_| invalid(format!("`method`: `{method}` is none")))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &asked.headers {
+            let bad = |what: &str| invalid(format!("`headers`: the {what} of `{name}` cannot be sent"));
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| bad("name"))?;
+            let value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("value"))?;
+            headers.append(name, value);
+        }
+        let body = match (asked.json, asked.body) {
+            (Some(_), Some(_)) => return Err(invalid("`body` is given beside `json`; keep one")),
+            (Some(json), None) => {
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                json.get().as_bytes().to_vec()
+            }
+            (None, body) => body.unwrap_or_default().into_bytes(),
+        };
+        let max_redirects = asked.max_redirects.unwrap_or(5).min(MOST_REDIRECTS);
+        Ok(Self { url, method, headers, body, max_redirects, expected: asked.expected_status })
+    }
+
+    /// Whether a status is the success that was asked for.
+    pub(super) fn expects(&self, status: StatusCode) -> bool {
+        match &self.expected {
+            Some(expected) => expected.contains(&status.as_u16()),
+            None => status.is_success() || (self.max_redirects == 0 && status.is_redirection()),
+        }
+    }
+
+    /// What was asked for, for messages.
+    pub(super) fn wanted(&self) -> String {
+        match &self.expected {
+            Some(expected) => {
+                let expected: Vec<String> = expected.iter().map(u16::to_string).collect();
+                format!("expected {}", expected.join(" or "))
+            }
+            None => "expected 200 to 299".to_owned(),
+        }
+    }
+}
+
+fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
+    let hint = "write for instance `https://example.com/items`";
+    let url = match (text.starts_with('/') && !text.starts_with("//"), service) {
+        (true, Some(service)) => service.url_of(text),
+        (true, None) => {
+            let message = format!("`url`: `{text}` is a path, but the provider has no `base_url`; {hint}");
+            return Err(invalid(message));
+        }
+        (false, _) => Url::parse(text),
+    };
+    let url = url.map_err(|error| invalid(format!("`url`: `{text}` is no address ({error}); {hint}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(invalid(format!("`url`: `{text}` is not of http or https; {hint}")));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let remedy = "use the `authentication` of a provider: what a task is given is recorded";
+        return Err(invalid(format!("`url` holds a user or password; {remedy}")));
+    }
+    Ok(url)
+}
+
+fn add_query(url: &mut Url, query: &serde_json::Map<String, Value>) -> Result<(), CallError> {
+    let mut pairs: Vec<(&str, String)> = Vec::new();
+    for (name, value) in query {
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(yes) => Some(yes.to_string()),
+            _ => None,
+        };
+        let values = match value {
+            Value::Null => continue,
+            Value::Array(items) => items.iter().map(text).collect::<Option<Vec<_>>>(),
+            one => text(one).map(|text| vec![text]),
+        };
+        let Some(values) = values else {
+            return Err(invalid(format!("`query`: `{name}` must be text, a number, true, false, or a list of them")));
+        };
+        pairs.extend(values.into_iter().map(|value| (name.as_str(), value)));
+    }
+    if !pairs.is_empty() {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    Ok(())
+}
