@@ -87,6 +87,10 @@ struct Word {
     /// Holds a value; and whether it holds nothing else.
     value: bool,
     plain: bool,
+    /// Holds something that is there for certain: an expansion may be nothing, and then the next word is the command.
+    solid: bool,
+    /// Holds a pattern of file names, which may match none.
+    glob: bool,
     /// Behind the `=` of an assignment to a variable of this name.
     assigns: Option<String>,
 }
@@ -161,13 +165,26 @@ impl Commands {
             }
         }
         word.plain = true;
+        word.solid |= !matches!(character, '{' | '}' | ',') || quoted;
+        word.glob |= !quoted && matches!(character, '*' | '?' | '[');
         word.quoted |= quoted;
         word.text.push(character);
     }
 
-    /// A quote begins: there is a word, even if nothing is in it.
-    pub(super) fn quote(&mut self) {
-        self.word.get_or_insert_with(Word::default).quoted = true;
+    /// An expansion or substitution; what it is called or runs is no part of the word. `solid` if it is a word for
+    /// certain.
+    pub(super) fn expands(&mut self, solid: bool) {
+        let word = self.word.get_or_insert_with(Word::default);
+        (word.plain, word.quoted) = (true, true);
+        word.solid |= solid;
+        word.text.push('$');
+    }
+
+    /// A quote begins: there is a word, even if nothing is in it (but `"$@"` may be none).
+    pub(super) fn quote(&mut self, solid: bool) {
+        let word = self.word.get_or_insert_with(Word::default);
+        word.quoted = true;
+        word.solid |= solid;
     }
 
     pub(super) fn value(&mut self) {
@@ -271,6 +288,7 @@ impl Commands {
                     }
                     _ if behind => self.lost = true,
                     _ if word.assigns.is_some() => self.begun = true,
+                    name if !word.solid || (word.glob && !matches!(name, "[" | "[[")) => self.begun = true,
                     name => {
                         self.begun = true;
                         self.command(name);
@@ -313,7 +331,9 @@ impl Commands {
                 }
             }
         }
-        self.previous = (word.text, word.value && !word.plain);
+        if word.solid || word.value {
+            self.previous = (word.text, word.value && !word.plain);
+        }
     }
 
     /// Whether the word names a program that reads others as code.

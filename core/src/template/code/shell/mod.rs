@@ -362,12 +362,14 @@ impl Shell {
     fn dollar(&mut self, rest: &str, quoted: bool) -> usize {
         let after = &rest[1..];
         if after.starts_with('\'') && !quoted {
-            self.commands().quote();
+            self.commands().quote(true);
             self.lost |= self.in_backquotes();
             self.frames.push(Frame::Ansi);
             return 2;
         }
-        self.commands().push('$', true);
+        let name = after.len() - after.trim_start_matches(|it: char| it.is_ascii_alphanumeric() || it == '_').len();
+        let whole = name > 0 && matches!(self.frames.last(), Some(Frame::Double));
+        self.commands().expands(whole);
         if after.is_empty() {
             self.dollar = true;
         } else if after.starts_with("((") {
@@ -382,10 +384,12 @@ impl Shell {
             return 2;
         } else if after.starts_with('[') || (after.starts_with('"') && !quoted) {
             self.lost = true;
-        } else if after.starts_with(['$', '#', '!', '?', '-', '*', '@']) {
+        } else if after.starts_with(['$', '#', '!', '?', '-', '*', '@'])
+            || after.starts_with(|it: char| it.is_ascii_digit())
+        {
             return 2;
         }
-        1
+        1 + name
     }
 
     fn expansion(&mut self, rest: &str, character: char, quoted: bool, operator: Operator) -> usize {
@@ -440,7 +444,7 @@ impl Shell {
             '\\' => return self.pair(rest),
             '$' => return self.dollar(rest, false),
             '\'' | '"' => {
-                self.commands().quote();
+                self.commands().quote(character == '\'');
                 self.frames.push(if character == '"' { Frame::Double } else { Frame::Single });
             }
             '`' if kind == Some(Kind::Backquotes) => {
@@ -448,7 +452,7 @@ impl Shell {
                 self.frames.pop();
             }
             '`' => {
-                self.commands().push('`', true);
+                self.commands().expands(false);
                 self.frames.push(Frame::Commands(Kind::Backquotes, Commands::default()));
             }
             '#' if !self.commands().in_word() => self.frames.push(Frame::Comment),
@@ -530,7 +534,7 @@ impl Shell {
             return operator.len();
         }
         if rest.starts_with("<(") || rest.starts_with(">(") {
-            self.commands().push('<', true);
+            self.commands().expands(false);
             self.frames.push(Frame::Commands(Kind::Substitution, Commands::default()));
             return 2;
         }
