@@ -15,7 +15,7 @@ impl Catalog for Known {
                 "rows": {"type": "array", "items": {"$ref": "#/$defs/row"}},
             },
             "additionalProperties": false,
-            "$defs": {"row": {"type": "object", "properties": {"size": {"type": "number"}}}},
+            "$defs": {"row": {"type": "object", "properties": {"size": {"type": "number"}}, "additionalProperties": false}},
         });
         let parameters = json!({
             "type": "object",
@@ -144,6 +144,7 @@ fn a_value_that_is_one_reference_must_be_able_to_fit() {
             "f:8:37: ${a.count}: `python/execute` returns a whole number there, but `util/take` takes text or a list as `list[1].text`",
         ),
         ("{list: [\"${a.count}\"], size: \"${files.f.base64}\"}", "f:8:47: ${files.f.base64}: that is text, but"),
+        ("{any: \"${a.rows[0].siz}\"}", "f:8:24: ${a.rows[0].siz}: the result of `python/execute` has no field `siz`"),
         ("{size: \"${run.id}\"}", "f:8:25: ${run.id}: that is text, but `util/take` takes a number as `size`"),
     ] {
         let shown = bad(file(parameters).as_bytes());

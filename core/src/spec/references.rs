@@ -249,8 +249,10 @@ impl<'n> Names<'n> {
     /// Follows a reference through the schema of what the task's method returns, as far as that is closed.
     fn field(&self, task: usize, reference: &Reference) -> Option<(String, Option<String>)> {
         let method = self.methods[task]?;
-        let mut schema = self.catalog.get(method)?.as_ref()?.returns.as_ref()?;
+        let root = self.catalog.get(method)?.as_ref()?.returns.as_ref()?;
+        let mut schema = root;
         for step in &reference.path {
+            schema = referred(root, schema)?;
             match closed(schema, step) {
                 Follow::Into(inner) => schema = inner,
                 Follow::Unknown => return None,
@@ -301,6 +303,21 @@ enum Follow<'s> {
     Unknown,
     Missing(Vec<String>),
     Scalar(String),
+}
+
+/// Follows `$ref`s that point into the same schema and stand alone.
+fn referred<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
+    let mut schema = schema;
+    // Some point to themselves.
+    for _ in 0..10 {
+        let Some(target) = schema.get("$ref").and_then(Value::as_str) else { return Some(schema) };
+        let words = ["$ref", "$defs", "title", "description", "examples", "$comment"];
+        if !schema.as_object()?.keys().all(|word| words.contains(&word.as_str())) {
+            return None;
+        }
+        schema = root.pointer(target.strip_prefix('#')?)?;
+    }
+    None
 }
 
 fn closed<'s>(schema: &'s Value, step: &Step) -> Follow<'s> {
