@@ -206,3 +206,12 @@ fn a_reference_that_program_text_cannot_take_is_refused_at_its_place() {
     assert_eq!(shown.len(), 1, "{shown:#?}");
     assert!(shown[0].starts_with("f:9:14: ${inputs.t} stands directly behind a name"), "{shown:#?}");
 }
+
+#[test]
+fn a_reference_in_a_key_is_refused_at_the_key() {
+    let file = "name: n\ninputs: {q: 1}\ntasks:\n  - id: a\n    method: util/echo\n    parameters:\n      ok: 1\n      \
+                k${inputs.q}: 2\n";
+    let shown = bad(file.as_bytes());
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert!(shown[0].starts_with("f:8:7: `k${inputs.q}`: references have no effect in keys"), "{shown:#?}");
+}

@@ -110,7 +110,12 @@ impl<'n> Names<'n> {
                 }
             }
             Kind::Object(fields) => {
-                for (key, (_, value)) in fields {
+                for (key, (spot, value)) in fields {
+                    if key.contains("${") && !key.contains("$${") {
+                        let message = format!("`{}`: references have no effect in keys", shorten(key));
+                        let hint = "write the key out, or pass the value and the name as two parameters".to_owned();
+                        checker.report(*spot, at, ErrorCode::TaskParameterError, message, Some(hint));
+                    }
                     self.references(checker, value, at.key(key), own, task);
                 }
             }
