@@ -67,6 +67,11 @@ impl Pool {
     }
 
     #[cfg(test)]
+    pub(super) async fn namespaces(&self) -> Option<super::server::Namespaces> {
+        self.state.lock().await.server.as_ref().map(|server| server.namespaces)
+    }
+
+    #[cfg(test)]
     pub(super) async fn server_pid(&self) -> Option<u32> {
         self.state.lock().await.server.as_ref().and_then(|server| server.pid())
     }

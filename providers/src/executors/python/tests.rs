@@ -214,11 +214,12 @@ async fn a_cancel_kills_and_so_does_dropping_the_call() {
     let cancel = CancellationToken::new();
     let context = Context { cancel: cancel.clone(), ..Context::default() };
     let params = json!({"code": stubborn(&marker), "context": {}});
-    let (outcome, dead) = tokio::join!(bench.execute(params.clone(), context), async {
+    let (outcome, (dead, cancelled)) = tokio::join!(bench.execute(params.clone(), context), async {
         let pids = pids(&marker).await;
         cancel.cancel();
-        pids
+        (pids, Instant::now())
     });
+    assert!(cancelled.elapsed() < Duration::from_secs(1), "{:?}", cancelled.elapsed());
     assert_eq!(outcome.expect_err("cancelled").code, ErrorCode::TaskCancelled);
     eventually("both are dead", || !dead.iter().any(|pid| alive(pid))).await;
 
@@ -312,6 +313,7 @@ async fn every_way_of_holding_a_family_together_ends_it() {
         assert_eq!(outcome.expect_err("too slow").code, ErrorCode::TaskTimeout);
         assert!(!pids.iter().any(|pid| alive(pid)), "{namespaces:?}");
         assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5), "{namespaces:?}");
+        assert_eq!(bench.python.pool.namespaces().await, Some(namespaces));
         assert_eq!(bench.left_behind(), 0);
     }
 }
