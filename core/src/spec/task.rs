@@ -327,7 +327,7 @@ fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language) 
     if !text.contains("${") || template::parse(text).is_err() {
         return;
     }
-    if let Err((offset, message)) = template::check_code(text, language) {
+    for (offset, message) in template::check_code(text, language).err().unwrap_or_default() {
         let spot = inside(checker.source, node.spot, text, offset);
         checker.report(spot, at, ErrorCode::TaskParameterError, message, None);
     }

@@ -21,7 +21,7 @@ use crate::spec::Language;
 /// # Errors
 /// If a reference is malformed or names nothing, or if it stands where a value cannot be inserted as data.
 pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Scope) -> Result<String, TemplateError> {
-    insert_all(text, language, &mut |reference| lookup(reference, scope).map(Some))
+    insert_all(text, language, &mut |reference| lookup(reference, scope).map(Some), &mut Err)
         .map_err(|(_, message)| TemplateError { place: place.to_owned(), message })
 }
 
@@ -29,9 +29,17 @@ pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Sco
 /// depends on the value it is left to [`resolve_code`].
 ///
 /// # Errors
-/// The byte offset of the template or reference that is refused, and why.
-pub fn check_code(text: &str, language: Language) -> Result<(), (usize, String)> {
-    insert_all(text, language, &mut |_| Ok(None)).map(drop)
+/// The byte offset of the template, or of each reference that is refused, and why.
+pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, String)>> {
+    let mut problems = Vec::new();
+    let mut note = |problem| {
+        problems.push(problem);
+        Ok(())
+    };
+    if let Err(problem) = insert_all(text, language, &mut |_| Ok(None), &mut note) {
+        problems.push(problem);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Finds the value of a reference; `None` if it is not known yet.
@@ -49,7 +57,16 @@ trait Program {
     fn finish(self: Box<Self>) -> Result<String, Refused>;
 }
 
-fn insert_all(text: &str, language: Language, find: Find<'_, '_>) -> Result<String, (usize, String)> {
+/// A reference that is refused: its byte offset, and why.
+type Problem = (usize, String);
+
+/// `on_refused` hears of each reference that is refused, and may let the rest be looked at.
+fn insert_all(
+    text: &str,
+    language: Language,
+    find: Find<'_, '_>,
+    on_refused: &mut dyn FnMut(Problem) -> Result<(), Problem>,
+) -> Result<String, Problem> {
     let mut program: Box<dyn Program> = match language {
         Language::Python => Box::<python::Python>::default(),
         Language::Shell => Box::<shell::Shell>::default(),
@@ -64,8 +81,10 @@ fn insert_all(text: &str, language: Language, find: Find<'_, '_>) -> Result<Stri
             Piece::Text(text) => program.text(&text),
             Piece::Reference(reference) => {
                 let value = find(&reference).map_err(|why| (reference.offset, why))?;
-                program.insert(value.as_deref()).map_err(|why| refused(&reference, why))?;
-                last = Some(reference);
+                match program.insert(value.as_deref()) {
+                    Ok(()) => last = Some(reference),
+                    Err(why) => on_refused(refused(&reference, why))?,
+                }
             }
         }
     }
