@@ -135,7 +135,10 @@ class Lane:
             data, fds = receive(self.sock)
             if not data or len(fds) != _MOST_FDS:
                 self._leave()
-            worker = os.fork()
+            try:
+                worker = os.fork()
+            except OSError:
+                self._leave()
             if worker == 0:
                 self.sock.close()
                 work(*fds, self.config, self.contained, self.strict)
@@ -331,7 +334,11 @@ def serve():
         if not data or len(fds) != 1:
             os._exit(0)
         sock = socket.socket(fileno=fds[0])
-        pid = namespaces.fork()
+        try:
+            pid = namespaces.fork()
+        except OSError:  # no memory or no process number: the call that asked hears it from its closed socket
+            sock.close()
+            continue
         if pid == 0:
             os.close(_held)
             control.detach()
