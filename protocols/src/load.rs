@@ -9,6 +9,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("protocols/http_v1.yaml", include_str!("../http_v1.yaml")),
     ("protocols/llm_v1.yaml", include_str!("../llm_v1.yaml")),
     ("protocols/python_v1.yaml", include_str!("../python_v1.yaml")),
+    ("protocols/shell_v1.yaml", include_str!("../shell_v1.yaml")),
     ("protocols/util_v1.yaml", include_str!("../util_v1.yaml")),
 ];
 

@@ -170,6 +170,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("providers/ollama.yaml", include_str!("../ollama.yaml")),
     ("providers/openai.yaml", include_str!("../openai.yaml")),
     ("providers/python_local.yaml", include_str!("../python_local.yaml")),
+    ("providers/shell_local.yaml", include_str!("../shell_local.yaml")),
     ("providers/util.yaml", include_str!("../util.yaml")),
 ];
 

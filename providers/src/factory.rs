@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::call::Executor;
 use crate::definition::Definition;
-use crate::executors::{builtin, http, llm, python};
+use crate::executors::{builtin, http, llm, python, shell};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
@@ -181,6 +181,14 @@ const KINDS: &[Kind] = &[
         concurrency: python::concurrency,
         check: python::check,
         build: python::build,
+    },
+    Kind {
+        name: "shell-local",
+        methods: shell::METHODS,
+        connects: Connects::Never,
+        concurrency: shell::concurrency,
+        check: shell::check,
+        build: shell::build,
     },
 ];
 

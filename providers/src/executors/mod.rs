@@ -4,3 +4,4 @@ pub(crate) mod builtin;
 pub(crate) mod http;
 pub(crate) mod llm;
 pub(crate) mod python;
+pub(crate) mod shell;

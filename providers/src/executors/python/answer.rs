@@ -117,7 +117,7 @@ impl Answer {
 }
 
 /// Errors are journaled: they carry the end of the output only.
-fn tail(text: String) -> Value {
+pub(in crate::executors) fn tail(text: String) -> Value {
     const KEPT: usize = 8 * 1024;
     let start = text.len().saturating_sub(KEPT);
     let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);

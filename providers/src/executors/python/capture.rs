@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What was kept.
 #[derive(Debug, Default)]
-pub(super) struct Captured {
+pub(in crate::executors) struct Captured {
     bytes: Vec<u8>,
     total: u64,
     complete: bool,
@@ -12,7 +12,7 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Reads until the end, an error, or nobody writes any more. What was read stays if the future is dropped.
-    pub(super) async fn read(&mut self, mut stream: impl AsyncRead + Unpin, limit: usize) {
+    pub(in crate::executors) async fn read(&mut self, mut stream: impl AsyncRead + Unpin, limit: usize) {
         // Grows to a pipe's size only for those who write much.
         let mut buffer = vec![0; 1024];
         while let Ok(read @ 1..) = stream.read(&mut buffer).await {
@@ -27,7 +27,7 @@ impl Captured {
     }
 
     /// As text; says so if something is missing.
-    pub(super) fn into_text(self) -> String {
+    pub(in crate::executors) fn into_text(self) -> String {
         let kept = self.bytes.len();
         let mut text = String::from_utf8(self.bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());

@@ -8,8 +8,8 @@
 //! empty standard input, and in a process namespace that ends with the call: at the end, on timeout, on cancel and when
 //! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents.
 
-mod answer;
-mod capture;
+pub(super) mod answer;
+pub(super) mod capture;
 mod interpreter;
 mod lane;
 mod options;
@@ -18,9 +18,9 @@ mod probe;
 mod run;
 mod server;
 mod wanted;
-mod watch;
+pub(super) mod watch;
 mod wire;
-mod workspace;
+pub(super) mod workspace;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -43,10 +43,14 @@ pub(super) async fn watch(lane: OwnedFd, options: &Options) -> CallError {
 
 /// What is too much, if anything is.
 fn look(lane: &OwnedFd, most_processes: u64, most_memory: u64) -> Option<String> {
-    let root = process_of(lane)?;
+    too_much(process_of(lane)?, 0, most_processes, most_memory)
+}
+
+/// What the family below a process has too much of, if anything; so many of its processes are ours.
+pub(in crate::executors) fn too_much(root: u32, ours: u64, most_processes: u64, most_memory: u64) -> Option<String> {
     let seen = all();
     let family = family(root, &seen);
-    let count = u64::try_from(family.len()).unwrap_or(u64::MAX);
+    let count = u64::try_from(family.len()).unwrap_or(u64::MAX).saturating_sub(ours);
     if count > most_processes {
         return Some(format!("the code had {count} processes at a time, more than {most_processes} (`max_processes`)"));
     }

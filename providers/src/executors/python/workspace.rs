@@ -15,14 +15,14 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// The executor's folder; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Workspace {
+pub(in crate::executors) struct Workspace {
     folder: TempDir,
     _lock: File,
 }
 
 impl Workspace {
     /// Makes the folder and removes those of dead agents.
-    pub(super) fn create(temp: &Path) -> io::Result<Self> {
+    pub(in crate::executors) fn create(temp: &Path) -> io::Result<Self> {
         sweep(temp, GRACE);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(temp)?;
         let lock = File::create(folder.path().join(LOCK))?;
@@ -34,17 +34,17 @@ impl Workspace {
     }
 
     /// A folder for one call; removed when dropped.
-    pub(super) fn call_folder(&self) -> io::Result<TempDir> {
+    pub(in crate::executors) fn call_folder(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix("call-").tempdir_in(self.folder.path())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::executors) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
 /// Removes folders whose owner is gone; what cannot be removed (another user's) stays.
-pub(super) fn sweep(temp: &Path, grace: Duration) {
+pub(in crate::executors) fn sweep(temp: &Path, grace: Duration) {
     let Ok(entries) = std::fs::read_dir(temp) else { return };
     for entry in entries.flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));

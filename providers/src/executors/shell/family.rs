@@ -1,0 +1,123 @@
+//! The processes of one call, from the agent's side: their start, their end. `outer.sh` is the only child of the agent;
+//! it ends when all others have, and ends all others when its standard input ends.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::namespaces::Namespaces;
+use super::options::{Options, Sandbox};
+use crate::factory::Settings;
+
+const OUTER: &str = include_str!("outer.sh");
+const FIRST: &str = include_str!("first.sh");
+const INNER: &str = include_str!("inner.sh");
+/// Killing is quick; longer and something hangs in the kernel.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where nobody may wait for long.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Of our own processes within the family: the watcher, `unshare`, the first process of the namespace.
+pub(super) const OURS: u64 = 3;
+
+/// What a family is started with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) namespaces: Namespaces,
+    pub(super) options: &'a Options,
+    pub(super) settings: &'a Settings,
+    pub(super) arguments: &'a [String],
+}
+
+/// The processes of a call. All die when it is dropped.
+#[derive(Debug)]
+pub(super) struct Family {
+    child: Child,
+    /// Held open as long as the family may live.
+    life: Option<ChildStdin>,
+}
+
+impl Family {
+    pub(super) fn start(start: Start<'_>) -> io::Result<(Self, ChildStdout, ChildStderr)> {
+        let Start { folder, namespaces, options, settings, arguments } = start;
+        let sandbox = match options.sandbox {
+            Sandbox::Limits => "limits",
+            Sandbox::Strict => "strict",
+        };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
+        if namespaces != Namespaces::None {
+            command.arg("unshare").args(namespaces.arguments());
+        }
+        command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER]);
+        command.args(limits(options).map(|limit| limit.to_string())).arg(&options.shell).args(arguments);
+        command
+            .env_clear()
+            .env("PATH", &settings.path)
+            .env("LANG", "C.UTF-8")
+            .env("TMPDIR", folder.join("work"))
+            .current_dir(folder.join("work"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(home) = &settings.home {
+            command.env("HOME", home);
+        }
+        let mut child = command.spawn()?;
+        let missing = || io::Error::other("a stream of the process is missing");
+        let life = child.stdin.take();
+        let output = child.stdout.take().ok_or_else(missing)?;
+        let errors = child.stderr.take().ok_or_else(missing)?;
+        Ok((Self { child, life }, output, errors))
+    }
+
+    /// The number of the process below which all others are.
+    pub(super) fn root(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until all are dead.
+    pub(super) async fn ended(&mut self) -> io::Result<()> {
+        self.child.wait().await.map(|_| ())
+    }
+
+    /// Kills all and waits until they are dead.
+    pub(super) async fn end(mut self) {
+        self.life = None;
+        if timeout(PATIENCE, self.child.wait()).await.is_err() {
+            tracing::warn!(pid = self.child.id(), "a command did not die in time");
+        }
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        self.life = None;
+        // Dropped without `end`, which is rare: the few milliseconds that dying takes are waited for here, so that the
+        // folder can be removed afterwards.
+        let deadline = Instant::now() + LAST_PATIENCE;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && matches!(self.child.try_wait(), Ok(None))
+            && let Err(error) = rustix::process::kill_process_group(pid, Signal::KILL)
+        {
+            tracing::debug!(%error, "the processes of a command were gone");
+        }
+    }
+}
+
+/// As `inner.sh` takes them.
+fn limits(options: &Options) -> [u64; 4] {
+    let memory = options.max_memory_bytes.div_ceil(1024);
+    [memory, options.max_cpu_seconds, options.max_open_files, options.max_file_bytes.div_ceil(512)]
+}

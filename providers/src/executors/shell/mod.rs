@@ -1,0 +1,108 @@
+//! `shell-local`: shell commands, each in a shell, a session, a folder and, where the kernel lets us, a process
+//! namespace of its own. What a call asks for is in `wanted`, its processes in `family`, its course in `run`, the way
+//! to a namespace in `namespaces`. `outer.sh`, `first.sh` and `inner.sh` are what the processes around a command do.
+//!
+//! The invariant: when a call is over, everything it started is dead and its folder removed; when the agent is killed,
+//! everything dies with it.
+
+mod family;
+mod namespaces;
+mod options;
+mod run;
+mod wanted;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::payload::Payload;
+use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use tokio::sync::OnceCell;
+
+use super::python::workspace::Workspace;
+use crate::call::{Call, CallError, Context, Executor};
+use crate::definition::Definition;
+use crate::factory::Settings;
+use namespaces::Namespaces;
+use options::{Options, Sandbox};
+
+pub(crate) const METHODS: &[&str] = &["shell/run"];
+
+pub(crate) fn concurrency(settings: &Settings) -> u32 {
+    settings.cpus
+}
+
+pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
+    let _ = options::read(reader, node);
+}
+
+pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
+    let mut reader = Reader::new(definition.options.file.clone());
+    let options = options::read(&mut reader, definition.options.node.as_ref());
+    let options = reader.finish(Some(options))?;
+    Ok(Arc::new(Shell::new(options, settings.clone(), None)))
+}
+
+struct Shell {
+    options: Options,
+    settings: Settings,
+    /// Found once.
+    namespaces: OnceCell<Namespaces>,
+    workspace: OnceCell<Workspace>,
+}
+
+impl Shell {
+    fn new(options: Options, settings: Settings, namespaces: Option<Namespaces>) -> Self {
+        let namespaces = OnceCell::new_with(namespaces);
+        Self { options, settings, namespaces, workspace: OnceCell::new() }
+    }
+
+    async fn ready(&self) -> Result<run::Place<'_>, CallError> {
+        let failed = |message: String| CallError::new(ErrorCode::ProviderInitializationFailed, message);
+        if !tokio::fs::try_exists(&self.options.shell).await.unwrap_or(false) {
+            let shell = self.options.shell.display();
+            return Err(failed(format!("there is no shell `{shell}`; name another with `shell` in the options")));
+        }
+        let temp = self.settings.temp.clone();
+        let create = || async move {
+            let created = tokio::task::spawn_blocking(move || Workspace::create(&temp)).await;
+            created.map_err(std::io::Error::other).and_then(|created| created)
+        };
+        let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
+            failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
+        })?;
+        let namespaces = *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path)).await;
+        Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
+    }
+}
+
+#[async_trait]
+impl Executor for Shell {
+    async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
+        let place = tokio::select! {
+            error = context.ended() => return Err(error),
+            ready = self.ready() => ready?,
+        };
+        run::run(place, &call, &context).await
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        let level = match self.options.sandbox {
+            Sandbox::Limits => "sandbox:limits",
+            Sandbox::Strict => "sandbox:strict",
+        };
+        vec![level.to_owned()]
+    }
+
+    async fn health(&self) -> Health {
+        match self.ready().await {
+            Ok(_) => Health::default(),
+            Err(error) => Health { state: HealthState::Unhealthy, reason: Some(error.message) },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! One call: its folder, its processes, its streams, its end.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::payload::Payload;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::family::{Family, OURS, Start};
+use super::namespaces::Namespaces;
+use super::options::Options;
+use super::wanted::Wanted;
+use crate::call::{Call, CallError, Context};
+use crate::executors::python::answer::tail;
+use crate::executors::python::capture::Captured;
+use crate::executors::python::watch::too_much;
+use crate::executors::python::workspace::Workspace;
+use crate::factory::Settings;
+
+/// After the family is dead its streams end at once; only a process that escaped can hold them longer.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Most calls are over by then and never looked at.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all calls of an executor share.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) namespaces: Namespaces,
+    pub(super) settings: &'a Settings,
+    pub(super) options: &'a Options,
+}
+
+/// A family at work. Its fields are dropped in this order: the family is dead before its folder is removed.
+struct Working {
+    family: Family,
+    folder: TempDir,
+}
+
+pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Result<Payload, CallError> {
+    let wanted = Wanted::read(call)?;
+    let io = |what: &'static str| {
+        move |error: std::io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
+    };
+    let folder = place.workspace.call_folder().map_err(io("no folder for the call"))?;
+    let arguments = prepare(folder.path(), &wanted).map_err(io("no files for the call"))?;
+    let Place { namespaces, settings, options, .. } = place;
+    let start = Start { folder: folder.path(), namespaces, options, settings, arguments: &arguments };
+    let began = Instant::now();
+    let (family, output, errors) = Family::start(start).map_err(io("the command cannot be started"))?;
+    let mut working = Working { family, folder };
+    let root = working.family.root();
+
+    let (mut kept_output, mut kept_errors) = (Captured::default(), Captured::default());
+    let ended = {
+        let work = async {
+            let streams = async {
+                tokio::join!(
+                    kept_output.read(output, options.max_output_bytes),
+                    kept_errors.read(errors, options.max_output_bytes),
+                )
+            };
+            tokio::pin!(streams);
+            tokio::select! {
+                ended = working.family.ended() => {
+                    let _ = tokio::time::timeout(DRAIN, streams).await;
+                    ended
+                }
+                _ = &mut streams => working.family.ended().await,
+            }
+        };
+        tokio::select! {
+            ended = work => ended.map_err(io("the command cannot be awaited")),
+            error = context.ended() => Err(error),
+            error = own_limit(began, wanted.timeout) => Err(error),
+            error = watch(root, options) => Err(error),
+        }
+    };
+    let took = began.elapsed();
+    let Working { family, folder } = working;
+    family.end().await;
+    let code = fs::read_to_string(folder.path().join("status")).unwrap_or_default().trim().parse::<u8>().ok();
+    clear(folder).await;
+    let with_texts = |error: CallError, output: Captured, errors: Captured| {
+        error.with("output", tail(output.into_text())).with("error_output", tail(errors.into_text()))
+    };
+    ended?;
+    let Some(code) = code else {
+        let message = "the shell did not start, or did not end by itself";
+        let error = CallError::new(ErrorCode::TaskExecutionFailed, message);
+        return Err(with_texts(error, kept_output, kept_errors));
+    };
+    if !wanted.expected_exit_codes.contains(&code) {
+        let message = format!("exit code {code}{}", meaning(code));
+        let error = CallError::new(ErrorCode::TaskExecutionFailed, message).with("exit_code", code);
+        return Err(with_texts(error, kept_output, kept_errors));
+    }
+    Ok(Payload::from_value(&json!({
+        "exit_code": code,
+        "output": kept_output.into_text(),
+        "error_output": kept_errors.into_text(),
+        "execution_time": took.as_secs_f64(),
+        "success": true,
+    })))
+}
+
+/// The folder of a call holds what its processes are given (`in`), and its working folder.
+fn prepare(folder: &Path, wanted: &Wanted) -> std::io::Result<[String; 2]> {
+    let given = folder.join("in");
+    fs::create_dir(&given)?;
+    fs::create_dir(folder.join("work"))?;
+    wanted.write(&given)
+}
+
+/// Returns if the call takes longer than its `timeout`.
+async fn own_limit(began: Instant, seconds: Option<f64>) -> CallError {
+    let limit = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    match limit.and_then(|limit| began.checked_add(limit)) {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+    let seconds = seconds.unwrap_or_default();
+    CallError::new(ErrorCode::TaskTimeout, format!("the command ran longer than its `timeout` of {seconds} s"))
+}
+
+/// Returns if the call takes too much.
+async fn watch(root: Option<u32>, options: &Options) -> CallError {
+    let Some(root) = root else { return std::future::pending().await };
+    let (processes, memory) = (options.max_processes, options.max_memory_bytes);
+    let mut pause = FIRST_LOOK;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        let looked = tokio::task::spawn_blocking(move || too_much(root, OURS, processes, memory)).await;
+        if let Ok(Some(message)) = looked {
+            return CallError::new(ErrorCode::TaskExecutionFailed, message);
+        }
+    }
+}
+
+/// What shells mean by an exit code.
+fn meaning(code: u8) -> String {
+    match code {
+        126 => " (the command cannot be executed)".to_owned(),
+        127 => " (the command was not found)".to_owned(),
+        137 => " (killed by signal 9; perhaps out of memory)".to_owned(),
+        152 => " (killed by signal 24; more CPU time than `max_cpu_seconds`)".to_owned(),
+        153 => " (killed by signal 25; a file larger than `max_file_bytes`)".to_owned(),
+        129..=192 => format!(" (killed by signal {})", code - 128),
+        _ => String::new(),
+    }
+}
+
+/// Removes the folder; what the command left in it may be much and must not hold up other calls.
+async fn clear(folder: TempDir) {
+    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
+}

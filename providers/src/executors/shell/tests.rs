@@ -1,0 +1,236 @@
+use std::path::Path;
+use std::time::Duration;
+
+use gleitzeit_protocols::Registry;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+fn settings(temp: &Path) -> Settings {
+    let mut settings = Settings::from_env(|name| std::env::var_os(name));
+    settings.temp = temp.to_owned();
+    settings
+}
+
+struct Bench {
+    temp: tempfile::TempDir,
+    shell: Shell,
+}
+
+fn bench_in(options: &str, namespaces: Option<Namespaces>) -> Bench {
+    let temp = tempfile::tempdir().expect("folder");
+    let mut reader = Reader::new("test");
+    let node = reader.parse(options);
+    let options = options::read(&mut reader, node.as_ref());
+    let options = reader.finish(Some(options)).expect("valid options");
+    let shell = Shell::new(options, settings(temp.path()), namespaces);
+    Bench { temp, shell }
+}
+
+fn bench() -> Bench {
+    bench_in("{}", None)
+}
+
+impl Bench {
+    async fn call(&self, params: Value, context: Context) -> Result<Value, CallError> {
+        let call = Call { method: "shell/run".into(), params: Payload::from_value(&params) };
+        self.shell.call(call, context).await.map(|payload| payload.to_value())
+    }
+
+    async fn run(&self, command: &str) -> Result<Value, CallError> {
+        self.call(json!({"command": command}), Context::default()).await
+    }
+
+    /// Call folders that are still there.
+    fn left_behind(&self) -> usize {
+        let workspace = self.shell.workspace.get().expect("used").path();
+        let entries = std::fs::read_dir(workspace).expect("readable");
+        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("call-")).count()
+    }
+}
+
+/// Numbers of processes, of all namespaces, that have this word among their arguments.
+fn processes_with(word: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("readable").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    pids.filter(|pid| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        // A script that only mentions it is not meant.
+        arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    })
+    .collect()
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A number of seconds that nobody else sleeps.
+fn unique() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}.{}", 100_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// Starts two that have left the session and its streams, says so in a file, and waits.
+fn stubborn(seconds: &str, ready: &Path) -> String {
+    format!(
+        "trap '' TERM INT HUP\nsetsid sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
+         (setsid sh -c 'trap \"\" TERM; (sleep {seconds} &) ; sleep {seconds}' &)\n\
+         echo ready > {ready:?}\nsleep {seconds}"
+    )
+}
+
+#[tokio::test]
+async fn a_command_gives_its_exit_code_and_both_streams() {
+    let bench = bench();
+    let outcome = bench.run("printf 'out\\n'; printf err >&2").await.expect("runs");
+    assert_eq!(outcome["exit_code"], json!(0));
+    assert_eq!(outcome["output"], json!("out\n"));
+    assert_eq!(outcome["error_output"], json!("err"));
+    assert_eq!(outcome["success"], json!(true));
+    Registry::shipped().validate_result("shell/run", "v1", &outcome).expect("fits the protocol");
+    assert_eq!(bench.left_behind(), 0);
+    assert_eq!(bench.shell.capabilities(), ["sandbox:limits"]);
+}
+
+#[tokio::test]
+async fn an_unexpected_exit_code_fails_with_code_and_streams() {
+    let bench = bench();
+    let error = bench.run("echo before; echo why >&2; exit 3").await.expect_err("fails");
+    assert_eq!(error.code, ErrorCode::TaskExecutionFailed);
+    assert_eq!(error.message, "exit code 3");
+    assert_eq!(error.data["exit_code"], json!(3));
+    assert_eq!(error.data["output"], json!("before\n"));
+    assert_eq!(error.data["error_output"], json!("why\n"));
+    let expected = json!({"command": "exit 3", "expected_exit_codes": [0, 3]});
+    assert_eq!(bench.call(expected, Context::default()).await.expect("expected")["exit_code"], json!(3));
+    let unexpected = json!({"command": "true", "expected_exit_codes": [1]});
+    let error = bench.call(unexpected, Context::default()).await.expect_err("0 is not expected");
+    assert_eq!(error.data["exit_code"], json!(0));
+    let error = bench.run("no-such-command").await.expect_err("not found");
+    assert_eq!(error.data["exit_code"], json!(127));
+    assert!(error.message.contains("was not found"), "{}", error.message);
+    let error = bench.run("kill -9 $$").await.expect_err("killed");
+    assert_eq!(error.data["exit_code"], json!(137));
+    assert!(error.message.contains("signal 9"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn standard_input_is_what_was_given_or_empty() {
+    let bench = bench();
+    assert_eq!(bench.run("cat").await.expect("runs")["output"], json!(""));
+    let text = "line\n".repeat(200_000);
+    let params = json!({"command": "cat | wc -c; echo", "stdin": text});
+    let outcome = bench.call(params, Context::default()).await.expect("runs");
+    assert_eq!(outcome["output"].as_str().map(str::trim), Some("1000000"));
+    let unread = json!({"command": "exit 0", "stdin": text});
+    bench.call(unread, Context::default()).await.expect("nobody has to read it");
+}
+
+#[tokio::test]
+async fn the_environment_is_what_was_given_and_little_else() {
+    let bench = bench();
+    let value = "a 'b' \"c\" $(touch never) `touch never` \\ \n ü";
+    let params = json!({"command": "printf %s \"$GIVEN\"; test ! -e never", "env": {"GIVEN": value}});
+    assert_eq!(bench.call(params, Context::default()).await.expect("runs")["output"], json!(value));
+    let outcome = bench.run("env | cut -d= -f1 | sort | tr '\\n' ' '").await.expect("runs");
+    assert_eq!(outcome["output"], json!("HOME LANG PATH PWD TMPDIR "));
+    let params = json!({"command": "echo $HOME $LANG", "env": {"HOME": "/other"}});
+    assert_eq!(bench.call(params, Context::default()).await.expect("runs")["output"], json!("/other C.UTF-8\n"));
+    for (env, expected) in [(json!({"A-B": ""}), "cannot be the name"), (json!({"A": "\0"}), "NUL")] {
+        let params = json!({"command": "true", "env": env});
+        let error = bench.call(params, Context::default()).await.expect_err("refused");
+        assert_eq!(error.code, ErrorCode::InvalidParams);
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn the_working_folder_is_its_own_and_empty() {
+    let bench = bench();
+    let command = "ls -A; test \"$PWD\" = \"$TMPDIR\"; echo text > file; mkdir -p a/b; cat file";
+    assert_eq!(bench.run(command).await.expect("runs")["output"], json!("text\n"));
+    assert_eq!(bench.run(command).await.expect("runs")["output"], json!("text\n"));
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn a_command_longer_than_an_argument_runs() {
+    let bench = bench();
+    let command = format!("printf '%s' '{}' | wc -c | tr -d ' '", "x".repeat(500_000));
+    assert_eq!(bench.run(&command).await.expect("runs")["output"], json!("500000\n"));
+    let error = bench.run("echo \0").await.expect_err("no NUL");
+    assert_eq!(error.code, ErrorCode::InvalidParams);
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_running_ends_with_it() {
+    let bench = bench();
+    let seconds = unique();
+    let command = format!("setsid sleep {seconds} & (setsid sh -c 'sleep {seconds} & sleep {seconds}' &); sleep 0.1");
+    let began = Instant::now();
+    bench.run(&command).await.expect("runs");
+    assert!(began.elapsed() < Duration::from_secs(5), "it waited for what it should end");
+    assert_eq!(processes_with(&seconds), [""; 0]);
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn timeouts_and_cancel_end_everything_soon() {
+    let bench = bench();
+    for how in ["own", "context", "cancel", "drop"] {
+        let seconds = unique();
+        let ready = bench.temp.path().join(how);
+        let cancel = CancellationToken::new();
+        let limit = Duration::from_millis(700);
+        let deadline = (how == "context").then(|| Instant::now() + limit);
+        let context = Context { cancel: cancel.clone(), deadline, ..Context::default() };
+        let mut params = json!({"command": stubborn(&seconds, &ready)});
+        if how == "own" {
+            params["timeout"] = json!(0.7);
+        }
+        let call = bench.call(params, context);
+        let mut call = Box::pin(call);
+        let started = eventually("it runs", || ready.exists() && processes_with(&seconds).len() >= 4);
+        tokio::select! {
+            _ = &mut call => panic!("{how}: ended before everything ran"),
+            () = started => {}
+        }
+        let began = Instant::now();
+        if how == "drop" {
+            drop(call);
+            assert_eq!(processes_with(&seconds), [""; 0], "{how}");
+            assert_eq!(bench.left_behind(), 0, "{how}");
+            continue;
+        }
+        if how == "cancel" {
+            cancel.cancel();
+        }
+        let error = call.await.expect_err("ended");
+        let expected = if how == "cancel" { ErrorCode::TaskCancelled } else { ErrorCode::TaskTimeout };
+        assert_eq!(error.code, expected, "{how}");
+        assert!(began.elapsed() < limit + Duration::from_millis(1500), "{how}: {:?}", began.elapsed());
+        assert_eq!(processes_with(&seconds), [""; 0], "{how}");
+        assert_eq!(bench.left_behind(), 0, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn commands_that_kill_all_they_can_harm_only_themselves() {
+    let bench = bench();
+    for command in ["kill -9 -1; exit 7", "kill -9 0", "kill -9 $PPID; exit 5", "trap 'kill 0' EXIT; exit 0"] {
+        let began = Instant::now();
+        let _ = bench.run(command).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{command}");
+        assert_eq!(bench.run("echo fine").await.expect("unharmed")["output"], json!("fine\n"));
+    }
+    assert_eq!(bench.left_behind(), 0);
+}

@@ -1,0 +1,81 @@
+//! What a call asks for, and the files that tell its processes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use gleitzeit_core::error::ErrorCode;
+use serde::Deserialize;
+
+use crate::call::{Call, CallError};
+use crate::executors::builtin::parameters;
+
+/// The kernel takes 128 KiB in one argument; what is longer comes from a file.
+const MOST_ARGUMENT: usize = 100_000;
+
+/// A call's parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    command: String,
+    #[serde(default)]
+    stdin: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    pub(super) timeout: Option<f64>,
+    #[serde(default = "zero")]
+    pub(super) expected_exit_codes: Vec<u8>,
+}
+
+fn zero() -> Vec<u8> {
+    vec![0]
+}
+
+impl Wanted {
+    pub(super) fn read(call: &Call) -> Result<Self, CallError> {
+        if call.method.as_str() != "shell/run" {
+            let message = format!("method `{}` is no shell command", call.method.as_str());
+            return Err(CallError::new(ErrorCode::MethodNotSupported, message));
+        }
+        let wanted: Self = parameters(call)?;
+        let refused = |message: String| Err(CallError::new(ErrorCode::InvalidParams, message));
+        if wanted.command.contains('\0') {
+            return refused("`command` has a NUL character, which no shell can take".to_owned());
+        }
+        for (name, value) in &wanted.env {
+            let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
+                && !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_name {
+                return refused(format!("`env`: `{name}` cannot be the name of a variable"));
+            }
+            if value.contains('\0') {
+                return refused(format!("`env`: the value of `{name}` has a NUL character"));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Writes into the folder `in` of a call what its processes read; returns the arguments of the shell.
+    pub(super) fn write(&self, folder: &Path) -> io::Result<[String; 2]> {
+        let mut lines = String::new();
+        for (name, value) in &self.env {
+            // Within single quotes all is itself, but a single quote.
+            let value = value.replace('\'', "'\\''");
+            writeln!(lines, "export {name}='{value}'").map_err(io::Error::other)?;
+        }
+        std::fs::write(folder.join("env"), lines)?;
+        if !self.stdin.is_empty() {
+            std::fs::write(folder.join("stdin"), &self.stdin)?;
+        }
+        if self.command.len() <= MOST_ARGUMENT {
+            return Ok(["-c".to_owned(), self.command.clone()]);
+        }
+        let file = folder.join("command");
+        std::fs::write(&file, &self.command)?;
+        let file = file.into_os_string().into_string();
+        let file = file.map_err(|_| io::Error::other("the path of the temporary folder is not UTF-8"))?;
+        Ok(["--".to_owned(), file])
+    }
+}
