@@ -16,6 +16,7 @@ use crate::factory::Settings;
 
 const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");
+const STRICT: &str = include_str!("strict.sh");
 const INNER: &str = include_str!("inner.sh");
 /// Killing is quick; longer and something hangs in the kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,9 +53,9 @@ impl Family {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
         if namespaces != Namespaces::None {
-            command.arg("unshare").args(namespaces.arguments());
+            command.arg("unshare").args(namespaces.arguments(options.sandbox));
         }
-        command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER]);
+        command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
         command.args(limits(options).map(|limit| limit.to_string())).arg(&options.shell).args(arguments);
         command
             .env_clear()

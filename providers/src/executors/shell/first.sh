@@ -1,10 +1,21 @@
 # The first process of the call, in its own session: $1 the call's folder, $2 `limits` or `strict`, $3 the text of
-# `inner.sh`, then its arguments. Its exit ends the namespace. What it writes to handle 7 proves that the command ran.
-call=$1 sandbox=$2 inner=$3
-shift 3
+# `inner.sh`, $4 that of `strict.sh`, then its arguments. Its exit ends the namespace. What it writes to handle 7 proves
+# that the command ran.
+call=$1 sandbox=$2 inner=$3 strict=$4
+shift 4
 if [ -s "$call/in/stdin" ]; then
     exec <"$call/in/stdin"
 fi
+unprivileged=
+if [ "$sandbox" = strict ]; then
+    enter() { eval "$strict"; }
+    enter "$call"
+    # The same folder as it is now mounted.
+    cd "$call/work" || exit 125
+    HOME=$PWD
+    unset OLDPWD
+    unprivileged="setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all --"
+fi
 exec 8>&2 2>/dev/null # what this shell says of the command's death is not the command's
-/bin/sh -c "$inner" sh "$call/in" "$@" 2>&8 7>&- 8>&-
+$unprivileged /bin/sh -c "$inner" sh "$call/in" "$@" 2>&8 7>&- 8>&-
 echo "$?" >&7

@@ -1,6 +1,7 @@
 //! `shell-local`: shell commands, each in a shell, a session, a folder and, where the kernel lets us, a process
 //! namespace of its own. What a call asks for is in `wanted`, its processes in `family`, its course in `run`, the way
-//! to a namespace in `namespaces`. `outer.sh`, `first.sh` and `inner.sh` are what the processes around a command do.
+//! to a namespace in `namespaces`. `outer.sh`, `first.sh`, `strict.sh` and `inner.sh` are what the processes around a command
+//! do; `strict` tries whether the strict ones hold.
 //!
 //! The invariant: when a call is over, everything it started is dead and its folder removed; when the agent is killed,
 //! everything dies with it.
@@ -9,6 +10,7 @@ mod family;
 mod namespaces;
 mod options;
 mod run;
+mod strict;
 mod wanted;
 
 use std::sync::Arc;
@@ -41,7 +43,16 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let mut reader = Reader::new(definition.options.file.clone());
     let options = options::read(&mut reader, definition.options.node.as_ref());
     let options = reader.finish(Some(options))?;
-    Ok(Arc::new(Shell::new(options, settings.clone(), None)))
+    let shell = Shell::new(options, settings.clone(), None);
+    if shell.options.sandbox == Sandbox::Strict {
+        strict::prove(&shell).map_err(|message| {
+            let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
+            let mut reader = Reader::new(definition.options.file.clone());
+            reader.problem(place, message, Some("use `sandbox: limits`, or a newer kernel or more rights".to_owned()));
+            reader.finish(Some(())).err().unwrap_or_default()
+        })?;
+    }
+    Ok(Arc::new(shell))
 }
 
 struct Shell {
@@ -72,7 +83,8 @@ impl Shell {
         let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
             failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
         })?;
-        let namespaces = *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path)).await;
+        let namespaces =
+            *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path, self.options.sandbox)).await;
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
     }
 }

@@ -7,8 +7,12 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::options::Sandbox;
+
 /// A process namespace; what dies last in it is its first process, and nothing survives that.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];
+/// For a call that sees nothing but itself: no network, and mounts of its own.
+const STRICT: &[&str] = &["--mount", "--net", "--ipc", "--uts"];
 /// `unshare` does its work in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,9 +29,9 @@ pub(super) enum Namespaces {
 
 impl Namespaces {
     /// The first way that works here.
-    pub(super) async fn find(path: &OsStr) -> Self {
+    pub(super) async fn find(path: &OsStr, sandbox: Sandbox) -> Self {
         for way in [Self::Root, Self::User] {
-            if way.works(path).await {
+            if way.works(path, sandbox).await {
                 return way;
             }
         }
@@ -35,10 +39,10 @@ impl Namespaces {
         Self::None
     }
 
-    async fn works(self, path: &OsStr) -> bool {
+    async fn works(self, path: &OsStr, sandbox: Sandbox) -> bool {
         let mut command = Command::new("unshare");
         command
-            .args(self.arguments())
+            .args(self.arguments(sandbox))
             .args(["setsid", "/bin/sh", "-c", "test $$ = 1"])
             .env_clear()
             .env("PATH", path)
@@ -51,9 +55,15 @@ impl Namespaces {
     }
 
     /// For `unshare`.
-    pub(super) fn arguments(self) -> impl Iterator<Item = &'static str> {
-        let own: &[&str] = if self == Self::User { &["--user", "--map-current-user"] } else { &[] };
-        own.iter().chain(COMMON).copied()
+    pub(super) fn arguments(self, sandbox: Sandbox) -> impl Iterator<Item = &'static str> {
+        let own: &[&str] = match (self, sandbox) {
+            (Self::User, Sandbox::Limits) => &["--user", "--map-current-user"],
+            // Root there: it has to mount. The command is started without any rights.
+            (Self::User, Sandbox::Strict) => &["--user", "--map-root-user"],
+            _ => &[],
+        };
+        let more = if sandbox == Sandbox::Strict { STRICT } else { &[] };
+        own.iter().chain(COMMON).chain(more).copied()
     }
 
     /// As `outer.sh` names it.

@@ -74,10 +74,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     if let Some(node) = fields.get("sandbox") {
         match reader.text(node, "sandbox").as_deref() {
             Some("limits") | None => {}
-            Some("strict") => {
-                options.sandbox = Sandbox::Strict;
-                reader.problem(node.place, "`sandbox: strict` is not there yet for shells", None);
-            }
+            Some("strict") => options.sandbox = Sandbox::Strict,
             Some(other) => {
                 let message = format!("`sandbox` is `limits` or `strict`, not `{other}`");
                 reader.problem(node.place, message, None);

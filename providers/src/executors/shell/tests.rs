@@ -234,3 +234,6 @@ async fn commands_that_kill_all_they_can_harm_only_themselves() {
     }
     assert_eq!(bench.left_behind(), 0);
 }
+
+#[path = "strict_tests.rs"]
+mod strict_tests;

@@ -1,0 +1,104 @@
+//! What `sandbox: strict` promises, tried with the tools that a machine has.
+
+use super::super::strict as sandbox;
+use super::*;
+
+fn strict() -> Bench {
+    let bench = bench_in("sandbox: strict", None);
+    sandbox::prove(&bench.shell).expect("possible here");
+    assert_eq!(bench.shell.capabilities(), ["sandbox:strict"]);
+    bench
+}
+
+#[tokio::test]
+async fn strict_commands_work_in_their_own_folder_only() {
+    let bench = strict();
+    let params = json!({
+        "command": "cat > file; mkdir d; chmod 600 file; awk '{print $1}' file; pwd; echo \"$HOME $TMPDIR $GIVEN\"",
+        "stdin": "word and more\n", "env": {"GIVEN": "given"},
+    });
+    let outcome = bench.call(params, Context::default()).await.expect("runs");
+    let output = outcome["output"].as_str().expect("text");
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines[0], lines[2].rsplit(' ').next()), ("word", Some("given")), "{output}");
+    assert_eq!(lines[2].split(' ').take(2).collect::<Vec<_>>(), [lines[1], lines[1]], "{output}");
+    assert_eq!(bench.left_behind(), 0);
+    let code = bench.call(json!({"command": "exit 9", "expected_exit_codes": [9]}), Context::default()).await;
+    assert_eq!(code.expect("expected")["exit_code"], json!(9));
+    let long = format!("printf %s '{}' | wc -c", "x".repeat(300_000));
+    assert_eq!(bench.run(&long).await.expect("from a file")["output"].as_str().map(str::trim), Some("300000"));
+}
+
+#[tokio::test]
+async fn strict_commands_cannot_read_or_write_elsewhere() {
+    let bench = strict();
+    let sentinel = bench.temp.path().join("sentinel");
+    std::fs::write(&sentinel, "untouched").expect("written");
+    let sentinel = sentinel.to_str().expect("text");
+    for command in [
+        "cat /etc/hostname".to_owned(),
+        "cat /etc/passwd".to_owned(),
+        "ls /root".to_owned(),
+        "ls /home".to_owned(),
+        "ls /proc/1".to_owned(),
+        "ls /.old/*".to_owned(),
+        format!("cat {sentinel}"),
+        format!("echo changed > {sentinel}"),
+        "echo x > /usr/gleitzeit-test".to_owned(),
+        "echo x > /gleitzeit-test".to_owned(),
+        "echo x > ../gleitzeit-test".to_owned(),
+        "echo x > ../in/env".to_owned(),
+        "chmod 755 /usr/bin".to_owned(),
+        "touch /usr/bin".to_owned(),
+        "mount -n -o remount,rw,bind none /usr".to_owned(),
+        "umount -n -l \"$PWD\"".to_owned(),
+        "chroot / true".to_owned(),
+        "mknod disk b 8 0".to_owned(),
+        "echo x > /dev/sda".to_owned(),
+    ] {
+        let error = bench.run(&command).await.expect_err(&command);
+        assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{command}");
+        assert!(error.data.get("exit_code").is_some_and(|code| *code != json!(127)), "{command}: {error:?}");
+    }
+    assert_eq!(std::fs::read_to_string(sentinel).expect("there"), "untouched");
+    assert!(!Path::new("/usr/gleitzeit-test").exists() && !Path::new("/gleitzeit-test").exists());
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn strict_commands_reach_no_network_not_even_this_machine() {
+    let bench = strict();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("set");
+    let port = listener.local_addr().expect("an address").port();
+    // The way to ask works where it may.
+    let command = format!("bash -c 'echo hello > /dev/tcp/127.0.0.1/{port}'");
+    self::bench().run(&command).await.expect("reached");
+    listener.accept().expect("was reached");
+    let error = bench.run(&command).await.expect_err("not reached");
+    let said = error.data["error_output"].as_str().unwrap_or_default();
+    assert!(said.contains("unreachable"), "{said}");
+    assert!(listener.accept().is_err(), "nobody came");
+}
+
+#[tokio::test]
+async fn strict_commands_end_with_all_they_started() {
+    let bench = strict();
+    let seconds = unique();
+    let command = format!("(setsid sh -c 'sleep {seconds} & sleep {seconds}' &); sleep 0.1; kill -9 -1; true");
+    let _ = bench.run(&command).await;
+    assert_eq!(processes_with(&seconds), [""; 0]);
+    let context = Context { deadline: Some(Instant::now() + Duration::from_millis(500)), ..Context::default() };
+    let params = json!({"command": format!("setsid sleep {seconds} & sleep {seconds}")});
+    let error = bench.call(params, context).await.expect_err("too slow");
+    assert_eq!(error.code, ErrorCode::TaskTimeout);
+    assert_eq!(processes_with(&seconds), [""; 0]);
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[test]
+fn strict_is_refused_where_there_are_no_namespaces() {
+    let bench = bench_in("sandbox: strict", Some(Namespaces::None));
+    let why = sandbox::prove(&bench.shell).expect_err("refused");
+    assert!(why.contains("`sandbox: strict` is not possible here: no process namespace"), "{why}");
+}
