@@ -235,5 +235,7 @@ async fn commands_that_kill_all_they_can_harm_only_themselves() {
     assert_eq!(bench.left_behind(), 0);
 }
 
+#[path = "limit_tests.rs"]
+mod limit_tests;
 #[path = "strict_tests.rs"]
 mod strict_tests;

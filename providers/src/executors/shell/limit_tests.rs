@@ -1,0 +1,84 @@
+//! What a command may not take, tried with commands that would take it all.
+
+use super::*;
+
+fn within() -> Context {
+    Context { deadline: Some(Instant::now() + Duration::from_secs(60)), ..Context::default() }
+}
+
+async fn unharmed(bench: &Bench) {
+    assert_eq!(bench.run("echo fine").await.expect("unharmed")["output"], json!("fine\n"));
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn endless_output_is_read_but_not_kept() {
+    let bench = bench_in("max_output_bytes: 10000", None);
+    let outcome = bench.run("yes | head -c 50000000").await.expect("runs");
+    let output = outcome["output"].as_str().expect("text");
+    assert!(output.len() < 11_000 && output.contains("10000 of 50000000 bytes kept"), "{}", output.len());
+    let context = Context { deadline: Some(Instant::now() + Duration::from_millis(500)), ..Context::default() };
+    let error = bench.call(json!({"command": "yes"}), context).await.expect_err("endless");
+    assert_eq!(error.code, ErrorCode::TaskTimeout);
+    unharmed(&bench).await;
+}
+
+#[tokio::test]
+async fn a_fork_bomb_ends_its_own_call_only() {
+    let bench = bench_in("max_processes: 20", None);
+    let seconds = unique();
+    let command = format!("i=0; while [ $i -lt 200 ]; do setsid sleep {seconds} & i=$((i+1)); done; wait");
+    let error = bench.call(json!({"command": command}), within()).await.expect_err("too many");
+    assert_eq!(error.code, ErrorCode::TaskExecutionFailed);
+    assert!(error.message.contains("more than 20 (`max_processes`)"), "{}", error.message);
+    assert_eq!(processes_with(&seconds), [""; 0]);
+    unharmed(&bench).await;
+}
+
+#[tokio::test]
+async fn memory_and_files_are_bounded() {
+    let bench = bench_in("max_memory_bytes: 100000000\nmax_file_bytes: 1000000", None);
+    bench.run("dd if=/dev/zero of=/dev/null bs=50000000 count=1").await.expect("within the limit");
+    let one = "dd if=/dev/zero of=/dev/null bs=500000000 count=1";
+    let file = "head -c 2000000 /dev/zero > file";
+    for command in [one, file] {
+        let error = bench.call(json!({"command": command}), within()).await.expect_err(command);
+        assert_eq!(error.code, ErrorCode::TaskExecutionFailed, "{command}: {error:?}");
+        assert!(error.data.contains_key("exit_code"), "the command met its limit: {error:?}");
+    }
+    // Each within the limit, all together not.
+    let held = "dd if=/dev/zero bs=50000000 count=1 2>/dev/null | sleep 50 &";
+    let together = format!("{held} {held} {held} wait");
+    let error = bench.call(json!({"command": together}), within()).await.expect_err("too much");
+    assert!(error.message.contains("more than 100000000 (`max_memory_bytes`)"), "{}", error.message);
+    unharmed(&bench).await;
+}
+
+/// Not a test of its own: the process that the next test kills. It runs only if told where.
+#[tokio::test]
+async fn agent_that_will_be_killed() {
+    let Some(temp) = std::env::var_os("GLEITZEIT_TEST_SHELL_VICTIM") else { return };
+    let temp = std::path::PathBuf::from(temp);
+    let seconds = std::fs::read_to_string(temp.join("seconds")).expect("told");
+    let _ = bench().run(&stubborn(&seconds, &temp.join("ready"))).await;
+}
+
+#[tokio::test]
+async fn kill_9_of_the_agent_kills_what_left_its_session_too() {
+    let temp = tempfile::tempdir().expect("folder");
+    let seconds = unique();
+    std::fs::write(temp.path().join("seconds"), &seconds).expect("written");
+    let mut agent = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "executors::shell::tests::limit_tests::agent_that_will_be_killed", "--nocapture"])
+        .env("GLEITZEIT_TEST_SHELL_VICTIM", temp.path())
+        .env("TMPDIR", temp.path())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("starts");
+    let ready = temp.path().join("ready");
+    eventually("everything runs", || ready.exists() && processes_with(&seconds).len() >= 4).await;
+    agent.start_kill().expect("killed with SIGKILL");
+    agent.wait().await.expect("reaped");
+    eventually("all are dead", || processes_with(&seconds).is_empty()).await;
+}
