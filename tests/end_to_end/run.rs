@@ -61,6 +61,7 @@ fn every_example_gives_the_right_outputs() {
         ("chain.yaml", json!({"message": "the value is 20", "value": 20})),
         ("parallel.yaml", json!({"joined": {"sum": 55 + 225}})),
         ("quickstart.yaml", quickstart(3)),
+        ("shell_workflow.yaml", json!({"report": "1 times time, and the longest word is everybody"})),
     ]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").file_name());
