@@ -56,7 +56,13 @@ impl Family {
             command.arg("unshare").args(namespaces.arguments(options.sandbox));
         }
         command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
-        command.args(limits(options).map(|limit| limit.to_string())).arg(&options.shell).args(arguments);
+        let (numbers, processes) = namespaces.bounds(options.max_processes);
+        command
+            .arg(numbers)
+            .args(limits(options).map(|limit| limit.to_string()))
+            .arg(processes)
+            .arg(&options.shell)
+            .args(arguments);
         command
             .env_clear()
             .env("PATH", &settings.path)

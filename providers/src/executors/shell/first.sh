@@ -1,8 +1,11 @@
 # The first process of the call, in its own session: $1 the call's folder, $2 `limits` or `strict`, $3 the text of
-# `inner.sh`, $4 that of `strict.sh`, then its arguments. Its exit ends the namespace. What it writes to handle 7 proves
-# that the command ran.
+# `inner.sh`, $4 that of `strict.sh`, $5 how many numbers for processes there may be or nothing, then the arguments of
+# `inner.sh`. Its exit ends the namespace. What it writes to handle 7 proves that the command ran.
 call=$1 sandbox=$2 inner=$3 strict=$4
-shift 4
+if [ -n "$5" ]; then
+    echo "$5" >/proc/sys/kernel/pid_max
+fi 2>/dev/null
+shift 5
 if [ -s "$call/in/stdin" ]; then
     exec <"$call/in/stdin"
 fi

@@ -1,11 +1,17 @@
-# Becomes the command: $1 the folder of what it is given, $2 to $5 its limits (KiB of memory, seconds of CPU time, open
-# files, blocks of 512 bytes per file), then what to run. A limit that cannot be raised so far is already lower.
+# Becomes the command: $1 the folder of what it is given, $2 to $6 its limits (KiB of memory, seconds of CPU time, open
+# files, blocks of 512 bytes per file, processes or nothing), then what to run. A limit that cannot be raised so far is
+# already lower.
 given=$1
 ulimit -v "$2" 2>/dev/null
-ulimit -t "$3" 2>/dev/null
+# First a signal that tells what happened, a second later one that nothing survives.
+ulimit -S -t "$3" 2>/dev/null
+ulimit -H -t "$(($3 + 1))" 2>/dev/null
 ulimit -n "$4" 2>/dev/null
 ulimit -f "$5" 2>/dev/null
-shift 5
+if [ -n "$6" ]; then
+    ulimit -p "$6" 2>/dev/null || ulimit -u "$6" 2>/dev/null # shells name it differently
+fi
+shift 6
 . "$given/env"
 unset given
 exec "$@"

@@ -82,3 +82,48 @@ async fn kill_9_of_the_agent_kills_what_left_its_session_too() {
     agent.wait().await.expect("reaped");
     eventually("all are dead", || processes_with(&seconds).is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_fork_bomb_ends_in_a_clear_error_and_harms_no_other() {
+    let bench = bench_in("max_processes: 40", None);
+    let seconds = unique();
+    let other = bench.call(json!({"command": "sleep 1; echo unharmed"}), Context::default());
+    let bomb = format!("b() {{ b | b & sleep {seconds} & }}; b; sleep {seconds}");
+    let bomb = bench.run(&bomb);
+    let (other, bomb) = tokio::join!(other, bomb);
+    let error = bomb.expect_err("a bomb");
+    assert_eq!(error.code, ErrorCode::TaskExecutionFailed);
+    assert!(error.message.contains("more than 40 (`max_processes`)"), "{}", error.message);
+    assert_eq!(other.expect("runs")["output"], json!("unharmed\n"));
+    assert_eq!(processes_with(&seconds), [""; 0]);
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn as_many_processes_as_allowed_are_no_bomb() {
+    let bench = bench_in("max_processes: 20", None);
+    let command = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do sleep 0.5 & done; wait; echo done";
+    assert_eq!(bench.run(command).await.expect("runs")["output"], json!("done\n"));
+}
+
+#[tokio::test]
+async fn limits_end_what_takes_too_much() {
+    let bench =
+        bench_in("max_memory_bytes: 300000000\nmax_cpu_seconds: 1\nmax_open_files: 20\nmax_file_bytes: 100000", None);
+    for (command, expected, code) in [
+        ("head -c 1000000000 /dev/zero | tail -c 900000000 >/dev/null", "memory exhausted", 1),
+        ("while :; do :; done", "`max_cpu_seconds`", 152),
+        ("ulimit -n 21", "", 2),
+        ("head -c 200000 /dev/zero > file", "`max_file_bytes`", 153),
+    ] {
+        let error = bench.run(command).await.expect_err(command);
+        let said = format!("{} {}", error.message, error.data["error_output"]);
+        assert!(said.contains(expected), "{command}: {said}");
+        assert_eq!(error.data["exit_code"], json!(code), "{command}: {said}");
+    }
+    // Together they take more than each may.
+    let hog = "hold() { head -c 150000000 /dev/zero | tail -c 140000000 | { sleep 20; }; }; hold & hold & hold & wait";
+    let error = bench.run(hog).await.expect_err("too much together");
+    assert!(error.message.contains("`max_memory_bytes`"), "{}", error.message);
+    assert_eq!(bench.left_behind(), 0);
+}

@@ -16,6 +16,17 @@ const STRICT: &[&str] = &["--mount", "--net", "--ipc", "--uts"];
 /// `unshare` does its work in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Numbers that the kernel gives out only once.
+const RESERVED: u64 = 300;
+
+/// The kernel's version; nothing if it cannot be read.
+fn kernel() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
 /// The way to a process namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Namespaces {
@@ -64,6 +75,20 @@ impl Namespaces {
         };
         let more = if sandbox == Sandbox::Strict { STRICT } else { &[] };
         own.iter().chain(COMMON).chain(more).copied()
+    }
+
+    /// The kernel's own bounds on how many processes there may be, as `first.sh` and `inner.sh` take them: on the numbers
+    /// of a namespace, and on the processes of a user in one. Looking comes too late for who multiplies fast; these
+    /// leave only enough room for it to see that there are too many.
+    pub(super) fn bounds(self, most: u64) -> (String, String) {
+        let kernel = kernel();
+        match self {
+            // Before, the numbers were those of the whole machine.
+            Self::Root if kernel >= (6, 14) => ((RESERVED + 4 * most).to_string(), String::new()),
+            // Before, the processes were those of the user everywhere.
+            Self::User if kernel >= (5, 14) => (String::new(), (most + 32).to_string()),
+            _ => (String::new(), String::new()),
+        }
     }
 
     /// As `outer.sh` names it.

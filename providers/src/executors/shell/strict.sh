@@ -22,7 +22,8 @@ for name in /etc/ld.so.cache /etc/localtime /dev/null /dev/zero /dev/full /dev/r
     if [ -e "$name" ]; then
         : >"$root$name"
         case $name in
-        /dev/*) mount -n --bind "$name" "$root$name" ;;
+        # What is written to a device is not written to its file system; its mode and owner stay as they are.
+        /dev/*) bind "$name" ro ,noexec ;;
         *) bind "$name" ro ,nodev ;;
         esac
     fi

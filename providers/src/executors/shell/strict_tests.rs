@@ -52,6 +52,7 @@ async fn strict_commands_cannot_read_or_write_elsewhere() {
         "touch /usr/bin".to_owned(),
         "mount -n -o remount,rw,bind none /usr".to_owned(),
         "umount -n -l \"$PWD\"".to_owned(),
+        "chmod 644 /dev/null".to_owned(),
         "chroot / true".to_owned(),
         "mknod disk b 8 0".to_owned(),
         "echo x > /dev/sda".to_owned(),
@@ -101,4 +102,38 @@ fn strict_is_refused_where_there_are_no_namespaces() {
     let bench = bench_in("sandbox: strict", Some(Namespaces::None));
     let why = sandbox::prove(&bench.shell).expect_err("refused");
     assert!(why.contains("`sandbox: strict` is not possible here: no process namespace"), "{why}");
+}
+
+#[tokio::test]
+async fn strict_holds_in_a_user_namespace_too() {
+    let bench = bench_in("sandbox: strict", Some(Namespaces::User));
+    sandbox::prove(&bench.shell).expect("possible here");
+    assert_eq!(bench.run("echo x > file; cat file").await.expect("runs")["output"], json!("x\n"));
+    for (command, expected) in [
+        ("cat /etc/hostname", "No such file"),
+        ("echo x > /usr/gleitzeit-test", "Read-only"),
+        ("chmod 755 /usr", "Read-only"),
+        ("chmod 644 /dev/null", "Read-only"),
+        ("bash -c 'echo > /dev/tcp/127.0.0.1/1'", "unreachable"),
+    ] {
+        let error = bench.run(command).await.expect_err(command);
+        let said = error.data["error_output"].as_str().unwrap_or_default();
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn sockets_of_this_machine_cannot_be_named_under_strict() {
+    let bench = strict();
+    let socket = bench.temp.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    listener.set_nonblocking(true).expect("set");
+    let ask = format!("/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect({socket:?})'");
+    self::bench().run(&ask).await.expect("reached where it may");
+    listener.accept().expect("was reached");
+    let error = bench.run(&ask).await.expect_err("not reached");
+    let said = error.data["error_output"].as_str().unwrap_or_default();
+    assert!(said.contains("FileNotFoundError"), "{said}");
+    assert!(listener.accept().is_err(), "nobody came");
 }

@@ -235,6 +235,53 @@ async fn commands_that_kill_all_they_can_harm_only_themselves() {
     assert_eq!(bench.left_behind(), 0);
 }
 
+#[tokio::test]
+async fn handles_of_the_agent_are_not_inherited() {
+    let _held = std::fs::File::open("/dev/zero").expect("opened");
+    let outcome = bench().run("ls -l /proc/self/fd | grep -c /dev/zero; :").await.expect("runs");
+    assert_eq!(outcome["output"], json!("0\n"));
+}
+
+#[tokio::test]
+async fn other_shells_and_other_ways_to_a_namespace_work() {
+    let bash = bench_in("shell: /bin/bash", None);
+    assert_eq!(bash.run("a=(1 2); echo ${#a[@]}").await.expect("runs")["output"], json!("2\n"));
+    for namespaces in [Namespaces::Root, Namespaces::User, Namespaces::None] {
+        let bench = bench_in("{}", Some(namespaces));
+        assert_eq!(bench.run("cat; echo x").await.expect("runs")["output"], json!("x\n"), "{namespaces:?}");
+        assert_eq!(bench.run("exit 3").await.expect_err("fails").data["exit_code"], json!(3), "{namespaces:?}");
+        let seconds = unique();
+        let command = format!("sleep {seconds} & (sleep {seconds} &) ; echo started");
+        assert_eq!(bench.run(&command).await.expect("runs")["output"], json!("started\n"), "{namespaces:?}");
+        assert_eq!(processes_with(&seconds), [""; 0], "{namespaces:?}");
+        let params = json!({"command": format!("sleep {seconds} & sleep {seconds}"), "timeout": 0.3});
+        let error = bench.call(params, Context::default()).await.expect_err("too slow");
+        assert_eq!(error.code, ErrorCode::TaskTimeout, "{namespaces:?}");
+        eventually("all are dead", || processes_with(&seconds).is_empty()).await;
+        assert_eq!(bench.left_behind(), 0, "{namespaces:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_shell_is_unhealthy_with_the_remedy() {
+    let bench = bench_in("shell: /no/such/shell", None);
+    let health = bench.shell.health().await;
+    assert_eq!(health.state, HealthState::Unhealthy);
+    assert!(health.reason.is_some_and(|reason| reason.contains("`/no/such/shell`") && reason.contains("`shell`")));
+    let error = bench.run("true").await.expect_err("no shell");
+    assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);
+    assert_eq!(self::bench().shell.health().await, Health::default());
+}
+
+#[test]
+fn wrong_options_are_named() {
+    let mut reader = Reader::new("test");
+    let node = reader.parse("shell: bash\nsandbox: none\nmax_processes: 0\nmax_output_bytes: 99999999999\nfast: true");
+    let options = options::read(&mut reader, node.as_ref());
+    let problems = reader.finish(Some(options)).expect_err("wrong");
+    assert_eq!(problems.len(), 5, "{problems:?}");
+}
+
 #[path = "limit_tests.rs"]
 mod limit_tests;
 #[path = "strict_tests.rs"]
