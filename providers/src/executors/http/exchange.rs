@@ -93,7 +93,7 @@ impl Exchange<'_> {
                 return Ok(Begun { response, url, since });
             };
             if followed >= request.max_redirects {
-                let message = format!("more than {} redirects, the last to {next}", request.max_redirects);
+                let message = format!("more than {} redirects, the last to {}", request.max_redirects, shown(&next));
                 return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
             }
             // RFC 9110, 15.4: 303 asks for the result with GET; for 301 and 302 that is what everybody does after POST.
@@ -121,14 +121,16 @@ impl Exchange<'_> {
         }
         let (mut pause, mut left) = (FIRST_PAUSE, self.retries);
         loop {
-            let mut request = self.client.request(method.clone(), url.clone()).headers(headers.clone());
-            if !body.is_empty() {
-                request = request.body(body.to_vec());
-            }
+            let mut headers = headers.clone();
             if let Some((name, value)) =
                 self.service.filter(|service| service.is_at(url)).and_then(|service| service.header.as_ref())
             {
-                request = request.header(name, value);
+                // In the place of one that the task gives.
+                headers.insert(name, value.clone());
+            }
+            let mut request = self.client.request(method.clone(), url.clone()).headers(headers);
+            if !body.is_empty() {
+                request = request.body(body.to_vec());
             }
             match request.send().await {
                 Ok(response) => return Ok(response),

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_core::error::ErrorCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use reqwest::{Method, StatusCode, Url};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -13,6 +15,8 @@ use super::exchange::Service;
 use crate::call::CallError;
 
 const MOST_REDIRECTS: u32 = 20;
+/// What says how a message is sent must fit how it is sent.
+const OURS: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE];
 
 /// The parameters; the engine has checked them, but a foreign one may not have.
 #[derive(Deserialize)]
@@ -23,11 +27,17 @@ pub(super) struct Asked {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     query: serde_json::Map<String, Value>,
+    /// Also null is a body.
+    #[serde(default, deserialize_with = "given")]
     json: Option<Box<RawValue>>,
     body: Option<String>,
     expected_status: Option<Vec<u16>>,
     max_redirects: Option<u32>,
     pub(super) timeout: Option<f64>,
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 /// One request.
@@ -60,6 +70,9 @@ impl Request {
         for (name, value) in &asked.headers {
             let bad = |what: &str| invalid(format!("`headers`: the {what} of `{name}` cannot be sent"));
             let name = HeaderName::try_from(name.as_str()).map_err(|_| bad("name"))?;
+            if OURS.contains(&name) {
+                return Err(invalid(format!("`headers`: `{name}` is set by the connection, not by the task")));
+            }
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("value"))?;
             headers.append(name, value);
         }

@@ -191,6 +191,12 @@ async fn a_secret_is_seen_by_its_own_service_only() {
     for (_, _, headers, _) in other.seen() {
         assert!(!headers.contains_key("x-key") && !headers.contains_key("authorization"), "{headers:?}");
     }
+    ask(&provider, json!({"url": "/echo", "method": "POST", "json": null, "headers": {"X-Key": "mine"}}))
+        .await
+        .expect("answered");
+    let last = service.seen().pop().expect("asked");
+    assert_eq!(last.2.get_all("x-key").iter().collect::<Vec<_>>(), ["s3cret"], "the provider's goes before the task's");
+    assert_eq!(last.3, "null", "null is a body too");
     let unset = try_provider(&more, &[]).expect("builds");
     assert!(unset.health().await.reason.is_some_and(|reason| reason.contains("KEY is not set")));
     let error = ask(&unset, json!({"url": "/echo"})).await.expect_err("no secret");
@@ -259,6 +265,7 @@ async fn what_makes_no_request_is_named() {
         (json!({"url": "http://host", "json": 1, "body": "x"}), "keep one"),
         (json!({"url": "http://host", "headers": {"a b": "x"}}), "the name of `a b`"),
         (json!({"url": "http://host", "headers": {"a": "x\ny"}}), "the value of `a`"),
+        (json!({"url": "http://host", "headers": {"Content-Length": "1"}}), "is set by the connection"),
         (json!({"url": "http://host", "query": {"a": {"b": 1}}}), "`query`: `a` must be"),
     ] {
         let error = ask(&provider, params.clone()).await.expect_err("no request");

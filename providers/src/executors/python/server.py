@@ -9,6 +9,7 @@ import json
 import linecache
 import os
 import random
+import re
 import resource
 import select
 import signal
@@ -220,7 +221,14 @@ def breaches(folder):
 
 
 def limit_process_numbers(most):
-    """The kernel's own bound (since 6.14, for root) on what a namespace holds; numbers below 300 are given out once."""
+    """The kernel's own bound (for root) on what a namespace holds; numbers below 300 are given out once."""
+    try:
+        release = tuple(int(part) for part in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
+    except (AttributeError, ValueError):
+        return
+    # Before Linux 6.14 it is the whole machine's.
+    if release < (6, 14):
+        return
     try:
         with open("/proc/sys/kernel/pid_max", "r+") as file:
             file.write(str(300 + 4 * most))
