@@ -81,6 +81,14 @@ fn the_commands_about_protocols_work() {
 }
 
 #[test]
+fn the_commands_about_shells_work() {
+    let ended = run("SHELL.md").exits(0);
+    for said in ["times tide, and the longest word is everybody", "1 times time, and the longest word is everybody"] {
+        assert!(ended.stdout.contains(said), "{said}: {ended}");
+    }
+}
+
+#[test]
 fn the_commands_about_python_work() {
     let ended = run("PYTHON.md").exits(0);
     for said in ["\"so\": 2", "\"much\": 1", "sum: 3"] {

@@ -20,6 +20,7 @@ mod losses;
 mod progress;
 mod python;
 mod run;
+mod shell;
 mod sources;
 mod support;
 mod timing;
