@@ -8,8 +8,8 @@ use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig};
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::Role;
-use gleitzeit_core::spec::{Problem, Workflow};
-use gleitzeit_protocols::{Registry, yaml};
+use gleitzeit_core::spec::{Problem, Workflow, closest};
+use gleitzeit_protocols::{Protocol, Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
 use crate::cli::{DefinitionArgs, HubArgs, RunArgs, WorkerArgs};
@@ -71,10 +71,16 @@ fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml
     if registry.protocol(&definition.protocol, &definition.version).is_some() {
         return None;
     }
-    let known: Vec<String> = registry.iter().map(|it| format!("{}/{}", it.name, it.version)).collect();
-    let hint = yaml::nearest(&wanted, known.iter().map(String::as_str)).unwrap_or_else(|| {
-        format!("known protocols: {}; others are read from the folder of `--protocols DIR`", known.join(", "))
-    });
+    // Names only are compared: the versions of strangers look alike.
+    let near = closest(&definition.protocol, registry.iter().map(|it| &it.name));
+    let full = |it: &Protocol| format!("{}/{}", it.name, it.version);
+    let hint = match near.and_then(|name| registry.iter().filter(|it| it.name == name).last()) {
+        Some(meant) => format!("did you mean `{}`?", full(meant)),
+        None => {
+            let known: Vec<String> = registry.iter().map(full).collect();
+            format!("known protocols: {}; others are read from the folder of `--protocols DIR`", known.join(", "))
+        }
+    };
     Some(yaml::Problem {
         file: definition.options.file.clone(),
         place: definition.protocol_place,

@@ -422,10 +422,5 @@ pub fn duration_ms(value: &Value) -> Option<u64> {
 
 /// "did you mean" for a misspelt word, if one of the known is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .min()
-        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+    gleitzeit_core::spec::closest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }
