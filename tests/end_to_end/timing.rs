@@ -104,7 +104,7 @@ fn the_timeout_of_a_task_stops_its_code_within_a_second() {
 fn the_timeout_of_a_run_stops_its_code_within_a_second() {
     let cluster = Cluster::all_in_one(&[]);
     let file = cluster.sandbox.path().join("beat");
-    let run = cluster.submit(&endless(&cluster, &file, "timeout: 1500ms\n", ""));
+    let run = cluster.submit(&endless(&cluster, &file, "timeout: 6s\n", ""));
     Beat::first(&file);
     let (error, went_on) = ended_by(&cluster, &file, &run, "workflow_failed");
     assert!(went_on <= REACH_MS, "the code went on for {went_on} ms");
