@@ -1,0 +1,168 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::id::RunId;
+use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
+
+struct Bench {
+    provider: Provider,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let identity = Identity { component_id: "p".into(), name: "p".into(), version: "0".into() };
+        let config =
+            Config { methods: vec!["m/x".into()], protocols: vec![], max_concurrency: 2, capabilities: vec![] };
+        let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
+        bench.connect();
+        bench
+    }
+
+    fn connect(&mut self) -> Vec<String> {
+        let mut said = self.hub(role::Input::Connected);
+        said.extend(self.hear(FromHub::ComponentRegistered(ComponentRegistered {
+            component_id: "p".into(),
+            name: "p".into(),
+            heartbeat_interval_ms: 5_000,
+        })));
+        said
+    }
+
+    fn input(&mut self, input: Input) -> Vec<String> {
+        let mut out = Vec::new();
+        self.provider.handle(self.now, input, &mut out);
+        out.into_iter()
+            .filter_map(|output| {
+                Some(match output {
+                    Output::Start { call } => format!("start {}", call.id),
+                    Output::Cancel { id } => format!("cancel {id}"),
+                    Output::Drained => "drained".to_owned(),
+                    Output::Hub(role::Output::Send(ToHub::RegisterComponent(it))) => {
+                        format!("register {:?} {:?}", it.max_concurrency, it.calls.unwrap_or_default())
+                    }
+                    Output::Hub(role::Output::Send(ToHub::MethodResult(it))) => it
+                        .results
+                        .iter()
+                        .map(|end| match &end.outcome {
+                            MethodOutcome::Result(_) => format!("result {}", end.id),
+                            MethodOutcome::Error(error) => format!("{} {}", error.name(), end.id),
+                        })
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                    _ => return None,
+                })
+            })
+            .collect()
+    }
+
+    fn hub(&mut self, input: role::Input) -> Vec<String> {
+        self.input(Input::Hub(input))
+    }
+
+    fn hear(&mut self, message: FromHub) -> Vec<String> {
+        self.hub(role::Input::Message(message))
+    }
+
+    fn call(&mut self, id: &str) -> Vec<String> {
+        let meta = CallMeta {
+            run_id: RunId(Uuid::from_u128(7)),
+            task_id: "a".into(),
+            attempt: 1,
+            correlation_id: String::new(),
+            traceparent: String::new(),
+            timeout_ms: 9,
+        };
+        let call = MethodCall {
+            jsonrpc: "2.0".into(),
+            id: id.into(),
+            method: "m/x".into(),
+            params: Payload::null(),
+            meta,
+            providers: vec![],
+        };
+        self.hear(FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] }))
+    }
+
+    fn finish(&mut self, id: &str) -> Vec<String> {
+        self.input(Input::Finished { id: id.into(), outcome: MethodOutcome::Result(Payload::null()) })
+    }
+}
+
+#[test]
+fn a_call_is_started_once_and_answered_once() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.call("a"), ["start a"]);
+    assert_eq!(bench.call("a"), [""; 0]);
+    assert_eq!(bench.finish("a"), ["result a"]);
+    assert_eq!(bench.finish("a"), [""; 0]);
+}
+
+#[test]
+fn what_changes_during_a_registration_is_said_after_it() {
+    let mut bench = Bench::new();
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
+    assert_eq!(bench.call("a"), ["start a"]);
+    assert_eq!(bench.input(Input::Drain { grace_ms: 9 }), [""; 0], "the hub takes one at a time");
+    let registered = ComponentRegistered { component_id: "p".into(), name: "p".into(), heartbeat_interval_ms: 1 };
+    let hear = |bench: &mut Bench| bench.hear(FromHub::ComponentRegistered(registered.clone()));
+    assert_eq!(hear(&mut bench), [format!("register Some(0) {:?}", [CallId::from("a")])]);
+    assert_eq!(hear(&mut bench), [""; 0]);
+}
+
+#[test]
+fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.call("b");
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.finish("a"), [""; 0]);
+    assert_eq!(bench.connect(), ["register Some(2) [\"b\", \"a\"]", "result a"]);
+    bench.hub(role::Input::Disconnected);
+    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    assert_eq!(bench.hub(role::Input::Tick), ["cancel b"]);
+    assert_eq!(bench.connect(), ["register Some(2) []"]);
+}
+
+#[test]
+fn what_a_registration_lists_is_kept_until_it_is_answered() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.hub(role::Input::Disconnected);
+    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\"]"]);
+    bench.now = bench.now.plus_ms(2);
+    assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"], "it was too long without a hub");
+}
+
+#[test]
+fn a_cancelled_call_is_not_answered() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "a".into() })), ["cancel a"]);
+    assert_eq!(bench.finish("a"), [""; 0]);
+}
+
+#[test]
+fn more_calls_than_agreed_are_refused() {
+    let mut bench = Bench::new();
+    for index in 0..2 + MARGIN {
+        assert_eq!(bench.call(&format!("c{index}")).len(), 1);
+    }
+    assert_eq!(bench.call("z"), ["PROVIDER_OVERLOADED z"]);
+}
+
+#[test]
+fn a_draining_provider_finishes_and_cancels_the_rest() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.call("b");
+    assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), ["register Some(0) [\"a\", \"b\"]"]);
+    assert_eq!(bench.finish("a"), ["result a"]);
+    bench.now = bench.now.plus_ms(100);
+    assert_eq!(bench.hub(role::Input::Tick), ["cancel b", "drained"]);
+    assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+}
