@@ -14,6 +14,8 @@ use crate::factory::{Connects, Factory};
 pub struct Definition {
     /// Unique in an agent; a later definition replaces an earlier one of the same name.
     pub name: String,
+    /// Where its file gives the name.
+    pub name_place: Place,
     /// Name of the protocol it serves, such as `python`.
     pub protocol: String,
     /// Version of that protocol, such as `v1`.
@@ -115,6 +117,7 @@ fn read(reader: &mut Reader, file: &str, node: &Node) -> Option<Definition> {
         name: name?,
         protocol,
         version,
+        name_place: fields.get("name").map_or(fields.place, |node| node.place),
         protocol_place: fields.get("protocol").map_or(fields.place, |node| node.place),
         executor: executor?,
         capabilities,
@@ -194,15 +197,28 @@ pub fn load_file(path: &Path) -> Result<Definition, Vec<Problem>> {
 /// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
 ///
 /// # Errors
-/// All problems of all files.
+/// All problems of all files. A name that two files of the folder give is one: which of them comes later is chance.
 pub fn load_dir(path: &Path) -> Result<Vec<Definition>, Vec<Problem>> {
-    let mut definitions = Vec::new();
+    let mut definitions: Vec<Definition> = Vec::new();
     let mut problems = Vec::new();
     for file in yaml_files(path).map_err(|problem| vec![problem])? {
         match load_file(&file) {
-            Ok(definition) => definitions.push(definition),
+            Ok(definition) => {
+                let same = definitions.iter().find(|known| known.name == definition.name);
+                problems.extend(same.map(|first| named_twice(&definition, first)));
+                definitions.push(definition);
+            }
             Err(found) => problems.extend(found),
         }
     }
     if problems.is_empty() { Ok(definitions) } else { Err(problems) }
+}
+
+fn named_twice(second: &Definition, first: &Definition) -> Problem {
+    Problem {
+        file: second.options.file.clone(),
+        place: second.name_place,
+        message: format!("`{}` has a provider named `{}` already", first.options.file, first.name),
+        hint: Some("give it another name, or remove one of the files".to_owned()),
+    }
 }

@@ -124,6 +124,17 @@ fn a_bad_provider_file_names_its_place_and_a_remedy_and_nothing_is_started() {
 }
 
 #[test]
+fn two_files_of_a_folder_that_give_one_name_are_refused() {
+    let sandbox = Sandbox::new();
+    let dir = folder(&sandbox, "twice", &[("a.yaml", &util(1)), ("b.yaml", &util(2))]);
+    let mut command = sandbox.command(&["agent"]);
+    command.env("GLEITZEIT_PROVIDERS_DIR", &dir);
+    let ended = sandbox.start_command(command).wait(PATIENCE).exits(2);
+    assert!(ended.stderr.contains(&format!("{dir}/b.yaml:1:7")), "{ended}");
+    assert!(ended.stderr.contains(&format!("`{dir}/a.yaml` has a provider named `util` already")), "{ended}");
+}
+
+#[test]
 fn all_problems_of_all_files_are_told_at_once() {
     let sandbox = Sandbox::new();
     let one = sandbox.file("one.yaml", "name: p\nprotocol: util/v9\nexecutor: buildin\n");
