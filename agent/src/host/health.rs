@@ -4,9 +4,11 @@
 //! to it. Work that waits for any of them would fail although the next one can do it.
 
 use std::future::{Future, pending};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_providers::Provider;
 use tokio::sync::watch;
@@ -164,11 +166,14 @@ impl HealthWatch {
     }
 }
 
+/// An executor that breaks while it is asked is unhealthy, and no more than that.
 async fn limited(answer: Asking) -> Health {
-    timeout(LIMIT, answer).await.unwrap_or_else(|_elapsed| Health {
-        state: HealthState::Unhealthy,
-        reason: Some(format!("the health check took longer than {} s", LIMIT.as_secs())),
-    })
+    let reason = match timeout(LIMIT, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(health)) => return health,
+        Ok(Err(_panic)) => "the health check broke off with a panic; the log has its message".to_owned(),
+        Err(_elapsed) => format!("the health check took longer than {} s", LIMIT.as_secs()),
+    };
+    Health { state: HealthState::Unhealthy, reason: Some(reason) }
 }
 
 #[cfg(test)]
@@ -281,6 +286,13 @@ mod tests {
         bench.watch.registered();
         while bench.watch.next().await != unhealthy() {}
         assert_eq!(begun.elapsed(), OTHERS, "somebody is missing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_panics_is_an_unhealthy_provider() {
+        let told = limited(Box::pin(async { panic!("of the executor") })).await;
+        assert_eq!(told.state, HealthState::Unhealthy);
+        assert!(told.reason.is_some_and(|reason| reason.contains("broke off with a panic")));
     }
 
     #[tokio::test(start_paused = true)]
