@@ -1,6 +1,21 @@
-//! Reads a stream to its end and keeps only its beginning, so that a gigabyte of output costs no memory.
+//! Reads a stream to its end and keeps only its beginning, so that no output costs much memory.
 
+use gleitzeit_core::error::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::call::CallError;
+
+/// How much of a stream is kept, and how much may come at all.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::executors) struct StreamLimits {
+    pub(in crate::executors) kept: usize,
+    pub(in crate::executors) most: u64,
+}
+
+impl StreamLimits {
+    /// Reads everything, keeps nothing.
+    pub(in crate::executors) const DROP: Self = Self { kept: 0, most: u64::MAX };
+}
 
 /// What was kept.
 #[derive(Debug, Default)]
@@ -11,19 +26,31 @@ pub(in crate::executors) struct Captured {
 }
 
 impl Captured {
-    /// Reads until the end, an error, or nobody writes any more. What was read stays if the future is dropped.
-    pub(in crate::executors) async fn read(&mut self, mut stream: impl AsyncRead + Unpin, limit: usize) {
+    /// Reads until the end, or nobody writes any more. What was read stays if the future is dropped.
+    ///
+    /// # Errors
+    /// If more comes than may.
+    pub(in crate::executors) async fn read(
+        &mut self,
+        mut stream: impl AsyncRead + Unpin,
+        limits: StreamLimits,
+    ) -> Result<(), CallError> {
         // Grows to a pipe's size only for those who write much.
         let mut buffer = vec![0; 1024];
         while let Ok(read @ 1..) = stream.read(&mut buffer).await {
             self.total = self.total.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-            let room = limit.saturating_sub(self.bytes.len()).min(read);
+            if self.total > limits.most {
+                let message = format!("more than {} bytes of output, see `max_stream_bytes`", limits.most);
+                return Err(CallError::new(ErrorCode::TaskExecutionFailed, message));
+            }
+            let room = limits.kept.saturating_sub(self.bytes.len()).min(read);
             self.bytes.extend_from_slice(&buffer[..room]);
             if read == buffer.len() && read < 64 * 1024 {
                 buffer.resize(64 * 1024, 0);
             }
         }
         self.complete = true;
+        Ok(())
     }
 
     /// As text; says so if something is missing.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Fields, Node, Reader};
 
+use super::capture::StreamLimits;
+
 /// Results travel in one frame, so more than this could not be delivered.
 const MOST_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
@@ -14,6 +16,7 @@ const KNOWN: &[&str] = &[
     "sandbox",
     "scripts_dir",
     "max_output_bytes",
+    "max_stream_bytes",
     "max_result_bytes",
     "max_memory_bytes",
     "max_cpu_seconds",
@@ -36,6 +39,7 @@ pub(super) enum Sandbox {
 pub(super) struct Options {
     pub(super) python_executable: String,
     pub(super) max_output_bytes: usize,
+    pub(super) max_stream_bytes: u64,
     pub(super) max_result_bytes: usize,
     pub(super) max_memory_bytes: u64,
     pub(super) max_processes: u64,
@@ -52,6 +56,7 @@ impl Default for Options {
         Self {
             python_executable: "python3".to_owned(),
             max_output_bytes: 256 * 1024,
+            max_stream_bytes: 64 << 20,
             max_result_bytes: 1 << 20,
             max_memory_bytes: 2 << 30,
             max_processes: 64,
@@ -61,6 +66,13 @@ impl Default for Options {
             sandbox: Sandbox::Limits,
             scripts_dir: None,
         }
+    }
+}
+
+impl Options {
+    /// Of standard output, and of standard error.
+    pub(super) fn streams(&self) -> StreamLimits {
+        StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
     }
 }
 
@@ -83,6 +95,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         }
     }
     for (name, field, most) in [
+        ("max_stream_bytes", &mut options.max_stream_bytes, MOST),
         ("max_memory_bytes", &mut options.max_memory_bytes, MOST),
         ("max_processes", &mut options.max_processes, 10_000),
         ("max_cpu_seconds", &mut options.max_cpu_seconds, 1 << 30),

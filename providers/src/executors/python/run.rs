@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Asked};
-use super::capture::Captured;
+use super::capture::{Captured, StreamLimits};
 use super::lane::{Lane, Worker};
 use super::options::Options;
 use super::pool::Pool;
@@ -138,28 +138,28 @@ async fn work(
             answer.read(&mut socket, options.max_result_bytes).await;
         }
         // What comes later is nobody's, but its writer must not wait for us.
-        Captured::default().read(&mut socket, 0).await;
+        Captured::default().read(&mut socket, StreamLimits::DROP).await
     };
     let streams = async {
-        tokio::join!(
+        tokio::try_join!(
             answered,
-            kept_output.read(output, options.max_output_bytes),
-            kept_errors.read(errors, options.max_output_bytes),
+            kept_output.read(output, options.streams()),
+            kept_errors.read(errors, options.streams()),
         )
+        .map(drop)
     };
     let drained = async {
         tokio::select! {
-            _ = streams => {}
-            () = async { dead.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
+            read = streams => read,
+            () = async { dead.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
         }
     };
     let ended = async {
-        let status = lane.ended().await;
+        let status = lane.ended().await.map_err(|_| lost());
         dead.cancel();
         status
     };
-    let (status, ()) = tokio::join!(ended, drained);
-    let status = status.map_err(|_| lost())?;
+    let (status, ()) = tokio::try_join!(ended, drained)?;
     Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text(), asked))
 }
 

@@ -420,15 +420,16 @@ async fn each_limit_ends_in_a_clear_error_and_harms_no_other_call() {
 }
 
 #[tokio::test]
-async fn a_gigabyte_of_output_costs_no_memory() {
+async fn a_gigabyte_of_output_is_an_error_and_costs_no_memory() {
     let bench = bench();
-    let code = "import os\nblock = b'x' * (1 << 20)\nfor _ in range(1024):\n    assert os.write(1, block)\n\
-                print('end')\nresult = 1";
+    let code = "import os\nblock = b'x' * (1 << 20)\nfor _ in range(1024):\n    assert os.write(1, block)\n";
     let before = resident();
-    let outcome = bench.run(code).await.expect("runs");
-    let output = outcome["output"].as_str().expect("text");
-    assert!(output.len() < 300_000 && output.contains("of 1073741828 bytes kept"), "{}", output.len());
+    let error = bench.run(code).await.expect_err("too much");
+    assert_eq!(error.code, ErrorCode::TaskExecutionFailed);
+    assert_eq!(error.message, "more than 67108864 bytes of output, see `max_stream_bytes`");
     assert!(resident() < before + 50_000_000, "from {before} to {}", resident());
+    assert_eq!(bench.left_behind(), 0);
+    assert_eq!(bench.run("result = 5").await.expect("runs")["result"], json!(5));
 }
 
 /// Bytes this process has in memory.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Fields, Node, Reader};
 
+use crate::executors::python::capture::StreamLimits;
+
 /// Results travel in one frame, so more than this could not be delivered.
 const MOST_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
@@ -13,6 +15,7 @@ const KNOWN: &[&str] = &[
     "shell",
     "sandbox",
     "max_output_bytes",
+    "max_stream_bytes",
     "max_memory_bytes",
     "max_cpu_seconds",
     "max_processes",
@@ -35,6 +38,7 @@ pub(super) struct Options {
     pub(super) shell: PathBuf,
     pub(super) sandbox: Sandbox,
     pub(super) max_output_bytes: usize,
+    pub(super) max_stream_bytes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_processes: u64,
     pub(super) max_cpu_seconds: u64,
@@ -48,12 +52,20 @@ impl Default for Options {
             shell: "/bin/sh".into(),
             sandbox: Sandbox::Limits,
             max_output_bytes: 256 * 1024,
+            max_stream_bytes: 64 << 20,
             max_memory_bytes: 2 << 30,
             max_processes: 64,
             max_cpu_seconds: 3600,
             max_open_files: 1024,
             max_file_bytes: 1 << 30,
         }
+    }
+}
+
+impl Options {
+    /// Of standard output, and of standard error.
+    pub(super) fn streams(&self) -> StreamLimits {
+        StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
     }
 }
 
@@ -86,6 +98,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         options.max_output_bytes = bytes;
     }
     for (name, field, most) in [
+        ("max_stream_bytes", &mut options.max_stream_bytes, MOST),
         ("max_memory_bytes", &mut options.max_memory_bytes, MOST),
         ("max_processes", &mut options.max_processes, 10_000),
         ("max_cpu_seconds", &mut options.max_cpu_seconds, 1 << 30),

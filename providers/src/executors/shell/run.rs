@@ -60,22 +60,29 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let ended = {
         let work = async {
             let streams = async {
-                tokio::join!(
-                    kept_output.read(output, options.max_output_bytes),
-                    kept_errors.read(errors, options.max_output_bytes),
+                tokio::try_join!(
+                    kept_output.read(output, options.streams()),
+                    kept_errors.read(errors, options.streams()),
                 )
             };
             tokio::pin!(streams);
-            tokio::select! {
+            let ended = tokio::select! {
                 ended = working.family.ended() => {
-                    let _ = tokio::time::timeout(DRAIN, streams).await;
+                    // Who still holds them has escaped; what was read by then is kept.
+                    if let Ok(read) = tokio::time::timeout(DRAIN, streams).await {
+                        read?;
+                    }
                     ended
                 }
-                _ = &mut streams => working.family.ended().await,
-            }
+                read = &mut streams => {
+                    read?;
+                    working.family.ended().await
+                }
+            };
+            ended.map_err(io("the command cannot be awaited"))
         };
         tokio::select! {
-            ended = work => ended.map_err(io("the command cannot be awaited")),
+            ended = work => ended,
             error = context.ended() => Err(error),
             error = own_limit(began, wanted.timeout) => Err(error),
             error = watch(root, options) => Err(error),
