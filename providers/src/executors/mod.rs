@@ -3,5 +3,6 @@
 pub(crate) mod builtin;
 pub(crate) mod http;
 pub(crate) mod llm;
+mod process;
 pub(crate) mod python;
 pub(crate) mod shell;

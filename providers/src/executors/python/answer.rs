@@ -8,11 +8,11 @@ use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::payload::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::wire;
 use crate::call::CallError;
+use crate::executors::process::capture::tail;
 
 /// The error, its traceback and little else.
 const MOST_ANSWERED: usize = 1 << 20;
@@ -114,14 +114,6 @@ impl Answer {
             .and_then(Payload::parse)
             .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the result is not JSON: {error}")))
     }
-}
-
-/// Errors are journaled: they carry the end of the output only.
-pub(in crate::executors) fn tail(text: String) -> Value {
-    const KEPT: usize = 8 * 1024;
-    let start = text.len().saturating_sub(KEPT);
-    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    json!(text[start..])
 }
 
 fn how(status: ExitStatus) -> String {

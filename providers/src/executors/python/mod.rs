@@ -1,15 +1,13 @@
 //! `python-local`: real Python, one clean process per call, forked from a warm server. What belongs to one call is in
-//! `run` and `answer`, the processes in `server`, `lane` and `pool`, looking at what a call takes in `watch`, finding
-//! the interpreter in `interpreter`, the temporary folders in `workspace`. The Python side is `server.py` (fork server
-//! and lanes), `worker.py` (one call) and `kernel.py`.
+//! `run` and `answer`, the processes in `server`, `lane` and `pool`, finding the interpreter in `interpreter`. The Python
+//! side is `server.py` (fork server and lanes), `worker.py` (one call) and `kernel.py`.
 //!
 //! The code runs with user and system site-packages but not with the working folder on `sys.path`, with an environment
 //! of PATH, HOME, LANG=C.UTF-8 and TMPDIR (its own folder) and nothing else, without inherited file handles, with an
 //! empty standard input, and in a process namespace that ends with the call: at the end, on timeout, on cancel and when
 //! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents.
 
-pub(super) mod answer;
-pub(super) mod capture;
+mod answer;
 mod interpreter;
 mod lane;
 mod options;
@@ -18,9 +16,7 @@ mod probe;
 mod run;
 mod server;
 mod wanted;
-pub(super) mod watch;
 mod wire;
-pub(super) mod workspace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,11 +30,12 @@ use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
+use crate::executors::process::limits::Sandbox;
+use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
-use options::{Options, Sandbox};
+use options::Options;
 use pool::Pool;
 use server::{Namespaces, Start, Told};
-use workspace::Workspace;
 
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
@@ -54,7 +51,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let mut reader = Reader::new(definition.options.file.clone());
     let options = options::read(&mut reader, definition.options.node.as_ref());
     let options = reader.finish(Some(options))?;
-    if options.sandbox == Sandbox::Strict {
+    if options.limits.sandbox == Sandbox::Strict {
         probe::strict(&options, settings).map_err(|message| {
             let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
             let mut reader = Reader::new(definition.options.file.clone());
@@ -70,13 +67,13 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
 fn told(options: &Options, namespaces: Namespaces) -> Told {
     Told {
         namespaces,
-        max_processes: options.max_processes,
-        max_memory_bytes: options.max_memory_bytes,
+        max_processes: options.limits.max_processes,
+        max_memory_bytes: options.limits.max_memory_bytes,
         max_result_bytes: options.max_result_bytes,
-        max_cpu_seconds: options.max_cpu_seconds,
-        max_open_files: options.max_open_files,
-        max_file_bytes: options.max_file_bytes,
-        strict: options.sandbox == Sandbox::Strict,
+        max_cpu_seconds: options.limits.max_cpu_seconds,
+        max_open_files: options.limits.max_open_files,
+        max_file_bytes: options.limits.max_file_bytes,
+        strict: options.limits.sandbox == Sandbox::Strict,
     }
 }
 
@@ -136,7 +133,7 @@ impl Executor for Python {
     }
 
     fn capabilities(&self) -> Vec<String> {
-        let level = match self.options.sandbox {
+        let level = match self.options.limits.sandbox {
             Sandbox::Limits => "sandbox:limits",
             // It was proven before this executor existed, and is again at each start of a server.
             Sandbox::Strict => "sandbox:strict",

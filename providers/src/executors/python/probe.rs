@@ -3,8 +3,8 @@
 
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
-use super::workspace::Workspace;
 use super::{interpreter, told};
+use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 
 /// What is in the way, if anything is.

@@ -12,15 +12,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Asked};
-use super::capture::{Captured, StreamLimits};
 use super::lane::{Lane, Worker};
 use super::options::Options;
 use super::pool::Pool;
 use super::server::Start;
 use super::wanted::Wanted;
-use super::workspace::Workspace;
-use super::{watch, wire};
+use super::wire;
 use crate::call::{Call, CallError, Context};
+use crate::executors::process::capture::{Captured, StreamLimits};
+use crate::executors::process::watch::{process_of, watch};
+use crate::executors::process::workspace::Workspace;
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
             ErrorCode::TaskTimeout,
             format!("the code ran longer than its `timeout` of {seconds} s"),
         )),
-        error = watch::watch(handle, job.options) => Err(error),
+        error = watch(move || process_of(&handle), 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
     match outcome {
@@ -143,8 +144,8 @@ async fn work(
     let streams = async {
         tokio::try_join!(
             answered,
-            kept_output.read(output, options.streams()),
-            kept_errors.read(errors, options.streams()),
+            kept_output.read(output, options.limits.streams()),
+            kept_errors.read(errors, options.limits.streams()),
         )
         .map(drop)
     };

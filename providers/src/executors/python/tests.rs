@@ -268,11 +268,11 @@ async fn kill_9_of_the_agent_kills_the_group_and_a_later_agent_sweeps() {
 
     let folders = || {
         let entries = std::fs::read_dir(temp.path()).expect("readable").flatten();
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("gleitzeit-python-")).count()
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("gleitzeit-calls-")).count()
     };
     assert_eq!(folders(), 1);
     let living = Workspace::create(temp.path()).expect("made");
-    workspace::sweep(temp.path(), Duration::ZERO);
+    crate::executors::process::workspace::sweep(temp.path(), Duration::ZERO);
     assert_eq!(folders(), 1, "the dead agent's is gone, the living one's stays");
     assert!(living.path().exists());
 }

@@ -11,7 +11,8 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::namespaces::Namespaces;
-use super::options::{Options, Sandbox};
+use super::options::Options;
+use crate::executors::process::limits::Sandbox;
 use crate::factory::Settings;
 
 const OUTER: &str = include_str!("outer.sh");
@@ -46,17 +47,17 @@ pub(super) struct Family {
 impl Family {
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, ChildStdout, ChildStderr)> {
         let Start { folder, namespaces, options, settings, arguments } = start;
-        let sandbox = match options.sandbox {
+        let sandbox = match options.limits.sandbox {
             Sandbox::Limits => "limits",
             Sandbox::Strict => "strict",
         };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
         if namespaces != Namespaces::None {
-            command.arg("unshare").args(namespaces.arguments(options.sandbox));
+            command.arg("unshare").args(namespaces.arguments(options.limits.sandbox));
         }
         command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
-        let (numbers, processes) = namespaces.bounds(options.max_processes);
+        let (numbers, processes) = namespaces.bounds(options.limits.max_processes);
         command
             .arg(numbers)
             .args(limits(options).map(|limit| limit.to_string()))
@@ -125,6 +126,6 @@ impl Drop for Family {
 
 /// As `inner.sh` takes them.
 fn limits(options: &Options) -> [u64; 4] {
-    let memory = options.max_memory_bytes.div_ceil(1024);
-    [memory, options.max_cpu_seconds, options.max_open_files, options.max_file_bytes.div_ceil(512)]
+    let memory = options.limits.max_memory_bytes.div_ceil(1024);
+    [memory, options.limits.max_cpu_seconds, options.limits.max_open_files, options.limits.max_file_bytes.div_ceil(512)]
 }

@@ -22,12 +22,13 @@ use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
 
-use super::python::workspace::Workspace;
+use super::process::limits::Sandbox;
+use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::factory::Settings;
 use namespaces::Namespaces;
-use options::{Options, Sandbox};
+use options::Options;
 
 pub(crate) const METHODS: &[&str] = &["shell/run"];
 
@@ -44,7 +45,7 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let options = options::read(&mut reader, definition.options.node.as_ref());
     let options = reader.finish(Some(options))?;
     let shell = Shell::new(options, settings.clone(), None);
-    if shell.options.sandbox == Sandbox::Strict {
+    if shell.options.limits.sandbox == Sandbox::Strict {
         strict::prove(&shell).map_err(|message| {
             let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
             let mut reader = Reader::new(definition.options.file.clone());
@@ -84,7 +85,7 @@ impl Shell {
             failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
         })?;
         let namespaces =
-            *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path, self.options.sandbox)).await;
+            *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path, self.options.limits.sandbox)).await;
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
     }
 }
@@ -100,7 +101,7 @@ impl Executor for Shell {
     }
 
     fn capabilities(&self) -> Vec<String> {
-        let level = match self.options.sandbox {
+        let level = match self.options.limits.sandbox {
             Sandbox::Limits => "sandbox:limits",
             Sandbox::Strict => "sandbox:strict",
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::options::Sandbox;
+use crate::executors::process::limits::Sandbox;
 
 /// A process namespace; what dies last in it is its first process, and nothing survives that.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];

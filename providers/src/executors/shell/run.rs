@@ -15,17 +15,13 @@ use super::namespaces::Namespaces;
 use super::options::Options;
 use super::wanted::Wanted;
 use crate::call::{Call, CallError, Context};
-use crate::executors::python::answer::tail;
-use crate::executors::python::capture::Captured;
-use crate::executors::python::watch::too_much;
-use crate::executors::python::workspace::Workspace;
+use crate::executors::process::capture::{Captured, tail};
+use crate::executors::process::watch::watch;
+use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Most calls are over by then and never looked at.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all calls of an executor share.
 #[derive(Clone, Copy)]
@@ -61,8 +57,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
         let work = async {
             let streams = async {
                 tokio::try_join!(
-                    kept_output.read(output, options.streams()),
-                    kept_errors.read(errors, options.streams()),
+                    kept_output.read(output, options.limits.streams()),
+                    kept_errors.read(errors, options.limits.streams()),
                 )
             };
             tokio::pin!(streams);
@@ -85,7 +81,7 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
             ended = work => ended,
             error = context.ended() => Err(error),
             error = own_limit(began, wanted.timeout) => Err(error),
-            error = watch(root, options) => Err(error),
+            error = watch(move || root, OURS, &options.limits) => Err(error),
         }
     };
     let took = began.elapsed();
@@ -133,21 +129,6 @@ async fn own_limit(began: Instant, seconds: Option<f64>) -> CallError {
     }
     let seconds = seconds.unwrap_or_default();
     CallError::new(ErrorCode::TaskTimeout, format!("the command ran longer than its `timeout` of {seconds} s"))
-}
-
-/// Returns if the call takes too much.
-async fn watch(root: Option<u32>, options: &Options) -> CallError {
-    let Some(root) = root else { return std::future::pending().await };
-    let (processes, memory) = (options.max_processes, options.max_memory_bytes);
-    let mut pause = FIRST_LOOK;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-        let looked = tokio::task::spawn_blocking(move || too_much(root, OURS, processes, memory)).await;
-        if let Ok(Some(message)) = looked {
-            return CallError::new(ErrorCode::TaskExecutionFailed, message);
-        }
-    }
 }
 
 /// What shells mean by an exit code.

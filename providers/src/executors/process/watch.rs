@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
 
-use super::options::Options;
+use super::limits::Limits;
 use crate::call::CallError;
 
 /// Most calls are over by then and never looked at.
@@ -23,31 +24,28 @@ struct Seen {
     resident_pages: u64,
 }
 
-/// Returns if the call has to end because it takes too much.
-pub(super) async fn watch(lane: OwnedFd, options: &Options) -> CallError {
-    let (processes, memory) = (options.max_processes, options.max_memory_bytes);
+/// Returns if a call has to end because the processes below `root` take too much; so many of them are ours. Who finds no
+/// root any more says so, and nothing is looked at.
+pub(in crate::executors) async fn watch(
+    root: impl Fn() -> Option<u32> + Send + Sync + 'static,
+    ours: u64,
+    limits: &Limits,
+) -> CallError {
+    let (root, processes, memory) = (Arc::new(root), limits.max_processes, limits.max_memory_bytes);
     let mut pause = FIRST;
-    let mut lane = Some(lane);
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST);
-        let Some(handle) = lane.take() else { return std::future::pending().await };
-        let looked = tokio::task::spawn_blocking(move || (look(&handle, processes, memory), handle)).await;
-        let Ok((found, handle)) = looked else { continue };
-        lane = Some(handle);
-        if let Some(message) = found {
+        let root = root.clone();
+        let looked = tokio::task::spawn_blocking(move || too_much(root()?, ours, processes, memory)).await;
+        if let Ok(Some(message)) = looked {
             return CallError::new(ErrorCode::TaskExecutionFailed, message);
         }
     }
 }
 
-/// What is too much, if anything is.
-fn look(lane: &OwnedFd, most_processes: u64, most_memory: u64) -> Option<String> {
-    too_much(process_of(lane)?, 0, most_processes, most_memory)
-}
-
 /// What the family below a process has too much of, if anything; so many of its processes are ours.
-pub(in crate::executors) fn too_much(root: u32, ours: u64, most_processes: u64, most_memory: u64) -> Option<String> {
+fn too_much(root: u32, ours: u64, most_processes: u64, most_memory: u64) -> Option<String> {
     let seen = all();
     let family = family(root, &seen);
     let count = u64::try_from(family.len()).unwrap_or(u64::MAX).saturating_sub(ours);
@@ -67,7 +65,7 @@ pub(in crate::executors) fn too_much(root: u32, ours: u64, most_processes: u64, 
 }
 
 /// The number behind a process handle, as `/proc` counts.
-fn process_of(handle: &OwnedFd) -> Option<u32> {
+pub(in crate::executors) fn process_of(handle: &OwnedFd) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-const PREFIX: &str = "gleitzeit-python-";
+const PREFIX: &str = "gleitzeit-calls-";
 const LOCK: &str = ".lock";
 /// Between making a folder and locking it, its owner must not be robbed.
 const GRACE: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! Reads a stream to its end and keeps only its beginning, so that no output costs much memory.
 
 use gleitzeit_core::error::ErrorCode;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::call::CallError;
@@ -66,4 +67,12 @@ impl Captured {
         }
         text
     }
+}
+
+/// Errors are journaled: they carry the end of the output only.
+pub(in crate::executors) fn tail(text: String) -> Value {
+    const KEPT: usize = 8 * 1024;
+    let start = text.len().saturating_sub(KEPT);
+    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    json!(text[start..])
 }

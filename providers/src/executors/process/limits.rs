@@ -1,0 +1,112 @@
+//! What a call may take, and how much is kept from it: the options that every provider of processes has.
+
+use gleitzeit_protocols::yaml::{Fields, Reader};
+
+use super::capture::StreamLimits;
+
+/// Results travel in one frame, so more than this could not be delivered.
+const MOST_TEXT: u64 = 8 << 20;
+/// More than any machine has; keeps sums from overflowing.
+const MOST: u64 = 1 << 50;
+
+/// How much is kept from the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::executors) enum Sandbox {
+    /// It may do what the agent's user may, within limits.
+    #[default]
+    Limits,
+    /// No network, and of the files only programs and the call's own folder.
+    Strict,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::executors) struct Limits {
+    pub(in crate::executors) sandbox: Sandbox,
+    pub(in crate::executors) max_output_bytes: usize,
+    pub(in crate::executors) max_stream_bytes: u64,
+    pub(in crate::executors) max_memory_bytes: u64,
+    pub(in crate::executors) max_processes: u64,
+    pub(in crate::executors) max_cpu_seconds: u64,
+    pub(in crate::executors) max_open_files: u64,
+    pub(in crate::executors) max_file_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sandbox: Sandbox::Limits,
+            max_output_bytes: 256 * 1024,
+            max_stream_bytes: 64 << 20,
+            max_memory_bytes: 2 << 30,
+            max_processes: 64,
+            max_cpu_seconds: 3600,
+            max_open_files: 1024,
+            max_file_bytes: 1 << 30,
+        }
+    }
+}
+
+impl Limits {
+    /// The fields of `options` that are read here.
+    pub(in crate::executors) const FIELDS: [&str; 8] = [
+        "sandbox",
+        "max_output_bytes",
+        "max_stream_bytes",
+        "max_memory_bytes",
+        "max_cpu_seconds",
+        "max_processes",
+        "max_open_files",
+        "max_file_bytes",
+    ];
+
+    /// Reads them; what is wrong is noted in `reader`.
+    pub(in crate::executors) fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
+        let mut limits = Self::default();
+        if let Some(bytes) = text_bytes(reader, fields, "max_output_bytes") {
+            limits.max_output_bytes = bytes;
+        }
+        for (name, field, most) in [
+            ("max_stream_bytes", &mut limits.max_stream_bytes, MOST),
+            ("max_memory_bytes", &mut limits.max_memory_bytes, MOST),
+            ("max_processes", &mut limits.max_processes, 10_000),
+            ("max_cpu_seconds", &mut limits.max_cpu_seconds, 1 << 30),
+            ("max_open_files", &mut limits.max_open_files, 1 << 20),
+            ("max_file_bytes", &mut limits.max_file_bytes, MOST),
+        ] {
+            if let Some(number) = number(reader, fields, name, most) {
+                *field = number;
+            }
+        }
+        if let Some(node) = fields.get("sandbox") {
+            match reader.text(node, "sandbox").as_deref() {
+                Some("limits") | None => {}
+                Some("strict") => limits.sandbox = Sandbox::Strict,
+                Some(other) => {
+                    let message = format!("`sandbox` is `limits` or `strict`, not `{other}`");
+                    reader.problem(node.place, message, None);
+                }
+            }
+        }
+        limits
+    }
+
+    /// Of standard output, and of standard error.
+    pub(in crate::executors) fn streams(&self) -> StreamLimits {
+        StreamLimits { kept: self.max_output_bytes, most: self.max_stream_bytes }
+    }
+}
+
+/// A number of bytes that an answer can carry.
+pub(in crate::executors) fn text_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
+    number(reader, fields, name, MOST_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {
+    let node = fields.get(name)?;
+    let number = reader.positive(node, name)?;
+    if number > most {
+        reader.problem(node.place, format!("`{name}` is at most {most}"), None);
+        return None;
+    }
+    Some(number)
+}
