@@ -6,8 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::foreign_provider::python;
-use crate::support::{Ended, PATIENCE, Sandbox, free_port, node};
+use crate::support::{Ended, PATIENCE, Sandbox, free_port, node, python};
 
 /// What a reader's shell has: packages are installed already, and whatever is started in the background is awaited before
 /// the next line, as a reader would. Only the port differs: the default one may be in use.

@@ -6,8 +6,7 @@ use std::path::Path;
 use gleitzeit_sdk::{Client, ClientConfig};
 use serde_json::{Value, json};
 
-use crate::foreign_provider::python;
-use crate::support::{Cluster, PATIENCE, Process, Watch, example, node, text, until};
+use crate::support::{Cluster, PATIENCE, Process, Watch, example, node, python, text, until};
 
 const COMPLETED: [&str; 3] = ["task_dispatched", "task_started", "task_completed"];
 const LOST: [&str; 4] = ["task_dispatched", "task_started", "task_attempt_stopped", "task_requeued"];

@@ -1,14 +1,12 @@
 //! A provider in another language, exactly as the documentation of the mesh shows it, with a stock Socket.IO client.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Process, now_ms, shipped_providers};
+use crate::support::{Cluster, Process, now_ms, python, shipped_providers};
 
 /// A dropped WebSocket makes a provider lost after 5 s. Death of one without is noticed far later.
 const NOTICED_WITHIN_MS: u64 = 8_000;
@@ -28,48 +26,6 @@ fn documented() -> String {
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in:\n{text}");
     text.replace(from, to)
-}
-
-/// A Python that has the package: the system's, or else one of our own with the package from the usual index.
-fn interpreter() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let (system, folder) = (PathBuf::from("python3"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("python"));
-        let own = folder.join("bin/python3");
-        // Another process may be making it just now.
-        let lock = File::create(folder.with_extension("lock")).expect("writable");
-        lock.lock().expect("a lock");
-        if let Some(found) = [&system, &own].into_iter().find(|it| has_package(it)) {
-            return found.clone();
-        }
-        let steps: [&[&str]; 2] = [
-            &["python3", "-m", "venv", folder.to_str().expect("UTF-8")],
-            &[own.to_str().expect("UTF-8"), "-m", "pip", "install", "--quiet", "python-socketio[client]"],
-        ];
-        for step in steps {
-            let output = Command::new(step[0]).args(&step[1..]).output().expect("it starts");
-            assert!(
-                output.status.success(),
-                "this test needs the Python package `python-socketio[client]`, and `{}` failed; install it for \
-                 `python3`\n{}",
-                step.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        own
-    })
-}
-
-fn has_package(python: &Path) -> bool {
-    let import = Command::new(python).args(["-c", "import socketio, requests, websocket"]).output();
-    import.is_ok_and(|output| output.status.success())
-}
-
-/// That Python, to be run with these arguments.
-pub(crate) fn python(arguments: &[&str]) -> Command {
-    let mut command = Command::new(interpreter());
-    command.args(arguments).stdin(Stdio::null());
-    command
 }
 
 /// A control plane and a worker whose own providers do not know `math/add`.

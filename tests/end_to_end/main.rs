@@ -22,5 +22,6 @@ mod python;
 mod run;
 mod shell;
 mod sources;
+#[path = "../support/mod.rs"]
 mod support;
 mod timing;

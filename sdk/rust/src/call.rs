@@ -46,11 +46,10 @@ impl Interceptor for Credentials {
 }
 
 /// Makes a call within the deadline.
-pub(crate) async fn once<Q, A>(
-    limit: Duration,
-    message: Q,
-    call: impl AsyncFnOnce(Request<Q>) -> Result<Response<A>, Status>,
-) -> Result<A> {
+pub(crate) async fn once<Q, A, F>(limit: Duration, message: Q, call: impl FnOnce(Request<Q>) -> F) -> Result<A>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
     let mut request = Request::new(message);
     request.set_timeout(limit);
     match tokio::time::timeout(limit, call(request)).await {
@@ -60,11 +59,17 @@ pub(crate) async fn once<Q, A>(
 }
 
 /// Makes a call, again if it may succeed then. Only for calls that may be made twice.
-pub(crate) async fn repeated<Q: Clone, A>(
+///
+/// It takes a function that returns a future, not an async closure: futures of those that borrow are not known to be
+/// `Send`, and no caller could spawn a call.
+pub(crate) async fn repeated<Q: Clone, A, F>(
     config: &ClientConfig,
     message: Q,
-    mut call: impl AsyncFnMut(Request<Q>) -> Result<Response<A>, Status>,
-) -> Result<A> {
+    mut call: impl FnMut(Request<Q>) -> F,
+) -> Result<A>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
     let mut retry = 0;
     loop {
         match once(config.call_timeout, message.clone(), &mut call).await {
@@ -93,6 +98,7 @@ pub(crate) fn delay(retry: u32, error: &Error) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::time::Instant;
 
     use super::*;
@@ -104,9 +110,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unreachable_control_plane_is_tried_a_bounded_number_of_times() {
         let mut calls = 0;
-        let result = repeated(&quick(), (), async |_| {
+        let result = repeated(&quick(), (), |_| {
             calls += 1;
-            Err::<Response<()>, _>(Status::unavailable("connection refused"))
+            ready(Err::<Response<()>, _>(Status::unavailable("connection refused")))
         })
         .await;
         assert!(result.expect_err("never reachable").is_unreachable());
@@ -116,14 +122,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_not_repeated_and_a_success_ends_the_repeats() {
         let mut calls = 0;
-        let refused = repeated(&quick(), (), async |_| {
+        let refused = repeated(&quick(), (), |_| {
             calls += 1;
-            Err::<Response<()>, _>(Status::not_found("no such run"))
+            ready(Err::<Response<()>, _>(Status::not_found("no such run")))
         })
         .await;
         assert!(refused.is_err() && calls == 1);
         let mut answers = vec![Ok(Response::new(7)), Err(Status::unavailable("gone"))];
-        let answer = repeated(&quick(), (), async |_| answers.pop().expect("asked at most twice")).await;
+        let answer = repeated(&quick(), (), |_| ready(answers.pop().expect("asked at most twice"))).await;
         assert_eq!(answer.expect("second answer"), 7);
     }
 
@@ -142,11 +148,8 @@ mod tests {
     async fn a_call_that_never_answers_ends_at_its_deadline() {
         let begun = Instant::now();
         let limit = Duration::from_secs(5);
-        let result = once(limit, (), async |_: Request<()>| {
-            std::future::pending::<()>().await;
-            Ok(Response::new(()))
-        })
-        .await;
+        let result =
+            once(limit, (), |_: Request<()>| std::future::pending::<std::result::Result<Response<()>, Status>>()).await;
         assert_eq!(result.expect_err("no answer").name(), "CONNECTION_TIMEOUT");
         assert!(begun.elapsed() < limit, "time was paused");
     }

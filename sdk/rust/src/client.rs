@@ -95,7 +95,10 @@ impl Client {
             labels: submission.labels.into_iter().collect(),
             file_name: submission.file_name,
         };
-        let submit = async |request| self.workflows.clone().submit_workflow(request).await;
+        let submit = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.submit_workflow(request).await }
+        };
         let answer = if idempotent {
             call::repeated(&self.config, request, submit).await?
         } else {
@@ -119,7 +122,10 @@ impl Client {
             source: Some(validate_workflow_request::Source::Yaml(text.to_owned())),
             file_name: file_name.to_owned(),
         };
-        let validate = async |request| self.workflows.clone().validate_workflow(request).await;
+        let validate = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.validate_workflow(request).await }
+        };
         let answer = call::repeated(&self.config, request, validate).await?;
         Ok(Validation {
             problems: answer.problems.into_iter().map(convert::problem).collect(),
@@ -177,7 +183,10 @@ impl Client {
         };
         let patient =
             ClientConfig { call_timeout: self.config.call_timeout.saturating_add(wait), ..(*self.config).clone() };
-        let get = async |request| self.workflows.clone().get_run(request).await;
+        let get = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.get_run(request).await }
+        };
         let answer = call::repeated(&patient, request, get).await?;
         convert::run(answer.run.ok_or_else(|| Error::answer("the control plane answered without the run"))?)
     }
@@ -197,7 +206,10 @@ impl Client {
             page_size: page_size(filter.page_size),
             page_token: filter.page_token.clone().unwrap_or_default(),
         };
-        let list = async |request| self.workflows.clone().list_runs(request).await;
+        let list = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.list_runs(request).await }
+        };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.runs, answer.next_page_token, convert::summary)
     }
@@ -215,7 +227,10 @@ impl Client {
             page_size: page_size(filter.page_size),
             page_token: filter.page_token.clone().unwrap_or_default(),
         };
-        let list = async |request| self.workflows.clone().list_tasks(request).await;
+        let list = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.list_tasks(request).await }
+        };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.tasks, answer.next_page_token, convert::task)
     }
@@ -241,7 +256,10 @@ impl Client {
     /// If the id is malformed, there is no such run, or it is final already; also as for all calls.
     pub async fn cancel(&self, run_id: &str, reason: &str) -> Result<Cancelled> {
         let request = v1::CancelRunRequest { run_id: run_id.to_owned(), reason: reason.to_owned() };
-        let cancel = async |request| self.workflows.clone().cancel_run(request).await;
+        let cancel = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.cancel_run(request).await }
+        };
         let answer = call::repeated(&self.config, request, cancel).await?;
         Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
     }
@@ -256,7 +274,10 @@ impl Client {
             run_id: run_id.to_owned(),
             request_id: request_id.map_or_else(random_id, str::to_owned),
         };
-        let retry = async |request| self.workflows.clone().retry_run(request).await;
+        let retry = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.retry_run(request).await }
+        };
         let answer = call::repeated(&self.config, request, retry).await?;
         Ok(RunHandle {
             client: self.clone(),
@@ -272,7 +293,10 @@ impl Client {
     /// # Errors
     /// If access is refused or the control plane cannot be reached, as for all calls.
     pub async fn status(&self) -> Result<Status> {
-        let status = async |request| self.system.clone().get_status(request).await;
+        let status = |request| {
+            let mut system = self.system.clone();
+            async move { system.get_status(request).await }
+        };
         call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
     }
 
@@ -286,7 +310,10 @@ impl Client {
             page_size: MAX_PAGE,
             page_token: page_token.unwrap_or_default().to_owned(),
         };
-        let list = async |request| self.system.clone().list_components(request).await;
+        let list = |request| {
+            let mut system = self.system.clone();
+            async move { system.list_components(request).await }
+        };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.components, answer.next_page_token, convert::component)
     }
@@ -301,7 +328,10 @@ impl Client {
             page_size: MAX_PAGE,
             page_token: page_token.unwrap_or_default().to_owned(),
         };
-        let list = async |request| self.system.clone().list_providers(request).await;
+        let list = |request| {
+            let mut system = self.system.clone();
+            async move { system.list_providers(request).await }
+        };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.providers, answer.next_page_token, convert::provider)
     }
@@ -313,7 +343,10 @@ impl Client {
     pub async fn protocols(&self, page_token: Option<&str>) -> Result<Page<Protocol>> {
         let request =
             v1::ListProtocolsRequest { page_size: MAX_PAGE, page_token: page_token.unwrap_or_default().to_owned() };
-        let list = async |request| self.system.clone().list_protocols(request).await;
+        let list = |request| {
+            let mut system = self.system.clone();
+            async move { system.list_protocols(request).await }
+        };
         let answer = call::repeated(&self.config, request, list).await?;
         page(answer.protocols, answer.next_page_token, convert::protocol)
     }

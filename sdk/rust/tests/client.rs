@@ -220,3 +220,16 @@ async fn nobody_listening_is_unreachable_and_says_where() {
     assert_eq!(error.name(), "CONNECTION_REFUSED");
     assert!(error.message().contains(&address.to_string()), "{error}");
 }
+
+/// Every call can be handed to a task of its own: this compiles.
+#[expect(dead_code, reason = "compiling it is the test")]
+fn calls_can_be_spawned(client: Client) {
+    tokio::spawn(async move {
+        let run = client.submit(Submission::yaml("")).await?;
+        run.wait(None).await?;
+        run.watch().next().await?;
+        run.cancel("").await?;
+        client.retry(run.id(), None).await?;
+        client.status().await
+    });
+}

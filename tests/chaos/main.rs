@@ -1,0 +1,227 @@
+//! Everything fails at once, by a seed: processes are killed, stopped and frozen while workflows are submitted,
+//! cancelled and watched. Then everything is well again, and a checker reads all that was promised.
+//!
+//! `cargo test --test chaos` runs a short one; `cargo test --test chaos -- --seconds 600 --seed 7` as long as wanted.
+
+mod checker;
+mod checker_tests;
+mod clients;
+mod fleet;
+mod schedule;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with tests that need more of it")]
+mod support;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use gleitzeit_sdk::{Client, RunStatus};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use checker::{Case, Counts};
+use clients::{Accepted, connect, read_ledger, submit, watched};
+use fleet::Fleet;
+use schedule::Fault;
+
+/// How long the runs may take to end once nothing fails any more.
+const CALM: Duration = Duration::from_secs(120);
+const SUBMITTERS: u64 = 3;
+
+/// What was asked for on the command line.
+struct Asked {
+    seconds: u64,
+    seed: u64,
+    keep: bool,
+}
+
+impl Asked {
+    /// None if this target is not meant: a filter names another test, or the tests are only to be listed.
+    fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut asked = Self { seconds: 20, seed: 1, keep: false };
+        let mut arguments = arguments.peekable();
+        let mut meant = true;
+        while let Some(argument) = arguments.next() {
+            let mut number = || {
+                let text = arguments.next().unwrap_or_default();
+                text.parse::<u64>().map_err(|_| format!("`{argument}` needs a number, not `{text}`"))
+            };
+            match argument.as_str() {
+                "--seconds" => asked.seconds = number()?,
+                "--seed" => asked.seed = number()?,
+                "--keep" => asked.keep = true,
+                "--list" => return Ok(None),
+                // Those of the usual test runner mean nothing here.
+                "--test-threads" | "--skip" | "--color" | "--format" => drop(arguments.next()),
+                flag if flag.starts_with('-') => {}
+                filter => meant = "chaos".contains(filter),
+            }
+        }
+        Ok(meant.then_some(asked))
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program of its own")]
+fn main() -> ExitCode {
+    let asked = match Asked::read(std::env::args().skip(1)) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    checker_tests::run();
+    let outcome = chaos(&asked);
+    println!("{}", outcome.table);
+    if outcome.wrong.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for wrong in &outcome.wrong {
+        eprintln!("WRONG: {wrong}");
+    }
+    eprintln!("\nagain: cargo test --test chaos -- --seconds {} --seed {}", asked.seconds, asked.seed);
+    ExitCode::FAILURE
+}
+
+struct Outcome {
+    table: String,
+    wrong: Vec<String>,
+}
+
+fn chaos(asked: &Asked) -> Outcome {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let mut fleet = Fleet::start();
+    let (url, ledger) = (fleet.url.clone(), fleet.sandbox.path().join("ledger"));
+    let end = Arc::new(AtomicBool::new(false));
+    let submitters: Vec<_> = (0..SUBMITTERS)
+        .map(|n| runtime.spawn(submit(url.clone(), ledger.clone(), asked.seed * 1_000 + n, end.clone())))
+        .collect();
+
+    let before = break_everything(&mut fleet, asked);
+    end.store(true, Ordering::Relaxed);
+    let healing = Instant::now();
+    while !fleet.is_well() {
+        fleet.heal(true);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let calm = Instant::now();
+
+    let (accepted, histories) = runtime.block_on(async {
+        let client = connect(&url).await;
+        let mut accepted = Vec::new();
+        for submitter in submitters {
+            accepted.extend(submitter.await.expect("it does not panic"));
+        }
+        let histories = read(&client, &accepted).await;
+        (accepted, histories)
+    });
+    let settled = calm.elapsed();
+    let after = fleet.usage();
+    let executions = checker::executions(&read_ledger(&ledger));
+    let (mut counts, mut wrong, none) = (Counts::default(), Vec::new(), BTreeMap::new());
+    let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
+    for (accepted, history) in accepted.iter().zip(&histories) {
+        wrong.extend(accepted.complaints.iter().cloned());
+        match history {
+            Ok((run, events)) => {
+                *statuses.entry(format!("{:?}", run.status).to_lowercase()).or_default() += 1;
+                let executions = executions.get(&run.run_id).unwrap_or(&none);
+                let (plan, cancelled) = (&accepted.plan, accepted.cancelled);
+                let watched = accepted.watched.as_deref();
+                wrong.extend(Case { plan, cancelled, watched, run, events, executions }.check(&mut counts));
+            }
+            Err(message) => wrong.push(format!("{} {}: {message}", accepted.plan.shape, accepted.run_id)),
+        }
+    }
+    let faults = std::mem::take(&mut fleet.faults);
+    let stuck = histories.iter().filter(|history| history.is_err()).count();
+    let (complaints, sandbox) = fleet.finish();
+    wrong.extend(complaints);
+    if asked.keep || !wrong.is_empty() {
+        let kept = std::env::temp_dir().join(format!("gleitzeit-chaos-{}", std::process::id()));
+        if std::process::Command::new("cp").arg("-a").args([sandbox.path(), &kept]).status().is_ok() {
+            wrong.push(format!("(journal and logs are kept in {})", kept.display()));
+        }
+    }
+
+    let mut table = format!("chaos of {} s, seed {}\n", asked.seconds, asked.seed);
+    let mut line = |name: &str, value: String| table.push_str(&format!("  {name:<42} {value}\n"));
+    for ((kind, who), count) in &faults {
+        line(&format!("{kind}: {who}"), count.to_string());
+    }
+    line("runs accepted", accepted.len().to_string());
+    for (status, count) in &statuses {
+        line(&format!("  {status}"), count.to_string());
+    }
+    line("watched through it all", accepted.iter().filter(|it| it.watched.is_some()).count().to_string());
+    line("tasks", counts.tasks.to_string());
+    line("attempts", counts.attempts.to_string());
+    line("attempts lost and tried again", counts.lost_attempts.to_string());
+    line("lost or stuck runs", stuck.to_string());
+    line("everything running again after", format!("{:.1} s", (calm - healing).as_secs_f64()));
+    line("all runs ended after another", format!("{:.1} s", settled.as_secs_f64()));
+    for (name, usage) in &after {
+        let begun = before.get(name).copied().unwrap_or_default();
+        line(
+            &format!("{name}: files, threads, resident memory"),
+            format!(
+                "{}, {}, {} KiB (first {} KiB)",
+                usage.files, usage.threads, usage.resident_kib, begun.resident_kib
+            ),
+        );
+        if usage.files > 300 {
+            wrong.push(format!("{name} has {} open files", usage.files));
+        }
+    }
+    line("promises broken", wrong.len().to_string());
+    Outcome { table, wrong }
+}
+
+/// Fault after fault, for as long as was asked; what each process held when all was new.
+fn break_everything(fleet: &mut Fleet, asked: &Asked) -> BTreeMap<String, fleet::Usage> {
+    let mut rng = StdRng::seed_from_u64(asked.seed);
+    let over = Instant::now() + Duration::from_secs(asked.seconds);
+    let mut fault = Fault::draw(&mut rng);
+    let mut due = Instant::now() + Duration::from_secs(2);
+    let mut before = BTreeMap::new();
+    while Instant::now() < over {
+        fleet.heal(false);
+        if Instant::now() >= due {
+            if before.is_empty() {
+                before = fleet.usage();
+            }
+            fleet.hurt(fault);
+            fault = Fault::draw(&mut rng);
+            due = Instant::now() + fault.pause;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    before
+}
+
+type History = Result<(gleitzeit_sdk::Run, Vec<gleitzeit_sdk::RunEvent>), String>;
+
+/// Waits for the end of each run and reads all of it.
+async fn read(client: &Client, accepted: &[Accepted]) -> Vec<History> {
+    let over = tokio::time::Instant::now() + CALM;
+    let mut histories = Vec::new();
+    for Accepted { run_id, .. } in accepted {
+        let left = over.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1));
+        let history = async {
+            let run = client.wait(run_id, Some(left)).await.map_err(|error| format!("lost: {error}"))?;
+            if run.status == RunStatus::Running {
+                let waits: Vec<_> = run.tasks.iter().filter(|task| task.waiting.is_some()).collect();
+                return Err(format!("stuck, {CALM:?} after the last fault: {waits:#?}"));
+            }
+            Ok((run, watched(client, run_id).await?))
+        };
+        histories.push(history.await);
+    }
+    histories
+}
