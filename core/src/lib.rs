@@ -12,6 +12,7 @@ pub mod id;
 pub mod ledger;
 pub mod mesh;
 pub mod payload;
+pub mod placement;
 mod planted;
 pub mod retry;
 pub mod role;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::ready::rank;
-use super::{Hold, Key, Queue, Stage, Waiter};
+use super::{Key, Queue, Stage, Waiter};
 use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::AttemptEnd;
-use crate::mesh::{HealthState, ProposalVerdict, Role};
+use crate::mesh::{ComponentStatus, ProposalVerdict, Role};
+use crate::placement::{self, Slots};
 use crate::planted::{self, Bug};
 use crate::retry;
 use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
@@ -19,12 +20,6 @@ use crate::time::Instant;
 const REFUSED_DELAY_MS: u64 = 1_000;
 /// A dispatch for which there was no slot is thought over again after this time; then the entries say who has slots.
 const NO_SLOT_DELAY_MS: u64 = 10;
-
-/// How many attempts of a method may be open beyond what its providers can work on at once: a quarter of that, from 2
-/// to 64, so that providers need not wait for the queue and priority still counts for nearly everything that waits.
-fn prefetch(capacity: u32) -> u32 {
-    (capacity / 4).clamp(2, 64)
-}
 
 impl Queue {
     /// Moves a task to a stage; the ready sets and timers follow.
@@ -301,43 +296,24 @@ impl Queue {
     }
 
     /// What holds back every task of a method, if anything does.
-    pub(super) fn gate(&self, method: &MethodName) -> Option<Hold> {
-        let serving = |status: &&crate::mesh::ComponentStatus| {
+    pub(super) fn gate(&self, method: &MethodName) -> Option<placement::Hold> {
+        let serving = |status: &&ComponentStatus| {
             status.role == Role::Provider && status.capacity > 0 && status.methods.contains(method)
         };
-        let (mut any, mut starting, mut healthy) = (false, false, None);
-        for status in self.components.values().filter(serving) {
-            any = true;
-            match status.health.state {
-                HealthState::Healthy => healthy = Some(status.capacity.saturating_add(healthy.unwrap_or(0))),
-                HealthState::Starting => starting = true,
-                HealthState::Unhealthy => {}
-            }
-        }
-        if !any {
-            return Some(Hold::NoProvider(method.clone()));
-        }
-        if starting && healthy.is_none() {
-            return Some(Hold::ProvidersStarting(method.clone()));
-        }
-        // All unhealthy: the engine fails the attempt with their own messages.
-        let capacity = healthy?;
-        let calling = self.calling.get(method).copied().unwrap_or(0);
-        (calling >= capacity.saturating_add(prefetch(capacity))).then(|| Hold::ProvidersBusy(method.clone()))
+        let providers = self.components.values().filter(serving).map(|status| (status.capacity, status.health.state));
+        placement::gate(method, providers, self.calling.get(method).copied().unwrap_or(0))
     }
 
     /// The connected engine of a queue with the most free slots; of equals the first by id.
-    pub(super) fn engine_for(&self, queue: &QueueName) -> Result<ComponentId, Hold> {
-        let mut best: Option<(u32, &ComponentId)> = None;
-        for (id, status) in &self.components {
-            let serves =
-                status.role == Role::Engine && status.queues.as_ref().is_none_or(|queues| queues.contains(queue));
-            let free = status.capacity.saturating_sub(self.used_slots(id));
-            if serves && free > best.map_or(0, |(most, _)| most) {
-                best = Some((free, id));
-            }
-        }
-        best.map(|(_, id)| id.clone()).ok_or_else(|| Hold::NoSlot(queue.clone()))
+    pub(super) fn engine_for(&self, queue: &QueueName) -> Result<ComponentId, placement::Hold> {
+        let engines = self.components.iter().filter(|(_, status)| status.role == Role::Engine);
+        let slots = engines.map(|(engine, status)| Slots {
+            engine,
+            queues: status.queues.as_deref(),
+            capacity: status.capacity,
+            used: self.used_slots(engine),
+        });
+        placement::roomiest(queue, slots).cloned()
     }
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::{AttemptEnd, QueueTask, QueueTaskStatus, SliceItem};
 use crate::mesh::{ComponentStatus, FromHub, PresenceStatus, Role};
+use crate::placement;
 use crate::role::owner::{Fact, Owner};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::run::event::StopReason;
@@ -53,7 +54,7 @@ struct Waiter {
     ended: Option<AttemptEnd>,
 }
 
-/// Why a ready task is not dispatched.
+/// Why nothing is proposed for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Its delay is not over.
@@ -61,14 +62,8 @@ pub enum Hold {
         /// In milliseconds.
         remaining_ms: u64,
     },
-    /// Nobody connected serves its method.
-    NoProvider(MethodName),
-    /// Its method's providers do not know yet whether they can serve it.
-    ProvidersStarting(MethodName),
-    /// Its method's providers have enough to do.
-    ProvidersBusy(MethodName),
-    /// No connected engine that works for its queue has a free slot.
-    NoSlot(QueueName),
+    /// Nobody may take it.
+    Placement(placement::Hold),
     /// Something was proposed and is not recorded yet.
     Proposed,
     /// An engine holds the lease.
@@ -81,10 +76,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Backoff { remaining_ms } => write!(f, "the next attempt starts in {remaining_ms} ms"),
-            Self::NoProvider(method) => write!(f, "no connected provider serves `{method}`"),
-            Self::ProvidersStarting(method) => write!(f, "the providers of `{method}` are still starting"),
-            Self::ProvidersBusy(method) => write!(f, "all providers of `{method}` are busy"),
-            Self::NoSlot(queue) => write!(f, "no connected engine of queue `{queue}` has a free slot"),
+            Self::Placement(hold) => hold.fmt(f),
             Self::Proposed => f.write_str("a proposal about it is not recorded yet"),
             Self::Open => f.write_str("an attempt is open"),
             Self::Hub => f.write_str("the hub does not answer"),
@@ -195,7 +187,10 @@ impl Queue {
             Stage::Proposed { .. } | Stage::Ended => Some(Hold::Proposed),
             Stage::Open => Some(Hold::Open),
             Stage::Ready if !self.owner.is_up() || !self.owner.has_room() => Some(Hold::Hub),
-            Stage::Ready => self.gate(&task.method).or_else(|| self.engine_for(&task.queue).err()),
+            Stage::Ready => {
+                let held = self.gate(&task.method).or_else(|| self.engine_for(&task.queue).err());
+                held.map(Hold::Placement)
+            }
         }
     }
 
