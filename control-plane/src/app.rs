@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn;
-use axum::serve::ListenerExt;
 use gleitzeit_core::run::Request;
 use gleitzeit_core::run::{self, Verdict};
 use thiserror::Error;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
+use crate::connection::{Connection, Cuttable};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -125,7 +125,7 @@ impl App {
         let readiness = Readiness::default();
         let admission =
             Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
-        let (socket_layer, sockets) = hub::layer(admission.clone(), to_machine, PINGS);
+        let socket_layer = hub::layer(admission.clone(), to_machine, PINGS);
         let stopping = stop.child_token();
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
@@ -137,14 +137,10 @@ impl App {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
-        let listener = listener.tap_io(|stream| {
-            // Without it small messages wait for the acknowledgement of the one before.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection could not be set to send at once");
-            }
-        });
+        let connections = CancellationToken::new();
+        let listener = Cuttable { listener, cut_all: connections.clone() };
         let served = stopping.clone();
-        let serve = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        let serve = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
             .with_graceful_shutdown(async move { served.cancelled().await });
         let mut serve = tokio::spawn(serve.into_future());
         readiness.set(true);
@@ -157,7 +153,6 @@ impl App {
         };
         readiness.set(false);
         stopping.cancel();
-        sockets.close().await;
         if timeout(config.stop_grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("the hub did not stop in time");
         }
@@ -165,6 +160,8 @@ impl App {
             tracing::info!("open connections were closed");
             serve.abort();
         }
+        // Those of the mesh have no end of their own; their components come back when somebody listens here again.
+        connections.cancel();
         drop(journal);
         let stopped = writer.stop().await.map_err(Error::Writer);
         ended.and(stopped)

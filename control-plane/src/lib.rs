@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod config;
+mod connection;
 mod http;
 mod hub;
 pub mod journal;

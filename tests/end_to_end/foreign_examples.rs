@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use gleitzeit_sdk::{Client, ClientConfig};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, PATIENCE, Process, Watch, example, node, python, text, until};
+use crate::support::{Cluster, PATIENCE, Process, Watch, example, node, python, shipped_providers, text, until};
 
 const COMPLETED: [&str; 3] = ["task_dispatched", "task_started", "task_completed"];
 const LOST: [&str; 4] = ["task_dispatched", "task_started", "task_attempt_stopped", "task_requeued"];
@@ -193,6 +194,34 @@ fn calls_go_on_while_the_control_plane_is_away() {
         assert_eq!(kinds(watch), [&["task_ready"], &COMPLETED[..]].concat(), "{language:?} kept its call");
         assert!(provider.is_running());
     }
+}
+
+/// Stock clients stay away for good from whoever tells them to disconnect.
+#[test]
+fn they_come_back_after_a_restart_and_after_they_were_given_up() {
+    let mut cluster = cluster();
+    let providers = start_both(&cluster);
+    let until_registered = |times: usize| {
+        until(&format!("both have registered {times} times"), PATIENCE, || {
+            let count = |it: &Process| it.stdout().matches("component_registered").count();
+            providers.iter().all(|it| count(it) == times).then_some(())
+        });
+    };
+    let all = shipped_providers() + providers.len();
+    cluster.terminate_hub().exits(0);
+    cluster.start_hub();
+    until_registered(2);
+    cluster.until_connected("provider", all);
+
+    // Neither answers the mesh's heartbeats: the transport's own find out.
+    providers.iter().for_each(|it| it.signal(Signal::STOP));
+    cluster.until_connected("provider", all - providers.len());
+    until("they are given up", PATIENCE, || {
+        let is_gone = |language: Language| cluster.components().iter().all(|it| it["name"] != language.name());
+        Language::BOTH.into_iter().all(is_gone).then_some(())
+    });
+    providers.iter().for_each(|it| it.signal(Signal::CONT));
+    until_registered(3);
 }
 
 #[test]

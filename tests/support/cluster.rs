@@ -72,6 +72,12 @@ impl Cluster {
         hub.stderr()
     }
 
+    /// SIGTERM to the hub alone.
+    #[track_caller]
+    pub(crate) fn terminate_hub(&mut self) -> Ended {
+        self.hub.take().expect("a hub runs").terminate(PATIENCE)
+    }
+
     #[track_caller]
     pub(crate) fn kill_9_agent(&mut self, name: &str) {
         self.take_agent(name).kill_9();

@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
+use axum::extract::ConnectInfo;
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, SocketId};
 use gleitzeit_core::mesh::{FromHub, Meta, ToHub, with_meta};
 use gleitzeit_core::run::Event;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Protocol, Registry};
 use serde_json::value::RawValue;
+use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Connection;
 use crate::hub::socket::{Malformed, Received, Waiting};
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
@@ -147,8 +150,11 @@ impl HubTask {
             self.do_what_is_due();
             self.round();
         }
-        for peer in self.peers.values() {
-            peer.handle.clone().disconnect().ok();
+        // They come back when somebody listens here again.
+        for peer in std::mem::take(&mut self.peers).into_values() {
+            if !cut(&peer.handle) {
+                peer.handle.disconnect().ok();
+            }
         }
     }
 
@@ -256,10 +262,12 @@ impl HubTask {
         };
         match output {
             Output::Send { socket, message } => self.send(socket, &message),
-            Output::Close { socket, reason } => {
+            Output::Close { socket, for_good, reason } => {
                 tracing::info!(socket, reason, "socket closed by the hub");
-                if let Some(peer) = self.peers.remove(&socket) {
-                    self.close(peer.handle);
+                match self.peers.remove(&socket) {
+                    Some(peer) if for_good => self.dismiss(peer.handle),
+                    Some(peer) => self.drop_connection(peer.handle),
+                    None => {}
                 }
             }
             Output::ReadEntries { token, from, limit } => self.read(token, from, limit),
@@ -299,14 +307,27 @@ impl HubTask {
 
     fn drop_peer(&mut self, socket: SocketId) {
         if let Some(peer) = self.peers.remove(&socket) {
-            self.close(peer.handle);
+            self.drop_connection(peer.handle);
             self.machine.accept(self.now(), Input::Disconnected { socket, clean: false });
         }
     }
 
-    /// A socket whose buffer is full cannot be closed at once.
-    fn close(&mut self, handle: SocketRef) {
-        if handle.clone().disconnect().is_err() && handle.connected() {
+    /// Its client will connect again, if it has a connection of its own; else it is dismissed a little later.
+    fn drop_connection(&mut self, handle: SocketRef) {
+        cut(&handle);
+        self.close_later(handle);
+    }
+
+    /// Tells its client to stay away.
+    fn dismiss(&mut self, handle: SocketRef) {
+        // A socket whose buffer is full cannot be told at once.
+        if handle.clone().disconnect().is_err() {
+            self.close_later(handle);
+        }
+    }
+
+    fn close_later(&mut self, handle: SocketRef) {
+        if handle.connected() {
             self.closing.push((handle, Clock::now()));
             self.close_again_at.get_or_insert_with(|| Clock::now() + CLOSE_AGAIN);
         }
@@ -359,4 +380,14 @@ fn check_protocols(message: &ToHub) -> Result<(), Failure> {
 fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Drops the connection of a socket that has one of its own.
+fn cut(handle: &SocketRef) -> bool {
+    let connection = handle.req_parts().extensions.get::<ConnectInfo<Connection>>();
+    let own = connection.filter(|_| handle.transport_type() == TransportType::Websocket);
+    own.is_some_and(|ConnectInfo(connection)| {
+        connection.cut();
+        true
+    })
 }

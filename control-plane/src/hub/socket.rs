@@ -64,7 +64,7 @@ pub(crate) fn layer(
     admission: Arc<Admission>,
     machine: mpsc::UnboundedSender<ToMachine>,
     pings: Pings,
-) -> (SocketIoLayer, SocketIo) {
+) -> SocketIoLayer {
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(BUFFER_PACKETS)
         .max_payload(MAX_MESSAGE_BYTES)
@@ -87,7 +87,7 @@ pub(crate) fn layer(
         ready(())
     };
     io.ns("/", on_connect.with(admit));
-    (layer, io)
+    layer
 }
 
 fn connected(socket: &SocketRef, id: SocketId, machine: &mpsc::UnboundedSender<ToMachine>) {

@@ -104,6 +104,8 @@ pub enum Output {
     Close {
         /// Which.
         socket: SocketId,
+        /// Its component must not connect again by itself; else it may, and will.
+        for_good: bool,
         /// For the log.
         reason: String,
     },

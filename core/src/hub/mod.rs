@@ -358,7 +358,7 @@ impl Hub {
     /// Drops a socket of our own accord: its component is silent from now on.
     fn close(&mut self, socket: SocketId, reason: &str) {
         if self.sessions.contains_key(&socket) {
-            self.out.push(Output::Close { socket, reason: reason.to_owned() });
+            self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
             self.disconnected(socket, false);
         }
     }

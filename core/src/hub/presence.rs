@@ -141,7 +141,11 @@ impl Hub {
         let Some(component) = self.components.remove(component_id) else { return };
         if let Some(socket) = component.socket {
             self.sessions.remove(&socket);
-            self.out.push(Output::Close { socket, reason: "its component was silent for too long".to_owned() });
+            self.out.push(Output::Close {
+                socket,
+                for_good: false,
+                reason: "its component was silent for too long".to_owned(),
+            });
         }
         self.tell_of(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
         match component.role {

@@ -168,7 +168,11 @@ impl Hub {
         let before = self.components.get(&component_id).and_then(|component| component.socket);
         if let Some(before) = before.filter(|before| *before != socket) {
             self.sessions.remove(&before);
-            self.out.push(Output::Close { socket: before, reason: "its component connected again".to_owned() });
+            self.out.push(Output::Close {
+                socket: before,
+                for_good: true,
+                reason: "its component connected again".to_owned(),
+            });
         }
         let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
         let component = component(&register, socket, connected_at.or(Some(self.now)));
