@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_sdk::{
-    Component, ComponentCounts, Failure, HealthState, Payload, PresenceStatus, Protocol, Provider, Role, Run,
-    RunCounts, RunEvent, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
+    Component, ComponentCounts, Explanation, Failure, HealthState, Payload, PresenceStatus, Protocol, Provider, Role,
+    Run, RunCounts, RunEvent, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -108,6 +108,50 @@ impl<'a> From<&'a Waiting> for WaitingDocument<'a> {
     }
 }
 
+/// Why a run has not ended.
+#[derive(Serialize)]
+pub(crate) struct ExplainDocument<'a> {
+    run_id: &'a str,
+    name: &'a str,
+    status: RunStatus,
+    waiting: Option<WaitingDocument<'a>>,
+    error: Option<&'a Failure>,
+    tasks: Vec<ExplainedTask<'a>>,
+    more_tasks: u32,
+    dependent_tasks: u32,
+}
+
+#[derive(Serialize)]
+struct ExplainedTask<'a> {
+    id: &'a str,
+    status: TaskStatus,
+    attempt: u32,
+    error: Option<&'a Failure>,
+    waiting: Option<WaitingDocument<'a>>,
+}
+
+impl<'a> From<&'a Explanation> for ExplainDocument<'a> {
+    fn from(it: &'a Explanation) -> Self {
+        let task = |task: &'a Task| ExplainedTask {
+            id: &task.id,
+            status: task.status,
+            attempt: task.attempt,
+            error: task.error.as_ref(),
+            waiting: task.waiting.as_ref().map(WaitingDocument::from),
+        };
+        Self {
+            run_id: &it.run_id,
+            name: &it.name,
+            status: it.status,
+            waiting: it.waiting.as_ref().map(WaitingDocument::from),
+            error: it.error.as_ref(),
+            tasks: it.tasks.iter().map(task).collect(),
+            more_tasks: it.more_tasks,
+            dependent_tasks: it.dependent_tasks,
+        }
+    }
+}
+
 /// A run in a list.
 #[derive(Serialize)]
 pub(crate) struct RunItem {
@@ -169,9 +213,24 @@ impl<'a> From<&'a RunEvent> for EventDocument<'a> {
 /// What became of a cancel request.
 #[derive(Serialize)]
 pub(crate) struct CancelDocument<'a> {
-    pub(crate) run_id: &'a str,
-    pub(crate) status: RunStatus,
-    pub(crate) open_attempts: u32,
+    run_id: &'a str,
+    status: RunStatus,
+    open_attempts: u32,
+    tasks: BTreeMap<&'a str, CancelledTask>,
+}
+
+#[derive(Serialize)]
+struct CancelledTask {
+    status: TaskStatus,
+    attempt: u32,
+}
+
+impl<'a> CancelDocument<'a> {
+    /// `open_attempts` were open when it was asked.
+    pub(crate) fn new(run: &'a Run, open_attempts: u32) -> Self {
+        let task = |task: &'a Task| (task.id.as_str(), CancelledTask { status: task.status, attempt: task.attempt });
+        Self { run_id: &run.run_id, status: run.status, open_attempts, tasks: run.tasks.iter().map(task).collect() }
+    }
 }
 
 /// A control plane.

@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Follow a run until it ends
     #[command(after_help = "Example:\n  gleitzeit watch last")]
     Watch(WatchArgs),
+    /// Say why a run has not ended, or one of its tasks, and what would help
+    #[command(after_help = "Examples:\n  gleitzeit explain last\n  gleitzeit explain last summarize")]
+    Explain(ExplainArgs),
     /// Ask a run to end
     #[command(after_help = "Example:\n  gleitzeit cancel last --reason 'wrong input'")]
     Cancel(CancelArgs),
@@ -106,6 +109,7 @@ impl Command {
             Self::Status(args) => args.output.format,
             Self::List(args) => args.output.format,
             Self::Watch(args) => args.output.format,
+            Self::Explain(args) => args.output.format,
             Self::Cancel(args) => args.output.format,
             Self::Retry(args) => args.output.format,
             Self::Validate(args) => args.output.format,
@@ -254,6 +258,19 @@ pub(crate) struct WatchArgs {
     /// The first event wanted; 0: from the beginning
     #[arg(long, default_value_t = 0, value_name = "SEQ")]
     pub(crate) from: u64,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A run id, a unique prefix of one, or `last`
+    pub(crate) run: String,
+    /// One of its tasks; none: all that hold the run up
+    pub(crate) task: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]

@@ -1,6 +1,9 @@
-//! `gleitzeit cancel`: asks a run to end.
+//! `gleitzeit cancel`: asks a run to end, and says what became of its tasks.
 
-use gleitzeit_sdk::RunStatus;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use gleitzeit_sdk::{Run, RunStatus, Task, TaskStatus};
 
 use crate::cli::CancelArgs;
 use crate::document::CancelDocument;
@@ -8,18 +11,49 @@ use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output};
 
+/// Code is stopped within a second, and its report is not far behind; longer waits are for engines that are away.
+const WAIT: Duration = Duration::from_secs(5);
+/// So many tasks are named of each kind.
+const NAMED: usize = 5;
+
 pub(crate) fn run(args: CancelArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
         let cancelled = client.cancel(&run_id, &args.reason).await?;
-        let document =
-            CancelDocument { run_id: &run_id, status: cancelled.status, open_attempts: cancelled.open_attempts };
-        output::document(args.output.format, &document, |document| match document.status {
-            RunStatus::Running if document.open_attempts == 1 => format!("{run_id} ends: 1 attempt is being stopped\n"),
-            RunStatus::Running => format!("{run_id} ends: {} attempts are being stopped\n", document.open_attempts),
-            _ => format!("{run_id} is cancelled\n"),
-        })?;
+        if cancelled.status == RunStatus::Running {
+            client.wait(&run_id, Some(WAIT)).await?;
+        }
+        let run = client::whole_run(&client, &run_id).await?;
+        let document = CancelDocument::new(&run, cancelled.open_attempts);
+        output::document(args.output.format, &document, |_| text(&run))?;
         Ok(Exit::Success)
     })
+}
+
+fn text(run: &Run) -> String {
+    let mut text = match run.status {
+        RunStatus::Cancelled => format!("{} is cancelled\n", run.run_id),
+        _ => format!("{} ends as soon as what runs has stopped\n", run.run_id),
+    };
+    type Kind = (&'static str, fn(&Task) -> bool);
+    let kinds: [Kind; 6] = [
+        ("completed before", |task| task.status == TaskStatus::Completed),
+        ("failed before", |task| task.status == TaskStatus::Failed),
+        ("skipped before", |task| task.status == TaskStatus::Skipped),
+        ("stopped while it was worked on", |task| task.status == TaskStatus::Cancelled && task.attempt > 0),
+        ("never begun", |task| task.status == TaskStatus::Cancelled && task.attempt == 0),
+        ("being stopped", |task| matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)),
+    ];
+    for (what, is_of) in kinds {
+        let names: Vec<&str> = run.tasks.iter().filter(|task| is_of(task)).map(|task| task.id.as_str()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(NAMED);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(text, "  {what}: {shown}{rest}");
+    }
+    text
 }

@@ -4,6 +4,7 @@ mod agent;
 mod cancel;
 mod completions;
 mod components;
+mod explain;
 mod hub;
 mod list;
 mod protocols;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command) -> CommandResult {
         Command::Status(args) => status::run(args),
         Command::List(args) => list::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Retry(args) => retry::run(args),
         Command::Validate(args) => validate::run(args),

@@ -18,7 +18,7 @@ use crate::workload::{Plan, draw};
 pub(crate) struct Accepted {
     pub(crate) run_id: String,
     pub(crate) plan: Plan,
-    /// Somebody asked to cancel it, and was answered.
+    /// Somebody asked to cancel it; what came of that depends on who was faster.
     pub(crate) cancelled: bool,
     /// Places of the events that a watcher saw, if somebody watched it to its end.
     pub(crate) watched: Option<Vec<u64>>,
@@ -91,11 +91,14 @@ async fn follow(client: Client, plan: Plan, fate: Fate) -> Option<Accepted> {
     let cancel = async {
         let after = fate.cancel_after?;
         sleep(after).await;
-        Some(client.cancel(&run_id, "chaos").await.is_ok())
+        Some(client.cancel(&run_id, "chaos").await.err().filter(|error| error.name() != "WORKFLOW_INVALID_STATE"))
     };
     let watch = async { if fate.watch { Some(watched(&client, &run_id).await) } else { None } };
     let (cancelled, watched) = tokio::join!(cancel, watch);
-    accepted.cancelled = cancelled == Some(true);
+    accepted.cancelled = cancelled.is_some();
+    if let Some(error) = cancelled.flatten() {
+        accepted.complaints.push(format!("cancelling {run_id} ended with {error}"));
+    }
     match watched {
         Some(Ok(seen)) => accepted.watched = Some(seen.into_iter().map(|event| event.seq).collect()),
         Some(Err(complaint)) => accepted.complaints.push(complaint),

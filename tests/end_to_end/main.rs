@@ -8,6 +8,7 @@ mod clients;
 mod cluster;
 mod commands;
 mod documents;
+mod explain;
 mod foreign_examples;
 mod foreign_protocols;
 mod foreign_provider;

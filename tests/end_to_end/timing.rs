@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Beat, Cluster, Journal, PATIENCE, beat, gone, text};
 
@@ -111,6 +111,30 @@ fn the_timeout_of_a_run_stops_its_code_within_a_second() {
     assert_eq!(error["name"], "WORKFLOW_TIMEOUT");
     let run = cluster.until_ended(&run);
     assert_eq!(run["status"], "failed", "{run:#}");
+}
+
+#[test]
+fn a_cancel_says_what_became_of_each_task() {
+    let cluster = Cluster::all_in_one(&["--slots", "1"]);
+    let sleep = |id: &str, priority: u32, seconds: f64| json!({"id": id, "method": "util/sleep", "priority": priority, "parameters": {"seconds": seconds}});
+    let workflow =
+        json!({"name": "Three", "tasks": [sleep("done", 9, 0.01), sleep("open", 5, 300.0), sleep("later", 1, 1.0)]});
+    let run = cluster.submit(&cluster.sandbox.file("three.json", workflow.to_string()));
+    cluster.until_run(&run, "the second is at work", |run| run["tasks"]["open"]["status"] == "running");
+    let answer = cluster.ask(&["cancel", &run]);
+    assert_eq!((&answer["status"], &answer["open_attempts"]), (&json!("cancelled"), &json!(1)), "{answer:#}");
+    let task = |status: &str, attempt: u32| json!({"status": status, "attempt": attempt});
+    let tasks = json!({"done": task("completed", 1), "later": task("cancelled", 0), "open": task("cancelled", 1)});
+    assert_eq!(answer["tasks"], tasks);
+    // Once more: it stays cancelled.
+    let again = cluster.client(&["cancel", &run]).exits(0).stdout;
+    let expected =
+        ["is cancelled", "completed before: done", "stopped while it was worked on: open", "never begun: later"];
+    assert!(expected.iter().all(|part| again.contains(part)), "{again}");
+    let completed = cluster.submit(&cluster.sandbox.file("w.yaml", "name: W\ntasks: [{id: a, method: util/echo}]\n"));
+    cluster.until_ended(&completed);
+    let refused = cluster.client(&["cancel", &completed, "-o", "json"]).exits(1).json();
+    assert_eq!(refused["errors"][0]["name"], "WORKFLOW_INVALID_STATE");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The gRPC API: decode, ask journal or hub, encode. No rules of the domain live here.
 
+mod explain;
 mod page;
 mod runs;
 mod submit;
@@ -148,6 +149,10 @@ impl WorkflowService for State {
         self.watch(request.into_inner()).await.map(Response::new)
     }
 
+    async fn explain_run(&self, request: Request<v1::ExplainRunRequest>) -> Answer<v1::ExplainRunResponse> {
+        self.explain(request.into_inner()).await.map(Response::new)
+    }
+
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {
         self.cancel(request.into_inner()).await.map(Response::new)
     }
@@ -173,6 +178,11 @@ fn journal_status(error: &JournalError) -> Status {
             status::to_status(&Failure::new(ErrorCode::PersistenceReadFailed, "the store could not be read"))
         }
     }
+}
+
+/// The hub's task has ended, or is too busy to answer.
+fn no_hub() -> Status {
+    status::to_status(&Failure::new(ErrorCode::SystemShutdown, "the control plane is shutting down"))
 }
 
 /// A caller's W3C trace context, if it sent a valid one: the trace id, and the header as it was.

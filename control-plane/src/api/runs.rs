@@ -7,19 +7,21 @@ use gleitzeit_core::hub::Present;
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::CancelCause;
 use gleitzeit_core::run::{self, RunStatus, Verdict};
-use gleitzeit_core::{ErrorCode, Failure, RunId};
+use gleitzeit_core::{AttemptRef, ErrorCode, Failure, RunId};
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::{status, v1};
 use tokio::time::timeout;
 use tonic::Status;
 
-use crate::api::{State, journal_status, page, run_id};
+use crate::api::{State, journal_status, no_hub, page, run_id};
 use crate::journal::RunFilter;
 
 /// The longest a long poll waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_REASON_BYTES: usize = 1_024;
 const MAX_TASK_IDS: usize = 1_000;
+/// Of so many open attempts of a run it is told where they are.
+const MAX_ATTEMPTS: usize = 1_000;
 
 impl State {
     /// A run as it is now.
@@ -46,12 +48,18 @@ impl State {
         Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
     }
 
-    /// Who is connected, if anything of the run can wait for that.
-    async fn present(&self, run: &run::State) -> Result<Present, Status> {
+    /// Who is connected, if anything of the run can wait for that, and where its open attempts are.
+    pub(super) async fn present(&self, run: &run::State) -> Result<Present, Status> {
         if run.status.is_final() {
             return Ok(Present::default());
         }
-        self.components().await.map(|components| Present::new(&components))
+        let open = (0..run.tasks.len()).filter(|&at| run.tasks[at].status.is_open()).take(MAX_ATTEMPTS);
+        let attempts = open.map(|at| AttemptRef {
+            run_id: run.run_id,
+            task_id: run.task(at).id.clone(),
+            attempt: run.tasks[at].attempt,
+        });
+        self.0.hub.present(attempts.collect()).await.ok_or_else(no_hub)
     }
 
     /// The run once it is final; `None` if the time is up before, the server stops, or there is no such run.
@@ -129,8 +137,11 @@ impl State {
             return Err(status::malformed("reason", &format!("expected at most {MAX_REASON_BYTES} bytes")));
         }
         let run = self.find(id).await?;
-        if run.status.is_final() {
-            return Err(not_running(&run));
+        match run.status {
+            RunStatus::Running => {}
+            // The answer to the request that did it may have been lost.
+            RunStatus::Cancelled => return Ok(cancelled(&run)),
+            RunStatus::Completed | RunStatus::Failed => return Err(not_running(&run)),
         }
         let reason = if request.reason.is_empty() { "cancelled on request".to_owned() } else { request.reason };
         let cancel = CancelWorkflow { run_id: id, cause: CancelCause::Requested, reason };
@@ -138,11 +149,9 @@ impl State {
         let verdict = answer.map_err(|error| journal_status(&error))?;
         let run = self.find(id).await?;
         match verdict {
-            Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(v1::CancelRunResponse {
-                status: convert::run_status(run.status).into(),
-                open_attempts: u32::try_from(run.open_attempts()).unwrap_or(u32::MAX),
-            }),
+            Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(cancelled(&run)),
             // It ended meanwhile.
+            Verdict::Invalid(_) | Verdict::Fenced if run.status == RunStatus::Cancelled => Ok(cancelled(&run)),
             Verdict::Invalid(_) | Verdict::Fenced if run.status.is_final() => Err(not_running(&run)),
             Verdict::Invalid(failure) => Err(status::to_status(&failure)),
             other => {
@@ -150,6 +159,13 @@ impl State {
                 Err(status::to_status(&Failure::new(ErrorCode::InternalError, message)))
             }
         }
+    }
+}
+
+fn cancelled(run: &run::State) -> v1::CancelRunResponse {
+    v1::CancelRunResponse {
+        status: convert::run_status(run.status).into(),
+        open_attempts: u32::try_from(run.open_attempts()).unwrap_or(u32::MAX),
     }
 }
 

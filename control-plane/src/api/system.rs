@@ -3,13 +3,12 @@
 use gleitzeit_core::Slice;
 use gleitzeit_core::hub::ComponentView;
 use gleitzeit_core::mesh::{PresenceStatus, Role};
-use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::v1::system_service_server::SystemService;
 use gleitzeit_proto::{convert, status, v1};
 use std::time::{Duration, SystemTime};
 use tonic::{Request, Response, Status};
 
-use crate::api::{Answer, State, page};
+use crate::api::{Answer, State, no_hub, page};
 
 #[tonic::async_trait]
 impl SystemService for State {
@@ -82,9 +81,7 @@ impl SystemService for State {
 
 impl State {
     pub(super) async fn components(&self) -> Result<Vec<ComponentView>, Status> {
-        self.0.hub.components().await.ok_or_else(|| {
-            status::to_status(&Failure::new(ErrorCode::SystemShutdown, "the control plane is shutting down"))
-        })
+        self.0.hub.components().await.ok_or_else(no_hub)
     }
 }
 

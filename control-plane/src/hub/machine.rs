@@ -5,10 +5,10 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::ConnectInfo;
-use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, SocketId};
+use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
 use gleitzeit_core::mesh::{FromHub, Meta, ToHub, with_meta};
 use gleitzeit_core::run::Event;
-use gleitzeit_core::{ErrorCode, Failure, Instant, Timestamp};
+use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Protocol, Registry};
 use serde_json::value::RawValue;
 use socketioxide::TransportType;
@@ -44,6 +44,8 @@ pub(crate) enum ToMachine {
     Entries { token: u64, entries: Vec<Arc<gleitzeit_core::run::Entry>> },
     /// The API wants to know who is there.
     Components(oneshot::Sender<Vec<ComponentView>>),
+    /// Somebody wants to know what is awaited, and where these attempts are.
+    Present(Vec<AttemptRef>, oneshot::Sender<Present>),
 }
 
 #[derive(Debug)]
@@ -230,6 +232,7 @@ impl HubTask {
             ToMachine::Entries { token, entries } => self.machine.accept(now, Input::Entries { token, entries }),
             // Who asked may have gone away.
             ToMachine::Components(reply) => drop(reply.send(self.machine.components())),
+            ToMachine::Present(attempts, reply) => drop(reply.send(self.machine.present(&attempts, wall_clock()))),
         }
     }
 

@@ -10,7 +10,7 @@ mod socket;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use gleitzeit_core::hub::ComponentView;
+use gleitzeit_core::hub::{ComponentView, Present};
 use gleitzeit_core::{AttemptRef, Payload};
 use gleitzeit_protocols::Registry;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -45,6 +45,13 @@ impl HubHandle {
     pub(crate) async fn components(&self) -> Option<Vec<ComponentView>> {
         let (reply, answer) = oneshot::channel();
         self.machine.send(ToMachine::Components(reply)).ok()?;
+        timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
+    }
+
+    /// Who is there, and where these attempts are; `None` if the hub is going down.
+    pub(crate) async fn present(&self, attempts: Vec<AttemptRef>) -> Option<Present> {
+        let (reply, answer) = oneshot::channel();
+        self.machine.send(ToMachine::Present(attempts, reply)).ok()?;
         timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
     }
 

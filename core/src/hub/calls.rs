@@ -57,7 +57,29 @@ pub(super) struct Calls {
     to_engines: BTreeMap<ComponentId, Vec<CallEnd>>,
 }
 
+/// Where the work of an open attempt is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CallPlace {
+    /// Its engine has not taken it.
+    NotTaken,
+    /// With its engine, which calls nobody at the moment.
+    Engine,
+    /// Here: none of the providers has room for its call.
+    Hub,
+    /// With a provider.
+    Provider(ComponentId),
+}
+
 impl Calls {
+    /// Who holds the call of an engine's attempt, if it has made one.
+    fn place(&self, engine: &ComponentId, at: &AttemptRef) -> Option<CallPlace> {
+        match &self.calls.get(&CallId::new(engine, at))?.holder {
+            Holder::Hub { .. } => Some(CallPlace::Hub),
+            Holder::Provider(provider) => Some(CallPlace::Provider(provider.clone())),
+            Holder::Nobody { .. } => None,
+        }
+    }
+
     pub(super) fn count(&self, provider: &ComponentId) -> usize {
         self.open.get(provider).map_or(0, BTreeSet::len)
     }
@@ -115,6 +137,15 @@ impl Calls {
 }
 
 impl Hub {
+    /// Where the work of an open attempt is; `None` if it is not open.
+    pub(super) fn place_of(&self, at: &AttemptRef) -> Option<CallPlace> {
+        let (engine, is_taken) = self.leases.holder(at)?;
+        if !is_taken {
+            return Some(CallPlace::NotTaken);
+        }
+        Some(self.calls.place(engine, at).unwrap_or(CallPlace::Engine))
+    }
+
     /// An engine calls a method.
     pub(super) fn call(
         &mut self,

@@ -81,6 +81,17 @@ impl Leases {
         self.leases.get(at).is_some_and(|lease| lease.engine == *engine)
     }
 
+    /// Who holds the lease of an attempt, and whether it has taken it.
+    pub(super) fn holder(&self, at: &AttemptRef) -> Option<(&ComponentId, bool)> {
+        let lease = self.leases.get(at)?;
+        Some((&lease.engine, !matches!(lease.stage, Stage::Unsent | Stage::Sent { .. })))
+    }
+
+    /// The open attempts of an engine.
+    pub(super) fn of(&self, engine: &ComponentId) -> impl Iterator<Item = &AttemptRef> {
+        self.by_engine.get(engine).into_iter().flatten()
+    }
+
     pub(super) fn count(&self, engine: &ComponentId) -> usize {
         self.by_engine.get(engine).map_or(0, BTreeSet::len)
     }

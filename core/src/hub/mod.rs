@@ -32,6 +32,7 @@ use crate::time::Instant;
 
 pub use config::{Config, Start};
 pub use io::{Batch, Input, Output, SocketId, Token};
+use present::Departures;
 pub use present::Present;
 pub use view::ComponentView;
 
@@ -62,6 +63,7 @@ pub struct Hub {
     pending: BTreeMap<Token, Pending>,
     sessions: BTreeMap<SocketId, Session>,
     components: BTreeMap<ComponentId, Component>,
+    departures: Departures,
     ownerships: Ownerships,
     stream: Stream,
     leases: Leases,
@@ -90,6 +92,7 @@ impl Hub {
             pending: BTreeMap::new(),
             sessions: BTreeMap::new(),
             components: BTreeMap::new(),
+            departures: Departures::default(),
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
             calls: Calls::default(),

@@ -136,9 +136,16 @@ impl Hub {
         self.lose(component_id);
     }
 
+    /// In how many milliseconds a silent component counts as lost; `None` if it is not silent.
+    pub(super) fn lost_in(&self, component: &Component) -> Option<u64> {
+        let until = component.silent_since?.plus_ms(self.patience_ms(component.role));
+        Some(until.ms_since(self.now))
+    }
+
     /// It is gone: what it held goes to others.
     fn lose(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.remove(component_id) else { return };
+        self.departures.note(&component, self.now);
         if let Some(socket) = component.socket {
             self.sessions.remove(&socket);
             self.out.push(Output::Close {

@@ -1,127 +1,278 @@
-//! Why a task waits, as far as it lies with who is connected: the same facts that hold a queue's owner back.
+//! What a run waits for, as far as it lies with who is connected: the facts that hold a queue's owner back, and where
+//! its open attempts are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::hub::ComponentView;
-use crate::id::{ComponentId, MethodName, QueueName};
-use crate::mesh::{HealthState, PresenceStatus, Role};
+use crate::hub::Hub;
+use crate::hub::calls::CallPlace;
+use crate::hub::presence::Component;
+use crate::id::{AttemptRef, ComponentId, MethodName, QueueName};
+use crate::mesh::{Health, Role};
+use crate::placement::{self, Hold, Slots};
 use crate::run::{Owed, State, Waiting};
+use crate::time::{Instant, Timestamp};
 
-/// Who is there, for the question what a task waits for.
+/// So many departures are remembered.
+const DEPARTED_KEPT: usize = 64;
+/// So many holders of slots are named.
+const NAMED: usize = 3;
+
+/// Somebody who left or was lost.
+#[derive(Clone, Debug)]
+struct Departed {
+    role: Role,
+    name: String,
+    queues: Option<Vec<QueueName>>,
+    methods: Vec<MethodName>,
+    at: Instant,
+}
+
+/// The latest of them, the newest last.
+#[derive(Debug, Default)]
+pub(super) struct Departures(VecDeque<Departed>);
+
+impl Departures {
+    pub(super) fn note(&mut self, component: &Component, at: Instant) {
+        if self.0.len() == DEPARTED_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(Departed {
+            role: component.role,
+            name: component.name.clone(),
+            queues: component.queues.clone(),
+            methods: component.methods.clone(),
+            at,
+        });
+    }
+}
+
+/// Who is there, for the question what a run waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Present {
+    now: Instant,
+    /// The same moment for people.
+    clock: Timestamp,
     resolvers: usize,
     queue_owners: usize,
     engines: Vec<Engine>,
-    silent: BTreeSet<ComponentId>,
-    methods: BTreeMap<MethodName, Serving>,
+    /// Silent ones, and in how many milliseconds they count as lost.
+    silent: BTreeMap<ComponentId, u64>,
+    names: BTreeMap<ComponentId, String>,
+    methods: BTreeMap<MethodName, Vec<Provider>>,
+    departed: Vec<Departed>,
+    attempts: BTreeMap<AttemptRef, CallPlace>,
 }
 
 #[derive(Clone, Debug)]
 struct Engine {
+    id: ComponentId,
     queues: Option<Vec<QueueName>>,
     capacity: u32,
-    free: usize,
+    used: u32,
+    /// The first few of its open attempts.
+    some: Vec<AttemptRef>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Serving {
-    healthy_capacity: u32,
-    starting: bool,
+#[derive(Clone, Debug)]
+struct Provider {
+    name: String,
+    capacity: u32,
+    health: Health,
     calls: usize,
 }
 
-impl Present {
-    /// From everybody whom the hub knows.
-    pub fn new(components: &[ComponentView]) -> Self {
-        let mut present = Self::default();
-        for component in components {
-            if component.status != PresenceStatus::Connected {
-                present.silent.insert(component.component_id.clone());
+impl Hub {
+    /// Who is there now, and where these attempts are; `clock` is what people call now.
+    pub fn present(&self, attempts: &[AttemptRef], clock: Timestamp) -> Present {
+        let mut present = Present { now: self.now, clock, ..Present::default() };
+        for (id, component) in &self.components {
+            present.names.insert(id.clone(), component.name.clone());
+            if let Some(left_ms) = self.lost_in(component) {
+                present.silent.insert(id.clone(), left_ms);
+            }
+            if !component.is_connected() {
                 continue;
             }
             match component.role {
                 Role::Resolver => present.resolvers += 1,
                 Role::Queue => present.queue_owners += 1,
                 Role::Engine => present.engines.push(Engine {
+                    id: id.clone(),
                     queues: component.queues.clone(),
                     capacity: component.capacity,
-                    free: usize::try_from(component.capacity).unwrap_or(usize::MAX).saturating_sub(component.in_use),
+                    used: u32::try_from(self.leases.count(id)).unwrap_or(u32::MAX),
+                    some: self.leases.of(id).take(NAMED).cloned().collect(),
                 }),
-                Role::Provider if component.capacity > 0 => present.add_provider(component),
+                Role::Provider if component.capacity > 0 => {
+                    for method in &component.methods {
+                        present.methods.entry(method.clone()).or_default().push(Provider {
+                            name: component.name.clone(),
+                            capacity: component.capacity,
+                            health: component.health.clone(),
+                            calls: self.calls.count(id),
+                        });
+                    }
+                }
                 Role::Provider => {}
             }
         }
+        present.departed = self.departures.0.iter().cloned().collect();
+        present.attempts = attempts.iter().filter_map(|at| Some((at.clone(), self.place_of(at)?))).collect();
         present
     }
+}
 
-    fn add_provider(&mut self, provider: &ComponentView) {
-        for method in &provider.methods {
-            let serving = self.methods.entry(method.clone()).or_default();
-            serving.calls += provider.in_use;
-            match provider.health.state {
-                HealthState::Healthy => {
-                    serving.healthy_capacity = serving.healthy_capacity.saturating_add(provider.capacity);
+impl Present {
+    /// What a task of a run waits for; `None` if it is final.
+    pub fn waiting(&self, run: &State, at: usize) -> Option<Waiting> {
+        let mut waiting = run.waiting(at)?;
+        let task = run.task(at);
+        let queue = run.tasks[at].queue.as_ref().unwrap_or(&task.queue);
+        match run.owed(at)? {
+            Owed::Ready if self.resolvers == 0 => {
+                let reason =
+                    format!("its dependencies are done, but no resolver is connected{}", self.last(Role::Resolver));
+                waiting.say(reason, "start one with `gleitzeit agent --role resolver`");
+            }
+            Owed::Dispatch { not_before: None } | Owed::Decision if self.queue_owners == 0 => {
+                let reason = format!("no owner for queue `{queue}` is connected{}", self.last(Role::Queue));
+                waiting.say(reason, "start one with `gleitzeit agent --role queue`");
+            }
+            Owed::Dispatch { not_before: None } => {
+                if let Some(hold) = self.hold(&task.method, queue) {
+                    waiting.say(self.told(&hold), hold.remedy());
                 }
-                HealthState::Starting => serving.starting = true,
-                HealthState::Unhealthy => {}
+            }
+            Owed::Report { engine } | Owed::Stop { engine } => {
+                let attempt =
+                    AttemptRef { run_id: run.run_id, task_id: task.id.clone(), attempt: run.tasks[at].attempt };
+                self.open(&attempt, &engine, &task.method, &mut waiting);
+            }
+            Owed::Dependencies | Owed::Ready | Owed::Dispatch { .. } | Owed::Decision => {}
+        }
+        Some(waiting)
+    }
+
+    /// The same predicate as the owner of the queue asks, of what the hub knows.
+    fn hold(&self, method: &MethodName, queue: &QueueName) -> Option<Hold> {
+        let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
+        let calling = providers.iter().map(|provider| provider.calls).sum::<usize>();
+        let calling = u32::try_from(calling).unwrap_or(u32::MAX);
+        placement::gate(method, providers.iter().map(|it| (it.capacity, it.health.state)), calling)
+            .or_else(|| placement::roomiest(queue, self.slots()).err())
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Slots<'_>> {
+        self.engines.iter().map(|engine| Slots {
+            engine: &engine.id,
+            queues: engine.queues.as_deref(),
+            capacity: engine.capacity,
+            used: engine.used,
+        })
+    }
+
+    /// With what is known beyond the mere fact.
+    fn told(&self, hold: &Hold) -> String {
+        match hold {
+            Hold::NoProvider(method) => {
+                let last = self.departed.iter().rev().find(|it| it.methods.contains(method));
+                format!("{hold}{}", self.left(last))
+            }
+            Hold::NoEngine(queue) => {
+                let served = |it: &&Departed| it.queues.as_ref().is_none_or(|queues| queues.contains(queue));
+                let last = self.departed.iter().rev().filter(|it| it.role == Role::Engine).find(served);
+                format!("{hold}{}", self.left(last))
+            }
+            Hold::NoSlot(queue) => {
+                let engines = self.slots().zip(&self.engines).filter(|(slots, _)| slots.serves(queue));
+                let (mut slots, mut named) = (0, Vec::new());
+                for (of, engine) in engines {
+                    slots += u64::from(of.capacity);
+                    named.extend(engine.some.iter().map(|at| format!("`{}` of run {}", at.task_id, at.run_id)));
+                }
+                named.truncate(NAMED);
+                format!(
+                    "all {slots} slots of the engines for queue `{queue}` are in use, by {}",
+                    and_more(&named, slots)
+                )
+            }
+            Hold::ProvidersBusy(method) => {
+                let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
+                let calls: usize = providers.iter().map(|provider| provider.calls).sum();
+                let names: Vec<&str> = providers.iter().take(NAMED).map(|provider| provider.name.as_str()).collect();
+                format!("all providers of `{method}` ({}) are at work, with {calls} calls", names.join(", "))
+            }
+            Hold::ProvidersStarting(_) => hold.to_string(),
+        }
+    }
+
+    /// Where an open attempt is.
+    fn open(&self, attempt: &AttemptRef, engine: &ComponentId, method: &MethodName, waiting: &mut Waiting) {
+        let number = attempt.attempt;
+        let name = self.name(engine);
+        if let Some(left_ms) = self.silent.get(engine) {
+            let reason = format!("attempt {number} is open on engine {name}, which is silent");
+            waiting.say(reason, "if it does not come back by then, the attempt is given to another engine");
+            waiting.until = Some(self.clock.plus_ms(*left_ms));
+            return;
+        }
+        match self.attempts.get(attempt) {
+            Some(CallPlace::NotTaken) => {
+                waiting.reason = format!("attempt {number} was given to engine {name}, which has not taken it yet");
+            }
+            Some(CallPlace::Engine) | None => {}
+            Some(CallPlace::Hub) => {
+                let hold = Hold::ProvidersBusy(method.clone());
+                let reason = format!("attempt {number} on engine {name} waits for room: {}", self.told(&hold));
+                waiting.say(reason, hold.remedy());
+            }
+            Some(CallPlace::Provider(provider)) => {
+                let provider = self.name(provider);
+                waiting.reason =
+                    format!("attempt {number} is open on engine {name} and at work at provider {provider}");
             }
         }
     }
 
-    /// What a task of a run waits for; `None` if it is final.
-    pub fn waiting(&self, run: &State, at: usize) -> Option<Waiting> {
-        let general = run.waiting(at)?;
-        let task = run.task(at);
-        let queue = run.tasks[at].queue.as_ref().unwrap_or(&task.queue);
-        let specific = match run.owed(at)? {
-            Owed::Ready if self.resolvers == 0 => Some((
-                "its dependencies are done, but no resolver is connected".to_owned(),
-                "start one with `gleitzeit agent --role resolver`".to_owned(),
-            )),
-            Owed::Dispatch { not_before: None } | Owed::Decision if self.queue_owners == 0 => Some((
-                format!("no owner for queue `{queue}` is connected"),
-                "start one with `gleitzeit agent --role queue`".to_owned(),
-            )),
-            Owed::Dispatch { not_before: None } => self.held_back(&task.method, queue),
-            Owed::Report { engine } | Owed::Stop { engine } if self.silent.contains(&engine) => Some((
-                format!("attempt {} is open on engine `{engine}`, which is silent", run.tasks[at].attempt),
-                "if it does not come back, the attempt is given to another".to_owned(),
-            )),
-            _ => None,
-        };
-        Some(match specific {
-            Some((reason, remedy)) => Waiting { reason, remedy: Some(remedy), ..general },
-            None => general,
-        })
+    fn name(&self, id: &ComponentId) -> String {
+        match self.names.get(id).filter(|name| !name.is_empty()) {
+            Some(name) => format!("`{id}` ({name})"),
+            None => format!("`{id}`"),
+        }
     }
 
-    /// Why a ready task is not dispatched, if it lies with engines or providers.
-    fn held_back(&self, method: &MethodName, queue: &QueueName) -> Option<(String, String)> {
-        let Some(serving) = self.methods.get(method) else {
-            let reason = format!("no connected provider serves `{method}`");
-            return Some((reason, "start one that does; `gleitzeit providers` shows who is there".to_owned()));
-        };
-        if serving.starting && serving.healthy_capacity == 0 {
-            let reason = format!("the providers of `{method}` are still starting");
-            return Some((reason, "wait; `gleitzeit providers` shows how they are".to_owned()));
-        }
-        let for_queue = |engine: &&Engine| engine.queues.as_ref().is_none_or(|queues| queues.contains(queue));
-        let engines: Vec<&Engine> = self.engines.iter().filter(for_queue).collect();
-        if engines.iter().all(|engine| engine.capacity == 0) {
-            let reason = format!("no connected engine works for queue `{queue}`");
-            return Some((reason, format!("start one with `gleitzeit agent --role engine --queues {queue}`")));
-        }
-        if engines.iter().all(|engine| engine.free == 0) {
-            let slots: u64 = engines.iter().map(|engine| u64::from(engine.capacity)).sum();
-            let reason = format!("all {slots} slots of the engines for queue `{queue}` are in use");
-            return Some((reason, "wait, or start an engine with more `--slots`".to_owned()));
-        }
-        let full =
-            usize::try_from(serving.healthy_capacity).is_ok_and(|capacity| capacity > 0 && serving.calls >= capacity);
-        full.then(|| {
-            let reason = format!("all providers of `{method}` are at work, with {} calls", serving.calls);
-            (reason, "wait, or start another one".to_owned())
+    fn last(&self, role: Role) -> String {
+        self.left(self.departed.iter().rev().find(|it| it.role == role))
+    }
+
+    fn left(&self, last: Option<&Departed>) -> String {
+        last.map_or_else(String::new, |last| {
+            let ago = people(self.now.ms_since(last.at));
+            format!("; the last one (`{}`) left {ago} ago", last.name)
         })
+    }
+}
+
+impl Waiting {
+    fn say(&mut self, reason: String, remedy: impl Into<String>) {
+        self.reason = reason;
+        self.remedy = Some(remedy.into());
+    }
+}
+
+/// Such as `a, b, c and 61 more`.
+fn and_more(named: &[String], all: u64) -> String {
+    let more = all.saturating_sub(u64::try_from(named.len()).unwrap_or(u64::MAX));
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
+/// A duration in its largest unit.
+fn people(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }

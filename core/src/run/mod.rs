@@ -6,6 +6,7 @@ pub mod command;
 mod decide;
 mod end;
 pub mod event;
+mod explain;
 mod outstanding;
 mod scope;
 mod state;

@@ -7,6 +7,9 @@ use crate::id::ComponentId;
 use crate::run::state::{State, TaskStatus};
 use crate::time::Timestamp;
 
+/// So much of an error is told where something else is the subject.
+const MESSAGE_CHARS: usize = 300;
+
 /// What must happen next with a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owed {
@@ -92,7 +95,13 @@ impl State {
                 Some("if it takes long, see `gleitzeit components` and `gleitzeit providers`"),
             ),
             Owed::Dispatch { not_before } => waiting(
-                format!("attempt {} failed; the next one starts after a delay", task.attempt),
+                match &task.error {
+                    Some(error) => {
+                        let message: String = error.message.chars().take(MESSAGE_CHARS).collect();
+                        format!("attempt {} failed: {message}; the next one starts after a delay", task.attempt)
+                    }
+                    None => format!("attempt {} ended; the next one starts after a delay", task.attempt),
+                },
                 task.ready_at,
                 not_before,
                 None,
@@ -106,7 +115,7 @@ impl State {
             Owed::Report { engine } => waiting(
                 format!("attempt {} is open on engine `{engine}`", task.attempt),
                 task.dispatched_at,
-                None,
+                self.attempt_due(at),
                 None,
             ),
             Owed::Stop { engine } => waiting(
@@ -116,6 +125,12 @@ impl State {
                 None,
             ),
         }
+    }
+
+    /// When the time of the latest attempt is up, if the task names a timeout.
+    fn attempt_due(&self, at: usize) -> Option<Timestamp> {
+        let begun = self.tasks[at].started_at.or(self.tasks[at].dispatched_at)?;
+        Some(begun.plus_ms(self.task(at).timeout_ms?))
     }
 
     fn missing_text(&self, at: usize) -> String {

@@ -83,6 +83,12 @@ pub fn task_run(state: &State, at: usize, present: &Present, include_results: bo
     }
 }
 
+/// Why a task is where it is: without its result, and with what is awaited also while it runs.
+pub fn explained(state: &State, at: usize, present: &Present) -> v1::TaskRun {
+    let waits = present.waiting(state, at);
+    v1::TaskRun { waiting: waits.as_ref().map(waiting), ..task_run(state, at, present, false) }
+}
+
 fn failure_of(state: &State, at: usize) -> Option<Failure> {
     let task = &state.tasks[at];
     match (&task.error, &task.skipped_because) {

@@ -16,7 +16,7 @@ use crate::config::ClientConfig;
 use crate::convert::{self, filled};
 use crate::error::{Error, Result};
 use crate::handle::RunHandle;
-use crate::run::{Cancelled, Run, RunFilter, RunSummary, Task, TaskFilter};
+use crate::run::{Cancelled, Explanation, Run, RunFilter, RunSummary, Task, TaskFilter};
 use crate::submission::{Submission, random_id};
 use crate::system::{Component, Page, Protocol, Provider, Status, Validation};
 use crate::watch::Watch;
@@ -248,6 +248,20 @@ impl Client {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(Error::timeout(self.config.call_timeout)),
         }
+    }
+
+    /// Why a run has not ended, or one of its tasks.
+    ///
+    /// # Errors
+    /// If the id is malformed or there is no such run or task; also as for all calls.
+    pub async fn explain(&self, run_id: &str, task_id: Option<&str>) -> Result<Explanation> {
+        let task_id = task_id.unwrap_or_default().to_owned();
+        let request = v1::ExplainRunRequest { run_id: run_id.to_owned(), task_id };
+        let explain = |request| {
+            let mut workflows = self.workflows.clone();
+            async move { workflows.explain_run(request).await }
+        };
+        convert::explanation(call::repeated(&self.config, request, explain).await?)
     }
 
     /// Asks a run to end.

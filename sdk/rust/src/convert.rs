@@ -9,7 +9,7 @@ use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 use gleitzeit_proto::v1;
 
 use crate::error::{Error, Result};
-use crate::run::{Run, RunEvent, RunSummary, Task, Waiting};
+use crate::run::{Explanation, Run, RunEvent, RunSummary, Task, Waiting};
 use crate::submission::json;
 use crate::system::{Component, ComponentCounts, Method, Protocol, Provider, RunCounts, Status};
 
@@ -164,6 +164,28 @@ pub(crate) fn run(run: v1::Run) -> Result<Run> {
     })
 }
 
+fn waiting(waiting: v1::Waiting) -> Waiting {
+    Waiting {
+        reason: waiting.reason,
+        since: time(waiting.since),
+        until: time(waiting.until),
+        remedy: filled(waiting.remedy),
+    }
+}
+
+pub(crate) fn explanation(answer: v1::ExplainRunResponse) -> Result<Explanation> {
+    Ok(Explanation {
+        run_id: answer.run_id,
+        name: answer.name,
+        status: run_status(answer.status)?,
+        waiting: answer.waiting.map(waiting),
+        error: failure(answer.error)?,
+        tasks: answer.tasks.into_iter().map(task).collect::<Result<_>>()?,
+        more_tasks: answer.more_tasks,
+        dependent_tasks: answer.dependent_tasks,
+    })
+}
+
 pub(crate) fn summary(run: v1::RunSummary) -> Result<RunSummary> {
     Ok(RunSummary {
         run_id: run.run_id,
@@ -187,12 +209,7 @@ pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
         result: payload(task.result_json)?,
         result_omitted: task.result_omitted,
         error: failure(task.error)?,
-        waiting: task.waiting.map(|waiting| Waiting {
-            reason: waiting.reason,
-            since: time(waiting.since),
-            until: time(waiting.until),
-            remedy: filled(waiting.remedy),
-        }),
+        waiting: task.waiting.map(waiting),
         started_at: time(task.started_at),
         finished_at: time(task.finished_at),
         method: task.method,

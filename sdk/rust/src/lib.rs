@@ -23,7 +23,7 @@ pub use gleitzeit_core::run::{RunStatus, TaskStatus};
 pub use gleitzeit_core::spec::Problem;
 pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
-pub use run::{Cancelled, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
+pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
 pub use submission::Submission;
 pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, RunCounts, Status, Validation};
 pub use watch::Watch;

@@ -145,6 +145,27 @@ pub struct Waiting {
     pub remedy: Option<String>,
 }
 
+/// Why a run, or one of its tasks, has not ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// As in [`Run`].
+    pub run_id: String,
+    /// As in [`Run`].
+    pub name: String,
+    /// As in [`Run`].
+    pub status: RunStatus,
+    /// What the run as a whole waits for; none if it is final.
+    pub waiting: Option<Waiting>,
+    /// As in [`Run`].
+    pub error: Option<Failure>,
+    /// For a task: that task, then those because of which it waits. Else the tasks that hold the run up.
+    pub tasks: Vec<Task>,
+    /// How many more of them there are.
+    pub more_tasks: u32,
+    /// How many tasks of the run only wait for other tasks.
+    pub dependent_tasks: u32,
+}
+
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunEvent {

@@ -109,6 +109,10 @@ impl WorkflowService for Server {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn explain_run(&self, _: Request<ExplainRunRequest>) -> Result<Response<ExplainRunResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn cancel_run(&self, _: Request<CancelRunRequest>) -> Result<Response<CancelRunResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

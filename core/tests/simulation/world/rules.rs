@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_core::ComponentId;
-use gleitzeit_core::hub::Present;
 
 use super::agenda::Time;
 use super::checker::Verified;
@@ -26,8 +25,13 @@ impl World {
         self.check_overlaps()?;
         self.check_leases()?;
         let Some(plane) = &self.plane else { return Ok(()) };
-        let present = Present::new(&plane.hub.components());
+        let open: Vec<_> = plane.ledger.open_attempts().map(|(at, _)| at.clone()).collect();
+        let present = plane.hub.present(&open, plane.ledger.recorded_at());
         for run in plane.ledger.runs() {
+            let is_held_up = run.run_waiting().is_some() && run.holding_up().next().is_some();
+            if is_held_up == run.status.is_final() {
+                return Err(format!("run {} cannot tell what it waits for", run.run_id));
+            }
             for at in 0..run.tasks.len() {
                 let is_final = run.tasks[at].status.is_final();
                 if present.waiting(run, at).is_some_and(|waiting| !waiting.reason.is_empty()) == is_final {
