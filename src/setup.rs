@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig};
@@ -12,7 +13,7 @@ use gleitzeit_core::spec::{Problem, Workflow, closest};
 use gleitzeit_protocols::{Protocol, Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
-use crate::cli::{DefinitionArgs, HubArgs, RunArgs, WorkerArgs};
+use crate::cli::{DefinitionArgs, HubArgs, PatienceArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
 use crate::place;
 
@@ -126,8 +127,23 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         registry,
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
+        max_payload_bytes: args.limits.max_payload_bytes,
+        hub: patience(&args.patience),
         ..Config::default()
     })
+}
+
+fn patience(args: &PatienceArgs) -> gleitzeit_core::hub::Config {
+    let ms = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    gleitzeit_core::hub::Config {
+        heartbeat_interval_ms: ms(args.heartbeat_interval),
+        owner_silence_ms: ms(args.owner_patience),
+        provider_silence_ms: ms(args.provider_patience),
+        engine_silence_ms: ms(args.engine_patience),
+        accept_timeout_ms: ms(args.take_timeout),
+        slow_consumer_ms: ms(args.confirm_timeout),
+        ..gleitzeit_core::hub::Config::default()
+    }
 }
 
 /// The control plane inside `run`: for itself only, on a port that the system chooses.
@@ -142,6 +158,7 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
         registry,
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
+        max_payload_bytes: args.limits.max_payload_bytes,
         ..Config::default()
     }
 }
@@ -154,6 +171,7 @@ pub(crate) fn agent(
     args: &WorkerArgs,
     roles: &[String],
     name: Option<&str>,
+    max_payload_bytes: usize,
     registry: Arc<Registry>,
 ) -> Result<AgentConfig, CommandError> {
     let roles =
@@ -167,6 +185,8 @@ pub(crate) fn agent(
         settings: Settings::from_env(|name| std::env::var_os(name)),
         name: name.map_or_else(machine_name, str::to_owned),
         drain_timeout: args.drain_timeout,
+        alone_limit: args.alone_limit,
+        max_payload_bytes,
         ..AgentConfig::default()
     })
 }

@@ -226,13 +226,15 @@ impl Group {
         let all_ready = member.all_ready();
         let host = Host { connection, member, clock, drain: self.drain.subscribe(), tracker: tracker.clone() };
         let limit = config.max_payload_bytes;
+        let alone_limit_ms = u64::try_from(config.alone_limit.as_millis()).unwrap_or(u64::MAX);
         match kind {
             Kind::Queue => self.spawn(host, OwnerHost(queue::Queue::new(identity))),
             Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
             Kind::Engine => {
                 let queues = config.queues.clone();
                 let settle_ms = if config.serves_alone { 0 } else { engine::SETTLE_MS };
-                let machine = engine::Config { slots: config.slots, queues, max_payload_bytes: limit, settle_ms };
+                let (slots, max_payload_bytes) = (config.slots, limit);
+                let machine = engine::Config { slots, queues, max_payload_bytes, settle_ms, alone_limit_ms };
                 self.spawn(host, EngineHost::new(engine::Engine::new(identity, machine), limit));
             }
             Kind::Provider(provider) => {
@@ -243,6 +245,7 @@ impl Group {
                     protocols: protocol.iter().map(|protocol| protocol.to_definition()).collect(),
                     max_concurrency: provider.max_concurrency(),
                     capabilities: provider.capabilities(),
+                    alone_limit_ms,
                 };
                 let machine = provider::Provider::new(identity, machine);
                 let watching = HealthWatch::new(provider.clone(), config.health_interval, all_ready);

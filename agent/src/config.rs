@@ -45,6 +45,8 @@ pub struct AgentConfig {
     pub name: String,
     /// How long work may go on after the wish to stop. Default 30 s.
     pub drain_timeout: Duration,
+    /// How long work goes on without the control plane before it is stopped; by then others may have it. Default 10 s.
+    pub alone_limit: Duration,
     /// Largest parameter set or result, as JSON text in bytes; as the control plane has it. Default 1 MiB, at most 8.
     pub max_payload_bytes: usize,
     /// Provider: how often each is asked for its health; an unhealthy one is asked more often at first. Default 10 s.
@@ -67,6 +69,7 @@ impl Default for AgentConfig {
             settings: Settings::from_env(|_| None),
             name: "agent".to_owned(),
             drain_timeout: Duration::from_secs(30),
+            alone_limit: Duration::from_millis(gleitzeit_core::role::ALONE_LIMIT_MS),
             max_payload_bytes: 1024 * 1024,
             health_interval: Duration::from_secs(10),
             serves_alone: false,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use server::{
-    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, RunArgs, StartArgs, StopArgs, WorkerArgs,
+    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
+    WorkerArgs,
 };
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.

@@ -11,6 +11,9 @@ use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs};
 /// Where a control plane listens unless told otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
 
+/// How large a parameter set or result may be unless told otherwise.
+const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
+
 /// How many attempts an engine holds unless told otherwise: it only coordinates.
 const DEFAULT_SLOTS: u32 = 64;
 
@@ -39,7 +42,32 @@ pub(crate) struct HubArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
     #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
+}
+
+/// How soon the control plane takes somebody for lost.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct PatienceArgs {
+    /// How often components are asked for a sign of life; who leaves one unanswered until the next is silent
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) heartbeat_interval: Duration,
+    /// After how long a silent queue or resolver is replaced
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) owner_patience: Duration,
+    /// After how long a silent provider is lost, and its calls with it
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) provider_patience: Duration,
+    /// After how long a silent engine is lost, and its attempts with it
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) engine_patience: Duration,
+    /// How long an engine may leave an attempt untaken before another gets it
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) take_timeout: Duration,
+    /// How long a consumer of events may confirm nothing before it is cut off
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) confirm_timeout: Duration,
 }
 
 /// How large workflows may be.
@@ -51,6 +79,9 @@ pub(crate) struct LimitArgs {
     /// The most tasks of a workflow
     #[arg(long, default_value_t = gleitzeit_core::spec::Limits::DEFAULT.tasks, value_name = "N")]
     pub(crate) max_tasks: usize,
+    /// The largest parameter set or result, in bytes: at most 8388608
+    #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]
+    pub(crate) max_payload_bytes: usize,
 }
 
 /// What a worker is set to.
@@ -71,6 +102,9 @@ pub(crate) struct WorkerArgs {
     /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m; 0: not at all
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = grace)]
     pub(crate) drain_timeout: Duration,
+    /// How long work goes on without the control plane before it is stopped
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = patience)]
+    pub(crate) alone_limit: Duration,
 }
 
 /// `gleitzeit hub`
@@ -91,6 +125,9 @@ pub(crate) struct AgentArgs {
     /// What it is called in lists (default: the machine's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// The largest parameter set or result, in bytes, as the control plane has it
+    #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]
+    pub(crate) max_payload_bytes: usize,
     #[command(flatten)]
     pub(crate) worker: WorkerArgs,
     #[command(flatten)]
@@ -108,6 +145,9 @@ pub(crate) struct ComponentsArgs {
     /// With roles: what the worker is called in lists (default: the machine's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// The largest parameter set or result, in bytes, as the control plane has it
+    #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]
+    pub(crate) max_payload_bytes: usize,
     #[command(flatten)]
     pub(crate) worker: WorkerArgs,
     #[command(flatten)]
@@ -192,6 +232,12 @@ impl RunArgs {
 /// A duration, or none.
 fn grace(text: &str) -> Result<Duration, String> {
     if matches!(text.trim(), "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+/// A time after which something is given up: shorter ones would give up what only hesitates.
+fn patience(text: &str) -> Result<Duration, String> {
+    let given = duration(text)?;
+    if given < Duration::from_millis(100) { Err("expected at least 100ms".to_owned()) } else { Ok(given) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

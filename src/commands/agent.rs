@@ -17,7 +17,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let config = AgentConfig {
         hub_url: args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
         token: args.client.token.clone(),
-        ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), registry)?
+        ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;

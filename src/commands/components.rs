@@ -35,8 +35,8 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
 }
 
 fn as_agent(args: ComponentsArgs) -> AgentArgs {
-    let ComponentsArgs { roles, name, worker, definitions, client, output: _ } = args;
-    AgentArgs { roles, name, worker, definitions, client }
+    let ComponentsArgs { roles, name, max_payload_bytes, worker, definitions, client, output: _ } = args;
+    AgentArgs { roles, name, max_payload_bytes, worker, definitions, client }
 }
 
 fn owned(shards: usize, queues: &[String]) -> String {

@@ -50,7 +50,8 @@ fn here(args: &RunArgs, source: &Source) -> CommandResult {
     let limits = Limits { bytes: args.limits.max_workflow_bytes, tasks: args.limits.max_tasks, ..Limits::DEFAULT };
     let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
-    let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry.clone())?;
+    let worker =
+        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
     // Nobody else can come to a control plane with a token of its own.
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = own_folder()?;

@@ -13,7 +13,7 @@ use crate::{output, setup};
 pub(crate) fn run(args: StartArgs) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let config = setup::control_plane(&args.hub, registry.clone())?;
-    let worker = setup::agent(&args.worker, &["all".to_owned()], None, registry)?;
+    let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;
     if args.background && !args.in_background {
         return in_background(args.hub.port);
     }

@@ -327,3 +327,26 @@ fn an_agent_that_leaves_finishes_what_runs_if_there_is_time() {
     assert_eq!(journal.all("task_dispatched").count(), 4, "nothing was lost");
     leaves(&mut cluster, "agent-2");
 }
+
+#[test]
+fn how_long_the_silent_are_waited_for_can_be_said() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub_with(&["--engine-patience", "300ms", "--provider-patience", "200ms"]);
+    cluster.start_agent("rest", "queue,resolver,provider");
+    cluster.start_agent("engine-1", "engine");
+    cluster.until_connected("engine", 1);
+    let trail = Trail::new(&cluster.sandbox);
+    let run = trail.submit(&cluster, &attempts_of(1));
+    let mut watch = cluster.watch(&run);
+    trail.until_runs(&mut watch, 1);
+    cluster.start_agent("engine-2", "engine");
+    cluster.until_connected("engine", 2);
+    let killed_at = now_ms();
+    cluster.kill_9_agent("engine-1");
+    trail.order("succeed");
+    let journal = watch.finish();
+    let stopped = journal.only("task_attempt_stopped");
+    assert!(stopped.at_ms - killed_at < 10_000, "sooner than the usual 15 s: {} ms", stopped.at_ms - killed_at);
+    let kinds = journal.kinds("work");
+    assert_eq!((&kinds[1..5], kinds.last()), (&LOST[..], Some(&"task_completed")));
+}

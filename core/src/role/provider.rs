@@ -12,7 +12,7 @@ use crate::mesh::{
 };
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
-use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, earliest};
+use crate::role::{self, Identity, Link, earliest};
 use crate::time::Instant;
 
 /// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
@@ -78,6 +78,8 @@ pub struct Config {
     pub max_concurrency: u32,
     /// What it can do beyond its methods, in words for lists.
     pub capabilities: Vec<String>,
+    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
+    pub alone_limit_ms: u64,
 }
 
 /// The provider role's state machine.
@@ -177,7 +179,7 @@ impl Provider {
         let is_alone = self.link == Link::Down && !self.running.is_empty();
         earliest([
             self.link.deadline(),
-            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
+            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.alone_limit_ms)),
             self.drain_until.filter(|_| !self.drained),
         ])
     }
@@ -278,7 +280,7 @@ impl Provider {
     /// a registration and its answer: what it lists must be kept.
     fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
         let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
-        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
+        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
             self.answers.clear();
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
         }

@@ -94,11 +94,19 @@ pub struct Config {
     pub max_payload_bytes: usize,
     /// For how long after each registration, in milliseconds, providers may still be on their way and none is missed.
     pub settle_ms: u64,
+    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
+    pub alone_limit_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { slots: 64, queues: None, max_payload_bytes: 1024 * 1024, settle_ms: SETTLE_MS }
+        Self {
+            slots: 64,
+            queues: None,
+            max_payload_bytes: 1024 * 1024,
+            settle_ms: SETTLE_MS,
+            alone_limit_ms: ALONE_LIMIT_MS,
+        }
     }
 }
 
@@ -227,7 +235,7 @@ impl Engine {
         earliest([
             self.link.deadline(),
             self.outbox.deadline().filter(|_| self.link.is_up()),
-            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(ALONE_LIMIT_MS)),
+            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(self.config.alone_limit_ms)),
             self.settled_at,
             self.timers.first().map(|(at, _, _)| *at),
             drain,

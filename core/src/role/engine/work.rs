@@ -10,7 +10,6 @@ use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
 use crate::ledger::Assignment;
 use crate::mesh::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 use crate::payload::Payload;
-use crate::role::ALONE_LIMIT_MS;
 use crate::run::command::{CompleteAttempt, FailAttempt, StartAttempt};
 use crate::run::event::StopReason;
 use crate::time::Instant;
@@ -167,7 +166,7 @@ impl Engine {
             self.settled_at = None;
             self.providers.retain(|_, (_, named)| *named);
         }
-        if self.down_since.is_some_and(|since| since.plus_ms(ALONE_LIMIT_MS) <= now) {
+        if self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
             let all: Vec<AttemptRef> = self.work.keys().cloned().collect();
             all.iter().for_each(|at| self.stop(at, StopReason::ProviderLost));
         }

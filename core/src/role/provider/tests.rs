@@ -3,6 +3,7 @@ use uuid::Uuid;
 use super::*;
 use crate::id::RunId;
 use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
+use crate::role::ALONE_LIMIT_MS;
 
 struct Bench {
     provider: Provider,
@@ -12,8 +13,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let identity = Identity { component_id: "p".into(), name: "p".into(), version: "0".into() };
-        let config =
-            Config { methods: vec!["m/x".into()], protocols: vec![], max_concurrency: 2, capabilities: vec![] };
+        let config = Config {
+            methods: vec!["m/x".into()],
+            protocols: vec![],
+            max_concurrency: 2,
+            capabilities: vec![],
+            alone_limit_ms: ALONE_LIMIT_MS,
+        };
         let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
         bench.connect();
         bench

@@ -230,6 +230,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
                 protocols: Vec::new(),
                 max_concurrency: kind.max_concurrency,
                 capabilities: Vec::new(),
+                alone_limit_ms: role::ALONE_LIMIT_MS,
             };
             Machine::Provider(Box::new(Provider::new(identity, config)))
         }
