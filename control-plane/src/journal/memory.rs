@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{Position, RunId, Seq};
+use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 
-use super::{Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+use super::{Pruned, Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+
+/// How many runs a step of pruning removes at most.
+const STEP_RUNS: usize = 100;
 
 /// A store in memory. Clones share what is in it, so a test can start a second writer on what the first one left.
 #[derive(Clone, Debug, Default)]
@@ -16,10 +19,11 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Position 1 first.
-    entries: Vec<Arc<Entry>>,
+    entries: BTreeMap<Position, Arc<Entry>>,
     /// Where the entries of each run are.
-    places: HashMap<RunId, Vec<usize>>,
+    places: HashMap<RunId, Vec<Position>>,
+    tail: Tail,
+    pruned: Position,
     rows: BTreeMap<RunId, RunRow>,
     requests: HashMap<String, (RunId, String)>,
 }
@@ -32,17 +36,12 @@ impl MemoryStore {
 }
 
 impl Held {
-    fn tail(&self) -> Tail {
-        self.entries
-            .last()
-            .map_or_else(Tail::default, |last| Tail { position: last.position, recorded_at: last.recorded_at })
-    }
-
     fn push(&mut self, entry: &Arc<Entry>) {
         if let Some(run_id) = entry.run_id {
-            self.places.entry(run_id).or_default().push(self.entries.len());
+            self.places.entry(run_id).or_default().push(entry.position);
         }
-        self.entries.push(entry.clone());
+        self.entries.insert(entry.position, entry.clone());
+        self.tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
         if let Some(row) = RunRow::submitted(entry) {
             self.rows.insert(row.run_id, row);
         }
@@ -62,12 +61,12 @@ impl Held {
 
 impl Store for MemoryStore {
     fn tail(&self) -> Tail {
-        self.read().tail()
+        self.read().tail
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        let mut expected = held.tail().position.next();
+        let mut expected = held.tail.position.next();
         for entry in entries {
             if entry.position != expected {
                 let why = format!("expected {expected}");
@@ -81,6 +80,30 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn pruned(&self) -> Position {
+        self.read().pruned
+    }
+
+    fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let old = held.rows.values().filter(|row| row.finished_at.is_some_and(|at| at <= ended));
+        let mut runs: Vec<_> = old.map(|row| (row.finished_at, row.run_id, row.status)).collect();
+        runs.sort_unstable_by_key(|(finished_at, ..)| *finished_at);
+        let more = runs.len() > STEP_RUNS;
+        runs.truncate(STEP_RUNS);
+        let mut entries = 0;
+        for (_, run_id, _) in &runs {
+            held.rows.remove(run_id);
+            held.requests.retain(|_, (of, _)| of != run_id);
+            for position in held.places.remove(run_id).unwrap_or_default() {
+                held.entries.remove(&position);
+                held.pruned = held.pruned.max(position);
+                entries += 1;
+            }
+        }
+        Ok(Pruned { runs: runs.into_iter().map(|(_, run_id, status)| (run_id, status)).collect(), entries, more })
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(self.clone()))
     }
@@ -89,21 +112,20 @@ impl Store for MemoryStore {
 impl Reader for MemoryStore {
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
-        let from = usize::try_from(from.0.saturating_sub(1)).unwrap_or(usize::MAX);
-        Ok(held.entries.iter().skip(from).take(limit).map(|entry| Entry::clone(entry)).collect())
+        Ok(held.entries.range(from..).take(limit).map(|(_, entry)| Entry::clone(entry)).collect())
     }
 
     fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         let places = held.places.get(&run_id).map_or(&[][..], Vec::as_slice);
-        let entries = places.iter().map(|place| held.entries[*place].as_ref());
+        let entries = places.iter().filter_map(|place| held.entries.get(place)).map(Arc::as_ref);
         Ok(entries.filter(|entry| entry.seq >= from).take(limit).cloned().collect())
     }
 
     fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let held = self.read();
         let finished = |run_id| held.rows.get(&run_id).is_some_and(|row| row.status != RunStatus::Running);
-        let wanted = held.entries.iter().filter(|entry| !entry.run_id.is_some_and(finished));
+        let wanted = held.entries.values().filter(|entry| !entry.run_id.is_some_and(finished));
         wanted.map(|entry| Entry::clone(entry)).try_for_each(each)
     }
 

@@ -1,6 +1,7 @@
 //! The journal: one writer, its storage, and the handle through which everybody else reads and proposes. Never here:
 //! decisions about what may be recorded, which are the ledger's. Whatever leaves this module was committed before.
 
+mod clock;
 mod feed;
 mod fold;
 mod memory;
@@ -26,11 +27,12 @@ use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::SqliteStore;
-pub use store::{FORMAT_VERSION, Reader, Store, StoreError, Tail};
+pub use store::{FORMAT_VERSION, Pruned, Reader, Store, StoreError, Tail};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -39,6 +41,9 @@ use runs::ending;
 
 /// What a caller is told to wait when too much is waiting already: a batch takes a few milliseconds.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The longest pause between two steps of pruning.
+const MOST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the journal did not answer.
 #[derive(Debug, Error)]
@@ -66,6 +71,17 @@ pub struct Summary {
     pub recorded_at: Timestamp,
     /// All runs, by status.
     pub counts: RunCounts,
+    /// Entries up to here may be gone with their runs.
+    pub pruned: Position,
+}
+
+/// What pruning has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many finished runs.
+    pub runs: u64,
+    /// How many entries.
+    pub entries: u64,
 }
 
 /// What the hub is given of the journal.
@@ -193,6 +209,28 @@ impl Journal {
     pub async fn run_entries(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Arc<Entry>>, JournalError> {
         let entries = self.shared.readers.read(move |reader| reader.read_run(run_id, from, limit)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
+    }
+
+    /// Removes finished runs that ended at least so long ago, in small steps between which the writer does other work. If
+    /// the caller stops waiting, it stops after the current step and can be gone on with at any time.
+    ///
+    /// # Errors
+    /// `Closed` if the writer has stopped.
+    pub async fn prune(&self, older_than: Duration) -> Result<Removed, JournalError> {
+        let mut removed = Removed::default();
+        loop {
+            let (reply, step) = oneshot::channel();
+            let begun = tokio::time::Instant::now();
+            self.send(Work::Prune { older_than, reply }).await?;
+            let step = step.await.map_err(|_| JournalError::Closed)?;
+            removed.runs += u64::try_from(step.runs.len()).unwrap_or(u64::MAX);
+            removed.entries += step.entries;
+            if !step.more {
+                return Ok(removed);
+            }
+            // At least half of the time is for others.
+            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+        }
     }
 
     /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.

@@ -54,7 +54,7 @@ impl Recent {
         }
     }
 
-    fn remove(&mut self, run_id: RunId) {
+    pub(super) fn remove(&mut self, run_id: RunId) {
         if let Some(kept) = self.runs.remove(&run_id) {
             self.uses.remove(&kept.used);
             self.bytes -= kept.bytes;

@@ -1,8 +1,15 @@
 //! Entries in one SQLite file. A lock file beside it keeps a second process out. Lives here: opening and writing;
 //! reading is in `read`, the rows of runs and requests in `rows`.
 
+#[cfg(test)]
+mod damage;
+mod mark;
+mod migrate;
+mod prune;
 mod read;
 mod rows;
+mod state;
+mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -13,34 +20,31 @@ use std::sync::Arc;
 use gleitzeit_core::run::Entry;
 use gleitzeit_core::run::event::EVENT_VERSION;
 use gleitzeit_core::{Position, QueueName, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Row, Transaction, params};
 
-use crate::journal::{FORMAT_VERSION, Reader, Store, StoreError, Tail};
+use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
+use mark::Mark;
 use read::SqliteReader;
-use rows::ROWS_VERSION;
+use state::State;
+use sum::{Sum, stored};
 
 /// Durable at each commit. The log is written back every 16 MiB rather than every 4: each time costs two more flushes.
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
-  PRAGMA journal_size_limit = 67108864;";
-
-/// `rows_version` is that of the tables in `rows`, which can be made again from the entries.
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS meta (format_version INTEGER NOT NULL, rows_version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS entries (position INTEGER PRIMARY KEY, run_id BLOB, seq INTEGER NOT NULL,
-  recorded_at INTEGER NOT NULL, queue TEXT, version INTEGER NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS entries_of_run ON entries (run_id, seq) WHERE run_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS entries_of_no_run ON entries (position) WHERE run_id IS NULL;
-";
+/// Pages that become free can be given back in small steps.
+const SETTINGS: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+  PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
 
 /// A store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
-    tail: Tail,
-    /// Held until the store is dropped or its process dies.
-    _lock: File,
+    state: State,
+    /// Something could not be written: what is held here may not be what is there.
+    broken: bool,
+    /// Locked until the store is dropped or its process dies.
+    mark: Mark,
 }
 
 impl SqliteStore {
@@ -53,121 +57,127 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
-        create_private(path).map_err(refused)?;
+        let existed = create_private(path).map_err(refused)?;
         // By its real name: through a link it is the same store, with the same lock.
         let path = &path.canonicalize().map_err(refused)?;
         let mut lock_path = path.as_os_str().to_owned();
         lock_path.push(".lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(refused)?;
+        let lock =
+            File::options().create(true).truncate(false).read(true).write(true).open(lock_path).map_err(refused)?;
         lock.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
             std::fs::TryLockError::Error(source) => refused(source),
         })?;
-        let (db, tail) = connect(path).map_err(|error| at(path, error))?;
-        Ok(Self { db, path: path.to_owned(), tail, _lock: lock })
+        let mut mark = Mark::new(lock);
+        let (db, state) = connect(path, existed, &mut mark).map_err(|error| at(path, error))?;
+        mark.write(&state.store_id, state.tail.position);
+        Ok(Self { db, path: path.to_owned(), state, broken: false, mark })
     }
 }
 
-/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights.
-fn create_private(path: &Path) -> std::io::Result<()> {
+/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. Says whether
+/// the file was there before.
+fn create_private(path: &Path) -> std::io::Result<bool> {
     let mut options = File::options();
     options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
+        made => made.map(|_| false),
     }
 }
 
-/// Opens the file, makes it a store of this version, and finds its end.
-fn connect(path: &Path) -> Result<(Connection, Tail), StoreError> {
+/// Opens the file, makes it a store of this version, and checks that it is whole. If it is not, nothing is changed.
+fn connect(path: &Path, existed: bool, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
+    let failed = database("set it up");
     let mut db = Connection::open(path).map_err(database("open the file"))?;
-    db.execute_batch(SETTINGS).map_err(database("set it up"))?;
-    prepare(&mut db)?;
-    let tail = db
-        .query_row("SELECT position, recorded_at FROM entries ORDER BY position DESC LIMIT 1", [], |row| {
-            Ok(Tail { position: Position(number(row, 0)?), recorded_at: Timestamp(row.get(1)?) })
-        })
-        .optional()
-        .map_err(database("read its end"))?
-        .unwrap_or_default();
-    Ok((db, tail))
+    // Else closing it after an error would throw away a log of which only a part could be read.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
+    db.execute_batch(SETTINGS).map_err(&failed)?;
+    let transaction = db.transaction().map_err(&failed)?;
+    let is_new = migrate::is_new(&transaction)?;
+    if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && existed && position.0 > 0) {
+        let why = format!("entries up to {position} were acknowledged and it has none");
+        return Err(StoreError::Incomplete { path: path.to_owned(), why });
+    }
+    let state = migrate::prepare(&transaction, path)?;
+    state.check_mark(mark, path)?;
+    transaction.commit().map_err(&failed)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(&failed)?;
+    Ok((db, state))
 }
 
 /// Says which file it is that cannot be opened.
 fn at(path: &Path, error: StoreError) -> StoreError {
-    let StoreError::Database { source, .. } = error else { return error };
-    let path = path.to_owned();
-    match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path, source }
-        }
-        _ => StoreError::Unusable { path, source },
+    let StoreError::Database { what, source } = error else { return error };
+    match at_writing(path, what, source) {
+        StoreError::Database { source, .. } => StoreError::Unusable { path: path.to_owned(), source },
+        told => told,
     }
 }
 
-/// Makes the tables of this version, or refuses a store of a later one.
-fn prepare(db: &mut Connection) -> Result<(), StoreError> {
-    let transaction = db.transaction().map_err(database("set it up"))?;
-    // Before anything else: the tables of a later version may not fit ours at all.
-    let has_meta = transaction
-        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'", [], |_| Ok(()))
-        .optional()
-        .map_err(database("read its tables"))?;
-    if has_meta.is_some() {
-        let found = transaction
-            .query_row("SELECT format_version FROM meta", [], |row| row.get(0))
-            .optional()
-            .map_err(database("read its format"))?;
-        if let Some(found) = found.filter(|found| *found > FORMAT_VERSION) {
-            return Err(StoreError::Format { found, known: FORMAT_VERSION });
+impl SqliteStore {
+    fn write_all(&mut self, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
+        let transaction = self.db.transaction()?;
+        for entry in entries {
+            let sum = write(&transaction, entry)?;
+            rows::record(&transaction, entry)?;
+            self.state.count(entry, sum);
         }
+        self.state.write(&transaction)?;
+        transaction.commit()
     }
-    transaction.execute_batch(SCHEMA).map_err(database("create its tables"))?;
-    let found: Option<u32> = transaction
-        .query_row("SELECT rows_version FROM meta", [], |row| row.get(0))
-        .optional()
-        .map_err(database("read its format"))?;
-    let rows_version = match found {
-        Some(rows_version) => Some(rows_version),
-        None => {
-            transaction
-                .execute("INSERT INTO meta VALUES (?1, 0)", [FORMAT_VERSION])
-                .map_err(database("write its format"))?;
-            None
+
+    /// Changes the file, and never again once that has failed.
+    fn change<T>(
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if self.broken {
+            return Err(StoreError::Broken(self.path.clone()));
         }
-    };
-    if rows_version != Some(ROWS_VERSION) {
-        rows::rebuild(&transaction)?;
-        transaction
-            .execute("UPDATE meta SET rows_version = ?1", [ROWS_VERSION])
-            .map_err(database("write its format"))?;
+        self.broken = true;
+        let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
+        self.broken = false;
+        self.mark.write(&self.state.store_id, self.state.tail.position);
+        Ok(changed)
     }
-    transaction.commit().map_err(database("set it up"))
 }
 
 impl Store for SqliteStore {
     fn tail(&self) -> Tail {
-        self.tail
+        self.state.tail
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
-        let failed = database("write entries");
-        let mut tail = self.tail;
-        let transaction = self.db.transaction().map_err(&failed)?;
+        let mut last = self.state.tail.position;
         for entry in entries {
-            if entry.position != tail.position.next() {
-                let why = format!("expected {}", tail.position.next());
-                return Err(StoreError::Entry { position: entry.position.0, why });
+            if entry.position != last.next() {
+                return Err(StoreError::Entry { position: entry.position.0, why: format!("expected {}", last.next()) });
             }
-            tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
-            write(&transaction, entry).map_err(&failed)?;
-            rows::record(&transaction, entry).map_err(&failed)?;
+            last = entry.position;
         }
-        transaction.commit().map_err(&failed)?;
-        self.tail = tail;
-        Ok(())
+        self.change("write entries", |store| store.write_all(entries))
+    }
+
+    fn pruned(&self) -> Position {
+        self.state.pruned
+    }
+
+    fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
+        let step = self.change("remove finished runs", |store| {
+            let transaction = store.db.transaction()?;
+            let step = prune::step(&transaction, &mut store.state, ended)?;
+            transaction.commit()?;
+            Ok(step)
+        })?;
+        if step.more || step.entries > 0 || !step.runs.is_empty() {
+            return Ok(Pruned { more: true, ..step });
+        }
+        let more = self.change("give room back", |store| prune::give_back(&store.db))?;
+        Ok(Pruned { more, ..step })
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
@@ -175,18 +185,47 @@ impl Store for SqliteStore {
     }
 }
 
-fn write(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+fn write(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<u64> {
+    let run_id = entry.run_id.map(|id| id.0.into_bytes());
+    let queue = entry.queue.as_ref().map(QueueName::as_str);
+    let (kind, body) = (entry.event.kind(), entry.event.body());
+    let sum = Sum::new()
+        .number(signed(entry.position.0))
+        .maybe(run_id.as_ref().map(<[u8; 16]>::as_slice))
+        .number(signed(entry.seq.0))
+        .number(entry.recorded_at.0)
+        .maybe(queue.map(str::as_bytes))
+        .number(i64::from(EVENT_VERSION))
+        .bytes(kind.as_bytes())
+        .bytes(body.as_bytes())
+        .value();
+    db.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(params![
         signed(entry.position.0),
-        entry.run_id.map(|id| id.0.into_bytes()),
+        run_id,
         signed(entry.seq.0),
         entry.recorded_at.0,
-        entry.queue.as_ref().map(QueueName::as_str),
+        queue,
         EVENT_VERSION,
-        entry.event.kind(),
-        entry.event.body(),
+        kind,
+        body,
+        stored(sum),
     ])?;
-    Ok(())
+    Ok(sum)
+}
+
+/// No room and no right are for the operator to mend; the rest is said as it is.
+fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full { path, source },
+        Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
+            StoreError::Unusable { path, source }
+        }
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path, source }
+        }
+        _ => StoreError::Database { what, source },
+    }
 }
 
 fn number(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gleitzeit_core::run::Entry;
+use gleitzeit_core::run::{Entry, RunStatus};
 use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};
 
 /// The store format this code writes; a store of a later one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Where a journal ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,17 @@ pub struct Tail {
     pub position: Position,
     /// Of the last entry.
     pub recorded_at: Timestamp,
+}
+
+/// What one step of pruning has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The runs that are no longer there, with their last statuses.
+    pub runs: Vec<(RunId, RunStatus)>,
+    /// How many entries were removed, of these runs or of those of steps before.
+    pub entries: u64,
+    /// Whether another step has something to do.
+    pub more: bool,
 }
 
 /// Why a store could not do something.
@@ -54,6 +65,26 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// Something that was acknowledged is not there any more.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: the store `{}` is not whole: {why}; restore a backup", path.display())]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        why: String,
+    },
+    /// There is no room to write.
+    #[error("no room is left to write the store `{}`: free some space on its disk and start again", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// An earlier write failed.
+    #[error("the store `{}` could not be written and is not written any more", .0.display())]
+    Broken(PathBuf),
     /// It was written by a later version.
     #[error("PERSISTENCE_INTEGRITY_ERROR: the store has format {found}, this version reads up to {known}")]
     Format {
@@ -70,6 +101,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// What is stored of a run contradicts itself.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: {0}")]
+    Run(String),
     /// The writer's thread could not be started.
     #[error("cannot start the journal's thread")]
     Thread(#[source] std::io::Error),
@@ -94,6 +128,16 @@ pub trait Store: Send {
     /// # Errors
     /// If anything could not be written; then nothing of it was.
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
+
+    /// Entries up to here may be gone with their runs; whatever comes after is there.
+    fn pruned(&self) -> Position;
+
+    /// Removes finished runs that ended no later than `ended`: a small step that keeps nobody waiting for long. Whoever
+    /// reads a run meanwhile sees its first entries, or none.
+    ///
+    /// # Errors
+    /// If it could not be written.
+    fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Something to read with beside the writer; it sees all that was appended before each call.
     ///

@@ -239,6 +239,66 @@ pub(crate) fn runs_are_listed(mut store: Box<dyn Store>) {
     assert_eq!(counts, RunCounts { running: 1, completed: 1, failed: 1, cancelled: 0 });
 }
 
+/// What ended long enough ago goes, in steps; the rest is untouched, and the journal goes on where it was.
+pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store>) {
+    let mut feed = Feeder::default();
+    store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[], "first"))]).expect("written");
+    for n in 2..=300 {
+        let mut batch = vec![feed.submitted(n, labelled("w", &[], &format!("request {n}")))];
+        batch.extend((0..4).map(|_| feed.task_completed(n, Payload::from(json!("x".repeat(200))))));
+        batch.push(if n % 2 == 0 { feed.completed(n) } else { feed.failed(n) });
+        store.append(&batch).expect("written");
+    }
+    let tail = store.tail();
+    let reader = read(store.as_ref());
+    let replayed = |reader: &dyn Reader| {
+        let mut seen = Vec::new();
+        reader.replay(&mut |entry| {
+            seen.push(entry);
+            Ok(())
+        })?;
+        Ok::<_, StoreError>(seen)
+    };
+    let before = replayed(reader.as_ref()).expect("read");
+    // Run 200 ended with the entry of position 2 + 6 * 199.
+    let ended = Timestamp(1_000 * (2 + 6 * 199));
+    let (mut runs, mut entries, mut steps) = (Vec::new(), 0, 0);
+    loop {
+        let step = store.prune(ended).expect("pruned");
+        steps += 1;
+        entries += step.entries;
+        runs.extend(step.runs);
+        // Whatever is listed can be read, and the end of the run of which the entries are going is the first to go.
+        for row in reader.list_runs(&RunFilter::default(), None, 999).expect("listed") {
+            let of_run = reader.read_run(row.run_id, Seq(1), 9).expect("read");
+            assert_eq!(of_run.len(), if row.run_id == run_id(1) { 1 } else { 6 });
+        }
+        if !step.more {
+            break;
+        }
+        assert!(steps < 999, "it does not end");
+    }
+    assert!(steps > 1, "one step removed everything");
+    assert_eq!((runs.len(), entries), (199, 199 * 6));
+    assert!(runs.contains(&(run_id(2), RunStatus::Completed)) && runs.contains(&(run_id(3), RunStatus::Failed)));
+    assert_eq!(store.prune(ended).expect("again"), crate::journal::Pruned::default(), "once is enough");
+    assert_eq!(store.tail(), tail);
+    assert_eq!(store.pruned(), Position(2 + 6 * 199));
+    assert_eq!(replayed(reader.as_ref()).expect("read"), before);
+    let left = listed(store.as_ref(), &RunFilter::default(), None, 999);
+    assert_eq!((left.len(), left[99], left[100]), (101, run_id(201), run_id(1)));
+    assert_eq!(reader.counts().expect("counted"), RunCounts { running: 1, completed: 50, failed: 50, cancelled: 0 });
+    assert_eq!(reader.read_run(run_id(200), Seq(1), 9).expect("read"), []);
+    assert_eq!(reader.find_request("request 200").expect("read"), None);
+    assert!(reader.find_request("request 201").expect("read").is_some());
+    assert!(reader.find_request("first").expect("read").is_some());
+    // All of them, the last entry too: the journal goes on where it was all the same.
+    while store.prune(Timestamp(i64::MAX)).expect("pruned").more {}
+    assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
+    store.append(&[feed.completed(1)]).expect("it goes on");
+    assert_eq!(positions(&reader.read_from(Position(0), 9).expect("read")), [1, 2, tail.position.0 + 1]);
+}
+
 /// Runs the suite for a store: `$new` makes an empty one, with what must outlive it.
 macro_rules! store_suite {
     ($new:expr) => {
@@ -247,7 +307,8 @@ macro_rules! store_suite {
             a_batch_with_a_gap_leaves_nothing_behind,
             a_request_is_found,
             a_replay_leaves_out_finished_runs,
-            runs_are_listed
+            runs_are_listed,
+            finished_runs_are_pruned_and_nothing_else
         );
     };
     ($new:expr; $($test:ident),*) => {

@@ -381,6 +381,14 @@ impl Store for Held {
         }
     }
 
+    fn pruned(&self) -> Position {
+        self.inner.pruned()
+    }
+
+    fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
+        self.inner.prune(ended)
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.inner.reader()
     }

@@ -1,13 +1,14 @@
 //! What the writer is asked to do. One bounded channel carries all of it, so that its order is the order of the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gleitzeit_core::hub::{Output, Token};
 use gleitzeit_core::run::{Request, State, Verdict};
 use gleitzeit_core::{ComponentId, RunId, Slice};
 use tokio::sync::oneshot;
 
-use super::Subscription;
+use super::{Pruned, Subscription};
 
 /// One piece of work for the writer.
 #[derive(Debug)]
@@ -65,6 +66,13 @@ pub enum Work {
         run_id: RunId,
         /// Gets none if the run does not go on: it has ended or is not known.
         reply: oneshot::Sender<Option<Subscription>>,
+    },
+    /// Remove finished runs that ended so long ago: one small step.
+    Prune {
+        /// How long ago, by the journal's clock.
+        older_than: Duration,
+        /// Gets what was done.
+        reply: oneshot::Sender<Pruned>,
     },
     /// Take no more work, do what is waiting, and end.
     Stop,

@@ -2,20 +2,21 @@
 //! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use gleitzeit_core::hub::{self, Batch, Input};
 use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{ApplyError, Event, Limits, Request, State, Verdict};
 use gleitzeit_core::spec::FileContent;
-use gleitzeit_core::{RunId, Timestamp};
+use gleitzeit_core::{Position, RunId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::{Clock, Clocks};
 use super::feed::Feed;
 use super::recent::Recent;
-use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending};
+use super::{HubPort, Pruned, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending};
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;
@@ -43,6 +44,8 @@ pub struct WriterConfig {
     pub recent_runs: usize,
     /// … and how many bytes of them, roughly.
     pub recent_bytes: usize,
+    /// What the time is read from.
+    pub clocks: Clocks,
 }
 
 impl Default for WriterConfig {
@@ -55,6 +58,7 @@ impl Default for WriterConfig {
             watchers: 4_096,
             recent_runs: 256,
             recent_bytes: 32 * 1024 * 1024,
+            clocks: Clocks::system(),
         }
     }
 }
@@ -125,13 +129,14 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let (work, received) = mpsc::channel(config.queue);
     let (hub, inputs) = mpsc::channel(config.hub_queue);
     let counts = reader.counts()?;
+    let pruned = store.pruned();
     let (summary, published_summary) =
-        watch::channel(Summary { position: tail.position, recorded_at: tail.recorded_at, counts });
+        watch::channel(Summary { position: tail.position, recorded_at: tail.recorded_at, counts, pruned });
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
     let (end, ended) = oneshot::channel();
-    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger) };
+    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned) };
     let writer = Writer {
-        clock: Clock::new(tail.recorded_at),
+        clock: Clock::new(config.clocks.clone(), tail.recorded_at),
         recent: Recent::new(config.recent_runs, config.recent_bytes),
         ledger,
         store,
@@ -159,13 +164,14 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     Ok(Started { port, handle, summary: published_summary, protocols: published_protocols })
 }
 
-fn hub_start(ledger: &Ledger) -> hub::Start {
+fn hub_start(ledger: &Ledger, pruned: Position) -> hub::Start {
     hub::Start {
         owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
         open: ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
         queues: ledger.queues().cloned().collect(),
         protocols: definitions(ledger),
         position: ledger.position(),
+        pruned,
     }
 }
 
@@ -178,24 +184,6 @@ fn definitions(ledger: &Ledger) -> Vec<ProtocolDefinition> {
             methods: methods.clone(),
         })
         .collect()
-}
-
-/// The wall clock at the start, if the journal is not ahead of it, and from then on the monotonic one.
-struct Clock {
-    start: Timestamp,
-    since: Instant,
-}
-
-impl Clock {
-    fn new(last: Timestamp) -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
-        Self { start: wall.max(last), since: Instant::now() }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.start.plus_ms(u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
 }
 
 /// What was decided and is not written yet, and who waits for it.
@@ -268,9 +256,33 @@ impl Writer {
             }
             Work::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
+            Work::Prune { older_than, reply } => {
+                self.commit()?;
+                // A caller that no longer waits loses only the answer.
+                let _ = reply.send(self.prune(older_than)?);
+            }
             Work::Stop => self.work.close(),
         }
         Ok(())
+    }
+
+    /// One step, between two batches.
+    fn prune(&mut self, older_than: Duration) -> Result<Pruned, WriterError> {
+        let age = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
+        let step = self.store.prune(self.clock.now().minus_ms(age))?;
+        for (run_id, status) in &step.runs {
+            let count = self.counts.of(*status);
+            *count = count.saturating_sub(1);
+            self.recent.remove(*run_id);
+        }
+        if !step.runs.is_empty() {
+            self.summary.send_modify(|summary| {
+                summary.counts = self.counts;
+                summary.pruned = self.store.pruned();
+            });
+            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+        }
+        Ok(step)
     }
 
     fn decide(&mut self, mut request: Request) -> Result<Verdict, WriterError> {
@@ -338,6 +350,7 @@ impl Writer {
             position: self.ledger.position(),
             recorded_at: self.ledger.recorded_at(),
             counts: self.counts,
+            pruned: self.store.pruned(),
         });
         if batch.entries.iter().any(|entry| matches!(entry.event, Event::ProtocolRegistered(_))) {
             self.protocols.send_replace(definitions(&self.ledger).into());

@@ -64,4 +64,6 @@ pub struct Start {
     pub protocols: Vec<ProtocolDefinition>,
     /// The last entry's place.
     pub position: Position,
+    /// Entries up to here may be gone with their runs.
+    pub pruned: Position,
 }

@@ -81,7 +81,13 @@ pub enum Input {
         /// What the engine is owed: `Execute` for each open attempt, `Cancel` for those to be stopped.
         effects: Vec<Effect>,
     },
-    /// The store's answer to [`Output::ReadEntries`]: consecutive, at least one unless the journal ends there.
+    /// Finished runs were removed from the store.
+    Pruned {
+        /// Entries up to here may be gone.
+        through: Position,
+    },
+    /// The store's answer to [`Output::ReadEntries`]: consecutive but for what was pruned, at least one unless the journal
+    /// ends there.
     Entries {
         /// Which query.
         token: Token,

@@ -84,7 +84,7 @@ impl Hub {
         let methods = start.protocols.iter().flat_map(register::method_names).collect();
         let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
         let mut hub = Self {
-            stream: Stream::new(start.position, config.kept_bytes),
+            stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             config,
             now,
             out: Vec::new(),
@@ -139,6 +139,7 @@ impl Hub {
             Input::Committed(batch) => self.committed(&batch),
             Input::SliceState { token, state } => self.slice_state(token, &state),
             Input::EngineState { token, effects } => self.engine_state(token, effects),
+            Input::Pruned { through } => self.stream.prune(through),
             Input::Entries { token, entries } => self.entries(token, entries),
         }
     }

@@ -167,11 +167,12 @@ impl Hub {
     pub(super) fn resume_ownership(&mut self, socket: SocketId, component_id: &ComponentId, held: Vec<Owned>) {
         let recorded: BTreeMap<Slice, Epoch> =
             self.ownerships.owned_by(component_id).map(|(slice, epoch)| (slice.clone(), epoch)).collect();
-        let head = self.stream.head();
+        // What it missed must still be there.
+        let there = self.stream.pruned()..=self.stream.head();
         let mut goes_on: BTreeMap<Slice, Position> = BTreeMap::new();
         for owned in held {
-            if recorded.get(&owned.slice) == Some(&owned.epoch) && owned.position <= head {
-                let from = if planted::is(Bug::NoResync) { head } else { owned.position };
+            if recorded.get(&owned.slice) == Some(&owned.epoch) && there.contains(&owned.position) {
+                let from = if planted::is(Bug::NoResync) { *there.end() } else { owned.position };
                 goes_on.insert(owned.slice, from);
             } else if !recorded.contains_key(&owned.slice) {
                 self.revoke(socket, owned.slice, owned.epoch);

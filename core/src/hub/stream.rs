@@ -74,18 +74,28 @@ impl Kept {
 #[derive(Debug)]
 pub(super) struct Stream {
     head: Position,
+    /// Entries up to here may be gone from the store.
+    pruned: Position,
     kept: VecDeque<Kept>,
     bytes: usize,
     max_bytes: usize,
 }
 
 impl Stream {
-    pub(super) fn new(head: Position, max_bytes: usize) -> Self {
-        Self { head, kept: VecDeque::new(), bytes: 0, max_bytes }
+    pub(super) fn new(head: Position, pruned: Position, max_bytes: usize) -> Self {
+        Self { head, pruned, kept: VecDeque::new(), bytes: 0, max_bytes }
     }
 
     pub(super) fn head(&self) -> Position {
         self.head
+    }
+
+    pub(super) fn pruned(&self) -> Position {
+        self.pruned
+    }
+
+    pub(super) fn prune(&mut self, through: Position) {
+        self.pruned = self.pruned.max(through);
     }
 
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
@@ -182,7 +192,15 @@ impl Cursor {
 
 impl Hub {
     pub(super) fn watch(&mut self, socket: SocketId, from: Position) {
-        let sent = Position(from.0.saturating_sub(1)).min(self.stream.head());
+        let pruned = self.stream.pruned();
+        if from > Position(0) && from <= pruned {
+            let message = format!(
+                "entries up to {pruned} may be gone with finished runs; the oldest that is surely there is {}; 0 means it",
+                pruned.next()
+            );
+            return self.refuse(socket, ErrorCode::InvalidParams, message, None);
+        }
+        let sent = Position(from.0.saturating_sub(1)).max(pruned).min(self.stream.head());
         if let Some(session) = self.sessions.get_mut(&socket) {
             session.cursor = Some(Cursor::new(true, sent, self.now));
             self.dirty.insert(socket);
@@ -265,7 +283,7 @@ impl Hub {
         }
         cursor.reading = None;
         if entries.is_empty() {
-            // The journal is never pruned: what the hub has heard of is there.
+            // Only what was pruned is gone, and then this cursor would not have asked.
             let message = "entries that the journal should have could not be read";
             self.refuse(socket, ErrorCode::PersistenceReadFailed, message, None);
             return self.close(socket, message);
@@ -298,6 +316,9 @@ impl Hub {
         for message in messages {
             self.send(socket, message);
         }
+        if let Some(from) = read_from.filter(|from| *from <= self.stream.pruned()) {
+            return self.left_behind(socket, from);
+        }
         if let Some(from) = read_from {
             let token = self.token(Pending::Read { socket });
             if let Some(cursor) = self.sessions.get_mut(&socket).and_then(|session| session.cursor.as_mut()) {
@@ -305,6 +326,16 @@ impl Hub {
             }
             self.out.push(Output::ReadEntries { token, from, limit: READ_LIMIT });
         }
+    }
+
+    /// What a session was to be sent next is gone. An owner comes back and gets the state of its slices anew.
+    fn left_behind(&mut self, socket: SocketId, next: Position) {
+        let pruned = self.stream.pruned();
+        let message =
+            format!("entry {next} may be gone with a finished run; the oldest surely there is {}", pruned.next());
+        self.log(true, "a consumer lags behind what was removed and is disconnected", self.label(socket));
+        self.refuse(socket, ErrorCode::InvalidParams, message, None);
+        self.close(socket, "what it was to be sent next was removed with finished runs");
     }
 
     fn role_of(&self, socket: SocketId) -> Option<Role> {

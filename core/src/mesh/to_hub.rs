@@ -147,6 +147,6 @@ pub struct TaskTaken {
 /// See [`ToHub::Watch`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// The first position wanted; 0 or 1 is the beginning.
+    /// The first position wanted; 0: the oldest that is there. One that was removed with its run is an error.
     pub from_position: Position,
 }

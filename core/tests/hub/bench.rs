@@ -133,6 +133,7 @@ impl Bench {
             queues: self.ledger.queues().cloned().collect(),
             protocols: Vec::new(),
             position: self.ledger.position(),
+            pruned: Position(0),
         };
         self.hub = Hub::new(Config::default(), start, self.now);
         self.sent.clear();

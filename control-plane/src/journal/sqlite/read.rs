@@ -10,15 +10,17 @@ use uuid::Uuid;
 
 use crate::journal::{Reader, RunCounts, RunFilter, RunRow, StoreError};
 
+use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
 
 /// As [`entry`] reads them.
-pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body FROM entries";
+pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,
+  checksum FROM entries";
 
 /// What must be replayed, found in indexes alone: only the bodies that are wanted are read then.
 pub(super) const UNFINISHED: &str =
-    "SELECT e.position FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
-  UNION ALL SELECT position FROM entries WHERE run_id IS NULL";
+    "SELECT e.position, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
+  UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";
 
 /// A page ends after so many bytes of bodies, so that large results do not fill the memory.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -69,15 +71,18 @@ impl Reader for SqliteReader {
         let mut statement = snapshot.prepare(UNFINISHED).map_err(&failed)?;
         let mut rows = statement.query([]).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
-            wanted.push(number(row, 0).map_err(&failed)?);
+            wanted.push((number(row, 0).map_err(&failed)?, loaded(row.get(1).map_err(&failed)?)));
         }
         wanted.sort_unstable();
         let mut statement = snapshot.prepare(&format!("{COLUMNS} WHERE position = ?1")).map_err(&failed)?;
-        for position in wanted {
+        for (position, sum) in wanted {
             let mut rows = statement.query([signed(position)]).map_err(&failed)?;
-            if let Some(row) = rows.next().map_err(&failed)? {
-                each(entry(row)?.0)?;
+            let row = rows.next().map_err(&failed)?.ok_or_else(|| damaged(position, "it is missing"))?;
+            let (entry, _) = entry(row)?;
+            if loaded(row.get(8).map_err(&failed)?) != sum {
+                return Err(damaged(position, "it is another than it was"));
             }
+            each(entry)?;
         }
         Ok(())
     }
@@ -109,6 +114,9 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
         let why = format!("it has version {version}, this version reads up to {EVENT_VERSION}");
         return Err(StoreError::Entry { position, why });
     }
+    if sum_of(row).map_err(&failed)? != loaded(row.get(8).map_err(&failed)?) {
+        return Err(damaged(position, "it is not as it was written: the file is damaged"));
+    }
     let run_id: Option<[u8; 16]> = row.get(1).map_err(&failed)?;
     let queue: Option<String> = row.get(4).map_err(&failed)?;
     let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(&failed);
@@ -122,6 +130,18 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
         event: Event::decode(kind, body).map_err(|e| StoreError::Entry { position, why: e.to_string() })?,
     };
     Ok((entry, body.len()))
+}
+
+/// The sum of an entry as it is stored, as [`super::write`] makes it.
+pub(super) fn sum_of(row: &Row<'_>) -> rusqlite::Result<u64> {
+    let bytes = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_bytes_or_null()?) };
+    let sum = Sum::new().number(row.get(0)?).maybe(bytes(1)?).number(row.get(2)?).number(row.get(3)?).maybe(bytes(4)?);
+    let sum = sum.number(row.get(5)?).bytes(row.get_ref(6)?.as_bytes()?).bytes(row.get_ref(7)?.as_bytes()?);
+    Ok(sum.value())
+}
+
+fn damaged(position: u64, why: &str) -> StoreError {
+    StoreError::Entry { position, why: why.to_owned() }
 }
 
 pub(super) fn run_id(row: &Row<'_>, at: usize) -> rusqlite::Result<RunId> {

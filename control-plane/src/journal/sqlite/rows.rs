@@ -11,31 +11,38 @@ use crate::journal::{RunCounts, RunFilter, RunRow, StoreError, ending};
 
 use super::database;
 use super::read::{entry, run_id};
+use super::sum::{Sum, stored};
 
 /// To be raised with each change of these tables; 0 is none yet.
-pub(super) const ROWS_VERSION: u32 = 2;
+pub(super) const ROWS_VERSION: u32 = 3;
 
 const TABLES: &str = "
 DROP TABLE IF EXISTS runs;
 DROP TABLE IF EXISTS requests;
 CREATE TABLE runs (run_id BLOB PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, correlation_id TEXT NOT NULL,
-  submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB)
-  WITHOUT ROWID;
+  submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB,
+  start_sum INTEGER NOT NULL, end_sum INTEGER) WITHOUT ROWID;
 CREATE INDEX runs_by_status ON runs (status, run_id);
 CREATE INDEX runs_by_name ON runs (name, run_id);
+CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX requests_of_run ON requests (run_id);
 ";
 
 pub(super) const COLUMNS: &str =
     "SELECT run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
-  retry_of FROM runs";
+  retry_of, start_sum, end_sum FROM runs";
 
 /// Makes the tables again from the entries.
 pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
     let failed = database("rebuild its tables");
     db.execute_batch(TABLES).map_err(&failed)?;
     let ends = "type IN ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled')";
-    let sql = format!("{} WHERE {ends} ORDER BY position", super::read::COLUMNS);
+    // What is being removed is not listed any more.
+    let sql = format!(
+        "{} WHERE {ends} AND NOT EXISTS (SELECT 1 FROM pruning p WHERE p.run_id = entries.run_id) ORDER BY position",
+        super::read::COLUMNS
+    );
     let mut statement = db.prepare(&sql).map_err(&failed)?;
     let mut found = statement.query([]).map_err(&failed)?;
     while let Some(row) = found.next().map_err(&failed)? {
@@ -46,18 +53,30 @@ pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
 
 /// Records what follows from an entry.
 pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
-    if let Some((status, error)) = ending(&entry.event) {
-        let id = entry.run_id.map(|id| id.0.into_bytes());
+    if let (Some((status, error)), Some(run_id)) = (ending(&entry.event), entry.run_id) {
+        let id = run_id.0.into_bytes();
         let error = error.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
-        db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE run_id = ?1")?
-            .execute(params![id, name(status), entry.recorded_at.0, error])?;
+        let sum = end_sum(&id, name(status), entry.recorded_at.0, error.as_deref());
+        db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1")?
+            .execute(params![id, name(status), entry.recorded_at.0, error, stored(sum)])?;
         return Ok(());
     }
     let Some(row) = RunRow::submitted(entry) else { return Ok(()) };
     let id = row.run_id.0.into_bytes();
     let labels = Some(&row.labels).filter(|labels| !labels.is_empty());
     let labels = labels.map(serde_json::to_string).transpose().map_err(unwritable)?;
-    db.prepare_cached("INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6, NULL, ?7, ?8)")?.execute(params![
+    let retry_of = row.retry_of.map(|id| id.0.into_bytes());
+    let sum = start_sum(&StartedRow {
+        run_id: &id,
+        name: &row.name,
+        correlation_id: &row.correlation_id,
+        submitted_at: row.submitted_at.0,
+        labels: labels.as_deref(),
+        task_count: row.task_count,
+        retry_of: retry_of.as_ref().map(<[u8; 16]>::as_slice),
+    });
+    let sql = "INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6, NULL, ?7, ?8, ?9, NULL)";
+    db.prepare_cached(sql)?.execute(params![
         id,
         row.name,
         name(row.status),
@@ -65,7 +84,8 @@ pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()
         row.submitted_at.0,
         labels,
         row.task_count,
-        row.retry_of.map(|id| id.0.into_bytes()),
+        retry_of,
+        stored(sum),
     ])?;
     if let Event::WorkflowSubmitted(submitted) = &entry.event
         && let Some(key) = &submitted.request
@@ -144,7 +164,55 @@ pub(super) fn counts(db: &Connection) -> Result<RunCounts, StoreError> {
     Ok(counts)
 }
 
+/// What a row is made with.
+struct StartedRow<'a> {
+    run_id: &'a [u8],
+    name: &'a str,
+    correlation_id: &'a str,
+    submitted_at: i64,
+    labels: Option<&'a str>,
+    task_count: u32,
+    retry_of: Option<&'a [u8]>,
+}
+
+fn start_sum(row: &StartedRow<'_>) -> u64 {
+    let sum = Sum::new().bytes(row.run_id).bytes(row.name.as_bytes()).bytes(row.correlation_id.as_bytes());
+    let sum = sum.number(row.submitted_at).maybe(row.labels.map(str::as_bytes)).number(row.task_count.into());
+    sum.maybe(row.retry_of).value()
+}
+
+fn end_sum(run_id: &[u8], status: &str, finished_at: i64, error: Option<&str>) -> u64 {
+    let sum = Sum::new().bytes(run_id).bytes(status.as_bytes()).number(finished_at);
+    sum.maybe(error.map(str::as_bytes)).value()
+}
+
+/// Whether a row is as it was written.
+fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
+    let text = |at| -> rusqlite::Result<Option<&str>> { Ok(row.get_ref(at)?.as_str_or_null()?) };
+    let blob = |at| -> rusqlite::Result<Option<&[u8]>> { Ok(row.get_ref(at)?.as_blob_or_null()?) };
+    let (id, status) = (row.get_ref(0)?.as_blob()?, row.get_ref(2)?.as_str()?);
+    let start = start_sum(&StartedRow {
+        run_id: id,
+        name: row.get_ref(1)?.as_str()?,
+        correlation_id: row.get_ref(3)?.as_str()?,
+        submitted_at: row.get(4)?,
+        labels: text(6)?,
+        task_count: row.get(8)?,
+        retry_of: blob(9)?,
+    });
+    let end = match row.get::<_, Option<i64>>(5)? {
+        Some(finished_at) => Some(stored(end_sum(id, status, finished_at, text(7)?))),
+        None => None,
+    };
+    let running = status == name(RunStatus::Running);
+    Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
+}
+
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    if !is_whole(row)? {
+        let why = "a row of the list is not as it was written: the file is damaged";
+        return Err(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into()));
+    }
     let finished_at: Option<i64> = row.get(5)?;
     let labels: Option<String> = row.get(6)?;
     let error: Option<String> = row.get(7)?;
@@ -172,7 +240,7 @@ fn name(status: RunStatus) -> &'static str {
     }
 }
 
-fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<RunStatus> {
+pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<RunStatus> {
     let text = row.get_ref(at)?.as_str()?;
     let all = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
     all.into_iter().find(|status| name(*status) == text).ok_or_else(|| {

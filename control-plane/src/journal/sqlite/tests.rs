@@ -1,8 +1,8 @@
 //! What only a file can do wrong, and the suite of all stores.
 
 use super::*;
-use crate::journal::RunFilter;
 use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
+use crate::journal::{FORMAT_VERSION, RunFilter};
 use gleitzeit_core::{Payload, Seq};
 use serde_json::json;
 
@@ -245,4 +245,87 @@ fn a_truncated_file_is_an_error_at_open_or_at_reading() {
         let error = read.expect_err("an error");
         assert!(matches!(error, StoreError::Damaged { .. } | StoreError::Database { .. }), "{keep}: {error:?}");
     }
+}
+
+/// A store with many finished runs and one that goes on.
+fn with_finished_runs(store: &mut SqliteStore) -> Feeder {
+    let mut feed = Feeder::default();
+    store.append(&[feed.submitted(1, submission("w"))]).expect("written");
+    for n in 2..=400 {
+        let result = Payload::from(json!("x".repeat(3_000)));
+        store
+            .append(&[feed.submitted(n, submission("w")), feed.task_completed(n, result), feed.completed(n)])
+            .expect("ok");
+    }
+    feed
+}
+
+#[test]
+fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
+    let (keep, mut store) = fresh();
+    let mut feed = with_finished_runs(&mut store);
+    let path = store.path.clone();
+    let size = || {
+        let db = Connection::open(&path).expect("opened");
+        db.query_row("PRAGMA page_count", [], |row| row.get::<_, u32>(0)).expect("counted")
+    };
+    let before = size();
+    for steps in 1.. {
+        let crashed = keep.path().join(format!("crashed{steps}.db"));
+        let more = store.prune(Timestamp(i64::MAX)).expect("pruned").more;
+        crash(&store, &crashed);
+        let mut copy = SqliteStore::open(&crashed).expect("recovered");
+        assert_eq!(copy.tail(), store.tail());
+        while copy.prune(Timestamp(i64::MAX)).expect("pruned").more {}
+        let left = copy.reader().and_then(|reader| reader.read_from(Position(0), 9_999)).expect("read");
+        assert_eq!(left.len(), 1, "after {steps} steps");
+        if !more {
+            break;
+        }
+    }
+    assert!(size() < before / 4, "{} of {before} pages are still there", size());
+    store.append(&[feed.completed(1)]).expect("it goes on");
+    let tail = store.tail();
+    while store.prune(Timestamp(i64::MAX)).expect("pruned").more {}
+    drop(store);
+    let store = SqliteStore::open(&path).expect("reopened, though nothing is left");
+    assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
+}
+
+#[test]
+fn a_store_of_format_1_becomes_one_of_this_format() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries = [
+        feed.granted(),
+        feed.submitted(1, labelled("w", &[("a", "b")], "mine")),
+        feed.submitted(2, submission("v")),
+        feed.failed(2),
+    ];
+    store.append(&entries).expect("written");
+    // As format 1 was.
+    let old = "DROP TABLE state; DROP TABLE pruning; DROP TABLE runs; DROP TABLE requests;
+      CREATE TABLE runs (run_id BLOB PRIMARY KEY); CREATE TABLE requests (request_id TEXT PRIMARY KEY);
+      CREATE TABLE old (position INTEGER PRIMARY KEY, run_id BLOB, seq INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
+        queue TEXT, version INTEGER NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL);
+      INSERT INTO old SELECT position, run_id, seq, recorded_at, queue, version, type, body FROM entries;
+      DROP TABLE entries; ALTER TABLE old RENAME TO entries;
+      CREATE UNIQUE INDEX entries_of_run ON entries (run_id, seq) WHERE run_id IS NOT NULL;
+      CREATE INDEX entries_of_no_run ON entries (position) WHERE run_id IS NULL;
+      UPDATE meta SET format_version = 1, rows_version = 2";
+    store.db.execute_batch(old).expect("changed");
+    let path = store.path.clone();
+    drop(store);
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).expect("migrated");
+        let reader = store.reader().expect("a reader");
+        let read = reader.read_from(Position(0), 9).expect("read");
+        assert_eq!(read, entries.iter().map(|entry| Entry::clone(entry)).collect::<Vec<_>>());
+        assert_eq!(reader.find_request("mine").expect("read").map(|(run, _)| run), Some(suite::run_id(1)));
+        assert_eq!(reader.list_runs(&RunFilter::default(), None, 9).expect("listed").len(), 2);
+        let format: u32 = store.db.query_row("SELECT format_version FROM meta", [], |row| row.get(0)).expect("read");
+        assert_eq!(format, FORMAT_VERSION);
+    }
+    let mut store = SqliteStore::open(&path).expect("opened");
+    store.append(&[feed.completed(1)]).expect("it goes on");
 }

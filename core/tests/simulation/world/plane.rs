@@ -128,6 +128,7 @@ impl Plane {
                 })
                 .collect(),
             position: ledger.position(),
+            pruned: Position(0),
         };
         Ok(Self {
             hub: Hub::new(config, start, Instant(now)),

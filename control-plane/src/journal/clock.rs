@@ -1,0 +1,54 @@
+//! The time that entries carry: the wall clock at the start, if the journal is not ahead of it, and from then on only the
+//! monotonic one. So it never goes back, and a wall clock that is set changes nothing before the next start.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use gleitzeit_core::Timestamp;
+
+/// What the time is read from.
+#[derive(Clone)]
+pub struct Clocks {
+    /// What people call the time; it may be set at any moment.
+    pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How long ago something arbitrary was; never less than before.
+    pub monotonic: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl fmt::Debug for Clocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clocks")
+    }
+}
+
+impl Clocks {
+    /// Those of this machine.
+    pub fn system() -> Self {
+        let origin = Instant::now();
+        let wall = || {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        };
+        Self { wall: Arc::new(wall), monotonic: Arc::new(move || origin.elapsed()) }
+    }
+}
+
+/// The journal's clock.
+pub(super) struct Clock {
+    clocks: Clocks,
+    start: Timestamp,
+    since: Duration,
+}
+
+impl Clock {
+    pub(super) fn new(clocks: Clocks, last: Timestamp) -> Self {
+        let (start, since) = ((clocks.wall)().max(last), (clocks.monotonic)());
+        Self { clocks, start, since }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        let passed = (self.clocks.monotonic)().saturating_sub(self.since);
+        self.start.plus_ms(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+}

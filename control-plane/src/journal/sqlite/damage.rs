@@ -1,0 +1,243 @@
+//! Files that are not as they were left: cut off, overwritten, with flipped bits. Whatever is read then is all there was,
+//! or an error.
+
+use std::path::{Path, PathBuf};
+
+use gleitzeit_core::run::Entry;
+use gleitzeit_core::{Position, RunId, Seq};
+
+use super::{SqliteStore, Store, StoreError};
+use crate::journal::fold::fold;
+use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use crate::journal::{Reader, RunFilter, RunRow};
+
+/// Everything that a control plane ever reads of a store.
+#[derive(Debug, PartialEq)]
+struct All {
+    replayed: Vec<Entry>,
+    entries: Vec<Entry>,
+    rows: Vec<RunRow>,
+    statuses: Vec<String>,
+    request: Option<(RunId, String)>,
+}
+
+fn read_all(path: &Path) -> Result<All, StoreError> {
+    let store = SqliteStore::open(path)?;
+    let reader = store.reader()?;
+    reader.counts()?;
+    let mut replayed = Vec::new();
+    reader.replay(&mut |entry| {
+        replayed.push(entry);
+        Ok(())
+    })?;
+    let rows = reader.list_runs(&RunFilter::default(), None, 999)?;
+    let finished = rows.iter().filter(|row| row.finished_at.is_some());
+    let statuses = finished.map(|row| status(reader.as_ref(), row.run_id)).collect::<Result<_, _>>()?;
+    let entries = reader.read_from(Position(0), 9_999)?;
+    Ok(All { replayed, entries, rows, statuses, request: reader.find_request("mine")? })
+}
+
+fn status(reader: &dyn Reader, run_id: RunId) -> Result<String, StoreError> {
+    let run = fold(reader, run_id)?;
+    Ok(run.map_or_else(|| "none".to_owned(), |run| format!("{:?} at {}", run.status, run.seq)))
+}
+
+/// Runs that have ended and runs that have not, on several pages of every kind.
+fn fill(store: &mut SqliteStore) {
+    let mut feed = Feeder::default();
+    store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[("a", "b")], "mine"))]).expect("written");
+    for n in 2..=60 {
+        let mut batch = vec![feed.submitted(n, submission("w"))];
+        if n % 3 == 0 {
+            batch.push(feed.failed(n));
+        }
+        store.append(&batch).expect("written");
+    }
+    // Large ones continue on pages of their own.
+    store.append(&[feed.submitted(61, submission(&"large ".repeat(2_000))), feed.failed(61)]).expect("written");
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn damaged(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Damaged { .. }
+            | StoreError::Incomplete { .. }
+            | StoreError::Entry { .. }
+            | StoreError::Run(_)
+            | StoreError::Database { .. }
+            | StoreError::Unusable { .. }
+            | StoreError::Format { .. }
+    )
+}
+
+/// Every so many bytes one bit, never the same of neighbours.
+fn flips(length: usize, samples: usize) -> impl Iterator<Item = (usize, u8)> {
+    let step = (length / samples).max(1) | 1;
+    (0..length).step_by(step).enumerate().map(|(n, at)| (at, 1 << (n % 8)))
+}
+
+/// What is there of a file that was closed well, after one bit of it was flipped.
+#[test]
+fn a_flipped_bit_anywhere_in_the_file_is_an_error_or_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    fill(&mut SqliteStore::open(&path).expect("a store"));
+    let whole = std::fs::read(&path).expect("read");
+    let expected = read_all(&path).expect("whole");
+    assert_eq!((expected.rows.len(), expected.entries.len()), (61, 83));
+    let (mut errors, mut tried) = (0, 0);
+    for (at, bit) in flips(whole.len(), 1_000) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= bit;
+        std::fs::write(&path, flipped).expect("written");
+        let _ = std::fs::remove_file(beside(&path, "-wal"));
+        tried += 1;
+        match read_all(&path) {
+            Ok(all) => assert!(all == expected, "byte {at}: something was lost or changed without an error"),
+            Err(error) => {
+                assert!(damaged(&error), "byte {at}: {error:?}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > tried / 4, "only {errors} of {tried} were noticed: is anything compared?");
+}
+
+/// The same for the log of a store whose process was killed.
+#[test]
+fn a_flipped_bit_anywhere_in_the_log_is_an_error_or_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (living, path) = (folder.path().join("living.db"), folder.path().join("killed.db"));
+    let mut store = SqliteStore::open(&living).expect("a store");
+    fill(&mut store);
+    let parts: Vec<(&str, Vec<u8>)> =
+        ["", "-wal", ".lock"].map(|part| (part, std::fs::read(beside(&living, part)).expect("read"))).into();
+    let log = parts[1].1.len();
+    assert!(log > 100_000, "what is to be damaged is in the log");
+    let restore = |flip: Option<(usize, u8)>| {
+        let _ = std::fs::remove_file(beside(&path, "-shm"));
+        for (part, content) in &parts {
+            let mut content = content.clone();
+            if let Some((at, bit)) = flip.filter(|_| *part == "-wal") {
+                content[at] ^= bit;
+            }
+            std::fs::write(beside(&path, part), content).expect("written");
+        }
+    };
+    restore(None);
+    let expected = read_all(&path).expect("whole");
+    let mut errors = 0;
+    for flip in flips(log, 400) {
+        restore(Some(flip));
+        match read_all(&path) {
+            Ok(all) => assert!(all == expected, "byte {}: something was lost or changed without an error", flip.0),
+            Err(error) => {
+                assert!(damaged(&error), "byte {}: {error:?}", flip.0);
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 100, "only {errors} were noticed");
+    // And with the log away altogether.
+    restore(None);
+    std::fs::remove_file(beside(&path, "-wal")).expect("removed");
+    let error = read_all(&path).expect_err("the log is missing");
+    assert!(error.to_string().contains("not whole"), "{error}");
+}
+
+/// A file of any length below its own.
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    fill(&mut SqliteStore::open(&path).expect("a store"));
+    let whole = std::fs::read(&path).expect("read");
+    for part in 0..60 {
+        std::fs::write(&path, &whole[..whole.len() * part / 60]).expect("written");
+        let error = read_all(&path).map(|all| all.entries.len()).expect_err("cut off");
+        assert!(damaged(&error), "part {part}: {error:?}");
+    }
+}
+
+/// The state of the files after each write, and with the last write only begun: what was acknowledged is there, and of
+/// what was not either all of a batch or nothing.
+#[test]
+fn a_crash_between_any_two_writes_leaves_all_that_was_acknowledged_and_whole_batches() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (living, path) = (folder.path().join("living.db"), folder.path().join("crashed.db"));
+    let mut store = SqliteStore::open(&living).expect("a store");
+    // The log goes back to the file often, which is a write as others are.
+    store.db.execute_batch("PRAGMA wal_autocheckpoint = 8").expect("set");
+    let mut feed = Feeder::default();
+    let mut written: Vec<Entry> = Vec::new();
+    let mut ends = vec![0];
+    let read = |part: &str| std::fs::read(beside(&living, part)).expect("read");
+    let mut before = read("-wal");
+    for n in 1..=40 {
+        let batch = [feed.submitted(n, submission("w")), feed.granted(), feed.failed(n)];
+        let base = read("");
+        store.append(&batch).expect("written");
+        let acknowledged = written.len();
+        written.extend(batch.iter().map(|entry| Entry::clone(entry)));
+        ends.push(written.len());
+        let (after, base_after) = (read("-wal"), read(""));
+        // The process died in the middle of writing the log: its file was as before, and the log holds part of the batch.
+        let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+        for part in 0..=6 {
+            let upto = same + (after.len() - same) * part / 6;
+            let mut log = before.clone();
+            log.resize(log.len().max(upto), 0);
+            log[same..upto].copy_from_slice(&after[same..upto]);
+            let base = if part == 6 { &base_after } else { &base };
+            let least = if part == 6 { written.len() } else { acknowledged };
+            crashed(&path, base, &log, least, &written, &ends);
+        }
+        before = after;
+    }
+}
+
+fn crashed(path: &Path, base: &[u8], log: &[u8], least: usize, written: &[Entry], ends: &[usize]) {
+    let _ = std::fs::remove_file(beside(path, "-shm"));
+    let _ = std::fs::remove_file(beside(path, ".lock"));
+    std::fs::write(path, base).expect("written");
+    std::fs::write(beside(path, "-wal"), log).expect("written");
+    let all = read_all(path).expect("recovered");
+    let count = all.entries.len();
+    assert!(count >= least, "{count} entries are there and {least} were acknowledged");
+    assert!(ends.contains(&count), "{count} entries are no whole batches");
+    assert!(all.entries == written[..count], "they are others");
+    assert_eq!(all.rows.len(), count / 3);
+    assert_eq!(all.statuses.len(), count / 3, "each of them has ended");
+}
+
+/// What a mark is for, and what removing it is for.
+#[test]
+fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let mut store = SqliteStore::open(&path).expect("a store");
+    let mut feed = Feeder::default();
+    store.append(&[feed.submitted(1, submission("w"))]).expect("written");
+    drop(store);
+    let earlier = std::fs::read(&path).expect("read");
+    let mut store = SqliteStore::open(&path).expect("a store");
+    store.append(&[feed.submitted(2, submission("w"))]).expect("written");
+    drop(store);
+    std::fs::write(&path, earlier).expect("written");
+    let error = SqliteStore::open(&path).expect_err("entry 2 is missing").to_string();
+    assert!(error.contains("up to 2") && error.contains("store.db.lock"), "{error}");
+    std::fs::remove_file(beside(&path, ".lock")).expect("removed");
+    let store = SqliteStore::open(&path).expect("gone without");
+    assert_eq!(store.tail().position, Position(1));
+    assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9)).expect("read"), []);
+    drop(store);
+    // A new file in its place is a new store.
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(SqliteStore::open(&path).expect("new").tail().position, Position(0));
+}

@@ -1,0 +1,85 @@
+//! Removing finished runs, in steps that keep the writer for a few milliseconds. A run leaves the lists first, and is
+//! noted; then its entries go, the last ones first; at last the room is given back to the disk. A step that was cut off
+//! by a crash has either happened or not, and what is noted is gone on with.
+
+use gleitzeit_core::{Position, RunId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::journal::Pruned;
+
+use super::read::run_id;
+use super::state::State;
+use super::{number, rows};
+
+/// How many entries go in a step.
+const STEP_ENTRIES: usize = 500;
+/// How many runs leave the lists in a step.
+const STEP_RUNS: usize = 100;
+/// How many pages are given back in a step.
+const STEP_PAGES: u32 = 128;
+
+/// One step. Nothing of it stands in the file before the transaction is committed.
+pub(super) fn step(db: &Transaction<'_>, state: &mut State, ended: Timestamp) -> rusqlite::Result<Pruned> {
+    let mut done = Pruned::default();
+    let mut room = STEP_ENTRIES;
+    loop {
+        let next = "SELECT run_id FROM pruning LIMIT 1";
+        if let Some(id) = db.prepare_cached(next)?.query_row([], |row| run_id(row, 0)).optional()? {
+            let removed = remove_entries(db, id, room)?;
+            done.entries += u64::try_from(removed).unwrap_or(u64::MAX);
+            if removed == room {
+                done.more = true;
+                break;
+            }
+            room -= removed;
+            db.prepare_cached("DELETE FROM pruning WHERE run_id = ?1")?.execute([id.0.into_bytes()])?;
+        } else if done.runs.len() == STEP_RUNS {
+            done.more = true;
+            break;
+        } else if !unlist(db, state, ended, &mut done)? {
+            break;
+        }
+    }
+    if done.entries > 0 || !done.runs.is_empty() {
+        state.write(db)?;
+    }
+    Ok(done)
+}
+
+/// The last entries of a run first: whoever reads it meanwhile sees its beginning.
+fn remove_entries(db: &Connection, run_id: RunId, limit: usize) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM entries WHERE position IN
+      (SELECT position FROM entries WHERE run_id = ?1 ORDER BY seq DESC LIMIT ?2)";
+    db.prepare_cached(sql)?.execute(params![run_id.0.into_bytes(), i64::try_from(limit).unwrap_or(i64::MAX)])
+}
+
+/// Takes the run that ended first out of the lists; false if none has ended long enough ago.
+fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Pruned) -> rusqlite::Result<bool> {
+    let oldest = "SELECT run_id, status FROM runs WHERE finished_at <= ?1 ORDER BY finished_at LIMIT 1";
+    let found = db.prepare_cached(oldest)?.query_row([ended.0], |row| Ok((run_id(row, 0)?, rows::status(row, 1)?)));
+    let Some((id, status)) = found.optional()? else { return Ok(false) };
+    let last = "SELECT position FROM entries WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1";
+    let bytes = id.0.into_bytes();
+    let last = db.prepare_cached(last)?.query_row([bytes], |row| number(row, 0)).optional()?.unwrap_or(0);
+    db.prepare_cached("INSERT OR IGNORE INTO pruning VALUES (?1)")?.execute([bytes])?;
+    db.prepare_cached("DELETE FROM runs WHERE run_id = ?1")?.execute([bytes])?;
+    db.prepare_cached("DELETE FROM requests WHERE run_id = ?1")?.execute([bytes])?;
+    state.forget(Position(last));
+    done.runs.push((id, status));
+    Ok(true)
+}
+
+/// Gives free pages back to the disk; whether there are more. Stores of an earlier format keep theirs and use them again.
+pub(super) fn give_back(db: &Connection) -> rusqlite::Result<bool> {
+    let free = || db.query_row("PRAGMA freelist_count", [], |row| row.get::<_, u32>(0));
+    let before = free()?;
+    if before == 0 {
+        return Ok(false);
+    }
+    let mut statement = db.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
+    let mut pages = statement.query([])?;
+    while pages.next()?.is_some() {}
+    drop(pages);
+    let after = free()?;
+    Ok(after > 0 && after < before)
+}

@@ -1,0 +1,156 @@
+//! What the store knows of itself, in one row that is written with each transaction: where it ends, what a start must
+//! find, how many runs it lists. At each start all of it is compared with what is there: whatever got lost since, by a
+//! damaged page or a log that was cut off, is noticed.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use gleitzeit_core::run::Entry;
+use gleitzeit_core::{Position, RunId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::journal::{StoreError, Tail, ending};
+
+use super::mark::Mark;
+use super::read::run_id;
+use super::sum::{loaded, stored};
+use super::{database, number, signed};
+
+pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  store_id TEXT NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL, live INTEGER NOT NULL,
+  runs INTEGER NOT NULL, pruned INTEGER NOT NULL);";
+
+/// The sums of the entries that a start must read, found in indexes alone.
+const SUMS: &str = "SELECT e.run_id, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id
+    WHERE r.status = 'running' UNION ALL SELECT NULL, checksum FROM entries WHERE run_id IS NULL";
+
+/// The row, and what it is made of.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) store_id: String,
+    pub(super) tail: Tail,
+    /// Entries up to here may be gone with their runs.
+    pub(super) pruned: Position,
+    /// Of all entries that a start must read.
+    live: u64,
+    /// How many runs are listed.
+    runs: u64,
+    /// Of the entries of each unfinished run.
+    of_runs: HashMap<RunId, u64>,
+}
+
+impl State {
+    /// What an entry that was written changes.
+    pub(super) fn count(&mut self, entry: &Entry, sum: u64) {
+        self.tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
+        self.live = self.live.wrapping_add(sum);
+        let Some(run_id) = entry.run_id else { return };
+        if matches!(entry.event, gleitzeit_core::run::Event::WorkflowSubmitted(_)) {
+            self.runs += 1;
+        }
+        let of_run = self.of_runs.entry(run_id).or_default();
+        *of_run = of_run.wrapping_add(sum);
+        if ending(&entry.event).is_some() {
+            let of_run = self.of_runs.remove(&run_id).unwrap_or_default();
+            self.live = self.live.wrapping_sub(of_run);
+        }
+    }
+
+    /// A finished run with its last entry is to go.
+    pub(super) fn forget(&mut self, last: Position) {
+        self.runs = self.runs.saturating_sub(1);
+        self.pruned = self.pruned.max(last);
+    }
+
+    pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+        db.prepare_cached(sql)?.execute(params![
+            self.store_id,
+            signed(self.tail.position.0),
+            self.tail.recorded_at.0,
+            stored(self.live),
+            signed(self.runs),
+            signed(self.pruned.0),
+        ])?;
+        Ok(())
+    }
+
+    /// As it was written; none in a store that was just made.
+    pub(super) fn read(db: &Connection) -> Result<Option<Self>, StoreError> {
+        let sql = "SELECT store_id, position, recorded_at, live, runs, pruned FROM state";
+        let read = db.query_row(sql, [], |row| {
+            Ok(Self {
+                store_id: row.get(0)?,
+                tail: Tail { position: Position(number(row, 1)?), recorded_at: Timestamp(row.get(2)?) },
+                live: loaded(row.get(3)?),
+                runs: number(row, 4)?,
+                pruned: Position(number(row, 5)?),
+                of_runs: HashMap::new(),
+            })
+        });
+        read.optional().map_err(database("read its state"))
+    }
+
+    /// As it must be, going by the entries and lists that are there. `pruned` stands in the row alone.
+    pub(super) fn found(db: &Connection) -> Result<Self, StoreError> {
+        let failed = database("check its entries");
+        let last = "SELECT position, recorded_at FROM entries ORDER BY position DESC LIMIT 1";
+        let tail = db
+            .query_row(last, [], |row| {
+                Ok(Tail { position: Position(number(row, 0)?), recorded_at: Timestamp(row.get(1)?) })
+            })
+            .optional()
+            .map_err(&failed)?
+            .unwrap_or_default();
+        let mut found = Self { tail, ..Self::default() };
+        let mut statement = db.prepare(SUMS).map_err(&failed)?;
+        let mut rows = statement.query([]).map_err(&failed)?;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            let sum = loaded(row.get(1).map_err(&failed)?);
+            found.live = found.live.wrapping_add(sum);
+            if row.get_ref(0).map_err(&failed)? != rusqlite::types::ValueRef::Null {
+                let of_run = found.of_runs.entry(run_id(row, 0).map_err(&failed)?).or_default();
+                *of_run = of_run.wrapping_add(sum);
+            }
+        }
+        // Each of them may have lost some.
+        let count = |sql| db.query_row(sql, [], |row| number(row, 0)).map_err(&failed);
+        let listed = count("SELECT count(*) FROM runs NOT INDEXED")?;
+        let by_status = count("SELECT count(*) FROM runs INDEXED BY runs_by_status")?;
+        found.runs = if listed == by_status { listed } else { u64::MAX };
+        Ok(found)
+    }
+
+    /// Takes over what was found, if it is what was written; else says what is missing.
+    pub(super) fn agree(&mut self, found: Self) -> Result<(), String> {
+        let (written, there) = (self.tail.position, found.tail.position);
+        // The last entries may have been those of runs that are gone.
+        if there > written || (there < written && written > self.pruned) {
+            return Err(format!("it was written up to entry {written} and ends with entry {there}"));
+        }
+        if self.live != found.live {
+            return Err("entries of unfinished runs or of ownerships and protocols are missing or changed".to_owned());
+        }
+        if self.runs != found.runs {
+            return Err(format!("it has {} runs and not all of them are listed", self.runs));
+        }
+        self.of_runs = found.of_runs;
+        Ok(())
+    }
+
+    /// Compares the end with the mark beside the file.
+    pub(super) fn check_mark(&self, mark: &mut Mark, path: &Path) -> Result<(), StoreError> {
+        let (written, there) = (mark.read(&self.store_id), self.tail.position);
+        match written.filter(|written| *written > there) {
+            Some(written) => Err(StoreError::Incomplete {
+                path: path.to_owned(),
+                why: format!(
+                    "entries up to {written} were acknowledged and it ends with entry {there} (to go on without them, \
+                     remove `{}.lock`)",
+                    path.display()
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+}
