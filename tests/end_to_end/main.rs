@@ -18,6 +18,7 @@ mod http;
 mod interrupt;
 mod llm;
 mod losses;
+mod network;
 mod payloads;
 mod progress;
 mod python;

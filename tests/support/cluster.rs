@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::journal::Watch;
 use super::process::{Ended, Process};
+use super::relay::Relay;
 use super::sandbox::{Sandbox, free_port};
 use super::wait::{PATIENCE, until};
 
@@ -63,6 +64,18 @@ impl Cluster {
         arguments.extend(more);
         let agent = self.sandbox.start(&arguments);
         self.agents.push((name.to_owned(), agent));
+    }
+
+    /// Starts an agent that reaches the hub through a relay.
+    pub(crate) fn start_agent_through(&mut self, relay: &Relay, name: &str, role: &str) {
+        let arguments = ["agent", "--role", role, "--name", name, "--hub-url", &relay.url()];
+        let agent = self.sandbox.start(&arguments);
+        self.agents.push((name.to_owned(), agent));
+    }
+
+    /// A relay to the hub.
+    pub(crate) fn relay(&self) -> Relay {
+        Relay::start(self.port)
     }
 
     /// Kills it; what it has logged.

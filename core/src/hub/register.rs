@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::hub::frames::frames;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
-use crate::hub::{Hub, Output, SocketId, Timer};
+use crate::hub::{Hub, Output, SocketId};
 use crate::id::ComponentId;
 use crate::mesh::{
     ComponentRegistered, FromHub, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected, Role,
@@ -184,10 +184,13 @@ impl Hub {
         self.announce(&component_id);
         if !again {
             self.log(false, "component registered", component_id.to_string());
-            self.set_timer(heartbeat_interval_ms, Timer::Heartbeat(socket));
             self.introduce(socket, &component_id, register.component_type);
         }
         self.resume(socket, &component_id, *register, again);
+        if !again {
+            // At once: only who has answered one before is judged by the next.
+            self.heartbeat(socket);
+        }
         self.replan = true;
     }
 

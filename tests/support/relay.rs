@@ -1,0 +1,158 @@
+//! A TCP relay between processes, which can lose, hold up and cut what goes through it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+/// Which way something goes through a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From those who connect.
+    Up,
+    /// To those who connect.
+    Down,
+}
+
+/// What happens to bytes on one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Weather {
+    #[default]
+    Fine,
+    /// Each piece arrives so much later.
+    Slow(Duration),
+    /// They are read and never arrive; the connection stays.
+    Lost,
+    /// They are not even read.
+    Stalled,
+}
+
+#[derive(Default)]
+struct State {
+    up: Weather,
+    down: Weather,
+    open: Vec<TcpStream>,
+    closed: bool,
+}
+
+/// Passes connections on to `to`. Ends with the value.
+pub(crate) struct Relay {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+const POLL: Duration = Duration::from_millis(5);
+
+impl Relay {
+    pub(crate) fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        spawn(move || {
+            for incoming in listener.incoming().flatten() {
+                let mut now = lock(&shared);
+                if now.closed {
+                    return;
+                }
+                // In such weather no connection is made.
+                if matches!(now.up, Weather::Lost | Weather::Stalled) {
+                    continue;
+                }
+                let Ok(outgoing) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                for stream in [&incoming, &outgoing] {
+                    stream.set_nodelay(true).ok();
+                    now.open.extend(stream.try_clone());
+                }
+                drop(now);
+                pass(&incoming, &outgoing, Way::Up, &shared);
+                pass(&outgoing, &incoming, Way::Down, &shared);
+            }
+        });
+        Self { port, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn set(&self, way: Way, weather: Weather) {
+        let mut state = lock(&self.state);
+        match way {
+            Way::Up => state.up = weather,
+            Way::Down => state.down = weather,
+        }
+    }
+
+    /// Nothing arrives on either way, and no connection ends.
+    pub(crate) fn partition(&self) {
+        self.set(Way::Up, Weather::Lost);
+        self.set(Way::Down, Weather::Lost);
+    }
+
+    /// What was lost does not come back: a stream with a hole in it is of no use to anybody, so it ends.
+    pub(crate) fn heal(&self) {
+        self.cut();
+        self.set(Way::Up, Weather::Fine);
+        self.set(Way::Down, Weather::Fine);
+    }
+
+    /// Ends all connections; new ones can be made.
+    pub(crate) fn cut(&self) {
+        for stream in lock(&self.state).open.drain(..) {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        lock(&self.state).closed = true;
+        self.cut();
+        // Wakes the thread that accepts.
+        TcpStream::connect(("127.0.0.1", self.port)).ok();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
+    let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
+    let state = state.clone();
+    spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        let weather = || {
+            let state = lock(&state);
+            if way == Way::Up { state.up } else { state.down }
+        };
+        loop {
+            while weather() == Weather::Stalled && !lock(&state).closed {
+                sleep(POLL);
+            }
+            let Ok(read @ 1..) = from.read(&mut buffer) else { break };
+            let sent = match weather() {
+                Weather::Fine => to.write_all(&buffer[..read]),
+                Weather::Slow(delay) => {
+                    sleep(delay);
+                    to.write_all(&buffer[..read])
+                }
+                Weather::Lost => Ok(()),
+                // What was read before the weather changed waits as well.
+                Weather::Stalled => {
+                    while weather() == Weather::Stalled && !lock(&state).closed {
+                        sleep(POLL);
+                    }
+                    to.write_all(&buffer[..read])
+                }
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        from.shutdown(Shutdown::Both).ok();
+        to.shutdown(Shutdown::Both).ok();
+    });
+}
