@@ -26,6 +26,24 @@ pub(crate) struct Submitted<'a> {
     pub(crate) status: RunStatus,
 }
 
+/// What `prune` has removed.
+#[derive(Serialize)]
+pub(crate) struct Pruned {
+    pub(crate) runs: u64,
+    pub(crate) entries: u64,
+}
+
+/// What `backup` and `restore` have made.
+#[derive(Serialize)]
+pub(crate) struct Copy {
+    pub(crate) file: String,
+    pub(crate) journal_position: u64,
+    pub(crate) entries: u64,
+    pub(crate) runs: u64,
+    /// Where the store is that was there before.
+    pub(crate) replaced: Option<String>,
+}
+
 /// A run in full.
 #[derive(Serialize)]
 pub(crate) struct RunDocument<'a> {

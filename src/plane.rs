@@ -107,7 +107,7 @@ impl<E: Send + 'static> Part<E> {
 /// What a control plane's end means to the user.
 pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
     use control_plane::Error;
-    use control_plane::journal::{JournalError, StoreError};
+    use control_plane::journal::{JournalError, StoreError, WriterError};
     let text = chain(&error);
     match &error {
         Error::Config(problems) => {
@@ -123,9 +123,16 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
             CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
                 .hint("a store belongs to one control plane at a time: choose another --store")
         }
-        Error::Listen { .. } | Error::Store(_) | Error::Journal(_) | Error::Writer(_) | Error::Serve(_) => {
-            CommandError::internal(text)
+        Error::Store(cause) | Error::Journal(JournalError::Store(cause)) | Error::Writer(WriterError::Store(cause)) => {
+            let code = match cause {
+                cause if cause.is_damage() => ErrorCode::PersistenceIntegrityError,
+                StoreError::Full { .. } => ErrorCode::PersistenceWriteFailed,
+                StoreError::Open { .. } | StoreError::Unusable { .. } => ErrorCode::PersistenceConnectionFailed,
+                _ => return CommandError::internal(text),
+            };
+            CommandError::new(Exit::Failed, code, text).hint(code.remedy())
         }
+        Error::Listen { .. } | Error::Journal(_) | Error::Writer(_) | Error::Serve(_) => CommandError::internal(text),
     }
 }
 

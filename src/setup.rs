@@ -128,6 +128,7 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
+        retention: args.retention.0,
         hub: patience(&args.patience),
         ..Config::default()
     })

@@ -19,7 +19,8 @@ use crate::connection::{Connection, Cuttable};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
-    Journal, JournalError, MemoryStore, SqliteStore, Store, StoreError, WriterConfig, WriterError, WriterHandle,
+    Journal, JournalError, MemoryStore, Removed, SqliteStore, Store, StoreError, WriterConfig, WriterError,
+    WriterHandle,
 };
 
 /// Engine.IO's own ping, for sockets that never answer heartbeats.
@@ -110,6 +111,26 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
     Ok(())
 }
 
+/// Removes finished runs again and again once they are old enough, until it is told to stop.
+async fn retain(journal: Journal, age: Duration, every: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        let removed = tokio::select! {
+            () = stop.cancelled() => return,
+            removed = journal.prune(age, every) => removed,
+        };
+        match removed {
+            Ok(Removed { runs: 0, .. }) => {}
+            Ok(Removed { runs, entries, .. }) => tracing::info!(runs, entries, "removed old runs"),
+            // The writer has ended, and its error is told.
+            Err(_) => return,
+        }
+    }
+}
+
 impl App {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
@@ -137,6 +158,9 @@ impl App {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
+        if let Some(age) = config.retention {
+            tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
+        }
         let connections = CancellationToken::new();
         let listener = Cuttable { listener, cut_all: connections.clone() };
         let served = stopping.clone();

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use gleitzeit_protocols::Registry;
 
+/// Whoever waits for a run must find it once it has ended.
+const LEAST_RETENTION: Duration = Duration::from_secs(60);
+
 /// Where the journal is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreConfig {
@@ -49,6 +52,11 @@ pub struct Config {
     pub max_payload_bytes: usize,
     /// Times and limits of the hub.
     pub hub: gleitzeit_core::hub::Config,
+    /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
+    pub retention: Option<Duration>,
+    /// How often it is looked for finished runs to remove (default 10 min). The first time comes as late, so that whoever
+    /// starts with a clock that is set wrong can still stop.
+    pub retention_every: Duration,
     /// How long a stop waits for requests that are being answered (default 5 s).
     pub stop_grace: Duration,
 }
@@ -69,6 +77,8 @@ impl Default for Config {
             max_tasks: 200_000,
             max_payload_bytes: 1024 * 1024,
             hub: gleitzeit_core::hub::Config::default(),
+            retention: Some(Duration::from_secs(30 * 24 * 3_600)),
+            retention_every: Duration::from_secs(600),
             stop_grace: Duration::from_secs(5),
         }
     }
@@ -104,6 +114,12 @@ impl Config {
         }
         if !(1_024..=64 * 1024 * 1024).contains(&self.max_workflow_bytes) {
             problems.push(format!("the workflow limit is {} bytes; give 1 KiB to 64 MiB", self.max_workflow_bytes));
+        }
+        if self.retention.is_some_and(|age| age < LEAST_RETENTION) {
+            problems.push(
+                "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
+                    .to_owned(),
+            );
         }
         if self.max_tasks == 0 {
             problems.push("the limit of tasks is 0; give at least 1".to_owned());

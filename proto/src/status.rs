@@ -74,7 +74,10 @@ pub fn busy(retry_after: Duration) -> Status {
 
 /// `NOT_FOUND` for a run.
 pub fn not_found_run(run_id: RunId) -> Status {
-    let failure = Failure::new(ErrorCode::WorkflowNotFound, format!("there is no run {run_id}"));
+    let failure = Failure::new(
+        ErrorCode::WorkflowNotFound,
+        format!("there is no run {run_id}; it was never submitted here, or was removed long after its end"),
+    );
     let mut details = details(&failure);
     details.set_resource_info("run", run_id.to_string(), "", "");
     status(&failure, details)

@@ -1,6 +1,7 @@
 //! The command line's grammar: arguments, defaults and help. What the commands do is in `commands`.
 
 mod server;
+mod store;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
 };
+pub(crate) use store::{BackupArgs, PruneArgs, RestoreArgs};
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 #[derive(Debug, Parser)]
@@ -82,6 +84,15 @@ pub(crate) enum Command {
     /// Repeat a failed or cancelled run as a new one that keeps the completed tasks' results
     #[command(after_help = "Example:\n  gleitzeit retry last")]
     Retry(RetryArgs),
+    /// Remove finished runs that ended long enough ago
+    #[command(after_help = "Example:\n  gleitzeit prune --older-than 7d")]
+    Prune(PruneArgs),
+    /// Copy a store into a file, also while its control plane runs
+    #[command(after_help = "Example:\n  gleitzeit backup journal-monday.db")]
+    Backup(BackupArgs),
+    /// Make a store from a backup; its control plane must not run
+    #[command(after_help = "Example:\n  gleitzeit restore journal-monday.db --replace")]
+    Restore(RestoreArgs),
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
@@ -113,6 +124,9 @@ impl Command {
             Self::Explain(args) => args.output.format,
             Self::Cancel(args) => args.output.format,
             Self::Retry(args) => args.output.format,
+            Self::Prune(args) => args.output.format,
+            Self::Backup(args) => args.output.format,
+            Self::Restore(args) => args.output.format,
             Self::Validate(args) => args.output.format,
             Self::Providers(args) => args.output.format,
             Self::Protocols(args) => args.output.format,

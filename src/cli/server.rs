@@ -41,11 +41,18 @@ pub(crate) struct HubArgs {
     /// Environment variables that workflows may read as ${env.NAME}; they are recorded, so never secrets
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
+    /// How long finished runs are kept: 30d, 12h, or off for ever
+    #[arg(long, default_value = "30d", value_name = "AGE", value_parser = retention)]
+    pub(crate) retention: Retention,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }
+
+/// How long finished runs are kept; none: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retention(pub(crate) Option<Duration>);
 
 /// How soon the control plane takes somebody for lost.
 #[derive(Clone, Copy, Debug, Args)]
@@ -226,6 +233,20 @@ impl RunArgs {
             ("slots", worker.slots != DEFAULT_SLOTS),
         ];
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+fn retention(text: &str) -> Result<Retention, String> {
+    if text.trim() == "off" { Ok(Retention(None)) } else { age(text).map(|age| Retention(Some(age))) }
+}
+
+/// A duration that may be of days, or none at all.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    let days = text.trim().strip_suffix('d').map(|days| days.trim().parse::<u32>());
+    match days {
+        Some(Ok(days)) => Ok(Duration::from_secs(u64::from(days) * 86_400)),
+        Some(Err(_)) => Err("expected a whole number of days, such as 30d".to_owned()),
+        None => grace(text).map_err(|expected| format!("{expected}, 30d")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file per command. A command takes its arguments and returns the process's exit code.
 
 mod agent;
+mod backup;
 mod cancel;
 mod completions;
 mod components;
@@ -9,6 +10,7 @@ mod hub;
 mod list;
 mod protocols;
 mod providers;
+mod prune;
 mod retry;
 mod run;
 mod start;
@@ -41,6 +43,9 @@ pub(crate) fn run(command: Command) -> CommandResult {
         Command::Explain(args) => explain::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Retry(args) => retry::run(args),
+        Command::Prune(args) => prune::run(args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Validate(args) => validate::run(args),
         Command::Providers(args) => providers::run(args),
         Command::Protocols(args) => protocols::run(args),

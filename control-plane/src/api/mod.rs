@@ -9,7 +9,7 @@ mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use gleitzeit_core::spec::{Environment, Limits};
@@ -38,6 +38,8 @@ struct Inner {
     limits: Limits,
     environment: AllowedEnv,
     token: Option<String>,
+    /// After which finished runs go; none: never.
+    retention: Option<Duration>,
     max_message_bytes: usize,
     started_at: SystemTime,
     stopping: CancellationToken,
@@ -67,6 +69,7 @@ impl State {
             limits,
             environment: AllowedEnv { allowed: config.allow_env.clone(), read: config.read_env.clone() },
             token: config.token.clone(),
+            retention: config.retention,
             // A workflow and as much again for its files, inputs and the encoding of both.
             max_message_bytes: 2 * config.max_workflow_bytes + 1024 * 1024,
             started_at: SystemTime::now(),
@@ -173,8 +176,13 @@ fn journal_status(error: &JournalError) -> Status {
         JournalError::Closed => {
             status::to_status(&Failure::new(ErrorCode::SystemShutdown, "the control plane is shutting down"))
         }
-        JournalError::Store(_) => {
-            tracing::error!(%error, "the store could not be read");
+        JournalError::Store(cause) if cause.is_damage() => {
+            tracing::error!(error = cause as &dyn std::error::Error, "the store is damaged");
+            let message = format!("the store is damaged: {cause}");
+            status::to_status(&Failure::new(ErrorCode::PersistenceIntegrityError, message))
+        }
+        JournalError::Store(cause) => {
+            tracing::error!(error = cause as &dyn std::error::Error, "the store could not be read");
             status::to_status(&Failure::new(ErrorCode::PersistenceReadFailed, "the store could not be read"))
         }
     }

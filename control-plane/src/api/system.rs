@@ -8,7 +8,11 @@ use gleitzeit_proto::{convert, status, v1};
 use std::time::{Duration, SystemTime};
 use tonic::{Request, Response, Status};
 
-use crate::api::{Answer, State, no_hub, page};
+use crate::api::{Answer, State, journal_status, no_hub, page};
+use crate::journal::Removed;
+
+/// How long one call goes on removing runs: well below the time that clients wait for an answer.
+const PRUNING: Duration = Duration::from_secs(5);
 
 #[tonic::async_trait]
 impl SystemService for State {
@@ -76,6 +80,19 @@ impl SystemService for State {
         let protocols = known.into_iter().map(protocol);
         let (protocols, next_page_token) = page::slice(protocols, "protocols", request.page_size, &request.page_token)?;
         Ok(Response::new(v1::ListProtocolsResponse { protocols, next_page_token }))
+    }
+
+    async fn prune_runs(&self, request: Request<v1::PruneRunsRequest>) -> Answer<v1::PruneRunsResponse> {
+        let older_than = match request.into_inner().older_than {
+            Some(age) => Duration::try_from(age)
+                .map_err(|_| status::malformed("older_than", "expected a duration that is not negative"))?,
+            None => self.0.retention.ok_or_else(|| {
+                status::malformed("older_than", "finished runs are kept for ever here: say how old they must be")
+            })?,
+        };
+        let removed = self.0.journal.prune(older_than, PRUNING).await.map_err(|error| journal_status(&error))?;
+        let Removed { runs, entries, more } = removed;
+        Ok(Response::new(v1::PruneRunsResponse { runs, entries, more }))
     }
 }
 

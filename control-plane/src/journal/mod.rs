@@ -31,7 +31,7 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::SqliteStore;
+pub use sqlite::{Copied, SqliteStore, backup, restore};
 pub use store::{FORMAT_VERSION, Pruned, Reader, Store, StoreError, Tail};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
@@ -82,6 +82,8 @@ pub struct Removed {
     pub runs: u64,
     /// How many entries.
     pub entries: u64,
+    /// Whether the time was over before everything was done.
+    pub more: bool,
 }
 
 /// What the hub is given of the journal.
@@ -211,13 +213,14 @@ impl Journal {
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// Removes finished runs that ended at least so long ago, in small steps between which the writer does other work. If
-    /// the caller stops waiting, it stops after the current step and can be gone on with at any time.
+    /// Removes finished runs that ended at least so long ago, in small steps between which the writer does other work; no
+    /// new step begins after `time`. If the caller stops waiting, it can be gone on with at any time.
     ///
     /// # Errors
     /// `Closed` if the writer has stopped.
-    pub async fn prune(&self, older_than: Duration) -> Result<Removed, JournalError> {
+    pub async fn prune(&self, older_than: Duration, time: Duration) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
+        let end = tokio::time::Instant::now() + time;
         loop {
             let (reply, step) = oneshot::channel();
             let begun = tokio::time::Instant::now();
@@ -225,7 +228,8 @@ impl Journal {
             let step = step.await.map_err(|_| JournalError::Closed)?;
             removed.runs += u64::try_from(step.runs.len()).unwrap_or(u64::MAX);
             removed.entries += step.entries;
-            if !step.more {
+            removed.more = step.more;
+            if !step.more || tokio::time::Instant::now() >= end {
                 return Ok(removed);
             }
             // At least half of the time is for others.

@@ -1,6 +1,7 @@
 //! Entries in one SQLite file. A lock file beside it keeps a second process out. Lives here: opening and writing;
 //! reading is in `read`, the rows of runs and requests in `rows`.
 
+mod backup;
 #[cfg(test)]
 mod damage;
 mod mark;
@@ -24,6 +25,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
+
+pub use backup::{Copied, backup, restore};
 
 use mark::Mark;
 use read::SqliteReader;
@@ -60,19 +63,24 @@ impl SqliteStore {
         let existed = create_private(path).map_err(refused)?;
         // By its real name: through a link it is the same store, with the same lock.
         let path = &path.canonicalize().map_err(refused)?;
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let lock =
-            File::options().create(true).truncate(false).read(true).write(true).open(lock_path).map_err(refused)?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
-            std::fs::TryLockError::Error(source) => refused(source),
-        })?;
-        let mut mark = Mark::new(lock);
+        let mut mark = lock(path)?;
         let (db, state) = connect(path, existed, &mut mark).map_err(|error| at(path, error))?;
         mark.write(&state.store_id, state.tail.position);
         Ok(Self { db, path: path.to_owned(), state, broken: false, mark })
     }
+}
+
+/// Keeps every other process out.
+fn lock(path: &Path) -> Result<Mark, StoreError> {
+    let refused = |source| StoreError::Open { path: path.to_owned(), source };
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = File::options().create(true).truncate(false).read(true).write(true).open(lock_path).map_err(refused)?;
+    lock.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
+        std::fs::TryLockError::Error(source) => refused(source),
+    })?;
+    Ok(Mark::new(lock))
 }
 
 /// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. Says whether

@@ -85,6 +85,9 @@ pub enum StoreError {
     /// An earlier write failed.
     #[error("the store `{}` could not be written and is not written any more", .0.display())]
     Broken(PathBuf),
+    /// A backup cannot be made or restored.
+    #[error("{}", .0)]
+    Backup(String),
     /// It was written by a later version.
     #[error("PERSISTENCE_INTEGRITY_ERROR: the store has format {found}, this version reads up to {known}")]
     Format {
@@ -116,6 +119,23 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+impl StoreError {
+    /// Whether what was stored is not there any more as it was.
+    pub fn is_damage(&self) -> bool {
+        let corrupt = |source: &rusqlite::Error| {
+            matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+            ) || matches!(source, rusqlite::Error::FromSqlConversionFailure(..))
+        };
+        match self {
+            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Entry { .. } | Self::Run(_) => true,
+            Self::Database { source, .. } | Self::Unusable { source, .. } => corrupt(source),
+            _ => false,
+        }
+    }
 }
 
 /// Where entries are kept. What `append` returned `Ok` for survives a crash.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::handle::RunHandle;
 use crate::run::{Cancelled, Explanation, Run, RunFilter, RunSummary, Task, TaskFilter};
 use crate::submission::{Submission, random_id};
-use crate::system::{Component, Page, Protocol, Provider, Status, Validation};
+use crate::system::{Component, Page, Protocol, Provider, Pruned, Status, Validation};
 use crate::watch::Watch;
 
 /// Answers stay under 4 MiB except a single large result, which is at most 8 MiB and may double in its encoding.
@@ -312,6 +312,28 @@ impl Client {
             async move { system.get_status(request).await }
         };
         call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
+    }
+
+    /// Removes finished runs that ended at least so long ago, with their request ids; `None`: after the control plane's
+    /// own retention. Goes on until all of them are gone.
+    ///
+    /// # Errors
+    /// If there is no retention and no age is given; also as for all calls. What was removed until then stays removed.
+    pub async fn prune(&self, older_than: Option<Duration>) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let age = older_than.map(convert::duration_message);
+        loop {
+            let prune = |request| {
+                let mut system = self.system.clone();
+                async move { system.prune_runs(request).await }
+            };
+            let answer = call::repeated(&self.config, v1::PruneRunsRequest { older_than: age }, prune).await?;
+            pruned.runs += answer.runs;
+            pruned.entries += answer.entries;
+            if !answer.more {
+                return Ok(pruned);
+            }
+        }
     }
 
     /// Lists connected and silent components; no roles: all.

@@ -25,5 +25,5 @@ pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
 pub use submission::Submission;
-pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, RunCounts, Status, Validation};
+pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, Pruned, RunCounts, Status, Validation};
 pub use watch::Watch;

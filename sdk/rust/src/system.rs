@@ -6,6 +6,15 @@ use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
 use gleitzeit_core::spec::Problem;
 use gleitzeit_core::{Payload, Timestamp};
 
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Finished runs.
+    pub runs: u64,
+    /// Entries of the journal.
+    pub entries: u64,
+}
+
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gleitzeit_core::run::Entry;
 use gleitzeit_core::{Position, RunId, Seq};
 
-use super::{SqliteStore, Store, StoreError};
+use super::{SqliteStore, Store, StoreError, backup, restore};
 use crate::journal::fold::fold;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
 use crate::journal::{Reader, RunFilter, RunRow};
@@ -240,4 +240,72 @@ fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without()
     // A new file in its place is a new store.
     std::fs::remove_file(&path).expect("removed");
     assert_eq!(SqliteStore::open(&path).expect("new").tail().position, Position(0));
+}
+
+/// Copies made while a store is written hold a moment of it, and what is made of them is a store.
+#[test]
+fn a_backup_under_load_is_a_whole_prefix_and_can_be_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let mut store = SqliteStore::open(&path).expect("a store");
+    let mut feed = Feeder::default();
+    let all: Vec<_> = (1..=400).map(|n| [feed.submitted(n, submission("w")), feed.granted(), feed.failed(n)]).collect();
+    store.append(&all[0]).expect("written");
+    let written = std::sync::atomic::AtomicUsize::new(3);
+    let backups: Vec<(usize, PathBuf)> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in &all[1..] {
+                store.append(batch).expect("written");
+                written.fetch_add(3, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        (0..5)
+            .map(|n| {
+                let least = written.load(std::sync::atomic::Ordering::SeqCst);
+                let to = folder.path().join(format!("backup{n}.db"));
+                backup(&path, &to).expect("backed up");
+                (least, to)
+            })
+            .collect()
+    });
+    let all: Vec<Entry> = all.iter().flatten().map(|entry| Entry::clone(entry)).collect();
+    for (least, from) in &backups {
+        let restored = folder.path().join("restored.db");
+        let (copied, old) = restore(from, &restored, true).expect("restored");
+        assert_eq!(old.is_some(), least > &backups[0].0 || from != &backups[0].1, "the one before is kept");
+        let there = read_all(&restored).expect("whole");
+        let count = there.entries.len();
+        assert!(count >= *least && count.is_multiple_of(3) && there.entries == all[..count], "{count} entries of {least}");
+        assert_eq!(copied.entries, u64::try_from(count).expect("small"));
+    }
+    let refused = restore(&backups[0].1, &path, true).expect_err("in use");
+    assert!(matches!(refused, StoreError::InUse(_)), "{refused:?}");
+    drop(store);
+    restore(&backups[0].1, &path, false).expect_err("it is there");
+    let (_, old) = restore(&backups[0].1, &path, true).expect("replaced");
+    assert_eq!(read_all(&old.expect("kept")).expect("whole").entries, all);
+    backup(&path, &backups[0].1).expect_err("a file that is there");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("read").flatten().map(|it| it.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains(".part")), "{left:?}");
+}
+
+#[test]
+fn a_damaged_backup_is_neither_made_nor_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    fill(&mut SqliteStore::open(&path).expect("a store"));
+    backup(&path, &copy).expect("whole");
+    let db = rusqlite::Connection::open(&path).expect("opened");
+    db.execute("UPDATE entries SET body = replace(body, 'luck', 'lack') WHERE position = 5", []).expect("changed");
+    drop(db);
+    let error = backup(&path, &folder.path().join("other.db")).expect_err("entry 5 is another");
+    assert!(error.is_damage() && error.to_string().contains("entry 5"), "{error}");
+    let mut damaged = std::fs::read(&copy).expect("read");
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 4_096].fill(0xA5);
+    std::fs::write(&copy, damaged).expect("written");
+    let before = std::fs::read(&path).expect("read");
+    let error = restore(&copy, &path, true).expect_err("damaged");
+    assert!(error.is_damage(), "{error:?}");
+    assert_eq!(std::fs::read(&path).expect("read"), before, "what was there stays");
 }

@@ -1,0 +1,50 @@
+//! The grammar of the commands about what is stored: prune, backup, restore.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::server::age;
+use super::{ClientArgs, OutputArgs};
+
+/// `gleitzeit prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// How long ago a run must have ended, such as 7d, 12h, 0 (default: the control plane's --retention)
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit backup`
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The new file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The store: sqlite:PATH (default: the one in the user's data folder)
+    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit restore`
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The store: sqlite:PATH (default: the one in the user's data folder)
+    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    /// Replace the store that is there; it is kept beside the new one
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
