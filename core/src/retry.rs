@@ -3,8 +3,11 @@
 use crate::id::{Attempt, RunId, TaskId};
 use crate::spec::{Backoff, RetryPolicy};
 
+/// The longest delay that a provider can ask for: a day. More is a mistake, and the task would seem to hang.
+const MAX_ASKED_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// The delay after the `failures`-th failure (from 1), in milliseconds. It never exceeds the policy's maximum, except
-/// that `retry_after_ms`, named by the provider, is a lower bound. Jitter shortens or lengthens it by at most the
+/// that `retry_after_ms`, named by the provider, is a lower bound (up to a day). Jitter shortens or lengthens it by at most the
 /// policy's share, by a hash of run, task and attempt: whoever computes it gets the same.
 pub fn delay_ms(
     policy: &RetryPolicy,
@@ -23,7 +26,7 @@ pub fn delay_ms(
         }
     };
     let delay = vary(grown.min(policy.max_delay_ms), policy.jitter, hash(run_id, task_id, attempt));
-    delay.min(policy.max_delay_ms).max(retry_after_ms.unwrap_or(0))
+    delay.min(policy.max_delay_ms).max(retry_after_ms.unwrap_or(0).min(MAX_ASKED_MS))
 }
 
 /// `delay` ± `share` of it, by where the hash lies in its range.

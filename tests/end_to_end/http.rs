@@ -1,8 +1,8 @@
 //! Tasks that send HTTP requests, from the command line to a server of the test's own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -19,6 +19,8 @@ use crate::support::{Sandbox, example};
 struct Server {
     address: SocketAddr,
     asked: Arc<AtomicU32>,
+    /// What the header `x-key` held.
+    keys: Arc<Mutex<Vec<String>>>,
     _runtime: Runtime,
 }
 
@@ -38,12 +40,16 @@ impl Server {
                 args.map(|(name, value)| (name.into(), Value::String(value.into()))).collect();
             Json(json!({ "args": args })).into_response()
         };
-        let received = async |headers: HeaderMap, Json(body): Json<Value>| {
-            Json(json!({"json": body, "key": headers.get("x-key").map(|key| String::from_utf8_lossy(key.as_bytes()))}))
+        let keys: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = keys.clone();
+        let received = async move |headers: HeaderMap, Json(body): Json<Value>| {
+            let key = headers.get("x-key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+            seen.lock().expect("no panic").extend(key.clone());
+            Json(json!({"json": body, "key": key}))
         };
         let app = Router::new().route("/get", get(fetched)).route("/post", post(received)).with_state(asked.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { address, asked, _runtime: runtime }
+        Self { address, asked, keys, _runtime: runtime }
     }
 
     fn url(&self) -> String {
@@ -85,5 +91,7 @@ fn a_provider_for_one_service_brings_the_secret_that_the_workflow_never_sees() {
                 [1]}}\noutputs: {key: \"${only.json.key}\"}\n";
     let file = sandbox.file("one.yaml", text);
     let ended = sandbox.gleitzeit(&["run", &file, "--provider", &provider, "-o", "json"]).exits(0);
-    assert_eq!(ended.json()["outputs"], json!({"key": "s3cret"}), "{ended}");
+    // The server was shown the secret and says it back; here it is not seen, nor is it in the journal.
+    assert_eq!(ended.json()["outputs"], json!({"key": "***"}), "{ended}");
+    assert_eq!(server.keys.lock().expect("no panic").as_slice(), ["s3cret"]);
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::payload::Payload;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -16,6 +16,8 @@ use crate::client;
 
 /// Of an unexpected answer's body, no more is kept.
 const KEPT: usize = 4 * 1024;
+/// In the place of a secret.
+const HIDDEN: &[u8] = b"***";
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -32,9 +34,14 @@ struct Answer<'a> {
 ///
 /// # Errors
 /// If its status is not expected, it breaks off, or its body is too large.
-pub(super) async fn read(begun: Begun, request: &Request, limit: usize) -> Result<Payload, CallError> {
+pub(super) async fn read(
+    begun: Begun,
+    request: &Request,
+    limit: usize,
+    secrets: &[Vec<u8>],
+) -> Result<Payload, CallError> {
     let Begun { mut response, url, since } = begun;
-    let (status, headers) = (response.status(), response.headers().clone());
+    let (status, headers) = (response.status(), without_in_headers(response.headers(), secrets));
     let expected = request.expects(status);
     let limit = if expected { limit } else { limit.min(KEPT) };
     let mut body: Vec<u8> = Vec::new();
@@ -55,6 +62,7 @@ pub(super) async fn read(begun: Begun, request: &Request, limit: usize) -> Resul
             return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
         }
     }
+    let mut body = without(&body, secrets);
     if !expected {
         body.truncate(limit);
         return Err(unexpected(status, &headers, &String::from_utf8_lossy(&body), request, &shown(&url)));
@@ -76,6 +84,29 @@ pub(super) async fn read(begun: Begun, request: &Request, limit: usize) -> Resul
     serde_json::to_string(&answer)
         .and_then(Payload::parse)
         .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the answer is not JSON: {error}")))
+}
+
+/// A server may say back what it was sent; of that, the provider's secret stays here.
+fn without(bytes: &[u8], secrets: &[Vec<u8>]) -> Vec<u8> {
+    let (mut shown, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        match secrets.iter().find(|secret| bytes[at..].starts_with(secret)) {
+            Some(secret) => {
+                shown.extend_from_slice(HIDDEN);
+                at += secret.len();
+            }
+            None => {
+                shown.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    shown
+}
+
+fn without_in_headers(headers: &HeaderMap, secrets: &[Vec<u8>]) -> HeaderMap {
+    let shown = |value: &HeaderValue| HeaderValue::from_bytes(&without(value.as_bytes(), secrets)).ok();
+    headers.iter().filter_map(|(name, value)| Some((name.clone(), shown(value)?))).collect()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use gleitzeit_core::error::ErrorCode;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, PROXY_AUTHORIZATION,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, USER_AGENT,
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::Instant;
@@ -17,6 +18,12 @@ use crate::client;
 
 /// Before a request that reached nobody is sent again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is shorter is no secret, and would be found everywhere.
+const SHORTEST_SECRET: usize = 4;
+/// Headers that a redirect to another server keeps.
+const PUBLIC: [HeaderName; 7] =
+    [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT];
 
 /// The one service that a provider is for.
 pub(super) struct Service {
@@ -58,8 +65,24 @@ impl Service {
         }
     }
 
-    fn is_at(&self, url: &Url) -> bool {
-        self.base.origin() == url.origin()
+    /// Whether an address is the service's own or below it: nobody else gets its header.
+    pub(super) fn is_at(&self, url: &Url) -> bool {
+        let base = self.base.path().trim_end_matches('/');
+        let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.base.origin() == url.origin() && below
+    }
+
+    /// What of an answer must not be shown: the header that shows who the provider is, and what is secret in it.
+    pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
+        let Some((_, value)) = &self.header else { return Vec::new() };
+        let whole = value.as_bytes().to_vec();
+        let bare = whole.split(|byte| *byte == b' ').next_back().unwrap_or_default().to_vec();
+        let basic = value.to_str().ok().and_then(|value| value.strip_prefix("Basic "));
+        let decoded = basic.and_then(|it| base64::engine::general_purpose::STANDARD.decode(it).ok());
+        let password = decoded.and_then(|it| Some(it.splitn(2, |byte| *byte == b':').nth(1)?.to_vec()));
+        let mut secrets: Vec<Vec<u8>> = [Some(whole), Some(bare), password].into_iter().flatten().collect();
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        secrets
     }
 }
 
@@ -108,7 +131,8 @@ impl Exchange<'_> {
                 [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].iter().for_each(|name| drop(headers.remove(name)));
             }
             if next.origin() != url.origin() {
-                [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].iter().for_each(|name| drop(headers.remove(name)));
+                // Any other may be what shows who asks, to somebody else.
+                headers = PUBLIC.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect();
             }
             url = next;
         }

@@ -134,6 +134,10 @@ impl Http {
         let check = &connection.health_check;
         // Only a path that was named is asked: nobody knows what a service makes of another.
         let Some(path) = check.path.as_deref().filter(|_| check.enabled) else { return Ok(()) };
+        if self.options.refuse_private_addresses {
+            let url = service.url_of(path).map_err(|error| format!("{}: {error}", service.base_url()))?;
+            address::check(&url).map_err(|private| private.to_string())?;
+        }
         let request = service.get(client, path).timeout(check.timeout);
         let response = request.send().await.map_err(|error| {
             if error.is_timeout() {
@@ -166,7 +170,8 @@ impl Executor for Http {
                 only_public: self.options.refuse_private_addresses,
             };
             let begun = exchange.run(&request).await?;
-            answer::read(begun, &request, self.options.max_response_bytes).await
+            let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
+            answer::read(begun, &request, self.options.max_response_bytes, &secrets).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {

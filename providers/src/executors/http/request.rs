@@ -110,7 +110,8 @@ impl Request {
 
 fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
     let hint = "write for instance `https://example.com/items`";
-    let url = match (text.starts_with('/') && !text.starts_with("//"), service) {
+    let is_path = text.starts_with('/') && !text.starts_with("//");
+    let url = match (is_path, service) {
         (true, Some(service)) => service.url_of(text),
         (true, None) => {
             let message = format!("`url`: `{text}` is a path, but the provider has no `base_url`; {hint}");
@@ -119,6 +120,9 @@ fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
         (false, _) => Url::parse(text),
     };
     let url = url.map_err(|error| invalid(format!("`url`: `{text}` is no address ({error}); {hint}")))?;
+    if is_path && service.is_some_and(|service| !service.is_at(&url)) {
+        return Err(invalid(format!("`url`: `{text}` leads out of the provider's `base_url`; it stays below it")));
+    }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(invalid(format!("`url`: `{text}` is not of http or https; {hint}")));
     }

@@ -287,3 +287,60 @@ fn options_and_connection_are_checked() {
         assert!(told.contains(expected), "{more}: {told}");
     }
 }
+
+#[tokio::test]
+async fn a_path_stays_below_the_address_of_its_service() {
+    let server = Server::start().await;
+    let provider = provider(&format!("connection: {{base_url: '{}'}}\n", server.url("/echo/mine")));
+    for path in ["/../other", "/a/../../../admin", "/%2e%2e/other", "/..\\..\\x"] {
+        let error = ask(&provider, json!({"url": path})).await.expect_err(path);
+        assert_eq!(error.code, ErrorCode::InvalidParams, "{path}");
+        assert!(error.message.contains("leads out of the provider's `base_url`"), "{}", error.message);
+    }
+    assert!(server.seen().is_empty(), "nothing was sent");
+    ask(&provider, json!({"url": "/a/../b?c=/../d"})).await.expect("it stays below");
+    assert_eq!(server.seen()[0].1, "/echo/mine/b?c=/../d");
+}
+
+#[tokio::test]
+async fn a_secret_goes_to_its_service_only_and_does_not_come_back() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    let text =
+        format!("connection: {{base_url: '{}'}}\nauthentication: {{type: bearer, env: KEY}}\n", server.url("/mine"));
+    let provider = try_provider(&text, &[("KEY", "sekret123")]).expect("builds");
+    // Below the address, elsewhere on the same server, and elsewhere.
+    ask(&provider, json!({"url": "/status/404", "expected_status": [404]})).await.expect("asked");
+    ask(&provider, json!({"url": server.url("/echo")})).await.expect("asked");
+    ask(&provider, json!({"url": other.url("/echo")})).await.expect("asked");
+    let shown = |server: &Server, at: usize| server.seen()[at].2.get("authorization").cloned();
+    assert_eq!(shown(&server, 0).expect("shown").as_bytes(), b"Bearer sekret123");
+    assert_eq!((shown(&server, 1), shown(&other, 0)), (None, None));
+
+    // A task's own headers do not leave the server that they were meant for.
+    let to = json!({"url": server.url(&format!("/to/{}", other.address)), "headers": {"X-Api-Key": "mine", "Accept": "a/b"}});
+    ask(&provider, to).await.expect("asked");
+    let headers = &other.seen()[1].2;
+    assert_eq!((headers.get("x-api-key"), headers["accept"].as_bytes()), (None, &b"a/b"[..]));
+
+    let provider = try_provider(
+        &format!("connection: {{base_url: '{}'}}\nauthentication: {{type: bearer, env: KEY}}\n", server.url("")),
+        &[("KEY", "sekret123")],
+    )
+    .expect("builds");
+    let answer =
+        ask(&provider, json!({"url": "/echo", "method": "POST", "body": "it is sekret123"})).await.expect("asked");
+    assert_eq!(answer["json"]["body"], "it is ***");
+    assert!(!answer.to_string().contains("sekret123"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_service_at_a_private_address_is_not_healthy_where_those_are_refused() {
+    let server = Server::start().await;
+    let text = format!(
+        "connection: {{base_url: '{}', health_check: {{path: /echo}}}}\noptions: {{refuse_private_addresses: true}}\n",
+        server.url("")
+    );
+    let health = provider(&text).health().await;
+    assert!(health.reason.is_some_and(|reason| reason.contains("is a private address")));
+    assert!(server.seen().is_empty(), "nothing was sent");
+}
