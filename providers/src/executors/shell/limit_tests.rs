@@ -127,3 +127,37 @@ async fn limits_end_what_takes_too_much() {
     assert!(error.message.contains("`max_memory_bytes`"), "{}", error.message);
     assert_eq!(bench.left_behind(), 0);
 }
+
+/// The exit code is told by a file that the command can reach.
+#[tokio::test]
+async fn whatever_becomes_of_the_status_file_holds_nobody_up() {
+    let bench = bench_in("max_processes: 50", None);
+    for tampering in [
+        "rm ../status; mkfifo ../status",
+        "rm ../status; ln -s /dev/zero ../status",
+        "rm ../status; mkdir ../status",
+        "head -c 50000000 /dev/zero > ../status",
+        "echo 99999999999999999999 > ../status",
+    ] {
+        let began = Instant::now();
+        let outcome = bench.call(json!({"command": tampering}), within()).await;
+        // Either the true code, or an error that says that there is none.
+        if let Ok(outcome) = &outcome {
+            assert_eq!(outcome["exit_code"], json!(0), "{tampering}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{tampering}");
+        unharmed(&bench).await;
+    }
+}
+
+#[tokio::test]
+async fn odd_commands_and_variables_are_taken_as_they_are() {
+    let bench = bench_in("max_processes: 50", None);
+    let error = bench.run("-x").await.expect_err("no such command");
+    assert!(error.message.starts_with("exit code 127"), "{}", error.message);
+    let parameters = json!({"command": "env", "env": {"PPID": "y", "UID": "z", "LINENO": "it's"}});
+    let outcome = bench.call(parameters, within()).await.expect("runs");
+    let output = outcome["output"].as_str().expect("text").to_owned();
+    // Shells say themselves what the first ones are; none of them may keep the command from running.
+    assert!(output.lines().any(|line| line == "UID=z"), "{output}");
+}

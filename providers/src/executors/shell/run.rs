@@ -1,6 +1,7 @@
 //! One call: its folder, its processes, its streams, its end.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,10 +42,10 @@ struct Working {
 pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Result<Payload, CallError> {
     let wanted = Wanted::read(call)?;
     let io = |what: &'static str| {
-        move |error: std::io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
+        move |error: io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
     };
     let folder = place.workspace.call_folder().map_err(io("no folder for the call"))?;
-    let arguments = prepare(folder.path(), &wanted).map_err(io("no files for the call"))?;
+    let (arguments, status) = prepare(folder.path(), &wanted).map_err(io("no files for the call"))?;
     let Place { namespaces, settings, options, .. } = place;
     let start = Start { folder: folder.path(), namespaces, options, settings, arguments: &arguments };
     let began = Instant::now();
@@ -87,7 +88,7 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
-    let code = fs::read_to_string(folder.path().join("status")).unwrap_or_default().trim().parse::<u8>().ok();
+    let code = exit_code(status);
     clear(folder).await;
     let with_texts = |error: CallError, output: Captured, errors: Captured| {
         error.with("output", tail(output.into_text())).with("error_output", tail(errors.into_text()))
@@ -112,12 +113,24 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     })))
 }
 
-/// The folder of a call holds what its processes are given (`in`), and its working folder.
-fn prepare(folder: &Path, wanted: &Wanted) -> std::io::Result<[String; 2]> {
+/// The folder of a call holds what its processes are given (`in`), its working folder, and the file that its first
+/// process writes the exit code to.
+fn prepare(folder: &Path, wanted: &Wanted) -> io::Result<(Vec<String>, File)> {
     let given = folder.join("in");
     fs::create_dir(&given)?;
     fs::create_dir(folder.join("work"))?;
-    wanted.write(&given)
+    let status = File::options().read(true).write(true).create_new(true).open(folder.join("status"))?;
+    Ok((wanted.write(&given)?, status))
+}
+
+/// Read from the file that was made before the command began: what stands under its name by now may be anything, a
+/// pipe that nobody writes to for one. The command can write to it as well, so no more is read than a code needs.
+fn exit_code(mut status: File) -> Option<u8> {
+    let mut bytes = [0; 16];
+    status.seek(SeekFrom::Start(0)).ok()?;
+    let read = status.read(&mut bytes).ok()?;
+    let text = std::str::from_utf8(&bytes[..read]).ok()?;
+    text.lines().next()?.trim().parse().ok()
 }
 
 /// Returns if the call takes longer than its `timeout`.

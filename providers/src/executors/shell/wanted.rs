@@ -58,24 +58,30 @@ impl Wanted {
     }
 
     /// Writes into the folder `in` of a call what its processes read; returns the arguments of the shell.
-    pub(super) fn write(&self, folder: &Path) -> io::Result<[String; 2]> {
-        let mut lines = String::new();
-        for (name, value) in &self.env {
-            // Within single quotes all is itself, but a single quote.
-            let value = value.replace('\'', "'\\''");
-            writeln!(lines, "export {name}='{value}'").map_err(io::Error::other)?;
+    pub(super) fn write(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut set = String::new();
+        if !self.env.is_empty() {
+            // By a program: some variables mean something to the shell that would set them.
+            set.push_str("set -- env");
+            for (name, value) in &self.env {
+                // Within single quotes all is itself, but a single quote.
+                let value = value.replace('\'', "'\\''");
+                write!(set, " '{name}={value}'").map_err(io::Error::other)?;
+            }
+            set.push_str(" \"$@\"\n");
         }
-        std::fs::write(folder.join("env"), lines)?;
+        std::fs::write(folder.join("env"), set)?;
         if !self.stdin.is_empty() {
             std::fs::write(folder.join("stdin"), &self.stdin)?;
         }
         if self.command.len() <= MOST_ARGUMENT {
-            return Ok(["-c".to_owned(), self.command.clone()]);
+            // What begins with a hyphen is a command too.
+            return Ok(vec!["-c".to_owned(), "--".to_owned(), self.command.clone()]);
         }
         let file = folder.join("command");
         std::fs::write(&file, &self.command)?;
         let file = file.into_os_string().into_string();
         let file = file.map_err(|_| io::Error::other("the path of the temporary folder is not UTF-8"))?;
-        Ok(["--".to_owned(), file])
+        Ok(vec!["--".to_owned(), file])
     }
 }
