@@ -119,11 +119,13 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
             CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
                 .hint("choose another --port, or `gleitzeit stop` the control plane that runs there")
         }
-        Error::Store(StoreError::InUse(_)) | Error::Journal(JournalError::Store(StoreError::InUse(_))) => {
+        Error::Store { source: StoreError::InUse(_), .. } => {
             CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
                 .hint("a store belongs to one control plane at a time: choose another --store")
         }
-        Error::Store(cause) | Error::Journal(JournalError::Store(cause)) | Error::Writer(WriterError::Store(cause)) => {
+        Error::Store { source: cause, .. }
+        | Error::Journal(JournalError::Store(cause))
+        | Error::Writer(WriterError::Store(cause)) => {
             let code = match cause {
                 cause if cause.is_damage() => ErrorCode::PersistenceIntegrityError,
                 StoreError::Full { .. } => ErrorCode::PersistenceWriteFailed,

@@ -32,9 +32,15 @@ pub enum Error {
     /// The configuration is not valid.
     #[error("CONFIGURATION_ERROR: {}", .0.join("; "))]
     Config(Vec<String>),
-    /// The journal cannot be used.
-    #[error("the journal cannot be used")]
-    Store(#[from] StoreError),
+    /// The store cannot be used.
+    #[error("the journal in {store} cannot be used")]
+    Store {
+        /// Which.
+        store: StoreConfig,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
     /// The journal's writer has stopped.
     #[error("the journal has stopped")]
     Journal(#[from] JournalError),
@@ -92,7 +98,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
         };
         Journal::start(store, writer_config)
     });
-    let (journal, port, writer) = started.await.map_err(|_| JournalError::Closed)??;
+    let started = started.await.map_err(|_| JournalError::Closed)?;
+    let (journal, port, writer) = started.map_err(|source| Error::Store { store: config.store.clone(), source })?;
     register_protocols(&config, &journal).await?;
 
     let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };

@@ -20,6 +20,15 @@ pub enum StoreConfig {
     Memory,
 }
 
+impl fmt::Display for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "`{}`", path.display()),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
 /// Reads one environment variable of the control plane.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 

@@ -16,6 +16,7 @@ mod foreign_strict;
 mod health;
 mod http;
 mod interrupt;
+mod journal_trouble;
 mod llm;
 mod losses;
 mod network;

@@ -70,6 +70,18 @@ impl SqliteStore {
     }
 }
 
+impl Drop for SqliteStore {
+    /// A store that was closed well is one file: whoever reads last could not write its log back.
+    fn drop(&mut self) {
+        if !self.broken {
+            let closing = "PRAGMA busy_timeout = 500; PRAGMA wal_checkpoint(TRUNCATE)";
+            if let Err(error) = self.db.execute_batch(closing) {
+                tracing::debug!(%error, "the log of the store was not written back; the next start does that");
+            }
+        }
+    }
+}
+
 /// Keeps every other process out.
 fn lock(path: &Path) -> Result<Mark, StoreError> {
     let refused = |source| StoreError::Open { path: path.to_owned(), source };

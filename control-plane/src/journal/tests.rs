@@ -474,6 +474,7 @@ async fn a_batch_that_cannot_be_written_ends_the_journal_and_answers_nobody() {
     assert!(matches!(desk.journal.propose(submit(3)).await, Err(JournalError::Closed)));
     assert!(matches!(desk.journal.watch(run_id(1), Seq(0)).next().await, Err(JournalError::Closed)));
     assert_eq!(desk.journal.position(), Position(0));
+    desk.handle.stop().await.expect("it has ended already, and has said why");
 }
 
 /// A wall clock and a monotonic one that the test moves, in milliseconds.

@@ -82,16 +82,22 @@ pub enum WriterError {
 pub struct WriterHandle {
     work: mpsc::WeakSender<Work>,
     ended: oneshot::Receiver<Result<(), WriterError>>,
+    has_ended: bool,
 }
 
 impl WriterHandle {
-    /// Waits until the writer has ended: after `stop`, after all handles are gone, or because it could not go on.
-    /// Cancel-safe; not to be called again once it returned.
+    /// Waits until the writer has ended: after `stop`, after all handles are gone, or because it could not go on; why is
+    /// said once. Cancel-safe.
     ///
     /// # Errors
     /// Why it could not go on.
     pub async fn ended(&mut self) -> Result<(), WriterError> {
-        (&mut self.ended).await.unwrap_or(Err(WriterError::Died))
+        if self.has_ended {
+            return Ok(());
+        }
+        let ended = (&mut self.ended).await;
+        self.has_ended = true;
+        ended.unwrap_or(Err(WriterError::Died))
     }
 
     /// Has the writer do what is waiting and end. Somebody must go on taking the hub's inputs, or have dropped them.
@@ -160,7 +166,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
             let _ = end.send(result);
         })
         .map_err(StoreError::Thread)?;
-    let handle = WriterHandle { work: work.downgrade(), ended };
+    let handle = WriterHandle { work: work.downgrade(), ended, has_ended: false };
     Ok(Started { port, handle, summary: published_summary, protocols: published_protocols })
 }
 

@@ -275,7 +275,10 @@ fn a_backup_under_load_is_a_whole_prefix_and_can_be_restored() {
         assert_eq!(old.is_some(), least > &backups[0].0 || from != &backups[0].1, "the one before is kept");
         let there = read_all(&restored).expect("whole");
         let count = there.entries.len();
-        assert!(count >= *least && count.is_multiple_of(3) && there.entries == all[..count], "{count} entries of {least}");
+        assert!(
+            count >= *least && count.is_multiple_of(3) && there.entries == all[..count],
+            "{count} entries of {least}"
+        );
         assert_eq!(copied.entries, u64::try_from(count).expect("small"));
     }
     let refused = restore(&backups[0].1, &path, true).expect_err("in use");

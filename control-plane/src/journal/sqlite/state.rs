@@ -117,7 +117,8 @@ impl State {
         let count = |sql| db.query_row(sql, [], |row| number(row, 0)).map_err(&failed);
         let listed = count("SELECT count(*) FROM runs NOT INDEXED")?;
         let by_status = count("SELECT count(*) FROM runs INDEXED BY runs_by_status")?;
-        found.runs = if listed == by_status { listed } else { u64::MAX };
+        let by_name = count("SELECT count(*) FROM runs INDEXED BY runs_by_name")?;
+        found.runs = if listed == by_status && listed == by_name { listed } else { u64::MAX };
         Ok(found)
     }
 
