@@ -1,65 +1,13 @@
 //! Which part of a command a word is. A value must not choose what is run, nor be an argument of a command that reads
 //! its arguments as code.
 
+use super::interpreter::Reader;
+use super::words::{BEFORE_COMMANDS, DECLARES, ENDS, FEED, READERS, SHOW, WRAPPERS, is_reserved, is_special};
 use super::{Refused, UNCERTAIN};
 
 const CHOOSES: Refused = "in the place of a command, which a value must not choose";
 const READ_AS_CODE: Refused = "in an argument that is read as code";
-
-/// Words that another command follows.
-const BEFORE_COMMANDS: &[&str] = &["if", "then", "else", "elif", "do", "while", "until", "!", "{"];
-/// Words that end a compound command; only such words, redirections and operators may follow.
-const ENDS: &[&str] = &["}", "fi", "done", "]]"];
-/// Programs that run the one that follows on their options.
-const WRAPPERS: &[&str] = &[
-    "command", "exec", "builtin", "env", "nohup", "time", "nice", "ionice", "timeout", "setsid", "stdbuf", "sudo",
-    "doas", "xargs", "busybox",
-];
-/// Commands that read their arguments as code, or as names whose subscripts are.
-const READERS: &[&str] = &[
-    ".",
-    "alias",
-    "bind",
-    "compgen",
-    "complete",
-    "coproc",
-    "enable",
-    "eval",
-    "fc",
-    "getopts",
-    "hash",
-    "integer",
-    "let",
-    "mapfile",
-    "read",
-    "readarray",
-    "source",
-    "ssh",
-    "trap",
-    "unset",
-    "wait",
-];
-/// Commands whose arguments are names and assignments.
-const DECLARES: &[&str] = &["declare", "export", "local", "readonly", "typeset"];
-/// Programs that read a program from an argument behind an option with this letter, or from their input.
-const INTERPRETERS: &[(&str, char)] = &[
-    ("sh", 'c'),
-    ("bash", 'c'),
-    ("dash", 'c'),
-    ("ash", 'c'),
-    ("ksh", 'c'),
-    ("mksh", 'c'),
-    ("zsh", 'c'),
-    ("fish", 'c'),
-    ("su", 'c'),
-    ("python", 'c'),
-    ("python3", 'c'),
-    ("perl", 'e'),
-    ("ruby", 'e'),
-    ("node", 'e'),
-    ("php", 'r'),
-    ("ssh", 'c'),
-];
+const INPUT: Refused = "in a program that gives a value to an interpreter as code, by its input";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
@@ -95,6 +43,26 @@ struct Word {
     assigns: Option<String>,
 }
 
+/// Where values and interpreters are that could meet in a pipe. Too much rather than too little.
+#[derive(Clone, Copy, Debug, Default)]
+struct Input {
+    /// This command holds a value; any one did.
+    here: bool,
+    seen: bool,
+    /// This command is given a value as its input, by a redirection or a pipe.
+    redirected: bool,
+    piped: bool,
+    /// A compound command is behind a pipe that carries a value: so may be all that follow.
+    compound: bool,
+    /// A pipe was the last thing that was read.
+    open: bool,
+    /// A program in this line reads its input as code; any one does.
+    read: bool,
+    ever_read: bool,
+    /// What is read becomes arguments.
+    feeds: bool,
+}
+
 /// The commands of one program, subshell or substitution.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
@@ -112,13 +80,14 @@ pub(super) struct Commands {
     options: bool,
     /// In `[[ … ]]`, where operators decide whether words are arithmetic.
     test: bool,
-    interpreter: Option<char>,
+    interpreter: Option<Reader>,
+    input: Input,
     /// Open `case`s.
     cases: u32,
     /// All words are elements of an array.
     array: bool,
-    /// A program in this line reads its input as code.
-    pub(super) reads_input: bool,
+    /// A command gives a value to an interpreter as code.
+    pub(super) refused: Option<Refused>,
     /// What the words of a command are can no longer be told.
     pub(super) lost: bool,
 }
@@ -189,13 +158,48 @@ impl Commands {
 
     pub(super) fn value(&mut self) {
         self.word.get_or_insert_with(Word::default).value = true;
+        self.input.redirected |= self.redirects;
+        (self.input.here, self.input.seen) = (true, true);
+    }
+
+    /// A value is in a here-document of this place.
+    pub(super) fn document_value(&mut self) {
+        self.input.seen = true;
+        self.input.piped |= self.input.open;
+    }
+
+    /// Something in parentheses or backquotes ended.
+    pub(super) fn enclosed(&mut self, inner: &Self) {
+        self.refused = self.refused.or(inner.refused);
+        if inner.input.seen {
+            self.input.redirected |= self.redirects;
+            (self.input.here, self.input.seen) = (true, true);
+        }
+        if inner.input.ever_read {
+            (self.input.read, self.input.ever_read) = (true, true);
+            if self.input.piped || self.input.compound {
+                self.refused = Some(INPUT);
+            }
+        }
+    }
+
+    /// Whether a here-document of the line that ends may be read as code.
+    pub(super) fn takes_code(&mut self) -> bool {
+        std::mem::take(&mut self.input.read)
+    }
+
+    /// A here-document begins: behind a compound command it is for all in it.
+    pub(super) fn announces(&mut self) {
+        self.input.read |= self.input.ever_read && self.position == Position::Behind;
     }
 
     /// Whether a value may be part of the word.
     pub(super) fn takes_value(&self) -> Result<(), Refused> {
         let word = self.word.as_ref();
         if self.redirects {
-            return Ok(());
+            let behind = self.position == Position::Behind && self.input.ever_read;
+            let reads = behind || self.interpreter.as_ref().is_some_and(Reader::reads_input);
+            return if reads { Err(READ_AS_CODE) } else { Ok(()) };
         }
         if self.array {
             let subscript = word.is_some_and(|word| word.text.starts_with('['));
@@ -220,7 +224,7 @@ impl Commands {
     }
 
     fn takes_argument(&self, assigns: Option<&str>) -> Result<(), Refused> {
-        let name = self.name.as_str();
+        let name = self.name.rsplit('/').next().unwrap_or_default();
         let (previous, value) = (self.previous.0.as_str(), self.previous.1);
         if READERS.contains(&name) {
             return Err(READ_AS_CODE);
@@ -231,13 +235,10 @@ impl Commands {
         if matches!(name, "[" | "test" | "printf") && (value || matches!(previous, "-v" | "-R")) {
             return Err("where it may be the name of a variable, whose subscript is read as code");
         }
-        if let Some(letter) = self.interpreter
-            && previous.starts_with('-')
-            && previous.contains(letter)
-        {
-            return Err("in what another program reads as code; give it as an argument of its own");
+        match &self.interpreter {
+            Some(interpreter) => interpreter.takes_value(self.word.as_ref().map_or("", |word| &word.text)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn redirect(&mut self) {
@@ -259,7 +260,10 @@ impl Commands {
         }
         let text = word.text.as_str();
         let reserved = !word.quoted && !word.value;
-        self.note(text);
+        if self.position == Position::Command && reserved && is_reserved(text) {
+            self.input.compound |= self.input.piped;
+        }
+        self.note(text, word.solid || word.value);
         match self.position {
             Position::Command | Position::Wrapped | Position::Behind => {
                 let behind = self.position == Position::Behind;
@@ -336,14 +340,35 @@ impl Commands {
         }
     }
 
-    /// Whether the word names a program that reads others as code.
-    fn note(&mut self, text: &str) {
-        let program = text.rsplit('/').next().unwrap_or_default();
-        let program = program.trim_end_matches(|version: char| version.is_ascii_digit() || version == '.');
-        if let Some((_, letter)) = INTERPRETERS.iter().find(|(name, _)| *name == program) {
-            self.interpreter = Some(*letter);
-            self.reads_input = true;
+    /// Whether the word names a program that reads others as code, or is an argument of one.
+    fn note(&mut self, text: &str, solid: bool) {
+        match self.position {
+            Position::Command | Position::Wrapped | Position::Argument => {}
+            _ => return,
         }
+        let shown = self.position == Position::Argument && SHOW.contains(&self.name.as_str());
+        match Reader::of(text).filter(|_| !shown) {
+            Some(interpreter) => self.interpreter = Some(interpreter),
+            None => {
+                if let Some(interpreter) = &mut self.interpreter {
+                    interpreter.word(text, solid);
+                }
+            }
+        }
+    }
+
+    /// The end of a command: it is known what it reads.
+    fn end_command(&mut self) {
+        let input = &mut self.input;
+        if let Some(interpreter) = self.interpreter.take()
+            && (interpreter.reads_input() || input.feeds)
+        {
+            (input.read, input.ever_read) = (true, true);
+            if input.redirected || input.piped || input.compound {
+                self.refused = Some(INPUT);
+            }
+        }
+        (input.here, input.redirected, input.feeds, input.open) = (false, false, false, false);
     }
 
     fn command(&mut self, name: &str) {
@@ -352,6 +377,7 @@ impl Commands {
             return;
         }
         self.position = if WRAPPERS.contains(&name) { Position::Wrapped } else { Position::Argument };
+        self.input.feeds |= FEED.contains(&name);
         self.options = false;
         self.test |= name == "[[";
         name.clone_into(&mut self.name);
@@ -364,8 +390,13 @@ impl Commands {
         if self.array || (stays && line) {
             return;
         }
+        if line && self.input.open && !self.begun {
+            // The command behind a pipe is on the next line.
+            return;
+        }
         (self.redirects, self.begun) = (false, false);
-        self.interpreter = None;
+        self.end_command();
+        self.input.piped = false;
         self.previous = (String::new(), false);
         if self.position == Position::ForIn {
             // `do` follows, or `in` on a line of its own.
@@ -374,6 +405,15 @@ impl Commands {
         if self.position != Position::Pattern {
             self.position = Position::Command;
         }
+    }
+
+    /// `|`: what this command writes is read by the next one.
+    pub(super) fn pipe(&mut self) {
+        self.end_word();
+        let compound = self.position == Position::Behind && self.input.seen;
+        let carries = self.input.piped || self.input.here || compound;
+        self.separate(false);
+        (self.input.piped, self.input.open) = (carries, true);
     }
 
     /// `;;` and its relatives.
@@ -388,7 +428,7 @@ impl Commands {
     /// The `)` behind a pattern.
     pub(super) fn end_pattern(&mut self) {
         self.end_word();
-        self.interpreter = None;
+        self.end_command();
         self.position = Position::Command;
         self.begun = false;
     }
@@ -404,40 +444,24 @@ impl Commands {
         self.position = Position::Behind;
     }
 
+    /// The end of the program or of what encloses it.
+    pub(super) fn end(&mut self) {
+        self.end_word();
+        self.end_command();
+    }
+
+    /// Whether what follows may be given a value as its input.
+    pub(super) fn carries(&self) -> bool {
+        self.input.here
+            || self.input.piped
+            || self.input.compound
+            || (self.input.seen && self.position == Position::Behind)
+    }
+
     /// `()` behind a function's name.
     pub(super) fn end_function_name(&mut self) {
         self.word = None;
         self.begun = false;
         self.position = Position::Command;
     }
-}
-
-fn is_reserved(word: &str) -> bool {
-    BEFORE_COMMANDS.contains(&word)
-        || ENDS.contains(&word)
-        || ["case", "esac", "for", "function", "select", "[["].contains(&word)
-}
-
-/// Variables that decide what a shell does, or that it reads as code or arithmetic.
-fn is_special(name: &str) -> bool {
-    matches!(
-        name,
-        "PATH"
-            | "IFS"
-            | "ENV"
-            | "SECONDS"
-            | "RANDOM"
-            | "SRANDOM"
-            | "LINENO"
-            | "OPTIND"
-            | "HISTCMD"
-            | "PROMPT_COMMAND"
-            | "EPOCHSECONDS"
-            | "EPOCHREALTIME"
-            | "SHELLOPTS"
-            | "FUNCNEST"
-            | "TMOUT"
-            | "HISTSIZE"
-            | "HISTFILESIZE"
-    ) || ["PS", "BASH", "LD_", "DYLD_", "COMP_", "MAIL"].iter().any(|start| name.starts_with(start))
 }

@@ -8,7 +8,9 @@
 
 mod command;
 mod document;
+mod interpreter;
 mod read;
+mod words;
 
 use serde_json::Value;
 
@@ -72,6 +74,8 @@ pub(super) struct Shell {
     escaped: bool,
     dollar: bool,
     lost: bool,
+    /// Where the text begins that was not read any more.
+    unread: Option<usize>,
     refused: Option<Refused>,
 }
 
@@ -82,6 +86,7 @@ impl Program for Shell {
         let mut rest = text;
         while !rest.is_empty() {
             let taken = if self.lost {
+                self.unread.get_or_insert(self.out.len());
                 rest.len()
             } else if self.documents.is_empty() {
                 self.step(rest)
@@ -128,6 +133,8 @@ impl Program for Shell {
             if document.code {
                 return Err("in a here-document that another program may read as code");
             }
+            self.commands().document_value();
+            let Some(document) = self.documents.first_mut() else { return Err(UNCERTAIN) };
             if document.quoted {
                 // What is not known yet is taken for a text that no delimiter holds.
                 document.value(if value.is_some() { &text } else { "\u{fffc}" })?;
@@ -141,9 +148,17 @@ impl Program for Shell {
         self.word(&text)
     }
 
-    fn finish(self: Box<Self>) -> Result<String, Refused> {
+    fn finish(mut self: Box<Self>) -> Result<String, Refused> {
         self.refused.map_or(Ok(()), Err)?;
         self.documents.first().map_or(Ok(()), Document::finish)?;
+        if let Some(unread) = self.unread
+            && self.around().any(Commands::carries)
+            && interpreter::is_named_in(&self.out[unread..])
+        {
+            return Err(UNCERTAIN);
+        }
+        self.commands.end();
+        self.around().find_map(|commands| commands.refused).map_or(Ok(()), Err)?;
         if self.values.is_empty() {
             return Ok(self.out);
         }
@@ -153,6 +168,11 @@ impl Program for Shell {
         let (head, program) = self.out.split_at(first);
         Ok(format!("{head}{values}{program}"))
     }
+}
+
+/// Whether what is in there is part of a word around it.
+fn is_word(inner: Option<Kind>) -> bool {
+    !matches!(inner, Some(Kind::Subshell | Kind::Array))
 }
 
 fn quoted(text: &str) -> String {
@@ -170,14 +190,10 @@ impl Shell {
                 _ => {}
             }
         }
-        let around = self.frames.iter().filter_map(|frame| match frame {
-            Frame::Commands(_, commands) => Some(commands),
-            _ => None,
-        });
-        if around.chain([&self.commands]).any(|commands| commands.lost) {
+        if self.around().any(|commands| commands.lost) {
             return Err(UNCERTAIN);
         }
-        self.commands().takes_value()?;
+        self.takes_value()?;
         self.commands().value();
         let backquotes = self.in_backquotes();
         match self.frames.last() {
@@ -204,6 +220,29 @@ impl Shell {
             Some(Frame::Comment | Frame::Arithmetic(..)) => return Err(UNCERTAIN),
         }
         Ok(())
+    }
+
+    /// Whether a value may stand here, and what a substitution makes of it in the commands around that.
+    fn takes_value(&self) -> Result<(), Refused> {
+        let mut inner = None;
+        for frame in self.frames.iter().rev() {
+            if let Frame::Commands(kind, commands) = frame {
+                if is_word(inner) {
+                    commands.takes_value()?;
+                }
+                inner = Some(*kind);
+            }
+        }
+        if is_word(inner) { self.commands.takes_value() } else { Ok(()) }
+    }
+
+    /// All commands that are being read, the inner ones first.
+    fn around(&self) -> impl Iterator<Item = &Commands> {
+        let inner = self.frames.iter().rev().filter_map(|frame| match frame {
+            Frame::Commands(_, commands) => Some(commands),
+            _ => None,
+        });
+        inner.chain([&self.commands])
     }
 
     fn expand(&mut self, text: &str, quoted: bool) {

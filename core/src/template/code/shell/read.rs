@@ -209,7 +209,7 @@ impl Shell {
             }
             '`' if kind == Some(Kind::Backquotes) => {
                 self.lost |= self.commands().in_case() || !self.announced.is_empty();
-                self.frames.pop();
+                self.leave();
             }
             '`' => {
                 self.commands().expands(false);
@@ -232,7 +232,17 @@ impl Shell {
                 }
             }
             '&' | '|' if self.commands().in_pattern() => self.commands().begin_pattern(),
-            '&' | '|' if kind != Some(Kind::Array) => self.commands().separate(false),
+            '&' | '|' if kind != Some(Kind::Array) => {
+                if rest.starts_with("&&") || rest.starts_with("||") {
+                    self.commands().separate(false);
+                    return 2;
+                }
+                if character == '|' {
+                    self.commands().pipe();
+                    return if rest.starts_with("|&") { 2 } else { 1 };
+                }
+                self.commands().separate(false);
+            }
             '<' | '>' => return self.redirection(rest),
             '(' => return self.open(rest),
             ')' => self.close(kind),
@@ -281,9 +291,17 @@ impl Shell {
         let depth = self.frames.len();
         let announced = self.announced.iter().any(|document| document.depth >= depth);
         self.lost |= open || lost || announced || matches!(kind, None | Some(Kind::Backquotes));
-        self.frames.pop();
+        self.leave();
         if kind == Some(Kind::Subshell) {
             self.commands().end_compound();
+        }
+    }
+
+    /// Ends the commands that are being read, in those around them.
+    fn leave(&mut self) {
+        if let Some(Frame::Commands(_, mut inner)) = self.frames.pop() {
+            inner.end();
+            self.commands().enclosed(&inner);
         }
     }
 
@@ -306,6 +324,7 @@ impl Shell {
                     let commands = self.commands();
                     commands.push('<', true);
                     commands.end_word();
+                    commands.announces();
                     self.announced.push(document);
                     taken
                 }
@@ -322,7 +341,7 @@ impl Shell {
     /// The end of a line of commands, where here-documents begin.
     fn end_line(&mut self) -> usize {
         let depth = self.frames.len();
-        let code = std::mem::take(&mut self.commands().reads_input);
+        let code = self.commands().takes_code();
         self.lost |= self.announced.iter().any(|document| document.depth != depth);
         self.documents.append(&mut self.announced);
         for document in &mut self.documents {
