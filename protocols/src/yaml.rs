@@ -2,6 +2,7 @@
 //! reported. Used for protocol and provider files. Never panics on input; depth and size are bounded.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -219,6 +220,11 @@ impl Reader {
     /// For a source with this name.
     pub fn new(file: impl Into<String>) -> Self {
         Self { file: file.into(), problems: Vec::new() }
+    }
+
+    /// A path that the file names: a relative one is below the file's own folder.
+    pub fn beside(&self, path: &str) -> PathBuf {
+        Path::new(&self.file).parent().unwrap_or(Path::new("")).join(path)
     }
 
     /// Reads YAML; repeated keys are reported wherever they are.

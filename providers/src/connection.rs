@@ -259,7 +259,7 @@ pub(crate) fn read_authentication(reader: &mut Reader, node: &Node) -> Option<Au
             None
         }
         (Some(node), None) => variable(reader, node, "env").map(Secret::Variable),
-        (None, Some(node)) => reader.text(node, "file").map(|path| Secret::File(path.into())),
+        (None, Some(node)) => reader.text(node, "file").map(|path| Secret::File(reader.beside(&path))),
         (None, None) if scheme == Scheme::None => return Some(Authentication::default()),
         (None, None) => {
             let hint = Some("name an environment variable with `env`, or a file with `file`".to_owned());

@@ -89,6 +89,10 @@ fn a_secret_comes_from_a_file_and_may_be_missing_only_if_optional() {
     assert!(missing.contains("cannot be read"), "{missing}");
     std::fs::write(&path, "from file\n").expect("written");
     assert_eq!(read.header(&settings(&[])).expect("there").expect("a header").1, "Bearer from file");
+    let mut beside = Reader::new(folder.path().join("provider.yaml").display().to_string());
+    let node = beside.parse("{type: bearer, file: key}").expect("YAML");
+    let read = read_authentication(&mut beside, &node).expect("valid");
+    assert_eq!(read.header(&settings(&[])).expect("there").expect("a header").1, "Bearer from file");
     std::fs::write(&path, "two\nlines").expect("written");
     assert!(read.header(&settings(&[])).is_err());
     let optional = authentication("{type: bearer, env: KEY, optional: true}").expect("valid");

@@ -41,6 +41,9 @@ fn run(document: &str) -> Ended {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs").join(document)).expect("readable");
     symlink(root.join("examples"), sandbox.path().join("examples")).expect("writable");
+    if let Some(yaml) = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()) {
+        fs::write(sandbox.path().join("essay.yaml"), yaml).expect("writable");
+    }
     // Node follows links before it looks for packages.
     let file = sandbox.path().join("node_provider.mjs");
     let script =
@@ -61,6 +64,14 @@ fn run(document: &str) -> Ended {
         .current_dir(sandbox.path())
         .stdin(Stdio::null());
     sandbox.start_command(command).wait(PATIENCE)
+}
+
+#[test]
+fn the_commands_about_workflows_work() {
+    let ended = run("WORKFLOWS.md").exits(0);
+    for said in ["essay.yaml", "words: 7", "custom_provider_workflow.yaml"] {
+        assert!(ended.stdout.contains(said), "{said}: {ended}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Options of the executors, checked, and what one kind of server calls things.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
 use serde_json::Value;
@@ -33,7 +33,7 @@ const MOST_RESPONSE_BYTES: usize = 8 << 20;
 const TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 /// Reads the options; relative folders are relative to the file's own.
-pub(super) fn read(api: Api, reader: &mut Reader, file: &str, node: Option<&Node>) -> Config {
+pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config {
     let mut config = Config {
         max_response_bytes: 1 << 20,
         models: BTreeMap::new(),
@@ -63,7 +63,7 @@ pub(super) fn read(api: Api, reader: &mut Reader, file: &str, node: Option<&Node
         }
     }
     if let Some(folder) = reader.optional_text(&fields, "image_folder") {
-        config.image_folder = Some(Path::new(file).parent().unwrap_or(Path::new("")).join(folder));
+        config.image_folder = Some(reader.beside(&folder));
     }
     if let Some(node) = fields.get("max_tokens_field") {
         match &node.kind {

@@ -37,11 +37,11 @@ pub(crate) fn concurrency(_settings: &Settings) -> u32 {
 }
 
 pub(crate) fn check_ollama(reader: &mut Reader, node: Option<&Node>) {
-    config::read(Api::Ollama, reader, "", node);
+    config::read(Api::Ollama, reader, node);
 }
 
 pub(crate) fn check_openai(reader: &mut Reader, node: Option<&Node>) {
-    config::read(Api::OpenAi, reader, "", node);
+    config::read(Api::OpenAi, reader, node);
 }
 
 pub(crate) fn build_ollama(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
@@ -55,7 +55,7 @@ pub(crate) fn build_openai(definition: &Definition, settings: &Settings) -> Resu
 fn build(api: Api, definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
     let options = &definition.options;
     let mut reader = Reader::new(options.file.clone());
-    let config = config::read(api, &mut reader, &options.file, options.node.as_ref());
+    let config = config::read(api, &mut reader, options.node.as_ref());
     if definition.connection.is_none() {
         let hint = Some("add `connection: {base_url: http://HOST:PORT}`".to_owned());
         reader.problem(gleitzeit_protocols::yaml::Place::default(), "`connection` is missing", hint);

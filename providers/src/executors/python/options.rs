@@ -36,7 +36,7 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         options.python_executable = executable;
     }
     if let Some(folder) = reader.optional_text(&fields, "scripts_dir") {
-        options.scripts_dir = Some(folder.into());
+        options.scripts_dir = Some(reader.beside(&folder));
     }
     if let Some(bytes) = text_bytes(reader, &fields, "max_result_bytes") {
         options.max_result_bytes = bytes;

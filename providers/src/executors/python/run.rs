@@ -21,7 +21,7 @@ use super::wire;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, StreamLimits};
 use crate::executors::process::watch::{process_of, watch};
-use crate::executors::process::workspace::Workspace;
+use crate::executors::process::workspace::{Workspace, clear};
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -162,14 +162,4 @@ async fn work(
     };
     let (status, ()) = tokio::try_join!(ended, drained)?;
     Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text(), asked))
-}
-
-/// Removes the folder; what the code left in it may be much and must not hold up other calls.
-async fn clear(folder: TempDir) {
-    if std::fs::remove_dir(folder.path()).is_ok() {
-        // Nothing is left for the guard to remove.
-        let _ = folder.keep();
-        return;
-    }
-    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
 }

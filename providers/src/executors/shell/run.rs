@@ -18,7 +18,7 @@ use super::wanted::Wanted;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, tail};
 use crate::executors::process::watch::watch;
-use crate::executors::process::workspace::Workspace;
+use crate::executors::process::workspace::{Workspace, clear};
 use crate::factory::Settings;
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
@@ -155,9 +155,4 @@ fn meaning(code: u8) -> String {
         129..=192 => format!(" (killed by signal {})", code - 128),
         _ => String::new(),
     }
-}
-
-/// Removes the folder; what the command left in it may be much and must not hold up other calls.
-async fn clear(folder: TempDir) {
-    let _ = tokio::task::spawn_blocking(move || drop(folder)).await;
 }
