@@ -140,18 +140,20 @@ impl State {
         match run.status {
             RunStatus::Running => {}
             // The answer to the request that did it may have been lost.
-            RunStatus::Cancelled => return Ok(cancelled(&run)),
+            RunStatus::Cancelled => return Ok(cancelled(&run, run.open_attempts())),
             RunStatus::Completed | RunStatus::Failed => return Err(not_running(&run)),
         }
         let reason = if request.reason.is_empty() { "cancelled on request".to_owned() } else { request.reason };
         let cancel = CancelWorkflow { run_id: id, cause: CancelCause::Requested, reason };
         let answer = self.0.journal.propose(run::Request::Cancel { cancel }).await;
         let verdict = answer.map_err(|error| journal_status(&error))?;
+        // They may have stopped by now.
+        let open = run.open_attempts();
         let run = self.find(id).await?;
         match verdict {
-            Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(cancelled(&run)),
+            Verdict::Ok { .. } | Verdict::Duplicate { .. } => Ok(cancelled(&run, open)),
             // It ended meanwhile.
-            Verdict::Invalid(_) | Verdict::Fenced if run.status == RunStatus::Cancelled => Ok(cancelled(&run)),
+            Verdict::Invalid(_) | Verdict::Fenced if run.status == RunStatus::Cancelled => Ok(cancelled(&run, open)),
             Verdict::Invalid(_) | Verdict::Fenced if run.status.is_final() => Err(not_running(&run)),
             Verdict::Invalid(failure) => Err(status::to_status(&failure)),
             other => {
@@ -162,10 +164,10 @@ impl State {
     }
 }
 
-fn cancelled(run: &run::State) -> v1::CancelRunResponse {
+fn cancelled(run: &run::State, open_attempts: usize) -> v1::CancelRunResponse {
     v1::CancelRunResponse {
         status: convert::run_status(run.status).into(),
-        open_attempts: u32::try_from(run.open_attempts()).unwrap_or(u32::MAX),
+        open_attempts: u32::try_from(open_attempts).unwrap_or(u32::MAX),
     }
 }
 
