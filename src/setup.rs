@@ -129,9 +129,21 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
         retention: args.retention.0,
+        max_connections: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
         hub: patience(&args.patience),
         ..Config::default()
     })
+}
+
+/// Lets this process have as many open files as it may: each connection is one.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn patience(args: &PatienceArgs) -> gleitzeit_core::hub::Config {

@@ -2,11 +2,16 @@
 
 mod plane;
 
+use std::time::Duration;
+
 use gleitzeit_control_plane::Config;
+use gleitzeit_core::ErrorCode;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, Workflow};
+use gleitzeit_sdk::{Client, ClientConfig, Submission};
 use plane::Plane;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
@@ -40,6 +45,38 @@ async fn a_typed_submission_that_is_repeated_is_the_same_run() {
     let mut other = submission("again");
     other.labels.insert("one".to_owned(), "more".to_owned());
     client.submit_workflow(other).await.expect_err("another body under the same id");
+    plane.stop().await;
+}
+
+/// Submits so much at the same time that not all have room; what became of each.
+async fn flood(plane: &Plane, max_retries: u32) -> Vec<gleitzeit_sdk::Result<gleitzeit_sdk::RunHandle>> {
+    let config = ClientConfig { max_retries, ..ClientConfig::new(format!("http://{}", plane.address)) };
+    let client = Client::connect(config).await.expect("it listens");
+    let text = "x".repeat(200 * 1024);
+    let workflow =
+        "name: e\ninputs: {text: ''}\ntasks: [{id: a, method: util/echo, parameters: {text: '${inputs.text}'}}]\n";
+    let mut submitted = JoinSet::new();
+    for _ in 0..40 {
+        let submission = Submission::yaml(workflow).input("text", &text).expect("an input");
+        let client = client.clone();
+        submitted.spawn(async move { client.submit(submission).await });
+    }
+    submitted.join_all().await
+}
+
+/// Nobody holds more than there is room for; clients come again by themselves, and all are taken then.
+#[tokio::test]
+async fn a_flood_of_submissions_is_told_to_come_again() {
+    let plane = Plane::start(Config { max_submitting_bytes: 256 * 1024, ..Config::default() }).await;
+    let refused: Vec<_> = flood(&plane, 0).await.into_iter().filter_map(Result::err).collect();
+    assert!(!refused.is_empty(), "there was room for all");
+    for error in refused {
+        assert_eq!(error.known(), Some(ErrorCode::ResourceExhausted), "{error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(500)), "{error}");
+    }
+    for submitted in flood(&plane, 1_000).await {
+        submitted.expect("taken in the end");
+    }
     plane.stop().await;
 }
 

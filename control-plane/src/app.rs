@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
-use crate::connection::{Connection, Cuttable};
+use crate::connection::{self, Connection, Cuttable};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -161,15 +161,16 @@ impl App {
             .merge(http::routes(readiness.clone()))
             .fallback(http::nothing_here)
             .layer(socket_layer)
-            .layer(from_fn(origins));
+            .layer(from_fn(origins))
+            .layer(from_fn(connection::serves));
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
         if let Some(age) = config.retention {
             tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
         }
-        let connections = CancellationToken::new();
-        let listener = Cuttable { listener, cut_all: connections.clone() };
+        let listener = Cuttable::new(listener, config.max_connections);
+        let connections = listener.cut_all.clone();
         let served = stopping.clone();
         let serve = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
             .with_graceful_shutdown(async move { served.cancelled().await });

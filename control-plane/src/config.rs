@@ -59,6 +59,11 @@ pub struct Config {
     pub max_tasks: usize,
     /// The largest parameter set or result in bytes (default 1 MiB, at most 8 MiB).
     pub max_payload_bytes: usize,
+    /// So many bytes of submissions are checked and recorded at the same time (default 256 MiB); one is always let in.
+    /// Others are told to come again.
+    pub max_submitting_bytes: usize,
+    /// The most connections at a time, of gRPC and mesh together (default 10,000).
+    pub max_connections: usize,
     /// Times and limits of the hub.
     pub hub: gleitzeit_core::hub::Config,
     /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
@@ -85,6 +90,8 @@ impl Default for Config {
             max_workflow_bytes: 8 * 1024 * 1024,
             max_tasks: 200_000,
             max_payload_bytes: 1024 * 1024,
+            max_submitting_bytes: 256 * 1024 * 1024,
+            max_connections: 10_000,
             hub: gleitzeit_core::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),

@@ -44,6 +44,9 @@ pub(crate) struct HubArgs {
     /// How long finished runs are kept: 30d, 12h, or off for ever
     #[arg(long, default_value = "30d", value_name = "AGE", value_parser = retention)]
     pub(crate) retention: Retention,
+    /// The most connections at a time, of clients and components together; others are refused
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub(crate) max_connections: u32,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]

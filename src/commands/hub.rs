@@ -10,6 +10,7 @@ use crate::setup;
 use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: &HubCommandArgs) -> CommandResult {
+    setup::raise_open_files();
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let config = setup::control_plane(&args.hub, registry)?;
     block_on(OnSignal::Finish, |stop| async move {

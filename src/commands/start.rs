@@ -11,6 +11,7 @@ use crate::signals::{OnSignal, block_on};
 use crate::{output, setup};
 
 pub(crate) fn run(args: StartArgs) -> CommandResult {
+    setup::raise_open_files();
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let config = setup::control_plane(&args.hub, registry.clone())?;
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;

@@ -85,6 +85,19 @@ impl Cluster {
         hub.stderr()
     }
 
+    /// What the hub that runs has logged.
+    pub(crate) fn hub_log(&self) -> String {
+        self.hub.as_ref().expect("a hub runs").stderr()
+    }
+
+    /// The memory that the hub's process has, in MiB.
+    pub(crate) fn hub_resident_mib(&self) -> u64 {
+        let pid = self.hub.as_ref().expect("a hub runs").pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     /// SIGTERM to the hub alone.
     #[track_caller]
     pub(crate) fn terminate_hub(&mut self) -> Ended {

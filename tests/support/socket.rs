@@ -52,6 +52,11 @@ impl Socket {
         self.client.emit(event, body.clone()).expect("connected");
     }
 
+    /// Says anything, unless the connection has ended.
+    pub(crate) fn try_say(&self, event: &str, body: &Value) -> bool {
+        self.client.emit(event, body.clone()).is_ok()
+    }
+
     /// Answers a call with a result.
     #[track_caller]
     pub(crate) fn answer(&self, call: &Value, result: &Value) {

@@ -17,6 +17,7 @@ use gleitzeit_core::{ErrorCode, Failure, RunId};
 use gleitzeit_proto::v1::system_service_server::SystemServiceServer;
 use gleitzeit_proto::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use gleitzeit_proto::{FILE_DESCRIPTOR_SET, status, v1};
+use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
@@ -41,6 +42,9 @@ struct Inner {
     /// After which finished runs go; none: never.
     retention: Option<Duration>,
     max_message_bytes: usize,
+    /// For submissions that are being checked and recorded: a permit for each KiB.
+    submitting: Semaphore,
+    submitting_kib: usize,
     started_at: SystemTime,
     stopping: CancellationToken,
 }
@@ -63,6 +67,7 @@ impl Environment for AllowedEnv {
 impl State {
     pub(crate) fn new(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Self {
         let limits = Limits { bytes: config.max_workflow_bytes, tasks: config.max_tasks, ..Limits::DEFAULT };
+        let submitting_kib = (config.max_submitting_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             journal,
             hub,
@@ -72,6 +77,8 @@ impl State {
             retention: config.retention,
             // A workflow and as much again for its files, inputs and the encoding of both.
             max_message_bytes: 2 * config.max_workflow_bytes + 1024 * 1024,
+            submitting: Semaphore::new(submitting_kib),
+            submitting_kib,
             started_at: SystemTime::now(),
             stopping,
         }))

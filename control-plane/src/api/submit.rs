@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
 use gleitzeit_core::run::{self, Verdict};
 use gleitzeit_core::spec::{Given, Problem, Workflow, bind, check, check_value};
 use gleitzeit_core::{ErrorCode, Failure, RunId};
 use gleitzeit_proto::{convert, status, v1};
+use prost::Message as _;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::sync::SemaphorePermit;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
@@ -19,6 +22,8 @@ use crate::api::{State, journal_status, trace_context};
 const CHECK_ASIDE_BYTES: usize = 64 * 1024;
 /// So many problems are listed by ValidateWorkflow.
 const MAX_PROBLEMS: usize = 1_000;
+/// When to try a submission again that there was no room for.
+const COME_AGAIN: Duration = Duration::from_millis(500);
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 1_024;
 
@@ -35,6 +40,7 @@ impl State {
     ) -> Result<v1::SubmitWorkflowResponse, Status> {
         let trace = trace_context(request.metadata());
         let request = request.into_inner();
+        let _room = self.room(request.encoded_len())?;
         let key = request_key(&request.request_id, || hash_submit(&request))?;
         if let Some(known) = self.known(key.as_ref()).await? {
             return self.submitted_before(known).await;
@@ -74,6 +80,13 @@ impl State {
             }),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Room for a submission while it is checked and recorded.
+    fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
+        // One that is larger than all the room takes all of it.
+        let wanted = u32::try_from(bytes.div_ceil(1024).clamp(1, self.0.submitting_kib)).unwrap_or(u32::MAX);
+        self.0.submitting.try_acquire_many(wanted).map_err(|_| status::busy(COME_AGAIN))
     }
 
     pub(super) async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<v1::RetryRunResponse, Status> {

@@ -18,7 +18,7 @@ use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
-use crate::hub::socket::{Malformed, Received, Waiting};
+use crate::hub::socket::{Malformed, Place, Received};
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 
@@ -33,9 +33,9 @@ const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) enum ToMachine {
     /// A socket was admitted.
-    Connected { socket: SocketId, handle: SocketRef, waiting: Arc<Waiting> },
+    Connected { socket: SocketId, handle: SocketRef },
     /// A socket sent something.
-    Event { socket: SocketId, bytes: usize, event: Received },
+    Event { socket: SocketId, place: Place, event: Received },
     /// A socket has more waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
@@ -48,12 +48,6 @@ pub(crate) enum ToMachine {
     Present(Vec<AttemptRef>, oneshot::Sender<Present>),
 }
 
-#[derive(Debug)]
-struct Peer {
-    handle: SocketRef,
-    waiting: Arc<Waiting>,
-}
-
 /// The task that owns the hub's machine.
 #[derive(Debug)]
 pub(crate) struct HubTask {
@@ -64,7 +58,7 @@ pub(crate) struct HubTask {
     /// Bounded by what sockets may have waiting: each counts its own.
     inbox: mpsc::UnboundedReceiver<ToMachine>,
     to_self: mpsc::UnboundedSender<ToMachine>,
-    peers: BTreeMap<SocketId, Peer>,
+    peers: BTreeMap<SocketId, SocketRef>,
     /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
     closing: Vec<(SocketRef, Clock)>,
@@ -154,8 +148,8 @@ impl HubTask {
         }
         // They come back when somebody listens here again.
         for peer in std::mem::take(&mut self.peers).into_values() {
-            if !cut(&peer.handle) {
-                peer.handle.disconnect().ok();
+            if !cut(&peer) {
+                peer.disconnect().ok();
             }
         }
     }
@@ -206,14 +200,16 @@ impl HubTask {
     fn hear_outside(&mut self, message: ToMachine) {
         let now = self.now();
         match message {
-            ToMachine::Connected { socket, handle, waiting } => {
-                self.peers.insert(socket, Peer { handle, waiting });
+            ToMachine::Connected { socket, handle } => {
+                self.peers.insert(socket, handle);
                 self.machine.accept(now, Input::Connected { socket });
             }
-            ToMachine::Event { socket, bytes, event } => {
+            ToMachine::Event { socket, place, event } => {
+                drop(place);
                 // What still comes from a socket that was closed is not heard.
-                let Some(peer) = self.peers.get(&socket) else { return };
-                peer.waiting.remove(bytes);
+                if !self.peers.contains_key(&socket) {
+                    return;
+                }
                 let input = match event {
                     Ok((message, message_id)) => match check_protocols(&message) {
                         Ok(()) => Input::Received { socket, message, message_id },
@@ -268,8 +264,8 @@ impl HubTask {
             Output::Close { socket, for_good, reason } => {
                 tracing::info!(socket, reason, "socket closed by the hub");
                 match self.peers.remove(&socket) {
-                    Some(peer) if for_good => self.dismiss(peer.handle),
-                    Some(peer) => self.drop_connection(peer.handle),
+                    Some(peer) if for_good => self.dismiss(peer),
+                    Some(peer) => self.drop_connection(peer),
                     None => {}
                 }
             }
@@ -301,7 +297,7 @@ impl HubTask {
             };
             body = with_meta(&body, &meta);
         }
-        let sent = RawValue::from_string(body).map(|raw| peer.handle.emit(message.kind(), &raw));
+        let sent = RawValue::from_string(body).map(|raw| peer.emit(message.kind(), &raw));
         if !matches!(sent, Ok(Ok(()))) {
             tracing::warn!(socket, event = message.kind(), "a socket is too slow or gone and is closed");
             self.drop_peer(socket);
@@ -310,7 +306,7 @@ impl HubTask {
 
     fn drop_peer(&mut self, socket: SocketId) {
         if let Some(peer) = self.peers.remove(&socket) {
-            self.drop_connection(peer.handle);
+            self.drop_connection(peer);
             self.machine.accept(self.now(), Input::Disconnected { socket, clean: false });
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gleitzeit_core::hub::SocketId;
@@ -31,24 +31,47 @@ const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_WAITING: usize = 16_384;
 /// Bytes of one socket's events that may wait for the machine.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of all sockets' events that may wait: whoever sends more than is left is closed.
+const MAX_ALL_WAITING_BYTES: usize = 512 * 1024 * 1024;
 
 /// What one socket has waiting for the machine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
     events: AtomicUsize,
     bytes: AtomicUsize,
+    of_all: Arc<AtomicUsize>,
+    /// It had too much once, and the machine was told.
+    flooded: AtomicBool,
 }
 
 impl Waiting {
-    fn add(&self, bytes: usize) -> bool {
-        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        events <= MAX_WAITING && bytes <= MAX_WAITING_BYTES
+    fn new(of_all: Arc<AtomicUsize>) -> Self {
+        Self { events: AtomicUsize::new(0), bytes: AtomicUsize::new(0), of_all, flooded: AtomicBool::new(false) }
     }
 
-    pub(crate) fn remove(&self, bytes: usize) {
-        self.events.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// `None` if that is too much.
+    fn add(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
+        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.of_all.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let place = Place { waiting: self.clone(), bytes };
+        let fits = events <= MAX_WAITING && own <= MAX_WAITING_BYTES && all <= MAX_ALL_WAITING_BYTES;
+        fits.then_some(place)
+    }
+}
+
+/// The place of a waiting event; free when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    waiting: Arc<Waiting>,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.waiting.events.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.waiting.of_all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -82,17 +105,18 @@ pub(crate) fn layer(
         })
     };
     let ids = Arc::new(AtomicU64::new(1));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let on_connect = move |socket: SocketRef| {
-        connected(&socket, ids.fetch_add(1, Ordering::Relaxed), &machine);
+        let waiting = Arc::new(Waiting::new(waiting.clone()));
+        connected(&socket, ids.fetch_add(1, Ordering::Relaxed), waiting, &machine);
         ready(())
     };
     io.ns("/", on_connect.with(admit));
     layer
 }
 
-fn connected(socket: &SocketRef, id: SocketId, machine: &mpsc::UnboundedSender<ToMachine>) {
-    let waiting = Arc::new(Waiting::default());
-    socket.on_fallback(Inbox { id, waiting: waiting.clone(), machine: machine.clone() });
+fn connected(socket: &SocketRef, id: SocketId, waiting: Arc<Waiting>, machine: &mpsc::UnboundedSender<ToMachine>) {
+    socket.on_fallback(Inbox { id, waiting, machine: machine.clone() });
     let gone = machine.clone();
     socket.on_disconnect(move |reason: DisconnectReason| {
         let clean = reason == DisconnectReason::ClientNSDisconnect;
@@ -101,7 +125,7 @@ fn connected(socket: &SocketRef, id: SocketId, machine: &mpsc::UnboundedSender<T
         ready(())
     });
     // The machine says `welcome`: from then on the component may speak.
-    machine.send(ToMachine::Connected { socket: id, handle: socket.clone(), waiting }).ok();
+    machine.send(ToMachine::Connected { socket: id, handle: socket.clone() }).ok();
 }
 
 #[derive(Clone)]
@@ -115,19 +139,20 @@ struct Inbox {
 struct ByText;
 
 impl MessageHandler<LocalAdapter, ByText> for Inbox {
-    fn call(&self, socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
+    fn call(&self, _socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
         let bytes = value.as_str().map_or(0, |text| text.as_str().len());
-        if !self.waiting.add(bytes) {
-            tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
-            self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
-            socket.disconnect().ok();
+        let Some(place) = self.waiting.add(bytes) else {
+            if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
+                tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
+                self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
+            }
             return;
-        }
+        };
         let event = match &value {
             Value::Str(text, None) => decode(text.as_str()),
             _ => Err(Malformed { in_reply_to: None, message: "binary events are not used here".to_owned() }),
         };
-        self.machine.send(ToMachine::Event { socket: self.id, bytes, event }).ok();
+        self.machine.send(ToMachine::Event { socket: self.id, place, event }).ok();
     }
 }
 
@@ -178,6 +203,22 @@ mod tests {
             let message = decode(text).expect_err("malformed").message;
             assert!(message.contains(expected), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_for_each_socket_and_for_all() {
+        let of_all = Arc::new(AtomicUsize::new(0));
+        let sockets: Vec<_> = (0..10).map(|_| Arc::new(Waiting::new(of_all.clone()))).collect();
+        assert!(sockets[0].add(MAX_WAITING_BYTES + 1).is_none());
+        let mut full: Vec<Place> = sockets.iter().filter_map(|socket| socket.add(MAX_WAITING_BYTES)).collect();
+        assert_eq!(full.len(), 8);
+        assert!(sockets[9].add(1).is_none());
+        full.remove(0);
+        assert!(sockets[9].add(1).is_some());
+        let small: Vec<Place> = (0..2 * MAX_WAITING).filter_map(|_| sockets[0].add(0)).collect();
+        assert_eq!(small.len(), MAX_WAITING);
+        drop((small, full));
+        assert_eq!(of_all.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorCode, Failure};
 use crate::hub::frames::frames;
+use crate::hub::presence::Component;
 use crate::hub::{Hub, Output, SocketId, Timer};
-use crate::id::{AttemptRef, CallId, ComponentId};
+use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
 use crate::mesh::{
     CallEnd, CancelMethod, ExecuteMethod, FromHub, HealthState, MethodCall, MethodOutcome, MethodProgress,
     MethodResult, Role,
@@ -18,8 +19,8 @@ use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::time::Instant;
 
-/// Why a call is given back that only unhealthy providers could serve.
-const UNWELL: &str = "none of the named providers is healthy any more";
+/// Why a call is given back that waited.
+const NOBODY: &str = "no provider that is connected and well serves the method";
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -170,20 +171,44 @@ impl Hub {
         }
         let mut named = std::mem::take(&mut call.providers);
         named.retain(|id| self.components.get(id).is_some_and(|component| component.role == Role::Provider));
-        if named.is_empty() {
-            return self.deliver(engine, lost(call.id, "none of the named providers is connected"));
-        }
         if !named.iter().any(|id| self.is_fit(id)) {
-            return self.deliver(engine, lost(call.id, UNWELL));
+            named = self.fit_for(&call.method);
         }
-        let id = call.id.clone();
         self.calls.next_order += 1;
-        let holder = Holder::Hub { order: self.calls.next_order, call: Box::new(call) };
+        self.place(engine.clone(), self.calls.next_order, Box::new(call), named);
+    }
+
+    /// Gives a call to one of these providers, or holds it until one has room.
+    fn place(&mut self, engine: ComponentId, order: u64, call: Box<MethodCall>, named: Vec<ComponentId>) {
+        let id = call.id.clone();
+        if named.is_empty() {
+            self.calls.ended.insert(id.clone());
+            return self.deliver(&engine, lost(id, NOBODY));
+        }
         let best = named.iter().filter(|id| self.has_room(id)).min_by_key(|id| self.calls.count(id)).cloned();
-        self.calls.insert(id.clone(), engine.clone(), named, holder);
+        self.calls.insert(id.clone(), engine, named, Holder::Hub { order, call });
         if let Some(provider) = best {
             self.give(&id, &provider);
         }
+    }
+
+    /// Calls that wait for providers none of which can serve them any more: whoever can serves them, so that nobody has to
+    /// begin anew because providers are replaced by others.
+    fn place_elsewhere(&mut self, stranded: Vec<CallId>) {
+        for id in stranded {
+            let Some(Call { engine, holder: Holder::Hub { order, call }, .. }) = self.calls.remove(&id) else {
+                continue;
+            };
+            let others = self.fit_for(&call.method);
+            self.place(engine, order, call, others);
+        }
+    }
+
+    fn fit_for(&self, method: &MethodName) -> Vec<ComponentId> {
+        let serves = |(id, it): &(&ComponentId, &Component)| {
+            it.role == Role::Provider && it.is_connected() && it.methods.contains(method) && self.is_fit(id)
+        };
+        self.components.iter().filter(serves).map(|(id, _)| id.clone()).collect()
     }
 
     fn has_room(&self, provider: &ComponentId) -> bool {
@@ -196,11 +221,11 @@ impl Hub {
 
     /// Whether it may serve calls, now or soon.
     fn is_fit(&self, provider: &ComponentId) -> bool {
-        self.components.get(provider).is_some_and(|it| it.health.state != HealthState::Unhealthy)
+        self.components.get(provider).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
     }
 
-    /// A provider's health or capacity may have changed. What waited for nobody else goes back to where it came from: it
-    /// is decided there anew who may serve it.
+    /// A provider's health or capacity may have changed. What waited for nobody else goes to others, or back to where it
+    /// came from.
     pub(super) fn provider_changed(&mut self, provider: &ComponentId) {
         self.provider_has_room(provider);
         if self.is_fit(provider) {
@@ -210,11 +235,7 @@ impl Hub {
         let named = |id: &CallId| self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
         let stranded: Vec<CallId> =
             waiting.filter(|id| !named(id).iter().any(|other| self.is_fit(other))).cloned().collect();
-        for id in stranded {
-            if let Some(call) = self.calls.finish(&id) {
-                self.deliver(&call.engine, lost(id, UNWELL));
-            }
-        }
+        self.place_elsewhere(stranded);
     }
 
     fn give(&mut self, id: &CallId, provider: &ComponentId) {
@@ -449,10 +470,11 @@ impl Hub {
         let waiting = self.calls.waiting.remove(provider).unwrap_or_default();
         let stranded = waiting.into_values().filter(|id| {
             let named = self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
-            named.iter().all(|provider| !self.components.contains_key(provider))
+            !named.iter().any(|provider| self.is_fit(provider))
         });
-        let ended: Vec<CallId> = held.into_iter().chain(stranded).collect();
-        for id in ended {
+        let stranded = stranded.collect();
+        self.place_elsewhere(stranded);
+        for id in held {
             if let Some(call) = self.calls.finish(&id)
                 && !planted::is(Bug::LostCalls)
             {

@@ -26,6 +26,8 @@ pub struct Config {
     pub window_entries: usize,
     /// A consumer that has confirmed nothing for so long is disconnected.
     pub slow_consumer_ms: u64,
+    /// A socket that neither registers nor watches for so long is disconnected.
+    pub stranger_ms: u64,
     /// So many bytes of the latest entries are kept in memory for the cursors; older ones are read from the store.
     pub kept_bytes: usize,
     /// The largest parameter set or result, as JSON text.
@@ -45,6 +47,7 @@ impl Default for Config {
             window_bytes: 1024 * 1024,
             window_entries: 1_000,
             slow_consumer_ms: 30_000,
+            stranger_ms: 30_000,
             kept_bytes: 16 * 1024 * 1024,
             max_payload_bytes: 1024 * 1024,
         }

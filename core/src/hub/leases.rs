@@ -7,7 +7,7 @@ use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
 use crate::id::{AttemptRef, ComponentId};
 use crate::ledger::{Assignment, Effect};
-use crate::mesh::{CancelTask, ExecuteTask, FromHub};
+use crate::mesh::{CancelTask, ComponentRegistered, ExecuteTask, FromHub};
 use crate::planted::{self, Bug};
 use crate::run::command::StopAttempt;
 use crate::run::event::StopReason;
@@ -47,6 +47,8 @@ pub(super) struct Leases {
     /// To be sent at the end of this input.
     execute: BTreeMap<ComponentId, Vec<Assignment>>,
     cancel: BTreeMap<ComponentId, Vec<AttemptRef>>,
+    /// Answers to engines that drain, to be sent behind the attempts that were on their way.
+    answers: Vec<(SocketId, ComponentRegistered)>,
 }
 
 impl Leases {
@@ -140,10 +142,16 @@ impl Hub {
         }
     }
 
-    /// An engine is there: the journal says what it is owed.
-    pub(super) fn engine_is_there(&mut self, socket: SocketId, engine: &ComponentId, slots: u32) {
+    /// An engine is there: the journal says what it is owed. `answer` is sent behind that.
+    pub(super) fn engine_is_there(
+        &mut self,
+        socket: SocketId,
+        engine: &ComponentId,
+        slots: u32,
+        answer: Option<ComponentRegistered>,
+    ) {
         self.out.push(Output::EngineConnected { engine: engine.clone(), slots });
-        let token = self.token(Pending::Engine { engine: engine.clone(), socket });
+        let token = self.token(Pending::Engine { engine: engine.clone(), socket, answer });
         self.out.push(Output::QueryEngine { token, engine: engine.clone() });
     }
 
@@ -177,7 +185,7 @@ impl Hub {
 
     /// The writer's answer: what an engine is owed.
     pub(super) fn engine_state(&mut self, token: Token, effects: Vec<Effect>) {
-        let Some(Pending::Engine { engine, socket }) = self.pending.remove(&token) else { return };
+        let Some(Pending::Engine { engine, socket, answer }) = self.pending.remove(&token) else { return };
         if self.socket_of(&engine) != Some(socket) {
             return;
         }
@@ -192,6 +200,7 @@ impl Hub {
                 Effect::Ended { .. } => {}
             }
         }
+        self.leases.answers.extend(answer.map(|answer| (socket, answer)));
     }
 
     /// Sends what has gathered.
@@ -217,6 +226,9 @@ impl Hub {
                 }
             }
             self.send(socket, FromHub::CancelTask(CancelTask { attempts }));
+        }
+        for (socket, answer) in std::mem::take(&mut self.leases.answers) {
+            self.send(socket, FromHub::ComponentRegistered(answer));
         }
     }
 

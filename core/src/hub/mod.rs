@@ -40,7 +40,7 @@ use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
 use presence::Component;
-use session::{MAX_UNANSWERED, Pending, Session};
+use session::{MAX_REFUSALS, MAX_UNANSWERED, Pending, Session};
 use stream::Stream;
 
 /// What a point in time was set for; when it comes, the state says whether it still matters.
@@ -51,6 +51,7 @@ enum Timer {
     Accept(AttemptRef),
     Orphan(CallId),
     Slow(SocketId),
+    Stranger(SocketId),
 }
 
 /// The hub's state machine.
@@ -127,6 +128,7 @@ impl Hub {
                 self.sessions.insert(socket, Session::default());
                 let welcome = Welcome { version: self.config.version.clone() };
                 self.send(socket, FromHub::Welcome(welcome));
+                self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
             }
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
@@ -158,6 +160,7 @@ impl Hub {
                 Timer::Accept(at) => self.check_accepted(&at),
                 Timer::Orphan(call) => self.check_orphan(&call),
                 Timer::Slow(socket) => self.check_slow(socket),
+                Timer::Stranger(socket) => self.check_stranger(socket),
             }
         }
         self.flush(out);
@@ -357,6 +360,16 @@ impl Hub {
     fn refuse(&mut self, socket: SocketId, code: ErrorCode, message: impl Into<String>, in_reply_to: Option<String>) {
         let error = MeshError::new(code, message, in_reply_to);
         self.send(socket, FromHub::MeshError(error));
+        self.count_refusal(socket);
+    }
+
+    /// Whoever sends nothing but what is refused may not stay.
+    fn count_refusal(&mut self, socket: SocketId) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.refusals += 1;
+        if session.refusals > MAX_REFUSALS {
+            self.close(socket, "it goes on sending what is refused");
+        }
     }
 
     /// Drops a socket of our own accord: its component is silent from now on.

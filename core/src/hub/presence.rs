@@ -199,12 +199,21 @@ impl Hub {
         }
     }
 
+    /// Whoever was admitted and says neither who it is nor what it wants to see may not stay.
+    pub(super) fn check_stranger(&mut self, socket: SocketId) {
+        let Some(session) = self.sessions.get(&socket) else { return };
+        if session.component.is_none() && session.registering.is_none() && session.cursor.is_none() {
+            self.close(socket, "it neither registered nor watched in time");
+        }
+    }
+
     /// Asks whether a component is there, and judges it by the last time it was asked.
     pub(super) fn heartbeat(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let Some(component_id) = session.component.clone() else { return };
         let missed = session.answers_heartbeats && session.unanswered_heartbeat.is_some();
         session.unanswered_heartbeat.get_or_insert(self.now);
+        session.refusals = 0;
         if missed {
             self.fall_silent(&component_id);
         }
@@ -242,7 +251,7 @@ impl Hub {
         self.replan = true;
         match (role, socket) {
             (Role::Engine, Some(socket)) => {
-                self.engine_is_there(socket, component_id, slots);
+                self.engine_is_there(socket, component_id, slots, None);
                 self.deliver_kept(component_id);
             }
             (Role::Provider, _) => self.provider_changed(component_id),

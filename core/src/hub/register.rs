@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::hub::frames::frames;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
-use crate::hub::{Hub, Output, SocketId};
+use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::ComponentId;
 use crate::mesh::{
     ComponentRegistered, FromHub, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected, Role,
@@ -118,6 +118,8 @@ impl Hub {
     pub(super) fn reject(&mut self, socket: SocketId, error: Failure) {
         self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
+        self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
+        self.count_refusal(socket);
     }
 
     pub(super) fn protocol_answered(&mut self, socket: SocketId, verdict: &Verdict) {
@@ -180,13 +182,20 @@ impl Hub {
         self.components.insert(component_id.clone(), component);
         let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
         let registered = ComponentRegistered { component_id: component_id.clone(), name, heartbeat_interval_ms };
-        self.send(socket, FromHub::ComponentRegistered(registered));
+        // Calls that were given to it until now go before the answer: then it knows that no others are on their way.
+        self.flush_calls();
+        // One that drains is answered once the writer has heard of it: no attempt is on its way then.
+        let drains = register.component_type == Role::Engine && register.slots == Some(0);
+        let mut answer = Some(registered);
+        if !drains && let Some(registered) = answer.take() {
+            self.send(socket, FromHub::ComponentRegistered(registered));
+        }
         self.announce(&component_id);
         if !again {
             self.log(false, "component registered", component_id.to_string());
             self.introduce(socket, &component_id, register.component_type);
         }
-        self.resume(socket, &component_id, *register, again);
+        self.resume(socket, &component_id, *register, again, answer);
         if !again {
             // At once: only who has answered one before is judged by the next.
             self.heartbeat(socket);
@@ -211,7 +220,14 @@ impl Hub {
         }
     }
 
-    fn resume(&mut self, socket: SocketId, component_id: &ComponentId, register: RegisterComponent, again: bool) {
+    fn resume(
+        &mut self,
+        socket: SocketId,
+        component_id: &ComponentId,
+        register: RegisterComponent,
+        again: bool,
+        answer: Option<ComponentRegistered>,
+    ) {
         match register.component_type {
             Role::Queue | Role::Resolver if !again => {
                 self.resume_ownership(socket, component_id, register.owned);
@@ -222,7 +238,7 @@ impl Hub {
                     self.name_queue(queue);
                 }
                 self.resume_leases(component_id, register.attempts);
-                self.engine_is_there(socket, component_id, register.slots.unwrap_or(1));
+                self.engine_is_there(socket, component_id, register.slots.unwrap_or(1), answer);
                 self.resume_engine_calls(component_id, register.calls.unwrap_or_default());
             }
             Role::Provider => {

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use crate::hub::SocketId;
 use crate::hub::stream::Cursor;
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, ProposalId, Slice};
-use crate::mesh::{ProposalResult, RegisterComponent};
+use crate::mesh::{ComponentRegistered, ProposalResult, RegisterComponent};
 use crate::time::Instant;
 
 /// A component may have so many proposals unanswered.
 pub(super) const MAX_UNANSWERED: usize = 1_000;
+
+/// A socket may be refused so many events until it is asked for its next heartbeat; who is never asked, altogether.
+pub(super) const MAX_REFUSALS: usize = 100;
 
 /// One admitted socket.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct Session {
     pub(super) answers: VecDeque<(Position, ProposalResult)>,
     /// How many of its proposals are unanswered.
     pub(super) unanswered: usize,
+    /// How many of its events were refused, see [`MAX_REFUSALS`].
+    pub(super) refusals: usize,
     /// A heartbeat was sent then, and nothing was heard since.
     pub(super) unanswered_heartbeat: Option<Instant>,
     /// Whether it has ever answered a heartbeat: then a missing answer counts.
@@ -46,6 +51,6 @@ pub(super) enum Pending {
     Protocol { socket: SocketId },
     Stop { at: AttemptRef },
     Slice { slice: Slice, component_id: ComponentId, epoch: Epoch, socket: SocketId },
-    Engine { engine: ComponentId, socket: SocketId },
+    Engine { engine: ComponentId, socket: SocketId, answer: Option<ComponentRegistered> },
     Read { socket: SocketId },
 }

@@ -84,6 +84,8 @@ pub(super) struct Owner {
     role: Role,
     link: Link,
     held: BTreeMap<Slice, Held>,
+    /// Went to others; not told yet.
+    revoked: Vec<Slice>,
     /// The last position taken in.
     position: Position,
     confirmed: Position,
@@ -98,6 +100,7 @@ impl Owner {
             role,
             link: Link::Down,
             held: BTreeMap::new(),
+            revoked: Vec::new(),
             position: Position::default(),
             confirmed: Position::default(),
             joining: Joining::default(),
@@ -222,6 +225,12 @@ impl Owner {
                 out.push(Output::Rejected { error: rejected.error });
             }
             FromHub::Heartbeat(_) => {
+                if let Some(last) = self.revoked.pop() {
+                    let others = std::mem::take(&mut self.revoked).len();
+                    let detail = if others == 0 { last.to_string() } else { format!("{last} and {others} more") };
+                    let message = "another component owns what this one did";
+                    out.push(Output::Log { warning: false, message, detail });
+                }
                 let load = u32::try_from(self.held.len()).ok();
                 let response = HeartbeatResponse { load, ..HeartbeatResponse::default() };
                 out.push(Output::Send(ToHub::HeartbeatResponse(response)));
@@ -262,6 +271,7 @@ impl Owner {
             OwnershipStatus::Revoked => {
                 self.outbox.revoke(&slice);
                 if self.held.remove(&slice).is_some() {
+                    self.revoked.push(slice.clone());
                     facts.push(Fact::Revoked { slice });
                 }
             }

@@ -90,6 +90,8 @@ pub struct Provider {
     health: Health,
     /// Concurrency and health as last registered.
     said: Option<(u32, Health)>,
+    /// Registrations on this connection that were not answered yet.
+    unanswered: u32,
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
@@ -107,6 +109,7 @@ impl Provider {
             config,
             health: Health::default(),
             said: None,
+            unanswered: 0,
             link: Link::Down,
             down_since: None,
             running: BTreeSet::new(),
@@ -129,6 +132,7 @@ impl Provider {
                 self.give_up_if_alone(now, out);
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
+                self.unanswered = 0;
                 self.register(out);
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
@@ -190,6 +194,7 @@ impl Provider {
     }
 
     fn register(&mut self, out: &mut Vec<Output>) {
+        self.unanswered += 1;
         let (capacity, health) = self.to_say();
         self.said = Some((capacity, health.clone()));
         let mut register = self.identity.register(Role::Provider);
@@ -223,6 +228,7 @@ impl Provider {
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
             FromHub::ComponentRegistered(_) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
                 out.push(Output::Hub(role::Output::Registered));
@@ -261,12 +267,7 @@ impl Provider {
             return;
         }
         let limit = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX).saturating_add(MARGIN);
-        if self.drain_until.is_some() {
-            let message = format!("provider `{}` is shutting down", self.identity.name);
-            let data = Payload::from_value(&serde_json::json!({"retryable": true}));
-            let error = Failure::new(ErrorCode::SystemShutdown, message).with_data(data);
-            self.answers.insert(call.id, MethodOutcome::Error(error));
-        } else if self.running.len() >= limit {
+        if self.running.len() >= limit {
             let message = format!("provider `{}` has {} calls open", self.identity.name, self.running.len());
             let error = Failure::new(ErrorCode::ProviderOverloaded, message);
             self.answers.insert(call.id, MethodOutcome::Error(error));
@@ -312,7 +313,9 @@ impl Provider {
                 send(out, ToHub::MethodResult(MethodResult { results }));
             }
         }
-        if self.drain_until.is_some() && self.running.is_empty() && self.answers.is_empty() {
+        // Until the hub has heard of the wish, calls may be on their way: they are served as well.
+        let is_known = self.link == Link::Down || (self.link.is_up() && self.unanswered == 0);
+        if self.drain_until.is_some() && is_known && self.running.is_empty() && self.answers.is_empty() {
             self.finish_drain(out);
         }
     }

@@ -96,7 +96,7 @@ fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
 }
 
 #[test]
-fn an_unhealthy_provider_gets_no_call_and_what_waits_for_it_alone_is_given_back() {
+fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
     let Sent { mut bench, engine, at } = taken(5);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
@@ -106,15 +106,34 @@ fn an_unhealthy_provider_gets_no_call_and_what_waits_for_it_alone_is_given_back(
     assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
     assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[1])]);
     health(&mut bench, p, "p", "unhealthy");
-    let back = bench.heard(engine, "method_result");
-    assert_eq!((ids(&back), &back[0]["error"]["data"]["lost"]), (vec![call_id(&at[2])], &json!(true)));
     answer(&mut bench, p, &at[0]);
     assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])], "what it holds it may finish");
-    assert!(bench.heard(p, "execute_method").is_empty(), "but nothing else");
+    // The engine did not know yet.
     call(&mut bench, engine, &at[4], &["p"]);
-    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true, "the engine did not know yet");
+    assert!(bench.heard(p, "execute_method").is_empty(), "but nothing else");
     answer(&mut bench, p2, &at[1]);
-    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[3])], "the other one serves what both may");
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[2])], "in the order of arrival");
+    bench.heard(engine, "method_result");
+    health(&mut bench, p2, "p2", "unhealthy");
+    let back = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both together").clone();
+    assert_eq!(ids(&back), [call_id(&at[3]), call_id(&at[4])]);
+    assert!(back.iter().all(|end| end["error"]["data"]["lost"] == true), "{back:?}");
+}
+
+#[test]
+fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let old = provider(&mut bench, "old", 1);
+    call(&mut bench, engine, &at[0], &["old"]);
+    call(&mut bench, engine, &at[1], &["old"]);
+    let new = provider(&mut bench, "new", 2);
+    assert!(bench.heard(new, "execute_method").is_empty(), "the engine named another");
+    bench.register(old, "provider", "old", json!({"methods": ["m/x"], "max_concurrency": 0}));
+    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[1])]);
+    call(&mut bench, engine, &at[2], &["old"]);
+    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[2])]);
+    answer(&mut bench, old, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
 }
 
 #[test]

@@ -107,6 +107,56 @@ fn garbage_is_answered_and_harms_nobody() {
 }
 
 #[test]
+fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
+    let mut bench = Bench::new();
+    let engine = bench.join("engine", "e", json!({"slots": 1}));
+    bench.heard(engine, "component_registered");
+    bench.is_held = true;
+    bench.say(engine, "register_component", &json!({"component_type": "engine", "component_id": "e", "slots": 0}));
+    assert!(bench.heard(engine, "component_registered").is_empty(), "an attempt may be on its way");
+    bench.release();
+    assert_eq!(bench.heard(engine, "component_registered").len(), 1);
+}
+
+#[test]
+fn who_sends_nothing_but_garbage_is_disconnected() {
+    let mut bench = Bench::new();
+    let (engine, watcher) = (bench.join("engine", "e", json!({"slots": 1})), bench.connect());
+    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    let garbage = |bench: &mut Bench, socket, count| {
+        for _ in 0..count {
+            bench.input(Input::Malformed { socket, in_reply_to: None, message: "no JSON".to_owned() });
+        }
+    };
+    // Now and then a mistake is no reason.
+    for _ in 0..3 {
+        garbage(&mut bench, engine, 90);
+        bench.pass(5_000);
+    }
+    assert!(bench.closed.is_empty());
+    assert_eq!(bench.heard(engine, "mesh_error").len(), 270);
+    garbage(&mut bench, engine, 101);
+    garbage(&mut bench, watcher, 101);
+    assert_eq!(bench.closed, [engine, watcher]);
+}
+
+#[test]
+fn who_neither_registers_nor_watches_is_disconnected() {
+    let mut bench = Bench::new();
+    let stranger = bench.connect();
+    let rejected = bench.join("provider", "p", json!({}));
+    let watcher = bench.connect();
+    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    bench.join("engine", "e", json!({"slots": 1}));
+    bench.pass(29_000);
+    assert!(bench.closed.is_empty());
+    bench.pass(2_000);
+    assert_eq!(bench.closed, [stranger, rejected]);
+    bench.pass(60_000);
+    assert_eq!(bench.closed.len(), 2);
+}
+
+#[test]
 fn what_a_provider_says_of_itself_is_shown_and_told_to_engines() {
     let mut bench = Bench::new();
     let engine = bench.join("engine", "e", json!({}));

@@ -158,6 +158,8 @@ pub struct Engine {
     /// With whether the hub has named it since the last registration.
     providers: BTreeMap<ComponentId, (ComponentStatus, bool)>,
     drain: Option<Drain>,
+    /// Registrations on this connection that were not answered yet.
+    unanswered: u32,
     taken: Vec<AttemptRef>,
     calls: Vec<MethodCall>,
     cancels: Vec<CallId>,
@@ -179,6 +181,7 @@ impl Engine {
             reported: BTreeSet::new(),
             providers: BTreeMap::new(),
             drain: None,
+            unanswered: 0,
             taken: Vec::new(),
             calls: Vec::new(),
             cancels: Vec::new(),
@@ -197,6 +200,7 @@ impl Engine {
             Input::Hub(role::Input::Connected) => {
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
+                self.unanswered = 0;
                 self.register(out);
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
@@ -252,7 +256,8 @@ impl Engine {
         self.reported.iter()
     }
 
-    fn register(&self, out: &mut Vec<Output>) {
+    fn register(&mut self, out: &mut Vec<Output>) {
+        self.unanswered += 1;
         let mut register = self.identity.register(Role::Engine);
         register.queues.clone_from(&self.config.queues);
         register.slots = Some(if self.drain.is_some() { 0 } else { self.config.slots });
@@ -282,6 +287,7 @@ impl Engine {
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
             FromHub::ComponentRegistered(_) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
                 if !self.link.is_up() {
                     self.link = Link::Up;
                     self.down_since = None;
@@ -351,6 +357,12 @@ impl Engine {
             _ => return,
         };
         self.reported.remove(at);
+        if result.verdict == ProposalVerdict::Fenced {
+            let warning = !matches!(item.command, Command::StopAttempt(_));
+            let message = "a report counts no more: the attempt was ended without this engine";
+            let detail = format!("{} of {at}", item.command.kind());
+            out.push(Output::Hub(role::Output::Log { warning, message, detail }));
+        }
         if result.verdict != ProposalVerdict::Invalid {
             return;
         }
@@ -391,7 +403,7 @@ impl Engine {
         if let Some(drain) = drained.filter(|drain| drain.until <= now) {
             let rest: Vec<AttemptRef> = self.work.keys().cloned().collect();
             rest.iter().for_each(|at| self.stop(at, StopReason::Drain));
-            if self.outbox.len() > 0 && drain.until.plus_ms(LAST_ANSWERS_MS) <= now {
+            if drain.until.plus_ms(LAST_ANSWERS_MS) <= now {
                 self.finish_drain(out);
             }
         }
@@ -403,9 +415,15 @@ impl Engine {
             self.outbox.flush(now, None, &mut appends);
             out.extend(appends.into_iter().map(Output::Hub));
         }
-        if drained.is_some() && self.work.is_empty() && self.outbox.len() == 0 {
+        if drained.is_some() && self.is_known() && self.work.is_empty() && self.outbox.len() == 0 {
             self.finish_drain(out);
         }
+    }
+
+    /// Whether the hub has heard of all that was registered, or is away. Until it has heard of a wish to drain, attempts may
+    /// be on their way: they are worked on as well.
+    fn is_known(&self) -> bool {
+        self.link == Link::Down || (self.link.is_up() && self.unanswered == 0)
     }
 
     fn finish_drain(&mut self, out: &mut Vec<Output>) {

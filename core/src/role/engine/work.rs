@@ -61,7 +61,7 @@ impl Engine {
         if self.work.contains_key(&at) || self.reported.contains(&at) {
             return;
         }
-        if self.drain.is_some() {
+        if self.drain.is_some() && self.is_known() {
             return self.stop(&at, StopReason::Drain);
         }
         let mut work = Work {

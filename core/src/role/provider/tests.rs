@@ -27,12 +27,16 @@ impl Bench {
 
     fn connect(&mut self) -> Vec<String> {
         let mut said = self.hub(role::Input::Connected);
-        said.extend(self.hear(FromHub::ComponentRegistered(ComponentRegistered {
+        said.extend(self.registered());
+        said
+    }
+
+    fn registered(&mut self) -> Vec<String> {
+        self.hear(FromHub::ComponentRegistered(ComponentRegistered {
             component_id: "p".into(),
             name: "p".into(),
             heartbeat_interval_ms: 5_000,
-        })));
-        said
+        }))
     }
 
     fn input(&mut self, input: Input) -> Vec<String> {
@@ -111,10 +115,8 @@ fn what_changes_during_a_registration_is_said_after_it() {
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
     assert_eq!(bench.call("a"), ["start a"]);
     assert_eq!(bench.input(Input::Drain { grace_ms: 9 }), [""; 0], "the hub takes one at a time");
-    let registered = ComponentRegistered { component_id: "p".into(), name: "p".into(), heartbeat_interval_ms: 1 };
-    let hear = |bench: &mut Bench| bench.hear(FromHub::ComponentRegistered(registered.clone()));
-    assert_eq!(hear(&mut bench), [format!("register Some(0) {:?}", [CallId::from("a")])]);
-    assert_eq!(hear(&mut bench), [""; 0]);
+    assert_eq!(bench.registered(), [format!("register Some(0) {:?}", [CallId::from("a")])]);
+    assert_eq!(bench.registered(), [""; 0]);
 }
 
 #[test]
@@ -171,4 +173,13 @@ fn a_draining_provider_finishes_and_cancels_the_rest() {
     bench.now = bench.now.plus_ms(100);
     assert_eq!(bench.hub(role::Input::Tick), ["cancel b", "drained"]);
     assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+}
+
+#[test]
+fn a_draining_provider_serves_what_was_on_its_way_when_the_hub_heard_of_it() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), ["register Some(0) []"]);
+    assert_eq!(bench.call("a"), ["start a"]);
+    assert_eq!(bench.finish("a"), ["result a"]);
+    assert_eq!(bench.registered(), ["drained"]);
 }

@@ -1,0 +1,81 @@
+//! Components that stand still and wake up later: meanwhile others did their work, and they must notice.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Journal, PATIENCE, Process, text, until};
+
+/// Whoever stands still is found out sooner than usual, so that the tests are.
+const HASTY: [&str; 6] = ["--heartbeat-interval", "1s", "--engine-patience", "3s", "--owner-patience", "1s"];
+
+/// A hub, an agent of the role alone, and one with the rest.
+fn with_one(role: &str, rest: &str) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.start_hub_with(&HASTY);
+    cluster.start_agent("old", role);
+    cluster.start_agent("rest", rest);
+    cluster.until_connected(role, 1);
+    cluster
+}
+
+fn submit(cluster: &Cluster, tasks: &Value) -> String {
+    cluster.submit(&cluster.sandbox.file("frozen.json", json!({"name": "Frozen", "tasks": tasks}).to_string()))
+}
+
+#[track_caller]
+fn completes(cluster: &Cluster, run: &str) -> Journal {
+    let ended = cluster.until_ended(run);
+    assert_eq!(ended["status"], "completed", "{ended:#}");
+    Journal::watch(&cluster.sandbox, &cluster.url, run)
+}
+
+#[track_caller]
+fn says(agent: &Process, expected: &str) {
+    until(expected, PATIENCE, || agent.stderr().contains(expected).then_some(()));
+}
+
+#[test]
+fn an_engine_that_wakes_up_is_fenced_and_says_so() {
+    let mut cluster = with_one("engine", "queue,resolver,provider");
+    let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));
+    cluster.until_run(&run, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
+    let old = cluster.take_agent("old");
+    old.signal(Signal::STOP);
+    cluster.start_agent("new", "engine");
+    let journal = completes(&cluster, &run);
+    assert_eq!(journal.only("task_completed").attempt, 2);
+    assert_eq!(text(&journal.only("task_attempt_stopped").payload["reason"]), "engine_lost");
+
+    old.signal(Signal::CONT);
+    says(&old, "a report counts no more: the attempt was ended without this engine");
+    cluster.until_connected("engine", 2);
+    // Nothing that it said was recorded, and it is of use again.
+    assert_eq!(Journal::watch(&cluster.sandbox, &cluster.url, &run).0.len(), journal.0.len());
+    cluster.take_agent("new").terminate(PATIENCE).exits(0);
+    completes(&cluster, &submit(&cluster, &json!([{"id": "a", "method": "util/echo"}])));
+    old.terminate(PATIENCE).exits(0);
+}
+
+#[test]
+fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
+    for (role, rest) in [("queue", "resolver,engine,provider"), ("resolver", "queue,engine,provider")] {
+        let mut cluster = with_one(role, rest);
+        completes(&cluster, &submit(&cluster, &json!([{"id": "a", "method": "util/echo"}])));
+        let old = cluster.take_agent("old");
+        old.signal(Signal::STOP);
+        cluster.start_agent("new", role);
+        let chain = json!([
+            {"id": "a", "method": "util/echo", "parameters": {"n": 1}},
+            {"id": "b", "method": "util/echo", "parameters": {"n": "${a.n}"}},
+        ]);
+        completes(&cluster, &submit(&cluster, &chain));
+        old.signal(Signal::CONT);
+        says(&old, "another component owns what this one did");
+        cluster.until_connected(role, 2);
+        completes(&cluster, &submit(&cluster, &chain));
+        // And it takes over again.
+        cluster.take_agent("new").terminate(PATIENCE).exits(0);
+        completes(&cluster, &submit(&cluster, &chain));
+        old.terminate(PATIENCE).exits(0);
+    }
+}
