@@ -50,7 +50,7 @@ fn too_much(root: u32, ours: u64, most_processes: u64, most_memory: u64) -> Opti
     let family = family(root, &seen);
     let count = u64::try_from(family.len()).unwrap_or(u64::MAX).saturating_sub(ours);
     if count > most_processes {
-        return Some(format!("the code had {count} processes at a time, more than {most_processes} (`max_processes`)"));
+        return Some(too_many(count, most_processes));
     }
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let resident: u64 = family.iter().filter_map(|pid| seen.get(pid)).map(|seen| seen.resident_pages * page).sum();
@@ -62,6 +62,11 @@ fn too_much(root: u32, ours: u64, most_processes: u64, most_memory: u64) -> Opti
     (proportional > most_memory).then(|| {
         format!("the processes of the code held {proportional} bytes, more than {most_memory} (`max_memory_bytes`)")
     })
+}
+
+/// What is said of code with too many processes.
+pub(in crate::executors) fn too_many(count: u64, most: u64) -> String {
+    format!("the code had {count} processes at a time, more than {most} (`max_processes`)")
 }
 
 /// The number behind a process handle, as `/proc` counts.

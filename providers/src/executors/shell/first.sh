@@ -1,6 +1,7 @@
 # The first process of the call, in its own session: $1 the call's folder, $2 `limits` or `strict`, $3 the text of
 # `inner.sh`, $4 that of `strict.sh`, $5 how many numbers for processes there may be or nothing, then the arguments of
-# `inner.sh`. Its exit ends the namespace. What it writes to handle 7 proves that the command ran.
+# `inner.sh`. Its exit ends the namespace. What it writes to handle 7 proves that the command ran: the exit code and, if it
+# failed in a namespace, how many processes it left there.
 call=$1 sandbox=$2 inner=$3 strict=$4
 if [ -n "$5" ]; then
     echo "$5" >/proc/sys/kernel/pid_max
@@ -21,4 +22,9 @@ if [ "$sandbox" = strict ]; then
 fi
 exec 8>&2 2>/dev/null # what this shell says of the command's death is not the command's
 $unprivileged /bin/sh -c "$inner" sh "$call/in" "$@" 2>&8 7>&- 8>&-
-echo "$?" >&7
+code=$? left=0
+if [ "$code" != 0 ] && [ $$ = 1 ]; then
+    set -- /proc/[0-9]*
+    left=$(($# - 1))
+fi
+echo "$code $left" >&7

@@ -100,6 +100,15 @@ async fn a_fork_bomb_ends_in_a_clear_error_and_harms_no_other() {
 }
 
 #[tokio::test]
+async fn who_fails_before_anybody_looked_had_too_many_processes_all_the_same() {
+    let bench = bench_in("max_processes: 5", None);
+    let error = bench.run("for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; exit 2").await.expect_err("too many");
+    assert!(error.message.contains("more than 5 (`max_processes`)"), "{}", error.message);
+    let error = bench.run("sleep 60 & sleep 60 & exit 2").await.expect_err("it failed");
+    assert_eq!(error.message, "exit code 2");
+}
+
+#[tokio::test]
 async fn as_many_processes_as_allowed_are_no_bomb() {
     let bench = bench_in("max_processes: 20", None);
     let command = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do sleep 0.5 & done; wait; echo done";

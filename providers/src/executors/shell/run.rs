@@ -17,7 +17,7 @@ use super::options::Options;
 use super::wanted::Wanted;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, tail};
-use crate::executors::process::watch::watch;
+use crate::executors::process::watch::{too_many, watch};
 use crate::executors::process::workspace::{Workspace, clear};
 use crate::factory::Settings;
 
@@ -88,19 +88,24 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
-    let code = exit_code(status);
+    let end = End::read(status);
     clear(folder).await;
     let with_texts = |error: CallError, output: Captured, errors: Captured| {
         error.with("output", tail(output.into_text())).with("error_output", tail(errors.into_text()))
     };
     ended?;
-    let Some(code) = code else {
+    let Some(End { code, left }) = end else {
         let message = "the shell did not start, or did not end by itself";
         let error = CallError::new(ErrorCode::TaskExecutionFailed, message);
         return Err(with_texts(error, kept_output, kept_errors));
     };
     if !wanted.expected_exit_codes.contains(&code) {
-        let message = format!("exit code {code}{}", meaning(code));
+        // Who multiplies fast meets the kernel's own bound, and ends by it, before anybody has looked.
+        let message = if left > options.limits.max_processes {
+            too_many(left, options.limits.max_processes)
+        } else {
+            format!("exit code {code}{}", meaning(code))
+        };
         let error = CallError::new(ErrorCode::TaskExecutionFailed, message).with("exit_code", code);
         return Err(with_texts(error, kept_output, kept_errors));
     }
@@ -114,7 +119,7 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
 }
 
 /// The folder of a call holds what its processes are given (`in`), its working folder, and the file that its first
-/// process writes the exit code to.
+/// process writes the command's end to.
 fn prepare(folder: &Path, wanted: &Wanted) -> io::Result<(Vec<String>, File)> {
     let given = folder.join("in");
     fs::create_dir(&given)?;
@@ -123,14 +128,24 @@ fn prepare(folder: &Path, wanted: &Wanted) -> io::Result<(Vec<String>, File)> {
     Ok((wanted.write(&given)?, status))
 }
 
-/// Read from the file that was made before the command began: what stands under its name by now may be anything, a
-/// pipe that nobody writes to for one. The command can write to it as well, so no more is read than a code needs.
-fn exit_code(mut status: File) -> Option<u8> {
-    let mut bytes = [0; 16];
-    status.seek(SeekFrom::Start(0)).ok()?;
-    let read = status.read(&mut bytes).ok()?;
-    let text = std::str::from_utf8(&bytes[..read]).ok()?;
-    text.lines().next()?.trim().parse().ok()
+/// How a command ended.
+struct End {
+    code: u8,
+    /// So many processes it left behind in its namespace; told only if it failed.
+    left: u64,
+}
+
+impl End {
+    /// Read from the file that was made before the command began: what stands under its name by now may be anything, a
+    /// pipe that nobody writes to for one. The command can write to it as well, so no more is read than an end needs.
+    fn read(mut status: File) -> Option<Self> {
+        let mut bytes = [0; 32];
+        status.seek(SeekFrom::Start(0)).ok()?;
+        let read = status.read(&mut bytes).ok()?;
+        let text = std::str::from_utf8(&bytes[..read]).ok()?;
+        let (code, left) = text.lines().next()?.trim().split_once(' ')?;
+        Some(Self { code: code.parse().ok()?, left: left.parse().ok()? })
+    }
 }
 
 /// Returns if the call takes longer than its `timeout`.
