@@ -11,8 +11,8 @@ use gleitzeit_core::run::Event;
 use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Protocol, Registry};
 use serde_json::value::RawValue;
-use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
+use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::journal::{HubPort, Journal, Work};
 
 /// So many inputs that are there at once share one round of sending.
 const MAX_ROUND: usize = 256;
+/// So long a hub that is told to stop still passes on what was on its way, if attempts are open: a call that goes down
+/// with it would have to be begun anew.
+const LAST_CALLS: Duration = Duration::from_millis(250);
 /// How often closing is tried again on a socket whose buffer was full.
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 /// After so long a socket that cannot even be told to close is left to its heartbeat.
@@ -120,11 +123,18 @@ impl HubTask {
         // Owners that the journal names may be away: the machine plans at once.
         self.round();
         let writer = self.port.work.clone();
-        loop {
-            let deadline = self.deadline();
+        let mut leave_at: Option<Clock> = None;
+        while leave_at.is_none_or(|at| Clock::now() < at) {
+            let deadline = leave_at.map_or_else(|| self.deadline(), |at| at.min(self.deadline()));
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = stop.cancelled(), if leave_at.is_none() => {
+                    if !self.machine.has_open_attempts() {
+                        break;
+                    }
+                    leave_at = Some(Clock::now() + LAST_CALLS);
+                    self.machine.accept(self.now(), Input::Stopping);
+                }
                 permit = writer.reserve(), if !self.for_writer.is_empty() => {
                     let Ok(permit) = permit else { break };
                     if let Some(work) = self.for_writer.pop_front() {
@@ -297,10 +307,15 @@ impl HubTask {
             };
             body = with_meta(&body, &meta);
         }
-        let sent = RawValue::from_string(body).map(|raw| peer.emit(message.kind(), &raw));
-        if !matches!(sent, Ok(Ok(()))) {
-            tracing::warn!(socket, event = message.kind(), "a socket is too slow or gone and is closed");
-            self.drop_peer(socket);
+        let Ok(raw) = RawValue::from_string(body) else { return };
+        match peer.emit(message.kind(), &raw) {
+            Ok(()) => {}
+            // Its end is being told, with the reason.
+            Err(SendError::Socket(SocketError::Closed)) => tracing::debug!(socket, "a socket was gone already"),
+            Err(error) => {
+                tracing::warn!(socket, event = message.kind(), %error, "a socket is too slow and is closed");
+                self.drop_peer(socket);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ use crate::time::Instant;
 
 /// Why a call is given back that waited.
 const NOBODY: &str = "no provider that is connected and well serves the method";
+/// A call that came before its providers were back is held for so many of them.
+const MAX_AWAITED: usize = 100;
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -169,13 +171,29 @@ impl Hub {
             let error = Failure::new(ErrorCode::TaskParameterError, message);
             return self.deliver(engine, CallEnd { id: call.id, outcome: MethodOutcome::Error(error) });
         }
-        let mut named = std::mem::take(&mut call.providers);
-        named.retain(|id| self.components.get(id).is_some_and(|component| component.role == Role::Provider));
+        let wanted = std::mem::take(&mut call.providers);
+        let is_provider =
+            |id: &&ComponentId| self.components.get(*id).is_some_and(|component| component.role == Role::Provider);
+        let mut named: Vec<ComponentId> = wanted.iter().filter(is_provider).cloned().collect();
         if !named.iter().any(|id| self.is_fit(id)) {
             named = self.fit_for(&call.method);
         }
+        if named.is_empty() && self.is_young() {
+            // Whoever is named was there before the hub started, and may be back in a moment.
+            named.extend(wanted.into_iter().take(MAX_AWAITED));
+            self.timers.insert((self.grown_up_at(), Timer::Orphan(call.id.clone())));
+        }
         self.calls.next_order += 1;
         self.place(engine.clone(), self.calls.next_order, Box::new(call), named);
+    }
+
+    /// Whether providers that were here before the hub started may not have had the time to come back.
+    fn is_young(&self) -> bool {
+        self.now < self.grown_up_at()
+    }
+
+    fn grown_up_at(&self) -> Instant {
+        self.born.plus_ms(self.config.orphan_timeout_ms)
     }
 
     /// Gives a call to one of these providers, or holds it until one has room.
@@ -454,9 +472,12 @@ impl Hub {
 
     pub(super) fn check_orphan(&mut self, id: &CallId) {
         let Some(call) = self.calls.calls.get(id) else { return };
-        let Holder::Nobody { until } = call.holder else { return };
-        if until > self.now {
-            return;
+        match call.holder {
+            Holder::Nobody { until } if until <= self.now => {}
+            Holder::Hub { .. } if !call.named.iter().any(|id| self.is_fit(id)) => {
+                return self.place_elsewhere(vec![id.clone()]);
+            }
+            _ => return,
         }
         if let Some(call) = self.calls.finish(id) {
             self.log(true, "a call was lost", id.to_string());

@@ -67,6 +67,8 @@ pub enum Input {
     },
     /// The writer committed.
     Committed(Arc<Batch>),
+    /// The hub will be stopped in a moment: what is on its way is still passed on, but nothing is begun.
+    Stopping,
     /// The writer's answer to [`Output::QuerySlice`].
     SliceState {
         /// Which query.

@@ -98,6 +98,10 @@ impl Leases {
         self.by_engine.get(engine).map_or(0, BTreeSet::len)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
     fn set(&mut self, at: &AttemptRef, stage: Stage) {
         if let Some(lease) = self.leases.get_mut(at) {
             lease.stage = stage;
@@ -207,7 +211,9 @@ impl Hub {
     pub(super) fn flush_leases(&mut self) {
         let accept = self.config.accept_timeout_ms;
         let until = self.now.plus_ms(accept);
-        for (engine, assignments) in std::mem::take(&mut self.leases.execute) {
+        // What a hub that stops was about to hand out, the next one does.
+        let execute = if self.is_stopping { BTreeMap::new() } else { std::mem::take(&mut self.leases.execute) };
+        for (engine, assignments) in execute {
             let Some(socket) = self.socket_of(&engine) else { continue };
             for assignment in &assignments {
                 self.leases.set(&assignment.at, Stage::Sent { until });

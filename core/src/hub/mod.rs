@@ -58,7 +58,10 @@ enum Timer {
 #[derive(Debug)]
 pub struct Hub {
     config: Config,
+    born: Instant,
     now: Instant,
+    /// Whether it is about to be stopped: nothing is begun any more.
+    is_stopping: bool,
     out: Vec<Output>,
     next_token: Token,
     pending: BTreeMap<Token, Pending>,
@@ -87,7 +90,9 @@ impl Hub {
         let mut hub = Self {
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             config,
+            born: now,
             now,
+            is_stopping: false,
             out: Vec::new(),
             next_token: 0,
             pending: BTreeMap::new(),
@@ -143,6 +148,7 @@ impl Hub {
             Input::EngineState { token, effects } => self.engine_state(token, effects),
             Input::Pruned { through } => self.stream.prune(through),
             Input::Entries { token, entries } => self.entries(token, entries),
+            Input::Stopping => self.is_stopping = true,
         }
     }
 
@@ -169,6 +175,11 @@ impl Hub {
     /// When [`Hub::tick`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Whether attempts are open, so that calls and answers may be on their way.
+    pub fn has_open_attempts(&self) -> bool {
+        !self.leases.is_empty()
     }
 
     /// The last entry the hub has heard of.

@@ -184,10 +184,15 @@ impl Hub {
         let registered = ComponentRegistered { component_id: component_id.clone(), name, heartbeat_interval_ms };
         // Calls that were given to it until now go before the answer: then it knows that no others are on their way.
         self.flush_calls();
-        // One that drains is answered once the writer has heard of it: no attempt is on its way then.
-        let drains = register.component_type == Role::Engine && register.slots == Some(0);
+        // An engine that drains is answered once the writer has heard of it: no attempt is on its way then. A provider is
+        // answered behind the cancels of what it lists: it knows then what of that is wanted.
+        let is_late = match register.component_type {
+            Role::Engine => register.slots == Some(0),
+            Role::Provider => true,
+            Role::Queue | Role::Resolver => false,
+        };
         let mut answer = Some(registered);
-        if !drains && let Some(registered) = answer.take() {
+        if !is_late && let Some(registered) = answer.take() {
             self.send(socket, FromHub::ComponentRegistered(registered));
         }
         self.announce(&component_id);
@@ -243,6 +248,9 @@ impl Hub {
             }
             Role::Provider => {
                 self.resume_provider_calls(socket, component_id, register.calls, again);
+                if let Some(registered) = answer {
+                    self.send(socket, FromHub::ComponentRegistered(registered));
+                }
                 self.provider_changed(component_id);
             }
         }

@@ -1,6 +1,9 @@
 //! The provider role: one provider definition's session. The host runs the calls; this keeps them and their answers.
 //!
-//! A call is started once, whatever is sent again; its answer is kept until it could be sent.
+//! A call is started once, whatever is sent again; its answer is kept until it could be sent, and a while longer: a hub
+//! that dies takes with it what it was about to pass on.
+
+mod sent;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +17,8 @@ use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::role::{self, Identity, Link, earliest};
 use crate::time::Instant;
+
+use sent::{Sent, size};
 
 /// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
 const MARGIN: usize = 16;
@@ -97,6 +102,9 @@ pub struct Provider {
     running: BTreeSet<CallId>,
     /// Not sent yet.
     answers: BTreeMap<CallId, MethodOutcome>,
+    sent: Sent,
+    /// Whether what was sent is to be sent again once the hub has said what of it is not wanted.
+    offers: bool,
     drain_until: Option<Instant>,
     drained: bool,
 }
@@ -114,6 +122,8 @@ impl Provider {
             down_since: None,
             running: BTreeSet::new(),
             answers: BTreeMap::new(),
+            sent: Sent::default(),
+            offers: false,
             drain_until: None,
             drained: false,
         }
@@ -133,6 +143,8 @@ impl Provider {
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
                 self.unanswered = 0;
+                self.sent.expire(now);
+                self.offers = true;
                 self.register(out);
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
@@ -175,7 +187,7 @@ impl Provider {
     /// Says what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now, out);
-        self.say(out);
+        self.say(now, out);
     }
 
     /// When `Tick` is due.
@@ -185,6 +197,7 @@ impl Provider {
             self.link.deadline(),
             self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.alone_limit_ms)),
             self.drain_until.filter(|_| !self.drained),
+            self.sent.deadline(),
         ])
     }
 
@@ -203,7 +216,8 @@ impl Provider {
         register.capabilities.clone_from(&self.config.capabilities);
         register.max_concurrency = Some(capacity);
         register.batch = true;
-        register.calls = Some(self.running.iter().chain(self.answers.keys()).cloned().collect());
+        let offered = self.sent.ids().filter(|_| self.offers);
+        register.calls = Some(self.running.iter().chain(self.answers.keys()).chain(offered).cloned().collect());
         register.health = Some(health);
         send(out, ToHub::RegisterComponent(Box::new(register)));
     }
@@ -231,6 +245,9 @@ impl Provider {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
+                if std::mem::take(&mut self.offers) {
+                    self.answers.extend(self.sent.take().map(|end| (end.id, end.outcome)));
+                }
                 out.push(Output::Hub(role::Output::Registered));
                 self.register_again(out);
             }
@@ -249,6 +266,7 @@ impl Provider {
             }
             FromHub::CancelMethod(CancelMethod { id }) => {
                 self.answers.remove(&id);
+                self.sent.remove(&id);
                 if self.running.remove(&id) {
                     out.push(Output::Cancel { id });
                 }
@@ -263,7 +281,7 @@ impl Provider {
     }
 
     fn start(&mut self, call: MethodCall, out: &mut Vec<Output>) {
-        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) {
+        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) || self.sent.contains(&call.id) {
             return;
         }
         let limit = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX).saturating_add(MARGIN);
@@ -283,12 +301,14 @@ impl Provider {
         let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
         if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
             self.answers.clear();
+            self.sent.clear();
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
         }
     }
 
     fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.give_up_if_alone(now, out);
+        self.sent.expire(now);
         if self.drain_until.is_some_and(|until| until <= now) {
             // Their engines learn of it when the provider says goodbye: lost, not failed.
             out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
@@ -296,18 +316,19 @@ impl Provider {
         }
     }
 
-    fn say(&mut self, out: &mut Vec<Output>) {
+    fn say(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.link.is_up() {
             let (mut results, mut bytes) = (Vec::new(), 0);
             for (id, outcome) in std::mem::take(&mut self.answers) {
-                let size = 256 + id.as_str().len() + outcome.size_bytes();
-                if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
+                let end = CallEnd { id, outcome };
+                if bytes > 0 && bytes + size(&end) > MAX_FRAME_BYTES {
                     let results = std::mem::take(&mut results);
                     send(out, ToHub::MethodResult(MethodResult { results }));
                     bytes = 0;
                 }
-                bytes += size;
-                results.push(CallEnd { id, outcome });
+                bytes += size(&end);
+                results.push(end.clone());
+                self.sent.keep(now, end);
             }
             if !results.is_empty() {
                 send(out, ToHub::MethodResult(MethodResult { results }));

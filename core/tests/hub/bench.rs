@@ -177,6 +177,11 @@ impl Bench {
         of_it.into_iter().map(|(_, _, body)| body).collect()
     }
 
+    /// The names of the events that were sent to a socket and not looked at yet.
+    pub(crate) fn order(&self, socket: u64) -> Vec<&'static str> {
+        self.sent.iter().filter(|(to, ..)| *to == socket).map(|(_, kind, _)| *kind).collect()
+    }
+
     pub(crate) fn head(&self) -> Position {
         self.journal.last().map_or(Position(0), |entry| entry.position)
     }

@@ -1,5 +1,6 @@
 //! Method calls between engines and providers.
 
+use gleitzeit_core::hub::Input;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -179,8 +180,67 @@ fn an_answer_finds_its_engine_after_the_hub_was_away() {
 }
 
 #[test]
+fn a_provider_offers_its_answers_again_to_a_hub_that_has_not_heard_them() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    answer(&mut bench, p, &at[0]);
+    bench.leave(p, false);
+    let both = [call_id(&at[0]), call_id(&at[1])];
+    let again = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": both});
+    let p = bench.join("provider", "p", again.clone());
+    let order = bench.order(p);
+    assert_eq!(order[..3], ["welcome", "cancel_method", "component_registered"], "what is not wanted is said first");
+    assert_eq!(ids(&bench.heard(p, "cancel_method")), [call_id(&at[0])]);
+    answer(&mut bench, p, &at[1]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), both);
+    // This hub has heard neither.
+    bench.restart();
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": both}));
+    let p = bench.join("provider", "p", again);
+    assert!(bench.heard(p, "cancel_method").is_empty());
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+}
+
+#[test]
+fn a_hub_that_has_just_started_waits_for_the_providers_that_are_named() {
+    for comes_back in [true, false] {
+        let Sent { mut bench, engine: _, at } = taken(1);
+        bench.restart();
+        let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+        call(&mut bench, engine, &at[0], &["p"]);
+        bench.pass(4_999);
+        assert!(bench.heard(engine, "method_result").is_empty(), "it may come back");
+        if comes_back {
+            let p = provider(&mut bench, "p", 1);
+            assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+        } else {
+            bench.pass(1);
+            assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+        }
+    }
+}
+
+#[test]
+fn a_hub_that_stops_passes_on_calls_and_answers_but_no_tasks() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    bench.input(Input::Stopping);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    bench.leave(engine, false);
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": [at[0]]}));
+    assert!(bench.heard(engine, "execute_task").is_empty(), "the next hub hands out the other one");
+}
+
+#[test]
 fn a_call_that_nobody_can_serve_is_answered_at_once() {
     let Sent { mut bench, engine, at } = taken(1);
+    bench.pass(5_000);
     call(&mut bench, engine, &at[0], &["gone"]);
     assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
 }

@@ -183,3 +183,33 @@ fn a_draining_provider_serves_what_was_on_its_way_when_the_hub_heard_of_it() {
     assert_eq!(bench.finish("a"), ["result a"]);
     assert_eq!(bench.registered(), ["drained"]);
 }
+
+#[test]
+fn what_was_sent_is_offered_again_and_sent_unless_the_hub_cancels_it() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.call("b");
+    assert_eq!(bench.finish("a"), ["result a"]);
+    assert_eq!(bench.finish("b"), ["result b"]);
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\", \"b\"]"]);
+    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "a".into() })), [""; 0]);
+    assert_eq!(bench.registered(), ["result b"]);
+    assert_eq!(bench.call("b"), [""; 0], "it is answered already");
+    let again = bench.input(Input::Health(Health { reason: Some("tired".to_owned()), ..Health::default() }));
+    assert_eq!(again, ["register Some(2) []"], "on the same connection nothing was lost");
+    assert_eq!(bench.registered(), [""; 0]);
+}
+
+#[test]
+fn what_was_sent_long_ago_is_forgotten() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.finish("a");
+    let at = bench.provider.next_deadline().expect("it is forgotten then");
+    bench.now = at;
+    assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
+    assert_eq!(bench.provider.next_deadline(), None);
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
+}
