@@ -51,7 +51,8 @@ fn submit_until(stop: &AtomicBool, url: String, workflow: &str) -> Vec<String> {
     })
 }
 
-/// Every agent is replaced by a new one while work goes on: the attempts that run are finished, none is repeated.
+/// Every agent is replaced by a new one while work goes on, and the hub again and again: the attempts that run are
+/// finished, none is repeated.
 #[test]
 fn a_rolling_restart_under_load_loses_nothing_and_repeats_nothing() {
     let mut cluster = Cluster::new();
@@ -79,6 +80,10 @@ fn a_rolling_restart_under_load_loses_nothing_and_repeats_nothing() {
                 let each = if role == "provider" { shipped_providers() } else { 1 };
                 cluster.until_connected(role, 2 * each);
             }
+            cluster.terminate_hub().exits(0);
+            cluster.start_hub();
+            cluster.until_connected("engine", 2);
+            cluster.until_connected("provider", 2 * shipped_providers());
         }
         stop.store(true, Ordering::SeqCst);
         load.join().expect("no panic")
