@@ -62,17 +62,18 @@ fn every_command_of_the_reference_works() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     let reference = reference();
     let blocks: Vec<&str> = reference.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     let start = format!("gleitzeit start --background --port {port}");
     let stop = format!("gleitzeit stop --port {port}");
     let as_written =
         |block: &str| block.replace("gleitzeit start --background", &start).replace("gleitzeit stop", &stop);
     // In the first block everything is in one process; in the third `submit` would start one at the default port.
     let script = format!(
-        "set -eu\n{}\nexport GLEITZEIT_HUB_URL=http://127.0.0.1:{port}\n{}\n{start}\n{}",
+        "set -eu\n{}\nexport GLEITZEIT_HUB_URL=http://127.0.0.1:{port}\n{}\n{start}\n{}\n{}\n",
         blocks[0],
         as_written(blocks[1]),
-        as_written(blocks[2])
+        as_written(blocks[2]),
+        blocks[3]
     );
     let output = shell(&script, home.path());
     // Whatever happened, nothing stays behind.
@@ -82,6 +83,7 @@ fn every_command_of_the_reference_works() {
     assert!(said.contains("85 words in 7 lines"), "the quickstart's result: {said}");
     assert!(said.contains("\"value\": 80"), "the chain with another start: {said}");
     assert!(said.contains("run completed"), "the events of the last run: {said}");
+    assert!(home.path().join("monday.db").is_file(), "the backup: {said}");
 }
 
 fn shell(script: &str, home: &Path) -> Output {

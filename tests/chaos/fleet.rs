@@ -5,12 +5,25 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::hosts::{Cut, Hosts, near};
 use crate::schedule::{AGENTS, Fault, Kind, Victim};
 use crate::support::{PATIENCE, Process, Sandbox, example, free_port, python};
 
 /// How long a graceful stop may take: the drain of the tasks at hand, and the rest.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 const DRAIN: &str = "5s";
+/// Behind those of the agents.
+const FOREIGN_HOST: usize = AGENTS.len();
+pub(crate) const HOSTS: usize = AGENTS.len() + 1;
+
+/// Where it lives; the control plane is where the tests are.
+fn host_of(victim: Victim) -> Option<usize> {
+    match victim {
+        Victim::Hub => None,
+        Victim::Agent(number) => Some(number),
+        Victim::Foreign => Some(FOREIGN_HOST),
+    }
+}
 
 /// What is wrong with a process at the moment.
 enum Trouble {
@@ -20,9 +33,14 @@ enum Trouble {
     Ending { since: Instant, away: Duration },
     /// Stopped; to go on then.
     Stopped { until: Instant },
+    /// Its cable is cut; to be mended then.
+    CutOff { until: Instant, cut: Cut },
 }
 
 pub(crate) struct Fleet {
+    /// One for each agent and the provider in another language; without them everything is on this host, and what
+    /// would be cut off is stopped for a moment instead.
+    hosts: Option<Hosts>,
     running: BTreeMap<Victim, Process>,
     troubles: BTreeMap<Victim, Trouble>,
     pub(crate) faults: BTreeMap<(Kind, &'static str), u64>,
@@ -34,10 +52,11 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(hosts: Option<Hosts>) -> Self {
         let (sandbox, port) = (Sandbox::new(), free_port());
         let url = format!("http://127.0.0.1:{port}");
         let mut fleet = Self {
+            hosts,
             running: BTreeMap::new(),
             troubles: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -56,23 +75,40 @@ impl Fleet {
         let process = match victim {
             Victim::Hub => {
                 let store = format!("sqlite:{}", self.sandbox.path().join("hub.db").display());
-                let mut hub = self.sandbox.start(&["hub", "--port", &self.port.to_string(), "--store", &store]);
+                let port = self.port.to_string();
+                let mut arguments = vec!["hub", "--port", &port, "--store", &store];
+                if self.hosts.is_some() {
+                    arguments.extend(["--host", "0.0.0.0", "--insecure"]);
+                }
+                let mut hub = self.sandbox.start(&arguments);
                 hub.said("ready at ", PATIENCE);
                 hub
             }
             Victim::Agent(number) => {
                 let (name, role) = AGENTS[number];
-                let arguments =
-                    ["agent", "--role", role, "--name", name, "--hub-url", &self.url, "--drain-timeout", DRAIN];
-                self.sandbox.start(&arguments)
+                let url = self.url_for(number);
+                let arguments = ["agent", "--role", role, "--name", name, "--hub-url", &url, "--drain-timeout", DRAIN];
+                self.on_host(number, || self.sandbox.start(&arguments))
             }
             Victim::Foreign => {
                 let mut command = python(&["-u", &example("providers/python_provider.py")]);
-                command.env("GLEITZEIT_HUB_URL", &self.url).env_remove("GLEITZEIT_TOKEN");
-                self.sandbox.start_command(command)
+                command.env("GLEITZEIT_HUB_URL", self.url_for(FOREIGN_HOST)).env_remove("GLEITZEIT_TOKEN");
+                self.on_host(FOREIGN_HOST, || self.sandbox.start_command(command))
             }
         };
         self.running.insert(victim, process);
+    }
+
+    fn on_host(&self, host: usize, start: impl FnOnce() -> Process + Send) -> Process {
+        match &self.hosts {
+            Some(hosts) => hosts.on(host, start),
+            None => start(),
+        }
+    }
+
+    /// The control plane as it is reached from a host.
+    fn url_for(&self, host: usize) -> String {
+        if self.hosts.is_some() { format!("http://{}:{}", near(host), self.port) } else { self.url.clone() }
     }
 
     /// Does it, unless the victim has trouble already.
@@ -84,6 +120,8 @@ impl Fleet {
         let Some(process) = self.running.get_mut(&victim) else { return };
         // A stop that takes the provider in another language away is as good as a kill: it has no shutdown of its own.
         let kind = if victim == Victim::Foreign && kind == Kind::Stop { Kind::Kill } else { kind };
+        let cable = self.hosts.as_ref().zip(host_of(victim));
+        let kind = if cable.is_none() && kind.cut().is_some() { Kind::Blink } else { kind };
         let now = Instant::now();
         let trouble = match kind {
             Kind::Kill => {
@@ -98,6 +136,11 @@ impl Fleet {
             Kind::Blink | Kind::Freeze => {
                 process.signal(Signal::STOP);
                 Trouble::Stopped { until: now + away }
+            }
+            Kind::Partition | Kind::Unheard | Kind::Unhearing => {
+                let (Some((hosts, host)), Some(cut)) = (cable, kind.cut()) else { return };
+                hosts.cut(host, cut);
+                Trouble::CutOff { until: now + away, cut }
             }
         };
         self.troubles.insert(victim, trouble);
@@ -122,8 +165,14 @@ impl Fleet {
                     self.troubles.remove(&victim);
                     self.running[&victim].signal(Signal::CONT);
                 }
+                Trouble::CutOff { until, cut } if all || now >= until => {
+                    self.troubles.remove(&victim);
+                    if let (Some(hosts), Some(host)) = (&self.hosts, host_of(victim)) {
+                        hosts.heal(host, cut);
+                    }
+                }
                 Trouble::Ending { since, away } => self.ending(victim, since, away),
-                Trouble::Down { .. } | Trouble::Stopped { .. } => {}
+                Trouble::Down { .. } | Trouble::Stopped { .. } | Trouble::CutOff { .. } => {}
             }
         }
         for (victim, process) in &mut self.running {
@@ -179,15 +228,37 @@ impl Fleet {
     }
 }
 
+impl Kind {
+    /// What it does to the cable of its victim.
+    fn cut(self) -> Option<Cut> {
+        match self {
+            Self::Partition => Some(Cut::Both),
+            Self::Unheard => Some(Cut::Up),
+            Self::Unhearing => Some(Cut::Down),
+            Self::Kill | Self::Stop | Self::Blink | Self::Freeze => None,
+        }
+    }
+}
+
+/// More than any of these processes needs once all runs have ended.
+const MOST: Usage = Usage { files: 100, resident_kib: 200 * 1024, threads: 40, children: 10 };
+
 /// What a process holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) files: usize,
     pub(crate) resident_kib: u64,
     pub(crate) threads: u64,
+    pub(crate) children: usize,
 }
 
 impl Usage {
+    /// Whether it looks as if something had been left behind.
+    pub(crate) fn is_too_much(&self) -> bool {
+        let Self { files, resident_kib, threads, children } = *self;
+        files > MOST.files || resident_kib > MOST.resident_kib || threads > MOST.threads || children > MOST.children
+    }
+
     fn of(pid: i32) -> Self {
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -195,6 +266,9 @@ impl Usage {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
         };
-        Self { files, resident_kib: number("VmRSS:"), threads: number("Threads:") }
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let of_thread = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).ok();
+        let children = threads.filter_map(of_thread).map(|children| children.split_whitespace().count()).sum();
+        Self { files, resident_kib: number("VmRSS:"), threads: number("Threads:"), children }
     }
 }

@@ -37,6 +37,12 @@ pub(crate) enum Kind {
     Blink,
     /// SIGSTOP and SIGCONT, longer than the longest silence that is forgiven.
     Freeze,
+    /// Nothing passes between its host and the control plane's.
+    Partition,
+    /// What it sends is lost.
+    Unheard,
+    /// What is sent to it is lost.
+    Unhearing,
 }
 
 /// One fault: `pause` after the one before, it takes `victim` away for `away`.
@@ -48,7 +54,7 @@ pub(crate) struct Fault {
     pub(crate) away: Duration,
 }
 
-/// The longest a process is stopped.
+/// The longest a process is stopped or cut off.
 pub(crate) const LONGEST_FREEZE: Duration = Duration::from_secs(18);
 
 impl Fault {
@@ -58,18 +64,24 @@ impl Fault {
             2 => Victim::Foreign,
             _ => Victim::Agent(rng.random_range(0..AGENTS.len())),
         };
-        let kind = match rng.random_range(0..10) {
+        let kind = match rng.random_range(0..14) {
             0..4 => Kind::Kill,
             4..6 => Kind::Stop,
             6..9 => Kind::Blink,
-            // A frozen control plane helps nobody to find anything: it only makes the test longer.
+            // A frozen control plane helps nobody to find anything: it only makes the test longer. And it is the one
+            // that the others are cut off from.
             _ if victim == Victim::Hub => Kind::Blink,
-            _ => Kind::Freeze,
+            9 => Kind::Freeze,
+            10 | 11 => Kind::Partition,
+            12 => Kind::Unheard,
+            _ => Kind::Unhearing,
         };
         let away_ms = match kind {
             Kind::Kill | Kind::Stop => rng.random_range(0..4_000),
             Kind::Blink => rng.random_range(50..3_000),
             Kind::Freeze => rng.random_range(6_000..18_000),
+            Kind::Partition | Kind::Unheard | Kind::Unhearing if rng.random_bool(0.5) => rng.random_range(200..3_000),
+            Kind::Partition | Kind::Unheard | Kind::Unhearing => rng.random_range(6_000..18_000),
         };
         let pause = Duration::from_millis(rng.random_range(200..2_000));
         Self { pause, victim, kind, away: Duration::from_millis(away_ms) }
@@ -93,6 +105,9 @@ impl fmt::Display for Kind {
             Self::Stop => "graceful stop",
             Self::Blink => "stopped for a moment",
             Self::Freeze => "stopped for long",
+            Self::Partition => "partition",
+            Self::Unheard => "not heard",
+            Self::Unhearing => "not hearing",
         })
     }
 }
