@@ -3,6 +3,7 @@
 //! Every test has a home, stores, ports and processes of its own, and leaves none behind. Nothing waits for a fixed
 //! time: conditions are polled against a deadline.
 
+mod backpressure;
 mod bad_files;
 mod clients;
 mod cluster;
@@ -26,6 +27,7 @@ mod network;
 mod payloads;
 mod progress;
 mod python;
+mod reach;
 mod repeats;
 mod run;
 mod shell;

@@ -98,6 +98,11 @@ impl Cluster {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
 
+    /// The processes of hub and agents.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        self.hub.iter().chain(self.agents.iter().map(|(_, agent)| agent)).map(Process::pid).collect()
+    }
+
     /// SIGTERM to the hub alone.
     #[track_caller]
     pub(crate) fn terminate_hub(&mut self) -> Ended {

@@ -1,0 +1,113 @@
+//! Much to do and few who do it, readers that do not read, and nothing to do at all.
+
+use std::time::{Duration, Instant};
+
+use gleitzeit_proto::v1::WatchRunRequest;
+use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
+use serde_json::json;
+use tonic::transport::Endpoint;
+
+use crate::support::{Cluster, PATIENCE, until};
+
+/// How many tasks wait; a bench has more.
+const TASKS: u32 = 20_000;
+const MOST_MIB: u64 = 400;
+
+/// Independent tasks on a queue that one engine with one slot serves.
+fn many(cluster: &Cluster) -> String {
+    let task = |n: u32| json!({"id": format!("t{n}"), "method": "util/sleep", "queue": "slow", "parameters": {"seconds": 600}});
+    let workflow = json!({"name": "Many", "tasks": (0..TASKS).map(task).collect::<Vec<_>>()});
+    cluster.submit(&cluster.sandbox.file("many.json", workflow.to_string()))
+}
+
+#[test]
+fn many_tasks_that_wait_for_one_slow_engine_are_in_nobodys_way() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    cluster.start_agent("rest", "queue,resolver,provider");
+    cluster.start_agent_with("slow", "engine", &["--slots", "1", "--queues", "slow"]);
+    cluster.start_agent_with("other", "engine", &["--queues", "default"]);
+    cluster.until_connected("engine", 2);
+    let run = many(&cluster);
+    let waiting = until("all are ready and one is at work", PATIENCE * 2, || {
+        let explained = cluster.ask(&["explain", &run]);
+        let counts = explained.to_string();
+        counts.contains("slot").then_some(explained)
+    });
+    assert!(waiting.to_string().contains("slow"), "{waiting:#}");
+    let other = "name: Other\ntasks: [{id: a, method: util/echo}]\n";
+    let other = cluster.submit(&cluster.sandbox.file("other.yaml", other));
+    assert_eq!(cluster.until_ended(&other)["status"], "completed");
+    let listed = cluster.ask(&["list", "--status", "running"]);
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1), "{listed:#}");
+    let resident = cluster.hub_resident_mib();
+    assert!(resident < MOST_MIB, "the hub has {resident} MiB");
+    let cancelled = cluster.ask(&["cancel", &run]);
+    assert_eq!(cancelled["status"], "cancelled");
+    assert!(cluster.terminate(PATIENCE).iter().all(|ended| ended.status.success()));
+}
+
+#[test]
+fn watchers_that_never_read_hold_nobody_up_and_miss_nothing() {
+    let cluster = Cluster::all_in_one(&["--max-payload-bytes", "1048576"]);
+    let text = "x".repeat(500_000);
+    let task = |n: u32| json!({"id": format!("t{n}"), "method": "util/echo", "parameters": {"text": "${inputs.text}"}});
+    let hold = json!({"id": "hold", "method": "util/sleep", "parameters": {"seconds": 1}});
+    let tasks: Vec<_> = (0..40).map(task).chain([hold]).collect();
+    let workflow = json!({"name": "Large", "inputs": {"text": text}, "tasks": tasks});
+    let run = cluster.submit(&cluster.sandbox.file("large.json", workflow.to_string()));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut streams = runtime.block_on(async {
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let endpoint = Endpoint::from_shared(cluster.url.clone()).expect("an address");
+            let mut client = WorkflowServiceClient::new(endpoint.connect().await.expect("it listens"));
+            let request = WatchRunRequest { run_id: run.clone(), ..WatchRunRequest::default() };
+            streams.push(client.watch_run(request).await.expect("it is there").into_inner());
+        }
+        streams
+    });
+    assert_eq!(cluster.until_ended(&run)["status"], "completed");
+    let resident = cluster.hub_resident_mib();
+    // What 20 readers leave unread is 400 MB and more.
+    assert!(resident < MOST_MIB, "the hub has {resident} MiB");
+    let mut last = streams.swap_remove(7);
+    let (mut seqs, mut end) = (Vec::new(), None);
+    runtime.block_on(async {
+        while let Some(message) = last.message().await.expect("the stream goes on") {
+            seqs.extend(message.events.iter().map(|event| event.seq));
+            end = message.run;
+        }
+    });
+    assert!(seqs.iter().copied().eq(1..=seqs.last().copied().unwrap_or_default()), "{seqs:?}");
+    assert_eq!(end.map(|run| run.tasks.len()), Some(41));
+}
+
+/// Ticks of CPU time that a process has used, in hundredths of a second.
+fn cpu_ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    // User and system time are the 14th and 15th field, the third is the first behind the name.
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn who_has_nothing_to_do_uses_no_cpu() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    cluster.start_agent("agent", "all");
+    cluster.until_connected("engine", 1);
+    let echo = "name: e\ntasks: [{id: a, method: python/execute, parameters: {code: result = 1}}]\n";
+    let run = cluster.submit(&cluster.sandbox.file("e.yaml", echo));
+    assert_eq!(cluster.until_ended(&run)["status"], "completed");
+    let pids = cluster.pids();
+    let used = |pids: &[i32]| pids.iter().map(|pid| cpu_ticks(*pid)).collect::<Vec<_>>();
+    // What was begun may take a moment to settle; then there is a quiet window.
+    let window = Duration::from_secs(3);
+    until("three seconds in which hub and agent together use less than a hundredth of a core", PATIENCE, || {
+        let (before, since) = (used(&pids), Instant::now());
+        until("the window is over", PATIENCE, || (since.elapsed() >= window).then_some(()));
+        let spent: u64 = used(&pids).iter().zip(&before).map(|(after, before)| after - before).sum();
+        (spent <= 3).then_some(())
+    });
+}
