@@ -20,7 +20,7 @@ struct Case {
     trial: fn() -> u64,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     Case { name: "engine stopped (SIGTERM, no drain): its attempt given to another", trial: || engine(Gone::Left) },
     Case { name: "engine killed: its attempt given to another", trial: || engine(Gone::Killed) },
     Case { name: "engine behind a partition: its attempt given to another", trial: || engine(Gone::Partitioned) },
@@ -29,6 +29,7 @@ const CASES: [Case; 8] = [
     Case { name: "resolver owner killed: new runs in all shards complete", trial: || owner("resolver") },
     Case { name: "control plane killed and started again: a new run completes", trial: control_plane },
     Case { name: "partition of the only engine healed: a waiting run completes", trial: healed },
+    Case { name: "control plane started with 100,000 unfinished tasks: it answers", trial: started },
 ];
 
 #[derive(Clone, Copy)]
@@ -174,4 +175,26 @@ fn healed() -> u64 {
     relay.heal();
     let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
     journal.only("workflow_completed").at_ms.saturating_sub(at_ms)
+}
+
+/// Each a task that is ready, of one run of so many.
+const UNFINISHED: u32 = 100_000;
+
+fn started() -> u64 {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    cluster.start_agent("roles", "queue,resolver,provider");
+    let task = |n: u32| json!({"id": format!("t{n}"), "method": "util/echo"});
+    let workflow = json!({"name": "Many", "tasks": (0..UNFINISHED).map(task).collect::<Vec<_>>()});
+    let run = cluster.submit(&cluster.sandbox.file("many.json", workflow.to_string()));
+    until("all tasks are ready", Duration::from_secs(300), || {
+        let explained = cluster.ask(&["explain", &run]).to_string();
+        (!explained.contains("\"waiting\"")).then_some(())
+    });
+    cluster.kill_9_hub();
+    let at_ms = now_ms();
+    cluster.start_hub();
+    let took = now_ms().saturating_sub(at_ms);
+    cluster.client(&["cancel", &run]).exits(0);
+    took
 }

@@ -23,8 +23,9 @@ use crate::journal::{
     WriterHandle,
 };
 
-/// Engine.IO's own ping, for sockets that never answer heartbeats.
-const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(10), timeout: Duration::from_secs(20) };
+/// Engine.IO's own ping, for sockets that never answer heartbeats, and by which components notice that the hub is out of
+/// reach: together with the time that they work alone it must not be much longer than an engine is waited for.
+const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout: Duration::from_secs(10) };
 
 /// Why a control plane could not start or go on.
 #[derive(Debug, Error)]

@@ -102,17 +102,25 @@ impl Hub {
             self.lose(&component_id);
         } else {
             self.log(true, "component is silent", component_id.to_string());
-            self.fall_silent(&component_id);
+            self.fall_silent(&component_id, self.now);
         }
     }
 
-    fn fall_silent(&mut self, component_id: &ComponentId) {
-        let now = self.now;
+    /// It was asked and has not answered. Those who are waited for longer than the interval are so from when they were
+    /// asked; the others get all of the time that they are waited for, in case they were only busy.
+    fn missed_heartbeat(&mut self, component_id: &ComponentId, asked: Instant) {
+        let Some(component) = self.components.get(component_id) else { return };
+        let is_patient = self.patience_ms(component.role) > self.config.heartbeat_interval_ms;
+        self.fall_silent(component_id, if is_patient { asked } else { self.now });
+    }
+
+    fn fall_silent(&mut self, component_id: &ComponentId, since: Instant) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         let role = component.role;
         if component.silent_since.is_none() {
-            component.silent_since = Some(now);
-            self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));
+            component.silent_since = Some(since);
+            let until = since.plus_ms(self.patience_ms(role));
+            self.timers.insert((until, Timer::Silence(component_id.clone())));
             self.announce(component_id);
         }
         if role == Role::Engine {
@@ -211,11 +219,11 @@ impl Hub {
     pub(super) fn heartbeat(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let Some(component_id) = session.component.clone() else { return };
-        let missed = session.answers_heartbeats && session.unanswered_heartbeat.is_some();
+        let missed = session.unanswered_heartbeat.filter(|_| session.answers_heartbeats);
         session.unanswered_heartbeat.get_or_insert(self.now);
         session.refusals = 0;
-        if missed {
-            self.fall_silent(&component_id);
+        if let Some(asked) = missed {
+            self.missed_heartbeat(&component_id, asked);
         }
         self.send(socket, FromHub::Heartbeat(Heartbeat {}));
         self.set_timer(self.config.heartbeat_interval_ms, Timer::Heartbeat(socket));

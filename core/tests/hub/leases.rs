@@ -97,6 +97,20 @@ fn a_silent_engine_is_lost_after_fifteen_seconds_and_a_leaving_one_at_once() {
 }
 
 #[test]
+fn an_engine_that_leaves_a_heartbeat_unanswered_is_lost_fifteen_seconds_after_it_was_asked() {
+    let Sent { mut bench, engine, at } = sent(1);
+    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.say(engine, "heartbeat_response", &json!({}));
+    bench.heard(engine, "heartbeat");
+    bench.pass(5_000);
+    assert_eq!(bench.heard(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
+    bench.pass(14_999);
+    assert!(stops(&bench).is_empty(), "it may come back");
+    bench.pass(1);
+    assert_eq!(stops(&bench), [StopReason::EngineLost]);
+}
+
+#[test]
 fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
     let mut bench = Bench::new();
     let at = json!({"run_id": run_id(7), "task_id": "x", "attempt": 3});
