@@ -187,9 +187,10 @@ fn started() -> u64 {
     let task = |n: u32| json!({"id": format!("t{n}"), "method": "util/echo"});
     let workflow = json!({"name": "Many", "tasks": (0..UNFINISHED).map(task).collect::<Vec<_>>()});
     let run = cluster.submit(&cluster.sandbox.file("many.json", workflow.to_string()));
-    until("all tasks are ready", Duration::from_secs(300), || {
-        let explained = cluster.ask(&["explain", &run]).to_string();
-        (!explained.contains("\"waiting\"")).then_some(())
+    let last = format!("t{}", UNFINISHED - 1);
+    until("all tasks wait for an engine", Duration::from_secs(300), || {
+        let explained = cluster.ask(&["explain", &run, &last]).to_string();
+        explained.contains("no connected engine").then_some(())
     });
     cluster.kill_9_hub();
     let at_ms = now_ms();

@@ -54,7 +54,7 @@ pub(crate) async fn submit(url: String, ledger: PathBuf, seed: u64, end: Arc<Ato
     while !end.load(Ordering::Relaxed) {
         let plan = draw(&mut rng, &ledger);
         let fate = Fate::draw(&mut rng);
-        sleep(Duration::from_millis(rng.random_range(100..700))).await;
+        sleep(Duration::from_millis(rng.random_range(200..1_400))).await;
         followed.spawn(follow(client.clone(), plan, fate));
     }
     followed.join_all().await.into_iter().flatten().collect()

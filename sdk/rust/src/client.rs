@@ -27,6 +27,8 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long one request of [`Client::wait`] stays open.
 const LONG_POLL: Duration = Duration::from_secs(30);
+/// And after the control plane was away.
+const SHORT_POLL: Duration = Duration::from_secs(1);
 
 type Service = InterceptedService<Channel, Credentials>;
 
@@ -159,7 +161,9 @@ impl Client {
         let mut away_since: Option<Instant> = None;
         loop {
             let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            let step = left.map_or(LONG_POLL, |left| left.min(LONG_POLL));
+            // While it comes and goes, a short question finds out that it is there.
+            let longest = if away_since.is_some() { SHORT_POLL } else { LONG_POLL };
+            let step = left.map_or(longest, |left| left.min(longest));
             match self.read_run(run_id, step, results).await {
                 Ok(run) if run.status.is_final() || step.is_zero() => return Ok(run),
                 Ok(_) => away_since = None,

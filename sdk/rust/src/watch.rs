@@ -24,7 +24,7 @@ pub struct Watch {
     /// Events that arrived together and were not taken yet: at most one message's.
     ready: VecDeque<RunEvent>,
     run: Option<Run>,
-    /// Since when nothing arrives, and how often that was tried to change.
+    /// Since when there is no stream, and how often that was tried to change since the last message.
     trouble: Option<(Instant, u32)>,
 }
 
@@ -73,7 +73,10 @@ impl Watch {
                     self.take(message)?;
                 }
                 Err(error) => {
-                    self.stream = None;
+                    // Up to now it was there, even if it had nothing to say.
+                    if let (Some(_), Some((since, _))) = (self.stream.take(), &mut self.trouble) {
+                        *since = Instant::now();
+                    }
                     self.pause(error).await?;
                 }
             }

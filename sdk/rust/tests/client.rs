@@ -168,6 +168,22 @@ async fn a_broken_stream_is_resumed_and_every_event_comes_once() {
 }
 
 #[tokio::test]
+async fn streams_that_break_before_anything_happens_are_not_an_absence() {
+    let server = Server::default();
+    server.script(|script| {
+        let last = Ok(WatchRunResponse { events: vec![event(1)], run: Some(run(v1::RunStatus::Completed)) });
+        script.streams = vec![vec![], vec![], vec![], vec![last]];
+    });
+    let (client, serving) = serve(server.clone()).await;
+    let config = ClientConfig { patience: Duration::from_millis(50), ..client.config().clone() };
+    let client = Client::connect(config).await.expect("it listens");
+    let mut watch = client.watch(RUN, 0);
+    assert_eq!(watch.next().await.expect("it goes on").map(|event| event.seq), Some(1));
+    assert!(watch.next().await.expect("the end").is_none());
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_busy_server_is_asked_again_under_the_same_request_id_with_the_token() {
     let server = Server::default();
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1)));
