@@ -1,6 +1,7 @@
 //! The processes: started, hurt, and all well again in the end.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -193,7 +194,9 @@ impl Fleet {
             return;
         }
         let ended = self.running.remove(&victim).expect("it is there").wait(PATIENCE);
-        if ended.status.code() != Some(0) {
+        // One that had only just been started, and had not got as far as saying anything, may end as any process does.
+        let had_not_begun = ended.status.signal() == Some(Signal::TERM.as_raw()) && ended.stderr.is_empty();
+        if ended.status.code() != Some(0) && !had_not_begun {
             self.complaints.push(format!("{victim} did not end well on SIGTERM: {ended}"));
         }
         self.troubles.insert(victim, Trouble::Down { until: Instant::now() + away });

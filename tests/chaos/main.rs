@@ -78,6 +78,8 @@ fn main() -> ExitCode {
         }
     };
     checker_tests::run();
+    // Before there are hosts of our own: an index of packages cannot be reached from them.
+    drop(support::python(&[]));
     // Before there are other threads: they are to be where this one is.
     let hosts = match Hosts::make(HOSTS) {
         Ok(hosts) => hosts,

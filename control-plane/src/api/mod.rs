@@ -98,13 +98,19 @@ pub(crate) fn routes(state: State) -> Router {
     let mut routes = Routes::new(InterceptedService::new(workflows, authorize.clone()))
         .add_service(InterceptedService::new(systems, authorize.clone()))
         .add_service(health_service);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => routes = routes.add_service(InterceptedService::new(reflection, authorize)),
-        Err(error) => tracing::error!(%error, "reflection is not served"),
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Python's and older tools ask for the version before.
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            routes = routes
+                .add_service(InterceptedService::new(v1, authorize.clone()))
+                .add_service(InterceptedService::new(v1alpha, authorize));
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
     }
     // Ready as soon as it is served: the store is open by then.
     tokio::spawn(async move {

@@ -1,0 +1,32 @@
+"""Gleitzeit for Python: submit and follow workflows, put them together, and serve methods to them.
+
+    from gleitzeit import Client
+
+    run = Client().run("quickstart.yaml")
+    print(run.outputs)
+"""
+
+from . import provider
+from .aio import AsyncClient
+from .client import Client
+from .errors import GleitzeitError, Problem, RunFailed
+from .models import Event, Explanation, Failure, Run, Task, Waiting
+from .workflow import Reference, TaskReference, Workflow
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Event",
+    "Explanation",
+    "Failure",
+    "GleitzeitError",
+    "Problem",
+    "Reference",
+    "Run",
+    "RunFailed",
+    "Task",
+    "TaskReference",
+    "Waiting",
+    "Workflow",
+    "provider",
+]

@@ -1,0 +1,174 @@
+"""What is sent, and when it is sent again. Without any I/O but reading the files of a workflow."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pathlib
+import random
+import uuid
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Optional, Union
+
+import yaml
+
+from .errors import GleitzeitError
+from .v1 import run_pb2, workflow_service_pb2 as pb
+from .workflow import Workflow
+
+Source = Union[str, "os.PathLike[str]", Workflow]
+
+FIRST_DELAY = 0.1
+MAX_DELAY = 2.0
+#: The longest delay that a control plane may ask for, in seconds.
+MAX_ASKED = 30.0
+#: How long one long poll stays open, in seconds; and after the control plane was away.
+LONG_POLL, SHORT_POLL = 30.0, 1.0
+#: Answers stay below 4 MiB but for a single large result.
+MAX_ANSWER_BYTES = 32 << 20
+DEFAULT_URL = "http://localhost:8000"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client behaves; times are in seconds."""
+
+    #: Where the control plane is, such as ``http://localhost:8000``.
+    url: str
+    token: Optional[str] = None
+    #: How long one call may take.
+    timeout: float = 30.0
+    #: How often a call that may be made again is.
+    max_retries: int = 5
+    #: How long ``wait`` and ``watch`` bear the control plane's absence.
+    patience: float = 60.0
+
+    @staticmethod
+    def make(url: Optional[str], token: Optional[str], **more: Any) -> Settings:
+        """With what the environment says where nothing is said here."""
+        url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
+        if not url.startswith(("http://", "https://")):
+            raise invalid(f"`{url}` is no address of a control plane; expected one such as {DEFAULT_URL}")
+        return Settings(url.rstrip("/"), token or os.environ.get("GLEITZEIT_TOKEN") or None, **more)
+
+    @property
+    def target(self) -> str:
+        """As gRPC wants it."""
+        host = self.url.split("://", 1)[1].split("/", 1)[0]
+        has_port = host.rsplit("]", 1)[-1].count(":") == 1
+        return host if has_port else f"{host}:{443 if self.is_secure else 80}"
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.startswith("https://")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """Of the channel."""
+        return [("grpc.max_receive_message_length", MAX_ANSWER_BYTES), ("grpc.keepalive_time_ms", 10_000)]
+
+
+def delay(tries: int, error: GleitzeitError) -> float:
+    """How long to wait before try number ``tries`` is repeated: twice as long each time, varied, at least what was asked."""
+    own = min(FIRST_DELAY * 2.0 ** min(tries, 10), MAX_DELAY) * random.uniform(0.5, 1.0)
+    return max(own, min(error.retry_after or 0.0, MAX_ASKED))
+
+
+def invalid(message: str) -> GleitzeitError:
+    """The caller's own mistake."""
+    return GleitzeitError(message, code=-32602, name="INVALID_PARAMS")
+
+
+def submit(
+    source: Source,
+    inputs: Optional[Mapping[str, Any]],
+    files: Optional[Mapping[str, Union[bytes, str]]],
+    labels: Optional[Mapping[str, str]],
+    request_id: str,
+) -> pb.SubmitWorkflowRequest:
+    """A workflow with what it is given. Declared files that are not given are read beside the workflow's file."""
+    if isinstance(source, Workflow):
+        text, name, folder = str(source), "", pathlib.Path()
+    elif isinstance(source, str) and "\n" in source:
+        text, name, folder = source, "", pathlib.Path()
+    else:
+        path = pathlib.Path(source)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise invalid(f"the workflow `{path}` cannot be read: {error}") from error
+        name, folder = str(path), path.parent
+    contents = {key: value.encode() if isinstance(value, str) else value for key, value in (files or {}).items()}
+    for key, declared in _declared_files(text).items():
+        if key not in contents:
+            try:
+                contents[key] = (folder / declared).read_bytes()
+            except OSError as error:
+                raise invalid(f"the file `{key}` of the workflow cannot be read: {error}") from error
+    return pb.SubmitWorkflowRequest(
+        request_id=request_id,
+        yaml=text,
+        inputs_json=as_json(inputs or {}, "the inputs"),
+        files=contents,
+        labels=dict(labels or {}),
+        file_name=name,
+    )
+
+
+def request_id(chosen: Optional[str]) -> str:
+    """The one that was chosen, or a random one."""
+    return chosen if chosen is not None else str(uuid.uuid4())
+
+
+def as_json(value: Any, what: str) -> str:
+    """As text."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"{what} cannot be written as JSON: {error}") from error
+
+
+def _declared_files(text: str) -> dict[str, str]:
+    # What is wrong with the text is said by the control plane, with its place.
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    files = document.get("files") if isinstance(document, dict) else None
+    if not isinstance(files, dict):
+        return {}
+    return {str(name): path for name, path in files.items() if isinstance(path, str)}
+
+
+def get(run_id: str, wait: float, results: bool) -> pb.GetRunRequest:
+    """A run, now or once it is final."""
+    request = pb.GetRunRequest(run_id=run_id, include_results=results)
+    if wait > 0:
+        request.wait.FromTimedelta(datetime.timedelta(seconds=wait))
+    return request
+
+
+def runs(
+    status: Union[str, Iterable[str]],
+    name: str,
+    labels: Optional[Mapping[str, str]],
+    limit: int,
+    page_token: str,
+) -> pb.ListRunsRequest:
+    """A page of runs."""
+    wanted = [status] if isinstance(status, str) else list(status)
+    known = {value.split("_")[-1].lower(): value for value in run_pb2.RunStatus.keys()}
+    unknown = [word for word in wanted if word and word not in known]
+    if unknown:
+        raise invalid(f"`{unknown[0]}` is no status of a run; expected running, completed, failed or cancelled")
+    statuses = [known[word] for word in wanted if word]
+    return pb.ListRunsRequest(
+        statuses=statuses, name=name, labels=dict(labels or {}), page_size=limit, page_token=page_token
+    )

@@ -1,0 +1,202 @@
+"""The client for programs without asyncio."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
+
+import grpc
+
+from . import _requests as requests
+from . import models
+from ._requests import Settings, Source
+from .errors import GleitzeitError, RunFailed, from_rpc
+from .models import Event, Explanation, Run, Task
+from .v1 import workflow_service_pb2 as pb
+from .v1 import workflow_service_pb2_grpc
+
+
+class Client:
+    """A connection to a control plane: it is made when it is needed, and made again by itself.
+
+    ``url`` and ``token`` default to ``GLEITZEIT_HUB_URL`` and ``GLEITZEIT_TOKEN``. Times are in seconds. Every method
+    raises ``GleitzeitError``. May be shared by threads.
+    """
+
+    def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, **settings: Any) -> None:
+        self.settings = Settings.make(url, token, **settings)
+        target, options = self.settings.target, self.settings.options
+        if self.settings.is_secure:
+            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+        else:
+            self._channel = grpc.insecure_channel(target, options)
+        self._workflows: Any = workflow_service_pb2_grpc.WorkflowServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def run(
+        self, source: Source, inputs: Optional[Mapping[str, Any]] = None, *, check: bool = True, **more: Any
+    ) -> Run:
+        """Submits a workflow (a file's path, YAML text or a ``Workflow``) and waits for its end.
+
+        With ``check`` a run that failed or was cancelled raises ``RunFailed``, which has the run.
+        """
+        run = self.wait(self.submit(source, inputs, **more).id)
+        if check and run.status != "completed":
+            raise RunFailed(run)
+        return run
+
+    def submit(
+        self,
+        source: Source,
+        inputs: Optional[Mapping[str, Any]] = None,
+        *,
+        files: Optional[Mapping[str, Union[bytes, str]]] = None,
+        labels: Optional[Mapping[str, str]] = None,
+        request_id: Optional[str] = None,
+    ) -> Run:
+        """Hands a workflow over; when this returns, the run is durable. The tasks of what it returns are not read.
+
+        A request id of its own goes with it unless one is given, so that a lost answer makes no second run.
+        """
+        request = requests.submit(source, inputs, files, labels, requests.request_id(request_id))
+        answer = self._call(self._workflows.SubmitWorkflow, request)
+        return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
+
+    def validate(self, source: Source) -> tuple[str, ...]:
+        """What is wrong with a workflow, each with its place; empty if it is valid."""
+        whole = requests.submit(source, None, None, None, "")
+        answer = self._call(
+            self._workflows.ValidateWorkflow, pb.ValidateWorkflowRequest(yaml=whole.yaml, file_name=whole.file_name)
+        )
+        return tuple(f"{it.line}:{it.column}: {it.message}" for it in answer.problems)
+
+    def get(self, run_id: str, *, results: bool = True) -> Run:
+        """A run as it is now."""
+        return self._get(run_id, 0.0, results)
+
+    def wait(self, run_id: str, timeout: Optional[float] = None, *, results: bool = True) -> Run:
+        """A run once it has ended, or after ``timeout`` as it is then."""
+        end = None if timeout is None else time.monotonic() + timeout
+        away_since: Optional[float] = None
+        while True:
+            step = requests.SHORT_POLL if away_since is not None else requests.LONG_POLL
+            left = step if end is None else max(0.0, min(step, end - time.monotonic()))
+            try:
+                run = self._get(run_id, left, results)
+            except GleitzeitError as error:
+                away_since = self._bear(error, away_since, self.settings.max_retries)
+                continue
+            away_since = None
+            if run.is_final or left <= 0:
+                return run
+
+    def watch(self, run_id: str, from_seq: int = 1, *, progress: bool = False) -> Iterator[Event]:
+        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed."""
+        away_since: Optional[float] = None
+        tries = 0
+        while True:
+            request = pb.WatchRunRequest(run_id=run_id, from_seq=from_seq, include_progress=progress)
+            stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
+            try:
+                # The headers come once it is being watched.
+                stream.initial_metadata()
+                away_since = None
+                for message in stream:
+                    tries = 0
+                    for event in map(models.event, message.events):
+                        if event.seq:
+                            from_seq = event.seq + 1
+                        yield event
+                    if message.HasField("run"):
+                        return
+                error = GleitzeitError("the stream of events broke off", unreachable=True)
+            except grpc.RpcError as failed:
+                error = from_rpc(failed, self.settings.url)
+            finally:
+                stream.cancel()
+            away_since = self._bear(error, away_since, tries)
+            tries += 1
+
+    def tasks(self, run_id: str, *, results: bool = True, page_size: int = 0) -> Iterator[Task]:
+        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large."""
+        token = ""
+        while True:
+            request = pb.ListTasksRequest(
+                run_id=run_id, include_results=results, page_size=page_size, page_token=token
+            )
+            page = self._call(self._workflows.ListTasks, request)
+            yield from map(models.task, page.tasks)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def list(
+        self,
+        *,
+        status: Union[str, Iterable[str]] = "",
+        name: str = "",
+        labels: Optional[Mapping[str, str]] = None,
+        limit: Optional[int] = None,
+    ) -> Iterator[Run]:
+        """Runs, the newest first, page after page: those for which all that is given holds."""
+        token, left = "", limit
+        while left is None or left > 0:
+            request = requests.runs(status, name, labels, min(left or 100, 1_000), token)
+            page = self._call(self._workflows.ListRuns, request)
+            yield from map(models.run, page.runs)
+            token = page.next_page_token
+            left = None if left is None else left - len(page.runs)
+            if not token:
+                return
+
+    def explain(self, run_id: str, task: str = "") -> Explanation:
+        """Why a run, or a task of it, has not ended."""
+        request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
+        return models.explanation(self._call(self._workflows.ExplainRun, request))
+
+    def cancel(self, run_id: str, reason: str = "") -> str:
+        """Asks a run to end; its status then. It is `cancelled` once what runs has been stopped."""
+        answer = self._call(self._workflows.CancelRun, pb.CancelRunRequest(run_id=run_id, reason=reason))
+        return models.run_status(answer.status)
+
+    def retry(self, run_id: str, *, request_id: Optional[str] = None) -> Run:
+        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks."""
+        request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id))
+        answer = self._call(self._workflows.RetryRun, request)
+        return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
+
+    def _get(self, run_id: str, wait: float, results: bool) -> Run:
+        answer = self._call(self._workflows.GetRun, requests.get(run_id, wait, results), wait)
+        return models.run(answer.run)
+
+    def _call(self, method: Callable[..., Any], request: Any, more_time: float = 0.0) -> Any:
+        tries = 0
+        while True:
+            try:
+                return method(request, timeout=self.settings.timeout + more_time, metadata=self.settings.metadata)
+            except grpc.RpcError as failed:
+                error = from_rpc(failed, self.settings.url)
+            if tries >= self.settings.max_retries or not error.is_worth_repeating:
+                raise error
+            time.sleep(requests.delay(tries, error))
+            tries += 1
+
+    def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
+        """Waits before another try, or raises; since when the control plane is away."""
+        since = time.monotonic() if away_since is None else away_since
+        if not error.is_worth_repeating or time.monotonic() - since > self.settings.patience:
+            raise error
+        time.sleep(requests.delay(tries, error))
+        return since

@@ -1,0 +1,220 @@
+"""What the control plane says of runs, as plain values."""
+
+from __future__ import annotations
+
+import datetime
+import html
+import json
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional
+
+from google.protobuf.message import Message
+
+from .v1 import run_pb2
+
+Json = Any
+FINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something failed."""
+
+    code: int
+    name: str
+    message: str
+    details: Json = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The one thing that a state which is not final waits for."""
+
+    reason: str
+    since: Optional[datetime.datetime] = None
+    until: Optional[datetime.datetime] = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a run."""
+
+    id: str
+    status: str
+    attempt: int
+    method: str
+    queue: str = ""
+    result: Json = None
+    result_omitted: bool = False
+    error: Optional[Failure] = None
+    waiting: Optional[Waiting] = None
+    started_at: Optional[datetime.datetime] = None
+    finished_at: Optional[datetime.datetime] = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One submission of a workflow. ``run["task"]`` is a task's result."""
+
+    id: str
+    correlation_id: str
+    name: str
+    status: str
+    submitted_at: Optional[datetime.datetime] = None
+    finished_at: Optional[datetime.datetime] = None
+    outputs: Json = None
+    error: Optional[Failure] = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    retry_of: str = ""
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended: then nothing of it changes any more."""
+        return self.status in FINAL
+
+    def __getitem__(self, task: str) -> Json:
+        found = self.tasks[task]
+        if found.status != "completed":
+            raise KeyError(f"task `{task}` has no result: it is {found.status}")
+        return found.result
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        rows = "".join(
+            f"<tr><td>{html.escape(task.id)}</td><td>{html.escape(task.status)}</td>"
+            f"<td><code>{html.escape(_short(task))}</code></td></tr>"
+            for task in self.tasks.values()
+        )
+        return (
+            f"<b>{html.escape(self.name)}</b> <code>{self.id}</code>: {html.escape(self.status)}"
+            f"<table><tr><th>task</th><th>status</th><th>result</th></tr>{rows}</table>"
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run. ``seq`` is 0 for ``method_progress``, which is not recorded."""
+
+    seq: int
+    type: str
+    task: str
+    attempt: int
+    time: Optional[datetime.datetime]
+    payload: Json = None
+    payload_omitted: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a run, or a task of it, has not ended."""
+
+    run_id: str
+    name: str
+    status: str
+    waiting: Optional[Waiting]
+    error: Optional[Failure]
+    tasks: tuple[Task, ...]
+
+
+def _short(task: Task) -> str:
+    if task.error is not None:
+        return task.error.message
+    text = "" if task.result is None else json.dumps(task.result, ensure_ascii=False)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _time(message: Message, name: str) -> Optional[datetime.datetime]:
+    if not message.HasField(name):
+        return None
+    value: datetime.datetime = getattr(message, name).ToDatetime(tzinfo=datetime.timezone.utc)
+    return value
+
+
+def _json(message: Message, name: str) -> Json:
+    return json.loads(getattr(message, name)) if message.HasField(name) else None
+
+
+def _failure(message: Any) -> Optional[Failure]:
+    if not message.HasField("error"):
+        return None
+    error = message.error
+    return Failure(error.code, error.name, error.message, _json(error, "details_json"))
+
+
+def _waiting(message: Any) -> Optional[Waiting]:
+    if not message.HasField("waiting"):
+        return None
+    waiting = message.waiting
+    return Waiting(waiting.reason, _time(waiting, "since"), _time(waiting, "until"), waiting.remedy)
+
+
+def run_status(value: Any) -> str:
+    """`completed` for `RUN_STATUS_COMPLETED`."""
+    return _word(run_pb2.RunStatus.Name(value), "RUN_STATUS_")
+
+
+def task(message: Any) -> Task:
+    """A task as it was sent."""
+    return Task(
+        id=message.id,
+        status=_word(run_pb2.TaskStatus.Name(message.status), "TASK_STATUS_"),
+        attempt=message.attempt,
+        method=message.method,
+        queue=message.queue,
+        result=_json(message, "result_json"),
+        result_omitted=message.result_omitted,
+        error=_failure(message),
+        waiting=_waiting(message),
+        started_at=_time(message, "started_at"),
+        finished_at=_time(message, "finished_at"),
+    )
+
+
+def run(message: Any) -> Run:
+    """A run, or a run of a list, as it was sent."""
+    tasks = getattr(message, "tasks", ())
+    has_outputs = "outputs_json" in message.DESCRIPTOR.fields_by_name
+    return Run(
+        id=message.run_id,
+        correlation_id=message.correlation_id,
+        name=message.name,
+        status=run_status(message.status),
+        submitted_at=_time(message, "submitted_at"),
+        finished_at=_time(message, "finished_at"),
+        outputs=_json(message, "outputs_json") if has_outputs else None,
+        error=_failure(message),
+        labels=dict(message.labels),
+        retry_of=message.retry_of,
+        tasks={it.id: task(it) for it in tasks},
+    )
+
+
+def event(message: Any) -> Event:
+    """An event as it was sent."""
+    return Event(
+        seq=message.seq,
+        type=message.type,
+        task=message.task_id,
+        attempt=message.attempt,
+        time=_time(message, "time"),
+        payload=_json(message, "payload_json"),
+        payload_omitted=message.payload_omitted,
+    )
+
+
+def explanation(message: Any) -> Explanation:
+    """An explanation as it was sent."""
+    return Explanation(
+        run_id=message.run_id,
+        name=message.name,
+        status=run_status(message.status),
+        waiting=_waiting(message),
+        error=_failure(message),
+        tasks=tuple(task(it) for it in message.tasks),
+    )
+
+
+def _word(name: str, prefix: str) -> str:
+    return name[len(prefix) :].lower()

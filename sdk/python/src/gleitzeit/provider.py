@@ -1,0 +1,339 @@
+"""Serving methods to workflows.
+
+    from gleitzeit import provider
+
+    @provider.method("math/add")
+    def add(a: float, b: float) -> float:
+        return a + b
+
+    provider.serve()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import dataclasses
+import functools
+import inspect
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from typing import Any, Callable, Optional, TypeVar
+
+import socketio
+
+from . import schema
+from ._requests import DEFAULT_URL
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+log = logging.getLogger("gleitzeit.provider")
+
+#: Answers are kept so long after they were sent, in seconds: a hub that dies may take them with it.
+KEPT = 20.0
+MOST_KEPT = 1_000
+#: Code of errors that do not say another.
+TASK_EXECUTION_FAILED = -29002
+INVALID_PARAMS = -32602
+
+
+class Failed(Exception):
+    """Raised by a method to say how it failed, and whether another attempt may help."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: Optional[float] = None,
+        code: int = TASK_EXECUTION_FAILED,
+    ) -> None:
+        super().__init__(message)
+        self.retryable, self.retry_after, self.code = retryable, retry_after, code
+
+
+class Call:
+    """The call that is being served, for code that wants to know more of it; see ``current``."""
+
+    def __init__(self, provider: Provider, body: dict[str, Any]) -> None:
+        meta = body.get("meta") or {}
+        self.id: str = body["id"]
+        self.method: str = body["method"]
+        self.run_id: str = meta.get("run_id", "")
+        self.task_id: str = meta.get("task_id", "")
+        #: From 1. Run, task and attempt are the same only for one call.
+        self.attempt: int = meta.get("attempt", 0)
+        #: Of the caller's span, to be continued by code that traces.
+        self.traceparent: str = meta.get("traceparent", "")
+        self._provider, self._cancelled = provider, threading.Event()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more. Functions in threads have to look; coroutines are cancelled."""
+        return self._cancelled.is_set()
+
+    def wait_cancelled(self, seconds: float) -> bool:
+        """Sleeps, but not beyond the cancel; whether that came."""
+        return self._cancelled.wait(seconds)
+
+    def progress(self, data: Any) -> None:
+        """Tells whoever watches how it goes: any JSON value; one of ``{"text": ...}`` is shown as text. It may be lost."""
+        self._provider._say_soon("method_progress", {"id": self.id, "data": data})
+
+
+_current: contextvars.ContextVar[Call] = contextvars.ContextVar("gleitzeit_call")
+
+
+def current() -> Call:
+    """The call that the code which asks is serving."""
+    return _current.get()
+
+
+class Provider:
+    """Methods, and the connection over which they are served. It goes on whenever the control plane comes back."""
+
+    def __init__(self, name: Optional[str] = None, *, version: str = "v1", max_concurrency: int = 16) -> None:
+        self.name, self.version, self.max_concurrency = name, version, max_concurrency
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._schemas: dict[str, dict[str, schema.Schema]] = {}
+        self._component_id = str(uuid.uuid4())
+        self._tasks: dict[str, tuple[Call, asyncio.Task[None]]] = {}
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._sent: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._is_registered = self._is_draining = False
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._rejected: Optional[str] = None
+        self._ended: Optional[asyncio.Event] = None
+        self._threads = concurrent.futures.ThreadPoolExecutor(max_concurrency, "gleitzeit-call")
+
+    def method(self, name: str) -> Callable[[Function], Function]:
+        """Serves a function, or a coroutine function, as the method ``PROTOCOL/METHOD``.
+
+        Its type hints become the method's schema. Whoever changes them gives the provider another ``version``.
+        """
+        protocol, slash, rest = name.partition("/")
+        if not protocol or not slash or not rest:
+            raise ValueError(f"`{name}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`")
+
+        def add(function: Function) -> Function:
+            self._schemas.setdefault(protocol, {})[name] = schema.of_method(function)
+            self._methods[name] = function
+            return function
+
+        return add
+
+    def serve(
+        self, url: Optional[str] = None, *, token: Optional[str] = None, drain_timeout: float = 30.0
+    ) -> None:
+        """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds."""
+        asyncio.run(self.serve_async(url, token=token, drain_timeout=drain_timeout, handle_signals=True))
+
+    async def serve_async(
+        self,
+        url: Optional[str] = None,
+        *,
+        token: Optional[str] = None,
+        drain_timeout: float = 30.0,
+        handle_signals: bool = False,
+    ) -> None:
+        """The same for programs with asyncio: serves until it is cancelled or ``stop`` is called."""
+        if not self._methods:
+            raise ValueError("the provider serves no method: mark functions with `@provider.method(...)`")
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        if handle_signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self.stop)
+        self._hub = hub = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=2.0)
+        hub.on("connect", lambda: None)
+        hub.on("disconnect", self._disconnected)
+        hub.on("welcome", self._welcome)
+        hub.on("component_registered", self._registered)
+        hub.on("registration_rejected", self._was_rejected)
+        hub.on("heartbeat", self._heartbeat)
+        hub.on("execute_method", self._execute)
+        hub.on("cancel_method", self._cancel)
+        hub.on("mesh_error", self._mesh_error)
+        url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
+        auth = {"token": token or os.environ.get("GLEITZEIT_TOKEN") or ""}
+        connecting = asyncio.ensure_future(hub.connect(url, auth=auth, transports=["websocket"], retry=True))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+            await ended
+            if self._rejected is None and connecting.done():
+                await self._drain(drain_timeout)
+        finally:
+            connecting.cancel()
+            ended.cancel()
+            for call, task in list(self._tasks.values()):
+                call._cancelled.set()
+                task.cancel()
+            await hub.disconnect()
+        if self._rejected is not None:
+            raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
+
+    def stop(self) -> None:
+        """Ends ``serve``: takes nothing new, finishes what runs. From the event loop's own thread."""
+        if self._ended is not None:
+            self._ended.set()
+
+    async def _drain(self, limit: float) -> None:
+        self._is_draining = True
+        if self._is_registered:
+            await self._register()
+        if self._tasks:
+            await asyncio.wait([task for _, task in self._tasks.values()], timeout=limit)
+        # What was answered just now is on its way before the goodbye.
+        await self._flush()
+
+    async def _register(self) -> None:
+        protocols = [
+            {"name": name, "version": self.version, "methods": methods} for name, methods in self._schemas.items()
+        ]
+        offered = [] if self._is_registered else self._kept()
+        name = self.name or os.path.basename(sys.argv[0] or "provider")
+        await self._hub.emit(
+            "register_component",
+            {
+                "component_type": "provider",
+                "component_id": self._component_id,
+                "name": name,
+                "protocols": protocols,
+                "max_concurrency": 0 if self._is_draining else self.max_concurrency,
+                "batch": True,
+                "calls": [*self._tasks, *self._answers, *offered],
+            },
+        )
+
+    def _kept(self) -> list[str]:
+        """The answers that may still have been lost."""
+        oldest = time.monotonic() - KEPT
+        for call_id in [it for it, (at, _) in self._sent.items() if at < oldest]:
+            del self._sent[call_id]
+        return list(self._sent)
+
+    async def _welcome(self, _: Any = None) -> None:
+        self._is_registered = False
+        await self._register()
+
+    async def _registered(self, _: Any) -> None:
+        if not self._is_registered:
+            log.info("registered: %s", ", ".join(self._methods))
+            self._is_registered = True
+            # What the hub did not cancel by now it may not have heard.
+            self._answers.update({call_id: body for call_id, (_, body) in self._sent.items()})
+            self._sent.clear()
+        await self._flush()
+
+    async def _was_rejected(self, body: dict[str, Any]) -> None:
+        error = body.get("error") or {}
+        self._rejected = f"{error.get('name', '')}: {error.get('message', body)}"
+        self.stop()
+
+    async def _disconnected(self, *_: Any) -> None:
+        self._is_registered = False
+        log.warning("the control plane is away; trying again")
+
+    async def _heartbeat(self, _: Any = None) -> None:
+        await self._hub.emit("heartbeat_response", {"load": len(self._tasks)})
+
+    async def _mesh_error(self, body: Any) -> None:
+        log.warning("the control plane refused something: %s", body)
+
+    async def _execute(self, body: dict[str, Any]) -> None:
+        for call in body.get("calls", [body]):
+            if call["id"] not in self._tasks and call["id"] not in self._answers and call["id"] not in self._sent:
+                started = Call(self, call)
+                self._tasks[started.id] = (started, asyncio.ensure_future(self._serve(started, call)))
+
+    async def _cancel(self, body: dict[str, Any]) -> None:
+        call_id = body.get("id", "")
+        self._answers.pop(call_id, None)
+        self._sent.pop(call_id, None)
+        if call_id in self._tasks:
+            call, task = self._tasks.pop(call_id)
+            call._cancelled.set()
+            task.cancel()
+
+    async def _serve(self, call: Call, body: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": call.id}
+        try:
+            answer["result"] = await self._work(call, body)
+        except Exception as problem:  # whatever the method raises is its answer
+            answer["error"] = _error(problem)
+            if not isinstance(problem, Failed):
+                log.warning("%s failed", call.method, exc_info=problem)
+        if self._tasks.pop(call.id, None) is not None and not call.is_cancelled:
+            self._answers[call.id] = answer
+            await self._flush()
+
+    async def _work(self, call: Call, body: dict[str, Any]) -> Any:
+        function = self._methods.get(call.method)
+        if function is None:
+            raise Failed(f"this provider does not serve `{call.method}`", code=-32601)
+        parameters = body.get("params") or {}
+        try:
+            inspect.signature(function).bind(**parameters)
+        except TypeError as problem:
+            raise Failed(f"`{call.method}`: {problem}", code=INVALID_PARAMS) from problem
+        context = contextvars.copy_context()
+        context.run(_current.set, call)
+        if inspect.iscoroutinefunction(function):
+            _current.set(call)
+            result = await function(**parameters)
+        else:
+            work = functools.partial(context.run, function, **parameters)
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return _plain(result, call.method)
+
+    async def _flush(self) -> None:
+        if not self._is_registered or not self._hub.connected:
+            return
+        for call_id, answer in list(self._answers.items()):
+            del self._answers[call_id]
+            self._sent[call_id] = (time.monotonic(), answer)
+            await self._hub.emit("method_result", answer)
+        while len(self._sent) > MOST_KEPT:
+            del self._sent[next(iter(self._sent))]
+
+    def _say_soon(self, event: str, body: Any) -> None:
+        async def say() -> None:
+            if self._is_registered and self._hub.connected:
+                await self._hub.emit(event, body)
+
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(say(), self._loop)
+
+
+def _plain(result: Any, method: str) -> Any:
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        result = dataclasses.asdict(result)
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise Failed(f"the result of `{method}` cannot be written as JSON: {problem}") from problem
+    return result
+
+
+def _error(problem: Exception) -> dict[str, Any]:
+    if not isinstance(problem, Failed):
+        message = f"{type(problem).__name__}: {problem}"
+        return {"code": TASK_EXECUTION_FAILED, "message": message}
+    data: dict[str, Any] = {"retryable": problem.retryable}
+    if problem.retry_after is not None:
+        data["retry_after_ms"] = int(problem.retry_after * 1000)
+    return {"code": problem.code, "message": str(problem), "data": data}
+
+
+#: The one that the functions of this module use.
+default = Provider()
+method = default.method
+serve = default.serve

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import signal
+from typing import Any, Dict, List, Literal, Optional
+
+import pytest
+from conftest import ROOT, Plane, until
+
+from gleitzeit import Client, GleitzeitError, provider, schema
+
+PROGRAM = """
+import asyncio, sys, time
+from gleitzeit import provider
+
+@provider.method("lab/slow")
+def slow(seconds: float = 600.0, file: str = "") -> str:
+    call = provider.current()
+    call.progress({"text": f"attempt {call.attempt} of {call.task_id}"})
+    open(file, "w").write("began")
+    if call.wait_cancelled(seconds):
+        open(file, "w").write("cancelled")
+    return "slept"
+
+@provider.method("lab/aslow")
+async def aslow(seconds: float = 600.0, file: str = "") -> str:
+    open(file, "w").write("began")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        open(file, "w").write("cancelled")
+        raise
+    return "slept"
+
+@provider.method("lab/flaky")
+def flaky() -> int:
+    if provider.current().attempt < 3:
+        raise provider.Failed("not yet", retryable=True, retry_after=0.01)
+    return provider.current().attempt
+
+@provider.method("lab/broken")
+def broken() -> float:
+    raise ValueError("it is broken")
+
+provider.serve()
+"""
+
+
+def workflow(method: str, **parameters: Any) -> str:
+    import json
+
+    task = {"id": "t", "method": method, "parameters": parameters, "retry": {"max_attempts": 3, "initial_delay": 0.01}}
+    return json.dumps({"name": "Lab", "tasks": [task]}) + "\n"
+
+
+def serves(client: Client, method: str) -> bool:
+    # Until a provider has brought it, the method is unknown.
+    return client.validate(workflow(method)) == ()
+
+
+@pytest.fixture
+def lab(own_plane: Plane, tmp_path: pathlib.Path) -> Any:
+    file = tmp_path / "lab.py"
+    file.write_text(PROGRAM)
+    program = own_plane.program(str(file))
+    try:
+        with Client(own_plane.url, max_retries=50) as client:
+            until("it is registered", lambda: serves(client, "lab/flaky"))
+            yield own_plane, client, program
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_methods_are_served_retried_cancelled_and_drained(lab: Any, tmp_path: pathlib.Path) -> None:
+    plane, client, program = lab
+    assert client.run(workflow("lab/flaky"))["t"] == 3
+    failed = client.run(workflow("lab/broken"), check=False).tasks["t"].error
+    assert failed is not None and "ValueError: it is broken" in failed.message
+    with pytest.raises(GleitzeitError, match="speed"):
+        client.submit(workflow("lab/slow", speed=1))
+    for method in ("lab/slow", "lab/aslow"):
+        file = tmp_path / method.replace("/", "-")
+        run = client.submit(workflow(method, file=str(file)))
+        until("it began", lambda: file.exists() and file.read_text() == "began")
+        client.cancel(run.id)
+        until("it was cancelled", lambda: file.read_text() == "cancelled")
+        assert client.wait(run.id).status == "cancelled"
+    # What runs when it is told to stop is finished.
+    file = tmp_path / "last"
+    run = client.submit(workflow("lab/slow", seconds=1.0, file=str(file)))
+    until("it began", lambda: file.exists() and file.read_text() == "began")
+    program.send_signal(signal.SIGTERM)
+    assert program.wait(60) == 0
+    ended = client.wait(run.id)
+    assert (ended.status, ended.tasks["t"].attempt) == ("completed", 1)
+
+
+def test_a_crash_of_the_control_plane_costs_no_call(lab: Any, tmp_path: pathlib.Path) -> None:
+    plane, client, _ = lab
+    file = tmp_path / "call"
+    run = client.submit(workflow("lab/slow", seconds=1.5, file=str(file)))
+    until("it began", lambda: file.exists() and file.read_text() == "began")
+    plane.kill()
+    plane.start()
+    ended = client.wait(run.id)
+    assert ended.status == "completed" and ended["t"] == "slept"
+
+
+def test_the_example_is_short_and_works(own_plane: Plane) -> None:
+    example = ROOT / "examples" / "provider.py"
+    assert len(example.read_text().splitlines()) <= 15
+    program = own_plane.program(str(example))
+    try:
+        with Client(own_plane.url) as client:
+            until("it is registered", lambda: client.validate(workflow("geometry/area", width=1, height=2)) == ())
+            assert client.run(workflow("geometry/area", width=3, height=2.5))["t"] == 7.5
+            with pytest.raises(GleitzeitError):
+                client.run(workflow("geometry/area", width="wide", height=1))
+            failed = client.run(workflow("geometry/area", width=-1, height=1), check=False)
+            assert failed.tasks["t"].error is not None and failed.tasks["t"].attempt == 1
+    finally:
+        program.send_signal(signal.SIGTERM)
+        program.communicate(timeout=60)
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    label: str = ""
+
+
+def test_schemas_come_from_type_hints() -> None:
+    def method(
+        a: int, b: Optional[str] = None, c: Literal["x", "y"] = "x", *, d: List[Point], e: Dict[str, Any]
+    ) -> Dict[str, float]:
+        """Does it."""
+        return {}
+
+    point = {
+        "type": "object",
+        "properties": {"x": {"type": "number"}, "label": {"type": "string"}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
+    assert schema.of_method(method) == {
+        "description": "Does it.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "a": {"type": "integer"},
+                "b": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+                "c": {"enum": ["x", "y"], "default": "x"},
+                "d": {"type": "array", "items": point},
+                "e": {"type": "object", "additionalProperties": {}},
+            },
+            "additionalProperties": False,
+            "required": ["a", "d", "e"],
+        },
+        "returns": {"type": "object", "additionalProperties": {"type": "number"}},
+    }
+    with pytest.raises(TypeError, match="`s` of `bad` has the type"):
+
+        def bad(s: set) -> None: ...  # type: ignore[type-arg]
+
+        schema.of_method(bad)
+    with pytest.raises(ValueError, match="PROTOCOL/METHOD"):
+        provider.Provider().method("add")
