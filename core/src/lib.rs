@@ -21,6 +21,7 @@ pub mod spec;
 pub mod tagged;
 pub mod template;
 pub mod time;
+pub mod trace;
 
 #[cfg(test)]
 extern crate self as gleitzeit_core;

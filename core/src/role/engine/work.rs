@@ -13,6 +13,7 @@ use crate::payload::Payload;
 use crate::run::command::{CompleteAttempt, FailAttempt, StartAttempt};
 use crate::run::event::StopReason;
 use crate::time::Instant;
+use crate::trace;
 
 /// No frame of calls holds more than this, save for one larger parameter set.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
@@ -281,19 +282,9 @@ fn meta(work: &Work, now: Instant) -> CallMeta {
         task_id: at.task_id.clone(),
         attempt: at.attempt,
         correlation_id: correlation_id.clone(),
-        traceparent: traceparent_of(at, correlation_id, traceparent.as_deref()),
+        traceparent: trace::traceparent(at, correlation_id, traceparent.as_deref()),
         timeout_ms: work.deadline.ms_since(now),
     }
-}
-
-/// The run's trace with a span id of the attempt's own, from a hash (FNV-1a), so that it is the same each time.
-fn traceparent_of(at: &AttemptRef, correlation_id: &str, submitted: Option<&str>) -> String {
-    let flags = submitted.and_then(|text| text.rsplit('-').next()).filter(|flags| flags.len() == 2).unwrap_or("01");
-    let text = at.to_string();
-    let span = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("00-{correlation_id}-{:016x}-{flags}", span.max(1))
 }
 
 pub(super) fn send_all(taken: Vec<AttemptRef>, calls: Vec<MethodCall>, cancels: Vec<CallId>, out: &mut Vec<Output>) {

@@ -11,6 +11,7 @@ use gleitzeit_core::{ComponentId, Epoch, Position, RunId, Seq, Slice, TaskId, Ti
 use serde_json::Value;
 
 use super::plane::{Caused, Store};
+use super::spans::Traces;
 use super::workload;
 
 /// A rule is broken; says which and how.
@@ -69,6 +70,7 @@ pub(crate) struct Checker {
     request_ids: BTreeSet<String>,
     /// The journal replayed, entry by entry as it became durable.
     replayed: Ledger,
+    traces: Traces,
 }
 
 macro_rules! rule {
@@ -90,6 +92,7 @@ impl Checker {
             self.entry(it)
                 .map_err(|broken| format!("{broken}\n  entry: {:?}\n  asked by: {:?}", it.entry, it.request))?;
             self.replayed.apply(&it.entry).map_err(|error| format!("it cannot be replayed: {error}"))?;
+            self.traces.take(&it.entry)?;
         }
         for run_id in caused.iter().filter_map(|it| it.entry.run_id) {
             let Some(run) = self.runs.get(&run_id) else { continue };

@@ -99,7 +99,7 @@ impl World {
                     files: Default::default(),
                     env: Default::default(),
                     labels: Default::default(),
-                    correlation_id: "0".repeat(32),
+                    correlation_id: "2".repeat(32),
                     traceparent: None,
                     retry_of: None,
                     request: Some(key.clone()),

@@ -14,6 +14,7 @@ mod net;
 mod plane;
 mod rules;
 mod shell;
+mod spans;
 mod watcher;
 mod worker;
 mod working;
