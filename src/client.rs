@@ -48,7 +48,12 @@ pub(crate) async fn connect_or_start(
 
 fn config(args: &ClientArgs) -> ClientConfig {
     let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
-    ClientConfig { token: args.token.clone(), ..ClientConfig::new(url) }
+    ClientConfig { token: args.token.clone(), traceparent: caller(), ..ClientConfig::new(url) }
+}
+
+/// The trace that this command is called in, if whoever calls says so.
+pub(crate) fn caller() -> Option<String> {
+    std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
 }
 
 fn no_answer(error: CommandError) -> CommandError {

@@ -21,6 +21,7 @@ mod settings;
 mod setup;
 mod signals;
 mod telemetry;
+mod timeline;
 mod view;
 mod workflow;
 
@@ -33,6 +34,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
+use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
@@ -51,8 +53,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
-    telemetry::install(cli.global.log_level.as_deref(), cli.command.default_log_level())?;
-    commands::run(cli.command)
+    let (level, works) = (cli.command.default_log_level(), cli.command.works());
+    let telemetry = Telemetry::install(&cli.global, level, works)?;
+    let result = commands::run(cli.command, &telemetry);
+    telemetry.finish();
+    result
 }
 
 /// Reads the arguments; whatever does not lead to a command has been said when this returns.

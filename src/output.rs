@@ -30,6 +30,13 @@ pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
     }
 }
 
+/// How wide stdout is; a file or a pipe is wide enough for most.
+pub(crate) fn columns() -> usize {
+    const DEFAULT: usize = 100;
+    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    told.filter(|size| size.ws_col > 0).map_or(DEFAULT, |size| size.ws_col.into())
+}
+
 /// Writes a line to stderr; nothing can be done if that fails.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -12,3 +12,4 @@ mod roster;
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, ConfigError, merge_definitions, parse_roles};
 pub use connect::{Connection, Connector, sockets};
+pub use host::CALL_TARGET;

@@ -22,6 +22,7 @@ use crate::journal::{
     Journal, JournalError, MemoryStore, Removed, SqliteStore, Store, StoreError, WriterConfig, WriterError,
     WriterHandle,
 };
+use crate::trace::{Cursor, Exporter};
 
 /// Engine.IO's own ping, for sockets that never answer heartbeats, and by which components notice that the hub is out of
 /// reach: together with the time that they work alone it must not be much longer than an engine is waited for.
@@ -152,6 +153,8 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { config, address, listener, journal, mut writer, hub, hub_handle, to_machine } = self;
         let readiness = Readiness::default();
+        // After everything that can still end a run.
+        let stop_traces = CancellationToken::new();
         let admission =
             Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
         let socket_layer = hub::layer(admission.clone(), to_machine, PINGS);
@@ -170,6 +173,14 @@ impl App {
         if let Some(age) = config.retention {
             tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
         }
+        let traces = match &config.traces {
+            Some(sink) => {
+                let cursor = Cursor::of(config.store.file());
+                let stop = stop_traces.clone();
+                Some(Exporter::start(journal.clone(), cursor, sink.clone(), stop, config.stop_grace).await?)
+            }
+            None => None,
+        };
         let listener = Cuttable::new(listener, config.max_connections);
         let connections = listener.cut_all.clone();
         let served = stopping.clone();
@@ -195,6 +206,10 @@ impl App {
         }
         // Those of the mesh have no end of their own; their components come back when somebody listens here again.
         connections.cancel();
+        stop_traces.cancel();
+        if let Some(traces) = traces {
+            traces.ended().await;
+        }
         drop(journal);
         let stopped = writer.stop().await.map_err(Error::Writer);
         ended.and(stopped)

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_protocols::Registry;
+
+use crate::trace::SpanSink;
 
 /// Whoever waits for a run must find it once it has ended.
 const LEAST_RETENTION: Duration = Duration::from_secs(60);
@@ -18,6 +20,16 @@ pub enum StoreConfig {
     Sqlite(PathBuf),
     /// In memory only: everything is lost when the process ends. For tests.
     Memory,
+}
+
+impl StoreConfig {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Memory => None,
+        }
+    }
 }
 
 impl fmt::Display for StoreConfig {
@@ -71,6 +83,8 @@ pub struct Config {
     /// How often it is looked for finished runs to remove (default 10 min). The first time comes as late, so that whoever
     /// starts with a clock that is set wrong can still stop.
     pub retention_every: Duration,
+    /// Where the traces of runs go; none: nowhere.
+    pub traces: Option<Arc<dyn SpanSink>>,
     /// How long a stop waits for requests that are being answered (default 5 s).
     pub stop_grace: Duration,
 }
@@ -95,6 +109,7 @@ impl Default for Config {
             hub: gleitzeit_core::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
+            traces: None,
             stop_grace: Duration::from_secs(5),
         }
     }

@@ -10,6 +10,8 @@ mod connection;
 mod http;
 mod hub;
 pub mod journal;
+mod trace;
 
 pub use app::{App, Error, build};
 pub use config::{Config, ReadEnv, StoreConfig};
+pub use trace::SpanSink;

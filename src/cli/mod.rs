@@ -38,6 +38,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "GLEITZEIT_LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
 
+    /// How the log looks: text for people, json for programs
+    #[arg(long, global = true, env = "GLEITZEIT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
     /// A YAML file with options, named like the flags; flags and environment go before it
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -78,6 +82,9 @@ pub(crate) enum Command {
     /// Say why a run has not ended, or one of its tasks, and what would help
     #[command(after_help = "Examples:\n  gleitzeit explain last\n  gleitzeit explain last summarize")]
     Explain(ExplainArgs),
+    /// Show where a run's time went
+    #[command(after_help = "Examples:\n  gleitzeit trace last\n  gleitzeit trace last -o json")]
+    Trace(TraceArgs),
     /// Ask a run to end
     #[command(after_help = "Example:\n  gleitzeit cancel last --reason 'wrong input'")]
     Cancel(CancelArgs),
@@ -122,6 +129,7 @@ impl Command {
             Self::List(args) => args.output.format,
             Self::Watch(args) => args.output.format,
             Self::Explain(args) => args.output.format,
+            Self::Trace(args) => args.output.format,
             Self::Cancel(args) => args.output.format,
             Self::Retry(args) => args.output.format,
             Self::Prune(args) => args.output.format,
@@ -140,6 +148,17 @@ impl Command {
         if matches!(self, Self::Watch(_)) { Format::Table } else { self.format() }
     }
 
+    /// Whether runs or tasks are worked on in this process.
+    pub(crate) fn works(&self) -> bool {
+        match self {
+            Self::Start(args) => !args.background || args.in_background,
+            Self::Run(args) => args.hub_url.is_none(),
+            Self::Hub(_) | Self::Agent(_) => true,
+            Self::Components(args) => !args.roles.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What is logged unless something else is asked for: processes tell their life, the others only what went wrong.
     pub(crate) fn default_log_level(&self) -> &'static str {
         match self {
@@ -148,6 +167,16 @@ impl Command {
             _ => "error",
         }
     }
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line of text for each event
+    #[default]
+    Text,
+    /// A JSON object for each event
+    Json,
 }
 
 /// How results are printed.
@@ -286,6 +315,20 @@ pub(crate) struct ExplainArgs {
     pub(crate) run: String,
     /// One of its tasks; none: all that hold the run up
     pub(crate) task: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit trace`
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// A run id, a unique prefix of one, or `last`
+    pub(crate) run: String,
+    /// Where traces are shown, such as http://localhost:16686 (Jaeger): the link is printed
+    #[arg(long, env = "GLEITZEIT_TRACE_URL", value_name = "URL")]
+    pub(crate) trace_url: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use gleitzeit_control_plane::Config;
+
 use crate::background::{self, Marker};
 use crate::cli::HubCommandArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_control_plane;
 use crate::setup;
 use crate::signals::{OnSignal, block_on};
+use crate::telemetry::Telemetry;
 
-pub(crate) fn run(args: &HubCommandArgs) -> CommandResult {
+pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
     setup::raise_open_files();
     let registry = Arc::new(setup::registry(&args.definitions)?);
-    let config = setup::control_plane(&args.hub, registry)?;
+    let config = Config { traces: telemetry.traces(), ..setup::control_plane(&args.hub, registry)? };
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());

@@ -17,23 +17,25 @@ mod start;
 mod status;
 mod stop;
 mod submit;
+mod trace;
 mod validate;
 mod version;
 mod watch;
 
 use crate::cli::Command;
 use crate::error::CommandResult;
+use crate::telemetry::Telemetry;
 
 /// Runs a command.
 ///
 /// # Errors
 /// What the user should read, with its exit code.
-pub(crate) fn run(command: Command) -> CommandResult {
+pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
     match command {
-        Command::Run(args) => run::run(args),
-        Command::Start(args) => start::run(args),
+        Command::Run(args) => run::run(args, telemetry),
+        Command::Start(args) => start::run(args, telemetry),
         Command::Stop(args) => stop::run(&args),
-        Command::Hub(args) => hub::run(&args),
+        Command::Hub(args) => hub::run(&args, telemetry),
         Command::Agent(args) => agent::run(&args),
         Command::Components(args) => components::run(args),
         Command::Submit(args) => submit::run(args),
@@ -41,6 +43,7 @@ pub(crate) fn run(command: Command) -> CommandResult {
         Command::List(args) => list::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Retry(args) => retry::run(args),
         Command::Prune(args) => prune::run(args),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gleitzeit_agent::AgentConfig;
+use gleitzeit_control_plane::Config;
 use gleitzeit_core::spec::Limits;
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
@@ -16,14 +17,15 @@ use crate::follow::{OnInterrupt, finish, follow};
 use crate::plane::Plane;
 use crate::progress::Progress;
 use crate::signals::{OnSignal, block_on};
+use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
 use crate::{client, output, place, setup, workflow};
 
-pub(crate) fn run(args: RunArgs) -> CommandResult {
+pub(crate) fn run(args: RunArgs, telemetry: &Telemetry) -> CommandResult {
     let source = Source::read(&args.file)?;
     match args.hub_url.clone() {
         Some(hub_url) => elsewhere(&args, hub_url, source),
-        None => here(&args, &source),
+        None => here(&args, &source, telemetry),
     }
 }
 
@@ -45,7 +47,7 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
     })
 }
 
-fn here(args: &RunArgs, source: &Source) -> CommandResult {
+fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let limits = Limits { bytes: args.limits.max_workflow_bytes, tasks: args.limits.max_tasks, ..Limits::DEFAULT };
     let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
@@ -56,7 +58,7 @@ fn here(args: &RunArgs, source: &Source) -> CommandResult {
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = own_folder()?;
     let store = folder.join("journal.db");
-    let config = setup::own_control_plane(&store, args, registry);
+    let config = Config { traces: telemetry.traces(), ..setup::own_control_plane(&store, args, registry) };
     let format = args.output.format;
     let submitted = AtomicBool::new(false);
     let result = block_on(OnSignal::Finish, |stop| {
@@ -64,7 +66,11 @@ fn here(args: &RunArgs, source: &Source) -> CommandResult {
         async move {
             let token = config.token.clone();
             let mut plane = Plane::start(config, worker).await?;
-            let reach = ClientConfig { token, ..ClientConfig::new(setup::local_url(plane.address())) };
+            let reach = ClientConfig {
+                token,
+                traceparent: client::caller(),
+                ..ClientConfig::new(setup::local_url(plane.address()))
+            };
             let result = tokio::select! {
                 result = run_once(reach, prepared, format, &stop, submitted) => result,
                 error = plane.ended() => return Err(error),

@@ -35,3 +35,4 @@ mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 mod timing;
+mod traces;

@@ -13,6 +13,7 @@ use super::wait::PATIENCE;
 /// A folder that is the home of all processes started here. When it goes, they have gone.
 pub(crate) struct Sandbox {
     folder: TempDir,
+    variables: Vec<(String, String)>,
 }
 
 impl Sandbox {
@@ -20,7 +21,7 @@ impl Sandbox {
         let folder = tempfile::Builder::new().prefix("gleitzeit-test-").tempdir().expect("a folder");
         fs::create_dir(folder.path().join("home")).expect("a home");
         fs::create_dir(folder.path().join("processes")).expect("a folder for what processes say");
-        Self { folder }
+        Self { folder, variables: Vec::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -31,6 +32,11 @@ impl Sandbox {
         self.path().join("home")
     }
 
+    /// Sets a variable for everything that is started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Writes a file; the path is the returned one.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path().join(name);
@@ -38,7 +44,7 @@ impl Sandbox {
         path.to_str().expect("UTF-8").to_owned()
     }
 
-    /// The binary with nothing of this process's environment but `PATH`.
+    /// The binary with nothing of this process's environment but `PATH`, and what was set.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gleitzeit"));
         command
@@ -46,6 +52,7 @@ impl Sandbox {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())
             .stdin(Stdio::null());
         command

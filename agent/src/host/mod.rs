@@ -4,6 +4,7 @@
 //! invariant: events reach the machine one at a time, those of the link in the order in which the hub sent them, and
 //! the machine's outputs leave in the order in which it made them.
 
+mod call_span;
 mod clock;
 pub(crate) mod engine;
 pub(crate) mod health;
@@ -12,6 +13,8 @@ pub(crate) mod provider;
 
 pub(crate) mod session;
 mod wire;
+
+pub use call_span::CALL_TARGET;
 
 use std::future::{Future, ready};
 

@@ -20,10 +20,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error};
+use tracing::{Instrument as _, debug, error};
 
 use super::health::HealthWatch;
-use super::{Event, Machine, Todo};
+use super::{Event, Machine, Todo, call_span};
 
 /// How long an executor may take to notice that a call is cancelled or out of time before the call is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -86,7 +86,8 @@ impl ProviderHost {
 
     fn start(&mut self, call: MethodCall) {
         let MethodCall { id, method, params, meta, .. } = call;
-        debug!(provider = self.provider.name(), call = %id, method = %method, "call started");
+        let span = call_span::begin(self.provider.name(), &method, &meta);
+        span.in_scope(|| debug!(provider = self.provider.name(), call = %id, method = %method, "call started"));
         let cancel = CancellationToken::new();
         let (sender, progress) = mpsc::channel(CALL_PROGRESS);
         let context = Context {
@@ -101,7 +102,12 @@ impl ProviderHost {
         };
         let work = serve(self.provider.clone(), self.room.clone(), Call { method, params }, context);
         let told = forward(id.clone(), work, progress, self.progress.0.clone());
-        let task = self.calls.spawn(self.tracker.track_future(told));
+        let told = async move {
+            let ended = told.await;
+            call_span::end(&ended);
+            ended
+        };
+        let task = self.calls.spawn(self.tracker.track_future(told.instrument(span)));
         self.ids.insert(task.id(), id.clone());
         self.open.insert(id, (task.id(), cancel));
     }

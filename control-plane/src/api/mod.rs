@@ -5,6 +5,7 @@ mod page;
 mod runs;
 mod submit;
 mod system;
+mod trace;
 mod watch;
 
 use std::pin::Pin;
@@ -167,6 +168,12 @@ impl WorkflowService for State {
 
     async fn explain_run(&self, request: Request<v1::ExplainRunRequest>) -> Answer<v1::ExplainRunResponse> {
         self.explain(request.into_inner()).await.map(Response::new)
+    }
+
+    type TraceRunStream = Pin<Box<dyn Stream<Item = Result<v1::TraceRunResponse, Status>> + Send>>;
+
+    async fn trace_run(&self, request: Request<v1::TraceRunRequest>) -> Answer<Self::TraceRunStream> {
+        self.trace(request.into_inner()).await.map(Response::new)
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {

@@ -139,6 +139,15 @@ impl Reader for MemoryStore {
         Ok(rows.filter(|row| row.passes(filter)).take(limit).cloned().collect())
     }
 
+    fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
+        let held = self.read();
+        let ended = held.rows.values().filter_map(|row| Some((row.run_id, row.finished_at?)));
+        let mut ended: Vec<_> = ended.filter(|(_, at)| *at >= from).collect();
+        ended.sort_unstable_by_key(|(run_id, at)| (*at, *run_id));
+        ended.truncate(limit);
+        Ok(ended)
+    }
+
     fn counts(&self) -> Result<RunCounts, StoreError> {
         let mut counts = RunCounts::default();
         for row in self.read().rows.values() {

@@ -11,7 +11,7 @@ mod runs;
 mod sqlite;
 mod store;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -240,6 +240,19 @@ impl Journal {
     /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.
     pub fn watch(&self, run_id: RunId, from: Seq) -> RunWatch {
         RunWatch::new(self.clone(), run_id, from)
+    }
+
+    /// A reader of the caller's own, for a thread that may block. There are few: for one long user.
+    ///
+    /// # Errors
+    /// `Closed` if the journal is.
+    pub async fn reader(&self) -> Result<Box<dyn Reader>, JournalError> {
+        self.shared.readers.take().await
+    }
+
+    /// Where the journal stands, and whenever that changes.
+    pub fn changes(&self) -> watch::Receiver<Summary> {
+        self.shared.summary.clone()
     }
 
     /// Where the journal stands.

@@ -45,6 +45,14 @@ impl Readers {
         Ok(Self { idle: Arc::new(Idle(Mutex::new(readers))), permits: Arc::new(Semaphore::new(READERS)) })
     }
 
+    /// Hands a reader over for good; the others have one less.
+    pub(super) async fn take(&self) -> Result<Box<dyn Reader>, JournalError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
+        permit.forget();
+        let reader = self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        reader.ok_or(JournalError::Closed)
+    }
+
     /// Reads on a thread that may block.
     pub(super) async fn read<T: Send + 'static>(
         &self,

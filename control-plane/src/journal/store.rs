@@ -198,6 +198,12 @@ pub trait Reader: Send {
     /// If they cannot be read.
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError>;
 
+    /// At most `limit` runs that ended at `from` or later, with their ends, by end and then id.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError>;
+
     /// How many runs there are.
     ///
     /// # Errors

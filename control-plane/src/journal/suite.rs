@@ -262,6 +262,8 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     let before = replayed(reader.as_ref()).expect("read");
     // Run 200 ended with the entry of position 2 + 6 * 199.
     let ended = Timestamp(1_000 * (2 + 6 * 199));
+    let since = reader.ended_since(ended, 2).expect("listed");
+    assert_eq!(since, [(run_id(200), ended), (run_id(201), ended.plus_ms(6_000))]);
     let (mut runs, mut entries, mut steps) = (Vec::new(), 0, 0);
     loop {
         let step = store.prune(ended).expect("pruned");

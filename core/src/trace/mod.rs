@@ -103,3 +103,10 @@ pub struct Span {
     /// Under names of `gleitzeit.*`, or of OpenTelemetry's conventions: text, numbers and booleans.
     pub attributes: Vec<(&'static str, Value)>,
 }
+
+impl Span {
+    /// Whether it is a whole run's.
+    pub fn is_of_run(&self) -> bool {
+        self.parent.is_none() || self.is_remote
+    }
+}

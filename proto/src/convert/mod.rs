@@ -3,6 +3,7 @@
 mod event;
 mod names;
 mod run;
+mod trace;
 mod workflow;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use names::{
     health, presence, presence_from, role, role_from, run_status, run_status_from, task_status, task_status_from,
 };
 pub use run::{RunOptions, explained, run, task_run};
+pub use trace::span;
 pub use workflow::workflow_value;
 
 /// An instant on the wire.

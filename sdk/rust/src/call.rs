@@ -17,29 +17,38 @@ const MAX_DELAY: Duration = Duration::from_secs(2);
 /// The longest delay that the control plane may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(30);
 
-/// Adds the token to every call.
+/// Adds the token and the caller's trace context to every call.
 #[derive(Clone)]
-pub(crate) struct Credentials(Option<MetadataValue<Ascii>>);
+pub(crate) struct Credentials {
+    token: Option<MetadataValue<Ascii>>,
+    traceparent: Option<MetadataValue<Ascii>>,
+}
 
 impl Credentials {
-    pub(crate) fn new(token: Option<&str>) -> Result<Self> {
-        token
+    pub(crate) fn new(token: Option<&str>, traceparent: Option<&str>) -> Result<Self> {
+        let token = token
             .map(|token| {
                 let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
                     .parse()
                     .map_err(|_| Error::invalid("the token holds characters that a header cannot carry"))?;
                 value.set_sensitive(true);
-                Ok(value)
+                Ok::<_, Error>(value)
             })
-            .transpose()
-            .map(Self)
+            .transpose()?;
+        let traceparent = traceparent
+            .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not what W3C defines")))
+            .transpose()?;
+        Ok(Self { token, traceparent })
     }
 }
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
+        if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
+        }
+        if let Some(context) = &self.traceparent {
+            request.metadata_mut().insert("traceparent", context.clone());
         }
         Ok(request)
     }

@@ -14,6 +14,9 @@ pub struct ClientConfig {
     pub url: String,
     /// What the control plane asks for, if it asks for something. Default: nothing.
     pub token: Option<String>,
+    /// The W3C trace context (`traceparent`) in which runs are submitted: their spans are part of it. Default: none, and
+    /// each run has a trace of its own.
+    pub traceparent: Option<String>,
     /// How long making the connection may take. Default: 5 s.
     pub connect_timeout: Duration,
     /// How long one call may take, the connection being there. Default: 30 s.
@@ -31,6 +34,7 @@ impl Default for ClientConfig {
         Self {
             url: DEFAULT_URL.to_owned(),
             token: None,
+            traceparent: None,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
             max_retries: 4,
@@ -46,6 +50,7 @@ impl std::fmt::Debug for ClientConfig {
         f.debug_struct("ClientConfig")
             .field("url", &self.url)
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("traceparent", &self.traceparent)
             .field("connect_timeout", &self.connect_timeout)
             .field("call_timeout", &self.call_timeout)
             .field("max_retries", &self.max_retries)

@@ -106,7 +106,7 @@ fn health(number: i32) -> Result<HealthState> {
 }
 
 /// Milliseconds, as times are recorded; a finer rest is dropped.
-fn time(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Some(Timestamp(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos) / 1_000_000)))
 }

@@ -13,6 +13,7 @@ mod handle;
 mod run;
 mod submission;
 mod system;
+mod trace;
 mod watch;
 
 pub use client::Client;
@@ -26,4 +27,5 @@ pub use handle::RunHandle;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
 pub use submission::Submission;
 pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, Pruned, RunCounts, Status, Validation};
+pub use trace::Span;
 pub use watch::Watch;

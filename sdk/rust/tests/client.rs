@@ -56,6 +56,11 @@ type Events = tokio_stream::Iter<std::vec::IntoIter<Result<WatchRunResponse, Sta
 #[tonic::async_trait]
 impl WorkflowService for Server {
     type WatchRunStream = Events;
+    type TraceRunStream = tokio_stream::Empty<Result<TraceRunResponse, Status>>;
+
+    async fn trace_run(&self, _: Request<TraceRunRequest>) -> Result<Response<Self::TraceRunStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
 
     async fn submit_workflow(
         &self,

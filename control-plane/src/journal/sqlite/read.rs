@@ -100,6 +100,10 @@ impl Reader for SqliteReader {
         rows::list(&self.db, filter, after, most(limit))
     }
 
+    fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
+        rows::ended_since(&self.db, from, most(limit))
+    }
+
     fn counts(&self) -> Result<RunCounts, StoreError> {
         rows::counts(&self.db)
     }

@@ -139,6 +139,18 @@ pub(super) fn list(
     rows.collect::<Result<_, _>>().map_err(&failed)
 }
 
+pub(super) fn ended_since(
+    db: &Connection,
+    from: Timestamp,
+    limit: i64,
+) -> Result<Vec<(gleitzeit_core::RunId, Timestamp)>, StoreError> {
+    let failed = database("list runs by their end");
+    let sql = "SELECT run_id, finished_at FROM runs WHERE finished_at >= ?1 ORDER BY finished_at, run_id LIMIT ?2";
+    let mut statement = db.prepare_cached(sql).map_err(&failed)?;
+    let rows = statement.query_map(params![from.0, limit], |row| Ok((run_id(row, 0)?, Timestamp(row.get(1)?))));
+    rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(&failed)
+}
+
 /// Conditions joined by `AND`, with the values for their question marks.
 #[derive(Default)]
 struct Conditions {

@@ -1,6 +1,7 @@
 import datetime
 
 from gleitzeit.v1 import run_pb2 as _run_pb2
+from gleitzeit.v1 import trace_pb2 as _trace_pb2
 from gleitzeit.v1 import workflow_pb2 as _workflow_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -230,3 +231,15 @@ class RetryRunResponse(_message.Message):
     status: _run_pb2.RunStatus
     duplicate: bool
     def __init__(self, run_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., duplicate: bool = ...) -> None: ...
+
+class TraceRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class TraceRunResponse(_message.Message):
+    __slots__ = ("spans",)
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    spans: _containers.RepeatedCompositeFieldContainer[_trace_pb2.Span]
+    def __init__(self, spans: _Optional[_Iterable[_Union[_trace_pb2.Span, _Mapping]]] = ...) -> None: ...

@@ -78,6 +78,11 @@ class WorkflowServiceStub(object):
                 request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunRequest.SerializeToString,
                 response_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunResponse.FromString,
                 _registered_method=True)
+        self.TraceRun = channel.unary_stream(
+                '/gleitzeit.v1.WorkflowService/TraceRun',
+                request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.SerializeToString,
+                response_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/gleitzeit.v1.WorkflowService/CancelRun',
                 request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.CancelRunRequest.SerializeToString,
@@ -177,6 +182,16 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TraceRun(self, request, context):
+        """Tells where a run's time went, as spans. Those that have ended come in the order of their ends, then those that go
+        on; the run's own is the last of the first, or the first of the second.
+
+        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Asks for a run to end. Tasks without an attempt are cancelled at once, running attempts are stopped; the run is
         `cancelled` when the last one has ended. Results that arrive later are dropped.
@@ -236,6 +251,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ExplainRun,
                     request_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunRequest.FromString,
                     response_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunResponse.SerializeToString,
+            ),
+            'TraceRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.TraceRun,
+                    request_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.FromString,
+                    response_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -446,6 +466,33 @@ class WorkflowService(object):
             '/gleitzeit.v1.WorkflowService/ExplainRun',
             gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunRequest.SerializeToString,
             gleitzeit_dot_v1_dot_workflow__service__pb2.ExplainRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gleitzeit.v1.WorkflowService/TraceRun',
+            gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.SerializeToString,
+            gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

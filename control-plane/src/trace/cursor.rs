@@ -1,0 +1,49 @@
+//! Up to where traces are exported: a small file beside the store. Losing it costs nothing but exporting some again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gleitzeit_core::Timestamp;
+
+/// A place in the order of ends, on disk if the journal is.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    at: Timestamp,
+    file: Option<PathBuf>,
+}
+
+impl Cursor {
+    /// That of the journal in a file, or of one in memory.
+    pub(crate) fn of(store: Option<&Path>) -> Self {
+        let file = store.map(|store| {
+            let mut name = store.as_os_str().to_owned();
+            name.push("-traced");
+            PathBuf::from(name)
+        });
+        Self { at: Timestamp::default(), file }
+    }
+
+    /// Goes on where the file says, but not before `earliest`; without one `now`, for what was before was not to be
+    /// exported.
+    pub(crate) fn begin(&mut self, now: Timestamp, earliest: Timestamp) {
+        let text = self.file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+        let told = text.and_then(|text| Timestamp::parse(text.trim()).ok());
+        // The last millisecond again: whose end it was is not kept.
+        self.at = told.unwrap_or(now).max(earliest);
+    }
+
+    pub(crate) fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    pub(crate) fn advance(&mut self, at: Timestamp) {
+        self.at = at;
+        let Some(file) = &self.file else { return };
+        let mut new = file.as_os_str().to_owned();
+        new.push("-new");
+        let written = fs::write(&new, format!("{at}\n")).and_then(|()| fs::rename(&new, file));
+        if let Err(error) = written {
+            tracing::debug!(%error, file = %file.display(), "cannot write up to where traces are exported");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Exporting the trace of every run once it has ended. What is exported follows from the journal, so a control plane
+//! that was killed goes on where it stood, and a receiver that is away misses nothing while the journal has it.
+
+mod cursor;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gleitzeit_core::trace::{Recorder, Span, TraceId};
+use gleitzeit_core::{RunId, Seq, Timestamp};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::{Journal, JournalError, Reader, StoreError, Summary};
+
+pub(crate) use cursor::Cursor;
+
+/// Runs that end within this time are exported together.
+const LINGER: Duration = Duration::from_millis(100);
+/// So many runs are looked for at once.
+const RUNS: usize = 500;
+/// So many entries of a run are read at once.
+const PAGE: usize = 1_000;
+/// So many spans travel together.
+const SPANS: usize = 512;
+/// Pauses while the receiver refuses.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Of what ended before the start, no more than this is made good.
+const LOOK_BACK_MS: u64 = 3_600_000;
+/// Spans that are refused for longer are left out: others may be taken.
+const GIVE_UP: Duration = Duration::from_secs(3_600);
+/// Runs go before: on a machine that is busy this thread gets what they leave.
+const NICENESS: i32 = 10;
+
+/// Where spans go.
+#[async_trait]
+pub trait SpanSink: Send + Sync {
+    /// Whether a trace is kept. `is_sampled` is what its caller wants; none if it did not say.
+    fn wants(&self, trace_id: TraceId, is_sampled: Option<bool>) -> bool;
+
+    /// Hands spans over.
+    ///
+    /// # Errors
+    /// If they did not arrive, with a text for people. They are handed over again.
+    async fn export(&self, spans: Vec<Span>) -> Result<(), String>;
+}
+
+/// The thread that exports.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Starts it; it ends once everything is exported that ended before `stop`, or when that takes longer than `grace`.
+    pub(crate) async fn start(
+        journal: Journal,
+        cursor: Cursor,
+        sink: Arc<dyn SpanSink>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) -> Result<Self, JournalError> {
+        let reader = journal.reader().await?;
+        let changes = journal.changes();
+        drop(journal);
+        let work = move || {
+            let own = rustix::thread::gettid();
+            if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
+                tracing::debug!(%error, "traces are exported at the same priority as runs are worked on");
+            }
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let mut follower = Follower { reader, cursor, sink, at_cursor: HashSet::new(), is_refused: false };
+            runtime.block_on(follower.follow(changes, stop, grace));
+        };
+        let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(work);
+        thread.map(|thread| Self { thread }).map_err(|error| StoreError::Thread(error).into())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) {
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the export of traces broke off");
+        }
+    }
+}
+
+struct Follower {
+    reader: Box<dyn Reader>,
+    cursor: Cursor,
+    sink: Arc<dyn SpanSink>,
+    /// The runs that ended at the cursor's time and are exported.
+    at_cursor: HashSet<RunId>,
+    is_refused: bool,
+}
+
+impl Follower {
+    async fn follow(&mut self, mut changes: watch::Receiver<Summary>, stop: CancellationToken, grace: Duration) {
+        let now = changes.borrow_and_update().recorded_at;
+        self.cursor.begin(now, now.minus_ms(LOOK_BACK_MS));
+        let until_stopped = async {
+            loop {
+                self.export_all().await;
+                if changes.changed().await.is_err() {
+                    return;
+                }
+                sleep(LINGER).await;
+                changes.mark_unchanged();
+            }
+        };
+        tokio::select! {
+            () = until_stopped => {}
+            () = stop.cancelled() => {}
+        }
+        // What ended meanwhile; the rest is exported after the next start.
+        if timeout(grace, self.export_all()).await.is_err() {
+            tracing::warn!("some traces are not exported: the receiver does not take them");
+        }
+    }
+
+    /// Everything that has ended and is not exported yet.
+    async fn export_all(&mut self) {
+        loop {
+            let limit = RUNS + self.at_cursor.len();
+            let ended = match self.reader.ended_since(self.cursor.at(), limit) {
+                Ok(ended) => ended,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot read which runs have ended");
+                    return;
+                }
+            };
+            let new: Vec<_> = ended.into_iter().filter(|(run_id, _)| !self.at_cursor.contains(run_id)).collect();
+            let Some(&(_, last)) = new.last() else { return };
+            let mut spans = Vec::new();
+            for (run_id, _) in &new {
+                if let Err(error) = self.export_run(*run_id, &mut spans).await {
+                    // A run that cannot be read must not hold up the others.
+                    tracing::warn!(%run_id, error = &error as &dyn std::error::Error, "its trace cannot be read");
+                }
+            }
+            self.send(&mut spans).await;
+            self.passed(&new, last);
+        }
+    }
+
+    fn passed(&mut self, runs: &[(RunId, Timestamp)], last: Timestamp) {
+        if last != self.cursor.at() {
+            self.at_cursor.clear();
+        }
+        self.at_cursor.extend(runs.iter().filter(|(_, at)| *at == last).map(|(run_id, _)| *run_id));
+        self.cursor.advance(last);
+    }
+
+    /// Adds a run's spans, and sends what is enough for a batch.
+    async fn export_run(&mut self, run_id: RunId, spans: &mut Vec<Span>) -> Result<(), StoreError> {
+        let (mut recorder, mut next) = (None::<Recorder>, Seq(1));
+        loop {
+            let entries = self.reader.read_run(run_id, next, PAGE)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            next = last.seq.next();
+            for entry in &entries {
+                match &mut recorder {
+                    Some(recorder) => recorder.record(entry, spans),
+                    None => recorder = Recorder::begin(entry),
+                }
+            }
+            let Some(recorder) = &recorder else { return Ok(()) };
+            if !self.sink.wants(recorder.trace_id(), recorder.is_sampled()) {
+                spans.retain(|span| span.trace_id != recorder.trace_id());
+                return Ok(());
+            }
+            if spans.len() >= SPANS {
+                self.send(spans).await;
+            }
+            if entries.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Until it is taken.
+    async fn send(&mut self, spans: &mut Vec<Span>) {
+        while !spans.is_empty() {
+            let some: Vec<Span> = spans.drain(..spans.len().min(SPANS)).collect();
+            let mut pause = FIRST_PAUSE;
+            let begun = Instant::now();
+            while let Err(why) = self.sink.export(some.clone()).await {
+                if begun.elapsed() > GIVE_UP {
+                    tracing::warn!(why, spans = some.len(), "spans are left out: the receiver never took them");
+                    break;
+                }
+                if !std::mem::replace(&mut self.is_refused, true) {
+                    tracing::warn!(why, "traces cannot be exported; trying on, the journal keeps them");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+            if std::mem::replace(&mut self.is_refused, false) {
+                tracing::info!("traces are exported again");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! `gleitzeit trace`: where a run's time went.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gleitzeit_sdk::Timestamp;
+
+use crate::cli::TraceArgs;
+use crate::document::TraceDocument;
+use crate::error::{CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, timeline, view};
+
+pub(crate) fn run(args: TraceArgs) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let run_id = client::find_run(&client, &args.run).await?;
+        let spans = client.trace(&run_id).await?;
+        let trace_id = spans.first().map(|span| span.trace_id.clone()).unwrap_or_default();
+        let url = args.trace_url.map(|base| format!("{}/trace/{trace_id}", base.trim_end_matches('/')));
+        let document = TraceDocument::new(&run_id, &trace_id, url.as_deref(), &spans);
+        output::document(args.output.format, &document, |_| {
+            let mut lines = vec![("run", run_id.clone()), ("trace", trace_id.clone())];
+            lines.extend(url.clone().map(|url| ("link", url)));
+            format!("{}\n{}", view::facts(&lines), timeline::draw(&spans, now(), output::columns()))
+        })?;
+        Ok(Exit::Success)
+    })
+}
+
+/// This machine's clock, for what goes on; it may differ from the control plane's.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

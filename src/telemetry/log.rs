@@ -1,0 +1,41 @@
+//! What is logged, and how it looks.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::cli::{Global, LogFormat};
+use crate::error::CommandError;
+
+/// A layer beside the log.
+pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Reads what is to be logged.
+///
+/// # Errors
+/// If it is neither a level nor a filter.
+pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, CommandError> {
+    let text = global.log_level.as_deref().unwrap_or(default);
+    // Programs that read the log get the call that a line speaks of with it.
+    let calls = match global.log_format {
+        LogFormat::Text => "",
+        LogFormat::Json => ",gleitzeit::call=debug",
+    };
+    EnvFilter::try_new(format!("{text}{calls}")).map_err(|error| {
+        CommandError::usage(format!("`{text}` is no log level: {error}"))
+            .hint("use error, warn, info, debug, trace, or a filter such as `gleitzeit=debug,warn`")
+    })
+}
+
+/// Installs the log. A second installation (in a test) leaves the first in place.
+pub(super) fn install(filter: EnvFilter, format: LogFormat, beside: Option<Beside>) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let log: Box<dyn Layer<_> + Send + Sync> = match format {
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let _ = tracing_subscriber::registry().with(beside).with(log.with_filter(filter)).try_init();
+}

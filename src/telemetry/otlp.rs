@@ -1,0 +1,105 @@
+//! The way out: a thread of its own that sends over OTLP, by gRPC or HTTP as the variables say, and is nice to the rest.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::error::CommandError;
+
+/// So long a process that ends tries to hand over what is left.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The work of the process goes before.
+const NICENESS: i32 = 10;
+
+/// Whether OpenTelemetry's variables ask for a signal, such as `TRACES`: its or the common endpoint is set, and nothing
+/// switches it off.
+pub(super) fn is_wanted(signal: &str) -> bool {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let is_off = read("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || read(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|value| value == "none");
+    let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")];
+    !is_off && endpoints.iter().any(|name| read(name).is_some())
+}
+
+/// The thread.
+pub(super) struct Otlp {
+    runtime: Runtime,
+}
+
+impl Otlp {
+    /// # Errors
+    /// If the thread cannot be started.
+    pub(super) fn start() -> Result<Self, CommandError> {
+        // Whoever sends to an `https:` address needs it; a second installation is none.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let be_nice = || {
+            let own = rustix::thread::gettid();
+            // Without it the export takes as much as everything else.
+            let _ = rustix::process::setpriority_process(Some(own), NICENESS);
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("telemetry")
+            .enable_all()
+            .on_thread_start(be_nice)
+            .build()
+            .map_err(|error| CommandError::internal(format!("cannot start the thread of telemetry: {error}")))?;
+        Ok(Self { runtime })
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
+    }
+
+    /// # Errors
+    /// If a variable cannot be understood.
+    pub(super) fn span_exporter(&self) -> Result<SpanExporter, CommandError> {
+        let _inside = self.runtime.enter();
+        let mut exporter = SpanExporter::builder().build().map_err(|error| {
+            CommandError::usage(format!("traces cannot be exported: {error}")).hint(
+                "check OTEL_EXPORTER_OTLP_ENDPOINT (such as http://localhost:4318) and OTEL_EXPORTER_OTLP_PROTOCOL \
+                 (grpc or http/protobuf), or unset them",
+            )
+        })?;
+        exporter.set_resource(&resource());
+        Ok(exporter)
+    }
+
+    /// # Errors
+    /// As [`Otlp::span_exporter`].
+    pub(super) fn call_exporter(&self) -> Result<OnThread, CommandError> {
+        Ok(OnThread { exporter: std::sync::Arc::new(self.span_exporter()?), handle: self.handle() })
+    }
+
+    pub(super) fn stop(self) {
+        self.runtime.shutdown_timeout(LAST_WORDS);
+    }
+}
+
+/// What this process is called: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else `gleitzeit`.
+pub(super) fn resource() -> Resource {
+    let told = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty())
+        || std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|all| all.contains("service.name="));
+    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    if told { builder.build() } else { builder.with_service_name("gleitzeit").build() }
+}
+
+/// An exporter for callers on any thread: what it does, it does on that of telemetry.
+#[derive(Debug)]
+pub(super) struct OnThread {
+    exporter: std::sync::Arc<SpanExporter>,
+    handle: Handle,
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for OnThread {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exporter = self.exporter.clone();
+        let sent = self.handle.spawn(async move { exporter.export(batch).await }).await;
+        sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())))
+    }
+}

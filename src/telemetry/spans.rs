@@ -1,0 +1,96 @@
+//! The spans of runs, as OpenTelemetry has them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use gleitzeit_control_plane::SpanSink;
+use gleitzeit_core::Timestamp;
+use gleitzeit_core::trace::{Outcome, Span, TraceId};
+use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
+use tokio::runtime::Handle;
+
+use super::sampling::Sampling;
+
+/// Sends the spans of runs.
+pub(super) struct Exported {
+    exporter: Arc<SpanExporter>,
+    scope: InstrumentationScope,
+    sampling: Sampling,
+    handle: Handle,
+}
+
+impl Exported {
+    pub(super) fn new(exporter: SpanExporter, sampling: Sampling, handle: Handle) -> Self {
+        let scope = InstrumentationScope::builder("gleitzeit").with_version(env!("CARGO_PKG_VERSION")).build();
+        Self { exporter: Arc::new(exporter), scope, sampling, handle }
+    }
+}
+
+#[async_trait]
+impl SpanSink for Exported {
+    fn wants(&self, trace_id: TraceId, is_sampled: Option<bool>) -> bool {
+        self.sampling.keeps(trace_id, is_sampled)
+    }
+
+    async fn export(&self, spans: Vec<Span>) -> Result<(), String> {
+        let (exporter, scope) = (self.exporter.clone(), self.scope.clone());
+        let send = async move {
+            let batch = spans.into_iter().map(|span| data(span, &scope)).collect();
+            exporter.export(batch).await.map_err(|error| error.to_string())
+        };
+        self.handle.spawn(send).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
+    let (trace_id, span_id) = (span.trace_id.0.into(), span.span_id.0.into());
+    // The run's own is what a caller's trace goes on with.
+    let span_kind = if span.is_of_run() { SpanKind::Server } else { SpanKind::Internal };
+    SpanData {
+        span_context: SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::default()),
+        parent_span_id: span.parent.map_or(0, |id| id.0).into(),
+        parent_span_is_remote: span.is_remote,
+        span_kind,
+        name: span.name.into(),
+        start_time: time(span.start),
+        end_time: time(span.end.unwrap_or(span.start)),
+        attributes: span
+            .attributes
+            .into_iter()
+            .filter_map(|(name, of)| value(of).map(|of| KeyValue::new(name, of)))
+            .collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: match span.outcome {
+            Outcome::Unset => Status::Unset,
+            Outcome::Ok => Status::Ok,
+            Outcome::Error(message) => Status::error(message),
+        },
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or_default())
+}
+
+fn value(value: serde_json::Value) -> Option<Value> {
+    Some(match value {
+        serde_json::Value::Bool(of) => of.into(),
+        serde_json::Value::String(of) => of.into(),
+        serde_json::Value::Number(of) => match of.as_i64() {
+            Some(of) => of.into(),
+            None => of.as_f64()?.into(),
+        },
+        serde_json::Value::Array(of) => {
+            let texts = of.into_iter().filter_map(|it| it.as_str().map(|text| StringValue::from(text.to_owned())));
+            Value::Array(Array::String(texts.collect()))
+        }
+        serde_json::Value::Null | serde_json::Value::Object(_) => return None,
+    })
+}

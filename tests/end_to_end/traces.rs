@@ -1,0 +1,198 @@
+//! One trace for each run, whole whatever was killed meanwhile, at a receiver that speaks OTLP.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, PATIENCE, Receiver, Sandbox, attribute, example, hex, python, text, until};
+
+const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+fn exported_to(sandbox: &mut Sandbox, receiver: &Receiver, protocol: &str) {
+    sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.url);
+    sandbox.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+}
+
+fn length(span: &Span) -> u64 {
+    span.end_time_unix_nano - span.start_time_unix_nano
+}
+
+/// Every span is part of one that is there, but for the run's, which is part of the caller's, if it had one; and the
+/// phases of a task fill its time. The tasks by name.
+#[track_caller]
+fn tasks<'a>(spans: &'a [Span], caller: &str) -> BTreeMap<String, &'a Span> {
+    let ids: BTreeMap<String, &Span> = spans.iter().map(|span| (hex(&span.span_id), span)).collect();
+    let roots: Vec<&Span> = spans.iter().filter(|span| hex(&span.parent_span_id) == caller).collect();
+    assert!(matches!(roots[..], [root] if root.name.starts_with("workflow ")), "{roots:#?}");
+    let orphans = spans.iter().filter(|span| !ids.contains_key(&hex(&span.parent_span_id)));
+    assert_eq!(orphans.map(|span| &span.name).collect::<Vec<_>>(), [&roots[0].name], "no orphans");
+    let mut tasks = BTreeMap::new();
+    for task in spans.iter().filter(|span| span.name.starts_with("task ")) {
+        let parts: u64 = spans.iter().filter(|span| span.parent_span_id == task.span_id).map(length).sum();
+        let off = parts.abs_diff(length(task));
+        assert!(off * 20 <= length(task), "{}: {parts} of {} ns are told", task.name, length(task));
+        tasks.insert(task.name["task ".len()..].to_owned(), task);
+    }
+    tasks
+}
+
+/// The names of what a span consists of, in order.
+fn parts(spans: &[Span], of: &Span) -> Vec<String> {
+    let mut parts: Vec<&Span> = spans.iter().filter(|span| span.parent_span_id == of.span_id).collect();
+    parts.sort_by_key(|span| (span.start_time_unix_nano, span.end_time_unix_nano));
+    parts.iter().map(|span| span.name.clone()).collect()
+}
+
+#[test]
+fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
+    let (receiver, mut cluster) = (Receiver::start(), Cluster::new());
+    exported_to(&mut cluster.sandbox, &receiver, "grpc");
+    cluster.sandbox.set("TRACEPARENT", CALLER);
+    let patience = ["--engine-patience", "2s"];
+    cluster.start_hub_with(&patience);
+    for (name, role) in [("q1", "queue"), ("q2", "queue"), ("r1", "resolver"), ("p1", "provider")] {
+        cluster.start_agent(name, role);
+    }
+    for engine in ["e1", "e2"] {
+        cluster.start_agent(engine, "engine");
+    }
+    let provider = TRACER.replace("http://localhost:8000", &cluster.url);
+    let file = cluster.sandbox.file("provider.py", provider);
+    let foreign = cluster.sandbox.start_command(python(&["-u", &file]));
+    until("the foreign provider is there", PATIENCE, || {
+        let providers = cluster.ask(&["protocols"]);
+        providers.to_string().contains("tracer/show").then_some(())
+    });
+
+    let mark = cluster.sandbox.path().join("mark");
+    let flaky = format!(
+        "import os\nif not os.path.exists({mark:?}):\n    open({mark:?}, 'w').close()\n    raise OSError('not yet')\nresult = 1"
+    );
+    let orders = cluster.sandbox.path().join("orders");
+    let wait = format!("import os, time\nwhile not os.path.exists({orders:?}):\n    time.sleep(0.01)\nresult = 2");
+    let workflow = json!({"name": "Traced", "tasks": [
+        {"id": "flaky", "method": "python/execute", "parameters": {"code": flaky}, "retry": {"max_attempts": 2, "initial_delay": 0.2}},
+        {"id": "long", "method": "python/execute", "parameters": {"code": wait}},
+        {"id": "foreign", "method": "tracer/show", "parameters": {}},
+        {"id": "last", "method": "util/echo", "dependencies": ["flaky", "long", "foreign"], "parameters": {"n": 1}},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("traced.json", workflow.to_string()));
+    let held = cluster.until_run(&run, "only the long task goes on", |run| {
+        let status = |task: &str| run["tasks"][task]["status"].clone();
+        status("long") == "running" && status("flaky") == "completed" && status("foreign") == "completed"
+    });
+    assert_eq!(held["correlation_id"], TRACE);
+    let parent = text(&held["tasks"]["foreign"]["result"]["traceparent"]);
+
+    // Everything that holds the task, one after the other.
+    let components = cluster.components();
+    let owner = components
+        .iter()
+        .find(|it| it["role"] == "queue" && !it["owned_queues"].as_array().expect("a list").is_empty());
+    let owner = text(&owner.expect("the queue has an owner")["name"]);
+    let engine = components.iter().find(|it| it["role"] == "engine" && it["in_use"] == 1).expect("it is at work");
+    let engine = text(&engine["name"]);
+    cluster.kill_9_agent(&engine);
+    cluster.kill_9_agent(&owner);
+    cluster.kill_9_hub();
+    cluster.start_hub_with(&patience);
+    std::fs::write(&orders, "").expect("writable");
+    let ended = cluster.until_ended(&run);
+    assert_eq!(ended["status"], "completed", "{ended:#}");
+    drop(foreign);
+    cluster.terminate(PATIENCE);
+
+    let spans = receiver.trace(TRACE);
+    let tasks = tasks(&spans, "00f067aa0ba902b7");
+    assert_eq!(tasks.keys().collect::<Vec<_>>(), ["flaky", "foreign", "last", "long"]);
+    let flaky = parts(&spans, tasks["flaky"]);
+    for part in ["queue", "attempt 1", "backoff", "attempt 2"] {
+        assert!(flaky.iter().any(|name| name == part), "{flaky:?}");
+    }
+    let long = parts(&spans, tasks["long"]);
+    assert!(long.iter().any(|name| name == "attempt 2"), "{long:?}");
+    let of_foreign =
+        spans.iter().find(|span| span.parent_span_id == tasks["foreign"].span_id && span.name == "attempt 1");
+    let of_foreign = of_foreign.expect("it was attempted");
+    assert_eq!(
+        parent,
+        format!("00-{TRACE}-{}-01", hex(&of_foreign.span_id)),
+        "a provider gets the attempt as its parent"
+    );
+    let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "call python/execute").collect();
+    assert!(calls.len() >= 3, "two of the flaky task and at least one of the long one: {calls:#?}");
+    assert_eq!(attribute(calls[0], "gleitzeit.provider"), "python_local");
+}
+
+/// A provider that shows what trace it was given.
+const TRACER: &str = r#"
+import socketio, uuid
+hub = socketio.Client()
+METHODS = {"tracer/show": {"parameters": {"type": "object"}, "returns": {"type": "object"}}}
+ME = {"component_type": "provider", "component_id": str(uuid.uuid4()), "name": "tracer", "max_concurrency": 1, "calls": [],
+      "protocols": [{"name": "tracer", "version": "v1", "methods": METHODS}]}
+hub.on("welcome", lambda _: hub.emit("register_component", ME))
+hub.on("execute_method", lambda call: hub.emit("method_result", {"jsonrpc": "2.0", "id": call["id"],
+       "result": {"traceparent": call["meta"]["traceparent"]}}))
+hub.connect("http://localhost:8000", transports=["websocket"])
+hub.wait()
+"#;
+
+#[test]
+fn a_run_in_one_process_is_exported_over_http_before_it_ends() {
+    let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
+    exported_to(&mut sandbox, &receiver, "http/protobuf");
+    let run = sandbox.gleitzeit(&["run", &example("parallel.yaml"), "-o", "json"]).exits(0).json();
+    let spans = receiver.trace(&text(&run["correlation_id"]));
+    let tasks = tasks(&spans, "");
+    let expected: Vec<&String> = run["tasks"].as_object().expect("tasks").keys().collect();
+    assert_eq!(tasks.len(), expected.len());
+    for task in expected {
+        let attempt = spans.iter().find(|span| span.parent_span_id == tasks[task].span_id && span.name == "attempt 1");
+        assert_eq!(
+            parts(&spans, attempt.expect("it was attempted")),
+            [format!("call {}", attribute(tasks[task], "gleitzeit.method"))]
+        );
+    }
+}
+
+#[test]
+fn nothing_is_exported_of_a_run_whose_caller_does_not_want_it_and_a_receiver_that_is_away_harms_nobody() {
+    let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
+    exported_to(&mut sandbox, &receiver, "grpc");
+    let unsampled = CALLER.replace("-01", "-00");
+    sandbox.set("TRACEPARENT", &unsampled);
+    let run = sandbox.gleitzeit(&["run", &example("parallel.yaml"), "-o", "json"]).exits(0).json();
+    assert_eq!(run["correlation_id"], TRACE);
+    assert_eq!(receiver.trace(TRACE), []);
+    drop(receiver);
+    sandbox.gleitzeit(&["run", &example("parallel.yaml")]).exits(0);
+    sandbox.set("OTEL_TRACES_SAMPLER", "sometimes");
+    let wrong = sandbox.gleitzeit(&["run", &example("parallel.yaml")]).exits(2);
+    assert!(wrong.stderr.contains("OTEL_TRACES_SAMPLER is `sometimes`"), "{wrong}");
+}
+
+#[test]
+fn a_log_for_programs_says_of_each_call_which_it_is() {
+    let mut cluster = Cluster::new();
+    cluster.sandbox.set("GLEITZEIT_LOG_FORMAT", "json");
+    cluster.sandbox.set("GLEITZEIT_LOG_LEVEL", "gleitzeit_agent=debug");
+    cluster.start_hub();
+    cluster.start_agent("all", "all");
+    let run = cluster.submit(&example("parallel.yaml"));
+    let run = cluster.until_ended(&run);
+    let agent = cluster.take_agent("all").terminate(PATIENCE);
+    let lines: Vec<Value> = agent
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    let of_call =
+        lines.iter().find(|line| line["span"]["run_id"] == run["run_id"]).expect("something is said in a call");
+    let span = &of_call["span"];
+    assert_eq!((&span["correlation_id"], &span["trace_id"]), (&run["correlation_id"], &run["correlation_id"]));
+    assert_eq!(span["span_id"].as_str().map(str::len), Some(16));
+    assert!(span["attempt"] == 1 && run["tasks"].get(text(&span["task_id"])).is_some(), "{span}");
+}

@@ -1,0 +1,89 @@
+//! Somebody who receives what OpenTelemetry exports, over gRPC and HTTP on one port.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use tokio::runtime::Runtime;
+use tonic::{Request, Response, Status};
+
+/// The spans that came, each once.
+type Spans = Arc<Mutex<BTreeMap<Vec<u8>, Span>>>;
+
+/// The receiver; it ends with this.
+pub(crate) struct Receiver {
+    spans: Spans,
+    pub(crate) url: String,
+    _runtime: Runtime,
+}
+
+struct Service(Spans);
+
+impl Receiver {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let (runtime, spans) = (runtime.expect("a runtime"), Spans::default());
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let http = spans.clone();
+        let over_http = move |body: Bytes| async move {
+            let request = ExportTraceServiceRequest::decode(body).expect("what the protocol says");
+            take(&http, request);
+            ExportTraceServiceResponse::default().encode_to_vec()
+        };
+        let grpc = tonic::service::Routes::new(TraceServiceServer::new(Service(spans.clone()))).into_axum_router();
+        let router: Router = grpc.route("/v1/traces", post(over_http));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { spans, url, _runtime: runtime }
+    }
+
+    /// What came of one trace.
+    pub(crate) fn trace(&self, trace_id: &str) -> Vec<Span> {
+        let spans = self.spans.lock().expect("no panic");
+        spans.values().filter(|span| hex(&span.trace_id) == trace_id).cloned().collect()
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        take(&self.0, request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn take(spans: &Spans, request: ExportTraceServiceRequest) {
+    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+    for span in scopes.flat_map(|scope| scope.spans) {
+        let mut known = spans.lock().expect("no panic");
+        if let Some(before) = known.insert(span.span_id.clone(), span.clone()) {
+            assert_eq!(before, span, "whoever writes a span writes the same one");
+        }
+    }
+}
+
+/// An id as text.
+pub(crate) fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An attribute as text, empty without it.
+pub(crate) fn attribute(span: &Span, name: &str) -> String {
+    let found = span.attributes.iter().find(|it| it.key == name);
+    match found.and_then(|it| it.value.as_ref()).and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(other) => format!("{other:?}"),
+        None => String::new(),
+    }
+}
