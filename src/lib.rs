@@ -53,8 +53,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
-    let (level, works) = (cli.command.default_log_level(), cli.command.works());
-    let telemetry = Telemetry::install(&cli.global, level, works)?;
+    let telemetry = Telemetry::install(&cli.global, &cli.command)?;
     let result = commands::run(cli.command, &telemetry);
     telemetry.finish();
     result

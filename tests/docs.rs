@@ -180,3 +180,38 @@ fn the_table_of_errors_is_the_codes_own() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(written == table, "docs/ERRORS.md differs from the table; run UPDATE_DOCS=1 cargo test --test docs");
 }
+
+/// Files for container engines, which no test starts: they can be read, and what they mount is there.
+#[test]
+fn what_is_deployed_can_be_read() {
+    let folder = root().join("deploy/observability");
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let compose = read("compose.yaml");
+    let mut mounts = 0;
+    for (name, service) in compose["services"].as_object().expect("services") {
+        let image = service["image"].as_str().unwrap_or_default();
+        assert!(image.rsplit_once(':').is_some_and(|(_, tag)| tag != "latest"), "{name} has a version: {image}");
+        for port in service["ports"].as_array().expect("ports") {
+            assert!(
+                port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")),
+                "{name} listens here only: {port}"
+            );
+        }
+        for mount in service["volumes"].as_array().into_iter().flatten() {
+            let from = mount.as_str().and_then(|mount| mount.split(':').next()).expect("a mount");
+            assert!(folder.join(from).exists(), "{name} mounts {from}");
+            mounts += 1;
+        }
+    }
+    assert_eq!(mounts, 3);
+    assert_eq!(read("prometheus.yaml")["scrape_configs"][0]["job_name"], "gleitzeit");
+    let source = &read("grafana/provisioning/datasources/prometheus.yaml")["datasources"][0];
+    let dashboard = fs::read_to_string(folder.join("grafana/gleitzeit.json")).expect("readable");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        assert_eq!(panel["datasource"]["uid"], source["uid"], "{}", panel["title"]);
+    }
+}

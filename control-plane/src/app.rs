@@ -22,11 +22,15 @@ use crate::journal::{
     Journal, JournalError, MemoryStore, Removed, SqliteStore, Store, StoreError, WriterConfig, WriterError,
     WriterHandle,
 };
+use crate::metrics::Metrics;
 use crate::trace::{Cursor, Exporter};
 
 /// Engine.IO's own ping, for sockets that never answer heartbeats, and by which components notice that the hub is out of
 /// reach: together with the time that they work alone it must not be much longer than an engine is waited for.
 const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout: Duration::from_secs(10) };
+
+/// How often it is looked at what is there, for whoever is sent metrics.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Why a control plane could not start or go on.
 #[derive(Debug, Error)]
@@ -74,6 +78,7 @@ pub struct App {
     hub: HubTask,
     hub_handle: hub::HubHandle,
     to_machine: tokio::sync::mpsc::UnboundedSender<hub::ToMachine>,
+    metrics: Option<Metrics>,
 }
 
 /// Checks the configuration, listens, opens the store and replays what is not finished.
@@ -90,7 +95,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
     let address = listener.local_addr().map_err(|source| Error::Listen { address, source })?;
 
     let limits = run::Limits { max_payload_bytes: config.max_payload_bytes };
-    let writer_config = WriterConfig { limits, ..WriterConfig::default() };
+    let metrics = config.metrics.as_ref().map(|source| Metrics::new(&source.meter));
+    let writer_config = WriterConfig { limits, metrics: metrics.clone(), ..WriterConfig::default() };
     let store = config.store.clone();
     // Opening and replaying read files: not on the runtime's own threads.
     let started = tokio::task::spawn_blocking(move || {
@@ -105,8 +111,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
     register_protocols(&config, &journal).await?;
 
     let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
-    let (hub, hub_handle, to_machine) = HubTask::new(hub_config, journal.clone(), port);
-    Ok(App { config, address, listener, journal, writer, hub, hub_handle, to_machine })
+    let (hub, hub_handle, to_machine) = HubTask::new(hub_config, journal.clone(), port, metrics.clone());
+    Ok(App { config, address, listener, journal, writer, hub, hub_handle, to_machine, metrics })
 }
 
 /// Makes the protocols known that come with the configuration.
@@ -151,18 +157,23 @@ impl App {
     /// # Errors
     /// If the journal's writer or the listener failed: nothing was acknowledged that is not in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, address, listener, journal, mut writer, hub, hub_handle, to_machine } = self;
+        let Self { config, address, listener, journal, mut writer, hub, hub_handle, to_machine, metrics } = self;
         let readiness = Readiness::default();
         // After everything that can still end a run.
         let stop_traces = CancellationToken::new();
         let admission =
             Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
-        let socket_layer = hub::layer(admission.clone(), to_machine, PINGS);
+        let socket_layer = hub::layer(admission.clone(), to_machine, PINGS, metrics.clone());
         let stopping = stop.child_token();
+        let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
+            let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());
+            http::Measured { metrics, source, journal, hub, admission }
+        });
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
         let router = api::routes(state)
             .merge(http::routes(readiness.clone()))
+            .merge(measured.clone().map(http::metrics).unwrap_or_default())
             .fallback(http::nothing_here)
             .layer(socket_layer)
             .layer(from_fn(origins))
@@ -170,6 +181,12 @@ impl App {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
+        if let Some(measured) = measured.filter(|measured| measured.source.is_pushed) {
+            let stop = stopping.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(measured.keep_fresh(FRESH)).await;
+            });
+        }
         if let Some(age) = config.retention {
             tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
         }

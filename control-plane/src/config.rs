@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gleitzeit_protocols::Registry;
 
+use crate::metrics::MetricsSource;
 use crate::trace::SpanSink;
 
 /// Whoever waits for a run must find it once it has ended.
@@ -83,6 +84,8 @@ pub struct Config {
     /// How often it is looked for finished runs to remove (default 10 min). The first time comes as late, so that whoever
     /// starts with a clock that is set wrong can still stop.
     pub retention_every: Duration,
+    /// Where metrics go, and how they are read at `/metrics`; none: nothing is counted.
+    pub metrics: Option<MetricsSource>,
     /// Where the traces of runs go; none: nowhere.
     pub traces: Option<Arc<dyn SpanSink>>,
     /// How long a stop waits for requests that are being answered (default 5 s).
@@ -109,6 +112,7 @@ impl Default for Config {
             hub: gleitzeit_core::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
+            metrics: None,
             traces: None,
             stop_grace: Duration::from_secs(5),
         }

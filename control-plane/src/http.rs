@@ -1,13 +1,18 @@
-//! Health over plain HTTP.
+//! Health and metrics over plain HTTP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+
+use crate::hub::{Admission, HubHandle};
+use crate::journal::Journal;
+use crate::metrics::{Metrics, MetricsSource};
 
 /// Whether the control plane can do its work.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +30,8 @@ pub(crate) async fn nothing_here(request: Request) -> Response {
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
         return tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>();
     }
-    (StatusCode::NOT_FOUND, "nothing is served here; gRPC, Socket.IO, /healthz and /readyz are\n").into_response()
+    (StatusCode::NOT_FOUND, "nothing is served here; gRPC, Socket.IO, /healthz, /readyz and /metrics are\n")
+        .into_response()
 }
 
 /// `/healthz`: the process lives. `/readyz`: the store is open and gRPC and mesh are served, whatever is connected.
@@ -38,4 +44,51 @@ pub(crate) fn routes(readiness: Readiness) -> Router {
         }
     };
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness)
+}
+
+/// What answers `/metrics`.
+#[derive(Clone)]
+pub(crate) struct Measured {
+    pub(crate) metrics: Metrics,
+    pub(crate) source: MetricsSource,
+    pub(crate) journal: Journal,
+    pub(crate) hub: HubHandle,
+    pub(crate) admission: Arc<Admission>,
+}
+
+impl Measured {
+    /// Looks at what is there now. What cannot be asked, because the control plane ends, is left as it was.
+    pub(crate) async fn refresh(&self) {
+        let (Ok(backlog), Some(components)) = (self.journal.backlog().await, self.hub.components().await) else {
+            return;
+        };
+        self.metrics.now().set(self.journal.counts(), &backlog, &components);
+    }
+
+    /// Again and again, for whoever is sent metrics without asking.
+    pub(crate) async fn keep_fresh(self, every: Duration) {
+        loop {
+            self.refresh().await;
+            tokio::time::sleep(every).await;
+        }
+    }
+}
+
+/// `/metrics`: in the text format of Prometheus, for whoever has the token, if there is one.
+pub(crate) fn metrics(measured: Measured) -> Router {
+    let show = |State(measured): State<Measured>, headers: HeaderMap| async move {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if !measured.admission.admits_token(given.and_then(|value| value.strip_prefix("Bearer "))) {
+            let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)\n";
+            return (StatusCode::UNAUTHORIZED, message).into_response();
+        }
+        measured.refresh().await;
+        match (measured.source.render)() {
+            Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+            Err(why) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be read: {why}\n")).into_response()
+            }
+        }
+    };
+    Router::new().route("/metrics", get(show)).with_state(measured)
 }

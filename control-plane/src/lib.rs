@@ -10,8 +10,10 @@ mod connection;
 mod http;
 mod hub;
 pub mod journal;
+mod metrics;
 mod trace;
 
 pub use app::{App, Error, build};
 pub use config::{Config, ReadEnv, StoreConfig};
+pub use metrics::MetricsSource;
 pub use trace::SpanSink;

@@ -159,6 +159,11 @@ impl Command {
         }
     }
 
+    /// Whether others come to this process.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Hub(_))
+    }
+
     /// What is logged unless something else is asked for: processes tell their life, the others only what went wrong.
     pub(crate) fn default_log_level(&self) -> &'static str {
         match self {

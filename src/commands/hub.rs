@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use gleitzeit_control_plane::Config;
-
 use crate::background::{self, Marker};
 use crate::cli::HubCommandArgs;
 use crate::error::{CommandResult, Exit};
@@ -15,7 +13,7 @@ use crate::telemetry::Telemetry;
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
     setup::raise_open_files();
     let registry = Arc::new(setup::registry(&args.definitions)?);
-    let config = Config { traces: telemetry.traces(), ..setup::control_plane(&args.hub, registry)? };
+    let config = telemetry.of(setup::control_plane(&args.hub, registry)?);
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gleitzeit_agent::AgentConfig;
-use gleitzeit_control_plane::Config;
 use gleitzeit_core::spec::Limits;
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +57,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = own_folder()?;
     let store = folder.join("journal.db");
-    let config = Config { traces: telemetry.traces(), ..setup::own_control_plane(&store, args, registry) };
+    let config = telemetry.of(setup::own_control_plane(&store, args, registry));
     let format = args.output.format;
     let submitted = AtomicBool::new(false);
     let result = block_on(OnSignal::Finish, |stop| {

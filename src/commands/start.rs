@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use gleitzeit_control_plane::Config;
-
 use crate::background::{self, Marker};
 use crate::cli::StartArgs;
 use crate::error::{CommandResult, Exit};
@@ -16,7 +14,7 @@ use crate::{output, setup};
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     setup::raise_open_files();
     let registry = Arc::new(setup::registry(&args.definitions)?);
-    let config = Config { traces: telemetry.traces(), ..setup::control_plane(&args.hub, registry.clone())? };
+    let config = telemetry.of(setup::control_plane(&args.hub, registry.clone())?);
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;
     if args.background && !args.in_background {
         return in_background(args.hub.port);

@@ -23,6 +23,7 @@ mod interrupt;
 mod journal_trouble;
 mod llm;
 mod losses;
+mod metrics;
 mod network;
 mod payloads;
 mod progress;

@@ -145,6 +145,10 @@ fn a_run_in_one_process_is_exported_over_http_before_it_ends() {
     let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
     exported_to(&mut sandbox, &receiver, "http/protobuf");
     let run = sandbox.gleitzeit(&["run", &example("parallel.yaml"), "-o", "json"]).exits(0).json();
+    let metrics = receiver.metrics();
+    for name in ["gleitzeit.runs.ended", "gleitzeit.attempt.duration", "process.resident_memory"] {
+        assert!(metrics.contains(name), "{metrics:?}");
+    }
     let spans = receiver.trace(&text(&run["correlation_id"]));
     let tasks = tasks(&spans, "");
     let expected: Vec<&String> = run["tasks"].as_object().expect("tasks").keys().collect();

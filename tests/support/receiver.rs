@@ -1,11 +1,12 @@
 //! Somebody who receives what OpenTelemetry exports, over gRPC and HTTP on one port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -20,6 +21,7 @@ type Spans = Arc<Mutex<BTreeMap<Vec<u8>, Span>>>;
 /// The receiver; it ends with this.
 pub(crate) struct Receiver {
     spans: Spans,
+    metrics: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) url: String,
     _runtime: Runtime,
 }
@@ -39,9 +41,23 @@ impl Receiver {
             ExportTraceServiceResponse::default().encode_to_vec()
         };
         let grpc = tonic::service::Routes::new(TraceServiceServer::new(Service(spans.clone()))).into_axum_router();
-        let router: Router = grpc.route("/v1/traces", post(over_http));
+        let metrics = Arc::new(Mutex::new(BTreeSet::new()));
+        let measured = metrics.clone();
+        let metrics_over_http = move |body: Bytes| async move {
+            let request = ExportMetricsServiceRequest::decode(body).expect("what the protocol says");
+            let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+            let names = scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name);
+            measured.lock().expect("no panic").extend(names);
+            ExportMetricsServiceResponse::default().encode_to_vec()
+        };
+        let router: Router = grpc.route("/v1/traces", post(over_http)).route("/v1/metrics", post(metrics_over_http));
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { spans, url, _runtime: runtime }
+        Self { spans, metrics, url, _runtime: runtime }
+    }
+
+    /// The names of the metrics that came over HTTP.
+    pub(crate) fn metrics(&self) -> BTreeSet<String> {
+        self.metrics.lock().expect("no panic").clone()
     }
 
     /// What came of one trace.

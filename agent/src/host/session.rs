@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_core::error::Failure;
 use gleitzeit_core::mesh::{FromHub, ToHub};
-use gleitzeit_core::role::{Input, Output};
+use gleitzeit_core::role::{Input, Output, may_pass};
 use gleitzeit_core::time::Instant;
 use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
 use tokio::sync::watch;
@@ -163,22 +163,6 @@ async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Fai
         Output::Log { warning: false, message, detail } => info!(component, detail, "{message}"),
     }
     Ok(())
-}
-
-/// Whether the same registration may be accepted later: its component is not at fault.
-fn may_pass(error: &Failure) -> bool {
-    error.known().is_some_and(|code| {
-        let of_the_store = matches!(
-            code,
-            ErrorCode::InternalError
-                | ErrorCode::SystemNotInitialized
-                | ErrorCode::SystemShutdown
-                | ErrorCode::PersistenceWriteFailed
-                | ErrorCode::PersistenceReadFailed
-                | ErrorCode::PersistenceTransactionFailed
-        );
-        of_the_store || code.is_retryable()
-    })
 }
 
 async fn send(link: &Link, component: &str, message: &ToHub) {

@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::hub::socket::{Malformed, Place, Received};
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
+use crate::metrics::{Metrics, Way};
 
 /// So many inputs that are there at once share one round of sending.
 const MAX_ROUND: usize = 256;
@@ -67,6 +68,7 @@ pub(crate) struct HubTask {
     closing: Vec<(SocketRef, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
+    metrics: Option<Metrics>,
     registry: Arc<RwLock<Registry>>,
     message_number: u64,
     out: Vec<Output>,
@@ -78,6 +80,7 @@ impl HubTask {
         config: Config,
         journal: Journal,
         mut port: HubPort,
+        metrics: Option<Metrics>,
     ) -> (Self, HubHandle, mpsc::UnboundedSender<ToMachine>) {
         let start = std::mem::take(&mut port.start);
         #[expect(
@@ -111,6 +114,7 @@ impl HubTask {
             closing: Vec::new(),
             close_again_at: None,
             progress,
+            metrics,
             registry,
             message_number: 0,
             out: Vec::new(),
@@ -220,6 +224,9 @@ impl HubTask {
                 if !self.peers.contains_key(&socket) {
                     return;
                 }
+                if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
+                    metrics.registration(register.component_type);
+                }
                 let input = match event {
                     Ok((message, message_id)) => match check_protocols(&message) {
                         Ok(()) => Input::Received { socket, message, message_id },
@@ -306,6 +313,9 @@ impl HubTask {
                 ..Meta::default()
             };
             body = with_meta(&body, &meta);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.message(Way::Out, body.len());
         }
         let Ok(raw) = RawValue::from_string(body) else { return };
         match peer.emit(message.kind(), &raw) {

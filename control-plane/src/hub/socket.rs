@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::hub::admit::{Admission, Auth};
 use crate::hub::machine::ToMachine;
+use crate::metrics::{Metrics, Way};
 
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
 const BUFFER_PACKETS: usize = 8_192;
@@ -87,6 +88,7 @@ pub(crate) fn layer(
     admission: Arc<Admission>,
     machine: mpsc::UnboundedSender<ToMachine>,
     pings: Pings,
+    metrics: Option<Metrics>,
 ) -> SocketIoLayer {
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(BUFFER_PACKETS)
@@ -108,15 +110,17 @@ pub(crate) fn layer(
     let waiting = Arc::new(AtomicUsize::new(0));
     let on_connect = move |socket: SocketRef| {
         let waiting = Arc::new(Waiting::new(waiting.clone()));
-        connected(&socket, ids.fetch_add(1, Ordering::Relaxed), waiting, &machine);
+        let id = ids.fetch_add(1, Ordering::Relaxed);
+        connected(&socket, Inbox { id, waiting, machine: machine.clone(), metrics: metrics.clone() });
         ready(())
     };
     io.ns("/", on_connect.with(admit));
     layer
 }
 
-fn connected(socket: &SocketRef, id: SocketId, waiting: Arc<Waiting>, machine: &mpsc::UnboundedSender<ToMachine>) {
-    socket.on_fallback(Inbox { id, waiting, machine: machine.clone() });
+fn connected(socket: &SocketRef, inbox: Inbox) {
+    let (id, machine) = (inbox.id, inbox.machine.clone());
+    socket.on_fallback(inbox);
     let gone = machine.clone();
     socket.on_disconnect(move |reason: DisconnectReason| {
         let clean = reason == DisconnectReason::ClientNSDisconnect;
@@ -133,6 +137,7 @@ struct Inbox {
     id: SocketId,
     waiting: Arc<Waiting>,
     machine: mpsc::UnboundedSender<ToMachine>,
+    metrics: Option<Metrics>,
 }
 
 /// Marks the handler as one that takes events as text.
@@ -141,6 +146,9 @@ struct ByText;
 impl MessageHandler<LocalAdapter, ByText> for Inbox {
     fn call(&self, _socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
         let bytes = value.as_str().map_or(0, |text| text.as_str().len());
+        if let Some(metrics) = &self.metrics {
+            metrics.message(Way::In, bytes);
+        }
         let Some(place) = self.waiting.add(bytes) else {
             if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
                 tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::hub;
+use gleitzeit_core::ledger::Backlog;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{Entry, Request, State, Verdict};
 use gleitzeit_core::{Position, RunId, Seq, Timestamp};
@@ -268,6 +269,16 @@ impl Journal {
     /// How many runs there are, by status.
     pub fn counts(&self) -> RunCounts {
         self.summary().counts
+    }
+
+    /// What waits in each queue now.
+    ///
+    /// # Errors
+    /// `Closed` if the writer has stopped.
+    pub async fn backlog(&self) -> Result<Vec<Backlog>, JournalError> {
+        let (reply, backlog) = oneshot::channel();
+        self.send(Work::Backlog { reply }).await?;
+        backlog.await.map_err(|_| JournalError::Closed)
     }
 
     /// Every protocol ever registered, by name, then version.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::hub::{Output, Token};
+use gleitzeit_core::ledger::Backlog;
 use gleitzeit_core::run::{Request, State, Verdict};
 use gleitzeit_core::{ComponentId, RunId, Slice};
 use tokio::sync::oneshot;
@@ -52,6 +53,11 @@ pub enum Work {
         request: Request,
         /// Where the answer goes once it is durable.
         reply: oneshot::Sender<Verdict>,
+    },
+    /// What waits in each queue.
+    Backlog {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<Backlog>>,
     },
     /// The API: a run that is held.
     ReadRun {

@@ -2,7 +2,7 @@
 //! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gleitzeit_core::hub::{self, Batch, Input};
 use gleitzeit_core::ledger::Ledger;
@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::clock::{Clock, Clocks};
 use super::feed::Feed;
 use super::recent::Recent;
+use crate::metrics::Metrics;
+
 use super::{HubPort, Pruned, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending};
 
 /// A batch ends after so many entries…
@@ -46,6 +48,8 @@ pub struct WriterConfig {
     pub recent_bytes: usize,
     /// What the time is read from.
     pub clocks: Clocks,
+    /// Where it is counted what was committed.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Default for WriterConfig {
@@ -59,6 +63,7 @@ impl Default for WriterConfig {
             recent_runs: 256,
             recent_bytes: 32 * 1024 * 1024,
             clocks: Clocks::system(),
+            metrics: None,
         }
     }
 }
@@ -153,6 +158,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         summary,
         protocols,
         feed: Feed::default(),
+        metrics: config.metrics.clone(),
         pending: Pending::default(),
     };
     let thread = std::thread::Builder::new().name("journal".to_owned());
@@ -221,6 +227,7 @@ struct Writer {
     summary: watch::Sender<Summary>,
     protocols: watch::Sender<Arc<[ProtocolDefinition]>>,
     feed: Feed,
+    metrics: Option<Metrics>,
     pending: Pending,
 }
 
@@ -248,6 +255,7 @@ impl Writer {
                 let verdict = self.decide(request)?;
                 self.pending.replies.push((reply, verdict));
             }
+            Work::Backlog { reply } => drop(reply.send(self.ledger.backlog(self.clock.now()))),
             Work::ReadRun { run_id, reply } => self.pending.reads.push((run_id, reply)),
             Work::Watch { run_id, reply } => self.pending.watches.push((run_id, reply)),
             Work::QuerySlice { token, slice } => {
@@ -319,8 +327,12 @@ impl Writer {
     fn commit(&mut self) -> Result<(), WriterError> {
         let Pending { batch, replies, reads, watches, .. } = std::mem::take(&mut self.pending);
         let batch = Arc::new(batch);
+        let begun = Instant::now();
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
+        }
+        let took = begun.elapsed();
+        if !batch.entries.is_empty() {
             self.publish(&batch);
         }
         if !batch.entries.is_empty() || !batch.answers.is_empty() {
@@ -331,6 +343,9 @@ impl Writer {
             let _ = reply.send(verdict);
         }
         self.feed.publish(&batch.entries);
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| !batch.entries.is_empty()) {
+            metrics.committed(&batch, &self.ledger, took);
+        }
         for entry in batch.entries.iter().filter(|entry| ending(&entry.event).is_some()) {
             if let Some(state) = entry.run_id.and_then(|run_id| self.ledger.evict(run_id)) {
                 self.recent.put(Arc::new(state));

@@ -5,6 +5,7 @@
 
 mod assignment;
 mod authority;
+mod backlog;
 mod decide;
 mod derive;
 mod route;
@@ -19,6 +20,7 @@ use crate::run::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, Ta
 use crate::time::Timestamp;
 
 pub use assignment::{Assignment, Effect};
+pub use backlog::Backlog;
 pub use route::{Audience, audience, without_payload};
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 

@@ -9,7 +9,7 @@ pub mod provider;
 pub mod queue;
 pub mod resolver;
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::id::ComponentId;
 use crate::mesh::{FromHub, RegisterComponent, Role, ToHub};
 use crate::time::Instant;
@@ -95,6 +95,22 @@ pub enum Output {
         /// What it is about.
         detail: String,
     },
+}
+
+/// Whether the same registration may be accepted later: its component is not at fault.
+pub fn may_pass(error: &Failure) -> bool {
+    error.known().is_some_and(|code| {
+        let of_the_store = matches!(
+            code,
+            ErrorCode::InternalError
+                | ErrorCode::SystemNotInitialized
+                | ErrorCode::SystemShutdown
+                | ErrorCode::PersistenceWriteFailed
+                | ErrorCode::PersistenceReadFailed
+                | ErrorCode::PersistenceTransactionFailed
+        );
+        of_the_store || code.is_retryable()
+    })
 }
 
 /// Where a component stands with the hub.

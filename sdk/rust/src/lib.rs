@@ -10,6 +10,7 @@ mod config;
 mod convert;
 mod error;
 mod handle;
+pub mod provider;
 mod run;
 mod submission;
 mod system;

@@ -1,0 +1,227 @@
+//! Moves messages and time for the provider's machine, and runs its calls.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use gleitzeit_core::id::{CallId, ComponentId};
+use gleitzeit_core::mesh::{FromHub, Health, HealthState, MethodCall, MethodOutcome, ProtocolDefinition};
+use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine};
+use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
+use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant as Clock;
+use tokio_util::sync::CancellationToken;
+
+use super::{Call, CallError, Provider};
+use crate::error::{Error, Result};
+use crate::submission::random_id;
+
+/// Progress that may wait for the control plane; what does not fit is dropped.
+const PROGRESS: usize = 256;
+/// How long the connection may take to end.
+const CLOSING: Duration = Duration::from_secs(5);
+
+type Ended = std::result::Result<Payload, CallError>;
+
+struct Host {
+    provider: Provider,
+    machine: Machine,
+    link: Link,
+    started: Clock,
+    calls: JoinSet<Ended>,
+    ids: HashMap<Id, CallId>,
+    open: HashMap<CallId, AbortHandle>,
+    progress: mpsc::Sender<(CallId, Payload)>,
+    is_drained: bool,
+}
+
+pub(super) async fn serve(
+    provider: Provider,
+    protocols: Vec<ProtocolDefinition>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let config = LinkConfig { url: provider.url.clone(), token: provider.token.clone(), ..LinkConfig::default() };
+    let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    let mut driving = JoinSet::new();
+    driving.spawn(driver.run());
+    let (progress, mut told) = mpsc::channel(PROGRESS);
+    let mut host = Host {
+        machine: machine(&provider, protocols),
+        provider,
+        link,
+        started: Clock::now(),
+        calls: JoinSet::new(),
+        ids: HashMap::new(),
+        open: HashMap::new(),
+        progress,
+        is_drained: false,
+    };
+    host.accept(Input::Health(Health { state: HealthState::Healthy, reason: None })).await?;
+    let (mut stop, mut is_stopping, mut refused) = (pin!(stop), false, None);
+    while !host.is_drained {
+        let deadline = host.machine.next_deadline().map(|at| host.started + Duration::from_millis(at.0));
+        let input = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => host.translate(event, &mut refused),
+                None => break,
+            },
+            Some((id, data)) = told.recv() => Some(Input::Progress { id, data }),
+            Some(joined) = host.calls.join_next_with_id() => host.ended(joined),
+            () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
+            () = &mut stop, if !is_stopping => {
+                is_stopping = true;
+                let grace_ms = u64::try_from(host.provider.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+                Some(Input::Drain { grace_ms })
+            }
+        };
+        if let Some(input) = input {
+            host.accept(input).await?;
+        }
+    }
+    host.link.close();
+    // What was said last is on its way; a connection that does not end is dropped.
+    let _ = tokio::time::timeout(CLOSING, driving.join_next()).await;
+    Ok(())
+}
+
+fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
+    let identity = Identity {
+        component_id: ComponentId::from(random_id()),
+        name: provider.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let config = Config {
+        methods: Vec::new(),
+        protocols,
+        max_concurrency: provider.max_concurrency,
+        capabilities: Vec::new(),
+        alone_limit_ms: ALONE_LIMIT_MS,
+    };
+    Machine::new(identity, config)
+}
+
+async fn wait(deadline: Option<Clock>) {
+    match deadline {
+        // Never twice within a millisecond, whatever the deadline says.
+        Some(at) => tokio::time::sleep_until(at.max(Clock::now() + Duration::from_millis(1))).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Host {
+    async fn accept(&mut self, input: Input) -> Result<()> {
+        let mut out = Vec::new();
+        let now = Instant(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.machine.handle(now, input, &mut out);
+        for output in out {
+            match output {
+                Output::Hub(output) => self.perform(output).await?,
+                Output::Start { call } => self.start(call),
+                Output::Cancel { id } => {
+                    if let Some(call) = self.open.remove(&id) {
+                        call.abort();
+                    }
+                }
+                Output::Drained => self.is_drained = true,
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, output: HubOutput) -> Result<()> {
+        match output {
+            HubOutput::Send(message) => {
+                let Ok(body) = RawValue::from_string(message.body()) else { return Ok(()) };
+                match self.link.send(message.kind(), &body).await {
+                    // The machine says it again on the next connection.
+                    Ok(()) | Err(SendError::NotConnected | SendError::Closed) => {}
+                    Err(error) => tracing::error!(event = message.kind(), %error, "message lost"),
+                }
+            }
+            HubOutput::Reconnect { reason } => self.link.reconnect(&reason),
+            HubOutput::Registered => tracing::info!(provider = self.provider.name, "registered"),
+            HubOutput::Rejected { error } if may_pass(&error) => {
+                tracing::warn!(%error, "registration refused, trying again");
+                self.link.reconnect("the registration was refused");
+            }
+            HubOutput::Rejected { error } => {
+                let code = error.known().unwrap_or(ErrorCode::InternalError);
+                return Err(Error::new(code, format!("the control plane refused the provider: {}", error.message)));
+            }
+            HubOutput::Log { warning: true, message, detail } => tracing::warn!(detail, "{message}"),
+            HubOutput::Log { warning: false, message, detail } => tracing::info!(detail, "{message}"),
+        }
+        Ok(())
+    }
+
+    fn translate(&self, event: LinkEvent, refused: &mut Option<String>) -> Option<Input> {
+        Some(Input::Hub(match event {
+            LinkEvent::Connected { .. } => HubInput::Connected,
+            LinkEvent::Disconnected { reason } => {
+                tracing::warn!(reason, "the control plane is away, trying again");
+                HubInput::Disconnected
+            }
+            LinkEvent::Refused { message, .. } => {
+                // Said once; who sets the token there may do so any time.
+                if refused.as_ref() != Some(&message) {
+                    tracing::error!(message, "the control plane does not let the provider in, trying on");
+                    *refused = Some(message);
+                }
+                return None;
+            }
+            LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {
+                Ok(message) => HubInput::Message(message),
+                Err(error) => {
+                    tracing::warn!(event, %error, "ignored a message of the control plane");
+                    return None;
+                }
+            },
+        }))
+    }
+
+    fn start(&mut self, call: MethodCall) {
+        let MethodCall { id, method, params, meta, .. } = call;
+        let handler = self.provider.methods.get(method.as_str()).map(|(_, handler)| handler.clone());
+        let call = Call::new(id.clone(), meta, self.progress.clone());
+        let task =
+            self.calls.spawn(async move {
+                match handler {
+                    Some(handler) => handler(params, call).await,
+                    None => Err(CallError::new(format!("this provider does not serve `{method}`"))
+                        .code(ErrorCode::MethodNotFound)),
+                }
+            });
+        self.ids.insert(task.id(), id.clone());
+        self.open.insert(id, task);
+    }
+
+    fn ended(&mut self, joined: std::result::Result<(Id, Ended), JoinError>) -> Option<Input> {
+        let (task, ended) = match joined {
+            Ok((task, ended)) => (task, Some(ended)),
+            Err(error) => (error.id(), None),
+        };
+        let id = self.ids.remove(&task)?;
+        // Of a cancelled call nobody wants to hear, even if the same was asked for again meanwhile.
+        if self.open.get(&id).is_none_or(|open| open.id() != task) {
+            return None;
+        }
+        self.open.remove(&id);
+        let outcome = match ended {
+            Some(Ok(result)) if result.size_bytes() > self.provider.max_payload_bytes => {
+                let (size, limit) = (result.size_bytes(), self.provider.max_payload_bytes);
+                let message = format!("the result is {size} bytes; the limit is {limit}");
+                MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message))
+            }
+            Some(Ok(result)) => MethodOutcome::Result(result),
+            Some(Err(error)) => MethodOutcome::Error(error.into_failure()),
+            None => MethodOutcome::Error(Failure::new(ErrorCode::InternalError, "the provider broke off the call")),
+        };
+        Some(Input::Finished { id, outcome })
+    }
+}

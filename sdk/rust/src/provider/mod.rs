@@ -1,0 +1,214 @@
+//! Serving methods to workflows.
+//!
+//! ```no_run
+//! use gleitzeit_sdk::provider::{Provider, Schemas};
+//! use serde::Deserialize;
+//! use serde_json::json;
+//!
+//! #[derive(Deserialize)]
+//! struct Sides { width: f64, height: f64 }
+//!
+//! # async fn example() -> gleitzeit_sdk::Result<()> {
+//! let schemas = Schemas::new(
+//!     json!({"type": "object", "required": ["width", "height"], "properties": {
+//!         "width": {"type": "number"}, "height": {"type": "number"}}}),
+//!     json!({"type": "number"}),
+//! );
+//! Provider::new("geometry")
+//!     .method("geometry/area", schemas, async |sides: Sides, _call| Ok(sides.width * sides.height))
+//!     .serve(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+//!     .await
+//! # }
+//! ```
+//!
+//! The connection comes back by itself, answers that may have been lost are offered again, and a provider that is told
+//! to stop takes nothing new and finishes what it works on.
+
+mod call;
+mod host;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::{ErrorCode, Payload};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::config::DEFAULT_URL;
+use crate::error::{Error, Result};
+
+pub use call::{Call, CallError};
+
+type Answer = Pin<Box<dyn Future<Output = std::result::Result<Payload, CallError>> + Send>>;
+type Handler = Arc<dyn Fn(Payload, Call) -> Answer + Send + Sync>;
+
+/// What a method takes and returns, as JSON Schemas. Workflows are checked against them when they are submitted.
+#[derive(Clone, Debug, Default)]
+pub struct Schemas {
+    parameters: Value,
+    returns: Value,
+    description: String,
+}
+
+impl Schemas {
+    /// Of the parameters, an object, and of the result.
+    pub fn new(parameters: Value, returns: Value) -> Self {
+        Self { parameters, returns, description: String::new() }
+    }
+
+    /// What the method does, for people.
+    #[must_use]
+    pub fn description(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.description);
+        self
+    }
+
+    fn definition(&self) -> Value {
+        let or_any = |schema: &Value, any: Value| if schema.is_null() { any } else { schema.clone() };
+        let mut definition = json!({
+            "parameters": or_any(&self.parameters, json!({"type": "object"})),
+            "returns": or_any(&self.returns, json!({})),
+        });
+        if !self.description.is_empty() {
+            definition["description"] = self.description.as_str().into();
+        }
+        definition
+    }
+}
+
+/// Methods, and how they are served.
+#[derive(Clone)]
+pub struct Provider {
+    name: String,
+    version: String,
+    url: String,
+    token: Option<String>,
+    max_concurrency: u32,
+    drain_timeout: Duration,
+    max_payload_bytes: usize,
+    methods: BTreeMap<String, (Schemas, Handler)>,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let methods: Vec<&String> = self.methods.keys().collect();
+        f.debug_struct("Provider").field("name", &self.name).field("methods", &methods).finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// A provider of this name, for lists. It finds the control plane at `GLEITZEIT_HUB_URL`, else at
+    /// [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise.
+    pub fn new(name: &str) -> Self {
+        let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+        Self {
+            name: name.to_owned(),
+            version: "v1".to_owned(),
+            url: read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            token: read("GLEITZEIT_TOKEN"),
+            max_concurrency: 16,
+            drain_timeout: Duration::from_secs(30),
+            max_payload_bytes: 1024 * 1024,
+            methods: BTreeMap::new(),
+        }
+    }
+
+    /// Where the control plane is, and its token.
+    #[must_use]
+    pub fn at(mut self, url: &str, token: Option<&str>) -> Self {
+        (self.url, self.token) = (url.to_owned(), token.map(str::to_owned));
+        self
+    }
+
+    /// Of its protocols (default `v1`). Whoever changes a schema gives it another.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// How many calls it takes at once (default 16).
+    #[must_use]
+    pub fn max_concurrency(mut self, calls: u32) -> Self {
+        self.max_concurrency = calls.max(1);
+        self
+    }
+
+    /// How long what it works on may go on after the wish to stop (default 30 s).
+    #[must_use]
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
+        self
+    }
+
+    /// The largest result in bytes, as the control plane has it (default 1 MiB).
+    #[must_use]
+    pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
+        self.max_payload_bytes = bytes;
+        self
+    }
+
+    /// Serves a method, `PROTOCOL/METHOD`, with a function from its parameters to its result. A call that is cancelled
+    /// or out of time is dropped where it waits.
+    #[must_use]
+    pub fn method<P, R, F, W>(mut self, name: &str, schemas: Schemas, function: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+        F: Fn(P, Call) -> W + Send + Sync + 'static,
+        W: Future<Output = std::result::Result<R, CallError>> + Send + 'static,
+    {
+        let function = Arc::new(function);
+        let handler = move |parameters: Payload, call: Call| -> Answer {
+            let function = function.clone();
+            Box::pin(async move {
+                let parameters = serde_json::from_str(parameters.get()).map_err(|error| {
+                    CallError::new(format!("the parameters do not fit: {error}")).code(ErrorCode::InvalidParams)
+                })?;
+                let result = function(parameters, call).await?;
+                let text = serde_json::to_string(&result).and_then(Payload::parse);
+                text.map_err(|error| CallError::new(format!("the result cannot be written as JSON: {error}")))
+            })
+        };
+        self.methods.insert(name.to_owned(), (schemas, Arc::new(handler)));
+        self
+    }
+
+    /// Serves until `stop` is done, then finishes what it works on.
+    ///
+    /// # Errors
+    /// If it serves no method or one with an impossible name, the address is none, or the control plane refuses it for
+    /// good (a schema that differs from what is known under its version, for example).
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        let protocols = self.protocols()?;
+        host::serve(self, protocols, stop).await
+    }
+
+    /// The protocols of its methods.
+    fn protocols(&self) -> Result<Vec<ProtocolDefinition>> {
+        let mut protocols: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+        for (name, (schemas, _)) in &self.methods {
+            let protocol = name.split_once('/').filter(|(protocol, method)| !protocol.is_empty() && !method.is_empty());
+            let Some((protocol, _)) = protocol else {
+                return Err(Error::invalid(format!(
+                    "`{name}` is no method: expected PROTOCOL/METHOD, such as `math/add`"
+                )));
+            };
+            protocols.entry(protocol).or_default().insert(name.clone(), schemas.definition());
+        }
+        if protocols.is_empty() {
+            return Err(Error::invalid("the provider serves no method"));
+        }
+        let definition = |(name, methods): (&str, Map<String, Value>)| ProtocolDefinition {
+            name: name.to_owned(),
+            version: self.version.clone(),
+            methods: Payload::from_value(&Value::Object(methods)),
+        };
+        Ok(protocols.into_iter().map(definition).collect())
+    }
+}

@@ -1,0 +1,91 @@
+//! Metrics: kept for whoever asks at `/metrics`, and sent over OTLP if OpenTelemetry's variables ask for it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_control_plane::MetricsSource;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_otlp::MetricExporter;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tokio::runtime::Handle;
+
+use super::otlp::{self, Otlp};
+use super::process;
+use crate::error::CommandError;
+
+/// What is measured, and by whom it is read.
+pub(super) struct Metrics {
+    pub(super) provider: SdkMeterProvider,
+    pub(super) source: MetricsSource,
+}
+
+impl Metrics {
+    /// With `otlp` they are sent, too.
+    ///
+    /// # Errors
+    /// If a variable cannot be understood.
+    pub(super) fn start(otlp: Option<&Otlp>) -> Result<Self, CommandError> {
+        let registry = Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .build()
+            .map_err(|error| CommandError::internal(format!("metrics cannot be kept: {error}")))?;
+        let mut builder = SdkMeterProvider::builder().with_resource(otlp::resource()).with_reader(reader);
+        if let Some(otlp) = otlp {
+            let handle = otlp.handle();
+            let _inside = handle.enter();
+            let exporter = MetricExporter::builder().build().map_err(|error| {
+                CommandError::usage(format!("metrics cannot be exported: {error}"))
+                    .hint("check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL, or set OTEL_METRICS_EXPORTER=none")
+            })?;
+            let exporter = Inside { exporter, handle: otlp.handle() };
+            builder = builder.with_reader(PeriodicReader::builder(exporter).build());
+        }
+        let provider = builder.build();
+        let meter = provider.meter("gleitzeit");
+        process::observe(&meter);
+        let render = Arc::new(move || {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&registry.gather(), &mut text).map_err(|error| error.to_string())?;
+            String::from_utf8(text).map_err(|error| error.to_string())
+        });
+        Ok(Self { provider, source: MetricsSource { meter, render, is_pushed: otlp.is_some() } })
+    }
+}
+
+/// An exporter for callers without a runtime: what it sends, it sends with telemetry's.
+struct Inside {
+    exporter: MetricExporter,
+    handle: Handle,
+}
+
+impl PushMetricExporter for Inside {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let mut sent = pin!(self.exporter.export(metrics));
+        poll_fn(|context| {
+            let _inside = self.handle.enter();
+            sent.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
+}
