@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{self, Catalog, Limits, MethodInfo, Problem, Violation, Workflow};
+use gleitzeit_core::spec::{self, AnyMethod, Limits, Problem, Workflow};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::{Client, RunHandle, Submission};
 use serde_json::{Map, Value};
@@ -211,29 +211,6 @@ fn read(reader: impl Read) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE_BYTES} bytes")));
     }
     Ok(bytes)
-}
-
-/// Takes every method for granted.
-struct AnyMethod;
-
-impl Catalog for AnyMethod {
-    fn method(&self, _name: &str) -> Option<MethodInfo> {
-        Some(MethodInfo {
-            protocol_version: String::new(),
-            code: Default::default(),
-            returns: None,
-            parameters: None,
-            timeout_ms: None,
-        })
-    }
-
-    fn method_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn check_template(&self, _method: &str, _parameters: &Value) -> Vec<Violation> {
-        Vec::new()
-    }
 }
 
 #[cfg(test)]

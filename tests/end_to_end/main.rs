@@ -31,6 +31,7 @@ mod python;
 mod reach;
 mod repeats;
 mod run;
+mod rust_sdk;
 mod shell;
 mod sources;
 #[path = "../support/mod.rs"]

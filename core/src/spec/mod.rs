@@ -13,7 +13,7 @@ mod types;
 mod workflow;
 mod yaml;
 
-pub use catalog::{Catalog, Language, MethodInfo, PathSegment, Violation};
+pub use catalog::{AnyMethod, Catalog, Language, MethodInfo, PathSegment, Violation};
 pub use check::{Limits, check, check_bytes, check_value, place_of};
 pub use problem::{Problem, closest};
 pub use submission::{Environment, Given, bind};

@@ -88,7 +88,8 @@ impl Client {
     /// # Errors
     /// If the workflow, its inputs or files are wrong ([`Error::problems`]), a limit is exceeded, access is refused, or
     /// the control plane cannot be reached.
-    pub async fn submit(&self, submission: Submission) -> Result<RunHandle> {
+    pub async fn submit(&self, submission: impl Into<Submission>) -> Result<RunHandle> {
+        let submission = submission.into();
         let idempotent = !submission.request_id.is_empty();
         let request = v1::SubmitWorkflowRequest {
             inputs_json: submission.inputs_json(),

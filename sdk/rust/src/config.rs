@@ -66,6 +66,14 @@ impl ClientConfig {
         Self { url: url.into(), ..Self::default() }
     }
 
+    /// For the control plane that the environment names: `GLEITZEIT_HUB_URL` (else [`DEFAULT_URL`]), its token in
+    /// `GLEITZEIT_TOKEN`, and the caller's trace context in `TRACEPARENT`.
+    pub fn from_env() -> Self {
+        let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
+        Self { token: read("GLEITZEIT_TOKEN"), traceparent: read("TRACEPARENT"), ..Self::new(url) }
+    }
+
     /// The address with its scheme.
     ///
     /// # Errors

@@ -93,6 +93,15 @@ impl Error {
         Self::new(ErrorCode::InvalidParams, message)
     }
 
+    /// A workflow that is wrong in itself.
+    pub(crate) fn of_problems(problems: Vec<Problem>) -> Self {
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
+        let mut this = Self::new(code, told.join("; "));
+        this.0.problems = problems;
+        this
+    }
+
     /// The control plane said something that this version does not understand.
     pub(crate) fn answer(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InternalError, message)

@@ -16,6 +16,7 @@ mod submission;
 mod system;
 mod trace;
 mod watch;
+mod workflow;
 
 pub use client::Client;
 pub use config::{ClientConfig, DEFAULT_URL};
@@ -30,3 +31,4 @@ pub use submission::Submission;
 pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, Pruned, RunCounts, Status, Validation};
 pub use trace::Span;
 pub use watch::Watch;
+pub use workflow::{TaskBuilder, WorkflowBuilder};

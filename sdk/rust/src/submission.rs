@@ -1,8 +1,10 @@
 //! What is submitted: a workflow and what it is given.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use gleitzeit_core::Payload;
+use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -32,6 +34,30 @@ impl Submission {
             labels: BTreeMap::new(),
             request_id: random_id(),
         }
+    }
+
+    /// A workflow file, with the files that it declares, whose paths are relative to its folder. Only what these need is
+    /// checked here; the rest is told by the control plane.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the workflow is not valid ([`Error::problems`]).
+    pub fn read_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let cannot = |path: &Path, error: std::io::Error| {
+            Error::invalid(format!("`{}` cannot be read: {error}", path.display()))
+        };
+        let bytes = std::fs::read(path).map_err(|error| cannot(path, error))?;
+        let name = path.display().to_string();
+        let limits = Limits { bytes: usize::MAX, tasks: usize::MAX, ..Limits::DEFAULT };
+        let workflow = check_bytes(&bytes, &name, &AnyMethod, &limits).map_err(Error::of_problems)?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::invalid(format!("`{name}` is not UTF-8 text")))?;
+        let mut submission = Self::yaml(text).file_name(name);
+        for (name, file) in &workflow.files {
+            let file = path.parent().unwrap_or(Path::new("")).join(file);
+            let content = std::fs::read(&file).map_err(|error| cannot(&file, error))?;
+            submission = submission.file(name.clone(), content);
+        }
+        Ok(submission)
     }
 
     /// How problems name the text.

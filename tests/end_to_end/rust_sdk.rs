@@ -1,0 +1,182 @@
+//! The SDK for Rust, by its own examples and from this process.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gleitzeit_sdk::provider::{CallError, Provider, Schemas};
+use gleitzeit_sdk::{Client, ClientConfig, RunStatus, Submission, TaskBuilder, WorkflowBuilder};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::support::{Cluster, PATIENCE, until};
+
+/// An example of the SDK, for this control plane. It was built with the tests, or is now.
+fn example(cluster: &Cluster, name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["run", "--quiet", "--locked", "--offline", "--package", "gleitzeit-sdk", "--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("GLEITZEIT_HUB_URL", &cluster.url)
+        .env_remove("GLEITZEIT_TOKEN")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Without what speaks to the compiler or the reader only.
+fn program_lines(name: &str) -> usize {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/rust/examples").join(name);
+    let text = std::fs::read_to_string(file).expect("readable");
+    text.lines().filter(|line| !line.starts_with("//!") && !line.starts_with("#![")).count()
+}
+
+#[test]
+fn the_examples_are_short_and_work() {
+    assert!(program_lines("hello.rs") <= 10 && program_lines("provider.rs") <= 15);
+    let cluster = Cluster::all_in_one(&[]);
+    let said = example(&cluster, "hello").output().expect("it starts");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "\"Hello, Ada\"\n");
+
+    let provider = cluster.sandbox.start_command(example(&cluster, "provider"));
+    until("it serves", 5 * PATIENCE, || cluster.ask(&["protocols"]).to_string().contains("squares/area").then_some(()));
+    let area = |a: f64| {
+        let task = json!({"id": "area", "method": "squares/area", "parameters": {"a": a, "b": 2.5}});
+        let workflow = json!({"name": "Area", "tasks": [task]}).to_string();
+        let run = cluster.submit(&cluster.sandbox.file("area.json", workflow));
+        cluster.until_ended(&run)["tasks"]["area"].clone()
+    };
+    assert_eq!(area(3.0)["result"], 7.5);
+    let failed = area(-3.0);
+    assert_eq!((&failed["error"]["message"], &failed["attempt"]), (&json!("a side is negative"), &json!(1)));
+    drop(provider);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_plane_and_drains() {
+    let mut cluster = tokio::task::spawn_blocking(|| {
+        let mut cluster = Cluster::new();
+        cluster.start_hub();
+        cluster.start_agent("all", "all");
+        cluster
+    })
+    .await
+    .expect("started");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (dropped, mut was_dropped) = tokio::sync::mpsc::channel::<()>(4);
+    let provider = Provider::new("lab")
+        .at(&cluster.url, None)
+        .method("lab/flaky", Schemas::default(), async |_: Value, call| match call.attempt() {
+            1 => Err(CallError::retryable("not yet").after(Duration::from_millis(10))),
+            attempt => Ok(attempt),
+        })
+        .method("lab/panics", Schemas::default(), async |_: Value, _| -> Result<(), CallError> { panic!("on purpose") })
+        .method("lab/slow", Schemas::default(), move |_: Value, call| {
+            let dropped = dropped.clone();
+            async move {
+                // Told when the call is dropped, as it is when it is cancelled.
+                let _told = Told(dropped);
+                call.progress(&json!({"text": "waiting"}));
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                Ok(())
+            }
+        })
+        .method("lab/short", Schemas::default(), async |_: Value, _| {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            Ok("done")
+        })
+        .drain_timeout(Duration::from_secs(30));
+    let serving = tokio::spawn(provider.serve(async { stopped.await.unwrap_or_default() }));
+    let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
+    let workflow = |method: &str| {
+        let task = TaskBuilder::new("t", method).with("retry", json!({"max_attempts": 2, "initial_delay": 0.01}));
+        WorkflowBuilder::new("Lab").task(task)
+    };
+    let registered = async {
+        while !client.validate(&workflow("lab/flaky").to_string(), "").await.expect("checked").problems.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, registered).await.expect("in time");
+
+    assert_eq!(
+        client.submit(workflow("lab/flaky")).await.expect("taken").result::<u32>("t").await.expect("a result"),
+        2
+    );
+    let broken = client.submit(workflow("lab/panics")).await.expect("taken").wait(None).await.expect("ended");
+    assert_eq!(broken.status, RunStatus::Failed);
+    assert!(broken.error.expect("why").message.contains("broke off the call"));
+
+    let slow = client.submit(workflow("lab/slow")).await.expect("taken");
+    let mut events = slow.watch().with_progress();
+    while events.next().await.expect("told").expect("it goes on").kind != "method_progress" {}
+    slow.cancel("enough").await.expect("asked");
+    tokio::time::timeout(PATIENCE, was_dropped.recv()).await.expect("the call is dropped");
+    assert_eq!(slow.wait(None).await.expect("ended").status, RunStatus::Cancelled);
+
+    // A call goes on over the death of the control plane, and its answer finds its way.
+    let short = client.submit(workflow("lab/short")).await.expect("taken");
+    let running = async {
+        while slot_of(&client).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, running).await.expect("in time");
+    let cluster = tokio::task::spawn_blocking(move || {
+        cluster.kill_9_hub();
+        cluster.start_hub();
+        cluster
+    })
+    .await
+    .expect("restarted");
+    let run = short.wait(None).await.expect("ended");
+    assert_eq!((run.status, run.tasks[0].attempt), (RunStatus::Completed, 1));
+
+    // It finishes what it works on, and then it is over.
+    let last = client.submit(workflow("lab/short")).await.expect("taken");
+    tokio::time::timeout(PATIENCE, async {
+        while slot_of(&client).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("in time");
+    stop.send(()).expect("it serves");
+    tokio::time::timeout(PATIENCE, serving).await.expect("in time").expect("no panic").expect("served");
+    assert_eq!(last.result::<String>("t").await.expect("a result"), "done");
+    tokio::task::spawn_blocking(|| drop(cluster)).await.expect("ended");
+}
+
+/// How many calls the provider `lab` works on.
+async fn slot_of(client: &Client) -> u32 {
+    let providers = client.providers(None, None).await.expect("listed").items;
+    providers.iter().filter(|it| it.name == "lab").map(|it| it.in_flight).sum()
+}
+
+struct Told(tokio::sync::mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_provider_or_a_file_is_said_at_once() {
+    let none = Provider::new("none").serve(std::future::pending()).await.expect_err("no method");
+    assert!(none.to_string().contains("serves no method"), "{none}");
+    let method = Provider::new("odd").method("add", Schemas::default(), async |_: Value, _| Ok(()));
+    let odd = method.serve(std::future::pending()).await.expect_err("no protocol");
+    assert!(odd.to_string().contains("PROTOCOL/METHOD"), "{odd}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = Submission::read_file(folder.path().join("no.yaml")).expect_err("missing");
+    assert!(missing.to_string().contains("no.yaml"), "{missing}");
+    let file = folder.path().join("w.yaml");
+    std::fs::write(&file, "name: W\ntasks:\n  - {id: a, methd: util/echo}\n").expect("written");
+    let wrong = Submission::read_file(&file).expect_err("misspelt");
+    assert_eq!(wrong.problems()[0].line, Some(3), "{wrong}");
+    std::fs::write(&file, "name: W\nfiles: {a: a.txt}\ntasks:\n  - {id: a, method: util/echo}\n").expect("written");
+    assert!(Submission::read_file(&file).expect_err("no file").to_string().contains("a.txt"));
+    std::fs::write(folder.path().join("a.txt"), "text").expect("written");
+    Submission::read_file(&file).expect("complete");
+}
