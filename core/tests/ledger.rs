@@ -180,6 +180,7 @@ fn a_retried_run_carries_completed_results_and_stands_by_its_own_entries() {
     let retry = Request::Retry {
         old: old.clone(),
         run_id: run_id(65),
+        all: false,
         correlation_id: "1".repeat(32),
         traceparent: None,
         request: None,
@@ -192,6 +193,16 @@ fn a_retried_run_carries_completed_results_and_stands_by_its_own_entries() {
     assert_eq!(desk.state().submitted.retry_of, Some(run_id(1)));
     desk.through("b", json!(2));
     assert_eq!(desk.state().status, RunStatus::Completed);
+    let anew = Request::Retry {
+        old,
+        run_id: run_id(129),
+        all: true,
+        correlation_id: "2".repeat(32),
+        traceparent: None,
+        request: None,
+        known: None,
+    };
+    assert_eq!(kinds(&desk.ok(anew).entries), ["workflow_submitted"], "nothing is carried");
 }
 
 #[test]

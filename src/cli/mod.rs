@@ -359,6 +359,9 @@ pub(crate) struct CancelArgs {
 pub(crate) struct RetryArgs {
     /// A run id, a unique prefix of one, or `last`
     pub(crate) run: String,
+    /// Run every task again, also those that completed
+    #[arg(long)]
+    pub(crate) all: bool,
     /// The same id gives the same new run, however often it is sent
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,

@@ -10,7 +10,7 @@ pub(crate) fn run(args: RetryArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
-        let run = client.retry(&run_id, args.request_id.as_deref()).await?;
+        let run = client.retry(&run_id, args.request_id.as_deref(), args.all).await?;
         let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
         output::document(args.output.format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
         if args.output.format == Format::Table {

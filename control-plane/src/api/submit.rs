@@ -93,7 +93,10 @@ impl State {
         let trace = trace_context(request.metadata());
         let request = request.into_inner();
         let old = super::run_id(&request.run_id)?;
-        let key = request_key(&request.request_id, || hash([b"retry".as_slice(), old.0.as_bytes()]))?;
+        let key = request_key(&request.request_id, || {
+            let what = if request.all { b"retry all".as_slice() } else { b"retry" };
+            hash([what, old.0.as_bytes()])
+        })?;
         if let Some(first) = self.known(key.as_ref()).await? {
             return self.retried_before(first).await;
         }
@@ -106,6 +109,7 @@ impl State {
         let proposal = run::Request::Retry {
             old,
             run_id,
+            all: request.all,
             correlation_id: correlation_id.clone(),
             traceparent,
             request: key,

@@ -537,6 +537,7 @@ async fn a_pruned_run_is_not_known_any_more_and_its_retry_stays_whole() {
     let retry = Request::Retry {
         old,
         run_id: run_id(3),
+        all: false,
         correlation_id: "c".to_owned(),
         traceparent: None,
         request: None,

@@ -22,7 +22,7 @@ impl Ledger {
                 self.check_new(*run_id)?;
                 Ok((Some(*run_id), vec![Event::WorkflowSubmitted(submitted.clone())]))
             }
-            Request::Retry { old, run_id, correlation_id, traceparent, request, known } => {
+            Request::Retry { old, run_id, all, correlation_id, traceparent, request, known } => {
                 self.check_request(request.as_ref(), known.as_ref())?;
                 self.check_new(*run_id)?;
                 let submitted = WorkflowSubmitted {
@@ -32,7 +32,7 @@ impl Ledger {
                     request: request.clone(),
                     ..WorkflowSubmitted::clone(&old.submitted)
                 };
-                Ok((Some(*run_id), self.decide_retry(old, *run_id, submitted, now)?))
+                Ok((Some(*run_id), self.decide_retry(old, *run_id, *all, submitted, now)?))
             }
             Request::Cancel { cancel } => {
                 let state = self.runs.get(&cancel.run_id).ok_or_else(|| not_running(cancel))?;
@@ -103,6 +103,7 @@ impl Ledger {
         &self,
         old: &State,
         run_id: RunId,
+        all: bool,
         submitted: WorkflowSubmitted,
         now: Timestamp,
     ) -> Result<Vec<Event>, Verdict> {
@@ -117,7 +118,7 @@ impl Ledger {
         let mut events = vec![Event::WorkflowSubmitted(submitted.clone())];
         let mut state = State::new(run_id, submitted, now);
         for (at, task) in old.tasks.iter().enumerate() {
-            let Some(result) = &task.result else { continue };
+            let Some(result) = task.result.as_ref().filter(|_| !all) else { continue };
             let event: Event = TaskCompleted {
                 task_id: old.task(at).id.clone(),
                 attempt: 0,

@@ -190,6 +190,8 @@ pub enum Request {
         old: Arc<crate::run::State>,
         /// The new run's id.
         run_id: RunId,
+        /// Whether all of it is done again; else completed tasks keep their results.
+        all: bool,
         /// Of the new run.
         correlation_id: String,
         /// The caller's W3C trace context.

@@ -60,6 +60,7 @@ def test_a_failed_run_says_why_and_can_be_retried(client: Client) -> None:
     assert "no luck" in run.tasks["no"].error.message and failed.value.name == "WORKFLOW_EXECUTION_FAILED"
     again = client.wait(client.retry(run.id).id)
     assert (again.retry_of, again.tasks["ok"].attempt, again.status) == (run.id, 0, "failed")
+    assert client.wait(client.retry(run.id, all=True).id).tasks["ok"].attempt == 1
     assert client.run(FAIL, check=False).status == "failed"
 
 

@@ -310,10 +310,11 @@ impl Client {
     ///
     /// # Errors
     /// If the id is malformed, there is no such run, or it is running or completed; also as for all calls.
-    pub async fn retry(&self, run_id: &str, request_id: Option<&str>) -> Result<RunHandle> {
+    pub async fn retry(&self, run_id: &str, request_id: Option<&str>, all: bool) -> Result<RunHandle> {
         let request = v1::RetryRunRequest {
             run_id: run_id.to_owned(),
             request_id: request_id.map_or_else(random_id, str::to_owned),
+            all,
         };
         let retry = |request| {
             let mut workflows = self.workflows.clone();

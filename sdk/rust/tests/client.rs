@@ -254,7 +254,7 @@ fn calls_can_be_spawned(client: Client) {
         run.wait(None).await?;
         run.watch().next().await?;
         run.cancel("").await?;
-        client.retry(run.id(), None).await?;
+        client.retry(run.id(), None, false).await?;
         client.status().await
     });
 }

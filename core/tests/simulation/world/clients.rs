@@ -137,6 +137,7 @@ impl World {
             Asked::Retry { key, old } => Request::Retry {
                 old,
                 run_id: self.new_run_id(),
+                all: false,
                 correlation_id: "1".repeat(32),
                 traceparent: None,
                 request: Some(key),

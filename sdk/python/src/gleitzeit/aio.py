@@ -176,9 +176,9 @@ class AsyncClient:
         answer = await self._call(self._workflows.CancelRun, pb.CancelRunRequest(run_id=run_id, reason=reason))
         return models.run_status(answer.status)
 
-    async def retry(self, run_id: str, *, request_id: Optional[str] = None) -> Run:
-        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks."""
-        request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id))
+    async def retry(self, run_id: str, *, all: bool = False, request_id: Optional[str] = None) -> Run:
+        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks, unless ``all``."""
+        request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id), all=all)
         answer = await self._call(self._workflows.RetryRun, request)
         return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
 

@@ -171,9 +171,9 @@ class Client:
         answer = self._call(self._workflows.CancelRun, pb.CancelRunRequest(run_id=run_id, reason=reason))
         return models.run_status(answer.status)
 
-    def retry(self, run_id: str, *, request_id: Optional[str] = None) -> Run:
-        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks."""
-        request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id))
+    def retry(self, run_id: str, *, all: bool = False, request_id: Optional[str] = None) -> Run:
+        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks, unless ``all``."""
+        request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id), all=all)
         answer = self._call(self._workflows.RetryRun, request)
         return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
 

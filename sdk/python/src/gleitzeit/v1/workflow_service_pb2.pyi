@@ -213,12 +213,14 @@ class CancelRunResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., open_attempts: _Optional[int] = ...) -> None: ...
 
 class RetryRunRequest(_message.Message):
-    __slots__ = ("run_id", "request_id")
+    __slots__ = ("run_id", "request_id", "all")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     request_id: str
-    def __init__(self, run_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    all: bool
+    def __init__(self, run_id: _Optional[str] = ..., request_id: _Optional[str] = ..., all: bool = ...) -> None: ...
 
 class RetryRunResponse(_message.Message):
     __slots__ = ("run_id", "correlation_id", "status", "duplicate")
