@@ -1,7 +1,8 @@
 //! Measures the whole path, command to durable result, over real sockets in one process, beside the floors of the same
 //! machine in the same run.
 //!
-//! `cargo bench --bench whole_path -- [--quick] [--json]`: a table, or one JSON document.
+//! `cargo bench --bench whole_path -- [--quick] [--json] [--hub-url URL]`: a table, or one JSON document; with an address
+//! of a control plane that runs elsewhere, with workers of its own.
 
 mod floors;
 mod plane;
@@ -58,10 +59,13 @@ fn row(name: &str, unit: &str, value: f64, more: Value) -> Value {
     json!({"name": name, "unit": unit, "value": (value * 1_000.0).round() / 1_000.0, "more": more})
 }
 
-async fn measure(size: Size) -> anyhow::Result<Value> {
+async fn measure(size: Size, hub_url: Option<String>) -> anyhow::Result<Value> {
     let echo = floors::socket_echo(size.latency_runs * 5).await?;
     let commit = tokio::task::spawn_blocking(move || floors::store_commit(size.latency_runs)).await??;
-    let plane = plane::Plane::start().await?;
+    let plane = match hub_url {
+        Some(url) => plane::Plane::at(url).await?,
+        None => plane::Plane::start().await?,
+    };
     let unary = workloads::unary(&plane, size.latency_runs).await?;
     let latency = workloads::latency(&plane, size.latency_runs).await?;
     let throughput = workloads::throughput(&plane, size.throughput_runs, 64, size.repeats).await?;
@@ -111,8 +115,9 @@ fn main() -> anyhow::Result<()> {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     // `cargo test --benches` runs it too, with `--test`: then it only shows that it works.
     let size = if has("--quick") || has("--test") { Size::QUICK } else { Size::FULL };
+    let hub_url = arguments.iter().skip_while(|argument| *argument != "--hub-url").nth(1).cloned();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(measure(size))?;
+    let report = runtime.block_on(measure(size, hub_url))?;
     if has("--json") {
         print(&format!("{report:#}"));
     } else {

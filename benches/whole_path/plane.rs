@@ -1,4 +1,5 @@
-//! A control plane with an SQLite store and an agent with all roles, in this process, over real sockets.
+//! A control plane with an SQLite store and an agent with all roles, in this process, over real sockets; or one that
+//! runs elsewhere.
 
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Plane {
     pub(crate) client: WorkflowServiceClient<Channel>,
     pub(crate) channel: Channel,
+    own: Option<Own>,
+}
+
+/// What runs in this process.
+struct Own {
     stop_agent: CancellationToken,
     stop_hub: CancellationToken,
     agent: JoinHandle<anyhow::Result<()>>,
@@ -42,15 +48,21 @@ impl Plane {
             async move { agent.run(stop, CancellationToken::new()).await.context("the agent") }
         });
         timeout(PATIENCE, ready.wait_for(|ready| *ready)).await.context("the agent registers in time")??;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
-        let client = WorkflowServiceClient::new(channel.clone());
-        Ok(Self { client, channel, stop_agent, stop_hub, agent, hub, _folder: folder })
+        let own = Own { stop_agent, stop_hub, agent, hub, _folder: folder };
+        Ok(Self { own: Some(own), ..Self::at(format!("http://{address}")).await? })
+    }
+
+    /// One that runs already, with whatever works for it.
+    pub(crate) async fn at(url: String) -> anyhow::Result<Self> {
+        let channel = Endpoint::from_shared(url)?.tcp_nodelay(true).connect().await?;
+        Ok(Self { client: WorkflowServiceClient::new(channel.clone()), channel, own: None })
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        self.stop_agent.cancel();
-        timeout(PATIENCE, self.agent).await.context("the agent stops in time")???;
-        self.stop_hub.cancel();
-        timeout(PATIENCE, self.hub).await.context("the control plane stops in time")??
+        let Some(own) = self.own else { return Ok(()) };
+        own.stop_agent.cancel();
+        timeout(PATIENCE, own.agent).await.context("the agent stops in time")???;
+        own.stop_hub.cancel();
+        timeout(PATIENCE, own.hub).await.context("the control plane stops in time")??
     }
 }
