@@ -10,6 +10,7 @@ mod commands;
 mod document;
 mod error;
 mod follow;
+mod graph;
 mod inputs;
 mod json;
 mod method_view;

@@ -292,7 +292,7 @@ pub(crate) fn first_line(text: &str, limit: usize) -> String {
 }
 
 /// Without characters that a terminal would obey: what a task says must not move anybody's cursor.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The command line's grammar: arguments, defaults and help. What the commands do is in `commands`.
 
+mod local;
 mod server;
 mod store;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use local::{DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs};
 pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
@@ -85,6 +87,9 @@ pub(crate) enum Command {
     /// Show where a run's time went
     #[command(after_help = "Examples:\n  gleitzeit trace last\n  gleitzeit trace last -o json")]
     Trace(TraceArgs),
+    /// Show what a run's tasks printed and returned, or why they failed
+    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
+    Logs(LogsArgs),
     /// Ask a run to end
     #[command(after_help = "Example:\n  gleitzeit cancel last --reason 'wrong input'")]
     Cancel(CancelArgs),
@@ -103,6 +108,16 @@ pub(crate) enum Command {
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
+    /// Draw a workflow's tasks and what they wait for
+    #[command(
+        after_help = "Examples:\n  gleitzeit graph examples/chain.yaml\n  gleitzeit graph examples/chain.yaml --as mermaid"
+    )]
+    Graph(GraphArgs),
+    /// Make a workflow file to begin with
+    #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
+    Init(InitArgs),
+    /// Look whether this machine has what workflows need, and what to do about what it has not
+    Doctor(DoctorArgs),
     /// List the connected providers
     Providers(ClientOnly),
     /// List the known protocols and their methods, or show one with its parameters
@@ -110,6 +125,9 @@ pub(crate) enum Command {
     Protocols(ProtocolsArgs),
     /// Print the version
     Version(OutputArgs),
+    /// Print the manual page, or write those of all commands into a folder
+    #[command(after_help = "Examples:\n  gleitzeit man | man -l -\n  gleitzeit man /usr/local/share/man/man1")]
+    Man(ManArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  gleitzeit completions bash > /etc/bash_completion.d/gleitzeit")]
     Completions {
@@ -130,6 +148,10 @@ impl Command {
             Self::Watch(args) => args.output.format,
             Self::Explain(args) => args.output.format,
             Self::Trace(args) => args.output.format,
+            Self::Logs(args) => args.output.format,
+            Self::Graph(args) => args.output.format,
+            Self::Init(args) => args.output.format,
+            Self::Doctor(args) => args.output.format,
             Self::Cancel(args) => args.output.format,
             Self::Retry(args) => args.output.format,
             Self::Prune(args) => args.output.format,
@@ -139,7 +161,12 @@ impl Command {
             Self::Providers(args) => args.output.format,
             Self::Protocols(args) => args.output.format,
             Self::Version(args) => args.format,
-            Self::Start(_) | Self::Stop(_) | Self::Hub(_) | Self::Agent(_) | Self::Completions { .. } => Format::Table,
+            Self::Start(_)
+            | Self::Stop(_)
+            | Self::Hub(_)
+            | Self::Agent(_)
+            | Self::Man(_)
+            | Self::Completions { .. } => Format::Table,
         }
     }
 

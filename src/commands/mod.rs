@@ -5,9 +5,14 @@ mod backup;
 mod cancel;
 mod completions;
 mod components;
+mod doctor;
 mod explain;
+mod graph;
 mod hub;
+mod init;
 mod list;
+mod logs;
+mod man;
 mod protocols;
 mod providers;
 mod prune;
@@ -44,12 +49,17 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Logs(args) => logs::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Retry(args) => retry::run(args),
         Command::Prune(args) => prune::run(args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Validate(args) => validate::run(args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Man(args) => man::run(&args),
         Command::Providers(args) => providers::run(args),
         Command::Protocols(args) => protocols::run(args),
         Command::Version(args) => version::run(args),

@@ -22,6 +22,7 @@ mod http;
 mod interrupt;
 mod journal_trouble;
 mod llm;
+mod local_commands;
 mod losses;
 mod metrics;
 mod network;

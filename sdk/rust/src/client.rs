@@ -305,7 +305,7 @@ impl Client {
         Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
     }
 
-    /// Makes a new run from a failed or cancelled one; completed tasks keep their results. `request_id` as for
+    /// Makes a new run from a failed or cancelled one; completed tasks keep their results, unless `all`. `request_id` as for
     /// [`Submission::request_id`]; `None`: a random one.
     ///
     /// # Errors

@@ -1,0 +1,93 @@
+//! The grammar of the commands that need no control plane: graph, init, doctor, man.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{DefinitionArgs, OutputArgs};
+
+/// `gleitzeit graph`
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// The workflow: YAML or JSON; `-` reads stdin
+    pub(crate) file: PathBuf,
+    /// As what it is drawn
+    #[arg(long = "as", value_name = "FORM", default_value = "terminal")]
+    pub(crate) form: GraphForm,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// How a workflow is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    /// With letters, for this terminal
+    #[default]
+    Terminal,
+    /// For pages that draw Mermaid
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+/// `gleitzeit init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// What the workflow is called; the file is NAME.yaml in this folder
+    pub(crate) name: String,
+    /// What it shows
+    #[arg(long = "type", value_name = "TYPE", default_value = "python")]
+    pub(crate) kind: InitKind,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What a new workflow shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InitKind {
+    /// Python tasks that use each other's results
+    #[default]
+    Python,
+    /// A question to a language model, and a second that builds on the answer
+    Llm,
+    /// A language model, Python and the shell together
+    Mixed,
+}
+
+/// `gleitzeit doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The control plane to look at
+    #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
+    /// Its token
+    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The store: sqlite:PATH (default: the one in the user's data folder)
+    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where the pages of all commands are written to; none: the page of `gleitzeit` itself goes to stdout
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// `gleitzeit logs`
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A run id, a unique prefix of one, or `last`
+    pub(crate) run: String,
+    /// One of its tasks; none: all
+    pub(crate) task: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: super::ClientArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}

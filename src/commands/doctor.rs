@@ -1,0 +1,175 @@
+//! `gleitzeit doctor`: whether this machine has what workflows need.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+use gleitzeit_control_plane::StoreConfig;
+use gleitzeit_core::mesh::HealthState;
+use gleitzeit_protocols::Registry;
+use gleitzeit_providers::{Factory, Settings};
+use gleitzeit_sdk::{Client, DEFAULT_URL};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
+use crate::error::{CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, place, view};
+
+/// How it is with one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Finding {
+    Ok,
+    /// Something is missing that not every workflow needs.
+    Warning,
+    /// Nothing will work like this.
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    finding: Finding,
+    about: String,
+    remedy: Option<String>,
+}
+
+impl Check {
+    fn new(name: &str, finding: Finding, about: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), finding, about: about.into(), remedy: None }
+    }
+
+    fn remedy(self, text: impl Into<String>) -> Self {
+        Self { remedy: Some(text.into()), ..self }
+    }
+}
+
+pub(crate) fn run(args: DoctorArgs) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let mut checks = vec![Check::new("version", Finding::Ok, env!("CARGO_PKG_VERSION"))];
+        checks.extend(control_plane(&args).await);
+        checks.push(store(args.store.as_deref()));
+        checks.extend(providers().await);
+        let is_fine = checks.iter().all(|check| check.finding != Finding::Failed);
+        output::document(args.output.format, &json!({ "checks": checks }), |_| checks.iter().map(text).collect())?;
+        Ok(if is_fine { Exit::Success } else { Exit::Failed })
+    })
+}
+
+fn text(check: &Check) -> String {
+    let mark = match check.finding {
+        Finding::Ok => "ok",
+        Finding::Warning => "warning",
+        Finding::Failed => "FAILED",
+    };
+    let remedy = check.remedy.as_ref().map(|remedy| format!("{:9}{:24}→ {remedy}\n", "", "")).unwrap_or_default();
+    format!("{mark:8} {:23} {}\n{remedy}", check.name, view::clean(&check.about))
+}
+
+/// Who answers where one is expected, and whether everybody there is of this version.
+async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
+    let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let reach = ClientArgs { hub_url: Some(url.clone()), token: args.token.clone() };
+    let client = match client::connect(&reach).await {
+        Ok(client) => client,
+        Err(_) if args.hub_url.is_none() => return vec![port()],
+        Err(error) => {
+            let check = Check::new("control plane", Finding::Failed, error.message.clone());
+            return vec![check.remedy(error.hint.unwrap_or_else(|| "start it, or unset GLEITZEIT_HUB_URL".to_owned()))];
+        }
+    };
+    match client.status().await {
+        Ok(status) => {
+            let own = env!("CARGO_PKG_VERSION");
+            let about = format!("version {} at {url}", status.version);
+            let check = if status.version == own {
+                Check::new("control plane", Finding::Ok, about)
+            } else {
+                Check::new("control plane", Finding::Warning, about).remedy(format!("this program is version {own}"))
+            };
+            vec![check, components(&client, &status.version).await]
+        }
+        Err(error) => {
+            let check = Check::new("control plane", Finding::Failed, format!("{url}: {error}"));
+            vec![check.remedy("set GLEITZEIT_TOKEN to its token, or GLEITZEIT_HUB_URL to another")]
+        }
+    }
+}
+
+/// Nobody answers at the usual address: could one be started there?
+fn port() -> Check {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
+        Ok(_) => Check::new("control plane", Finding::Ok, format!("none runs; port {DEFAULT_PORT} is free"))
+            .remedy("`gleitzeit start --background` starts one; `gleitzeit run FILE` needs none"),
+        Err(error) => {
+            Check::new("control plane", Finding::Warning, format!("port {DEFAULT_PORT} cannot be used: {error}"))
+                .remedy("something else listens there: give `gleitzeit start` another --port")
+        }
+    }
+}
+
+async fn components(client: &Client, version: &str) -> Check {
+    let all = client::all_pages(async |token| client.components(&[], token).await).await;
+    let components = match all {
+        Ok(components) => components,
+        Err(error) => return Check::new("components", Finding::Failed, error.message),
+    };
+    let others: Vec<String> = components
+        .iter()
+        .filter(|it| !it.version.is_empty() && it.version != version && it.role != gleitzeit_sdk::Role::Provider)
+        .map(|it| format!("{} {} is {}", it.role, it.name, it.version))
+        .collect();
+    if components.is_empty() {
+        return Check::new("components", Finding::Warning, "no worker is connected")
+            .remedy("start one: `gleitzeit agent`");
+    }
+    match others.is_empty() {
+        true => Check::new("components", Finding::Ok, format!("{} are connected", components.len())),
+        false => Check::new("components", Finding::Warning, format!("of another version: {}", others.join(", ")))
+            .remedy("bring workers and control plane to the same version"),
+    }
+}
+
+/// Whether a journal can be kept.
+fn store(url: Option<&str>) -> Check {
+    let failed = |about: String, remedy: String| Check::new("store", Finding::Failed, about).remedy(remedy);
+    let path = match place::store(url) {
+        Ok(StoreConfig::Sqlite(path)) => path,
+        Ok(StoreConfig::Memory) => {
+            return Check::new("store", Finding::Warning, "in memory: nothing outlives the process");
+        }
+        Err(error) => return failed(error.message, error.hint.unwrap_or_default()),
+    };
+    // The folder, or the first above it that is there, in which it would be made.
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let remedy = "name a file that you may write with --store or GLEITZEIT_STORE_URL".to_owned();
+    match tempfile::Builder::new().prefix(".gleitzeit-doctor-").tempfile_in(folder) {
+        Ok(_) if path.is_dir() => failed(format!("`{}` is a folder", path.display()), remedy),
+        Ok(_) => Check::new("store", Finding::Ok, path.display().to_string()),
+        Err(error) => failed(format!("`{}` cannot be written: {error}", folder.display()), remedy),
+    }
+}
+
+/// What the built-in providers say of themselves.
+async fn providers() -> Vec<Check> {
+    let (registry, settings) = (Registry::shipped(), Settings::from_env(|name| std::env::var_os(name)));
+    let mut checks = Vec::new();
+    for definition in gleitzeit_providers::shipped() {
+        let name = format!("provider {}", definition.name);
+        checks.push(match Factory::build(&definition, &registry, &settings) {
+            Ok(provider) => {
+                let health = provider.health().await;
+                match health.state {
+                    HealthState::Healthy => Check::new(&name, Finding::Ok, provider.methods().join(", ")),
+                    HealthState::Unhealthy | HealthState::Starting => {
+                        let why = health.reason.unwrap_or_else(|| "it does not say why".to_owned());
+                        Check::new(&name, Finding::Warning, why)
+                    }
+                }
+            }
+            Err(error) => Check::new(&name, Finding::Failed, error.to_string()),
+        });
+    }
+    checks
+}

@@ -1,0 +1,89 @@
+//! `gleitzeit logs`: what tasks printed and returned, or why they failed.
+
+use std::fmt::Write as _;
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_sdk::{Task, TaskFilter};
+use serde_json::{Value, json};
+
+use crate::cli::LogsArgs;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::json::indented;
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, view};
+
+/// What results and errors call it, and how it is headed here: what was printed goes before what was returned.
+const SAID: [(&str, &str); 3] =
+    [("output", "printed"), ("error_output", "printed to stderr"), ("response", "answered")];
+
+pub(crate) fn run(args: LogsArgs) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let client = client::connect(&args.client).await?;
+        let run_id = client::find_run(&client, &args.run).await?;
+        let mut filter = TaskFilter { task_ids: args.task.iter().cloned().collect(), ..TaskFilter::default() };
+        let mut tasks = Vec::new();
+        loop {
+            let page = client.list_tasks(&run_id, &filter).await?;
+            tasks.extend(page.items);
+            filter.page_token = page.next_page_token;
+            if filter.page_token.is_none() {
+                break;
+            }
+        }
+        if let (Some(task), []) = (&args.task, &tasks[..]) {
+            let message = format!("run {run_id} has no task `{task}`");
+            return Err(CommandError::new(Exit::Failed, ErrorCode::TaskNotFound, message)
+                .hint(format!("`gleitzeit status {run_id}` shows its tasks")));
+        }
+        let document = json!({ "run_id": run_id, "tasks": tasks.iter().map(document).collect::<Vec<_>>() });
+        output::document(args.output.format, &document, |_| tasks.iter().map(text).collect())?;
+        Ok(Exit::Success)
+    })
+}
+
+/// What a task left behind: its result, or its error's data.
+fn left(task: &Task) -> Value {
+    let data = task.error.as_ref().and_then(|error| error.data.as_ref());
+    task.result.as_ref().or(data).map(|payload| payload.to_value()).unwrap_or_default()
+}
+
+fn document(task: &Task) -> Value {
+    let left = left(task);
+    let said = |name: &str| left.get(name).filter(|text| text.is_string()).cloned().unwrap_or_default();
+    json!({
+        "id": task.id, "status": task.status, "attempt": task.attempt, "error": task.error,
+        "output": said("output"), "error_output": said("error_output"), "traceback": said("traceback"),
+        "result": task.result,
+    })
+}
+
+fn text(task: &Task) -> String {
+    let attempt = if task.attempt > 1 { format!(", attempt {}", task.attempt) } else { String::new() };
+    let mut text = format!("── {} ({}{attempt})\n", task.id, view::task_status(task.status));
+    if let Some(error) = &task.error {
+        let _ = writeln!(text, "{}", view::clean(&view::failure(error)));
+    }
+    let left = left(task);
+    let mut has_said = false;
+    for (name, head) in SAID {
+        let Some(said) = left.get(name).and_then(Value::as_str).filter(|said| !said.is_empty()) else { continue };
+        has_said = true;
+        let _ = writeln!(text, "{head}:");
+        said.lines().for_each(|line| {
+            let _ = writeln!(text, "  {}", view::clean(line));
+        });
+    }
+    let returned = match (&task.result, left.get("result")) {
+        // Of code, what it returned is beside what it printed.
+        (Some(_), Some(result)) => Some(result.to_string()),
+        (Some(result), None) if !has_said => Some(result.get().to_owned()),
+        _ => None,
+    };
+    if let Some(returned) = returned.filter(|returned| returned != "null") {
+        let _ = writeln!(text, "returned:");
+        indented(&returned).lines().for_each(|line| {
+            let _ = writeln!(text, "  {}", view::clean(line));
+        });
+    }
+    text
+}

@@ -1,0 +1,66 @@
+//! A workflow's tasks and what they wait for, drawn in several ways.
+
+mod terminal;
+
+use std::fmt::Write as _;
+
+use gleitzeit_core::graph::Graph;
+use gleitzeit_core::spec::{Task, Workflow};
+
+pub(crate) use terminal::terminal;
+
+/// How many tasks it takes from the beginning to each task, itself counted: 1 for those that wait for none.
+pub(crate) fn steps(workflow: &Workflow) -> Vec<usize> {
+    let graph = Graph::new(workflow);
+    let mut missing: Vec<usize> = (0..graph.len()).map(|at| graph.dependencies(at).len()).collect();
+    let mut steps = vec![1; graph.len()];
+    let mut ready: Vec<usize> = (0..graph.len()).filter(|at| missing[*at] == 0).collect();
+    while let Some(at) = ready.pop() {
+        for &dependent in graph.dependents(at) {
+            steps[dependent] = steps[dependent].max(steps[at] + 1);
+            missing[dependent] -= 1;
+            if missing[dependent] == 0 {
+                ready.push(dependent);
+            }
+        }
+    }
+    steps
+}
+
+/// For pages that draw Mermaid, as those of GitHub do.
+pub(crate) fn mermaid(workflow: &Workflow) -> String {
+    let mut text = String::from("flowchart LR\n");
+    for (at, task) in workflow.tasks.iter().enumerate() {
+        let _ = writeln!(text, "    t{at}[\"{}<br/>{}\"]", task.id, task.method);
+    }
+    edges(workflow, |from, to| {
+        let _ = writeln!(text, "    t{from} --> t{to}");
+    });
+    text
+}
+
+/// For Graphviz.
+pub(crate) fn dot(workflow: &Workflow) -> String {
+    let mut text = format!("digraph {:?} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", workflow.name);
+    for task in &workflow.tasks {
+        let _ = writeln!(text, "    {:?} [label=\"{}\\n{}\"];", task.id.as_str(), task.id, task.method);
+    }
+    edges(workflow, |from, to| {
+        let id = |at: usize| workflow.tasks[at].id.as_str();
+        let _ = writeln!(text, "    {:?} -> {:?};", id(from), id(to));
+    });
+    text.push_str("}\n");
+    text
+}
+
+fn edges(workflow: &Workflow, mut each: impl FnMut(usize, usize)) {
+    let graph = Graph::new(workflow);
+    for to in 0..graph.len() {
+        graph.dependencies(to).iter().for_each(|&from| each(from, to));
+    }
+}
+
+/// What a task waits for, each once, in the order of the workflow.
+pub(crate) fn dependencies<'a>(workflow: &'a Workflow, graph: &Graph, at: usize) -> Vec<&'a Task> {
+    graph.dependencies(at).iter().map(|&from| &workflow.tasks[from]).collect()
+}

@@ -1,0 +1,237 @@
+//! Drawn with letters: a column for each step, a box for each task. Where that is too wide, or lines would cross so that
+//! nobody can tell them apart, a list by step.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use gleitzeit_core::graph::Graph;
+use gleitzeit_core::spec::Workflow;
+
+use super::{dependencies, steps};
+
+/// More tasks than that are no drawing any more.
+const MAX_BOXES: usize = 40;
+
+/// Draws a workflow for a terminal of so many columns.
+pub(crate) fn terminal(workflow: &Workflow, columns: usize) -> String {
+    let (graph, steps) = (Graph::new(workflow), steps(workflow));
+    let last = steps.iter().copied().max().unwrap_or_default();
+    let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("{}: {}, {}\n\n", workflow.name, plural(steps.len(), "task"), plural(last, "step"));
+    let drawing = if steps.len() <= MAX_BOXES { draw(workflow, &graph, &steps, last) } else { None };
+    match drawing.filter(|rows| rows.iter().all(|row| row.chars().count() <= columns)) {
+        Some(rows) => rows.iter().for_each(|row| {
+            let _ = writeln!(text, "{}", row.trim_end());
+        }),
+        None => list(workflow, &graph, &steps, last, &mut text),
+    }
+    text
+}
+
+/// A line for each task, by step.
+fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: &mut String) {
+    let width = workflow.tasks.iter().map(|task| task.id.as_str().chars().count()).max().unwrap_or_default();
+    let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();
+    for step in 1..=last {
+        for (nth, at) in (0..steps.len()).filter(|at| steps[*at] == step).enumerate() {
+            let task = &workflow.tasks[at];
+            let number = if nth == 0 { step.to_string() } else { String::new() };
+            let after: Vec<&str> = dependencies(workflow, graph, at).iter().map(|it| it.id.as_str()).collect();
+            let after = if after.is_empty() { String::new() } else { format!("after {}", after.join(", ")) };
+            let line = format!("{number:>3}  {:width$}  {:methods$}  {after}", task.id.as_str(), task.method.as_str());
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+}
+
+/// The cells of the drawing: boxes of three rows, and between the columns lanes for the lines.
+struct Canvas {
+    cells: Vec<Vec<char>>,
+}
+
+impl Canvas {
+    fn new(rows: usize, columns: usize) -> Self {
+        Self { cells: vec![vec![' '; columns]; rows] }
+    }
+
+    fn text(&mut self, row: usize, column: usize, text: &str) {
+        for (cell, letter) in self.cells[row][column..].iter_mut().zip(text.chars()) {
+            *cell = letter;
+        }
+    }
+
+    /// The rows and columns of the arrowheads that one sees from a place, going right, up or down along lines.
+    fn seen(&self, from: (usize, usize)) -> BTreeSet<(usize, usize)> {
+        let (mut seen, mut heads, mut left) = (BTreeSet::new(), BTreeSet::new(), vec![from]);
+        while let Some((row, column)) = left.pop() {
+            let Some(cell) = self.cells.get(row).and_then(|cells| cells.get(column)) else { continue };
+            if *cell == HEAD {
+                heads.insert((row, column));
+                continue;
+            }
+            let piece = sides(*cell);
+            if piece == 0 || !seen.insert((row, column)) {
+                continue;
+            }
+            if piece & usize::from(RIGHT) > 0 {
+                left.push((row, column + 1));
+            }
+            if piece & usize::from(DOWN) > 0 {
+                left.push((row + 1, column));
+            }
+            if piece & usize::from(UP) > 0 {
+                left.push((row.wrapping_sub(1), column));
+            }
+        }
+        heads
+    }
+
+    /// Adds a piece of line, which joins with what is there.
+    fn line(&mut self, row: usize, column: usize, piece: u8) {
+        let cell = &mut self.cells[row][column];
+        if *cell == HEAD {
+            return;
+        }
+        *cell = PIECES[sides(*cell) | usize::from(piece)];
+    }
+}
+
+const HEAD: char = '▶';
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+const LEFT: u8 = 4;
+const RIGHT: u8 = 8;
+/// By the sides that a piece reaches to.
+const PIECES: [char; 16] = [' ', '│', '│', '│', '─', '┘', '┐', '┤', '─', '└', '┌', '├', '─', '┴', '┬', '┼'];
+
+/// The sides that a letter reaches to: a straight line both ways.
+fn sides(letter: char) -> usize {
+    PIECES.iter().rposition(|piece| *piece == letter).unwrap_or_default()
+}
+
+/// None if it would mislead.
+fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize) -> Option<Vec<String>> {
+    let width = |at: usize| workflow.tasks[at].id.as_str().chars().count() + 4;
+    // Tasks of each step from top to bottom, near what they wait for.
+    let mut rows = vec![0_usize; steps.len()];
+    let mut columns: Vec<Vec<usize>> = Vec::new();
+    for step in 1..=last {
+        let mut column: Vec<usize> = (0..steps.len()).filter(|at| steps[*at] == step).collect();
+        let middle = |at: &usize| {
+            let of = graph.dependencies(*at);
+            (of.iter().map(|from| rows[*from] * 16).sum::<usize>() / of.len().max(1), *at)
+        };
+        column.sort_by_key(middle);
+        for (nth, &at) in column.iter().enumerate() {
+            rows[at] = nth;
+        }
+        columns.push(column);
+    }
+    // A lane for each task that others wait for, right of its column.
+    let mut left = vec![0; steps.len()];
+    let mut lanes = vec![0; steps.len()];
+    let mut edge = 0;
+    for column in &columns {
+        let widest = column.iter().map(|&at| width(at)).max().unwrap_or_default();
+        let with_lane: Vec<usize> = column.iter().copied().filter(|&at| !graph.dependents(at).is_empty()).collect();
+        column.iter().for_each(|&at| left[at] = edge);
+        for (nth, &at) in with_lane.iter().enumerate() {
+            lanes[at] = edge + widest + 1 + 2 * nth;
+        }
+        edge += widest + 2 * with_lane.len() + 3;
+    }
+    let height = columns.iter().map(Vec::len).max().unwrap_or_default();
+    let mut canvas = Canvas::new(3 * height, edge.max(1));
+    for from in 0..steps.len() {
+        for &to in graph.dependents(from) {
+            connect(
+                &mut canvas,
+                (3 * rows[from] + 1, left[from] + width(from)),
+                lanes[from],
+                (3 * rows[to] + 1, left[to]),
+            );
+        }
+    }
+    for from in 0..steps.len() {
+        let heads = graph.dependents(from).iter().map(|&to| (3 * rows[to] + 1, left[to] - 1)).collect();
+        if canvas.seen((3 * rows[from] + 1, left[from] + width(from))) != heads {
+            return None;
+        }
+        let is_hidden = |&to: &usize| {
+            (0..steps.len()).any(|it| steps[from] < steps[it] && steps[it] < steps[to] && rows[it] == rows[to])
+        };
+        if graph.dependents(from).iter().any(is_hidden) {
+            return None;
+        }
+    }
+    for (at, task) in workflow.tasks.iter().enumerate() {
+        let (row, column, inner) = (3 * rows[at], left[at], width(at) - 2);
+        canvas.text(row, column, &format!("┌{}┐", "─".repeat(inner)));
+        let joint = if graph.dependents(at).is_empty() { '│' } else { '├' };
+        canvas.text(row + 1, column, &format!("│ {} {joint}", task.id));
+        canvas.text(row + 2, column, &format!("└{}┘", "─".repeat(inner)));
+    }
+    Some(canvas.cells.into_iter().map(String::from_iter).collect())
+}
+
+/// From the right of one box along its lane to the left of another.
+fn connect(canvas: &mut Canvas, from: (usize, usize), lane: usize, to: (usize, usize)) {
+    for column in from.1..lane {
+        canvas.line(from.0, column, LEFT | RIGHT);
+    }
+    match from.0.cmp(&to.0) {
+        std::cmp::Ordering::Equal => canvas.line(from.0, lane, LEFT | RIGHT),
+        order => {
+            let (away, back) = if order == std::cmp::Ordering::Less { (DOWN, UP) } else { (UP, DOWN) };
+            canvas.line(from.0, lane, LEFT | away);
+            for row in from.0.min(to.0) + 1..from.0.max(to.0) {
+                canvas.line(row, lane, UP | DOWN);
+            }
+            canvas.line(to.0, lane, back | RIGHT);
+        }
+    }
+    for column in lane + 1..to.1 {
+        canvas.line(to.0, column, LEFT | RIGHT);
+    }
+    canvas.cells[to.0][to.1 - 1] = HEAD;
+}
+
+#[cfg(test)]
+mod tests {
+    use gleitzeit_core::spec::{AnyMethod, Limits, check};
+
+    use super::*;
+
+    fn drawn(tasks: &[(&str, &[&str])], columns: usize) -> String {
+        let task =
+            |(id, after): &(&str, &[&str])| serde_json::json!({"id": id, "method": "m/m", "dependencies": after});
+        let text = serde_json::json!({"name": "W", "tasks": tasks.iter().map(task).collect::<Vec<_>>()}).to_string();
+        let workflow = check(&text, "w", &AnyMethod, &Limits::DEFAULT).expect("valid");
+        terminal(&workflow, columns)
+    }
+
+    #[test]
+    fn tasks_stand_in_columns_and_lines_lead_from_one_to_the_next() {
+        let tasks: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])];
+        assert_eq!(
+            drawn(tasks, 80),
+            "W: 4 tasks, 3 steps\n\n\
+             ┌───┐     ┌───┐       ┌───┐\n\
+             │ a ├─┬──▶│ b ├───┬──▶│ d │\n\
+             └───┘ │   └───┘   │   └───┘\n\
+             \x20     │   ┌───┐   │\n\
+             \x20     └──▶│ c ├───┘\n\
+             \x20         └───┘\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_without_misleading_or_is_too_wide_is_a_list() {
+        let crossing: &[(&str, &[&str])] = &[("a", &[]), ("b", &[]), ("c", &["b"]), ("d", &["a"]), ("e", &["a", "b"])];
+        let passing: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["a", "b"])];
+        for (tasks, columns) in [(crossing, 80), (passing, 80), (passing, 5)] {
+            let text = drawn(tasks, columns);
+            assert!(!text.contains('┌') && text.contains("after a, b"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Commands that need no control plane, and `logs`: what people type first.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Sandbox, example};
+
+#[test]
+fn a_workflow_is_drawn_for_the_terminal_mermaid_graphviz_and_programs() {
+    let sandbox = Sandbox::new();
+    let chain = example("chain.yaml");
+    let drawn = sandbox.gleitzeit(&["graph", &chain]).exits(0).stdout;
+    assert!(drawn.contains("│ first ├────▶│ second ├────▶│ third ├────▶│ last │"), "{drawn}");
+    let mermaid = sandbox.gleitzeit(&["graph", &chain, "--as", "mermaid"]).exits(0).stdout;
+    assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("t0 --> t1"), "{mermaid}");
+    let dot = sandbox.gleitzeit(&["graph", &chain, "--as", "dot"]).exits(0).stdout;
+    assert!(dot.starts_with("digraph \"Chain\" {") && dot.contains("\"first\" -> \"second\";"), "{dot}");
+    let document = sandbox.gleitzeit(&["graph", &chain, "-o", "json"]).exits(0).json();
+    assert_eq!(document["tasks"][1]["dependencies"], json!(["first"]));
+    assert_eq!((&document["name"], &document["tasks"][3]["step"]), (&json!("Chain"), &json!(4)));
+    let unknown = sandbox.file("far.yaml", "name: Far\ntasks:\n  - {id: a, method: far/away}\n");
+    sandbox.gleitzeit(&["graph", &unknown]).exits(0);
+    let wrong = sandbox.file("wrong.yaml", "name: W\ntasks:\n  - {id: a, methd: util/echo}\n");
+    assert!(sandbox.gleitzeit(&["graph", &wrong]).exits(2).stderr.contains("did you mean `method`?"));
+}
+
+#[test]
+fn a_new_workflow_is_valid_and_never_over_another() {
+    let sandbox = Sandbox::new();
+    for kind in ["python", "llm", "mixed"] {
+        sandbox.gleitzeit(&["init", kind, "--type", kind]).exits(0);
+        sandbox.gleitzeit(&["validate", &format!("{kind}.yaml")]).exits(0);
+    }
+    let run = sandbox.gleitzeit(&["run", "python.yaml", "-o", "json"]).exits(0).json();
+    assert!(run["outputs"]["report"].as_str().is_some_and(|text| text.starts_with("9 words")), "{run:#}");
+    let again = sandbox.gleitzeit(&["init", "python"]).exits(2);
+    assert!(again.stderr.contains("`python.yaml` is there already"), "{again}");
+    assert!(sandbox.gleitzeit(&["init", "../evil"]).exits(2).stderr.contains("cannot be a workflow's name"));
+    sandbox.gleitzeit(&["init", "2026"]).exits(0);
+    sandbox.gleitzeit(&["validate", "2026.yaml"]).exits(0);
+}
+
+fn finding<'a>(doctor: &'a Value, name: &str) -> &'a Value {
+    let checks = doctor["checks"].as_array().expect("checks");
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name} in {doctor:#}"))
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_what_to_do() {
+    let sandbox = Sandbox::new();
+    let ask = |arguments: &[&str], code| {
+        sandbox.gleitzeit(&[&["doctor", "-o", "json"], arguments].concat()).exits(code).json()
+    };
+    let fine = ask(&[], 0);
+    assert_eq!(finding(&fine, "provider python_local")["finding"], "ok");
+    assert_eq!(finding(&fine, "store")["finding"], "ok");
+    let ollama = finding(&fine, "provider ollama");
+    assert!(ollama["finding"] == "warning" && ollama["about"].to_string().contains("ollama serve"), "{ollama}");
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let away = ask(&["--hub-url", &format!("http://{nobody}")], 1);
+    assert_eq!(finding(&away, "control plane")["finding"], "failed");
+    let no_store = ask(&["--store", "sqlite:/proc/nowhere/journal.db"], 1);
+    assert!(finding(&no_store, "store")["remedy"].to_string().contains("GLEITZEIT_STORE_URL"));
+    let cluster = Cluster::all_in_one(&[]);
+    let there = cluster.ask(&["doctor"]);
+    assert_eq!(finding(&there, "control plane")["finding"], "ok");
+    assert_eq!(finding(&there, "components")["finding"], "ok");
+}
+
+#[test]
+fn manual_pages_are_there_for_every_command() {
+    let sandbox = Sandbox::new();
+    let page = sandbox.gleitzeit(&["man"]).exits(0).stdout;
+    assert!(page.contains(".TH gleitzeit 1") && page.contains("gleitzeit\\-run(1)"), "{page}");
+    sandbox.gleitzeit(&["man", "pages"]).exits(0);
+    let run = std::fs::read_to_string(sandbox.path().join("pages/gleitzeit-run.1")).expect("written");
+    assert!(run.contains("\\-\\-input") && run.contains("examples/quickstart.yaml"), "{run}");
+    assert!(std::fs::read_dir(sandbox.path().join("pages")).expect("a folder").count() > 20);
+}
+
+#[test]
+fn logs_are_what_tasks_printed_returned_and_why_they_failed() {
+    let cluster = Cluster::all_in_one(&[]);
+    let workflow = json!({"name": "Logs", "tasks": [
+        {"id": "talks", "method": "python/execute", "parameters": {"code": "print('hello')\nresult = {'n': 1}"}},
+        {"id": "breaks", "method": "shell/run", "parameters": {"command": "echo out; echo err >&2; exit 3"}},
+        {"id": "later", "method": "util/echo", "dependencies": ["breaks"]},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("logs.json", workflow.to_string()));
+    cluster.until_ended(&run);
+    let text = cluster.client(&["logs", &run]).exits(0).stdout;
+    for part in [
+        "── talks (completed)\nprinted:\n  hello\nreturned:\n  {\n    \"n\": 1\n  }\n",
+        "── breaks (failed)\nTASK_EXECUTION_FAILED (-29002): exit code 3\nprinted:\n  out\nprinted to stderr:\n  err\n",
+        "── later (skipped)\n",
+    ] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+    let document = cluster.ask(&["logs", &run, "breaks"]);
+    assert_eq!((&document["tasks"][0]["output"], &document["tasks"][0]["attempt"]), (&json!("out\n"), &json!(1)));
+    assert!(cluster.client(&["logs", &run, "nobody"]).exits(1).stderr.contains("has no task `nobody`"));
+}
