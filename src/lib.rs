@@ -14,6 +14,7 @@ mod graph;
 mod inputs;
 mod json;
 mod method_view;
+mod monitor;
 mod output;
 mod place;
 mod plane;

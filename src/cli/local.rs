@@ -79,6 +79,13 @@ pub(crate) struct ManArgs {
     pub(crate) folder: Option<PathBuf>,
 }
 
+/// `gleitzeit monitor`
+#[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    #[command(flatten)]
+    pub(crate) client: super::ClientArgs,
+}
+
 /// `gleitzeit logs`
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use local::{DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs};
+pub(crate) use local::{DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MonitorArgs};
 pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Look whether this machine has what workflows need, and what to do about what it has not
     Doctor(DoctorArgs),
+    /// Look at runs, components and providers in a view that fills the terminal
+    Monitor(MonitorArgs),
     /// List the connected providers
     Providers(ClientOnly),
     /// List the known protocols and their methods, or show one with its parameters
@@ -166,6 +168,7 @@ impl Command {
             | Self::Hub(_)
             | Self::Agent(_)
             | Self::Man(_)
+            | Self::Monitor(_)
             | Self::Completions { .. } => Format::Table,
         }
     }

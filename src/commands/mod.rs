@@ -13,6 +13,7 @@ mod init;
 mod list;
 mod logs;
 mod man;
+mod monitor;
 mod protocols;
 mod providers;
 mod prune;
@@ -60,6 +61,7 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(args),
         Command::Man(args) => man::run(&args),
+        Command::Monitor(args) => monitor::run(args),
         Command::Providers(args) => providers::run(args),
         Command::Protocols(args) => protocols::run(args),
         Command::Version(args) => version::run(args),

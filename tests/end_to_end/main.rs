@@ -25,6 +25,7 @@ mod llm;
 mod local_commands;
 mod losses;
 mod metrics;
+mod monitor;
 mod network;
 mod payloads;
 mod progress;

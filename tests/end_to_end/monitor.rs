@@ -1,0 +1,96 @@
+//! The view that fills the terminal, in a terminal: driven by keys and read as it stands there.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{Cluster, PATIENCE, until};
+
+/// A terminal of its own, under a server of its own, which goes with this.
+struct Tmux {
+    socket: String,
+}
+
+impl Tmux {
+    #[track_caller]
+    fn start(cluster: &Cluster, arguments: &str) -> Self {
+        let socket = cluster.sandbox.path().join("tmux").display().to_string();
+        let this = Self { socket };
+        let (home, program) = (cluster.sandbox.home(), env!("CARGO_BIN_EXE_gleitzeit"));
+        // It stays to be read when the program has ended.
+        let shell = format!("HOME={} {program} {arguments}; echo ended with $?; sleep 600", home.display());
+        this.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "30", "sh", "-c", &shell]);
+        this
+    }
+
+    #[track_caller]
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let output = Command::new("tmux").args(["-S", &self.socket]).args(arguments).env_remove("TMUX").output();
+        let output = output.expect("this test needs `tmux`");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn press(&self, keys: &str) {
+        self.tmux(&["send-keys", keys]);
+    }
+
+    #[track_caller]
+    fn until(&self, text: &str) -> String {
+        let mut last = String::new();
+        until(&format!("`{text}` on the screen"), PATIENCE, || {
+            last = self.tmux(&["capture-pane", "-p"]);
+            last.contains(text).then(|| last.clone())
+        })
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
+    }
+}
+
+#[test]
+fn runs_are_seen_opened_explained_cancelled_and_retried() {
+    let cluster = Cluster::all_in_one(&[]);
+    let workflow = json!({"name": "Watched", "tasks": [
+        {"id": "sleeps", "method": "util/sleep", "parameters": {"seconds": 600}},
+        {"id": "waits", "method": "util/echo", "dependencies": ["sleeps"]},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("watched.json", workflow.to_string()));
+    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    let text = screen.until("1 running, 0 completed");
+    assert!(text.contains(&run) && text.contains("Watched"), "{text}");
+    screen.press("2");
+    assert!(screen.until("Components (9)").contains("64 shards") || screen.until("shards").contains("engine"));
+    screen.press("3");
+    screen.until("ollama serve");
+    screen.press("1");
+    screen.until("Runs (1)");
+    screen.press("Enter");
+    let text = screen.until("Tasks (2)");
+    assert!(text.contains("sleeps") && text.contains("waits"), "{text}");
+    screen.press("e");
+    screen.until("What it waits for");
+    screen.press("v");
+    screen.until("task sleeps started");
+    screen.press("c");
+    screen.until(&format!("cancel {run}? y: yes"));
+    screen.press("y");
+    screen.until("cancelled");
+    assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
+    screen.press("r");
+    screen.until("retried as");
+    screen.press("Escape");
+    screen.until("Runs (2)");
+    screen.press("q");
+    screen.until("ended with 0");
+}
+
+#[test]
+fn without_a_terminal_it_says_what_else_there_is() {
+    let cluster = Cluster::all_in_one(&[]);
+    let ended = cluster.client(&["monitor"]).exits(2);
+    assert!(ended.stderr.contains("fills a terminal") && ended.stderr.contains("gleitzeit status"), "{ended}");
+}
