@@ -28,12 +28,12 @@ def execute(call):
         answer["result"] = describe(call["id"], **call["params"])
     except Exception as problem:  # a file may be there next time, bad numbers stay bad
         answer["error"] = {"code": -29002, "message": str(problem), "data": {"retryable": isinstance(problem, OSError)}}
-    is_cancelled = calls.pop(call["id"]).is_set()  # then nobody waits for an answer
-    print("cancelled:", call["id"]) if is_cancelled else say("method_result", answer)
+    print("cancelled:", call["id"]) if calls.pop(call["id"]).is_set() else say("method_result", answer)
 
 hub.on("welcome", lambda _: say("register_component", ME | {"max_concurrency": 8, "calls": list(calls)}))
 hub.on("cancel_method", lambda cancel: calls[cancel["id"]].set() if cancel["id"] in calls else None)
 hub.on("*", lambda event, body: event == "heartbeat" or print(event, body))  # above all registration_rejected
-hub.connect(os.environ.get("GLEITZEIT_HUB_URL", "http://localhost:8000"), retry=True, transports=["websocket"],
-    auth={"token": os.environ.get("GLEITZEIT_TOKEN", "")})
-hub.wait()
+while True:  # a client that was suspended for long gives up by itself
+    hub.connect(os.environ.get("GLEITZEIT_HUB_URL", "http://localhost:8000"), retry=True, transports=["websocket"],
+        auth={"token": os.environ.get("GLEITZEIT_TOKEN", "")})
+    hub.wait()

@@ -31,6 +31,7 @@ pub(super) fn all(model: &mut Model, frame: &mut Frame<'_>) {
         View::Runs => runs(&seen),
         View::Components => components(&seen),
         View::Providers => providers(&seen),
+        View::Events => events(model),
     };
     list(model, model.view.title(), &head, &widths, rows, body, frame);
 }
@@ -136,6 +137,20 @@ fn providers(seen: &Seen) -> Listed {
     });
     let widths = [20, 10, 9].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
     (vec!["provider", "health", "calls", "about"], widths.collect(), rows.collect())
+}
+
+fn events(model: &Model) -> Listed {
+    let rows = model.events.iter().map(|it| {
+        let text = view::event(&it.event).unwrap_or_else(|| it.event.kind.replace('_', " "));
+        Row::new([
+            Cell::from(it.position.to_string()),
+            Cell::from(view::time(it.event.time)),
+            Cell::from(it.run_id.clone().unwrap_or_default()),
+            Cell::from(text),
+        ])
+    });
+    let widths = [10, 26, 37].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    (vec!["position", "time", "run", "event"], widths.collect(), rows.collect())
 }
 
 /// An open run: what it is, then one of its parts.

@@ -9,7 +9,7 @@ mod tests;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use gleitzeit_sdk::{Client, RunFilter, TaskFilter};
+use gleitzeit_sdk::{Client, Events, RecordedEvent, RunFilter, TaskFilter};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::mpsc;
@@ -58,6 +58,8 @@ impl Drop for Restored {
 async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult {
     let mut keys = keys();
     let mut model = Model::new(client.config().url.clone());
+    let mut events = client.events(0).await.ok();
+    let mut last = 0;
     let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -65,6 +67,17 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
         drawn.map_err(|error| CommandError::internal(format!("cannot draw: {error}")))?;
         let action = tokio::select! {
             _ = refresh.tick() => Action::Refresh,
+            event = next(&mut events) => {
+                match event {
+                    Some(event) => {
+                        last = event.position;
+                        model.happened(event);
+                    }
+                    // The control plane is away: it is tried again when it is looked at next.
+                    None => events = None,
+                }
+                Action::None
+            }
             event = keys.recv() => match event {
                 Some(Event::Key(key)) if key.kind != KeyEventKind::Release => model.key(key),
                 // Resized: drawn anew.
@@ -75,7 +88,12 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
         match action {
             Action::None => {}
             Action::Leave => return Ok(Exit::Success),
-            Action::Refresh => model.see(look(client, model.open()).await),
+            Action::Refresh => {
+                model.see(look(client, model.open()).await);
+                if events.is_none() && !model.is_away {
+                    events = client.events(last + 1).await.ok();
+                }
+            }
             Action::Cancel(run) => {
                 let asked = client.cancel(&run, "cancelled in the monitor").await;
                 model.say(asked.map(|_| "asked it to end".to_owned()));
@@ -87,6 +105,14 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
                 model.see(look(client, model.open()).await);
             }
         }
+    }
+}
+
+/// The next event; none if the stream broke. Stays pending without one.
+async fn next(events: &mut Option<Events>) -> Option<RecordedEvent> {
+    match events {
+        Some(events) => events.next().await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,15 @@
 //! What is shown, and what keys mean.
 
-use gleitzeit_sdk::{Component, Explanation, Provider, Run, RunEvent, RunStatus, RunSummary, Status, Task};
+use std::collections::VecDeque;
+
+use gleitzeit_sdk::{
+    Component, Explanation, Provider, RecordedEvent, Run, RunEvent, RunStatus, RunSummary, Status, Task,
+};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::widgets::TableState;
+
+/// So many events are kept.
+const EVENTS: usize = 500;
 
 /// Everything that was found.
 #[derive(Clone, Debug)]
@@ -29,16 +36,18 @@ pub(super) enum View {
     Runs,
     Components,
     Providers,
+    Events,
 }
 
 impl View {
-    pub(super) const ALL: [Self; 3] = [Self::Runs, Self::Components, Self::Providers];
+    pub(super) const ALL: [Self; 4] = [Self::Runs, Self::Components, Self::Providers, Self::Events];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Runs => "1 Runs",
             Self::Components => "2 Components",
             Self::Providers => "3 Providers",
+            Self::Events => "4 Events",
         }
     }
 }
@@ -66,6 +75,8 @@ pub(super) enum Action {
 pub(super) struct Model {
     pub(super) url: String,
     pub(super) seen: Option<Seen>,
+    /// What was recorded lately, the newest first.
+    pub(super) events: VecDeque<RecordedEvent>,
     pub(super) view: View,
     pub(super) part: Part,
     /// The run that is open, by id.
@@ -82,7 +93,18 @@ impl Model {
     pub(super) fn new(url: String) -> Self {
         let rows = TableState::default().with_selected(0);
         let (view, part) = (View::Runs, Part::Tasks);
-        Self { url, seen: None, view, part, run: None, rows, asked: None, note: None, is_away: false }
+        Self {
+            url,
+            seen: None,
+            events: VecDeque::new(),
+            view,
+            part,
+            run: None,
+            rows,
+            asked: None,
+            note: None,
+            is_away: false,
+        }
     }
 
     /// The run that is to be looked at in full.
@@ -114,6 +136,12 @@ impl Model {
         }
     }
 
+    /// Takes something that was just recorded.
+    pub(super) fn happened(&mut self, event: RecordedEvent) {
+        self.events.push_front(event);
+        self.events.truncate(EVENTS);
+    }
+
     pub(super) fn say(&mut self, said: gleitzeit_sdk::Result<String>) {
         self.note = Some(said.unwrap_or_else(|error| error.to_string()));
     }
@@ -136,6 +164,7 @@ impl Model {
             KeyCode::Char('1') => self.show(View::Runs),
             KeyCode::Char('2') => self.show(View::Components),
             KeyCode::Char('3') => self.show(View::Providers),
+            KeyCode::Char('4') => self.show(View::Events),
             KeyCode::Tab => self.next(),
             KeyCode::Char('t') if self.run.is_some() => self.turn(Part::Tasks),
             KeyCode::Char('v') if self.run.is_some() => self.turn(Part::Events),
@@ -197,6 +226,7 @@ impl Model {
             (None, _, View::Runs) => seen.runs.len(),
             (None, _, View::Components) => seen.components.len(),
             (None, _, View::Providers) => seen.providers.len(),
+            (None, _, View::Events) => self.events.len(),
         }
     }
 

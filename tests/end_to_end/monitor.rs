@@ -66,8 +66,15 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     assert!(screen.until("Components (9)").contains("64 shards") || screen.until("shards").contains("engine"));
     screen.press("3");
     screen.until("ollama serve");
+    screen.press("4");
+    screen.until("position");
+    cluster.submit(
+        &cluster.sandbox.file("other.json", r#"{"name": "Other", "tasks": [{"id": "a", "method": "util/echo"}]}"#),
+    );
+    screen.until("task a completed");
     screen.press("1");
-    screen.until("Runs (1)");
+    screen.until("Runs (2)");
+    screen.press("Down");
     screen.press("Enter");
     let text = screen.until("Tasks (2)");
     assert!(text.contains("sleeps") && text.contains("waits"), "{text}");
@@ -83,7 +90,7 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.press("r");
     screen.until("retried as");
     screen.press("Escape");
-    screen.until("Runs (2)");
+    screen.until("Runs (3)");
     screen.press("q");
     screen.until("ended with 0");
 }

@@ -11,11 +11,15 @@ use tokio::sync::oneshot;
 
 use crate::support::{Cluster, PATIENCE, until};
 
-/// An example of the SDK, for this control plane. It was built with the tests, or is now.
+/// An example of the SDK, for this control plane. `cargo test --workspace` has built it with the tests; where only these
+/// tests were built, it is built now.
 fn example(cluster: &Cluster, name: &str) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+    let built = Path::new(env!("CARGO_BIN_EXE_gleitzeit")).with_file_name("examples").join(name);
+    let mut command = if built.exists() { Command::new(built) } else { Command::new(env!("CARGO")) };
+    if command.get_program() == env!("CARGO") {
+        command.args(["run", "--quiet", "--locked", "--offline", "--package", "gleitzeit-sdk", "--example", name]);
+    }
     command
-        .args(["run", "--quiet", "--locked", "--offline", "--package", "gleitzeit-sdk", "--example", name])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("GLEITZEIT_HUB_URL", &cluster.url)
         .env_remove("GLEITZEIT_TOKEN")
@@ -159,6 +163,44 @@ impl Drop for Told {
     fn drop(&mut self) {
         let _ = self.0.try_send(());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_is_recorded_is_heard_once_and_in_order_from_any_position_on() {
+    let cluster = tokio::task::spawn_blocking(|| Cluster::all_in_one(&[])).await.expect("started");
+    let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
+    let from_now = client.events(0).await.expect("followed");
+    let echo = || WorkflowBuilder::new("Echo").task(TaskBuilder::new("t", "util/echo"));
+    let first = client.submit(echo()).await.expect("taken");
+    first.wait(None).await.expect("ended");
+    let heard = async |mut events: gleitzeit_sdk::Events, run: &str| {
+        let mut heard = Vec::new();
+        loop {
+            let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time").expect("told");
+            let is_end = event.run_id.as_deref() == Some(run) && event.event.kind == "workflow_completed";
+            heard.push(event);
+            if is_end {
+                return heard;
+            }
+        }
+    };
+    let all = heard(client.events(1).await.expect("followed"), first.id()).await;
+    let positions: Vec<u64> = all.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
+    assert!(all.iter().any(|it| it.run_id.is_none() && it.event.kind == "ownership_granted"));
+    let of_run = |all: &[gleitzeit_sdk::RecordedEvent]| -> Vec<(u64, String)> {
+        let of_it = all.iter().filter(|it| it.run_id.as_deref() == Some(first.id()));
+        of_it.map(|it| (it.event.seq, it.event.kind.clone())).collect()
+    };
+    assert_eq!(of_run(&heard(from_now, first.id()).await), of_run(&all));
+    let submitted = all.iter().find(|it| it.event.kind == "workflow_submitted").expect("it was submitted");
+    let payload = submitted.event.payload.as_ref().expect("small").get();
+    assert!(payload.contains("\"name\":\"Echo\"") && !payload.contains("util/echo"), "never the definition: {payload}");
+    let last = *positions.last().expect("some");
+    let second = client.submit(echo()).await.expect("taken");
+    let rest = heard(client.events(last + 1).await.expect("followed"), second.id()).await;
+    assert_eq!(rest[0].position, last + 1);
+    tokio::task::spawn_blocking(|| drop(cluster)).await.expect("ended");
 }
 
 #[tokio::test]

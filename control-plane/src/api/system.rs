@@ -5,7 +5,9 @@ use gleitzeit_core::hub::ComponentView;
 use gleitzeit_core::mesh::{PresenceStatus, Role};
 use gleitzeit_proto::v1::system_service_server::SystemService;
 use gleitzeit_proto::{convert, status, v1};
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::api::{Answer, State, journal_status, no_hub, page};
@@ -80,6 +82,12 @@ impl SystemService for State {
         let protocols = known.into_iter().map(protocol);
         let (protocols, next_page_token) = page::slice(protocols, "protocols", request.page_size, &request.page_token)?;
         Ok(Response::new(v1::ListProtocolsResponse { protocols, next_page_token }))
+    }
+
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        Ok(Response::new(Box::pin(self.watch_all(request.into_inner()))))
     }
 
     async fn prune_runs(&self, request: Request<v1::PruneRunsRequest>) -> Answer<v1::PruneRunsResponse> {

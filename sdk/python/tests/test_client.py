@@ -79,6 +79,12 @@ def test_everything_wrong_is_told_with_its_place(client: Client) -> None:
         client.submit(ECHO, {"n": {1, 2}})
 
 
+def test_a_run_is_part_of_the_caller_s_trace(plane: Plane) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Client(plane.url, traceparent=f"00-{trace}-00f067aa0ba902b7-01") as client:
+        assert client.submit(ECHO).correlation_id == trace
+
+
 def test_the_same_request_id_is_the_same_run(client: Client) -> None:
     runs = {client.submit(ECHO, request_id="python-once").id for _ in range(3)}
     assert len(runs) == 1

@@ -15,6 +15,7 @@ use crate::call::{self, Credentials};
 use crate::config::ClientConfig;
 use crate::convert::{self, filled};
 use crate::error::{Error, Result};
+use crate::events::Events;
 use crate::handle::RunHandle;
 use crate::run::{Cancelled, Explanation, Run, RunFilter, RunSummary, Task, TaskFilter};
 use crate::submission::{Submission, random_id};
@@ -328,6 +329,20 @@ impl Client {
             status: convert::run_status(answer.status)?,
             duplicate: answer.duplicate,
         })
+    }
+
+    /// Follows all that is recorded, of every run, from a position on; 0: from now on.
+    ///
+    /// # Errors
+    /// If access is refused or the control plane cannot be reached, as for all calls.
+    pub async fn events(&self, from_position: u64) -> Result<Events> {
+        // No deadline for the stream itself, only for its beginning.
+        let mut system = self.system.clone();
+        let request = v1::WatchEventsRequest { from_position };
+        match tokio::time::timeout(self.config.call_timeout, system.watch_events(request)).await {
+            Ok(answer) => Ok(Events::new(answer?.into_inner())),
+            Err(_) => Err(Error::timeout(self.config.call_timeout)),
+        }
     }
 
     /// Says how the control plane is.

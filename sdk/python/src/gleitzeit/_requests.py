@@ -43,6 +43,8 @@ class Settings:
     max_retries: int = 5
     #: How long ``wait`` and ``watch`` bear the control plane's absence.
     patience: float = 60.0
+    #: The W3C trace context in which runs are submitted: their spans are part of it.
+    traceparent: Optional[str] = None
 
     @staticmethod
     def make(url: Optional[str], token: Optional[str], **more: Any) -> Settings:
@@ -50,6 +52,7 @@ class Settings:
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
         if not url.startswith(("http://", "https://")):
             raise invalid(f"`{url}` is no address of a control plane; expected one such as {DEFAULT_URL}")
+        more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
         return Settings(url.rstrip("/"), token or os.environ.get("GLEITZEIT_TOKEN") or None, **more)
 
     @property
@@ -67,7 +70,8 @@ class Settings:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        given = (("authorization", self.token and f"Bearer {self.token}"), ("traceparent", self.traceparent))
+        return tuple((name, value) for name, value in given if value)
 
     @property
     def options(self) -> list[tuple[str, Any]]:

@@ -22,38 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from gleitzeit.v1 import run_pb2 as gleitzeit_dot_v1_dot_run__pb2
 from gleitzeit.v1 import system_pb2 as gleitzeit_dot_v1_dot_system__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gleitzeit/v1/system_service.proto\x12\x0cgleitzeit.v1\x1a\x19gleitzeit/v1/system.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xd7\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x18\n\x10journal_position\x18\x04 \x01(\x04\x12%\n\x04runs\x18\x05 \x01(\x0b\x32\x17.gleitzeit.v1.RunCounts\x12\x31\n\ncomponents\x18\x06 \x01(\x0b\x32\x1d.gleitzeit.v1.ComponentCounts\"j\n\x15ListComponentsRequest\x12*\n\x05roles\x18\x01 \x03(\x0e\x32\x1b.gleitzeit.v1.ComponentRole\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x16ListComponentsResponse\x12+\n\ncomponents\x18\x01 \x03(\x0b\x32\x17.gleitzeit.v1.Component\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x14ListProvidersRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x15ListProvidersResponse\x12)\n\tproviders\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x14ListProtocolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListProtocolsResponse\x12)\n\tprotocols\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.Protocol\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x10PruneRunsRequest\x12-\n\nolder_than\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x11PruneRunsResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\x08\x32\xbc\x03\n\rSystemService\x12L\n\tGetStatus\x12\x1e.gleitzeit.v1.GetStatusRequest\x1a\x1f.gleitzeit.v1.GetStatusResponse\x12[\n\x0eListComponents\x12#.gleitzeit.v1.ListComponentsRequest\x1a$.gleitzeit.v1.ListComponentsResponse\x12X\n\rListProviders\x12\".gleitzeit.v1.ListProvidersRequest\x1a#.gleitzeit.v1.ListProvidersResponse\x12X\n\rListProtocols\x12\".gleitzeit.v1.ListProtocolsRequest\x1a#.gleitzeit.v1.ListProtocolsResponse\x12L\n\tPruneRuns\x12\x1e.gleitzeit.v1.PruneRunsRequest\x1a\x1f.gleitzeit.v1.PruneRunsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gleitzeit/v1/system_service.proto\x12\x0cgleitzeit.v1\x1a\x16gleitzeit/v1/run.proto\x1a\x19gleitzeit/v1/system.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xd7\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x18\n\x10journal_position\x18\x04 \x01(\x04\x12%\n\x04runs\x18\x05 \x01(\x0b\x32\x17.gleitzeit.v1.RunCounts\x12\x31\n\ncomponents\x18\x06 \x01(\x0b\x32\x1d.gleitzeit.v1.ComponentCounts\"j\n\x15ListComponentsRequest\x12*\n\x05roles\x18\x01 \x03(\x0e\x32\x1b.gleitzeit.v1.ComponentRole\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x16ListComponentsResponse\x12+\n\ncomponents\x18\x01 \x03(\x0b\x32\x17.gleitzeit.v1.Component\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x14ListProvidersRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x15ListProvidersResponse\x12)\n\tproviders\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x14ListProtocolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListProtocolsResponse\x12)\n\tprotocols\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.Protocol\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x10PruneRunsRequest\x12-\n\nolder_than\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x11PruneRunsResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\x08\"+\n\x12WatchEventsRequest\x12\x15\n\rfrom_position\x18\x01 \x01(\x04\"B\n\x13WatchEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1b.gleitzeit.v1.RecordedEvent\"X\n\rRecordedEvent\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12%\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x16.gleitzeit.v1.RunEvent2\x92\x04\n\rSystemService\x12L\n\tGetStatus\x12\x1e.gleitzeit.v1.GetStatusRequest\x1a\x1f.gleitzeit.v1.GetStatusResponse\x12[\n\x0eListComponents\x12#.gleitzeit.v1.ListComponentsRequest\x1a$.gleitzeit.v1.ListComponentsResponse\x12X\n\rListProviders\x12\".gleitzeit.v1.ListProvidersRequest\x1a#.gleitzeit.v1.ListProvidersResponse\x12X\n\rListProtocols\x12\".gleitzeit.v1.ListProtocolsRequest\x1a#.gleitzeit.v1.ListProtocolsResponse\x12T\n\x0bWatchEvents\x12 .gleitzeit.v1.WatchEventsRequest\x1a!.gleitzeit.v1.WatchEventsResponse0\x01\x12L\n\tPruneRuns\x12\x1e.gleitzeit.v1.PruneRunsRequest\x1a\x1f.gleitzeit.v1.PruneRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gleitzeit.v1.system_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSTATUSREQUEST']._serialized_start=143
-  _globals['_GETSTATUSREQUEST']._serialized_end=161
-  _globals['_GETSTATUSRESPONSE']._serialized_start=164
-  _globals['_GETSTATUSRESPONSE']._serialized_end=379
-  _globals['_LISTCOMPONENTSREQUEST']._serialized_start=381
-  _globals['_LISTCOMPONENTSREQUEST']._serialized_end=487
-  _globals['_LISTCOMPONENTSRESPONSE']._serialized_start=489
-  _globals['_LISTCOMPONENTSRESPONSE']._serialized_end=583
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=585
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=662
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=664
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=755
-  _globals['_LISTPROTOCOLSREQUEST']._serialized_start=757
-  _globals['_LISTPROTOCOLSREQUEST']._serialized_end=818
-  _globals['_LISTPROTOCOLSRESPONSE']._serialized_start=820
-  _globals['_LISTPROTOCOLSRESPONSE']._serialized_end=911
-  _globals['_PRUNERUNSREQUEST']._serialized_start=913
-  _globals['_PRUNERUNSREQUEST']._serialized_end=978
-  _globals['_PRUNERUNSRESPONSE']._serialized_start=980
-  _globals['_PRUNERUNSRESPONSE']._serialized_end=1044
-  _globals['_SYSTEMSERVICE']._serialized_start=1047
-  _globals['_SYSTEMSERVICE']._serialized_end=1491
+  _globals['_GETSTATUSREQUEST']._serialized_start=167
+  _globals['_GETSTATUSREQUEST']._serialized_end=185
+  _globals['_GETSTATUSRESPONSE']._serialized_start=188
+  _globals['_GETSTATUSRESPONSE']._serialized_end=403
+  _globals['_LISTCOMPONENTSREQUEST']._serialized_start=405
+  _globals['_LISTCOMPONENTSREQUEST']._serialized_end=511
+  _globals['_LISTCOMPONENTSRESPONSE']._serialized_start=513
+  _globals['_LISTCOMPONENTSRESPONSE']._serialized_end=607
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=609
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=686
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=688
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=779
+  _globals['_LISTPROTOCOLSREQUEST']._serialized_start=781
+  _globals['_LISTPROTOCOLSREQUEST']._serialized_end=842
+  _globals['_LISTPROTOCOLSRESPONSE']._serialized_start=844
+  _globals['_LISTPROTOCOLSRESPONSE']._serialized_end=935
+  _globals['_PRUNERUNSREQUEST']._serialized_start=937
+  _globals['_PRUNERUNSREQUEST']._serialized_end=1002
+  _globals['_PRUNERUNSRESPONSE']._serialized_start=1004
+  _globals['_PRUNERUNSRESPONSE']._serialized_end=1068
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1070
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1113
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1115
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1181
+  _globals['_RECORDEDEVENT']._serialized_start=1183
+  _globals['_RECORDEDEVENT']._serialized_end=1271
+  _globals['_SYSTEMSERVICE']._serialized_start=1274
+  _globals['_SYSTEMSERVICE']._serialized_end=1804
 # @@protoc_insertion_point(module_scope)

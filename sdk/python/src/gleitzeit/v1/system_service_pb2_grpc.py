@@ -57,6 +57,11 @@ class SystemServiceStub(object):
                 request_serializer=gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsRequest.SerializeToString,
                 response_deserializer=gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/gleitzeit.v1.SystemService/WatchEvents',
+                request_serializer=gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
         self.PruneRuns = channel.unary_unary(
                 '/gleitzeit.v1.SystemService/PruneRuns',
                 request_serializer=gleitzeit_dot_v1_dot_system__service__pb2.PruneRunsRequest.SerializeToString,
@@ -104,6 +109,19 @@ class SystemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """Follows all that is recorded, of every run and of the control plane itself (`ownership_granted`,
+        `protocol_registered`): each event once, in order of `position`; events that are already there share a message, and
+        none is delayed to fill one. It ends with the server only. A stream that breaks is resumed by a new call with
+        `from_position` = the last `position` received + 1. Positions of runs that were removed are left out. A reader that
+        is too slow delays itself only.
+
+        Errors: UNAVAILABLE when the server shuts down (resume).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PruneRuns(self, request, context):
         """Removes finished runs that ended long enough ago, with all that is stored of them and with their request ids: a
         request id of a removed run makes a new run. Runs that repeat a removed one stay as they are, and so do protocols.
@@ -137,6 +155,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.ListProtocols,
                     request_deserializer=gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsRequest.FromString,
                     response_serializer=gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsResponse.SerializeToString,
             ),
             'PruneRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.PruneRuns,
@@ -255,6 +278,33 @@ class SystemService(object):
             '/gleitzeit.v1.SystemService/ListProtocols',
             gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsRequest.SerializeToString,
             gleitzeit_dot_v1_dot_system__service__pb2.ListProtocolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gleitzeit.v1.SystemService/WatchEvents',
+            gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsRequest.SerializeToString,
+            gleitzeit_dot_v1_dot_system__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
