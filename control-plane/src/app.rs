@@ -171,7 +171,7 @@ impl App {
         });
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
-        let router = api::routes(state)
+        let router = api::routes(state, &config.allow_origins)
             .merge(http::routes(readiness.clone()))
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
             .fallback(http::nothing_here)

@@ -16,6 +16,7 @@ mod foreign_protocols;
 mod foreign_provider;
 mod foreign_strict;
 mod frozen;
+mod grpc_web;
 mod health;
 mod hostile;
 mod http;

@@ -60,6 +60,7 @@ fn what_happens_is_counted_and_what_is_there_is_told() {
         "gleitzeit_journal_commit_duration_seconds_count",
         "gleitzeit_journal_batch_entries_sum",
         "gleitzeit_mesh_messages_total{direction=\"in\"}",
+        "gleitzeit_mesh_resyncs_total",
         "gleitzeit_mesh_transferred_bytes_total{direction=\"out\"}",
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",

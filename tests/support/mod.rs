@@ -15,7 +15,7 @@ mod socket;
 mod wait;
 
 pub(crate) use cluster::{Cluster, shipped_providers, text};
-pub(crate) use http::get;
+pub(crate) use http::{ask, get};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
 pub(crate) use node::node;
 pub(crate) use process::{Ended, Process};

@@ -8,6 +8,7 @@ mod submit;
 mod system;
 mod trace;
 mod watch;
+mod web;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl State {
 }
 
 /// All gRPC services: ours, health and reflection.
-pub(crate) fn routes(state: State) -> Router {
+pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     let limit = state.0.max_message_bytes;
     let authorize = {
         let state = state.clone();
@@ -119,7 +120,7 @@ pub(crate) fn routes(state: State) -> Router {
         health.set_serving::<WorkflowServiceServer<State>>().await;
         health.set_serving::<SystemServiceServer<State>>().await;
     });
-    routes.into_axum_router()
+    web::for_pages(routes.into_axum_router(), allow_origins)
 }
 
 impl State {

@@ -316,6 +316,9 @@ impl HubTask {
         }
         if let Some(metrics) = &self.metrics {
             metrics.message(Way::Out, body.len());
+            if matches!(message, FromHub::State(page) if page.last) {
+                metrics.resync();
+            }
         }
         let Ok(raw) = RawValue::from_string(body) else { return };
         match peer.emit(message.kind(), &raw) {

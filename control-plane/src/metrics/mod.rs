@@ -51,6 +51,7 @@ struct Instruments {
     messages: Counter<u64>,
     transferred: Counter<u64>,
     registrations: Counter<u64>,
+    resyncs: Counter<u64>,
     now: Arc<Now>,
 }
 
@@ -104,6 +105,7 @@ impl Metrics {
                 .with_unit("By")
                 .build(),
             registrations: counter("gleitzeit.component.registrations", "Components that came, or came again, by role"),
+            resyncs: counter("gleitzeit.mesh.resyncs", "Times that an owner was given the state of what it owns"),
             now,
         }))
     }
@@ -185,6 +187,11 @@ impl Metrics {
         let way = [KeyValue::new("direction", if way == Way::In { "in" } else { "out" })];
         self.0.messages.add(1, &way);
         self.0.transferred.add(bytes as u64, &way);
+    }
+
+    /// An owner is given the last page of the state of what it owns.
+    pub(crate) fn resync(&self) {
+        self.0.resyncs.add(1, &[]);
     }
 
     /// A component asks to be registered.
