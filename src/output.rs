@@ -30,11 +30,16 @@ pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
     }
 }
 
+/// How wide the terminal is that stdout is, if it is one.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    told.filter(|size| size.ws_col > 0).map(|size| size.ws_col.into())
+}
+
 /// How wide stdout is; a file or a pipe is wide enough for most.
 pub(crate) fn columns() -> usize {
     const DEFAULT: usize = 100;
-    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    told.filter(|size| size.ws_col > 0).map_or(DEFAULT, |size| size.ws_col.into())
+    terminal_columns().unwrap_or(DEFAULT)
 }
 
 /// Writes a line to stderr; nothing can be done if that fails.

@@ -10,29 +10,57 @@ use gleitzeit_sdk::{
 use serde_json::Value;
 
 use crate::json::indented;
+use crate::output;
 
 /// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
 const LONG: usize = 500;
+/// No column is made narrower than this to fit a terminal.
+const LEAST_COLUMN: usize = 10;
 
-/// Lines of columns, each as wide as its widest cell.
+/// Lines of columns, each as wide as its widest cell; on a terminal no wider than that.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    fitted(head, rows, output::terminal_columns())
+}
+
+fn fitted(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
+    narrow(&mut widths, columns.unwrap_or(usize::MAX));
     let mut text = String::new();
     let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
+            let _ = write!(line, "{:width$}  ", cut(cell, *width));
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Takes from the widest columns until the lines fit. The first says what the line is about and stays whole.
+fn narrow(widths: &mut [usize], columns: usize) {
+    const GAP: usize = 2;
+    let mut surplus = (widths.iter().sum::<usize>() + GAP * widths.len()).saturating_sub(columns.saturating_add(GAP));
+    while surplus > 0 {
+        let widest = widths.iter_mut().skip(1).filter(|width| **width > LEAST_COLUMN).max();
+        let Some(widest) = widest else { return };
+        *widest -= 1;
+        surplus -= 1;
+    }
+}
+
+/// A text of at most so many characters.
+fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Lines of `name  value`.
@@ -285,10 +313,7 @@ pub(crate) fn task_status(status: TaskStatus) -> &'static str {
 /// The first line of a text, cut to `limit` characters, without control characters.
 pub(crate) fn first_line(text: &str, limit: usize) -> String {
     let line = clean(text.lines().next().unwrap_or_default());
-    if line.chars().count() <= limit {
-        return line;
-    }
-    line.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+    cut(&line, limit)
 }
 
 /// Without characters that a terminal would obey: what a task says must not move anybody's cursor.
@@ -303,6 +328,15 @@ mod tests {
     use super::event as event_line;
     use super::*;
     use crate::document::tests::run as failed_run;
+
+    #[test]
+    fn a_table_fits_the_terminal_and_keeps_what_a_line_is_about() {
+        let rows = [vec!["0123456789abcdef".to_owned(), "a long reason for something".to_owned(), "ok".to_owned()]];
+        let fitted = |columns| fitted(&["run", "about", "is"], &rows, columns);
+        assert!(fitted(None).contains("a long reason for something"));
+        assert_eq!(fitted(Some(34)), "RUN               ABOUT         IS\n0123456789abcdef  a long reas…  ok\n");
+        assert!(fitted(Some(5)).contains("0123456789abcdef  a long re…  ok"), "no narrower than can be read");
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
