@@ -114,8 +114,10 @@ async fn it_ends_when_it_is_told() {
         let ended = timeout(Duration::from_secs(20), executor.call(call(&path), context)).await;
         assert_eq!(ended.expect("in time").expect_err("it cannot be read").code, code);
     }
-    // Whoever waits to read goes on, so that the runtime can end.
-    std::fs::OpenOptions::new().write(true).open(&path).expect("it opens");
+    // Whoever waits to read goes on, and whoever only comes to it finds nothing, so that the runtime can end.
+    let both_ends = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("it opens");
+    std::fs::remove_file(&path).expect("it is there");
+    drop(both_ends);
 }
 
 #[test]
