@@ -193,3 +193,27 @@ fn a_call_of_a_model_is_told_as_the_conventions_say() {
         assert_eq!(attribute(attempt, name), Some(&value), "{name}");
     }
 }
+
+#[test]
+fn a_span_stays_small_whatever_is_said() {
+    let mut desk = Desk::new(4);
+    submit(&mut desk, workflow(vec![task("a", &[])], &[]), None);
+    desk.ok(desk.ready("a"));
+    desk.ok(desk.dispatch("a", 1));
+    let error = Failure::new(ErrorCode::TaskExecutionFailed, "é".repeat(1_000_000));
+    let at = desk.at("a", 1);
+    let fail = gleitzeit_core::run::command::FailAttempt {
+        at,
+        error: error.clone(),
+        retryable: false,
+        retry_after_ms: None,
+        ran_ms: 0,
+    };
+    desk.ok(desk.engine(fail.into()));
+    desk.ok(desk.queue(FailTask { run_id: desk.run, task_id: "a".into(), attempt: 1, error }.into()));
+    for span in spans(&desk.journal) {
+        if let Outcome::Error(text) = &span.outcome {
+            assert_eq!((text.chars().count(), text.ends_with('…')), (1_000, true), "{}", span.name);
+        }
+    }
+}

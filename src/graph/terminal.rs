@@ -32,8 +32,10 @@ pub(crate) fn terminal(workflow: &Workflow, columns: usize) -> String {
 fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: &mut String) {
     let width = workflow.tasks.iter().map(|task| task.id.as_str().chars().count()).max().unwrap_or_default();
     let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();
-    for step in 1..=last {
-        for (nth, at) in (0..steps.len()).filter(|at| steps[*at] == step).enumerate() {
+    let mut by_step = vec![Vec::new(); last];
+    steps.iter().enumerate().for_each(|(at, step)| by_step[step - 1].push(at));
+    for (step, tasks) in (1..).zip(by_step) {
+        for (nth, at) in tasks.into_iter().enumerate() {
             let task = &workflow.tasks[at];
             let number = if nth == 0 { step.to_string() } else { String::new() };
             let after: Vec<&str> = dependencies(workflow, graph, at).iter().map(|it| it.id.as_str()).collect();

@@ -14,8 +14,6 @@ pub const CALL_TARGET: &str = "gleitzeit::call";
 
 /// A span for a call, below the attempt's. It costs nothing unless somebody takes it.
 pub(super) fn begin(provider: &str, method: &MethodName, meta: &CallMeta) -> Span {
-    let parent = parent(&meta.traceparent);
-    let span_id = || parent.as_ref().map(|parent| parent.span_id().to_string()).unwrap_or_default();
     let span = debug_span!(
         target: CALL_TARGET,
         "call",
@@ -27,12 +25,14 @@ pub(super) fn begin(provider: &str, method: &MethodName, meta: &CallMeta) -> Spa
         gleitzeit.method = %method,
         correlation_id = meta.correlation_id,
         trace_id = meta.correlation_id,
-        span_id = span_id(),
+        span_id = meta.traceparent.split('-').nth(2),
         run_id = %meta.run_id,
         task_id = %meta.task_id,
         attempt = meta.attempt,
     );
-    if let Some(parent) = parent.filter(|_| !span.is_disabled()) {
+    if !span.is_disabled()
+        && let Some(parent) = parent(&meta.traceparent)
+    {
         // Nobody may trace: then there is nothing that it could be below.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }

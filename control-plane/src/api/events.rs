@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::api::batch::batches;
 use crate::api::{State, journal_status};
 use crate::journal::JournalError;
 
@@ -15,8 +16,6 @@ use crate::journal::JournalError;
 const BUFFERED: usize = 4;
 /// So many entries are read at once.
 const PAGE: usize = 1_000;
-/// No message is filled beyond this.
-const MESSAGE_BYTES: usize = 1024 * 1024;
 
 type Messages = mpsc::Sender<Result<v1::WatchEventsResponse, Status>>;
 
@@ -24,7 +23,8 @@ impl State {
     pub(super) fn watch_all(
         &self,
         request: v1::WatchEventsRequest,
-    ) -> ReceiverStream<Result<v1::WatchEventsResponse, Status>> {
+    ) -> Result<ReceiverStream<Result<v1::WatchEventsResponse, Status>>, Status> {
+        let permit = self.0.journal.permit_watch().map_err(|error| journal_status(&error))?;
         let from = match request.from_position {
             0 => self.0.journal.position().next(),
             position => Position(position),
@@ -33,6 +33,7 @@ impl State {
         let state = self.clone();
         // Ends with the reader (its channel closes) or with the server (`stopping`).
         tokio::spawn(async move {
+            let _permit = permit;
             tokio::select! {
                 told = state.tell_all(from, &messages) => if let Err(error) = told {
                     messages.send(Err(journal_status(&error))).await.ok();
@@ -44,7 +45,7 @@ impl State {
                 }
             }
         });
-        ReceiverStream::new(stream)
+        Ok(ReceiverStream::new(stream))
     }
 
     /// Until nobody reads any more.
@@ -60,21 +61,11 @@ impl State {
                 continue;
             };
             next = last.position.next();
-            let (mut events, mut bytes) = (Vec::new(), 0);
-            for event in entries.iter().map(|entry| recorded(entry)) {
-                let size = prost::Message::encoded_len(&event);
-                if bytes > 0 && bytes + size > MESSAGE_BYTES {
-                    let full = v1::WatchEventsResponse { events: std::mem::take(&mut events) };
-                    if messages.send(Ok(full)).await.is_err() {
-                        return Ok(());
-                    }
-                    bytes = 0;
+            let events: Vec<_> = entries.iter().map(|entry| recorded(entry)).collect();
+            for events in batches(events.into_iter()) {
+                if messages.send(Ok(v1::WatchEventsResponse { events })).await.is_err() {
+                    return Ok(());
                 }
-                bytes += size;
-                events.push(event);
-            }
-            if messages.send(Ok(v1::WatchEventsResponse { events })).await.is_err() {
-                return Ok(());
             }
         }
     }

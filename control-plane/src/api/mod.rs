@@ -1,5 +1,6 @@
 //! The gRPC API: decode, ask journal or hub, encode. No rules of the domain live here.
 
+mod batch;
 mod events;
 mod explain;
 mod page;

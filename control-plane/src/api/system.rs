@@ -87,7 +87,7 @@ impl SystemService for State {
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
 
     async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
-        Ok(Response::new(Box::pin(self.watch_all(request.into_inner()))))
+        Ok(Response::new(Box::pin(self.watch_all(request.into_inner())?)))
     }
 
     async fn prune_runs(&self, request: Request<v1::PruneRunsRequest>) -> Answer<v1::PruneRunsResponse> {

@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::api::batch::batches;
 use crate::api::{State, journal_status, run_id};
 
 /// Messages that may wait for a slow reader; then it delays itself.
 const BUFFERED: usize = 2;
 /// So many entries are read at once.
 const PAGE: usize = 1_000;
-/// So many spans are a message, of about 600 bytes each.
+/// So many spans are gathered, of about 600 bytes each.
 const SPANS: usize = 1_000;
 
 type Messages = mpsc::Sender<Result<v1::TraceRunResponse, Status>>;
@@ -33,7 +34,11 @@ impl State {
             tokio::select! {
                 () = state.tell(id, &messages) => {}
                 () = messages.closed() => {}
-                () = state.0.stopping.cancelled() => {}
+                () = state.0.stopping.cancelled() => {
+                    // What was told is not all.
+                    let why = "the control plane is shutting down; ask again when it is back";
+                    messages.try_send(Err(Status::unavailable(why))).ok();
+                }
             }
         });
         Ok(Box::pin(ReceiverStream::new(stream)))
@@ -70,10 +75,9 @@ impl State {
 }
 
 async fn send(messages: &Messages, spans: &mut Vec<Span>) -> Result<(), ()> {
-    for some in spans.chunks(SPANS) {
-        let spans = some.iter().map(convert::span).collect();
+    let told: Vec<_> = spans.drain(..).map(|span| convert::span(&span)).collect();
+    for spans in batches(told.into_iter()) {
         messages.send(Ok(v1::TraceRunResponse { spans })).await.map_err(drop)?;
     }
-    spans.clear();
     Ok(())
 }

@@ -12,14 +12,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::api::batch::batches;
 use crate::api::{State, journal_status, run_id};
 use crate::hub::Progress;
 use crate::journal::RunWatch;
 
 /// Messages that may wait for a slow reader; then it delays itself.
 const BUFFERED: usize = 4;
-/// No message is filled beyond this.
-const MESSAGE_BYTES: usize = 1024 * 1024;
 /// So much progress of whatever runs is taken in at once.
 const PROGRESS_TOGETHER: usize = 1_024;
 /// The final run travels without task results, and without the tasks that do not fit.
@@ -122,17 +121,10 @@ impl Follow {
     }
 
     async fn send_all(&self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), ()> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for event in events {
-            let size = prost::Message::encoded_len(&event);
-            if bytes > 0 && bytes + size > MESSAGE_BYTES {
-                self.send(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(event);
+        for events in batches(events) {
+            self.send(events).await?;
         }
-        if batch.is_empty() { Ok(()) } else { self.send(batch).await }
+        Ok(())
     }
 
     async fn send(&self, events: Vec<v1::RunEvent>) -> Result<(), ()> {

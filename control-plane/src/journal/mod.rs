@@ -286,7 +286,11 @@ impl Journal {
         self.shared.protocols.borrow().clone()
     }
 
-    fn permit_watch(&self) -> Result<OwnedSemaphorePermit, JournalError> {
+    /// A place among those who follow something.
+    ///
+    /// # Errors
+    /// `Busy` if there is none.
+    pub(crate) fn permit_watch(&self) -> Result<OwnedSemaphorePermit, JournalError> {
         let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
         self.shared.watching.clone().try_acquire_owned().map_err(busy)
     }

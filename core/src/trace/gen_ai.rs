@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::short;
+
 use crate::id::MethodName;
 use crate::payload::Payload;
 
@@ -30,16 +32,18 @@ pub(super) fn answered(method: &MethodName, result: &Payload) -> Attributes {
         push(&mut attributes, "gen_ai.response.model", result.get("model"));
         push(&mut attributes, "gen_ai.usage.input_tokens", result.pointer("/usage/prompt_tokens"));
         push(&mut attributes, "gen_ai.usage.output_tokens", result.pointer("/usage/completion_tokens"));
-        if let Some(reason) = result.get("done_reason").filter(|reason| reason.is_string()) {
-            attributes.push(("gen_ai.response.finish_reasons", Value::from(vec![reason.clone()])));
+        if let Some(reason) = result.get("done_reason").and_then(Value::as_str) {
+            attributes.push(("gen_ai.response.finish_reasons", Value::from(vec![short(reason)])));
         }
     }
     attributes
 }
 
 fn push(attributes: &mut Attributes, name: &'static str, value: Option<&Value>) {
-    if let Some(value) = value.filter(|value| value.is_string() || value.is_number()) {
-        attributes.push((name, value.clone()));
+    match value {
+        Some(Value::String(text)) => attributes.push((name, Value::from(short(text)))),
+        Some(number @ Value::Number(_)) => attributes.push((name, number.clone())),
+        _ => {}
     }
 }
 

@@ -81,6 +81,20 @@ pub enum Outcome {
     Error(String),
 }
 
+/// What one span says of a thing is cut to so many characters: receivers refuse what is too large, and all that travels
+/// with it.
+const MAX_TEXT: usize = 1_000;
+/// No list of an attribute is longer.
+const MAX_ITEMS: usize = 32;
+
+/// At most so much of a text as a span may hold.
+fn short(text: &str) -> String {
+    if text.len() <= MAX_TEXT {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_TEXT - 1).chain(['…']).collect()
+}
+
 /// A piece of a run's time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {

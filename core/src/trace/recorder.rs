@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Outcome, Span, SpanId, TraceId, gen_ai};
+use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, gen_ai, short};
 use crate::error::Failure;
 use crate::graph::Graph;
 use crate::id::{Attempt, AttemptRef, MethodName, RunId, TaskId};
@@ -75,7 +75,7 @@ impl Recorder {
         Some(Self {
             run_id,
             trace_id: TraceId::parse(&submitted.correlation_id)?,
-            name: format!("workflow {}", submitted.workflow.name),
+            name: short(&format!("workflow {}", submitted.workflow.name)),
             start,
             caller,
             is_sampled,
@@ -182,7 +182,7 @@ impl Recorder {
             Event::WorkflowCompleted(_) => spans.push(self.run("completed", Some(now), Outcome::Ok)),
             Event::WorkflowFailed(event) => spans.push(self.run("failed", Some(now), error(&event.error))),
             Event::WorkflowCancelled(event) => {
-                spans.push(self.run("cancelled", Some(now), Outcome::Error(event.failure().message)));
+                spans.push(self.run("cancelled", Some(now), Outcome::Error(short(&event.failure().message))));
             }
             Event::WorkflowSubmitted(_)
             | Event::WorkflowCancelRequested(_)
@@ -350,11 +350,12 @@ fn caller(submitted: &WorkflowSubmitted) -> (Option<SpanId>, Option<bool>) {
 fn run_attributes(run_id: RunId, submitted: &WorkflowSubmitted) -> Attributes {
     let mut attributes = vec![
         ("gleitzeit.run.id", Value::from(run_id.to_string())),
-        ("gleitzeit.workflow.name", Value::from(submitted.workflow.name.as_str())),
+        ("gleitzeit.workflow.name", Value::from(short(&submitted.workflow.name))),
         ("gleitzeit.workflow.tasks", Value::from(submitted.workflow.tasks.len())),
     ];
     if !submitted.labels.is_empty() {
-        let labels = submitted.labels.iter().map(|(name, value)| Value::from(format!("{name}={value}")));
+        let labels = submitted.labels.iter().take(MAX_ITEMS);
+        let labels = labels.map(|(name, value)| Value::from(short(&format!("{name}={value}"))));
         attributes.push(("gleitzeit.labels", Value::from(labels.collect::<Vec<_>>())));
     }
     if let Some(old) = submitted.retry_of {
@@ -364,5 +365,5 @@ fn run_attributes(run_id: RunId, submitted: &WorkflowSubmitted) -> Attributes {
 }
 
 fn error(failure: &Failure) -> Outcome {
-    Outcome::Error(failure.to_string())
+    Outcome::Error(short(&failure.to_string()))
 }

@@ -186,7 +186,8 @@ class WorkflowServiceServicer(object):
         """Tells where a run's time went, as spans. Those that have ended come in the order of their ends, then those that go
         on; the run's own is the last of the first, or the first of the second.
 
-        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run.
+        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
+        the server shuts down (ask again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,33 @@
+//! Filling messages of a stream.
+
+use prost::Message;
+
+/// No message is filled beyond this; one larger item travels alone.
+const MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Items in their order, as many together as fit into a message.
+pub(super) fn batches<T: Message>(items: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.peekable();
+    std::iter::from_fn(move || {
+        let mut batch = vec![items.next()?];
+        let mut bytes = batch[0].encoded_len();
+        while let Some(item) = items.next_if(|item| bytes + item.encoded_len() <= MESSAGE_BYTES) {
+            bytes += item.encoded_len();
+            batch.push(item);
+        }
+        Some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_what_fits_and_what_is_larger_travels_alone() {
+        let sizes = [10, 400_000, 600_000, 100_000, 2_000_000, 5];
+        let batches = batches(sizes.into_iter().map(|size| "x".repeat(size)));
+        let sizes: Vec<Vec<usize>> = batches.map(|batch| batch.iter().map(String::len).collect()).collect();
+        assert_eq!(sizes, [vec![10, 400_000, 600_000], vec![100_000], vec![2_000_000], vec![5]]);
+    }
+}
