@@ -36,12 +36,17 @@ impl Tmux {
     }
 
     #[track_caller]
-    fn until(&self, text: &str) -> String {
-        let mut last = String::new();
-        until(&format!("`{text}` on the screen"), PATIENCE, || {
-            last = self.tmux(&["capture-pane", "-p"]);
-            last.contains(text).then(|| last.clone())
-        })
+    fn until(&self, text: &str) {
+        self.until_all(&[text]);
+    }
+
+    /// All of these at once: a screen may be read while it is being drawn.
+    #[track_caller]
+    fn until_all(&self, texts: &[&str]) {
+        until(&format!("{texts:?} on the screen"), PATIENCE, || {
+            let screen = self.tmux(&["capture-pane", "-p"]);
+            texts.iter().all(|text| screen.contains(text)).then_some(())
+        });
     }
 }
 
@@ -60,10 +65,9 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     ]});
     let run = cluster.submit(&cluster.sandbox.file("watched.json", workflow.to_string()));
     let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
-    let text = screen.until("1 running, 0 completed");
-    assert!(text.contains(&run) && text.contains("Watched"), "{text}");
+    screen.until_all(&["1 running, 0 completed", &run, "Watched"]);
     screen.press("2");
-    assert!(screen.until("Components (9)").contains("64 shards") || screen.until("shards").contains("engine"));
+    screen.until_all(&["Components (9)", "64 shards", "engine"]);
     screen.press("3");
     screen.until("ollama serve");
     screen.press("4");
@@ -76,8 +80,7 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.until("Runs (2)");
     screen.press("Down");
     screen.press("Enter");
-    let text = screen.until("Tasks (2)");
-    assert!(text.contains("sleeps") && text.contains("waits"), "{text}");
+    screen.until_all(&["Tasks (2)", "sleeps", "waits"]);
     screen.press("e");
     screen.until("What it waits for");
     screen.press("v");
