@@ -1,0 +1,195 @@
+//! Measures what orchestration costs, command to durable result, beside the floors of the same machine in the same run.
+//!
+//! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL]`. What can be named: `W1` to `W9`,
+//! `scale`, `separate` (W1 to W4, W6 and W7 against processes of their own) and `peers` (other engines, where they are
+//! installed). With an address only what a control plane elsewhere can be asked is measured.
+
+mod floors;
+mod lists;
+mod payloads;
+mod peers;
+mod plane;
+mod python;
+mod report;
+mod scale;
+mod start;
+mod stores;
+#[path = "../../tests/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with tests that need more of it")]
+mod support;
+mod times;
+mod workloads;
+
+use floors::Floors;
+use plane::Plane;
+use report::Report;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    quick: bool,
+    repeats: usize,
+    latency_runs: usize,
+    throughput_runs: usize,
+    chain_tasks: usize,
+    wide_tasks: usize,
+    widest_tasks: usize,
+    python_calls: usize,
+    payload_runs: usize,
+    cold_starts: usize,
+    finished_runs: usize,
+    list_calls: usize,
+    watchers: usize,
+    unfinished_tasks: usize,
+    most_tasks: usize,
+    most_runs: usize,
+}
+
+impl Size {
+    const FULL: Self = Self {
+        quick: false,
+        repeats: 5,
+        latency_runs: 1_000,
+        throughput_runs: 5_000,
+        chain_tasks: 100,
+        wide_tasks: 1_000,
+        widest_tasks: 100_000,
+        python_calls: 300,
+        payload_runs: 200,
+        cold_starts: 40,
+        finished_runs: 1_000_000,
+        list_calls: 500,
+        watchers: 1_000,
+        unfinished_tasks: 100_000,
+        most_tasks: 1_000_000,
+        most_runs: 100_000,
+    };
+    /// Seconds: whether everything still works. Its figures mean nothing.
+    const QUICK: Self = Self {
+        quick: true,
+        repeats: 1,
+        latency_runs: 10,
+        throughput_runs: 64,
+        chain_tasks: 10,
+        wide_tasks: 50,
+        widest_tasks: 200,
+        python_calls: 5,
+        payload_runs: 3,
+        cold_starts: 2,
+        finished_runs: 1_000,
+        list_calls: 10,
+        watchers: 20,
+        unfinished_tasks: 500,
+        most_tasks: 1_000,
+        most_runs: 100,
+    };
+}
+
+/// What was asked for.
+struct Asked {
+    size: Size,
+    json: bool,
+    only: Option<Vec<String>>,
+    hub_url: Option<String>,
+}
+
+impl Asked {
+    fn read() -> anyhow::Result<Self> {
+        let mut asked = Self { size: Size::FULL, json: false, only: None, hub_url: None };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                // `cargo bench` adds `--bench`; `cargo test --benches` adds `--test`: then it only shows that it works.
+                "--bench" => {}
+                "--quick" | "--test" => asked.size = Size::QUICK,
+                "--json" => asked.json = true,
+                "--only" => asked.only = arguments.next().map(|names| names.split(',').map(str::to_owned).collect()),
+                "--hub-url" => asked.hub_url = arguments.next(),
+                other => anyhow::bail!("`{other}` is not known: --quick, --json, --only NAMES, --hub-url URL"),
+            }
+        }
+        Ok(asked)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|it| it.eq_ignore_ascii_case(name)))
+    }
+
+    fn wants_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.wants(name))
+    }
+}
+
+async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
+    let size = asked.size;
+    report.group("floors of this machine");
+    let floors = Floors::measure(size, report).await?;
+    if let Some(url) = &asked.hub_url {
+        report.group(format!("the control plane at {url}"));
+        let plane = Plane::at(url.clone()).await?;
+        return on_plane(asked, &plane, &floors, report).await;
+    }
+    if asked.wants_any(&["W1", "W2", "W3", "W4", "W6", "W7"]) {
+        report.group("control plane, agent and client in one process");
+        let plane = Plane::start(None).await?;
+        on_plane(asked, &plane, &floors, report).await?;
+        plane.stop().await?;
+    }
+    if asked.wants("separate") {
+        report.group("control plane, agent and client in processes of their own");
+        let plane = Plane::separate().await?;
+        on_plane(asked, &plane, &floors, report).await?;
+        plane.stop().await?;
+    }
+    if asked.wants_any(&["W5", "W8", "W9"]) {
+        report.group("starting, listing, watching");
+    }
+    if asked.wants("W5") {
+        start::cold(size, &floors, report)?;
+    }
+    if asked.wants("W8") {
+        lists::lists(size, report).await?;
+        lists::watchers(size, report).await?;
+    }
+    if asked.wants("W9") {
+        start::recovery(size, report).await?;
+    }
+    if asked.wants("scale") {
+        report.group("scale in one process");
+        scale::measure(size, report).await?;
+    }
+    if asked.wants("peers") {
+        let mut told = std::mem::take(report);
+        // They are processes of their own, and waited for.
+        *report = tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut told).map(|()| told)).await??;
+    }
+    Ok(())
+}
+
+async fn on_plane(asked: &Asked, plane: &Plane, floors: &Floors, report: &mut Report) -> anyhow::Result<()> {
+    let size = asked.size;
+    if asked.wants_any(&["W1", "W2", "W3", "W4"]) {
+        workloads::small(size, plane, floors, report, |name| asked.wants(name)).await?;
+    }
+    if asked.wants("W6") {
+        python::measure(size, plane, floors, report).await?;
+    }
+    if asked.wants("W7") {
+        payloads::measure(size, plane, report).await?;
+    }
+    Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    let asked = Asked::read()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::default();
+    runtime.block_on(measure(&asked, &mut report))?;
+    print(&if asked.json { format!("{:#}", report.json()) } else { report.table() });
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "its whole purpose")]
+fn print(text: &str) {
+    println!("{text}");
+}
