@@ -1,8 +1,9 @@
 //! Measures what orchestration costs, command to durable result, beside the floors of the same machine in the same run.
 //!
-//! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL]`. What can be named: `W1` to `W9`,
-//! `scale`, `separate` (W1 to W4, W6 and W7 against processes of their own) and `peers` (other engines, where they are
-//! installed). With an address only what a control plane elsewhere can be asked is measured.
+//! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL]`. What can be named: `floors`
+//! (with the ratios to them), `W1` to `W9`, `scale`, `separate` (W1 to W4, W6 and W7 also against processes of their own)
+//! and `peers` (other engines, where they are installed). With an address only what a control plane elsewhere can be
+//! asked is measured.
 
 mod floors;
 mod lists;
@@ -122,30 +123,35 @@ impl Asked {
 
 async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
     let size = asked.size;
-    report.group("floors of this machine");
-    let floors = Floors::measure(size, report).await?;
+    let floors = if asked.wants("floors") {
+        report.group("floors of this machine");
+        Some(Floors::measure(size, report).await?)
+    } else {
+        None
+    };
+    let floors = floors.as_ref();
     if let Some(url) = &asked.hub_url {
         report.group(format!("the control plane at {url}"));
         let plane = Plane::at(url.clone()).await?;
-        return on_plane(asked, &plane, &floors, report).await;
+        return on_plane(asked, &plane, floors, report).await;
     }
     if asked.wants_any(&["W1", "W2", "W3", "W4", "W6", "W7"]) {
         report.group("control plane, agent and client in one process");
         let plane = Plane::start(None).await?;
-        on_plane(asked, &plane, &floors, report).await?;
+        on_plane(asked, &plane, floors, report).await?;
         plane.stop().await?;
     }
     if asked.wants("separate") {
         report.group("control plane, agent and client in processes of their own");
         let plane = Plane::separate().await?;
-        on_plane(asked, &plane, &floors, report).await?;
+        on_plane(asked, &plane, floors, report).await?;
         plane.stop().await?;
     }
     if asked.wants_any(&["W5", "W8", "W9"]) {
         report.group("starting, listing, watching");
     }
     if asked.wants("W5") {
-        start::cold(size, &floors, report)?;
+        start::cold(size, floors, report)?;
     }
     if asked.wants("W8") {
         lists::lists(size, report).await?;
@@ -166,7 +172,7 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn on_plane(asked: &Asked, plane: &Plane, floors: &Floors, report: &mut Report) -> anyhow::Result<()> {
+async fn on_plane(asked: &Asked, plane: &Plane, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
     let size = asked.size;
     if asked.wants_any(&["W1", "W2", "W3", "W4"]) {
         workloads::small(size, plane, floors, report, |name| asked.wants(name)).await?;

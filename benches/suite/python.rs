@@ -20,7 +20,7 @@ const TASK: &str = "name: One\ntasks:\n  - {id: only, method: python/execute, pa
 /// Before anything counts.
 const WARM_UP: usize = 20;
 
-pub(crate) async fn measure(size: Size, plane: &Plane, floors: &Floors, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn measure(size: Size, plane: &Plane, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
     let (mut alone, mut whole, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     let provider = Arc::new(start()?);
     for _ in 0..size.repeats {
@@ -29,10 +29,10 @@ pub(crate) async fn measure(size: Size, plane: &Plane, floors: &Floors, report: 
         whole.push(workloads::times(plane, TASK, size.python_calls).await?.median());
     }
     let row = Row::new("W6 python/execute at its provider, p50", "ms", alone).at_most(2.5);
-    report.row(row.beside("fresh python", floors.python_ms));
+    report.row(row.beside("fresh python", floors.map(|it| it.python_ms)));
     report.row(Row::new("W6 as many at a time as CPUs", "calls/s", rates).at_least(600.0));
     let row = Row::new("W6 as a workflow, submit to result known, p50", "ms", whole);
-    report.row(row.beside("fresh python", floors.python_ms));
+    report.row(row.beside("fresh python", floors.map(|it| it.python_ms)));
     Ok(())
 }
 

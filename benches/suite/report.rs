@@ -38,9 +38,9 @@ impl Row {
         self
     }
 
-    /// How many times the floor it is, or which share of it, for rates.
-    pub(crate) fn beside(mut self, floor: &'static str, value: f64) -> Self {
-        self.floors.push((floor, value));
+    /// How many times the floor it is, or which share of it, for rates; if the floor was measured.
+    pub(crate) fn beside(mut self, floor: &'static str, value: Option<f64>) -> Self {
+        self.floors.extend(value.map(|value| (floor, value)));
         self
     }
 

@@ -19,7 +19,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_gleitzeit");
 /// How long the idle are left alone before their memory is read.
 const SETTLED: Duration = Duration::from_secs(3);
 
-pub(crate) fn cold(size: Size, floors: &Floors, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn cold(size: Size, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
     let sandbox = Sandbox::new();
     let file = sandbox.file("one.yaml", ONE_TASK);
     let mut medians = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn cold(size: Size, floors: &Floors, report: &mut Report) -> anyhow::
         medians.push(Times::new(times).median());
     }
     let row = Row::new("W5 `gleitzeit run` of one echo task, to its exit", "ms", medians).at_most(30.0);
-    report.row(row.beside("fresh python", floors.python_ms));
+    report.row(row.beside("fresh python", floors.map(|it| it.python_ms)));
     idle(report)?;
     report.row(Row::new("W5 the binary, stripped", "MB", vec![stripped_mb()?]).at_most(30.0));
     Ok(())

@@ -19,7 +19,7 @@ const IN_FLIGHT: usize = 64;
 pub(crate) async fn small(
     size: Size,
     plane: &Plane,
-    floors: &Floors,
+    floors: Option<&Floors>,
     report: &mut Report,
     wanted: impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
@@ -31,24 +31,24 @@ pub(crate) async fn small(
             p99.push(times.quantile(0.99));
         }
         let row = Row::new("W1 one task, submit to result known, p50", "ms", p50).at_most(1.5);
-        report.row(row.beside("echo", floors.echo_ms).beside("commit", floors.commit_ms));
+        report.row(row.beside("echo", floors.map(|it| it.echo_ms)).beside("commit", floors.map(|it| it.commit_ms)));
         report.row(Row::new("W1 the same, p99", "ms", p99).at_most(5.0));
     }
     if wanted("W2") {
         let rates = throughput(plane, size.throughput_runs, size.repeats).await?;
         let row = Row::new("W2 one-task workflows, 64 in flight", "workflows/s", rates).at_least(5_000.0);
-        report.row(row.beside("routing", floors.routed_per_s));
+        report.row(row.beside("routing", floors.map(|it| it.routed_per_s)));
     }
     if wanted("W3") {
         let times = chain(plane, size.chain_tasks, size.repeats).await?;
         let row = Row::new(format!("W3 a chain of {}, per task", size.chain_tasks), "ms", times).at_most(0.8);
-        report.row(row.beside("echo", floors.echo_ms).beside("commit", floors.commit_ms));
+        report.row(row.beside("echo", floors.map(|it| it.echo_ms)).beside("commit", floors.map(|it| it.commit_ms)));
     }
     if wanted("W4") {
         for (tasks, repeats) in [(size.wide_tasks, size.repeats), (size.widest_tasks, size.repeats.min(3))] {
             let rates = wide(plane, tasks, repeats).await?;
             let row = Row::new(format!("W4 {tasks} independent tasks and a join"), "tasks/s", rates);
-            report.row(row.at_least(12_000.0).beside("routing", floors.routed_per_s));
+            report.row(row.at_least(12_000.0).beside("routing", floors.map(|it| it.routed_per_s)));
         }
     }
     Ok(())
