@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::config::{FRAME_LIMIT_BYTES, LinkConfig};
+use crate::config::{FRAME_LIMIT_BYTES, LinkConfig, READ_BYTES};
 use crate::frame::{self, Packet};
 
 /// Why there is no connection.
@@ -106,9 +106,11 @@ async fn open(config: &LinkConfig) -> Result<(WebSocketStream<TcpStream>, Durati
     // Small messages follow each other; held back for an acknowledgement they may wait 40 ms.
     stream.set_nodelay(true)?;
     let request = format!("ws://{}/socket.io/?EIO=4&transport=websocket", address.authority).into_client_request()?;
-    let limits =
-        WebSocketConfig::default().max_message_size(Some(FRAME_LIMIT_BYTES)).max_frame_size(Some(FRAME_LIMIT_BYTES));
-    let (mut socket, _response) = client_async_with_config(request, stream, Some(limits)).await?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(FRAME_LIMIT_BYTES))
+        .max_frame_size(Some(FRAME_LIMIT_BYTES));
+    let (mut socket, _response) = client_async_with_config(request, stream, Some(config)).await?;
     let text = next_text(&mut socket).await?;
     let Packet::Open(json) = frame::parse(&text) else {
         return Err(Failure::Unreachable("the server does not speak Engine.IO".to_owned()));

@@ -26,6 +26,8 @@ use crate::metrics::{Metrics, Way};
 
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
 const BUFFER_PACKETS: usize = 8_192;
+/// What is read from a socket at once, besides the rest of a larger frame: so much memory is cleared before each read.
+const READ_BYTES: usize = 8 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 /// Events of one socket that may wait for the machine.
@@ -96,7 +98,7 @@ pub(crate) fn layer(
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
         .connect_timeout(Duration::from_secs(5))
-        .ws_read_buffer_size(64 * 1024)
+        .ws_read_buffer_size(READ_BYTES)
         .build_layer();
     let admit = move |TryData(auth): TryData<Auth>| {
         let given = auth.ok().and_then(|auth| auth.token);
