@@ -27,14 +27,19 @@ pub(crate) async fn lists(size: Size, report: &mut Report) -> anyhow::Result<()>
     report.row(Row::new("W8 disk for a finished run of one task", "bytes", vec![bytes as f64 / runs as f64]));
     let started = Instant::now();
     let plane = Plane::start(Some(path)).await?;
-    let row = Row::new(format!("W8 a start with {runs} finished runs, until an agent works"), "ms", vec![millis(started.elapsed())]);
+    let row = Row::new(
+        format!("W8 a start with {runs} finished runs, until an agent works"),
+        "ms",
+        vec![millis(started.elapsed())],
+    );
     report.row(row);
 
     let first = v1::ListRunsRequest { page_size: 100, ..Default::default() };
     page(report, &plane, size, "the newest 100", first.clone()).await?;
     page(report, &plane, size, "the newest 1,000", v1::ListRunsRequest { page_size: 1_000, ..first.clone() }).await?;
     let token = deep(&plane, runs / 2).await?;
-    page(report, &plane, size, "100 from the middle", v1::ListRunsRequest { page_token: token, ..first.clone() }).await?;
+    page(report, &plane, size, "100 from the middle", v1::ListRunsRequest { page_token: token, ..first.clone() })
+        .await?;
     let statuses = vec![v1::RunStatus::Completed.into()];
     let by_status = v1::ListRunsRequest { statuses, ..first.clone() };
     page(report, &plane, size, "100 that completed", by_status).await?;

@@ -15,9 +15,11 @@ const TASKS: usize = 4;
 pub(crate) async fn measure(size: Size, plane: &Plane, report: &mut Report) -> anyhow::Result<()> {
     for kib in SIZES {
         let text = "0123456789abcdef".repeat(kib * 64);
-        let mut yaml = format!("name: Large\ntasks:\n  - {{id: t0, method: util/echo, parameters: {{text: \"{text}\"}}}}\n");
+        let mut yaml =
+            format!("name: Large\ntasks:\n  - {{id: t0, method: util/echo, parameters: {{text: \"{text}\"}}}}\n");
         for at in 1..TASKS {
-            let line = format!("  - {{id: t{at}, method: util/echo, parameters: {{text: \"${{t{}.text}}\"}}}}\n", at - 1);
+            let line =
+                format!("  - {{id: t{at}, method: util/echo, parameters: {{text: \"${{t{}.text}}\"}}}}\n", at - 1);
             yaml.push_str(&line);
         }
         let mut medians = Vec::new();

@@ -46,13 +46,8 @@ impl Plane {
     pub(crate) async fn start(store: Option<PathBuf>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = StoreConfig::Sqlite(store.unwrap_or_else(|| folder.path().join("journal.db")));
-        let config = Config {
-            port: 0,
-            store,
-            max_tasks: 2_000_000,
-            max_workflow_bytes: 64 * 1024 * 1024,
-            ..Config::default()
-        };
+        let config =
+            Config { port: 0, store, max_tasks: 2_000_000, max_workflow_bytes: 64 * 1024 * 1024, ..Config::default() };
         let app = build(config).await?;
         let address = app.local_addr();
         let (stop_hub, stop_agent) = (CancellationToken::new(), CancellationToken::new());
@@ -133,8 +128,7 @@ impl Plane {
     pub(crate) async fn completed(&self, run_id: String) -> anyhow::Result<()> {
         let wait = prost_types::Duration { seconds: 60, nanos: 0 };
         loop {
-            let request =
-                v1::GetRunRequest { run_id: run_id.clone(), wait: Some(wait), include_results: Some(false) };
+            let request = v1::GetRunRequest { run_id: run_id.clone(), wait: Some(wait), include_results: Some(false) };
             let run = self.client.clone().get_run(request).await?.into_inner().run.context("a run")?;
             if run.status() != v1::RunStatus::Running {
                 ensure!(run.status() == v1::RunStatus::Completed, "the run is {:?}: {:?}", run.status(), run.error);

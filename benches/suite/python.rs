@@ -20,7 +20,12 @@ const TASK: &str = "name: One\ntasks:\n  - {id: only, method: python/execute, pa
 /// Before anything counts.
 const WARM_UP: usize = 20;
 
-pub(crate) async fn measure(size: Size, plane: &Plane, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn measure(
+    size: Size,
+    plane: &Plane,
+    floors: Option<&Floors>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let (mut alone, mut whole, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     let provider = Arc::new(start()?);
     for _ in 0..size.repeats {

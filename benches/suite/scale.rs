@@ -68,7 +68,11 @@ async fn waiting(size: Size, report: &mut Report) -> anyhow::Result<()> {
         anyhow::Ok(after - before)
     })
     .await??;
-    report.row(Row::new(format!("{tasks} tasks that wait: memory of the control plane, each"), "bytes", vec![grown / tasks as f64]));
+    report.row(Row::new(
+        format!("{tasks} tasks that wait: memory of the control plane, each"),
+        "bytes",
+        vec![grown / tasks as f64],
+    ));
     Ok(())
 }
 

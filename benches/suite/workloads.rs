@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::Size;
 use crate::floors::Floors;
 use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::times::{Times, millis, rate};
-use crate::Size;
 
 const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
 /// Before anything counts.

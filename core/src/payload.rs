@@ -23,7 +23,15 @@ impl Payload {
     /// Serializes a value.
     pub fn from_value(value: &Value) -> Self {
         // A `Value` always serializes: its keys are strings and its numbers finite.
-        Self(serde_json::value::to_raw_value(value).expect("a Value is serializable").into())
+        Self::of(value).expect("a Value is serializable")
+    }
+
+    /// Serializes anything. What is written is valid by itself and is not read again.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(|raw| Self(raw.into()))
     }
 
     /// Takes JSON text.

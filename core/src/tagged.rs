@@ -3,7 +3,27 @@
 //! The body is decoded only after the name is known, straight from its text, whatever the order of the fields: raw JSON
 //! ([`crate::Payload`]) inside a body passes through untouched, which serde's own tagged enums cannot do.
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
+
+/// What travels as a name and a body.
+pub trait Tagged {
+    /// Serializes the body, without the name around it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    fn serialize_body<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+}
+
+/// Serializes as the body alone: [`Tagged`] types themselves serialize with their name around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a, T>(pub &'a T);
+
+impl<T: Tagged> Serialize for Body<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_body(serializer)
+    }
+}
 
 /// Why a name and a body could not be read.
 #[derive(Debug, Error)]
@@ -96,7 +116,7 @@ fn path_at(json: &[u8]) -> String {
 
 /// Defines an enum whose variants each hold one struct and have one wire name.
 ///
-/// It gets `kind()`, `body()` (JSON text), `decode(kind, body)`, and `Serialize`/`Deserialize` as
+/// It gets `kind()`, `body()` (JSON text), `payload()` (the same, shared), `decode(kind, body)`, [`Tagged`], and `Serialize`/`Deserialize` as
 /// `{"type": name, "data": body}`.
 macro_rules! tagged {
     ($(#[$doc:meta])* $what:literal $name:ident { $($(#[$vdoc:meta])* $variant:ident($body:ty) = $kind:literal,)* }) => {
@@ -118,7 +138,13 @@ macro_rules! tagged {
             /// The body as JSON text.
             pub fn body(&self) -> String {
                 // Bodies are structs of strings, numbers and raw JSON: serializing them cannot fail.
-                match self { $(Self::$variant(body) => serde_json::to_string(body).expect("a body is serializable"),)* }
+                serde_json::to_string(&$crate::tagged::Body(self)).expect("a body is serializable")
+            }
+
+            /// The body as a JSON value.
+            pub fn payload(&self) -> $crate::Payload {
+                // As above.
+                $crate::Payload::of(&$crate::tagged::Body(self)).expect("a body is serializable")
             }
 
             /// Reads a body by its wire name.
@@ -133,6 +159,12 @@ macro_rules! tagged {
                     }),)*
                     _ => Err($crate::tagged::DecodeError::Unknown { what: $what, kind: kind.to_owned() }),
                 }
+            }
+        }
+
+        impl $crate::tagged::Tagged for $name {
+            fn serialize_body<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self { $(Self::$variant(body) => serde::Serialize::serialize(body, serializer),)* }
             }
         }
 

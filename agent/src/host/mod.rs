@@ -12,7 +12,6 @@ pub(crate) mod owners;
 pub(crate) mod provider;
 
 pub(crate) mod session;
-mod wire;
 
 pub use call_span::CALL_TARGET;
 

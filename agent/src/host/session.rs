@@ -5,16 +5,17 @@
 
 use std::time::Duration;
 
+use gleitzeit_core::DecodeError;
 use gleitzeit_core::error::Failure;
 use gleitzeit_core::mesh::{FromHub, ToHub};
 use gleitzeit_core::role::{Input, Output, may_pass};
+use gleitzeit_core::tagged::Body;
 use gleitzeit_core::time::Instant;
 use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
 use tokio::sync::watch;
 use tracing::{debug, error, info, trace, warn};
 
 use super::clock::millis;
-use super::wire::Body;
 use super::{Clock, Event, Machine, Todo};
 use crate::roster::Member;
 
@@ -133,8 +134,15 @@ impl<M: Machine> Session<M> {
                     trace!(component = self.member.id(), event, bytes = body.len(), "message of the hub");
                     Some(Input::Message(message))
                 }
-                Err(error) => {
+                // A newer hub may say more than is known here.
+                Err(error @ DecodeError::Unknown { .. }) => {
                     warn!(component = self.member.id(), event, %error, "ignored a message of the hub");
+                    None
+                }
+                // What it said is missing here: on a new connection it continues from where this component is.
+                Err(error @ DecodeError::Malformed { .. }) => {
+                    warn!(component = self.member.id(), event, %error, "cannot read a message of the hub");
+                    self.link.reconnect("a message could not be read");
                     None
                 }
             },

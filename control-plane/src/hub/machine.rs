@@ -8,9 +8,10 @@ use axum::extract::ConnectInfo;
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
 use gleitzeit_core::mesh::{FromHub, Meta, ToHub, with_meta};
 use gleitzeit_core::run::Event;
+use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Protocol, Registry};
-use serde_json::value::RawValue;
+use serde_json::value::to_raw_value;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -302,25 +303,20 @@ impl HubTask {
 
     fn send(&mut self, socket: SocketId, message: &FromHub) {
         let Some(peer) = self.peers.get(&socket) else { return };
-        let mut body = message.body();
         // Calls carry a `meta` of their own, which says more.
-        if !matches!(message, FromHub::ExecuteMethod(_)) {
+        let raw = if matches!(message, FromHub::ExecuteMethod(_)) {
+            to_raw_value(&Body(message))
+        } else {
             self.message_number += 1;
-            let meta = Meta {
-                id: Some(format!("hub-{}", self.message_number)),
-                source: Some("hub".to_owned()),
-                timestamp: Some(wall_clock()),
-                ..Meta::default()
-            };
-            body = with_meta(&body, &meta);
-        }
+            Ok(with_meta(message, &self.meta()))
+        };
+        let Ok(raw) = raw else { return };
         if let Some(metrics) = &self.metrics {
-            metrics.message(Way::Out, body.len());
+            metrics.message(Way::Out, raw.get().len());
             if matches!(message, FromHub::State(page) if page.last) {
                 metrics.resync();
             }
         }
-        let Ok(raw) = RawValue::from_string(body) else { return };
         match peer.emit(message.kind(), &raw) {
             Ok(()) => {}
             // Its end is being told, with the reason.
@@ -329,6 +325,16 @@ impl HubTask {
                 tracing::warn!(socket, event = message.kind(), %error, "a socket is too slow and is closed");
                 self.drop_peer(socket);
             }
+        }
+    }
+
+    /// Of the message that is sent now.
+    fn meta(&self) -> Meta {
+        Meta {
+            id: Some(format!("hub-{}", self.message_number)),
+            source: Some("hub".to_owned()),
+            timestamp: Some(wall_clock()),
+            ..Meta::default()
         }
     }
 

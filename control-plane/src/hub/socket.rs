@@ -178,6 +178,20 @@ pub(crate) type Received = Result<(ToHub, Option<String>), Malformed>;
 
 /// Reads `["event", {…}]`.
 fn decode(text: &str) -> Received {
+    // As nearly all are written: the argument is read once. Whatever is odd is looked at more closely.
+    match plain(text).map(|(name, body)| (ToHub::decode(name, body), body)) {
+        Some((Ok(message), body)) => Ok((message, message_id(body))),
+        _ => decode_any(text),
+    }
+}
+
+/// The name and the argument of `["event",{…}]`, without looking into either.
+fn plain(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.strip_prefix("[\"")?.split_once("\",")?;
+    Some((name, rest.strip_suffix(']')?))
+}
+
+fn decode_any(text: &str) -> Received {
     let malformed = |in_reply_to: Option<String>, message: String| Malformed { in_reply_to, message };
     let mut parts: VecDeque<&RawValue> =
         serde_json::from_str(text).map_err(|error| malformed(None, format!("the event is malformed: {error}")))?;
@@ -209,9 +223,25 @@ mod tests {
             (r#"["append",7]"#, "`append` takes one JSON object"),
             (r#"[7]"#, "the event has no name"),
             (r#"[]"#, "the event has no name"),
+            (r#"["append",{},]"#, "the event is malformed"),
+            (r#"["append",{}"#, "the event is malformed"),
+            (r#"["appe\"nd",{}]"#, "unknown mesh event `appe\"nd`"),
         ] {
             let message = decode(text).expect_err("malformed").message;
             assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn however_an_event_is_written_it_is_the_same() {
+        for text in [
+            r#"["events_ack",{"position":1}]"#,
+            r#" [ "events_ack" , { "position" : 1 } ] "#,
+            r#"["events_ack",{"position":1},{"more":2}]"#,
+            r#"["events\u005fack",{"position":1}]"#,
+        ] {
+            let (message, id) = decode(text).expect(text);
+            assert_eq!((message.body(), id), (r#"{"position":1}"#.to_owned(), None), "{text}");
         }
     }
 

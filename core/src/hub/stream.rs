@@ -401,17 +401,17 @@ fn pages(slice: &Slice, epoch: Epoch, state: &SliceState) -> Vec<StatePage> {
     let (mut items, mut bytes) = (Vec::new(), 0);
     for item in &state.items {
         // Items are structs of strings, numbers and raw JSON: serializing them cannot fail.
-        let text = serde_json::to_string(item).expect("a slice item is serializable");
-        let too_large = text.len() > FRAME_BYTES;
-        if !items.is_empty() && (too_large || bytes + text.len() > FRAME_BYTES) {
+        let item = Payload::of(item).expect("a slice item is serializable");
+        let size = item.size_bytes();
+        if !items.is_empty() && (size > FRAME_BYTES || bytes + size > FRAME_BYTES) {
             pages.push(page(std::mem::take(&mut items), None));
             bytes = 0;
         }
-        if too_large {
-            pages.extend(pieces(&text).into_iter().map(|part| page(Vec::new(), Some(part))));
-        } else if let Ok(payload) = Payload::parse(text) {
-            bytes += payload.size_bytes();
-            items.push(payload);
+        if size > FRAME_BYTES {
+            pages.extend(pieces(item.get()).into_iter().map(|part| page(Vec::new(), Some(part))));
+        } else {
+            bytes += size;
+            items.push(item);
         }
     }
     pages.push(StatePage { last: true, ..page(items, None) });

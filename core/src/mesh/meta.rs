@@ -1,7 +1,9 @@
 //! The `meta` object of every event.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
+use crate::tagged::{Body, Tagged};
 use crate::time::Timestamp;
 
 /// Who sent an event, when, and on behalf of what. Every field may be left out by a component; the hub fills it in.
@@ -42,28 +44,33 @@ pub fn message_id(body: &str) -> Option<String> {
     if body.contains("\"meta\"") { Meta::of(body).id } else { None }
 }
 
-/// Puts `meta` in front of the fields of a body, which is a JSON object without one.
-pub fn with_meta(body: &str, meta: &Meta) -> String {
-    // `Meta` is a struct of strings: serializing it cannot fail.
-    let meta = serde_json::to_string(meta).expect("meta is serializable");
-    match body.strip_prefix('{') {
-        Some("}") => format!("{{\"meta\":{meta}}}"),
-        Some(rest) => format!("{{\"meta\":{meta},{rest}"),
-        None => body.to_owned(),
+/// The body of a message with `meta` in front of its fields, written in one go. Not for bodies that have a `meta` of
+/// their own.
+pub fn with_meta<T: Tagged>(message: &T, meta: &Meta) -> Box<RawValue> {
+    #[derive(Serialize)]
+    #[serde(bound = "T: Tagged")]
+    struct Whole<'a, T> {
+        meta: &'a Meta,
+        #[serde(flatten)]
+        body: Body<'a, T>,
     }
+    // Structs of strings, numbers and raw JSON: serializing them cannot fail.
+    to_raw_value(&Whole { meta, body: Body(message) }).expect("a message is serializable")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::{FromHub, Heartbeat, Welcome};
 
     #[test]
-    fn meta_is_spliced_into_any_object_and_read_back() {
+    fn meta_stands_in_front_of_the_fields_and_is_read_back() {
         let meta = Meta { source: Some("hub".into()), ..Meta::default() };
-        for body in ["{}", r#"{"a":1}"#] {
-            let text = with_meta(body, &meta);
-            assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
-            assert_eq!(Meta::of(&text), meta);
-        }
+        let welcome = FromHub::from(Welcome { version: "1".into() });
+        let text = with_meta(&welcome, &meta);
+        assert_eq!(text.get(), r#"{"meta":{"source":"hub"},"version":"1"}"#);
+        assert_eq!(Meta::of(text.get()), meta);
+        let beat = FromHub::from(Heartbeat {});
+        assert_eq!(with_meta(&beat, &meta).get(), r#"{"meta":{"source":"hub"}}"#);
     }
 }

@@ -173,7 +173,7 @@ impl EventsItem {
             recorded_at: entry.recorded_at,
             queue: entry.queue.clone(),
             kind: Some(entry.event.kind().to_owned()),
-            data: Payload::parse(entry.event.body()).ok(),
+            data: Some(entry.event.payload()),
             ..Self::empty(entry.position)
         }
     }

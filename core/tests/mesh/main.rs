@@ -13,11 +13,12 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use gleitzeit_core::mesh::{Meta, with_meta};
+use gleitzeit_core::tagged::Tagged;
 use gleitzeit_core::{AttemptRef, Payload, Timestamp};
 use serde_json::{Value, json};
 
 /// An event of one of the two directions.
-trait Message: Debug + PartialEq + Sized {
+trait Message: Tagged + Debug + PartialEq + Sized {
     const KINDS: &'static [&'static str];
     fn read(kind: &str, body: &str) -> Self;
     fn written(&self) -> (&'static str, String);
@@ -73,8 +74,8 @@ fn check<M: Message>(direction: &str, values: Vec<(&str, M)>) {
         // A call has a `meta` of its own; every other body gets one on its way.
         if !body.get().contains("\"meta\"") {
             let meta = Meta { id: Some("m1".to_owned()), timestamp: Some(Timestamp(0)), ..Meta::default() };
-            let sent = with_meta(body.get(), &meta);
-            assert_eq!((M::read(&kind, &sent), Meta::of(&sent)), (value, meta), "{name} with meta");
+            let sent = with_meta(&value, &meta);
+            assert_eq!((M::read(&kind, sent.get()), Meta::of(sent.get())), (value, meta), "{name} with meta");
         }
     }
     assert!(files.is_empty(), "files without a value: {:?}", files.keys());

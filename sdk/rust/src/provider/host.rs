@@ -9,9 +9,9 @@ use gleitzeit_core::id::{CallId, ComponentId};
 use gleitzeit_core::mesh::{FromHub, Health, HealthState, MethodCall, MethodOutcome, ProtocolDefinition};
 use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine};
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
+use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
 use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError};
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant as Clock;
@@ -137,8 +137,7 @@ impl Host {
     async fn perform(&self, output: HubOutput) -> Result<()> {
         match output {
             HubOutput::Send(message) => {
-                let Ok(body) = RawValue::from_string(message.body()) else { return Ok(()) };
-                match self.link.send(message.kind(), &body).await {
+                match self.link.send(message.kind(), &Body(&message)).await {
                     // The machine says it again on the next connection.
                     Ok(()) | Err(SendError::NotConnected | SendError::Closed) => {}
                     Err(error) => tracing::error!(event = message.kind(), %error, "message lost"),
