@@ -15,5 +15,5 @@ pub mod yaml;
 
 pub use load::{load_dir, load_files, read_file, shipped, yaml_files};
 pub use protocol::{Method, Protocol};
-pub use registry::{Conflict, Registry};
+pub use registry::{Conflict, LearnError, Registry};
 pub use schema::{Schema, SchemaError};

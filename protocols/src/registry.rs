@@ -3,22 +3,24 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use gleitzeit_core::contract;
 use gleitzeit_core::error::{ErrorCode, Failure};
+use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::protocol::{Method, Protocol};
 use crate::schema::{Schema, SchemaError};
-use crate::yaml::describe;
+use crate::yaml::{Problem, describe};
 
-/// Protocols and their compiled schemas.
-#[derive(Debug, Default)]
+/// Protocols and their compiled schemas. Copies share them.
+#[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// By name; versions in natural order, the newest last.
-    protocols: BTreeMap<String, Vec<Known>>,
+    protocols: BTreeMap<String, Vec<Arc<Known>>>,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,26 @@ struct Known {
 struct Schemas {
     parameters: Option<Schema>,
     returns: Option<Schema>,
+}
+
+/// What is shipped, read once for the whole process.
+static SHIPPED: LazyLock<Registry> = LazyLock::new(|| {
+    let mut registry = Registry::new();
+    for protocol in crate::load::shipped() {
+        registry.insert(Known::shipped(protocol));
+    }
+    registry
+});
+
+/// A definition that cannot be learned.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum LearnError {
+    /// It is no protocol.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unreadable(Vec<Problem>),
+    /// Another is known under its name and version.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
 }
 
 /// A protocol that cannot be registered.
@@ -57,6 +79,42 @@ pub enum Conflict {
     },
 }
 
+impl Known {
+    fn compiled(protocol: Protocol) -> Result<Self, Conflict> {
+        let mut schemas = BTreeMap::new();
+        for (name, method) in &protocol.methods {
+            let compile = |field: &'static str, schema: &Option<Value>| {
+                schema.as_ref().map(Schema::compile).transpose().map_err(|cause| Conflict::Schema {
+                    method: name.clone(),
+                    field,
+                    cause,
+                })
+            };
+            let compiled = Schemas {
+                parameters: compile("parameters", &method.parameters)?,
+                returns: compile("returns", &method.returns)?,
+            };
+            schemas.insert(name.clone(), compiled);
+        }
+        Ok(Self { protocol, schemas })
+    }
+
+    fn shipped(protocol: Protocol) -> Arc<Self> {
+        let of = |method: &Method| Schemas {
+            parameters: method.parameters.as_ref().map(Schema::shipped),
+            returns: method.returns.as_ref().map(Schema::shipped),
+        };
+        let schemas = protocol.methods.iter().map(|(name, method)| (name.clone(), of(method))).collect();
+        Arc::new(Self { protocol, schemas })
+    }
+}
+
+/// What is shipped under the name and version of a definition, if it is the same to the letter.
+fn shipped_as(definition: &ProtocolDefinition) -> Option<&'static Arc<Known>> {
+    let shipped = SHIPPED.known(&definition.name, &definition.version)?;
+    (shipped.protocol.to_definition() == *definition).then_some(shipped)
+}
+
 impl From<Conflict> for Failure {
     fn from(conflict: Conflict) -> Self {
         match &conflict {
@@ -74,11 +132,33 @@ impl Registry {
 
     /// With the protocols that ship with Gleitzeit.
     pub fn shipped() -> Self {
-        let mut registry = Self::new();
-        for protocol in crate::load::shipped() {
-            registry.register(protocol).expect("shipped protocols are checked by a test");
+        SHIPPED.clone()
+    }
+
+    /// Adds a protocol as it came over the mesh or from the journal; `false` if the same was known already.
+    ///
+    /// # Errors
+    /// If it is no protocol, or the name and version are known with other schemas.
+    pub fn learn(&mut self, definition: &ProtocolDefinition) -> Result<bool, LearnError> {
+        match (self.known(&definition.name, &definition.version), shipped_as(definition)) {
+            (Some(known), _) if known.protocol.to_definition() == *definition => Ok(false),
+            (None, Some(shipped)) => {
+                self.insert(shipped.clone());
+                Ok(true)
+            }
+            _ => {
+                let protocol = Protocol::from_definition(definition).map_err(LearnError::Unreadable)?;
+                Ok(self.register(protocol)?)
+            }
         }
-        registry
+    }
+
+    /// Whether a definition is a protocol.
+    ///
+    /// # Errors
+    /// All its problems.
+    pub fn check_definition(definition: &ProtocolDefinition) -> Result<(), Vec<Problem>> {
+        if shipped_as(definition).is_some() { Ok(()) } else { Protocol::from_definition(definition).map(drop) }
     }
 
     /// Adds a protocol; `false` if the same was known already. Words for people, such as descriptions and
@@ -95,25 +175,14 @@ impl Registry {
                 false => Err(Conflict::Mismatch { id: protocol.id(), differences: differences.join(", ") }),
             };
         }
-        let mut schemas = BTreeMap::new();
-        for (name, method) in &protocol.methods {
-            let compile = |field: &'static str, schema: &Option<Value>| {
-                schema.as_ref().map(Schema::compile).transpose().map_err(|cause| Conflict::Schema {
-                    method: name.clone(),
-                    field,
-                    cause,
-                })
-            };
-            let compiled = Schemas {
-                parameters: compile("parameters", &method.parameters)?,
-                returns: compile("returns", &method.returns)?,
-            };
-            schemas.insert(name.clone(), compiled);
-        }
-        let versions = self.protocols.entry(protocol.name.clone()).or_default();
-        let at = versions.partition_point(|known| natural(&known.protocol.version, &protocol.version).is_lt());
-        versions.insert(at, Known { protocol, schemas });
+        self.insert(Arc::new(Known::compiled(protocol)?));
         Ok(true)
+    }
+
+    fn insert(&mut self, known: Arc<Known>) {
+        let versions = self.protocols.entry(known.protocol.name.clone()).or_default();
+        let at = versions.partition_point(|it| natural(&it.protocol.version, &known.protocol.version).is_lt());
+        versions.insert(at, known);
     }
 
     /// All protocols, by name and version.
@@ -167,7 +236,7 @@ impl Registry {
         }
     }
 
-    fn known(&self, name: &str, version: &str) -> Option<&Known> {
+    fn known(&self, name: &str, version: &str) -> Option<&Arc<Known>> {
         self.protocols.get(name)?.iter().find(|known| known.protocol.version == version)
     }
 

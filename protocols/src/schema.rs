@@ -1,5 +1,7 @@
-//! One JSON Schema (2020-12), compiled once. Schemas come from anybody who may register a protocol, so size, depth and
+//! One JSON Schema (2020-12), compiled at most once. Schemas come from anybody who may register a protocol, so size, depth and
 //! the cost of patterns are bounded, references stay inside the schema, and a bad one is an error, never a panic.
+
+use std::sync::OnceLock;
 
 use gleitzeit_core::spec::Violation;
 use jsonschema::{Draft, PatternOptions, Validator};
@@ -14,11 +16,11 @@ const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 /// Compiled size of one pattern; the engine's own default is ten times that.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// A compiled schema.
+/// A schema that compiles.
 #[derive(Debug)]
 pub struct Schema {
-    validator: Validator,
     source: Value,
+    validator: OnceLock<Validator>,
 }
 
 /// A schema that cannot be used.
@@ -55,37 +57,40 @@ impl Schema {
         if size > MAX_SCHEMA_BYTES {
             return Err(error(format!("it has {size} bytes, more than the limit of {MAX_SCHEMA_BYTES}"), None));
         }
-        // The linear-time engine: a pattern with look-around or backreferences is refused instead of running for ever.
-        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .with_pattern_options(patterns)
-            .offline()
-            .build(source)
-            .map_err(|cause| SchemaError {
-                path: cause.instance_path().as_str().split('/').skip(1).map(unescape).collect(),
-                message: violation::bounded(&cause.to_string(), 300),
-                hint: Some("see https://json-schema.org/draft/2020-12 for what is allowed".to_owned()),
-            })?;
-        Ok(Self { validator, source: source.clone() })
+        let validator = build(source).map_err(|cause| SchemaError {
+            path: cause.instance_path().as_str().split('/').skip(1).map(unescape).collect(),
+            message: violation::bounded(&cause.to_string(), 300),
+            hint: Some("see https://json-schema.org/draft/2020-12 for what is allowed".to_owned()),
+        })?;
+        Ok(Self { source: source.clone(), validator: validator.into() })
+    }
+
+    /// A schema that a test has compiled: it is compiled here when it is first needed, which for most of those that are
+    /// shipped is never.
+    pub(crate) fn shipped(source: &Value) -> Self {
+        Self { source: source.clone(), validator: OnceLock::new() }
+    }
+
+    fn validator(&self) -> &Validator {
+        self.validator.get_or_init(|| build(&self.source).expect("shipped protocols are checked by a test"))
     }
 
     /// All ways in which a value breaks the schema.
     pub fn check(&self, value: &Value) -> Vec<Violation> {
         // The common case costs no allocation.
-        if self.validator.is_valid(value) {
+        if self.validator().is_valid(value) {
             return Vec::new();
         }
-        violation::all(self.validator.iter_errors(value), &self.source)
+        violation::all(self.validator().iter_errors(value), &self.source)
     }
 
     /// The same for parameters as written, where `${…}` may turn out as anything.
     pub fn check_template(&self, value: &Value) -> Vec<Violation> {
-        if self.validator.is_valid(value) {
+        if self.validator().is_valid(value) {
             return Vec::new();
         }
         let open = violation::holds_reference(value);
-        let errors = self.validator.iter_errors(value).filter(|error| !open || violation::is_certain(error));
+        let errors = self.validator().iter_errors(value).filter(|error| !open || violation::is_certain(error));
         violation::all(errors, &self.source)
     }
 
@@ -93,6 +98,12 @@ impl Schema {
     pub fn fill_defaults(&self, value: &mut Value) {
         fill(&self.source, value, MAX_DEPTH);
     }
+}
+
+fn build(source: &Value) -> Result<Validator, jsonschema::ValidationError<'_>> {
+    // The linear-time engine: a pattern with look-around or backreferences is refused instead of running for ever.
+    let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
+    jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline().build(source)
 }
 
 fn fill(schema: &Value, value: &mut Value, depth: usize) {

@@ -15,7 +15,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{OnInterrupt, finish, follow};
 use crate::plane::Plane;
 use crate::progress::Progress;
-use crate::signals::{OnSignal, block_on};
+use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
 use crate::{client, output, place, setup, workflow};
@@ -60,7 +60,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     let config = telemetry.of(setup::own_control_plane(&store, args, registry));
     let format = args.output.format;
     let submitted = AtomicBool::new(false);
-    let result = block_on(OnSignal::Finish, |stop| {
+    let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {
         let submitted = &submitted;
         async move {
             let token = config.token.clone();

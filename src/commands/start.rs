@@ -7,7 +7,7 @@ use crate::background::{self, Marker};
 use crate::cli::StartArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::Plane;
-use crate::signals::{OnSignal, block_on};
+use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::{output, setup};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     if args.background && !args.in_background {
         return in_background(args.hub.port);
     }
-    block_on(OnSignal::Finish, |stop| async move {
+    block_on_threads(Threads::All, OnSignal::Finish, |stop| async move {
         let mut plane = Plane::start(config, worker).await?;
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();

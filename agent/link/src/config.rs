@@ -10,7 +10,7 @@ pub(crate) const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What is read from the connection at once, besides the rest of a larger frame. The WebSocket library clears so much
 /// memory before each read, and every connection keeps it: its default of 128 KiB costs more than a small message does.
-pub(crate) const READ_BYTES: usize = 8 * 1024;
+pub(crate) const READ_BYTES: usize = 4 * 1024;
 
 /// How a link finds its hub and how patient it is.
 #[derive(Clone)]

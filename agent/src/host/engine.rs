@@ -11,7 +11,7 @@ use gleitzeit_core::payload::Payload;
 use gleitzeit_core::role::engine::{Engine, Input, Output};
 use gleitzeit_core::spec::{PathSegment, Violation};
 use gleitzeit_core::time::Instant;
-use gleitzeit_protocols::{Method, Protocol, Registry};
+use gleitzeit_protocols::{Method, Registry};
 use serde_json::{Value, json};
 use tracing::{debug, error};
 
@@ -42,15 +42,9 @@ impl EngineHost {
         for definition in definitions {
             let (protocol, version) = (&definition.name, &definition.version);
             // Without its protocol, an attempt fails with METHOD_NOT_FOUND: the hub must not have let this one in.
-            match Protocol::from_definition(definition) {
-                Ok(read) => match self.registry.register(read) {
-                    Ok(new) => debug!(protocol, version, new, "protocol known"),
-                    Err(conflict) => error!(protocol, version, error = %Failure::from(conflict), "protocol refused"),
-                },
-                Err(problems) => {
-                    let problems = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                    error!(protocol, version, problems, "protocol cannot be read");
-                }
+            match self.registry.learn(definition) {
+                Ok(new) => debug!(protocol, version, new, "protocol known"),
+                Err(error) => error!(protocol, version, %error, "protocol cannot be used"),
             }
         }
     }
@@ -190,6 +184,7 @@ fn path(segments: &[PathSegment]) -> String {
 mod tests {
     use gleitzeit_core::role::Identity;
     use gleitzeit_core::role::engine::Config;
+    use gleitzeit_protocols::Protocol;
 
     use super::*;
 

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::ConnectInfo;
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
-use gleitzeit_core::mesh::{FromHub, Meta, ToHub, with_meta};
+use gleitzeit_core::mesh::{FromHub, Meta, ProtocolDefinition, ToHub, with_meta};
 use gleitzeit_core::run::Event;
+use gleitzeit_core::run::event::ProtocolRegistered;
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
-use gleitzeit_protocols::{Protocol, Registry};
+use gleitzeit_protocols::{LearnError, Registry};
 use serde_json::value::to_raw_value;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
@@ -94,12 +95,7 @@ impl HubTask {
         // Also what was registered since the port was made: whoever connects first may already use it.
         let known = journal.protocols();
         for definition in known.iter() {
-            match Protocol::from_definition(definition) {
-                Ok(protocol) => {
-                    registry.register(protocol).ok();
-                }
-                Err(problems) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
-            }
+            learn(&mut registry, definition);
         }
         let registry = Arc::new(RwLock::new(registry));
         let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
@@ -202,12 +198,10 @@ impl HubTask {
     fn learn_protocols(&self, batch: &Batch) {
         for entry in &batch.entries {
             let Event::ProtocolRegistered(registered) = &entry.event else { continue };
-            match (Protocol::from_registered(registered), self.registry.write()) {
-                (Ok(protocol), Ok(mut registry)) => {
-                    registry.register(protocol).ok();
-                }
-                (Err(problems), _) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
-                (_, Err(_)) => tracing::error!("the registry of protocols cannot be used any more"),
+            let ProtocolRegistered { name, version, methods } = registered.clone();
+            match self.registry.write() {
+                Ok(mut registry) => learn(&mut registry, &ProtocolDefinition { name, version, methods }),
+                Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
             }
         }
     }
@@ -397,11 +391,21 @@ impl HubTask {
     }
 }
 
+/// What was recorded is known from now on.
+fn learn(registry: &mut Registry, definition: &ProtocolDefinition) {
+    match registry.learn(definition) {
+        Ok(_) => {}
+        Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
+        // The journal has decided which of them counts.
+        Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol is known otherwise"),
+    }
+}
+
 /// Protocols that a provider brings must have valid schemas: the machine takes them as they are.
 fn check_protocols(message: &ToHub) -> Result<(), Failure> {
     let ToHub::RegisterComponent(register) = message else { return Ok(()) };
     for definition in &register.protocols {
-        if let Err(problems) = Protocol::from_definition(definition) {
+        if let Err(problems) = Registry::check_definition(definition) {
             let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
             let message = format!("protocol `{}/{}`: {}", definition.name, definition.version, text.join("; "));
             return Err(Failure::new(ErrorCode::InvalidParams, message));

@@ -27,7 +27,7 @@ use crate::metrics::{Metrics, Way};
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
 const BUFFER_PACKETS: usize = 8_192;
 /// What is read from a socket at once, besides the rest of a larger frame: so much memory is cleared before each read.
-const READ_BYTES: usize = 8 * 1024;
+const READ_BYTES: usize = 4 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 /// Events of one socket that may wait for the machine.
