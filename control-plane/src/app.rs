@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn;
+use futures_util::future::join_all;
+use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::Request;
+use gleitzeit_core::run::event::ProtocolRegistered;
 use gleitzeit_core::run::{self, Verdict};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -115,11 +118,14 @@ pub async fn build(config: Config) -> Result<App, Error> {
     Ok(App { config, address, listener, journal, writer, hub, hub_handle, to_machine, metrics })
 }
 
-/// Makes the protocols known that come with the configuration.
+/// Makes the protocols known that come with the configuration: all together, so that they share a commit.
 async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Error> {
-    for protocol in config.registry.iter() {
-        let request = Request::RegisterProtocol { protocol: protocol.to_registered() };
-        if let Verdict::Invalid(failure) = journal.propose(request).await? {
+    let proposals = config.registry.definitions().map(|definition| {
+        let ProtocolDefinition { name, version, methods } = definition.clone();
+        journal.propose(Request::RegisterProtocol { protocol: ProtocolRegistered { name, version, methods } })
+    });
+    for verdict in join_all(proposals).await {
+        if let Verdict::Invalid(failure) = verdict? {
             tracing::warn!(error = %failure, "a protocol differs from the one that the journal knows under its name");
         }
     }

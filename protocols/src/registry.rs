@@ -26,6 +26,8 @@ pub struct Registry {
 #[derive(Debug)]
 struct Known {
     protocol: Protocol,
+    /// As it is handed around.
+    definition: ProtocolDefinition,
     schemas: BTreeMap<String, Schemas>,
 }
 
@@ -96,7 +98,7 @@ impl Known {
             };
             schemas.insert(name.clone(), compiled);
         }
-        Ok(Self { protocol, schemas })
+        Ok(Self { definition: protocol.to_definition(), protocol, schemas })
     }
 
     fn shipped(protocol: Protocol) -> Arc<Self> {
@@ -105,14 +107,14 @@ impl Known {
             returns: method.returns.as_ref().map(Schema::shipped),
         };
         let schemas = protocol.methods.iter().map(|(name, method)| (name.clone(), of(method))).collect();
-        Arc::new(Self { protocol, schemas })
+        Arc::new(Self { definition: protocol.to_definition(), protocol, schemas })
     }
 }
 
 /// What is shipped under the name and version of a definition, if it is the same to the letter.
 fn shipped_as(definition: &ProtocolDefinition) -> Option<&'static Arc<Known>> {
     let shipped = SHIPPED.known(&definition.name, &definition.version)?;
-    (shipped.protocol.to_definition() == *definition).then_some(shipped)
+    (shipped.definition == *definition).then_some(shipped)
 }
 
 impl From<Conflict> for Failure {
@@ -141,7 +143,7 @@ impl Registry {
     /// If it is no protocol, or the name and version are known with other schemas.
     pub fn learn(&mut self, definition: &ProtocolDefinition) -> Result<bool, LearnError> {
         match (self.known(&definition.name, &definition.version), shipped_as(definition)) {
-            (Some(known), _) if known.protocol.to_definition() == *definition => Ok(false),
+            (Some(known), _) if known.definition == *definition => Ok(false),
             (None, Some(shipped)) => {
                 self.insert(shipped.clone());
                 Ok(true)
@@ -188,6 +190,11 @@ impl Registry {
     /// All protocols, by name and version.
     pub fn iter(&self) -> impl Iterator<Item = &Protocol> {
         self.protocols.values().flatten().map(|known| &known.protocol)
+    }
+
+    /// The same as they are handed around.
+    pub fn definitions(&self) -> impl Iterator<Item = &ProtocolDefinition> {
+        self.protocols.values().flatten().map(|known| &known.definition)
     }
 
     /// The protocol of this name and version.

@@ -157,7 +157,7 @@ fn an_example_that_does_not_fit_is_a_problem_at_its_place() {
     // Without a schema any object does, and what has been recorded stays readable.
     protocol("{name: my, version: v1, methods: {my/do: {examples: [{x: 1}]}}}");
     let bad = serde_json::json!({"my/do": {"parameters": {"type": "object", "required": ["a"]}, "examples": [{}]}});
-    let definition = gleitzeit_core::mesh::ProtocolDefinition {
+    let definition = ProtocolDefinition {
         name: "my".to_owned(),
         version: "v1".to_owned(),
         methods: gleitzeit_core::Payload::from_value(&bad),

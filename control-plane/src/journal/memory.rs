@@ -110,6 +110,10 @@ impl Store for MemoryStore {
 }
 
 impl Reader for MemoryStore {
+    fn another(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.reader()
+    }
+
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         Ok(held.entries.range(from..).take(limit).map(|(_, entry)| Entry::clone(entry)).collect())

@@ -12,45 +12,59 @@ const READERS: usize = 4;
 /// Readers and who may use one.
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Arc<Idle>,
+    shelf: Arc<Shelf>,
     permits: Arc<Semaphore>,
 }
 
-/// The readers that nobody uses: as many as there are permits.
-struct Idle(Mutex<Vec<Box<dyn Reader>>>);
+/// The readers that nobody uses. More are opened when they are needed: most stores are read by one at a time.
+struct Shelf(Mutex<Idle>);
 
-impl std::fmt::Debug for Idle {
+struct Idle {
+    /// Never lent: the others are opened from it.
+    first: Box<dyn Reader>,
+    rest: Vec<Box<dyn Reader>>,
+}
+
+impl std::fmt::Debug for Shelf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Idle")
+        f.write_str("Shelf")
+    }
+}
+
+impl Shelf {
+    /// One that nobody uses. May block.
+    fn get(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.rest.pop().map_or_else(|| idle.first.another(), Ok)
     }
 }
 
 /// A reader in use: it goes back however the use ends.
 struct Lent {
     reader: Option<Box<dyn Reader>>,
-    idle: Arc<Idle>,
+    shelf: Arc<Shelf>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
         // Before the permit, which is dropped after this.
-        self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).extend(self.reader.take());
+        self.shelf.0.lock().unwrap_or_else(PoisonError::into_inner).rest.extend(self.reader.take());
     }
 }
 
 impl Readers {
     pub(super) fn open(store: &dyn Store) -> Result<Self, StoreError> {
-        let readers = (0..READERS).map(|_| store.reader()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { idle: Arc::new(Idle(Mutex::new(readers))), permits: Arc::new(Semaphore::new(READERS)) })
+        let idle = Idle { first: store.reader()?, rest: Vec::new() };
+        Ok(Self { shelf: Arc::new(Shelf(Mutex::new(idle))), permits: Arc::new(Semaphore::new(READERS)) })
     }
 
     /// Hands a reader over for good; the others have one less.
     pub(super) async fn take(&self) -> Result<Box<dyn Reader>, JournalError> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
         permit.forget();
-        let reader = self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        reader.ok_or(JournalError::Closed)
+        let shelf = self.shelf.clone();
+        Ok(tokio::task::spawn_blocking(move || shelf.get()).await.map_err(|_| JournalError::Closed)??)
     }
 
     /// Reads on a thread that may block.
@@ -59,10 +73,13 @@ impl Readers {
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
-        let reader = self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let lent = Lent { reader, idle: self.idle.clone(), _permit: permit };
-        let done = tokio::task::spawn_blocking(move || lent.reader.as_deref().map(read));
-        // None of both is expected: a reader for each permit, and nothing that panics or aborts.
-        Ok(done.await.ok().flatten().ok_or(JournalError::Closed)??)
+        let shelf = self.shelf.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let reader = shelf.get()?;
+            let lent = Lent { reader: Some(reader), shelf, _permit: permit };
+            lent.reader.as_deref().map(read).transpose()
+        });
+        // Nothing panics there or is aborted, and what is lent is a reader.
+        done.await.map_err(|_| JournalError::Closed)??.ok_or(JournalError::Closed)
     }
 }

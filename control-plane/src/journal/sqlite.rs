@@ -4,6 +4,7 @@
 mod backup;
 #[cfg(test)]
 mod damage;
+mod log_room;
 mod mark;
 mod migrate;
 mod prune;
@@ -28,15 +29,14 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup, restore};
 
+use log_room::LogRoom;
 use mark::Mark;
 use read::SqliteReader;
 use state::State;
 use sum::{Sum, stored};
 
-/// Durable at each commit. The log is written back every 16 MiB rather than every 4: each time costs two more flushes.
-/// Pages that become free can be given back in small steps.
-const SETTINGS: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-  PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
+/// The log is written back after so many pages rather than after 1,000: each time costs two more flushes.
+const LOG_PAGES: u32 = 4_000;
 
 /// A store in one SQLite file.
 #[derive(Debug)]
@@ -46,8 +46,11 @@ pub struct SqliteStore {
     state: State,
     /// Something could not be written: what is held here may not be what is there.
     broken: bool,
+    room: LogRoom,
     /// Locked until the store is dropped or its process dies.
     mark: Mark,
+    /// Kept open: to close any other handle of the file would give up the locks that the database has on it.
+    _file: File,
 }
 
 impl SqliteStore {
@@ -60,13 +63,14 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
-        let existed = create_private(path).map_err(refused)?;
+        let (file, existed) = create_private(path).map_err(refused)?;
         // By its real name: through a link it is the same store, with the same lock.
         let path = &path.canonicalize().map_err(refused)?;
         let mut mark = lock(path)?;
-        let (db, state) = connect(path, existed, &mut mark).map_err(|error| at(path, error))?;
+        let (db, state) = connect(path, &file, existed, &mut mark).map_err(|error| at(path, error))?;
         mark.write(&state.store_id, state.tail.position);
-        Ok(Self { db, path: path.to_owned(), state, broken: false, mark })
+        let room = LogRoom::beside(path, LOG_PAGES);
+        Ok(Self { db, path: path.to_owned(), state, broken: false, room, mark, _file: file })
     }
 }
 
@@ -97,24 +101,33 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
 
 /// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. Says whether
 /// the file was there before.
-fn create_private(path: &Path) -> std::io::Result<bool> {
+fn create_private(path: &Path) -> std::io::Result<(File, bool)> {
     let mut options = File::options();
-    options.create_new(true).write(true);
+    options.create_new(true).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
-        made => made.map(|_| false),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok((File::open(path)?, true)),
+        made => Ok((made?, false)),
     }
 }
 
 /// Opens the file, makes it a store of this version, and checks that it is whole. If it is not, nothing is changed.
-fn connect(path: &Path, existed: bool, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
+fn connect(path: &Path, file: &File, existed: bool, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
     let failed = database("set it up");
     let mut db = Connection::open(path).map_err(database("open the file"))?;
     // Else closing it after an error would throw away a log of which only a part could be read.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
-    db.execute_batch(SETTINGS).map_err(&failed)?;
+    if !existed {
+        // Nothing can be lost yet: it is flushed once, below, instead of at each of these steps.
+        db.execute_batch("PRAGMA synchronous = OFF").map_err(&failed)?;
+    }
+    // Pages that become free can be given back in small steps.
+    let settings = format!(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {LOG_PAGES};
+         PRAGMA journal_size_limit = 67108864;"
+    );
+    db.execute_batch(&settings).map_err(&failed)?;
     let transaction = db.transaction().map_err(&failed)?;
     let is_new = migrate::is_new(&transaction)?;
     if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && existed && position.0 > 0) {
@@ -124,8 +137,23 @@ fn connect(path: &Path, existed: bool, mark: &mut Mark) -> Result<(Connection, S
     let state = migrate::prepare(&transaction, path)?;
     state.check_mark(mark, path)?;
     transaction.commit().map_err(&failed)?;
+    // Durable at each commit from now on.
+    db.execute_batch("PRAGMA synchronous = FULL").map_err(&failed)?;
+    if !existed {
+        flush(path, file).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+    }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(&failed)?;
     Ok((db, state))
+}
+
+/// Brings a store that was just made to the disk: its file, its log and their names.
+fn flush(path: &Path, file: &File) -> std::io::Result<()> {
+    file.sync_all()?;
+    File::options().write(true).open(log_room::log_of(path))?.sync_all()?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Says which file it is that cannot be opened.
@@ -162,6 +190,7 @@ impl SqliteStore {
         let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
         self.broken = false;
         self.mark.write(&self.state.store_id, self.state.tail.position);
+        self.room.keep();
         Ok(changed)
     }
 }

@@ -168,6 +168,12 @@ pub trait Store: Send {
 
 /// Reads what was appended, without keeping the writer waiting.
 pub trait Reader: Send {
+    /// Another one of the same store.
+    ///
+    /// # Errors
+    /// If the store cannot be opened once more.
+    fn another(&self) -> Result<Box<dyn Reader>, StoreError>;
+
     /// Entries from a position on, in order: at most `limit`, fewer if they are large, none only where the journal ends.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gleitzeit_core::run::event::EVENT_VERSION;
 use gleitzeit_core::run::{Entry, Event};
@@ -29,13 +29,14 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct SqliteReader {
     db: Connection,
+    path: PathBuf,
 }
 
 impl SqliteReader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(database("open the file for reading"))?;
-        Ok(Self { db })
+        Ok(Self { db, path: path.to_owned() })
     }
 
     fn page(&self, rest: &str, params: impl Params) -> Result<Vec<Entry>, StoreError> {
@@ -54,6 +55,10 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
+    fn another(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(Self::open(&self.path)?))
+    }
+
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params![signed(from.0), most(limit)])
     }
