@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gleitzeit_core::run::Entry;
+use gleitzeit_core::run::{Entry, State};
 use gleitzeit_core::{RunId, Seq};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -32,6 +32,8 @@ pub struct Subscription {
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     watchers: HashMap<RunId, Vec<mpsc::Sender<Entries>>>,
+    /// Those who wait for a run's end only.
+    waiters: HashMap<RunId, Vec<oneshot::Sender<Option<Arc<State>>>>>,
 }
 
 impl Feed {
@@ -42,6 +44,21 @@ impl Feed {
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(watcher);
         Subscription { upto, live }
+    }
+
+    /// Somebody gets a run once it has ended.
+    pub(super) fn await_end(&mut self, run_id: RunId, reply: oneshot::Sender<Option<Arc<State>>>) {
+        let waiters = self.waiters.entry(run_id).or_default();
+        waiters.retain(|waiter| !waiter.is_closed());
+        waiters.push(reply);
+    }
+
+    /// A run has ended.
+    pub(super) fn publish_end(&mut self, state: &Arc<State>) {
+        for waiter in self.waiters.remove(&state.run_id).into_iter().flatten() {
+            // Whoever no longer waits loses nothing.
+            let _ = waiter.send(Some(state.clone()));
+        }
     }
 
     /// Pushes what was committed to those who watch; an entry of any other run costs one look-up.

@@ -158,9 +158,14 @@ impl Journal {
     pub async fn run(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         let (reply, held) = oneshot::channel();
         self.send(Work::ReadRun { run_id, reply }).await?;
-        if let Some(state) = held.await.map_err(|_| JournalError::Closed)? {
-            return Ok(Some(state));
+        match held.await.map_err(|_| JournalError::Closed)? {
+            Some(state) => Ok(Some(state)),
+            None => self.stored(run_id).await,
         }
+    }
+
+    /// A run that the writer does not hold.
+    async fn stored(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         let folded = self.shared.readers.read(move |reader| fold::fold(reader, run_id)).await?;
         Ok(folded.map(Arc::new))
     }
@@ -168,11 +173,15 @@ impl Journal {
     /// Waits until a run has ended, without reading what happens meanwhile; none if it is not known. Cancel-safe.
     ///
     /// # Errors
-    /// As for [`RunWatch::next`] and [`Journal::run`].
+    /// `Busy` if too many wait or watch; else as for [`Journal::run`].
     pub async fn ended(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
-        let mut watch = self.watch(run_id, Seq(u64::MAX));
-        while watch.next().await?.is_some() {}
-        self.run(run_id).await
+        let _permit = self.permit_watch()?;
+        let (reply, ended) = oneshot::channel();
+        self.send(Work::AwaitEnd { run_id, reply }).await?;
+        match ended.await.map_err(|_| JournalError::Closed)? {
+            Some(state) => Ok(Some(state)),
+            None => self.stored(run_id).await,
+        }
     }
 
     /// At most `limit` runs that pass the filter, newest first, beginning after the run `after`.

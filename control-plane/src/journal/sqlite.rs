@@ -4,7 +4,6 @@
 mod backup;
 #[cfg(test)]
 mod damage;
-mod log_room;
 mod mark;
 mod migrate;
 mod prune;
@@ -29,14 +28,15 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup, restore};
 
-use log_room::LogRoom;
 use mark::Mark;
 use read::SqliteReader;
 use state::State;
 use sum::{Sum, stored};
 
-/// The log is written back after so many pages rather than after 1,000: each time costs two more flushes.
-const LOG_PAGES: u32 = 4_000;
+/// The log is written back every 16 MiB rather than every 4: each time costs two more flushes. Pages that become free can
+/// be given back in small steps.
+const SETTINGS: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 4000;
+  PRAGMA journal_size_limit = 67108864;";
 
 /// A store in one SQLite file.
 #[derive(Debug)]
@@ -46,7 +46,6 @@ pub struct SqliteStore {
     state: State,
     /// Something could not be written: what is held here may not be what is there.
     broken: bool,
-    room: LogRoom,
     /// Locked until the store is dropped or its process dies.
     mark: Mark,
     /// Kept open: to close any other handle of the file would give up the locks that the database has on it.
@@ -69,8 +68,7 @@ impl SqliteStore {
         let mut mark = lock(path)?;
         let (db, state) = connect(path, &file, existed, &mut mark).map_err(|error| at(path, error))?;
         mark.write(&state.store_id, state.tail.position);
-        let room = LogRoom::beside(path, LOG_PAGES);
-        Ok(Self { db, path: path.to_owned(), state, broken: false, room, mark, _file: file })
+        Ok(Self { db, path: path.to_owned(), state, broken: false, mark, _file: file })
     }
 }
 
@@ -122,12 +120,7 @@ fn connect(path: &Path, file: &File, existed: bool, mark: &mut Mark) -> Result<(
         // Nothing can be lost yet: it is flushed once, below, instead of at each of these steps.
         db.execute_batch("PRAGMA synchronous = OFF").map_err(&failed)?;
     }
-    // Pages that become free can be given back in small steps.
-    let settings = format!(
-        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {LOG_PAGES};
-         PRAGMA journal_size_limit = 67108864;"
-    );
-    db.execute_batch(&settings).map_err(&failed)?;
+    db.execute_batch(SETTINGS).map_err(&failed)?;
     let transaction = db.transaction().map_err(&failed)?;
     let is_new = migrate::is_new(&transaction)?;
     if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && existed && position.0 > 0) {
@@ -149,11 +142,18 @@ fn connect(path: &Path, file: &File, existed: bool, mark: &mut Mark) -> Result<(
 /// Brings a store that was just made to the disk: its file, its log and their names.
 fn flush(path: &Path, file: &File) -> std::io::Result<()> {
     file.sync_all()?;
-    File::options().write(true).open(log_room::log_of(path))?.sync_all()?;
+    File::options().write(true).open(log_of(path))?.sync_all()?;
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// The write-ahead log of a store's file.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// Says which file it is that cannot be opened.
@@ -190,7 +190,6 @@ impl SqliteStore {
         let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
         self.broken = false;
         self.mark.write(&self.state.store_id, self.state.tail.position);
-        self.room.keep();
         Ok(changed)
     }
 }

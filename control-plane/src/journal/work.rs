@@ -66,6 +66,13 @@ pub enum Work {
         /// Gets none if the run is not held: it ended long ago or is not known.
         reply: oneshot::Sender<Option<Arc<State>>>,
     },
+    /// The API: a run, once it has ended.
+    AwaitEnd {
+        /// Which.
+        run_id: RunId,
+        /// Gets none at once if the run is not held: it ended long ago or is not known.
+        reply: oneshot::Sender<Option<Arc<State>>>,
+    },
     /// The API: from now on, what is committed of a run.
     Watch {
         /// Which.

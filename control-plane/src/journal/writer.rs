@@ -206,6 +206,7 @@ struct Pending {
     work: usize,
     replies: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     reads: Vec<(RunId, oneshot::Sender<Option<Arc<State>>>)>,
+    ends: Vec<(RunId, oneshot::Sender<Option<Arc<State>>>)>,
     watches: Vec<(RunId, oneshot::Sender<Option<Subscription>>)>,
 }
 
@@ -257,6 +258,7 @@ impl Writer {
             }
             Work::Backlog { reply } => drop(reply.send(self.ledger.backlog(self.clock.now()))),
             Work::ReadRun { run_id, reply } => self.pending.reads.push((run_id, reply)),
+            Work::AwaitEnd { run_id, reply } => self.pending.ends.push((run_id, reply)),
             Work::Watch { run_id, reply } => self.pending.watches.push((run_id, reply)),
             Work::QuerySlice { token, slice } => {
                 self.commit()?;
@@ -325,7 +327,7 @@ impl Writer {
 
     /// Makes durable what was decided, then tells everybody.
     fn commit(&mut self) -> Result<(), WriterError> {
-        let Pending { batch, replies, reads, watches, .. } = std::mem::take(&mut self.pending);
+        let Pending { batch, replies, reads, ends, watches, .. } = std::mem::take(&mut self.pending);
         let batch = Arc::new(batch);
         let begun = Instant::now();
         if !batch.entries.is_empty() {
@@ -348,12 +350,20 @@ impl Writer {
         }
         for entry in batch.entries.iter().filter(|entry| ending(&entry.event).is_some()) {
             if let Some(state) = entry.run_id.and_then(|run_id| self.ledger.evict(run_id)) {
-                self.recent.put(Arc::new(state));
+                let state = Arc::new(state);
+                self.feed.publish_end(&state);
+                self.recent.put(state);
             }
         }
         for (run_id, reply) in reads {
             // As above.
             let _ = reply.send(self.read(run_id));
+        }
+        for (run_id, reply) in ends {
+            match self.ledger.run(run_id) {
+                Some(_) => self.feed.await_end(run_id, reply),
+                None => drop(reply.send(self.recent.get(run_id))),
+            }
         }
         for (run_id, reply) in watches {
             let held = self.ledger.run(run_id).map(|state| state.seq);

@@ -1,6 +1,5 @@
 //! What only a file can do wrong, and the suite of all stores.
 
-use super::log_room::log_of;
 use super::*;
 use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
 use crate::journal::{FORMAT_VERSION, RunFilter};
@@ -45,31 +44,6 @@ fn read_all(path: &Path) -> Result<u64, StoreError> {
         Ok(())
     })?;
     Ok(count)
-}
-
-#[test]
-fn a_log_with_room_ahead_loses_nothing_in_a_crash_and_goes_with_the_store() {
-    let (keep, mut store) = fresh();
-    let mut feed = Feeder::default();
-    let length = |store: &SqliteStore| std::fs::metadata(log_of(&store.path)).expect("a log").len();
-    let mut lengths = std::collections::BTreeSet::new();
-    // More than a log holds before it is written back and begins anew.
-    for number in 1..=1_500_u64 {
-        let entries: Vec<_> = (0..10).map(|_| feed.granted()).collect();
-        store.append(&entries).expect("written");
-        lengths.insert(length(&store));
-        if number % 300 == 0 {
-            let copy = keep.path().join(format!("{number}.db"));
-            crash(&store, &copy);
-            assert_eq!(read_all(&copy).expect("whole"), 10 * number, "after {number} batches");
-        }
-    }
-    assert!(length(&store) > 16 << 20, "it was given room: {}", length(&store));
-    assert!(lengths.len() < 200, "most commits leave the length of the log as it is: {}", lengths.len());
-    let path = store.path.clone();
-    drop(store);
-    assert!(!log_of(&path).exists() || std::fs::metadata(log_of(&path)).expect("a log").len() == 0);
-    assert_eq!(read_all(&path).expect("whole"), 15_000);
 }
 
 #[test]
