@@ -15,7 +15,7 @@ pub(crate) const DEFAULT_PORT: u16 = 8000;
 const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
 /// How many attempts an engine holds unless told otherwise: it only coordinates.
-const DEFAULT_SLOTS: u32 = 64;
+const DEFAULT_SLOTS: u32 = 256;
 
 /// What a control plane is set to.
 #[derive(Clone, Debug, Args)]

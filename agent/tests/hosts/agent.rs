@@ -43,7 +43,7 @@ async fn report(hub: &mut TestHub, engine: &str) -> (String, Value) {
 async fn an_engine_validates_parameters_and_results() {
     let (mut hub, agent) = TestHub::with_agent(config(&["engine"], ""), None);
     let (engine, registration) = hub.hears("engine-", "register_component").await;
-    assert_eq!(registration["slots"], json!(64));
+    assert_eq!(registration["slots"], json!(256));
     introduce(&hub, &engine);
 
     hub.says(&engine, "execute_task", &attempt("a", "util/sleep", json!({"seconds": "long"})));
