@@ -38,10 +38,6 @@ use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
 use crate::telemetry::Telemetry;
 
-/// Small messages are made and dropped by the million, often by another thread than the one that made them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -22,8 +22,6 @@ mod times;
 mod workloads;
 
 use floors::Floors;
-// With its allocator.
-use gleitzeit as _;
 use plane::Plane;
 use report::Report;
 

@@ -1,9 +1,10 @@
 //! Entries in one SQLite file. A lock file beside it keeps a second process out. Lives here: opening and writing;
-//! reading is in `read`, the rows of runs and requests in `rows`.
+//! reading is in `read`, the rows of runs and requests in `rows`, asking for them in `list`.
 
 mod backup;
 #[cfg(test)]
 mod damage;
+mod list;
 mod mark;
 mod migrate;
 mod prune;

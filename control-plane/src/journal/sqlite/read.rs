@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::journal::{Reader, RunCounts, RunFilter, RunRow, StoreError};
 
+use super::list::list;
 use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
 
@@ -102,7 +103,7 @@ impl Reader for SqliteReader {
     }
 
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
-        rows::list(&self.db, filter, after, most(limit))
+        list(&self.db, filter, after, most(limit))
     }
 
     fn ended_since(&self, from: Timestamp, limit: usize) -> Result<Vec<(RunId, Timestamp)>, StoreError> {

@@ -3,11 +3,10 @@
 
 use gleitzeit_core::run::{Entry, Event, RunStatus};
 use gleitzeit_core::{Failure, Timestamp};
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde_json::Error as JsonError;
 
-use crate::journal::{RunCounts, RunFilter, RunRow, StoreError, ending};
+use crate::journal::{RunCounts, RunRow, StoreError, ending};
 
 use super::database;
 use super::read::{entry, run_id};
@@ -28,10 +27,6 @@ CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX requests_of_run ON requests (run_id);
 ";
-
-pub(super) const COLUMNS: &str =
-    "SELECT run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
-  retry_of, start_sum, end_sum FROM runs";
 
 /// Makes the tables again from the entries.
 pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
@@ -99,44 +94,12 @@ pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()
     Ok(())
 }
 
-pub(super) fn list(
-    db: &Connection,
-    filter: &RunFilter,
-    after: Option<gleitzeit_core::RunId>,
-    limit: i64,
-) -> Result<Vec<RunRow>, StoreError> {
-    let Some((first, last)) = filter.id_range() else { return Ok(Vec::new()) };
-    let failed = database("list runs");
-    let mut wanted = Conditions::default();
-    wanted.add("run_id >= ?", first.0.into_bytes().to_vec());
-    wanted.add("run_id <= ?", last.0.into_bytes().to_vec());
-    if let Some(after) = after {
-        wanted.add("run_id < ?", after.0.into_bytes().to_vec());
-    }
-    if !filter.statuses.is_empty() {
-        let marks = vec!["?"; filter.statuses.len()].join(", ");
-        wanted.text.push(format!("status IN ({marks})"));
-        wanted.values.extend(filter.statuses.iter().map(|status| Value::from(name(*status).to_owned())));
-    }
-    if let Some(name) = &filter.name {
-        wanted.add("name = ?", name.clone());
-    }
-    if let Some(after) = filter.submitted_after {
-        wanted.add("submitted_at >= ?", after.0);
-    }
-    if let Some(before) = filter.submitted_before {
-        wanted.add("submitted_at < ?", before.0);
-    }
-    for (label, value) in &filter.labels {
-        let exists = "EXISTS (SELECT 1 FROM json_each(runs.labels) AS l WHERE l.key = ? AND l.value = ?)";
-        wanted.add(exists, label.clone());
-        wanted.values.push(Value::from(value.clone()));
-    }
-    wanted.values.push(Value::from(limit));
-    let sql = format!("{COLUMNS} WHERE {} ORDER BY run_id DESC LIMIT ?", wanted.text.join(" AND "));
-    let mut statement = db.prepare_cached(&sql).map_err(&failed)?;
-    let rows = statement.query_map(params_from_iter(wanted.values), run).map_err(&failed)?;
-    rows.collect::<Result<_, _>>().map_err(&failed)
+/// Takes a run out of both.
+pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId) -> rusqlite::Result<()> {
+    let id = run_id.0.into_bytes();
+    db.prepare_cached("DELETE FROM runs WHERE run_id = ?1")?.execute([id])?;
+    db.prepare_cached("DELETE FROM requests WHERE run_id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 pub(super) fn ended_since(
@@ -149,20 +112,6 @@ pub(super) fn ended_since(
     let mut statement = db.prepare_cached(sql).map_err(&failed)?;
     let rows = statement.query_map(params![from.0, limit], |row| Ok((run_id(row, 0)?, Timestamp(row.get(1)?))));
     rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(&failed)
-}
-
-/// Conditions joined by `AND`, with the values for their question marks.
-#[derive(Default)]
-struct Conditions {
-    text: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn add(&mut self, condition: &str, value: impl Into<Value>) {
-        self.text.push(condition.to_owned());
-        self.values.push(value.into());
-    }
 }
 
 pub(super) fn counts(db: &Connection) -> Result<RunCounts, StoreError> {
@@ -220,7 +169,8 @@ fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(row.get::<_, i64>(10)? == stored(start) && row.get::<_, Option<i64>>(11)? == end && running == end.is_none())
 }
 
-fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+/// A row as `list` reads it.
+pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     if !is_whole(row)? {
         let why = "a row of the list is not as it was written: the file is damaged";
         return Err(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into()));
@@ -243,7 +193,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-fn name(status: RunStatus) -> &'static str {
+pub(super) fn name(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Running => "running",
         RunStatus::Completed => "completed",

@@ -1,0 +1,152 @@
+//! Listing runs. Each part of a query walks one index that is in the order of the page, wherever the page begins: by id,
+//! status or name, a page reads about as many rows as it shows. Whatever else is asked for is tried on each of them.
+
+use gleitzeit_core::RunId;
+use gleitzeit_core::run::RunStatus;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use uuid::Uuid;
+
+use crate::journal::{RunFilter, RunRow, StoreError};
+
+use super::database;
+use super::rows::{name, run};
+
+/// As [`run`] reads them.
+const COLUMNS: &str = "run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
+  retry_of, start_sum, end_sum";
+
+const ALL: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+
+pub(super) fn list(
+    db: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: i64,
+) -> Result<Vec<RunRow>, StoreError> {
+    let Some(range) = range(filter, after) else { return Ok(Vec::new()) };
+    let failed = database("list runs");
+    let (mut parts, mut values) = (Vec::new(), Vec::new());
+    for status in statuses(filter) {
+        let part = Part::new(filter, range, status);
+        parts.push(format!("SELECT * FROM ({} LIMIT ?)", part.sql()));
+        values.extend(part.values);
+        values.push(Value::from(limit));
+    }
+    values.push(Value::from(limit));
+    let sql = format!("{} ORDER BY 1 DESC LIMIT ?", parts.join(" UNION ALL "));
+    let mut statement = db.prepare_cached(&sql).map_err(&failed)?;
+    let rows = statement.query_map(params_from_iter(values), run).map_err(&failed)?;
+    rows.collect::<Result<_, _>>().map_err(&failed)
+}
+
+/// The first and the last id that the page may show. One bound on each side: of two, only one would be looked for in an
+/// index, and the other tried on every row between them.
+fn range(filter: &RunFilter, after: Option<RunId>) -> Option<(RunId, RunId)> {
+    let (first, last) = filter.id_range()?;
+    let last = match after {
+        Some(after) => last.min(RunId(Uuid::from_u128(after.0.as_u128().checked_sub(1)?))),
+        None => last,
+    };
+    (first <= last).then_some((first, last))
+}
+
+/// A part of the query for each: the index of statuses is in the order of the page only below one of them.
+fn statuses(filter: &RunFilter) -> Vec<Option<RunStatus>> {
+    if filter.statuses.is_empty() {
+        return vec![None];
+    }
+    ALL.into_iter().filter(|status| filter.statuses.contains(status)).map(Some).collect()
+}
+
+/// A query with conditions joined by `AND`, and the values for its question marks.
+struct Part {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Part {
+    fn new(filter: &RunFilter, (first, last): (RunId, RunId), status: Option<RunStatus>) -> Self {
+        let mut part = Self { conditions: Vec::new(), values: Vec::new() };
+        part.add("run_id >= ?", first.0.into_bytes().to_vec());
+        part.add("run_id <= ?", last.0.into_bytes().to_vec());
+        if let Some(status) = status {
+            part.add("status = ?", name(status).to_owned());
+        }
+        if let Some(name) = &filter.name {
+            part.add("name = ?", name.clone());
+        }
+        if let Some(after) = filter.submitted_after {
+            part.add("submitted_at >= ?", after.0);
+        }
+        if let Some(before) = filter.submitted_before {
+            part.add("submitted_at < ?", before.0);
+        }
+        for (label, value) in &filter.labels {
+            part.add(
+                "EXISTS (SELECT 1 FROM json_each(runs.labels) AS l WHERE l.key = ? AND l.value = ?)",
+                label.clone(),
+            );
+            part.values.push(Value::from(value.clone()));
+        }
+        part
+    }
+
+    fn add(&mut self, condition: &'static str, value: impl Into<Value>) {
+        self.conditions.push(condition);
+        self.values.push(value.into());
+    }
+
+    fn sql(&self) -> String {
+        format!("SELECT {COLUMNS} FROM runs WHERE {} ORDER BY run_id DESC", self.conditions.join(" AND "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gleitzeit_core::Timestamp;
+
+    use super::*;
+    use crate::journal::{SqliteStore, suite};
+
+    /// How the database would go about it.
+    fn plan(filter: &RunFilter, after: Option<RunId>) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path: &Path = &folder.path().join("store.db");
+        let store = SqliteStore::open(path).expect("a store");
+        let range = range(filter, after).expect("some ids");
+        let plans = statuses(filter).into_iter().map(|status| {
+            let part = Part::new(filter, range, status);
+            let sql = format!("EXPLAIN QUERY PLAN {} LIMIT 10", part.sql());
+            let mut statement = store.db.prepare(&sql).expect("valid");
+            let lines = statement.query_map(params_from_iter(part.values), |row| row.get::<_, String>(3));
+            lines.expect("a plan").map(|line| line.expect("text")).collect::<Vec<_>>().join("; ")
+        });
+        plans.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn every_filter_walks_an_index_that_is_in_order() {
+        let all = RunFilter::default();
+        let status = RunFilter { statuses: vec![RunStatus::Failed, RunStatus::Cancelled], ..all.clone() };
+        let name = RunFilter { name: Some("n".to_owned()), ..all.clone() };
+        let since = RunFilter { submitted_after: Some(Timestamp(5)), ..all.clone() };
+        for (filter, expected) in [
+            (all, "SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"),
+            (status, "SEARCH runs USING INDEX runs_by_status (status=? AND run_id>? AND run_id<?)"),
+            (name, "SEARCH runs USING INDEX runs_by_name (name=? AND run_id>? AND run_id<?)"),
+            (since, "SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"),
+        ] {
+            for after in [None, Some(suite::run_id(7))] {
+                assert_eq!(plan(&filter, after), expected, "{filter:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_comes_after_the_first_id_that_can_be() {
+        assert_eq!(range(&RunFilter::default(), Some(RunId(Uuid::nil()))), None);
+    }
+}
