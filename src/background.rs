@@ -80,11 +80,17 @@ impl Marker {
 impl Drop for Marker {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(asking_path(&self.path));
     }
 }
 
 fn marker_path(port: u16) -> Result<PathBuf, CommandError> {
     Ok(place::data_folder()?.join(format!("hub-{port}.json")))
+}
+
+/// Locked by whoever asks the control plane of a marker to stop.
+fn asking_path(marker: &Path) -> PathBuf {
+    marker.with_extension("asking")
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
@@ -113,8 +119,11 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
                 return Err(CommandError::internal(format!("cannot lock `{}`: {error}", path.display())));
             }
         }
+        // Who asks is alone with the marker from reading to writing it; whoever comes meanwhile looks again a little later.
         // What cannot be read yet is just being written.
+        let alone = open(&asking_path(&path), true).ok().filter(|asking| asking.try_lock().is_ok());
         if asked.is_none()
+            && alone.is_some()
             && let Some(marked) = read(&mut file)
         {
             if !marked.asked {
@@ -126,6 +135,7 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
             }
             asked = Some(marked.pid);
         }
+        drop(alone);
         if Instant::now() >= until {
             let who = asked.map_or_else(String::new, |pid| format!(" (pid {pid})"));
             let message = format!("the control plane on port {port}{who} did not stop within {limit:?}");

@@ -34,6 +34,16 @@ pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> 
     if problems.is_empty() { Ok(registry) } else { Err(CommandError::problems(problems)) }
 }
 
+/// The same for a process that serves: nobody shall wait for their schemas later.
+///
+/// # Errors
+/// As [`registry`].
+pub(crate) fn registry_to_serve(args: &DefinitionArgs) -> Result<Registry, CommandError> {
+    let registry = registry(args)?;
+    registry.prepare();
+    Ok(registry)
+}
+
 /// The protocols that a control plane started from here without arguments would know.
 ///
 /// # Errors

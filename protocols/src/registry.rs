@@ -137,6 +137,12 @@ impl Registry {
         SHIPPED.clone()
     }
 
+    /// Compiles all schemas now: for processes that serve, so that nobody waits for it later.
+    pub fn prepare(&self) {
+        let schemas = self.protocols.values().flatten().flat_map(|known| known.schemas.values());
+        schemas.flat_map(|of| of.parameters.iter().chain(&of.returns)).for_each(Schema::prepare);
+    }
+
     /// Adds a protocol as it came over the mesh or from the journal; `false` if the same was known already.
     ///
     /// # Errors

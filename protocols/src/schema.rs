@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use gleitzeit_core::spec::Violation;
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -57,7 +57,7 @@ impl Schema {
         if size > MAX_SCHEMA_BYTES {
             return Err(error(format!("it has {size} bytes, more than the limit of {MAX_SCHEMA_BYTES}"), None));
         }
-        let validator = build(source).map_err(|cause| SchemaError {
+        let validator = options().build(source).map_err(|cause| SchemaError {
             path: cause.instance_path().as_str().split('/').skip(1).map(unescape).collect(),
             message: violation::bounded(&cause.to_string(), 300),
             hint: Some("see https://json-schema.org/draft/2020-12 for what is allowed".to_owned()),
@@ -71,8 +71,13 @@ impl Schema {
         Self { source: source.clone(), validator: OnceLock::new() }
     }
 
+    /// Compiles it now, if it was not.
+    pub(crate) fn prepare(&self) {
+        self.validator();
+    }
+
     fn validator(&self) -> &Validator {
-        self.validator.get_or_init(|| build(&self.source).expect("shipped protocols are checked by a test"))
+        self.validator.get_or_init(|| options().build(&self.source).expect("shipped protocols are checked by a test"))
     }
 
     /// All ways in which a value breaks the schema.
@@ -100,10 +105,10 @@ impl Schema {
     }
 }
 
-fn build(source: &Value) -> Result<Validator, jsonschema::ValidationError<'_>> {
+fn options<'a>() -> ValidationOptions<'a> {
     // The linear-time engine: a pattern with look-around or backreferences is refused instead of running for ever.
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
-    jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline().build(source)
+    jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline()
 }
 
 fn fill(schema: &Value, value: &mut Value, depth: usize) {

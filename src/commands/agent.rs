@@ -13,7 +13,7 @@ use crate::setup;
 use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
-    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let config = AgentConfig {
         hub_url: args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
         token: args.client.token.clone(),

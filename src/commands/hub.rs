@@ -12,7 +12,7 @@ use crate::telemetry::Telemetry;
 
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
     setup::raise_open_files();
-    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let config = telemetry.of(setup::control_plane(&args.hub, registry)?);
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;

@@ -13,7 +13,7 @@ use crate::{output, setup};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     setup::raise_open_files();
-    let registry = Arc::new(setup::registry(&args.definitions)?);
+    let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let config = telemetry.of(setup::control_plane(&args.hub, registry.clone())?);
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;
     if args.background && !args.in_background {

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::DecodeError;
 use gleitzeit_core::error::Failure;
 use gleitzeit_core::mesh::{FromHub, ToHub};
 use gleitzeit_core::role::{Input, Output, may_pass};
@@ -134,20 +133,24 @@ impl<M: Machine> Session<M> {
                     trace!(component = self.member.id(), event, bytes = body.len(), "message of the hub");
                     Some(Input::Message(message))
                 }
-                // A newer hub may say more than is known here.
-                Err(error @ DecodeError::Unknown { .. }) => {
-                    warn!(component = self.member.id(), event, %error, "ignored a message of the hub");
+                // What it said is missing here: on a new connection it continues from where this component is.
+                Err(_) if !is_json(&body) => {
+                    warn!(component = self.member.id(), event, "a message of the hub is no JSON");
+                    self.link.reconnect("a message could not be read");
                     None
                 }
-                // What it said is missing here: on a new connection it continues from where this component is.
-                Err(error @ DecodeError::Malformed { .. }) => {
-                    warn!(component = self.member.id(), event, %error, "cannot read a message of the hub");
-                    self.link.reconnect("a message could not be read");
+                // A newer hub may say more than is known here.
+                Err(error) => {
+                    warn!(component = self.member.id(), event, %error, "ignored a message of the hub");
                     None
                 }
             },
         }
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Failure> {

@@ -17,8 +17,9 @@ use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, earliest};
 use crate::run::{Command, Entry, Fence};
 use crate::time::Instant;
 
-/// A text in parts may not grow beyond this: a submission with its files, encoded.
-const MAX_JOINED_BYTES: usize = 64 * 1024 * 1024;
+/// A text in parts may not grow beyond this: a submission with its files, encoded. A definition of 64 MiB, the most that a
+/// control plane can be told to take, holds a million short tasks and becomes several times as long.
+const MAX_JOINED_BYTES: usize = 512 * 1024 * 1024;
 
 /// What a role learns from its session, in order.
 #[derive(Debug)]
