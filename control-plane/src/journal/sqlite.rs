@@ -49,8 +49,8 @@ pub struct SqliteStore {
     broken: bool,
     /// Locked until the store is dropped or its process dies.
     mark: Mark,
-    /// Kept open: to close any other handle of the file would give up the locks that the database has on it.
-    _file: File,
+    /// Of a file that was made here. Kept open: to close it would give up the locks that the database has on the file.
+    _made: Option<File>,
 }
 
 impl SqliteStore {
@@ -63,13 +63,13 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
-        let (file, existed) = create_private(path).map_err(refused)?;
+        let made = create_private(path).map_err(refused)?;
         // By its real name: through a link it is the same store, with the same lock.
         let path = &path.canonicalize().map_err(refused)?;
         let mut mark = lock(path)?;
-        let (db, state) = connect(path, &file, existed, &mut mark).map_err(|error| at(path, error))?;
+        let (db, state) = connect(path, made.as_ref(), &mut mark).map_err(|error| at(path, error))?;
         mark.write(&state.store_id, state.tail.position);
-        Ok(Self { db, path: path.to_owned(), state, broken: false, mark, _file: file })
+        Ok(Self { db, path: path.to_owned(), state, broken: false, mark, _made: made })
     }
 }
 
@@ -98,33 +98,33 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
     Ok(Mark::new(lock))
 }
 
-/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. Says whether
-/// the file was there before.
-fn create_private(path: &Path) -> std::io::Result<(File, bool)> {
+/// Inputs, results and environment are for the owner's eyes; the log beside the file gets the same rights. `None` if the
+/// file was there before.
+fn create_private(path: &Path) -> std::io::Result<Option<File>> {
     let mut options = File::options();
-    options.create_new(true).read(true).write(true);
+    options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok((File::open(path)?, true)),
-        made => Ok((made?, false)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+        made => made.map(Some),
     }
 }
 
 /// Opens the file, makes it a store of this version, and checks that it is whole. If it is not, nothing is changed.
-fn connect(path: &Path, file: &File, existed: bool, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
+fn connect(path: &Path, made: Option<&File>, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
     let failed = database("set it up");
     let mut db = Connection::open(path).map_err(database("open the file"))?;
     // Else closing it after an error would throw away a log of which only a part could be read.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
-    if !existed {
+    if made.is_some() {
         // Nothing can be lost yet: it is flushed once, below, instead of at each of these steps.
         db.execute_batch("PRAGMA synchronous = OFF").map_err(&failed)?;
     }
     db.execute_batch(SETTINGS).map_err(&failed)?;
     let transaction = db.transaction().map_err(&failed)?;
     let is_new = migrate::is_new(&transaction)?;
-    if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && existed && position.0 > 0) {
+    if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && made.is_none() && position.0 > 0) {
         let why = format!("entries up to {position} were acknowledged and it has none");
         return Err(StoreError::Incomplete { path: path.to_owned(), why });
     }
@@ -133,7 +133,7 @@ fn connect(path: &Path, file: &File, existed: bool, mark: &mut Mark) -> Result<(
     transaction.commit().map_err(&failed)?;
     // Durable at each commit from now on.
     db.execute_batch("PRAGMA synchronous = FULL").map_err(&failed)?;
-    if !existed {
+    if let Some(file) = made {
         flush(path, file).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(&failed)?;
