@@ -112,6 +112,7 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
             // Left behind by one that was killed.
             Ok(()) => {
                 let _ = fs::remove_file(&path);
+                let _ = fs::remove_file(asking_path(&path));
                 return Ok(asked);
             }
             Err(TryLockError::WouldBlock) => {}
@@ -121,9 +122,8 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
         }
         // Who asks is alone with the marker from reading to writing it; whoever comes meanwhile looks again a little later.
         // What cannot be read yet is just being written.
-        let alone = open(&asking_path(&path), true).ok().filter(|asking| asking.try_lock().is_ok());
         if asked.is_none()
-            && alone.is_some()
+            && let Some(_alone) = alone_with(&path)?
             && let Some(marked) = read(&mut file)
         {
             if !marked.asked {
@@ -135,7 +135,6 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
             }
             asked = Some(marked.pid);
         }
-        drop(alone);
         if Instant::now() >= until {
             let who = asked.map_or_else(String::new, |pid| format!(" (pid {pid})"));
             let message = format!("the control plane on port {port}{who} did not stop within {limit:?}");
@@ -143,6 +142,18 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
                 .hint("it still finishes work: wait, give a longer --timeout, or --force"));
         }
         sleep(POLL).await;
+    }
+}
+
+/// The lock of whoever asks; none while somebody else does.
+fn alone_with(marker: &Path) -> Result<Option<File>, CommandError> {
+    let path = asking_path(marker);
+    let failed = |error: io::Error| CommandError::internal(format!("cannot lock `{}`: {error}", path.display()));
+    let file = open(&path, true).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

@@ -186,6 +186,7 @@ impl Server {
     async fn client(&self) -> anyhow::Result<(Link, LinkEvents)> {
         let config = LinkConfig { url: self.url.clone(), ..LinkConfig::default() };
         let (link, mut events, driver): (_, _, Driver) = connect(config, &self.stop)?;
+        // Ends with `stop`.
         tokio::spawn(driver.run());
         match timeout(PATIENCE, events.recv()).await?.context("the link lives")? {
             LinkEvent::Connected { .. } => Ok((link, events)),

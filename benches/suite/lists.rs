@@ -11,7 +11,7 @@ use crate::report::{Report, Row};
 use crate::times::{Times, millis, rate};
 use crate::{Size, stores};
 
-/// Before the task ends that everybody waits for.
+/// Goes on while those who watch it come.
 const WATCHED: &str = "name: Watched\ntasks:\n  - {id: wait, method: util/sleep, parameters: {seconds: 3}}\n";
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -101,7 +101,6 @@ async fn page(
 pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let plane = Plane::start(None).await?;
     let run_id = plane.submit(WATCHED).await?;
-    let started = Instant::now();
     let mut watching = tokio::task::JoinSet::new();
     for _ in 0..size.watchers {
         let (mut client, run_id) = (plane.client.clone(), run_id.clone());
@@ -117,10 +116,6 @@ pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<
             anyhow::Ok((events, Instant::now()))
         });
     }
-    let spawned = started.elapsed();
-    let others = v1::GetRunRequest { run_id: run_id.clone(), ..Default::default() };
-    plane.client.clone().get_run(others).await?;
-    report.row(Row::new(format!("W8 {} watchers asked for", size.watchers), "ms", vec![millis(spawned)]));
     plane.completed(run_id).await?;
     let ended_at = Instant::now();
     let (mut last, mut heard) = (Duration::ZERO, 0);

@@ -21,6 +21,7 @@ mod support;
 mod times;
 mod workloads;
 
+use anyhow::Context as _;
 use floors::Floors;
 use plane::Plane;
 use report::Report;
@@ -86,6 +87,11 @@ impl Size {
     };
 }
 
+/// What is measured against a control plane that runs.
+const ON_PLANE: [&str; 6] = ["W1", "W2", "W3", "W4", "W6", "W7"];
+const NAMES: [&str; 13] =
+    ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "separate", "scale", "peers"];
+
 /// What was asked for.
 struct Asked {
     size: Size,
@@ -104,8 +110,8 @@ impl Asked {
                 "--bench" => {}
                 "--quick" | "--test" => asked.size = Size::QUICK,
                 "--json" => asked.json = true,
-                "--only" => asked.only = arguments.next().map(|names| names.split(',').map(str::to_owned).collect()),
-                "--hub-url" => asked.hub_url = arguments.next(),
+                "--only" => asked.only = Some(names(&arguments.next().context("`--only` takes names")?)?),
+                "--hub-url" => asked.hub_url = Some(arguments.next().context("`--hub-url` takes an address")?),
                 other => anyhow::bail!("`{other}` is not known: --quick, --json, --only NAMES, --hub-url URL"),
             }
         }
@@ -119,6 +125,20 @@ impl Asked {
     fn wants_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.wants(name))
     }
+}
+
+/// Names of what can be measured.
+fn names(list: &str) -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = list.split(',').map(str::to_owned).collect();
+    let is_known = |name: &&String| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        anyhow::bail!("`{unknown}` is not known: {}", NAMES.join(", "));
+    }
+    let measured = |name: &String| ON_PLANE.iter().any(|it| it.eq_ignore_ascii_case(name));
+    if names.iter().any(|name| name == "separate") && !names.iter().any(measured) {
+        anyhow::bail!("`separate` says where, and not what is measured: name some of {} too", ON_PLANE.join(", "));
+    }
+    Ok(names)
 }
 
 async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
@@ -135,7 +155,7 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         let plane = Plane::at(url.clone()).await?;
         return on_plane(asked, &plane, floors, report).await;
     }
-    if asked.wants_any(&["W1", "W2", "W3", "W4", "W6", "W7"]) {
+    if asked.wants_any(&ON_PLANE) {
         report.group("control plane, agent and client in one process");
         let plane = Plane::start(None).await?;
         on_plane(asked, &plane, floors, report).await?;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::scale;
 use crate::support::{Cluster, PATIENCE};
 
 /// Answers and workflows of the largest workloads.
@@ -111,9 +112,7 @@ impl Plane {
     /// Memory of its control plane, if that is a process of its own.
     pub(crate) fn resident_bytes(&self) -> Option<f64> {
         match &self.running {
-            Running::Processes(cluster) => {
-                Some(f64::from(u32::try_from(cluster.hub_resident_mib()).unwrap_or(u32::MAX)) * 1024.0 * 1024.0)
-            }
+            Running::Processes(cluster) => scale::resident_bytes(cluster).ok(),
             Running::Elsewhere | Running::Here(_) => None,
         }
     }

@@ -9,9 +9,7 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::support::Cluster;
 use crate::times::rate;
-use crate::workloads;
-
-const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
+use crate::workloads::{self, ONE_TASK};
 
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
     for tasks in [1_000, 10_000, 100_000, 1_000_000] {
@@ -90,6 +88,7 @@ async fn finished(size: Size, report: &mut Report) -> anyhow::Result<()> {
     plane.stop().await
 }
 
-fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
+/// Of its control plane.
+pub(crate) fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
     Ok(f64::from(u32::try_from(cluster.hub_resident_mib())?) * 1024.0 * 1024.0)
 }

@@ -12,9 +12,9 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::support::{Cluster, PATIENCE, Sandbox};
 use crate::times::{Times, millis};
+use crate::workloads::ONE_TASK;
 use crate::{Size, stores};
 
-const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
 const BINARY: &str = env!("CARGO_BIN_EXE_gleitzeit");
 /// How long the idle are left alone before their memory is read.
 const SETTLED: Duration = Duration::from_secs(3);

@@ -11,7 +11,7 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::times::{Times, millis, rate};
 
-const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
+pub(crate) const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
 /// Before anything counts.
 const WARM_UP: usize = 50;
 const IN_FLIGHT: usize = 64;

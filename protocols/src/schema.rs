@@ -1,5 +1,6 @@
-//! One JSON Schema (2020-12), compiled at most once. Schemas come from anybody who may register a protocol, so size, depth and
-//! the cost of patterns are bounded, references stay inside the schema, and a bad one is an error, never a panic.
+//! One JSON Schema (2020-12), compiled at most once. Schemas come from anybody who may register a protocol, so size,
+//! depth and the cost of patterns are bounded, references stay inside the schema, and a bad one is an error, never a
+//! panic.
 
 use std::sync::OnceLock;
 

@@ -10,7 +10,7 @@ use gleitzeit_core::mesh::{FromHub, ToHub};
 use gleitzeit_core::role::{Input, Output, may_pass};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::time::Instant;
-use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
+use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError, is_json};
 use tokio::sync::watch;
 use tracing::{debug, error, info, trace, warn};
 
@@ -147,10 +147,6 @@ impl<M: Machine> Session<M> {
             },
         }
     }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Failure> {

@@ -88,6 +88,17 @@ async fn what_cannot_be_read_is_ignored() {
 }
 
 #[tokio::test]
+async fn what_is_no_json_is_asked_for_again_on_a_new_connection() {
+    let (mut hub, agent) = TestHub::with_agent(config(&["queue"], ""), None);
+    let (queue, _) = hub.hears("queue-", "register_component").await;
+    hub.says_text(&queue, "events", r#"{"entries":[}"#);
+    let (again, _) = hub.hears("queue-", "register_component").await;
+    assert_eq!(again, queue);
+    agent.shutdown.cancel();
+    agent.ends().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn an_agent_is_ready_while_the_hub_is_there() {
     let (mut hub, mut agent) = TestHub::with_agent(config(&["all"], "util"), None);
     agent.becomes_ready(true).await;

@@ -110,7 +110,11 @@ impl TestHub {
     }
 
     pub(crate) fn says(&self, component: &str, event: &str, body: &Value) {
-        self.order(component, Order::Send(event.to_owned(), body.to_string()));
+        self.says_text(component, event, &body.to_string());
+    }
+
+    pub(crate) fn says_text(&self, component: &str, event: &str, body: &str) {
+        self.order(component, Order::Send(event.to_owned(), body.to_owned()));
     }
 
     pub(crate) fn disconnects_all(&self) {
