@@ -1,9 +1,9 @@
-//! Control plane and worker in one process: what `start` and `run` have in common. They talk over the mesh like any
-//! others.
+//! Control plane and worker in one process: what `start` and `run` have in common. They say the same as any others, but
+//! hand it over instead of writing it to a socket.
 
 use std::net::SocketAddr;
 
-use gleitzeit_agent::{Agent, AgentConfig, AgentError};
+use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
 use gleitzeit_control_plane::{self as control_plane, Config};
 use gleitzeit_core::ErrorCode;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ impl Plane {
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();
         let worker = AgentConfig { hub_url: setup::local_url(address), token, max_payload_bytes, ..worker };
-        let agent = Agent::new(worker).map_err(from_agent)?;
+        let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
         let ready = agent.ready();
         let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());
         let hub = Part::new(hub_stop.clone(), app.run(hub_stop));

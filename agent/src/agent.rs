@@ -101,7 +101,7 @@ impl Agent {
         Self::with_connector(config, sockets())
     }
 
-    /// As [`Agent::new`], with links of the caller's.
+    /// As [`Agent::new`], with lines of the caller's.
     ///
     /// # Errors
     /// If the configuration is invalid.
@@ -290,10 +290,10 @@ impl Host {
     async fn run<M: Machine>(self, machine: M) -> Result<(), AgentError> {
         let Self { connection, member, clock, drain, tracker } = self;
         let (component, asked) = (member.id().to_owned(), drain.clone());
-        let Connection { link, events, driver } = connection;
+        let Connection { line, driver } = connection;
         // A task of its own: pings are answered while the machine works.
         let driver = AbortOnDropHandle::new(tokio::spawn(tracker.track_future(driver)));
-        let ended = Session::new(machine, link, events, clock, member).run(drain).await;
+        let ended = Session::new(machine, line, clock, member).run(drain).await;
         if timeout(GOODBYE, driver).await.is_err() {
             warn!(component, "the goodbye took too long");
         }

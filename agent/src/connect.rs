@@ -1,24 +1,32 @@
-//! How a component gets its link: over a socket, or over anything else that offers the same two ends.
+//! How a component gets its line to the hub: over a socket, inside this process, or over anything else that offers the
+//! two ends of a link.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use gleitzeit_core::id::ComponentId;
+use gleitzeit_core::mesh::LocalHub;
 use gleitzeit_link::{Link, LinkConfig, LinkEvents};
 use tokio_util::sync::CancellationToken;
 
-/// A link and the work behind it.
+use crate::line::Line;
+
+/// A component's line and the work behind it.
 pub struct Connection {
-    /// To send.
-    pub link: Link,
-    /// To receive.
-    pub events: LinkEvents,
-    /// Runs the link; ends soon after [`Link::close`].
-    pub driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) line: Line,
+    /// Ends soon after the line is closed.
+    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// Makes the link of one component; called once for each, in a runtime.
+impl Connection {
+    /// Over a link that the driver runs; it must end soon after [`Link::close`].
+    pub fn linked(link: Link, events: LinkEvents, driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { line: Line::linked(link, events), driver: Box::pin(driver) }
+    }
+}
+
+/// Makes the line of one component; called once for each, in a runtime.
 pub type Connector =
     Arc<dyn Fn(&ComponentId, LinkConfig) -> Result<Connection, gleitzeit_link::ConfigError> + Send + Sync>;
 
@@ -26,6 +34,11 @@ pub type Connector =
 pub fn sockets() -> Connector {
     Arc::new(|_component, config| {
         let (link, events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())?;
-        Ok(Connection { link, events, driver: Box::pin(driver.run()) })
+        Ok(Connection::linked(link, events, driver.run()))
     })
+}
+
+/// To a hub in this process.
+pub fn within(hub: Arc<dyn LocalHub>) -> Connector {
+    Arc::new(move |_component, _config| Ok(Connection { line: Line::within(hub.clone()), driver: Box::pin(ready(())) }))
 }

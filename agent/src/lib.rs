@@ -1,4 +1,4 @@
-//! The agent: a library that runs any mix of roles in one process, each as a component with a socket of its own.
+//! The agent: a library that runs any mix of roles in one process, each as a component with a line of its own to the hub.
 //!
 //! It moves messages and time for the machines of `gleitzeit_core::role` and runs the providers' calls. It holds
 //! nothing that must survive: what matters is in the journal. It reads no environment and installs nothing global.
@@ -7,9 +7,10 @@ mod agent;
 mod config;
 mod connect;
 mod host;
+mod line;
 mod roster;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, ConfigError, merge_definitions, parse_roles};
-pub use connect::{Connection, Connector, sockets};
+pub use connect::{Connection, Connector, sockets, within};
 pub use host::CALL_TARGET;

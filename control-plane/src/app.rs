@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::middleware::from_fn;
 use futures_util::future::join_all;
-use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::mesh::{LocalHub, ProtocolDefinition};
 use gleitzeit_core::run::Request;
 use gleitzeit_core::run::event::ProtocolRegistered;
 use gleitzeit_core::run::{self, Verdict};
@@ -80,7 +80,7 @@ pub struct App {
     writer: WriterHandle,
     hub: HubTask,
     hub_handle: hub::HubHandle,
-    to_machine: tokio::sync::mpsc::UnboundedSender<hub::ToMachine>,
+    entrance: hub::Entrance,
     metrics: Option<Metrics>,
 }
 
@@ -114,8 +114,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
     register_protocols(&config, &journal).await?;
 
     let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
-    let (hub, hub_handle, to_machine) = HubTask::new(hub_config, journal.clone(), port, metrics.clone());
-    Ok(App { config, address, listener, journal, writer, hub, hub_handle, to_machine, metrics })
+    let (hub, hub_handle, entrance) = HubTask::new(hub_config, journal.clone(), port, metrics.clone());
+    Ok(App { config, address, listener, journal, writer, hub, hub_handle, entrance, metrics })
 }
 
 /// Makes the protocols known that come with the configuration: all together, so that they share a commit.
@@ -158,18 +158,23 @@ impl App {
         self.address
     }
 
+    /// The hub, for roles in this process.
+    pub fn local_hub(&self) -> Arc<dyn LocalHub> {
+        Arc::new(hub::Local(self.entrance.clone()))
+    }
+
     /// Serves until it is told to stop; then answers what is being asked, closes the journal and returns.
     ///
     /// # Errors
     /// If the journal's writer or the listener failed: nothing was acknowledged that is not in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, address, listener, journal, mut writer, hub, hub_handle, to_machine, metrics } = self;
+        let Self { config, address, listener, journal, mut writer, hub, hub_handle, entrance, metrics } = self;
         let readiness = Readiness::default();
         // After everything that can still end a run.
         let stop_traces = CancellationToken::new();
         let admission =
             Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
-        let socket_layer = hub::layer(admission.clone(), to_machine, PINGS, metrics.clone());
+        let socket_layer = hub::layer(admission.clone(), entrance, PINGS);
         let stopping = stop.child_token();
         let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
             let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());

@@ -1,21 +1,21 @@
-//! The loop that every role runs in: events of the link, the machine's deadline, reports of its work, the wish to drain.
+//! The loop that every role runs in: events of its line, the machine's deadline, reports of its work, the wish to drain.
 //!
-//! It waits for nothing but these and the link's bounded outbox. It ends when the machine is drained, when the hub
-//! refuses the component for good, or when the link has ended.
+//! It waits for nothing but these and the line's bounded outbox. It ends when the machine is drained, when the hub
+//! refuses the component for good, or when the line has ended.
 
 use std::time::Duration;
 
 use gleitzeit_core::error::Failure;
-use gleitzeit_core::mesh::{FromHub, ToHub};
+use gleitzeit_core::mesh::ToHub;
 use gleitzeit_core::role::{Input, Output, may_pass};
-use gleitzeit_core::tagged::Body;
 use gleitzeit_core::time::Instant;
-use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError, is_json};
+use gleitzeit_link::SendError;
 use tokio::sync::watch;
 use tracing::{debug, error, info, trace, warn};
 
 use super::clock::millis;
 use super::{Clock, Event, Machine, Todo};
+use crate::line::{Line, LineEvent};
 use crate::roster::Member;
 
 /// Says when to drain and how long that may take.
@@ -25,29 +25,28 @@ pub(crate) type DrainSignal = watch::Receiver<Option<Duration>>;
 const MAX_TOGETHER: usize = 256;
 const MAX_TOGETHER_MS: u64 = 10;
 
-/// One machine on its link.
+/// One machine on its line.
 pub(crate) struct Session<M> {
     machine: M,
-    link: Link,
-    events: LinkEvents,
+    line: Line,
     clock: Clock,
     member: Member,
     last_tick: Option<Instant>,
 }
 
 impl<M: Machine> Session<M> {
-    pub(crate) fn new(machine: M, link: Link, events: LinkEvents, clock: Clock, member: Member) -> Self {
-        Self { machine, link, events, clock, member, last_tick: None }
+    pub(crate) fn new(machine: M, line: Line, clock: Clock, member: Member) -> Self {
+        Self { machine, line, clock, member, last_tick: None }
     }
 
-    /// Runs until the end, then closes the link; whoever runs the link's driver waits for that.
+    /// Runs until the end, then closes the line; whoever runs its driver waits for that.
     ///
     /// # Errors
     /// With the hub's words if it refused the component in a way that trying again will not change.
     pub(crate) async fn run(mut self, drain: DrainSignal) -> Result<(), Failure> {
         let result = self.serve(drain).await;
         self.member.left();
-        self.link.close();
+        self.line.close();
         result
     }
 
@@ -60,12 +59,12 @@ impl<M: Machine> Session<M> {
         loop {
             let deadline = self.machine.next_deadline();
             let event = tokio::select! {
-                event = self.events.recv() => match event {
+                event = self.line.recv() => match event {
                     Some(event) => match self.translate(event) {
                         Some(input) => Event::Hub(input),
                         None => continue,
                     },
-                    // Only whoever closed the link ends it.
+                    // Only whoever closed the line ends it.
                     None => return Ok(()),
                 },
                 report = self.machine.next_report() => Event::Report(report),
@@ -81,7 +80,7 @@ impl<M: Machine> Session<M> {
             };
             self.accept(event, &mut todo);
             for output in todo.outputs.drain(..) {
-                perform(&self.link, &self.member, output).await?;
+                perform(&mut self.line, &self.member, output).await?;
             }
             if todo.drained {
                 return Ok(());
@@ -101,7 +100,7 @@ impl<M: Machine> Session<M> {
             if !together || todo.drained || self.clock.now().ms_since(now) >= MAX_TOGETHER_MS {
                 break;
             }
-            if let Some(event) = self.events.try_recv() {
+            if let Some(event) = self.line.try_recv() {
                 let Some(input) = self.translate(event) else { continue };
                 together = matches!(input, Input::Message(_));
                 self.machine.accept(now, Event::Hub(input), todo);
@@ -114,53 +113,41 @@ impl<M: Machine> Session<M> {
         self.machine.flush(now, todo);
     }
 
-    fn translate(&self, event: LinkEvent) -> Option<Input> {
+    fn translate(&self, event: LineEvent) -> Option<Input> {
+        let component = self.member.id();
         match event {
-            LinkEvent::Connected { generation, .. } => {
-                debug!(component = self.member.id(), generation, "connected");
+            LineEvent::Connected => {
+                debug!(component, "connected");
                 Some(Input::Connected)
             }
-            LinkEvent::Disconnected { reason } => {
+            LineEvent::Disconnected { reason } => {
                 self.member.away(&reason);
                 Some(Input::Disconnected)
             }
-            LinkEvent::Refused { status, message } => {
+            LineEvent::Refused { status, message } => {
                 self.member.refused(status, &message);
                 None
             }
-            LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {
-                Ok(message) => {
-                    trace!(component = self.member.id(), event, bytes = body.len(), "message of the hub");
-                    Some(Input::Message(message))
-                }
-                // What it said is missing here: on a new connection it continues from where this component is.
-                Err(_) if !is_json(&body) => {
-                    warn!(component = self.member.id(), event, "a message of the hub is no JSON");
-                    self.link.reconnect("a message could not be read");
-                    None
-                }
-                // A newer hub may say more than is known here.
-                Err(error) => {
-                    warn!(component = self.member.id(), event, %error, "ignored a message of the hub");
-                    None
-                }
-            },
+            LineEvent::Message(message) => {
+                trace!(component, event = message.kind(), "message of the hub");
+                Some(Input::Message(message))
+            }
         }
     }
 }
 
-async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Failure> {
+async fn perform(line: &mut Line, member: &Member, output: Output) -> Result<(), Failure> {
     let component = member.id();
     match output {
-        Output::Send(message) => send(link, component, &message).await,
+        Output::Send(message) => send(line, component, message).await,
         Output::Reconnect { reason } => {
             warn!(component, reason, "connecting anew");
-            link.reconnect(&reason);
+            line.reconnect(&reason);
         }
         Output::Registered => member.registered(),
         Output::Rejected { error } if may_pass(&error) => {
             warn!(component, %error, "registration refused, trying again");
-            link.reconnect("the registration was refused");
+            line.reconnect("the registration was refused");
         }
         Output::Rejected { error } => {
             error!(component, %error, "registration refused");
@@ -172,15 +159,16 @@ async fn perform(link: &Link, member: &Member, output: Output) -> Result<(), Fai
     Ok(())
 }
 
-async fn send(link: &Link, component: &str, message: &ToHub) {
-    match link.send(message.kind(), &Body(message)).await {
-        Ok(()) => trace!(component, event = message.kind(), "sent"),
+async fn send(line: &mut Line, component: &str, message: ToHub) {
+    let event = message.kind();
+    match line.send(message).await {
+        Ok(()) => trace!(component, event, "sent"),
         // The machine says it again on the next connection, of which it is about to hear.
         Err(SendError::NotConnected | SendError::Closed) => {
-            debug!(component, event = message.kind(), "not sent: the connection is gone");
+            debug!(component, event, "not sent: the connection is gone");
         }
         Err(error @ (SendError::TooLarge { .. } | SendError::Encode(_) | SendError::Full)) => {
-            error!(component, event = message.kind(), %error, "message lost");
+            error!(component, event, %error, "message lost");
         }
     }
 }

@@ -74,7 +74,7 @@ impl TestHub {
             let (order, inbox) = mpsc::channel(1_000);
             known.lock().expect("no panic").insert(component.to_string(), order);
             let driver = pump(component.to_string(), server, inbox, sender.clone(), rejected);
-            Ok(Connection { link, events, driver: Box::pin(driver) })
+            Ok(Connection::linked(link, events, driver))
         });
         let agent = Agent::with_connector(config, connector).expect("a valid configuration");
         (Self { saw, aside: VecDeque::new(), orders }, Running::start(agent))

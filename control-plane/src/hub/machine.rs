@@ -4,23 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
-use axum::extract::ConnectInfo;
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
-use gleitzeit_core::mesh::{FromHub, Meta, ProtocolDefinition, ToHub, with_meta};
+use gleitzeit_core::mesh::{FromHub, Meta, ProtocolDefinition, ToHub};
 use gleitzeit_core::run::Event;
 use gleitzeit_core::run::event::ProtocolRegistered;
-use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{LearnError, Registry};
-use serde_json::value::to_raw_value;
 use socketioxide::extract::SocketRef;
-use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
-use crate::hub::socket::{Malformed, Place, Received};
+use crate::hub::inbox::{Entrance, Malformed, Place, Received};
+use crate::hub::peer::{NotSent, Peer};
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
@@ -39,7 +35,7 @@ const GIVE_UP_CLOSING: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) enum ToMachine {
     /// A socket was admitted.
-    Connected { socket: SocketId, handle: SocketRef },
+    Connected { socket: SocketId, peer: Peer },
     /// A socket sent something.
     Event { socket: SocketId, place: Place, event: Received },
     /// A socket has more waiting than it may.
@@ -64,7 +60,7 @@ pub(crate) struct HubTask {
     /// Bounded by what sockets may have waiting: each counts its own.
     inbox: mpsc::UnboundedReceiver<ToMachine>,
     to_self: mpsc::UnboundedSender<ToMachine>,
-    peers: BTreeMap<SocketId, SocketRef>,
+    peers: BTreeMap<SocketId, Peer>,
     /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
     closing: Vec<(SocketRef, Clock)>,
@@ -77,13 +73,13 @@ pub(crate) struct HubTask {
 }
 
 impl HubTask {
-    /// A hub at the journal's end, and the handle by which the API asks it.
+    /// A hub at the journal's end, the handle by which the API asks it, and where sockets come in.
     pub(crate) fn new(
         config: Config,
         journal: Journal,
         mut port: HubPort,
         metrics: Option<Metrics>,
-    ) -> (Self, HubHandle, mpsc::UnboundedSender<ToMachine>) {
+    ) -> (Self, HubHandle, Entrance) {
         let start = std::mem::take(&mut port.start);
         #[expect(
             clippy::disallowed_methods,
@@ -99,13 +95,14 @@ impl HubTask {
         }
         let registry = Arc::new(RwLock::new(registry));
         let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
+        let entrance = Entrance::new(to_self.clone(), metrics.clone());
         let task = Self {
             machine: Hub::new(config, start, Instant(0)),
             started: Clock::now(),
             journal,
             port,
             inbox,
-            to_self: to_self.clone(),
+            to_self,
             peers: BTreeMap::new(),
             for_writer: VecDeque::new(),
             closing: Vec::new(),
@@ -116,7 +113,7 @@ impl HubTask {
             message_number: 0,
             out: Vec::new(),
         };
-        (task, handle, to_self)
+        (task, handle, entrance)
     }
 
     /// Serves until it is told to stop or the journal has stopped.
@@ -159,8 +156,10 @@ impl HubTask {
         }
         // They come back when somebody listens here again.
         for peer in std::mem::take(&mut self.peers).into_values() {
-            if !cut(&peer) {
-                peer.disconnect().ok();
+            if !peer.cut()
+                && let Peer::Socket(socket) = peer
+            {
+                socket.disconnect().ok();
             }
         }
     }
@@ -209,8 +208,8 @@ impl HubTask {
     fn hear_outside(&mut self, message: ToMachine) {
         let now = self.now();
         match message {
-            ToMachine::Connected { socket, handle } => {
-                self.peers.insert(socket, handle);
+            ToMachine::Connected { socket, peer } => {
+                self.peers.insert(socket, peer);
                 self.machine.accept(now, Input::Connected { socket });
             }
             ToMachine::Event { socket, place, event } => {
@@ -295,40 +294,22 @@ impl HubTask {
         }
     }
 
-    fn send(&mut self, socket: SocketId, message: &FromHub) {
+    fn send(&mut self, socket: SocketId, message: &Arc<FromHub>) {
         let Some(peer) = self.peers.get(&socket) else { return };
-        // Calls carry a `meta` of their own, which says more.
-        let raw = if matches!(message, FromHub::ExecuteMethod(_)) {
-            to_raw_value(&Body(message))
-        } else {
-            self.message_number += 1;
-            Ok(with_meta(message, &self.meta()))
-        };
-        let Ok(raw) = raw else { return };
-        if let Some(metrics) = &self.metrics {
-            metrics.message(Way::Out, raw.get().len());
-            if matches!(message, FromHub::State(page) if page.last) {
-                metrics.resync();
+        let number = &mut self.message_number;
+        match peer.send(message, || meta(number)) {
+            Ok(bytes) => {
+                let Some(metrics) = &self.metrics else { return };
+                metrics.message(Way::Out, bytes);
+                if matches!(&**message, FromHub::State(page) if page.last) {
+                    metrics.resync();
+                }
             }
-        }
-        match peer.emit(message.kind(), &raw) {
-            Ok(()) => {}
-            // Its end is being told, with the reason.
-            Err(SendError::Socket(SocketError::Closed)) => tracing::debug!(socket, "a socket was gone already"),
-            Err(error) => {
-                tracing::warn!(socket, event = message.kind(), %error, "a socket is too slow and is closed");
+            Err(NotSent::Gone) => tracing::debug!(socket, "a socket was gone already"),
+            Err(NotSent::Slow(error)) => {
+                tracing::warn!(socket, event = message.kind(), error, "a socket is too slow and is closed");
                 self.drop_peer(socket);
             }
-        }
-    }
-
-    /// Of the message that is sent now.
-    fn meta(&self) -> Meta {
-        Meta {
-            id: Some(format!("hub-{}", self.message_number)),
-            source: Some("hub".to_owned()),
-            timestamp: Some(wall_clock()),
-            ..Meta::default()
         }
     }
 
@@ -340,16 +321,20 @@ impl HubTask {
     }
 
     /// Its client will connect again, if it has a connection of its own; else it is dismissed a little later.
-    fn drop_connection(&mut self, handle: SocketRef) {
-        cut(&handle);
-        self.close_later(handle);
+    fn drop_connection(&mut self, peer: Peer) {
+        peer.cut();
+        if let Peer::Socket(socket) = peer {
+            self.close_later(socket);
+        }
     }
 
     /// Tells its client to stay away.
-    fn dismiss(&mut self, handle: SocketRef) {
+    fn dismiss(&mut self, peer: Peer) {
         // A socket whose buffer is full cannot be told at once.
-        if handle.clone().disconnect().is_err() {
-            self.close_later(handle);
+        if let Peer::Socket(socket) = peer
+            && socket.clone().disconnect().is_err()
+        {
+            self.close_later(socket);
         }
     }
 
@@ -414,17 +399,14 @@ fn check_protocols(message: &ToHub) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Of the message that is sent now.
+fn meta(number: &mut u64) -> Meta {
+    *number += 1;
+    let id = format!("hub-{number}");
+    Meta { id: Some(id), source: Some("hub".to_owned()), timestamp: Some(wall_clock()), ..Meta::default() }
+}
+
 fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Drops the connection of a socket that has one of its own.
-fn cut(handle: &SocketRef) -> bool {
-    let connection = handle.req_parts().extensions.get::<ConnectInfo<Connection>>();
-    let own = connection.filter(|_| handle.transport_type() == TransportType::Websocket);
-    own.is_some_and(|ConnectInfo(connection)| {
-        connection.cut();
-        true
-    })
 }

@@ -4,7 +4,10 @@
 //! journal's writer. No rule of the domain lives here.
 
 mod admit;
+mod inbox;
+mod local;
 mod machine;
+mod peer;
 mod socket;
 
 use std::sync::{Arc, RwLock};
@@ -17,7 +20,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
 pub(crate) use admit::{Admission, check_origin, check_token};
-pub(crate) use machine::{HubTask, ToMachine};
+pub(crate) use inbox::Entrance;
+pub(crate) use local::Local;
+pub(crate) use machine::HubTask;
+use machine::ToMachine;
 pub(crate) use socket::{Pings, layer};
 
 /// How long an answer of the hub's task may take.

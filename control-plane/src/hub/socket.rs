@@ -1,15 +1,13 @@
 //! Socket.IO: admits sockets and hands what they send to the machine, in order.
 //!
 //! Events are taken as raw text in the connection's read loop, so their order is kept, and decoded there, so that
-//! connections decode side by side. What a socket may have waiting is bounded; beyond that it is closed.
+//! connections decode side by side.
 
 use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gleitzeit_core::hub::SocketId;
 use gleitzeit_core::mesh::{ToHub, message_id};
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
@@ -18,11 +16,10 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::{ConnectHandler, MessageHandler, Value};
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::socket::{DisconnectReason, Socket};
-use tokio::sync::mpsc;
 
 use crate::hub::admit::{Admission, Auth};
-use crate::hub::machine::ToMachine;
-use crate::metrics::{Metrics, Way};
+use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
+use crate::hub::peer::Peer;
 
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
 const BUFFER_PACKETS: usize = 8_192;
@@ -30,53 +27,6 @@ const BUFFER_PACKETS: usize = 8_192;
 const READ_BYTES: usize = 4 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
-/// Events of one socket that may wait for the machine.
-const MAX_WAITING: usize = 16_384;
-/// Bytes of one socket's events that may wait for the machine.
-const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of all sockets' events that may wait: whoever sends more than is left is closed.
-const MAX_ALL_WAITING_BYTES: usize = 512 * 1024 * 1024;
-
-/// What one socket has waiting for the machine.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-    of_all: Arc<AtomicUsize>,
-    /// It had too much once, and the machine was told.
-    flooded: AtomicBool,
-}
-
-impl Waiting {
-    fn new(of_all: Arc<AtomicUsize>) -> Self {
-        Self { events: AtomicUsize::new(0), bytes: AtomicUsize::new(0), of_all, flooded: AtomicBool::new(false) }
-    }
-
-    /// `None` if that is too much.
-    fn add(self: &Arc<Self>, bytes: usize) -> Option<Place> {
-        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
-        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = self.of_all.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let place = Place { waiting: self.clone(), bytes };
-        let fits = events <= MAX_WAITING && own <= MAX_WAITING_BYTES && all <= MAX_ALL_WAITING_BYTES;
-        fits.then_some(place)
-    }
-}
-
-/// The place of a waiting event; free when dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    waiting: Arc<Waiting>,
-    bytes: usize,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.waiting.events.fetch_sub(1, Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.waiting.of_all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// Times of the Socket.IO connection itself.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +36,7 @@ pub(crate) struct Pings {
 }
 
 /// The layer that serves Socket.IO on its default path.
-pub(crate) fn layer(
-    admission: Arc<Admission>,
-    machine: mpsc::UnboundedSender<ToMachine>,
-    pings: Pings,
-    metrics: Option<Metrics>,
-) -> SocketIoLayer {
+pub(crate) fn layer(admission: Arc<Admission>, entrance: Entrance, pings: Pings) -> SocketIoLayer {
     let (layer, io) = SocketIo::builder()
         .max_buffer_size(BUFFER_PACKETS)
         .max_payload(MAX_MESSAGE_BYTES)
@@ -108,38 +53,22 @@ pub(crate) fn layer(
             Err("AUTHENTICATION_FAILED: the token is missing or wrong; set GLEITZEIT_TOKEN".to_owned())
         })
     };
-    let ids = Arc::new(AtomicU64::new(1));
-    let waiting = Arc::new(AtomicUsize::new(0));
     let on_connect = move |socket: SocketRef| {
-        let waiting = Arc::new(Waiting::new(waiting.clone()));
-        let id = ids.fetch_add(1, Ordering::Relaxed);
-        connected(&socket, Inbox { id, waiting, machine: machine.clone(), metrics: metrics.clone() });
+        connected(&socket, &entrance.inbox());
         ready(())
     };
     io.ns("/", on_connect.with(admit));
     layer
 }
 
-fn connected(socket: &SocketRef, inbox: Inbox) {
-    let (id, machine) = (inbox.id, inbox.machine.clone());
-    socket.on_fallback(inbox);
-    let gone = machine.clone();
+fn connected(socket: &SocketRef, inbox: &Inbox) {
+    socket.on_fallback(inbox.clone());
+    let gone = inbox.clone();
     socket.on_disconnect(move |reason: DisconnectReason| {
-        let clean = reason == DisconnectReason::ClientNSDisconnect;
-        // If the machine is gone, so is the hub.
-        gone.send(ToMachine::Gone { socket: id, clean }).ok();
+        gone.gone(reason == DisconnectReason::ClientNSDisconnect);
         ready(())
     });
-    // The machine says `welcome`: from then on the component may speak.
-    machine.send(ToMachine::Connected { socket: id, handle: socket.clone() }).ok();
-}
-
-#[derive(Clone)]
-struct Inbox {
-    id: SocketId,
-    waiting: Arc<Waiting>,
-    machine: mpsc::UnboundedSender<ToMachine>,
-    metrics: Option<Metrics>,
+    inbox.opened(Peer::Socket(socket.clone()));
 }
 
 /// Marks the handler as one that takes events as text.
@@ -148,33 +77,12 @@ struct ByText;
 impl MessageHandler<LocalAdapter, ByText> for Inbox {
     fn call(&self, _socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
         let bytes = value.as_str().map_or(0, |text| text.as_str().len());
-        if let Some(metrics) = &self.metrics {
-            metrics.message(Way::In, bytes);
-        }
-        let Some(place) = self.waiting.add(bytes) else {
-            if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
-                tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
-                self.machine.send(ToMachine::Flooded { socket: self.id }).ok();
-            }
-            return;
-        };
-        let event = match &value {
+        self.take(bytes, || match &value {
             Value::Str(text, None) => decode(text.as_str()),
             _ => Err(Malformed { in_reply_to: None, message: "binary events are not used here".to_owned() }),
-        };
-        self.machine.send(ToMachine::Event { socket: self.id, place, event }).ok();
+        });
     }
 }
-
-/// Something that is no event of ours.
-#[derive(Debug)]
-pub(crate) struct Malformed {
-    pub(crate) in_reply_to: Option<String>,
-    pub(crate) message: String,
-}
-
-/// An event and its `meta.id`.
-pub(crate) type Received = Result<(ToHub, Option<String>), Malformed>;
 
 /// Reads `["event", {…}]`.
 fn decode(text: &str) -> Received {
@@ -243,22 +151,6 @@ mod tests {
             let (message, id) = decode(text).expect(text);
             assert_eq!((message.body(), id), (r#"{"position":1}"#.to_owned(), None), "{text}");
         }
-    }
-
-    #[test]
-    fn what_waits_is_bounded_for_each_socket_and_for_all() {
-        let of_all = Arc::new(AtomicUsize::new(0));
-        let sockets: Vec<_> = (0..10).map(|_| Arc::new(Waiting::new(of_all.clone()))).collect();
-        assert!(sockets[0].add(MAX_WAITING_BYTES + 1).is_none());
-        let mut full: Vec<Place> = sockets.iter().filter_map(|socket| socket.add(MAX_WAITING_BYTES)).collect();
-        assert_eq!(full.len(), 8);
-        assert!(sockets[9].add(1).is_none());
-        full.remove(0);
-        assert!(sockets[9].add(1).is_some());
-        let small: Vec<Place> = (0..2 * MAX_WAITING).filter_map(|_| sockets[0].add(0)).collect();
-        assert_eq!(small.len(), MAX_WAITING);
-        drop((small, full));
-        assert_eq!(of_all.load(Ordering::Relaxed), 0);
     }
 
     #[test]

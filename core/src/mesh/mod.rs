@@ -6,6 +6,7 @@
 mod answer;
 mod call;
 mod from_hub;
+mod local;
 mod meta;
 mod shared;
 mod to_hub;
@@ -17,6 +18,7 @@ pub use from_hub::{
     AppendResult, CancelTask, ComponentRegistered, ComponentStatus, Events, ExecuteTask, FromHub, Heartbeat, MeshError,
     Ownership, OwnershipStatus, ProposalResult, ProposalVerdict, Protocols, RegistrationRejected, StatePage, Welcome,
 };
+pub use local::{LocalHub, LocalSocket};
 pub use meta::{Meta, message_id, with_meta};
 pub use shared::{EventsItem, Health, HealthState, Part, PresenceStatus, ProtocolDefinition, Role, RoleParseError};
 pub use to_hub::{

@@ -1,0 +1,208 @@
+//! A component's line to the hub, whatever it is made of: events in both directions, and the news that a connection came
+//! or ended. It comes back by itself until it is closed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
+use gleitzeit_core::tagged::Body;
+use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError, is_json};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+/// A local hub that closes a socket is asked for another one so much later.
+const COME_BACK: Duration = Duration::from_millis(100);
+
+/// What comes over a line, in order.
+pub(crate) enum LineEvent {
+    /// The hub said `welcome`; from now on events can be sent.
+    Connected,
+    /// The connection ended; everything unsent is gone.
+    Disconnected { reason: String },
+    /// The hub does not let us in.
+    Refused { status: Option<u16>, message: String },
+    /// An event.
+    Message(FromHub),
+}
+
+pub(crate) enum Line {
+    Linked { link: Link, events: LinkEvents },
+    Within(Within),
+}
+
+impl Line {
+    pub(crate) fn linked(link: Link, events: LinkEvents) -> Self {
+        Self::Linked { link, events }
+    }
+
+    pub(crate) fn within(hub: Arc<dyn LocalHub>) -> Self {
+        Self::Within(Within { hub, state: State::Away { until: Instant::now() } })
+    }
+
+    /// The next event; `None` once the line is closed. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> Option<LineEvent> {
+        match self {
+            Self::Within(within) => within.recv().await,
+            Self::Linked { link, events } => loop {
+                let event = events.recv().await?;
+                if let Some(event) = read(link, event) {
+                    return Some(event);
+                }
+            },
+        }
+    }
+
+    /// The next event if there is one already.
+    pub(crate) fn try_recv(&mut self) -> Option<LineEvent> {
+        match self {
+            Self::Within(within) => within.try_recv(),
+            Self::Linked { link, events } => loop {
+                let event = events.try_recv()?;
+                if let Some(event) = read(link, event) {
+                    return Some(event);
+                }
+            },
+        }
+    }
+
+    /// Sends an event, in the order of the calls; waits while the queue to the hub is full.
+    ///
+    /// # Errors
+    /// If there is no connection, or the event is too large for it.
+    pub(crate) async fn send(&mut self, message: ToHub) -> Result<(), SendError> {
+        match self {
+            Self::Linked { link, .. } => link.send(message.kind(), &Body(&message)).await,
+            Self::Within(within) => within.send(message),
+        }
+    }
+
+    /// Drops the connection; another one follows.
+    pub(crate) fn reconnect(&mut self, reason: &str) {
+        match self {
+            Self::Linked { link, .. } => link.reconnect(reason),
+            Self::Within(within) => within.drop_socket(reason),
+        }
+    }
+
+    /// Says goodbye, after what was sent. Nothing comes any more.
+    pub(crate) fn close(&mut self) {
+        match self {
+            Self::Linked { link, .. } => link.close(),
+            Self::Within(within) => within.leave(),
+        }
+    }
+}
+
+/// `None` for what is no event for anybody here.
+fn read(link: &Link, event: LinkEvent) -> Option<LineEvent> {
+    let (event, body) = match event {
+        LinkEvent::Connected { .. } => return Some(LineEvent::Connected),
+        LinkEvent::Disconnected { reason } => return Some(LineEvent::Disconnected { reason }),
+        LinkEvent::Refused { status, message } => return Some(LineEvent::Refused { status, message }),
+        LinkEvent::Message { event, body } => (event, body),
+    };
+    match FromHub::decode(&event, &body) {
+        Ok(message) => Some(LineEvent::Message(message)),
+        // What it said is missing here: on a new connection it continues from where this component is.
+        Err(_) if !is_json(&body) => {
+            warn!(event, "a message of the hub is no JSON");
+            link.reconnect("a message could not be read");
+            None
+        }
+        // A newer hub may say more than is known here.
+        Err(error) => {
+            warn!(event, %error, "ignored a message of the hub");
+            None
+        }
+    }
+}
+
+/// A line inside this process.
+pub(crate) struct Within {
+    hub: Arc<dyn LocalHub>,
+    state: State,
+}
+
+enum State {
+    /// Not connected before then.
+    Away { until: Instant },
+    /// A socket, and whether it was welcomed.
+    Open { socket: Box<dyn LocalSocket>, is_welcome: bool },
+    /// Ended, which is still to be told.
+    Lost { reason: String },
+    /// For good.
+    Closed,
+}
+
+impl Within {
+    async fn recv(&mut self) -> Option<LineEvent> {
+        loop {
+            match &mut self.state {
+                State::Closed => return None,
+                State::Lost { reason } => {
+                    let reason = std::mem::take(reason);
+                    self.state = State::Away { until: Instant::now() + COME_BACK };
+                    return Some(LineEvent::Disconnected { reason });
+                }
+                State::Away { until } => {
+                    sleep_until(*until).await;
+                    self.state = State::Open { socket: self.hub.connect(), is_welcome: false };
+                }
+                State::Open { socket, .. } => {
+                    let received = poll_fn(|context| socket.poll_recv(context)).await;
+                    if let Some(event) = self.hear(received) {
+                        return Some(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<LineEvent> {
+        let State::Open { socket, .. } = &mut self.state else { return None };
+        // That it was closed is seen by whoever waits for more.
+        let received = socket.try_recv()?;
+        self.hear(Some(received))
+    }
+
+    fn hear(&mut self, received: Option<Arc<FromHub>>) -> Option<LineEvent> {
+        let State::Open { is_welcome, .. } = &mut self.state else { return None };
+        match received.map(Arc::unwrap_or_clone) {
+            Some(FromHub::Welcome(_)) => {
+                *is_welcome = true;
+                Some(LineEvent::Connected)
+            }
+            Some(message) => Some(LineEvent::Message(message)),
+            None => {
+                self.drop_socket("the hub closed the connection");
+                None
+            }
+        }
+    }
+
+    fn send(&self, message: ToHub) -> Result<(), SendError> {
+        match &self.state {
+            State::Open { socket, is_welcome: true } => {
+                socket.send(message);
+                Ok(())
+            }
+            State::Closed => Err(SendError::Closed),
+            State::Away { .. } | State::Open { .. } | State::Lost { .. } => Err(SendError::NotConnected),
+        }
+    }
+
+    fn drop_socket(&mut self, reason: &str) {
+        self.state = match &self.state {
+            State::Open { is_welcome: true, .. } => State::Lost { reason: reason.to_owned() },
+            State::Open { .. } => State::Away { until: Instant::now() + COME_BACK },
+            State::Away { .. } | State::Lost { .. } | State::Closed => return,
+        };
+    }
+
+    fn leave(&mut self) {
+        if let State::Open { socket, .. } = std::mem::replace(&mut self.state, State::Closed) {
+            socket.leave();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The hub's end of a socket: where events for a component go, and how its connection ends.
+
+use std::sync::Arc;
+
+use axum::extract::ConnectInfo;
+use gleitzeit_core::mesh::{FromHub, Meta, with_meta};
+use gleitzeit_core::tagged::Body;
+use serde_json::value::to_raw_value;
+use socketioxide::extract::SocketRef;
+use socketioxide::{SendError, SocketError, TransportType};
+use tokio::sync::mpsc;
+
+use crate::connection::Connection;
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) enum Peer {
+    /// Of Socket.IO: events are written as text.
+    Socket(SocketRef),
+    /// Of a component in this process: events are handed over. It is closed when this is dropped.
+    Local(mpsc::Sender<Arc<FromHub>>),
+}
+
+/// Why an event was not sent.
+#[derive(Debug)]
+pub(crate) enum NotSent {
+    /// The socket is gone; its end is being told, with the reason.
+    Gone,
+    /// It does not take what it is sent.
+    Slow(String),
+}
+
+impl Peer {
+    /// Sends an event; `meta` is what the hub adds to it as text. Returns the bytes that were written.
+    ///
+    /// # Errors
+    /// If it cannot be sent now, and so never: what follows would be out of order.
+    pub(crate) fn send(&self, message: &Arc<FromHub>, meta: impl FnOnce() -> Meta) -> Result<usize, NotSent> {
+        match self {
+            Self::Local(events) => match events.try_send(message.clone()) {
+                Ok(()) => Ok(0),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(NotSent::Gone),
+                Err(error @ mpsc::error::TrySendError::Full(_)) => Err(NotSent::Slow(error.to_string())),
+            },
+            Self::Socket(socket) => {
+                // Calls carry a `meta` of their own, which says more.
+                let raw = match &**message {
+                    FromHub::ExecuteMethod(_) => to_raw_value(&Body(&**message)),
+                    other => Ok(with_meta(other, &meta())),
+                };
+                let raw = raw.map_err(|error| NotSent::Slow(error.to_string()))?;
+                match socket.emit(message.kind(), &raw) {
+                    Ok(()) => Ok(raw.get().len()),
+                    Err(SendError::Socket(SocketError::Closed)) => Err(NotSent::Gone),
+                    Err(error) => Err(NotSent::Slow(error.to_string())),
+                }
+            }
+        }
+    }
+
+    /// Drops its connection, so that its component comes back. False if it has none of its own to lose.
+    pub(crate) fn cut(&self) -> bool {
+        let Self::Socket(socket) = self else { return true };
+        let connection = socket.req_parts().extensions.get::<ConnectInfo<Connection>>();
+        let own = connection.filter(|_| socket.transport_type() == TransportType::Websocket);
+        own.is_some_and(|ConnectInfo(connection)| {
+            connection.cut();
+            true
+        })
+    }
+}
