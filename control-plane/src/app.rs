@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
-use crate::connection::{self, Connection, Cuttable};
+use crate::connection::Cuttable;
+
+use crate::front::Fronts;
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -182,13 +184,13 @@ impl App {
         });
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
+        let workflows = api::workflows(state.clone());
         let router = api::routes(state, &config.allow_origins)
             .merge(http::routes(readiness.clone()))
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
             .fallback(http::nothing_here)
             .layer(socket_layer)
-            .layer(from_fn(origins))
-            .layer(from_fn(connection::serves));
+            .layer(from_fn(origins));
 
         let mut tasks = JoinSet::new();
         tasks.spawn(hub.run(stopping.clone()));
@@ -212,7 +214,7 @@ impl App {
         let listener = Cuttable::new(listener, config.max_connections);
         let connections = listener.cut_all.clone();
         let served = stopping.clone();
-        let serve = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
+        let serve = axum::serve(listener, Fronts { workflows, rest: router })
             .with_graceful_shutdown(async move { served.cancelled().await });
         let mut serve = tokio::spawn(serve.into_future());
         readiness.set(true);

@@ -11,11 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::Next;
-use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,13 +32,12 @@ pub(crate) struct Connection {
     has_served: Arc<AtomicBool>,
 }
 
-/// Notes that the connection has brought a request.
-pub(crate) async fn serves(ConnectInfo(connection): ConnectInfo<Connection>, request: Request, next: Next) -> Response {
-    connection.has_served.store(true, Ordering::Relaxed);
-    next.run(request).await
-}
-
 impl Connection {
+    /// Notes that it has brought a request.
+    pub(crate) fn note_request(&self) {
+        self.has_served.store(true, Ordering::Relaxed);
+    }
+
     /// Drops it; whatever was not sent yet is lost.
     pub(crate) fn cut(&self) {
         self.cut.cancel();
@@ -102,12 +97,6 @@ impl Listener for Cuttable {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         Ok(Connection { cut: self.cut_all.clone(), has_served: Arc::default() })
-    }
-}
-
-impl Connected<IncomingStream<'_, Cuttable>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 
@@ -227,7 +216,7 @@ mod tests {
             let mut head = [0; 64];
             assert_eq!(accepted.read(&mut head).await.expect("a request"), 16);
             if beginning.starts_with("GET") {
-                connection.has_served.store(true, Ordering::Relaxed);
+                connection.note_request();
             }
             let idle = tokio::time::timeout(10 * FIRST_REQUEST, accepted.read(&mut head)).await;
             assert!(idle.is_err(), "{beginning}: {idle:?}");

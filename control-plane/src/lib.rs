@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod config;
 mod connection;
+mod front;
 mod http;
 mod hub;
 pub mod journal;

@@ -26,7 +26,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
+use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
 use crate::config::{Config, ReadEnv};
@@ -89,17 +89,21 @@ impl State {
     }
 }
 
+/// The service of workflows, for whoever has the token.
+pub(crate) type Workflows = InterceptedService<WorkflowServiceServer<State>, Authorize>;
+
+pub(crate) fn workflows(state: State) -> Workflows {
+    let limit = state.0.max_message_bytes;
+    let workflows = WorkflowServiceServer::new(state.clone()).max_decoding_message_size(limit);
+    InterceptedService::new(workflows, Authorize(state))
+}
+
 /// All gRPC services: ours, health and reflection.
 pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
-    let limit = state.0.max_message_bytes;
-    let authorize = {
-        let state = state.clone();
-        move |request: Request<()>| state.authorize(request)
-    };
-    let workflows = WorkflowServiceServer::new(state.clone()).max_decoding_message_size(limit);
-    let systems = SystemServiceServer::new(state);
+    let authorize = Authorize(state.clone());
+    let systems = SystemServiceServer::new(state.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
-    let mut routes = Routes::new(InterceptedService::new(workflows, authorize.clone()))
+    let mut routes = Routes::new(workflows(state))
         .add_service(InterceptedService::new(systems, authorize.clone()))
         .add_service(health_service);
     let reflection = || {
@@ -124,11 +128,15 @@ pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     web::for_pages(routes.into_axum_router(), allow_origins)
 }
 
-impl State {
-    fn authorize(&self, request: Request<()>) -> Result<Request<()>, Status> {
+/// Lets whoever has the token call, or everybody if none is set.
+#[derive(Clone)]
+pub(crate) struct Authorize(State);
+
+impl Interceptor for Authorize {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-        if check_token(self.0.token.as_deref(), given) {
+        if check_token(self.0.0.token.as_deref(), given) {
             return Ok(request);
         }
         let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)";

@@ -1,0 +1,117 @@
+//! What stands behind the port: each connection's requests go to the service that they are for.
+//!
+//! Calls of workflows are by far the most, and go straight there. All else, and whatever a web page asks, goes through the
+//! router with everything that is laid around it.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use gleitzeit_proto::v1::workflow_service_server::WorkflowServiceServer;
+use tonic::server::NamedService;
+use tower::Service;
+
+use crate::api::{State, Workflows};
+use crate::connection::{Connection, Cuttable};
+
+/// Makes the front of each connection.
+#[derive(Clone)]
+pub(crate) struct Fronts {
+    pub(crate) workflows: Workflows,
+    pub(crate) rest: Router,
+}
+
+impl Service<IncomingStream<'_, Cuttable>> for Fronts {
+    type Response = Front;
+    type Error = Infallible;
+    type Future = Ready<Result<Front, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, Cuttable>) -> Self::Future {
+        let connection = stream.remote_addr().clone();
+        ready(Ok(Front(Arc::new((connection, self.clone())))))
+    }
+}
+
+/// One connection and its services; cloned for each request.
+#[derive(Clone)]
+pub(crate) struct Front(Arc<(Connection, Fronts)>);
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let (connection, services) = &*self.0;
+        connection.note_request();
+        // Both are always ready.
+        if is_workflow_call(request.uri().path(), request.headers()) {
+            let answer = services.workflows.clone().call(request);
+            return Box::pin(async move { answer.await.map(|answer| answer.map(Body::new)) });
+        }
+        request.extensions_mut().insert(ConnectInfo(connection.clone()));
+        Box::pin(services.rest.clone().call(request))
+    }
+}
+
+/// Whether it is a call of gRPC to our main service, and no page's: those may be refused, or speak gRPC-Web.
+fn is_workflow_call(path: &str, headers: &HeaderMap) -> bool {
+    let of_service = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(WorkflowServiceServer::<State>::NAME))
+        .is_some_and(|method| method.starts_with('/'));
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let is_grpc = matches!(content_type, b"application/grpc" | b"application/grpc+proto");
+    of_service && is_grpc && !headers.contains_key(header::ORIGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_plain_calls_of_workflows_go_straight_there() {
+        for (path, headers, straight) in [
+            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc")][..], true),
+            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc+proto")], true),
+            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc-web+proto")], false),
+            (
+                "/gleitzeit.v1.WorkflowService/GetRun",
+                &[("content-type", "application/grpc"), ("origin", "http://page.example")],
+                false,
+            ),
+            ("/gleitzeit.v1.WorkflowService/GetRun", &[], false),
+            ("/gleitzeit.v1.WorkflowServices/GetRun", &[("content-type", "application/grpc")], false),
+            ("/gleitzeit.v1.SystemService/GetStatus", &[("content-type", "application/grpc")], false),
+            ("/socket.io/", &[], false),
+        ] {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (axum::http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            assert_eq!(
+                is_workflow_call(path, &headers.clone().collect()),
+                straight,
+                "{path} {:?}",
+                headers.collect::<Vec<_>>()
+            );
+        }
+    }
+}
