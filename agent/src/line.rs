@@ -206,3 +206,145 @@ impl Within {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::task::{Context, Poll};
+
+    use gleitzeit_core::mesh::{Heartbeat, HeartbeatResponse, Welcome};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Everything that sockets did, and the hub's end of the newest one.
+    #[derive(Debug, Default)]
+    struct TestHub {
+        saw: Arc<Mutex<Vec<&'static str>>>,
+        newest: Mutex<Option<mpsc::UnboundedSender<Arc<FromHub>>>>,
+    }
+
+    #[derive(Debug)]
+    struct TestSocket {
+        saw: Arc<Mutex<Vec<&'static str>>>,
+        events: mpsc::UnboundedReceiver<Arc<FromHub>>,
+    }
+
+    impl TestHub {
+        fn says(&self, message: impl Into<FromHub>) {
+            let newest = self.newest.lock().expect("no panic");
+            newest.as_ref().expect("a socket").send(Arc::new(message.into())).expect("it is open");
+        }
+
+        fn closes(&self) {
+            *self.newest.lock().expect("no panic") = None;
+        }
+
+        fn saw(&self) -> Vec<&'static str> {
+            std::mem::take(&mut *self.saw.lock().expect("no panic"))
+        }
+    }
+
+    impl LocalHub for TestHub {
+        #[expect(clippy::disallowed_methods, reason = "a test says little")]
+        fn connect(&self) -> Box<dyn LocalSocket> {
+            let (hub, events) = mpsc::unbounded_channel();
+            *self.newest.lock().expect("no panic") = Some(hub);
+            self.saw.lock().expect("no panic").push("open");
+            Box::new(TestSocket { saw: self.saw.clone(), events })
+        }
+    }
+
+    impl LocalSocket for TestSocket {
+        fn send(&self, message: ToHub) {
+            self.saw.lock().expect("no panic").push(message.kind());
+        }
+
+        fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Arc<FromHub>>> {
+            self.events.poll_recv(context)
+        }
+
+        fn try_recv(&mut self) -> Option<Arc<FromHub>> {
+            self.events.try_recv().ok()
+        }
+
+        fn leave(self: Box<Self>) {
+            self.saw.lock().expect("no panic").push("goodbye");
+        }
+    }
+
+    impl Drop for TestSocket {
+        fn drop(&mut self) {
+            self.saw.lock().expect("no panic").push("dropped");
+        }
+    }
+
+    fn line() -> (Arc<TestHub>, Line) {
+        let hub = Arc::new(TestHub::default());
+        (hub.clone(), Line::within(hub))
+    }
+
+    /// Asks for the next event while the hub has said nothing yet.
+    async fn listens(line: &mut Line) {
+        tokio::select! {
+            biased;
+            _ = line.recv() => panic!("the hub said nothing"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_before_welcome_and_everything_after_it() {
+        let (hub, mut line) = line();
+        assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
+        listens(&mut line).await;
+        assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
+        hub.says(Welcome::default());
+        assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
+        hub.says(Heartbeat::default());
+        assert!(matches!(line.try_recv(), Some(LineEvent::Message(FromHub::Heartbeat(_)))));
+        assert!(line.try_recv().is_none());
+        line.send(HeartbeatResponse::default().into()).await.expect("connected");
+        assert_eq!(hub.saw(), ["open", "heartbeat_response"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_ends_is_told_once_and_replaced() {
+        let (hub, mut line) = line();
+        listens(&mut line).await;
+        hub.says(Welcome::default());
+        assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
+        hub.closes();
+        assert!(matches!(line.recv().await, Some(LineEvent::Disconnected { .. })));
+        assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
+        let back = Instant::now() + COME_BACK;
+        let (event, ()) = tokio::join!(line.recv(), async {
+            sleep_until(back + Duration::from_millis(1)).await;
+            hub.says(Welcome::default());
+        });
+        assert!(matches!(event, Some(LineEvent::Connected)));
+
+        line.reconnect("wanted");
+        assert!(matches!(line.recv().await, Some(LineEvent::Disconnected { reason }) if reason == "wanted"));
+        assert_eq!(hub.saw(), ["open", "dropped", "open", "dropped"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_that_is_gone_is_asked_again_until_the_line_is_closed() {
+        let (hub, mut line) = line();
+        listens(&mut line).await;
+        for _ in 0..3 {
+            hub.closes();
+            tokio::select! {
+                biased;
+                _ = line.recv() => panic!("it was never welcome: there is nothing to tell"),
+                () = tokio::time::sleep(COME_BACK + Duration::from_millis(1)) => {}
+            }
+        }
+        assert_eq!(hub.saw().iter().filter(|saw| **saw == "open").count(), 4);
+        line.close();
+        assert!(line.recv().await.is_none());
+        assert_eq!(hub.saw(), ["goodbye", "dropped"]);
+        assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::Closed)));
+    }
+}

@@ -55,3 +55,70 @@ impl Drop for Socket {
         self.inbox.gone(self.says_goodbye);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use gleitzeit_core::mesh::RegisterComponent;
+    use serde_json::json;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{Config, StoreConfig, build};
+
+    async fn next(socket: &mut Box<dyn LocalSocket>) -> Option<String> {
+        let received = poll_fn(|context| socket.poll_recv(context));
+        let received = timeout(Duration::from_secs(10), received).await.expect("in time");
+        received.map(|message| message.kind().to_owned())
+    }
+
+    /// Everything up to an event of that name.
+    async fn until(socket: &mut Box<dyn LocalSocket>, wanted: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last| last != wanted) {
+            heard.push(next(socket).await.expect("it is open"));
+        }
+        heard
+    }
+
+    fn queue(id: &str) -> ToHub {
+        let register = json!({"component_type": "queue", "component_id": id, "name": "here"});
+        let register: RegisterComponent = serde_json::from_value(register).expect("a registration");
+        ToHub::from(Box::new(register))
+    }
+
+    #[tokio::test]
+    async fn a_component_of_this_process_is_one_like_any_other() {
+        let app = build(Config { port: 0, store: StoreConfig::Memory, ..Config::default() }).await.expect("it starts");
+        let (hub, stop) = (app.local_hub(), CancellationToken::new());
+        let running = tokio::spawn(app.run(stop.clone()));
+
+        let mut socket = hub.connect();
+        assert_eq!(next(&mut socket).await.as_deref(), Some("welcome"));
+        socket.send(queue("queue-1"));
+        assert!(until(&mut socket, "ownership").await.contains(&"component_registered".to_owned()));
+
+        // A second socket of the same component closes the first and keeps what it owns.
+        let mut second = hub.connect();
+        until(&mut second, "welcome").await;
+        second.send(queue("queue-1"));
+        until(&mut second, "ownership").await;
+        while next(&mut socket).await.is_some() {}
+
+        // A goodbye hands it over at once.
+        let mut other = hub.connect();
+        until(&mut other, "welcome").await;
+        other.send(queue("queue-2"));
+        until(&mut other, "component_registered").await;
+        second.leave();
+        until(&mut other, "ownership").await;
+
+        stop.cancel();
+        while next(&mut other).await.is_some() {}
+        running.await.expect("no panic").expect("a clean end");
+        assert_eq!(next(&mut hub.connect()).await, None, "a hub that has ended closes at once");
+    }
+}
