@@ -68,7 +68,7 @@ impl Floors {
         let routed = Row::new("messages of 200 bytes, client to hub to client", "messages/s", routed);
         let routed_per_s = routed.median();
         report.row(routed);
-        let plane = Plane::start(None).await?;
+        let plane = Plane::start().await?;
         for _ in 0..repeats {
             unary.push(grpc_unary(&plane, count).await?.median());
         }

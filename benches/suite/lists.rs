@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::plane::Plane;
 use crate::report::{Report, Row};
+use crate::support::Cluster;
 use crate::times::{Times, millis, rate};
 use crate::{Size, stores};
 
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pages of ListRuns as people and programs ask for them.
 pub(crate) async fn lists(size: Size, report: &mut Report) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("journal.db");
+    let cluster = Cluster::new();
+    let path = cluster.sandbox.path().join("hub.db");
     let (made_at, runs) = (path.clone(), size.finished_runs);
     let started = Instant::now();
     tokio::task::spawn_blocking(move || stores::finished(&made_at, runs)).await??;
@@ -26,7 +27,7 @@ pub(crate) async fn lists(size: Size, report: &mut Report) -> anyhow::Result<()>
     let bytes = std::fs::metadata(&path)?.len();
     report.row(Row::new("W8 disk for a finished run of one task", "bytes", vec![bytes as f64 / runs as f64]));
     let started = Instant::now();
-    let plane = Plane::start(Some(path)).await?;
+    let plane = Plane::start_in(cluster).await?;
     let row = Row::new(
         format!("W8 a start with {runs} finished runs, until an agent works"),
         "ms",
@@ -99,7 +100,7 @@ async fn page(
 
 /// Many who watch one run from its beginning, over a few connections; each hears all of it and its end.
 pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<()> {
-    let plane = Plane::start(None).await?;
+    let plane = Plane::start().await?;
     let run_id = plane.submit(WATCHED).await?;
     let mut watching = tokio::task::JoinSet::new();
     for _ in 0..size.watchers {

@@ -156,13 +156,13 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         return on_plane(asked, &plane, floors, report).await;
     }
     if asked.wants_any(&ON_PLANE) {
-        report.group("control plane, agent and client in one process");
-        let plane = Plane::start(None).await?;
+        report.group("control plane and agent in one process (`gleitzeit start`), the client in another");
+        let plane = Plane::start().await?;
         on_plane(asked, &plane, floors, report).await?;
         plane.stop().await?;
     }
     if asked.wants("separate") {
-        report.group("control plane, agent and client in processes of their own");
+        report.group("control plane, agent and client in a process each");
         let plane = Plane::separate().await?;
         on_plane(asked, &plane, floors, report).await?;
         plane.stop().await?;

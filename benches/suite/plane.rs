@@ -1,18 +1,12 @@
-//! A control plane with an SQLite store and an agent with all roles: in this process, in processes of their own, or
-//! somewhere else.
+//! A control plane with an SQLite store and an agent with all roles: in one process, in a process each, or somewhere else.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gleitzeit_agent::{Agent, AgentConfig};
-use gleitzeit_control_plane::{Config, StoreConfig, build};
 use gleitzeit_proto::v1;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::scale;
@@ -30,54 +24,41 @@ pub(crate) struct Plane {
 /// What was started for it, and goes with it.
 enum Running {
     Elsewhere,
-    Here(Box<Here>),
     Processes(Box<Cluster>),
 }
 
-struct Here {
-    stop_agent: CancellationToken,
-    stop_hub: CancellationToken,
-    agent: JoinHandle<anyhow::Result<()>>,
-    hub: JoinHandle<anyhow::Result<()>>,
-    _folder: tempfile::TempDir,
-}
+/// Limits that are high enough for everything that is measured.
+const LIMITS: [&str; 4] = ["--max-workflow-bytes", "67108864", "--max-tasks", "2000000"];
 
 impl Plane {
-    /// In this process, with limits high enough for everything that is measured; on a store that is there, or a new one.
-    pub(crate) async fn start(store: Option<PathBuf>) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let store = StoreConfig::Sqlite(store.unwrap_or_else(|| folder.path().join("journal.db")));
-        let config =
-            Config { port: 0, store, max_tasks: 2_000_000, max_workflow_bytes: 64 * 1024 * 1024, ..Config::default() };
-        let app = build(config).await?;
-        let address = app.local_addr();
-        let (stop_hub, stop_agent) = (CancellationToken::new(), CancellationToken::new());
-        let hub = tokio::spawn({
-            let stop = stop_hub.clone();
-            async move { app.run(stop).await.context("the control plane") }
+    /// `gleitzeit start`, on a new store.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_in(Cluster::new()).await
+    }
+
+    /// `gleitzeit start`, on the store of a cluster of which nothing runs yet.
+    pub(crate) async fn start_in(mut cluster: Cluster) -> anyhow::Result<Self> {
+        // Starting processes blocks.
+        let cluster = tokio::task::spawn_blocking(move || {
+            cluster.start_all(&LIMITS);
+            cluster
         });
-        let agent = Agent::new(AgentConfig { hub_url: format!("http://{address}"), ..AgentConfig::default() })?;
-        let mut ready = agent.ready();
-        let agent = tokio::spawn({
-            let stop = stop_agent.clone();
-            async move { agent.run(stop, CancellationToken::new()).await.context("the agent") }
-        });
-        timeout(PATIENCE, ready.wait_for(|ready| *ready)).await.context("the agent registers in time")??;
-        let here = Here { stop_agent, stop_hub, agent, hub, _folder: folder };
-        let plane = Self::at(format!("http://{address}")).await?;
-        Ok(Self { running: Running::Here(Box::new(here)), ..plane })
+        Self::of(cluster.await?).await
     }
 
     /// `gleitzeit hub` and `gleitzeit agent`.
     pub(crate) async fn separate() -> anyhow::Result<Self> {
-        // Starting processes blocks.
         let cluster = tokio::task::spawn_blocking(|| {
             let mut cluster = Cluster::new();
-            cluster.start_hub_with(&["--max-workflow-bytes", "64000000", "--max-tasks", "2000000"]);
+            cluster.start_hub_with(&LIMITS);
             cluster.start_agent("all", "all");
             cluster
         });
-        let cluster = cluster.await?;
+        Self::of(cluster.await?).await
+    }
+
+    /// Waits until all roles are there.
+    async fn of(cluster: Cluster) -> anyhow::Result<Self> {
         let plane = Self::at(cluster.url.clone()).await?;
         let wanted = 3 + crate::support::shipped_providers();
         timeout(PATIENCE, async {
@@ -87,7 +68,7 @@ impl Plane {
                 if systems.list_components(request).await?.into_inner().components.len() >= wanted {
                     return anyhow::Ok(());
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
         .await
@@ -109,11 +90,11 @@ impl Plane {
         Self { client: self.client.clone(), channel: self.channel.clone(), running: Running::Elsewhere }
     }
 
-    /// Memory of its control plane, if that is a process of its own.
+    /// Memory of its control plane's process, if it was started here.
     pub(crate) fn resident_bytes(&self) -> Option<f64> {
         match &self.running {
             Running::Processes(cluster) => scale::resident_bytes(cluster).ok(),
-            Running::Elsewhere | Running::Here(_) => None,
+            Running::Elsewhere => None,
         }
     }
 
@@ -144,12 +125,6 @@ impl Plane {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         match self.running {
             Running::Elsewhere => Ok(()),
-            Running::Here(here) => {
-                here.stop_agent.cancel();
-                timeout(PATIENCE, here.agent).await.context("the agent stops in time")???;
-                here.stop_hub.cancel();
-                timeout(PATIENCE, here.hub).await.context("the control plane stops in time")??
-            }
             Running::Processes(mut cluster) => {
                 tokio::task::spawn_blocking(move || drop(cluster.terminate(PATIENCE))).await?;
                 Ok(())

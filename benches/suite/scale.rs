@@ -17,7 +17,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
             break;
         }
         // Of its own, so that none profits from what the one before has left.
-        let plane = Plane::start(None).await?;
+        let plane = Plane::start().await?;
         workloads::wide(&plane, 100, 3).await?;
         let repeats = (100_000 / tasks).clamp(1, size.repeats);
         let rates = workloads::wide(&plane, tasks, repeats).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         if runs > size.most_runs {
             break;
         }
-        let plane = Plane::start(None).await?;
+        let plane = Plane::start().await?;
         workloads::many(&plane, ONE_TASK, 100).await?;
         let repeats = (10_000 / runs).clamp(1, size.repeats);
         let mut micros = Vec::new();

@@ -31,8 +31,13 @@ impl Cluster {
     /// Hub and one agent with all roles, in one process.
     pub(crate) fn all_in_one(arguments: &[&str]) -> Self {
         let mut cluster = Self::new();
-        cluster.start_hub_as("start", arguments);
+        cluster.start_all(arguments);
         cluster
+    }
+
+    /// The same, on the store that is there.
+    pub(crate) fn start_all(&mut self, more: &[&str]) {
+        self.start_hub_as("start", more);
     }
 
     pub(crate) fn start_hub(&mut self) {
