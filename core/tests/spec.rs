@@ -175,6 +175,13 @@ fn hostile_files_are_refused_early() {
 }
 
 #[test]
+fn who_allows_more_tasks_allows_as_many_more_values() {
+    assert_eq!(Limits::of(8 << 20, 200_000), Limits::DEFAULT);
+    assert_eq!(Limits::of(1_000, 1), Limits { bytes: 1_000, tasks: 1, ..Limits::DEFAULT });
+    assert_eq!(Limits::of(64 << 20, 2_000_000).nodes, 10 * Limits::DEFAULT.nodes);
+}
+
+#[test]
 fn a_good_file_becomes_a_workflow_with_implied_dependencies() {
     let workflow = good(
         "name: n\ninputs: {t: null, on: yes}\ntimeout: 2m\ntasks:\n  - {id: a, method: python/execute}\n  - id: b\n    method: util/echo\n    priority: high\n    retry: {max_attempts: 3, initial_delay: 0.5}\n    parameters: {x: \"${a.result}\", t: \"${inputs.t}\", raw: $${no}\noutputs: {r: \"${b.x}\"}\n"

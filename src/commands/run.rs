@@ -48,7 +48,7 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 
 fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
-    let limits = Limits { bytes: args.limits.max_workflow_bytes, tasks: args.limits.max_tasks, ..Limits::DEFAULT };
+    let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
     let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     let worker =

@@ -70,7 +70,7 @@ impl Environment for AllowedEnv {
 
 impl State {
     pub(crate) fn new(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Self {
-        let limits = Limits { bytes: config.max_workflow_bytes, tasks: config.max_tasks, ..Limits::DEFAULT };
+        let limits = Limits::of(config.max_workflow_bytes, config.max_tasks);
         let submitting_kib = (config.max_submitting_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             journal,

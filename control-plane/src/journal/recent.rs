@@ -1,5 +1,6 @@
 //! Folded runs that were asked for or have just ended, so that reading them again needs neither copy nor fold. Bounded by
-//! number and size; the least recently used goes first.
+//! number and size; the least recently used goes first. The one that was used last is kept whatever its size: whoever
+//! reads a large run reads it page after page, and each page would fold it anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Recent {
         self.bytes += bytes;
         self.uses.insert(self.last_use, run_id);
         self.runs.insert(run_id, Kept { state, bytes, used: self.last_use });
-        while self.runs.len() > self.max_runs || self.bytes > self.max_bytes {
+        while self.runs.len() > self.max_runs || (self.bytes > self.max_bytes && self.runs.len() > 1) {
             let Some((_, oldest)) = self.uses.pop_first() else { break };
             self.remove(oldest);
         }
@@ -96,6 +97,15 @@ mod tests {
         recent.put(state(3));
         assert!(recent.get(run_id(2)).is_none());
         assert!(recent.get(run_id(1)).is_some() && recent.get(run_id(3)).is_some());
+    }
+
+    #[test]
+    fn a_run_above_the_limit_is_kept_until_another_is_used() {
+        let mut recent = Recent::new(usize::MAX, 1);
+        recent.put(state(1));
+        assert!(recent.get(run_id(1)).is_some());
+        recent.put(state(2));
+        assert!(recent.get(run_id(1)).is_none() && recent.get(run_id(2)).is_some());
     }
 
     #[test]

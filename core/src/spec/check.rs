@@ -32,6 +32,13 @@ pub struct Limits {
 impl Limits {
     /// 8 MiB, 200,000 tasks, 5 million values, 64 levels, 100 problems.
     pub const DEFAULT: Self = Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: 64, problems: 100 };
+
+    /// For so many bytes and tasks: more tasks may have as many more values.
+    pub fn of(bytes: usize, tasks: usize) -> Self {
+        let for_each = Self::DEFAULT.nodes / Self::DEFAULT.tasks;
+        let nodes = Self::DEFAULT.nodes.max(tasks.saturating_mul(for_each));
+        Self { bytes, tasks, nodes, ..Self::DEFAULT }
+    }
 }
 
 impl Default for Limits {
