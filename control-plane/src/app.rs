@@ -214,7 +214,7 @@ impl App {
         let listener = Cuttable::new(listener, config.max_connections);
         let connections = listener.cut_all.clone();
         let served = stopping.clone();
-        let serve = axum::serve(listener, Fronts { workflows, rest: router })
+        let serve = axum::serve(listener, Fronts::new(workflows, router))
             .with_graceful_shutdown(async move { served.cancelled().await });
         let mut serve = tokio::spawn(serve.into_future());
         readiness.set(true);

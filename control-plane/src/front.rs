@@ -25,8 +25,16 @@ use crate::connection::{Connection, Cuttable};
 /// Makes the front of each connection.
 #[derive(Clone)]
 pub(crate) struct Fronts {
-    pub(crate) workflows: Workflows,
-    pub(crate) rest: Router,
+    workflows: Workflows,
+    rest: Router,
+}
+
+impl Fronts {
+    pub(crate) fn new(workflows: Workflows, rest: Router) -> Self {
+        // Finished here, once: a router that is not builds its layers anew for each request, and sessions of Socket.IO
+        // live in a layer.
+        Self { workflows, rest: rest.with_state(()) }
+    }
 }
 
 impl Service<IncomingStream<'_, Cuttable>> for Fronts {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, PATIENCE, get, until};
+use crate::support::{Cluster, PATIENCE, get, shipped_providers, until};
 
 /// The value of a sample, by its name and labels as they stand there.
 fn sample(text: &str, name: &str) -> Option<f64> {
@@ -22,7 +22,10 @@ fn metrics(cluster: &Cluster) -> String {
 
 #[test]
 fn what_happens_is_counted_and_what_is_there_is_told() {
-    let cluster = Cluster::all_in_one(&[]);
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    cluster.start_agent("agent", "all");
+    cluster.until_connected("provider", shipped_providers());
     let workflow = json!({"name": "Counted", "tasks": [
         {"id": "a", "method": "util/echo"},
         {"id": "b", "method": "util/fail", "parameters": {"message": "no"}, "retry": {"max_attempts": 2, "initial_delay": 0.01}},

@@ -3,7 +3,7 @@
 use prost::Message;
 
 /// No message is filled beyond this; one larger item travels alone.
-const MESSAGE_BYTES: usize = 1024 * 1024;
+const MESSAGE_BYTES: usize = 256 * 1024;
 
 /// Items in their order, as many together as fit into a message.
 pub(super) fn batches<T: Message>(items: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
@@ -25,9 +25,9 @@ mod tests {
 
     #[test]
     fn a_message_holds_what_fits_and_what_is_larger_travels_alone() {
-        let sizes = [10, 400_000, 600_000, 100_000, 2_000_000, 5];
+        let sizes = [10, 100_000, 150_000, 25_000, 500_000, 5];
         let batches = batches(sizes.into_iter().map(|size| "x".repeat(size)));
         let sizes: Vec<Vec<usize>> = batches.map(|batch| batch.iter().map(String::len).collect()).collect();
-        assert_eq!(sizes, [vec![10, 400_000, 600_000], vec![100_000], vec![2_000_000], vec![5]]);
+        assert_eq!(sizes, [vec![10, 100_000, 150_000], vec![25_000], vec![500_000], vec![5]]);
     }
 }

@@ -12,8 +12,8 @@ use crate::api::batch::batches;
 use crate::api::{State, journal_status};
 use crate::journal::JournalError;
 
-/// Messages that may wait for a slow reader; then it delays itself.
-const BUFFERED: usize = 4;
+/// Messages that may wait for a slow reader, besides the one that is being sent; then it delays itself.
+const BUFFERED: usize = 1;
 /// So many entries are read at once.
 const PAGE: usize = 1_000;
 

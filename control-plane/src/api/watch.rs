@@ -17,8 +17,8 @@ use crate::api::{State, journal_status, run_id};
 use crate::hub::Progress;
 use crate::journal::RunWatch;
 
-/// Messages that may wait for a slow reader; then it delays itself.
-const BUFFERED: usize = 4;
+/// Messages that may wait for a slow reader, besides the one that is being sent; then it delays itself.
+const BUFFERED: usize = 1;
 /// So much progress of whatever runs is taken in at once.
 const PROGRESS_TOGETHER: usize = 1_024;
 /// The final run travels without task results, and without the tasks that do not fit.

@@ -24,7 +24,7 @@ pub(super) const UNFINISHED: &str =
   UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";
 
 /// A page ends after so many bytes of bodies, so that large results do not fill the memory.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A connection that only reads.
 #[derive(Debug)]
