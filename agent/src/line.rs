@@ -9,7 +9,6 @@ use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError, is_json};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
 
 /// A local hub that closes a socket is asked for another one so much later.
 const COME_BACK: Duration = Duration::from_millis(100);
@@ -24,6 +23,9 @@ pub(crate) enum LineEvent {
     Refused { status: Option<u16>, message: String },
     /// An event.
     Message(FromHub),
+    /// One that says nothing here: a newer hub may know more, or it was damaged on its way; then the connection is made
+    /// anew, and it comes again.
+    Unreadable { event: String, error: String },
 }
 
 pub(crate) enum Line {
@@ -44,12 +46,7 @@ impl Line {
     pub(crate) async fn recv(&mut self) -> Option<LineEvent> {
         match self {
             Self::Within(within) => within.recv().await,
-            Self::Linked { link, events } => loop {
-                let event = events.recv().await?;
-                if let Some(event) = read(link, event) {
-                    return Some(event);
-                }
-            },
+            Self::Linked { link, events } => events.recv().await.map(|event| read(link, event)),
         }
     }
 
@@ -57,12 +54,7 @@ impl Line {
     pub(crate) fn try_recv(&mut self) -> Option<LineEvent> {
         match self {
             Self::Within(within) => within.try_recv(),
-            Self::Linked { link, events } => loop {
-                let event = events.try_recv()?;
-                if let Some(event) = read(link, event) {
-                    return Some(event);
-                }
-            },
+            Self::Linked { link, events } => events.try_recv().map(|event| read(link, event)),
         }
     }
 
@@ -94,26 +86,21 @@ impl Line {
     }
 }
 
-/// `None` for what is no event for anybody here.
-fn read(link: &Link, event: LinkEvent) -> Option<LineEvent> {
+fn read(link: &Link, event: LinkEvent) -> LineEvent {
     let (event, body) = match event {
-        LinkEvent::Connected { .. } => return Some(LineEvent::Connected),
-        LinkEvent::Disconnected { reason } => return Some(LineEvent::Disconnected { reason }),
-        LinkEvent::Refused { status, message } => return Some(LineEvent::Refused { status, message }),
+        LinkEvent::Connected { .. } => return LineEvent::Connected,
+        LinkEvent::Disconnected { reason } => return LineEvent::Disconnected { reason },
+        LinkEvent::Refused { status, message } => return LineEvent::Refused { status, message },
         LinkEvent::Message { event, body } => (event, body),
     };
     match FromHub::decode(&event, &body) {
-        Ok(message) => Some(LineEvent::Message(message)),
-        // What it said is missing here: on a new connection it continues from where this component is.
-        Err(_) if !is_json(&body) => {
-            warn!(event, "a message of the hub is no JSON");
-            link.reconnect("a message could not be read");
-            None
-        }
-        // A newer hub may say more than is known here.
+        Ok(message) => LineEvent::Message(message),
         Err(error) => {
-            warn!(event, %error, "ignored a message of the hub");
-            None
+            // What it said is missing here: on a new connection it continues from where this component is.
+            if !is_json(&body) {
+                link.reconnect("a message could not be read");
+            }
+            LineEvent::Unreadable { event, error: error.to_string() }
         }
     }
 }

@@ -132,6 +132,10 @@ impl<M: Machine> Session<M> {
                 trace!(component, event = message.kind(), "message of the hub");
                 Some(Input::Message(message))
             }
+            LineEvent::Unreadable { event, error } => {
+                warn!(component, event, error, "a message of the hub could not be read");
+                None
+            }
         }
     }
 }
