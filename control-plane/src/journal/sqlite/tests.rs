@@ -110,7 +110,7 @@ fn a_copy_of_the_files_of_a_living_store_holds_all_that_was_appended() {
 fn a_page_of_large_entries_ends_early_but_not_empty() {
     let (_keep, mut store) = fresh();
     let mut feed = Feeder::default();
-    let large = Payload::from(json!("x".repeat(3 * 1024 * 1024)));
+    let large = Payload::from(json!("x".repeat(768 * 1024)));
     let mut entries = vec![feed.submitted(1, submission("w"))];
     entries.extend((0..4).map(|_| feed.task_completed(1, large.clone())));
     store.append(&entries).expect("written");
