@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
 use gleitzeit_core::tagged::Body;
-use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError, is_json};
+use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
 use tokio::time::{Instant, sleep_until};
 
 /// A local hub that closes a socket is asked for another one so much later.
@@ -96,10 +96,7 @@ fn read(link: &Link, event: LinkEvent) -> LineEvent {
     match FromHub::decode(&event, &body) {
         Ok(message) => LineEvent::Message(message),
         Err(error) => {
-            // What it said is missing here: on a new connection it continues from where this component is.
-            if !is_json(&body) {
-                link.reconnect("a message could not be read");
-            }
+            link.not_understood(&body);
             LineEvent::Unreadable { event, error: error.to_string() }
         }
     }
@@ -208,19 +205,19 @@ mod tests {
     #[derive(Debug, Default)]
     struct TestHub {
         saw: Arc<Mutex<Vec<&'static str>>>,
-        newest: Mutex<Option<mpsc::UnboundedSender<Arc<FromHub>>>>,
+        newest: Mutex<Option<mpsc::Sender<Arc<FromHub>>>>,
     }
 
     #[derive(Debug)]
     struct TestSocket {
         saw: Arc<Mutex<Vec<&'static str>>>,
-        events: mpsc::UnboundedReceiver<Arc<FromHub>>,
+        events: mpsc::Receiver<Arc<FromHub>>,
     }
 
     impl TestHub {
         fn says(&self, message: impl Into<FromHub>) {
             let newest = self.newest.lock().expect("no panic");
-            newest.as_ref().expect("a socket").send(Arc::new(message.into())).expect("it is open");
+            newest.as_ref().expect("a socket").try_send(Arc::new(message.into())).expect("it is open");
         }
 
         fn closes(&self) {
@@ -233,9 +230,8 @@ mod tests {
     }
 
     impl LocalHub for TestHub {
-        #[expect(clippy::disallowed_methods, reason = "a test says little")]
         fn connect(&self) -> Box<dyn LocalSocket> {
-            let (hub, events) = mpsc::unbounded_channel();
+            let (hub, events) = mpsc::channel(16);
             *self.newest.lock().expect("no panic") = Some(hub);
             self.saw.lock().expect("no panic").push("open");
             Box::new(TestSocket { saw: self.saw.clone(), events })

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{Version, header};
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use gleitzeit_proto::v1::workflow_service_server::WorkflowServiceServer;
@@ -69,7 +69,7 @@ impl Service<Request> for Front {
         let (connection, services) = &*self.0;
         connection.note_request();
         // Both are always ready.
-        if is_workflow_call(request.uri().path(), request.headers()) {
+        if is_workflow_call(&request) {
             let answer = services.workflows.clone().call(request);
             return Box::pin(async move { answer.await.map(|answer| answer.map(Body::new)) });
         }
@@ -79,47 +79,42 @@ impl Service<Request> for Front {
 }
 
 /// Whether it is a call of gRPC to our main service, and no page's: those may be refused, or speak gRPC-Web.
-fn is_workflow_call(path: &str, headers: &HeaderMap) -> bool {
-    let of_service = path
-        .strip_prefix('/')
+fn is_workflow_call<B>(request: &Request<B>) -> bool {
+    let of_service = (request.uri().path().strip_prefix('/'))
         .and_then(|path| path.strip_prefix(WorkflowServiceServer::<State>::NAME))
         .is_some_and(|method| method.starts_with('/'));
-    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let is_grpc = matches!(content_type, b"application/grpc" | b"application/grpc+proto");
-    of_service && is_grpc && !headers.contains_key(header::ORIGIN)
+    of_service && is_grpc && request.version() == Version::HTTP_2 && !request.headers().contains_key(header::ORIGIN)
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
     fn only_plain_calls_of_workflows_go_straight_there() {
+        const CALL: &str = "/gleitzeit.v1.WorkflowService/GetRun";
+        const GRPC: (&str, &str) = ("content-type", "application/grpc");
+        let request = |path: &str, version, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().uri(path).version(version);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            request.body(()).expect("a request")
+        };
         for (path, headers, straight) in [
-            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc")][..], true),
-            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc+proto")], true),
-            ("/gleitzeit.v1.WorkflowService/GetRun", &[("content-type", "application/grpc-web+proto")], false),
-            (
-                "/gleitzeit.v1.WorkflowService/GetRun",
-                &[("content-type", "application/grpc"), ("origin", "http://page.example")],
-                false,
-            ),
-            ("/gleitzeit.v1.WorkflowService/GetRun", &[], false),
-            ("/gleitzeit.v1.WorkflowServices/GetRun", &[("content-type", "application/grpc")], false),
-            ("/gleitzeit.v1.SystemService/GetStatus", &[("content-type", "application/grpc")], false),
+            (CALL, &[GRPC][..], true),
+            (CALL, &[("content-type", "application/grpc+proto")], true),
+            (CALL, &[("content-type", "application/grpc-web+proto")], false),
+            (CALL, &[GRPC, ("origin", "http://page.example")], false),
+            (CALL, &[], false),
+            ("/gleitzeit.v1.WorkflowServices/GetRun", &[GRPC], false),
+            ("/gleitzeit.v1.SystemService/GetStatus", &[GRPC], false),
             ("/socket.io/", &[], false),
         ] {
-            let headers = headers
-                .iter()
-                .map(|(name, value)| (axum::http::HeaderName::from_static(name), HeaderValue::from_static(value)));
-            assert_eq!(
-                is_workflow_call(path, &headers.clone().collect()),
-                straight,
-                "{path} {:?}",
-                headers.collect::<Vec<_>>()
-            );
+            assert_eq!(is_workflow_call(&request(path, Version::HTTP_2, headers)), straight, "{path} {headers:?}");
         }
+        assert!(!is_workflow_call(&request(CALL, Version::HTTP_11, &[GRPC])), "gRPC needs HTTP/2");
     }
 }

@@ -124,12 +124,6 @@ pub(crate) fn event(text: &str) -> Result<Event<'_>, serde_json::Error> {
     }
 }
 
-/// Whether a body that could not be understood is JSON at all. One that is not was damaged on its way: what it said is
-/// missing, and a new connection begins where the receiver is. Any other was sent by a hub that knows more.
-pub fn is_json(body: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(body).is_ok()
-}
-
 fn plain(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.strip_prefix("[\"")?.split_once("\",")?;
     let body = rest.strip_suffix("}]").and_then(|_| rest.strip_suffix(']'))?;

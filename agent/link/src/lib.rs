@@ -20,6 +20,5 @@ mod session;
 mod transport;
 
 pub use config::{ConfigError, LinkConfig};
-pub use frame::is_json;
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use session::{Driver, connect};

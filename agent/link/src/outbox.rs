@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -153,6 +154,14 @@ impl Link {
     /// Whether a message could be sent now.
     pub fn is_connected(&self) -> bool {
         self.generations.current().is_some()
+    }
+
+    /// Told of a body that could not be understood. One that is no JSON was damaged on its way: what it said is missing,
+    /// and a new connection begins where the receiver is. Any other was sent by a hub that knows more.
+    pub fn not_understood(&self, body: &str) {
+        if serde_json::from_str::<IgnoredAny>(body).is_err() {
+            self.reconnect("a message could not be read");
+        }
     }
 
     /// Drops the current connection without a goodbye and connects anew; nothing happens if there is none.

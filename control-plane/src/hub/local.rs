@@ -34,6 +34,7 @@ struct Socket {
 
 impl LocalSocket for Socket {
     fn send(&self, message: ToHub) {
+        // Not measured in bytes: what roles of ours may have open is bounded by themselves.
         self.inbox.take(0, || Ok((message, None)));
     }
 

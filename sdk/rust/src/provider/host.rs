@@ -11,7 +11,7 @@ use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine}
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
-use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError, is_json};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant as Clock;
@@ -176,13 +176,9 @@ impl Host {
             }
             LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {
                 Ok(message) => HubInput::Message(message),
-                Err(_) if !is_json(&body) => {
-                    tracing::warn!(event, "a message of the control plane is no JSON");
-                    self.link.reconnect("a message could not be read");
-                    return None;
-                }
                 Err(error) => {
-                    tracing::warn!(event, %error, "ignored a message of the control plane");
+                    self.link.not_understood(&body);
+                    tracing::warn!(event, %error, "a message of the control plane could not be read");
                     return None;
                 }
             },
