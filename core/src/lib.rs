@@ -9,6 +9,7 @@ pub mod error;
 pub mod graph;
 pub mod hub;
 pub mod id;
+pub mod json;
 pub mod ledger;
 pub mod mesh;
 pub mod payload;

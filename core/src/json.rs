@@ -1,0 +1,443 @@
+//! JSON from outside: the one check of what may come in, and the one way to read it.
+//!
+//! Whatever passes [`check`] can be carried through every hop without change: it is nested at most [`MAX_DEPTH`] levels,
+//! its whole numbers fit into 64 bits, its other numbers into a double, and its text is Unicode. What does not pass is
+//! refused with its place; nothing is rounded, cut or replaced.
+
+use serde::Deserialize as _;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use thiserror::Error;
+
+/// How deeply lists and objects may be nested, in values and in workflow files alike: `[]` is 1 deep, `[[]]` 2.
+pub const MAX_DEPTH: usize = 128;
+
+/// A name in a path is cut to so many characters in messages.
+const SHOWN_NAME: usize = 60;
+/// A number or a piece of text is cut to so many characters in messages.
+const SHOWN_TOKEN: usize = 40;
+
+/// What is wrong with JSON from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It is no JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// It holds `NaN`, `Infinity` or `-Infinity`, which some programs write.
+    #[error("{0} is no JSON; write null or text instead")]
+    NotFinite(&'static str),
+    /// It is nested too deeply.
+    #[error("nested deeper than the limit of {MAX_DEPTH} levels")]
+    Depth,
+    /// A whole number does not fit into 64 bits.
+    #[error("the whole number {0} does not fit into 64 bits; send it as text")]
+    WholeNumber(String),
+    /// A number is too large for a double.
+    #[error("the number {0} is larger than any that can be carried; send it as text")]
+    TooLarge(String),
+    /// A number is not zero and closer to it than any double.
+    #[error("the number {0} is closer to zero than any that can be carried; send it as text")]
+    TooSmall(String),
+    /// A `\u` escape is half of a surrogate pair.
+    #[error("{0} is half of a surrogate pair (a lone surrogate), which is no Unicode text")]
+    Surrogate(String),
+}
+
+/// What is wrong with JSON from outside, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The path of the value that holds it, as references write it: `a.b[3]['odd key']`; empty for the whole.
+    pub path: String,
+    /// Bytes before it in the text.
+    pub at: usize,
+    /// What it is.
+    pub fault: Fault,
+}
+
+impl std::error::Error for Problem {}
+
+impl std::fmt::Display for Problem {
+    /// `in `a.b`: what is wrong, at byte N`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "in `{}`: ", self.path)?;
+        }
+        write!(f, "{}, at byte {}", self.fault, self.at)
+    }
+}
+
+impl Problem {
+    /// The same, of a value that stands at `field` of something larger.
+    #[must_use]
+    pub fn within(mut self, field: &str) -> Self {
+        let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{field}{separator}{}", self.path);
+        self
+    }
+}
+
+/// Checks that a text is one JSON value which can be carried without change.
+///
+/// # Errors
+/// What is wrong first, and where.
+pub fn check(text: &str) -> Result<(), Problem> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    // Grammar only; needs no stack, however deep it is.
+    match IgnoredAny::deserialize(&mut reader).and_then(|_| reader.end()) {
+        Ok(()) => check_grammatical(text),
+        Err(error) => Err(syntax(text, &error)),
+    }
+}
+
+/// Checks a text that is known to be grammatical JSON, as raw values are.
+///
+/// # Errors
+/// What is wrong first, and where.
+pub fn check_grammatical(text: &str) -> Result<(), Problem> {
+    Walk::new(text).run()
+}
+
+/// Reads a text that may come from anywhere.
+///
+/// # Errors
+/// If it does not pass [`check`].
+pub fn parse(text: &str) -> Result<Value, Problem> {
+    check(text)?;
+    read_checked(text)
+}
+
+/// Reads a grammatical text, as raw values are.
+///
+/// # Errors
+/// If it does not pass [`check_grammatical`].
+pub fn parse_grammatical(text: &str) -> Result<Value, Problem> {
+    check_grammatical(text)?;
+    read_checked(text)
+}
+
+fn read_checked(text: &str) -> Result<Value, Problem> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    // The check has bounded it.
+    reader.disable_recursion_limit();
+    Value::deserialize(&mut reader).map_err(|error| syntax(text, &error))
+}
+
+/// Checks a value that was made from something other than JSON text: only its depth can be wrong.
+///
+/// # Errors
+/// The place of the first that is too deep; `at` is 0.
+pub fn check_value(value: &Value) -> Result<(), Problem> {
+    let mut path = Vec::new();
+    if is_too_deep(value, &mut path) {
+        path.reverse();
+        return Err(Problem { path: path.concat().trim_start_matches('.').to_owned(), at: 0, fault: Fault::Depth });
+    }
+    Ok(())
+}
+
+/// Whether `path` steps above it a value goes over the limit; leaves the path there in `path`, the last step first.
+fn is_too_deep(value: &Value, path: &mut Vec<String>) -> bool {
+    fn at(value: &Value, depth: usize, path: &mut Vec<String>) -> bool {
+        if !value.is_array() && !value.is_object() {
+            return false;
+        }
+        if depth == MAX_DEPTH {
+            return true;
+        }
+        let found = match value {
+            Value::Array(items) => {
+                items.iter().position(|item| at(item, depth + 1, path)).map(|index| format!("[{index}]"))
+            }
+            Value::Object(fields) => {
+                fields.iter().find(|(_, field)| at(field, depth + 1, path)).map(|(key, _)| step(key))
+            }
+            _ => None,
+        };
+        found.map(|step| path.push(step)).is_some()
+    }
+    at(value, 0, path)
+}
+
+/// A step to a field, as references write it.
+fn step(key: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if !key.is_empty() && key.chars().all(is_plain) && key.len() <= SHOWN_NAME {
+        return format!(".{key}");
+    }
+    format!("['{}']", shown(key, SHOWN_NAME))
+}
+
+fn shown(text: &str, limit: usize) -> String {
+    let mut cut: String = text.chars().take(limit).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
+}
+
+/// What the parser says of a text that is no JSON, with the path to it as far as the text goes.
+fn syntax(text: &str, error: &serde_json::Error) -> Problem {
+    let at = if error.is_eof() { text.len() } else { offset(text, error.line(), error.column()) };
+    // The parser says where it noticed: at the letter after, or in the middle of a word.
+    let start = text[..at].rfind(|letter: char| !letter.is_ascii_alphabetic() && letter != '-').map_or(0, |at| at + 1);
+    let word = &text[start..];
+    let not_finite = ["NaN", "Infinity", "-Infinity"].into_iter().find(|name| word.starts_with(name));
+    let (at, fault) = match not_finite {
+        Some(name) => (start, Fault::NotFinite(name)),
+        None => {
+            let message = error.to_string();
+            let end = message.rfind(" at line ").unwrap_or(message.len());
+            (at, Fault::Syntax(message[..end].to_owned()))
+        }
+    };
+    let mut walk = Walk::new(&text[..at]);
+    // Whatever else is wrong before it comes later in the order of checks; only the path is wanted.
+    let _ = walk.run();
+    Problem { path: walk.path(), at, fault }
+}
+
+/// Bytes before a place that the parser names by line and column, both from 1; at a boundary of characters.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let mut at = (before + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    /// With the number of the item in which it is.
+    List(usize),
+    /// With the place of the key's text between its quotes, once there is one.
+    Object { key: Option<(usize, usize)>, wants_key: bool },
+}
+
+/// One pass over the tokens of a grammatical text, or of the start of one.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+    levels: Vec<Level>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, at: 0, levels: Vec::new() }
+    }
+
+    fn run(&mut self) -> Result<(), Problem> {
+        let bytes = self.text.as_bytes();
+        while let Some(&byte) = bytes.get(self.at) {
+            match byte {
+                b'"' => self.string()?,
+                b'[' => self.open(Level::List(0))?,
+                b'{' => self.open(Level::Object { key: None, wants_key: true })?,
+                b']' | b'}' => {
+                    self.levels.pop();
+                }
+                b',' => match self.levels.last_mut() {
+                    Some(Level::List(index)) => *index += 1,
+                    Some(Level::Object { wants_key, .. }) => *wants_key = true,
+                    None => {}
+                },
+                b'-' | b'0'..=b'9' => {
+                    self.number()?;
+                    continue;
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, level: Level) -> Result<(), Problem> {
+        if self.levels.len() == MAX_DEPTH {
+            return Err(self.problem(self.at, Fault::Depth));
+        }
+        self.levels.push(level);
+        Ok(())
+    }
+
+    /// From the opening quote to the closing one.
+    fn string(&mut self) -> Result<(), Problem> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        let mut bad = None;
+        while let Some(&byte) = bytes.get(at).filter(|byte| **byte != b'"') {
+            if byte != b'\\' {
+                at += 1;
+            } else if bytes.get(at + 1) == Some(&b'u') {
+                at += self.escape(at, &mut bad);
+            } else {
+                at += 2;
+            }
+        }
+        self.at = at;
+        if let Some(Level::Object { key, wants_key }) = self.levels.last_mut().filter(|_| at < bytes.len())
+            && std::mem::take(wants_key)
+        {
+            *key = Some((start, at));
+        }
+        match bad {
+            Some(place) => {
+                let escape = self.text.get(place..place + 6).unwrap_or_default().to_owned();
+                Err(self.problem(place, Fault::Surrogate(escape)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The length of the `\u` escape at a place, both halves of a pair taken together.
+    fn escape(&self, at: usize, bad: &mut Option<usize>) -> usize {
+        let unit = |at: usize| {
+            let digits = self.text.get(at..at + 6)?.strip_prefix("\\u")?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                bad.get_or_insert(at);
+                6
+            }
+            _ => 6,
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Problem> {
+        let rest = &self.text[self.at..];
+        let is_part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = rest.bytes().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+        let literal = &rest[..length];
+        let fault = if literal.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+            let mantissa = literal.split(['e', 'E']).next().unwrap_or(literal);
+            let is_zero = !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+            match literal.parse::<f64>() {
+                Ok(number) if number.is_infinite() => Some(Fault::TooLarge(shown(literal, SHOWN_TOKEN))),
+                Ok(0.0) if !is_zero => Some(Fault::TooSmall(shown(literal, SHOWN_TOKEN))),
+                _ => None,
+            }
+        } else {
+            // Up to 18 digits always fit.
+            let fits = length <= 18 || literal.parse::<i64>().is_ok() || literal.parse::<u64>().is_ok();
+            (!fits).then(|| Fault::WholeNumber(shown(literal, SHOWN_TOKEN)))
+        };
+        let start = self.at;
+        self.at += length;
+        fault.map_or(Ok(()), |fault| Err(self.problem(start, fault)))
+    }
+
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for level in &self.levels {
+            match level {
+                Level::List(index) => path.push_str(&format!("[{index}]")),
+                Level::Object { key: Some((start, end)), .. } => {
+                    let raw = &self.text[*start..*end];
+                    let key = serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or_else(|_| raw.to_owned());
+                    path.push_str(&step(&key));
+                }
+                Level::Object { key: None, .. } => {}
+            }
+        }
+        path.trim_start_matches('.').to_owned()
+    }
+
+    fn problem(&self, at: usize, fault: Fault) -> Problem {
+        Problem { path: self.path(), at, fault }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(levels: usize) -> String {
+        format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+    }
+
+    fn said(text: &str) -> String {
+        check(text).expect_err("a problem").to_string()
+    }
+
+    #[test]
+    fn what_can_be_carried_passes_and_is_read_as_it_is() {
+        for text in [
+            "null",
+            " [1, -2.5e3, \"a\\\"b\\ud83d\\ude00\", {\"\": {}}] ",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "[0.0, -0, 0e5, 5e-324, 1.7976931348623157e308]",
+            &nested(MAX_DEPTH),
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+            let value = parse(text).expect("it is read");
+            assert_eq!(check_value(&value), Ok(()), "{text}");
+            assert_eq!(parse(&value.to_string()), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_refused_with_its_place() {
+        for (text, expected) in [
+            ("{\"a\": [1, {\"b\": NaN}]}", "in `a[1].b`: NaN is no JSON; write null or text instead, at byte 16"),
+            ("[-Infinity]", "in `[0]`: -Infinity is no JSON; write null or text instead, at byte 1"),
+            ("Infinity", "Infinity is no JSON; write null or text instead, at byte 0"),
+            (
+                "{\"a.b\": 1e400}",
+                "in `['a.b']`: the number 1e400 is larger than any that can be carried; send it as text, at byte 8",
+            ),
+            ("6E-578", "the number 6E-578 is closer to zero than any that can be carried; send it as text, at byte 0"),
+            (
+                "[18446744073709551616]",
+                "in `[0]`: the whole number 18446744073709551616 does not fit into 64 bits; send it as text, at byte 1",
+            ),
+            (
+                "-9223372036854775809",
+                "the whole number -9223372036854775809 does not fit into 64 bits; send it as text, at byte 0",
+            ),
+            (
+                "{\"t\":\"x\\ud83cy\"}",
+                "in `t`: \\ud83c is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 7",
+            ),
+            (
+                "\"\\ude00\\ud83d\"",
+                "\\ude00 is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 1",
+            ),
+            (
+                "{\"\\ud83c\": 1}",
+                "in `['\\ud83c']`: \\ud83c is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 2",
+            ),
+            ("[1,", "in `[1]`: EOF while parsing a value, at byte 3"),
+            ("", "EOF while parsing a value, at byte 0"),
+            ("{} x", "trailing characters, at byte 3"),
+        ] {
+            assert_eq!(said(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_however_deep_it_is_and_whatever_made_it() {
+        let problem = check(&nested(MAX_DEPTH + 1)).expect_err("too deep");
+        assert_eq!((problem.at, &problem.fault), (MAX_DEPTH, &Fault::Depth));
+        assert_eq!(problem.path, "[0]".repeat(MAX_DEPTH));
+        assert_eq!(check(&nested(1_000_000)).expect_err("too deep").fault, Fault::Depth);
+        let mut value = Value::from("x");
+        for _ in 0..MAX_DEPTH {
+            value = serde_json::json!({ "a": value });
+        }
+        assert_eq!(check_value(&value), Ok(()));
+        let problem = check_value(&serde_json::json!([1, value])).expect_err("too deep");
+        assert_eq!(problem.path, format!("[1]{}", ".a".repeat(MAX_DEPTH - 1)));
+    }
+
+    #[test]
+    fn a_problem_within_something_larger_names_the_whole_path() {
+        let within = |text: &str| check(text).expect_err("a problem").within("result").path;
+        assert_eq!(within("{\"a\": NaN}"), "result.a");
+        assert_eq!(within("[NaN]"), "result[0]");
+        assert_eq!(within("NaN"), "result");
+    }
+}
