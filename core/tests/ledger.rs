@@ -232,3 +232,19 @@ fn what_an_engine_is_owed_can_be_derived_again() {
     let stop = [Effect::Cancel { engine: "e".into(), at: desk.at("a", 1) }];
     assert_eq!(desk.ledger.outstanding(&"e".into(), desk.now), stop);
 }
+
+#[test]
+fn outputs_that_would_be_too_large_are_never_built() {
+    let mut desk = Desk::new(1);
+    let many = "${a}".repeat(3_000);
+    desk.submit(workflow(vec![task("a", &[])], &[("first", "${a}"), ("many", &many)]));
+    desk.ok(desk.ready("a"));
+    desk.ok(desk.dispatch("a", 1));
+    desk.ok(desk.complete("a", 1, json!("x".repeat(400_000))));
+    let error = desk.state().error.clone().expect("it failed");
+    assert_eq!(error.known(), Some(ErrorCode::TaskParameterError));
+    assert_eq!(
+        error.message,
+        "output `many`: ${a} does not fit: of the limit of 1048576 bytes of JSON, 800004 stand before it"
+    );
+}

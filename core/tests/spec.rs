@@ -225,3 +225,43 @@ fn a_reference_in_a_key_is_refused_at_the_key() {
     assert_eq!(shown.len(), 1, "{shown:#?}");
     assert!(shown[0].starts_with("f:8:7: `k${inputs.q}`: references have no effect in keys"), "{shown:#?}");
 }
+
+#[test]
+fn keys_in_quotes_and_doubled_dollars_are_understood() {
+    let workflow = |text: &str| {
+        let task = json!({"id": "a", "method": "python/execute", "parameters": {"code": "1"}});
+        let other = json!({"id": "b", "method": "util/echo", "parameters": {"text": text}});
+        json!({"name": "n", "inputs": {"one": 1}, "tasks": [task, other]}).to_string()
+    };
+    for (text, dependencies) in [
+        ("${a['result']['@odata.count']}", 1),
+        (r#"${a.result["x"][0]['it\'s ${}']}"#, 1),
+        ("$${a.result} $${none", 0),
+        ("$$${a.result}", 1),
+        ("${inputs['one']} $$$${a.result}", 0),
+    ] {
+        let workflow = good(&workflow(text));
+        assert_eq!(workflow.tasks[1].dependencies.len(), dependencies, "{text}");
+    }
+    for (text, expected) in [
+        (
+            "${a['resul']}",
+            "${a['resul']}: the result of `python/execute` has no field `resul`\n  hint: did you mean `result`?",
+        ),
+        ("$$${a.resul}", "${a.resul}: the result of `python/execute` has no field `resul`"),
+        ("${a['rows'][0]['sizes']}", "has no field `sizes`"),
+        ("${a['rows']['0']}", "${a['rows']['0']} has no field `0`: `python/execute` returns a list there"),
+        ("${a['text'].x}", "${a['text'].x} has no field `x`: `python/execute` returns string there"),
+        ("${inputs['on']}", "did you mean `${inputs.one}`?"),
+        ("${a.first name}", "a key with other characters is written `['first name']`"),
+        ("${a[result]}", "a key stands in quotes: `['result']`"),
+        ("a ${", "`${` without a closing `}` on the same line; write `$${` for a literal `${`"),
+        ("${a['x}", "`${` with a key whose quote ' is not closed on the same line"),
+    ] {
+        let shown = bad(workflow(text).as_bytes());
+        assert!(shown.len() == 1 && shown[0].contains(expected), "{text}: {shown:?}");
+    }
+    let keys = |key: &str| workflow("x").replace("\"text\"", &format!("\"{key}\""));
+    good(&keys("$${x}"));
+    assert!(bad(keys("$$${x}").as_bytes())[0].contains("references have no effect in keys"));
+}

@@ -1,7 +1,7 @@
 //! From the validator's errors to what we say: lowercase, what was expected and what was found, with a suggestion.
 
 use gleitzeit_core::spec::{PathSegment, Violation};
-use gleitzeit_core::template::{self, Piece};
+use gleitzeit_core::template;
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::LocationSegment;
@@ -23,11 +23,7 @@ pub(crate) fn all<'a>(errors: impl Iterator<Item = ValidationError<'a>>, schema:
 /// Whether a text in the value is a template that is not all literal.
 pub(crate) fn holds_reference(value: &Value) -> bool {
     match value {
-        Value::String(text) => {
-            text.contains("${")
-                && template::parse(text)
-                    .map_or(true, |pieces| pieces.iter().any(|piece| matches!(piece, Piece::Reference(_))))
-        }
+        Value::String(text) => template::is_template(text),
         Value::Array(items) => items.iter().any(holds_reference),
         Value::Object(fields) => fields.values().any(holds_reference),
         _ => false,

@@ -22,7 +22,7 @@ use crate::run::command::{CancelWorkflow, FailTask, ReadyTask};
 use crate::run::event::{CancelCause, WorkflowSubmitted};
 use crate::run::{Command, Entry, Event, RunScope, TaskStatus};
 use crate::spec::Task;
-use crate::template::{Scope, TemplateError, references, resolve, resolve_code};
+use crate::template::{Budget, Scope, TemplateError, references, resolve, resolve_code};
 use crate::time::Instant;
 
 /// A run whose end was refused is asked again after this time, unless it has ended.
@@ -102,7 +102,7 @@ impl Run {
                 scope.add_result(id, Cow::Borrowed(result));
             }
         }
-        let value = substitute(task, &scope)?;
+        let value = substitute(task, &scope, &mut Budget::new(max_bytes))?;
         let payload = Payload::from_value(&value);
         if payload.size_bytes() > max_bytes {
             return Err(too_large(&value, payload.size_bytes(), max_bytes));
@@ -321,7 +321,7 @@ fn parameter_error(message: String) -> Failure {
     Failure::new(ErrorCode::TaskParameterError, message)
 }
 
-fn substitute(task: &Task, scope: &dyn Scope) -> Result<Value, Failure> {
+fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, Failure> {
     let failed = |error: TemplateError| parameter_error(format!("parameter {error}"));
     let mut parameters = task.parameters.clone();
     // Program text is filled in by rules of its own: data never becomes code.
@@ -329,7 +329,9 @@ fn substitute(task: &Task, scope: &dyn Scope) -> Result<Value, Failure> {
     for (name, &language) in &task.code {
         if let Some(program) = parameters.get_mut(name) {
             let resolved = match program.take() {
-                Value::String(text) => Value::String(resolve_code(&text, language, name, scope).map_err(failed)?),
+                Value::String(text) => {
+                    Value::String(resolve_code(&text, language, name, scope, budget).map_err(failed)?)
+                }
                 other => {
                     let mut any = false;
                     references(&other, &mut |_, _| any = true);
@@ -343,7 +345,7 @@ fn substitute(task: &Task, scope: &dyn Scope) -> Result<Value, Failure> {
             programs.push((name, resolved));
         }
     }
-    let mut resolved = resolve(&parameters, scope).map_err(failed)?;
+    let mut resolved = resolve(&parameters, scope, budget).map_err(failed)?;
     for (name, program) in programs {
         resolved[name] = program;
     }

@@ -13,11 +13,11 @@ use crate::run::event::{
 };
 use crate::run::scope::RunScope;
 use crate::run::state::State;
-use crate::template::{self, Root};
+use crate::template::{self, Budget, Root};
 
 /// All tasks completed: the outputs are evaluated. `last` is the result that is being recorded.
 pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Event {
-    match outputs(state, last) {
+    match outputs(state, last, limits) {
         Ok(outputs) if outputs.size_bytes() <= limits.max_payload_bytes => WorkflowCompleted { outputs }.into(),
         Ok(outputs) => WorkflowFailed { error: too_large("`outputs`", outputs.size_bytes(), limits) }.into(),
         Err(error) => WorkflowFailed { error }.into(),
@@ -58,7 +58,7 @@ pub(super) fn too_large(what: &str, bytes: usize, limits: Limits) -> Failure {
     )
 }
 
-fn outputs(state: &State, last: Option<(usize, &Payload)>) -> Result<Payload, Failure> {
+fn outputs(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Result<Payload, Failure> {
     let declared = &state.workflow().outputs;
     if declared.is_empty() {
         return Ok(Payload::null());
@@ -75,8 +75,9 @@ fn outputs(state: &State, last: Option<(usize, &Payload)>) -> Result<Payload, Fa
         }
     }
     let mut outputs = Map::new();
+    let mut budget = Budget::new(limits.max_payload_bytes);
     for (name, template) in declared {
-        let value = template::resolve(template, &scope).map_err(|error| {
+        let value = template::resolve(template, &scope, &mut budget).map_err(|error| {
             Failure::new(ErrorCode::TaskParameterError, format!("output `{name}`: {}", error.message))
         })?;
         outputs.insert(name.clone(), value);

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::id::RunId;
 use crate::run::event::WorkflowSubmitted;
@@ -38,14 +36,13 @@ impl Scope for RunScope<'_> {
         match root {
             Root::Task(id) => self.results.get(id.as_str()).map(|result| Cow::Borrowed(&**result)),
             Root::Input(name) => self.inputs.get(name).map(Cow::Borrowed),
-            Root::File(name) => self.submitted.files.get(name).map(|file| {
-                Cow::Owned(match file {
-                    FileContent::Text(text) => json!({"text": text, "base64": STANDARD.encode(text)}),
-                    FileContent::Base64(base64) => json!({"base64": base64}),
-                })
-            }),
+            Root::File(_) => None,
             Root::Env(name) => self.submitted.env.get(name).map(|value| Cow::Owned(Value::String(value.clone()))),
             Root::RunId => Some(Cow::Owned(Value::String(self.run_id.to_string()))),
         }
+    }
+
+    fn file(&self, name: &str) -> Option<&FileContent> {
+        self.submitted.files.get(name)
     }
 }

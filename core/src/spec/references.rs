@@ -111,7 +111,7 @@ impl<'n> Names<'n> {
             }
             Kind::Object(fields) => {
                 for (key, (spot, value)) in fields {
-                    if key.contains("${") && !key.contains("$${") {
+                    if template::is_template(key) {
                         let message = format!("`{}`: references have no effect in keys", shorten(key));
                         let hint = "write the key out, or pass the value and the name as two parameters".to_owned();
                         checker.report(*spot, at, ErrorCode::TaskParameterError, message, Some(hint));
@@ -233,7 +233,7 @@ impl<'n> Names<'n> {
         let message = format!("{reference}: {given}, but `{method}` takes {taken} as `{place}`");
         // Other fields beside it may be meant.
         let fields = match reference.path.as_slice() {
-            [Step::Name(_)] => returns.and_then(|returns| returns.get("properties")?.as_object()),
+            [Step::Name(_) | Step::Key(_)] => returns.and_then(|returns| returns.get("properties")?.as_object()),
             _ => None,
         };
         let fits = |name: &&String| {
@@ -262,7 +262,7 @@ impl<'n> Names<'n> {
                 Follow::Into(inner) => schema = inner,
                 Follow::Unknown => return None,
                 Follow::Missing(fields) => {
-                    let Step::Name(name) = step else { return None };
+                    let (Step::Name(name) | Step::Key(name)) = step else { return None };
                     let message = format!("{reference}: the result of `{method}` has no field `{name}`");
                     let hint = match closest(name, &fields) {
                         Some(meant) => format!("did you mean `{meant}`?"),
@@ -272,7 +272,7 @@ impl<'n> Names<'n> {
                 }
                 Follow::Scalar(what) => {
                     let step = match step {
-                        Step::Name(name) => format!("field `{name}`"),
+                        Step::Name(name) | Step::Key(name) => format!("field `{name}`"),
                         Step::Index(index) => format!("item `[{index}]`"),
                     };
                     return Some((format!("{reference} has no {step}: `{method}` returns {what} there"), None));
@@ -288,6 +288,7 @@ fn given(returns: &Value, path: &[Step]) -> Types {
     let segments = |numbers: bool| -> Vec<PathSegment> {
         let segment = |step: &Step| match step {
             Step::Index(index) => PathSegment::Index(*index),
+            Step::Key(key) => PathSegment::Key(key.clone()),
             Step::Name(name) => match name.parse() {
                 Ok(index) if numbers => PathSegment::Index(index),
                 _ => PathSegment::Key(name.clone()),
@@ -338,7 +339,7 @@ fn closed<'s>(schema: &'s Value, step: &Step) -> Follow<'s> {
     };
     match (kinds.contains(&"object"), kinds.contains(&"array"), step) {
         (true, true, _) => Follow::Unknown,
-        (true, false, Step::Name(name)) => {
+        (true, false, Step::Name(name) | Step::Key(name)) => {
             let fields = schema.get("properties").and_then(Value::as_object);
             match fields.and_then(|fields| fields.get(name)) {
                 Some(inner) => Follow::Into(inner),
@@ -352,6 +353,7 @@ fn closed<'s>(schema: &'s Value, step: &Step) -> Follow<'s> {
             let index = match step {
                 Step::Index(_) => true,
                 Step::Name(name) => name.parse::<usize>().is_ok(),
+                Step::Key(_) => false,
             };
             match schema.get("items") {
                 _ if !index => Follow::Scalar("a list".to_owned()),
@@ -372,7 +374,7 @@ fn undeclared<'k>(
     declared: impl Iterator<Item = &'k String>,
 ) -> (String, Option<String>) {
     let hint = match closest(name, declared) {
-        Some(meant) => format!("did you mean `${{{group}.{meant}}}`?"),
+        Some(meant) => format!("did you mean `${{{group}{}}}`?", template::written_step(&meant)),
         None => format!("declare it under `{group}`"),
     };
     (format!("{reference}: there is no {what} `{}`", shorten(name)), Some(hint))

@@ -24,8 +24,21 @@ pub enum Root {
 pub enum Step {
     /// `.name`: an object's key; if it is a number and the value a list, an index.
     Name(String),
+    /// `['any key']`: an object's key, whatever its characters.
+    Key(String),
     /// `[0]`: a list's index.
     Index(usize),
+}
+
+impl fmt::Display for Step {
+    /// As it is written behind what it steps into.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, ".{name}"),
+            Self::Key(key) => f.write_str(&quoted(key)),
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
 }
 
 /// What stands between `${` and `}`.
@@ -50,7 +63,7 @@ impl fmt::Display for Reference {
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// Text as it is, `$${` already made `${`.
+    /// Text as it is, its dollars before `{` already halved.
     Text(String),
     /// A reference.
     Reference(Reference),
@@ -68,6 +81,8 @@ pub struct SyntaxError {
 
 /// Splits a text into its pieces; neighbouring texts are joined, empty ones left out.
 ///
+/// Of k dollars before a `{`, each two are one dollar of text; an odd one left over begins a reference.
+///
 /// # Errors
 /// If a `${` has no `}`, or what stands between them is no reference.
 pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
@@ -75,21 +90,17 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
     let mut plain = String::new();
     let mut at = 0;
     while let Some(found) = text[at..].find("${").map(|found| at + found) {
-        if text[at..found].ends_with('$') {
-            plain.push_str(&text[at..found]);
+        let before = text[at..=found].trim_end_matches('$');
+        let dollars = found + 1 - at - before.len();
+        plain.push_str(before);
+        plain.extend(std::iter::repeat_n('$', dollars / 2));
+        let inside = found + 2;
+        if dollars % 2 == 0 {
             plain.push('{');
-            at = found + 2;
+            at = inside;
             continue;
         }
-        plain.push_str(&text[at..found]);
-        let inside = found + 2;
-        let end = text[inside..].find(['}', '\n']).map(|end| inside + end).filter(|&end| text[end..].starts_with('}'));
-        let Some(end) = end else {
-            return Err(SyntaxError {
-                offset: found,
-                message: "`${` without a closing `}` on the same line; write `$${` for a literal `${`".to_owned(),
-            });
-        };
+        let end = end(&text[inside..]).map_err(|message| SyntaxError { offset: found, message })? + inside;
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
         }
@@ -103,6 +114,40 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
     Ok(pieces)
 }
 
+/// Whether a text holds a reference, or what was meant as one and cannot be read.
+pub fn is_template(text: &str) -> bool {
+    let is_reference = |piece: &Piece| matches!(piece, Piece::Reference(_));
+    text.contains("${") && parse(text).map_or(true, |pieces| pieces.iter().any(is_reference))
+}
+
+/// Where the `}` stands that ends a reference; those in quoted keys do not.
+fn end(text: &str) -> Result<usize, String> {
+    let mut quote = None;
+    let mut may_open = false;
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (_, '\n') => break,
+            (Some(_), '\\') => {
+                // What follows is the key's, unless it ends the line.
+                if characters.clone().next().is_some_and(|(_, next)| next != '\n') {
+                    characters.next();
+                }
+            }
+            (Some(open), _) if character == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') if may_open => quote = Some(character),
+            (None, '}') => return Ok(at),
+            (None, _) => {}
+        }
+        may_open = character == '[' || (may_open && character == ' ');
+    }
+    Err(match quote {
+        Some(quote) => format!("`${{` with a key whose quote {quote} is not closed on the same line"),
+        None => "`${` without a closing `}` on the same line; write `$${` for a literal `${`".to_owned(),
+    })
+}
+
 fn reference(inside: &str, offset: usize) -> Result<Reference, SyntaxError> {
     let error = |message: String| SyntaxError { offset, message };
     let steps = steps(inside.trim()).map_err(|message| error(format!("`${{{inside}}}`: {message}")))?;
@@ -111,7 +156,7 @@ fn reference(inside: &str, offset: usize) -> Result<Reference, SyntaxError> {
         return Err(error(format!("`${{{inside}}}`: expected a task id, `inputs`, `files`, `env` or `run` first")));
     };
     let mut named = |what: &str| match steps.next() {
-        Some(Step::Name(name)) => Ok(name),
+        Some(Step::Name(name) | Step::Key(name)) => Ok(name),
         _ => Err(error(format!("`${{{inside}}}`: expected `{what}.NAME`"))),
     };
     let root = match first.as_str() {
@@ -127,7 +172,7 @@ fn reference(inside: &str, offset: usize) -> Result<Reference, SyntaxError> {
     let path: Vec<Step> = steps.collect();
     match (&root, path.as_slice()) {
         (Root::Env(_) | Root::RunId, [_, ..]) => Err(error(format!("`${{{inside}}}` is text and has no fields"))),
-        (Root::File(_), [Step::Name(name)]) if name == "base64" => Ok(()),
+        (Root::File(_), [Step::Name(name) | Step::Key(name)]) if name == "base64" => Ok(()),
         (Root::File(_), [_, ..]) => Err(error(format!("`${{{inside}}}`: a file has only `.base64`"))),
         _ => Ok(()),
     }?;
@@ -139,31 +184,96 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
         return Err("empty reference".to_owned());
     }
     let mut steps = Vec::new();
-    for (index, part) in text.split('.').enumerate() {
-        let (name, mut brackets) = match part.find('[') {
-            Some(at) => part.split_at(at),
-            None => (part, ""),
-        };
-        if name.is_empty() && (brackets.is_empty() || index == 0) {
+    let mut rest = text;
+    loop {
+        let (name, behind) = rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()));
+        if name.is_empty() && (steps.is_empty() || !behind.starts_with('[')) {
             return Err("a name is missing before or after a dot".to_owned());
         }
-        if let Some(bad) = name.chars().find(|c| c.is_whitespace() || "]{}$\"'`()|".contains(*c)) {
-            return Err(format!("unexpected {bad:?} in `{name}`"));
+        if let Some(bad) = name.chars().find(|character| !may_be_in_name(*character)) {
+            let quoted = quoted(name);
+            return Err(format!("unexpected {bad:?} in `{name}`; a key with other characters is written `{quoted}`"));
         }
         if !name.is_empty() {
             steps.push(Step::Name(name.to_owned()));
         }
-        while let Some(rest) = brackets.strip_prefix('[') {
-            let Some((inside, rest)) = rest.split_once(']') else { return Err("`[` without `]`".to_owned()) };
-            let index = inside.parse().map_err(|_| format!("`[{inside}]` is not an index from 0"))?;
-            steps.push(Step::Index(index));
-            brackets = rest;
+        rest = behind;
+        while let Some(inside) = rest.strip_prefix('[') {
+            let (step, behind) = bracket(inside)?;
+            steps.push(step);
+            rest = behind;
         }
-        if !brackets.is_empty() {
-            return Err(format!("unexpected `{brackets}` after `]`"));
+        if rest.is_empty() {
+            return Ok(steps);
+        }
+        rest = rest.strip_prefix('.').ok_or_else(|| format!("unexpected `{rest}` after `]`"))?;
+    }
+}
+
+fn may_be_in_name(character: char) -> bool {
+    !character.is_whitespace() && !"]{}$\"'`()|".contains(character)
+}
+
+/// What stands between brackets, and what follows behind them.
+fn bracket(inside: &str) -> Result<(Step, &str), String> {
+    let begun = inside.trim_start_matches(' ');
+    let Some(quote) = begun.chars().next().filter(|first| matches!(first, '\'' | '"')) else {
+        let Some((index, rest)) = inside.split_once(']') else { return Err("`[` without `]`".to_owned()) };
+        return match index.parse() {
+            Ok(index) => Ok((Step::Index(index), rest)),
+            Err(_) => {
+                let quoted = quoted(index.trim());
+                Err(format!("`[{index}]` is not an index from 0; a key stands in quotes: `{quoted}`"))
+            }
+        };
+    };
+    let mut key = String::new();
+    let mut characters = begun[1..].char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => key.push(match characters.next() {
+                Some((_, same @ ('\\' | '\'' | '"'))) => same,
+                Some((_, 'n')) => '\n',
+                Some((_, 'r')) => '\r',
+                Some((_, 't')) => '\t',
+                other => {
+                    let other = other.map_or_else(String::new, |(_, other)| other.to_string());
+                    return Err(format!("`\\{other}` in a key; a backslash itself is written `\\\\`"));
+                }
+            }),
+            _ if character == quote => {
+                let behind = begun[1 + at + 1..].trim_start_matches(' ');
+                let rest = behind.strip_prefix(']').ok_or("a quoted key is not followed by `]`")?;
+                return Ok((Step::Key(key), rest));
+            }
+            _ => key.push(character),
         }
     }
-    Ok(steps)
+    Err(format!("a key whose quote {quote} is not closed"))
+}
+
+/// A key as a step of a reference: `.name`, or `['…']` if it has other characters than letters, digits, `_` and `-`.
+pub fn written_step(key: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
+    if !key.is_empty() && key.chars().all(is_plain) {
+        return format!(".{key}");
+    }
+    quoted(key)
+}
+
+fn quoted(key: &str) -> String {
+    let mut quoted = String::from("['");
+    for character in key.chars() {
+        match character {
+            '\\' | '\'' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push_str("']");
+    quoted
 }
 
 #[cfg(test)]
@@ -194,8 +304,45 @@ mod tests {
             ("${ files.f.base64 }", "<File(\"f\") [Name(\"base64\")]> "),
             ("${run.id}${env.HOME}", "<RunId []> <Env(\"HOME\") []> "),
             ("a[${b.c[1][2]}]", "\"a[\" <Task(\"b\") [Name(\"c\"), Index(1), Index(2)]> \"]\" "),
+            ("${a['@odata.count']}", "<Task(\"a\") [Key(\"@odata.count\")]> "),
+            (
+                r#"${a.b["first name"].c[0][ '}' ]}"#,
+                r#"<Task("a") [Name("b"), Key("first name"), Name("c"), Index(0), Key("}")]> "#,
+            ),
+            (r"${a['it\'s']['\\']['\n\t']['']}", r#"<Task("a") [Key("it's"), Key("\\"), Key("\n\t"), Key("")]> "#),
+            ("${a['${b}']}", "<Task(\"a\") [Key(\"${b}\")]> "),
+            ("${inputs['a b'].c} ${env['X']}", "<Input(\"a b\") [Name(\"c\")]> \" \" <Env(\"X\") []> "),
+            ("${files['a.txt']['base64']}", "<File(\"a.txt\") [Key(\"base64\")]> "),
         ] {
             assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn two_dollars_before_a_brace_are_one_and_an_odd_one_begins_a_reference() {
+        for dollars in 1..12_usize {
+            let text = format!("a$ {}{{x}}$$", "$".repeat(dollars));
+            let kept = "$".repeat(dollars / 2);
+            let expected = if dollars % 2 == 1 {
+                format!("{:?} <Task(\"x\") []> \"$$\" ", format!("a$ {kept}"))
+            } else {
+                format!("{:?} ", format!("a$ {kept}{{x}}$$"))
+            };
+            assert_eq!(shown(&text), expected, "{text}");
+        }
+        assert_eq!(shown("${x}$${x}"), "<Task(\"x\") []> \"${x}\" ");
+        assert_eq!(shown("${x}$$${x}"), "<Task(\"x\") []> \"$\" <Task(\"x\") []> ");
+    }
+
+    #[test]
+    fn any_key_can_be_written_as_a_step() {
+        for key in ["", "a", "a b", "a.b", "'", "\"", "\\", "\\'", "a]b", "}", "${x}", "\n", "é", "0", "\t\r", "\u{1}"]
+        {
+            let text = format!("${{a{}}}", written_step(key));
+            let pieces = parse(&text).expect(&text);
+            let [Piece::Reference(reference)] = pieces.as_slice() else { panic!("{text}: {pieces:?}") };
+            assert!(matches!(&reference.path[..], [Step::Key(step) | Step::Name(step)] if step == key), "{text}");
+            assert_eq!(reference.to_string(), text);
         }
     }
 
@@ -213,6 +360,16 @@ mod tests {
             "${files.x.y}",
             "${[0]}",
             "${a\n}",
+            "$$${a b}",
+            "${a['x}",
+            "${a['x'}",
+            "${a['x'b]}",
+            r"${a['\x']}",
+            r"${a['x\']}",
+            "${a['x\n']}",
+            "${a'x'}",
+            "${['x']}",
+            "${inputs[0]}",
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(text.find("${"), Some(error.offset), "{text}");

@@ -3,18 +3,23 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::parse::{Piece, Reference, Root, Step, SyntaxError, parse};
+use super::budget::{Budget, OverBudget};
+use super::parse::{Piece, Reference, Root, Step, SyntaxError, parse, written_step};
+use crate::spec::FileContent;
 
-/// Path to a value inside parameters or outputs, for messages: `messages[0].content`.
+/// Path to a value inside parameters or outputs, for messages: `messages[0].content`, `headers['x y']`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place(pub String);
 
 impl Place {
     fn key(&self, key: &str) -> Self {
-        Self(if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) })
+        let step = written_step(key);
+        Self(if self.0.is_empty() { step.trim_start_matches('.').to_owned() } else { format!("{}{step}", self.0) })
     }
 
     fn index(&self, index: usize) -> Self {
@@ -24,8 +29,69 @@ impl Place {
 
 /// What references can name.
 pub trait Scope {
-    /// The value a reference starts from; `None` if there is none (a task without result, an undeclared input).
+    /// The value a reference starts from; `None` if there is none (a task without result, an undeclared input). Not asked
+    /// for files. What is not borrowed must be small: it is made once for each reference.
     fn root(&self, root: &Root) -> Option<Cow<'_, Value>>;
+
+    /// A declared file.
+    fn file(&self, _name: &str) -> Option<&FileContent> {
+        None
+    }
+}
+
+/// What a reference names, not copied yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found<'a> {
+    /// A value.
+    Value(Cow<'a, Value>),
+    /// Text.
+    Text(&'a str),
+    /// Text that will be in base64.
+    Encoded(&'a str),
+}
+
+impl<'a> Found<'a> {
+    /// Takes what it has as JSON.
+    pub(super) fn take_from(&self, budget: &mut Budget) -> Result<(), OverBudget> {
+        match self {
+            Self::Value(value) => budget.take_json(&**value),
+            Self::Text(text) => budget.take_json(text),
+            Self::Encoded(text) => budget.take(encoded_bytes(text).saturating_add(2)),
+        }
+    }
+
+    /// Takes what it has inside of text: at least, since objects and lists get more escapes there.
+    pub(super) fn take_text_from(&self, budget: &mut Budget) -> Result<(), OverBudget> {
+        match self {
+            Self::Value(value) => match &**value {
+                Value::String(text) => budget.take_text(text),
+                other => budget.take_json(other),
+            },
+            Self::Text(text) => budget.take_text(text),
+            Self::Encoded(text) => budget.take(encoded_bytes(text)),
+        }
+    }
+
+    /// The value.
+    pub fn into_value(self) -> Cow<'a, Value> {
+        match self {
+            Self::Value(value) => value,
+            Self::Text(text) => Cow::Owned(Value::String(text.to_owned())),
+            Self::Encoded(text) => Cow::Owned(Value::String(STANDARD.encode(text))),
+        }
+    }
+
+    fn push_to(&self, text: &mut String) {
+        match self {
+            Self::Value(value) => text.push_str(&to_text(value)),
+            Self::Text(found) => text.push_str(found),
+            Self::Encoded(found) => STANDARD.encode_string(found, text),
+        }
+    }
+}
+
+fn encoded_bytes(text: &str) -> usize {
+    text.len().div_ceil(3).saturating_mul(4)
 }
 
 /// Why a value could not be made.
@@ -69,45 +135,63 @@ fn walk(value: &Value, place: &Place, visit: &mut dyn FnMut(&Place, Result<&Refe
     }
 }
 
-/// Replaces every reference in a value.
+/// Replaces every reference in a value. The budget is for the whole as compact JSON; objects and lists inside text count
+/// without the escapes that they get there, so what is built can have at most twice as many bytes.
 ///
 /// # Errors
-/// If a template is malformed or a reference names nothing.
-pub fn resolve(value: &Value, scope: &dyn Scope) -> Result<Value, TemplateError> {
-    resolve_at(value, &Place::default(), scope)
+/// If a template is malformed, a reference names nothing, or more would be built than the budget has.
+pub fn resolve(value: &Value, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, TemplateError> {
+    resolve_at(value, &Place::default(), scope, budget)
 }
 
-pub(super) fn resolve_at(value: &Value, place: &Place, scope: &dyn Scope) -> Result<Value, TemplateError> {
+fn resolve_at(value: &Value, place: &Place, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, TemplateError> {
+    let over = |over: OverBudget| TemplateError { place: place.0.clone(), message: format!("it {over}") };
     Ok(match value {
-        Value::String(text) if text.contains("${") => resolve_text(text, place, scope)?,
-        Value::Array(items) => Value::Array(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| resolve_at(item, &place.index(index), scope))
-                .collect::<Result<_, _>>()?,
-        ),
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(key, field)| Ok((key.clone(), resolve_at(field, &place.key(key), scope)?)))
-                .collect::<Result<Map<_, _>, TemplateError>>()?,
-        ),
-        other => other.clone(),
+        Value::String(text) if text.contains("${") => resolve_text(text, place, scope, budget)?,
+        Value::Array(items) => {
+            // Brackets and commas.
+            budget.take(items.len().max(1) + 1).map_err(over)?;
+            let items = items.iter().enumerate();
+            let items = items.map(|(index, item)| resolve_at(item, &place.index(index), scope, budget));
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
+        Value::Object(fields) => {
+            budget.take(fields.len().max(1) + 1).map_err(over)?;
+            let mut resolved = Map::new();
+            for (key, field) in fields {
+                budget.take_json(key).and_then(|()| budget.take(1)).map_err(over)?;
+                resolved.insert(key.clone(), resolve_at(field, &place.key(key), scope, budget)?);
+            }
+            Value::Object(resolved)
+        }
+        other => {
+            budget.take_json(other).map_err(over)?;
+            other.clone()
+        }
     })
 }
 
-fn resolve_text(text: &str, place: &Place, scope: &dyn Scope) -> Result<Value, TemplateError> {
+fn resolve_text(text: &str, place: &Place, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, TemplateError> {
     let at = |message: String| TemplateError { place: place.0.clone(), message };
     let pieces = parse(text).map_err(|error| at(error.message))?;
     if let [Piece::Reference(reference)] = pieces.as_slice() {
-        return lookup(reference, scope).map(Cow::into_owned).map_err(at);
+        let found = lookup(reference, scope).map_err(at)?;
+        found.take_from(budget).map_err(|over| at(format!("{reference} {over}")))?;
+        return Ok(found.into_value().into_owned());
     }
     let mut joined = String::new();
+    budget.take(2).map_err(|over| at(format!("it {over}")))?;
     for piece in &pieces {
         match piece {
-            Piece::Text(text) => joined.push_str(text),
-            Piece::Reference(reference) => joined.push_str(&to_text(&*lookup(reference, scope).map_err(at)?)),
+            Piece::Text(text) => {
+                budget.take_text(text).map_err(|over| at(format!("it {over}")))?;
+                joined.push_str(text);
+            }
+            Piece::Reference(reference) => {
+                let found = lookup(reference, scope).map_err(at)?;
+                found.take_text_from(budget).map_err(|over| at(format!("{reference} {over}")))?;
+                found.push_to(&mut joined);
+            }
         }
     }
     Ok(Value::String(joined))
@@ -125,37 +209,40 @@ pub fn to_text(value: &Value) -> Cow<'_, str> {
 ///
 /// # Errors
 /// If it names nothing: what is missing, where, and what there is instead.
-pub fn lookup<'a>(reference: &Reference, scope: &'a dyn Scope) -> Result<Cow<'a, Value>, String> {
+pub fn lookup<'a>(reference: &Reference, scope: &'a dyn Scope) -> Result<Found<'a>, String> {
+    if let Root::File(name) = &reference.root {
+        let Some(content) = scope.file(name) else { return Err(format!("{reference}: there is no file `{name}`")) };
+        return match (content, reference.path.is_empty()) {
+            (FileContent::Text(text), true) => Ok(Found::Text(text)),
+            (FileContent::Text(text), false) => Ok(Found::Encoded(text)),
+            (FileContent::Base64(base64), false) => Ok(Found::Text(base64)),
+            (FileContent::Base64(_), true) => {
+                let step = written_step(name);
+                Err(format!("{reference}: file `{name}` is not UTF-8 text; use `${{files{step}.base64}}`"))
+            }
+        };
+    }
     let Some(root) = scope.root(&reference.root) else {
         return Err(match &reference.root {
             Root::Task(id) => format!("{reference}: task `{id}` has no result"),
             Root::Input(name) => format!("{reference}: there is no input `{name}`"),
-            Root::File(name) => format!("{reference}: there is no file `{name}`"),
             Root::Env(name) => format!("{reference}: the environment variable `{name}` was not set at submit"),
-            Root::RunId => format!("{reference} has no value"),
+            Root::File(_) | Root::RunId => format!("{reference} has no value"),
         });
     };
-    // A file's root value is an object of its forms; the text form is meant if no form is named.
-    if let (Root::File(name), []) = (&reference.root, reference.path.as_slice()) {
-        return match &*root {
-            Value::Object(forms) => match forms.get("text") {
-                Some(text) => Ok(Cow::Owned(text.clone())),
-                None => Err(format!("{reference}: file `{name}` is not UTF-8 text; use `${{files.{name}.base64}}`")),
-            },
-            other => Ok(Cow::Owned(other.clone())),
-        };
-    }
     match root {
         Cow::Borrowed(value) => step_into(reference, value).map(Cow::Borrowed),
+        Cow::Owned(value) if reference.path.is_empty() => Ok(Cow::Owned(value)),
         Cow::Owned(value) => step_into(reference, &value).cloned().map(Cow::Owned),
     }
+    .map(Found::Value)
 }
 
 fn step_into<'v>(reference: &Reference, value: &'v Value) -> Result<&'v Value, String> {
     let mut value = value;
     for step in &reference.path {
         let next = match (step, value) {
-            (Step::Name(name), Value::Object(fields)) => fields.get(name),
+            (Step::Name(name) | Step::Key(name), Value::Object(fields)) => fields.get(name),
             (Step::Name(name), Value::Array(items)) => name.parse::<usize>().ok().and_then(|index| items.get(index)),
             (Step::Index(index), Value::Array(items)) => items.get(*index),
             _ => None,
@@ -168,7 +255,7 @@ fn step_into<'v>(reference: &Reference, value: &'v Value) -> Result<&'v Value, S
 fn missing(reference: &Reference, step: &Step, value: &Value) -> String {
     let step = match step {
         Step::Name(name) => format!("`{name}`"),
-        Step::Index(index) => format!("`[{index}]`"),
+        step => format!("`{step}`"),
     };
     let what = match value {
         Value::Object(fields) if fields.is_empty() => "the value there is an empty object".to_owned(),
@@ -207,9 +294,14 @@ mod tests {
         }
     }
 
+    fn resolved(template: Value, scope: &Fixed) -> Result<Value, TemplateError> {
+        resolve(&template, scope, &mut Budget::new(1_000))
+    }
+
     #[test]
     fn a_whole_reference_keeps_its_type_and_an_embedded_one_becomes_text() {
-        let scope = Fixed(json!({"a": {"n": 1.5, "list": [{"x": null}, "é"], "o": {"k": true}}}));
+        let scope = Fixed(json!({"a": {"n": 1.5, "list": [{"x": null}, "é"], "o": {"k": true}, "x.y z": {"}'": 7},
+            "dollars": "${run.id} $${a}"}}));
         for (template, expected) in [
             (json!("${a.n}"), json!(1.5)),
             (json!("n=${a.n}"), json!("n=1.5")),
@@ -217,20 +309,62 @@ mod tests {
             (json!("${a.list.1}!"), json!("é!")),
             (json!("${a.o} ${run.id}"), json!("{\"k\":true} r1")),
             (json!({"k": ["${a.o}", "$${a.o}"]}), json!({"k": [{"k": true}, "${a.o}"]})),
+            (json!("$$${a.n}$$"), json!("$1.5$$")),
+            (json!("${a['o']['k']}"), json!(true)),
+            (json!("${a['x.y z']['}\\'']}"), json!(7)),
+            (json!("<${a.dollars}>"), json!("<${run.id} $${a}>")),
         ] {
-            assert_eq!(resolve(&template, &scope), Ok(expected), "{template}");
+            assert_eq!(resolved(template.clone(), &scope), Ok(expected), "{template}");
         }
     }
 
     #[test]
     fn what_is_missing_is_named_with_what_there_is() {
         let scope = Fixed(json!({"a": {"response": "x", "model": "m"}}));
-        let error = resolve(&json!({"messages": [{"content": "Hi ${a.respnse}"}]}), &scope).expect_err("missing");
+        let error = resolved(json!({"messages": [{"x y": "Hi ${a.respnse}"}]}), &scope).expect_err("missing");
         assert_eq!(
             error.to_string(),
-            "`messages[0].content`: ${a.respnse} has no `respnse`: the fields there are `response`, `model`"
+            "`messages[0]['x y']`: ${a.respnse} has no `respnse`: the fields there are `response`, `model`"
         );
-        assert!(resolve(&json!("${b}"), &scope).is_err());
-        assert!(resolve(&json!("${a.response.x}"), &scope).is_err());
+        assert!(resolved(json!("${b}"), &scope).is_err());
+        assert!(resolved(json!("${a.response.x}"), &scope).is_err());
+    }
+
+    /// Whatever a template makes of few values, nothing larger than the budget is built, but for escapes; and what fits is
+    /// not refused.
+    #[test]
+    fn nothing_over_the_budget_is_built() {
+        let scope = Fixed(json!({"a": "x".repeat(1_000), "b": {"c": [1, "\"", null]}}));
+        let size = |value: &Value| value.to_string().len();
+        let pieces = ["${a}", "${b}", "${b.c[1]}", "t\"", "$${"];
+        for case in 0..2_000_usize {
+            // Five pieces in texts, lists and objects, as the digits say.
+            let text: String = (0..case % 4).map(|at| pieces[(case / 4 + at * 7) % pieces.len()]).collect();
+            let template = match case % 3 {
+                0 => json!([text, {"k": text}, [], {}]),
+                1 => json!(text),
+                _ => json!({"x y": [text, 1.5, null], "n": {"m": text}}),
+            };
+            let whole = resolve(&template, &scope, &mut Budget::new(usize::MAX)).expect("no end of room");
+            for limit in [0, 10, 100, 1_000, 1_010, 2_500, 5_000] {
+                match resolve(&template, &scope, &mut Budget::new(limit)) {
+                    Ok(value) => {
+                        assert_eq!(value, whole);
+                        assert!(size(&value) <= 2 * limit, "{template} in {limit}");
+                    }
+                    Err(error) => assert!(size(&whole) > limit, "{template} in {limit}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_what_there_was_and_the_limit() {
+        let scope = Fixed(json!({"a": "x".repeat(700)}));
+        let error = resolved(json!({"list": ["${a}", "-", "${a}"]}), &scope).expect_err("too much");
+        assert_eq!(
+            error.to_string(),
+            "`list[2]`: ${a} does not fit: of the limit of 1000 bytes of JSON, 718 stand before it"
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use gleitzeit_core::spec::Language;
-use gleitzeit_core::template::{Root, Scope, resolve_code};
+use gleitzeit_core::template::{Budget, Root, Scope, resolve_code};
 use serde_json::Value;
 
 struct Fixed<'v>(&'v Value);
@@ -24,7 +24,8 @@ impl Scope for Fixed<'_> {
 
 /// The program, or why the value is refused.
 fn filled(template: &str, language: Language, value: &Value) -> Result<String, String> {
-    resolve_code(template, language, "code", &Fixed(value)).map_err(|error| error.message)
+    let mut budget = Budget::new(16 << 20);
+    resolve_code(template, language, "code", &Fixed(value), &mut budget).map_err(|error| error.message)
 }
 
 /// Texts that try to end what they stand in and run `payload`, and texts that are only hard to carry.

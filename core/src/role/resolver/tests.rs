@@ -8,6 +8,7 @@ use crate::mesh::{
     StatePage, ToHub,
 };
 use crate::run::event::{TaskCompleted, WorkflowCancelRequested};
+use crate::spec::FileContent;
 use crate::time::Timestamp;
 
 struct Desk {
@@ -49,8 +50,12 @@ fn chain() -> Value {
 
 impl Desk {
     fn new(items: Vec<Payload>, part: Option<Part>) -> Self {
+        Self::with_limit(100, items, part)
+    }
+
+    fn with_limit(max_payload_bytes: usize, items: Vec<Payload>, part: Option<Part>) -> Self {
         let identity = Identity { component_id: "r".into(), name: "r".into(), version: "0".into() };
-        let resolver = Resolver::new(identity, 100);
+        let resolver = Resolver::new(identity, max_payload_bytes);
         let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
         desk.hear(FromHub::ComponentRegistered(ComponentRegistered {
@@ -147,7 +152,10 @@ fn tasks_become_ready_in_the_order_of_their_dependencies_with_resolved_parameter
 fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
     for (result, expected) in [
         (json!({"w": 1}), "parameter `text`: ${a.v} has no `v`"),
-        (json!({"v": "x".repeat(200)}), "the parameters are 215 bytes, of which `text` is 206; the limit is 100"),
+        (
+            json!({"v": "x".repeat(200)}),
+            "parameter `text`: ${a.v} does not fit: of the limit of 100 bytes of JSON, 15 stand before it",
+        ),
     ] {
         let mut desk = Desk::new(vec![], None);
         desk.event(Arc::new(submitted(&chain(), None)));
@@ -222,4 +230,36 @@ fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
         done += desk.record().len();
     }
     assert_eq!(done, 2_500);
+}
+
+/// Each would have been 3,000 times as large as the value, and each reads the file or value only as far as it fits.
+#[test]
+fn many_references_to_something_large_are_never_all_filled_in() {
+    let large = "x".repeat(700_000);
+    let many = |reference: &str| reference.repeat(3_000);
+    let list: Vec<String> = vec!["${a}".to_owned(); 3_000];
+    for (parameters, code) in [
+        (json!({"x": many("${a}")}), json!({})),
+        (json!({"x": list}), json!({})),
+        (json!({"x": {"y": many("${a.t}")}}), json!({})),
+        (json!({"x": many("${files.f}")}), json!({})),
+        (json!({"x": many("${files.f.base64}")}), json!({})),
+        (json!({"x": many("${inputs.i}")}), json!({})),
+        (json!({"x": format!("x = '{}'", many("${a}"))}), json!({"x": "python"})),
+        (json!({"x": format!("echo '{}'", many("${a}"))}), json!({"x": "shell"})),
+    ] {
+        let tasks = json!([{"id": "a"}, {"id": "b", "dependencies": ["a"], "parameters": parameters, "code": code}]);
+        let mut submitted = submitted(&tasks, None);
+        submitted.inputs = json!({"i": large}).into();
+        submitted.files.insert("f".to_owned(), FileContent::Text(large.clone()));
+        let mut desk = Desk::with_limit(1 << 20, vec![], None);
+        desk.event(Arc::new(submitted));
+        desk.record();
+        let result = if parameters.to_string().contains("a.t") { json!({ "t": large }) } else { json!(large) };
+        desk.completed("a", &result);
+        let shown = desk.record();
+        assert!(shown[0].contains("TASK_PARAMETER_ERROR"), "{shown:?}");
+        assert!(shown[0].contains("does not fit: of the limit of 1048576 bytes of JSON"), "{shown:?}");
+        assert!(shown[0].len() < 500, "{}", shown[0].len());
+    }
 }

@@ -12,17 +12,31 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::budget::Budget;
 use super::parse::{Piece, Reference, parse};
 use super::resolve::{Scope, TemplateError, lookup};
 use crate::spec::Language;
 
-/// Replaces the references in program text.
+/// Replaces the references in program text. Each value takes of the budget what it has as JSON; as a literal it can be a
+/// few times as long.
 ///
 /// # Errors
-/// If a reference is malformed or names nothing, or if it stands where a value cannot be inserted as data.
-pub fn resolve_code(text: &str, language: Language, place: &str, scope: &dyn Scope) -> Result<String, TemplateError> {
-    insert_all(text, language, &mut |reference| lookup(reference, scope).map(Some), &mut Err)
-        .map_err(|(_, message)| TemplateError { place: place.to_owned(), message })
+/// If a reference is malformed or names nothing, if it stands where a value cannot be inserted as data, or if more would
+/// be built than the budget has.
+pub fn resolve_code(
+    text: &str,
+    language: Language,
+    place: &str,
+    scope: &dyn Scope,
+    budget: &mut Budget,
+) -> Result<String, TemplateError> {
+    let at = |message: String| TemplateError { place: place.to_owned(), message };
+    let mut value = |reference: &Reference| {
+        let found = lookup(reference, scope)?;
+        found.take_text_from(budget).map_err(|over| format!("{reference} {over}"))?;
+        Ok(Some(found.into_value()))
+    };
+    insert_all(text, language, &mut value, &mut Err).map_err(|(_, message)| at(message))
 }
 
 /// Tells before anything runs whether each reference in program text stands where data can be inserted. Where that
@@ -117,7 +131,7 @@ mod tests {
     }
 
     fn resolved(text: &str, language: Language, value: &Value) -> String {
-        match resolve_code(text, language, "code", &Fixed(json!({ "v": value }))) {
+        match resolve_code(text, language, "code", &Fixed(json!({ "v": value })), &mut Budget::new(10_000)) {
             Ok(code) => code,
             Err(error) => format!("refused: {}", error.message),
         }
@@ -146,6 +160,29 @@ mod tests {
             resolved("x = ${a.v}", Language::Python, &value),
             r#"x = ({"a": [None, True, -1.5, ], "b\'": "é", })"#
         );
+    }
+
+    #[test]
+    fn dollars_are_halved_before_a_brace_and_keys_may_be_quoted() {
+        let scope = Fixed(json!({"odd key": 7}));
+        for (code, language, expected) in [
+            ("x = '$${a} $$${a['odd key']} $$'", Language::Python, "x = '${a} $7 $$'"),
+            ("x = ${a['odd key']}", Language::Python, "x = (7)"),
+            ("echo \"$${HOME} $$\" ${a['odd key']}", Language::Shell, "echo \"${HOME} $$\" '7'"),
+        ] {
+            let resolved = resolve_code(code, language, "code", &scope, &mut Budget::new(1_000));
+            assert_eq!(resolved.as_deref(), Ok(expected), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_not_written_past_its_budget() {
+        let scope = Fixed(json!("x".repeat(100)));
+        for language in [Language::Python, Language::Shell] {
+            let code = "print ".to_owned() + &"'${a}' ".repeat(50);
+            let error = resolve_code(&code, language, "code", &scope, &mut Budget::new(1_000)).expect_err("too much");
+            assert!(error.message.starts_with("${a} does not fit: "), "{error}");
+        }
     }
 
     #[test]
