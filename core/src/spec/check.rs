@@ -12,6 +12,7 @@ use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::Workflow;
 use super::{cycle, task, yaml};
 use crate::error::ErrorCode;
+use crate::json;
 
 /// What a workflow may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -
             // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
             if problem.code == ErrorCode::ParseError
                 && source.trim_start().starts_with('{')
-                && let Ok(value) = serde_json::from_str::<Value>(source)
+                && let Ok(value) = json::parse(source)
             {
                 return check_value(&value, file, catalog, limits);
             }
@@ -233,7 +234,7 @@ impl<'a> Checker<'a> {
         elsewhere: &[(&str, &str)],
     ) {
         for (key, (spot, _)) in fields {
-            if known.contains(&key.as_str()) {
+            if known.contains(&key.as_str()) || !self.listening() {
                 continue;
             }
             let other =

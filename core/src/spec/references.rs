@@ -99,10 +99,11 @@ impl<'n> Names<'n> {
                         }
                     }
                 }
-                Err(error) => {
+                Err(error) if checker.listening() => {
                     let spot = inside(checker.source, node.spot, text, error.offset);
                     checker.report(spot, at, ErrorCode::TaskParameterError, error.message, None);
                 }
+                Err(_) => {}
             },
             Kind::List(items) => {
                 for (index, item) in items.iter().enumerate() {
@@ -110,7 +111,7 @@ impl<'n> Names<'n> {
                 }
             }
             Kind::Object(fields) => {
-                for (key, (spot, value)) in fields {
+                for (key, (spot, value)) in fields.iter() {
                     if template::is_template(key) {
                         let message = format!("`{}`: references have no effect in keys", shorten(key));
                         let hint = "write the key out, or pass the value and the name as two parameters".to_owned();
@@ -131,6 +132,16 @@ impl<'n> Names<'n> {
         own: Option<usize>,
         task: &mut dyn FnMut((usize, Spot)),
     ) {
+        if !checker.listening() {
+            // What only explains problems is left out: it costs more than to find them.
+            if let Root::Task(id) = &reference.root
+                && let Some(&index) = self.tasks.get(id.as_str())
+                && Some(index) != own
+            {
+                task((index, node.spot));
+            }
+            return;
+        }
         let problem = match &reference.root {
             Root::Task(id) => match self.tasks.get(id.as_str()) {
                 Some(&index) if Some(index) == own => {
@@ -140,7 +151,7 @@ impl<'n> Names<'n> {
                     task((index, node.spot));
                     self.field(index, reference)
                 }
-                None if checker.listening() => {
+                None => {
                     let hint = match id.as_str() {
                         "input" => Some("inputs".to_owned()),
                         "file" => Some("files".to_owned()),
@@ -155,7 +166,6 @@ impl<'n> Names<'n> {
                     };
                     Some((format!("{reference}: there is no task `{}`", shorten(id)), Some(hint)))
                 }
-                None => None,
             },
             Root::Input(name) if !self.inputs.contains_key(name) => {
                 Some(undeclared(reference, "input", "inputs", name, self.inputs.keys()))
@@ -183,6 +193,9 @@ impl<'n> Names<'n> {
             Kind::Text(text) if text.contains("${") => {
                 let Ok(pieces) = template::parse(text) else { return };
                 let [Piece::Reference(reference)] = pieces.as_slice() else { return };
+                if !checker.listening() {
+                    return;
+                }
                 if let Some((message, hint)) = self.misfit(reference, path, taker) {
                     let spot = inside(checker.source, node.spot, text, reference.offset);
                     checker.report(spot, at, ErrorCode::TaskParameterError, message, Some(hint));
@@ -196,7 +209,7 @@ impl<'n> Names<'n> {
                 }
             }
             Kind::Object(fields) => {
-                for (key, (_, value)) in fields {
+                for (key, (_, value)) in fields.iter() {
                     path.push(PathSegment::Key(key.clone()));
                     self.types(checker, (value, at.key(key)), path, taker);
                     path.pop();

@@ -147,7 +147,7 @@ fn one(
             names.types(checker, (node, at.key("parameters").key(parameter)), &mut path, (name, schema));
         }
     }
-    if parameters.is_object() {
+    if parameters.is_object() && checker.listening() {
         for violation in checker.catalog.check_template(name, &parameters) {
             report_violation(checker, holder, node.spot, at.key("parameters"), violation);
         }

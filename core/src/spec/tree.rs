@@ -1,6 +1,7 @@
 //! A YAML or JSON document as it was written: values with their places. No rules of workflows live here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
@@ -25,14 +26,15 @@ pub(super) struct Node {
 /// An object's fields: key to the key's own place and the value.
 pub(super) type Fields = IndexMap<String, (Spot, Node)>;
 
+/// What an alias names is shared with it, not copied; but for text.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
-    List(Vec<Node>),
-    Object(Fields),
+    List(Arc<[Node]>),
+    Object(Arc<Fields>),
 }
 
 impl Node {
@@ -80,7 +82,7 @@ impl Node {
                 let fields = fields
                     .iter()
                     .map(|(key, value)| Some((key.clone(), (Spot::default(), Self::from_value(value, inner)?))));
-                Kind::Object(fields.collect::<Option<_>>()?)
+                Kind::Object(Arc::new(fields.collect::<Option<_>>()?))
             }
         };
         Some(Self { spot: Spot::default(), kind })

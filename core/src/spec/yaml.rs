@@ -1,10 +1,11 @@
 //! From YAML text (JSON included) to a tree with places.
 //!
-//! Only broken syntax stops; duplicate keys, odd numbers and the like are noted and the tree is built on. What aliases
-//! expand to counts against a budget, so a small file cannot become a large tree.
+//! Only broken syntax stops; duplicate keys, odd numbers and the like are noted and the tree is built on. An alias shares
+//! what it names, and what it stands for is counted before: a small file cannot become a large workflow.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use indexmap::map::Entry;
@@ -17,6 +18,13 @@ use crate::error::ErrorCode;
 
 /// How many problems are noted while reading; the checker has its own bound.
 const NOTED: usize = 100;
+
+/// Aliases may stand for so many values…
+const REPEATED_NODES: usize = 100_000;
+/// … and so many bytes of text in all, …
+const REPEATED_BYTES: usize = 4 << 20;
+/// … or for so many times what the file itself holds, if that is more.
+const REPEATED_TIMES: usize = 10;
 
 /// Reads one document.
 ///
@@ -73,7 +81,7 @@ fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
 /// A list or object that is not closed yet.
 enum Open {
     List(Vec<Node>),
-    Object { fields: Fields, key: Option<(Spot, Key)>, merged: Vec<Fields> },
+    Object { fields: Fields, key: Option<(Spot, Key)>, merged: Vec<Arc<Fields>> },
 }
 
 enum Key {
@@ -90,6 +98,17 @@ struct Frame {
     anchor: usize,
     /// Nodes and bytes counted before it began: their difference at its end is its size.
     before: (usize, usize),
+    /// How deep the deepest value in it is nested.
+    deepest: usize,
+}
+
+/// What an anchor names, and what an alias to it stands for.
+struct Anchored {
+    node: Node,
+    nodes: usize,
+    bytes: usize,
+    /// 1 for a scalar.
+    depth: usize,
 }
 
 #[derive(Default)]
@@ -98,11 +117,14 @@ struct Builder<'a> {
     limits: &'a Limits,
     frames: Vec<Frame>,
     root: Option<Node>,
-    anchors: BTreeMap<usize, (Node, usize, usize, usize)>,
+    anchors: BTreeMap<usize, Anchored>,
     noted: Vec<Problem>,
+    /// What was read, with what aliases stand for.
     nodes: usize,
     bytes: usize,
-    kept: usize,
+    /// What aliases stand for.
+    repeated_nodes: usize,
+    repeated_bytes: usize,
     documents: usize,
 }
 
@@ -191,9 +213,29 @@ impl Builder<'_> {
                         self.limits.bytes * 2
                     ),
                 )
-                .hint("aliases (`*name`) repeat what they name each time; large data belongs into `files`"));
+                .hint("large data belongs into `files`"));
         }
         Ok(())
+    }
+
+    /// Counts what an alias stands for, before it does.
+    fn repeat(&mut self, spot: Spot, nodes: usize, bytes: usize) -> Result<(), Problem> {
+        let own_nodes = self.nodes - self.repeated_nodes;
+        let own_bytes = self.bytes - self.repeated_bytes;
+        self.repeated_nodes = self.repeated_nodes.saturating_add(nodes);
+        self.repeated_bytes = self.repeated_bytes.saturating_add(bytes);
+        let most_nodes = REPEATED_NODES.max(own_nodes.saturating_mul(REPEATED_TIMES));
+        let most_bytes = REPEATED_BYTES.max(own_bytes.saturating_mul(REPEATED_TIMES));
+        if self.repeated_nodes > most_nodes || self.repeated_bytes > most_bytes {
+            let message = format!(
+                "the aliases (`*name`) up to here stand for {} values and {} bytes of text; the limits are {most_nodes} \
+                 and {most_bytes}",
+                self.repeated_nodes, self.repeated_bytes
+            );
+            let problem = self.problem(spot, ErrorCode::WorkflowValidationFailed, message);
+            return Err(problem.hint("an alias repeats all that it names each time; large data belongs into `files`"));
+        }
+        self.count(spot, nodes, bytes)
     }
 
     fn expects_key(&self) -> bool {
@@ -243,7 +285,7 @@ impl Builder<'_> {
         {
             self.note_tag(spot);
         }
-        self.frames.push(Frame { open, spot, anchor, before });
+        self.frames.push(Frame { open, spot, anchor, before, deepest: 0 });
         Ok(())
     }
 
@@ -258,25 +300,25 @@ impl Builder<'_> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let spot = Spot { end: end.end, ..frame.spot };
         let kind = match frame.open {
-            Open::List(items) => Kind::List(items),
+            Open::List(items) => Kind::List(items.into()),
             Open::Object { mut fields, merged, .. } => {
-                for (key, field) in merged.into_iter().flatten() {
-                    fields.entry(key).or_insert(field);
+                for (key, field) in merged.iter().flat_map(|fields| fields.iter()) {
+                    if !fields.contains_key(key) {
+                        fields.insert(key.clone(), field.clone());
+                    }
                 }
-                Kind::Object(fields)
+                Kind::Object(Arc::new(fields))
             }
         };
         let size = (self.nodes - frame.before.0, self.bytes - frame.before.1);
-        let node = Node { spot, kind };
-        let depth = if frame.anchor > 0 { depth(&node) } else { 0 };
-        self.value(node, frame.anchor, size, depth)
+        self.value(Node { spot, kind }, frame.anchor, size, frame.deepest + 1)
     }
 
     fn alias(&mut self, spot: Spot, id: usize) -> Result<(), Problem> {
-        let Some((node, nodes, bytes, depth)) = self.anchors.get(&id) else {
+        let Some(&Anchored { ref node, nodes, bytes, depth }) = self.anchors.get(&id) else {
             return Err(self.problem(spot, ErrorCode::ParseError, "an alias inside what it names"));
         };
-        let (nodes, bytes, depth) = (*nodes, *bytes, *depth);
+        let node = node.clone();
         if self.expects_key() {
             return Err(self.problem(spot, ErrorCode::ParseError, "an alias cannot be a key"));
         }
@@ -284,8 +326,7 @@ impl Builder<'_> {
             let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
             return Err(self.problem(spot, ErrorCode::WorkflowValidationFailed, message));
         }
-        let node = node.clone();
-        self.count(spot, nodes, bytes)?;
+        self.repeat(spot, nodes, bytes)?;
         self.value(node, 0, (nodes, bytes), depth)
     }
 
@@ -298,19 +339,13 @@ impl Builder<'_> {
         depth: usize,
     ) -> Result<(), Problem> {
         if anchor > 0 {
-            // Each anchored value is kept once more: nested anchors must not multiply the file.
-            self.kept = self.kept.saturating_add(nodes.saturating_mul(8)).saturating_add(bytes);
-            if self.kept > self.limits.bytes.saturating_mul(2) {
-                let message = "the values under anchors (`&name`) are together larger than a file may be";
-                let problem = self.problem(node.spot, ErrorCode::WorkflowValidationFailed, message);
-                return Err(problem.hint("use fewer or smaller anchors, or write the values out"));
-            }
-            self.anchors.insert(anchor, (node.clone(), nodes, bytes, depth));
+            self.anchors.insert(anchor, Anchored { node: node.clone(), nodes, bytes, depth });
         }
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
+        frame.deepest = frame.deepest.max(depth);
         match &mut frame.open {
             Open::List(items) => items.push(node),
             Open::Object { fields, key, merged } => match key.take() {
@@ -322,8 +357,8 @@ impl Builder<'_> {
                 Some((spot, Key::Merge)) => match node.kind {
                     Kind::Object(fields) => merged.push(fields),
                     Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Object(_))) => {
-                        merged.extend(items.into_iter().filter_map(|item| match item.kind {
-                            Kind::Object(fields) => Some(fields),
+                        merged.extend(items.iter().filter_map(|item| match &item.kind {
+                            Kind::Object(fields) => Some(fields.clone()),
                             _ => None,
                         }));
                     }
@@ -370,15 +405,6 @@ impl Builder<'_> {
                 Kind::Number(Number::from(0))
             }
         }
-    }
-}
-
-/// How deep a value is nested: 1 for a scalar. Bounded by the limit that its building obeyed.
-fn depth(node: &Node) -> usize {
-    1 + match &node.kind {
-        Kind::List(items) => items.iter().map(depth).max().unwrap_or(0),
-        Kind::Object(fields) => fields.values().map(|(_, value)| depth(value)).max().unwrap_or(0),
-        _ => 0,
     }
 }
 
