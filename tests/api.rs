@@ -102,6 +102,33 @@ async fn a_page_token_holds_for_a_filter_with_many_labels() {
     plane.stop().await;
 }
 
+#[tokio::test]
+async fn a_filter_with_too_many_values_is_refused_and_names_the_limit() {
+    let plane = Plane::start(Config::default()).await;
+    let mut client = client(&plane).await;
+    let labels = |count: usize| (0..count).map(|n| (format!("label{n}"), n.to_string())).collect();
+    let request = |count| ListRunsRequest { labels: labels(count), ..ListRunsRequest::default() };
+    client.list_runs(request(32)).await.expect("as many as there may be");
+    for (refused, field) in [
+        (client.list_runs(request(2_000)).await.expect_err("too many"), "labels"),
+        (
+            client
+                .list_runs(ListRunsRequest { statuses: vec![1; 33], ..ListRunsRequest::default() })
+                .await
+                .expect_err("too many"),
+            "statuses",
+        ),
+    ] {
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().contains(field) && refused.message().contains("at most 32"), "{refused:?}");
+    }
+    let submission = SubmitWorkflowRequest { labels: labels(300), ..submission("many labels") };
+    let refused = client.submit_workflow(submission).await.expect_err("too many");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+    assert!(refused.message().contains("at most 256 labels"), "{refused:?}");
+    plane.stop().await;
+}
+
 /// Over polling a message may be as large as over WebSocket: what is refused is refused by us, and nobody is cut off.
 #[tokio::test]
 async fn a_large_answer_over_polling_does_not_end_the_session() {

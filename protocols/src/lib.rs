@@ -6,7 +6,9 @@
 //! Schema ignores unknown keywords, so the mark changes nothing about validation, and references inside such a
 //! parameter are inserted as data.
 
+mod cost;
 mod load;
+mod pattern;
 mod protocol;
 mod registry;
 mod schema;
@@ -15,5 +17,5 @@ pub mod yaml;
 
 pub use load::{load_dir, load_files, read_file, shipped, yaml_files};
 pub use protocol::{Method, Protocol};
-pub use registry::{Conflict, LearnError, Registry};
+pub use registry::{Compiled, Conflict, LearnError, Registry};
 pub use schema::{Schema, SchemaError};

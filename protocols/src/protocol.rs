@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::pattern;
 use crate::schema::Schema;
 use crate::yaml::{Kind, Node, Place, Problem, Reader};
 
@@ -147,6 +148,11 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
+/// A protocol may not have more methods.
+const MAX_METHODS: usize = 1_000;
+/// The patterns of all its schemas may not cost more together, as [`pattern::cost`] counts.
+const MAX_PATTERNS: u64 = 100_000;
+
 fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
     let fields = reader.fields(node, "the protocol", PROTOCOL_FIELDS);
     let name = reader.required_text(&fields, "name", "the protocol");
@@ -167,6 +173,18 @@ fn read(reader: &mut Reader, node: &Node, trial: Trial) -> Option<Protocol> {
             let entries = reader.map(node, "`methods`").unwrap_or_default();
             if entries.is_empty() {
                 reader.problem(node.place, "expected at least one method", None);
+            }
+            if entries.len() > MAX_METHODS {
+                let message = format!("{} methods are more than the limit of {MAX_METHODS}", entries.len());
+                reader.problem(node.place, message, Some("split the protocol into several".to_owned()));
+                return None;
+            }
+            let patterns = pattern::of_schema(&node.to_value());
+            if patterns > MAX_PATTERNS {
+                let message =
+                    format!("the patterns of all methods cost {patterns}, more than the limit of {MAX_PATTERNS}");
+                reader.problem(node.place, message, Some("use fewer and simpler patterns".to_owned()));
+                return None;
             }
             for (key, node) in entries {
                 if let Some(name) = &name {

@@ -111,6 +111,30 @@ impl Known {
     }
 }
 
+/// A protocol that was read and compiled, to be added later.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    known: Arc<Known>,
+    definition: ProtocolDefinition,
+}
+
+impl Compiled {
+    /// As it came.
+    pub fn definition(&self) -> &ProtocolDefinition {
+        &self.definition
+    }
+}
+
+/// Whether two protocols of the same name and version are the same contract.
+fn same(known: &Protocol, other: &Protocol) -> Result<(), Conflict> {
+    let methods = |protocol: &Protocol| serde_json::json!(protocol.methods);
+    let differences = contract::differences(&methods(known), &methods(other));
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(Conflict::Mismatch { id: other.id(), differences: differences.join(", ") }),
+    }
+}
+
 /// What is shipped under the name and version of a definition, if it is the same to the letter.
 fn shipped_as(definition: &ProtocolDefinition) -> Option<&'static Arc<Known>> {
     let shipped = SHIPPED.known(&definition.name, &definition.version)?;
@@ -161,12 +185,35 @@ impl Registry {
         }
     }
 
-    /// Whether a definition is a protocol.
+    /// Whether exactly this definition is known, or shipped: then nothing has to be compiled for it.
+    pub fn knows(&self, definition: &ProtocolDefinition) -> bool {
+        let known = self.known(&definition.name, &definition.version);
+        known.is_some_and(|known| known.definition == *definition) || shipped_as(definition).is_some()
+    }
+
+    /// Reads and compiles a definition, which can take a second: not on a thread that others wait for.
     ///
     /// # Errors
-    /// All its problems.
-    pub fn check_definition(definition: &ProtocolDefinition) -> Result<(), Vec<Problem>> {
-        if shipped_as(definition).is_some() { Ok(()) } else { Protocol::from_definition(definition).map(drop) }
+    /// If it is no protocol.
+    pub fn compile(definition: &ProtocolDefinition) -> Result<Compiled, LearnError> {
+        if let Some(shipped) = shipped_as(definition) {
+            return Ok(Compiled { known: shipped.clone(), definition: definition.clone() });
+        }
+        let protocol = Protocol::from_definition(definition).map_err(LearnError::Unreadable)?;
+        Ok(Compiled { known: Arc::new(Known::compiled(protocol)?), definition: definition.clone() })
+    }
+
+    /// Adds what was compiled before; `false` if the same was known already.
+    ///
+    /// # Errors
+    /// If the name and version are known with other schemas.
+    pub fn adopt(&mut self, compiled: &Compiled) -> Result<bool, Conflict> {
+        let protocol = &compiled.known.protocol;
+        if let Some(known) = self.known(&protocol.name, &protocol.version) {
+            return same(&known.protocol, protocol).map(|()| false);
+        }
+        self.insert(compiled.known.clone());
+        Ok(true)
     }
 
     /// Adds a protocol; `false` if the same was known already. Words for people, such as descriptions and
@@ -176,12 +223,7 @@ impl Registry {
     /// If the name and version are known with other schemas, or a schema does not compile.
     pub fn register(&mut self, protocol: Protocol) -> Result<bool, Conflict> {
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
-            let methods = |protocol: &Protocol| serde_json::json!(protocol.methods);
-            let differences = contract::differences(&methods(&known.protocol), &methods(&protocol));
-            return match differences.is_empty() {
-                true => Ok(false),
-                false => Err(Conflict::Mismatch { id: protocol.id(), differences: differences.join(", ") }),
-            };
+            return same(&known.protocol, &protocol).map(|()| false);
         }
         self.insert(Arc::new(Known::compiled(protocol)?));
         Ok(true)

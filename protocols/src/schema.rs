@@ -1,6 +1,6 @@
 //! One JSON Schema (2020-12), compiled at most once. Schemas come from anybody who may register a protocol, so size,
-//! depth and the cost of patterns are bounded, references stay inside the schema, and a bad one is an error, never a
-//! panic.
+//! depth, what references expand to and the cost of patterns are bounded, and so are the steps of each check; references
+//! stay inside the schema, and a bad one is an error, never a panic.
 
 use std::sync::OnceLock;
 
@@ -9,6 +9,7 @@ use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::cost::{self, Allowed, Cost};
 use crate::violation;
 use crate::yaml::MAX_DEPTH;
 
@@ -17,11 +18,20 @@ const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 /// Compiled size of one pattern; the engine's own default is ten times that.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
+/// All that is wrong is listed only where a check takes no more steps than this: each can be a problem.
+const MAX_LISTED_STEPS: u64 = 200_000;
+
 /// A schema that compiles.
 #[derive(Debug)]
 pub struct Schema {
     source: Value,
-    validator: OnceLock<Validator>,
+    compiled: OnceLock<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    validator: Validator,
+    cost: Cost,
 }
 
 /// A schema that cannot be used.
@@ -58,45 +68,67 @@ impl Schema {
         if size > MAX_SCHEMA_BYTES {
             return Err(error(format!("it has {size} bytes, more than the limit of {MAX_SCHEMA_BYTES}"), None));
         }
+        let cost = Cost::measure(source).map_err(|(message, hint)| error(message, hint))?;
         let validator = options().build(source).map_err(|cause| SchemaError {
             path: cause.instance_path().as_str().split('/').skip(1).map(unescape).collect(),
             message: violation::bounded(&cause.to_string(), 300),
             hint: Some("see https://json-schema.org/draft/2020-12 for what is allowed".to_owned()),
         })?;
-        Ok(Self { source: source.clone(), validator: validator.into() })
+        Ok(Self { source: source.clone(), compiled: Compiled { validator, cost }.into() })
     }
 
     /// A schema that a test has compiled: it is compiled here when it is first needed, which for most of those that are
     /// shipped is never.
     pub(crate) fn shipped(source: &Value) -> Self {
-        Self { source: source.clone(), validator: OnceLock::new() }
+        Self { source: source.clone(), compiled: OnceLock::new() }
     }
 
     /// Compiles it now, if it was not.
     pub(crate) fn prepare(&self) {
-        self.validator();
+        self.compiled();
     }
 
-    fn validator(&self) -> &Validator {
-        self.validator.get_or_init(|| options().build(&self.source).expect("shipped protocols are checked by a test"))
+    fn compiled(&self) -> &Compiled {
+        const CHECKED: &str = "shipped protocols are checked by a test";
+        self.compiled.get_or_init(|| Compiled {
+            validator: options().build(&self.source).expect(CHECKED),
+            cost: Cost::measure(&self.source).expect(CHECKED),
+        })
     }
 
-    /// All ways in which a value breaks the schema.
+    /// All ways in which a value breaks the schema; one if there would be too much to look at.
     pub fn check(&self, value: &Value) -> Vec<Violation> {
-        // The common case costs no allocation.
-        if self.validator().is_valid(value) {
-            return Vec::new();
-        }
-        violation::all(self.validator().iter_errors(value), &self.source)
+        self.violations(value, false)
     }
 
     /// The same for parameters as written, where `${…}` may turn out as anything.
     pub fn check_template(&self, value: &Value) -> Vec<Violation> {
-        if self.validator().is_valid(value) {
+        self.violations(value, true)
+    }
+
+    fn violations(&self, value: &Value, is_template: bool) -> Vec<Violation> {
+        let Compiled { validator, cost } = self.compiled();
+        let steps = match cost.allows(&self.source, value) {
+            Allowed::Steps(steps) => steps,
+            Allowed::TooMany => {
+                let (message, hint) = cost::too_many();
+                return vec![Violation { path: Vec::new(), message, hint: Some(hint) }];
+            }
+        };
+        // The common case costs no allocation.
+        if validator.is_valid(value) {
             return Vec::new();
         }
-        let open = violation::holds_reference(value);
-        let errors = self.validator().iter_errors(value).filter(|error| !open || violation::is_certain(error));
+        let open = is_template && violation::holds_reference(value);
+        if steps > MAX_LISTED_STEPS {
+            if open {
+                // It is looked at again when the references are filled in.
+                return Vec::new();
+            }
+            let message = "it does not fit the schema, and is too large to say where".to_owned();
+            return vec![Violation { path: Vec::new(), message, hint: None }];
+        }
+        let errors = validator.iter_errors(value).filter(|error| !open || violation::is_certain(error));
         violation::all(errors, &self.source)
     }
 

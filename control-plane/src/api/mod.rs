@@ -49,6 +49,8 @@ struct Inner {
     /// For submissions that are being checked and recorded: a permit for each KiB.
     submitting: Semaphore,
     submitting_kib: usize,
+    /// A turn for each large workflow that is being checked aside.
+    checking: Arc<Semaphore>,
     started_at: SystemTime,
     stopping: CancellationToken,
 }
@@ -83,6 +85,7 @@ impl State {
             max_message_bytes: 2 * config.max_workflow_bytes + 1024 * 1024,
             submitting: Semaphore::new(submitting_kib),
             submitting_kib,
+            checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))),
             started_at: SystemTime::now(),
             stopping,
         }))

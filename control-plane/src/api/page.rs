@@ -19,6 +19,17 @@ pub(super) fn size(page_size: i32) -> Result<usize, Status> {
     }
 }
 
+/// Values of one filter, or labels to filter by: more have no use.
+const MOST_FILTERS: usize = 32;
+
+/// Refuses a filter with too many values.
+pub(super) fn few(field: &str, values: usize) -> Result<(), Status> {
+    if values <= MOST_FILTERS {
+        return Ok(());
+    }
+    Err(status::malformed(field, &format!("expected at most {MOST_FILTERS}, found {values}")))
+}
+
 /// A token that says where the next page begins; `of` names the list and its filters, so that a token is not used for
 /// another.
 pub(super) fn token(of: &str, next: &str) -> String {
@@ -88,6 +99,14 @@ mod tests {
         assert!(read("tasks", &next).is_err());
         assert!(read("runs", "nonsense").is_err());
         assert_eq!(read("runs", "").expect("the first page"), None);
+    }
+
+    #[test]
+    fn a_filter_has_few_values() {
+        assert!(few("labels", 32).is_ok());
+        let refused = few("labels", 2_000).expect_err("too many");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains("at most 32, found 2000"), "{}", refused.message());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reading, listing and cancelling runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ impl State {
 
     pub(super) async fn list(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Status> {
         let size = page::size(request.page_size)?;
+        page::few("statuses", request.statuses.len())?;
+        page::few("labels", request.labels.len())?;
         let filter = filter(&request)?;
         let of = format!("runs {filter:?}");
         let after = match page::read(&of, &request.page_token)? {
@@ -97,6 +100,8 @@ impl State {
         if request.task_ids.len() > MAX_TASK_IDS {
             return Err(status::malformed("task_ids", &format!("expected at most {MAX_TASK_IDS}")));
         }
+        page::few("statuses", request.statuses.len())?;
+        let ids: HashSet<&str> = request.task_ids.iter().map(String::as_str).collect();
         let statuses = request
             .statuses
             .iter()
@@ -114,7 +119,7 @@ impl State {
         let (mut tasks, mut bytes, mut next) = (Vec::new(), 0, None);
         for at in from..run.tasks.len() {
             let wanted = (statuses.is_empty() || statuses.contains(&run.tasks[at].status))
-                && (request.task_ids.is_empty() || request.task_ids.iter().any(|id| id == run.task(at).id.as_str()));
+                && (ids.is_empty() || ids.contains(run.task(at).id.as_str()));
             if !wanted {
                 continue;
             }

@@ -18,14 +18,20 @@ use uuid::Uuid;
 
 use crate::api::{State, journal_status, trace_context};
 
-/// Workflows over this size are checked on a thread that may block.
-const CHECK_ASIDE_BYTES: usize = 64 * 1024;
+/// Workflows over this size, or with aliases, are checked on a thread that may block.
+const CHECK_ASIDE_BYTES: usize = 8 * 1024;
+/// Typed workflows with more tasks likewise.
+const CHECK_ASIDE_TASKS: usize = 50;
+/// How long a workflow may wait for such a thread.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
 /// So many problems are listed by ValidateWorkflow.
 const MAX_PROBLEMS: usize = 1_000;
 /// When to try a submission again that there was no room for.
 const COME_AGAIN: Duration = Duration::from_millis(500);
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 1_024;
+/// Of a run, those of its definition included.
+const MAX_LABELS: usize = 256;
 
 /// A definition as it came.
 enum Source {
@@ -59,6 +65,10 @@ impl State {
         let workflow = self.check(source, file.clone()).await?.map_err(|problems| invalid(&problems))?;
         let mut submitted = bind(workflow, given, &self.0.environment, &file).map_err(|problems| invalid(&problems))?;
         self.check_size(&submitted)?;
+        if submitted.labels.len() > MAX_LABELS {
+            let why = format!("a run has at most {MAX_LABELS} labels, not {}", submitted.labels.len());
+            return Err(status::malformed("labels", &why));
+        }
 
         let run_id = RunId(Uuid::now_v7());
         let (correlation_id, traceparent) = match trace {
@@ -148,16 +158,24 @@ impl State {
     /// Checks a definition against the protocols that are registered now.
     async fn check(&self, source: Source, file: String) -> Result<Result<Workflow, Vec<Problem>>, Status> {
         let large = match &source {
-            Source::Text(text) => text.len() > CHECK_ASIDE_BYTES,
-            Source::Message(workflow) => workflow.tasks.len() > 100,
+            Source::Text(text) => text.len() > CHECK_ASIDE_BYTES || text.contains('*'),
+            Source::Message(workflow) => {
+                workflow.tasks.len() > CHECK_ASIDE_TASKS || workflow.encoded_len() > CHECK_ASIDE_BYTES
+            }
         };
         if !large {
             return Ok(self.check_now(&source, &file));
         }
+        // Few at a time: each may take memory and a core for a while.
+        let turn = tokio::time::timeout(CHECK_WAIT, self.0.checking.clone().acquire_owned());
+        let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
         let state = self.clone();
-        tokio::task::spawn_blocking(move || state.check_now(&source, &file))
-            .await
-            .map_err(|error| internal(&format!("checking the workflow: {error}")))
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = state.check_now(&source, &file);
+            drop(turn);
+            checked
+        });
+        checked.await.map_err(|error| internal(&format!("checking the workflow: {error}")))
     }
 
     fn check_now(&self, source: &Source, file: &str) -> Result<Workflow, Vec<Problem>> {

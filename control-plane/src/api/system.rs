@@ -48,6 +48,7 @@ impl SystemService for State {
 
     async fn list_components(&self, request: Request<v1::ListComponentsRequest>) -> Answer<v1::ListComponentsResponse> {
         let request = request.into_inner();
+        page::few("roles", request.roles.len())?;
         let roles = request
             .roles
             .iter()

@@ -8,13 +8,14 @@ use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Pres
 use gleitzeit_core::mesh::{FromHub, Meta, ProtocolDefinition, ToHub};
 use gleitzeit_core::run::Event;
 use gleitzeit_core::run::event::ProtocolRegistered;
-use gleitzeit_core::{AttemptRef, ErrorCode, Failure, Instant, Timestamp};
-use gleitzeit_protocols::{LearnError, Registry};
+use gleitzeit_core::{AttemptRef, Failure, Instant, Timestamp};
+use gleitzeit_protocols::{Compiled, LearnError, Registry};
 use socketioxide::extract::SocketRef;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::hub::compile::Compiling;
 use crate::hub::inbox::{Entrance, Malformed, Place, Received};
 use crate::hub::peer::{NotSent, Peer};
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
@@ -38,6 +39,8 @@ pub(crate) enum ToMachine {
     Connected { socket: SocketId, peer: Peer },
     /// A socket sent something.
     Event { socket: SocketId, place: Place, event: Received },
+    /// The protocols that a registration brings were compiled, or cannot be.
+    Compiled { socket: SocketId, place: Place, event: Received, outcome: Result<Vec<Compiled>, Failure> },
     /// A socket has more waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
@@ -68,6 +71,7 @@ pub(crate) struct HubTask {
     progress: broadcast::Sender<Arc<Progress>>,
     metrics: Option<Metrics>,
     registry: Arc<RwLock<Registry>>,
+    compiling: Compiling,
     message_number: u64,
     out: Vec<Output>,
 }
@@ -91,7 +95,7 @@ impl HubTask {
         // Also what was registered since the port was made: whoever connects first may already use it.
         let known = journal.protocols();
         for definition in known.iter() {
-            learn(&mut registry, definition);
+            note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
         let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
@@ -110,6 +114,7 @@ impl HubTask {
             progress,
             metrics,
             registry,
+            compiling: Compiling::default(),
             message_number: 0,
             out: Vec::new(),
         };
@@ -194,12 +199,17 @@ impl HubTask {
         self.machine.accept(self.now(), input);
     }
 
-    fn learn_protocols(&self, batch: &Batch) {
+    fn learn_protocols(&mut self, batch: &Batch) {
         for entry in &batch.entries {
             let Event::ProtocolRegistered(registered) = &entry.event else { continue };
             let ProtocolRegistered { name, version, methods } = registered.clone();
+            let definition = ProtocolDefinition { name, version, methods };
+            let compiled = self.compiling.take(&definition);
             match self.registry.write() {
-                Ok(mut registry) => learn(&mut registry, &ProtocolDefinition { name, version, methods }),
+                Ok(mut registry) => match compiled {
+                    Some(compiled) => note(registry.adopt(&compiled).map_err(LearnError::from)),
+                    None => note(registry.learn(&definition)),
+                },
                 Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
             }
         }
@@ -213,25 +223,31 @@ impl HubTask {
                 self.machine.accept(now, Input::Connected { socket });
             }
             ToMachine::Event { socket, place, event } => {
-                drop(place);
                 // What still comes from a socket that was closed is not heard.
+                if self.peers.contains_key(&socket) {
+                    self.hear_event(socket, place, event);
+                }
+            }
+            ToMachine::Compiled { socket, place, event, outcome } => {
+                let held = self.compiling.finish(socket);
                 if !self.peers.contains_key(&socket) {
                     return;
                 }
-                if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
-                    metrics.registration(register.component_type);
+                drop(place);
+                match outcome {
+                    Ok(compiled) => {
+                        self.compiling.keep(compiled);
+                        self.accept_event(socket, event);
+                    }
+                    Err(error) => self.machine.accept(now, Input::Unregistrable { socket, error }),
                 }
-                let input = match event {
-                    Ok((message, message_id)) => match check_protocols(&message) {
-                        Ok(()) => Input::Received { socket, message, message_id },
-                        Err(error) => Input::Unregistrable { socket, error },
-                    },
-                    Err(Malformed { in_reply_to, message }) => Input::Malformed { socket, in_reply_to, message },
-                };
-                self.machine.accept(now, input);
+                for (place, event) in held {
+                    self.hear_event(socket, place, event);
+                }
             }
             ToMachine::Flooded { socket } => self.drop_peer(socket),
             ToMachine::Gone { socket, clean } => {
+                self.compiling.finish(socket);
                 if self.peers.remove(&socket).is_some() {
                     self.machine.accept(now, Input::Disconnected { socket, clean });
                 }
@@ -241,6 +257,25 @@ impl HubTask {
             ToMachine::Components(reply) => drop(reply.send(self.machine.components())),
             ToMachine::Present(attempts, reply) => drop(reply.send(self.machine.present(&attempts, wall_clock()))),
         }
+    }
+
+    /// An event in the order of its socket: what follows a registration whose protocols are compiled waits for that.
+    fn hear_event(&mut self, socket: SocketId, place: Place, event: Received) {
+        if let Some((place, event)) = self.compiling.pass(socket, (place, event), &self.registry, &self.to_self) {
+            drop(place);
+            self.accept_event(socket, event);
+        }
+    }
+
+    fn accept_event(&mut self, socket: SocketId, event: Received) {
+        if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
+            metrics.registration(register.component_type);
+        }
+        let input = match event {
+            Ok((message, message_id)) => Input::Received { socket, message, message_id },
+            Err(Malformed { in_reply_to, message }) => Input::Malformed { socket, in_reply_to, message },
+        };
+        self.machine.accept(self.now(), input);
     }
 
     /// Does what the machine wants, until it wants nothing more.
@@ -377,26 +412,13 @@ impl HubTask {
 }
 
 /// What was recorded is known from now on.
-fn learn(registry: &mut Registry, definition: &ProtocolDefinition) {
-    match registry.learn(definition) {
+fn note(learned: Result<bool, LearnError>) {
+    match learned {
         Ok(_) => {}
         Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
         // The journal has decided which of them counts.
         Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol is known otherwise"),
     }
-}
-
-/// Protocols that a provider brings must have valid schemas: the machine takes them as they are.
-fn check_protocols(message: &ToHub) -> Result<(), Failure> {
-    let ToHub::RegisterComponent(register) = message else { return Ok(()) };
-    for definition in &register.protocols {
-        if let Err(problems) = Registry::check_definition(definition) {
-            let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            let message = format!("protocol `{}/{}`: {}", definition.name, definition.version, text.join("; "));
-            return Err(Failure::new(ErrorCode::InvalidParams, message));
-        }
-    }
-    Ok(())
 }
 
 /// Of the message that is sent now.

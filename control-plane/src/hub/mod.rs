@@ -4,6 +4,7 @@
 //! journal's writer. No rule of the domain lives here.
 
 mod admit;
+mod compile;
 mod inbox;
 mod local;
 mod machine;

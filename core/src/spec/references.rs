@@ -7,7 +7,7 @@ use super::catalog::{MethodInfo, PathSegment};
 use super::check::{Checker, list};
 use super::problem::closest;
 use super::tree::{At, Kind, Node, Spot};
-use super::types::{self, Types};
+use super::types::{self, Types, Visits};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::template::{self, Piece, Reference, Root, Step};
@@ -24,6 +24,7 @@ pub(super) struct Names<'n> {
     methods: Vec<Option<&'n str>>,
     /// What the catalog knows of each method that is used.
     pub(super) catalog: IndexMap<&'n str, Option<MethodInfo>>,
+    visits: Visits,
 }
 
 /// The id of a task, if it has one that is text.
@@ -78,7 +79,15 @@ impl<'n> Names<'n> {
                 }
             }
         }
-        Self { ids: nodes.iter().map(id_of).collect(), tasks, inputs, files, methods, catalog }
+        Self {
+            ids: nodes.iter().map(id_of).collect(),
+            tasks,
+            inputs,
+            files,
+            methods,
+            catalog,
+            visits: Visits::default(),
+        }
     }
 
     /// Checks every reference in a value and tells the tasks that it names. `own` is the task that it belongs to.
@@ -221,13 +230,13 @@ impl<'n> Names<'n> {
 
     fn misfit(&self, reference: &Reference, path: &[PathSegment], taker: (&str, &Value)) -> Option<(String, String)> {
         let (method, schema) = taker;
-        let taken = types::at(schema, path);
+        let taken = types::at(schema, path, &self.visits);
         let (given, giver, returns) = match &reference.root {
             Root::Task(id) => {
                 let task = *self.tasks.get(id.as_str())?;
                 let giver = self.methods[task]?;
                 let returns = self.catalog.get(giver)?.as_ref()?.returns.as_ref()?;
-                (given(returns, &reference.path), giver, Some(returns))
+                (given(returns, &reference.path, &self.visits), giver, Some(returns))
             }
             // Inputs are given when the workflow is submitted.
             Root::Input(_) => return None,
@@ -250,7 +259,7 @@ impl<'n> Names<'n> {
             _ => None,
         };
         let fits = |name: &&String| {
-            let types = returns.map(|returns| types::at(returns, &[PathSegment::Key((*name).clone())]));
+            let types = returns.map(|returns| types::at(returns, &[PathSegment::Key((*name).clone())], &self.visits));
             types.is_some_and(|types| types != Types::ANY && types.meet(taken))
         };
         let others: Vec<&String> = fields.into_iter().flat_map(|fields| fields.keys()).filter(fits).collect();
@@ -297,7 +306,7 @@ impl<'n> Names<'n> {
 }
 
 /// What a result can be at this path. A name that is a number is an index where there is a list.
-fn given(returns: &Value, path: &[Step]) -> Types {
+fn given(returns: &Value, path: &[Step], visits: &Visits) -> Types {
     let segments = |numbers: bool| -> Vec<PathSegment> {
         let segment = |step: &Step| match step {
             Step::Index(index) => PathSegment::Index(*index),
@@ -311,8 +320,8 @@ fn given(returns: &Value, path: &[Step]) -> Types {
     };
     let numbers = path.iter().filter(|step| matches!(step, Step::Name(name) if name.parse::<usize>().is_ok())).count();
     match numbers {
-        0 => types::at(returns, &segments(false)),
-        1 => types::at(returns, &segments(false)).or(types::at(returns, &segments(true))),
+        0 => types::at(returns, &segments(false), visits),
+        1 => types::at(returns, &segments(false), visits).or(types::at(returns, &segments(true), visits)),
         _ => Types::ANY,
     }
 }

@@ -12,6 +12,10 @@ use super::catalog::PathSegment;
 const DEPTH: u32 = 40;
 /// How many schemas are looked at for one value: references make small ones endless.
 const VISITS: u32 = 2_000;
+/// How many schemas are looked at for a whole workflow, and values of `enum` and letters of `$ref` as parts of one.
+const ALL_VISITS: u32 = 500_000;
+/// So many values of `enum`, or letters of `$ref`, count as much as a schema.
+const VALUES_PER_VISIT: usize = 16;
 
 /// A set of JSON types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +100,23 @@ impl fmt::Display for Types {
     }
 }
 
+/// What may still be looked at for one workflow. Where nothing is left, any type is possible.
+#[derive(Debug)]
+pub(super) struct Visits(Cell<u32>);
+
+impl Default for Visits {
+    fn default() -> Self {
+        Self(Cell::new(ALL_VISITS))
+    }
+}
+
 /// What a value at this path can be, in a value that fits the schema.
-pub(super) fn at(schema: &Value, path: &[PathSegment]) -> Types {
-    Walk { root: schema, visits: Cell::new(VISITS) }.at(schema, path, DEPTH)
+pub(super) fn at(schema: &Value, path: &[PathSegment], visits: &Visits) -> Types {
+    let here = visits.0.get().min(VISITS);
+    let walk = Walk { root: schema, visits: Cell::new(here) };
+    let types = walk.at(schema, path, DEPTH);
+    visits.0.set(visits.0.get() - (here - walk.visits.get()));
+    types
 }
 
 struct Walk<'s> {
@@ -108,10 +126,18 @@ struct Walk<'s> {
 }
 
 impl Walk<'_> {
+    /// Whether there was room for another look, of this many values or letters besides.
+    fn visit(&self, schema: &Value) -> bool {
+        let values = schema.get("enum").and_then(Value::as_array).map_or(0, Vec::len);
+        let letters = schema.get("$ref").and_then(Value::as_str).map_or(0, str::len);
+        let cost = u32::try_from(1 + (values + letters) / VALUES_PER_VISIT).unwrap_or(u32::MAX);
+        let left = self.visits.get().checked_sub(cost);
+        self.visits.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
     fn at(&self, schema: &Value, path: &[PathSegment], depth: u32) -> Types {
-        let visits = self.visits.get();
-        self.visits.set(visits.saturating_sub(1));
-        let depth = depth.checked_sub(1).filter(|_| visits > 0);
+        let depth = depth.checked_sub(1).filter(|_| self.visit(schema));
         let (Some(schema), Some(depth)) = (schema.as_object(), depth) else {
             return if schema == &Value::Bool(false) { Types::NONE } else { Types::ANY };
         };
@@ -190,10 +216,31 @@ mod tests {
             .filter(|step| !step.is_empty())
             .map(|step| step.parse().map_or_else(|_| PathSegment::Key(step.to_owned()), PathSegment::Index))
             .collect();
-        match at(schema, &path) {
+        match at(schema, &path, &Visits::default()) {
             Types::ANY => "any".to_owned(),
             types => types.to_string(),
         }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_bounded_for_each_value_and_for_all() {
+        let word = |inner: Value| json!({"anyOf": [inner.clone(), inner]});
+        let mut endless = json!({"$ref": "#"});
+        for _ in 0..8 {
+            endless = word(endless);
+        }
+        let many = json!({"enum": vec![1; 10_000]});
+        let visits = Visits::default();
+        for calls in 1..=1_000 {
+            assert_eq!(at(&endless, &[], &visits), Types::ANY);
+            let used = ALL_VISITS - visits.0.get();
+            assert!(used <= VISITS * calls && used <= ALL_VISITS, "{used}");
+        }
+        assert_eq!(visits.0.get(), 0);
+        assert_eq!(at(&json!({"type": "string"}), &[], &visits), Types::ANY);
+        let visits = Visits::default();
+        assert_eq!(at(&many, &[], &visits), Types::WHOLE);
+        assert_eq!(ALL_VISITS - visits.0.get(), 626);
     }
 
     #[test]
