@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use gleitzeit_core::json;
 use serde_json::{Map, Value};
 
 use crate::error::CommandError;
 
-/// Reads `name=value` pairs. A value is JSON if it can be read as JSON, else text; `@FILE` is the text of a file; where
+/// Reads `name=value` pairs. A value is JSON if it is JSON by its grammar, else text; `@FILE` is the text of a file; where
 /// the declared default is a string it stays text.
 ///
 /// # Errors
-/// If a pair has no `=`, a name comes twice, or a file cannot be read.
+/// If a pair has no `=`, a name comes twice, a file cannot be read, or a value is JSON that cannot be carried.
 pub(crate) fn inputs(
     pairs: &[String],
     declared: Option<&Map<String, Value>>,
@@ -24,13 +25,30 @@ pub(crate) fn inputs(
                 CommandError::usage(format!("cannot read `{path}` for the input `{name}`: {error}"))
             })?),
             None if stays_text => Value::String(text.to_owned()),
-            None => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
+            None => match json::parse(text) {
+                Ok(value) => value,
+                Err(problem) if problem.is_of_content() => {
+                    return Err(refused(name, &problem.within(name).to_string()));
+                }
+                Err(_) => Value::String(text.to_owned()),
+            },
         };
         if inputs.insert(name.to_owned(), value).is_some() {
             return Err(CommandError::usage(format!("the input `{name}` is given twice")));
         }
     }
-    Ok(inputs)
+    // Together they are one value, and each lies a level deeper there.
+    let inputs = Value::Object(inputs);
+    json::check_value(&inputs).map_err(|problem| refused(problem.first_step(), &problem.in_value()))?;
+    match inputs {
+        Value::Object(inputs) => Ok(inputs),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn refused(name: &str, why: &str) -> CommandError {
+    CommandError::usage(format!("`--input {name}`: {why}"))
+        .hint(format!("a value in quotes of its own is text: --input '{name}=\"…\"'"))
 }
 
 /// Reads `name=value` pairs as text.
@@ -68,6 +86,35 @@ mod tests {
             ["zip=00123", "n=5", "on=true", "word=hello", "list=[1,2]"].iter().map(ToString::to_string).collect();
         let read = inputs(&pairs, declared.as_object()).expect("valid pairs");
         assert_eq!(Value::Object(read), json!({"zip": "00123", "n": 5, "on": true, "word": "hello", "list": [1, 2]}));
+    }
+
+    #[test]
+    fn json_that_cannot_be_carried_is_refused_and_never_becomes_text() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let given = |text: &str| inputs(&[format!("v={text}")], None);
+        for (text, expected) in [
+            ("18446744073709551616", "in `v`: the whole number 18446744073709551616 does not fit into 64 bits"),
+            ("[1, -9223372036854775809]", "in `v[1]`: the whole number -9223372036854775809"),
+            ("1e400", "in `v`: the number 1e400 is larger"),
+            ("6E-578", "in `v`: the number 6E-578 is closer to zero"),
+            ("\"\\ud83d\"", "in `v`: \\ud83d is half of a surrogate pair"),
+            (&nested(127), ""),
+            (&nested(128), "nested deeper than the limit of 128 levels"),
+            (&nested(1_000), "nested deeper than the limit of 128 levels"),
+        ] {
+            let read = given(text).map_err(|error| error.message);
+            match (read, expected) {
+                (Ok(read), "") => assert!(read["v"].is_array()),
+                (Err(message), expected) if !expected.is_empty() => {
+                    assert!(message.starts_with("`--input v`: ") && message.contains(expected), "{text}: {message}");
+                }
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        }
+        // What is no JSON is text.
+        for text in ["NaN", "[1,", "hello", "{a: 1}", "\"x"] {
+            assert_eq!(given(text).expect("text")["v"], *text);
+        }
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! JSON text for people: indented, every literal as it was written. Going through parsed values would round large
 //! numbers.
 
-/// Indents valid JSON text by two blanks a level; empty lists and objects stay on one line.
+use gleitzeit_core::json::MAX_DEPTH;
+
+/// Levels that stand on lines of their own: more than any value that is accepted and what is printed around it have. What
+/// was stored before there was a limit may be far deeper, and its blanks would fill all memory.
+const INDENTED_LEVELS: usize = MAX_DEPTH + 16;
+
+/// Indents valid JSON text by two blanks a level; empty lists and objects, and what is nested very deeply, stay on one
+/// line.
 pub(crate) fn indented(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let mut depth = 0_usize;
@@ -33,8 +40,10 @@ pub(crate) fn indented(text: &str) -> String {
                 }
             }
             '}' | ']' => {
+                if depth <= INDENTED_LEVELS {
+                    line(&mut out, depth.saturating_sub(1));
+                }
                 depth = depth.saturating_sub(1);
-                line(&mut out, depth);
                 out.push(c);
             }
             ',' => {
@@ -50,6 +59,9 @@ pub(crate) fn indented(text: &str) -> String {
 }
 
 fn line(out: &mut String, depth: usize) {
+    if depth > INDENTED_LEVELS {
+        return;
+    }
     out.push('\n');
     out.extend(std::iter::repeat_n("  ", depth));
 }
@@ -70,5 +82,16 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&pretty).expect("JSON"), value);
         assert_eq!(indented(&indented(text)), pretty, "whatever blanks there were");
+    }
+
+    #[test]
+    fn what_is_nested_very_deeply_takes_no_room_for_its_blanks() {
+        let levels = 100_000;
+        let text = format!("{}[1,2]{}", "[".repeat(levels), "]".repeat(levels));
+        let pretty = indented(&text);
+        assert!(pretty.len() < 3 * text.len(), "{}", pretty.len());
+        assert!(pretty.contains("[1,2]"));
+        assert_eq!(pretty.replace(['\n', ' '], ""), text);
+        assert!(pretty.starts_with("[\n  [\n    [") && pretty.ends_with("]\n  ]\n]"));
     }
 }

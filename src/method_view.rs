@@ -42,7 +42,7 @@ fn section(side: Side, schema: Option<&Payload>) -> String {
         Side::Takes => ("takes", "any object", "default"),
         Side::Returns => ("returns", "any value", ""),
     };
-    let Some(schema) = schema.map(Payload::to_value) else { return format!("  {title} {anything}\n") };
+    let Some(schema) = schema.map(Payload::shown) else { return format!("  {title} {anything}\n") };
     let fields = fields(&schema, &schema);
     if fields.is_empty() {
         return format!("  {title} {}\n", cut(&type_of(&schema, &schema, DEPTH), 200));

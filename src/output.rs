@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use gleitzeit_core::json;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -78,10 +79,10 @@ fn json_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
     serde_json::to_string(document).map_err(|error| CommandError::internal(format!("cannot write JSON: {error}")))
 }
 
-/// Through a JSON value, because raw JSON text inside a document is known to the JSON writer only.
+/// Through a JSON value, because raw JSON text inside a document is known to the JSON writer only. What no value can hold
+/// is there as its text.
 fn yaml_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
-    let value: Value = serde_json::from_str(&json_text(document)?)
-        .map_err(|error| CommandError::internal(format!("cannot write YAML: {error}")))?;
+    let value = json::shown(&json_text(document)?);
     serde_yaml::to_string(&value).map_err(|error| CommandError::internal(format!("cannot write YAML: {error}")))
 }
 

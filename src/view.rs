@@ -151,7 +151,7 @@ pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
         return String::new();
     }
     if let Some(outputs) = &run.outputs {
-        return match outputs.to_value() {
+        return match outputs.shown() {
             Value::Object(outputs) => outputs.iter().map(|(name, value)| field(name, value)).collect(),
             other => field("outputs", &other),
         };
@@ -163,7 +163,7 @@ pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
     };
     let result = |task: &&Task| {
         let payload: Option<&Payload> = task.result.as_ref();
-        payload.map(|result| field(&task.id, &result.to_value()))
+        payload.map(|result| field(&task.id, &result.shown()))
     };
     shown.iter().filter_map(result).collect()
 }
@@ -176,7 +176,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
 
 /// The traceback that a failure brought, indented.
 pub(crate) fn traceback(failure: &Failure) -> Option<String> {
-    let data = failure.data.as_ref().map(Payload::to_value)?;
+    let data = failure.data.as_ref().map(Payload::shown)?;
     let lines = data.get("traceback")?.as_str()?.lines().map(|line| format!("  {}", clean(line)));
     Some(lines.collect::<Vec<_>>().join("\n"))
 }
@@ -200,7 +200,7 @@ fn field(name: &str, value: &Value) -> String {
 
 /// One event on one line, such as `task a completed (12 ms)`. `None` for what only says how work was handed around.
 pub(crate) fn event(event: &RunEvent) -> Option<String> {
-    let payload = event.payload.as_ref().map(Payload::to_value).unwrap_or_default();
+    let payload = event.payload.as_ref().map_or(Value::Null, Payload::shown);
     let task = event.task_id.as_deref().unwrap_or_default();
     let attempt = event.attempt;
     let text = match event.kind.as_str() {

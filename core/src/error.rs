@@ -178,8 +178,8 @@ impl Failure {
         self.message.len() + self.data.as_ref().map_or(0, Payload::size_bytes)
     }
 
-    /// The same, within [`MAX_FAILURE_BYTES`]: of a larger one stay its code, the start of its message, and what its
-    /// data says about trying again.
+    /// The same, within [`MAX_FAILURE_BYTES`] and with data that can be carried without change: of a larger one, and of
+    /// one whose data cannot, stay its code, the start of its message, and what its data says about trying again.
     #[must_use]
     pub fn bounded(self) -> Self {
         /// What is kept of the message.
@@ -192,7 +192,9 @@ impl Failure {
             lost: Option<bool>,
         }
         let size = self.size_bytes();
-        if size <= MAX_FAILURE_BYTES {
+        let is_large = size > MAX_FAILURE_BYTES;
+        let problem = self.data.as_ref().filter(|_| !is_large).and_then(|data| data.check().err());
+        if !is_large && problem.is_none() {
             return self;
         }
         let advice: Advice =
@@ -201,6 +203,10 @@ impl Failure {
         data.extend(advice.retryable.map(|it| ("retryable".to_owned(), it.into())));
         data.extend(advice.retry_after_ms.map(|it| ("retry_after_ms".to_owned(), it.into())));
         data.extend(advice.lost.map(|it| ("lost".to_owned(), it.into())));
+        if let Some(problem) = problem {
+            data.insert("unreadable".to_owned(), problem.within("data").to_string().into());
+            return Self { data: Some(Payload::from_value(&data.into())), ..self };
+        }
         data.insert("omitted_bytes".to_owned(), size.into());
         let end = (0..=self.message.len().min(KEPT)).rev().find(|at| self.message.is_char_boundary(*at)).unwrap_or(0);
         let message = format!("{} (the error has {size} bytes; the rest is left out)", &self.message[..end]);
@@ -289,7 +295,7 @@ mod tests {
         let cut = huge.clone().bounded();
         assert_eq!(cut.code, 4_711);
         assert!(cut.size_bytes() < 5_000 && cut.message.starts_with('é'), "{} bytes are left", cut.size_bytes());
-        let data = cut.data.as_ref().map(Payload::to_value).unwrap_or_default();
+        let data = cut.data.as_ref().expect("data").to_value().expect("JSON");
         assert_eq!((&data["retryable"], &data["retry_after_ms"]), (&false.into(), &7.into()));
         assert_eq!(data["omitted_bytes"], huge.size_bytes());
         let small = Failure::new(ErrorCode::TaskTimeout, "too slow");

@@ -4,9 +4,11 @@
 //! its whole numbers fit into 64 bits, its other numbers into a double, and its text is Unicode. What does not pass is
 //! refused with its place; nothing is rounded, cut or replaced.
 
-use serde::Deserialize as _;
+use indexmap::IndexMap;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// How deeply lists and objects may be nested, in values and in workflow files alike: `[]` is 1 deep, `[[]]` 2.
@@ -14,6 +16,8 @@ pub const MAX_DEPTH: usize = 128;
 
 /// A name in a path is cut to so many characters in messages.
 const SHOWN_NAME: usize = 60;
+/// A path is cut to so many characters in messages.
+const SHOWN_PATH: usize = 120;
 /// A number or a piece of text is cut to so many characters in messages.
 const SHOWN_TOKEN: usize = 40;
 
@@ -60,13 +64,30 @@ impl std::fmt::Display for Problem {
     /// `in `a.b`: what is wrong, at byte N`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.path.is_empty() {
-            write!(f, "in `{}`: ", self.path)?;
+            write!(f, "in `{}`: ", shown_text(&self.path, SHOWN_PATH))?;
         }
         write!(f, "{}, at byte {}", self.fault, self.at)
     }
 }
 
 impl Problem {
+    /// Whether the text is JSON by its grammar, and something in it cannot be carried.
+    pub fn is_of_content(&self) -> bool {
+        !matches!(self.fault, Fault::Syntax(_) | Fault::NotFinite(_))
+    }
+
+    /// What is wrong with a value that was never text: ``a.b`: what is wrong`.
+    pub fn in_value(&self) -> String {
+        let path = shown_text(&self.path, SHOWN_PATH);
+        if path.is_empty() { self.fault.to_string() } else { format!("`{path}`: {}", self.fault) }
+    }
+
+    /// The field at the top that it is in; empty if it is in none.
+    pub fn first_step(&self) -> &str {
+        let end = self.path.char_indices().find(|(at, letter)| *at > 0 && matches!(letter, '.' | '['));
+        self.path.get(..end.map_or(self.path.len(), |(at, _)| at)).unwrap_or(&self.path)
+    }
+
     /// The same, of a value that stands at `field` of something larger.
     #[must_use]
     pub fn within(mut self, field: &str) -> Self {
@@ -81,12 +102,18 @@ impl Problem {
 /// # Errors
 /// What is wrong first, and where.
 pub fn check(text: &str) -> Result<(), Problem> {
+    check_grammar(text)?;
+    check_grammatical(text)
+}
+
+/// Checks that a text is one JSON value by its grammar alone.
+///
+/// # Errors
+/// Where it is none: [`Fault::Syntax`] or [`Fault::NotFinite`].
+pub fn check_grammar(text: &str) -> Result<(), Problem> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    // Grammar only; needs no stack, however deep it is.
-    match IgnoredAny::deserialize(&mut reader).and_then(|_| reader.end()) {
-        Ok(()) => check_grammatical(text),
-        Err(error) => Err(syntax(text, &error)),
-    }
+    // Needs no stack, however deep it is.
+    IgnoredAny::deserialize(&mut reader).and_then(|_| reader.end()).map_err(|error| syntax(text, &error))
 }
 
 /// Checks a text that is known to be grammatical JSON, as raw values are.
@@ -113,6 +140,74 @@ pub fn parse(text: &str) -> Result<Value, Problem> {
 pub fn parse_grammatical(text: &str) -> Result<Value, Problem> {
     check_grammatical(text)?;
     read_checked(text)
+}
+
+/// The value of a grammatical text for people: what in it cannot be carried is there as its text, so that whatever was
+/// stored once can be shown. A text that is no JSON at all is shown as it is.
+pub fn shown(text: &str) -> Value {
+    shown_within(text, MAX_DEPTH)
+}
+
+fn shown_within(text: &str, levels: usize) -> Value {
+    let as_text = || Value::String(text.to_owned());
+    match parse_grammatical(text) {
+        Ok(value) => value,
+        Err(_) if levels == 0 => as_text(),
+        Err(_) if text.starts_with('[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
+            Ok(items) => items.into_iter().map(|item| shown_within(item.get(), levels - 1)).collect(),
+            Err(_) => as_text(),
+        },
+        Err(_) if text.starts_with('{') => match serde_json::from_str::<IndexMap<String, &RawValue>>(text) {
+            Ok(fields) => {
+                fields.into_iter().map(|(name, field)| (name, shown_within(field.get(), levels - 1))).collect()
+            }
+            Err(_) => as_text(),
+        },
+        Err(_) => as_text(),
+    }
+}
+
+/// Levels that messages and entries of the journal put around a value, at most.
+const ENVELOPE: usize = 32;
+
+/// Reads a message, an entry of the journal or parameters into their type: values in them may be as deep as
+/// [`MAX_DEPTH`] allows, whatever stands around them.
+///
+/// # Errors
+/// Those of the parser; also if it is deeper.
+pub fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    match serde_json::from_str(text) {
+        // The parser's own limit is one level less than a value may have.
+        Err(error) if error.to_string().starts_with(PARSER_LIMIT) && levels(text) <= MAX_DEPTH + ENVELOPE => {
+            let mut reader = serde_json::Deserializer::from_str(text);
+            reader.disable_recursion_limit();
+            let value = T::deserialize(&mut reader)?;
+            reader.end().map(|()| value)
+        }
+        read => read,
+    }
+}
+
+/// How the parser says that a text is too deep for it.
+const PARSER_LIMIT: &str = "recursion limit exceeded";
+
+/// How deeply a text is nested.
+fn levels(text: &str) -> usize {
+    let (mut level, mut deepest, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b'[' | b'{' if !is_text => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' if !is_text => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn read_checked(text: &str) -> Result<Value, Problem> {
@@ -164,10 +259,10 @@ fn step(key: &str) -> String {
     if !key.is_empty() && key.chars().all(is_plain) && key.len() <= SHOWN_NAME {
         return format!(".{key}");
     }
-    format!("['{}']", shown(key, SHOWN_NAME))
+    format!("['{}']", shown_text(key, SHOWN_NAME))
 }
 
-fn shown(text: &str, limit: usize) -> String {
+fn shown_text(text: &str, limit: usize) -> String {
     let mut cut: String = text.chars().take(limit).collect();
     if cut.len() < text.len() {
         cut.push('…');
@@ -315,14 +410,14 @@ impl<'a> Walk<'a> {
             let mantissa = literal.split(['e', 'E']).next().unwrap_or(literal);
             let is_zero = !mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
             match literal.parse::<f64>() {
-                Ok(number) if number.is_infinite() => Some(Fault::TooLarge(shown(literal, SHOWN_TOKEN))),
-                Ok(0.0) if !is_zero => Some(Fault::TooSmall(shown(literal, SHOWN_TOKEN))),
+                Ok(number) if number.is_infinite() => Some(Fault::TooLarge(shown_text(literal, SHOWN_TOKEN))),
+                Ok(0.0) if !is_zero => Some(Fault::TooSmall(shown_text(literal, SHOWN_TOKEN))),
                 _ => None,
             }
         } else {
             // Up to 18 digits always fit.
             let fits = length <= 18 || literal.parse::<i64>().is_ok() || literal.parse::<u64>().is_ok();
-            (!fits).then(|| Fault::WholeNumber(shown(literal, SHOWN_TOKEN)))
+            (!fits).then(|| Fault::WholeNumber(shown_text(literal, SHOWN_TOKEN)))
         };
         let start = self.at;
         self.at += length;

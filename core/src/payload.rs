@@ -1,4 +1,8 @@
 //! A JSON value as it was written, shared and passed on without being parsed again.
+//!
+//! A payload is grammatical JSON by its type. Whether it can be carried without change ([`crate::json::check`]) is checked
+//! where it comes in, by [`Payload::parse`] or [`Payload::check`], and again by whoever reads it: messages of the mesh and
+//! entries of the journal are decoded without this check, so that what was stored once can always be shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::json::{self, Problem};
 
 /// A free-form JSON value (inputs, parameters, results, outputs): valid JSON text behind an `Arc`, cheap to clone.
 ///
@@ -34,12 +40,26 @@ impl Payload {
         serde_json::value::to_raw_value(value).map(|raw| Self(raw.into()))
     }
 
-    /// Takes JSON text.
+    /// Takes JSON text from outside.
+    ///
+    /// # Errors
+    /// If the text is not one JSON value that can be carried without change.
+    pub fn parse(text: String) -> Result<Self, Problem> {
+        json::check(&text)?;
+        Self::grammatical(text)
+    }
+
+    /// Takes JSON text that need not be carried without change: of something that was stored before it was checked.
     ///
     /// # Errors
     /// If the text is not one JSON value.
-    pub fn parse(text: String) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(text).map(|raw| Self(raw.into()))
+    pub fn grammatical(text: String) -> Result<Self, Problem> {
+        // The text is lost with the error, so it is asked for the place first.
+        json::check_grammar(&text)?;
+        match RawValue::from_string(text) {
+            Ok(raw) => Ok(Self(raw.into())),
+            Err(error) => Err(Problem { path: String::new(), at: 0, fault: json::Fault::Syntax(error.to_string()) }),
+        }
     }
 
     /// The JSON text.
@@ -52,10 +72,33 @@ impl Payload {
         self.0.get().len()
     }
 
+    /// Whether it can be carried without change. Reads the text once and builds nothing.
+    ///
+    /// # Errors
+    /// What is wrong first, and where.
+    pub fn check(&self) -> Result<(), Problem> {
+        json::check_grammatical(self.get())
+    }
+
     /// Parses the text into a value.
-    pub fn to_value(&self) -> Value {
-        // The text was checked when this payload was made; only its nesting can still exceed the parser's limit.
-        serde_json::from_str(self.0.get()).unwrap_or(Value::Null)
+    ///
+    /// # Errors
+    /// What keeps it from being carried without change, and where.
+    pub fn to_value(&self) -> Result<Value, Problem> {
+        json::parse_grammatical(self.get())
+    }
+
+    /// Reads it into a type of its own, however deep values in it may be ([`json::decode`]).
+    ///
+    /// # Errors
+    /// If it is none of that type.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        json::decode(self.get())
+    }
+
+    /// The value for people, see [`json::shown`].
+    pub fn shown(&self) -> Value {
+        json::shown(self.get())
     }
 }
 

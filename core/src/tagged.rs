@@ -153,7 +153,7 @@ macro_rules! tagged {
             /// If no variant has the name, or the text does not fit it.
             pub fn decode(kind: &str, body: &str) -> Result<Self, $crate::tagged::DecodeError> {
                 match kind {
-                    $($kind => serde_json::from_str::<$body>(body).map(Self::$variant).map_err(|source| {
+                    $($kind => $crate::json::decode::<$body>(body).map(Self::$variant).map_err(|source| {
                         let problem = $crate::tagged::problem_of(body, &source);
                         $crate::tagged::DecodeError::Malformed { what: $what, kind: kind.to_owned(), problem }
                     }),)*

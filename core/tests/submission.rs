@@ -37,7 +37,7 @@ fn defaults_are_filled_in_and_labels_overlaid() {
     let outputs = json!({"home": "${env.HOME}"});
     let bound = bind(workflow(outputs), given(json!({"count": 3}), &[("style", b"plain")]), &Env, "w.yaml");
     let bound = bound.expect("complete");
-    assert_eq!(bound.inputs.to_value(), json!({"topic": "time", "count": 3}));
+    assert_eq!(bound.inputs.to_value().expect("JSON"), json!({"topic": "time", "count": 3}));
     assert_eq!(bound.files["style"], FileContent::Text("plain".to_owned()));
     assert_eq!(bound.env["HOME"], "/home/me");
     assert_eq!((bound.labels["team"].as_str(), bound.labels["kind"].as_str()), ("b", "x"));

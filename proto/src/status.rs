@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use gleitzeit_core::error::GrpcCode;
 use gleitzeit_core::spec::Problem;
-use gleitzeit_core::{ErrorCode, Failure, Payload, RunId};
+use gleitzeit_core::{ErrorCode, Failure, RunId};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::convert;
 
 /// The domain of our `ErrorInfo`.
 pub const DOMAIN: &str = "gleitzeit";
@@ -152,8 +154,8 @@ pub fn from_status(status: &Status) -> Refused {
     let known = info.and_then(|info| ErrorCode::from_name(&info.reason));
     let mut failure = Failure::new(known.unwrap_or_else(|| closest(status.code())), status.message());
     let metadata = |key: &str| info.and_then(|info| info.metadata.get(key));
-    if let Some(data) = metadata(DATA).and_then(|text| Payload::parse(text.clone()).ok()) {
-        failure = failure.with_data(data);
+    if let Some(text) = metadata(DATA) {
+        failure = failure.with_data(convert::data(text));
     }
     let file = metadata("file").cloned().unwrap_or_default();
     let violations = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();

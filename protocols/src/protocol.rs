@@ -95,7 +95,11 @@ impl Protocol {
     }
 
     fn from_parts(name: &str, version: &str, methods: &Payload) -> Result<Self, Vec<Problem>> {
-        let value = serde_json::json!({"name": name, "version": version, "methods": methods.to_value()});
+        let methods = methods.to_value().map_err(|problem| {
+            let file = format!("protocol `{name}/{version}`");
+            vec![Problem { file, place: Place::default(), message: problem.within("methods").to_string(), hint: None }]
+        })?;
+        let value = serde_json::json!({"name": name, "version": version, "methods": methods});
         let mut reader = Reader::new(format!("protocol `{name}/{version}`"));
         let protocol = read(&mut reader, &Node::from_value(&value), Trial::Yes);
         reader.finish(protocol)

@@ -12,7 +12,7 @@ use serde_yaml::Spanned;
 /// A definition file may not be larger: far above any sensible one, far below what would be felt.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Nothing may be nested deeper.
-pub const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = gleitzeit_core::json::MAX_DEPTH;
 
 /// A place in a file, both from 1; 0 means unknown (the definition came over the mesh).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -17,7 +17,7 @@ fn provider(name: &str) -> Provider {
 
 async fn call(method: &str, params: serde_json::Value, context: Context) -> Result<serde_json::Value, CallError> {
     let call = Call { method: method.into(), params: Payload::from_value(&params) };
-    provider("util").call(call, context).await.map(|payload| payload.to_value())
+    provider("util").call(call, context).await.map(|payload| payload.to_value().expect("JSON"))
 }
 
 #[test]
@@ -79,7 +79,7 @@ async fn fail_fails_until_the_given_attempt() {
     let second = call("util/fail", params.clone(), Context { attempt: 2, ..Context::default() }).await;
     let failure = Failure::from(second.expect_err("fails"));
     assert_eq!(failure.message, "not yet");
-    assert_eq!(failure.data.expect("data").to_value(), json!({"retryable": false}));
+    assert_eq!(failure.data.expect("data").to_value().expect("JSON"), json!({"retryable": false}));
     let third = call("util/fail", params, Context { attempt: 3, ..Context::default() }).await;
     assert_eq!(third, Ok(json!({"attempt": 3})));
 }

@@ -90,10 +90,13 @@ async fn it_answers_reports_and_fails() {
     let context = Context { progress: Some(sender), ..Context::default() };
     let error = executor().call(call(&path), context).await.expect_err("it is not there");
     assert!(error.retryable && error.message.contains(&path), "{error:?}");
-    assert_eq!(progress.recv().await.expect("said").to_value(), json!({"text": format!("reading {path}\n")}));
+    assert_eq!(
+        progress.recv().await.expect("said").to_value().expect("JSON"),
+        json!({"text": format!("reading {path}\n")})
+    );
     std::fs::write(&path, "one\ntwo\n").expect("writable");
     let result = executor().call(call(&path), Context::default()).await.expect("it is there");
-    assert_eq!(result.to_value(), json!({"lines": 2}));
+    assert_eq!(result.to_value().expect("JSON"), json!({"lines": 2}));
     let bad = Call { params: Payload::from_value(&Value::Null), ..call(&path) };
     assert_eq!(executor().call(bad, Context::default()).await.expect_err("null").code, ErrorCode::InvalidParams);
 }

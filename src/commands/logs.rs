@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use gleitzeit_core::ErrorCode;
-use gleitzeit_sdk::{Task, TaskFilter};
-use serde_json::{Value, json};
+use gleitzeit_core::{ErrorCode, Failure, Payload};
+use gleitzeit_sdk::{Task, TaskFilter, TaskStatus};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::LogsArgs;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -35,26 +36,51 @@ pub(crate) fn run(args: LogsArgs) -> CommandResult {
             return Err(CommandError::new(Exit::Failed, ErrorCode::TaskNotFound, message)
                 .hint(format!("`gleitzeit status {run_id}` shows its tasks")));
         }
-        let document = json!({ "run_id": run_id, "tasks": tasks.iter().map(document).collect::<Vec<_>>() });
+        let document = Logs { run_id: &run_id, tasks: tasks.iter().map(TaskLog::from).collect() };
         output::document(args.output.format, &document, |_| tasks.iter().map(text).collect())?;
         Ok(Exit::Success)
     })
 }
 
-/// What a task left behind: its result, or its error's data.
-fn left(task: &Task) -> Value {
-    let data = task.error.as_ref().and_then(|error| error.data.as_ref());
-    task.result.as_ref().or(data).map(|payload| payload.to_value()).unwrap_or_default()
+#[derive(Serialize)]
+struct Logs<'a> {
+    run_id: &'a str,
+    tasks: Vec<TaskLog<'a>>,
 }
 
-fn document(task: &Task) -> Value {
-    let left = left(task);
-    let said = |name: &str| left.get(name).filter(|text| text.is_string()).cloned().unwrap_or_default();
-    json!({
-        "id": task.id, "status": task.status, "attempt": task.attempt, "error": task.error,
-        "output": said("output"), "error_output": said("error_output"), "traceback": said("traceback"),
-        "result": task.result,
-    })
+#[derive(Serialize)]
+struct TaskLog<'a> {
+    id: &'a str,
+    status: TaskStatus,
+    attempt: u32,
+    error: Option<&'a Failure>,
+    output: Option<String>,
+    error_output: Option<String>,
+    traceback: Option<String>,
+    result: Option<&'a Payload>,
+}
+
+impl<'a> From<&'a Task> for TaskLog<'a> {
+    fn from(task: &'a Task) -> Self {
+        let left = left(task);
+        let said = |name: &str| left.as_ref()?.get(name)?.as_str().map(str::to_owned);
+        Self {
+            id: &task.id,
+            status: task.status,
+            attempt: task.attempt,
+            error: task.error.as_ref(),
+            output: said("output"),
+            error_output: said("error_output"),
+            traceback: said("traceback"),
+            result: task.result.as_ref(),
+        }
+    }
+}
+
+/// What a task left behind: its result, or its error's data.
+fn left(task: &Task) -> Option<Value> {
+    let data = task.error.as_ref().and_then(|error| error.data.as_ref());
+    task.result.as_ref().or(data).map(Payload::shown)
 }
 
 fn text(task: &Task) -> String {
@@ -66,14 +92,16 @@ fn text(task: &Task) -> String {
     let left = left(task);
     let mut has_said = false;
     for (name, head) in SAID {
-        let Some(said) = left.get(name).and_then(Value::as_str).filter(|said| !said.is_empty()) else { continue };
+        let Some(said) = left.as_ref().and_then(|left| left.get(name)?.as_str()).filter(|said| !said.is_empty()) else {
+            continue;
+        };
         has_said = true;
         let _ = writeln!(text, "{head}:");
         said.lines().for_each(|line| {
             let _ = writeln!(text, "  {}", view::clean(line));
         });
     }
-    let returned = match (&task.result, left.get("result")) {
+    let returned = match (&task.result, left.as_ref().and_then(|left| left.get("result"))) {
         // Of code, what it returned is beside what it printed.
         (Some(_), Some(result)) => Some(result.to_string()),
         (Some(result), None) if !has_said => Some(result.get().to_owned()),

@@ -67,7 +67,7 @@ impl State {
                 // Of an attempt that is over it may come late.
                 let running = self.running.get_mut(task).filter(|running| running.attempt == event.attempt);
                 if let (Some(running), Some(data)) = (running, &event.payload) {
-                    running.said.add(&data.to_value());
+                    running.said.add(&data.shown());
                 }
                 return;
             }

@@ -280,7 +280,7 @@ fn progress(url: &str, run: &str) -> Vec<String> {
         while let Some(event) = watch.next().await.expect("it answers") {
             if event.kind == "method_progress" {
                 let payload = event.payload.expect("it is small");
-                said.push(text(&payload.to_value()["text"]));
+                said.push(text(&payload.to_value().expect("JSON")["text"]));
             }
         }
         said

@@ -5,6 +5,7 @@ use std::future::pending;
 
 use gleitzeit_core::error::{ErrorCode, Failure};
 use gleitzeit_core::id::{AttemptRef, MethodName};
+use gleitzeit_core::json::Problem;
 use gleitzeit_core::ledger::Assignment;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::payload::Payload;
@@ -74,14 +75,16 @@ impl EngineHost {
         let (method, version) = (assignment.method.as_str(), assignment.protocol_version.as_str());
         let timeout_ms = self.method(method, version)?.timeout_ms;
         let invalid = |message: String| Failure::new(ErrorCode::InvalidParams, message);
-        let given: Value = serde_json::from_str(assignment.parameters.get())
-            .map_err(|error| invalid(format!("the parameters of `{method}` cannot be read: {error}")))?;
+        let given = assignment
+            .parameters
+            .to_value()
+            .map_err(|problem| invalid(format!("the parameters of `{method}` cannot be passed on: {problem}")))?;
         let mut filled = given.clone();
         self.registry.fill_defaults(method, version, &mut filled);
         self.registry
             .validate_parameters(method, version, &filled)
             .map_err(|violations| failure(ErrorCode::InvalidParams, "parameters", method, &violations))?;
-        // As they were written, if nothing was added: numbers beyond 64 bits would lose digits.
+        // As they were written, if nothing was added.
         let parameters = if filled == given { assignment.parameters.clone() } else { Payload::from_value(&filled) };
         let (size, limit) = (parameters.size_bytes(), self.max_payload_bytes);
         if size > limit {
@@ -91,12 +94,15 @@ impl EngineHost {
     }
 
     fn result(&self, method: &str, version: &str, result: Payload) -> Result<Payload, Failure> {
+        // Results of every kind of provider, near and far, come by here: what is recorded can be carried everywhere.
+        let invalid = |problem: Problem| {
+            let message = format!("the result of `{method}` cannot be passed on: {problem}");
+            Failure::new(ErrorCode::TaskResultInvalid, message)
+        };
         if self.method(method, version)?.returns.is_none() {
-            return Ok(result);
+            return result.check().map_err(invalid).map(|()| result);
         }
-        let value: Value = serde_json::from_str(result.get()).map_err(|error| {
-            Failure::new(ErrorCode::TaskResultInvalid, format!("the result of `{method}` cannot be read: {error}"))
-        })?;
+        let value = result.to_value().map_err(invalid)?;
         self.registry
             .validate_result(method, version, &value)
             .map_err(|violations| failure(ErrorCode::TaskResultInvalid, "result", method, &violations))?;

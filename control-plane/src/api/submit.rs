@@ -7,7 +7,7 @@ use std::time::Duration;
 use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
 use gleitzeit_core::run::{self, Verdict};
 use gleitzeit_core::spec::{Given, Problem, Workflow, bind, check, check_value};
-use gleitzeit_core::{ErrorCode, Failure, RunId};
+use gleitzeit_core::{ErrorCode, Failure, RunId, json};
 use gleitzeit_proto::{convert, status, v1};
 use prost::Message as _;
 use serde_json::{Map, Value};
@@ -163,19 +163,29 @@ impl State {
                 workflow.tasks.len() > CHECK_ASIDE_TASKS || workflow.encoded_len() > CHECK_ASIDE_BYTES
             }
         };
-        if !large {
-            return Ok(self.check_now(&source, &file));
+        let checked = if large {
+            // Few at a time: each may take memory and a core for a while.
+            let turn = tokio::time::timeout(CHECK_WAIT, self.0.checking.clone().acquire_owned());
+            let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
+            let state = self.clone();
+            let checked = tokio::task::spawn_blocking(move || {
+                let checked = state.check_now(&source, &file);
+                drop(turn);
+                checked
+            });
+            checked.await.map_err(|error| internal(&format!("checking the workflow: {error}")))?
+        } else {
+            self.check_now(&source, &file)
+        };
+        // A size is wrong with the request and not with what stands in the workflow.
+        let too_large = checked.as_ref().err().and_then(|problems| problems.first());
+        match too_large.filter(|problem| problem.code == ErrorCode::ResourceExhausted) {
+            Some(problem) => {
+                let message = format!("the workflow is too large: {} (`--max-workflow-bytes`)", problem.message);
+                Err(status::to_status(&Failure::new(ErrorCode::ResourceExhausted, message)))
+            }
+            None => Ok(checked),
         }
-        // Few at a time: each may take memory and a core for a while.
-        let turn = tokio::time::timeout(CHECK_WAIT, self.0.checking.clone().acquire_owned());
-        let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
-        let state = self.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            let checked = state.check_now(&source, &file);
-            drop(turn);
-            checked
-        });
-        checked.await.map_err(|error| internal(&format!("checking the workflow: {error}")))
     }
 
     fn check_now(&self, source: &Source, file: &str) -> Result<Workflow, Vec<Problem>> {
@@ -255,14 +265,15 @@ fn internal(message: &str) -> Status {
     status::to_status(&Failure::new(ErrorCode::InternalError, "the control plane met an error of its own; see its log"))
 }
 
-fn inputs(json: &str) -> Result<Map<String, Value>, Status> {
-    if json.is_empty() {
+fn inputs(text: &str) -> Result<Map<String, Value>, Status> {
+    if text.is_empty() {
         return Ok(Map::new());
     }
-    match serde_json::from_str(json) {
+    match json::parse(text) {
         Ok(Value::Object(inputs)) => Ok(inputs),
         Ok(_) => Err(status::malformed("inputs_json", "expected a JSON object of names to values")),
-        Err(error) => Err(status::malformed("inputs_json", &format!("expected a JSON object: {error}"))),
+        Err(problem) if problem.is_of_content() => Err(status::malformed("inputs_json", &problem.to_string())),
+        Err(problem) => Err(status::malformed("inputs_json", &format!("expected a JSON object: {problem}"))),
     }
 }
 

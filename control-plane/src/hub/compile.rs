@@ -18,12 +18,21 @@ const AT_ONCE: usize = 2;
 /// So many protocols are kept compiled until they are recorded; those that are not are compiled again then.
 const KEPT: usize = 64;
 
+/// What a socket said.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) place: Place,
+    /// The number by which it is to be acknowledged, if it is.
+    pub(crate) ack: Option<u64>,
+    pub(crate) event: Received,
+}
+
 /// Registrations that are being compiled, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Compiling {
     turns: Arc<Semaphore>,
     /// What sockets said after a registration; bounded by what each may have waiting.
-    held: BTreeMap<SocketId, VecDeque<(Place, Received)>>,
+    held: BTreeMap<SocketId, VecDeque<Heard>>,
     compiled: VecDeque<Compiled>,
 }
 
@@ -38,17 +47,17 @@ impl Compiling {
     pub(crate) fn pass(
         &mut self,
         socket: SocketId,
-        (place, event): (Place, Received),
+        heard: Heard,
         registry: &RwLock<Registry>,
         machine: &mpsc::UnboundedSender<ToMachine>,
-    ) -> Option<(Place, Received)> {
+    ) -> Option<Heard> {
         if let Some(held) = self.held.get_mut(&socket) {
-            held.push_back((place, event));
+            held.push_back(heard);
             return None;
         }
-        let new = new_protocols(&event, registry);
+        let new = new_protocols(&heard.event, registry);
         if new.is_empty() {
-            return Some((place, event));
+            return Some(heard);
         }
         self.held.insert(socket, VecDeque::new());
         let (turns, machine) = (self.turns.clone(), machine.clone());
@@ -61,13 +70,13 @@ impl Compiling {
                 Err(Failure::new(ErrorCode::InternalError, "the protocols could not be compiled"))
             });
             // Without a machine there is no hub to register at.
-            machine.send(ToMachine::Compiled { socket, place, event, outcome }).ok();
+            machine.send(ToMachine::Compiled { socket, heard, outcome }).ok();
         });
         None
     }
 
     /// What the socket said meanwhile.
-    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<(Place, Received)> {
+    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<Heard> {
         self.held.remove(&socket).unwrap_or_default()
     }
 
@@ -125,15 +134,15 @@ mod tests {
         Ok((ToHub::RegisterComponent(Box::new(register)), Meta::default().id))
     }
 
-    /// The place of an event in its socket's inbox.
-    fn event(
-        inbox: &crate::hub::inbox::Inbox,
-        all: &mut mpsc::UnboundedReceiver<ToMachine>,
-        event: Received,
-    ) -> (Place, Received) {
-        inbox.take(1, || event);
+    fn malformed() -> crate::hub::inbox::Malformed {
+        crate::hub::inbox::Malformed { in_reply_to: None, message: "x".to_owned(), ends: Vec::new() }
+    }
+
+    /// An event as its socket's inbox has it.
+    fn event(inbox: &crate::hub::inbox::Inbox, all: &mut mpsc::UnboundedReceiver<ToMachine>, event: Received) -> Heard {
+        inbox.take(1, None, || event);
         match all.try_recv() {
-            Ok(ToMachine::Event { place, event, .. }) => (place, event),
+            Ok(ToMachine::Event { heard, .. }) => heard,
             other => panic!("{other:?}"),
         }
     }
@@ -148,14 +157,14 @@ mod tests {
         let good = json!({"type": "object", "properties": {"text": {"pattern": "^.{1,500}$"}}});
         let first = event(&inbox, &mut all, register("mine", &good));
         assert!(compiling.pass(1, first, &registry, &machine).is_none());
-        let second =
-            event(&inbox, &mut all, Err(crate::hub::inbox::Malformed { in_reply_to: None, message: "x".to_owned() }));
+        let second = event(&inbox, &mut all, Err(malformed()));
         assert!(compiling.pass(1, second, &registry, &machine).is_none(), "it waits");
-        let other =
-            event(&inbox, &mut all, Err(crate::hub::inbox::Malformed { in_reply_to: None, message: "y".to_owned() }));
+        let other = event(&inbox, &mut all, Err(malformed()));
         assert!(compiling.pass(2, other, &registry, &machine).is_some(), "another socket does not");
 
-        let Some(ToMachine::Compiled { socket: 1, event: Ok(_), outcome: Ok(compiled), .. }) = all.recv().await else {
+        let Some(ToMachine::Compiled { socket: 1, heard: Heard { event: Ok(_), .. }, outcome: Ok(compiled), .. }) =
+            all.recv().await
+        else {
             panic!("it was compiled")
         };
         assert_eq!(compiling.finish(1).len(), 1);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use gleitzeit_core::hub::SocketId;
-use gleitzeit_core::mesh::ToHub;
+use gleitzeit_core::mesh::{CallEnd, ToHub};
 use tokio::sync::mpsc;
 
+use crate::hub::compile::Heard;
 use crate::hub::machine::ToMachine;
 use crate::hub::peer::Peer;
 use crate::metrics::{Metrics, Way};
@@ -23,6 +24,15 @@ const MAX_ALL_WAITING_BYTES: usize = 512 * 1024 * 1024;
 pub(crate) struct Malformed {
     pub(crate) in_reply_to: Option<String>,
     pub(crate) message: String,
+    /// Calls that it ends nevertheless.
+    pub(crate) ends: Vec<CallEnd>,
+}
+
+impl Malformed {
+    /// Something of which no more is known than what is wrong with it.
+    pub(crate) fn of(message: String) -> Self {
+        Self { in_reply_to: None, message, ends: Vec::new() }
+    }
 }
 
 /// An event and its `meta.id`.
@@ -63,22 +73,28 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// The id that the machine knows it by; never 0.
+    pub(crate) fn id(&self) -> SocketId {
+        self.id
+    }
+
     /// The machine says `welcome`: from then on the component may speak.
     pub(crate) fn opened(&self, peer: Peer) {
         self.machine.send(ToMachine::Connected { socket: self.id, peer }).ok();
     }
 
-    pub(crate) fn gone(&self, clean: bool) {
-        self.machine.send(ToMachine::Gone { socket: self.id, clean }).ok();
+    /// The socket is gone; with what ended it, if it did not leave by itself.
+    pub(crate) fn gone(&self, clean: bool, reason: Option<&'static str>) {
+        self.machine.send(ToMachine::Gone { socket: self.id, clean, reason }).ok();
     }
 
-    /// Takes an event of a number of bytes, unless too much is waiting.
-    pub(crate) fn take(&self, bytes: usize, event: impl FnOnce() -> Received) {
+    /// Takes an event of a number of bytes, unless too much is waiting. `ack` is the id under which it is acknowledged.
+    pub(crate) fn take(&self, bytes: usize, ack: Option<u64>, event: impl FnOnce() -> Received) {
         if let Some(metrics) = &self.metrics {
             metrics.message(Way::In, bytes);
         }
         if let Some(place) = self.waiting.add(bytes) {
-            self.machine.send(ToMachine::Event { socket: self.id, place, event: event() }).ok();
+            self.machine.send(ToMachine::Event { socket: self.id, heard: Heard { place, ack, event: event() } }).ok();
         } else if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
             tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
             self.machine.send(ToMachine::Flooded { socket: self.id }).ok();

@@ -35,7 +35,7 @@ struct Socket {
 impl LocalSocket for Socket {
     fn send(&self, message: ToHub) {
         // Not measured in bytes: what roles of ours may have open is bounded by themselves.
-        self.inbox.take(0, || Ok((message, None)));
+        self.inbox.take(0, None, || Ok((message, None)));
     }
 
     fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Arc<FromHub>>> {
@@ -53,7 +53,7 @@ impl LocalSocket for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.inbox.gone(self.says_goodbye);
+        self.inbox.gone(self.says_goodbye, None);
     }
 }
 

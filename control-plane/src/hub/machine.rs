@@ -5,19 +5,19 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
-use gleitzeit_core::mesh::{FromHub, Meta, ProtocolDefinition, ToHub};
+use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ProtocolDefinition, ToHub};
 use gleitzeit_core::run::Event;
 use gleitzeit_core::run::event::ProtocolRegistered;
 use gleitzeit_core::{AttemptRef, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Compiled, LearnError, Registry};
-use socketioxide::extract::SocketRef;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::compile::Compiling;
-use crate::hub::inbox::{Entrance, Malformed, Place, Received};
+use crate::hub::compile::{Compiling, Heard};
+use crate::hub::inbox::Entrance;
 use crate::hub::peer::{NotSent, Peer};
+use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
 use crate::metrics::{Metrics, Way};
@@ -38,13 +38,13 @@ pub(crate) enum ToMachine {
     /// A socket was admitted.
     Connected { socket: SocketId, peer: Peer },
     /// A socket sent something.
-    Event { socket: SocketId, place: Place, event: Received },
+    Event { socket: SocketId, heard: Heard },
     /// The protocols that a registration brings were compiled, or cannot be.
-    Compiled { socket: SocketId, place: Place, event: Received, outcome: Result<Vec<Compiled>, Failure> },
+    Compiled { socket: SocketId, heard: Heard, outcome: Result<Vec<Compiled>, Failure> },
     /// A socket has more waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
-    Gone { socket: SocketId, clean: bool },
+    Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
     /// Entries that the machine asked for.
     Entries { token: u64, entries: Vec<Arc<gleitzeit_core::run::Entry>> },
     /// The API wants to know who is there.
@@ -66,7 +66,7 @@ pub(crate) struct HubTask {
     peers: BTreeMap<SocketId, Peer>,
     /// For the writer, in order, while its channel is full. Bounded by the unanswered proposals of all sessions.
     for_writer: VecDeque<Work>,
-    closing: Vec<(SocketRef, Clock)>,
+    closing: Vec<(Handle, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
     metrics: Option<Metrics>,
@@ -222,34 +222,36 @@ impl HubTask {
                 self.peers.insert(socket, peer);
                 self.machine.accept(now, Input::Connected { socket });
             }
-            ToMachine::Event { socket, place, event } => {
+            ToMachine::Event { socket, heard } => {
                 // What still comes from a socket that was closed is not heard.
                 if self.peers.contains_key(&socket) {
-                    self.hear_event(socket, place, event);
+                    self.hear_event(socket, heard);
                 }
             }
-            ToMachine::Compiled { socket, place, event, outcome } => {
+            ToMachine::Compiled { socket, heard, outcome } => {
                 let held = self.compiling.finish(socket);
                 if !self.peers.contains_key(&socket) {
                     return;
                 }
-                drop(place);
                 match outcome {
                     Ok(compiled) => {
                         self.compiling.keep(compiled);
-                        self.accept_event(socket, event);
+                        self.accept_event(socket, heard);
                     }
-                    Err(error) => self.machine.accept(now, Input::Unregistrable { socket, error }),
+                    Err(error) => {
+                        self.machine.accept(now, Input::Unregistrable { socket, error });
+                        self.acknowledge(socket, heard.ack);
+                    }
                 }
-                for (place, event) in held {
-                    self.hear_event(socket, place, event);
+                for heard in held {
+                    self.hear_event(socket, heard);
                 }
             }
             ToMachine::Flooded { socket } => self.drop_peer(socket),
-            ToMachine::Gone { socket, clean } => {
+            ToMachine::Gone { socket, clean, reason } => {
                 self.compiling.finish(socket);
                 if self.peers.remove(&socket).is_some() {
-                    self.machine.accept(now, Input::Disconnected { socket, clean });
+                    self.machine.accept(now, Input::Disconnected { socket, clean, reason });
                 }
             }
             ToMachine::Entries { token, entries } => self.machine.accept(now, Input::Entries { token, entries }),
@@ -260,22 +262,39 @@ impl HubTask {
     }
 
     /// An event in the order of its socket: what follows a registration whose protocols are compiled waits for that.
-    fn hear_event(&mut self, socket: SocketId, place: Place, event: Received) {
-        if let Some((place, event)) = self.compiling.pass(socket, (place, event), &self.registry, &self.to_self) {
-            drop(place);
-            self.accept_event(socket, event);
+    fn hear_event(&mut self, socket: SocketId, heard: Heard) {
+        if let Some(heard) = self.compiling.pass(socket, heard, &self.registry, &self.to_self) {
+            self.accept_event(socket, heard);
         }
     }
 
-    fn accept_event(&mut self, socket: SocketId, event: Received) {
+    fn accept_event(&mut self, socket: SocketId, Heard { place, ack, event }: Heard) {
+        drop(place);
         if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
             metrics.registration(register.component_type);
         }
+        let now = self.now();
+        let mut ends = Vec::new();
         let input = match event {
             Ok((message, message_id)) => Input::Received { socket, message, message_id },
-            Err(Malformed { in_reply_to, message }) => Input::Malformed { socket, in_reply_to, message },
+            Err(malformed) => {
+                ends = malformed.ends;
+                Input::Malformed { socket, in_reply_to: malformed.in_reply_to, message: malformed.message }
+            }
         };
-        self.machine.accept(self.now(), input);
+        self.machine.accept(now, input);
+        self.acknowledge(socket, ack);
+        if !ends.is_empty() {
+            let message = MethodResult { results: ends }.into();
+            self.machine.accept(now, Input::Received { socket, message, message_id: None });
+        }
+    }
+
+    /// Answers an event that wants it: it was taken, or refused at once. What it leads to is said by events.
+    fn acknowledge(&mut self, socket: SocketId, ack: Option<u64>) {
+        if let (Some(ack), Some(Peer::Socket(handle))) = (ack, self.peers.get(&socket)) {
+            handle.acknowledge(ack, self.machine.take_refusal().as_ref());
+        }
     }
 
     /// Does what the machine wants, until it wants nothing more.
@@ -351,7 +370,7 @@ impl HubTask {
     fn drop_peer(&mut self, socket: SocketId) {
         if let Some(peer) = self.peers.remove(&socket) {
             self.drop_connection(peer);
-            self.machine.accept(self.now(), Input::Disconnected { socket, clean: false });
+            self.machine.accept(self.now(), Input::Disconnected { socket, clean: false, reason: None });
         }
     }
 
@@ -367,14 +386,14 @@ impl HubTask {
     fn dismiss(&mut self, peer: Peer) {
         // A socket whose buffer is full cannot be told at once.
         if let Peer::Socket(socket) = peer
-            && socket.clone().disconnect().is_err()
+            && socket.disconnect().is_err()
         {
             self.close_later(socket);
         }
     }
 
-    fn close_later(&mut self, handle: SocketRef) {
-        if handle.connected() {
+    fn close_later(&mut self, handle: Handle) {
+        if handle.is_connected() {
             self.closing.push((handle, Clock::now()));
             self.close_again_at.get_or_insert_with(|| Clock::now() + CLOSE_AGAIN);
         }
@@ -393,7 +412,7 @@ impl HubTask {
 
     fn close_again(&mut self) {
         self.closing.retain(|(handle, since)| {
-            since.elapsed() < GIVE_UP_CLOSING && handle.connected() && handle.clone().disconnect().is_err()
+            since.elapsed() < GIVE_UP_CLOSING && handle.is_connected() && handle.disconnect().is_err()
         });
         self.close_again_at = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
     }

@@ -8,6 +8,7 @@ mod compile;
 mod inbox;
 mod local;
 mod machine;
+mod packet;
 mod peer;
 mod socket;
 

@@ -6,17 +6,17 @@ use axum::extract::ConnectInfo;
 use gleitzeit_core::mesh::{FromHub, Meta, with_meta};
 use gleitzeit_core::tagged::Body;
 use serde_json::value::to_raw_value;
-use socketioxide::extract::SocketRef;
-use socketioxide::{SendError, SocketError, TransportType};
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
+use crate::hub::packet;
+use crate::hub::socket::{Handle, NotTaken};
 
 /// One socket.
 #[derive(Debug)]
 pub(crate) enum Peer {
     /// Of Socket.IO: events are written as text.
-    Socket(SocketRef),
+    Socket(Handle),
     /// Of a component in this process: events are handed over. It is closed when this is dropped.
     Local(mpsc::Sender<Arc<FromHub>>),
 }
@@ -49,10 +49,10 @@ impl Peer {
                     other => Ok(with_meta(other, &meta())),
                 };
                 let raw = raw.map_err(|error| NotSent::Slow(error.to_string()))?;
-                match socket.emit(message.kind(), &raw) {
+                match socket.emit(packet::event(message.kind(), raw.get())) {
                     Ok(()) => Ok(raw.get().len()),
-                    Err(SendError::Socket(SocketError::Closed)) => Err(NotSent::Gone),
-                    Err(error) => Err(NotSent::Slow(error.to_string())),
+                    Err(NotTaken::Gone) => Err(NotSent::Gone),
+                    Err(NotTaken::Full) => Err(NotSent::Slow("too many packets wait for it".to_owned())),
                 }
             }
         }
@@ -61,8 +61,7 @@ impl Peer {
     /// Drops its connection, so that its component comes back. False if it has none of its own to lose.
     pub(crate) fn cut(&self) -> bool {
         let Self::Socket(socket) = self else { return true };
-        let connection = socket.req_parts().extensions.get::<ConnectInfo<Connection>>();
-        let own = connection.filter(|_| socket.transport_type() == TransportType::Websocket);
+        let own = socket.own_connection::<ConnectInfo<Connection>>();
         own.is_some_and(|ConnectInfo(connection)| {
             connection.cut();
             true

@@ -1,24 +1,28 @@
-//! Socket.IO: admits sockets and hands what they send to the machine, in order.
+//! Socket.IO over Engine.IO: admits sockets and hands what they send to the machine, in order.
 //!
-//! Events are taken as raw text in the connection's read loop, so their order is kept, and decoded there, so that
-//! connections decode side by side.
+//! Packets are read here and not by a library of Socket.IO, since those drop the connection of a component over any text
+//! that is no JSON. Events are decoded in the connection's read loop: their order is kept, and connections decode side by
+//! side.
 
 use std::collections::VecDeque;
-use std::future::ready;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gleitzeit_core::mesh::{ToHub, message_id};
+use axum::body::Bytes;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::layer::EngineIoLayer;
+use engineioxide::{DisconnectReason, Socket, Str, TransportType};
+use gleitzeit_core::hub::SocketId;
+use gleitzeit_core::json;
+use gleitzeit_core::mesh::{MeshError, ToHub, message_id, salvage};
 use serde_json::value::RawValue;
-use socketioxide::SocketIo;
-use socketioxide::adapter::LocalAdapter;
-use socketioxide::extract::{SocketRef, TryData};
-use socketioxide::handler::{ConnectHandler, MessageHandler, Value};
-use socketioxide::layer::SocketIoLayer;
-use socketioxide::socket::{DisconnectReason, Socket};
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::hub::admit::{Admission, Auth};
 use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
+use crate::hub::packet::{self, Packet};
 use crate::hub::peer::Peer;
 
 /// Packets that may wait for a slow socket; past it the socket is closed and continues from its position.
@@ -27,8 +31,10 @@ const BUFFER_PACKETS: usize = 8_192;
 const READ_BYTES: usize = 4 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
+/// A connection that joins nothing for so long is closed.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Times of the Socket.IO connection itself.
+/// Times of the Engine.IO connection itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pings {
     pub(crate) interval: Duration,
@@ -36,51 +42,238 @@ pub(crate) struct Pings {
 }
 
 /// The layer that serves Socket.IO on its default path.
-pub(crate) fn layer(admission: Arc<Admission>, entrance: Entrance, pings: Pings) -> SocketIoLayer {
-    let (layer, io) = SocketIo::builder()
+pub(crate) fn layer(admission: Arc<Admission>, entrance: Entrance, pings: Pings) -> EngineIoLayer<Server> {
+    let config = EngineIoConfig::builder()
+        .req_path("/socket.io")
         .max_buffer_size(BUFFER_PACKETS)
         .max_payload(MAX_MESSAGE_BYTES)
         .ping_interval(pings.interval)
         .ping_timeout(pings.timeout)
-        .connect_timeout(Duration::from_secs(5))
         .ws_read_buffer_size(READ_BYTES)
-        .build_layer();
-    let admit = move |TryData(auth): TryData<Auth>| {
-        let given = auth.ok().and_then(|auth| auth.token);
-        ready(if admission.admits_token(given.as_deref()) {
-            Ok(())
-        } else {
-            Err("AUTHENTICATION_FAILED: the token is missing or wrong; set GLEITZEIT_TOKEN".to_owned())
+        .build();
+    EngineIoLayer::from_config(Arc::new(Server { admission, entrance }), config)
+}
+
+/// What serves every connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    admission: Arc<Admission>,
+    entrance: Entrance,
+}
+
+/// What a connection has joined. It may leave and join again; each time is another socket for the machine.
+#[derive(Debug, Default)]
+pub(crate) struct Joined {
+    /// Of the socket that is joined; 0 for none.
+    id: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inbox: Option<Arc<Inbox>>,
+    /// Binary messages that still belong to a packet that was refused.
+    attachments: usize,
+}
+
+impl Joined {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> Option<Arc<Inbox>> {
+        self.state().inbox.clone()
+    }
+
+    fn join(&self, inbox: Arc<Inbox>) {
+        self.id.store(inbox.id(), Ordering::Relaxed);
+        self.state().inbox = Some(inbox);
+    }
+
+    fn leave(&self) -> Option<Arc<Inbox>> {
+        self.id.store(0, Ordering::Relaxed);
+        self.state().inbox.take()
+    }
+}
+
+/// A socket as the machine holds it: what is joined to a connection, until it leaves.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    connection: Arc<Socket<Joined>>,
+    id: SocketId,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A packet was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// The socket has left.
+    Gone,
+    /// Too many packets wait for it.
+    Full,
+}
+
+impl Handle {
+    /// Whether it is still there.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.data.id.load(Ordering::Relaxed) == self.id && !self.connection.is_closed()
+    }
+
+    /// Queues a packet.
+    ///
+    /// # Errors
+    /// If it can never be sent, see [`NotTaken`].
+    pub(crate) fn emit(&self, packet: String) -> Result<(), NotTaken> {
+        if !self.is_connected() {
+            return Err(NotTaken::Gone);
+        }
+        self.connection.emit(packet).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Full,
+            TrySendError::Closed(_) => NotTaken::Gone,
         })
-    };
-    let on_connect = move |socket: SocketRef| {
-        connected(&socket, &entrance.inbox());
-        ready(())
-    };
-    io.ns("/", on_connect.with(admit));
-    layer
+    }
+
+    /// Answers an event that wanted to be acknowledged.
+    pub(crate) fn acknowledge(&self, ack: u64, refusal: Option<&MeshError>) {
+        // A socket that takes no packets is closed by the next event that it misses; acknowledgements carry no state.
+        self.emit(packet::acknowledgement(ack, refusal)).ok();
+    }
+
+    /// Puts it out of the namespace, so that its client stays away.
+    ///
+    /// # Errors
+    /// If it cannot be told now.
+    pub(crate) fn disconnect(&self) -> Result<(), NotTaken> {
+        match self.emit(packet::DISCONNECTED.to_owned()) {
+            Err(NotTaken::Full) => Err(NotTaken::Full),
+            Err(NotTaken::Gone) => Ok(()),
+            Ok(()) => {
+                self.connection.data.leave();
+                expect_join(self.connection.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// What the process knows of its TCP connection, if it has one of its own.
+    pub(crate) fn own_connection<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        let extensions = &self.connection.req_parts.extensions;
+        extensions.get::<T>().filter(|_| self.connection.transport_type() == TransportType::Websocket)
+    }
 }
 
-fn connected(socket: &SocketRef, inbox: &Inbox) {
-    socket.on_fallback(inbox.clone());
-    let gone = inbox.clone();
-    socket.on_disconnect(move |reason: DisconnectReason| {
-        gone.gone(reason == DisconnectReason::ClientNSDisconnect);
-        ready(())
+/// Closes a connection that joins nothing.
+fn expect_join(connection: Arc<Socket<Joined>>) {
+    // Ends by itself.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = connection.closed() => {}
+            () = tokio::time::sleep(JOIN_TIMEOUT) => {
+                if connection.data.inbox().is_none() {
+                    tracing::debug!("a connection that joined nothing is closed");
+                    connection.close(DisconnectReason::TransportClose);
+                }
+            }
+        }
     });
-    inbox.opened(Peer::Socket(socket.clone()));
 }
 
-/// Marks the handler as one that takes events as text.
-struct ByText;
+impl Server {
+    fn join(&self, connection: &Arc<Socket<Joined>>, auth: &str) {
+        if connection.data.inbox().is_some() {
+            // It is joined already, and that answer may have been lost on its way to somebody's second try.
+            connection.emit(packet::connected(&connection.id.to_string())).ok();
+            return;
+        }
+        let given = serde_json::from_str::<Auth>(auth).ok().and_then(|auth| auth.token);
+        if !self.admission.admits_token(given.as_deref()) {
+            let message = "AUTHENTICATION_FAILED: the token is missing or wrong; set GLEITZEIT_TOKEN";
+            connection.emit(packet::refused("/", message)).ok();
+            return;
+        }
+        let inbox = Arc::new(self.entrance.inbox());
+        let handle = Handle { connection: connection.clone(), id: inbox.id() };
+        // Before the machine says anything.
+        connection.emit(packet::connected(&connection.id.to_string())).ok();
+        connection.data.join(inbox.clone());
+        inbox.opened(Peer::Socket(handle));
+    }
+}
 
-impl MessageHandler<LocalAdapter, ByText> for Inbox {
-    fn call(&self, _socket: Arc<Socket<LocalAdapter>>, value: Value, _ack: Option<i64>) {
-        let bytes = value.as_str().map_or(0, |text| text.as_str().len());
-        self.take(bytes, || match &value {
-            Value::Str(text, None) => decode(text.as_str()),
-            _ => Err(Malformed { in_reply_to: None, message: "binary events are not used here".to_owned() }),
-        });
+impl EngineIoHandler for Server {
+    type Data = Joined;
+
+    fn on_connect(self: Arc<Self>, connection: Arc<Socket<Joined>>) {
+        expect_join(connection);
+    }
+
+    fn on_disconnect(&self, connection: Arc<Socket<Joined>>, reason: DisconnectReason) {
+        if let Some(inbox) = connection.data.leave() {
+            inbox.gone(false, Some(why(&reason)));
+        }
+    }
+
+    fn on_message(self: &Arc<Self>, text: Str, connection: Arc<Socket<Joined>>) {
+        let text = text.as_str();
+        let read = packet::parse(text);
+        let (ack, event) = match read {
+            Packet::Connect { auth } => return self.join(&connection, auth),
+            Packet::ConnectElsewhere { namespace } => {
+                connection.emit(packet::refused(namespace, "Invalid namespace")).ok();
+                return;
+            }
+            Packet::Disconnect => {
+                if let Some(inbox) = connection.data.leave() {
+                    inbox.gone(true, None);
+                    expect_join(connection);
+                }
+                return;
+            }
+            Packet::Ack => return,
+            Packet::Event { data, ack } => (ack, Ok(data)),
+            Packet::Binary { attachments, ack } => {
+                connection.data.state().attachments = attachments;
+                (ack, Err("binary events are not used here".to_owned()))
+            }
+            Packet::Malformed(message) => (None, Err(message)),
+        };
+        let Some(inbox) = connection.data.inbox() else {
+            tracing::debug!("a connection that joined nothing sent an event and is closed");
+            connection.close(DisconnectReason::PacketParsingError);
+            return;
+        };
+        inbox.take(text.len(), ack, || event.map_or_else(|message| Err(Malformed::of(message)), decode));
+    }
+
+    fn on_binary(self: &Arc<Self>, _: Bytes, connection: Arc<Socket<Joined>>) {
+        let is_expected = {
+            let mut state = connection.data.state();
+            let is_expected = state.attachments > 0;
+            state.attachments = state.attachments.saturating_sub(1);
+            is_expected
+        };
+        if let Some(inbox) = connection.data.inbox().filter(|_| !is_expected) {
+            inbox.take(0, None, || Err(Malformed::of("binary messages are not used here".to_owned())));
+        }
+    }
+}
+
+/// What ended a connection, for the log.
+fn why(reason: &DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::TransportClose => "its connection was closed",
+        DisconnectReason::TransportError => {
+            "its connection broke, or a message in it was too large or no text in UTF-8"
+        }
+        DisconnectReason::PacketParsingError => "it sent something that is no packet of Engine.IO",
+        DisconnectReason::MultipleHttpPollingError => "it polled a second time before the first was answered",
+        DisconnectReason::HeartbeatTimeout => "it did not answer a ping of Engine.IO",
+        DisconnectReason::ClosingServer => "the hub is closing",
     }
 }
 
@@ -95,28 +288,42 @@ fn decode(text: &str) -> Received {
 
 /// The name and the argument of `["event",{…}]`, without looking into either.
 fn plain(text: &str) -> Option<(&str, &str)> {
-    let (name, rest) = text.strip_prefix("[\"")?.split_once("\",")?;
-    Some((name, rest.strip_suffix(']')?))
+    let (name, rest) = text.trim().strip_prefix('[')?.trim_start().strip_prefix('"')?.split_once('"')?;
+    Some((name, rest.trim_start().strip_prefix(',')?.strip_suffix(']')?))
 }
 
 fn decode_any(text: &str) -> Received {
-    let malformed = |in_reply_to: Option<String>, message: String| Malformed { in_reply_to, message };
-    let mut parts: VecDeque<&RawValue> =
-        serde_json::from_str(text).map_err(|error| malformed(None, format!("the event is malformed: {error}")))?;
+    if let Err(problem) = json::check_grammar(text) {
+        return Err(no_json(text, &problem));
+    }
+    let mut parts: VecDeque<&RawValue> = serde_json::from_str(text)
+        .map_err(|_| Malformed::of("the event is malformed: expected a list of a name and an object".to_owned()))?;
     let name: String = parts
         .pop_front()
         .and_then(|name| serde_json::from_str(name.get()).ok())
-        .ok_or_else(|| malformed(None, "the event has no name".to_owned()))?;
+        .ok_or_else(|| Malformed::of("the event has no name".to_owned()))?;
     let body = parts.pop_front().map_or("{}", RawValue::get);
     if !body.starts_with('{') {
         let message = format!("`{name}` takes one JSON object");
-        return Err(malformed(Some(name), message));
+        return Err(Malformed { in_reply_to: Some(name), ..Malformed::of(message) });
     }
     let id = message_id(body);
     match ToHub::decode(&name, body) {
         Ok(message) => Ok((message, id)),
-        Err(error) => Err(malformed(id.or(Some(name)), error.to_string())),
+        Err(error) => Err(Malformed { in_reply_to: id.or(Some(name)), ..Malformed::of(error.to_string()) }),
     }
+}
+
+/// What a text that is no JSON still says: which event it is, where it stops being JSON, and which calls it ends.
+fn no_json(text: &str, problem: &json::Problem) -> Malformed {
+    let Some((name, body)) = plain(text).filter(|(name, _)| ToHub::KINDS.contains(name)) else {
+        return Malformed::of(format!("the event is malformed: {problem}"));
+    };
+    let ends = if name == "method_result" { salvage(body) } else { Vec::new() };
+    // Counted from the start of the argument.
+    let problem = json::check_grammar(body).err().unwrap_or_else(|| problem.clone());
+    let message = format!("malformed mesh event `{name}`: {problem}");
+    Malformed { in_reply_to: Some(name.to_owned()), message, ends }
 }
 
 #[cfg(test)]
@@ -131,8 +338,13 @@ mod tests {
             (r#"["append",7]"#, "`append` takes one JSON object"),
             (r#"[7]"#, "the event has no name"),
             (r#"[]"#, "the event has no name"),
-            (r#"["append",{},]"#, "the event is malformed"),
-            (r#"["append",{}"#, "the event is malformed"),
+            (r#"["append",{},]"#, "malformed mesh event `append`: trailing characters, at byte 2"),
+            (r#"["append",{}"#, "the event is malformed: in `[1]`: EOF while parsing a list, at byte 12"),
+            (
+                r#"["append",{"a":[NaN]}]"#,
+                "malformed mesh event `append`: in `a[0]`: NaN is no JSON; write null or text instead, at byte 6",
+            ),
+            (r#"{"append":1}"#, "the event is malformed: expected a list"),
             (r#"["appe\"nd",{}]"#, "unknown mesh event `appe\"nd`"),
         ] {
             let message = decode(text).expect_err("malformed").message;

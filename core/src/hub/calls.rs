@@ -346,11 +346,21 @@ impl Hub {
         }
     }
 
-    pub(super) fn call_progress(&mut self, provider: &ComponentId, progress: MethodProgress) {
+    pub(super) fn call_progress(
+        &mut self,
+        socket: SocketId,
+        provider: &ComponentId,
+        progress: MethodProgress,
+        in_reply_to: Option<String>,
+    ) {
         let held =
             self.calls.calls.get(&progress.id).is_some_and(|call| call.holder == Holder::Provider(provider.clone()));
         if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;
+        }
+        if let Err(problem) = progress.data.check() {
+            let message = problem.within("data").to_string();
+            return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
         }
         if let Some((_, at)) = progress.id.parse() {
             self.out.push(Output::Progress { at, data: progress.data });

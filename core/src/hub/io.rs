@@ -64,6 +64,8 @@ pub enum Input {
         socket: SocketId,
         /// Whether the peer said goodbye.
         clean: bool,
+        /// What ended the connection, for the log, if it is known.
+        reason: Option<&'static str>,
     },
     /// The writer committed.
     Committed(Arc<Batch>),

@@ -63,6 +63,8 @@ pub struct Hub {
     /// Whether it is about to be stopped: nothing is begun any more.
     is_stopping: bool,
     out: Vec<Output>,
+    /// What the input that is being taken was refused with.
+    refused: Option<MeshError>,
     next_token: Token,
     pending: BTreeMap<Token, Pending>,
     sessions: BTreeMap<SocketId, Session>,
@@ -94,6 +96,7 @@ impl Hub {
             now,
             is_stopping: false,
             out: Vec::new(),
+            refused: None,
             next_token: 0,
             pending: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -128,6 +131,7 @@ impl Hub {
     /// then shares messages.
     pub fn accept(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
+        self.refused = None;
         match input {
             Input::Connected { socket } => {
                 self.sessions.insert(socket, Session::default());
@@ -138,11 +142,12 @@ impl Hub {
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
                 if self.sessions.contains_key(&socket) {
+                    self.log(true, "an event could not be read", format!("{}: {message}", self.label(socket)));
                     self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
                 }
             }
             Input::Unregistrable { socket, error } => self.reject(socket, error),
-            Input::Disconnected { socket, clean } => self.disconnected(socket, clean),
+            Input::Disconnected { socket, clean, reason } => self.disconnected(socket, clean, reason),
             Input::Committed(batch) => self.committed(&batch),
             Input::SliceState { token, state } => self.slice_state(token, &state),
             Input::EngineState { token, effects } => self.engine_state(token, effects),
@@ -150,6 +155,11 @@ impl Hub {
             Input::Entries { token, entries } => self.entries(token, entries),
             Input::Stopping => self.is_stopping = true,
         }
+    }
+
+    /// The error that the last input was answered with, if it was refused at once.
+    pub fn take_refusal(&mut self) -> Option<MeshError> {
+        self.refused.take()
     }
 
     /// To be called when [`Hub::next_deadline`] has come.
@@ -238,7 +248,7 @@ impl Hub {
             }
             (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
             (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {
-                self.call_progress(&provider, progress);
+                self.call_progress(socket, &provider, progress, in_reply_to);
             }
             (message, None, _) => {
                 let text = format!("`{}` came before `register_component` was accepted", message.kind());
@@ -370,6 +380,7 @@ impl Hub {
 
     fn refuse(&mut self, socket: SocketId, code: ErrorCode, message: impl Into<String>, in_reply_to: Option<String>) {
         let error = MeshError::new(code, message, in_reply_to);
+        self.refused = Some(error.clone());
         self.send(socket, FromHub::MeshError(error));
         self.count_refusal(socket);
     }
@@ -387,7 +398,7 @@ impl Hub {
     fn close(&mut self, socket: SocketId, reason: &str) {
         if self.sessions.contains_key(&socket) {
             self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
-            self.disconnected(socket, false);
+            self.disconnected(socket, false, None);
         }
     }
 

@@ -89,7 +89,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn disconnected(&mut self, socket: SocketId, clean: bool) {
+    pub(super) fn disconnected(&mut self, socket: SocketId, clean: bool, reason: Option<&str>) {
         let Some(Session { component, .. }) = self.sessions.remove(&socket) else { return };
         let Some(component_id) = component else { return };
         let Some(component) = self.components.get_mut(&component_id) else { return };
@@ -101,7 +101,8 @@ impl Hub {
             self.log(false, "component left", component_id.to_string());
             self.lose(&component_id);
         } else {
-            self.log(true, "component is silent", component_id.to_string());
+            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            self.log(true, "component is silent", format!("{component_id}{reason}"));
             self.fall_silent(&component_id, self.now);
         }
     }

@@ -11,7 +11,8 @@ use crate::hub::session::{Pending, Registering};
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::ComponentId;
 use crate::mesh::{
-    ComponentRegistered, FromHub, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected, Role,
+    ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,
+    Role,
 };
 use crate::payload::Payload;
 use crate::run::event::ProtocolRegistered;
@@ -87,6 +88,12 @@ impl Hub {
         if let Some(component) = other_role {
             return invalid(format!("component `{id}` is a {}", component.role));
         }
+        if let Some(protocol) = register.protocols.iter().find(|protocol| read_method_names(protocol).is_none()) {
+            return invalid(format!(
+                "the methods of protocol `{}/{}` are no JSON object",
+                protocol.name, protocol.version
+            ));
+        }
         if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
             return invalid(format!(
                 "`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`"
@@ -117,6 +124,8 @@ impl Hub {
 
     pub(super) fn reject(&mut self, socket: SocketId, error: Failure) {
         self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
+        let in_reply_to = Some("register_component".to_owned());
+        self.refused = error.known().map(|code| MeshError::new(code, error.message.clone(), in_reply_to));
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
         self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
         self.count_refusal(socket);
@@ -285,8 +294,13 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
 
 /// A protocol's methods are opaque here, but their keys are the methods' full names.
 pub(super) fn method_names(protocol: &ProtocolDefinition) -> Vec<String> {
-    let methods: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_str(protocol.methods.get());
-    methods.unwrap_or_default().into_keys().collect()
+    // A registration without them was refused.
+    read_method_names(protocol).unwrap_or_default()
+}
+
+fn read_method_names(protocol: &ProtocolDefinition) -> Option<Vec<String>> {
+    let methods: BTreeMap<String, IgnoredAny> = serde_json::from_str(protocol.methods.get()).ok()?;
+    Some(methods.into_keys().collect())
 }
 
 fn is_method_name(text: &str) -> bool {

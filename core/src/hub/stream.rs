@@ -349,6 +349,11 @@ impl Hub {
     }
 }
 
+fn item_text(item: &EventsItem) -> String {
+    // A struct of strings, numbers and raw JSON.
+    serde_json::to_string(item).expect("an item is serializable")
+}
+
 /// Moves the cursor as far as its window goes. Returns the position to read from the store, if that is needed.
 fn fill(
     cursor: &mut Cursor,
@@ -380,7 +385,7 @@ fn fill(
             bytes = 0;
         }
         if is_submit && size > FRAME_BYTES {
-            let pieces = pieces(&serde_json::to_string(&item).unwrap_or_default());
+            let pieces = pieces(&item_text(&item));
             let events = pieces.into_iter().map(|part| Events { entries: vec![EventsItem::piece(next, part)] });
             messages.extend(events.map(FromHub::Events));
             continue;

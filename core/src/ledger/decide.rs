@@ -153,7 +153,19 @@ impl Ledger {
         if *known == protocol.methods {
             return Err(Verdict::Duplicate { run_id: None });
         }
-        let differences = contract::differences(&known.to_value(), &protocol.methods.to_value());
+        let (known, new) = match (known.to_value(), protocol.methods.to_value()) {
+            (Ok(known), Ok(new)) => (known, new),
+            // Of what cannot be read it is not known whether it is the same.
+            (known, new) => {
+                let problem = known.err().or(new.err()).map_or_else(String::new, |problem| problem.to_string());
+                let name = format!("protocol `{}/{}`", protocol.name, protocol.version);
+                return Err(Verdict::Invalid(Failure::new(
+                    ErrorCode::ProtocolVersionMismatch,
+                    format!("{name} is registered and cannot be compared: {problem}; give the new one a new version"),
+                )));
+            }
+        };
+        let differences = contract::differences(&known, &new);
         if differences.is_empty() {
             return Err(Verdict::Duplicate { run_id: None });
         }

@@ -6,8 +6,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::id::CallId;
+use crate::json;
 use crate::mesh::call::{CallEnd, MethodOutcome, MethodResult, VERSION};
 use crate::payload::Payload;
 use crate::tagged::problem_of;
@@ -191,6 +192,76 @@ fn check_advice(data: &Payload) -> Result<(), String> {
     read.map(drop).map_err(|error| problem_of(data.get(), &error).replacen("in `", "in `data.", 1))
 }
 
+/// The ends of the calls that the body of a `method_result` names, although the body is no JSON: whoever writes `NaN` into
+/// one result says which call it is. An answer in it that can be read ends its call as it says, one that is no JSON ends it
+/// with TASK_RESULT_INVALID. Empty if brackets or quotes do not close, so that nothing is sure.
+pub fn salvage(body: &str) -> Vec<CallEnd> {
+    let Some(fields) = fields(body) else { return Vec::new() };
+    let listed = fields.iter().find(|(name, _)| *name == "\"results\"").and_then(|(_, list)| parts(list, '[', ']'));
+    let answers = listed.unwrap_or_else(|| vec![body]);
+    answers.into_iter().filter_map(|answer| serde_json::from_str(answer).ok().or_else(|| unreadable(answer))).collect()
+}
+
+/// The end of the call that an answer names which is no JSON.
+fn unreadable(answer: &str) -> Option<CallEnd> {
+    // What is JSON and no answer ends nothing.
+    let problem = json::check_grammar(answer).err()?;
+    let fields = fields(answer)?;
+    let mut ids = fields.iter().filter(|(name, _)| *name == "\"id\"");
+    let (Some((_, id)), None) = (ids.next(), ids.next()) else { return None };
+    let message = format!("the answer is no JSON: {problem}");
+    let outcome = MethodOutcome::Error(Failure::new(ErrorCode::TaskResultInvalid, message));
+    Some(CallEnd { id: serde_json::from_str(id).ok()?, outcome })
+}
+
+/// The names, as they are written, and values of an object, in whatever its values consist.
+fn fields(text: &str) -> Option<Vec<(&str, &str)>> {
+    parts(text, '{', '}')?.into_iter().map(field).collect()
+}
+
+fn field(part: &str) -> Option<(&str, &str)> {
+    let quote = 1 + closing_quote(part.strip_prefix('"')?)?;
+    let (name, rest) = part.split_at_checked(quote + 1)?;
+    Some((name, rest.trim_start().strip_prefix(':')?.trim()))
+}
+
+/// What stands between the commas of a list or object; `None` unless all of its brackets and quotes close.
+fn parts(text: &str, open: char, close: char) -> Option<Vec<&str>> {
+    let inside = text.trim().strip_prefix(open)?.strip_suffix(close)?;
+    let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
+    let mut expected = Vec::new();
+    while let Some(&byte) = inside.as_bytes().get(at) {
+        match byte {
+            b'"' => at += 1 + closing_quote(&inside[at + 1..])?,
+            b'[' => expected.push(b']'),
+            b'{' => expected.push(b'}'),
+            b']' | b'}' => {
+                if expected.pop() != Some(byte) {
+                    return None;
+                }
+            }
+            b',' if expected.is_empty() => {
+                parts.push(inside[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    parts.push(inside[start..].trim());
+    expected.is_empty().then_some(parts)
+}
+
+/// Bytes before the quote that closes a string.
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let closes = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        closes
+    })
+}
+
 impl<'de> Deserialize<'de> for CallEnd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(OneAnswer)
@@ -213,6 +284,46 @@ mod tests {
         assert_eq!(one.results, vec![CallEnd { id: "a".into(), outcome: MethodOutcome::Result(Payload::null()) }]);
         assert_eq!(serde_json::to_string(&one).expect("json"), r#"{"jsonrpc":"2.0","id":"a","result":null}"#);
         assert!(serde_json::from_str::<MethodResult>(r#"{"jsonrpc":"2.0","id":"a"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_no_json_ends_the_calls_that_it_names_and_no_others() {
+        let said = |body: &str| -> Vec<(String, String)> {
+            let ends = salvage(body).into_iter();
+            let said = ends.map(|end| match end.outcome {
+                MethodOutcome::Result(result) => (end.id.to_string(), result.get().to_owned()),
+                MethodOutcome::Error(error) => (end.id.to_string(), error.to_string()),
+            });
+            said.collect()
+        };
+        let invalid = |id: &str, problem: &str| {
+            let error = Failure::new(ErrorCode::TaskResultInvalid, format!("the answer is no JSON: {problem}"));
+            (id.to_owned(), error.to_string())
+        };
+        let nan = |at| format!("in `result.x[1]`: NaN is no JSON; write null or text instead, at byte {at}");
+        let one = r#"{"jsonrpc": "2.0", "id": "a/\u0062", "result": {"x": [1, NaN, "}\""]}}"#;
+        assert_eq!(said(one), [invalid("a/b", &nan(57))]);
+        let many = r#"{"meta": {"id": "m"}, "results": [{"jsonrpc":"2.0","id":"a","result":{"id":"b"}},
+            {"jsonrpc":"2.0","id":"c","result":{"x":[1,NaN]}}, {"jsonrpc":"2.0","id":"d"}]}"#;
+        assert_eq!(said(many), [("a".to_owned(), r#"{"id":"b"}"#.to_owned()), invalid("c", &nan(43))]);
+        let error = r#"{"jsonrpc":"2.0","id":"a","error":{"code":1,"message":"no","data":Infinity}}"#;
+        let problem = "in `error.data`: Infinity is no JSON; write null or text instead, at byte 66";
+        assert_eq!(said(error), [invalid("a", problem)]);
+        for unsure in [
+            "",
+            "{",
+            "NaN",
+            r#"{"jsonrpc":"2.0","result":NaN}"#,
+            r#"{"id":"a","id":"b","result":NaN}"#,
+            r#"{"id":7,"result":NaN}"#,
+            r#"{"id":"a","result":[NaN}"#,
+            r#"{"id":"a","result":"NaN}"#,
+            r#"{"result":{"id":"a","x":NaN}}"#,
+            r#"{"id":"a","result":NaN}}"#,
+            r#"{"id":"a"}"#,
+        ] {
+            assert_eq!(said(unsure), [], "{unsure}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod meta;
 mod shared;
 mod to_hub;
 
+pub use answer::salvage;
 pub use call::{
     CallEnd, CallMeta, CancelMethod, ExecuteMethod, MethodCall, MethodOutcome, MethodProgress, MethodResult,
 };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Failure;
 use crate::id::{Epoch, Position, Slice};
+use crate::json;
 use crate::ledger::SliceItem;
 use crate::mesh::{
     EventsAck, EventsItem, FromHub, HeartbeatResponse, Owned, Ownership, OwnershipStatus, Part, ProposalVerdict, Role,
@@ -305,7 +306,7 @@ impl Owner {
         };
         let texts = page.items.iter().map(crate::payload::Payload::get).chain(joined.as_deref());
         for text in texts {
-            let item = serde_json::from_str(text).map_err(|_| "an item of a state could not be read")?;
+            let item = json::decode(text).map_err(|_| "an item of a state could not be read")?;
             facts.push(Fact::Item { slice: slice.clone(), item, granted_at: held.granted_at });
         }
         if page.last {
@@ -325,7 +326,7 @@ impl Owner {
         }
         let item = match (item.part, item.of, item.text.as_deref()) {
             (Some(part), Some(of), Some(text)) => match self.joining.push(part, of, text)? {
-                Some(whole) => serde_json::from_str(&whole).map_err(|_| "an entry in parts could not be read")?,
+                Some(whole) => json::decode(&whole).map_err(|_| "an entry in parts could not be read")?,
                 None => return Ok(()),
             },
             _ => item,

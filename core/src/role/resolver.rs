@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::error::{ErrorCode, Failure};
 use crate::graph::Graph;
 use crate::id::{Position, RunId, Slice, TaskId};
+use crate::json;
 use crate::ledger::{SliceItem, TaskFact};
 use crate::mesh::{ProposalVerdict, Role};
 use crate::payload::Payload;
@@ -20,7 +21,7 @@ use crate::role::owner::{Fact, Owner};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::run::command::{CancelWorkflow, FailTask, ReadyTask};
 use crate::run::event::{CancelCause, WorkflowSubmitted};
-use crate::run::{Command, Entry, Event, RunScope, TaskStatus};
+use crate::run::{Command, Entry, Event, Read, RunScope, TaskStatus};
 use crate::spec::Task;
 use crate::template::{Budget, Scope, TemplateError, references, resolve, resolve_code};
 use crate::time::Instant;
@@ -31,7 +32,7 @@ const ASK_AGAIN_MS: u64 = 1_000;
 #[derive(Debug)]
 struct Run {
     submitted: Arc<WorkflowSubmitted>,
-    inputs: Value,
+    inputs: Read,
     graph: Graph,
     /// By task: dependencies that are not done.
     missing: Vec<usize>,
@@ -40,7 +41,7 @@ struct Run {
     /// By task: neither readied nor ended.
     waiting: Vec<bool>,
     completed: Vec<bool>,
-    results: BTreeMap<usize, Value>,
+    results: BTreeMap<usize, Read>,
     deadline: Option<Instant>,
 }
 
@@ -103,6 +104,8 @@ impl Run {
             }
         }
         let value = substitute(task, &scope, &mut Budget::new(max_bytes))?;
+        // Values put into parameters lie deeper there than where they come from.
+        json::check_value(&value).map_err(|problem| parameter_error(format!("parameter {}", problem.in_value())))?;
         let payload = Payload::from_value(&value);
         if payload.size_bytes() > max_bytes {
             return Err(too_large(&value, payload.size_bytes(), max_bytes));

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, Failure};
+use crate::json;
 use crate::payload::Payload;
 use crate::run::decide::Limits;
 use crate::run::event::{
@@ -82,7 +83,10 @@ fn outputs(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Re
         })?;
         outputs.insert(name.clone(), value);
     }
-    Ok(Payload::from_value(&Value::Object(outputs)))
+    let outputs = Value::Object(outputs);
+    json::check_value(&outputs)
+        .map_err(|problem| Failure::new(ErrorCode::TaskParameterError, format!("output {}", problem.in_value())))?;
+    Ok(Payload::from_value(&outputs))
 }
 
 /// The tasks that the outputs refer to.

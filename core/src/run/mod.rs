@@ -16,5 +16,5 @@ pub use command::{Command, Fence, Request, Verdict};
 pub use decide::{Limits, MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use outstanding::{Owed, Waiting};
-pub use scope::RunScope;
+pub use scope::{Read, RunScope};
 pub use state::{RunStatus, State, TaskState, TaskStatus};

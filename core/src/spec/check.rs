@@ -23,16 +23,16 @@ pub struct Limits {
     pub tasks: usize,
     /// Values in the file (keys, scalars, lists, objects), aliases expanded.
     pub nodes: usize,
-    /// How deep lists and objects are nested; at most 100, so that JSON readers with the usual bound of 128 can read
-    /// what is made of it.
+    /// How deep lists and objects are nested; at most [`json::MAX_DEPTH`], as deep as a value may be that is made of it.
     pub depth: usize,
     /// How many problems are reported.
     pub problems: usize,
 }
 
 impl Limits {
-    /// 8 MiB, 200,000 tasks, 5 million values, 64 levels, 100 problems.
-    pub const DEFAULT: Self = Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: 64, problems: 100 };
+    /// 8 MiB, 200,000 tasks, 5 million values, 128 levels, 100 problems.
+    pub const DEFAULT: Self =
+        Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: json::MAX_DEPTH, problems: 100 };
 
     /// For so many bytes and tasks: more tasks may have as many more values.
     pub fn of(bytes: usize, tasks: usize) -> Self {
@@ -58,16 +58,11 @@ pub fn check_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Lim
         Ok(source) => check(source, file, catalog, limits),
         Err(error) => {
             let good = error.valid_up_to();
-            let before = String::from_utf8_lossy(&bytes[..good]);
-            let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let byte = bytes.get(good).copied().unwrap_or_default();
-            let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+            let (line, column) = place_at(&String::from_utf8_lossy(&bytes[..good]), good);
+            let byte = bytes[good];
             let message = format!("the file is not UTF-8 text: byte 0x{byte:02x} at offset {good}");
             Err(vec![
-                Problem::of_file(file, ErrorCode::ParseError, message)
-                    .at(number(line), number(column))
-                    .hint("save the file as UTF-8"),
+                Problem::of_file(file, ErrorCode::ParseError, message).at(line, column).hint("save the file as UTF-8"),
             ])
         }
     }
@@ -84,13 +79,18 @@ pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -
         Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted }.run(&root),
         Err(problem) => {
             // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
-            if problem.code == ErrorCode::ParseError
-                && source.trim_start().starts_with('{')
-                && let Ok(value) = json::parse(source)
-            {
-                return check_value(&value, file, catalog, limits);
+            if problem.code != ErrorCode::ParseError || !source.trim_start().starts_with('{') {
+                return Err(vec![*problem]);
             }
-            Err(vec![*problem])
+            match json::parse(source) {
+                Ok(value) => check_value(&value, file, catalog, limits),
+                Err(fault) if fault.is_of_content() => {
+                    let (line, column) = place_at(source, fault.at);
+                    let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, fault.to_string());
+                    Err(vec![problem.at(line, column)])
+                }
+                Err(_) => Err(vec![*problem]),
+            }
         }
     }
 }
@@ -105,6 +105,15 @@ pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
         node = &fields.get(*key)?.1;
     }
     Some((node.spot.line, node.spot.column))
+}
+
+/// Line and column of the character that begins at a byte.
+fn place_at(source: &str, at: usize) -> (u32, u32) {
+    let before = source.get(..at).unwrap_or(source);
+    let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+    let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
+    let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+    (number(line), number(column))
 }
 
 /// Checks a workflow that is already a value. Problems have the field's path but neither line nor column.
@@ -129,7 +138,7 @@ fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Proble
         return Ok(());
     }
     let message = format!("{bytes} bytes are more than the limit of {} bytes for a workflow", limits.bytes);
-    let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
+    let problem = Problem::of_file(file, ErrorCode::ResourceExhausted, message);
     Err(vec![problem.at(1, 1).hint("put large data into `files` or let a task load it")])
 }
 

@@ -421,6 +421,11 @@ enum Scalar {
     Unfit(&'static str),
 }
 
+/// Whether a number is another than zero.
+fn has_value(digits: &str) -> bool {
+    digits.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
 fn number(text: &str) -> Scalar {
     const RANGE: &str = "is outside the whole numbers that JSON readers agree on (-2^63 to 2^64-1)";
     let (negative, digits) = match text.strip_prefix(['+', '-']) {
@@ -453,6 +458,7 @@ fn number(text: &str) -> Scalar {
         return Scalar::Text;
     }
     match text.parse::<f64>() {
+        Ok(0.0) if has_value(digits) => Scalar::Unfit("is closer to zero than any number that can be passed on"),
         Ok(value) => Number::from_f64(value).map_or(Scalar::Unfit("is too large for a number"), Scalar::Number),
         Err(_) => Scalar::Text,
     }

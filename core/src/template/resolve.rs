@@ -37,6 +37,11 @@ pub trait Scope {
     fn file(&self, _name: &str) -> Option<&FileContent> {
         None
     }
+
+    /// Why a value that is there cannot be passed on; `None` if it can.
+    fn unreadable(&self, _root: &Root) -> Option<String> {
+        None
+    }
 }
 
 /// What a reference names, not copied yet.
@@ -221,6 +226,9 @@ pub fn lookup<'a>(reference: &Reference, scope: &'a dyn Scope) -> Result<Found<'
                 Err(format!("{reference}: file `{name}` is not UTF-8 text; use `${{files{step}.base64}}`"))
             }
         };
+    }
+    if let Some(why) = scope.unreadable(&reference.root) {
+        return Err(format!("{reference}: {why}"));
     }
     let Some(root) = scope.root(&reference.root) else {
         return Err(match &reference.root {

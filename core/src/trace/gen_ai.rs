@@ -13,7 +13,8 @@ type Attributes = Vec<(&'static str, Value)>;
 pub(super) fn asked(method: &MethodName, parameters: &Payload) -> Attributes {
     let Some(operation) = operation(method) else { return Attributes::new() };
     let mut attributes = vec![("gen_ai.operation.name", Value::from(operation))];
-    let parameters = parameters.to_value();
+    // Of what cannot be read nothing is told.
+    let Ok(parameters) = parameters.to_value() else { return attributes };
     for (field, name) in [
         ("model", "gen_ai.request.model"),
         ("temperature", "gen_ai.request.temperature"),
@@ -27,8 +28,9 @@ pub(super) fn asked(method: &MethodName, parameters: &Payload) -> Attributes {
 /// What the result tells; nothing for other methods.
 pub(super) fn answered(method: &MethodName, result: &Payload) -> Attributes {
     let mut attributes = Attributes::new();
-    if operation(method).is_some() {
-        let result = result.to_value();
+    if operation(method).is_some()
+        && let Ok(result) = result.to_value()
+    {
         push(&mut attributes, "gen_ai.response.model", result.get("model"));
         push(&mut attributes, "gen_ai.usage.input_tokens", result.pointer("/usage/prompt_tokens"));
         push(&mut attributes, "gen_ai.usage.output_tokens", result.pointer("/usage/completion_tokens"));

@@ -147,7 +147,8 @@ impl Recorder {
             }
             Event::TaskAttemptStopped(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
-                let reason = serde_json::to_value(event.reason).unwrap_or_default();
+                // An enum without fields is its name.
+                let reason = serde_json::to_value(event.reason).expect("a name is serializable");
                 self.tasks[at].attributes.push(("gleitzeit.stop_reason", reason));
                 let outcome = match event.reason {
                     StopReason::Cancelled => Outcome::Unset,

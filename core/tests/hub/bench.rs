@@ -165,7 +165,7 @@ impl Bench {
     }
 
     pub(crate) fn leave(&mut self, socket: u64, clean: bool) {
-        self.input(Input::Disconnected { socket, clean });
+        self.input(Input::Disconnected { socket, clean, reason: None });
     }
 
     /// The bodies of an event that were sent to a socket since the last look.

@@ -1,7 +1,9 @@
 //! Entries of the journal as those who follow a run see them.
 
 use gleitzeit_core::run::{Entry, Event};
-use serde_json::{Map, Value};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::convert::timestamp;
 use crate::v1;
@@ -30,13 +32,20 @@ pub fn event(entry: &Entry) -> v1::RunEvent {
 }
 
 fn public(body: &str) -> String {
-    let mut fields: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
-    let name = fields.get("workflow").and_then(|workflow| workflow.get("name")).cloned();
-    fields.retain(|key, _| !PRIVATE.contains(&key.as_str()));
-    if let Some(name) = name {
-        fields.insert("name".to_owned(), name);
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: &'a RawValue,
     }
-    Value::Object(fields).to_string()
+    // Values stay as they were written: this is only about the fields at the top.
+    let mut fields: IndexMap<String, &RawValue> =
+        serde_json::from_str(body).expect("the body of an event is an object");
+    let named = fields.get("workflow").and_then(|workflow| serde_json::from_str::<Named<'_>>(workflow.get()).ok());
+    fields.retain(|key, _| !PRIVATE.contains(&key.as_str()));
+    if let Some(named) = named {
+        fields.insert("name".to_owned(), named.name);
+    }
+    serde_json::to_string(&fields).expect("keys are strings and the values are JSON already")
 }
 
 fn attempt(event: &Event) -> u32 {

@@ -56,10 +56,15 @@ pub fn error(failure: &Failure) -> v1::Error {
 /// An error from the wire.
 pub fn failure(error: &v1::Error) -> Failure {
     let mut failure = Failure { code: error.code, message: error.message.clone(), data: None };
-    if let Some(data) = error.details_json.as_ref().and_then(|text| Payload::parse(text.clone()).ok()) {
-        failure = failure.with_data(data);
+    if let Some(text) = &error.details_json {
+        failure = failure.with_data(data(text));
     }
     failure
+}
+
+/// Data of an error from the wire. It may be older than the check of what comes in; what is no JSON at all is text.
+pub(crate) fn data(text: &str) -> Payload {
+    Payload::grammatical(text.to_owned()).unwrap_or_else(|_| Payload::from_value(&text.into()))
 }
 
 /// What something waits for.

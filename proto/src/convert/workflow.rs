@@ -1,7 +1,7 @@
 //! A workflow that came as a message, as the value that its YAML form would be.
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_core::spec::{Limits, Problem};
+use gleitzeit_core::{ErrorCode, json as checked};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ pub fn workflow_value(workflow: &v1::Workflow, file: &str, limits: &Limits) -> R
     let bytes = workflow.encoded_len();
     if bytes > limits.bytes {
         let message = format!("{bytes} bytes are more than the limit of {} bytes for a workflow", limits.bytes);
-        return Err(vec![Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message)]);
+        return Err(vec![Problem::of_file(file, ErrorCode::ResourceExhausted, message)]);
     }
     let mut reader = Reader { file, problems: Vec::new() };
     let mut out = Map::new();
@@ -58,9 +58,12 @@ impl Reader<'_> {
         if text.is_empty() {
             return;
         }
-        match serde_json::from_str(text) {
+        match checked::parse(text) {
             Ok(value) => drop(out.insert(key.to_owned(), value)),
-            Err(error) => self.problem(field, ErrorCode::ParseError, format!("expected JSON: {error}")),
+            Err(problem) if problem.is_of_content() => {
+                self.problem(field, ErrorCode::WorkflowValidationFailed, problem.to_string());
+            }
+            Err(problem) => self.problem(field, ErrorCode::ParseError, format!("expected JSON: {problem}")),
         }
     }
 

@@ -74,7 +74,7 @@ impl Executor for Builtin {
 
 /// The host validated them; a foreign engine may not have.
 pub(crate) fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
-    serde_json::from_str(call.params.get()).map_err(|error| {
+    call.params.read().map_err(|error| {
         CallError::new(ErrorCode::InvalidParams, format!("parameters of `{}`: {error}", call.method.as_str()))
     })
 }

@@ -276,14 +276,14 @@ fn task_event(
         }
         Event::TaskCompleted(event) if event.carried => {
             rule!(stage == Stage::Waiting && matches!(request, Request::Retry { .. }), "carried as {stage:?}");
-            rule!(event.result.to_value() == task.result, "`{task_id}` carried {}", event.result.get());
+            rule!(event.result.to_value().as_ref() == Ok(&task.result), "`{task_id}` carried {}", event.result.get());
             task.stage = Stage::Completed;
         }
         Event::TaskCompleted(event) => {
             end_attempt(task, event.attempt)?;
             rule!(!is_ending, "`{task_id}` completed in a run that is to end");
             rule!(
-                event.result.to_value() == task.result,
+                event.result.to_value().as_ref() == Ok(&task.result),
                 "`{task_id}` has {}, not {}",
                 event.result.get(),
                 task.result

@@ -48,7 +48,7 @@ impl World {
         let Some(up) = it.up.pop_front() else { return Ok(()) };
         let input = match up {
             Up::Open => Input::Connected { socket },
-            Up::Closed { clean } => Input::Disconnected { socket, clean },
+            Up::Closed { clean } => Input::Disconnected { socket, clean, reason: None },
             Up::Message(message) => {
                 let message = if self.settings.is_wired {
                     let read = ToHub::decode(message.kind(), &message.body());

@@ -284,7 +284,7 @@ impl World {
     fn outcome(&mut self, call: &MethodCall) -> MethodOutcome {
         let troubles = if self.is_calm { 0 } else { 150 };
         if !self.chance.permille(troubles) {
-            let result = workload::answer(&call.params.to_value());
+            let result = workload::answer(&call.params.to_value().expect("JSON"));
             return MethodOutcome::Result(Payload::from_value(&result));
         }
         let advice = match self.chance.within(0..4) {

@@ -81,8 +81,7 @@ pub(super) async fn read(
         url: url.as_str(),
         duration_ms: since.elapsed().as_secs_f64() * 1_000.0,
     };
-    serde_json::to_string(&answer)
-        .and_then(Payload::parse)
+    Payload::of(&answer)
         .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the answer is not JSON: {error}")))
 }
 

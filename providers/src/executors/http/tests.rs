@@ -101,7 +101,7 @@ async fn ask(provider: &crate::Provider, params: Value) -> Result<Value, CallErr
 async fn ask_within(provider: &crate::Provider, params: Value, context: Context) -> Result<Value, CallError> {
     let call = Call { method: "http/request".into(), params: Payload::from_value(&params) };
     let answered = timeout(Duration::from_secs(30), provider.call(call, context)).await.expect("in time");
-    let answer = answered.map(|payload| payload.to_value())?;
+    let answer = answered.map(|payload| payload.to_value().expect("JSON"))?;
     let registry = gleitzeit_protocols::Registry::shipped();
     registry.validate_result("http/request", "v1", &answer).expect("what is promised");
     Ok(answer)

@@ -139,7 +139,7 @@ mod tests {
     fn json_is_parsed_only_where_it_was_asked_for() {
         let text = |response: &str, format: Option<Format>| {
             let payload = About::default().text(response, "m", format.as_ref(), Duration::from_micros(1_500))?;
-            Ok::<_, CallError>(payload.to_value())
+            Ok::<_, CallError>(payload.to_value().expect("JSON"))
         };
         let plain = text("{\"a\": 1}", None).expect("an answer");
         assert_eq!(
@@ -161,8 +161,9 @@ mod tests {
     #[test]
     fn totals_are_said_only_if_both_parts_are_known() {
         let about = About { prompt_tokens: Some(3), ..About::default() };
-        let usage =
-            |about: About| about.text("", "m", None, Duration::ZERO).expect("an answer").to_value()["usage"].take();
+        let usage = |about: About| {
+            about.text("", "m", None, Duration::ZERO).expect("an answer").to_value().expect("JSON")["usage"].take()
+        };
         assert_eq!(usage(about.clone()), json!({"prompt_tokens": 3, "completion_tokens": null, "total_tokens": null}));
         assert_eq!(usage(About { completion_tokens: Some(4), ..about })["total_tokens"], 7);
     }

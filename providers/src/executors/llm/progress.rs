@@ -65,7 +65,7 @@ mod tests {
 
     fn texts(from: &mut mpsc::Receiver<Payload>) -> Vec<String> {
         std::iter::from_fn(|| from.try_recv().ok())
-            .map(|data| data.to_value()["text"].as_str().expect("text").to_owned())
+            .map(|data| data.to_value().expect("JSON")["text"].as_str().expect("text").to_owned())
             .collect()
     }
 

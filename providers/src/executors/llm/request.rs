@@ -166,8 +166,7 @@ pub(super) fn texts(call: &Call, config: &Config) -> Result<Texts, CallError> {
 
 /// The host validated them; a foreign engine may not have.
 fn parameters<'de, T: Deserialize<'de>>(call: &'de Call) -> Result<T, CallError> {
-    serde_json::from_str(call.params.get())
-        .map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
+    call.params.read().map_err(|error| invalid(format!("parameters of `{}`: {error}", call.method.as_str())))
 }
 
 fn checked(extra: Map<String, Value>) -> Result<Map<String, Value>, CallError> {

@@ -45,7 +45,7 @@ async fn call(provider: &Provider, method: &str, mut params: Value, context: Con
     registry.fill_defaults(method, "v1", &mut params);
     assert_eq!(registry.validate_parameters(method, "v1", &params), Ok(()));
     let call = Call { method: method.into(), params: Payload::from_value(&params) };
-    let result = provider.call(call, context).await?.to_value();
+    let result = provider.call(call, context).await?.to_value().expect("JSON");
     assert_eq!(registry.validate_result(method, "v1", &result), Ok(()), "{result:#}");
     Ok(result)
 }
@@ -203,7 +203,7 @@ async fn text_is_shown_while_it_is_written() {
         let answer = call(&provider, "llm/chat", params, context).await.expect("an answer");
         let mut pieces = Vec::new();
         while let Some(piece) = receiver.recv().await {
-            let piece = piece.to_value();
+            let piece = piece.to_value().expect("JSON");
             assert_eq!(piece.as_object().expect("an object").len(), 1, "{piece}");
             pieces.push(piece["text"].as_str().expect("text").to_owned());
         }
@@ -222,6 +222,6 @@ async fn a_server_that_does_not_stream_is_understood_too() {
         let params = json!({"model": "whole", "prompt": "hello"});
         let answer = call(&provider(api, &server, ""), "llm/chat", params, context).await.expect("an answer");
         assert_eq!((&answer["response"], &answer["usage"]["total_tokens"]), (&json!("You said: hello"), &json!(4)));
-        assert_eq!(receiver.recv().await.expect("shown").to_value(), json!({"text": "You said: hello"}));
+        assert_eq!(receiver.recv().await.expect("shown").to_value().expect("JSON"), json!({"text": "You said: hello"}));
     }
 }

@@ -105,13 +105,12 @@ impl Answer {
             return Err(failed("the result is not readable JSON".to_owned(), output, error_output));
         };
         if asked == Asked::Check {
-            return Payload::parse(result.get().to_owned())
+            return Payload::of(result)
                 .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, error.to_string()));
         }
         let execution_time = ended.seconds.unwrap_or(0.0).max(0.0);
         let outcome = Outcome { result, output, error_output, execution_time, success: true };
-        serde_json::to_string(&outcome)
-            .and_then(Payload::parse)
+        Payload::of(&outcome)
             .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the result is not JSON: {error}")))
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 impl Bench {
     async fn validate(&self, code: &str) -> Value {
         let call = Call { method: "python/validate".into(), params: Payload::from_value(&json!({"code": code})) };
-        let outcome = self.python.call(call, Context::default()).await.expect("runs").to_value();
+        let outcome = self.python.call(call, Context::default()).await.expect("runs").to_value().expect("JSON");
         Registry::shipped().validate_result("python/validate", "v1", &outcome).expect("fits the protocol");
         outcome
     }

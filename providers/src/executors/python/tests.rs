@@ -45,7 +45,7 @@ fn bench() -> Bench {
 impl Bench {
     async fn execute(&self, params: Value, context: Context) -> Result<Value, CallError> {
         let call = Call { method: "python/execute".into(), params: Payload::from_value(&params) };
-        self.python.call(call, context).await.map(|payload| payload.to_value())
+        self.python.call(call, context).await.map(|payload| payload.to_value().expect("JSON"))
     }
 
     async fn run(&self, code: &str) -> Result<Value, CallError> {

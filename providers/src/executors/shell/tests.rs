@@ -36,7 +36,7 @@ fn bench() -> Bench {
 impl Bench {
     async fn call(&self, params: Value, context: Context) -> Result<Value, CallError> {
         let call = Call { method: "shell/run".into(), params: Payload::from_value(&params) };
-        self.shell.call(call, context).await.map(|payload| payload.to_value())
+        self.shell.call(call, context).await.map(|payload| payload.to_value().expect("JSON"))
     }
 
     async fn run(&self, command: &str) -> Result<Value, CallError> {

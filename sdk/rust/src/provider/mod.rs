@@ -167,12 +167,12 @@ impl Provider {
         let handler = move |parameters: Payload, call: Call| -> Answer {
             let function = function.clone();
             Box::pin(async move {
-                let parameters = serde_json::from_str(parameters.get()).map_err(|error| {
+                let parameters = parameters.read().map_err(|error| {
                     CallError::new(format!("the parameters do not fit: {error}")).code(ErrorCode::InvalidParams)
                 })?;
                 let result = function(parameters, call).await?;
-                let text = serde_json::to_string(&result).and_then(Payload::parse);
-                text.map_err(|error| CallError::new(format!("the result cannot be written as JSON: {error}")))
+                Payload::of(&result)
+                    .map_err(|error| CallError::new(format!("the result cannot be written as JSON: {error}")))
             })
         };
         self.methods.insert(name.to_owned(), (schemas, Arc::new(handler)));

@@ -1,0 +1,144 @@
+//! Packets of Socket.IO 5 as text: what stands in one message of Engine.IO. Pure.
+//!
+//! Only the frame of a packet is read here. What it holds is passed on as it was written, so that it is read once, by
+//! whoever knows what it should be.
+
+use gleitzeit_core::mesh::MeshError;
+use serde_json::{Value, json};
+
+/// One packet from a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Packet<'a> {
+    /// Wants to join the namespace, with the text of its `auth`; empty if it gives none.
+    Connect { auth: &'a str },
+    /// Wants to join another namespace.
+    ConnectElsewhere { namespace: &'a str },
+    /// Leaves the namespace.
+    Disconnect,
+    /// An event: the text of its list, and the id under which it wants to be acknowledged.
+    Event { data: &'a str, ack: Option<u64> },
+    /// An event or an acknowledgement with binary attachments, which follow as messages of their own.
+    Binary { attachments: usize, ack: Option<u64> },
+    /// Acknowledges something. Nothing here asks for that.
+    Ack,
+    /// No packet.
+    Malformed(String),
+}
+
+/// Reads the frame of a packet.
+pub(crate) fn parse(text: &str) -> Packet<'_> {
+    let mut letters = text.chars();
+    let Some(kind @ '0'..='6') = letters.next() else {
+        let start: String = text.chars().take(20).collect();
+        return Packet::Malformed(format!("`{start}` does not begin with the type of a packet of Socket.IO, 0 to 6"));
+    };
+    let mut rest = letters.as_str();
+    let mut attachments = 0;
+    if matches!(kind, '5' | '6') {
+        let Some((count, after)) = rest.split_once('-').and_then(|(count, after)| Some((count.parse().ok()?, after)))
+        else {
+            return Packet::Malformed("a binary packet begins with the number of its attachments".to_owned());
+        };
+        (attachments, rest) = (count, after);
+    }
+    if rest.starts_with('/') {
+        let (namespace, after) = rest.split_once(',').unwrap_or((rest, ""));
+        if namespace != "/" {
+            return match kind {
+                '0' => Packet::ConnectElsewhere { namespace },
+                '1' => Packet::Ack,
+                _ => Packet::Malformed(format!("the namespace `{namespace}` is not used here; use `/`")),
+            };
+        }
+        rest = after;
+    }
+    match kind {
+        '0' => Packet::Connect { auth: rest },
+        '1' => Packet::Disconnect,
+        '2' => {
+            let (data, ack) = split_ack(rest);
+            Packet::Event { data, ack }
+        }
+        '5' => Packet::Binary { attachments, ack: split_ack(rest).1 },
+        '6' => Packet::Binary { attachments, ack: None },
+        '3' => Packet::Ack,
+        _ => Packet::Malformed("clients do not send errors of connecting".to_owned()),
+    }
+}
+
+/// An id may stand before the list.
+fn split_ack(text: &str) -> (&str, Option<u64>) {
+    let data = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    (data, text[..text.len() - data.len()].parse().ok())
+}
+
+/// The namespace was joined; the id is that of the connection.
+pub(crate) fn connected(id: &str) -> String {
+    format!("0{}", json!({ "sid": id }))
+}
+
+/// The namespace was not joined.
+pub(crate) fn refused(namespace: &str, message: &str) -> String {
+    let separator = if namespace == "/" { String::new() } else { format!("{namespace},") };
+    format!("4{separator}{}", json!({ "message": message }))
+}
+
+/// The client is put out of the namespace.
+pub(crate) const DISCONNECTED: &str = "1";
+
+/// An event with the text of its argument.
+pub(crate) fn event(name: &str, body: &str) -> String {
+    // Names of events have nothing to escape.
+    ["2[\"", name, "\",", body, "]"].concat()
+}
+
+/// The answer to an event that wants to be acknowledged: without arguments, or with why it was refused.
+pub(crate) fn acknowledgement(ack: u64, refusal: Option<&MeshError>) -> String {
+    let arguments: Vec<Value> = refusal.map(|error| json!(error)).into_iter().collect();
+    format!("3{ack}{}", Value::Array(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use gleitzeit_core::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn packets_are_told_apart() {
+        let event = |data, ack| Packet::Event { data, ack };
+        for (text, packet) in [
+            ("0", Packet::Connect { auth: "" }),
+            ("0{\"token\":\"x\"}", Packet::Connect { auth: "{\"token\":\"x\"}" }),
+            ("0/,{}", Packet::Connect { auth: "{}" }),
+            ("0/admin,{}", Packet::ConnectElsewhere { namespace: "/admin" }),
+            ("0/é", Packet::ConnectElsewhere { namespace: "/é" }),
+            ("1", Packet::Disconnect),
+            ("1/admin,", Packet::Ack),
+            ("2[\"a\",{}]", event("[\"a\",{}]", None)),
+            ("217[\"a\",{}]", event("[\"a\",{}]", Some(17))),
+            ("2", event("", None)),
+            ("299999999999999999999[\"a\"]", event("[\"a\"]", None)),
+            ("317[]", Packet::Ack),
+            ("52-3[\"a\",{}]", Packet::Binary { attachments: 2, ack: Some(3) }),
+            ("61-3[]", Packet::Binary { attachments: 1, ack: None }),
+        ] {
+            assert_eq!(parse(text), packet, "{text}");
+        }
+        for text in ["", "x", "é", "9[]", "5[]", "5x-[]", "2/admin,[\"a\"]", "4{}"] {
+            assert!(matches!(parse(text), Packet::Malformed(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_clients_read() {
+        assert_eq!(connected("s"), r#"0{"sid":"s"}"#);
+        assert_eq!(refused("/", "no \"x\""), r#"4{"message":"no \"x\""}"#);
+        assert_eq!(refused("/admin", "no"), r#"4/admin,{"message":"no"}"#);
+        assert_eq!(event("welcome", "{}"), r#"2["welcome",{}]"#);
+        assert_eq!(acknowledgement(7, None), "37[]");
+        let error = MeshError::new(ErrorCode::InvalidRequest, "no", Some("m1".to_owned()));
+        let text = acknowledgement(7, Some(&error));
+        assert!(text.starts_with("37[{") && text.ends_with("}]") && text.contains(r#""message":"no""#), "{text}");
+    }
+}
