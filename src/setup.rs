@@ -139,21 +139,47 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
         retention: args.retention.0,
-        max_connections: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
+        max_connections: connections_within(args.max_connections, raise_open_files()),
+        max_connections_per_address: args
+            .max_connections_per_address
+            .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         hub: patience(&args.patience),
         ..Config::default()
     })
 }
 
-/// Lets this process have as many open files as it may: each connection is one.
-pub(crate) fn raise_open_files() {
+/// Lets this process have as many open files as it may, since each connection is one. How many that are; none: any number.
+fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-    {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+    if current == maximum {
+        return maximum;
     }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+            current
+        }
+    }
+}
+
+/// So many open files are left to the store, the log, and what the worker of the same process runs.
+const OTHER_FILES: u64 = 128;
+/// Fewer connections would be no use.
+const LEAST_CONNECTIONS: u64 = 10;
+
+/// As many connections as were asked for and as there can be open files for.
+fn connections_within(wanted: u32, files: Option<u64>) -> usize {
+    let most = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(LEAST_CONNECTIONS));
+    if u64::from(wanted) > most {
+        tracing::warn!(
+            wanted,
+            most,
+            "the limit of open files (`ulimit -n`) leaves room for fewer connections than `--max-connections` says"
+        );
+    }
+    usize::try_from(most.min(u64::from(wanted))).unwrap_or(usize::MAX)
 }
 
 fn patience(args: &PatienceArgs) -> gleitzeit_core::hub::Config {
@@ -265,6 +291,15 @@ mod tests {
         };
         assert_eq!(names("util/echo", all.clone()), (vec!["util".to_owned(), "second".to_owned()], true));
         assert_eq!(names("python/execute", vec![]), (vec![], false), "its tasks wait, and say for what");
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_files_for_them() {
+        for (wanted, files, expected) in
+            [(10_000, None, 10_000), (10_000, Some(20_000), 10_000), (10_000, Some(1_024), 896), (100, Some(20), 10)]
+        {
+            assert_eq!(connections_within(wanted, files), expected, "{wanted} of {files:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A control plane from its configuration to its end: journal, hub, API and health on one port.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
-use crate::connection::Cuttable;
-
-use crate::front::Fronts;
+use crate::connection::{Cuttable, Limits};
+use crate::front::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
@@ -65,11 +65,11 @@ pub enum Error {
         address: SocketAddr,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The listener failed.
     #[error("the listener failed")]
-    Serve(#[source] std::io::Error),
+    Serve(#[source] io::Error),
 }
 
 /// A control plane that is bound to its address and has read its journal.
@@ -211,19 +211,18 @@ impl App {
             }
             None => None,
         };
-        let listener = Cuttable::new(listener, config.max_connections);
+        let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
+        let listener = Cuttable::new(listener, limits);
         let connections = listener.cut_all.clone();
-        let served = stopping.clone();
-        let serve = axum::serve(listener, Fronts::new(workflows, router))
-            .with_graceful_shutdown(async move { served.cancelled().await });
-        let mut serve = tokio::spawn(serve.into_future());
+        let mut serve = tokio::spawn(front::serve(listener, Fronts::new(workflows, router), stopping.clone()));
         readiness.set(true);
         tracing::info!(%address, "control plane is ready");
 
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             ended = writer.ended() => ended.map_err(Error::Writer).and(Err(Error::Journal(JournalError::Closed))),
-            served = &mut serve => served.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(Error::Serve),
+            // It ends by itself only once it is told to.
+            served = &mut serve => served.map_err(|error| Error::Serve(io::Error::other(error))),
         };
         readiness.set(false);
         stopping.cancel();

@@ -77,6 +77,9 @@ pub struct Config {
     pub max_submitting_bytes: usize,
     /// The most connections at a time, of gRPC and mesh together (default 10,000).
     pub max_connections: usize,
+    /// The most connections at a time from one address, all of this machine's own as one; none: half of
+    /// `max_connections`, so that one address leaves room for others.
+    pub max_connections_per_address: Option<usize>,
     /// Times and limits of the hub.
     pub hub: gleitzeit_core::hub::Config,
     /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
@@ -109,6 +112,7 @@ impl Default for Config {
             max_payload_bytes: 1024 * 1024,
             max_submitting_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
+            max_connections_per_address: None,
             hub: gleitzeit_core::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
@@ -132,6 +136,11 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
+    /// The most connections at a time from one address.
+    pub(crate) fn connections_of_address(&self) -> usize {
+        self.max_connections_per_address.unwrap_or(self.max_connections.div_ceil(2))
+    }
+
     /// Everything that is wrong, each with what to do; empty if nothing is.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();

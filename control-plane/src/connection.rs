@@ -1,121 +1,294 @@
-//! Connections: how many there may be, how long they may say nothing, and how the server drops them. A Socket.IO client
-//! that is told to disconnect stays away for good; one that loses its connection comes back. So whoever may return loses
-//! its connection.
+//! Connections: how many there may be, also of one address, how long they may say nothing, and how the server drops them.
+//! A Socket.IO client that is told to disconnect stays away for good; one that loses its connection comes back. So whoever
+//! may return loses its connection.
+//!
+//! Connections are in one of two states: with a request that is being answered, which an upgraded one always has, or
+//! without. One without a request gives way to a new connection when there are as many as there may be; one with a request
+//! never does. So connections that say nothing shut nobody out.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Within this time the first request must have come; an HTTP/2 connection says at once what it is.
+/// Within this time the first request must have come; an HTTP/2 connection must have begun by then.
 const FIRST_REQUEST: Duration = Duration::from_secs(20);
 /// How HTTP/2 begins.
 const HTTP_2: &[u8] = b"PRI ";
+/// The preface of HTTP/2 and the shortest frame of settings behind it (RFC 9113, 3.4): who has sent both answers pings
+/// from then on, or is dropped for it.
+const HTTP_2_BEGUN: usize = 24 + 9;
 /// Refused connections are told of at most as often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// So long no connection is accepted after one could not be, unless another could be dropped for it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// At a time.
+    pub(crate) all: usize,
+    /// At a time from one [`Address`].
+    pub(crate) of_address: usize,
+}
+
+/// Who counts as one caller: a network address, all of this machine's own as one, and of IPv6 the first half, which is
+/// what a single host is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Address(IpAddr);
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        match ip {
+            ip if ip.is_loopback() => Self(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            IpAddr::V4(_) => Self(ip),
+            IpAddr::V6(ip) => Self(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))),
+        }
+    }
+}
 
 /// What handlers know of the connection that a request came over.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Connection(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    address: Address,
     cut: CancellationToken,
-    has_served: Arc<AtomicBool>,
+    /// Requests that are being answered.
+    requests: AtomicUsize,
+    has_served: AtomicBool,
+    since: Instant,
+    /// When it was last without a request, in milliseconds from `since`.
+    idle_since_ms: AtomicU64,
 }
 
 impl Connection {
-    /// Notes that it has brought a request.
-    pub(crate) fn note_request(&self) {
-        self.has_served.store(true, Ordering::Relaxed);
+    /// Notes that it has brought a request, which lasts until what is returned is dropped.
+    pub(crate) fn begin_request(&self) -> OpenRequest {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.has_served.store(true, Ordering::Relaxed);
+        OpenRequest(self.clone())
     }
 
     /// Drops it; whatever was not sent yet is lost.
     pub(crate) fn cut(&self) {
-        self.cut.cancel();
+        self.0.cut.cancel();
+    }
+
+    /// Whom it comes from.
+    pub(crate) fn address(&self) -> Address {
+        self.0.address
+    }
+
+    /// How soon it has to give way, if at all: whoever has never asked for anything first, then who was idle for longest.
+    fn idle(&self) -> Option<(bool, Instant)> {
+        let inner = &self.0;
+        let is_idle = inner.requests.load(Ordering::Relaxed) == 0;
+        let since = inner.since + Duration::from_millis(inner.idle_since_ms.load(Ordering::Relaxed));
+        is_idle.then(|| (inner.has_served.load(Ordering::Relaxed), since))
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct OpenRequest(Connection);
+
+impl OpenRequest {
+    /// It became a connection of another kind, and lasts as long as that.
+    pub(crate) fn upgraded(self) {
+        self.0.0.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let inner = &self.0.0;
+        let ms = u64::try_from(inner.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        inner.idle_since_ms.store(ms, Ordering::Relaxed);
+        inner.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connections there are.
+#[derive(Debug)]
+struct Room {
+    limits: Limits,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    last_id: u64,
+    all: HashMap<u64, Connection>,
+    by_address: HashMap<Address, usize>,
+}
+
+impl Room {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        // What is changed under the lock is changed as a whole.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection; another may be dropped for it. None if all have something to do.
+    fn enter(&self, ip: IpAddr, cut_all: &CancellationToken) -> Option<Connection> {
+        let address = Address::from(ip);
+        let mut places = self.places();
+        if places.by_address.get(&address).is_some_and(|count| *count >= self.limits.of_address) {
+            places.drop_one(Some(address))?;
+        }
+        if places.all.len() >= self.limits.all {
+            places.drop_one(None)?;
+        }
+        places.last_id += 1;
+        let connection = Connection(Arc::new(Inner {
+            id: places.last_id,
+            address,
+            cut: cut_all.child_token(),
+            requests: AtomicUsize::new(0),
+            has_served: AtomicBool::new(false),
+            since: Instant::now(),
+            idle_since_ms: AtomicU64::new(0),
+        }));
+        places.all.insert(connection.0.id, connection.clone());
+        *places.by_address.entry(address).or_default() += 1;
+        Some(connection)
+    }
+}
+
+impl Places {
+    /// Drops the connection that is idle and can best be done without, of this address if one is given.
+    fn drop_one(&mut self, of: Option<Address>) -> Option<()> {
+        let candidates = self.all.values().filter(|connection| of.is_none_or(|of| of == connection.address()));
+        let idle = candidates.filter_map(|connection| Some((connection.idle()?, connection)));
+        let (_, connection) =
+            idle.min_by_key(|((has_served, since), connection)| (*has_served, *since, connection.0.id))?;
+        let connection = connection.clone();
+        connection.cut();
+        self.leave(&connection);
+        Some(())
+    }
+
+    /// Its place is free; it may have left before.
+    fn leave(&mut self, connection: &Connection) {
+        if self.all.remove(&connection.0.id).is_none() {
+            return;
+        }
+        if let Some(count) = self.by_address.get_mut(&connection.address()) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&connection.address());
+            }
+        }
     }
 }
 
 /// Accepts such connections.
 pub(crate) struct Cuttable {
-    pub(crate) listener: TcpListener,
+    listener: TcpListener,
     /// Drops all of them.
     pub(crate) cut_all: CancellationToken,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     told: Option<Instant>,
 }
 
 impl Cuttable {
-    /// Accepts at most so many at a time; more are dropped at once.
-    pub(crate) fn new(listener: TcpListener, most: usize) -> Self {
-        let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    /// Accepts no more than these; others are dropped at once.
+    pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
+        let room = Arc::new(Room { limits, places: Mutex::default() });
         Self { listener, cut_all: CancellationToken::new(), room, told: None }
     }
 
-    fn refused(&mut self) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            tracing::warn!("there are as many connections as `--max-connections` allows: others are refused");
-        }
-    }
-}
-
-impl Listener for Cuttable {
-    type Io = CuttableStream;
-    type Addr = Connection;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, permit) = loop {
-            let (stream, _): (TcpStream, SocketAddr) = Listener::accept(&mut self.listener).await;
-            match self.room.clone().try_acquire_owned() {
-                Ok(permit) => break (stream, permit),
-                Err(_) => self.refused(),
+    /// The next connection. Cancel-safe.
+    pub(crate) async fn accept(&mut self) -> (CuttableStream, Connection) {
+        let (stream, connection) = loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => match self.room.enter(address.ip(), &self.cut_all) {
+                    Some(connection) => break (stream, connection),
+                    None => self.tell(
+                        "there are as many connections as `--max-connections` or \
+                                       `--max-connections-per-address` allows, all in use: others are refused",
+                    ),
+                },
+                // The connection's own end, not the listener's.
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    self.tell("connections cannot be accepted: this process may have too few open files (`ulimit -n`)");
+                    if self.room.places().drop_one(None).is_none() {
+                        sleep(PAUSE).await;
+                    } else {
+                        // What was dropped is closed by its own task.
+                        tokio::task::yield_now().await;
+                    }
+                }
             }
         };
         // Without it small messages wait for the acknowledgement of the one before.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection could not be set to send at once");
         }
-        let cut = self.cut_all.child_token();
-        let connection = Connection { cut: cut.clone(), has_served: Arc::default() };
         let stream = CuttableStream {
             stream,
-            cut: Box::pin(cut.cancelled_owned()),
-            first: Some((Box::pin(sleep(FIRST_REQUEST)), connection.has_served.clone())),
-            _permit: permit,
+            cut: Box::pin(connection.0.cut.clone().cancelled_owned()),
+            first: Some(First { late: Box::pin(sleep(FIRST_REQUEST)), is_http_2: None, bytes: 0 }),
+            connection: connection.clone(),
+            room: self.room.clone(),
         };
         (stream, connection)
     }
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Connection { cut: self.cut_all.clone(), has_served: Arc::default() })
+    fn tell(&mut self, message: &'static str) {
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!("{message}");
+        }
     }
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// A connection until it is cut.
 pub(crate) struct CuttableStream {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Until the first request has come: when it has to, and whether it has.
-    first: Option<(Pin<Box<Sleep>>, Arc<AtomicBool>)>,
-    _permit: OwnedSemaphorePermit,
+    /// Until the first request has come.
+    first: Option<First>,
+    connection: Connection,
+    room: Arc<Room>,
+}
+
+/// The wait for a first request.
+struct First {
+    late: Pin<Box<Sleep>>,
+    /// As far as it was told.
+    is_http_2: Option<bool>,
+    /// How many it has sent.
+    bytes: usize,
 }
 
 impl CuttableStream {
     /// Also wakes the caller once it is cut.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if let Some((late, has_served)) = &mut self.first {
-            if has_served.load(Ordering::Relaxed) {
+        if let Some(first) = &mut self.first {
+            if self.connection.0.has_served.load(Ordering::Relaxed) {
                 self.first = None;
-            } else if late.as_mut().poll(context).is_ready() {
+            } else if first.late.as_mut().poll(context).is_ready() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -124,6 +297,24 @@ impl CuttableStream {
             Poll::Pending => Ok(()),
         }
     }
+
+    /// HTTP/2 that has begun waits for its first request as long as it likes, and answers pings meanwhile.
+    fn hear(&mut self, bytes: &[u8]) {
+        let Some(first) = &mut self.first else { return };
+        first.bytes += bytes.len();
+        if first.is_http_2.is_none() && !bytes.is_empty() {
+            first.is_http_2 = Some(HTTP_2.starts_with(&bytes[..bytes.len().min(HTTP_2.len())]));
+        }
+        if first.is_http_2 == Some(true) && first.bytes >= HTTP_2_BEGUN {
+            self.first = None;
+        }
+    }
+}
+
+impl Drop for CuttableStream {
+    fn drop(&mut self) {
+        self.room.places().leave(&self.connection);
+    }
 }
 
 impl AsyncRead for CuttableStream {
@@ -131,9 +322,7 @@ impl AsyncRead for CuttableStream {
         self.check(context)?;
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        if self.first.is_some() && into.filled()[before..].starts_with(HTTP_2) {
-            self.first = None;
-        }
+        self.hear(&into.filled()[before..]);
         read
     }
 }
@@ -168,6 +357,8 @@ impl AsyncWrite for CuttableStream {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -175,48 +366,87 @@ mod tests {
     async fn listening(most: usize) -> (Cuttable, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        (Cuttable::new(listener, most), address)
+        (Cuttable::new(listener, Limits { all: most, of_address: most }), address)
     }
 
     #[tokio::test]
     async fn beyond_the_limit_connections_are_dropped_until_one_ends() {
         let (mut listener, address) = listening(1).await;
         let first = TcpStream::connect(address).await.expect("it listens");
-        let (accepted, _) = listener.accept().await;
+        let (accepted, connection) = listener.accept().await;
+        let request = connection.begin_request();
         let mut second = TcpStream::connect(address).await.expect("it listens");
         let refused = async { second.read(&mut [0; 8]).await.map_or(true, |read| read == 0) };
         tokio::select! {
             refused = refused => assert!(refused),
             _ = listener.accept() => panic!("there is room for one"),
         }
-        drop((first, accepted));
+        drop((first, accepted, request));
         let _third = TcpStream::connect(address).await.expect("it listens");
         listener.accept().await;
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_to_do_gives_way_silent_ones_first() {
+        let (mut listener, address) = listening(3).await;
+        let mut clients = Vec::new();
+        let mut accepted = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(address).await.expect("it listens"));
+            accepted.push(listener.accept().await);
+        }
+        // The first is at work, the second has been, the third was silent.
+        let _at_work = accepted[0].1.begin_request();
+        drop(accepted[1].1.begin_request());
+        for gone in [2, 1] {
+            clients.push(TcpStream::connect(address).await.expect("it listens"));
+            let (stream, connection) = listener.accept().await;
+            accepted.push((stream, connection.clone()));
+            // It stays.
+            std::mem::forget(connection.begin_request());
+            assert!(accepted[gone].0.read(&mut [0; 8]).await.is_err(), "{gone} was dropped");
+        }
+        let idle = tokio::time::timeout(Duration::from_secs(1), accepted[0].0.read(&mut [0; 8])).await;
+        assert!(idle.is_err(), "who has a request stays");
+    }
+
+    #[tokio::test]
+    async fn one_address_leaves_room_for_others() {
+        let room = Room { limits: Limits { all: 4, of_address: 2 }, places: Mutex::default() };
+        let cut_all = CancellationToken::new();
+        let enter = |ip: &str| room.enter(ip.parse().expect("an address"), &cut_all);
+        let at_work = |ip: &str| enter(ip).map(|connection| std::mem::forget(connection.begin_request())).is_some();
+        // All of these are one caller each.
+        assert!(at_work("127.0.0.1") && at_work("127.9.9.9") && !at_work("::1"));
+        assert!(at_work("2001:db8::1") && at_work("2001:db8::2") && !at_work("2001:db8::3"));
+        assert!(!at_work("10.0.0.1"), "there is no room at all");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_dropped_in_time() {
         let (mut listener, address) = listening(10).await;
-        let mut slow = TcpStream::connect(address).await.expect("it listens");
-        let (mut accepted, _) = listener.accept().await;
-        slow.write_all(b"GET / HT").await.expect("sent");
-        let mut head = [0; 64];
-        assert_eq!(accepted.read(&mut head).await.expect("the beginning of a request"), 8);
-        let error = accepted.read(&mut head).await.expect_err("nothing more comes");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        for beginning in ["GET / HT", "PRI * HTTP/2.0\r\n", "P"] {
+            let mut slow = TcpStream::connect(address).await.expect("it listens");
+            let (mut accepted, _) = listener.accept().await;
+            slow.write_all(beginning.as_bytes()).await.expect("sent");
+            let mut head = [0; 64];
+            assert_eq!(accepted.read(&mut head).await.expect("the beginning of a request"), beginning.len());
+            let error = accepted.read(&mut head).await.expect_err("nothing more comes");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_has_served_or_speaks_http_2_may_be_idle() {
         let (mut listener, address) = listening(10).await;
-        for beginning in ["PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\n"] {
+        for beginning in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", "GET / HTTP/1.1\r\n"] {
             let mut client = TcpStream::connect(address).await.expect("it listens");
             let (mut accepted, connection) = listener.accept().await;
             client.write_all(beginning.as_bytes()).await.expect("sent");
             let mut head = [0; 64];
-            assert_eq!(accepted.read(&mut head).await.expect("a request"), 16);
+            assert_eq!(accepted.read(&mut head).await.expect("a request"), beginning.len());
             if beginning.starts_with("GET") {
-                connection.note_request();
+                drop(connection.begin_request());
             }
             let idle = tokio::time::timeout(10 * FIRST_REQUEST, accepted.read(&mut head)).await;
             assert!(idle.is_err(), "{beginning}: {idle:?}");

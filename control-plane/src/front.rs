@@ -4,25 +4,83 @@
 //! router with everything that is laid around it.
 
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
-use axum::http::{Version, header};
-use axum::response::Response;
-use axum::serve::IncomingStream;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, StatusCode, Version, header};
 use gleitzeit_proto::v1::workflow_service_server::WorkflowServiceServer;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tower::Service;
+use tower_http::timeout::TimeoutBody;
 
 use crate::api::{State, Workflows};
-use crate::connection::{Connection, Cuttable};
+use crate::connection::{Connection, Cuttable, OpenRequest};
 
-/// Makes the front of each connection.
+/// Within this time the head of a request over HTTP/1 must have come, and so long such a connection may be idle.
+const HEAD: Duration = Duration::from_secs(30);
+/// Within this time the next piece of a request's body must have come.
+const BODY: Duration = Duration::from_secs(20);
+/// A connection of HTTP/2 that brings nothing for so long is asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Who gives none within this time is dropped.
+const PONG: Duration = Duration::from_secs(20);
+/// How many requests of one HTTP/2 connection are answered at a time; others wait for their turn at the client.
+const STREAMS: u32 = 200;
+/// The largest head of a request.
+const HEAD_BYTES: u32 = 32 * 1024;
+/// What is read of HTTP/1 before it is understood; the head must fit.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How many headers a request over HTTP/1 may have.
+const HEADERS: usize = 100;
+/// What waits in one answer for an HTTP/2 client that does not read.
+const UNREAD_BYTES: usize = 128 * 1024;
+
+/// Serves connections until it is told to stop, and then until all that was asked is answered. Upgraded connections are
+/// left to their own ends.
+pub(crate) async fn serve(mut listener: Cuttable, fronts: Fronts, stop: CancellationToken) {
+    let server = server();
+    let open = GracefulShutdown::new();
+    while let Some((stream, connection)) = stop.run_until_cancelled(listener.accept()).await {
+        let front = Front { connection, services: fronts.clone() };
+        let served = server.serve_connection_with_upgrades(TokioIo::new(stream), front).into_owned();
+        let served = open.watch(served);
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::debug!(error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER_BYTES).max_headers(HEADERS);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES)
+        .max_send_buf_size(UNREAD_BYTES)
+        // WebSockets over HTTP/2 need it.
+        .enable_connect_protocol();
+    server
+}
+
+/// The services behind every connection.
 #[derive(Clone)]
 pub(crate) struct Fronts {
     workflows: Workflows,
@@ -37,44 +95,70 @@ impl Fronts {
     }
 }
 
-impl Service<IncomingStream<'_, Cuttable>> for Fronts {
-    type Response = Front;
+/// One connection and its services.
+struct Front {
+    connection: Connection,
+    services: Fronts,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Front, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, stream: IncomingStream<'_, Cuttable>) -> Self::Future {
-        let connection = stream.remote_addr().clone();
-        ready(Ok(Front(Arc::new((connection, self.clone())))))
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let open = self.connection.begin_request();
+        let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY, body)));
+        // Both are always ready.
+        if is_workflow_call(&request) {
+            request.extensions_mut().insert(self.connection.clone());
+            let answer = self.services.workflows.clone().call(request);
+            return Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) });
+        }
+        request.extensions_mut().insert(self.connection.clone());
+        request.extensions_mut().insert(ConnectInfo(self.connection.clone()));
+        let answer = self.services.rest.clone().call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                open.upgraded();
+                return Ok(answer);
+            }
+            Ok(answer.map(|body| during(open, body)))
+        })
     }
 }
 
-/// One connection and its services; cloned for each request.
-#[derive(Clone)]
-pub(crate) struct Front(Arc<(Connection, Fronts)>);
+/// A request lasts until its answer was handed over.
+fn during<B>(open: OpenRequest, body: B) -> Body
+where
+    B: hyper::body::Body<Data = tonic::codegen::Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
+{
+    Body::new(During { body, _open: open })
+}
 
-impl Service<Request> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+struct During<B> {
+    body: B,
+    _open: OpenRequest,
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for During<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let (connection, services) = &*self.0;
-        connection.note_request();
-        // Both are always ready.
-        if is_workflow_call(&request) {
-            let answer = services.workflows.clone().call(request);
-            return Box::pin(async move { answer.await.map(|answer| answer.map(Body::new)) });
-        }
-        request.extensions_mut().insert(ConnectInfo(connection.clone()));
-        Box::pin(services.rest.clone().call(request))
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

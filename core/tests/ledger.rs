@@ -7,9 +7,9 @@ use std::sync::Arc;
 use common::{Desk, run_id, submitted, task, workflow};
 use gleitzeit_core::ledger::Effect;
 use gleitzeit_core::run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
-use gleitzeit_core::run::event::{CancelCause, RequestKey, StopReason, WorkflowSubmitted};
+use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
 use gleitzeit_core::run::{Event, MAX_LOSSES, Request, RunStatus, TaskStatus, Verdict};
-use gleitzeit_core::{ErrorCode, Failure, QueueName, Slice};
+use gleitzeit_core::{ErrorCode, Failure, Payload, QueueName, Slice};
 use serde_json::json;
 
 fn kinds(events: &[gleitzeit_core::run::Entry]) -> Vec<&'static str> {
@@ -247,4 +247,28 @@ fn outputs_that_would_be_too_large_are_never_built() {
         error.message,
         "output `many`: ${a} does not fit: of the limit of 1048576 bytes of JSON, 800004 stand before it"
     );
+}
+
+#[test]
+fn protocols_are_bounded_in_number_and_bytes_and_those_that_are_known_stay() {
+    let protocol = |n: usize, bytes: usize| {
+        let methods = Payload::from_value(&json!({"m/x": {"description": "x".repeat(bytes)}}));
+        Request::RegisterProtocol {
+            protocol: ProtocolRegistered { name: "m".to_owned(), version: format!("any.{n}"), methods },
+        }
+    };
+    let rejected = |desk: &mut Desk, request: Request, why: &str| {
+        let Verdict::Invalid(failure) = desk.propose(request).verdict else { panic!("{why}: it is taken") };
+        assert_eq!(failure.known(), Some(ErrorCode::ResourceExhausted));
+        assert!(failure.message.contains(why), "{failure}");
+    };
+    let mut many = Desk::new(1);
+    (0..10_000).for_each(|n| drop(many.ok(protocol(n, 0))));
+    rejected(&mut many, protocol(10_000, 0), "at most 10000 protocol versions");
+    assert!(matches!(many.propose(protocol(7, 0)).verdict, Verdict::Duplicate { .. }), "a known one is known");
+
+    let mut large = Desk::new(1);
+    (0..63).for_each(|n| drop(large.ok(protocol(n, 1 << 20))));
+    rejected(&mut large, protocol(64, 1 << 20), "bytes of schemas");
+    large.ok(protocol(65, 0));
 }

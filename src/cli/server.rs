@@ -47,6 +47,9 @@ pub(crate) struct HubArgs {
     /// The most connections at a time, of clients and components together; others are refused
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
     pub(crate) max_connections: u32,
+    /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
+    pub(crate) max_connections_per_address: Option<u32>,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]

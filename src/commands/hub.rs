@@ -11,7 +11,6 @@ use crate::signals::{OnSignal, block_on};
 use crate::telemetry::Telemetry;
 
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
-    setup::raise_open_files();
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let config = telemetry.of(setup::control_plane(&args.hub, registry)?);
     block_on(OnSignal::Finish, |stop| async move {

@@ -12,7 +12,6 @@ use crate::telemetry::Telemetry;
 use crate::{output, setup};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
-    setup::raise_open_files();
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let config = telemetry.of(setup::control_plane(&args.hub, registry.clone())?);
     let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;

@@ -8,6 +8,7 @@ mod bad_files;
 mod clients;
 mod cluster;
 mod commands;
+mod connections;
 mod documents;
 mod drain;
 mod explain;

@@ -20,8 +20,10 @@ use crate::run::{Request, Verdict};
 
 /// Ids, names and versions of components may be so long.
 const MAX_NAME_BYTES: usize = 200;
-/// A component may name so many queues, methods or protocols.
-const MAX_NAMES: usize = 10_000;
+/// A component may name so many queues.
+const MAX_QUEUES: usize = 10_000;
+/// And so many methods, or protocols: each that is new is kept for ever.
+const MAX_METHODS: usize = 1_000;
 /// And so many capabilities, each as long as a name.
 const MAX_CAPABILITIES: usize = 100;
 
@@ -61,9 +63,15 @@ impl Hub {
         if id.is_empty() {
             return invalid("`component_id` is empty; leave it out to be given one".to_owned());
         }
-        let names = [register.queues.as_ref().map_or(0, Vec::len), register.methods.len(), register.protocols.len()];
-        if names.iter().any(|count| *count > MAX_NAMES) {
-            return invalid(format!("at most {MAX_NAMES} queues, methods or protocols can be named"));
+        let queues = register.queues.as_ref().map_or(0, Vec::len);
+        for (what, count, most) in [
+            ("queues", queues, MAX_QUEUES),
+            ("methods", register.methods.len(), MAX_METHODS),
+            ("protocols", register.protocols.len(), MAX_METHODS),
+        ] {
+            if count > most {
+                return invalid(format!("a component names at most {most} {what}, and this one names {count}"));
+            }
         }
         if register.capabilities.len() > MAX_CAPABILITIES {
             return invalid(format!("at most {MAX_CAPABILITIES} capabilities can be named"));

@@ -12,6 +12,11 @@ use crate::run::event::{OwnershipGranted, ProtocolRegistered, RequestKey, TaskCo
 use crate::run::{Entry, Event, Refusal, Request, RunStatus, State, Verdict};
 use crate::time::Timestamp;
 
+/// So many protocol versions are kept: each start reads them all, and each resolver and engine is told of them.
+const MAX_PROTOCOLS: usize = 10_000;
+/// And so many bytes of their methods' schemas.
+const MAX_PROTOCOL_BYTES: usize = 64 * 1024 * 1024;
+
 type Decided = Result<(Option<RunId>, Vec<Event>), Verdict>;
 
 impl Ledger {
@@ -148,7 +153,7 @@ impl Ledger {
 
     fn decide_protocol(&self, protocol: &ProtocolRegistered) -> Decided {
         let Some(known) = self.protocols.get(&(protocol.name.clone(), protocol.version.clone())) else {
-            return Ok((None, vec![protocol.clone().into()]));
+            return self.check_room(protocol).map(|()| (None, vec![protocol.clone().into()])).map_err(Verdict::Invalid);
         };
         if *known == protocol.methods {
             return Err(Verdict::Duplicate { run_id: None });
@@ -178,6 +183,28 @@ impl Ledger {
                 differences.join(", ")
             ),
         )))
+    }
+}
+
+impl Ledger {
+    /// Protocols are kept for ever, and every start reads them all.
+    fn check_room(&self, protocol: &ProtocolRegistered) -> Result<(), Failure> {
+        let full = |what: String| {
+            let ProtocolRegistered { name, version, .. } = protocol;
+            Failure::new(
+                ErrorCode::ResourceExhausted,
+                format!("there is no room for protocol `{name}/{version}`: {what}"),
+            )
+        };
+        if self.protocols.len() >= MAX_PROTOCOLS {
+            return Err(full(format!(
+                "a journal has at most {MAX_PROTOCOLS} protocol versions, one for each method without a schema included"
+            )));
+        }
+        if self.protocol_bytes + protocol.methods.size_bytes() > MAX_PROTOCOL_BYTES {
+            return Err(full(format!("a journal has at most {MAX_PROTOCOL_BYTES} bytes of schemas")));
+        }
+        Ok(())
     }
 }
 

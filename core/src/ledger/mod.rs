@@ -31,6 +31,8 @@ pub struct Ledger {
     runs: BTreeMap<RunId, State>,
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
     protocols: BTreeMap<(String, String), Payload>,
+    /// What the methods of all of them take.
+    protocol_bytes: usize,
     requests: BTreeMap<String, (RunId, String)>,
     /// Open attempts by engine: used slots are the size of a set, never a second counter.
     open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
@@ -112,7 +114,9 @@ impl Ledger {
             }
             (Event::ProtocolRegistered(protocol), _) => {
                 let key = (protocol.name.clone(), protocol.version.clone());
-                self.protocols.insert(key, protocol.methods.clone());
+                let before = self.protocols.insert(key, protocol.methods.clone());
+                self.protocol_bytes += protocol.methods.size_bytes();
+                self.protocol_bytes -= before.map_or(0, |methods| methods.size_bytes());
             }
             (Event::WorkflowSubmitted(submitted), Some(run_id)) => {
                 let mut state = State::new(run_id, submitted.clone(), entry.recorded_at);
