@@ -174,8 +174,11 @@ impl App {
         let readiness = Readiness::default();
         // After everything that can still end a run.
         let stop_traces = CancellationToken::new();
-        let admission =
-            Arc::new(Admission { token: config.token.clone(), allow_origins: config.allow_origins.clone() });
+        let admission = Arc::new(Admission {
+            token: config.token.clone(),
+            allow_origins: config.allow_origins.clone(),
+            ..Admission::default()
+        });
         let socket_layer = hub::layer(admission.clone(), entrance, PINGS);
         let stopping = stop.child_token();
         let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
@@ -183,6 +186,8 @@ impl App {
             http::Measured { metrics, source, journal, hub, admission }
         });
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
+        let guard = admission.clone();
+        let handshakes = move |request, next| hub::check_handshake(guard.clone(), request, next);
         let origins = move |request, next| hub::check_origin(admission.clone(), request, next);
         let workflows = api::workflows(state.clone());
         let router = api::routes(state, &config.allow_origins)
@@ -190,6 +195,7 @@ impl App {
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
             .fallback(http::nothing_here)
             .layer(socket_layer)
+            .layer(from_fn(handshakes))
             .layer(from_fn(origins));
 
         let mut tasks = JoinSet::new();

@@ -2,9 +2,9 @@
 //! A Socket.IO client that is told to disconnect stays away for good; one that loses its connection comes back. So whoever
 //! may return loses its connection.
 //!
-//! Connections are in one of two states: with a request that is being answered, which an upgraded one always has, or
-//! without. One without a request gives way to a new connection when there are as many as there may be; one with a request
-//! never does. So connections that say nothing shut nobody out.
+//! Connections are in one of two states: with a request that is being answered, as the socket of somebody who was let in
+//! always is, or without. One without a request gives way to a new connection when there are as many as there may be; one
+//! with a request never does. So connections that say nothing shut nobody out.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -83,6 +83,11 @@ impl Connection {
         OpenRequest(self.clone())
     }
 
+    /// From now on it gives way to no other: it became the socket of somebody who was let in.
+    pub(crate) fn keep(&self) {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Drops it; whatever was not sent yet is lost.
     pub(crate) fn cut(&self) {
         self.0.cut.cancel();
@@ -105,13 +110,6 @@ impl Connection {
 /// A request that is being answered.
 #[derive(Debug)]
 pub(crate) struct OpenRequest(Connection);
-
-impl OpenRequest {
-    /// It became a connection of another kind, and lasts as long as that.
-    pub(crate) fn upgraded(self) {
-        self.0.0.requests.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {

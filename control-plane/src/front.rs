@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response, StatusCode, Version, header};
+use axum::http::{Request, Response, Version, header};
 use gleitzeit_proto::v1::workflow_service_server::WorkflowServiceServer;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -118,14 +118,7 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         request.extensions_mut().insert(self.connection.clone());
         request.extensions_mut().insert(ConnectInfo(self.connection.clone()));
         let answer = self.services.rest.clone().call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                open.upgraded();
-                return Ok(answer);
-            }
-            Ok(answer.map(|body| during(open, body)))
-        })
+        Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) })
     }
 }
 

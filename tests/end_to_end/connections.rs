@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, PATIENCE, until};
+use crate::support::{Cluster, PATIENCE, get, until};
 
 /// As many as the control plane takes.
 const MOST: usize = 200;
@@ -88,4 +88,16 @@ fn a_head_that_is_too_large_is_refused() {
     let written = (0..10_000).take_while(|_| connection.write_all(header.as_bytes()).is_ok()).count();
     assert!(written < 10_000, "it reads no end of headers");
     all_is_well(&cluster);
+}
+
+#[test]
+fn handshakes_without_the_token_are_bounded_and_others_get_in() {
+    let cluster = Cluster::all_in_one(&["--token", "secret"]);
+    let begin = |headers: &[(&str, &str)]| get(&cluster.url, "/socket.io/?EIO=4&transport=polling", headers).0;
+    let answers: Vec<u16> = (0..100).map(|_| begin(&[])).collect();
+    assert!(answers.iter().filter(|status| **status == 429).count() >= 20, "{answers:?}");
+    assert_eq!(begin(&[("authorization", "Bearer secret")]), 200);
+    assert_eq!(begin(&[("authorization", "Bearer secreT")]), 429);
+    // After a while those who were not let in are gone.
+    until("another may begin", PATIENCE, || (begin(&[]) == 200).then_some(()));
 }

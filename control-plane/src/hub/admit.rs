@@ -1,6 +1,9 @@
 //! Who gets in: no web pages, unless they are allowed by name, and only with the token if one is set.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
@@ -8,11 +11,21 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::connection::{Address, Connection};
+
+/// A session of the polling transport that nobody was let into ends after this time.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many such sessions may be begun in that time from one address.
+const HANDSHAKES: usize = 64;
+/// Addresses that have begun none for a while are forgotten once there are so many.
+const ADDRESSES: usize = 1_024;
 
 /// What decides who gets in.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Admission {
+    pub(crate) handshakes: Handshakes,
     /// Required on mesh and gRPC if set.
     pub(crate) token: Option<String>,
     /// Origins of web pages that may connect; `*` is any.
@@ -26,13 +39,63 @@ pub(crate) struct Auth {
     pub(crate) token: Option<String>,
 }
 
-/// Whether a given token is the required one, in a time that does not depend on where they differ.
+/// Whether a given token is the required one, in a time that depends on the length of the given one alone.
 pub(crate) fn check_token(required: Option<&str>, given: Option<&str>) -> bool {
     match (required, given) {
         (None, _) => true,
-        (Some(required), Some(given)) => required.as_bytes().ct_eq(given.as_bytes()).into(),
+        (Some(required), Some(given)) => {
+            let pairs = given.bytes().zip(required.bytes().cycle());
+            let same = pairs.fold(Choice::from(1), |same, (given, required)| same & given.ct_eq(&required));
+            (same & given.len().ct_eq(&required.len())).into()
+        }
         (Some(_), None) => false,
     }
+}
+
+/// When sessions of the polling transport were begun by callers that have not shown the token yet.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes(Mutex<HashMap<Address, VecDeque<Instant>>>);
+
+impl Handshakes {
+    /// Whether another may be begun from there now.
+    fn admit(&self, address: Address, now: Instant) -> bool {
+        let is_over = |begun: &Instant| now.duration_since(*begun) >= CONNECT_TIMEOUT;
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= ADDRESSES {
+            all.retain(|_, begun| begun.back().is_some_and(|last| !is_over(last)));
+        }
+        let begun = all.entry(address).or_default();
+        while begun.front().is_some_and(is_over) {
+            begun.pop_front();
+        }
+        let admitted = begun.len() < HANDSHAKES;
+        if admitted {
+            begun.push_back(now);
+        }
+        admitted
+    }
+}
+
+/// Bounds the sessions of the polling transport that are begun without the token. A client may show it afterwards, as most
+/// do, so a session has to be made first; over WebSocket the connection itself is bounded.
+pub(crate) async fn check_handshake(admission: Arc<Admission>, request: Request, next: Next) -> Response {
+    let is_handshake = request.uri().path().starts_with("/socket.io")
+        && request.uri().query().is_some_and(|query| {
+            let mut pairs = query.split('&');
+            query.contains("transport=polling") && !pairs.any(|pair| pair.starts_with("sid="))
+        });
+    if is_handshake && admission.token.is_some() {
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let has_token = admission.admits_token(given.and_then(|value| value.strip_prefix("Bearer ")));
+        let address = request.extensions().get::<Connection>().map(Connection::address);
+        if !has_token && address.is_some_and(|address| !admission.handshakes.admit(address, Instant::now())) {
+            let text = "RESOURCE_EXHAUSTED: too many sessions were begun from this address and not let in yet; use \
+                        WebSocket, or send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)\n";
+            let retry_after = [(header::RETRY_AFTER, CONNECT_TIMEOUT.as_secs().to_string())];
+            return (StatusCode::TOO_MANY_REQUESTS, retry_after, text).into_response();
+        }
+    }
+    next.run(request).await
 }
 
 impl Admission {
@@ -58,7 +121,7 @@ fn is_own_origin(origin: &str, host: &str) -> bool {
 
 /// Refuses requests of web pages that are not allowed by name: any page could otherwise drive a local hub. It stands
 /// before every service of the port, so the answer comes before anything is upgraded.
-pub(crate) async fn check_origin(admission: std::sync::Arc<Admission>, request: Request, next: Next) -> Response {
+pub(crate) async fn check_origin(admission: Arc<Admission>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN);
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let is_admitted = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| admission.admits_origin(origin, host));
@@ -93,6 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_nobody_was_let_into_are_bounded_for_each_address() {
+        let (handshakes, now) = (Handshakes::default(), Instant::now());
+        let address = |n: u32| Address::from(IpAddr::from(n.to_be_bytes()));
+        assert_eq!((0..100).filter(|_| handshakes.admit(address(1), now)).count(), HANDSHAKES);
+        assert!(handshakes.admit(address(2), now));
+        let later = now + CONNECT_TIMEOUT;
+        assert!(handshakes.admit(address(1), later));
+        for n in 3..3_000 {
+            assert!(handshakes.admit(address(n), later + CONNECT_TIMEOUT * n));
+        }
+        assert!(handshakes.0.lock().expect("no panic").len() <= ADDRESSES);
+    }
+
+    #[test]
     fn a_token_is_required_only_if_one_is_set() {
         for (required, given, admitted) in [
             (None, None, true),
@@ -101,6 +178,9 @@ mod tests {
             (Some("secret"), Some("secreT"), false),
             (Some("secret"), Some("secret "), false),
             (Some("secret"), Some(""), false),
+            (Some("secret"), Some("secretsecret"), false),
+            (Some("secret"), Some("sec"), false),
+            (Some("secret"), Some("secreu"), false),
             (Some("secret"), None, false),
         ] {
             assert_eq!(check_token(required, given), admitted, "{required:?} {given:?}");

@@ -60,11 +60,15 @@ impl Peer {
 
     /// Drops its connection, so that its component comes back. False if it has none of its own to lose.
     pub(crate) fn cut(&self) -> bool {
-        let Self::Socket(socket) = self else { return true };
-        let own = socket.own_connection::<ConnectInfo<Connection>>();
-        own.is_some_and(|ConnectInfo(connection)| {
-            connection.cut();
-            true
-        })
+        if matches!(self, Self::Local(_)) {
+            return true;
+        }
+        self.connection().inspect(|connection| connection.cut()).is_some()
+    }
+
+    /// The connection that it alone uses, if it has one.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        let Self::Socket(socket) = self else { return None };
+        socket.own_connection::<ConnectInfo<Connection>>().map(|ConnectInfo(connection)| connection)
     }
 }

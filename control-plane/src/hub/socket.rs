@@ -20,6 +20,7 @@ use gleitzeit_core::mesh::{MeshError, ToHub, message_id, salvage};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::hub::CONNECT_TIMEOUT;
 use crate::hub::admit::{Admission, Auth};
 use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
 use crate::hub::packet::{self, Packet};
@@ -32,7 +33,6 @@ const READ_BYTES: usize = 4 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
 /// A connection that joins nothing for so long is closed.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Times of the Engine.IO connection itself.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +173,7 @@ fn expect_join(connection: Arc<Socket<Joined>>) {
     tokio::spawn(async move {
         tokio::select! {
             () = connection.closed() => {}
-            () = tokio::time::sleep(JOIN_TIMEOUT) => {
+            () = tokio::time::sleep(CONNECT_TIMEOUT) => {
                 if connection.data.inbox().is_none() {
                     tracing::debug!("a connection that joined nothing is closed");
                     connection.close(DisconnectReason::TransportClose);
@@ -201,7 +201,11 @@ impl Server {
         // Before the machine says anything.
         connection.emit(packet::connected(&connection.id.to_string())).ok();
         connection.data.join(inbox.clone());
-        inbox.opened(Peer::Socket(handle));
+        let peer = Peer::Socket(handle);
+        if let Some(connection) = peer.connection() {
+            connection.keep();
+        }
+        inbox.opened(peer);
     }
 }
 
