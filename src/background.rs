@@ -4,23 +4,27 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use gleitzeit_core::ErrorCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::DEFAULT_PORT;
-use crate::error::CommandError;
+use crate::error::{CommandError, Exit};
 use crate::{output, place, setup};
 
 /// How long a control plane may take to be ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a control plane that has its port may take to leave its marker.
+const MARKER_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
 /// A log beyond this is put aside at the next start.
@@ -30,12 +34,15 @@ const LOG_TAIL: u64 = 2_000;
 /// What a control plane says on stdout once it can be used.
 const READY: &str = "ready at ";
 
-/// Says that a control plane can be used, to people and to whoever started it in the background.
+/// Says that a control plane can be used, to people and to whoever started it in the background. Waits for a reader on a
+/// thread that may.
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(crate) fn announce(address: SocketAddr) -> Result<(), CommandError> {
-    output::print(&format!("{READY}{}\n", setup::local_url(address))).map(drop)
+pub(crate) async fn announce(address: SocketAddr) -> Result<(), CommandError> {
+    let text = format!("{READY}{}\n", setup::local_url(address));
+    let printed = tokio::task::spawn_blocking(move || output::print(&text).map(drop)).await;
+    printed.unwrap_or_else(|error| Err(CommandError::internal(format!("cannot write to stdout: {error}"))))
 }
 
 /// What a marker says; it is true as long as its file is locked.
@@ -223,6 +230,11 @@ pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started
         Ok(Some(url)) => Ok(Started { pid: child.id(), url, log }),
         Ok(None) => {
             let _ = child.wait();
+            if let Some(pid) = other(port).await {
+                let message = format!("a control plane of yours already runs on port {port} (pid {pid})");
+                let error = CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, message);
+                return Err(error.hint("use it, end it with `gleitzeit stop`, or choose another --port"));
+            }
             Err(CommandError::internal(format!("the control plane did not start:\n{}", tail(&log, begins_at))))
         }
         Err(_) => {
@@ -231,6 +243,25 @@ pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started
             let message = format!("the control plane was not ready within {START_LIMIT:?}");
             Err(CommandError::internal(message).hint(format!("its log is `{}`", log.display())))
         }
+    }
+}
+
+/// The control plane of this user that has the port, if there is one. It may just be starting: then its marker comes.
+async fn other(port: u16) -> Option<u32> {
+    let path = marker_path(port).ok()?;
+    let until = Instant::now() + MARKER_LIMIT;
+    loop {
+        if let Ok(mut file) = open(&path, false)
+            && matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+            && let Some(marked) = read(&mut file)
+        {
+            return Some(marked.pid);
+        }
+        let is_taken = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
+        if !is_taken || Instant::now() >= until {
+            return None;
+        }
+        sleep(POLL).await;
     }
 }
 

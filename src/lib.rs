@@ -22,6 +22,7 @@ mod progress;
 mod settings;
 mod setup;
 mod signals;
+mod sink;
 mod telemetry;
 mod timeline;
 mod view;
@@ -40,6 +41,7 @@ use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
+    sink::take_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match parse(&arguments) {
         Ok(cli) => {
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         }
         Err(exit) => exit,
     };
+    sink::flush();
     ExitCode::from(exit as u8)
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
+use crate::sink;
 
 /// Whether anybody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +19,15 @@ pub(crate) enum Reader {
     Gone,
 }
 
-/// Writes text to stdout and flushes it. A reader that went away is no error.
+/// Writes text to stdout, and waits for its reader. One that went away, or reads nothing while the process is to end, is
+/// no error.
 ///
 /// # Errors
 /// If stdout cannot be written for another reason.
 pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match sink::print(text) {
         Ok(()) => Ok(Reader::There),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::TimedOut) => Ok(Reader::Gone),
         Err(error) => Err(CommandError::internal(format!("cannot write to stdout: {error}"))),
     }
 }
@@ -43,9 +44,15 @@ pub(crate) fn columns() -> usize {
     terminal_columns().unwrap_or(DEFAULT)
 }
 
-/// Writes a line to stderr; nothing can be done if that fails.
+/// Says a line on stderr, without waiting for its reader.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    show(&format!("{text}\n"));
+}
+
+/// Says something on stderr, as it is.
+pub(crate) fn show(text: &str) {
+    // It takes everything.
+    let _ = sink::Stderr.write_all(text.as_bytes());
 }
 
 /// Prints a document as JSON or YAML, or through `table` for people.

@@ -4,7 +4,7 @@
 mod state;
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use gleitzeit_sdk::RunEvent;
@@ -72,7 +72,7 @@ impl Progress {
             None if self.quiet => {}
             None => {
                 if let Some(line) = view::event(event).filter(|_| worth_a_line(&event.kind)) {
-                    let _ = writeln!(io::stderr().lock(), "{line}");
+                    output::note(&line);
                 }
             }
             // Many events at once are one drawing.
@@ -141,9 +141,7 @@ impl Live {
     }
 
     fn draw(&mut self, lines: &[String], size: Size) {
-        let text = self.drawing(lines, size);
-        let mut out = io::stderr().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        output::show(&self.drawing(lines, size));
         self.drawn_at = Some(Instant::now());
     }
 

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 
+use rustix::process::Signal as Unix;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::sink;
 
 /// Whether a command has something to put in order when it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,20 +67,32 @@ pub(crate) fn block_on_threads<F: Future<Output = CommandResult>>(
         .build()
         .map_err(|error| CommandError::internal(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(async {
+        // Where files may only be so large (`ulimit -f`), writing beyond that is an error then and no end of the process.
+        // Others that this process starts have the signal as it was.
+        let _too_large = signal(SignalKind::from_raw(Unix::XFSZ.as_raw())).ok();
+        let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        // Beside the command, which may be waiting for a reader of what it prints.
         let mut interrupts = Interrupts::new()?;
-        let stop = CancellationToken::new();
+        let (first, second) = (stop.clone(), stop_now.clone());
+        tokio::spawn(async move {
+            interrupts.next().await;
+            first.cancel();
+            sink::end();
+            interrupts.next().await;
+            second.cancel();
+        });
         // On the heap: a command's future is large, and this one is polled in place.
         let mut command = Box::pin(command(stop.clone()));
         tokio::select! {
             result = &mut command => return result,
-            () = interrupts.next() => stop.cancel(),
+            () = stop.cancelled() => {}
         }
         if on_signal == OnSignal::Drop {
             return Ok(Exit::Interrupted);
         }
         tokio::select! {
             result = &mut command => result,
-            () = interrupts.next() => Ok(Exit::Interrupted),
+            () = stop_now.cancelled() => Ok(Exit::Interrupted),
         }
     });
     // Whatever still blocks (a read of a terminal) must not keep the process.
@@ -86,23 +100,61 @@ pub(crate) fn block_on_threads<F: Future<Output = CommandResult>>(
     result
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM and SIGHUP, which a terminal sends when it is closed.
 struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    /// None if whoever started this process wants it to be ignored, as `nohup` does.
+    hang_up: Option<Signal>,
 }
 
 impl Interrupts {
     fn new() -> Result<Self, CommandError> {
         let listen =
             |kind| signal(kind).map_err(|error| CommandError::internal(format!("cannot listen for signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: (!ignores_hang_up()).then(|| listen(SignalKind::hangup())).transpose()?,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = heard(&mut self.hang_up) => {}
         }
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started so: what is ignored is inherited.
+fn ignores_hang_up() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SignalKind::hangup()))
+}
+
+/// Reads the mask of ignored signals, in hexadecimal digits, where the lowest bit is signal 1.
+fn ignores(status: &str, signal: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal.as_raw_value() - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_status_of_the_process() {
+        let status = "Name:\tgleitzeit\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(ignores(status, SignalKind::hangup()) && ignores(status, SignalKind::pipe()));
+        assert!(!ignores(status, SignalKind::terminate()) && !ignores("", SignalKind::hangup()));
     }
 }

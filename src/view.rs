@@ -10,7 +10,7 @@ use gleitzeit_sdk::{
 use serde_json::Value;
 
 use crate::json::indented;
-use crate::output;
+use crate::{output, sink};
 
 /// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
 const LONG: usize = 500;
@@ -316,8 +316,10 @@ pub(crate) fn first_line(text: &str, limit: usize) -> String {
     cut(&line, limit)
 }
 
-/// Without characters that a terminal would obey: what a task says must not move anybody's cursor.
+/// Without characters that a terminal would obey: what a task says must not move anybody's cursor, nor turn around what
+/// stands beside it.
 pub(crate) fn clean(text: &str) -> String {
+    let text = sink::visible(text);
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
@@ -394,5 +396,6 @@ mod tests {
     #[test]
     fn what_a_task_says_cannot_steer_the_terminal() {
         assert_eq!(first_line("a\u{1b}[2Jb\nc", 80), "a\u{fffd}[2Jb");
+        assert_eq!(first_line("rm \u{202e}dab", 80), "rm <U+202E>dab");
     }
 }

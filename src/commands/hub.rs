@@ -16,8 +16,16 @@ pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());
-        background::announce(app.local_addr())?;
-        app.run(stop).await.map_err(from_control_plane)?;
+        let announced = background::announce(app.local_addr());
+        let mut served = Box::pin(app.run(stop));
+        // It serves, whether anybody reads that it does or not.
+        tokio::select! {
+            ended = &mut served => ended.map_err(from_control_plane)?,
+            announced = announced => {
+                announced?;
+                served.await.map_err(from_control_plane)?;
+            }
+        }
         Ok(Exit::Success)
     })
 }

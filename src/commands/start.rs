@@ -23,8 +23,12 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
         let address = plane.address();
+        let announced = async move {
+            ready.await;
+            background::announce(address).await
+        };
         tokio::select! {
-            () = ready => background::announce(address)?,
+            announced = announced => announced?,
             () = stop.cancelled() => {}
             error = plane.ended() => return Err(error),
         }

@@ -8,6 +8,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::cli::{Global, LogFormat};
 use crate::error::CommandError;
+use crate::sink;
 
 /// A layer beside the log.
 pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
@@ -32,7 +33,7 @@ pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, Comman
 /// Installs the log. A second installation (in a test) leaves the first in place.
 pub(super) fn install(filter: EnvFilter, format: LogFormat, beside: Option<Beside>) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let log = tracing_subscriber::fmt::layer().with_writer(|| sink::Stderr).with_ansi(colour).with_target(false);
     let log: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).boxed(),

@@ -52,6 +52,7 @@ impl Metrics {
         let provider = builder.build();
         let meter = provider.meter("gleitzeit");
         process::observe(&meter);
+        process::observe_log(&meter);
         let render = Arc::new(move || {
             let mut text = Vec::new();
             TextEncoder::new().encode(&registry.gather(), &mut text).map_err(|error| error.to_string())?;

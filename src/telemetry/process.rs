@@ -40,6 +40,15 @@ pub(super) fn observe(meter: &Meter) {
         .build();
 }
 
+/// What the log has lost.
+pub(super) fn observe_log(meter: &Meter) {
+    meter
+        .u64_observable_counter("gleitzeit.log.lines_dropped")
+        .with_description("Lines of the log that were dropped because nobody read them")
+        .with_callback(|observer| observer.observe(crate::sink::dropped(), &[]))
+        .build();
+}
+
 fn resident() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: f64 = text.split(' ').nth(1)?.parse().ok()?;

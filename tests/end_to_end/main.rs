@@ -33,6 +33,7 @@ mod payloads;
 mod progress;
 mod python;
 mod reach;
+mod readers;
 mod repeats;
 mod run;
 mod rust_sdk;
