@@ -4,68 +4,64 @@ use gleitzeit_core::Position;
 use gleitzeit_core::run::Entry;
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::api::batch::batches;
+use crate::api::outlet::Outlet;
 use crate::api::{State, journal_status};
-use crate::journal::JournalError;
+use crate::connection::Connection;
+use crate::journal::{JournalError, Most};
 
-/// Messages that may wait for a slow reader, besides the one that is being sent; then it delays itself.
-const BUFFERED: usize = 1;
-/// So many entries are read at once.
-const PAGE: usize = 1_000;
+/// So much is read at once: about a message.
+const PAGE: Most = Most { entries: 1_000, bytes: 128 * 1024 };
 
-type Messages = mpsc::Sender<Result<v1::WatchEventsResponse, Status>>;
+const STOPPED: &str = "the control plane is shutting down; watch again from the next position";
 
 impl State {
     pub(super) fn watch_all(
         &self,
         request: v1::WatchEventsRequest,
+        connection: Option<Connection>,
     ) -> Result<ReceiverStream<Result<v1::WatchEventsResponse, Status>>, Status> {
         let permit = self.0.journal.permit_watch().map_err(|error| journal_status(&error))?;
+        let (outlet, stream) = self.0.outlets.open(connection)?;
         let from = match request.from_position {
             0 => self.0.journal.position().next(),
             position => Position(position),
         };
-        let (messages, stream) = mpsc::channel(BUFFERED);
         let state = self.clone();
-        // Ends with the reader (its channel closes) or with the server (`stopping`).
-        tokio::spawn(async move {
+        outlet.fill(self.0.stopping.clone(), STOPPED, |outlet| async move {
             let _permit = permit;
-            tokio::select! {
-                told = state.tell_all(from, &messages) => if let Err(error) = told {
-                    messages.send(Err(journal_status(&error))).await.ok();
-                },
-                () = messages.closed() => {}
-                () = state.0.stopping.cancelled() => {
-                    let why = "the control plane is shutting down; watch again from the next position";
-                    messages.try_send(Err(Status::unavailable(why))).ok();
-                }
+            if let Err(error) = state.tell_all(from, &outlet).await {
+                outlet.fail(journal_status(&error)).await;
             }
         });
-        Ok(ReceiverStream::new(stream))
+        Ok(stream)
     }
 
     /// Until nobody reads any more.
-    async fn tell_all(&self, mut next: Position, messages: &Messages) -> Result<(), JournalError> {
+    async fn tell_all(&self, mut next: Position, outlet: &Outlet<v1::WatchEventsResponse>) -> Result<(), JournalError> {
         let mut changes = self.0.journal.changes();
         loop {
             let there = changes.wait_for(|summary| summary.position >= next).await;
             let there = there.map_err(|_| JournalError::Closed)?.position;
-            let entries = self.0.journal.entries(next, PAGE).await?;
+            // Nothing is read for a reader that has not taken what it was sent.
+            if outlet.room().await.is_err() {
+                return Ok(());
+            }
+            let entries = self.0.journal.follow(next, PAGE).await?;
             let Some(last) = entries.last() else {
                 // All up to there was removed.
                 next = there.next();
                 continue;
             };
             next = last.position.next();
-            let events: Vec<_> = entries.iter().map(|entry| recorded(entry)).collect();
-            for events in batches(events.into_iter()) {
-                if messages.send(Ok(v1::WatchEventsResponse { events })).await.is_err() {
-                    return Ok(());
-                }
+            let mut messages = batches(entries.into_iter().map(|entry| recorded(&entry)));
+            loop {
+                let Ok(room) = outlet.room().await else { return Ok(()) };
+                let Some(events) = messages.next() else { break };
+                room.fill(v1::WatchEventsResponse { events });
             }
         }
     }

@@ -3,6 +3,7 @@
 mod batch;
 mod events;
 mod explain;
+mod outlet;
 mod page;
 mod runs;
 mod submit;
@@ -29,7 +30,9 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
+use crate::api::outlet::Outlets;
 use crate::config::{Config, ReadEnv};
+use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token};
 use crate::journal::{Journal, JournalError};
 
@@ -53,6 +56,7 @@ struct Inner {
     checking: Arc<Semaphore>,
     started_at: SystemTime,
     stopping: CancellationToken,
+    outlets: Outlets,
 }
 
 struct AllowedEnv {
@@ -88,6 +92,7 @@ impl State {
             checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))),
             started_at: SystemTime::now(),
             stopping,
+            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms)),
         }))
     }
 }
@@ -177,7 +182,8 @@ impl WorkflowService for State {
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::WatchRunResponse, Status>> + Send>>;
 
     async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Answer<Self::WatchRunStream> {
-        self.watch(request.into_inner()).await.map(Response::new)
+        let connection = connection_of(&request);
+        self.watch(request.into_inner(), connection).await.map(Response::new)
     }
 
     async fn explain_run(&self, request: Request<v1::ExplainRunRequest>) -> Answer<v1::ExplainRunResponse> {
@@ -187,7 +193,8 @@ impl WorkflowService for State {
     type TraceRunStream = Pin<Box<dyn Stream<Item = Result<v1::TraceRunResponse, Status>> + Send>>;
 
     async fn trace_run(&self, request: Request<v1::TraceRunRequest>) -> Answer<Self::TraceRunStream> {
-        self.trace(request.into_inner()).await.map(Response::new)
+        let connection = connection_of(&request);
+        self.trace(request.into_inner(), connection).await.map(Response::new)
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {
@@ -197,6 +204,11 @@ impl WorkflowService for State {
     async fn retry_run(&self, request: Request<v1::RetryRunRequest>) -> Answer<v1::RetryRunResponse> {
         self.retry(request).await.map(Response::new)
     }
+}
+
+/// What a request came over.
+fn connection_of<T>(request: &Request<T>) -> Option<Connection> {
+    request.extensions().get::<Connection>().cloned()
 }
 
 /// The id in a request.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::api::{Answer, State, journal_status, no_hub, page};
+use crate::api::{Answer, State, connection_of, journal_status, no_hub, page};
 use crate::journal::Removed;
 
 /// How long one call goes on removing runs: well below the time that clients wait for an answer.
@@ -88,7 +88,8 @@ impl SystemService for State {
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
 
     async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
-        Ok(Response::new(Box::pin(self.watch_all(request.into_inner())?)))
+        let connection = connection_of(&request);
+        Ok(Response::new(Box::pin(self.watch_all(request.into_inner(), connection)?)))
     }
 
     async fn prune_runs(&self, request: Request<v1::PruneRunsRequest>) -> Answer<v1::PruneRunsResponse> {

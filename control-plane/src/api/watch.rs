@@ -1,5 +1,6 @@
 //! Following a run.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gleitzeit_core::hub::Present;
@@ -8,38 +9,41 @@ use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::api::batch::batches;
+use crate::api::outlet::{Gone, Outlet};
 use crate::api::{State, journal_status, run_id};
+use crate::connection::Connection;
 use crate::hub::Progress;
 use crate::journal::RunWatch;
 
-/// Messages that may wait for a slow reader, besides the one that is being sent; then it delays itself.
-const BUFFERED: usize = 1;
 /// So much progress of whatever runs is taken in at once.
 const PROGRESS_TOGETHER: usize = 1_024;
+/// And of this run so many bytes; what does not fit is lost, as progress may be.
+const PROGRESS_BYTES: usize = 256 * 1024;
 /// The final run travels without task results, and without the tasks that do not fit.
 const FINAL_RUN_BYTES: usize = 3 * 1024 * 1024;
 
-type Messages = mpsc::Sender<Result<v1::WatchRunResponse, Status>>;
+/// Resumed by the reader from the last `seq` it has.
+const STOPPED: &str = "the control plane is shutting down; watch again from the next seq";
 
 impl State {
     pub(super) async fn watch(
         &self,
         request: v1::WatchRunRequest,
+        connection: Option<Connection>,
     ) -> Result<<Self as v1::workflow_service_server::WorkflowService>::WatchRunStream, Status> {
         let id = run_id(&request.run_id)?;
         self.find(id).await?;
+        let (outlet, stream) = self.0.outlets.open(connection)?;
         let progress = request.include_progress.then(|| self.0.hub.progress());
         let watch = self.0.journal.watch(id, Seq(request.from_seq.max(1)));
-        let (messages, stream) = mpsc::channel(BUFFERED);
-        let follow = Follow { state: self.clone(), id, watch, progress, messages };
-        // Ends with the run, with the reader (its channel closes) or with the server (`stopping`).
-        tokio::spawn(follow.run());
-        Ok(Box::pin(ReceiverStream::new(stream)))
+        let state = self.clone();
+        outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move {
+            Follow { state, id, watch, progress, outlet }.follow().await;
+        });
+        Ok(Box::pin(stream))
     }
 }
 
@@ -48,30 +52,17 @@ struct Follow {
     id: RunId,
     watch: RunWatch,
     progress: Option<broadcast::Receiver<Arc<Progress>>>,
-    messages: Messages,
+    outlet: Arc<Outlet<v1::WatchRunResponse>>,
 }
 
 impl Follow {
-    async fn run(mut self) {
-        let stopping = self.state.0.stopping.clone();
-        let messages = self.messages.clone();
-        tokio::select! {
-            () = self.follow() => {}
-            () = messages.closed() => {}
-            () = stopping.cancelled() => {
-                // Resumed by the reader from the last `seq` it has.
-                messages.try_send(Err(Status::unavailable("the control plane is shutting down; watch again from the next seq"))).ok();
-            }
-        }
-    }
-
     async fn follow(&mut self) {
         loop {
             tokio::select! {
                 biased;
                 next = self.watch.next() => match next {
                     Ok(Some(entries)) => {
-                        let entries = entries.iter().map(|entry| convert::event(entry));
+                        let entries = entries.into_iter().map(|entry| convert::event(&entry));
                         let said = self.said();
                         if self.send_all(in_order(entries, said)).await.is_err() {
                             return;
@@ -85,14 +76,14 @@ impl Follow {
                         return;
                     }
                     Err(error) => {
-                        self.messages.send(Err(journal_status(&error))).await.ok();
+                        self.outlet.fail(journal_status(&error)).await;
                         return;
                     }
                 },
                 first = heard(&mut self.progress) => {
                     let first = first.and_then(|progress| self.event(&progress));
-                    let said: Vec<v1::RunEvent> = first.into_iter().chain(self.said()).collect();
-                    if self.send_all(said.into_iter()).await.is_err() {
+                    let said = first.into_iter().chain(self.said());
+                    if self.send_all(said).await.is_err() {
                         return;
                     }
                 }
@@ -102,12 +93,16 @@ impl Follow {
 
     /// What was said and not passed on yet.
     fn said(&mut self) -> Vec<v1::RunEvent> {
-        let mut said = Vec::new();
+        let (mut said, mut bytes) = (Vec::new(), 0);
         // Others' progress counts too: this must not go on for as long as somebody talks.
         for _ in 0..PROGRESS_TOGETHER {
             let Some(progress) = &mut self.progress else { break };
             match progress.try_recv() {
-                Ok(progress) => said.extend(self.event(&progress)),
+                Ok(progress) if progress.at.run_id == self.id => {
+                    bytes += progress.data.size_bytes();
+                    said.extend(self.event(&progress).filter(|_| bytes <= PROGRESS_BYTES));
+                }
+                Ok(_) => {}
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
@@ -120,15 +115,14 @@ impl Follow {
         (progress.at.run_id == self.id).then(|| progress_event(progress))
     }
 
-    async fn send_all(&self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), ()> {
-        for events in batches(events) {
-            self.send(events).await?;
+    /// Each message is made when there is room for it.
+    async fn send_all(&self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), Gone> {
+        let mut messages = batches(events);
+        loop {
+            let room = self.outlet.room().await?;
+            let Some(events) = messages.next() else { return Ok(()) };
+            room.fill(v1::WatchRunResponse { events, run: None });
         }
-        Ok(())
-    }
-
-    async fn send(&self, events: Vec<v1::RunEvent>) -> Result<(), ()> {
-        self.messages.send(Ok(v1::WatchRunResponse { events, run: None })).await.map_err(drop)
     }
 
     async fn finish(&self) {
@@ -138,7 +132,11 @@ impl Follow {
             let options = RunOptions { present: &present, include_results: false, max_bytes: FINAL_RUN_BYTES };
             v1::WatchRunResponse { events: Vec::new(), run: Some(convert::run(&run, &options)) }
         });
-        self.messages.send(last).await.ok();
+        match last {
+            // Nobody may read any more.
+            Ok(last) => drop(self.outlet.send(last).await),
+            Err(why) => self.outlet.fail(why).await,
+        }
     }
 }
 
@@ -158,18 +156,28 @@ async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Opt
 /// Entries and progress that arrived together: what an attempt said goes before its end, the rest after the entries, for
 /// an attempt may begin with them.
 fn in_order(
-    entries: impl Iterator<Item = v1::RunEvent>,
+    mut entries: impl Iterator<Item = v1::RunEvent>,
     mut said: Vec<v1::RunEvent>,
 ) -> impl Iterator<Item = v1::RunEvent> {
-    let mut events = Vec::new();
-    for entry in entries {
-        if matches!(entry.r#type.as_str(), "task_completed" | "task_attempt_failed" | "task_attempt_stopped") {
-            let of_it = |it: &mut v1::RunEvent| it.task_id == entry.task_id && it.attempt == entry.attempt;
-            events.extend(said.extract_if(.., of_it));
+    let mut ready = VecDeque::new();
+    std::iter::from_fn(move || {
+        if ready.is_empty() {
+            match entries.next() {
+                Some(entry) => {
+                    if matches!(
+                        entry.r#type.as_str(),
+                        "task_completed" | "task_attempt_failed" | "task_attempt_stopped"
+                    ) {
+                        let of_it = |it: &mut v1::RunEvent| it.task_id == entry.task_id && it.attempt == entry.attempt;
+                        ready.extend(said.extract_if(.., of_it));
+                    }
+                    ready.push_back(entry);
+                }
+                None => ready.extend(said.drain(..)),
+            }
         }
-        events.push(entry);
-    }
-    events.into_iter().chain(said)
+        ready.pop_front()
+    })
 }
 
 fn progress_event(progress: &Progress) -> v1::RunEvent {

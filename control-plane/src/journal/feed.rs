@@ -4,17 +4,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gleitzeit_core::run::{Entry, State};
+use gleitzeit_core::run::{Entry, Event, State};
 use gleitzeit_core::{RunId, Seq};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::{Journal, JournalError, Work, ending};
+use super::{Journal, JournalError, Most, Work, ending};
 
 /// How many batches may wait for a watcher; one that lags further is left to read from the store.
 const WAITING_BATCHES: usize = 16;
-/// How many entries a watcher gets at once, roughly.
-const PAGE: usize = 1_000;
+/// And how many bytes, roughly: what waits is kept for the slowest alone.
+const WAITING_BYTES: usize = 1024 * 1024;
+/// How much a watcher gets at once, roughly.
+const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
 
 /// Entries of one run, in order.
 pub(super) type Entries = Vec<Arc<Entry>>;
@@ -25,13 +28,83 @@ pub struct Subscription {
     /// The store has the run up to here.
     upto: Seq,
     /// What comes after; it ends with the run, or when the watcher lags.
-    live: mpsc::Receiver<Entries>,
+    live: Live,
+}
+
+/// What was published together of one run.
+#[derive(Clone, Debug)]
+struct Published {
+    entries: Entries,
+    bytes: usize,
+}
+
+/// Where a watcher is told, on the writer's side.
+#[derive(Debug)]
+struct Watcher {
+    batches: mpsc::Sender<Published>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The same on the watcher's side.
+#[derive(Debug)]
+struct Live {
+    batches: mpsc::Receiver<Published>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Watcher {
+    fn pair() -> (Self, Live) {
+        let (batches, live) = mpsc::channel(WAITING_BATCHES);
+        let waiting_bytes = Arc::<AtomicUsize>::default();
+        (Self { batches, waiting_bytes: waiting_bytes.clone() }, Live { batches: live, waiting_bytes })
+    }
+
+    /// False if it lags too far, or is gone.
+    fn tell(&self, published: &Published) -> bool {
+        let bytes = published.bytes;
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
+            return false;
+        }
+        self.batches.try_send(published.clone()).is_ok()
+    }
+}
+
+impl Live {
+    /// What was published next and, up to a page, after that. None if nothing more comes. Cancel-safe.
+    async fn next(&mut self) -> Option<Entries> {
+        let first = self.batches.recv().await?;
+        let mut entries = self.taken(first);
+        while entries.len() < PAGE.entries
+            && let Ok(more) = self.batches.try_recv()
+        {
+            entries.extend(self.taken(more));
+        }
+        Some(entries)
+    }
+
+    fn taken(&self, published: Published) -> Entries {
+        self.waiting_bytes.fetch_sub(published.bytes, Ordering::Relaxed);
+        published.entries
+    }
+}
+
+/// About what an entry occupies.
+fn rough_bytes(entry: &Entry) -> usize {
+    const FLAT: usize = 512;
+    FLAT + match &entry.event {
+        Event::WorkflowSubmitted(it) => it.inputs.size_bytes(),
+        Event::TaskReady(it) => it.parameters.size_bytes(),
+        Event::TaskCompleted(it) => it.result.size_bytes(),
+        Event::WorkflowCompleted(it) => it.outputs.size_bytes(),
+        // Failures, reasons and names: their texts are short.
+        _ => 0,
+    }
 }
 
 /// The watchers, on the writer's side.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
-    watchers: HashMap<RunId, Vec<mpsc::Sender<Entries>>>,
+    watchers: HashMap<RunId, Vec<Watcher>>,
     /// Those who wait for a run's end only.
     waiters: HashMap<RunId, Vec<oneshot::Sender<Option<Arc<State>>>>>,
 }
@@ -39,9 +112,9 @@ pub(super) struct Feed {
 impl Feed {
     /// From now on a watcher gets what is published of a run.
     pub(super) fn subscribe(&mut self, run_id: RunId, upto: Seq) -> Subscription {
-        let (watcher, live) = mpsc::channel(WAITING_BATCHES);
+        let (watcher, live) = Watcher::pair();
         let watchers = self.watchers.entry(run_id).or_default();
-        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.retain(|watcher| !watcher.batches.is_closed());
         watchers.push(watcher);
         Subscription { upto, live }
     }
@@ -74,9 +147,12 @@ impl Feed {
         }
         for (run_id, entries) in watched {
             let Some(watchers) = self.watchers.get_mut(&run_id) else { continue };
+            let has_ended = entries.iter().any(|entry| ending(&entry.event).is_some());
+            let bytes = entries.iter().map(|entry| rough_bytes(entry)).sum();
+            let published = Published { entries, bytes };
             // Whoever has no room is dropped: its channel ends after what it holds, and it reads the rest.
-            watchers.retain(|watcher| watcher.try_send(entries.clone()).is_ok());
-            if watchers.is_empty() || entries.iter().any(|entry| ending(&entry.event).is_some()) {
+            watchers.retain(|watcher| watcher.tell(&published));
+            if watchers.is_empty() || has_ended {
                 self.watchers.remove(&run_id);
             }
         }
@@ -99,9 +175,9 @@ enum Stage {
     /// Not registered with the writer.
     Apart,
     /// The store has what is wanted up to `upto`, or to the end of the run.
-    Behind { upto: Seq, live: Option<mpsc::Receiver<Entries>> },
+    Behind { upto: Seq, live: Option<Live> },
     /// Everything before what `live` brings was given out.
-    Live(mpsc::Receiver<Entries>),
+    Live(Live),
     /// The last entry was given out.
     Ended,
 }
@@ -134,14 +210,10 @@ impl RunWatch {
                     }
                 }
                 Stage::Live(live) => {
-                    let Some(mut entries) = live.recv().await else {
+                    let Some(entries) = live.next().await else {
                         self.stage = Stage::Apart;
                         continue;
                     };
-                    while entries.len() < PAGE {
-                        let Ok(more) = live.try_recv() else { break };
-                        entries.extend(more);
-                    }
                     if let Some(entries) = self.take(entries) {
                         return Ok(Some(entries));
                     }

@@ -37,7 +37,7 @@ fn entries(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
     let mut state: Option<State> = None;
     let mut next = Seq(1);
     loop {
-        let page = reader.read_run(run_id, next, PAGE)?;
+        let page = reader.read_run(run_id, next, PAGE.into())?;
         if page.is_empty() {
             return state.ok_or_else(|| StoreError::Run(format!("run {run_id} is listed and has no entries")));
         }

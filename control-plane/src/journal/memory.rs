@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use gleitzeit_core::run::{Entry, Event, RunStatus};
 use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 
-use super::{Pruned, Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+use super::{Most, Pruned, Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 
 /// How many runs a step of pruning removes at most.
 const STEP_RUNS: usize = 100;
@@ -114,16 +114,16 @@ impl Reader for MemoryStore {
         self.reader()
     }
 
-    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
-        Ok(held.entries.range(from..).take(limit).map(|(_, entry)| Entry::clone(entry)).collect())
+        Ok(held.entries.range(from..).take(most.entries).map(|(_, entry)| Entry::clone(entry)).collect())
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         let places = held.places.get(&run_id).map_or(&[][..], Vec::as_slice);
         let entries = places.iter().filter_map(|place| held.entries.get(place)).map(Arc::as_ref);
-        Ok(entries.filter(|entry| entry.seq >= from).take(limit).cloned().collect())
+        Ok(entries.filter(|entry| entry.seq >= from).take(most.entries).cloned().collect())
     }
 
     fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {

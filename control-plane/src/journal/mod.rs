@@ -33,7 +33,7 @@ pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::{Copied, SqliteStore, backup, restore};
-pub use store::{FORMAT_VERSION, Pruned, Reader, Store, StoreError, Tail};
+pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Store, StoreError, Tail};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -115,6 +115,8 @@ struct Shared {
     proposing: Semaphore,
     /// Who watches runs.
     watching: Arc<Semaphore>,
+    /// Who waits for the end of runs: whoever watches many keeps nobody from it.
+    awaiting: Semaphore,
     summary: watch::Receiver<Summary>,
     protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
 }
@@ -132,6 +134,7 @@ impl Journal {
             readers,
             proposing: Semaphore::new(config.waiting),
             watching: Arc::new(Semaphore::new(config.watchers)),
+            awaiting: Semaphore::new(config.watchers),
             summary: started.summary,
             protocols: started.protocols,
         };
@@ -173,9 +176,10 @@ impl Journal {
     /// Waits until a run has ended, without reading what happens meanwhile; none if it is not known. Cancel-safe.
     ///
     /// # Errors
-    /// `Busy` if too many wait or watch; else as for [`Journal::run`].
+    /// `Busy` if too many wait; else as for [`Journal::run`].
     pub async fn ended(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
-        let _permit = self.permit_watch()?;
+        let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
+        let _permit = self.shared.awaiting.try_acquire().map_err(busy)?;
         let (reply, ended) = oneshot::channel();
         self.send(Work::AwaitEnd { run_id, reply }).await?;
         match ended.await.map_err(|_| JournalError::Closed)? {
@@ -210,16 +214,25 @@ impl Journal {
     /// # Errors
     /// `Store` if they cannot be read.
     pub async fn entries(&self, from: Position, limit: usize) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read(move |reader| reader.read_from(from, limit)).await?;
+        let entries = self.shared.readers.read(move |reader| reader.read_from(from, limit.into())).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// Entries of a run from `from` on: at most `limit`, fewer if they are large, none only at their end.
+    /// The same for one of many who follow all that is recorded: they share a part of the readers.
+    ///
+    /// # Errors
+    /// As for [`Journal::entries`].
+    pub async fn follow(&self, from: Position, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_behind(move |reader| reader.read_from(from, most)).await?;
+        Ok(entries.into_iter().map(Arc::new).collect())
+    }
+
+    /// Entries of a run from `from` on, for one of many who follow runs: at most `most`, none only at their end.
     ///
     /// # Errors
     /// `Store` if they cannot be read.
-    pub async fn run_entries(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read(move |reader| reader.read_run(run_id, from, limit)).await?;
+    pub async fn run_entries(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_behind(move |reader| reader.read_run(run_id, from, most)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 

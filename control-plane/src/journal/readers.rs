@@ -9,11 +9,16 @@ use super::{JournalError, Reader, Store, StoreError};
 /// How many read at once; the others wait for their turn.
 const READERS: usize = 4;
 
+/// How many of those read for callers who follow what is recorded: they read for as long as there is something, and leave
+/// the others to whoever asks once.
+const READERS_BEHIND: usize = 2;
+
 /// Readers and who may use one.
 #[derive(Debug)]
 pub(super) struct Readers {
     shelf: Arc<Shelf>,
     permits: Arc<Semaphore>,
+    behind: Semaphore,
 }
 
 /// The readers that nobody uses. More are opened when they are needed: most stores are read by one at a time.
@@ -56,7 +61,11 @@ impl Drop for Lent {
 impl Readers {
     pub(super) fn open(store: &dyn Store) -> Result<Self, StoreError> {
         let idle = Idle { first: store.reader()?, rest: Vec::new() };
-        Ok(Self { shelf: Arc::new(Shelf(Mutex::new(idle))), permits: Arc::new(Semaphore::new(READERS)) })
+        Ok(Self {
+            shelf: Arc::new(Shelf(Mutex::new(idle))),
+            permits: Arc::new(Semaphore::new(READERS)),
+            behind: Semaphore::new(READERS_BEHIND),
+        })
     }
 
     /// Hands a reader over for good; the others have one less.
@@ -65,6 +74,15 @@ impl Readers {
         permit.forget();
         let shelf = self.shelf.clone();
         Ok(tokio::task::spawn_blocking(move || shelf.get()).await.map_err(|_| JournalError::Closed)??)
+    }
+
+    /// As [`Readers::read`], for one of many who follow what is recorded.
+    pub(super) async fn read_behind<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let _turn = self.behind.acquire().await.map_err(|_| JournalError::Closed)?;
+        self.read(read).await
     }
 
     /// Reads on a thread that may block.

@@ -166,6 +166,27 @@ pub trait Store: Send {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
 
+/// How much is read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// So many entries.
+    pub entries: usize,
+    /// A page ends with the entry that reaches so many bytes of bodies. Where entries are held in memory anyway it need not.
+    pub bytes: usize,
+}
+
+impl Most {
+    /// So that large results do not fill the memory.
+    const BYTES: usize = 1024 * 1024;
+}
+
+impl From<usize> for Most {
+    /// So many entries, or a MiB.
+    fn from(entries: usize) -> Self {
+        Self { entries, bytes: Self::BYTES }
+    }
+}
+
 /// Reads what was appended, without keeping the writer waiting.
 pub trait Reader: Send {
     /// Another one of the same store.
@@ -174,17 +195,17 @@ pub trait Reader: Send {
     /// If the store cannot be opened once more.
     fn another(&self) -> Result<Box<dyn Reader>, StoreError>;
 
-    /// Entries from a position on, in order: at most `limit`, fewer if they are large, none only where the journal ends.
+    /// Entries from a position on, in order: at most `most`, none only where the journal ends.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError>;
 
-    /// Entries of a run from `from` on, in order: at most `limit`, fewer if they are large, none only where they end.
+    /// Entries of a run from `from` on, in order: at most `most`, none only where they end.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError>;
 
     /// Hands over all entries in order, leaving out those of finished runs: what a start must replay.
     ///

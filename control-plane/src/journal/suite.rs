@@ -134,13 +134,13 @@ pub(crate) fn what_is_appended_is_read(mut store: Box<dyn Store>) {
     store.append(&second).expect("written");
     assert_eq!(store.tail(), Tail { position: Position(5), recorded_at: Timestamp(5_000) });
     let all: Vec<Entry> = first.iter().chain(&second).map(|entry| Entry::clone(entry)).collect();
-    assert_eq!(reader.read_from(Position(0), 99).expect("read"), all);
-    assert_eq!(positions(&reader.read_from(Position(2), 2).expect("read")), [2, 3]);
-    assert_eq!(reader.read_from(Position(6), 9).expect("read"), []);
-    assert_eq!(positions(&reader.read_run(run_id(1), Seq(0), 9).expect("read")), [2, 4]);
-    assert_eq!(positions(&reader.read_run(run_id(1), Seq(2), 9).expect("read")), [4]);
-    assert_eq!(positions(&reader.read_run(run_id(2), Seq(1), 1).expect("read")), [3]);
-    assert_eq!(reader.read_run(run_id(9), Seq(0), 9).expect("read"), []);
+    assert_eq!(reader.read_from(Position(0), 99.into()).expect("read"), all);
+    assert_eq!(positions(&reader.read_from(Position(2), 2.into()).expect("read")), [2, 3]);
+    assert_eq!(reader.read_from(Position(6), 9.into()).expect("read"), []);
+    assert_eq!(positions(&reader.read_run(run_id(1), Seq(0), 9.into()).expect("read")), [2, 4]);
+    assert_eq!(positions(&reader.read_run(run_id(1), Seq(2), 9.into()).expect("read")), [4]);
+    assert_eq!(positions(&reader.read_run(run_id(2), Seq(1), 1.into()).expect("read")), [3]);
+    assert_eq!(reader.read_run(run_id(9), Seq(0), 9.into()).expect("read"), []);
 }
 
 /// A batch with a gap is refused as a whole.
@@ -150,7 +150,7 @@ pub(crate) fn a_batch_with_a_gap_leaves_nothing_behind(mut store: Box<dyn Store>
     let refused = store.append(&[first.clone(), third]);
     assert!(matches!(refused, Err(StoreError::Entry { position: 3, .. })), "{refused:?}");
     assert_eq!(store.tail(), Tail::default());
-    assert_eq!(read(store.as_ref()).read_from(Position(0), 9).expect("read"), []);
+    assert_eq!(read(store.as_ref()).read_from(Position(0), 9.into()).expect("read"), []);
     store.append(&[first]).expect("the next one is accepted");
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
         runs.extend(step.runs);
         // Whatever is listed can be read, and the end of the run of which the entries are going is the first to go.
         for row in reader.list_runs(&RunFilter::default(), None, 999).expect("listed") {
-            let of_run = reader.read_run(row.run_id, Seq(1), 9).expect("read");
+            let of_run = reader.read_run(row.run_id, Seq(1), 9.into()).expect("read");
             assert_eq!(of_run.len(), if row.run_id == run_id(1) { 1 } else { 6 });
         }
         if !step.more {
@@ -290,7 +290,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     let left = listed(store.as_ref(), &RunFilter::default(), None, 999);
     assert_eq!((left.len(), left[99], left[100]), (101, run_id(201), run_id(1)));
     assert_eq!(reader.counts().expect("counted"), RunCounts { running: 1, completed: 50, failed: 50, cancelled: 0 });
-    assert_eq!(reader.read_run(run_id(200), Seq(1), 9).expect("read"), []);
+    assert_eq!(reader.read_run(run_id(200), Seq(1), 9.into()).expect("read"), []);
     assert_eq!(reader.find_request("request 200").expect("read"), None);
     assert!(reader.find_request("request 201").expect("read").is_some());
     assert!(reader.find_request("first").expect("read").is_some());
@@ -298,7 +298,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     while store.prune(Timestamp(i64::MAX)).expect("pruned").more {}
     assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
     store.append(&[feed.completed(1)]).expect("it goes on");
-    assert_eq!(positions(&reader.read_from(Position(0), 9).expect("read")), [1, 2, tail.position.0 + 1]);
+    assert_eq!(positions(&reader.read_from(Position(0), 9.into()).expect("read")), [1, 2, tail.position.0 + 1]);
 }
 
 /// Runs the suite for a store: `$new` makes an empty one, with what must outlive it.

@@ -159,7 +159,7 @@ impl Follower {
     async fn export_run(&mut self, run_id: RunId, spans: &mut Vec<Span>) -> Result<(), StoreError> {
         let (mut recorder, mut next) = (None::<Recorder>, Seq(1));
         loop {
-            let entries = self.reader.read_run(run_id, next, PAGE)?;
+            let entries = self.reader.read_run(run_id, next, PAGE.into())?;
             let Some(last) = entries.last() else { return Ok(()) };
             next = last.seq.next();
             for entry in &entries {

@@ -129,7 +129,7 @@ fn check(path: &Path, accept: impl FnOnce(&State) -> Result<(), StoreError>) -> 
     let reader = store.reader()?;
     let (mut next, mut entries) = (Position(0), 0);
     loop {
-        let page = reader.read_from(next, PAGE)?;
+        let page = reader.read_from(next, PAGE.into())?;
         let Some(last) = page.last() else { break };
         next = last.position.next();
         entries += u64::try_from(page.len()).unwrap_or(u64::MAX);

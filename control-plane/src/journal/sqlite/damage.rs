@@ -33,7 +33,7 @@ fn read_all(path: &Path) -> Result<All, StoreError> {
     let rows = reader.list_runs(&RunFilter::default(), None, 999)?;
     let finished = rows.iter().filter(|row| row.finished_at.is_some());
     let statuses = finished.map(|row| status(reader.as_ref(), row.run_id)).collect::<Result<_, _>>()?;
-    let entries = reader.read_from(Position(0), 9_999)?;
+    let entries = reader.read_from(Position(0), 9_999.into())?;
     Ok(All { replayed, entries, rows, statuses, request: reader.find_request("mine")? })
 }
 
@@ -235,7 +235,7 @@ fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without()
     std::fs::remove_file(beside(&path, ".lock")).expect("removed");
     let store = SqliteStore::open(&path).expect("gone without");
     assert_eq!(store.tail().position, Position(1));
-    assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9)).expect("read"), []);
+    assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9.into())).expect("read"), []);
     drop(store);
     // A new file in its place is a new store.
     std::fs::remove_file(&path).expect("removed");

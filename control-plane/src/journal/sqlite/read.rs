@@ -8,7 +8,7 @@ use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
-use crate::journal::{Reader, RunCounts, RunFilter, RunRow, StoreError};
+use crate::journal::{Most, Reader, RunCounts, RunFilter, RunRow, StoreError};
 
 use super::list::list;
 use super::sum::{Sum, loaded};
@@ -22,9 +22,6 @@ pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, que
 pub(super) const UNFINISHED: &str =
     "SELECT e.position, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id WHERE r.status = 'running'
   UNION ALL SELECT position, checksum FROM entries WHERE run_id IS NULL";
-
-/// A page ends after so many bytes of bodies, so that large results do not fill the memory.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -40,12 +37,12 @@ impl SqliteReader {
         Ok(Self { db, path: path.to_owned() })
     }
 
-    fn page(&self, rest: &str, params: impl Params) -> Result<Vec<Entry>, StoreError> {
+    fn page(&self, rest: &str, params: impl Params, most_bytes: usize) -> Result<Vec<Entry>, StoreError> {
         let failed = database("read entries");
         let mut statement = self.db.prepare_cached(&format!("{COLUMNS} {rest}")).map_err(&failed)?;
         let mut rows = statement.query(params).map_err(&failed)?;
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        while bytes < PAGE_BYTES {
+        while bytes < most_bytes {
             let Some(row) = rows.next().map_err(&failed)? else { break };
             let (entry, size) = entry(row)?;
             entries.push(entry);
@@ -60,13 +57,14 @@ impl Reader for SqliteReader {
         Ok(Box::new(Self::open(&self.path)?))
     }
 
-    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params![signed(from.0), most(limit)])
+    fn read_from(&self, from: Position, page: Most) -> Result<Vec<Entry>, StoreError> {
+        let params = params![signed(from.0), most(page.entries)];
+        self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params, page.bytes)
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let params = params![run_id.0.into_bytes(), signed(from.0), most(limit)];
-        self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params)
+    fn read_run(&self, run_id: RunId, from: Seq, page: Most) -> Result<Vec<Entry>, StoreError> {
+        let params = params![run_id.0.into_bytes(), signed(from.0), most(page.entries)];
+        self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params, page.bytes)
     }
 
     fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {

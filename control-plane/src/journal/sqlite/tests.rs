@@ -24,7 +24,7 @@ fn what_was_appended_is_there_after_reopening() {
     drop(store);
     let store = SqliteStore::open(&path).expect("reopened");
     assert_eq!(store.tail(), Tail { position: Position(2), recorded_at: Timestamp(2_000) });
-    let read = store.reader().and_then(|reader| reader.read_from(Position(2), 9)).expect("read");
+    let read = store.reader().and_then(|reader| reader.read_from(Position(2), 9.into())).expect("read");
     assert_eq!(read, vec![Entry::clone(&entries[1])]);
 }
 
@@ -117,7 +117,7 @@ fn a_page_of_large_entries_ends_early_but_not_empty() {
     let reader = store.reader().expect("a reader");
     let (mut next, mut pages) = (Seq(1), Vec::new());
     loop {
-        let page = reader.read_run(suite::run_id(1), next, 99).expect("read");
+        let page = reader.read_run(suite::run_id(1), next, 99.into()).expect("read");
         let Some(last) = page.last() else { break };
         next = last.seq.next();
         pages.push(page.len());
@@ -150,7 +150,7 @@ fn a_later_format_or_event_version_is_refused_by_number() {
     let (_keep, mut store) = fresh();
     store.append(&[Feeder::default().granted()]).expect("written");
     store.db.execute("UPDATE entries SET version = 99", []).expect("changed");
-    let read = store.reader().and_then(|reader| reader.read_from(Position(1), 1));
+    let read = store.reader().and_then(|reader| reader.read_from(Position(1), 1.into()));
     assert!(read.expect_err("refused").to_string().contains("version 99"));
     store.db.execute("UPDATE meta SET format_version = 7", []).expect("changed");
     let path = store.path.clone();
@@ -262,7 +262,7 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
         let mut copy = SqliteStore::open(&crashed).expect("recovered");
         assert_eq!(copy.tail(), store.tail());
         while copy.prune(Timestamp(i64::MAX)).expect("pruned").more {}
-        let left = copy.reader().and_then(|reader| reader.read_from(Position(0), 9_999)).expect("read");
+        let left = copy.reader().and_then(|reader| reader.read_from(Position(0), 9_999.into())).expect("read");
         assert_eq!(left.len(), 1, "after {steps} steps");
         if !more {
             break;
@@ -304,7 +304,7 @@ fn a_store_of_format_1_becomes_one_of_this_format() {
     for _ in 0..2 {
         let store = SqliteStore::open(&path).expect("migrated");
         let reader = store.reader().expect("a reader");
-        let read = reader.read_from(Position(0), 9).expect("read");
+        let read = reader.read_from(Position(0), 9.into()).expect("read");
         assert_eq!(read, entries.iter().map(|entry| Entry::clone(entry)).collect::<Vec<_>>());
         assert_eq!(reader.find_request("mine").expect("read").map(|(run, _)| run), Some(suite::run_id(1)));
         assert_eq!(reader.list_runs(&RunFilter::default(), None, 9).expect("listed").len(), 2);
