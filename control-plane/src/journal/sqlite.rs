@@ -15,7 +15,8 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,7 +91,16 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
     let refused = |source| StoreError::Open { path: path.to_owned(), source };
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
-    let lock = File::options().create(true).truncate(false).read(true).write(true).open(lock_path).map_err(refused)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(lock_path)
+        .map_err(refused)?;
+    // It may have been made when others could still open it, and so keep the owner out.
+    lock.set_permissions(Permissions::from_mode(0o600)).map_err(refused)?;
     lock.try_lock().map_err(|error| match error {
         std::fs::TryLockError::WouldBlock => StoreError::InUse(path.to_owned()),
         std::fs::TryLockError::Error(source) => refused(source),
@@ -102,9 +112,7 @@ fn lock(path: &Path) -> Result<Mark, StoreError> {
 /// file was there before.
 fn create_private(path: &Path) -> std::io::Result<Option<File>> {
     let mut options = File::options();
-    options.create_new(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.create_new(true).write(true).mode(0o600);
     match options.open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
         made => made.map(Some),

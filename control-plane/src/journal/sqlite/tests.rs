@@ -131,7 +131,7 @@ fn only_the_owner_can_read_what_is_stored() {
     use std::os::unix::fs::PermissionsExt;
     let (_keep, mut store) = fresh();
     store.append(&[Feeder::default().granted()]).expect("written");
-    for ending in ["", "-wal"] {
+    for ending in ["", "-wal", ".lock"] {
         let mut path = store.path.as_os_str().to_owned();
         path.push(ending);
         let mode = std::fs::metadata(path).expect("there").permissions().mode();
