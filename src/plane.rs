@@ -128,7 +128,7 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
         | Error::Writer(WriterError::Store(cause)) => {
             let code = match cause {
                 cause if cause.is_damage() => ErrorCode::PersistenceIntegrityError,
-                StoreError::Full { .. } => ErrorCode::PersistenceWriteFailed,
+                StoreError::Full { .. } | StoreError::TooLarge { .. } => ErrorCode::PersistenceWriteFailed,
                 StoreError::Open { .. } | StoreError::Unusable { .. } => ErrorCode::PersistenceConnectionFailed,
                 _ => return CommandError::internal(text),
             };

@@ -275,6 +275,9 @@ fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> Store
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full { path, source },
+        Some(rusqlite::ErrorCode::SystemIoFailure) if let Some(limit) = reached_limit(&path) => {
+            StoreError::TooLarge { path, limit, source }
+        }
         Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
             StoreError::Unusable { path, source }
         }
@@ -283,6 +286,19 @@ fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> Store
         }
         _ => StoreError::Database { what, source },
     }
+}
+
+/// The limit of file sizes of this process, if the store or its log has come so near to it that a write does not fit.
+fn reached_limit(path: &Path) -> Option<u64> {
+    /// The largest write to either.
+    const NEAR: u64 = 128 * 1024;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current?;
+    ["", "-wal"].into_iter().find_map(|ending| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(ending);
+        let length = std::fs::metadata(path).ok()?.len();
+        (length + NEAR > limit).then_some(limit)
+    })
 }
 
 fn number(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {

@@ -82,6 +82,20 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// A file may not grow further.
+    #[error(
+        "the store `{}` has reached the limit of file sizes, {limit} bytes: raise it (`ulimit -f`) and start again",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes a file may have.
+        limit: u64,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// An earlier write failed.
     #[error("the store `{}` could not be written and is not written any more", .0.display())]
     Broken(PathBuf),
