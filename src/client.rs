@@ -27,7 +27,7 @@ pub(crate) async fn connect_or_start(
 ) -> Result<Client, CommandError> {
     let config = config(args);
     match Client::connect(config.clone()).await {
-        Err(error) if error.is_unreachable() && args.hub_url.is_none() => {
+        Err(error) if nobody_listens(&error) && args.hub_url.is_none() => {
             before()?;
             let started = match background::start_default().await {
                 Ok(started) => started,
@@ -46,6 +46,11 @@ pub(crate) async fn connect_or_start(
     }
 }
 
+/// What accepts connections and says nothing holds the port: nothing can be started there.
+fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
+    error.is_unreachable() && error.known() != Some(ErrorCode::ConnectionTimeout)
+}
+
 fn config(args: &ClientArgs) -> ClientConfig {
     let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     ClientConfig { token: args.token.clone(), traceparent: caller(), ..ClientConfig::new(url) }
@@ -57,7 +62,7 @@ pub(crate) fn caller() -> Option<String> {
 }
 
 fn no_answer(error: CommandError) -> CommandError {
-    if error.exit == Exit::Unreachable && error.hint.is_none() {
+    if error.exit == Exit::Unreachable && error.hint.is_none() && error.code != ErrorCode::ConnectionTimeout {
         return error.hint("start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL");
     }
     error

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn all_problems_are_listed_at_once() {
         let config = AgentConfig {
-            hub_url: "nonsense".to_owned(),
+            hub_url: "nonsense://".to_owned(),
             slots: 0,
             queues: Some(vec![]),
             providers: vec![definition("a", "util/v1"), definition("a", "none/v1")],

@@ -115,16 +115,8 @@ impl LinkConfig {
     }
 
     pub(crate) fn address(&self) -> Result<Address, String> {
-        let url = &self.url;
+        let url = base_url(&self.url)?;
         let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => return Err(format!("`{url}`: TLS is not supported yet, use http://")),
-            _ => return Err(format!("`{url}` must start with http://")),
-        }
-        if !matches!(uri.path(), "" | "/") {
-            return Err(format!("`{url}` must have no path"));
-        }
         let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
             return Err(format!("`{url}` has no host"));
         };
@@ -133,6 +125,34 @@ impl LinkConfig {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: uri.port_u16().unwrap_or(80),
         })
+    }
+}
+
+/// The address of a control plane as everybody writes it: `http://HOST:PORT`, where `http://` may be left out and slashes
+/// may follow. Whatever reaches a control plane reads its address with this.
+///
+/// # Errors
+/// What is wrong with it: another scheme, a path, or no host.
+pub fn base_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    match scheme {
+        "http" | "ws" => {}
+        "https" | "wss" => return Err(format!("`{text}`: TLS is not supported yet, use http://")),
+        _ => return Err(format!("`{text}`: only `http://` addresses are supported, not `{scheme}://`")),
+    }
+    let host = rest.trim_end_matches('/');
+    if host.is_empty() {
+        return Err(format!("`{text}` is no address: expected `http://HOST:PORT`"));
+    }
+    if host.contains(['/', '?', '#']) {
+        return Err(format!("`{text}` must have no path: expected `http://HOST:PORT`"));
+    }
+    let url = format!("http://{host}");
+    match url.parse::<Uri>() {
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(url),
+        Ok(_) => Err(format!("`{text}` has no host: expected `http://HOST:PORT`")),
+        Err(error) => Err(format!("`{text}` is no address: {error}; expected `http://HOST:PORT`")),
     }
 }
 
@@ -146,15 +166,22 @@ mod tests {
         let v6 = address("http://[::1]:8000/").expect("valid");
         assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 8000, "[::1]:8000"));
         assert_eq!(address("http://hub").expect("valid").port, 80);
-        for bad in ["https://hub", "hub:8000", "http://hub/path", "", "ftp://hub"] {
+        assert_eq!(address("hub:8000//").expect("valid").port, 8000);
+        for bad in
+            ["https://hub", "http://hub/path", "hub:8000/path", "hub:8000?x", "http://:8000", "hub:x", "", "ftp://hub"]
+        {
             assert!(address(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn all_problems_are_listed_at_once() {
-        let config =
-            LinkConfig { url: "x".to_owned(), inbound_capacity: 0, max_frame_bytes: 0, ..LinkConfig::default() };
+        let config = LinkConfig {
+            url: "redis://x".to_owned(),
+            inbound_capacity: 0,
+            max_frame_bytes: 0,
+            ..LinkConfig::default()
+        };
         assert_eq!(config.validate().expect_err("three problems").0.len(), 3);
         assert!(LinkConfig::default().validate().is_ok());
     }

@@ -19,6 +19,6 @@ mod reconnect;
 mod session;
 mod transport;
 
-pub use config::{ConfigError, LinkConfig};
+pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use session::{Driver, connect};

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pathlib
+import socket
 import threading
+import time
 
 import pytest
 from conftest import ROOT, Plane, until
@@ -172,3 +174,25 @@ def test_the_shortest_example_is_short_and_works(plane: Plane) -> None:
     program = plane.program(str(example))
     said, errors = program.communicate(timeout=60)
     assert (program.returncode, said) == (0, "Hello, Ada\n"), errors
+
+
+def test_a_port_that_accepts_and_says_nothing_is_named_within_ten_seconds() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        begun = time.monotonic()
+        # Also: an address may lack its scheme and have a slash.
+        with Client(f"127.0.0.1:{silent.getsockname()[1]}/") as client, pytest.raises(GleitzeitError) as raised:
+            client.get("0192f0c1-2345-7abc-8def-0123456789ab")
+    assert "accepts connections but said nothing" in str(raised.value)
+    assert raised.value.name == "CONNECTION_TIMEOUT" and raised.value.unreachable
+    assert time.monotonic() - begun < 20
+
+
+def test_an_address_is_read_as_the_command_line_reads_it() -> None:
+    for text in ("localhost:8000", "localhost:8000//", " http://localhost:8000/ "):
+        with Client(text) as client:
+            assert client.settings.url == "http://localhost:8000"
+    for text in ("http://localhost:8000/path", "redis://x", "http://", "localhost:8000?x"):
+        with pytest.raises(GleitzeitError):
+            Client(text)

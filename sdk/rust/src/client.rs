@@ -7,9 +7,11 @@ use gleitzeit_core::mesh::Role;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{self, submit_workflow_request, validate_workflow_request};
-use tonic::Streaming;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
+use tonic_prost::ProstCodec;
 
 use crate::call::{self, Credentials};
 use crate::config::ClientConfig;
@@ -27,10 +29,26 @@ use crate::watch::Watch;
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// How often a connection with open calls is checked, and how long the check may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Within this time a control plane must have said something, whatever it is.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 /// How long one request of [`Client::wait`] stays open.
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// And after the control plane was away.
 const SHORT_POLL: Duration = Duration::from_secs(1);
+
+/// Waits for an answer, of whatever kind: a port may accept connections although nobody reads them. Whether the other side
+/// can do its work shows at the first call.
+async fn heard(channel: &Channel, url: &str) -> Result<()> {
+    let mut health = tonic::client::Grpc::new(channel.clone());
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let answered = async {
+        if health.ready().await.is_ok() {
+            // Both messages are read as empty ones.
+            let _ = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
+        }
+    };
+    tokio::time::timeout(FIRST_WORD, answered).await.map_err(|_| Error::silent(url, FIRST_WORD))
+}
 
 type Service = InterceptedService<Channel, Credentials>;
 
@@ -49,10 +67,10 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects. Nothing is asked yet, so a wrong token shows at the first call.
+    /// Connects. Nothing is asked yet that needs the token, so a wrong one shows at the first call.
     ///
     /// # Errors
-    /// If the address is none, or nothing listens there within the connect timeout.
+    /// If the address is none, nothing listens there within the connect timeout, or what listens says nothing for 10 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
         let credentials = Credentials::new(config.token.as_deref(), config.traceparent.as_deref())?;
@@ -68,6 +86,7 @@ impl Client {
             Ok(channel) => channel.map_err(|error| Error::connect(&url, error))?,
             Err(_) => return Err(Error::timeout(config.connect_timeout)),
         };
+        heard(&channel, &url).await?;
         let service = InterceptedService::new(channel, credentials);
         Ok(Self {
             workflows: WorkflowServiceClient::new(service.clone())

@@ -77,16 +77,9 @@ impl ClientConfig {
     /// The address with its scheme.
     ///
     /// # Errors
-    /// If the scheme is not `http`.
+    /// If it is none.
     pub(crate) fn endpoint(&self) -> Result<String> {
-        let url = self.url.trim();
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let rest = rest.trim_end_matches('/');
-        match scheme {
-            "http" if !rest.is_empty() => Ok(format!("http://{rest}")),
-            "http" => Err(Error::invalid(format!("`{url}` is no address: expected `http://HOST:PORT`"))),
-            _ => Err(Error::invalid(format!("`{url}`: only `http://` addresses are supported, not `{scheme}://`"))),
-        }
+        gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
 }
 
@@ -100,6 +93,8 @@ mod tests {
             ("http://localhost:8000", Some("http://localhost:8000")),
             ("http://localhost:8000/", Some("http://localhost:8000")),
             ("localhost:8000", Some("http://localhost:8000")),
+            ("localhost:8000//", Some("http://localhost:8000")),
+            ("http://localhost:8000/path", None),
             ("https://localhost:8000", None),
             ("redis://x", None),
             ("http://", None),

@@ -108,6 +108,13 @@ impl Error {
     }
 
     /// Nobody answered in time.
+    pub(crate) fn silent(url: &str, limit: Duration) -> Self {
+        let message = format!(
+            "{url} accepts connections but said nothing for {limit:?}: either no control plane listens there, or it is stuck"
+        );
+        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))
+    }
+
     pub(crate) fn timeout(limit: Duration) -> Self {
         let message = format!("the control plane did not answer within {limit:?}");
         Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))

@@ -27,7 +27,20 @@ MAX_ASKED = 30.0
 LONG_POLL, SHORT_POLL = 30.0, 1.0
 #: Answers stay below 4 MiB but for a single large result.
 MAX_ANSWER_BYTES = 32 << 20
+#: Within this time a control plane must have said something on a new connection.
+FIRST_WORD_MS = 10_000
 DEFAULT_URL = "http://localhost:8000"
+
+
+def base_url(text: str) -> str:
+    """The address of a control plane as everybody writes it: ``http://`` may be left out, and slashes may follow."""
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator:
+        scheme, rest = "http", scheme
+    host = rest.rstrip("/")
+    if scheme not in ("http", "https") or not host or set("/?#") & set(host):
+        raise invalid(f"`{text}` is no address of a control plane; expected one such as {DEFAULT_URL}")
+    return f"{scheme}://{host}"
 
 
 @dataclass(frozen=True)
@@ -50,15 +63,14 @@ class Settings:
     def make(url: Optional[str], token: Optional[str], **more: Any) -> Settings:
         """With what the environment says where nothing is said here."""
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
-        if not url.startswith(("http://", "https://")):
-            raise invalid(f"`{url}` is no address of a control plane; expected one such as {DEFAULT_URL}")
+        url = base_url(url)
         more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
-        return Settings(url.rstrip("/"), token or os.environ.get("GLEITZEIT_TOKEN") or None, **more)
+        return Settings(url, token or os.environ.get("GLEITZEIT_TOKEN") or None, **more)
 
     @property
     def target(self) -> str:
         """As gRPC wants it."""
-        host = self.url.split("://", 1)[1].split("/", 1)[0]
+        host = self.url.split("://", 1)[1]
         has_port = host.rsplit("]", 1)[-1].count(":") == 1
         return host if has_port else f"{host}:{443 if self.is_secure else 80}"
 
@@ -76,7 +88,12 @@ class Settings:
     @property
     def options(self) -> list[tuple[str, Any]]:
         """Of the channel."""
-        return [("grpc.max_receive_message_length", MAX_ANSWER_BYTES), ("grpc.keepalive_time_ms", 10_000)]
+        return [
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+            ("grpc.keepalive_time_ms", 10_000),
+            # How long a new connection waits for the first word of the other side.
+            ("grpc.min_reconnect_backoff_ms", FIRST_WORD_MS),
+        ]
 
 
 def delay(tries: int, error: GleitzeitError) -> float:

@@ -116,9 +116,15 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
             message, code=number, name=info.reason, problems=tuple(problems), retry_after=retry_after, unreachable=away
         )
     if code in _ON_THE_WAY:
-        timed_out = code == grpc.StatusCode.DEADLINE_EXCEEDED
+        # The connection is there, and its other side has not said a word for as long as it is waited for.
+        is_silent = "before receiving SETTINGS frame" in message
+        timed_out = code == grpc.StatusCode.DEADLINE_EXCEEDED or is_silent
         number, name = (-25003, "CONNECTION_TIMEOUT") if timed_out else (-25004, "CONNECTION_LOST")
         text = f"the control plane at {url} does not answer: {message}"
+        if is_silent:
+            text = (
+                f"{url} accepts connections but said nothing for 10 s: either no control plane listens there, or it is stuck"
+            )
         return GleitzeitError(text, code=number, name=name, unreachable=True, timed_out=timed_out)
     number, name = _UNNAMED.get(code, (-32603, "INTERNAL_ERROR"))
     return GleitzeitError(message, code=number, name=name, retry_after=retry_after)

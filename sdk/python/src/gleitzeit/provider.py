@@ -30,7 +30,7 @@ from typing import Any, Callable, Optional, TypeVar
 import socketio
 
 from . import schema
-from ._requests import DEFAULT_URL
+from ._requests import DEFAULT_URL, base_url
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger("gleitzeit.provider")
@@ -159,7 +159,7 @@ class Provider:
         hub.on("execute_method", self._execute)
         hub.on("cancel_method", self._cancel)
         hub.on("mesh_error", self._mesh_error)
-        url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
+        url = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
         auth = {"token": token or os.environ.get("GLEITZEIT_TOKEN") or ""}
         connecting = asyncio.ensure_future(hub.connect(url, auth=auth, transports=["websocket"], retry=True))
         ended = asyncio.ensure_future(self._ended.wait())
