@@ -208,6 +208,8 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
+        // Somebody waits for its end: nobody but this process asks it anything.
+        stop_grace: Duration::from_secs(1),
         ..Config::default()
     }
 }

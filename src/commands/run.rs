@@ -74,6 +74,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
                 result = run_once(reach, prepared, format, &stop, submitted) => result,
                 error = plane.ended() => return Err(error),
             };
+            telemetry.ending();
             if let Err(error) = plane.stop().await {
                 tracing::warn!(%error, "the end was not orderly");
             }

@@ -13,6 +13,8 @@ use crate::error::CommandError;
 
 /// So long a process that ends tries to hand over what is left.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same for a command that somebody waits for; its control plane has as long for the spans of its run before.
+pub(super) const LAST_WORDS_OF_RUN: Duration = Duration::from_secs(1);
 /// The work of the process goes before.
 const NICENESS: i32 = 10;
 
@@ -76,8 +78,8 @@ impl Otlp {
         Ok(OnThread { exporter: std::sync::Arc::new(self.span_exporter()?), handle: self.handle() })
     }
 
-    pub(super) fn stop(self) {
-        self.runtime.shutdown_timeout(LAST_WORDS);
+    pub(super) fn stop(self, limit: Duration) {
+        self.runtime.shutdown_timeout(limit);
     }
 }
 
