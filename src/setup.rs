@@ -214,6 +214,17 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
     }
 }
 
+/// Tasks get their folders there, so it has to be there from the start.
+fn check_temporary_folder(folder: &Path) -> Result<(), CommandError> {
+    let made = tempfile::Builder::new().prefix("gleitzeit-").tempdir_in(folder);
+    made.map(drop).map_err(|error| {
+        let message = format!("the temporary folder `{}` cannot be used: {error}", folder.display());
+        let mut error = CommandError::usage(message).hint("make the folder, or name another with TMPDIR");
+        error.code = ErrorCode::ConfigurationError;
+        error
+    })
+}
+
 /// What `agent`, `start` and `run` make of their arguments.
 ///
 /// # Errors
@@ -225,6 +236,7 @@ pub(crate) fn agent(
     max_payload_bytes: usize,
     registry: Arc<Registry>,
 ) -> Result<AgentConfig, CommandError> {
+    check_temporary_folder(&std::env::temp_dir())?;
     let roles =
         parse_roles(roles.iter().map(String::as_str)).map_err(|error| CommandError::usage(error.to_string()))?;
     Ok(AgentConfig {

@@ -43,3 +43,4 @@ mod sources;
 mod support;
 mod timing;
 mod traces;
+mod ways_in;
