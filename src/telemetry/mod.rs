@@ -45,7 +45,8 @@ impl Telemetry {
     /// If the filter of the log, or one of the variables, cannot be understood.
     pub(crate) fn install(global: &Global, command: &Command) -> Result<Self, CommandError> {
         let filter = log::filter(global, command.default_log_level())?;
-        let last_words = if command.serves() { otlp::LAST_WORDS } else { otlp::LAST_WORDS_OF_RUN };
+        let is_run = matches!(command, Command::Run(_));
+        let last_words = if is_run { otlp::LAST_WORDS_OF_RUN } else { otlp::LAST_WORDS };
         let mut telemetry = Self { last_words, ..Self::default() };
         if command.works() {
             let (traces, metrics) = (otlp::is_wanted("TRACES"), otlp::is_wanted("METRICS"));

@@ -32,7 +32,6 @@ const BUFFER_PACKETS: usize = 8_192;
 const READ_BYTES: usize = 4 * 1024;
 /// The largest request of the polling transport: as much as a frame of WebSocket may hold.
 const MAX_MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
-/// A connection that joins nothing for so long is closed.
 
 /// Times of the Engine.IO connection itself.
 #[derive(Clone, Copy, Debug)]

@@ -138,7 +138,7 @@ def test_nobody_there_is_unreachable_and_says_where() -> None:
         Client("http://127.0.0.1:9", max_retries=0).get("01930000-0000-7000-8000-000000000001")
     assert away.value.unreachable
     with pytest.raises(GleitzeitError, match="no address"):
-        Client("localhost:8000")
+        Client("ftp://localhost:8000")
 
 
 def test_the_asyncio_client_does_the_same(plane: Plane) -> None:
