@@ -102,8 +102,16 @@ impl Problem {
 /// # Errors
 /// What is wrong first, and where.
 pub fn check(text: &str) -> Result<(), Problem> {
+    check_inside(text, 0)
+}
+
+/// The same of a text that will stand inside `outer` lists and objects, which count for its depth.
+///
+/// # Errors
+/// What is wrong first, and where.
+pub fn check_inside(text: &str, outer: usize) -> Result<(), Problem> {
     check_grammar(text)?;
-    check_grammatical(text)
+    Walk { most: MAX_DEPTH.saturating_sub(outer), ..Walk::new(text) }.run()
 }
 
 /// Checks that a text is one JSON value by its grammar alone.
@@ -314,11 +322,13 @@ struct Walk<'a> {
     text: &'a str,
     at: usize,
     levels: Vec<Level>,
+    /// How many levels there may be.
+    most: usize,
 }
 
 impl<'a> Walk<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: 0, levels: Vec::new() }
+        Self { text, at: 0, levels: Vec::new(), most: MAX_DEPTH }
     }
 
     fn run(&mut self) -> Result<(), Problem> {
@@ -348,7 +358,7 @@ impl<'a> Walk<'a> {
     }
 
     fn open(&mut self, level: Level) -> Result<(), Problem> {
-        if self.levels.len() == MAX_DEPTH {
+        if self.levels.len() >= self.most {
             return Err(self.problem(self.at, Fault::Depth));
         }
         self.levels.push(level);
@@ -526,6 +536,13 @@ mod tests {
         assert_eq!(check_value(&value), Ok(()));
         let problem = check_value(&serde_json::json!([1, value])).expect_err("too deep");
         assert_eq!(problem.path, format!("[1]{}", ".a".repeat(MAX_DEPTH - 1)));
+    }
+
+    #[test]
+    fn what_will_stand_inside_something_is_bounded_with_it() {
+        assert_eq!(check_inside(&nested(MAX_DEPTH - 2), 2), Ok(()));
+        let problem = check_inside(&nested(MAX_DEPTH - 1), 2).expect_err("too deep");
+        assert_eq!((problem.at, problem.fault), (MAX_DEPTH - 2, Fault::Depth));
     }
 
     #[test]

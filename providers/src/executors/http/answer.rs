@@ -1,23 +1,29 @@
 //! From the beginning of an answer to a task's result, or to what an unexpected one means.
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::json;
 use gleitzeit_core::payload::Payload;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::coding::{self, Unreadable};
 use super::exchange::{Begun, failed, shown};
 use super::request::Request;
+use super::text::{self, Text, header_text};
 use crate::call::CallError;
 use crate::client;
 
-/// Of an unexpected answer's body, no more is kept.
+/// Of the body of an answer that is none, no more is kept.
 const KEPT: usize = 4 * 1024;
 /// In the place of a secret.
 const HIDDEN: &[u8] = b"***";
+/// Levels of the result around its field `json`.
+const AROUND_JSON: usize = 1;
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -25,64 +31,154 @@ struct Answer<'a> {
     headers: Map<String, Value>,
     body: &'a str,
     body_base64: Option<String>,
+    body_error: Option<String>,
     json: Option<&'a RawValue>,
+    json_error: Option<String>,
     url: &'a str,
     duration_ms: f64,
 }
 
-/// Reads the answer.
+/// What there is of an answer so far.
+pub(super) struct Heard {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// As it is sent, perhaps packed.
+    body: Vec<u8>,
+    secrets: Vec<Vec<u8>>,
+}
+
+impl Heard {
+    fn content_type(&self) -> String {
+        self.headers.get(CONTENT_TYPE).map(header_text).unwrap_or_default()
+    }
+
+    /// An error with the status of the answer and the start of its body.
+    pub(super) fn add_to(&self, error: CallError) -> CallError {
+        let packed = &self.body[..self.body.len().min(KEPT)];
+        let start = match coding::of(&self.headers) {
+            Ok(codings) => coding::unpack_start(packed, &codings, KEPT),
+            Err(_) => Vec::new(),
+        };
+        let read = match start.is_empty() {
+            false => text::read_start(&without(&start, &self.secrets), &self.content_type()),
+            // What cannot be unpacked is shown as it came.
+            true => Text { bytes: !packed.is_empty(), ..Text::default() },
+        };
+        let shown = if start.is_empty() { packed } else { &start };
+        let error = error.with("status", self.status.as_u16()).with("body", without_in_text(&read.text, &self.secrets));
+        match read.bytes {
+            true => error.with("body_base64", STANDARD.encode(without(shown, &self.secrets))),
+            false => error,
+        }
+    }
+}
+
+/// Reads the answer. What came of it stands in `heard`, also if this future is dropped.
 ///
 /// # Errors
-/// If its status is not expected, it breaks off, or its body is too large.
+/// If its status is not expected, it breaks off, its body is too large, or packed in a way that cannot be read. A body
+/// that is no text, or no JSON, is none: the result says what it is.
 pub(super) async fn read(
     begun: Begun,
     request: &Request,
     limit: usize,
-    secrets: &[Vec<u8>],
+    secrets: Vec<Vec<u8>>,
+    heard: &mut Option<Heard>,
 ) -> Result<Payload, CallError> {
     let Begun { mut response, url, since } = begun;
-    let (status, headers) = (response.status(), without_in_headers(response.headers(), secrets));
+    let (status, headers) = (response.status(), without_in_headers(response.headers(), &secrets));
+    let heard = heard.insert(Heard { status, headers, body: Vec::new(), secrets });
     let expected = request.expects(status);
-    let limit = if expected { limit } else { limit.min(KEPT) };
-    let mut body: Vec<u8> = Vec::new();
+    let most = if expected { coding::packed_most(limit) } else { KEPT };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => heard.body.extend_from_slice(&chunk),
             Ok(None) => break,
             // An unexpected status says enough.
             Err(_) if !expected => break,
             Err(error) => return Err(failed(&url, &error)),
         }
-        if body.len() > limit {
+        if heard.body.len() > most {
             if !expected {
                 break;
             }
-            let message =
-                format!("the answer of {} has more than the {limit} bytes of `max_response_bytes`", shown(&url));
-            return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
+            return Err(too_large(&shown(&url), limit));
         }
     }
-    let mut body = without(&body, secrets);
     if !expected {
-        body.truncate(limit);
-        return Err(unexpected(status, &headers, &String::from_utf8_lossy(&body), request, &shown(&url)));
+        return Err(unexpected(status, &heard.headers, request, &shown(&url)));
     }
-    let text = std::str::from_utf8(&body);
-    let body_base64 = text.is_err().then(|| base64::engine::general_purpose::STANDARD.encode(&body));
-    let text = text.unwrap_or_default();
-    // What says that it is JSON and is not stays text.
-    let json = Some(text).filter(|_| is_json(&headers)).and_then(|text| serde_json::from_str(text.trim()).ok());
+    let bytes = unpacked(heard, limit).await.map_err(|error| match error {
+        Unreadable::TooLarge => too_large(&shown(&url), limit),
+        error => {
+            let why = match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            };
+            CallError::new(ErrorCode::TaskResultInvalid, format!("the answer of {} cannot be read: {why}", shown(&url)))
+        }
+    })?;
+    let bytes = without(&bytes, &heard.secrets);
+    let content_type = heard.content_type();
+    let Text { text, bytes: wants_bytes, error: body_error } = text::read(&bytes, &content_type);
+    let text = without_in_text(&text, &heard.secrets);
+    let (json, json_error) = match is_json(&content_type) {
+        true => json_of(&text, wants_bytes),
+        false => (None, None),
+    };
     let answer = Answer {
         status: status.as_u16(),
-        headers: joined(&headers),
-        body: text,
-        body_base64,
+        headers: joined(&heard.headers),
+        body: &text,
+        body_base64: wants_bytes.then(|| STANDARD.encode(&bytes)),
+        body_error,
         json,
+        json_error,
         url: url.as_str(),
         duration_ms: since.elapsed().as_secs_f64() * 1_000.0,
     };
     Payload::of(&answer)
         .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the answer is not JSON: {error}")))
+}
+
+/// The body without its content-encodings.
+async fn unpacked(heard: &mut Heard, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let codings = coding::of(&heard.headers);
+    if heard.body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let codings = codings?;
+    let body = heard.body.clone();
+    if codings.is_empty() {
+        return if body.len() > limit { Err(Unreadable::TooLarge) } else { Ok(body) };
+    }
+    // It takes time, and a mistake of a decoder is an answer that cannot be read.
+    let unpacked = tokio::task::spawn_blocking(move || coding::unpack(body, &codings, limit)).await;
+    unpacked
+        .unwrap_or_else(|error| Err(Unreadable::Broken { coding: "what it is", source: std::io::Error::other(error) }))
+}
+
+/// The value of a text that says that it is JSON, or why it cannot be carried. Nothing at all is no value and no mistake.
+fn json_of(text: &str, is_cut: bool) -> (Option<&RawValue>, Option<String>) {
+    let trimmed = text.trim_matches([' ', '\t', '\n', '\r']);
+    if is_cut {
+        return (None, Some("the body is not wholly text".to_owned()));
+    }
+    if trimmed.is_empty() {
+        return (None, None);
+    }
+    match json::check_inside(text, AROUND_JSON) {
+        Ok(()) => match serde_json::from_str(trimmed) {
+            Ok(json) => (Some(json), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
+        Err(problem) => (None, Some(problem.to_string())),
+    }
+}
+
+fn too_large(server: &str, limit: usize) -> CallError {
+    let message = format!("the answer of {server} has more than the {limit} bytes of `max_response_bytes`");
+    CallError::new(ErrorCode::TaskResultInvalid, message)
 }
 
 /// A server may say back what it was sent; of that, the provider's secret stays here.
@@ -103,33 +199,37 @@ fn without(bytes: &[u8], secrets: &[Vec<u8>]) -> Vec<u8> {
     shown
 }
 
+fn without_in_text(text: &str, secrets: &[Vec<u8>]) -> String {
+    String::from_utf8_lossy(&without(text.as_bytes(), secrets)).into_owned()
+}
+
 fn without_in_headers(headers: &HeaderMap, secrets: &[Vec<u8>]) -> HeaderMap {
     let shown = |value: &HeaderValue| HeaderValue::from_bytes(&without(value.as_bytes(), secrets)).ok();
     headers.iter().filter_map(|(name, value)| Some((name.clone(), shown(value)?))).collect()
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    kind == "application/json" || kind.ends_with("+json")
+fn is_json(content_type: &str) -> bool {
+    let kind = text::media_type(content_type);
+    matches!(kind.as_str(), "application/json" | "text/json") || kind.ends_with("+json")
 }
 
+/// By name; a cookie may hold commas, so several of them have lines of their own.
 fn joined(headers: &HeaderMap) -> Map<String, Value> {
     let mut joined: Map<String, Value> = Map::new();
     for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = header_text(value);
         match joined.get_mut(name.as_str()) {
             Some(Value::String(before)) => {
-                before.push_str(", ");
+                before.push_str(if *name == SET_COOKIE { "\n" } else { ", " });
                 before.push_str(&value);
             }
-            _ => drop(joined.insert(name.as_str().to_owned(), Value::String(value.into_owned()))),
+            _ => drop(joined.insert(name.as_str().to_owned(), Value::String(value))),
         }
     }
     joined
 }
 
-fn unexpected(status: StatusCode, headers: &HeaderMap, body: &str, request: &Request, server: &str) -> CallError {
+fn unexpected(status: StatusCode, headers: &HeaderMap, request: &Request, server: &str) -> CallError {
     let message = format!("{server} answers with {status}, {}", request.wanted());
     let code = match status {
         StatusCode::TOO_MANY_REQUESTS => ErrorCode::RateLimitExceeded,
@@ -139,9 +239,8 @@ fn unexpected(status: StatusCode, headers: &HeaderMap, body: &str, request: &Req
     let passing = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY);
     let error = CallError::new(code, message).retryable(passing);
-    let error = match client::retry_after(headers).filter(|_| passing) {
+    match client::retry_after(headers).filter(|_| passing) {
         Some(delay) => error.after(delay),
         None => error,
-    };
-    error.with("status", status.as_u16()).with("body", body)
+    }
 }

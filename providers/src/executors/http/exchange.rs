@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::address;
 use super::request::Request;
+use super::text::header_text;
 use crate::call::CallError;
 use crate::client;
 
@@ -182,7 +183,7 @@ fn redirect(response: &Response, url: &Url, request: &Request) -> Result<Option<
         let message = format!("{} redirects ({status}) to what is no address", shown(url));
         CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false)
     };
-    let next = location.to_str().ok().and_then(|location| url.join(location).ok()).ok_or_else(wrong)?;
+    let next = url.join(&header_text(location)).map_err(|_| wrong())?;
     if matches!(next.scheme(), "http" | "https") { Ok(Some(next)) } else { Err(wrong()) }
 }
 

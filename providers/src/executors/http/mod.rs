@@ -1,13 +1,16 @@
 //! `http`: requests to any server, or to one service with a secret. What a task asks for is read in `request`, redirects
-//! are followed in `exchange`, whom a request may reach is decided in `address`, the answer is read in `answer`.
+//! are followed in `exchange`, whom a request may reach is decided in `address`, the answer is read in `answer`, its bytes
+//! are unpacked in `coding` and become text in `text`.
 //!
 //! The invariants: a secret of the provider goes to its own service only, also over redirects; a request that may have
 //! reached somebody is never sent again by itself.
 
 mod address;
 mod answer;
+mod coding;
 mod exchange;
 mod request;
+mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,6 +160,8 @@ impl Executor for Http {
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
         let asked: request::Asked = parameters(&call)?;
         let limit = asked.timeout;
+        // What there is of an answer when something goes wrong.
+        let mut heard = None;
         let work = async {
             let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
             let client = self.client().await.map_err(unhealthy)?;
@@ -171,7 +176,7 @@ impl Executor for Http {
             };
             let begun = exchange.run(&request).await?;
             let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
-            answer::read(begun, &request, self.options.max_response_bytes, &secrets).await
+            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
@@ -180,7 +185,7 @@ impl Executor for Http {
             }
         };
         // Whichever is dropped ends its connection.
-        tokio::select! {
+        let outcome = tokio::select! {
             result = work => result,
             error = context.ended() => Err(error),
             () = own_limit => {
@@ -188,7 +193,11 @@ impl Executor for Http {
                 let message = format!("the answer was not there within its `timeout` of {seconds} s");
                 Err(CallError::new(ErrorCode::TaskTimeout, message))
             }
-        }
+        };
+        outcome.map_err(|error| match &heard {
+            Some(heard) => heard.add_to(error),
+            None => error,
+        })
     }
 
     fn capabilities(&self) -> Vec<String> {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use gleitzeit_core::error::ErrorCode;
 use reqwest::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RANGE, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use reqwest::{Method, StatusCode, Url};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::coding;
 use super::exchange::Service;
 use crate::call::CallError;
 
@@ -75,6 +77,10 @@ impl Request {
             }
             let value = HeaderValue::try_from(value.as_str()).map_err(|_| bad("value"))?;
             headers.append(name, value);
+        }
+        // A range of packed bytes cannot be unpacked.
+        if !headers.contains_key(RANGE) {
+            headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static(coding::ACCEPTED));
         }
         let body = match (asked.json, asked.body) {
             (Some(_), Some(_)) => return Err(invalid("`body` is given beside `json`; keep one")),

@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
+mod answers;
+
 /// What the server saw: method, path with query, headers, body.
 type Seen = Arc<Mutex<Vec<(String, String, HeaderMap, String)>>>;
 
