@@ -126,7 +126,7 @@ impl Protocol {
 }
 
 impl Method {
-    /// Top-level parameters that are program text.
+    /// Top-level parameters that are program text or addresses.
     pub fn code(&self) -> IndexMap<String, Language> {
         let properties = self.parameters.as_ref().and_then(|schema| schema.get("properties")?.as_object());
         properties
@@ -141,6 +141,7 @@ fn language(value: &Value) -> Option<Language> {
     match value.as_str()? {
         "python" => Some(Language::Python),
         "shell" => Some(Language::Shell),
+        "url" => Some(Language::Url),
         _ => None,
     }
 }
@@ -312,7 +313,7 @@ fn check_mark(reader: &mut Reader, parameter: &str, schema: &Node) {
             refuse_marks(reader, &keyword.text, node);
         } else if language(&node.to_value()).is_none() {
             let message = format!("unknown language of parameter `{parameter}`: {}", node.describe());
-            reader.problem(node.place, message, Some("known languages: python, shell".to_owned()));
+            reader.problem(node.place, message, Some("known languages: python, shell, url".to_owned()));
         }
     }
 }

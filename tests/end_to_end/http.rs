@@ -40,6 +40,16 @@ impl Server {
                 args.map(|(name, value)| (name.into(), Value::String(value.into()))).collect();
             Json(json!({ "args": args })).into_response()
         };
+        // Says which address it was asked for, where the next page is, and what Python writes of a number that is none.
+        let told = async move |asked: axum::extract::Request| {
+            let uri = asked.uri().to_string();
+            let page = Json(json!({"uri": uri, "next": "/told/next?page=2"}));
+            if uri.ends_with("/nan") {
+                ([("content-type", "application/json")], "{\"x\": NaN}").into_response()
+            } else {
+                page.into_response()
+            }
+        };
         let keys: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = keys.clone();
         let received = async move |headers: HeaderMap, Json(body): Json<Value>| {
@@ -47,7 +57,11 @@ impl Server {
             seen.lock().expect("no panic").extend(key.clone());
             Json(json!({"json": body, "key": key}))
         };
-        let app = Router::new().route("/get", get(fetched)).route("/post", post(received)).with_state(asked.clone());
+        let app = Router::new()
+            .route("/get", get(fetched))
+            .route("/post", post(received))
+            .fallback(told)
+            .with_state(asked.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
         Self { address, asked, keys, _runtime: runtime }
     }
@@ -94,4 +108,51 @@ fn a_provider_for_one_service_brings_the_secret_that_the_workflow_never_sees() {
     // The server was shown the secret and says it back; here it is not seen, nor is it in the journal.
     assert_eq!(ended.json()["outputs"], json!({"key": "***"}), "{ended}");
     assert_eq!(server.keys.lock().expect("no panic").as_slice(), ["s3cret"]);
+}
+
+#[test]
+fn values_in_an_address_stay_in_their_place_and_a_link_is_followed() {
+    let (sandbox, server) = (Sandbox::new(), Server::start(0));
+    let text = r#"
+name: Addresses
+inputs: {server: null, port: null, name: "../admin?x=1#", parts: [a, "b/c"]}
+tasks:
+  - {id: path, method: http/request, parameters: {url: "${inputs.server}/told/${inputs.name}/x?q=${inputs.name}"}}
+  - {id: list, method: http/request, parameters: {url: "http://127.0.0.1:${inputs.port}/told/${inputs.parts}"}}
+  - {id: next, method: http/request, parameters: {url: "${inputs.server}${path.json.next}"}}
+  - {id: link, method: util/echo, parameters: {url: "${inputs.server}${path.json.next}"}}
+  - {id: whole, method: http/request, parameters: {url: "${link.url}"}}
+  - {id: dots, method: http/request, parameters: {url: "http://127.0.0.1:${inputs.port}/told/${dotted.v}"}}
+  - {id: dotted, method: util/echo, parameters: {v: ".."}}
+outputs: {path: "${path.json.uri}", list: "${list.json.uri}", whole: "${whole.json.uri}"}
+"#;
+    let (url, port) = (server.url(), server.address.port());
+    let inputs = [format!("server={url}"), format!("port={port}")];
+    let file = sandbox.file("addresses.yaml", text);
+    let ended = sandbox.gleitzeit(&["run", &file, "--input", &inputs[0], "--input", &inputs[1], "-o", "json"]).exits(1);
+    let run = ended.json();
+    let uri = |task: &str| run["tasks"][task]["result"]["json"]["uri"].clone();
+    assert_eq!(uri("path"), "/told/..%2Fadmin%3Fx%3D1%23/x?q=..%2Fadmin%3Fx%3D1%23", "{run}");
+    assert_eq!(uri("list"), "/told/a/b%2Fc", "{run}");
+    assert_eq!(uri("whole"), "/told/next?page=2", "{run}");
+    for (task, expected) in
+        [("next", "stands where the host of the address is"), ("dots", "makes the segment `..` of the path")]
+    {
+        let error = &run["tasks"][task]["error"];
+        assert_eq!(error["name"], "TASK_PARAMETER_ERROR", "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(expected)), "{error}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_json_does_not_fail_its_request_and_a_task_may_ask_why() {
+    let (sandbox, server) = (Sandbox::new(), Server::start(0));
+    let text = "name: One\ninputs: {server: null}\ntasks: [{id: only, method: http/request, parameters: {url: \
+                \"${inputs.server}/nan\"}}]\noutputs: {why: \"${only.json_error}\", body: \"${only.body}\", json: \
+                \"${only.json}\", text: \"${only.body_error}\"}\n";
+    let input = format!("server={}", server.url());
+    let ended = sandbox.gleitzeit(&["run", &sandbox.file("one.yaml", text), "--input", &input, "-o", "json"]).exits(0);
+    let why = "in `x`: NaN is no JSON; write null or text instead, at byte 6";
+    let expected = json!({"why": why, "body": "{\"x\": NaN}", "json": null, "text": null});
+    assert_eq!(ended.json()["outputs"], expected, "{ended}");
 }

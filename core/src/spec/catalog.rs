@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The language of a code parameter.
+/// The language of a code parameter: its rules say how a value is written into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
@@ -13,6 +13,8 @@ pub enum Language {
     Python,
     /// POSIX shell source text.
     Shell,
+    /// The address of a request: a URL of http or https, or a path.
+    Url,
 }
 
 /// What is known of a method.

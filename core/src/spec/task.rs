@@ -141,8 +141,9 @@ fn one(
         }
     }
     if let (Some(Node { kind: Kind::Object(given), .. }), Some(schema)) = (holder, &info.parameters) {
-        // Program text is not taken as a value.
-        for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !info.code.contains_key(*parameter)) {
+        // Program text is not taken as a value; a reference alone may be an address.
+        let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
+        for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
             let mut path = vec![PathSegment::Key(parameter.clone())];
             names.types(checker, (node, at.key("parameters").key(parameter)), &mut path, (name, schema));
         }

@@ -6,6 +6,7 @@
 mod any;
 mod python;
 mod shell;
+mod url;
 
 use std::borrow::Cow;
 use std::path::Path;

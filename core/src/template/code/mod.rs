@@ -1,4 +1,4 @@
-//! References in program text: what they name is inserted as data, never as code.
+//! References in program text and in addresses: what they name is inserted as data, never as code.
 //!
 //! The text before a reference is followed to know where the reference stands. In a string literal the value is escaped
 //! for it; in a bare position it becomes a literal of its own; where the position cannot be told for certain, the
@@ -7,6 +7,7 @@
 mod literal;
 mod python;
 mod shell;
+mod url;
 
 use std::borrow::Cow;
 
@@ -84,6 +85,11 @@ fn insert_all(
     let mut program: Box<dyn Program> = match language {
         Language::Python => Box::<python::Python>::default(),
         Language::Shell => Box::<shell::Shell>::default(),
+        // What a value may be there depends on what follows it.
+        Language::Url => {
+            let pieces = parse(text).map_err(|error| (error.offset, error.message))?;
+            return url::fill(&pieces, find, on_refused);
+        }
     };
     let mut last = None;
     let refused = |reference: &Reference, why: Refused| {
