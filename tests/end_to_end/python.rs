@@ -52,3 +52,42 @@ fn hostile_python_fails_its_own_task_only_and_leaves_nothing() {
         providers["items"].as_array().expect("a list").iter().map(|it| &it["capabilities"]).collect();
     assert!(levels.contains(&&json!(["sandbox:strict"])), "{levels:?}");
 }
+
+#[test]
+fn what_cannot_be_carried_is_named_and_code_that_does_not_compile_is_not_tried_again() {
+    let sandbox = Sandbox::new();
+    let codes = [
+        ("nan", "result = {'a': [1, float('nan')]}"),
+        ("huge", "result = {'n': 10**25}"),
+        ("half", "result = 'cut \\ud83d here'"),
+        ("key", "result = {'\\ud83d': 1}"),
+        ("deep", "x = 1\nfor _ in range(200): x = [x]\nresult = x"),
+        ("syntax", "x = (\n"),
+        ("err", "raise ValueError('\\ud83d')"),
+        ("out", "print('\\ud83d')\nresult = 1"),
+        ("next", "result = 'still alive'"),
+    ];
+    let retry = json!({"max_attempts": 3, "initial_delay": 0.01});
+    let tasks: Vec<Value> = codes
+        .iter()
+        .map(|(id, code)| json!({"id": id, "method": "python/execute", "retry": retry, "parameters": {"code": code}}))
+        .collect();
+    let file = sandbox.file("carried.json", json!({"name": "Carried", "tasks": tasks}).to_string());
+    let run = sandbox.gleitzeit(&["run", &file, "-o", "json"]).exits(1).json();
+    for (task, name, attempt, expected) in [
+        ("nan", "TASK_RESULT_INVALID", 1, "`result.a[1]` is NaN"),
+        ("huge", "TASK_RESULT_INVALID", 1, "`result.n` is the whole number 10000000000000000000000000,"),
+        ("half", "TASK_RESULT_INVALID", 1, "lone surrogate"),
+        ("key", "TASK_RESULT_INVALID", 1, "lone surrogate"),
+        ("deep", "TASK_RESULT_INVALID", 1, "nested deeper than the limit of 127 levels"),
+        ("syntax", "TASK_EXECUTION_FAILED", 1, "SyntaxError: '(' was never closed (line 1, column 5)"),
+        ("err", "TASK_EXECUTION_FAILED", 3, "ValueError: \\ud83d"),
+    ] {
+        let task = &run["tasks"][task];
+        assert_eq!((&task["error"]["name"], &task["attempt"]), (&json!(name), &json!(attempt)), "{task}");
+        assert!(task["error"]["message"].as_str().is_some_and(|message| message.contains(expected)), "{task}");
+    }
+    assert_eq!(run["tasks"]["err"]["error"]["data"]["type"], "ValueError", "{run}");
+    assert_eq!(run["tasks"]["out"]["result"]["output"], "\\ud83d\n", "{run}");
+    assert_eq!(run["tasks"]["next"]["result"]["result"], "still alive", "{run}");
+}

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::json;
 use gleitzeit_core::payload::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,6 +15,8 @@ use super::wire;
 use crate::call::CallError;
 use crate::executors::process::capture::tail;
 
+/// Levels of the task's result around the variable `result`.
+pub(super) const AROUND_RESULT: usize = 1;
 /// The error, its traceback and little else.
 const MOST_ANSWERED: usize = 1 << 20;
 
@@ -25,6 +28,15 @@ struct Ended {
     #[serde(rename = "type")]
     kind: Option<String>,
     traceback: Option<String>,
+    /// Of code that does not compile.
+    line: Option<u64>,
+    column: Option<u64>,
+    /// Whether the same code fails each time.
+    #[serde(default, rename = "final")]
+    is_final: bool,
+    /// Whether the code ended well and its result is what is wrong.
+    #[serde(default)]
+    invalid: bool,
 }
 
 /// What came from the worker.
@@ -78,21 +90,33 @@ impl Answer {
         error_output: String,
         asked: Asked,
     ) -> Result<Payload, CallError> {
+        let failed_as = |code: ErrorCode, message: String, output: String, error_output: String| {
+            CallError::new(code, message).with("output", tail(output)).with("error_output", tail(error_output))
+        };
         let failed = |message: String, output: String, error_output: String| {
-            CallError::new(ErrorCode::TaskExecutionFailed, message)
-                .with("output", tail(output))
-                .with("error_output", tail(error_output))
+            failed_as(ErrorCode::TaskExecutionFailed, message, output, error_output)
         };
         if self.too_large {
             let message = "the result has more bytes than `max_result_bytes`".to_owned();
-            return Err(failed(message, output, error_output));
+            return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
         }
         let Some(ended) = self.ended else {
             let message = format!("Python ended before the code did: {}", how(status));
             return Err(failed(message, output, error_output));
         };
         if let Some(message) = ended.error {
+            if ended.invalid {
+                return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
+            }
             let mut error = failed(message, output, error_output);
+            if ended.is_final {
+                error = error.retryable(false);
+            }
+            for (name, at) in [("line", ended.line), ("column", ended.column)] {
+                if let Some(at) = at {
+                    error = error.with(name, at);
+                }
+            }
             if let Some(traceback) = ended.traceback {
                 error = error.with("traceback", traceback);
             }
@@ -101,8 +125,18 @@ impl Answer {
             }
             return Err(error);
         }
-        let Ok(result) = serde_json::from_slice::<&RawValue>(self.result.as_deref().unwrap_or(b"null")) else {
-            return Err(failed("the result is not readable JSON".to_owned(), output, error_output));
+        let bytes = self.result.as_deref().unwrap_or(b"null");
+        // The worker has checked it, but the code can write there too.
+        let result = std::str::from_utf8(bytes).map_err(|error| error.to_string()).and_then(|text| {
+            json::check_inside(text, AROUND_RESULT).map_err(|problem| problem.within("result").to_string())?;
+            serde_json::from_str::<&RawValue>(text).map_err(|error| error.to_string())
+        });
+        let result = match result {
+            Ok(result) => result,
+            Err(why) => {
+                let message = format!("the result cannot be passed on: {why}");
+                return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
+            }
         };
         if asked == Asked::Check {
             return Payload::of(result)

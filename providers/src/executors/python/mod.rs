@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::json::MAX_DEPTH;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
@@ -70,6 +71,7 @@ fn told(options: &Options, namespaces: Namespaces) -> Told {
         max_processes: options.limits.max_processes,
         max_memory_bytes: options.limits.max_memory_bytes,
         max_result_bytes: options.max_result_bytes,
+        max_depth: MAX_DEPTH - answer::AROUND_RESULT,
         max_cpu_seconds: options.limits.max_cpu_seconds,
         max_open_files: options.limits.max_open_files,
         max_file_bytes: options.limits.max_file_bytes,

@@ -280,7 +280,7 @@ def take(count):
 
 
 def tell(said):
-    body = json.dumps(said).encode()
+    body = whole(said)
     data = len(body).to_bytes(4, "big") + body
     while data:
         data = data[os.write(0, data):]
@@ -304,7 +304,7 @@ def warm_up(config):
     main = sys.modules["__main__"]
     request = {"code": "result = 1", "name": "<code>", "path": None, "args": [], "context": {}}
     for _ in range(20):
-        json.dumps(execute(json.loads(json.dumps(request)), config)[1])
+        whole(execute(json.loads(json.dumps(request)), config)[1])
     sys.modules["__main__"] = main
 
 
@@ -312,6 +312,8 @@ def serve():
     sys.path[:] = [entry for entry in sys.path if entry]  # the working folder must not shadow modules
     sys.argv[:] = ["<code>"]
     close_inherited()
+    # As standard error has it: what is no Unicode must not end the code that prints it.
+    sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = json.loads(take(int.from_bytes(take(4), "big")))
     strict = None

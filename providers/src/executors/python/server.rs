@@ -55,6 +55,8 @@ pub(super) struct Told {
     pub(super) max_processes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_result_bytes: usize,
+    /// Levels of lists and objects that a result may have.
+    pub(super) max_depth: usize,
     pub(super) max_cpu_seconds: u64,
     pub(super) max_open_files: u64,
     pub(super) max_file_bytes: u64,

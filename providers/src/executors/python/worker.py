@@ -10,6 +10,17 @@ def refuse(value):
     raise NotJson(type(value).__name__)
 
 
+def plain(text):
+    """Text that can be sent: what is no Unicode, such as half of a surrogate pair, as an escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def whole(answer):
+    """The answer as JSON text, whatever its texts hold."""
+    said = {name: plain(value) if isinstance(value, str) else value for name, value in answer.items()}
+    return json.dumps(said, ensure_ascii=False).encode("utf-8")
+
+
 def read_request(call):
     """None if the call never comes."""
     def exactly(count):
@@ -48,7 +59,18 @@ def failure(error, request, config):
 
 def run_code(request, namespace, config):
     try:
-        exec(compile(request["code"], request["name"], "exec", dont_inherit=True), namespace)
+        program = compile(request["code"], request["name"], "exec", dont_inherit=True)
+    except SyntaxError as error:
+        place = {"line": max(1, error.lineno or 1), "column": max(1, error.offset or 1)}
+        told = failure(error, request, config)
+        told["error"] += f" (line {place['line']}, column {place['column']})"
+        return {**told, **place, "final": True}
+    except (ValueError, OverflowError, RecursionError) as error:
+        return {**failure(error, request, config), "final": True}
+    except MemoryError as error:
+        return failure(error, request, config)
+    try:
+        exec(program, namespace)
     except SystemExit as leave:
         if leave.code not in (None, 0):
             return failure(leave, request, config)
@@ -60,6 +82,119 @@ def run_code(request, namespace, config):
             if not thread.daemon and thread is not threading.main_thread():
                 thread.join()
     return None
+
+
+def path_of(steps):
+    """As references write it; a step into a list is a number, one into an object its key."""
+    path = "result"
+    for is_map, step in steps:
+        if not is_map:
+            path += f"[{step}]"
+        elif isinstance(step, str) and re.fullmatch("[A-Za-z0-9_-]{1,60}", step):
+            path += f".{step}"
+        else:
+            key = plain(str(step))
+            path += f"['{key if len(key) <= 60 else key[:60] + '…'}']"
+    return path if len(path) <= 120 else path[:120] + "…"
+
+
+def wrong_text(text):
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return (f"holds {plain(text[error.start])} at {error.start}, half of a surrogate pair (a lone surrogate), which is "
+                "no Unicode text; mend it with `.encode('utf-8', 'replace').decode()`")
+    return None
+
+
+def wrong_number(number):
+    if isinstance(number, float):
+        if number - number == 0:
+            return None
+        name = "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+        return f"is {name}, which is no JSON; use None or text instead"
+    if -(1 << 63) <= number < 1 << 64:
+        return None
+    # Python refuses to write very long ones out.
+    which = f"{int(number)}" if number.bit_length() <= 256 else f"of {number.bit_length()} bits"
+    return f"is the whole number {which}, which does not fit into 64 bits; return it as text, with `str(...)`"
+
+
+def wrong_key(key):
+    if isinstance(key, str):
+        wrong = wrong_text(key)
+        return wrong and f"has a key that {wrong}"
+    if key is None or isinstance(key, int):
+        return None
+    if isinstance(key, float):
+        wrong = wrong_number(key)
+        return wrong and f"has a key that {wrong}"
+    return f"has a key of type `{type(key).__name__}`, which is not JSON"
+
+
+def problem_of(result, config):
+    """Why a value cannot be carried, with the path to the first such place; nothing if it can. Needs no stack, however
+    deep the value is, and comes to an end, however often it holds the same value."""
+    levels, steps, count, value = [], [], 0, result
+    while True:
+        wrong = None
+        if value is None or value is True or value is False:
+            pass
+        elif isinstance(value, str):
+            wrong = wrong_text(value)
+        elif isinstance(value, (int, float)):
+            wrong = wrong_number(value)
+        elif isinstance(value, (list, tuple, dict)):
+            if len(levels) == config["max_depth"]:
+                return f"the variable `result` is nested deeper than the limit of {config['max_depth']} levels, or holds itself"
+            is_map = isinstance(value, dict)
+            levels.append(iter(value.items()) if is_map else enumerate(value))
+            steps.append((is_map, None))
+        else:
+            wrong = f"is of type `{type(value).__name__}`, which is not JSON"
+        if wrong:
+            return f"`{path_of(steps)}` {wrong}"
+        while levels:
+            try:
+                step, value = next(levels[-1])
+            except StopIteration:
+                levels.pop()
+                steps.pop()
+                continue
+            is_map = steps[-1][0]
+            if is_map:
+                wrong = wrong_key(step)
+                if wrong:
+                    return f"`{path_of(steps[:-1])}` {wrong}"
+            steps[-1] = (is_map, step)
+            break
+        else:
+            return None
+        count += 1
+        # Each has a byte at least.
+        if count > config["max_result_bytes"]:
+            return f"the variable `result` has more values than the limit of {config['max_result_bytes']} bytes allows"
+
+
+def result_of(result, config):
+    """The result as JSON text, or the answer that says why it is none."""
+    try:
+        problem = problem_of(result, config)
+        if problem is None:
+            # The code may have lowered it.
+            sys.setrecursionlimit(max(1000, sys.getrecursionlimit()))
+            text = json.dumps(result, default=refuse, allow_nan=False, ensure_ascii=False).encode("utf-8")
+            limit = config["max_result_bytes"]
+            if len(text) <= limit:
+                return text, None
+            problem = f"the variable `result` has {len(text)} bytes as JSON, more than the limit of {limit}"
+    except NotJson as error:
+        problem = f"the variable `result` holds a value of type `{error}`, which is not JSON"
+    except Exception as error:
+        problem = f"the variable `result` of type `{type(result).__name__}` is not JSON: {error}"
+    return None, {"error": problem, "invalid": True}
 
 
 def execute(request, config):
@@ -76,18 +211,9 @@ def execute(request, config):
     seconds = time.perf_counter() - started
     text = None
     if answer is None:
-        result = main.__dict__.get("result")
-        try:
-            text = json.dumps(result, default=refuse, allow_nan=False, ensure_ascii=False).encode("utf-8")
+        text, answer = result_of(main.__dict__.get("result"), config)
+        if answer is None:
             answer = {"seconds": seconds}
-            limit = config["max_result_bytes"]
-            if len(text) > limit:
-                answer = {"error": f"the variable `result` has {len(text)} bytes as JSON, more than the limit of {limit}"}
-                text = None
-        except NotJson as error:
-            answer = {"error": f"the variable `result` holds a value of type `{error}`, which is not JSON"}
-        except (TypeError, ValueError, RecursionError, MemoryError) as error:
-            answer = {"error": f"the variable `result` of type `{type(result).__name__}` is not JSON: {error}"}
     import atexit
 
     atexit._run_exitfuncs()
@@ -138,10 +264,9 @@ def validate(request):
         errors.append((error.lineno, error.offset, error.msg))
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         errors.append((1, 1, str(error) or type(error).__name__))
-    places = [{"line": max(1, line or 1), "column": max(1, column or 1), "message": str(message)}
+    places = [{"line": max(1, line or 1), "column": max(1, column or 1), "message": plain(str(message))}
               for line, column, message in errors]
-    text = json.dumps({"valid": not places, "errors": places}, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace"), {"seconds": 0}
+    return json.dumps({"valid": not places, "errors": places}, ensure_ascii=False).encode("utf-8"), {"seconds": 0}
 
 
 def work(call, out, err, config, contained, strict):
@@ -168,5 +293,5 @@ def work(call, out, err, config, contained, strict):
     # Nothing of the code runs any more in this thread; the answer says that the rest is complete.
     if text is not None:
         send_frame(call, b"R", text)
-    send_frame(call, b"A", json.dumps(answer).encode("utf-8", "backslashreplace"))
+    send_frame(call, b"A", whole(answer))
     os._exit(0)
