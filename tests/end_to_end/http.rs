@@ -136,7 +136,7 @@ outputs: {path: "${path.json.uri}", list: "${list.json.uri}", whole: "${whole.js
     assert_eq!(uri("list"), "/told/a/b%2Fc", "{run}");
     assert_eq!(uri("whole"), "/told/next?page=2", "{run}");
     for (task, expected) in
-        [("next", "stands where the host of the address is"), ("dots", "makes the segment `..` of the path")]
+        [("next", "stands where the port of the address is"), ("dots", "makes the segment `..` of the path")]
     {
         let error = &run["tasks"][task]["error"];
         assert_eq!(error["name"], "TASK_PARAMETER_ERROR", "{error}");

@@ -17,7 +17,7 @@ use crate::template::to_text;
 /// An address that is put together has at most so many bytes; servers take far less.
 const MOST_BYTES: usize = 64 * 1024;
 
-const SEVERAL: &str = "give what stands before it as part of the same value, or a list of segments";
+const PATH: &str = "for a part of the path write `/` before it, or give all that stands before it as part of the value";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -199,9 +199,9 @@ impl<'p> Address<'p> {
         if is_port {
             let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
             if !is_number {
-                return Err(
-                    "stands where the port of the address is, and its value is no number from 0 to 65535".to_owned()
-                );
+                return Err(format!(
+                    "stands where the port of the address is, and its value is no number from 0 to 65535; {PATH}"
+                ));
             }
             self.out.push_str(text);
             return Ok(());
@@ -214,10 +214,7 @@ impl<'p> Address<'p> {
             };
         // A port of its own, or an address in brackets, fits only where all of it is the value.
         if !(is_name(text) || is_whole && is_host_and_port(text)) {
-            return Err(format!(
-                "stands where the host of the address is, and its value is none; for a part of the path write `/` \
-                 before it, or {SEVERAL}"
-            ));
+            return Err(format!("stands where the host of the address is, and its value is none; {PATH}"));
         }
         self.out.push_str(text);
         Ok(())
