@@ -5,6 +5,9 @@
 use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 use reqwest::header::HeaderValue;
 
+/// Where more than one byte in so many fits no character, what is left is of no use, and larger than the bytes.
+const MOST_WRONG: usize = 3;
+
 /// A body as text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
@@ -111,13 +114,18 @@ fn read_as(bytes: &[u8], content_type: &str, whole: bool) -> Text {
     if kind != Kind::Text && declared.is_none() {
         return Text { bytes: true, ..Text::default() };
     }
+    let text = encoding.decode_without_bom_handling(body).0.into_owned();
+    let name = encoding.name();
+    if text.matches(char::REPLACEMENT_CHARACTER).count() * MOST_WRONG > body.len() {
+        let error = format!("most of the body is not {name}, the charset {from}; `body_base64` has its bytes");
+        return Text { text: String::new(), bytes: true, error: Some(error) };
+    }
     let at = bytes.len() - body.len() + first_wrong(encoding, body);
     let error = format!(
-        "the body is not wholly {}, the charset {from}: the first bytes that do not fit are at {at}; each such place is U+FFFD in \
-         `body`, and `body_base64` has the bytes as they were sent",
-        encoding.name()
+        "the body is not wholly {name}, the charset {from}: the first bytes that do not fit are at {at}; each such place \
+         is U+FFFD in `body`, and `body_base64` has the bytes as they were sent"
     );
-    Text { text: encoding.decode_without_bom_handling(body).0.into_owned(), bytes: true, error: Some(error) }
+    Text { text, bytes: true, error: Some(error) }
 }
 
 /// What is declared is no charset that anybody knows.
@@ -214,9 +222,14 @@ mod tests {
                 "text/plain; charset=utf-8",
                 "Zo\u{fffd}! +bytes (the body is not wholly UTF-8, the charset that its content-type says: the first bytes that do not fit are at 2;",
             ),
+            (
+                b"\x1f\x8b\xff\xfe\x80\x81",
+                "text/plain",
+                " +bytes (most of the body is not UTF-8, the charset of what names",
+            ),
             (b"Zo\xeb!", "text/plain", "of what names no charset: the first bytes that do not fit are at 2;"),
             (b"\xef\xbb\xbfZo\xeb!", "", " +bytes"),
-            (b"ab\xff\xff", "text/plain; charset=shift_jis", "are at 2;"),
+            (b"abcdef\xff\xff", "text/plain; charset=shift_jis", "are at 6;"),
             (
                 b"\xff\xfeZ\0\0\xd8",
                 "text/plain",

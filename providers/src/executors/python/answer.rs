@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::json;
+use gleitzeit_core::json::{self, Fault, MAX_DEPTH, Problem};
 use gleitzeit_core::payload::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -126,17 +126,14 @@ impl Answer {
             return Err(error);
         }
         let bytes = self.result.as_deref().unwrap_or(b"null");
-        // The worker has checked it, but the code can write there too.
+        // Python writes numbers and levels of any number, and the code can write there too.
         let result = std::str::from_utf8(bytes).map_err(|error| error.to_string()).and_then(|text| {
-            json::check_inside(text, AROUND_RESULT).map_err(|problem| problem.within("result").to_string())?;
+            json::check_inside(text, AROUND_RESULT).map_err(|problem| why_not(problem.within("result")))?;
             serde_json::from_str::<&RawValue>(text).map_err(|error| error.to_string())
         });
         let result = match result {
             Ok(result) => result,
-            Err(why) => {
-                let message = format!("the result cannot be passed on: {why}");
-                return Err(failed_as(ErrorCode::TaskResultInvalid, message, output, error_output));
-            }
+            Err(why) => return Err(failed_as(ErrorCode::TaskResultInvalid, why, output, error_output)),
         };
         if asked == Asked::Check {
             return Payload::of(result)
@@ -146,6 +143,20 @@ impl Answer {
         let outcome = Outcome { result, output, error_output, execution_time, success: true };
         Payload::of(&outcome)
             .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the result is not JSON: {error}")))
+    }
+}
+
+/// Why a result cannot be carried, in the words of `worker.py`.
+fn why_not(problem: Problem) -> String {
+    match &problem.fault {
+        Fault::WholeNumber(number) => format!(
+            "`{}` is the whole number {number}, which does not fit into 64 bits; return it as text, with `str(...)`",
+            problem.path
+        ),
+        Fault::Depth => {
+            format!("the variable `result` is nested deeper than the limit of {} levels", MAX_DEPTH - AROUND_RESULT)
+        }
+        _ => format!("the result cannot be passed on: {problem}"),
     }
 }
 

@@ -2,12 +2,8 @@
 # with the result as JSON text if there is one, then `A` with how it ended.
 
 
-class NotJson(Exception):
-    pass
-
-
 def refuse(value):
-    raise NotJson(type(value).__name__)
+    raise TypeError(f"it holds a value of type `{type(value).__name__}`")
 
 
 def plain(text):
@@ -178,22 +174,32 @@ def problem_of(result, config):
             return f"the variable `result` has more values than the limit of {config['max_result_bytes']} bytes allows"
 
 
+def as_json(result):
+    """The result as JSON text. What it does not notice, depth that is not too much for Python and numbers beyond 64 bits,
+    is noticed by whoever reads it."""
+    limit = sys.getrecursionlimit()
+    # The code may have lowered it, or raised it beyond what the stack holds.
+    sys.setrecursionlimit(1000)
+    try:
+        return json.dumps(result, default=refuse, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def result_of(result, config):
     """The result as JSON text, or the answer that says why it is none."""
     try:
-        problem = problem_of(result, config)
-        if problem is None:
-            # The code may have lowered it.
-            sys.setrecursionlimit(max(1000, sys.getrecursionlimit()))
-            text = json.dumps(result, default=refuse, allow_nan=False, ensure_ascii=False).encode("utf-8")
-            limit = config["max_result_bytes"]
-            if len(text) <= limit:
-                return text, None
-            problem = f"the variable `result` has {len(text)} bytes as JSON, more than the limit of {limit}"
-    except NotJson as error:
-        problem = f"the variable `result` holds a value of type `{error}`, which is not JSON"
+        text = as_json(result)
+        limit = config["max_result_bytes"]
+        if len(text) <= limit:
+            return text, None
+        problem = f"the variable `result` has {len(text)} bytes as JSON, more than the limit of {limit}"
     except Exception as error:
-        problem = f"the variable `result` of type `{type(result).__name__}` is not JSON: {error}"
+        try:
+            problem = problem_of(result, config)
+        except Exception:
+            problem = None
+        problem = problem or f"the variable `result` of type `{type(result).__name__}` is not JSON: {error}"
     return None, {"error": problem, "invalid": True}
 
 
