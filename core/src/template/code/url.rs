@@ -303,7 +303,7 @@ mod tests {
     use super::super::{check_code, resolve_code};
     use super::*;
     use crate::spec::Language;
-    use crate::template::{Root, Scope};
+    use crate::template::{Budget, Root, Scope};
 
     struct Fixed(Value);
 
@@ -318,7 +318,7 @@ mod tests {
 
     fn filled(template: &str, value: Value) -> String {
         let scope = Fixed(json!({"a": value, "base": "https://api.example.com/v1", "n": 7}));
-        resolve_code(template, Language::Url, "url", &scope)
+        resolve_code(template, Language::Url, "url", &scope, &mut Budget::new(1 << 20))
             .unwrap_or_else(|error| format!("refused: {}", error.message))
     }
 
