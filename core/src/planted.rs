@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     LostCalls,
     /// A provider without a hub works on.
     NeverAlone,
+    /// The time of an attempt counts while its call waits for a provider.
+    TimeInLine,
 }
 
 #[cfg(test)]

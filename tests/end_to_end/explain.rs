@@ -102,6 +102,26 @@ fn work_is_told_where_it_is_until_when_and_who_is_in_the_way() {
 }
 
 #[test]
+fn a_call_that_waits_for_a_busy_provider_says_so_and_has_not_begun() {
+    let mut cluster = Cluster::new();
+    let provider = "name: util\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
+    let provider = cluster.sandbox.file("util.yaml", provider);
+    cluster.start_all(&["--slots", "8", "--provider", &provider]);
+    let sleep = |id: &str, priority: u32| json!({"id": id, "method": "util/sleep", "timeout": 300, "priority": priority, "parameters": {"seconds": 200}});
+    let run = workflow(&cluster, &json!([sleep("first", 9), sleep("second", 5), sleep("third", 1)]));
+    let busy = "all providers of `util/sleep` (util) are at work, with 1 call; 1 call ready for them";
+    let parts = ["attempt 1 on engine", "is the next to be worked on", busy];
+    let waiting = until_explained(&cluster, &run, "second", &parts);
+    assert!(waiting["until"].is_null(), "its time does not run: {waiting}");
+    let waiting = until_explained(&cluster, &run, "third", &[busy]);
+    assert_eq!(waiting["remedy"], "wait, or start another one");
+    let status = cluster.until_run(&run, "the first is at work", |run| run["tasks"]["first"]["status"] == "running");
+    assert_eq!(status["tasks"]["second"]["status"], "dispatched", "nobody works on it: {status:#}");
+    cluster.ask(&["cancel", &run]);
+    cluster.until_ended(&run);
+}
+
+#[test]
 fn a_delay_is_told_with_the_error_before_it() {
     let cluster = Cluster::all_in_one(&[]);
     let fail = json!({"id": "fails", "method": "util/fail", "parameters": {"message": "out of ink"},

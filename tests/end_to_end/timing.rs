@@ -158,3 +158,50 @@ fn a_cancel_stops_the_code_within_a_second() {
     assert_eq!(error["name"], "WORKFLOW_CANCELLED");
     assert!(text(&error["message"]).contains("enough of it"), "{error}");
 }
+
+/// The built-in methods, one call at a time.
+const ONE_AT_A_TIME: &str = "name: util\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
+
+#[test]
+fn the_timeout_of_a_task_counts_no_time_in_a_line() {
+    // Together longer than a timeout, each much shorter.
+    let task =
+        |n: u32| json!({"id": format!("t{n}"), "method": "util/sleep", "timeout": 3, "parameters": {"seconds": 0.8}});
+    let workflow = json!({"name": "Line", "tasks": (0..6).map(task).collect::<Vec<_>>()}).to_string();
+    for (slots, is_narrow) in [("1", false), ("8", true)] {
+        let mut cluster = Cluster::new();
+        let provider = cluster.sandbox.file("util.yaml", ONE_AT_A_TIME);
+        let narrow: &[&str] = if is_narrow { &["--provider", &provider] } else { &[] };
+        cluster.start_all(&[&["--slots", slots], narrow].concat());
+        let run = cluster.submit(&cluster.sandbox.file("line.json", &workflow));
+        let ended = cluster.until_ended(&run);
+        assert_eq!(ended["status"], "completed", "{slots} slots: {ended:#}");
+        let journal = Journal::watch(&cluster.sandbox, &cluster.url, &run);
+        for completed in journal.all("task_completed") {
+            let ran_ms = completed.payload["ran_ms"].as_u64().expect("a duration");
+            assert!((800..3_000).contains(&ran_ms), "it is the time of the work alone: {ran_ms} ms");
+            assert_eq!(completed.attempt, 1);
+        }
+    }
+}
+
+#[test]
+fn a_provider_with_room_that_comes_later_gets_what_waits_for_a_busy_one() {
+    let mut cluster = Cluster::new();
+    let provider = cluster.sandbox.file("util.yaml", ONE_AT_A_TIME);
+    cluster.start_all(&["--slots", "8", "--provider", &provider]);
+    let sleep = |id: &str, priority: u32, seconds: f64| json!({"id": id, "method": "util/sleep", "priority": priority, "parameters": {"seconds": seconds}});
+    let tasks = json!([sleep("long", 9, 600.0), sleep("first", 5, 0.1), sleep("second", 1, 0.1)]);
+    let file = cluster.sandbox.file("rescue.json", json!({"name": "Rescue", "tasks": tasks}).to_string());
+    let run = cluster.submit(&file);
+    // One is at work, the next one waits for it at the hub and the last in the queue.
+    cluster.until_run(&run, "one waits at the hub", |run| {
+        let reason = |task: &str| run["tasks"][task]["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
+        reason("first").contains("is the next to be worked on") && reason("second").contains("are at work, with 1 call")
+    });
+    cluster.start_agent("hands", "provider");
+    let run = cluster.until_run(&run, "both are done", |run| {
+        ["first", "second"].iter().all(|task| run["tasks"][task]["status"] == "completed")
+    });
+    assert_eq!(run["tasks"]["long"]["status"], "running", "{run:#}");
+}

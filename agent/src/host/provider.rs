@@ -2,7 +2,7 @@
 //!
 //! No call outlives its host: dropping the host drops the calls, and whoever drops a call ends its work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use gleitzeit_core::role::provider::{Input, Output, Provider as Role};
 use gleitzeit_core::role::{Input as HubInput, Output as HubOutput};
 use gleitzeit_core::time::Instant;
 use gleitzeit_providers::{Call, CallError, Context, Provider};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Progress held for the hub, per call and for all calls together. What does not fit is dropped.
 const CALL_PROGRESS: usize = 16;
 const PROGRESS: usize = 256;
+/// Calls that have begun late and of which the hub is still to hear; more wait to say so.
+const BEGUN: usize = 64;
 /// Larger progress is dropped.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
@@ -37,6 +39,8 @@ const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 pub(crate) enum Report {
     Finished { id: CallId, outcome: MethodOutcome },
     Progress { id: CallId, data: Payload },
+    Waiting { id: CallId },
+    Started { id: CallId },
     Health(Health),
 }
 
@@ -56,6 +60,9 @@ pub(crate) struct ProviderHost {
     ids: HashMap<Id, CallId>,
     open: HashMap<CallId, (Id, CancellationToken)>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    /// Calls for which there was no place when they came; the machine bounds how many there are.
+    waiting: VecDeque<CallId>,
+    begun: (mpsc::Sender<CallId>, mpsc::Receiver<CallId>),
     out: Vec<Output>,
 }
 
@@ -79,6 +86,8 @@ impl ProviderHost {
             ids: HashMap::new(),
             open: HashMap::new(),
             progress: mpsc::channel(PROGRESS),
+            waiting: VecDeque::new(),
+            begun: mpsc::channel(BEGUN),
             provider,
             out: Vec::new(),
         }
@@ -92,7 +101,7 @@ impl ProviderHost {
         let (sender, progress) = mpsc::channel(CALL_PROGRESS);
         let context = Context {
             cancel: cancel.clone(),
-            deadline: tokio::time::Instant::now().checked_add(Duration::from_millis(meta.timeout_ms)),
+            deadline: None,
             progress: Some(sender),
             attempt: u64::from(meta.attempt),
             run_id: meta.run_id.to_string(),
@@ -100,7 +109,16 @@ impl ProviderHost {
             correlation_id: meta.correlation_id,
             traceparent: meta.traceparent,
         };
-        let work = serve(self.provider.clone(), self.room.clone(), Call { method, params }, context);
+        // The hub keeps to the limit, but a call that was cancelled keeps its place until it has ended.
+        let place = match self.room.clone().try_acquire_owned() {
+            Ok(place) => Place::Free(place),
+            Err(_none) => {
+                self.waiting.push_back(id.clone());
+                Place::Next { room: self.room.clone(), id: id.clone(), begun: self.begun.0.clone() }
+            }
+        };
+        let limit = Duration::from_millis(meta.timeout_ms);
+        let work = serve(self.provider.clone(), place, Call { method, params }, context, limit);
         let told = forward(id.clone(), work, progress, self.progress.0.clone());
         let told = async move {
             let ended = told.await;
@@ -201,6 +219,8 @@ impl Machine for ProviderHost {
             Event::Drain { grace_ms } => Input::Drain { grace_ms },
             Event::Report(Report::Finished { id, outcome }) => Input::Finished { id, outcome },
             Event::Report(Report::Progress { id, data }) => Input::Progress { id, data },
+            Event::Report(Report::Waiting { id }) => Input::Waiting { id },
+            Event::Report(Report::Started { id }) => Input::Started { id },
             Event::Report(Report::Health(health)) => Input::Health(health),
         };
         self.machine.accept(now, input, &mut self.out);
@@ -218,9 +238,13 @@ impl Machine for ProviderHost {
 
     async fn next_report(&mut self) -> Report {
         loop {
+            if let Some(id) = self.waiting.pop_front() {
+                return Report::Waiting { id };
+            }
             let joined = tokio::select! {
                 // What a call said goes before its end.
                 biased;
+                Some(id) = self.begun.1.recv() => return Report::Started { id },
                 Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
                 Some(joined) = self.calls.join_next_with_id() => joined,
                 health = self.health.next() => return Report::Health(health),
@@ -233,6 +257,12 @@ impl Machine for ProviderHost {
     }
 
     fn try_report(&mut self) -> Option<Report> {
+        if let Some(id) = self.waiting.pop_front() {
+            return Some(Report::Waiting { id });
+        }
+        if let Ok(id) = self.begun.1.try_recv() {
+            return Some(Report::Started { id });
+        }
         if let Ok((id, data)) = self.progress.1.try_recv() {
             return Some(Report::Progress { id, data });
         }
@@ -245,19 +275,40 @@ impl Machine for ProviderHost {
     }
 }
 
-/// Runs a call once there is a place for it. The executor ends it when it is cancelled or out of time; if it does not,
-/// it is dropped.
-async fn serve(provider: Provider, room: Arc<Semaphore>, call: Call, context: Context) -> Ended {
-    let limits = context.clone();
-    let work = async {
-        // The hub keeps to the limit; what it sends too early waits here, and the machine bounds how many do.
-        let _place = room.acquire().await.map_err(|_closed| {
+/// Where a call runs.
+enum Place {
+    /// A place was free when it came.
+    Free(OwnedSemaphorePermit),
+    /// The next that becomes free; that it has begun is said then.
+    Next { room: Arc<Semaphore>, id: CallId, begun: mpsc::Sender<CallId> },
+}
+
+impl Place {
+    async fn take(self) -> Result<OwnedSemaphorePermit, CallError> {
+        let (room, id, begun) = match self {
+            Self::Free(place) => return Ok(place),
+            Self::Next { room, id, begun } => (room, id, begun),
+        };
+        let place = room.acquire_owned().await.map_err(|_closed| {
             CallError::new(ErrorCode::SystemShutdown, "the provider is shutting down").retryable(true)
         })?;
-        provider.call(call, context).await
+        // Without a host nobody is left to hear it.
+        let _ = begun.send(id).await;
+        Ok(place)
+    }
+}
+
+/// Runs a call once there is a place for it, which is when its time begins. The executor ends it when it is cancelled or
+/// out of time; if it does not, it is dropped.
+async fn serve(provider: Provider, place: Place, call: Call, mut context: Context, limit: Duration) -> Ended {
+    let _place = tokio::select! {
+        place = place.take() => place?,
+        error = context.ended() => return Err(error),
     };
+    context.deadline = tokio::time::Instant::now().checked_add(limit);
+    let limits = context.clone();
     tokio::select! {
-        ended = work => ended,
+        ended = provider.call(call, context) => ended,
         error = async {
             let error = limits.ended().await;
             sleep(STOP_GRACE).await;

@@ -118,16 +118,38 @@ async fn no_more_calls_run_than_agreed() {
     let (mut hub, agent) = TestHub::with_agent(config, None);
     let (id, _) = hub.hears("provider-", "register_component").await;
     let long = call("long", "util/sleep", json!({"seconds": 600}));
-    let short = call("short", "util/echo", json!({}));
-    hub.says(&id, "execute_method", &json!({"calls": [long, short]}));
+    let next = call("next", "util/sleep", json!({"seconds": 600}));
+    hub.says(&id, "execute_method", &json!({"calls": [long, next]}));
+    let (_, waiting) = hub.hears(&id, "method_waiting").await;
+    assert_eq!(waiting["ids"], json!([call_id("next")]));
     for _ in 0..20 {
         hub.says(&id, "heartbeat", &json!({}));
         let crate::hub::Saw::Message { event, body, .. } = hub.next().await else { panic!("the agent is there") };
         assert_eq!((event.as_str(), &body["load"]), ("heartbeat_response", &json!(2)), "{body}");
     }
     hub.says(&id, "cancel_method", &json!({"id": call_id("long")}));
-    let (_, answer) = hub.hears(&id, "method_result").await;
-    assert_eq!(answer["id"], json!(call_id("short")));
+    let (_, started) = hub.hears(&id, "method_started").await;
+    assert_eq!(started["ids"], json!([call_id("next")]));
+    hub.says(&id, "cancel_method", &json!({"id": call_id("next")}));
+    agent.shutdown.cancel();
+    agent.ends().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn the_time_of_a_call_begins_when_there_is_a_place_for_it() {
+    let text = "name: one\nprotocol: util/v1\nexecutor: builtin\nmax_concurrency: 1\n";
+    let mut config = config(&["provider"], "");
+    config.providers = vec![Definition::parse("one.yaml", text).expect("valid")];
+    let (mut hub, agent) = TestHub::with_agent(config, None);
+    let (id, _) = hub.hears("provider-", "register_component").await;
+    let first = call("first", "util/sleep", json!({"seconds": 1.5}));
+    let mut second = call("second", "util/sleep", json!({"seconds": 0.05}));
+    second["meta"]["timeout_ms"] = json!(1_000);
+    hub.says(&id, "execute_method", &json!({"calls": [first, second]}));
+    for expected in ["first", "second"] {
+        let (_, answer) = hub.hears(&id, "method_result").await;
+        assert_eq!((&answer["id"], &answer["error"]), (&json!(call_id(expected)), &Value::Null), "{answer}");
+    }
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
 }

@@ -84,7 +84,7 @@ impl Metrics {
             tasks_ended: counter("gleitzeit.tasks.ended", "Tasks that have ended, by status"),
             attempt_duration: seconds(
                 "gleitzeit.attempt.duration",
-                "Of attempts on their engine, by method and outcome",
+                "How long a provider worked on an attempt, by method and outcome",
             ),
             attempts_stopped: counter("gleitzeit.attempts.stopped", "Attempts that ended without an answer, by reason"),
             task_retries: counter("gleitzeit.task.retries", "Failed attempts after which a task is tried again"),

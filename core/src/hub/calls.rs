@@ -1,46 +1,57 @@
 //! Method calls between engines and providers: the engine names who may serve a call, the hub hands it to the one with
-//! the fewest open calls and holds it while none has room.
+//! the fewest open calls. While none has room it waits here for the next provider that serves its method and has, be it
+//! one of those that were named or not, and its engine is told so: the attempt's time counts only while somebody works.
 //!
 //! For the hub a call ends with its answer, its cancel or the loss of its provider. Nothing of this is stored: after a
 //! restart the ids say where answers go, and what nobody holds is answered as lost.
+
+mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{ErrorCode, Failure};
 use crate::hub::frames::frames;
-use crate::hub::presence::Component;
+use crate::hub::waiting::{Lines, Place};
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
 use crate::mesh::{
     CallEnd, CancelMethod, ExecuteMethod, FromHub, HealthState, MethodCall, MethodOutcome, MethodProgress,
-    MethodResult, Role,
+    MethodResult, MethodStarted, MethodWaiting, Role,
 };
 use crate::payload::Payload;
-use crate::planted::{self, Bug};
 use crate::time::Instant;
 
 /// Why a call is given back that waited.
 const NOBODY: &str = "no provider that is connected and well serves the method";
-/// A call that came before its providers were back is held for so many of them.
-const MAX_AWAITED: usize = 100;
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Holder {
-    /// The hub, until one of the named providers has room.
-    Hub { order: u64, call: Box<MethodCall> },
-    /// A provider.
-    Provider(ComponentId),
-    /// Nobody that is known; lost if that does not change until then.
-    Nobody { until: Instant },
+    /// The hub, until a provider has room.
+    Hub { place: Place, call: Box<MethodCall> },
+    /// A provider; an idle one has told that it cannot begin yet.
+    Provider { provider: ComponentId, is_idle: bool },
+    /// Nobody that is known, `last` had it if anybody did; lost if that does not change until then.
+    Nobody { until: Instant, last: Option<ComponentId> },
 }
 
 #[derive(Debug)]
 struct Call {
     engine: ComponentId,
-    named: Vec<ComponentId>,
     holder: Holder,
+    /// Whether its engine has last heard that it waits.
+    said_waiting: bool,
+}
+
+impl Call {
+    fn is_waiting(&self) -> bool {
+        matches!(self.holder, Holder::Hub { .. } | Holder::Provider { is_idle: true, .. })
+    }
+
+    fn is_held_by(&self, component: &ComponentId) -> bool {
+        matches!(&self.holder, Holder::Provider { provider, .. } if provider == component)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,9 +59,7 @@ pub(super) struct Calls {
     calls: BTreeMap<CallId, Call>,
     /// By provider.
     open: BTreeMap<ComponentId, BTreeSet<CallId>>,
-    /// By each named provider, in the order of arrival.
-    waiting: BTreeMap<ComponentId, BTreeMap<u64, CallId>>,
-    next_order: u64,
+    lines: Lines,
     /// Calls that ended while their attempt is still open.
     ended: BTreeSet<CallId>,
     /// Answers for engines that are not there.
@@ -58,6 +67,8 @@ pub(super) struct Calls {
     /// To be sent at the end of this input.
     to_providers: BTreeMap<ComponentId, Vec<MethodCall>>,
     to_engines: BTreeMap<ComponentId, Vec<CallEnd>>,
+    /// Calls of which their engines may have to hear that they wait, or do so no more.
+    turned: BTreeSet<CallId>,
 }
 
 /// Where the work of an open attempt is.
@@ -67,9 +78,11 @@ pub(super) enum CallPlace {
     NotTaken,
     /// With its engine, which calls nobody at the moment.
     Engine,
-    /// Here: none of the providers has room for its call.
-    Hub,
-    /// With a provider.
+    /// Here: no provider has room for its call, and so many calls of the method are served before.
+    Hub { before: usize },
+    /// With a provider, which cannot begin it yet.
+    Idle(ComponentId),
+    /// With a provider that works on it.
     Provider(ComponentId),
 }
 
@@ -77,8 +90,9 @@ impl Calls {
     /// Who holds the call of an engine's attempt, if it has made one.
     fn place(&self, engine: &ComponentId, at: &AttemptRef) -> Option<CallPlace> {
         match &self.calls.get(&CallId::new(engine, at))?.holder {
-            Holder::Hub { .. } => Some(CallPlace::Hub),
-            Holder::Provider(provider) => Some(CallPlace::Provider(provider.clone())),
+            Holder::Hub { place, call } => Some(CallPlace::Hub { before: self.lines.before(&call.method, place) }),
+            Holder::Provider { provider, is_idle: true } => Some(CallPlace::Idle(provider.clone())),
+            Holder::Provider { provider, is_idle: false } => Some(CallPlace::Provider(provider.clone())),
             Holder::Nobody { .. } => None,
         }
     }
@@ -87,38 +101,40 @@ impl Calls {
         self.open.get(provider).map_or(0, BTreeSet::len)
     }
 
+    /// The methods for whose providers to have room calls wait, and how many.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (MethodName, usize)> {
+        self.lines.methods().map(|method| (method.clone(), self.lines.of(method).count()))
+    }
+
     fn hold(&mut self, id: &CallId, provider: &ComponentId) {
         if let Some(call) = self.calls.get_mut(id) {
-            call.holder = Holder::Provider(provider.clone());
+            call.holder = Holder::Provider { provider: provider.clone(), is_idle: false };
             self.open.entry(provider.clone()).or_default().insert(id.clone());
+            if call.said_waiting {
+                self.turned.insert(id.clone());
+            }
         }
     }
 
-    fn insert(&mut self, id: CallId, engine: ComponentId, named: Vec<ComponentId>, holder: Holder) {
-        if let Holder::Hub { order, .. } = &holder {
-            for provider in &named {
-                self.waiting.entry(provider.clone()).or_default().insert(*order, id.clone());
+    fn insert(&mut self, id: CallId, engine: ComponentId, holder: Holder) {
+        match &holder {
+            Holder::Hub { place, call } => {
+                self.lines.insert(&call.method, *place, id.clone());
+                self.turned.insert(id.clone());
             }
-        }
-        self.calls.insert(id, Call { engine, named, holder });
-    }
-
-    fn stop_waiting(&mut self, named: &[ComponentId], order: u64) {
-        for provider in named {
-            if let Some(waiting) = self.waiting.get_mut(provider) {
-                waiting.remove(&order);
-                if waiting.is_empty() {
-                    self.waiting.remove(provider);
-                }
+            Holder::Provider { provider, .. } => {
+                self.open.entry(provider.clone()).or_default().insert(id.clone());
             }
+            Holder::Nobody { .. } => {}
         }
+        self.calls.insert(id, Call { engine, holder, said_waiting: false });
     }
 
     fn remove(&mut self, id: &CallId) -> Option<Call> {
         let call = self.calls.remove(id)?;
         match &call.holder {
-            Holder::Hub { order, .. } => self.stop_waiting(&call.named, *order),
-            Holder::Provider(provider) => {
+            Holder::Hub { place, call } => self.lines.remove(&call.method, place),
+            Holder::Provider { provider, .. } => {
                 if let Some(open) = self.open.get_mut(provider) {
                     open.remove(id);
                     if open.is_empty() {
@@ -129,6 +145,14 @@ impl Calls {
             Holder::Nobody { .. } => {}
         }
         Some(call)
+    }
+
+    /// Notes what the engine of a call has heard of it.
+    fn said(&mut self, id: CallId, waiting: bool) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.said_waiting = waiting;
+            self.turned.insert(id);
+        }
     }
 
     /// Removes a call for good.
@@ -172,61 +196,36 @@ impl Hub {
             return self.deliver(engine, CallEnd { id: call.id, outcome: MethodOutcome::Error(error) });
         }
         let wanted = std::mem::take(&mut call.providers);
-        let is_provider =
-            |id: &&ComponentId| self.components.get(*id).is_some_and(|component| component.role == Role::Provider);
-        let mut named: Vec<ComponentId> = wanted.iter().filter(is_provider).cloned().collect();
-        if !named.iter().any(|id| self.is_fit(id)) {
-            named = self.fit_for(&call.method);
-        }
-        if named.is_empty() && self.is_young() {
-            // Whoever is named was there before the hub started, and may be back in a moment.
-            named.extend(wanted.into_iter().take(MAX_AWAITED));
-            self.timers.insert((self.grown_up_at(), Timer::Orphan(call.id.clone())));
-        }
-        self.calls.next_order += 1;
-        self.place(engine.clone(), self.calls.next_order, Box::new(call), named);
-    }
-
-    /// Whether providers that were here before the hub started may not have had the time to come back.
-    fn is_young(&self) -> bool {
-        self.now < self.grown_up_at()
-    }
-
-    fn grown_up_at(&self) -> Instant {
-        self.born.plus_ms(self.config.orphan_timeout_ms)
-    }
-
-    /// Gives a call to one of these providers, or holds it until one has room.
-    fn place(&mut self, engine: ComponentId, order: u64, call: Box<MethodCall>, named: Vec<ComponentId>) {
+        let priority = std::mem::take(&mut call.priority);
         let id = call.id.clone();
-        if named.is_empty() {
-            self.calls.ended.insert(id.clone());
-            return self.deliver(&engine, lost(id, NOBODY));
+        if let Some(provider) = self.roomiest(&call.method, &wanted) {
+            self.calls.insert(id, engine.clone(), Holder::Provider { provider: provider.clone(), is_idle: false });
+            self.calls.to_providers.entry(provider).or_default().push(call);
+            return;
         }
-        let best = named.iter().filter(|id| self.has_room(id)).min_by_key(|id| self.calls.count(id)).cloned();
-        self.calls.insert(id.clone(), engine, named, Holder::Hub { order, call });
-        if let Some(provider) = best {
-            self.give(&id, &provider);
+        if !self.is_served(&call.method) {
+            if !self.is_young() {
+                self.calls.ended.insert(id.clone());
+                return self.deliver(engine, lost(id, NOBODY));
+            }
+            // Whoever is named was there before the hub started, and may be back in a moment.
+            self.timers.insert((self.grown_up_at(), Timer::Orphan(id.clone())));
         }
+        let place = self.calls.lines.place(self.now, priority);
+        self.calls.insert(id, engine.clone(), Holder::Hub { place, call: Box::new(call) });
     }
 
-    /// Calls that wait for providers none of which can serve them any more: whoever can serves them, so that nobody has to
-    /// begin anew because providers are replaced by others.
-    fn place_elsewhere(&mut self, stranded: Vec<CallId>) {
-        for id in stranded {
-            let Some(Call { engine, holder: Holder::Hub { order, call }, .. }) = self.calls.remove(&id) else {
-                continue;
-            };
-            let others = self.fit_for(&call.method);
-            self.place(engine, order, call, others);
-        }
+    /// The provider with room that has the fewest calls, of those that are named if there is one.
+    fn roomiest(&self, method: &MethodName, named: &[ComponentId]) -> Option<ComponentId> {
+        let may_take = |id: &&ComponentId| self.serves(id, method) && self.has_room(id);
+        let named = named.iter().filter(may_take).min_by_key(|id| self.calls.count(id));
+        let any = || self.components.keys().filter(may_take).min_by_key(|id| self.calls.count(id));
+        named.or_else(any).cloned()
     }
 
-    fn fit_for(&self, method: &MethodName) -> Vec<ComponentId> {
-        let serves = |(id, it): &(&ComponentId, &Component)| {
-            it.role == Role::Provider && it.is_connected() && it.methods.contains(method) && self.is_fit(id)
-        };
-        self.components.iter().filter(serves).map(|(id, _)| id.clone()).collect()
+    fn serves(&self, component: &ComponentId, method: &MethodName) -> bool {
+        let component = self.components.get(component).filter(|component| component.role == Role::Provider);
+        component.is_some_and(|component| component.methods.binary_search(method).is_ok())
     }
 
     fn has_room(&self, provider: &ComponentId) -> bool {
@@ -237,41 +236,59 @@ impl Hub {
         })
     }
 
-    /// Whether it may serve calls, now or soon.
-    fn is_fit(&self, provider: &ComponentId) -> bool {
-        self.components.get(provider).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
+    /// Whether somebody may serve a method, now or soon.
+    fn is_served(&self, method: &MethodName) -> bool {
+        let is_fit = |id: &ComponentId| {
+            self.components.get(id).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
+        };
+        self.components.keys().any(|id| self.serves(id, method) && is_fit(id))
     }
 
-    /// A provider's health or capacity may have changed. What waited for nobody else goes to others, or back to where it
-    /// came from.
+    /// A provider's health, capacity or methods may have changed.
     pub(super) fn provider_changed(&mut self, provider: &ComponentId) {
         self.provider_has_room(provider);
-        if self.is_fit(provider) {
-            return;
-        }
-        let waiting = self.calls.waiting.get(provider).into_iter().flat_map(BTreeMap::values);
-        let named = |id: &CallId| self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
-        let stranded: Vec<CallId> =
-            waiting.filter(|id| !named(id).iter().any(|other| self.is_fit(other))).cloned().collect();
-        self.place_elsewhere(stranded);
+        self.give_back();
     }
 
-    fn give(&mut self, id: &CallId, provider: &ComponentId) {
-        let Some(Call { named, holder, .. }) = self.calls.calls.get_mut(id) else { return };
-        let held = std::mem::replace(holder, Holder::Provider(provider.clone()));
-        let Holder::Hub { order, call } = held else { return };
-        let named = named.clone();
-        self.calls.stop_waiting(&named, order);
-        self.calls.hold(id, provider);
-        self.calls.to_providers.entry(provider.clone()).or_default().push(*call);
+    /// Answers calls that wait for a method which nobody serves any more: their tasks go back to where they came from.
+    fn give_back(&mut self) {
+        let unserved: Vec<MethodName> =
+            self.calls.lines.methods().filter(|method| !self.is_served(method)).cloned().collect();
+        for method in unserved {
+            let stranded: Vec<CallId> = self.calls.lines.of(&method).cloned().collect();
+            for id in stranded {
+                if self.is_young() {
+                    self.timers.insert((self.grown_up_at(), Timer::Orphan(id)));
+                } else if let Some(call) = self.calls.finish(&id) {
+                    self.deliver(&call.engine, lost(id, NOBODY));
+                }
+            }
+        }
     }
 
     /// Gives a provider what waits for it, as far as it has room.
     pub(super) fn provider_has_room(&mut self, provider: &ComponentId) {
         while self.has_room(provider) {
-            let first = self.calls.waiting.get(provider).and_then(|waiting| waiting.values().next().cloned());
-            let Some(id) = first else { return };
-            self.give(&id, provider);
+            let methods = self.components.get(provider).map(|it| it.methods.as_slice()).unwrap_or_default();
+            let Some(id) = self.calls.lines.first(methods).cloned() else { return };
+            let Some(Call { engine, holder: Holder::Hub { call, .. }, said_waiting }) = self.calls.remove(&id) else {
+                return;
+            };
+            let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
+            self.calls.insert(id.clone(), engine, holder);
+            self.calls.said(id, said_waiting);
+            self.calls.to_providers.entry(provider.clone()).or_default().push(*call);
+        }
+    }
+
+    /// A provider says of calls that it has whether it could begin them.
+    pub(super) fn calls_turned(&mut self, provider: &ComponentId, ids: Vec<CallId>, are_waiting: bool) {
+        for id in ids {
+            let call = self.calls.calls.get_mut(&id).filter(|call| call.is_held_by(provider));
+            if let Some(Call { holder: Holder::Provider { is_idle, .. }, .. }) = call {
+                *is_idle = are_waiting;
+                self.calls.turned.insert(id);
+            }
         }
     }
 
@@ -289,7 +306,7 @@ impl Hub {
         match self.calls.finish(&end.id) {
             Some(call) => {
                 self.deliver(&call.engine, end);
-                if let Holder::Provider(provider) = call.holder {
+                if let Holder::Provider { provider, .. } = call.holder {
                     self.provider_has_room(&provider);
                 }
             }
@@ -313,12 +330,11 @@ impl Hub {
         if let Some(call) = self.calls.calls.get(id) {
             let is_given = match (&call.holder, component) {
                 (Holder::Hub { .. }, _) => false,
-                (Holder::Provider(holder), Some(component)) => holder == component,
+                (Holder::Provider { provider, .. }, Some(component)) => provider == component,
                 // Whoever has not registered again yet may have been given it, unless that one is still there.
-                (Holder::Provider(holder), None) => self.socket_of(holder).is_none(),
-                (Holder::Nobody { .. }, component) => {
-                    call.named.is_empty() || component.is_none_or(|component| call.named.contains(component))
-                }
+                (Holder::Provider { provider, .. }, None) => self.socket_of(provider).is_none(),
+                (Holder::Nobody { last: Some(last), .. }, Some(component)) => last == component,
+                (Holder::Nobody { .. }, _) => true,
             };
             return if is_given { Ok(()) } else { not_yours() };
         }
@@ -353,8 +369,7 @@ impl Hub {
         progress: MethodProgress,
         in_reply_to: Option<String>,
     ) {
-        let held =
-            self.calls.calls.get(&progress.id).is_some_and(|call| call.holder == Holder::Provider(provider.clone()));
+        let held = self.calls.calls.get(&progress.id).is_some_and(|call| call.is_held_by(provider));
         if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;
         }
@@ -390,7 +405,7 @@ impl Hub {
 
     fn end_call(&mut self, id: &CallId) {
         let Some(call) = self.calls.finish(id) else { return };
-        if let Holder::Provider(provider) = call.holder {
+        if let Holder::Provider { provider, .. } = call.holder {
             self.cancel_at(&provider, id);
             self.provider_has_room(&provider);
         }
@@ -406,111 +421,6 @@ impl Hub {
         }
         if let Some(socket) = self.components.get(provider).and_then(|component| component.socket) {
             self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
-        }
-    }
-
-    /// An engine registered: the calls it lists are wanted, no others.
-    pub(super) fn resume_engine_calls(&mut self, engine: &ComponentId, listed: Vec<CallId>) {
-        let listed: BTreeSet<CallId> = listed.into_iter().collect();
-        let mine = self.calls.calls.iter().filter(|(id, call)| call.engine == *engine && !listed.contains(*id));
-        let unwanted: Vec<CallId> = mine.map(|(id, _)| id.clone()).collect();
-        unwanted.iter().for_each(|id| self.end_call(id));
-        self.deliver_kept(engine);
-        let answered: BTreeSet<CallId> =
-            self.calls.to_engines.get(engine).into_iter().flatten().map(|end| end.id.clone()).collect();
-        for id in listed {
-            let is_open = id.parse().is_some_and(|(of, at)| of == *engine && self.leases.holds(engine, &at));
-            if is_open && !self.calls.calls.contains_key(&id) && !answered.contains(&id) {
-                self.orphan(id, engine.clone(), Vec::new());
-            }
-        }
-    }
-
-    /// An engine is there again: it gets the answers that came meanwhile.
-    pub(super) fn deliver_kept(&mut self, engine: &ComponentId) {
-        for end in self.calls.kept.remove(engine).unwrap_or_default() {
-            self.deliver(engine, end);
-        }
-    }
-
-    fn orphan(&mut self, id: CallId, engine: ComponentId, named: Vec<ComponentId>) {
-        let until = self.now.plus_ms(self.config.orphan_timeout_ms);
-        self.timers.insert((until, Timer::Orphan(id.clone())));
-        self.calls.insert(id, engine, named, Holder::Nobody { until });
-    }
-
-    /// A provider registered: it holds what it lists; what it was given and does not list is held by nobody.
-    pub(super) fn resume_provider_calls(
-        &mut self,
-        socket: SocketId,
-        provider: &ComponentId,
-        listed: Option<Vec<CallId>>,
-        again: bool,
-    ) {
-        let Some(listed) = listed else { return };
-        for id in &listed {
-            match self.calls.calls.get(id).map(|call| call.holder.clone()) {
-                Some(Holder::Provider(holder)) if holder == *provider => {}
-                Some(Holder::Nobody { .. }) => self.calls.hold(id, provider),
-                Some(Holder::Provider(_) | Holder::Hub { .. }) => self.cancel_listed(socket, id),
-                None if self.calls.ended.contains(id) => self.cancel_listed(socket, id),
-                None => match id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
-                    Some((engine, _)) => {
-                        let holder = Holder::Provider(provider.clone());
-                        self.calls.insert(id.clone(), engine, vec![provider.clone()], holder);
-                        self.calls.hold(id, provider);
-                    }
-                    None => self.cancel_listed(socket, id),
-                },
-            }
-        }
-        if again {
-            return;
-        }
-        let given = self.calls.open.get(provider).into_iter().flatten();
-        let missing: Vec<CallId> = given.filter(|id| !listed.contains(id)).cloned().collect();
-        for id in missing {
-            if let Some(call) = self.calls.remove(&id) {
-                self.orphan(id, call.engine, call.named);
-            }
-        }
-    }
-
-    fn cancel_listed(&mut self, socket: SocketId, id: &CallId) {
-        self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
-    }
-
-    pub(super) fn check_orphan(&mut self, id: &CallId) {
-        let Some(call) = self.calls.calls.get(id) else { return };
-        match call.holder {
-            Holder::Nobody { until } if until <= self.now => {}
-            Holder::Hub { .. } if !call.named.iter().any(|id| self.is_fit(id)) => {
-                return self.place_elsewhere(vec![id.clone()]);
-            }
-            _ => return,
-        }
-        if let Some(call) = self.calls.finish(id) {
-            self.log(true, "a call was lost", id.to_string());
-            self.deliver(&call.engine, lost(id.clone(), "no provider holds the call"));
-        }
-    }
-
-    pub(super) fn provider_lost(&mut self, provider: &ComponentId) {
-        self.calls.to_providers.remove(provider);
-        let held: Vec<CallId> = self.calls.open.get(provider).into_iter().flatten().cloned().collect();
-        let waiting = self.calls.waiting.remove(provider).unwrap_or_default();
-        let stranded = waiting.into_values().filter(|id| {
-            let named = self.calls.calls.get(id).map(|call| call.named.as_slice()).unwrap_or_default();
-            !named.iter().any(|provider| self.is_fit(provider))
-        });
-        let stranded = stranded.collect();
-        self.place_elsewhere(stranded);
-        for id in held {
-            if let Some(call) = self.calls.finish(&id)
-                && !planted::is(Bug::LostCalls)
-            {
-                self.deliver(&call.engine, lost(id, "the provider was lost"));
-            }
         }
     }
 
@@ -535,6 +445,33 @@ impl Hub {
             };
             for results in frames(ends, |end| end.outcome.size_bytes()) {
                 self.send(socket, FromHub::MethodResult(MethodResult { results }));
+            }
+        }
+        self.tell_what_waits();
+    }
+
+    /// Tells engines which of their calls wait, and which do so no more; what is given at once costs no word.
+    fn tell_what_waits(&mut self) {
+        let mut told: BTreeMap<(SocketId, bool), Vec<CallId>> = BTreeMap::new();
+        for id in std::mem::take(&mut self.calls.turned) {
+            let Some(call) = self.calls.calls.get_mut(&id).filter(|call| call.is_waiting() != call.said_waiting) else {
+                continue;
+            };
+            // Without a socket it hears of it when it registers.
+            if let Some(socket) = self.components.get(&call.engine).and_then(|component| component.socket) {
+                call.said_waiting = !call.said_waiting;
+                told.entry((socket, call.said_waiting)).or_default().push(id);
+            }
+        }
+        for ((socket, are_waiting), ids) in told {
+            for ids in frames(ids, |id| id.as_str().len()) {
+                self.send(
+                    socket,
+                    match are_waiting {
+                        true => FromHub::MethodWaiting(MethodWaiting { ids }),
+                        false => FromHub::MethodStarted(MethodStarted { ids }),
+                    },
+                );
             }
         }
     }

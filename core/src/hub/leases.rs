@@ -174,7 +174,8 @@ impl Hub {
     }
 
     fn take(&mut self, engine: &ComponentId, at: AttemptRef) {
-        if !self.leases.holds(engine, &at) {
+        // One that is being ended without its engine is not to be worked on either.
+        if !self.leases.holds(engine, &at) || self.leases.stage(&at) == Some(Stage::Stopping) {
             self.leases.cancel.entry(engine.clone()).or_default().push(at);
         } else if matches!(self.leases.stage(&at), Some(Stage::Unsent | Stage::Sent { .. })) {
             self.leases.set(&at, Stage::Taken);
@@ -226,7 +227,7 @@ impl Hub {
         for (engine, attempts) in std::mem::take(&mut self.leases.cancel) {
             let Some(socket) = self.socket_of(&engine) else { continue };
             for at in &attempts {
-                if self.leases.holds(&engine, at) {
+                if self.leases.holds(&engine, at) && self.leases.stage(at) != Some(Stage::Stopping) {
                     self.leases.set(at, Stage::Cancelling { until });
                     self.timers.insert((until, Timer::Accept(at.clone())));
                 }

@@ -3,7 +3,7 @@
 //!
 //! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
 //! (sockets), `register` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
-//! watchers), `leases` (attempts to engines), `calls` (method calls to providers), `view` and
+//! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
 //! `present` (what people may ask).
 
 mod calls;
@@ -18,6 +18,7 @@ mod register;
 mod session;
 mod stream;
 mod view;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -245,6 +246,12 @@ impl Hub {
                 for call in execute.calls {
                     self.call(socket, &engine, call, in_reply_to.clone());
                 }
+            }
+            (ToHub::MethodWaiting(told), Some(provider), Some(Role::Provider)) => {
+                self.calls_turned(&provider, told.ids, true);
+            }
+            (ToHub::MethodStarted(told), Some(provider), Some(Role::Provider)) => {
+                self.calls_turned(&provider, told.ids, false);
             }
             (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
             (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {

@@ -19,7 +19,7 @@ pub(super) struct Component {
     pub(super) silent_since: Option<Instant>,
     /// Engine: `None` is all.
     pub(super) queues: Option<Vec<QueueName>>,
-    /// Provider.
+    /// Provider; sorted.
     pub(super) methods: Vec<MethodName>,
     /// Provider: as `name/version`.
     pub(super) protocols: Vec<String>,

@@ -59,6 +59,8 @@ pub struct Present {
     silent: BTreeMap<ComponentId, u64>,
     names: BTreeMap<ComponentId, String>,
     methods: BTreeMap<MethodName, Vec<Provider>>,
+    /// How many calls of a method wait for a provider that has room.
+    lines: BTreeMap<MethodName, usize>,
     departed: Vec<Departed>,
     attempts: BTreeMap<AttemptRef, CallPlace>,
 }
@@ -116,6 +118,7 @@ impl Hub {
                 Role::Provider => {}
             }
         }
+        present.lines = self.calls.waiting().collect();
         present.departed = self.departures.0.iter().cloned().collect();
         present.attempts = attempts.iter().filter_map(|at| Some((at.clone(), self.place_of(at)?))).collect();
         present
@@ -156,10 +159,18 @@ impl Present {
     /// The same predicate as the owner of the queue asks, of what the hub knows.
     fn hold(&self, method: &MethodName, queue: &QueueName) -> Option<Hold> {
         let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
-        let calling = providers.iter().map(|provider| provider.calls).sum::<usize>();
-        let calling = u32::try_from(calling).unwrap_or(u32::MAX);
+        let given = providers.iter().map(|provider| provider.calls).sum::<usize>();
+        let waiting = self.lines.get(method).copied().unwrap_or(0);
+        let calling = u32::try_from(given + waiting).unwrap_or(u32::MAX);
         placement::gate(method, providers.iter().map(|it| (it.capacity, it.health.state)), calling)
-            .or_else(|| placement::roomiest(queue, self.slots()).err())
+            .and_then(|turn| placement::roomiest(queue, method, turn, self.slots()))
+            .err()
+    }
+
+    /// Why nobody could serve a method, however little there is to do.
+    fn unserved(&self, method: &MethodName) -> Option<Hold> {
+        let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
+        placement::gate(method, providers.iter().map(|it| (it.capacity, it.health.state)), 0).err()
     }
 
     fn slots(&self) -> impl Iterator<Item = Slots<'_>> {
@@ -200,7 +211,12 @@ impl Present {
                 let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
                 let calls: usize = providers.iter().map(|provider| provider.calls).sum();
                 let names: Vec<&str> = providers.iter().take(NAMED).map(|provider| provider.name.as_str()).collect();
-                format!("all providers of `{method}` ({}) are at work, with {calls} calls", names.join(", "))
+                let work =
+                    format!("all providers of `{method}` ({}) are at work, with {}", names.join(", "), counted(calls));
+                match self.lines.get(method) {
+                    Some(waiting) => format!("{work}; {} ready for them", counted(*waiting)),
+                    None => work,
+                }
             }
             Hold::ProvidersStarting(_) => hold.to_string(),
         }
@@ -218,13 +234,32 @@ impl Present {
         }
         match self.attempts.get(attempt) {
             Some(CallPlace::NotTaken) => {
+                waiting.until = None;
                 waiting.reason = format!("attempt {number} was given to engine {name}, which has not taken it yet");
             }
-            Some(CallPlace::Engine) | None => {}
-            Some(CallPlace::Hub) => {
-                let hold = Hold::ProvidersBusy(method.clone());
-                let reason = format!("attempt {number} on engine {name} waits for room: {}", self.told(&hold));
+            Some(CallPlace::Engine) => {
+                waiting.until = None;
+                if let Some(hold) = self.unserved(method) {
+                    waiting
+                        .say(format!("attempt {number} is open on engine {name}: {}", self.told(&hold)), hold.remedy());
+                }
+            }
+            None => {}
+            Some(CallPlace::Hub { before }) => {
+                let hold = self.unserved(method).unwrap_or_else(|| Hold::ProvidersBusy(method.clone()));
+                let place = match before {
+                    0 => "is the next to be worked on".to_owned(),
+                    before => format!("waits behind {}", counted(*before)),
+                };
+                let reason = format!("attempt {number} on engine {name} {place}: {}", self.told(&hold));
                 waiting.say(reason, hold.remedy());
+                waiting.until = None;
+            }
+            Some(CallPlace::Idle(provider)) => {
+                let provider = self.name(provider);
+                waiting.reason =
+                    format!("attempt {number} on engine {name} is with provider {provider}, which is busy");
+                waiting.until = None;
             }
             Some(CallPlace::Provider(provider)) => {
                 let provider = self.name(provider);
@@ -258,6 +293,10 @@ impl Waiting {
         self.reason = reason;
         self.remedy = Some(remedy.into());
     }
+}
+
+fn counted(calls: usize) -> String {
+    format!("{calls} {}", if calls == 1 { "call" } else { "calls" })
 }
 
 /// Such as `a, b, c and 61 more`.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptRef, ComponentId, MethodName};
 use crate::payload::Payload;
+use crate::spec::Priority;
 
 /// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Assignment {
     /// What is left of the run's time when this is sent; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_remaining_ms: Option<u64>,
+    /// The task's, for its place among the calls that wait for a provider.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// The trace id that everything about the run carries.
     pub correlation_id: String,
     /// W3C trace context of the run, if its submitter sent one.

@@ -120,6 +120,7 @@ fn execute(state: &State, at: usize, now: Timestamp) -> Option<Effect> {
             parameters: task.parameters.clone()?,
             timeout_ms: definition.timeout_ms,
             run_remaining_ms: state.remaining_ms(now),
+            priority: task.priority,
             correlation_id: state.submitted.correlation_id.clone(),
             traceparent: state.submitted.traceparent.clone(),
         },

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{ErrorCode, Failure};
 use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, RunId, TaskId};
 use crate::payload::Payload;
+use crate::spec::Priority;
 use crate::tagged::problem_of;
 
 /// The only version of JSON-RPC that is spoken here.
@@ -41,7 +42,7 @@ pub struct CallMeta {
     pub correlation_id: String,
     /// W3C trace context of the attempt.
     pub traceparent: String,
-    /// What is left of the attempt's time when it is sent.
+    /// How long the provider may work on it.
     pub timeout_ms: u64,
 }
 
@@ -59,9 +60,13 @@ pub struct MethodCall {
     pub params: Payload,
     /// What it belongs to.
     pub meta: CallMeta,
-    /// Engine to hub only: the providers that may serve it.
+    /// Engine to hub only: the providers that may serve it at once. If none of them has room, the next one that serves
+    /// the method and has room gets it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<ComponentId>,
+    /// Engine to hub only: the task's, for its place among the calls that wait.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 fn version() -> String {
@@ -140,6 +145,21 @@ pub struct CancelMethod {
     pub id: CallId,
 }
 
+/// `method_waiting`: provider → hub → engine. Nobody works on these calls until `method_started` says so: they wait for a
+/// provider that has room, or for room within theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodWaiting {
+    /// The calls that wait.
+    pub ids: Vec<CallId>,
+}
+
+/// `method_started`: provider → hub → engine. From now on a provider works on calls that waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodStarted {
+    /// The calls that began.
+    pub ids: Vec<CallId>,
+}
+
 // Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields. Answers
 // are read in `answer`.
 
@@ -175,6 +195,8 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
             meta: Option<Payload>,
             #[serde(default)]
             providers: Vec<ComponentId>,
+            #[serde(default)]
+            priority: Priority,
         }
         use serde::de::Error;
         let either = Either::deserialize(deserializer)?;
@@ -190,6 +212,7 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
                 params: either.params.ok_or_else(|| Error::missing_field("params"))?,
                 meta: call_meta(&meta).map_err(Error::custom)?,
                 providers: either.providers,
+                priority: either.priority,
             }],
         })
     }

@@ -6,7 +6,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, Slice};
 use crate::ledger::Assignment;
 use crate::mesh::{
-    CancelMethod, EventsItem, ExecuteMethod, Health, MethodResult, Part, PresenceStatus, ProtocolDefinition, Role,
+    CancelMethod, EventsItem, ExecuteMethod, Health, MethodResult, MethodStarted, MethodWaiting, Part, PresenceStatus,
+    ProtocolDefinition, Role,
 };
 use crate::payload::Payload;
 use crate::tagged::tagged;
@@ -40,6 +41,10 @@ tagged! {
         ExecuteMethod(ExecuteMethod) = "execute_method",
         /// The ends of an engine's calls.
         MethodResult(MethodResult) = "method_result",
+        /// Calls of an engine that nobody works on so far.
+        MethodWaiting(MethodWaiting) = "method_waiting",
+        /// Calls that waited and are worked on now.
+        MethodStarted(MethodStarted) = "method_started",
         /// The provider may stop a call.
         CancelMethod(CancelMethod) = "cancel_method",
         /// How an engine or provider is.

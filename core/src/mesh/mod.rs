@@ -14,6 +14,7 @@ mod to_hub;
 pub use answer::salvage;
 pub use call::{
     CallEnd, CallMeta, CancelMethod, ExecuteMethod, MethodCall, MethodOutcome, MethodProgress, MethodResult,
+    MethodStarted, MethodWaiting,
 };
 pub use from_hub::{
     AppendResult, CancelTask, ComponentRegistered, ComponentStatus, Events, ExecuteTask, FromHub, Heartbeat, MeshError,

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptRef, CallId, ComponentId, Epoch, MethodName, Position, ProposalId, QueueName, Slice};
-use crate::mesh::{CancelMethod, ExecuteMethod, Health, MethodProgress, MethodResult, ProtocolDefinition, Role};
+use crate::mesh::{
+    CancelMethod, ExecuteMethod, Health, MethodProgress, MethodResult, MethodStarted, MethodWaiting,
+    ProtocolDefinition, Role,
+};
 use crate::run::command::{Command, Fence};
 use crate::tagged::tagged;
 
@@ -22,6 +25,10 @@ tagged! {
         TaskTaken(TaskTaken) = "task_taken",
         /// Calls of an engine.
         ExecuteMethod(ExecuteMethod) = "execute_method",
+        /// Calls that the provider has and cannot begin yet.
+        MethodWaiting(MethodWaiting) = "method_waiting",
+        /// Calls that waited at the provider and have begun.
+        MethodStarted(MethodStarted) = "method_started",
         /// Output of a call while it runs.
         MethodProgress(MethodProgress) = "method_progress",
         /// The ends of calls.

@@ -11,7 +11,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{CallId, MethodName};
 use crate::mesh::{
     CallEnd, CancelMethod, FromHub, Health, HeartbeatResponse, MethodCall, MethodOutcome, MethodProgress, MethodResult,
-    ProtocolDefinition, Role, ToHub,
+    MethodStarted, MethodWaiting, ProtocolDefinition, Role, ToHub,
 };
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
@@ -36,6 +36,16 @@ pub enum Input {
         id: CallId,
         /// How.
         outcome: MethodOutcome,
+    },
+    /// A call cannot begin: those before it still have its place. Its time does not count.
+    Waiting {
+        /// Which.
+        id: CallId,
+    },
+    /// A call that waited has begun.
+    Started {
+        /// Which.
+        id: CallId,
     },
     /// A call has output while it runs; lost without a hub.
     Progress {
@@ -100,6 +110,10 @@ pub struct Provider {
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
+    /// Those of them that have not begun.
+    waiting: BTreeSet<CallId>,
+    /// Those of which the hub has heard that they have not.
+    said_waiting: BTreeSet<CallId>,
     /// Not sent yet.
     answers: BTreeMap<CallId, MethodOutcome>,
     sent: Sent,
@@ -121,6 +135,8 @@ impl Provider {
             link: Link::Down,
             down_since: None,
             running: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            said_waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
             sent: Sent::default(),
             offers: false,
@@ -163,6 +179,14 @@ impl Provider {
                 if self.running.remove(&id) {
                     self.answers.insert(id, outcome);
                 }
+            }
+            Input::Waiting { id } => {
+                if self.running.contains(&id) {
+                    self.waiting.insert(id);
+                }
+            }
+            Input::Started { id } => {
+                self.waiting.remove(&id);
             }
             Input::Progress { id, data } => {
                 if self.link.is_up() && self.running.contains(&id) {
@@ -246,6 +270,7 @@ impl Provider {
                 self.link = Link::Up;
                 self.down_since = None;
                 if std::mem::take(&mut self.offers) {
+                    self.said_waiting.clear();
                     self.answers.extend(self.sent.take().map(|end| (end.id, end.outcome)));
                 }
                 out.push(Output::Hub(role::Output::Registered));
@@ -317,7 +342,9 @@ impl Provider {
     }
 
     fn say(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.waiting.retain(|id| self.running.contains(id));
         if self.link.is_up() {
+            self.say_what_waits(out);
             let (mut results, mut bytes) = (Vec::new(), 0);
             for (id, outcome) in std::mem::take(&mut self.answers) {
                 let end = CallEnd { id, outcome };
@@ -339,6 +366,19 @@ impl Provider {
         if self.drain_until.is_some() && is_known && self.running.is_empty() && self.answers.is_empty() {
             self.finish_drain(out);
         }
+    }
+
+    fn say_what_waits(&mut self, out: &mut Vec<Output>) {
+        let ids: Vec<CallId> = self.waiting.difference(&self.said_waiting).cloned().collect();
+        if !ids.is_empty() {
+            send(out, ToHub::MethodWaiting(MethodWaiting { ids }));
+        }
+        let begun = self.said_waiting.iter().filter(|id| self.running.contains(*id) && !self.waiting.contains(*id));
+        let ids: Vec<CallId> = begun.cloned().collect();
+        if !ids.is_empty() {
+            send(out, ToHub::MethodStarted(MethodStarted { ids }));
+        }
+        self.said_waiting.clone_from(&self.waiting);
     }
 
     fn finish_drain(&mut self, out: &mut Vec<Output>) {

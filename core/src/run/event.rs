@@ -169,7 +169,7 @@ pub struct TaskStarted {
     pub task_id: TaskId,
     /// The attempt.
     pub attempt: Attempt,
-    /// How long it had been running when the engine said so.
+    /// How long a provider had worked on it when the engine said so.
     #[serde(default)]
     pub ran_ms: u64,
 }
@@ -183,7 +183,7 @@ pub struct TaskCompleted {
     pub attempt: Attempt,
     /// The result: any JSON value.
     pub result: Payload,
-    /// How long the attempt ran on its engine.
+    /// How long a provider worked on it.
     #[serde(default)]
     pub ran_ms: u64,
     /// Whether it was carried over.
@@ -205,7 +205,7 @@ pub struct TaskAttemptFailed {
     /// A lower bound for the delay, named by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// How long the attempt ran on its engine.
+    /// How long a provider worked on it.
     #[serde(default)]
     pub ran_ms: u64,
 }

@@ -79,6 +79,13 @@ impl Default for Priority {
     }
 }
 
+impl Priority {
+    /// Whether it is the one of tasks that name none.
+    pub fn is_normal(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How the delay grows from failure to failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

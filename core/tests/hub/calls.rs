@@ -19,12 +19,17 @@ fn call_id(at: &Value) -> String {
 }
 
 fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
+    call_with(bench, engine, at, providers, 2);
+}
+
+fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
     let meta = json!({
         "run_id": at["run_id"], "task_id": at["task_id"], "attempt": at["attempt"], "correlation_id": "",
         "traceparent": "", "timeout_ms": 9_000,
     });
     let call = json!({
         "jsonrpc": "2.0", "id": call_id(at), "method": "m/x", "params": {}, "meta": meta, "providers": providers,
+        "priority": priority,
     });
     bench.say(engine, "execute_method", &call);
 }
@@ -76,6 +81,132 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
     assert_eq!(results.len(), 2, "the one it held and the one that waited for it");
 }
 
+/// Which calls the engine was told of since the last look.
+fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+    let ids = bench.heard(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
+    ids.map(|id| id.as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn an_engine_hears_which_calls_wait_and_when_they_begin() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert!(!bench.order(engine).contains(&"method_started"), "what is given at once needs no word");
+    call(&mut bench, engine, &at[1], &["p"]);
+    call(&mut bench, engine, &at[2], &["p"]);
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[1]), call_id(&at[2])]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[1])]);
+    // On a new connection what waits is said again; what does not is taken to be worked on.
+    bench.leave(engine, false);
+    let calls = json!([call_id(&at[1]), call_id(&at[2])]);
+    let engine = bench.join("engine", "e", json!({"slots": 3, "attempts": at, "calls": calls}));
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[2])]);
+    // Nobody is left: the last word is that it is lost.
+    bench.pass(5_000);
+    bench.leave(p, true);
+    let lost = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both").clone();
+    assert_eq!(ids(&lost).len(), 2);
+    assert!(told(&mut bench, engine, "method_started").is_empty());
+}
+
+#[test]
+fn what_begins_while_its_engine_is_away_is_told_when_it_is_back() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.leave(engine, false);
+    answer(&mut bench, p, &at[0]);
+    let calls = json!([call_id(&at[0]), call_id(&at[1])]);
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": calls}));
+    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it does not wait any more");
+    answer(&mut bench, p, &at[1]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")).len(), 2);
+}
+
+#[test]
+fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let (p, other) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
+    call(&mut bench, engine, &at[0], &["p"]);
+    let body = json!({"ids": [call_id(&at[0]), call_id(&at[1]), "x"]});
+    bench.say(other, "method_waiting", &body);
+    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it is not that one's");
+    bench.say(p, "method_waiting", &body);
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
+    bench.say(p, "method_started", &body);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // A provider that says nothing of it on a new connection works on it.
+    bench.say(p, "method_waiting", &body);
+    bench.leave(p, false);
+    let back = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]});
+    let p = bench.join("provider", "p", back);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // One that does not know of it has lost it; the time goes on.
+    bench.say(p, "method_waiting", &body);
+    bench.leave(p, false);
+    bench.heard(engine, "method_waiting");
+    bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": []}));
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    bench.pass(5_000);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+}
+
+#[test]
+fn what_waits_is_served_by_priority_then_by_age_and_nobody_is_overtaken_for_long() {
+    let Sent { mut bench, engine, at } = taken(6);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call_with(&mut bench, engine, &at[1], &["p"], 1);
+    call_with(&mut bench, engine, &at[2], &["p"], 2);
+    call_with(&mut bench, engine, &at[3], &["p"], 4);
+    call_with(&mut bench, engine, &at[4], &["p"], 2);
+    bench.pass(60_001);
+    call_with(&mut bench, engine, &at[5], &["p"], 2);
+    let mut served = Vec::new();
+    for _ in 0..6 {
+        let calls = bench.heard(p, "execute_method");
+        assert!(calls[0].get("priority").is_none(), "providers need not know of it");
+        served.extend(ids(&calls));
+        let last = served.last().expect("one").clone();
+        let last = at.iter().find(|at| call_id(at) == last).expect("ours").clone();
+        answer(&mut bench, p, &last);
+    }
+    let expected = [0, 3, 2, 4, 1, 5].map(|number: usize| call_id(&at[number]));
+    assert_eq!(served, expected, "a minute is worth a level");
+}
+
+#[test]
+fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 1);
+    at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
+    let (elsewhere, late) = (
+        bench.join("provider", "elsewhere", json!({"methods": ["m/other"], "max_concurrency": 9})),
+        provider(&mut bench, "late", 1),
+    );
+    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[1])]);
+    // More room at one that is full.
+    bench.register(late, "provider", "late", json!({"methods": ["m/x"], "max_concurrency": 2}));
+    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[2])]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert!(bench.heard(elsewhere, "execute_method").is_empty());
+}
+
+#[test]
+fn what_waits_for_a_method_that_its_provider_serves_no_more_goes_back() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.pass(5_000);
+    bench.register(p, "provider", "p", json!({"methods": ["m/other"], "max_concurrency": 1}));
+    let lost = bench.heard(engine, "method_result");
+    assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[1])], &json!(true)));
+}
+
 #[test]
 fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
     let Sent { mut bench, engine, at } = taken(2);
@@ -99,6 +230,8 @@ fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
 #[test]
 fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
     let Sent { mut bench, engine, at } = taken(5);
+    // Nobody is waited for any more.
+    bench.pass(5_000);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
     call(&mut bench, engine, &at[1], &["p2"]);
@@ -128,9 +261,8 @@ fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
     call(&mut bench, engine, &at[0], &["old"]);
     call(&mut bench, engine, &at[1], &["old"]);
     let new = provider(&mut bench, "new", 2);
-    assert!(bench.heard(new, "execute_method").is_empty(), "the engine named another");
+    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[1])], "although the engine named another");
     bench.register(old, "provider", "old", json!({"methods": ["m/x"], "max_concurrency": 0}));
-    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[1])]);
     call(&mut bench, engine, &at[2], &["old"]);
     assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[2])]);
     answer(&mut bench, old, &at[0]);
@@ -280,7 +412,7 @@ fn nobody_answers_for_another() {
 fn nobody_answers_a_call_that_was_given_to_nobody() {
     let Sent { mut bench, engine, at } = taken(2);
     let p = provider(&mut bench, "p", 1);
-    let early = provider(&mut bench, "p2", 1);
+    let early = bench.join("provider", "p2", json!({"methods": ["m/other"]}));
     answer(&mut bench, early, &at[1]);
     refused(&mut bench, early, "CALL_NOT_FOUND");
     call(&mut bench, engine, &at[0], &["p"]);

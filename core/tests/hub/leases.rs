@@ -119,6 +119,22 @@ fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
 }
 
 #[test]
+fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_after_all() {
+    let Sent { mut bench, engine, at } = sent(1);
+    bench.is_held = true;
+    bench.pass(5_000);
+    assert_eq!(bench.closed, [engine]);
+    bench.leave(engine, false);
+    // The journal has not ended it yet.
+    let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!(at));
+    bench.release();
+    assert_eq!(stops(&bench), [StopReason::NotTaken]);
+    bench.pass(10_000);
+    assert!(!bench.closed[1..].contains(&engine), "nothing more is expected of it");
+}
+
+#[test]
 fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.say(engine, "task_taken", &json!({"attempts": at}));

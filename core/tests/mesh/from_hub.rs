@@ -5,9 +5,9 @@ use gleitzeit_core::ledger::{
 };
 use gleitzeit_core::mesh::{
     AppendResult, CancelMethod, CancelTask, ComponentRegistered, ComponentStatus, Events, EventsItem, ExecuteMethod,
-    ExecuteTask, FromHub, Health, HealthState, Heartbeat, MeshError, MethodResult, Ownership, OwnershipStatus, Part,
-    PresenceStatus, ProposalResult, ProposalVerdict, ProtocolDefinition, Protocols, RegistrationRejected, Role,
-    StatePage, Welcome,
+    ExecuteTask, FromHub, Health, HealthState, Heartbeat, MeshError, MethodResult, MethodStarted, MethodWaiting,
+    Ownership, OwnershipStatus, Part, PresenceStatus, ProposalResult, ProposalVerdict, ProtocolDefinition, Protocols,
+    RegistrationRejected, Role, StatePage, Welcome,
 };
 use gleitzeit_core::run::event::{StopReason, TaskCompleted, TaskDispatched};
 use gleitzeit_core::run::{Entry, Event, TaskStatus};
@@ -134,6 +134,7 @@ fn assignment() -> Assignment {
         parameters: payload(json!({"numbers": [1, 2]})),
         timeout_ms: Some(10_000),
         run_remaining_ms: Some(60_000),
+        priority: Priority::default(),
         correlation_id: "01930a5c7e317c3d9b4f2a6d5e8f9c01".to_owned(),
         traceparent: Some("00-01930a5c7e317c3d9b4f2a6d5e8f9c01-b7ad6b7169203331-01".to_owned()),
     }
@@ -173,14 +174,18 @@ fn presence() -> Vec<(&'static str, FromHub)> {
 }
 
 fn work() -> Vec<(&'static str, FromHub)> {
+    let urgent = Assignment { priority: Priority(4), ..assignment() };
     let least = Assignment { timeout_ms: None, run_remaining_ms: None, traceparent: None, ..assignment() };
     vec![
         ("execute_task", ExecuteTask { tasks: vec![assignment(), least] }.into()),
+        ("execute_task-priority", ExecuteTask { tasks: vec![urgent] }.into()),
         ("cancel_task", CancelTask { attempts: vec![at("a", 1)] }.into()),
         ("execute_method", ExecuteMethod { calls: vec![call("a")] }.into()),
         ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
         ("method_result", MethodResult { results: vec![result("a")] }.into()),
         ("method_result-error", MethodResult { results: vec![error("a")] }.into()),
+        ("method_waiting", MethodWaiting { ids: vec![call("a").id, call("b").id] }.into()),
+        ("method_started", MethodStarted { ids: vec![call("a").id] }.into()),
         ("cancel_method", CancelMethod { id: call("a").id }.into()),
     ]
 }

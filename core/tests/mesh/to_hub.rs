@@ -2,8 +2,8 @@
 
 use gleitzeit_core::mesh::{
     Append, CallEnd, CallMeta, CancelMethod, EventsAck, ExecuteMethod, Health, HealthState, HeartbeatResponse,
-    MethodCall, MethodOutcome, MethodProgress, MethodResult, Owned, ProposalItem, ProtocolDefinition,
-    RegisterComponent, Role, TaskTaken, ToHub, Watch,
+    MethodCall, MethodOutcome, MethodProgress, MethodResult, MethodStarted, MethodWaiting, Owned, ProposalItem,
+    ProtocolDefinition, RegisterComponent, Role, TaskTaken, ToHub, Watch,
 };
 use gleitzeit_core::run::command::{
     CancelWorkflow, Command, CompleteAttempt, DispatchTask, FailAttempt, FailTask, Fence, ReadyTask, RequeueTask,
@@ -67,6 +67,7 @@ pub(crate) fn call(task: &str) -> MethodCall {
             timeout_ms: 60_000,
         },
         providers: Vec::new(),
+        priority: Priority::default(),
     }
 }
 
@@ -199,7 +200,20 @@ fn what_components_send_is_read_and_written_as_ever() {
                 }
                 .into(),
             ),
+            (
+                "execute_method-priority",
+                ExecuteMethod {
+                    calls: vec![MethodCall {
+                        priority: Priority(4),
+                        providers: vec!["provider-1".into()],
+                        ..call("a")
+                    }],
+                }
+                .into(),
+            ),
             ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
+            ("method_waiting", MethodWaiting { ids: vec![call_id("a"), call_id("b")] }.into()),
+            ("method_started", MethodStarted { ids: vec![call_id("a")] }.into()),
             ("method_progress", MethodProgress { id: call_id("a"), data: payload(json!("half")) }.into()),
             ("method_result", MethodResult { results: vec![result("a")] }.into()),
             ("method_result-error", MethodResult { results: vec![error("a")] }.into()),

@@ -21,8 +21,11 @@ use crate::run::command::{FailAttempt, StopAttempt};
 use crate::run::event::StopReason;
 use crate::time::Instant;
 
-/// An attempt that still runs after this time is reported as started.
+/// An attempt on which a provider still works after this time is reported as started.
 const START_AFTER_MS: u64 = 50;
+/// A new connection's hub says at once which calls wait, and by then what became of those that the hub before it held. So
+/// long the time of an attempt that waited stands still, whatever the hub says or leaves unsaid.
+const RESTATED_MS: u64 = 10_000;
 /// The limit of an attempt if neither its task nor its method names one.
 pub const DEFAULT_TIMEOUT_MS: u64 = 600_000;
 /// After a registration the providers' states have arrived within this time: until then nobody is missed.
@@ -122,10 +125,16 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Work {
     assignment: Assignment,
-    taken_at: Instant,
-    deadline: Instant,
-    /// The run's time ends before the attempt's.
-    by_run: bool,
+    /// How long a provider may work on it.
+    limit_ms: u64,
+    /// When the run's time is up.
+    run_ends: Option<Instant>,
+    /// Since when a provider works on it, as far as is known; absent while it waits for one.
+    began: Option<Instant>,
+    /// When the provider had answered.
+    answered: Option<Instant>,
+    /// Whether it was reported as started.
+    is_started: bool,
     stage: Stage,
 }
 
@@ -289,6 +298,7 @@ impl Engine {
             FromHub::ComponentRegistered(_) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 if !self.link.is_up() {
+                    self.resume_time(now);
                     self.link = Link::Up;
                     self.down_since = None;
                     self.settled_at = Some(now.plus_ms(self.config.settle_ms));
@@ -332,6 +342,16 @@ impl Engine {
             FromHub::MethodResult(ends) => {
                 for end in ends.results {
                     self.call_ended(now, &end.id, end.outcome, out);
+                }
+            }
+            FromHub::MethodWaiting(waiting) => {
+                for id in waiting.ids {
+                    self.call_turned(&id, None);
+                }
+            }
+            FromHub::MethodStarted(started) => {
+                for id in started.ids {
+                    self.call_turned(&id, Some(now));
                 }
             }
             FromHub::AppendResult(answer) => {

@@ -4,8 +4,9 @@ use super::*;
 use crate::id::RunId;
 use crate::mesh::{
     AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
-    MethodResult, ProposalResult,
+    MethodResult, MethodStarted, MethodWaiting, ProposalResult,
 };
+use crate::spec::Priority;
 
 struct Bench {
     engine: Engine,
@@ -140,6 +141,7 @@ impl Bench {
                 parameters: Payload::null(),
                 timeout_ms: None,
                 run_remaining_ms,
+                priority: Priority::default(),
                 correlation_id: "0".repeat(32),
                 traceparent: None,
             }],
@@ -149,6 +151,19 @@ impl Bench {
     fn end(&mut self, attempt: u32, outcome: MethodOutcome) {
         let id = CallId::new(&"e1".into(), &at(attempt));
         self.hear(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
+    }
+
+    fn waits(&mut self, attempt: u32) {
+        self.hear(FromHub::MethodWaiting(MethodWaiting { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+    }
+
+    fn begins(&mut self, attempt: u32) {
+        self.hear(FromHub::MethodStarted(MethodStarted { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.tick();
     }
 
     fn answer_all(&mut self, verdict: ProposalVerdict) {
@@ -192,6 +207,78 @@ fn a_call_that_goes_on_is_started_and_times_out() {
         bench.tick();
         assert_eq!(bench.said(), ["taken 1", "call [\"p\"]", "started 1 50", "cancel call", expected]);
     }
+}
+
+#[test]
+fn the_time_of_an_attempt_begins_when_a_provider_works_on_it() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.said();
+    bench.waits(1);
+    bench.pass(3_600_000);
+    assert_eq!(bench.said(), [""; 0], "neither started nor out of time");
+    bench.begins(1);
+    bench.pass(START_AFTER_MS);
+    assert_eq!(bench.said(), ["started 1 50"]);
+    // Heard twice.
+    bench.begins(1);
+    bench.pass(4_949);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.pass(1);
+    assert_eq!(bench.said(), ["cancel call", "fail 1 TASK_TIMEOUT true None"]);
+    assert_eq!(bench.errors, ["the attempt ran longer than its timeout of 5000 ms"]);
+}
+
+#[test]
+fn the_time_of_a_run_counts_in_every_line() {
+    let mut bench = Bench::new();
+    bench.execute(1, Some(4_000));
+    bench.said();
+    bench.waits(1);
+    bench.pass(3_999);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.pass(1);
+    assert_eq!(bench.said(), ["cancel call", "fail 1 WORKFLOW_TIMEOUT false None"]);
+    assert_eq!(bench.errors, ["the run's time was up before a provider worked on the attempt"]);
+}
+
+#[test]
+fn the_time_does_not_count_before_there_is_a_provider_to_call() {
+    let mut bench = Bench::new();
+    bench.status(PresenceStatus::Connected, Health { state: HealthState::Starting, reason: None });
+    bench.execute(1, None);
+    bench.pass(3_600_000);
+    assert_eq!(bench.said().last().map(String::as_str), Some("taken 1"));
+    bench.status(PresenceStatus::Connected, Health::default());
+    bench.pass(4_999);
+    assert_eq!(bench.said(), ["call [\"p\"]", "started 1 4999"]);
+    bench.pass(1);
+    assert_eq!(bench.said(), ["cancel call", "fail 1 TASK_TIMEOUT true None"]);
+}
+
+#[test]
+fn an_attempt_that_waited_is_not_without_an_end_when_its_hub_is_replaced() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.waits(1);
+    bench.pass(3_600_000);
+    bench.hub(role::Input::Disconnected);
+    bench.connect();
+    bench.said();
+    // The hub says nothing of it, since it does not know of it: it has time to find out.
+    bench.pass(RESTATED_MS + 4_999);
+    assert_eq!(bench.said(), ["started 1 4999"]);
+    bench.pass(1);
+    assert_eq!(bench.said(), ["cancel call", "fail 1 TASK_TIMEOUT true None"]);
+    // Or it says that it waits still.
+    bench.execute(2, None);
+    bench.waits(2);
+    bench.hub(role::Input::Disconnected);
+    bench.connect();
+    bench.waits(2);
+    bench.said();
+    bench.pass(3_600_000);
+    assert_eq!(bench.said(), [""; 0]);
 }
 
 #[test]

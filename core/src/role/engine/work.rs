@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{DEFAULT_TIMEOUT_MS, Engine, Output, START_AFTER_MS, Stage, Timer, Work, send};
+use super::{DEFAULT_TIMEOUT_MS, Engine, Output, RESTATED_MS, START_AFTER_MS, Stage, Timer, Work, send};
 use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
 use crate::ledger::Assignment;
 use crate::mesh::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 use crate::payload::Payload;
+use crate::planted::{self, Bug};
+use crate::role::earliest;
 use crate::run::command::{CompleteAttempt, FailAttempt, StartAttempt};
 use crate::run::event::StopReason;
 use crate::time::Instant;
@@ -65,16 +67,16 @@ impl Engine {
         if self.drain.is_some() && self.is_known() {
             return self.stop(&at, StopReason::Drain);
         }
-        let mut work = Work {
-            taken_at: now,
-            deadline: now,
-            by_run: false,
+        let work = Work {
+            limit_ms: assignment.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
+            run_ends: assignment.run_remaining_ms.map(|left_ms| now.plus_ms(left_ms)),
+            began: None,
+            answered: None,
+            is_started: false,
             stage: Stage::Preparing,
             assignment: assignment.clone(),
         };
-        work.limit(None);
-        self.timers.insert((now.plus_ms(START_AFTER_MS), at.clone(), Timer::Start));
-        self.timers.insert((work.deadline, at.clone(), Timer::Timeout));
+        self.timers.extend(work.timers(&at));
         self.work.insert(at, work);
         out.push(Output::Prepare { assignment });
     }
@@ -88,9 +90,8 @@ impl Engine {
         let Some(work) = self.work.get_mut(at).filter(|work| work.stage == Stage::Preparing) else { return };
         match result {
             Ok((parameters, timeout_ms)) => {
-                self.timers.remove(&(work.deadline, at.clone(), Timer::Timeout));
-                work.limit(timeout_ms);
-                self.timers.insert((work.deadline, at.clone(), Timer::Timeout));
+                // The task's limit, else the method's, else the default.
+                work.limit_ms = work.assignment.timeout_ms.or(timeout_ms).unwrap_or(DEFAULT_TIMEOUT_MS);
                 work.stage = Stage::Prepared(parameters);
                 self.prepared.insert(at.clone());
             }
@@ -100,7 +101,7 @@ impl Engine {
 
     pub(super) fn on_checked(&mut self, now: Instant, at: &AttemptRef, result: Result<Payload, Failure>) {
         let Some(work) = self.work.get(at).filter(|work| work.stage == Stage::Checking) else { return };
-        let ran_ms = now.ms_since(work.taken_at);
+        let ran_ms = work.ran_ms(now);
         match result {
             Ok(result) => {
                 self.forget(at);
@@ -115,7 +116,12 @@ impl Engine {
         if engine != self.identity.component_id {
             return;
         }
-        let Some(work) = self.work.get_mut(&at).filter(|work| work.stage == Stage::Calling) else { return };
+        if self.work.get(&at).is_none_or(|work| work.stage != Stage::Calling) {
+            return;
+        }
+        // It has answered in time, however long it takes to look at the answer.
+        self.set_time(&at, |work| work.answered = Some(now));
+        let Some(work) = self.work.get_mut(&at) else { return };
         match outcome.bounded(self.config.max_payload_bytes) {
             MethodOutcome::Result(result) => {
                 work.stage = Stage::Checking;
@@ -137,6 +143,39 @@ impl Engine {
         }
     }
 
+    /// The hub says that a call waits for a provider, or since when one works on it.
+    pub(super) fn call_turned(&mut self, id: &CallId, began: Option<Instant>) {
+        let Some((_, at)) = id.parse().filter(|(engine, _)| *engine == self.identity.component_id) else { return };
+        let Some(work) = self.work.get(&at).filter(|work| work.stage == Stage::Calling) else { return };
+        // Heard twice, it is no second beginning.
+        let is_news = match began {
+            None => !planted::is(Bug::TimeInLine),
+            Some(now) => work.began.is_none_or(|began| began > now),
+        };
+        if is_news {
+            self.set_time(&at, |work| work.began = began);
+        }
+    }
+
+    /// A new connection: its hub names the calls that wait. Of those that it does not name the time goes on, so that none
+    /// is without an end.
+    pub(super) fn resume_time(&mut self, now: Instant) {
+        let waiting = self.work.iter().filter(|(_, work)| work.stage == Stage::Calling && work.began.is_none());
+        let waiting: Vec<AttemptRef> = waiting.map(|(at, _)| at.clone()).collect();
+        for at in waiting {
+            self.set_time(&at, |work| work.began = Some(now.plus_ms(RESTATED_MS)));
+        }
+    }
+
+    fn set_time(&mut self, at: &AttemptRef, set: impl FnOnce(&mut Work)) {
+        let Some(work) = self.work.get_mut(at) else { return };
+        for timer in work.timers(at) {
+            self.timers.remove(&timer);
+        }
+        set(work);
+        self.timers.extend(work.timers(at));
+    }
+
     pub(super) fn fail(
         &mut self,
         now: Instant,
@@ -145,7 +184,7 @@ impl Engine {
         retryable: bool,
         retry_after_ms: Option<u64>,
     ) {
-        let ran_ms = self.work.get(at).map_or(0, |work| now.ms_since(work.taken_at));
+        let ran_ms = self.work.get(at).map_or(0, |work| work.ran_ms(now));
         self.forget(at);
         let error = error.bounded();
         self.report(FailAttempt { at: at.clone(), error, retryable, retry_after_ms, ran_ms }.into());
@@ -154,8 +193,9 @@ impl Engine {
     /// Takes an attempt off the table; its call is no longer wanted.
     pub(super) fn forget(&mut self, at: &AttemptRef) {
         let Some(work) = self.work.remove(at) else { return };
-        self.timers.remove(&(work.deadline, at.clone(), Timer::Timeout));
-        self.timers.remove(&(work.taken_at.plus_ms(START_AFTER_MS), at.clone(), Timer::Start));
+        for timer in work.timers(at) {
+            self.timers.remove(&timer);
+        }
         self.prepared.remove(at);
         if work.stage == Stage::Calling {
             self.cancels.push(CallId::new(&self.identity.component_id, at));
@@ -173,16 +213,23 @@ impl Engine {
         }
         while let Some((_, at, timer)) = self.timers.first().cloned().filter(|(due, _, _)| *due <= now) {
             self.timers.pop_first();
-            let Some(work) = self.work.get(&at) else { continue };
-            let ran_ms = now.ms_since(work.taken_at);
+            let Some(work) = self.work.get_mut(&at) else { continue };
+            let ran_ms = work.ran_ms(now);
             match timer {
-                Timer::Start => self.report(StartAttempt { at, ran_ms }.into()),
+                Timer::Start => {
+                    work.is_started = true;
+                    self.report(StartAttempt { at, ran_ms }.into());
+                }
                 Timer::Timeout => {
-                    let (code, message) = if work.by_run {
-                        (ErrorCode::WorkflowTimeout, format!("the run's time was up after the attempt ran {ran_ms} ms"))
-                    } else {
-                        let limit_ms = work.deadline.ms_since(work.taken_at);
+                    let (code, message) = if work.is_out_of_time(now) {
+                        let limit_ms = work.limit_ms;
                         (ErrorCode::TaskTimeout, format!("the attempt ran longer than its timeout of {limit_ms} ms"))
+                    } else {
+                        let message = match work.began {
+                            Some(_) => format!("the run's time was up after the attempt ran {ran_ms} ms"),
+                            None => "the run's time was up before a provider worked on the attempt".to_owned(),
+                        };
+                        (ErrorCode::WorkflowTimeout, message)
                     };
                     self.fail(now, &at, Failure::new(code, message), code.is_retryable(), None);
                 }
@@ -199,6 +246,7 @@ impl Engine {
             let Some(work) = self.work.get(&at) else { continue };
             match self.choose(&work.assignment.method) {
                 Choice::Providers(providers) => {
+                    self.set_time(&at, |work| work.began = Some(now));
                     let Some(work) = self.work.get_mut(&at) else { continue };
                     let Stage::Prepared(params) = std::mem::replace(&mut work.stage, Stage::Calling) else { continue };
                     self.calls.push(MethodCall {
@@ -208,6 +256,7 @@ impl Engine {
                         params,
                         meta: meta(work, now),
                         providers,
+                        priority: work.assignment.priority,
                     });
                 }
                 Choice::Unhealthy(_) | Choice::Nobody if self.settled_at.is_some() => {
@@ -266,12 +315,27 @@ fn unhealthy(method: &MethodName, reasons: &BTreeSet<(String, String)>) -> Failu
 }
 
 impl Work {
-    /// Sets the deadline: the task's limit, else the method's, else the default, cut to what the run has left.
-    fn limit(&mut self, method_ms: Option<u64>) {
-        let own = self.assignment.timeout_ms.or(method_ms).unwrap_or(DEFAULT_TIMEOUT_MS);
-        let left = self.assignment.run_remaining_ms.unwrap_or(u64::MAX);
-        self.by_run = left < own;
-        self.deadline = self.taken_at.plus_ms(own.min(left));
+    /// When its own time is up, if a provider works on it.
+    fn own_end(&self) -> Option<Instant> {
+        let began = self.began.filter(|_| self.answered.is_none())?;
+        Some(began.plus_ms(self.limit_ms))
+    }
+
+    /// Whether its own time is up, and the run's was not before.
+    fn is_out_of_time(&self, now: Instant) -> bool {
+        self.own_end().is_some_and(|end| end <= now && self.run_ends.is_none_or(|run| end <= run))
+    }
+
+    /// How long a provider has worked on it.
+    fn ran_ms(&self, now: Instant) -> u64 {
+        self.began.map_or(0, |began| self.answered.unwrap_or(now).ms_since(began))
+    }
+
+    /// What is to happen when.
+    fn timers(&self, at: &AttemptRef) -> impl Iterator<Item = (Instant, AttemptRef, Timer)> {
+        let start = self.began.filter(|_| !self.is_started).map(|began| (began.plus_ms(START_AFTER_MS), Timer::Start));
+        let timeout = earliest([self.own_end(), self.run_ends]).map(|end| (end, Timer::Timeout));
+        [start, timeout].into_iter().flatten().map(|(due, timer)| (due, at.clone(), timer))
     }
 }
 
@@ -283,7 +347,7 @@ fn meta(work: &Work, now: Instant) -> CallMeta {
         attempt: at.attempt,
         correlation_id: correlation_id.clone(),
         traceparent: trace::traceparent(at, correlation_id, traceparent.as_deref()),
-        timeout_ms: work.deadline.ms_since(now),
+        timeout_ms: work.limit_ms.min(work.run_ends.map_or(u64::MAX, |end| end.ms_since(now))),
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::id::RunId;
 use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
 use crate::role::ALONE_LIMIT_MS;
+use crate::spec::Priority;
 
 struct Bench {
     provider: Provider,
@@ -60,6 +61,8 @@ impl Bench {
                         })
                         .collect::<Vec<_>>()
                         .join(", "),
+                    Output::Hub(role::Output::Send(ToHub::MethodWaiting(it))) => format!("waiting {}", it.ids[0]),
+                    Output::Hub(role::Output::Send(ToHub::MethodStarted(it))) => format!("started {}", it.ids[0]),
                     _ => return None,
                 })
             })
@@ -90,6 +93,7 @@ impl Bench {
             params: Payload::null(),
             meta,
             providers: vec![],
+            priority: Priority::default(),
         };
         self.hear(FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] }))
     }
@@ -212,4 +216,23 @@ fn what_was_sent_long_ago_is_forgotten() {
     assert_eq!(bench.provider.next_deadline(), None);
     bench.hub(role::Input::Disconnected);
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) []"]);
+}
+
+#[test]
+fn a_call_that_cannot_begin_is_told_and_told_again_on_a_new_connection() {
+    let mut bench = Bench::new();
+    bench.call("a");
+    bench.call("b");
+    assert_eq!(bench.input(Input::Waiting { id: "b".into() }), ["waiting b"]);
+    assert_eq!(bench.input(Input::Waiting { id: "gone".into() }), [""; 0]);
+    bench.hub(role::Input::Disconnected);
+    assert_eq!(bench.connect(), ["register Some(2) [\"a\", \"b\"]", "waiting b"]);
+    assert_eq!(bench.finish("a"), ["result a"]);
+    assert_eq!(bench.input(Input::Started { id: "b".into() }), ["started b"]);
+    assert_eq!(bench.finish("b"), ["result b"]);
+    // One that is cancelled before it begins needs no word.
+    bench.call("c");
+    assert_eq!(bench.input(Input::Waiting { id: "c".into() }), ["waiting c"]);
+    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "c".into() })), ["cancel c"]);
+    assert_eq!(bench.input(Input::Started { id: "c".into() }), [""; 0]);
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::ready::rank;
 use super::{Key, Queue, Stage, Waiter};
 use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::AttemptEnd;
-use crate::mesh::{ComponentStatus, ProposalVerdict, Role};
-use crate::placement::{self, Slots};
+use crate::mesh::{ComponentStatus, PresenceStatus, ProposalVerdict, Role};
+use crate::placement::{self, Slots, Turn, rank};
 use crate::planted::{self, Bug};
 use crate::retry;
 use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
@@ -263,24 +262,34 @@ impl Queue {
 
     /// Gives ready tasks to engines, best first over all owned queues, until nothing more can go.
     pub(super) fn dispatch(&mut self) {
-        let (mut gated, mut stuck) = (BTreeSet::new(), BTreeSet::new());
+        let (mut gated, mut stuck, mut next) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         while self.owner.is_up() && self.owner.has_room() {
             let heads = self
                 .ready
                 .iter()
                 .filter(|(queue, _)| !stuck.contains(*queue))
                 .flat_map(|(queue, ready)| ready.heads().map(move |(method, place)| (place, queue, method)));
-            let Some((place, queue, method)) = heads.filter(|(_, _, method)| !gated.contains(*method)).min() else {
+            let heads = heads.filter(|(_, queue, method)| {
+                !gated.contains(*method) && (next.is_empty() || !next.contains(&((*queue).clone(), (*method).clone())))
+            });
+            let Some((place, queue, method)) = heads.min() else {
                 return;
             };
             let (key, queue, method) = (place.2.clone(), queue.clone(), method.clone());
-            if self.gate(&method).is_some() {
+            let Ok(turn) = self.gate(&method) else {
                 gated.insert(method);
                 continue;
-            }
-            let Ok(engine) = self.engine_for(&queue) else {
-                stuck.insert(queue);
-                continue;
+            };
+            let engine = match (self.engine_for(&queue, &method, turn), turn) {
+                (Ok(engine), _) => engine,
+                (Err(_), Turn::Now) => {
+                    stuck.insert(queue);
+                    continue;
+                }
+                (Err(_), Turn::Next) => {
+                    next.insert((queue, method));
+                    continue;
+                }
             };
             let attempt = self.tasks.get(&key).map_or(1, |task| task.attempt + 1);
             let (run_id, task_id) = key.clone();
@@ -295,17 +304,55 @@ impl Queue {
         }
     }
 
-    /// What holds back every task of a method, if anything does.
-    pub(super) fn gate(&self, method: &MethodName) -> Option<placement::Hold> {
-        let serving = |status: &&ComponentStatus| {
-            status.role == Role::Provider && status.capacity > 0 && status.methods.contains(method)
+    /// When a task of a method would be worked on, or what holds back all of them.
+    pub(super) fn gate(&self, method: &MethodName) -> Result<Turn, placement::Hold> {
+        let serving = self.serving.get(method).into_iter().flatten().filter_map(|id| self.components.get(id));
+        let providers = serving.map(|status| (status.capacity, status.health.state));
+        placement::gate(method, providers, self.calling(method))
+    }
+
+    /// How many open attempts only the providers of a method can serve: its own, and those of methods that are served by
+    /// none but them.
+    fn calling(&self, method: &MethodName) -> u32 {
+        let serving = self.serving.get(method);
+        let is_theirs = |other: &MethodName| {
+            let others = self.serving.get(other).zip(serving);
+            other == method || others.is_some_and(|(others, serving)| others.is_subset(serving))
         };
-        let providers = self.components.values().filter(serving).map(|status| (status.capacity, status.health.state));
-        placement::gate(method, providers, self.calling.get(method).copied().unwrap_or(0))
+        self.calling.iter().filter(|(other, _)| is_theirs(other)).map(|(_, calling)| *calling).sum()
+    }
+
+    /// Somebody is there as this says, or gone.
+    pub(super) fn component(&mut self, status: ComponentStatus) {
+        let id = status.component_id.clone();
+        if let Some(before) = self.components.remove(&id) {
+            for method in before.methods {
+                if let Some(serving) = self.serving.get_mut(&method) {
+                    serving.remove(&id);
+                    if serving.is_empty() {
+                        self.serving.remove(&method);
+                    }
+                }
+            }
+        }
+        if status.status != PresenceStatus::Connected {
+            return;
+        }
+        if status.role == Role::Provider && status.capacity > 0 {
+            for method in &status.methods {
+                self.serving.entry(method.clone()).or_default().insert(id.clone());
+            }
+        }
+        self.components.insert(id, status);
     }
 
     /// The connected engine of a queue with the most free slots; of equals the first by id.
-    pub(super) fn engine_for(&self, queue: &QueueName) -> Result<ComponentId, placement::Hold> {
+    pub(super) fn engine_for(
+        &self,
+        queue: &QueueName,
+        method: &MethodName,
+        turn: Turn,
+    ) -> Result<ComponentId, placement::Hold> {
         let engines = self.components.iter().filter(|(_, status)| status.role == Role::Engine);
         let slots = engines.map(|(engine, status)| Slots {
             engine,
@@ -313,7 +360,7 @@ impl Queue {
             capacity: status.capacity,
             used: self.used_slots(engine),
         });
-        placement::roomiest(queue, slots).cloned()
+        placement::roomiest(queue, method, turn, slots).cloned()
     }
 }
 

@@ -10,17 +10,15 @@ use std::fmt;
 
 use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::{AttemptEnd, QueueTask, QueueTaskStatus, SliceItem};
-use crate::mesh::{ComponentStatus, FromHub, PresenceStatus, Role};
-use crate::placement;
+use crate::mesh::{ComponentStatus, FromHub, Role};
+use crate::placement::{self, rank};
 use crate::role::owner::{Fact, Owner};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::run::event::StopReason;
 use crate::spec::RetryPolicy;
 use crate::time::Instant;
 
-use ready::{Ready, rank};
-
-pub use ready::AGE_STEP_MS;
+use ready::Ready;
 
 type Key = (RunId, TaskId);
 
@@ -97,6 +95,8 @@ pub struct Queue {
     used: BTreeMap<ComponentId, u32>,
     calling: BTreeMap<MethodName, u32>,
     components: BTreeMap<ComponentId, ComponentStatus>,
+    /// The connected providers of each method that do not drain.
+    serving: BTreeMap<MethodName, BTreeSet<ComponentId>>,
 }
 
 impl Queue {
@@ -112,6 +112,7 @@ impl Queue {
             used: BTreeMap::new(),
             calling: BTreeMap::new(),
             components: BTreeMap::new(),
+            serving: BTreeMap::new(),
         }
     }
 
@@ -188,8 +189,8 @@ impl Queue {
             Stage::Open => Some(Hold::Open),
             Stage::Ready if !self.owner.is_up() || !self.owner.has_room() => Some(Hold::Hub),
             Stage::Ready => {
-                let held = self.gate(&task.method).or_else(|| self.engine_for(&task.queue).err());
-                held.map(Hold::Placement)
+                let engine = self.gate(&task.method).and_then(|turn| self.engine_for(&task.queue, &task.method, turn));
+                engine.err().map(Hold::Placement)
             }
         }
     }
@@ -198,6 +199,7 @@ impl Queue {
         match fact {
             Fact::Registered => {
                 self.components.clear();
+                self.serving.clear();
             }
             Fact::Begin { alone } => {
                 if alone {
@@ -224,13 +226,7 @@ impl Queue {
             Fact::Entry { entry, owned } => self.entry(now, &entry, owned),
             Fact::Recorded { command, owned } => self.recorded(now, command, owned),
             Fact::Refused { number, command, verdict, .. } => self.refused(now, number, &command, verdict),
-            Fact::Message(FromHub::ComponentStatus(status)) => {
-                if status.status == PresenceStatus::Connected {
-                    self.components.insert(status.component_id.clone(), status);
-                } else {
-                    self.components.remove(&status.component_id);
-                }
-            }
+            Fact::Message(FromHub::ComponentStatus(status)) => self.component(status),
             Fact::Message(_) => {}
         }
     }

@@ -4,17 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Key;
 use crate::id::{MethodName, Position};
-use crate::spec::Priority;
-
-/// A waiting task gains one level of priority in this time. So a task is overtaken only by tasks of higher priority
-/// that became ready within (difference in priority) × this after it: with the four named levels it is next in line
-/// after three minutes at most.
-pub const AGE_STEP_MS: i64 = 60_000;
-
-/// Lower goes first. All tasks age alike, so the order of two tasks never changes and nothing is ever sorted again.
-pub(super) fn rank(ready_ms: i64, priority: Priority) -> i64 {
-    ready_ms.saturating_sub(i64::from(priority.0).saturating_mul(AGE_STEP_MS))
-}
 
 /// Rank, then the order of submission.
 pub(super) type Place = (i64, Position, Key);

@@ -3,8 +3,8 @@ use uuid::Uuid;
 use super::*;
 use crate::id::{Epoch, Seq};
 use crate::mesh::{
-    AppendResult, ComponentRegistered, Events, EventsItem, Health, Ownership, OwnershipStatus, ProposalResult,
-    ProposalVerdict, StatePage, ToHub,
+    AppendResult, ComponentRegistered, Events, EventsItem, Health, Ownership, OwnershipStatus, PresenceStatus,
+    ProposalResult, ProposalVerdict, StatePage, ToHub,
 };
 use crate::payload::Payload;
 use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
@@ -72,6 +72,19 @@ impl Desk {
         }));
     }
 
+    fn provider(&mut self, id: &str, methods: &[&str], capacity: u32) {
+        self.hear(FromHub::ComponentStatus(ComponentStatus {
+            component_id: id.into(),
+            role: Role::Provider,
+            name: id.to_owned(),
+            status: PresenceStatus::Connected,
+            methods: methods.iter().map(|method| (*method).into()).collect(),
+            queues: None,
+            capacity,
+            health: Health::default(),
+        }));
+    }
+
     fn event(&mut self, event: impl Into<Event>) {
         self.position += 1;
         let entry = Entry {
@@ -86,9 +99,13 @@ impl Desk {
     }
 
     fn ready(&mut self, task: &str, priority: i32, max_attempts: u32) {
+        self.ready_for(task, "m/x", priority, max_attempts);
+    }
+
+    fn ready_for(&mut self, task: &str, method: &str, priority: i32, max_attempts: u32) {
         self.event(TaskReady {
             task_id: task.into(),
-            method: "m/x".into(),
+            method: method.into(),
             queue: "default".into(),
             priority: Priority(priority),
             retry: RetryPolicy { max_attempts, ..RetryPolicy::default() },
@@ -158,8 +175,8 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
     for task in ["b", "c", "d"] {
         desk.ready(task, 2, 1);
     }
-    assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e", "dispatch c 1 e"]);
-    assert_eq!(reason(&desk, "d"), "all providers of `m/x` are busy");
+    assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e"], "one more than can be worked on");
+    assert_eq!(reason(&desk, "c"), "all providers of `m/x` are busy");
     desk.component(
         "p",
         Role::Provider,
@@ -167,8 +184,26 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
         Health { state: crate::mesh::HealthState::Unhealthy, reason: Some("no".into()) },
     );
     desk.ready("z", 2, 1);
-    assert_eq!(desk.record(), ["dispatch d 1 e"]);
+    assert_eq!(desk.record(), ["dispatch c 1 e", "dispatch d 1 e"]);
     assert_eq!(reason(&desk, "z"), "no connected engine of queue `default` has a free slot");
+}
+
+#[test]
+fn what_waits_for_one_provider_does_not_take_the_slots_from_what_others_can_work_on() {
+    let mut desk = Desk::new();
+    desk.component("e", Role::Engine, 2, Health::default());
+    desk.provider("slow", &["m/x", "m/y"], 1);
+    desk.provider("idle", &["m/z"], 1);
+    desk.ready("a", 2, 1);
+    desk.ready("b", 2, 1);
+    desk.ready_for("c", "m/y", 2, 1);
+    assert_eq!(desk.record(), ["dispatch a 1 e"], "the same provider would have to serve the others");
+    desk.ready_for("d", "m/z", 1, 1);
+    assert_eq!(desk.record(), ["dispatch d 1 e"]);
+    // Somebody else serves one of them.
+    desk.component("e", Role::Engine, 8, Health::default());
+    desk.provider("other", &["m/y"], 1);
+    assert_eq!(desk.record(), ["dispatch b 1 e", "dispatch c 1 e"], "one is next, one is now");
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl World {
             let until = now + time;
             worker.frozen = Some(Freeze { until, heartbeats });
             let incarnation = worker.incarnation;
+            self.times.something_failed(now);
             self.at(until, Happening::Thaw(number, incarnation));
         }
     }

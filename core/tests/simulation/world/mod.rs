@@ -3,7 +3,7 @@
 //!
 //! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
 //! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
-//! `clients`, `watcher`, `workload`, `faults`, and `checker` and `rules` (what must hold).
+//! `clients`, `watcher`, `workload`, `faults`, and `checker`, `rules`, `spans` and `times` (what must hold).
 
 mod agenda;
 mod chance;
@@ -15,6 +15,7 @@ mod plane;
 mod rules;
 mod shell;
 mod spans;
+mod times;
 mod watcher;
 mod worker;
 mod working;
@@ -35,6 +36,7 @@ use clients::Clients;
 use faults::Fault;
 use net::{Down, Far, Net, SocketId, Up};
 use plane::{Plane, Question, Store};
+use times::Times;
 use worker::{Kind, ToMachine, Worker};
 
 /// After the last run's end everything that was kept for it must be forgotten within this time.
@@ -158,6 +160,7 @@ struct World {
     workers: Vec<Worker>,
     clients: Clients,
     checker: Checker,
+    times: Times,
     watcher: Position,
     watching: Option<SocketId>,
     disk_is_slow: bool,
@@ -191,6 +194,7 @@ impl World {
             workers,
             clients: Clients::default(),
             checker: Checker::new(),
+            times: Times::default(),
             watcher: Position(0),
             watching: None,
             disk_is_slow: false,
@@ -335,6 +339,7 @@ impl World {
     fn cut(&mut self, socket: SocketId, notice_up: Time, notice_down: Time) {
         let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
         it.cut = true;
+        self.times.something_failed(self.agenda.now());
         it.up.clear();
         it.down.clear();
         it.up.push_back(Up::Closed { clean: false });
@@ -410,13 +415,15 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
         for number in 0..chance.within(1..4) {
             // The first of each role serves everything, so that every run can end.
             let is_picky = number > 0 && chance.permille(400);
+            let is_slow = chance.permille(350);
             let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
             cast.push(Kind {
                 role,
                 slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
                 queues: is_picky.then(|| vec![workload::QUEUES[chance.index(workload::QUEUES.len())].to_owned()]),
                 methods: methods.iter().map(|it| (*it).to_owned()).collect(),
-                max_concurrency: u32::try_from(chance.within(1..6)).unwrap_or(1),
+                max_concurrency: u32::try_from(chance.within(if is_slow { 1..3 } else { 1..6 })).unwrap_or(1),
+                pace: if is_slow { chance.within(200..3_000) } else { 0 },
             });
         }
     }

@@ -31,6 +31,7 @@ impl World {
         let is_durable = self.chance.permille(500);
         let caused = plane.crash(&mut self.store, is_durable);
         self.checker.durable(&caused)?;
+        self.check_times(caused.iter().map(|it| &*it.entry))?;
         let sockets: Vec<SocketId> = self.net.sockets.keys().copied().collect();
         for socket in sockets {
             let notice = self.notice();
@@ -201,6 +202,7 @@ impl World {
         for caused in &pending.caused {
             self.tell(|| format!("  durable: {:?}", caused.entry));
         }
+        self.check_times(pending.caused.iter().map(|it| &*it.entry))?;
         for (question, verdict) in pending.answers {
             let after = self.chance.latency();
             self.later(after, Happening::Answer { question, verdict });

@@ -28,6 +28,8 @@ pub(crate) struct Kind {
     pub(crate) methods: Vec<String>,
     /// Provider.
     pub(crate) max_concurrency: u32,
+    /// Provider: what each of its calls takes at least.
+    pub(crate) pace: Time,
 }
 
 #[derive(Debug)]

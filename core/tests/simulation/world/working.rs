@@ -62,6 +62,9 @@ impl World {
     pub(super) fn thaw(&mut self, number: usize, incarnation: u64) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         worker.frozen = None;
+        let now = self.agenda.now();
+        self.times.something_failed(now);
+        let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         for (socket, down) in std::mem::take(&mut worker.stuck) {
             self.hear(socket, number, down)?;
         }
@@ -176,6 +179,12 @@ impl World {
             self.at(until, Happening::WorkerInput(number, incarnation, Box::new(input)));
             return Ok(());
         }
+        if let ToMachine::Provider(provider::Input::Started { id }) = &input
+            && let Some(at) = worker.executions.get(id).and_then(|execution| execution.at.clone())
+        {
+            let now = self.agenda.now();
+            self.times.began(&at, now);
+        }
         self.feed(number, input)
     }
 
@@ -252,11 +261,23 @@ impl World {
         let id = call.id.clone();
         let can_hang = call.meta.timeout_ms <= 30_000 && !self.is_calm;
         let at = id.parse().map(|(_, at)| at);
-        self.workers[number].executions.insert(id.clone(), Execution { at, call });
+        self.workers[number].executions.insert(id.clone(), Execution { at: at.clone(), call });
+        let incarnation = self.workers[number].incarnation;
+        // What was cancelled may still be in the way.
+        let mut after = 0;
+        if self.chance.permille(30) {
+            self.soon(number, ToMachine::Provider(provider::Input::Waiting { id: id.clone() }));
+            after = self.chance.within(5..8_000);
+            let input = Box::new(ToMachine::Provider(provider::Input::Started { id: id.clone() }));
+            self.later(after, Happening::WorkerInput(number, incarnation, input));
+        } else if let Some(at) = at {
+            let now = self.agenda.now();
+            self.times.began(&at, now);
+        }
         if can_hang && self.chance.permille(40) {
             return;
         }
-        let (incarnation, after) = (self.workers[number].incarnation, self.call_time());
+        after += self.workers[number].kind.pace + self.call_time();
         self.later(after, Happening::CallEnds(number, incarnation, id));
     }
 
