@@ -27,13 +27,17 @@ pub(crate) const REFUSED: &str = "connection refused";
 /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for connecting and for
 /// each wait for more of an answer.
 pub(crate) fn builder(settings: &Settings, timeout: Duration) -> Result<ClientBuilder, String> {
+    Ok(patient_builder(settings, timeout)?.read_timeout(timeout))
+}
+
+/// The same for a caller that counts the waits for more of an answer itself.
+pub(crate) fn patient_builder(settings: &Settings, timeout: Duration) -> Result<ClientBuilder, String> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls()?)
         .redirect(Policy::none())
         .referer(false)
         .user_agent(concat!("gleitzeit/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(timeout.min(MOST_TO_CONNECT))
-        .read_timeout(timeout)
         .pool_idle_timeout(IDLE)
         .no_proxy();
     let variable = |name: &str| settings.variable(name).or_else(|| settings.variable(&name.to_lowercase()));

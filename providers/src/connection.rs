@@ -309,7 +309,7 @@ fn duration(reader: &mut Reader, node: Option<&Node>, name: &str, default: Durat
 }
 
 /// Takes what is an HTTP address without user, query and fragment.
-fn clean_url(text: &str) -> Result<String, String> {
+pub(crate) fn clean_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err("must begin with http:// or https:// and name a host".to_owned());

@@ -144,7 +144,8 @@ fn a_task_waits_for_a_provider_that_is_still_starting() {
     let mut late = Socket::register(&cluster.url, &body("starting"));
     let run = cluster.submit(&cluster.sandbox.file("talk.yaml", "name: Talk\ntasks: [{id: tell, method: talk/say}]\n"));
     cluster.until_run(&run, "what it waits for", |run| {
-        run["tasks"]["tell"]["waiting"]["reason"] == "the providers of `talk/say` are still starting"
+        let reason = "the providers of `talk/say` are still starting: late: the model is loading";
+        run["tasks"]["tell"]["waiting"]["reason"] == reason
     });
     assert_eq!(provider(&cluster, "late").expect("it is there")["health"], "starting");
     // Another one that cannot changes nothing: it is not known yet whether all cannot.

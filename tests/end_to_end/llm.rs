@@ -101,17 +101,103 @@ const HOSTILE: &str = "'''\"\"\" \\ ${write.response} $${x} {0} %s\n`rm`; $(id) 
 
 #[test]
 fn every_example_with_a_model_completes_whatever_it_answers() {
-    for answer in ["", HOSTILE] {
-        let (sandbox, server) = (Sandbox::new(), LlmServer::start_saying(answer));
-        let provider = provider_of(&sandbox, "ollama-llm", &server);
-        for file in examples() {
-            let file = file.to_str().expect("UTF-8");
-            let run = sandbox.gleitzeit(&["run", file, "--provider", &provider, "-o", "json"]).exits(0).json();
-            let asked = run["tasks"].as_object().expect("an object").values();
-            let answers: Vec<&Value> =
-                asked.map(|task| &task["result"]["response"]).filter(|it| !it.is_null()).collect();
-            assert!(!answers.is_empty() && answers.iter().all(|it| **it == json!(answer)), "{run:#}");
-        }
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start_saying(HOSTILE));
+    let provider = provider_of(&sandbox, "ollama-llm", &server);
+    for file in examples() {
+        let file = file.to_str().expect("UTF-8");
+        let run = sandbox.gleitzeit(&["run", file, "--provider", &provider, "-o", "json"]).exits(0).json();
+        let asked = run["tasks"].as_object().expect("an object").values();
+        let answers: Vec<&Value> = asked.map(|task| &task["result"]["response"]).filter(|it| !it.is_null()).collect();
+        assert!(!answers.is_empty() && answers.iter().all(|it| **it == json!(HOSTILE)), "{run:#}");
+    }
+}
+
+#[test]
+fn an_example_whose_model_answers_nothing_fails_and_says_so() {
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start_saying(""));
+    let provider = provider_of(&sandbox, "ollama-llm", &server);
+    let arguments = ["run", &example("simple_llm_workflow.yaml"), "--provider", &provider, "-o", "json"];
+    let run = sandbox.gleitzeit(&arguments).exits(1).json();
+    let error = &run["tasks"]["answer"]["error"];
+    assert_eq!(error["name"], "TASK_EXECUTION_FAILED", "{run:#}");
+    assert!(text(&error["message"]).contains("the model `llama3.2` answered no text; it ended with `stop`"), "{run:#}");
+}
+
+#[test]
+fn what_a_model_thought_is_in_the_result_and_in_the_error() {
+    for executor in EXECUTORS {
+        let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+        let provider = provider_of(&sandbox, executor, &server);
+        let run = ask(&sandbox, &provider, "thinks", "{max_attempts: 1}");
+        assert_eq!(run["tasks"]["ask"]["result"]["thinking"], "Let me see.", "{run:#}");
+        let run = ask(&sandbox, &provider, "thinker", "{max_attempts: 2, initial_delay: 0.01}");
+        let error = &run["tasks"]["ask"]["error"];
+        assert_eq!((&run["tasks"]["ask"]["attempt"], &error["data"]["thinking"]), (&json!(2), &json!("Let me see.")));
+        assert!(text(&error["message"]).contains("it only thought, 11 bytes; switch thinking off"), "{run:#}");
+    }
+}
+
+#[test]
+fn ollama_is_looked_for_where_its_own_variable_says() {
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start());
+    let host = server.url().replace("http://127.0.0.1:", "");
+    let with = |value: &str, arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.env("OLLAMA_HOST", value).env_remove("OPENAI_BASE_URL");
+        sandbox.start_command(command).wait(PATIENCE)
+    };
+    let file = example("simple_llm_workflow.yaml");
+    for value in [format!("127.0.0.1:{host}"), format!("0.0.0.0:{host}"), format!(" \"http://localhost:{host}/\" ")] {
+        let run = with(&value, &["run", &file, "-o", "json"]).exits(0).json();
+        assert_eq!(run["outputs"]["answer"], said("Why is the sky blue?"), "{value}");
+    }
+    let doctor = with(&format!(":{host}"), &["doctor"]);
+    assert!(doctor.stdout.contains("ok       provider ollama"), "{doctor}");
+    let port = free_port();
+    let doctor = with(&format!("0.0.0.0:{port}"), &["doctor"]);
+    assert!(doctor.stdout.contains(&format!("Ollama is not reachable at http://127.0.0.1:{port}")), "{doctor}");
+    let wrong = with("ftp://models", &["doctor"]);
+    assert!(wrong.stdout.contains("the environment variable OLLAMA_HOST must begin with http://"), "{wrong}");
+}
+
+#[test]
+fn tasks_wait_for_a_server_that_loads_its_model_and_are_told_so() {
+    for executor in EXECUTORS {
+        let server = LlmServer::start();
+        server.load_for(usize::MAX);
+        let mut cluster = Cluster::new();
+        cluster.start_hub();
+        let provider = provider_of(&cluster.sandbox, executor, &server);
+        cluster.start_agent_with("worker", "all", &["--provider", &provider]);
+        let workflow = "name: Ask\ntasks: [{id: ask, method: llm/chat, parameters: {prompt: hello}}]\n";
+        let run = cluster.submit(&cluster.sandbox.file("ask.yaml", workflow));
+        cluster.until_run(&run, "what it waits for", |run| {
+            let reason = run["tasks"]["ask"]["waiting"]["reason"].as_str().unwrap_or_default();
+            reason.contains("still starting: ollama: ") && reason.ends_with("(503 Service Unavailable): Loading model")
+        });
+        let explained = cluster.sandbox.gleitzeit(&["explain", &run, "--hub-url", &cluster.url]).exits(0);
+        assert!(explained.stdout.contains("Loading model"), "{explained}");
+        let providers = cluster.sandbox.gleitzeit(&["providers", "--hub-url", &cluster.url]).exits(0);
+        let line = providers.stdout.lines().find(|line| line.contains("ollama")).unwrap_or_default();
+        assert!(line.contains("starting"), "{providers}");
+        server.load_for(0);
+        let run = cluster.until_ended(&run);
+        assert_eq!((&run["status"], &run["tasks"]["ask"]["attempt"]), (&json!("completed"), &json!(1)), "{run:#}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_the_secret_is_not_waited_for() {
+    let (sandbox, server) = (Sandbox::new(), LlmServer::start_with(0, Some("sk-test".to_owned())));
+    for (executor, said) in [("ollama-llm", "does not allow this (401"), ("openai-llm", "asks for a secret (401")] {
+        let provider = provider_of(&sandbox, executor, &server);
+        let started = std::time::Instant::now();
+        let run = ask(&sandbox, &provider, "llama3.2", "{max_attempts: 6, initial_delay: 60, backoff: fixed}");
+        let (task, error) = (&run["tasks"]["ask"], &run["tasks"]["ask"]["error"]);
+        assert_eq!((&task["attempt"], &error["name"]), (&json!(1), &json!("PROVIDER_UNHEALTHY")), "{run:#}");
+        assert_eq!(error["data"]["retryable"], false, "{run:#}");
+        assert!(text(&error["message"]).contains(said), "{run:#}");
+        assert!(started.elapsed() < PATIENCE);
     }
 }
 
@@ -269,6 +355,17 @@ fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
     let wrong = with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "sk-other")]).exits(1);
     assert!(wrong.stdout.contains("environment variable OPENAI_API_KEY"), "{wrong}");
     assert!(!wrong.stdout.contains("sk-other") && !wrong.stderr.contains("sk-other"), "{wrong}");
+    let retried = sandbox.file(
+        "retried.yaml",
+        "name: Ask\ntasks: [{id: ask, method: llm/embed, parameters: {input: x}, \
+        retry: {max_attempts: 6, initial_delay: 60}}]\n",
+    );
+    let mut command = sandbox.command(&["run", &retried, "--provider", &nobody, "-o", "json"]);
+    command.env("OPENAI_BASE_URL", &url);
+    let keyless = sandbox.start_command(command).wait(PATIENCE).exits(1).json();
+    // Nobody listens where the other one looks, and nobody ever did.
+    assert_eq!(keyless["tasks"]["ask"]["attempt"], 1, "{keyless:#}");
+    assert!(text(&keyless["tasks"]["ask"]["error"]["message"]).contains("and none was sent; see `authentication`"));
     with(&[("OPENAI_API_KEY", "sk-test")]).exits(1);
     assert_eq!(server.asked().len(), asked, "a key alone sends nothing anywhere");
 }

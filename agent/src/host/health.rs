@@ -62,7 +62,7 @@ impl HealthWatch {
         interval: Duration,
         all_ready: watch::Receiver<bool>,
     ) -> Self {
-        let known = Health { state: HealthState::Starting, reason: None };
+        let known = Health { state: HealthState::Starting, ..Health::default() };
         let asking = Box::pin(limited(ask()));
         Self {
             name,
@@ -124,9 +124,9 @@ impl HealthWatch {
 
     fn told(&self) -> Health {
         let early = !self.settled && self.known.state == HealthState::Unhealthy;
-        Health {
-            state: if early { HealthState::Starting } else { self.known.state },
-            reason: self.known.reason.clone(),
+        match early {
+            true => Health { state: HealthState::Starting, lasting: false, ..self.known.clone() },
+            false => self.known.clone(),
         }
     }
 
@@ -173,7 +173,7 @@ async fn limited(answer: Asking) -> Health {
         Ok(Err(_panic)) => "the health check broke off with a panic; the log has its message".to_owned(),
         Err(_elapsed) => format!("the health check took longer than {} s", LIMIT.as_secs()),
     };
-    Health { state: HealthState::Unhealthy, reason: Some(reason) }
+    Health::unhealthy(reason)
 }
 
 #[cfg(test)]
@@ -228,11 +228,11 @@ mod tests {
     }
 
     fn unhealthy() -> Health {
-        Health { state: HealthState::Unhealthy, reason: Some("no key".to_owned()) }
+        Health::unhealthy("no key")
     }
 
     fn starting() -> Health {
-        Health { state: HealthState::Starting, reason: None }
+        Health { state: HealthState::Starting, ..Health::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,6 +286,31 @@ mod tests {
         bench.watch.registered();
         while bench.watch.next().await != unhealthy() {}
         assert_eq!(begun.elapsed(), OTHERS, "somebody is missing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_provider_that_starts_waits_for_is_told_and_it_is_asked_each_second() {
+        let loading = Health::starting("loading a model");
+        let mut bench = Bench::new(Some(loading.clone()));
+        assert_eq!(bench.watch.first().await, loading);
+        for _ in 0..3 {
+            assert_eq!(bench.watch.next().await, loading);
+        }
+        bench.answers(Health::default());
+        assert_eq!(bench.watch.next().await, Health::default());
+        assert_eq!(bench.pauses(), [1, 1, 1, 1]);
+        bench.answers(loading.clone());
+        assert_eq!(bench.watch.next().await, Health::default(), "once may be a mishap");
+        assert_eq!(bench.watch.next().await, loading, "it loads another one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_waiting_does_not_help_is_told_once_it_is_certain() {
+        let mut bench = Bench::new(Some(Health::broken("wrong key")));
+        assert_eq!(bench.watch.first().await, Health::starting("wrong key"));
+        bench.watch.registered();
+        bench.all_ready.send_replace(true);
+        assert_eq!(bench.watch.next().await, Health::broken("wrong key"));
     }
 
     #[tokio::test(start_paused = true)]

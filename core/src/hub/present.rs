@@ -1,21 +1,23 @@
 //! What a run waits for, as far as it lies with who is connected: the facts that hold a queue's owner back, and where
 //! its open attempts are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::hub::Hub;
 use crate::hub::calls::CallPlace;
 use crate::hub::presence::Component;
 use crate::id::{AttemptRef, ComponentId, MethodName, QueueName};
-use crate::mesh::{Health, Role};
+use crate::mesh::{Health, HealthState, Role};
 use crate::placement::{self, Hold, Slots};
 use crate::run::{Owed, State, Waiting};
 use crate::time::{Instant, Timestamp};
 
 /// So many departures are remembered.
 const DEPARTED_KEPT: usize = 64;
-/// So many holders of slots are named.
+/// So many holders of slots are named, and so many providers.
 const NAMED: usize = 3;
+/// What a provider says of itself is cut to so many characters.
+const SHOWN_REASON: usize = 300;
 
 /// Somebody who left or was lost.
 #[derive(Clone, Debug)]
@@ -218,7 +220,18 @@ impl Present {
                     None => work,
                 }
             }
-            Hold::ProvidersStarting(_) => hold.to_string(),
+            Hold::ProvidersStarting(method) => {
+                let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
+                let starting = providers.iter().filter(|it| it.health.state == HealthState::Starting);
+                let told: BTreeSet<String> = starting
+                    .filter_map(|it| {
+                        let why: String = it.health.reason.as_deref()?.chars().take(SHOWN_REASON).collect();
+                        Some(format!("{}: {why}", it.name))
+                    })
+                    .collect();
+                let told: Vec<String> = told.into_iter().take(NAMED).collect();
+                if told.is_empty() { hold.to_string() } else { format!("{hold}: {}", told.join("; ")) }
+            }
         }
     }
 

@@ -86,7 +86,7 @@ pub enum HealthState {
     Healthy,
     /// It cannot; the reason says why.
     Unhealthy,
-    /// It has not found out yet; what only it could serve waits.
+    /// It has not found out yet, or what it needs is still starting; what only it could serve waits.
     Starting,
 }
 
@@ -98,6 +98,27 @@ pub struct Health {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it stays so until a person changes something, such as a secret that the service refuses. Only an unhealthy
+    /// provider says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
+}
+
+impl Health {
+    /// It cannot do its work; that may pass.
+    pub fn unhealthy(reason: impl Into<String>) -> Self {
+        Self { state: HealthState::Unhealthy, reason: Some(reason.into()), lasting: false }
+    }
+
+    /// It cannot do its work, and waiting does not help.
+    pub fn broken(reason: impl Into<String>) -> Self {
+        Self { lasting: true, ..Self::unhealthy(reason) }
+    }
+
+    /// It does not know yet, and says what it waits for.
+    pub fn starting(reason: impl Into<String>) -> Self {
+        Self { state: HealthState::Starting, reason: Some(reason.into()), lasting: false }
+    }
 }
 
 /// A protocol as it is registered and handed around: `methods` is an object of full method names to

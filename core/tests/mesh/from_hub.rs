@@ -149,7 +149,7 @@ fn presence() -> Vec<(&'static str, FromHub)> {
         methods: vec!["math/add".into()],
         queues: None,
         capacity: 4,
-        health: Health { state: HealthState::Unhealthy, reason: Some("no disk".to_owned()) },
+        health: Health::unhealthy("no disk"),
     };
     let engine = ComponentStatus {
         component_id: "engine-1".into(),
@@ -162,7 +162,7 @@ fn presence() -> Vec<(&'static str, FromHub)> {
     };
     let silent = ComponentStatus { status: PresenceStatus::Silent, queues: None, ..engine.clone() };
     let lost = ComponentStatus { status: PresenceStatus::Lost, health: Health::default(), ..provider.clone() };
-    let health = Health { state: HealthState::Starting, reason: None };
+    let health = Health { state: HealthState::Starting, ..Health::default() };
     let starting = ComponentStatus { name: String::new(), health, ..provider.clone() };
     vec![
         ("component_status", provider.into()),

@@ -1,9 +1,9 @@
 //! What components send.
 
 use gleitzeit_core::mesh::{
-    Append, CallEnd, CallMeta, CancelMethod, EventsAck, ExecuteMethod, Health, HealthState, HeartbeatResponse,
-    MethodCall, MethodOutcome, MethodProgress, MethodResult, MethodStarted, MethodWaiting, Owned, ProposalItem,
-    ProtocolDefinition, RegisterComponent, Role, TaskTaken, ToHub, Watch,
+    Append, CallEnd, CallMeta, CancelMethod, EventsAck, ExecuteMethod, Health, HeartbeatResponse, MethodCall,
+    MethodOutcome, MethodProgress, MethodResult, MethodStarted, MethodWaiting, Owned, ProposalItem, ProtocolDefinition,
+    RegisterComponent, Role, TaskTaken, ToHub, Watch,
 };
 use gleitzeit_core::run::command::{
     CancelWorkflow, Command, CompleteAttempt, DispatchTask, FailAttempt, FailTask, Fence, ReadyTask, RequeueTask,
@@ -126,7 +126,7 @@ fn append() -> Append {
 
 #[test]
 fn what_components_send_is_read_and_written_as_ever() {
-    let unhealthy = Health { state: HealthState::Unhealthy, reason: Some("no disk".to_owned()) };
+    let unhealthy = Health::unhealthy("no disk");
     let math = ProtocolDefinition { name: "math".to_owned(), version: "v1".to_owned(), methods: schemas() };
     let owned = |slice| Owned { slice, epoch: Epoch(3), position: Position(41) };
     let register = |register: RegisterComponent| ToHub::from(Box::new(register));
@@ -176,6 +176,10 @@ fn what_components_send_is_read_and_written_as_ever() {
             (
                 "heartbeat_response",
                 HeartbeatResponse { status: Some("busy".to_owned()), load: Some(3), health: Some(unhealthy) }.into(),
+            ),
+            (
+                "heartbeat_response-lasting",
+                HeartbeatResponse { health: Some(Health::broken("wrong key")), ..HeartbeatResponse::default() }.into(),
             ),
             ("heartbeat_response-least", HeartbeatResponse::default().into()),
             ("events_ack", EventsAck { position: Position(41) }.into()),

@@ -21,7 +21,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use script::{EMBEDDER, MODELS};
 
@@ -52,6 +52,10 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     abandoned: AtomicUsize,
     open: AtomicUsize,
+    /// So many more requests of any kind are answered with 503.
+    loading: AtomicUsize,
+    /// Whose turn it is among calls that are worked on one after another.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Server = Arc<Shared>;
@@ -112,6 +116,11 @@ impl LlmServer {
             runtime.shutdown_background();
         });
         Self { address, shared, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// From now on, so many requests are answered with 503, as by a server that loads its model.
+    pub fn load_for(&self, requests: usize) {
+        self.shared.loading.store(requests, Ordering::SeqCst);
     }
 
     /// The base URL for Ollama's API.
@@ -195,11 +204,16 @@ async fn admit(State(server): State<Server>, request: Request, next: Next) -> Re
         let error = json!({"error": {"message": message, "type": "invalid_request_error", "code": "invalid_api_key"}});
         return (StatusCode::UNAUTHORIZED, axum::Json(error)).into_response();
     }
+    let loading = server.loading.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    if loading.is_ok() {
+        let error = json!({"message": "Loading model", "type": "unavailable_error", "code": 503});
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"error": error}))).into_response();
+    }
     let model = asked.body["model"].as_str().unwrap_or_default().to_owned();
-    let path = asked.path.clone();
+    let (path, sent) = (asked.path.clone(), asked.body.clone());
     let earlier = keep(&server, asked);
     if parts.method == "POST"
-        && let Some(refusal) = script::refuse(&model, &path, earlier)
+        && let Some(refusal) = script::refuse(&model, &path, &sent, earlier)
     {
         return refusal;
     }
@@ -215,6 +229,14 @@ fn keep(server: &Server, asked: Asked) -> usize {
         all.push(asked);
     }
     earlier
+}
+
+/// Waits for the turn of a call to a model that works on one after another.
+async fn turn(server: &Server, model: &Value) -> Option<OwnedMutexGuard<()>> {
+    if script::manner(model.as_str()?) != Some(script::Manner::Queued) {
+        return None;
+    }
+    Some(server.turn.clone().lock_owned().await)
 }
 
 /// The body as JSON.

@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::answer::{Answer, Question, answer, texts, vector};
-use crate::script::{MODELS, Manner, manner};
+use crate::script::{MODELS, Manner, REFUSAL, THOUGHTS, TOOL, manner};
 use crate::stream::{Lines, speak};
-use crate::{Server, parsed};
+use crate::{Server, parsed, turn};
 
 const WHEN: &str = "2026-01-02T03:04:05.000000Z";
 
@@ -56,7 +57,8 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
         question.texts.push(content.to_owned());
         question.images.extend(strings(&message["images"]));
     }
-    respond(&server, &body, &question, |text| ("message", json!({"role": "assistant", "content": text})))
+    let turn = turn(&server, &body["model"]).await;
+    respond(&server, &body, &question, turn, |text| ("message", json!({"role": "assistant", "content": text})))
 }
 
 pub(crate) async fn generate(State(server): State<Server>, body: Bytes) -> Response {
@@ -67,19 +69,21 @@ pub(crate) async fn generate(State(server): State<Server>, body: Bytes) -> Respo
     let mut question = Question { format: format(&body), ..Question::default() };
     question.texts.extend(["system", "prompt"].iter().filter_map(|name| body[name].as_str()).map(str::to_owned));
     question.images.extend(strings(&body["images"]));
-    respond(&server, &body, &question, |text| ("response", json!(text)))
+    let turn = turn(&server, &body["model"]).await;
+    respond(&server, &body, &question, turn, |text| ("response", json!(text)))
 }
 
 fn respond(
     server: &Server,
     body: &Value,
     question: &Question,
+    turn: Option<OwnedMutexGuard<()>>,
     put: impl Fn(&str) -> (&'static str, Value),
 ) -> Response {
     let model = body["model"].as_str().unwrap_or_default();
     let Some(manner) = manner(model) else { return refused("no model") };
     let Answer { pieces, prompt_tokens } = match answer(question, server.says.as_deref()) {
-        Ok(answer) => answer,
+        Ok(answer) => manner.reshape(answer),
         Err(why) => return refused(why),
     };
     let tokens = pieces.len();
@@ -91,7 +95,8 @@ fn respond(
         object.insert(name.to_owned(), value);
         object.insert("done".to_owned(), json!(done));
         if done {
-            let reason = if manner == Manner::Short { "length" } else { "stop" };
+            let reason =
+                if manner == Manner::Empty && question.texts.concat().is_empty() { "load" } else { manner.reason() };
             for (name, value) in [
                 ("done_reason", json!(reason)),
                 ("total_duration", json!(9_500_000)),
@@ -107,16 +112,42 @@ fn respond(
                 // What is zero is left out.
                 object.remove("prompt_eval_count");
             }
+            if manner == Manner::Miscounted {
+                object.insert("eval_count".to_owned(), json!(-1));
+            }
         }
         Value::Object(object)
     };
     if body["stream"] == json!(false) || manner == Manner::Whole {
         return Json(object(&pieces.concat(), true)).into_response();
     }
-    let pieces = if manner == Manner::Big { vec!["x".repeat(20_000); 100] } else { pieces };
+    // Beside the text, in the message or, where there is none, in the line.
+    let with = |name: &str, value: Value| {
+        let mut line = object("", false);
+        match line.get_mut("message") {
+            Some(message) => message[name] = value,
+            None => line[name] = value,
+        }
+        format!("{line}\n")
+    };
+    let mut said: Vec<String> = Vec::new();
+    if manner.thinks() {
+        said.extend(THOUGHTS.iter().map(|thought| with("thinking", json!(thought))));
+    }
+    match manner {
+        Manner::Caller => said.push(with("tool_calls", json!([{"function": {"name": TOOL, "arguments": {}}}]))),
+        Manner::Deep => said.push(format!("{{\"x\": {}{}}}\n", "[".repeat(5_000), "]".repeat(5_000))),
+        Manner::Surrogate => {
+            let field = if put("").0 == "message" { "{\"content\": \"\\ud83d\"}" } else { "\"\\ud83d\"" };
+            said.push(format!("{{\"{}\": {field}, \"done\": false}}\n", put("").0));
+        }
+        Manner::Refuser => said.push(format!("{}\n", object(REFUSAL, false))),
+        _ => {}
+    }
+    said.extend(pieces.iter().map(|piece| format!("{}\n", object(piece, false))));
     let lines = Lines {
         content_type: "application/x-ndjson",
-        pieces: pieces.iter().map(|piece| format!("{}\n", object(piece, false))).collect(),
+        pieces: said,
         last: format!("{}\n", object("", true)),
         error: match manner {
             Manner::Overrun => "{\"error\":\"the input is too long\",\"status\":400}\n",
@@ -125,7 +156,7 @@ fn respond(
         .to_owned(),
         garbled: "{\"message\": oops}\n".to_owned(),
     };
-    speak(server, manner, lines)
+    speak(server, manner, lines, turn)
 }
 
 pub(crate) async fn embed(body: Bytes) -> Response {

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::answer::{Question, answer, texts, vector};
-use crate::script::{MODELS, Manner, manner};
+use crate::script::{MODELS, Manner, REFUSAL, THOUGHTS, TOOL, manner};
 use crate::stream::{Lines, speak};
-use crate::{Server, parsed};
+use crate::{Server, parsed, turn};
 
 const WHEN: u64 = 1_767_323_045;
 
@@ -60,8 +60,9 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
         Err(refusal) => return *refusal,
     };
     // As the hosted one does with what it does not know.
-    if let Some(unknown) =
-        ["num_ctx", "num_predict", "keep_alive", "options"].iter().find(|name| !body[**name].is_null())
+    if let Some(unknown) = ["num_ctx", "num_predict", "keep_alive", "options", "truncate", "shift"]
+        .iter()
+        .find(|name| !body[**name].is_null())
     {
         return refused(format!("Unrecognized request argument supplied: {unknown}"));
     }
@@ -71,8 +72,11 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
     };
     let model = body["model"].as_str().unwrap_or_default();
     let Some(manner) = manner(model) else { return refused("no model") };
-    let reason = if manner == Manner::Short { "length" } else { "stop" };
-    let usage = json!({"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.tokens(),
+    let turn = turn(&server, &body["model"]).await;
+    let answer = manner.reshape(answer);
+    let reason = if manner == Manner::Caller { "tool_calls" } else { manner.reason() };
+    let completion_tokens = if manner == Manner::Miscounted { json!(-1) } else { json!(answer.tokens()) };
+    let usage = json!({"prompt_tokens": answer.prompt_tokens, "completion_tokens": completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.tokens()});
     if body["stream"] != json!(true) || manner == Manner::Whole {
         let message = json!({"role": "assistant", "content": answer.text(), "refusal": null});
@@ -80,7 +84,7 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
             "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": null}], "usage": usage}))
         .into_response();
     }
-    let with_usage = body["stream_options"]["include_usage"] == json!(true);
+    let with_usage = body["stream_options"]["include_usage"] == json!(true) && manner != Manner::Timed;
     let event = |choices: Value, usage: &Value| {
         let mut chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": WHEN, "model": model,
             "choices": choices});
@@ -92,9 +96,31 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
     let delta = |delta: Value, reason: Value| {
         event(json!([{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": null}]), &Value::Null)
     };
-    let texts = if manner == Manner::Big { vec!["x".repeat(20_000); 100] } else { answer.pieces };
-    let mut pieces: Vec<String> = texts.iter().map(|text| delta(json!({"content": text}), Value::Null)).collect();
+    let mut pieces = Vec::new();
+    if manner.thinks() {
+        pieces.extend(THOUGHTS.iter().map(|thought| delta(json!({"reasoning_content": thought}), Value::Null)));
+    }
+    match manner {
+        Manner::Caller => {
+            for function in [json!({"name": TOOL, "arguments": ""}), json!({"arguments": "{}"})] {
+                let call = json!({"index": 0, "id": "call_1", "type": "function", "function": function});
+                pieces.push(delta(json!({"tool_calls": [call]}), Value::Null));
+            }
+        }
+        Manner::Refuser => pieces.push(delta(json!({"refusal": REFUSAL}), Value::Null)),
+        Manner::Deep => pieces.push(format!("data: {{\"x\": {}{}}}\n\n", "[".repeat(5_000), "]".repeat(5_000))),
+        Manner::Surrogate => {
+            pieces.push("data: {\"choices\": [{\"delta\": {\"content\": \"\\ud83d\"}}]}\n\n".to_owned());
+        }
+        _ => {}
+    }
+    pieces.extend(answer.pieces.iter().map(|text| delta(json!({"content": text}), Value::Null)));
     let mut last = delta(json!({}), json!(reason));
+    if manner == Manner::Timed {
+        let timings = json!({"cache_n": 1, "prompt_n": answer.prompt_tokens.saturating_sub(1), "prompt_ms": 2.5,
+            "predicted_n": answer.tokens(), "predicted_ms": 6.0});
+        last.push_str(&format!("data: {}\n\n", json!({"choices": [], "model": model, "timings": timings})));
+    }
     if with_usage {
         last.push_str(&event(json!([]), &usage));
     }
@@ -121,7 +147,7 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
         .to_owned(),
         garbled: "data: {\"choices\": oops}\n\n".to_owned(),
     };
-    speak(&server, manner, lines)
+    speak(&server, manner, lines, turn)
 }
 
 pub(crate) async fn embed(body: Bytes) -> Response {

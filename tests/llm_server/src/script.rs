@@ -2,8 +2,10 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
+
+use crate::answer::Answer;
 
 /// The models that answer properly.
 pub const MODELS: [&str; 3] = ["llama3.2", "llava", EMBEDDER];
@@ -40,6 +42,77 @@ pub(crate) enum Manner {
     Short,
     /// `whole`: does not stream even if asked to.
     Whole,
+    /// `queued`: a piece each 20 ms, and one call after another: the others are not even answered until their turn.
+    Queued,
+    /// `thinks`: thinks before it says its text.
+    Thinks,
+    /// `thinker`: thinks, and says no text.
+    Thinker,
+    /// `tagged`: thinks between tags within its text.
+    Tagged,
+    /// `fenced`: puts a fence around its text.
+    Fenced,
+    /// `empty`: says no text.
+    Empty,
+    /// `full`: says no text because the context is full.
+    Full,
+    /// `caller`: calls a tool in place of saying text.
+    Caller,
+    /// `refuser`: refuses, by OpenAI's API in the field for that.
+    Refuser,
+    /// `filtered`: what it says is held back after the first piece.
+    Filtered,
+    /// `cutter`: reads only the last 512 words of a prompt.
+    Cutter,
+    /// `timed`: by OpenAI's API it says what it measured in place of what it counted.
+    Timed,
+    /// `deep`: a line is nested 5,000 levels deep.
+    Deep,
+    /// `surrogate`: says half of a pair.
+    Surrogate,
+    /// `miscounted`: says that it wrote fewer than no tokens.
+    Miscounted,
+}
+
+/// The tool that `caller` calls.
+pub(crate) const TOOL: &str = "now";
+/// What is thought, in pieces.
+pub(crate) const THOUGHTS: [&str; 2] = ["Let me ", "see."];
+/// What `refuser` says.
+pub(crate) const REFUSAL: &str = "I cannot help with that.";
+/// So many words fit into the context of `narrow`, and are read by `cutter`.
+pub(crate) const CONTEXT: usize = 512;
+
+impl Manner {
+    pub(crate) fn thinks(self) -> bool {
+        matches!(self, Self::Thinks | Self::Thinker)
+    }
+
+    /// Why the text ends.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Short | Self::Full => "length",
+            Self::Filtered => "content_filter",
+            _ => "stop",
+        }
+    }
+
+    /// What is said in place of an answer's text.
+    pub(crate) fn reshape(self, mut answer: Answer) -> Answer {
+        match self {
+            Self::Thinker | Self::Empty | Self::Full | Self::Caller | Self::Refuser => answer.pieces.clear(),
+            Self::Filtered => answer.pieces.truncate(1),
+            Self::Tagged => answer.pieces.insert(0, "<think>Let me see.</think>\n".to_owned()),
+            Self::Fenced => {
+                answer.pieces.insert(0, "```json\n".to_owned());
+                answer.pieces.push("\n```".to_owned());
+            }
+            Self::Big => answer.pieces = vec!["x".repeat(20_000); 100],
+            Self::Cutter => answer.prompt_tokens = answer.prompt_tokens.min(CONTEXT),
+            _ => {}
+        }
+        answer
+    }
 }
 
 pub(crate) fn manner(model: &str) -> Option<Manner> {
@@ -58,8 +131,34 @@ pub(crate) fn manner(model: &str) -> Option<Manner> {
         "long-line" => Manner::LongLine,
         "short" => Manner::Short,
         "whole" => Manner::Whole,
+        "queued" => Manner::Queued,
+        "thinks" => Manner::Thinks,
+        "thinker" => Manner::Thinker,
+        "tagged" => Manner::Tagged,
+        "fenced" => Manner::Fenced,
+        "empty" => Manner::Empty,
+        "full" => Manner::Full,
+        "caller" => Manner::Caller,
+        "refuser" => Manner::Refuser,
+        "filtered" => Manner::Filtered,
+        "cutter" | "narrow" => Manner::Cutter,
+        "timed" => Manner::Timed,
+        "deep" => Manner::Deep,
+        "surrogate" => Manner::Surrogate,
+        "miscounted" => Manner::Miscounted,
+        "strict" | "loading-once" => Manner::Plain,
         _ => return None,
     })
+}
+
+/// Words of whatever text is in a request.
+fn words(body: &Value) -> usize {
+    match body {
+        Value::String(text) => text.split_whitespace().count(),
+        Value::Array(items) => items.iter().map(words).sum(),
+        Value::Object(fields) => fields.values().map(words).sum(),
+        _ => 0,
+    }
 }
 
 /// Without the tag that a client may add.
@@ -68,7 +167,7 @@ pub(crate) fn named(model: &str) -> &str {
 }
 
 /// What is answered before any work; none for models that answer. `earlier`: how often this model was asked before.
-pub(crate) fn refuse(model: &str, path: &str, earlier: usize) -> Option<Response> {
+pub(crate) fn refuse(model: &str, path: &str, body: &Value, earlier: usize) -> Option<Response> {
     let said = |message: &str, code: &str| {
         if path.starts_with("/v1/") {
             axum::Json(json!({"error": {"message": message, "type": code, "param": null, "code": code}}))
@@ -90,6 +189,37 @@ pub(crate) fn refuse(model: &str, path: &str, earlier: usize) -> Option<Response
         }
         "limited-without-delay" => {
             (StatusCode::TOO_MANY_REQUESTS, said("slow down", "rate_limit_exceeded")).into_response()
+        }
+        "loading" => (StatusCode::SERVICE_UNAVAILABLE, said("Loading model", "unavailable_error")).into_response(),
+        "loading-once" if earlier == 0 => {
+            (StatusCode::SERVICE_UNAVAILABLE, said("Loading model", "unavailable_error")).into_response()
+        }
+        // It knows no method that was not there from the start.
+        "strict" => {
+            let unknown = ["truncate", "shift"].iter().find(|name| !body[**name].is_null())?;
+            let message = format!("json: unknown field \"{unknown}\"");
+            (StatusCode::BAD_REQUEST, said(&message, "invalid_request_error")).into_response()
+        }
+        "narrow" if words(body) > CONTEXT && path.starts_with("/v1/") => {
+            let message =
+                format!("request ({} tokens) exceeds the available context size ({CONTEXT} tokens)", words(body));
+            (StatusCode::BAD_REQUEST, said(&message, "exceed_context_size_error")).into_response()
+        }
+        "narrow" if words(body) > CONTEXT && body["truncate"] == false => {
+            let message = "the input length exceeds the context length";
+            (StatusCode::BAD_REQUEST, said(message, "invalid_request_error")).into_response()
+        }
+        "unable" => {
+            let message = "This server does not support embeddings. Start it with `--embeddings`";
+            (StatusCode::NOT_IMPLEMENTED, said(message, "not_supported_error")).into_response()
+        }
+        "blind" => {
+            let message = "image input is not supported - hint: you may need to provide the mmproj";
+            (StatusCode::INTERNAL_SERVER_ERROR, said(message, "server_error")).into_response()
+        }
+        "batched" => {
+            let message = "input is too large to process. increase the physical batch size";
+            (StatusCode::INTERNAL_SERVER_ERROR, said(message, "server_error")).into_response()
         }
         "unpaid" => (StatusCode::TOO_MANY_REQUESTS, said("you owe us", "insufficient_quota")).into_response(),
         "busy" => later(StatusCode::SERVICE_UNAVAILABLE, "3".to_owned(), "server busy", "overloaded"),

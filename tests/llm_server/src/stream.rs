@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::Server;
 use crate::script::Manner;
@@ -43,6 +44,8 @@ struct Speaker {
     /// Said again and again.
     again: Option<String>,
     whole: bool,
+    /// Until the end it is nobody else's.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Speaker {
@@ -54,15 +57,12 @@ impl Drop for Speaker {
     }
 }
 
-pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines) -> Response {
+pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines, turn: Option<OwnedMutexGuard<()>>) -> Response {
     let Lines { content_type, pieces, last, error, garbled } = lines;
     let first_two = || pieces.iter().take(2).cloned().map(Step::Say);
     let mut again = None;
     let steps: VecDeque<Step> = match manner {
-        Manner::Plain | Manner::Big | Manner::Cached | Manner::Short | Manner::Whole => {
-            pieces.iter().cloned().chain([last]).map(Step::Say).collect()
-        }
-        Manner::Slow => {
+        Manner::Slow | Manner::Queued => {
             let slowly = pieces.iter().cloned().flat_map(|piece| [Step::Say(piece), Step::Wait(PACE)]);
             slowly.chain([Step::Say(last)]).collect()
         }
@@ -74,10 +74,30 @@ pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines) -> Response {
         Manner::Cut => first_two().chain([Step::Wait(PACE), Step::Break]).collect(),
         Manner::Garbled => first_two().chain([Step::Say(garbled)]).collect(),
         Manner::Fails | Manner::Overrun => first_two().chain([Step::Say(error)]).collect(),
+        // They differ in what they say.
+        Manner::Plain
+        | Manner::Big
+        | Manner::Cached
+        | Manner::Short
+        | Manner::Whole
+        | Manner::Thinks
+        | Manner::Thinker
+        | Manner::Tagged
+        | Manner::Fenced
+        | Manner::Empty
+        | Manner::Full
+        | Manner::Caller
+        | Manner::Refuser
+        | Manner::Filtered
+        | Manner::Cutter
+        | Manner::Timed
+        | Manner::Deep
+        | Manner::Surrogate
+        | Manner::Miscounted => pieces.iter().cloned().chain([last]).map(Step::Say).collect(),
         Manner::LongLine => (0..1_000).map(|_| Step::Say("x".repeat(10_000))).collect(),
     };
     server.open.fetch_add(1, Ordering::SeqCst);
-    let speaker = Speaker { server: server.clone(), steps, again, whole: false };
+    let speaker = Speaker { server: server.clone(), steps, again, whole: false, _turn: turn };
     let body = stream::unfold(speaker, |mut speaker| async move {
         loop {
             match speaker.steps.pop_front() {

@@ -10,8 +10,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, CallId, ComponentId, MethodName, QueueName};
 use crate::ledger::Assignment;
 use crate::mesh::{
-    ComponentStatus, FromHub, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, ProtocolDefinition, Role,
-    ToHub,
+    ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict,
+    ProtocolDefinition, Role, ToHub,
 };
 use crate::payload::Payload;
 use crate::role::outbox::Outbox;
@@ -166,6 +166,8 @@ pub struct Engine {
     reported: BTreeSet<AttemptRef>,
     /// With whether the hub has named it since the last registration.
     providers: BTreeMap<ComponentId, (ComponentStatus, bool)>,
+    /// Those of them that have been healthy since they are known.
+    proven: BTreeSet<ComponentId>,
     drain: Option<Drain>,
     /// Registrations on this connection that were not answered yet.
     unanswered: u32,
@@ -189,6 +191,7 @@ impl Engine {
             outbox: Outbox::default(),
             reported: BTreeSet::new(),
             providers: BTreeMap::new(),
+            proven: BTreeSet::new(),
             drain: None,
             unanswered: 0,
             taken: Vec::new(),
@@ -323,9 +326,13 @@ impl Engine {
             }
             FromHub::ComponentStatus(status) if status.role == Role::Provider => {
                 if status.status == PresenceStatus::Connected {
+                    if status.health.state == HealthState::Healthy {
+                        self.proven.insert(status.component_id.clone());
+                    }
                     self.providers.insert(status.component_id.clone(), (status, true));
                 } else {
                     self.providers.remove(&status.component_id);
+                    self.proven.remove(&status.component_id);
                 }
             }
             FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols.protocols)),

@@ -245,7 +245,7 @@ fn the_time_of_a_run_counts_in_every_line() {
 #[test]
 fn the_time_does_not_count_before_there_is_a_provider_to_call() {
     let mut bench = Bench::new();
-    bench.status(PresenceStatus::Connected, Health { state: HealthState::Starting, reason: None });
+    bench.status(PresenceStatus::Connected, Health { state: HealthState::Starting, ..Health::default() });
     bench.execute(1, None);
     bench.pass(3_600_000);
     assert_eq!(bench.said().last().map(String::as_str), Some("taken 1"));
@@ -317,7 +317,7 @@ fn without_a_provider_it_stops_and_with_only_unhealthy_ones_it_fails() {
 }
 
 fn unhealthy(reason: &str) -> Health {
-    Health { state: HealthState::Unhealthy, reason: Some(reason.to_owned()) }
+    Health::unhealthy(reason)
 }
 
 #[test]
@@ -342,6 +342,41 @@ fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
 }
 
 #[test]
+fn an_attempt_is_not_retried_if_waiting_does_not_help() {
+    let broken = || Health::broken("refuses the secret");
+    for (others, retryable) in [
+        (vec![], false),
+        (vec![broken()], false),
+        // It has never been there since the engine is.
+        (vec![unhealthy("not reachable")], false),
+        // It was there, and may be again.
+        (vec![Health::default(), unhealthy("not reachable")], true),
+        (vec![Health::default(), broken()], false),
+    ] {
+        let mut bench = Bench::new();
+        bench.status(PresenceStatus::Connected, broken());
+        for health in &others {
+            bench.provider("q", PresenceStatus::Connected, health.clone());
+        }
+        bench.said();
+        bench.execute(1, None);
+        assert_eq!(
+            bench.said(),
+            ["taken 1".to_owned(), format!("fail 1 PROVIDER_UNHEALTHY {retryable} None")],
+            "{others:?}"
+        );
+    }
+    let mut bench = Bench::new();
+    bench.provider("q", PresenceStatus::Connected, Health::default());
+    bench.provider("q", PresenceStatus::Lost, Health::default());
+    bench.provider("q", PresenceStatus::Connected, unhealthy("not reachable"));
+    bench.status(PresenceStatus::Connected, broken());
+    bench.said();
+    bench.execute(1, None);
+    assert_eq!(bench.said()[1], "fail 1 PROVIDER_UNHEALTHY false None", "another one under the same id");
+}
+
+#[test]
 fn what_many_unhealthy_providers_say_is_bounded() {
     let mut bench = Bench::new();
     for number in 0..30 {
@@ -355,7 +390,7 @@ fn what_many_unhealthy_providers_say_is_bounded() {
 
 #[test]
 fn an_attempt_waits_for_a_provider_that_does_not_know_yet_whether_it_can() {
-    let starting = Health { state: HealthState::Starting, reason: None };
+    let starting = Health { state: HealthState::Starting, ..Health::default() };
     for (then, expected) in [
         (Some(Health::default()), "call [\"q\"]"),
         (Some(unhealthy("no")), "fail 1 PROVIDER_UNHEALTHY true None"),

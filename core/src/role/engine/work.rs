@@ -48,12 +48,22 @@ impl Advice {
     }
 }
 
+/// What is known of providers none of which can.
+#[derive(Default)]
+struct Unhealthy {
+    /// Name and reason of each.
+    reasons: BTreeSet<(String, String)>,
+    /// One says that waiting does not help.
+    lasting: bool,
+    /// Another has been healthy before, so that it may be again.
+    hopeful: bool,
+}
+
 enum Choice {
     Providers(Vec<ComponentId>),
     /// Somebody has not found out yet whether it can.
     Wait,
-    /// Name and reason of each.
-    Unhealthy(BTreeSet<(String, String)>),
+    Unhealthy(Unhealthy),
     Nobody,
 }
 
@@ -206,6 +216,7 @@ impl Engine {
         if self.settled_at.is_some_and(|at| at <= now) {
             self.settled_at = None;
             self.providers.retain(|_, (_, named)| *named);
+            self.proven.retain(|id| self.providers.contains_key(id));
         }
         if self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
             let all: Vec<AttemptRef> = self.work.keys().cloned().collect();
@@ -265,9 +276,14 @@ impl Engine {
                 Choice::Wait => {
                     self.prepared.insert(at);
                 }
-                Choice::Unhealthy(reasons) => {
-                    let error = unhealthy(&work.assignment.method, &reasons);
-                    self.fail(now, &at, error, true, None);
+                Choice::Unhealthy(found) => {
+                    let mut error = unhealthy(&work.assignment.method, &found.reasons);
+                    let retryable = found.hopeful || !found.lasting;
+                    if !retryable {
+                        // The table says otherwise.
+                        error = error.with_data(Payload::from_value(&serde_json::json!({"retryable": false})));
+                    }
+                    self.fail(now, &at, error, retryable, None);
                 }
                 Choice::Nobody => self.stop(&at, StopReason::NoProvider),
             }
@@ -275,7 +291,7 @@ impl Engine {
     }
 
     fn choose(&self, method: &MethodName) -> Choice {
-        let (mut healthy, mut starting, mut reasons) = (Vec::new(), false, BTreeSet::new());
+        let (mut healthy, mut starting, mut found) = (Vec::new(), false, Unhealthy::default());
         for (id, (status, _)) in &self.providers {
             if status.capacity == 0 || !status.methods.contains(method) {
                 continue;
@@ -286,7 +302,11 @@ impl Engine {
                 HealthState::Unhealthy => {
                     let name = if status.name.is_empty() { id.as_str() } else { &status.name };
                     let reason = status.health.reason.as_deref().unwrap_or("no reason was given");
-                    reasons.insert((name.to_owned(), reason.chars().take(MAX_REASON_CHARS).collect()));
+                    found.reasons.insert((name.to_owned(), reason.chars().take(MAX_REASON_CHARS).collect()));
+                    match status.health.lasting {
+                        true => found.lasting = true,
+                        false => found.hopeful |= self.proven.contains(id),
+                    }
                 }
             }
         }
@@ -294,10 +314,10 @@ impl Engine {
             Choice::Providers(healthy)
         } else if starting {
             Choice::Wait
-        } else if reasons.is_empty() {
+        } else if found.reasons.is_empty() {
             Choice::Nobody
         } else {
-            Choice::Unhealthy(reasons)
+            Choice::Unhealthy(found)
         }
     }
 }

@@ -168,7 +168,7 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
         desk.queue.waiting_reason(desk.now, run(), &task.into()).map(|hold| hold.to_string()).unwrap_or_default()
     };
     assert_eq!(reason(&desk, "a"), "no connected provider serves `m/x`");
-    desk.component("p", Role::Provider, 1, Health { state: crate::mesh::HealthState::Starting, reason: None });
+    desk.component("p", Role::Provider, 1, Health { state: crate::mesh::HealthState::Starting, ..Health::default() });
     assert_eq!(reason(&desk, "a"), "the providers of `m/x` are still starting");
     assert!(desk.record().is_empty(), "what cannot be told yet is not decided");
     desk.component("p", Role::Provider, 1, Health::default());
@@ -177,12 +177,7 @@ fn work_waits_in_the_queue_while_providers_or_slots_are_taken() {
     }
     assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e"], "one more than can be worked on");
     assert_eq!(reason(&desk, "c"), "all providers of `m/x` are busy");
-    desk.component(
-        "p",
-        Role::Provider,
-        1,
-        Health { state: crate::mesh::HealthState::Unhealthy, reason: Some("no".into()) },
-    );
+    desk.component("p", Role::Provider, 1, Health::unhealthy("no"));
     desk.ready("z", 2, 1);
     assert_eq!(desk.record(), ["dispatch c 1 e", "dispatch d 1 e"]);
     assert_eq!(reason(&desk, "z"), "no connected engine of queue `default` has a free slot");

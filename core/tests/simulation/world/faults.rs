@@ -189,7 +189,8 @@ impl World {
             return Ok(());
         }
         worker.health = match worker.health.state {
-            HealthState::Healthy => Health { state: HealthState::Unhealthy, reason: Some("as scripted".to_owned()) },
+            HealthState::Healthy if number.is_multiple_of(2) => Health::unhealthy("as scripted"),
+            HealthState::Healthy => Health::broken("as scripted, and waiting does not help"),
             HealthState::Unhealthy | HealthState::Starting => Health::default(),
         };
         let health = worker.health.clone();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::mesh::Health;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Kind, Node, Problem, Reader};
 use reqwest::Client;
@@ -207,7 +207,7 @@ impl Executor for Http {
     async fn health(&self) -> Health {
         match self.ask().await {
             Ok(()) => Health::default(),
-            Err(reason) => Health { state: HealthState::Unhealthy, reason: Some(reason) },
+            Err(reason) => Health::unhealthy(reason),
         }
     }
 }

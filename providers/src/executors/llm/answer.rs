@@ -1,14 +1,25 @@
-//! What a call returns: the same shape whatever server answered.
+//! What a call returns: the same shape whatever server answered. The invariant: an answer without the text that was asked
+//! for is never a success; the error names what came instead, and nothing that came is lost.
 
 use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
+use gleitzeit_core::json;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_core::spec::PathSegment;
 use gleitzeit_protocols::Schema;
 use serde_json::{Value, json};
 
+use super::config::Api;
+use super::prompt::Size;
+use super::refusal::longer;
+use super::stream::Written;
 use crate::call::CallError;
+
+/// Of an answer's start, so many characters stand in a message.
+const SHOWN: usize = 200;
+/// Of each text that came in place of an answer, so many bytes are kept in the error: all of it has at most 256 KiB.
+const KEPT: usize = 32 * 1024;
 
 /// What a server says about an answer, as far as it does.
 #[derive(Clone, Debug, Default)]
@@ -16,11 +27,17 @@ pub(super) struct About {
     pub(super) model: Option<String>,
     pub(super) done_reason: Option<String>,
     pub(super) prompt_tokens: Option<u64>,
+    /// Of the prompt's tokens, those that the server knew from an earlier call and does not count again.
+    pub(super) cached_tokens: u64,
     pub(super) completion_tokens: Option<u64>,
     pub(super) total: Option<Duration>,
     pub(super) load: Option<Duration>,
     pub(super) prompt_eval: Option<Duration>,
     pub(super) eval: Option<Duration>,
+    /// Why the model would not answer, in its words.
+    pub(super) refusal: String,
+    /// Tools that the model wants to be called: `{id, name, arguments}`.
+    pub(super) tool_calls: Vec<Value>,
 }
 
 /// What an answer must be.
@@ -32,6 +49,22 @@ pub(super) enum Format {
     Fitting(Box<Schema>),
 }
 
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) api: Api,
+    /// For messages.
+    pub(super) server: String,
+    pub(super) model: String,
+    pub(super) format: Option<Format>,
+    /// The task offered tools to the model, by `extra`.
+    pub(super) tools: bool,
+    /// No text was asked for: an empty prompt, which only loads the model.
+    pub(super) nothing: bool,
+    /// How much the server has to have read; none if it may cut the prompt or its counts are not trusted.
+    pub(super) whole: Option<Size>,
+}
+
 /// Milliseconds with the microseconds behind the point.
 fn ms(duration: Duration) -> Value {
     json!((duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0)
@@ -41,28 +74,33 @@ fn optional_ms(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Null, ms)
 }
 
+fn failed(message: impl Into<String>) -> CallError {
+    CallError::new(ErrorCode::TaskExecutionFailed, message)
+}
+
 impl About {
     /// The result of a chat, a completion or a question about images.
     ///
     /// # Errors
-    /// If a format was asked for and the model answered something else.
-    pub(super) fn text(
-        self,
-        response: &str,
-        asked: &str,
-        format: Option<&Format>,
-        took: Duration,
-    ) -> Result<Payload, CallError> {
-        let parsed = match format {
-            None => Value::Null,
-            Some(format) => parse(response, format, self.done_reason.as_deref())?,
+    /// If the prompt was cut, if there is no text, or if a format was asked for and the model answered something else.
+    pub(super) fn text(self, written: &Written, wanted: &Wanted, took: Duration) -> Result<Payload, CallError> {
+        self.read_all(wanted)?;
+        let is_complete = self.has_text(written, wanted).map_err(|error| self.keep(error, written))?;
+        let parsed = match &wanted.format {
+            Some(format) if is_complete => {
+                let parsed = parse(&written.text, format, self.done_reason.as_deref());
+                parsed.map_err(|error| self.keep(error, written))?
+            }
+            _ => Value::Null,
         };
         let total =
             self.prompt_tokens.zip(self.completion_tokens).map(|(prompt, answer)| prompt.saturating_add(answer));
         Ok(Payload::from_value(&json!({
-            "response": response,
+            "response": written.text,
             "json": parsed,
-            "model": self.model.as_deref().unwrap_or(asked),
+            "thinking": some(&written.thinking),
+            "tool_calls": if self.tool_calls.is_empty() { Value::Null } else { self.tool_calls.into() },
+            "model": self.model.as_deref().unwrap_or(&wanted.model),
             "done": true,
             "done_reason": self.done_reason,
             "usage": {
@@ -78,30 +116,154 @@ impl About {
     }
 
     /// The result of an embedding.
-    pub(super) fn vectors(self, embeddings: &[Value], asked: &str, took: Duration) -> Payload {
-        Payload::from_value(&json!({
+    ///
+    /// # Errors
+    /// If the texts were cut.
+    pub(super) fn vectors(self, embeddings: &[Value], wanted: &Wanted, took: Duration) -> Result<Payload, CallError> {
+        self.read_all(wanted)?;
+        Ok(Payload::from_value(&json!({
             "embeddings": embeddings,
-            "model": self.model.as_deref().unwrap_or(asked),
+            "model": self.model.as_deref().unwrap_or(&wanted.model),
             "usage": {"prompt_tokens": self.prompt_tokens, "total_tokens": self.prompt_tokens},
             "total_duration_ms": ms(self.total.unwrap_or(took)),
             "load_duration_ms": optional_ms(self.load),
+        })))
+    }
+
+    /// Whether the server has read as much as was sent, as far as it can be told.
+    fn read_all(&self, wanted: &Wanted) -> Result<(), CallError> {
+        let (Some(size), Some(tokens)) = (wanted.whole, self.prompt_tokens) else { return Ok(()) };
+        if !size.is_cut(tokens.saturating_add(self.cached_tokens)) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} says that it read {tokens} tokens, which cannot be all of a prompt of {} words in {} bytes: it has cut the \
+             prompt; {} (if it counts otherwise, set `check_prompt_tokens: false` in the provider's options)",
+            wanted.server,
+            size.words,
+            size.bytes,
+            longer(wanted.api)
+        );
+        Err(failed(message).retryable(false).with("prompt_tokens", tokens).with("prompt_bytes", size.bytes))
+    }
+
+    /// Whether there is text; it may be missing only where something else was asked for.
+    fn has_text(&self, written: &Written, wanted: &Wanted) -> Result<bool, CallError> {
+        let model = &wanted.model;
+        let reason = self.done_reason.as_deref();
+        if !self.refusal.is_empty() {
+            let words = start(&self.refusal);
+            return Err(failed(format!("the model `{model}` refuses to answer: {words}")).retryable(false));
+        }
+        if reason == Some("content_filter") {
+            let message =
+                format!("the answer of `{model}` was held back by the server's content filter; change the prompt");
+            return Err(failed(message).retryable(false));
+        }
+        let inline = is_only_thought(&written.text);
+        if !written.text.trim().is_empty() && !inline {
+            return Ok(true);
+        }
+        if !self.tool_calls.is_empty() && wanted.tools {
+            return Ok(false);
+        }
+        if wanted.nothing && matches!(reason, Some("load" | "unload")) {
+            return Ok(false);
+        }
+        let missing = if wanted.format.is_some() {
+            "did not answer in the format it was asked for, for the answer is empty"
+        } else {
+            "answered no text"
+        };
+        if !self.tool_calls.is_empty() {
+            let names: Vec<&str> = self.tool_calls.iter().take(3).filter_map(|call| call["name"].as_str()).collect();
+            let names = start(&names.join("`, `"));
+            let hint = "tell it in `system` to answer with text, or ask another model";
+            return Err(failed(format!(
+                "the model `{model}` {missing}: it called `{names}`, a tool that nobody offered; {hint}"
+            )));
+        }
+        let thought = if inline { written.text.len() } else { written.thinking.len() };
+        let cut = reason == Some("length");
+        if thought > 0 {
+            let until = if cut { " until the limit of its length" } else { "" };
+            let more = if cut { "give it more `max_tokens`, or switch thinking off" } else { "switch thinking off" };
+            let how = match wanted.api {
+                Api::Ollama => "`extra: {think: false}`",
+                Api::OpenAi => {
+                    "`extra: {reasoning_effort: low}`, for llama.cpp and vLLM `extra: {chat_template_kwargs: \
+                     {enable_thinking: false}}`"
+                }
+            };
+            return Err(failed(format!(
+                "the model `{model}` {missing}: it only thought{until}, {thought} bytes; {more}: {how}"
+            )));
+        }
+        Err(failed(match reason {
+            Some("length") => format!(
+                "the model `{model}` {missing}: the limit of its length was reached before; raise `max_tokens`, and \
+                 `num_ctx` if the prompt fills the context"
+            ),
+            Some(reason) => format!("the model `{model}` {missing}; it ended with `{reason}`"),
+            None => format!("the model `{model}` {missing}"),
         }))
+    }
+
+    /// Adds what came in place of an answer.
+    fn keep(&self, mut error: CallError, written: &Written) -> CallError {
+        let texts = [("response", &written.text), ("thinking", &written.thinking), ("refusal", &self.refusal)];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            error = error.with(name, cut(text));
+        }
+        if !self.tool_calls.is_empty() {
+            let calls = Value::from(self.tool_calls.clone());
+            // Either whole or as the start of its text.
+            let text = calls.to_string();
+            error =
+                if text.len() <= KEPT { error.with("tool_calls", calls) } else { error.with("tool_calls", cut(&text)) };
+        }
+        match &self.done_reason {
+            Some(reason) => error.with("done_reason", reason.as_str()),
+            None => error,
+        }
     }
 }
 
-/// Some models fence the JSON they were asked for, as if it stood in a document; some servers ignore the schema.
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= KEPT {
+        return text.to_owned();
+    }
+    let end = (0..=KEPT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… ({} bytes in all)", &text[..end], text.len())
+}
+
+fn start(text: &str) -> String {
+    let mut start: String = text.chars().take(SHOWN).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start
+}
+
+/// Whether a text is nothing but thoughts between tags, as models write them whose server does not tell them apart.
+fn is_only_thought(text: &str) -> bool {
+    let Some(thought) = text.trim().strip_prefix("<think>") else { return false };
+    thought.split_once("</think>").is_none_or(|(_, rest)| rest.trim().is_empty())
+}
+
+/// Some models fence the JSON they were asked for, as if it stood in a document, or think before it; some servers ignore
+/// the schema.
 fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<Value, CallError> {
-    let failed = |why: String| {
-        let start: String = response.chars().take(200).collect();
-        let message = format!("the model did not answer in the format it was asked for ({why}): {start}");
-        CallError::new(ErrorCode::TaskExecutionFailed, message)
+    let wrong = |why: String| {
+        failed(format!("the model did not answer in the format it was asked for ({why}): {}", start(response)))
     };
-    let text = response.trim();
-    let fenced = text.strip_prefix("```").and_then(|text| text.strip_suffix("```"));
-    let text = fenced.map_or(text, |text| text.strip_prefix("json").unwrap_or(text));
-    let value: Value = serde_json::from_str(text).map_err(|error| match done_reason {
-        Some("length") => failed("it was cut at the limit of its length".to_owned()),
-        _ => failed(format!("no JSON: {error}")),
+    let value = read(response).map_err(|problem| match done_reason {
+        Some("length") => wrong("it was cut at the limit of its length".to_owned()),
+        _ => wrong(format!("no JSON: {problem}")),
     })?;
     if let Format::Fitting(schema) = format
         && let Some(violation) = schema.check(&value).into_iter().next()
@@ -113,9 +275,29 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
         let path: String = violation.path.iter().map(step).collect();
         let place =
             if path.is_empty() { "all of it".to_owned() } else { format!("`{}`", path.trim_start_matches('.')) };
-        return Err(failed(format!("{place}: {}", violation.message)));
+        return Err(wrong(format!("{place}: {}", violation.message)));
     }
     Ok(value)
+}
+
+/// The JSON of an answer: all of it, or what is left without thoughts before it and fences around it.
+fn read(response: &str) -> Result<Value, json::Problem> {
+    let text = response.trim();
+    let problem = match json::parse(text) {
+        Ok(value) => return Ok(value),
+        Err(problem) => problem,
+    };
+    // Where the server's template opens the tag, the model only closes it.
+    let after_thought = text.rsplit_once("</think>").map_or(text, |(_, rest)| rest.trim());
+    let text = unfenced(after_thought);
+    // What is no JSON even so is told of the whole, which is what people see.
+    json::parse(text).map_err(|inner| if text.starts_with(['{', '[']) { inner } else { problem })
+}
+
+/// Without a fence around it, whatever language that names.
+fn unfenced(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
+    inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).trim()
 }
 
 /// The vectors of an answer: as many as texts, numbers and nothing else.
@@ -124,47 +306,14 @@ fn parse(response: &str, format: &Format, done_reason: Option<&str>) -> Result<V
 /// If they are not.
 pub(super) fn checked_vectors(vectors: Vec<Value>, texts: usize, server: &str) -> Result<Vec<Value>, CallError> {
     let numbers = |vector: &Value| vector.as_array().is_some_and(|numbers| numbers.iter().all(Value::is_number));
-    if vectors.len() == texts && vectors.iter().all(numbers) {
-        return Ok(vectors);
-    }
-    let message = format!("{server} sent what is no answer: expected {texts} vectors, found {}", vectors.len());
-    Err(CallError::new(ErrorCode::TaskExecutionFailed, message))
+    let why = match vectors.iter().position(|vector| !numbers(vector)) {
+        _ if vectors.len() != texts => format!("expected {texts} vectors, found {}", vectors.len()),
+        Some(index) => format!("vector {index} is no list of numbers"),
+        None => return Ok(vectors),
+    };
+    Err(failed(format!("{server} sent what is no answer: {why}")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_parsed_only_where_it_was_asked_for() {
-        let text = |response: &str, format: Option<Format>| {
-            let payload = About::default().text(response, "m", format.as_ref(), Duration::from_micros(1_500))?;
-            Ok::<_, CallError>(payload.to_value().expect("JSON"))
-        };
-        let plain = text("{\"a\": 1}", None).expect("an answer");
-        assert_eq!(
-            (&plain["json"], &plain["model"], &plain["total_duration_ms"]),
-            (&json!(null), &json!("m"), &json!(1.5))
-        );
-        for response in [" {\"a\": 1}\n", "```json\n{\"a\": 1}\n```"] {
-            assert_eq!(text(response, Some(Format::Json)).expect("an answer")["json"], json!({"a": 1}));
-        }
-        let error = text("Sure! {", Some(Format::Json)).expect_err("no JSON");
-        assert!(error.retryable && error.message.ends_with(": Sure! {"), "{error:?}");
-        let schema = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}});
-        let fitting = || Some(Format::Fitting(Box::new(Schema::compile(&schema).expect("valid"))));
-        assert_eq!(text("{\"a\": [1]}", fitting()).expect("an answer")["json"], json!({"a": [1]}));
-        let error = text("{\"a\": [1, true]}", fitting()).expect_err("another type");
-        assert!(error.retryable && error.message.contains("`a[1]`: expected integer"), "{error:?}");
-    }
-
-    #[test]
-    fn totals_are_said_only_if_both_parts_are_known() {
-        let about = About { prompt_tokens: Some(3), ..About::default() };
-        let usage = |about: About| {
-            about.text("", "m", None, Duration::ZERO).expect("an answer").to_value().expect("JSON")["usage"].take()
-        };
-        assert_eq!(usage(about.clone()), json!({"prompt_tokens": 3, "completion_tokens": null, "total_tokens": null}));
-        assert_eq!(usage(About { completion_tokens: Some(4), ..about })["total_tokens"], 7);
-    }
-}
+#[path = "answer_tests.rs"]
+mod tests;

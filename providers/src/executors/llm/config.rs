@@ -26,6 +26,8 @@ pub(super) struct Config {
     pub(super) image_folder: Option<PathBuf>,
     /// What the server calls the limit of an answer.
     pub(super) max_tokens_field: String,
+    /// Whether an answer counts as one to a prompt that was cut if the server says that it read too few tokens.
+    pub(super) check_prompt_tokens: bool,
 }
 
 // Results travel in one frame, so more than this could not be delivered.
@@ -39,11 +41,12 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
         models: BTreeMap::new(),
         image_folder: None,
         max_tokens_field: if api == Api::Ollama { "num_predict" } else { TOKENS_FIELDS[0] }.to_owned(),
+        check_prompt_tokens: true,
     };
     let Some(node) = node else { return config };
     let known: &[&str] = match api {
-        Api::Ollama => &["max_response_bytes", "models", "image_folder"],
-        Api::OpenAi => &["max_response_bytes", "models", "image_folder", "max_tokens_field"],
+        Api::Ollama => &["max_response_bytes", "models", "image_folder", "check_prompt_tokens"],
+        Api::OpenAi => &["max_response_bytes", "models", "image_folder", "check_prompt_tokens", "max_tokens_field"],
     };
     let fields = reader.fields(node, "`options`", known);
     if let Some(node) = fields.get("max_response_bytes") {
@@ -64,6 +67,15 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
     }
     if let Some(folder) = reader.optional_text(&fields, "image_folder") {
         config.image_folder = Some(reader.beside(&folder));
+    }
+    if let Some(node) = fields.get("check_prompt_tokens") {
+        match node.kind {
+            Kind::Scalar(Value::Bool(check)) => config.check_prompt_tokens = check,
+            _ => {
+                let message = format!("expected true or false for `check_prompt_tokens`, found {}", node.describe());
+                reader.problem(node.place, message, None);
+            }
+        }
     }
     if let Some(node) = fields.get("max_tokens_field") {
         match &node.kind {

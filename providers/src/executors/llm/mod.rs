@@ -5,13 +5,17 @@
 
 mod answer;
 mod config;
+mod host;
 mod image;
 mod ollama;
 mod openai;
+mod parts;
 mod progress;
+mod prompt;
 mod refusal;
 mod request;
 mod service;
+mod silence;
 mod stream;
 
 use std::sync::Arc;
@@ -26,7 +30,9 @@ use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::factory::Settings;
+use answer::Wanted;
 use config::{Api, Config};
+use serde_json::{Map, Value};
 use service::Service;
 
 pub(crate) const METHODS: &[&str] = &["llm/chat", "llm/complete", "llm/vision", "llm/embed"];
@@ -106,50 +112,78 @@ impl Llm {
         let mut question = read.map_err(|error| {
             CallError::new(ErrorCode::InternalError, format!("the parameters could not be read: {error}"))
         })??;
-        let (model, expected) = (question.model.clone(), question.expected.take());
         let (service, config) = (&self.service, &*self.config);
-        let (text, about) = match service.api {
+        let mut wanted = self.wanted(&question.model, question.size, &question.extra);
+        wanted.format = question.expected.take();
+        wanted.nothing = question.turns.iter().all(|turn| turn.content.is_empty());
+        let model = question.model.clone();
+        let (written, about) = match service.api {
             Api::Ollama => {
+                let spare = not_in(&question.extra);
                 let (path, body) = if complete {
                     (ollama::GENERATE, ollama::generate(question, config))
                 } else {
                     (ollama::CHAT, ollama::chat(question, config))
                 };
-                let begun = service.post(path, &body, &model).await?;
+                let begun = service.post(path, body, &spare, &model).await?;
+                wanted.server = service.api.server(&begun.target.url);
                 let mut lines = ollama::Ndjson::default();
-                let text = stream::read(service, config, context, begun, &model, &mut lines).await?;
-                (text, lines.about)
+                let written = stream::read(service, config, context, begun, &model, &mut lines).await?;
+                (written, lines.about)
             }
             Api::OpenAi => {
-                let begun = service.post(openai::CHAT, &openai::chat(question, config), &model).await?;
+                let begun = service.post(openai::CHAT, openai::chat(question, config), &[], &model).await?;
+                wanted.server = service.api.server(&begun.target.url);
                 let mut events = openai::Events::default();
-                let text = stream::read(service, config, context, begun, &model, &mut events).await?;
-                (text, events.about)
+                let written = stream::read(service, config, context, begun, &model, &mut events).await?;
+                (written, events.finish())
             }
         };
-        about.text(&text, &model, expected.as_ref(), started.elapsed())
+        about.text(&written, &wanted, started.elapsed())
+    }
+
+    fn wanted(&self, model: &str, size: prompt::Size, extra: &Map<String, Value>) -> Wanted {
+        Wanted {
+            api: self.service.api,
+            server: String::new(),
+            model: model.to_owned(),
+            format: None,
+            tools: extra.contains_key("tools") || extra.contains_key("functions"),
+            nothing: false,
+            whole: (self.config.check_prompt_tokens && !request::may_cut(extra)).then_some(size),
+        }
     }
 
     async fn embed(&self, call: &Call) -> Result<Payload, CallError> {
         let started = Instant::now();
         let texts = request::texts(call, &self.config)?;
         let (model, count) = (texts.model.clone(), texts.input.len());
-        let (path, body) = match self.service.api {
-            Api::Ollama => (ollama::EMBED, ollama::embed(texts)),
-            Api::OpenAi => (openai::EMBED, openai::embed(texts)),
+        let mut wanted = self.wanted(&model, texts.size, &texts.extra);
+        let mut begun = match self.service.api {
+            Api::Ollama => {
+                let spare = not_in(&texts.extra);
+                self.service.post(ollama::EMBED, ollama::embed(texts), &spare, &model).await?
+            }
+            Api::OpenAi => self.service.post(openai::EMBED, openai::embed(texts), &[], &model).await?,
         };
-        let mut begun = self.service.post(path, &body, &model).await?;
         let server = self.service.api.server(&begun.target.url);
         let body = stream::object(&self.service, &self.config, &mut begun).await?;
         let read = match self.service.api {
-            Api::Ollama => ollama::embedded(body),
-            Api::OpenAi => openai::embedded(body),
+            Api::Ollama => ollama::embedded(&body),
+            Api::OpenAi => openai::embedded(&body),
         };
         let (vectors, about) = read.map_err(|why| {
             CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {why}"))
         })?;
-        Ok(about.vectors(&answer::checked_vectors(vectors, count, &server)?, &model, started.elapsed()))
+        let vectors = answer::checked_vectors(vectors, count, &server)?;
+        wanted.server = server;
+        about.vectors(&vectors, &wanted, started.elapsed())
     }
+}
+
+/// Of the fields that keep a prompt whole, those that the task does not set itself.
+fn not_in(extra: &Map<String, Value>) -> Vec<&'static str> {
+    ollama::WHOLE.into_iter().filter(|name| !extra.contains_key(*name)).collect()
 }
 
 #[cfg(test)]

@@ -3,18 +3,22 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::About;
 use super::config::Config;
+use super::parts::{self, Object, Part};
 use super::refusal::Said;
 use super::request::{Question, Texts, Turn, add};
-use super::stream::{Line, Reading};
+use super::stream::{Line, Piece, Reading};
 
 pub(super) const CHAT: &str = "/api/chat";
 pub(super) const GENERATE: &str = "/api/generate";
 pub(super) const EMBED: &str = "/api/embed";
+
+/// Without them an Ollama cuts a prompt that is too long, and writes on for ever by forgetting the start. Older ones do
+/// not know them and take no notice.
+pub(super) const WHOLE: [&str; 2] = ["truncate", "shift"];
 
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
@@ -55,6 +59,7 @@ fn images(turn: &Turn) -> Value {
 fn finish(mut body: Map<String, Value>, question: Question, config: &Config) -> Value {
     body.insert("model".to_owned(), json!(question.model));
     body.insert("stream".to_owned(), json!(true));
+    let keeps = question.options.contains_key("num_keep");
     if !question.options.is_empty() {
         let named = |(name, value): (String, Value)| match name.as_str() {
             "max_tokens" => (config.max_tokens_field.clone(), value),
@@ -66,6 +71,11 @@ fn finish(mut body: Map<String, Value>, question: Question, config: &Config) -> 
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
         }
+    }
+    body.insert("truncate".to_owned(), json!(false));
+    // `num_keep` says what stays when the context is shifted, so whoever sets it wants that.
+    if !keeps {
+        body.insert("shift".to_owned(), json!(false));
     }
     add(&mut body, question.extra);
     Value::Object(body)
@@ -82,57 +92,9 @@ pub(super) fn embed(texts: Texts) -> Value {
     if let Some(keep_alive) = texts.keep_alive {
         body.insert("keep_alive".to_owned(), keep_alive);
     }
+    body.insert("truncate".to_owned(), json!(false));
     add(&mut body, texts.extra);
     Value::Object(body)
-}
-
-/// One line of an answer to [`CHAT`] or [`GENERATE`].
-#[derive(Deserialize)]
-struct Piece {
-    error: Option<Value>,
-    status: Option<u16>,
-    message: Option<Message>,
-    response: Option<String>,
-    #[serde(default)]
-    done: bool,
-    done_reason: Option<String>,
-    model: Option<String>,
-    #[serde(flatten)]
-    numbers: Numbers,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    #[serde(default)]
-    content: String,
-}
-
-/// What Ollama counts, in tokens and nanoseconds. It leaves out what is zero.
-#[derive(Deserialize)]
-struct Numbers {
-    #[serde(default)]
-    prompt_eval_count: u64,
-    #[serde(default)]
-    eval_count: u64,
-    total_duration: Option<u64>,
-    load_duration: Option<u64>,
-    prompt_eval_duration: Option<u64>,
-    eval_duration: Option<u64>,
-}
-
-impl Numbers {
-    fn into_about(self, model: Option<String>, done_reason: Option<String>) -> About {
-        About {
-            model,
-            done_reason,
-            prompt_tokens: Some(self.prompt_eval_count),
-            completion_tokens: Some(self.eval_count),
-            total: self.total_duration.map(Duration::from_nanos),
-            load: self.load_duration.map(Duration::from_nanos),
-            prompt_eval: self.prompt_eval_duration.map(Duration::from_nanos),
-            eval: self.eval_duration.map(Duration::from_nanos),
-        }
-    }
 }
 
 /// Reads the lines of an answer.
@@ -141,26 +103,64 @@ pub(super) struct Ndjson {
     pub(super) about: About,
 }
 
+impl Ndjson {
+    fn read(&mut self, line: &Object) -> Result<Line, String> {
+        let whole = Part::whole(line);
+        if let Some(error) = whole.get("error") {
+            let status = whole.count("status")?.and_then(|status| u16::try_from(status).ok());
+            return Ok(Line::Error(Said::with_status(error, status)));
+        }
+        let is_last = whole.flag("done")?;
+        let mut piece = Piece { is_last, ..Piece::default() };
+        if let Some(message) = whole.object("message")? {
+            let message = Part::at(message, "message.");
+            self.take_part(&message, "content", &mut piece)?;
+        } else if is_last || ["response", "thinking", "tool_calls"].iter().any(|name| whole.get(name).is_some()) {
+            self.take_part(&whole, "response", &mut piece)?;
+        } else {
+            return Err("a line without text".to_owned());
+        }
+        if is_last {
+            numbers(&whole, &mut self.about)?;
+        }
+        Ok(Line::Piece(piece))
+    }
+
+    fn take_part(&mut self, part: &Part<'_>, text: &str, piece: &mut Piece) -> Result<(), String> {
+        part.text(text)?.unwrap_or_default().clone_into(&mut piece.text);
+        part.text("thinking")?.unwrap_or_default().clone_into(&mut piece.thinking);
+        for call in part.list("tool_calls")? {
+            let Value::Object(call) = call else { return Err(part.expected("tool_calls[]", "an object", call)) };
+            let call = Part::at(call, "tool_calls[].");
+            let function = call.object("function")?.ok_or("a tool call without `function`")?;
+            let function = Part::at(function, "tool_calls[].function.");
+            let arguments = function.get("arguments").cloned().unwrap_or(Value::Null);
+            let (id, name) = (call.name("id")?, function.name("name")?.unwrap_or_default());
+            let call = json!({"id": id, "name": name, "arguments": arguments});
+            piece.kept += call.to_string().len();
+            self.about.tool_calls.push(call);
+        }
+        Ok(())
+    }
+}
+
+/// What Ollama counts, in tokens and nanoseconds. It leaves out what is zero.
+fn numbers(whole: &Part<'_>, about: &mut About) -> Result<(), String> {
+    let nanos = |name: &str| Ok::<_, String>(whole.count(name)?.map(Duration::from_nanos));
+    about.model = whole.name("model")?.map(str::to_owned);
+    about.done_reason = whole.name("done_reason")?.map(str::to_owned);
+    about.prompt_tokens = Some(whole.count("prompt_eval_count")?.unwrap_or(0));
+    about.completion_tokens = Some(whole.count("eval_count")?.unwrap_or(0));
+    about.total = nanos("total_duration")?;
+    about.load = nanos("load_duration")?;
+    about.prompt_eval = nanos("prompt_eval_duration")?;
+    about.eval = nanos("eval_duration")?;
+    Ok(())
+}
+
 impl Reading for Ndjson {
     fn take(&mut self, line: &[u8]) -> Line {
-        let piece: Piece = match serde_json::from_slice(line) {
-            Ok(piece) => piece,
-            Err(error) => return Line::Malformed(error.to_string()),
-        };
-        if let Some(error) = piece.error {
-            return Line::Error(Said::with_status(&error, piece.status));
-        }
-        let text = match (piece.message, piece.response) {
-            (Some(message), _) => message.content,
-            (None, Some(text)) => text,
-            (None, None) if piece.done => String::new(),
-            (None, None) => return Line::Malformed("a line without text".to_owned()),
-        };
-        if !piece.done {
-            return Line::Text(text);
-        }
-        self.about = piece.numbers.into_about(piece.model, piece.done_reason);
-        Line::End(text)
+        parts::object(line).and_then(|line| self.read(&line)).unwrap_or_else(Line::Malformed)
     }
 
     fn may_end(&self) -> bool {
@@ -168,16 +168,62 @@ impl Reading for Ndjson {
     }
 }
 
-#[derive(Deserialize)]
-struct Embedded {
-    embeddings: Vec<Value>,
-    model: Option<String>,
-    #[serde(flatten)]
-    numbers: Numbers,
+/// Reads the answer to [`EMBED`].
+pub(super) fn embedded(body: &Object) -> Result<(Vec<Value>, About), String> {
+    let (whole, mut about) = (Part::whole(body), About::default());
+    numbers(&whole, &mut about)?;
+    Ok((whole.list("embeddings")?.to_vec(), about))
 }
 
-/// Reads the answer to [`EMBED`].
-pub(super) fn embedded(body: Value) -> Result<(Vec<Value>, About), String> {
-    let Embedded { embeddings, model, numbers } = serde_json::from_value(body).map_err(|error| error.to_string())?;
-    Ok((embeddings, numbers.into_about(model, None)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> (String, String, Option<String>, About) {
+        let (mut reader, mut text, mut thinking) = (Ndjson::default(), String::new(), String::new());
+        for line in lines {
+            match reader.take(line.as_bytes()) {
+                Line::Piece(piece) => {
+                    text.push_str(&piece.text);
+                    thinking.push_str(&piece.thinking);
+                }
+                Line::Malformed(why) => return (text, thinking, Some(why), reader.about),
+                Line::Error(_) => return (text, thinking, Some("error".to_owned()), reader.about),
+            }
+        }
+        (text, thinking, None, reader.about)
+    }
+
+    #[test]
+    fn thinking_and_tool_calls_are_told_from_text() {
+        let (text, thinking, wrong, about) = read(&[
+            r#"{"message":{"role":"assistant","content":"","thinking":"It "},"done":false}"#,
+            r#"{"message":{"role":"assistant","content":null,"thinking":"is."},"done":false}"#,
+            r#"{"message":{"content":"","tool_calls":[{"function":{"name":"now","arguments":{"in":"UTC"}}}]},"done":false}"#,
+            r#"{"message":{"content":"Paris"},"done":false}"#,
+            r#"{"model":"m","message":{"content":""},"done":true,"done_reason":"stop","eval_count":3,"total_duration":9.0}"#,
+        ]);
+        assert_eq!((text.as_str(), thinking.as_str(), wrong), ("Paris", "It is.", None));
+        assert_eq!(about.tool_calls, [json!({"id": null, "name": "now", "arguments": {"in": "UTC"}})]);
+        assert_eq!((about.completion_tokens, about.prompt_tokens), (Some(3), Some(0)));
+        let (text, thinking, _, _) = read(&[r#"{"response":"","thinking":"hm","done":false}"#, r#"{"thinking":"!"}"#]);
+        assert_eq!((text.as_str(), thinking.as_str()), ("", "hm!"));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_with_its_place() {
+        for (line, said) in [
+            (r#"{"message":{"content":7}}"#, "`message.content`: expected text, found the number 7"),
+            (r#"{"message":[]}"#, "`message`: expected an object, found a list"),
+            (r#"{"response":"","done":"yes"}"#, "`done`: expected true or false, found text"),
+            (r#"{"response":"","done":true,"eval_count":-1}"#, "`eval_count`: expected a whole number from 0"),
+            (r#"{"response":"cut \ud83d"}"#, "in `response`: \\ud83d is half of a surrogate pair"),
+            (r#"{"message":{"tool_calls":[{}]}}"#, "a tool call without `function`"),
+            ("{}", "a line without text"),
+            ("[]", "expected an object, found a list"),
+        ] {
+            let (_, _, wrong, _) = read(&[line]);
+            assert!(wrong.as_deref().is_some_and(|why| why.contains(said)), "{line}: {wrong:?}");
+        }
+    }
 }

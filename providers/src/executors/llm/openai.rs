@@ -1,14 +1,18 @@
 //! OpenAI's API as many servers speak it: `/chat/completions` and `/embeddings`. An answer is a stream of server-sent
 //! events whose data are JSON; it ends with `[DONE]`. A server that does not stream sends one JSON object.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gleitzeit_core::json;
 use serde_json::{Map, Value, json};
 
 use super::answer::About;
 use super::config::Config;
+use super::parts::{self, Object, Part};
 use super::refusal::Said;
 use super::request::{Question, Texts, Turn, add};
-use super::stream::{Line, Reading};
+use super::stream::{Line, Piece, Reading};
 
 pub(super) const CHAT: &str = "/chat/completions";
 pub(super) const EMBED: &str = "/embeddings";
@@ -71,44 +75,190 @@ pub(super) fn embed(texts: Texts) -> Value {
     Value::Object(body)
 }
 
-/// One event of a stream, or a whole answer.
-#[derive(Deserialize)]
-struct Chunk {
-    error: Option<Value>,
-    /// `error` if the event is one by itself.
-    object: Option<String>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-    model: Option<String>,
-    usage: Option<Usage>,
+/// A tool call as it comes, in pieces.
+#[derive(Default)]
+struct ToolCall {
+    id: Option<String>,
+    name: String,
+    /// JSON as text.
+    arguments: String,
 }
 
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    index: u64,
-    delta: Option<Message>,
-    message: Option<Message>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: Option<String>,
-    refusal: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-}
+/// What a tool call costs beside its texts, so that there are not too many of them.
+const CALL_BYTES: usize = 64;
 
 /// Reads the events of an answer.
 #[derive(Default)]
 pub(super) struct Events {
-    pub(super) about: About,
+    about: About,
     said_something: bool,
+    /// By their number.
+    tool_calls: BTreeMap<u64, ToolCall>,
+    timings: About,
+}
+
+impl Events {
+    /// What was said beside the text, when all of it was read.
+    pub(super) fn finish(self) -> About {
+        let mut about = self.about;
+        // Some servers measure only.
+        if about.prompt_tokens.is_none() {
+            about.prompt_tokens = self.timings.prompt_tokens;
+        }
+        about.completion_tokens = about.completion_tokens.or(self.timings.completion_tokens);
+        about.prompt_eval = self.timings.prompt_eval;
+        about.eval = self.timings.eval;
+        about.tool_calls = self
+            .tool_calls
+            .into_values()
+            .map(|call| {
+                // What is no JSON stays text.
+                let arguments = json::parse(&call.arguments).unwrap_or(Value::String(call.arguments));
+                json!({"id": call.id, "name": call.name, "arguments": arguments})
+            })
+            .collect();
+        about
+    }
+
+    fn read(&mut self, data: &Object) -> Result<Line, String> {
+        let whole = Part::whole(data);
+        if let Some(error) = whole.get("error") {
+            return Ok(Line::Error(Said::read(error)));
+        }
+        // The event is an error by itself.
+        if whole.get("object").is_some_and(|object| object == "error") {
+            return Ok(Line::Error(Said::read(&Value::Object(data.clone()))));
+        }
+        let choices = whole.list("choices")?;
+        self.said_something |= !choices.is_empty();
+        if let Some(usage) = whole.object("usage")? {
+            let (prompt, completion, cached) = usage_of(usage)?;
+            (self.about.prompt_tokens, self.about.completion_tokens) = (prompt, completion);
+            self.about.cached_tokens = cached;
+        }
+        if let Some(timings) = whole.object("timings")? {
+            self.timings = timings_of(timings)?;
+        }
+        if let Some(model) = whole.name("model")? {
+            self.about.model = Some(model.to_owned());
+        }
+        let mut piece = Piece::default();
+        for choice in choices {
+            let Value::Object(choice) = choice else { return Err(whole.expected("choices[]", "an object", choice)) };
+            let choice = Part::at(choice, "choices[].");
+            // One is asked for; more are somebody else's.
+            if choice.count("index")?.unwrap_or(0) != 0 {
+                continue;
+            }
+            if let Some(reason) = choice.name("finish_reason")? {
+                self.about.done_reason = Some(reason.to_owned());
+            }
+            let (message, place) = match choice.object("delta")? {
+                Some(delta) => (Some(delta), "choices[].delta."),
+                None => (choice.object("message")?, "choices[].message."),
+            };
+            if let Some(message) = message {
+                self.take_message(&Part::at(message, place), &mut piece)?;
+            }
+        }
+        Ok(Line::Piece(piece))
+    }
+
+    fn take_message(&mut self, message: &Part<'_>, piece: &mut Piece) -> Result<(), String> {
+        match message.get("content") {
+            Some(Value::Array(parts)) => parts.iter().try_for_each(|part| take_part(message, part, piece))?,
+            _ => piece.text.push_str(message.text("content")?.unwrap_or_default()),
+        }
+        // What it is called differs; some servers send both.
+        let thought = match message.text("reasoning_content")? {
+            Some(thought) => thought,
+            None => message.get("reasoning").and_then(Value::as_str).unwrap_or_default(),
+        };
+        piece.thinking.push_str(thought);
+        let refusal = message.text("refusal")?.unwrap_or_default();
+        self.about.refusal.push_str(refusal);
+        piece.kept += refusal.len();
+        for (position, call) in (0..).zip(message.list("tool_calls")?) {
+            let Value::Object(call) = call else { return Err(message.expected("tool_calls[]", "an object", call)) };
+            let call = Part::at(call, "tool_calls[].");
+            let number = call.count("index")?.unwrap_or(position);
+            let kept = self.tool_calls.entry(number).or_default();
+            if let Some(id) = call.name("id")? {
+                kept.id = Some(id.to_owned());
+            }
+            piece.kept += CALL_BYTES;
+            if let Some(function) = call.object("function")? {
+                piece.kept += kept.add(&Part::at(function, "tool_calls[].function."))?;
+            }
+        }
+        // As it was called before.
+        if let Some(function) = message.object("function_call")? {
+            let kept = self.tool_calls.entry(0).or_default();
+            piece.kept += CALL_BYTES + kept.add(&Part::at(function, "function_call."))?;
+        }
+        Ok(())
+    }
+}
+
+impl ToolCall {
+    /// Returns how many bytes more it is.
+    fn add(&mut self, function: &Part<'_>) -> Result<usize, String> {
+        let name = function.name("name")?.unwrap_or_default();
+        self.name.push_str(name);
+        let arguments = match function.get("arguments") {
+            Some(whole @ Value::Object(_)) => whole.to_string(),
+            _ => function.text("arguments")?.unwrap_or_default().to_owned(),
+        };
+        self.arguments.push_str(&arguments);
+        Ok(name.len() + arguments.len())
+    }
+}
+
+/// A part of a message that has several, as some servers send text and thoughts.
+fn take_part(message: &Part<'_>, part: &Value, piece: &mut Piece) -> Result<(), String> {
+    let Value::Object(part) = part else { return Err(message.expected("content[]", "an object", part)) };
+    let part = Part::at(part, "content[].");
+    match part.text("type")? {
+        Some("text") => piece.text.push_str(part.text("text")?.unwrap_or_default()),
+        Some("thinking") => match part.get("thinking") {
+            Some(Value::Array(thoughts)) => {
+                let texts = thoughts.iter().filter_map(|thought| thought.get("text")?.as_str());
+                texts.for_each(|text| piece.thinking.push_str(text));
+            }
+            _ => piece.thinking.push_str(part.text("thinking")?.unwrap_or_default()),
+        },
+        _ => return Err("`content[].type`: expected `text` or `thinking`".to_owned()),
+    }
+    Ok(())
+}
+
+/// Tokens of the prompt, of the answer, and those of the prompt that were cached.
+fn usage_of(usage: &Object) -> Result<(Option<u64>, Option<u64>, u64), String> {
+    let part = Part::at(usage, "usage.");
+    // By the API, those that were cached are a part of all; some servers count them apart.
+    let details = part.object("prompt_tokens_details")?;
+    let cached = match details {
+        Some(details) => Part::at(details, "usage.prompt_tokens_details.").count("cached_tokens")?.unwrap_or(0),
+        None => 0,
+    };
+    Ok((part.count("prompt_tokens")?, part.count("completion_tokens")?, cached))
+}
+
+/// What llama.cpp measures, in tokens and milliseconds: `prompt_n` are those that were not cached.
+fn timings_of(timings: &Object) -> Result<About, String> {
+    let part = Part::at(timings, "timings.");
+    let duration = |name: &str| {
+        let ms = part.number(name)?;
+        Ok::<_, String>(ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok()))
+    };
+    let cached = part.count("cache_n")?.unwrap_or(0);
+    Ok(About {
+        prompt_tokens: part.count("prompt_n")?.map(|read| read.saturating_add(cached)),
+        completion_tokens: part.count("predicted_n")?,
+        prompt_eval: duration("prompt_ms")?,
+        eval: duration("predicted_ms")?,
+        ..About::default()
+    })
 }
 
 impl Reading for Events {
@@ -117,44 +267,16 @@ impl Reading for Events {
             [b'{', ..] => line,
             [b'd', b'a', b't', b'a', b':', data @ ..] => data.trim_ascii_start(),
             // Comments, which keep the connection alive, and fields that say nothing about the text.
-            _ if line.starts_with(b":") || line.contains(&b':') => return Line::Text(String::new()),
+            _ if line.starts_with(b":") || line.contains(&b':') => return Line::Piece(Piece::default()),
             _ => return Line::Malformed("a line that is no event".to_owned()),
         };
         if data == b"[DONE]" {
             return match self.said_something {
-                true => Line::End(String::new()),
+                true => Line::Piece(Piece { is_last: true, ..Piece::default() }),
                 false => Line::Malformed("an end without an answer".to_owned()),
             };
         }
-        let chunk: Chunk = match serde_json::from_slice(data) {
-            Ok(chunk) => chunk,
-            Err(error) => return Line::Malformed(error.to_string()),
-        };
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Line::Error(Said::read(&error));
-        }
-        if chunk.object.as_deref() == Some("error") {
-            return Line::Error(Said::read(&serde_json::from_slice(data).unwrap_or_default()));
-        }
-        self.said_something |= !chunk.choices.is_empty();
-        if let Some(usage) = chunk.usage {
-            self.about.prompt_tokens = usage.prompt_tokens;
-            self.about.completion_tokens = usage.completion_tokens;
-        }
-        if let Some(model) = chunk.model.filter(|model| !model.is_empty()) {
-            self.about.model = Some(model);
-        }
-        let mut text = String::new();
-        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
-            if let Some(reason) = choice.finish_reason {
-                self.about.done_reason = Some(reason);
-            }
-            if let Some(message) = choice.delta.or(choice.message) {
-                text.push_str(message.content.as_deref().unwrap_or_default());
-                text.push_str(message.refusal.as_deref().unwrap_or_default());
-            }
-        }
-        Line::Text(text)
+        parts::object(data).and_then(|data| self.read(&data)).unwrap_or_else(Line::Malformed)
     }
 
     /// Not every server says `[DONE]`, but each says why the text ended.
@@ -163,27 +285,23 @@ impl Reading for Events {
     }
 }
 
-#[derive(Deserialize)]
-struct Embedded {
-    data: Vec<Vector>,
-    model: Option<String>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Vector {
-    #[serde(default)]
-    index: u64,
-    embedding: Value,
-}
-
 /// Reads the answer to [`EMBED`].
-pub(super) fn embedded(body: Value) -> Result<(Vec<Value>, About), String> {
-    let Embedded { mut data, model, usage } = serde_json::from_value(body).map_err(|error| error.to_string())?;
+pub(super) fn embedded(body: &Object) -> Result<(Vec<Value>, About), String> {
+    let whole = Part::whole(body);
+    let mut vectors = Vec::new();
+    for item in whole.list("data")? {
+        let Value::Object(item) = item else { return Err(whole.expected("data[]", "an object", item)) };
+        let item = Part::at(item, "data[].");
+        let vector = item.get("embedding").ok_or("`data[].embedding` is missing")?;
+        vectors.push((item.count("index")?.unwrap_or(0), vector.clone()));
+    }
     // Stable, so that where no index is said the order holds.
-    data.sort_by_key(|vector| vector.index);
-    let about = About { model, prompt_tokens: usage.and_then(|usage| usage.prompt_tokens), ..About::default() };
-    Ok((data.into_iter().map(|vector| vector.embedding).collect(), about))
+    vectors.sort_by_key(|(index, _)| *index);
+    let mut about = About { model: whole.name("model")?.map(str::to_owned), ..About::default() };
+    if let Some(usage) = whole.object("usage")? {
+        (about.prompt_tokens, _, about.cached_tokens) = usage_of(usage)?;
+    }
+    Ok((vectors.into_iter().map(|(_, vector)| vector).collect(), about))
 }
 
 #[cfg(test)]
@@ -194,8 +312,12 @@ mod tests {
         let (mut events, mut text) = (Events::default(), String::new());
         for line in lines {
             match events.take(line.as_bytes()) {
-                Line::Text(piece) => text.push_str(&piece),
-                Line::End(piece) => return (text + &piece, Some("end"), events),
+                Line::Piece(piece) => {
+                    text.push_str(&piece.text);
+                    if piece.is_last {
+                        return (text, Some("end"), events);
+                    }
+                }
                 Line::Error(_) => return (text, Some("error"), events),
                 Line::Malformed(_) => return (text, Some("malformed"), events),
             }
@@ -215,7 +337,8 @@ mod tests {
             "data: [DONE]",
         ]);
         assert_eq!((text.as_str(), end), ("ab", Some("end")));
-        assert_eq!((events.about.model.as_deref(), events.about.completion_tokens), (Some("m-1"), Some(2)));
+        let about = events.finish();
+        assert_eq!((about.model.as_deref(), about.completion_tokens), (Some("m-1"), Some(2)));
     }
 
     #[test]
@@ -237,5 +360,78 @@ mod tests {
             assert_eq!(read(&[line]).1, Some("error"), "{line}");
         }
         assert_eq!(read(&["<html>"]).1, Some("malformed"));
+    }
+
+    fn thought(line: &str) -> String {
+        match Events::default().take(line.as_bytes()) {
+            Line::Piece(piece) => piece.thinking,
+            _ => panic!("{line}"),
+        }
+    }
+
+    #[test]
+    fn thoughts_are_found_under_every_usual_name_and_once() {
+        for message in [
+            r#"{"reasoning_content":"hm","content":null}"#,
+            r#"{"reasoning":"hm"}"#,
+            r#"{"reasoning":"hm","reasoning_content":"hm"}"#,
+            r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}"#,
+        ] {
+            assert_eq!(thought(&format!(r#"data: {{"choices":[{{"delta":{message}}}]}}"#)), "hm", "{message}");
+        }
+        let (text, _, _) = read(&[r#"data: {"choices":[{"delta":{"content":[{"type":"text","text":"a"}]}}]}"#]);
+        assert_eq!(text, "a");
+    }
+
+    #[test]
+    fn tool_calls_and_refusals_are_put_together_from_their_pieces() {
+        let (text, end, events) = read(&[
+            r#"data: {"choices":[{"delta":{"refusal":"I can"}}]}"#,
+            r#"data: {"choices":[{"delta":{"refusal":"not."}}]}"#,
+            r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"now","arguments":""}}]}}]}"#,
+            r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"in\":"}}]}}]}"#,
+            r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\"UTC\"}"}}]}}]}"#,
+            r#"data: {"choices":[{"delta":{"tool_calls":[{"index":1,"function":{"name":"bad","arguments":"{"}}]}}]}"#,
+            r#"data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#,
+            "data: [DONE]",
+        ]);
+        let about = events.finish();
+        assert_eq!((text.as_str(), end, about.refusal.as_str()), ("", Some("end"), "I cannot."));
+        let calls = json!([{"id": "c1", "name": "now", "arguments": {"in": "UTC"}},
+            {"id": null, "name": "bad", "arguments": "{"}]);
+        assert_eq!(Value::from(about.tool_calls), calls);
+    }
+
+    #[test]
+    fn what_a_server_measures_stands_in_for_what_it_does_not_count() {
+        let timings = r#""timings":{"cache_n":4,"prompt_n":6,"prompt_ms":12.5,"predicted_n":3,"predicted_ms":30}"#;
+        let last = |more: &str| {
+            let line = format!(r#"data: {{"choices":[{{"delta":{{}},"finish_reason":"stop"}}],{timings}{more}}}"#);
+            read(&[&line, "data: [DONE]"]).2.finish()
+        };
+        let about = last("");
+        assert_eq!((about.prompt_tokens, about.completion_tokens), (Some(10), Some(3)));
+        assert_eq!(about.prompt_eval, Some(Duration::from_micros(12_500)));
+        assert_eq!(about.eval, Some(Duration::from_millis(30)));
+        let about = last(r#","usage":{"prompt_tokens":11,"completion_tokens":2}"#);
+        assert_eq!((about.prompt_tokens, about.completion_tokens), (Some(11), Some(2)));
+        assert_eq!(about.eval, Some(Duration::from_millis(30)), "usage holds no durations");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_with_its_place() {
+        for (line, said) in [
+            (r#"data: {"choices":{}}"#, "`choices`: expected a list, found an object"),
+            (r#"data: {"choices":[{"delta":{"content":{}}}]}"#, "`choices[].delta.content`: expected text"),
+            (r#"data: {"choices":[],"usage":{"prompt_tokens":-3}}"#, "`usage.prompt_tokens`: expected a whole number"),
+            (r#"data: {"choices":[{"delta":{"content":"\ud83d"}}]}"#, "in `choices[0].delta.content`: \\ud83d is half"),
+            (
+                r#"data: {"timings":{"predicted_ms":"3"}}"#,
+                "`timings.predicted_ms`: expected a number from 0, found text",
+            ),
+        ] {
+            let Line::Malformed(why) = Events::default().take(line.as_bytes()) else { panic!("{line}") };
+            assert!(why.contains(said), "{line}: {why}");
+        }
     }
 }

@@ -44,7 +44,8 @@ impl Said {
     }
 
     fn body(text: &str) -> Self {
-        let parsed: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        // What is no JSON, or no good one, is taken as it is.
+        let parsed = gleitzeit_core::json::parse(text).unwrap_or(Value::Null);
         for name in ["error", "message", "detail"] {
             if let Some(error) = parsed.get(name).filter(|error| !error.is_null()) {
                 return Self::read(error);
@@ -59,8 +60,24 @@ impl Said {
 }
 
 /// Why a server did not do what it was asked.
-pub(super) async fn explain(api: Api, target: &Target, mut response: Response, path: &str, model: &str) -> CallError {
-    let (status, headers) = (response.status(), response.headers().clone());
+pub(super) fn explain(
+    api: Api,
+    target: &Target,
+    (status, headers): (StatusCode, &HeaderMap),
+    said: &Said,
+    path: &str,
+    model: &str,
+) -> CallError {
+    judge(api, target, status, headers, said, path, model).with("status", status.as_u16())
+}
+
+/// What a server says beside its status, for the end of a message: with a colon before it, or empty.
+pub(super) async fn words(target: &Target, response: Response) -> String {
+    after_colon(&said(response).await, target)
+}
+
+/// What the body of a refusal says.
+pub(super) async fn said(mut response: Response) -> Said {
     let mut body = Vec::new();
     while body.len() < MOST_BYTES {
         match response.chunk().await {
@@ -70,8 +87,12 @@ pub(super) async fn explain(api: Api, target: &Target, mut response: Response, p
         }
     }
     body.truncate(MOST_BYTES);
-    let said = Said::body(&String::from_utf8_lossy(&body));
-    judge(api, target, status, &headers, &said, path, model).with("status", status.as_u16())
+    Said::body(&String::from_utf8_lossy(&body))
+}
+
+fn after_colon(said: &Said, target: &Target) -> String {
+    let words = shown(&said.message, target);
+    if words.is_empty() { words } else { format!(": {words}") }
 }
 
 fn judge(
@@ -84,8 +105,7 @@ fn judge(
     model: &str,
 ) -> CallError {
     let server = api.server(&target.url);
-    let words = shown(&said.message, target);
-    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    let words = after_colon(said, target);
     let failed = |message: String| CallError::new(ErrorCode::TaskExecutionFailed, message);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -99,8 +119,16 @@ fn judge(
             patient(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            let message = format!("{server} has no room for now{words}");
+            let message = format!("{server} is not ready or has no room for now{words}");
             patient(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
+        }
+        status if is_too_long(status, said) => {
+            failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", longer(api))).retryable(false)
+        }
+        StatusCode::NOT_IMPLEMENTED => failed(format!("{server} cannot do this ({status}){words}")).retryable(false),
+        StatusCode::INTERNAL_SERVER_ERROR if lacks_eyes(said) => {
+            let hint = "the model takes no images as it is loaded there: choose another, or load its projector too";
+            failed(format!("{server} failed ({status}){words}; {hint}")).retryable(false)
         }
         StatusCode::NOT_FOUND if names_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
@@ -126,15 +154,21 @@ fn judge(
 /// An error object that came while the answer was on its way, after a status of success.
 pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> CallError {
     let words = shown(&said.message, target);
+    if is_too_long(StatusCode::BAD_REQUEST, said) {
+        let message = format!("{} cannot take the whole prompt: {words}; {}", api.server(&target.url), longer(api));
+        return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
+    }
     if names_model(said) {
         let message = unknown(api, target, model, &format!(": {words}"));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
     let (code, retryable) = match said.kind.as_deref() {
         Some("429" | "rate_limit_exceeded") => (ErrorCode::RateLimitExceeded, true),
-        Some("503" | "overloaded_error" | "server_overloaded") => (ErrorCode::ProviderOverloaded, true),
-        // The request itself was wrong, such as longer than the context.
-        Some("400" | "413" | "422" | "invalid_request_error" | "context_length_exceeded") => {
+        Some("503" | "overloaded_error" | "server_overloaded" | "unavailable_error") => {
+            (ErrorCode::ProviderOverloaded, true)
+        }
+        // The request itself was wrong, or is none that this server knows.
+        Some("400" | "413" | "422" | "501" | "invalid_request_error" | "not_supported_error") => {
             (ErrorCode::TaskExecutionFailed, false)
         }
         _ => (ErrorCode::TaskExecutionFailed, true),
@@ -157,6 +191,55 @@ pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str)
             format!("{server} asks for a secret ({status}), {hint}{words}")
         }
     }
+}
+
+/// How servers say that a prompt does not fit into the model's context, which more patience does not change.
+fn is_too_long(status: StatusCode, said: &Said) -> bool {
+    if ["context_length_exceeded", "exceed_context_size_error"].iter().any(|kind| said.is(kind)) {
+        return true;
+    }
+    let message = said.message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    let fits_not = has(&["context"]) && has(&["exceed", "too long", "too large"])
+        || has(&["too large to process", "prompt is too long", "input is too long"]);
+    match status {
+        // A server may say this of its own memory too.
+        StatusCode::INTERNAL_SERVER_ERROR => fits_not && has(&["input", "prompt", "request"]),
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            fits_not || has(&["maximum context"])
+        }
+        _ => false,
+    }
+}
+
+/// What to do about a prompt that does not fit.
+pub(super) fn longer(api: Api) -> &'static str {
+    match api {
+        Api::Ollama => {
+            "set a larger `num_ctx` in the task's `options`, shorten the prompt, or let it be cut with \
+             `extra: {truncate: true}`"
+        }
+        Api::OpenAi => "shorten the prompt, or run the model with a larger context there",
+    }
+}
+
+/// How servers say that images cannot be read because a part of the model is missing.
+fn lacks_eyes(said: &Said) -> bool {
+    let message = said.message.to_lowercase();
+    ["mmproj", "image input is not supported", "missing data required for image input", "does not support images"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// Whether a server refuses one of these fields because it does not know it, as strict ones do.
+pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -> bool {
+    if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) || is_too_long(status, said) {
+        return false;
+    }
+    let message = said.message.to_lowercase();
+    let unknown = ["unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "extra", "additional"];
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric());
+    unknown.iter().any(|word| message.contains(word)) && words.any(|word| fields.contains(&word))
 }
 
 /// How the two kinds of server say that they have no such model.
@@ -214,5 +297,46 @@ mod tests {
             assert_eq!(Said::body(body).message, "no luck", "{body}");
         }
         assert!(Said::body(r#"{"error": {"message": "x", "type": "a", "code": "b"}}"#).is("b"));
+    }
+
+    #[test]
+    fn a_prompt_that_does_not_fit_is_known_by_what_servers_say_of_it() {
+        let said =
+            |message: &str, kind: Option<&str>| Said { message: message.to_owned(), kind: kind.map(str::to_owned) };
+        for (status, message) in [
+            (400, "the input length exceeds the context length"),
+            (500, "the input length exceeds the context length"),
+            (400, "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it"),
+            (400, "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"),
+            (413, "prompt is too long: 9000 tokens > 8192 maximum"),
+            (500, "input is too large to process. increase the physical batch size"),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert!(is_too_long(status, &said(message, None)), "{message}");
+        }
+        assert!(is_too_long(StatusCode::OK, &said("no", Some("context_length_exceeded"))));
+        for (status, message) in [
+            (500, "failed to allocate the context: too large for the memory"),
+            (500, "llama runner terminated"),
+            (400, "invalid format"),
+            (429, "the input length exceeds the context length"),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert!(!is_too_long(status, &said(message, None)), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_a_field_that_is_not_known_is_left_out_the_next_time() {
+        let fields = ["truncate", "shift"];
+        let refused = |status, message: &str| {
+            let said = Said { message: message.to_owned(), kind: None };
+            refuses_fields(status, &said, &fields)
+        };
+        assert!(refused(StatusCode::BAD_REQUEST, "json: unknown field \"truncate\""));
+        assert!(refused(StatusCode::UNPROCESSABLE_ENTITY, "body.shift: Extra inputs are not permitted"));
+        assert!(!refused(StatusCode::INTERNAL_SERVER_ERROR, "unknown field `truncate`"));
+        assert!(!refused(StatusCode::BAD_REQUEST, "unknown field `format`"));
+        assert!(!refused(StatusCode::BAD_REQUEST, "the prompt exceeds the context; allow extra text with `truncate`"));
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::answer::Format;
 use super::config::Config;
 use super::image::{Image, Source};
+use super::prompt::Size;
 use crate::call::{Call, CallError};
 
 /// A question to a model, checked.
@@ -27,6 +28,8 @@ pub(super) struct Question {
     pub(super) keep_alive: Option<Value>,
     /// Added to the request as it is.
     pub(super) extra: Map<String, Value>,
+    /// How much text the turns hold.
+    pub(super) size: Size,
 }
 
 /// One message.
@@ -45,6 +48,8 @@ pub(super) struct Texts {
     pub(super) dimensions: Option<u64>,
     pub(super) keep_alive: Option<Value>,
     pub(super) extra: Map<String, Value>,
+    /// How much text there is.
+    pub(super) size: Size,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +130,8 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
     if turns.is_empty() {
         return Err(invalid("`messages` or `prompt` is missing"));
     }
+    let mut size = Size::default();
+    turns.iter().for_each(|turn| size.add(&turn.content));
     let mut options = asked.options;
     // What Ollama calls it, for those who know that name.
     let tokens = options.remove("num_predict");
@@ -149,19 +156,67 @@ pub(super) fn question(call: &Call, config: &Config) -> Result<Question, CallErr
         options,
         format: asked.format,
         expected,
-        keep_alive: asked.keep_alive,
+        keep_alive: asked.keep_alive.map(keep_alive).transpose()?,
         extra: checked(asked.extra)?,
+        size,
     })
 }
 
 /// Reads what is to be embedded.
 pub(super) fn texts(call: &Call, config: &Config) -> Result<Texts, CallError> {
-    let Embed { model, input, dimensions, keep_alive, extra } = parameters(call)?;
+    let Embed { model, input, dimensions, keep_alive: kept, extra } = parameters(call)?;
     let input = match input {
         OneOrMore::One(text) => vec![text],
         OneOrMore::More(texts) => texts,
     };
-    Ok(Texts { model: config.model(&model), input, dimensions, keep_alive, extra: checked(extra)? })
+    let mut size = Size::default();
+    input.iter().for_each(|text| size.add(text));
+    let keep_alive = kept.map(keep_alive).transpose()?;
+    Ok(Texts { model: config.model(&model), input, dimensions, keep_alive, extra: checked(extra)?, size })
+}
+
+/// Whether the task lets the server cut what is too long.
+pub(super) fn may_cut(extra: &Map<String, Value>) -> bool {
+    extra.get("truncate").is_some_and(|truncate| *truncate != Value::Bool(false))
+        || extra.contains_key("truncate_prompt_tokens")
+}
+
+/// Ollama takes seconds as a number only, and durations as text; a number in text is meant as one.
+fn keep_alive(value: Value) -> Result<Value, CallError> {
+    let Value::String(text) = &value else { return Ok(value) };
+    let text = text.trim();
+    let number = text.strip_prefix('+').unwrap_or(text);
+    if let Ok(seconds) = number.parse::<i64>() {
+        return Ok(seconds.into());
+    }
+    let is_numeric = number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-'));
+    if let Some(seconds) = number.parse().ok().filter(|_| is_numeric).and_then(serde_json::Number::from_f64) {
+        return Ok(seconds.into());
+    }
+    if is_duration(number) {
+        return Ok(number.into());
+    }
+    let known = "a number of seconds, or a duration in `h`, `m`, `s` or `ms` such as `24h` or `1h30m`; -1 keeps it";
+    Err(invalid(format!("`keep_alive` is `{text}`; write {known}")))
+}
+
+/// As Go reads durations: numbers, each with its unit.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text.strip_prefix('-').unwrap_or(text);
+    if rest.is_empty() {
+        return false;
+    }
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &rest[..rest.len() - unit.len()];
+        let known = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        if number.parse::<f64>().is_err() || !known.contains(&&unit[..end]) {
+            return false;
+        }
+        rest = &unit[end..];
+    }
+    true
 }
 
 /// The host validated them; a foreign engine may not have.
@@ -190,4 +245,35 @@ pub(super) fn add(body: &mut Map<String, Value>, extra: Map<String, Value>) {
 
 fn invalid(message: impl Into<String>) -> CallError {
     CallError::new(ErrorCode::InvalidParams, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keep_alive_is_sent_in_a_form_that_ollama_takes() {
+        for (given, sent) in [
+            (json!(-1), json!(-1)),
+            (json!(0), json!(0)),
+            (json!(1.5), json!(1.5)),
+            (json!("-1"), json!(-1)),
+            (json!("0"), json!(0)),
+            (json!(" 300 "), json!(300)),
+            (json!("+5"), json!(5)),
+            (json!("1.5"), json!(1.5)),
+            (json!("5m"), json!("5m")),
+            (json!("-1m"), json!("-1m")),
+            (json!("1h30m10.5s"), json!("1h30m10.5s")),
+            (json!("250ms"), json!("250ms")),
+        ] {
+            assert_eq!(keep_alive(given.clone()), Ok(sent), "{given}");
+        }
+        for wrong in ["", "-", "1d", "forever", "5 m", "m", "1m5", "inf", "1e3", "1.2.3s"] {
+            let error = keep_alive(json!(wrong)).expect_err(wrong);
+            assert!(error.code == ErrorCode::InvalidParams && error.message.contains("such as `24h`"), "{error:?}");
+        }
+    }
 }

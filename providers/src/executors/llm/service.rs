@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::mesh::Health;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::config::Api;
-use super::refusal;
+use super::silence::Patience;
+use super::{host, refusal};
 use crate::call::CallError;
 use crate::client;
 use crate::connection::{Authentication, Connection};
@@ -38,6 +40,7 @@ pub(super) struct Target {
 pub(super) struct Begun {
     pub(super) response: Response,
     pub(super) target: Target,
+    pub(super) patience: Patience,
 }
 
 /// Before a request that reached nobody is sent again; doubled each time.
@@ -53,7 +56,7 @@ impl Service {
         let make = || async {
             let (settings, timeout) = (self.settings.clone(), self.connection.timeout);
             let made = tokio::task::spawn_blocking(move || {
-                let builder = client::builder(&settings, timeout)?;
+                let builder = client::patient_builder(&settings, timeout)?;
                 builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
             });
             made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?
@@ -63,7 +66,10 @@ impl Service {
 
     /// Address and secret may change while the provider runs. A secret's file is read on a thread that may wait.
     async fn target(&self) -> Result<Target, String> {
-        let url = self.connection.base_url.resolve(&self.settings)?;
+        let url = match self.api {
+            Api::Ollama => host::resolve(&self.connection.base_url, &self.settings)?,
+            Api::OpenAi => self.connection.base_url.resolve(&self.settings)?,
+        };
         let Some(secret) = self.authentication.secret.clone() else {
             return Ok(Target { url, header: None, secrets: Vec::new(), secret_from: None });
         };
@@ -86,23 +92,44 @@ impl Service {
         Ok(Target { url, header: Some((name, value)), secrets, secret_from: Some(from) })
     }
 
-    /// Sends JSON and waits until the answer begins with a success.
-    pub(super) async fn post(&self, path: &str, body: &serde_json::Value, model: &str) -> Result<Begun, CallError> {
+    /// Sends JSON and waits until the answer begins with a success. Fields of the body that are `spare` are left out where
+    /// a server refuses them because it does not know them.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        mut body: Value,
+        mut spare: &[&str],
+        model: &str,
+    ) -> Result<Begun, CallError> {
         let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
         let client = self.client().await.map_err(unhealthy)?;
         let target = self.target().await.map_err(unhealthy)?;
-        let body = serde_json::to_vec(body)
-            .map_err(|error| CallError::new(ErrorCode::InternalError, format!("the request is no JSON: {error}")))?;
+        let mut bytes = body.to_string().into_bytes();
         let mut pause = FIRST_PAUSE;
         let mut left = self.connection.retries;
+        let mut patience = Patience::begin(&target.url, self.connection.timeout);
         let response = loop {
-            let mut request = client.post(format!("{}{path}", target.url)).body(body.clone());
+            let mut request = client.post(format!("{}{path}", target.url)).body(bytes.clone());
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             if let Some((name, value)) = &target.header {
                 request = request.header(name, value);
             }
-            match request.send().await {
-                Ok(response) => break response,
+            let Some(sent) = patience.wait(request.send()).await else { return Err(self.silent(&target)) };
+            match sent {
+                Ok(response) if response.status().is_success() => break response,
+                Ok(response) => {
+                    let (status, headers) = (response.status(), response.headers().clone());
+                    // A server that is silent now has said enough by its status.
+                    let said = patience.wait(refusal::said(response)).await.unwrap_or_default();
+                    if !refusal::refuses_fields(status, &said, spare) {
+                        return Err(refusal::explain(self.api, &target, (status, &headers), &said, path, model));
+                    }
+                    if let Value::Object(fields) = &mut body {
+                        fields.retain(|name, _| !spare.contains(&name.as_str()));
+                    }
+                    bytes = body.to_string().into_bytes();
+                    spare = &[];
+                }
                 // It reached nobody, so nobody does the work twice.
                 Err(error) if error.is_connect() && left > 0 => {
                     left -= 1;
@@ -112,15 +139,31 @@ impl Service {
                 Err(error) => return Err(self.failed(&target, &error)),
             }
         };
-        if response.status().is_success() {
-            let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-            if kind.is_some_and(|kind| kind.starts_with("text/html")) {
-                let message = format!("{} answers with a web page; correct `base_url`", self.api.server(&target.url));
-                return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
-            }
-            return Ok(Begun { response, target });
+        patience.heard();
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if kind.is_some_and(|kind| kind.starts_with("text/html")) {
+            let message = format!("{} answers with a web page; correct `base_url`", self.api.server(&target.url));
+            return Err(CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false));
         }
-        Err(refusal::explain(self.api, &target, response, path, model).await)
+        Ok(Begun { response, target, patience })
+    }
+
+    /// The next piece of an answer; none at its end. Cancel-safe.
+    pub(super) async fn more(&self, begun: &mut Begun) -> Result<Option<Vec<u8>>, CallError> {
+        let Some(read) = begun.patience.wait(begun.response.chunk()).await else {
+            return Err(self.silent(&begun.target));
+        };
+        let chunk = read.map_err(|error| self.failed(&begun.target, &error))?;
+        begun.patience.heard();
+        Ok(chunk.map(|chunk| chunk.to_vec()))
+    }
+
+    fn silent(&self, target: &Target) -> CallError {
+        let (server, limit) = (self.api.server(&target.url), self.connection.timeout.as_secs_f64());
+        let message = format!(
+            "{server} sent nothing for {limit} s, to this call or another; the `timeout` of its `connection` can be raised"
+        );
+        CallError::new(ErrorCode::ProviderTimeout, message)
     }
 
     /// Why nothing more came from the server.
@@ -130,30 +173,21 @@ impl Service {
             let message = self.api.unreachable(&target.url, &client::cause(error));
             return CallError::new(ErrorCode::ProviderUnhealthy, message);
         }
-        if error.is_timeout() {
-            let limit = self.connection.timeout.as_secs_f64();
-            let message =
-                format!("{server} sent nothing for {limit} s; the `timeout` of its `connection` can be raised");
-            return CallError::new(ErrorCode::ProviderTimeout, message);
-        }
         let message = format!("{server} broke off its answer: {}", client::cause(error));
         CallError::new(ErrorCode::TaskExecutionFailed, message)
     }
 
     /// Asks the server how it is.
     pub(super) async fn health(&self) -> Health {
-        match self.ask().await {
-            Ok(()) => Health::default(),
-            Err(reason) => Health { state: HealthState::Unhealthy, reason: Some(reason) },
-        }
+        self.ask().await.unwrap_or_else(Health::unhealthy)
     }
 
-    async fn ask(&self) -> Result<(), String> {
+    async fn ask(&self) -> Result<Health, String> {
         let check = &self.connection.health_check;
         let target = self.target().await?;
         let client = self.client().await?;
         if !check.enabled {
-            return Ok(());
+            return Ok(Health::default());
         }
         let path = check.path.as_deref().unwrap_or(match self.api {
             Api::Ollama => "/api/version",
@@ -174,15 +208,21 @@ impl Service {
             format!("{server} cannot be asked: {}", client::cause(&error))
         })?;
         match response.status() {
-            status if status.is_success() => Ok(()),
+            status if status.is_success() => Ok(Health::default()),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(refusal::secret(self.api, &target, response.status(), ""))
+                Ok(Health::broken(refusal::secret(self.api, &target, response.status(), "")))
+            }
+            // As long as it loads a model, llama.cpp says so of every path; others while they start.
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let status = response.status();
+                let words = refusal::words(&target, response).await;
+                Ok(Health::starting(format!("{server} is not ready yet ({status}){words}")))
             }
             // Not every server that speaks the API knows this path, and one that counts requests is well.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::TOO_MANY_REQUESTS
                 if check.path.is_none() =>
             {
-                Ok(())
+                Ok(Health::default())
             }
             status => Err(format!("{server} answers GET {path} with {status}")),
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{Api, Config};
+use super::parts::{self, Object};
 use super::progress::Progress;
 use super::refusal::{Said, midway};
 use super::service::{Begun, Service};
@@ -16,12 +17,30 @@ use crate::call::{CallError, Context};
 /// A line of a stream holds one piece and some numbers; a server that does not stream puts the whole answer in one.
 const MOST_BEYOND_TEXT: usize = 256 * 1024;
 
+/// What a server has written, piece by piece.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The answer's text.
+    pub(super) text: String,
+    /// What the model thought before, where the server tells it apart.
+    pub(super) thinking: String,
+}
+
+/// More of an answer, perhaps nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    pub(super) thinking: String,
+    /// Bytes of what the reader keeps itself.
+    pub(super) kept: usize,
+    /// The answer is whole with it.
+    pub(super) is_last: bool,
+}
+
 /// What a line says.
 pub(super) enum Line {
-    /// More text, perhaps none.
-    Text(String),
-    /// The answer is whole; with the last text.
-    End(String),
+    /// More of the answer.
+    Piece(Piece),
     /// The server gave up.
     Error(Said),
     /// No such line exists.
@@ -37,7 +56,7 @@ pub(super) trait Reading: Send {
     fn may_end(&self) -> bool;
 }
 
-/// Reads an answer to its end and returns its text.
+/// Reads an answer to its end and returns what it says. Only its text is shown as it comes.
 ///
 /// # Errors
 /// If the server fails, breaks off, says too much, or says what cannot be understood.
@@ -48,16 +67,20 @@ pub(super) async fn read(
     mut begun: Begun,
     model: &str,
     reading: &mut dyn Reading,
-) -> Result<String, CallError> {
+) -> Result<Written, CallError> {
     let server = service.api.server(&begun.target.url);
     let mut progress = Progress::new(context);
-    let mut answer = String::new();
+    let (mut answer, mut kept) = (Written::default(), 0);
     // JSON may take six bytes for one of text.
     let limit = config.max_response_bytes * 6 + MOST_BEYOND_TEXT;
     let mut lines = if service.api == Api::OpenAi && is_json(&begun.response) {
         // The server does not stream. Its object may go over many lines.
         let object = object(service, config, &mut begun).await?;
-        Lines { buffer: object.to_string().into_bytes(), ended: true, ..Lines::new(service, begun, limit) }
+        Lines {
+            buffer: Value::Object(object).to_string().into_bytes(),
+            ended: true,
+            ..Lines::new(service, begun, limit)
+        }
     } else {
         Lines::new(service, begun, limit)
     };
@@ -77,25 +100,27 @@ pub(super) async fn read(
                 continue;
             }
         };
-        let (text, whole) = match line {
+        let piece = match line {
             Some(line) => match reading.take(line) {
-                Line::Text(text) => (text, false),
-                Line::End(text) => (text, true),
+                Line::Piece(piece) => piece,
                 Line::Error(said) => return Err(midway(service.api, lines.target(), &said, model)),
                 Line::Malformed(why) => {
                     let message = format!("{server} sent what is no answer: {why}");
                     return Err(CallError::new(ErrorCode::TaskExecutionFailed, message));
                 }
             },
-            None if reading.may_end() => (String::new(), true),
+            None if reading.may_end() => Piece { is_last: true, ..Piece::default() },
             None => return Err(cut(&server)),
         };
-        if answer.len() + text.len() > config.max_response_bytes {
+        kept += piece.kept;
+        let bytes = answer.text.len() + piece.text.len() + answer.thinking.len() + piece.thinking.len() + kept;
+        if bytes > config.max_response_bytes {
             return Err(too_long(config));
         }
-        answer.push_str(&text);
-        progress.add(&text, Instant::now());
-        if whole {
+        answer.text.push_str(&piece.text);
+        answer.thinking.push_str(&piece.thinking);
+        progress.add(&piece.text, Instant::now());
+        if piece.is_last {
             progress.flush(Instant::now());
             return Ok(answer);
         }
@@ -106,20 +131,20 @@ pub(super) async fn read(
 ///
 /// # Errors
 /// If it is larger than the limit, cut off, or no JSON.
-pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun) -> Result<Value, CallError> {
+pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun) -> Result<Object, CallError> {
     let server = service.api.server(&begun.target.url);
     // Some servers put every number on a line of its own.
     let limit = config.max_response_bytes * 4 + MOST_BEYOND_TEXT;
     let mut body = Vec::new();
-    while let Some(chunk) = begun.response.chunk().await.map_err(|error| service.failed(&begun.target, &error))? {
+    while let Some(chunk) = service.more(begun).await? {
         if body.len() + chunk.len() > limit {
             let message = format!("{server} answers with more than {limit} bytes; ask for less at a time");
             return Err(CallError::new(ErrorCode::TaskResultInvalid, message));
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|error| {
-        if error.is_eof() {
+    parts::object(&body).map_err(|error| {
+        if error.contains("EOF while parsing") {
             return cut(&server);
         }
         CallError::new(ErrorCode::TaskExecutionFailed, format!("{server} sent what is no answer: {error}"))
@@ -137,7 +162,7 @@ fn cut(server: &str) -> CallError {
 
 fn too_long(config: &Config) -> CallError {
     let message = format!(
-        "the answer is longer than {} bytes; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
+        "the answer is longer than {} bytes, with what the model thought; set `max_tokens` in the task's options, or raise `max_response_bytes` in \
          the provider's",
         config.max_response_bytes
     );
@@ -199,9 +224,7 @@ impl<'a> Lines<'a> {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         self.searched = self.buffer.len();
-        let chunk =
-            self.begun.response.chunk().await.map_err(|error| self.service.failed(&self.begun.target, &error))?;
-        let Some(chunk) = chunk else {
+        let Some(chunk) = self.service.more(&mut self.begun).await? else {
             self.ended = true;
             return Ok(());
         };

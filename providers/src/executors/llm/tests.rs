@@ -12,6 +12,7 @@ use crate::factory::Factory;
 use crate::provider::Provider;
 
 mod failures;
+mod odd;
 
 const BOTH: [Api; 2] = [Api::Ollama, Api::OpenAi];
 

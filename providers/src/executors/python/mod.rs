@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::json::MAX_DEPTH;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::mesh::Health;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
@@ -144,17 +144,16 @@ impl Executor for Python {
     }
 
     async fn health(&self) -> Health {
-        let unhealthy = |reason| Health { state: HealthState::Unhealthy, reason: Some(reason) };
         let (interpreter, workspace) = match self.ready().await {
             Ok(ready) => ready,
-            Err(error) => return unhealthy(error.message),
+            Err(error) => return Health::unhealthy(error.message),
         };
         if !tokio::fs::try_exists(interpreter).await.unwrap_or(false) {
-            return unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
+            return Health::unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
         }
         match self.pool.ready(self.start(interpreter, workspace)).await {
             Ok(()) => Health::default(),
-            Err(error) => unhealthy(error.message),
+            Err(error) => Health::unhealthy(error.message),
         }
     }
 }

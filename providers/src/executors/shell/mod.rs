@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_core::mesh::Health;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
@@ -111,7 +111,7 @@ impl Executor for Shell {
     async fn health(&self) -> Health {
         match self.ready().await {
             Ok(_) => Health::default(),
-            Err(error) => Health { state: HealthState::Unhealthy, reason: Some(error.message) },
+            Err(error) => Health::unhealthy(error.message),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use gleitzeit_core::id::{CallId, ComponentId};
-use gleitzeit_core::mesh::{FromHub, Health, HealthState, MethodCall, MethodOutcome, ProtocolDefinition};
+use gleitzeit_core::mesh::{FromHub, Health, MethodCall, MethodOutcome, ProtocolDefinition};
 use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine};
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
@@ -62,7 +62,7 @@ pub(super) async fn serve(
         progress,
         is_drained: false,
     };
-    host.accept(Input::Health(Health { state: HealthState::Healthy, reason: None })).await?;
+    host.accept(Input::Health(Health::default())).await?;
     let (mut stop, mut is_stopping, mut refused) = (pin!(stop), false, None);
     while !host.is_drained {
         let deadline = host.machine.next_deadline().map(|at| host.started + Duration::from_millis(at.0));

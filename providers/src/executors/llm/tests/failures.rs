@@ -16,11 +16,13 @@ async fn a_server_that_asks_for_patience_gets_it() {
             ("limited", ErrorCode::RateLimitExceeded, seconds(7)),
             ("limited-without-delay", ErrorCode::RateLimitExceeded, None),
             ("busy", ErrorCode::ProviderOverloaded, seconds(3)),
+            ("loading", ErrorCode::ProviderOverloaded, None),
             ("broken", ErrorCode::TaskExecutionFailed, None),
         ] {
             let error = fails(&provider, model).await;
             assert_eq!((error.code, error.retry_after, error.retryable), (code, after, true), "{model}: {error:?}");
         }
+        assert!(fails(&provider, "loading").await.message.ends_with(": Loading model"));
         let dated = fails(&provider, "limited-by-date").await.retry_after.expect("a delay");
         assert!(dated > Duration::from_secs(60) && dated <= Duration::from_secs(121), "{dated:?}");
         let embedded =
@@ -42,6 +44,9 @@ async fn refusals_say_what_to_do_and_are_not_repeated() {
             ("picky", "does not support this"),
             ("moved", "points to http://localhost:1/there"),
             ("page", "answers with a web page"),
+            ("unable", "cannot do this (501 Not Implemented): This server does not support embeddings."),
+            ("blind", "load its projector too"),
+            ("batched", "cannot take the whole prompt (500 Internal Server Error): input is too large to process."),
         ] {
             let error = fails(&provider, model).await;
             assert!(!error.retryable && error.message.contains(said), "{error:?}");
@@ -214,6 +219,14 @@ async fn health_follows_the_server() {
         assert_eq!(provider(api, &server, "").health().await, Health::default());
         let elsewhere = built(api, &format!("{}/elsewhere", server.url()), "", &[]).health().await;
         assert_eq!(elsewhere, Health::default(), "somebody is there, and not everybody knows that path");
+        server.load_for(2);
+        let loading = provider(api, &server, "").health().await;
+        let reason = loading.reason.as_deref().unwrap_or_default();
+        assert_eq!((loading.state, loading.lasting), (HealthState::Starting, false));
+        assert!(reason.ends_with(" is not ready yet (503 Service Unavailable): Loading model"), "{reason}");
+        let error = fails(&provider(api, &server, ""), "llama3.2").await;
+        assert_eq!((error.code, error.retryable), (ErrorCode::ProviderOverloaded, true), "{error:?}");
+        assert_eq!(provider(api, &server, "").health().await, Health::default());
         let own = format!("connection: {{base_url: \"{}\", health_check: {{path: /nothing}}}}", server.url());
         let reason = built(api, "", &own, &[]).health().await.reason.expect("no such path");
         assert!(reason.contains("GET /nothing with 404"), "{reason}");
@@ -236,14 +249,18 @@ async fn a_secret_is_sent_and_never_shown() {
         let wrong = built(api, &url(api, &server), authentication, &[("MODELS_KEY", "sk-wrong")]);
         let error = fails(&wrong, "llama3.2").await;
         assert!(!error.retryable && error.message.contains("environment variable MODELS_KEY (401"), "{error:?}");
-        let reason = wrong.health().await.reason.expect("unhealthy");
+        let health = wrong.health().await;
+        assert!(health.lasting, "waiting does not help: {health:?}");
+        let reason = health.reason.expect("unhealthy");
         for said in [format!("{error:?}"), reason.clone()] {
             assert!(!said.contains("sk-wrong"), "{said}");
         }
         assert!(reason.contains("environment variable MODELS_KEY"), "{reason}");
 
         let unset = built(api, &url(api, &server), authentication, &[]);
-        let reason = unset.health().await.reason.expect("unhealthy");
+        let health = unset.health().await;
+        assert!(!health.lasting, "a file may be written: {health:?}");
+        let reason = health.reason.expect("unhealthy");
         assert_eq!(reason, "the environment variable MODELS_KEY is not set");
         let optional = "authentication: {type: bearer, env: MODELS_KEY, optional: true}";
         let without = built(api, &url(api, &server), optional, &[]);
@@ -263,13 +280,18 @@ async fn the_shipped_providers_go_nowhere_unasked() {
     let reason = shipped("openai").health().await.reason.expect("unhealthy");
     assert!(reason.contains("OPENAI_BASE_URL") && !reason.contains("sk-at-hand"), "{reason}");
     let ollama = shipped("ollama").definition().connection.clone().expect("a connection");
-    assert_eq!(ollama.base_url, crate::connection::BaseUrl::Fixed("http://localhost:11434".to_owned()));
+    assert_eq!(ollama.base_url, crate::connection::BaseUrl::Variable("OLLAMA_HOST".to_owned()));
+    let settings = Settings::from_env(|_| None);
+    assert_eq!(host::resolve(&ollama.base_url, &settings).as_deref(), Ok("http://127.0.0.1:11434"));
 }
 
 #[test]
 fn wrong_options_are_named_with_their_places() {
     let text = "name: x\nprotocol: llm/v1\nexecutor: ollama-llm\nconnection: {base_url: http://localhost:1}\noptions:\n  \
-                max_response_bytes: 999999999\n  max_tokens_field: max_tokens\n  models: {a: 1}\n";
-    let problems = Definition::parse("x.yaml", text).expect_err("three problems");
-    assert_eq!(problems.iter().map(|problem| problem.place.line).collect::<Vec<_>>(), [6, 7, 8], "{problems:#?}");
+                max_response_bytes: 999999999\n  max_tokens_field: max_tokens\n  models: {a: 1}\n  \
+                check_prompt_tokens: often\n";
+    let problems = Definition::parse("x.yaml", text).expect_err("four problems");
+    let mut lines: Vec<_> = problems.iter().map(|problem| problem.place.line).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [6, 7, 8, 9], "{problems:#?}");
 }

@@ -1,0 +1,88 @@
+//! How much was asked, and whether a server can have read all of it: some cut a prompt that is too long for the model's
+//! context and answer what is left as if nothing were missing.
+//!
+//! A server says how many tokens it read. No tokenizer in use makes tokens of several words (those few that do take less
+//! than two on average), and none has tokens of more than 128 bytes, which are runs of one character. So a prompt was cut
+//! if there are four times as many words as tokens, or over 64 bytes for each, where runs of white space or of one
+//! character hardly count. What is cut by less cannot be told from here.
+
+/// So many words in a token are too many.
+const MOST_WORDS: u64 = 4;
+/// So many bytes in a token are too many.
+const MOST_BYTES: u64 = 64;
+/// Of a run of one character, or of white space, no more counts.
+const MOST_RUN: u64 = 4;
+/// A shorter prompt fits into any context.
+const LEAST_BYTES: u64 = 2_048;
+
+/// How much text was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// As sent, in UTF-8.
+    pub(super) bytes: u64,
+    /// Runs of letters.
+    pub(super) words: u64,
+    /// Bytes without long runs of the same.
+    dense: u64,
+}
+
+impl Size {
+    /// Adds a text.
+    pub(super) fn add(&mut self, text: &str) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let (mut before, mut run, mut in_word) = (None, 0, false);
+        for letter in text.chars() {
+            let kind = if letter.is_whitespace() { ' ' } else { letter };
+            run = if before == Some(kind) { run + 1 } else { 1 };
+            before = Some(kind);
+            if run <= MOST_RUN {
+                self.dense += if kind == ' ' { 1 } else { u64::try_from(letter.len_utf8()).unwrap_or(4) };
+            }
+            let is_letter = letter.is_alphabetic();
+            self.words += u64::from(is_letter && !in_word);
+            in_word = is_letter;
+        }
+    }
+
+    /// Whether so few tokens cannot be all of it. None at all are no news: a server leaves out what it has not counted.
+    pub(super) fn is_cut(&self, tokens: u64) -> bool {
+        tokens > 0
+            && self.bytes >= LEAST_BYTES
+            && (tokens.saturating_mul(MOST_WORDS) < self.words || tokens.saturating_mul(MOST_BYTES) < self.dense)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(text: &str) -> Size {
+        let mut size = Size::default();
+        size.add(text);
+        size
+    }
+
+    #[test]
+    fn a_prompt_of_which_only_a_part_was_read_is_noticed() {
+        let long = size(&"filler ".repeat(20_000));
+        assert_eq!((long.bytes, long.words), (140_000, 20_000));
+        assert!(long.is_cut(2_050) && long.is_cut(4_999) && !long.is_cut(5_001));
+        assert!(!long.is_cut(0), "not counted");
+        let chinese = size(&"每个人都有权享有生命自由和人身安全".repeat(1_000));
+        assert!(chinese.is_cut(500) && !chinese.is_cut(1_000), "no words, but many bytes");
+        let seed = size(&"The quick brown fox jumps over it. ".repeat(4_129));
+        assert!(seed.is_cut(512) && !seed.is_cut(28_905));
+    }
+
+    #[test]
+    fn text_that_needs_few_tokens_is_not_taken_for_cut() {
+        // A token each 128 bytes, which is as long as they come.
+        for text in [" ".repeat(100_000), "\n".repeat(100_000), "=".repeat(100_000), "\u{2500}".repeat(30_000)] {
+            assert!(!size(&text).is_cut(u64::try_from(text.len() / 128).expect("few")), "{:?}", &text[..3]);
+        }
+        for text in [" \t\n".repeat(40_000), "translatesAutoresizingMaskIntoConstraints ".repeat(3_000)] {
+            assert!(!size(&text).is_cut(3_000), "{:?}", &text[..9]);
+        }
+        assert!(!size(&"word ".repeat(400)).is_cut(1), "too short for any context to be too small");
+    }
+}

@@ -1,0 +1,137 @@
+//! For how long a server may say nothing. A server that works on one call after another leaves the others without a word
+//! until their turn, so a call's silence counts only while no other call of this process hears anything from the server.
+//! Its health checks do not count: it answers those even if what runs its models hangs. How long a call may wait in all is
+//! up to its task's timeout.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::time::{Instant, sleep_until};
+
+/// When any call heard from a server last.
+type Heard = Arc<Mutex<Option<Instant>>>;
+
+/// The servers that are being asked, by their origin: two providers may share one.
+static SERVERS: Mutex<BTreeMap<String, Weak<Mutex<Option<Instant>>>>> = Mutex::new(BTreeMap::new());
+
+fn heard_of(url: &str) -> Heard {
+    let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(heard) = servers.get(&origin).and_then(Weak::upgrade) {
+        return heard;
+    }
+    // Bounded by the calls that are open: the others are forgotten here.
+    servers.retain(|_, heard| heard.strong_count() > 0);
+    let heard = Heard::default();
+    servers.insert(origin, Arc::downgrade(&heard));
+    heard
+}
+
+/// The patience of one call.
+pub(super) struct Patience {
+    server: Heard,
+    limit: Duration,
+    since: Instant,
+}
+
+impl Patience {
+    /// From now on; the server at `url` may be silent for `limit`.
+    pub(super) fn begin(url: &str, limit: Duration) -> Self {
+        Self { server: heard_of(url), limit, since: Instant::now() }
+    }
+
+    /// The server said something to this call.
+    pub(super) fn heard(&mut self) {
+        self.since = Instant::now();
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.since);
+    }
+
+    /// Waits for what the server says next; none if it is silent for too long. Cancel-safe if `work` is.
+    pub(super) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            let Some(due) = self.due() else { return Some(work.await) };
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = sleep_until(due) => {
+                    if self.due().is_some_and(|due| due <= Instant::now()) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// None: never, for no clock goes so far.
+    fn due(&self) -> Option<Instant> {
+        let heard = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map_or(self.since, |heard| heard.max(self.since)).checked_add(self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_only_while_no_other_call_hears_anything() {
+        let begun = Instant::now();
+        let mut waiting = Patience::begin("http://one.test:1", LIMIT);
+        let mut working = Patience::begin("http://one.test:1/v1", LIMIT);
+        let other = async {
+            for _ in 0..10 {
+                sleep(LIMIT / 2).await;
+                working.heard();
+            }
+        };
+        let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
+        assert_eq!((silent, begun.elapsed()), (None, LIMIT * 6), "ten halves, and one whole after them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_server_does_not_count() {
+        let begun = Instant::now();
+        let mut waiting = Patience::begin("http://two.test:1", LIMIT);
+        let mut elsewhere = Patience::begin("http://two.test:2", LIMIT);
+        let other = async {
+            sleep(LIMIT / 2).await;
+            elsewhere.heard();
+        };
+        let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
+        assert_eq!((silent, begun.elapsed()), (None, LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_dropped_and_begun_again_goes_on() {
+        let begun = Instant::now();
+        let mut waiting = Patience::begin("http://three.test", LIMIT);
+        for _ in 0..3 {
+            let cut = tokio::time::timeout(LIMIT / 4, waiting.wait(pending::<()>())).await;
+            assert!(cut.is_err(), "still patient");
+        }
+        assert_eq!(waiting.wait(pending::<()>()).await, None);
+        assert_eq!(begun.elapsed(), LIMIT);
+        assert_eq!(Patience::begin("http://three.test", Duration::MAX).wait(async { 7 }).await, Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_that_nobody_asks_are_forgotten() {
+        for number in 0..100 {
+            drop(Patience::begin(&format!("http://four-{number}.test"), LIMIT));
+        }
+        let kept =
+            SERVERS.lock().unwrap_or_else(PoisonError::into_inner).keys().filter(|it| it.contains("four")).count();
+        assert!(kept <= 1, "{kept}");
+    }
+}
