@@ -5,8 +5,8 @@ mod trace;
 use std::collections::BTreeMap;
 
 use gleitzeit_sdk::{
-    Component, ComponentCounts, Explanation, Failure, HealthState, Payload, PresenceStatus, Protocol, Provider, Role,
-    Run, RunCounts, RunEvent, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
+    Component, ComponentCounts, Explanation, Failure, HealthState, Note, Payload, PresenceStatus, Protocol, Provider,
+    Role, Run, RunCounts, RunEvent, RunHandle, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -28,6 +28,15 @@ pub(crate) struct Submitted<'a> {
     pub(crate) run_id: &'a str,
     pub(crate) correlation_id: &'a str,
     pub(crate) status: RunStatus,
+    /// What is allowed in the workflow and probably not meant, if one was submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) notes: Option<&'a [Note]>,
+}
+
+impl<'a> Submitted<'a> {
+    pub(crate) fn of(run: &'a RunHandle) -> Self {
+        Self { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status(), notes: None }
+    }
 }
 
 /// What `prune` has removed.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::Problem;
+use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_sdk as sdk;
 
 /// The process's exit codes.
@@ -28,6 +28,8 @@ pub(crate) struct CommandError {
     pub(crate) exit: Exit,
     /// The places that are wrong, if it is about files or arguments.
     pub(crate) problems: Vec<Problem>,
+    /// What is allowed in the files and probably not meant, where the command's document has it.
+    pub(crate) notes: Option<Vec<Note>>,
     /// Everything else: what happened, with its causes.
     pub(crate) message: String,
     /// What to do about it.
@@ -42,7 +44,7 @@ pub(crate) type CommandResult = Result<Exit, CommandError>;
 impl CommandError {
     /// An error with an exit code and a code of the table.
     pub(crate) fn new(exit: Exit, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { exit, problems: Vec::new(), message: message.into(), hint: None, code }
+        Self { exit, problems: Vec::new(), notes: None, message: message.into(), hint: None, code }
     }
 
     /// Bad usage of the command line.
@@ -58,7 +60,7 @@ impl CommandError {
     /// Problems in files.
     pub(crate) fn problems(problems: Vec<Problem>) -> Self {
         let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
-        Self { exit: Exit::Usage, message: String::new(), hint: None, code, problems }
+        Self { exit: Exit::Usage, message: String::new(), hint: None, code, problems, notes: None }
     }
 
     /// The same with advice.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use gleitzeit_core::json;
+use gleitzeit_core::spec::Note;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -55,6 +56,13 @@ pub(crate) fn show(text: &str) {
     let _ = sink::Stderr.write_all(text.as_bytes());
 }
 
+/// Writes the notes on a workflow to stderr.
+pub(crate) fn notes(notes: &[Note]) {
+    for text in notes {
+        note(&text.to_string());
+    }
+}
+
 /// Prints a document as JSON or YAML, or through `table` for people.
 ///
 /// # Errors
@@ -105,7 +113,12 @@ pub(crate) fn failure(format: Format, error: &CommandError) {
             error.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok()).collect()
         };
         // If stdout is gone, stderr still has the text.
-        let _ = document(format, &json!({ "errors": problems }), |_| String::new());
+        let mut failed = json!({ "errors": problems });
+        if let Some(notes) = &error.notes {
+            failed["notes"] = json!(notes);
+        }
+        let _ = document(format, &failed, |_| String::new());
     }
+    notes(error.notes.as_deref().unwrap_or_default());
     note(&error.to_string());
 }

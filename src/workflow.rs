@@ -7,14 +7,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{self, AnyMethod, Limits, Problem, Workflow};
+use gleitzeit_core::spec::{self, AnyMethod, Checked, Limits, Note, Problem, Workflow};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::{Client, RunHandle, Submission};
 use serde_json::{Map, Value};
 
 use crate::cli::InputArgs;
 use crate::error::CommandError;
-use crate::inputs;
+use crate::{inputs, output};
 
 /// No workflow or file is read beyond this; what a control plane accepts is its own matter and usually less.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -32,6 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) task_count: usize,
     /// Tasks that nothing depends on: what is shown if there are no outputs.
     pub(crate) last_tasks: Vec<String>,
+    /// What is allowed and probably not meant.
+    pub(crate) notes: Vec<Note>,
     pub(crate) submission: Submission,
 }
 
@@ -67,19 +69,13 @@ impl Source {
     }
 
     /// Checks it against the protocols that are known here.
-    ///
-    /// # Errors
-    /// Every problem.
-    pub(crate) fn check(&self, registry: &Registry, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
-        spec::check_bytes(&self.bytes, &self.name, registry, limits)
+    pub(crate) fn check(&self, registry: &Registry, limits: &Limits) -> Checked {
+        spec::examine_bytes(&self.bytes, &self.name, registry, limits)
     }
 
     /// Checks everything except methods, which only the control plane knows.
-    ///
-    /// # Errors
-    /// Every problem.
-    pub(crate) fn check_shape(&self) -> Result<Workflow, Vec<Problem>> {
-        spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous())
+    pub(crate) fn check_shape(&self) -> Checked {
+        spec::examine_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous())
     }
 
     /// The control plane's limits may be set higher than the usual ones. Without aliases no text has more values than
@@ -122,6 +118,7 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
         name: workflow.name.clone(),
         task_count: workflow.tasks.len(),
         last_tasks: last_tasks(workflow),
+        notes: Vec::new(),
         submission,
     })
 }
@@ -132,13 +129,16 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
 /// # Errors
 /// Every problem; also as [`prepare`].
 pub(crate) async fn prepare_for(client: &Client, source: &Source, given: &InputArgs) -> Result<Prepared, CommandError> {
-    match source.check_shape() {
-        Ok(workflow) => prepare(source, &workflow, given),
+    let checked = source.check_shape();
+    let notes = checked.notes;
+    match checked.workflow {
+        Ok(workflow) => Ok(Prepared { notes, ..prepare(source, &workflow, given)? }),
         Err(problems) => {
             let all = match source.text() {
                 Ok(text) => client.validate(text, &source.name).await.map(|validation| validation.problems).ok(),
                 Err(_) => None,
             };
+            output::notes(&notes);
             Err(CommandError::problems(all.filter(|all| !all.is_empty()).unwrap_or(problems)))
         }
     }
@@ -234,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("data.txt"), "hello").expect("written");
         let source = source(folder.path());
-        let workflow = source.check_shape().expect("only the methods are unknown here");
+        let workflow = source.check_shape().workflow.expect("only the methods are unknown here");
         let prepared = prepare(&source, &workflow, &given(&["zip=00123"])).expect("complete");
         assert_eq!((prepared.name.as_str(), prepared.task_count), ("X", 3));
         assert_eq!(prepared.last_tasks, ["b", "c"]);
@@ -244,7 +244,7 @@ mod tests {
     fn a_missing_file_names_its_field_and_the_path_tried() {
         let folder = tempfile::tempdir().expect("a folder");
         let source = source(folder.path());
-        let workflow = source.check_shape().expect("valid");
+        let workflow = source.check_shape().workflow.expect("valid");
         let error = prepare(&source, &workflow, &given(&[])).err().expect("the file is missing");
         assert_eq!(error.problems[0].field, "files.text");
         assert_eq!((error.problems[0].line, error.problems[0].column), (Some(3), Some(15)));

@@ -1,7 +1,7 @@
 //! The checker: every problem of a file, with its place.
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{Catalog, Language, Limits, MethodInfo, Violation, Workflow, check, check_bytes};
+use gleitzeit_core::spec::{Catalog, Language, Limits, MethodInfo, Violation, Workflow, check, check_bytes, examine};
 use serde_json::{Value, json};
 
 struct Known;
@@ -92,9 +92,181 @@ fn each_bad_file_is_refused_with_place_and_remedy() {
 }
 
 #[test]
+fn what_is_there_under_a_near_name_is_checked_and_not_missing() {
+    let task = "name: n\ntasks:\n  - id: a\n    method: util/echo\n";
+    for (source, expected) in [
+        (
+            format!("{task}    protocol: util/v1\n"),
+            vec![
+                "5:5: unknown field `protocol` in the task\n  hint: remove it: the method `util/echo` names its protocol",
+            ],
+        ),
+        (
+            task.replace("method: util/echo", "protocol: util/v1\n    method: echo"),
+            vec![
+                "4:5: unknown field `protocol` in the task\n  hint: remove it and write `method: util/echo`: a method names its protocol",
+                "5:13: unknown method `echo`\n  hint: did you mean `util/echo`?",
+            ],
+        ),
+        (
+            task.replace("method: util/echo", "protocol: python/v1"),
+            vec![
+                "4:5: unknown field `protocol` in the task\n  hint: write `method: python/…` instead: a method names its protocol",
+            ],
+        ),
+        (
+            format!("{task}    name: The First\n"),
+            vec![
+                "5:5: unknown field `name` in the task\n  hint: remove it or make it a comment: a task is called by its `id` alone",
+            ],
+        ),
+        (
+            task.replace("id: a", "name: The First"),
+            vec!["3:5: unknown field `name` in the task\n  hint: did you mean `id`? That is one word: `id: The_First`"],
+        ),
+        (task.replace("id: a", "name: a"), vec!["3:5: unknown field `name` in the task\n  hint: did you mean `id`?"]),
+        (
+            task.replace("method: util/echo", "type: python"),
+            vec!["4:5: unknown field `type` in the task\n  hint: write `method: python/execute` instead"],
+        ),
+        (
+            format!("{task}    params: {{m: \"${{b.c}}\"}}\n"),
+            vec![
+                "5:5: unknown field `params` in the task\n  hint: did you mean `parameters`?",
+                "5:18: ${b.c}: there is no task `b`",
+            ],
+        ),
+        (
+            format!("{task}    parameters: {{}}\n    params: {{m: \"${{b.c}}\"}}\n"),
+            vec![
+                "6:5: unknown field `params` in the task\n  hint: remove it: `parameters` is there already; move there what it lacks",
+            ],
+        ),
+        (
+            format!("{task}    params: {{}}\n    args: {{}}\n"),
+            vec![
+                "5:5: unknown field `params` in the task\n  hint: did you mean `parameters`?",
+                "6:5: unknown field `args` in the task\n  hint: remove it or `params`: both stand for `parameters`",
+            ],
+        ),
+        (
+            format!("{task}    depends_on: [b]\n"),
+            vec![
+                "5:5: unknown field `depends_on` in the task\n  hint: did you mean `dependencies`?",
+                "5:18: unknown dependency `b`",
+            ],
+        ),
+        (
+            format!("{task}    name: The First\n  - id: b\n    method: util/echo\n    dependencies: [The First]\n"),
+            vec![
+                "5:5: unknown field `name` in the task",
+                "8:20: unknown dependency `The First`\n  hint: write the task's id, `a`, instead of its name",
+            ],
+        ),
+        (
+            format!("{task}    retries: 3\n"),
+            vec!["5:5: unknown field `retries` in the task\n  hint: write `retry: {max_attempts: 3}`"],
+        ),
+        (
+            task.replace("tasks:", "steps:"),
+            vec!["2:1: unknown field `steps` in the workflow\n  hint: did you mean `tasks`?"],
+        ),
+        (
+            task.replace("tasks:", "steps:").replace("echo", "ecko"),
+            vec!["2:1: unknown field `steps`", "4:13: unknown method `util/ecko`"],
+        ),
+        (
+            format!("{task}protocol: x\n"),
+            vec![
+                "5:1: unknown field `protocol` in the workflow\n  hint: remove it: the `method` of each task names its protocol",
+            ],
+        ),
+        (
+            "name: n\ntype: batch\nbatch: {directory: d}\n".to_owned(),
+            vec![
+                "1:1: the workflow has no `tasks`",
+                "2:1: unknown field `type` in the workflow\n  hint: there are no batches",
+                "3:1: unknown field `batch`",
+            ],
+        ),
+    ] {
+        let shown = bad(source.as_bytes());
+        assert_eq!(shown.len(), expected.len(), "{source}\n{shown:#?}");
+        for (problem, expected) in shown.iter().zip(&expected) {
+            assert!(problem.starts_with(&format!("f:{expected}")), "{source}\n{expected}\n{shown:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_result_mainly_is_is_found_under_other_words() {
+    for (reference, expected) in [
+        ("a.result.text", None),
+        ("a.output.text", Some("did you mean `${a.text}`?")),
+        ("a.content", Some("did you mean `${a.result}`?")),
+        ("a.output.content", Some("did you mean `${a.result}`?")),
+        ("a.output.rows", Some("did you mean `${a.rows}`?")),
+        ("a.colour", Some("the fields there are `result`, `text`, `count`, `done`, `rows`")),
+    ] {
+        let source = format!(
+            "name: n\ntasks:\n  - {{id: a, method: python/execute}}\n  - {{id: b, method: util/echo, parameters: {{x: \"${{{reference}}}\"}}}}\n"
+        );
+        let hint = check(&source, "f", &Known, &Limits::default()).err().map(|problems| problems[0].hint.clone());
+        assert_eq!(hint.flatten().as_deref(), expected, "{reference}");
+    }
+}
+
+#[test]
+fn notes_tell_what_is_allowed_and_has_no_effect() {
+    let task = "name: n\ntasks:\n  - {id: a, method: python/execute}\n";
+    for (source, expected) in [
+        (
+            format!(
+                "{task}outputs: {{x: \"${{a.text}}\", y: plain, z: b.text, v: a.txt., u: \"{{{{b.x}}}} {{{{a b}}}} {{{{ a\"}}\n"
+            ),
+            vec![],
+        ),
+        (
+            format!("wait_for_completion: true\n{task}"),
+            vec!["f:1:1: note: `wait_for_completion` is not needed: `run` and `submit --wait` wait\n  hint: remove it"],
+        ),
+        (
+            format!("{task}outputs:\n  x: a.text\n  y: 'é {{{{ a.text }}}} {{{{a.rows[0]}}}}'\n"),
+            vec![
+                "f:5:6: note: `a.text` is plain text\n  hint: write `${a.text}` for the value",
+                "f:6:9: note: `{{ a.text }}` is plain text\n  hint: write `${a.text}` for the value",
+                "f:6:22: note: `{{a.rows[0]}}` is plain text\n  hint: write `${a.rows[0]}` for the value",
+            ],
+        ),
+        (
+            format!(
+                "{task}  - id: b\n    method: util/echo\n    parameters:\n      x: |\n        one\n        two {{{{inputs.t}}}}\n"
+            ),
+            vec!["f:9:13: note: `{{inputs.t}}` is plain text\n  hint: write `${inputs.t}` for the value"],
+        ),
+    ] {
+        let checked = examine(&source, "f", &Known, &Limits::default());
+        assert!(checked.workflow.is_ok(), "{source}\n{:?}", checked.workflow);
+        let shown: Vec<String> = checked.notes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, expected, "{source}");
+    }
+    let with_problems = examine("wait_for_completion: false\n", "f", &Known, &Limits::default());
+    assert_eq!((with_problems.notes.len(), with_problems.workflow.is_err()), (1, true));
+    assert!(bad(format!("wait_for_completion: soon\n{task}").as_bytes())[0].contains("must be a boolean, not text"));
+}
+
+#[test]
+fn notes_are_as_bounded_as_problems() {
+    let text = "{{a.text}} ".repeat(1_000);
+    let source = format!("name: n\ntasks:\n  - {{id: a, method: python/execute}}\noutputs: {{x: \"{text}\"}}\n");
+    assert_eq!(examine(&source, "f", &Known, &Limits::default()).notes.len(), Limits::DEFAULT.problems);
+}
+
+#[test]
 fn all_problems_are_reported_in_one_pass_in_the_order_of_the_file() {
     let shown = bad(b"nam: n\ntasks:\n  - id: 1a\n    method: nope\n    timeout: -1\n");
-    assert_eq!(shown.len(), 5, "{shown:#?}");
+    // The name stands under `nam`: it is not missing as well.
+    assert_eq!(shown.len(), 4, "{shown:#?}");
 }
 
 #[test]

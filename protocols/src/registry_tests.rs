@@ -111,7 +111,11 @@ fn a_reference_may_become_anything_but_the_rest_must_fit() {
     assert_eq!(check("util/sleep", json!({"seconds": "${a.n}"})), 0);
     assert_eq!(check("util/sleep", json!({"seconds": "$${a.n}"})), 1);
     assert_eq!(check("util/sleep", json!({"seconds": "soon"})), 1);
-    assert_eq!(check("util/sleep", json!({"second": "${a.n}"})), 2);
+    // The misspelt field is a problem; that `seconds` is missing is none beside it.
+    assert_eq!(check("util/sleep", json!({"second": "${a.n}"})), 1);
+    assert_eq!(check("util/sleep", json!({"colour": 1})), 2);
+    assert_eq!(check("llm/chat", json!({"prompts": "hi"})), 1);
+    assert_eq!(check("llm/chat", json!({"colour": 1})), 2);
     assert_eq!(check("util/sleep", json!({"seconds": ["${a.n}"]})), 1);
     assert_eq!(check("python/execute", json!({"code": "x", "context": "${a.result}", "timeout": -1})), 1);
     assert_eq!(check("python/execute", json!({"context": {"x": "${a.result}"}})), 1);

@@ -1,6 +1,6 @@
 //! From the validator's errors to what we say: lowercase, what was expected and what was found, with a suggestion.
 
-use gleitzeit_core::spec::{PathSegment, Violation};
+use gleitzeit_core::spec::{PathSegment, Violation, closest};
 use gleitzeit_core::template;
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -92,6 +92,9 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
+            if stands_elsewhere(error, schema, &[name]) {
+                return;
+            }
             let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
             let hint = nearest(name, present).map(|_| format!("rename the similar field to `{name}`"));
             say(path, format!("`{name}` is missing"), hint.or_else(|| Some(format!("add `{name}`"))));
@@ -146,6 +149,10 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             if let Some((first, others)) = missing_in_all(error) {
+                let names: Vec<&str> = std::iter::once(&first).chain(&others).map(String::as_str).collect();
+                if stands_elsewhere(error, schema, &names) {
+                    return;
+                }
                 let keys =
                     error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
                 let hint = nearest(&first, keys).map(|_| format!("rename the similar field to `{first}`"));
@@ -185,6 +192,18 @@ fn missing_in_all(error: &ValidationError<'_>) -> Option<(String, Vec<String>)> 
     });
     let first = names.next()??;
     Some((first, names.collect::<Option<Vec<_>>>()?))
+}
+
+/// Whether an unknown field beside it, which is another violation, means one of the missing ones.
+fn stands_elsewhere(error: &ValidationError<'_>, schema: &Value, missing: &[&str]) -> bool {
+    let parent = error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.pointer(parent));
+    let is_closed = parent.is_some_and(|schema| schema.get("additionalProperties") == Some(&Value::Bool(false)));
+    let known = known_properties(error, schema);
+    let mut keys = error.instance().as_object().into_iter().flat_map(|object| object.keys());
+    is_closed
+        && keys.any(|key| {
+            !known.contains(key) && closest(key, &known).is_some_and(|meant| missing.contains(&meant.as_str()))
+        })
 }
 
 /// The properties that the schema beside the violated keyword names.

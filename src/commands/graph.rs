@@ -13,9 +13,9 @@ pub(crate) fn run(args: &GraphArgs) -> CommandResult {
     let source = Source::read(&args.file)?;
     let registry = setup::registry(&args.definitions)?;
     // Methods of providers elsewhere are unknown here, and not what is drawn.
-    let workflow = match source.check(&registry, &Limits::DEFAULT) {
+    let workflow = match source.check(&registry, &Limits::DEFAULT).workflow {
         Ok(workflow) => workflow,
-        Err(_) => source.check_shape().map_err(CommandError::problems)?,
+        Err(_) => source.check_shape().workflow.map_err(CommandError::problems)?,
     };
     output::document(args.output.format, &document(&workflow), |_| match args.form {
         GraphForm::Terminal => graph::terminal(&workflow, output::columns()),

@@ -11,7 +11,7 @@ pub(crate) fn run(args: RetryArgs) -> CommandResult {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
         let run = client.retry(&run_id, args.request_id.as_deref(), args.all).await?;
-        let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
+        let submitted = Submitted::of(&run);
         output::document(args.output.format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
         if args.output.format == Format::Table {
             output::note(&format!("retries {run_id}; follow it with `gleitzeit watch {}`", run.id()));

@@ -39,6 +39,7 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
     block_on(OnSignal::Finish, |stop| async move {
         let client = client::connect(&reach).await?;
         let prepared = workflow::prepare_for(&client, &source, &given).await?;
+        output::notes(&prepared.notes);
         let run = workflow::submit(&client, &source, prepared.submission).await?;
         let progress = Progress::new(&prepared.name, prepared.task_count, format);
         let followed = follow(&run, progress, &stop, OnInterrupt::Cancel).await?;
@@ -49,7 +50,9 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
-    let checked = source.check(&registry, &limits).map_err(CommandError::problems)?;
+    let checked = source.check(&registry, &limits);
+    output::notes(&checked.notes);
+    let checked = checked.workflow.map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
     let worker =
         setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;

@@ -18,10 +18,12 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
     block_on(on_signal, |stop| async move {
         // For a file that cannot run nothing is started.
         let can_run = || {
-            source.check(&setup::registry_of_environment()?, &Limits::DEFAULT).map(drop).map_err(CommandError::problems)
+            let checked = source.check(&setup::registry_of_environment()?, &Limits::DEFAULT);
+            checked.workflow.map(drop).map_err(CommandError::problems)
         };
         let client = client::connect_or_start(&args.client, can_run).await?;
         let prepared = prepare_for(&client, &source, &args.inputs).await?;
+        output::notes(&prepared.notes);
         let submission = match args.request_id {
             Some(id) => prepared.submission.request_id(id),
             None => prepared.submission,
@@ -29,7 +31,7 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
         let format = args.output.format;
         let run = workflow::submit(&client, &source, submission).await?;
         if !args.wait {
-            let submitted = Submitted { run_id: run.id(), correlation_id: run.correlation_id(), status: run.status() };
+            let submitted = Submitted { notes: Some(&prepared.notes), ..Submitted::of(&run) };
             output::document(format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
             if format == Format::Table && !run.is_duplicate() {
                 output::note(&format!("submitted; follow it with `gleitzeit watch {}`", run.id()));

@@ -1,6 +1,6 @@
 //! `gleitzeit validate`: what is wrong with workflow files, without running them.
 
-use gleitzeit_core::spec::{Limits, Problem};
+use gleitzeit_core::spec::{Limits, Note, Problem};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::Client;
 use serde_json::json;
@@ -26,34 +26,45 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
             }
             None => Checker::Here(setup::registry(&args.definitions)?),
         };
-        let mut problems = Vec::new();
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
         for file in &args.files {
-            problems.extend(check(&checker, Source::read(file)).await?);
+            problems.extend(check(&checker, Source::read(file), &mut notes).await?);
         }
         if !problems.is_empty() {
-            return Err(CommandError::problems(problems));
+            return Err(CommandError { notes: Some(notes), ..CommandError::problems(problems) });
         }
-        output::document(args.output.format, &json!({ "errors": [] }), |_| {
+        output::document(args.output.format, &json!({ "errors": [], "notes": notes }), |_| {
             args.files.iter().map(|file| format!("{}: valid\n", file.display())).collect()
         })?;
+        output::notes(&notes);
         Ok(Exit::Success)
     })
 }
 
-async fn check(checker: &Checker, source: Result<Source, CommandError>) -> Result<Vec<Problem>, CommandError> {
+async fn check(
+    checker: &Checker,
+    source: Result<Source, CommandError>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Problem>, CommandError> {
     let source = match source {
         Ok(source) => source,
         Err(error) => return Ok(error.problems),
     };
     match checker {
-        Checker::Here(registry) => Ok(match source.check(registry, &Limits::DEFAULT) {
-            Ok(workflow) => missing_files(&source, &workflow),
-            Err(problems) => problems,
-        }),
+        Checker::Here(registry) => {
+            let checked = source.check(registry, &Limits::DEFAULT);
+            notes.extend(checked.notes);
+            Ok(match checked.workflow {
+                Ok(workflow) => missing_files(&source, &workflow),
+                Err(problems) => problems,
+            })
+        }
         Checker::There(client) => match source.text() {
             Ok(text) => {
-                let problems = client.validate(text, &source.name).await?.problems;
-                let files = source.check_shape().map(|workflow| missing_files(&source, &workflow));
+                let validation = client.validate(text, &source.name).await?;
+                notes.extend(validation.notes);
+                let problems = validation.problems;
+                let files = source.check_shape().workflow.map(|workflow| missing_files(&source, &workflow));
                 Ok(if problems.is_empty() { files.unwrap_or_default() } else { problems })
             }
             Err(error) => Ok(error.problems),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
 use gleitzeit_core::run::{self, Verdict};
-use gleitzeit_core::spec::{Given, Problem, Workflow, bind, check, check_value};
+use gleitzeit_core::spec::{Checked, Given, Problem, bind, examine, examine_value};
 use gleitzeit_core::{ErrorCode, Failure, RunId, json};
 use gleitzeit_proto::{convert, status, v1};
 use prost::Message as _;
@@ -62,7 +62,8 @@ impl State {
             labels: labels(request.labels)?,
         };
         let file = request.file_name;
-        let workflow = self.check(source, file.clone()).await?.map_err(|problems| invalid(&problems))?;
+        let checked = self.check(source, file.clone()).await?;
+        let workflow = checked.workflow.map_err(|problems| invalid(&problems))?;
         let mut submitted = bind(workflow, given, &self.0.environment, &file).map_err(|problems| invalid(&problems))?;
         self.check_size(&submitted)?;
         if submitted.labels.len() > MAX_LABELS {
@@ -87,6 +88,7 @@ impl State {
                 correlation_id,
                 status: v1::RunStatus::Running.into(),
                 duplicate: false,
+                notes: checked.notes.iter().map(convert::note).collect(),
             }),
             other => Err(unexpected(&other)),
         }
@@ -148,15 +150,17 @@ impl State {
             Some(v1::validate_workflow_request::Source::Workflow(workflow)) => Source::Message(Box::new(workflow)),
             None => return Err(status::malformed("source", "expected `yaml` or `workflow`")),
         };
-        let problems = self.check(source, request.file_name).await?.err().unwrap_or_default();
+        let checked = self.check(source, request.file_name).await?;
+        let problems = checked.workflow.err().unwrap_or_default();
         Ok(v1::ValidateWorkflowResponse {
             problem_count: u32::try_from(problems.len()).unwrap_or(u32::MAX),
             problems: problems.iter().take(MAX_PROBLEMS).map(convert::problem).collect(),
+            notes: checked.notes.iter().map(convert::note).collect(),
         })
     }
 
     /// Checks a definition against the protocols that are registered now.
-    async fn check(&self, source: Source, file: String) -> Result<Result<Workflow, Vec<Problem>>, Status> {
+    async fn check(&self, source: Source, file: String) -> Result<Checked, Status> {
         let large = match &source {
             Source::Text(text) => text.len() > CHECK_ASIDE_BYTES || text.contains('*'),
             Source::Message(workflow) => {
@@ -178,7 +182,7 @@ impl State {
             self.check_now(&source, &file)
         };
         // A size is wrong with the request and not with what stands in the workflow.
-        let too_large = checked.as_ref().err().and_then(|problems| problems.first());
+        let too_large = checked.workflow.as_ref().err().and_then(|problems| problems.first());
         match too_large.filter(|problem| problem.code == ErrorCode::ResourceExhausted) {
             Some(problem) => {
                 let message = format!("the workflow is too large: {} (`--max-workflow-bytes`)", problem.message);
@@ -188,14 +192,14 @@ impl State {
         }
     }
 
-    fn check_now(&self, source: &Source, file: &str) -> Result<Workflow, Vec<Problem>> {
+    fn check_now(&self, source: &Source, file: &str) -> Checked {
         let registry = self.0.hub.registry().read().unwrap_or_else(std::sync::PoisonError::into_inner);
         match source {
-            Source::Text(text) => check(text, file, &*registry, &self.0.limits),
-            Source::Message(workflow) => {
-                let value = convert::workflow_value(workflow, file, &self.0.limits)?;
-                check_value(&value, file, &*registry, &self.0.limits)
-            }
+            Source::Text(text) => examine(text, file, &*registry, &self.0.limits),
+            Source::Message(workflow) => match convert::workflow_value(workflow, file, &self.0.limits) {
+                Ok(value) => examine_value(&value, file, &*registry, &self.0.limits),
+                Err(problems) => problems.into(),
+            },
         }
     }
 
@@ -238,6 +242,7 @@ impl State {
             correlation_id: run.submitted.correlation_id.clone(),
             status: convert::run_status(run.status).into(),
             duplicate: true,
+            notes: Vec::new(),
         })
     }
 

@@ -5,12 +5,13 @@
 use serde_json::Value;
 
 use super::catalog::Catalog;
-use super::problem::{Problem, closest};
+use super::fields::{Held, Holder, Place, about_workflow};
+use super::problem::{Note, Problem};
 use super::references::Names;
 use super::scalar;
 use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::Workflow;
-use super::{cycle, task, yaml};
+use super::{cycle, notes, task, yaml};
 use crate::error::ErrorCode;
 use crate::json;
 
@@ -48,22 +49,43 @@ impl Default for Limits {
     }
 }
 
+/// What a check says of a definition.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The workflow, or every problem.
+    pub workflow: Result<Workflow, Vec<Problem>>,
+    /// What is allowed and probably not meant, sorted by place; also of a definition with problems.
+    pub notes: Vec<Note>,
+}
+
+impl From<Vec<Problem>> for Checked {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { workflow: Err(problems), notes: Vec::new() }
+    }
+}
+
 /// Checks bytes that should be UTF-8 text.
 ///
 /// # Errors
 /// As [`check`], and if they are not UTF-8.
 pub fn check_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
-    too_large(bytes.len(), file, limits)?;
+    examine_bytes(bytes, file, catalog, limits).workflow
+}
+
+/// As [`check_bytes`], with notes.
+pub fn examine_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Limits) -> Checked {
+    if let Err(problems) = too_large(bytes.len(), file, limits) {
+        return problems.into();
+    }
     match std::str::from_utf8(bytes) {
-        Ok(source) => check(source, file, catalog, limits),
+        Ok(source) => examine(source, file, catalog, limits),
         Err(error) => {
             let good = error.valid_up_to();
             let (line, column) = place_at(&String::from_utf8_lossy(&bytes[..good]), good);
             let byte = bytes[good];
             let message = format!("the file is not UTF-8 text: byte 0x{byte:02x} at offset {good}");
-            Err(vec![
-                Problem::of_file(file, ErrorCode::ParseError, message).at(line, column).hint("save the file as UTF-8"),
-            ])
+            let problem = Problem::of_file(file, ErrorCode::ParseError, message).at(line, column);
+            vec![problem.hint("save the file as UTF-8")].into()
         }
     }
 }
@@ -73,23 +95,30 @@ pub fn check_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Lim
 /// # Errors
 /// Every problem of the text, sorted by place; broken syntax alone.
 pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
-    too_large(source.len(), file, limits)?;
+    examine(source, file, catalog, limits).workflow
+}
+
+/// As [`check`], with notes.
+pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -> Checked {
+    if let Err(problems) = too_large(source.len(), file, limits) {
+        return problems.into();
+    }
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     match yaml::read(source, file, limits) {
-        Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted }.run(&root),
+        Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted, notes: Vec::new() }.run(&root),
         Err(problem) => {
             // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
             if problem.code != ErrorCode::ParseError || !source.trim_start().starts_with('{') {
-                return Err(vec![*problem]);
+                return vec![*problem].into();
             }
             match json::parse(source) {
-                Ok(value) => check_value(&value, file, catalog, limits),
+                Ok(value) => examine_value(&value, file, catalog, limits),
                 Err(fault) if fault.is_of_content() => {
                     let (line, column) = place_at(source, fault.at);
                     let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, fault.to_string());
-                    Err(vec![problem.at(line, column)])
+                    vec![problem.at(line, column)].into()
                 }
-                Err(_) => Err(vec![*problem]),
+                Err(_) => vec![*problem].into(),
             }
         }
     }
@@ -126,11 +155,16 @@ pub fn check_value(
     catalog: &dyn Catalog,
     limits: &Limits,
 ) -> Result<Workflow, Vec<Problem>> {
+    examine_value(value, file, catalog, limits).workflow
+}
+
+/// As [`check_value`], with notes.
+pub fn examine_value(value: &Value, file: &str, catalog: &dyn Catalog, limits: &Limits) -> Checked {
     let Some(root) = Node::from_value(value, limits.depth) else {
         let message = format!("nested deeper than the limit of {} levels", limits.depth);
-        return Err(vec![Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message)]);
+        return vec![Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message)].into();
     };
-    Checker { file, source: "", catalog, limits, problems: Vec::new() }.run(&root)
+    Checker { file, source: "", catalog, limits, problems: Vec::new(), notes: Vec::new() }.run(&root)
 }
 
 fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Problem>> {
@@ -150,9 +184,23 @@ pub(super) struct Checker<'a> {
     pub(super) catalog: &'a dyn Catalog,
     pub(super) limits: &'a Limits,
     pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<Note>,
 }
 
-const FIELDS: &[&str] = &["name", "description", "version", "labels", "inputs", "files", "timeout", "tasks", "outputs"];
+pub(super) const PLACE: Place =
+    Place { what: "the workflow", known: FIELDS, elsewhere: ELSEWHERE, advice: about_workflow };
+const FIELDS: &[&str] = &[
+    "name",
+    "description",
+    "version",
+    "labels",
+    "inputs",
+    "files",
+    "timeout",
+    "tasks",
+    "outputs",
+    notes::WAIT_FOR_COMPLETION,
+];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("steps", "tasks"),
     ("jobs", "tasks"),
@@ -172,15 +220,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 impl<'a> Checker<'a> {
-    fn run(mut self, root: &Node) -> Result<Workflow, Vec<Problem>> {
+    fn run(mut self, root: &Node) -> Checked {
         let workflow = self.workflow(root);
-        match workflow {
+        self.problems.sort_by(Problem::by_place);
+        self.notes.sort_by_key(|note| (note.line, note.column));
+        let workflow = match workflow {
             Some(workflow) if self.problems.is_empty() => Ok(workflow),
-            _ => {
-                self.problems.sort_by(Problem::by_place);
-                Err(self.problems)
-            }
-        }
+            _ => Err(self.problems),
+        };
+        Checked { workflow, notes: self.notes }
     }
 
     /// Whether there is room for another problem: what only explains problems can be left out if not.
@@ -233,32 +281,6 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Complains about fields that do not exist here.
-    pub(super) fn known(
-        &mut self,
-        fields: &Fields,
-        at: At<'_>,
-        what: &str,
-        known: &[&str],
-        elsewhere: &[(&str, &str)],
-    ) {
-        for (key, (spot, _)) in fields {
-            if known.contains(&key.as_str()) || !self.listening() {
-                continue;
-            }
-            let other =
-                elsewhere.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, ours)| (*ours).to_owned());
-            let hint = match other.or_else(|| closest(key, known)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None if key.starts_with("x-") || key.starts_with('.') => {
-                    "there are no extension fields; use a comment, `description` or `labels`".to_owned()
-                }
-                None => format!("the fields there are {}", list(known)),
-            };
-            self.wrong(*spot, at.key(key), format!("unknown field `{key}` in {what}"), Some(hint));
-        }
-    }
-
     /// A timeout: positive, in milliseconds.
     pub(super) fn timeout(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
         match self.duration(node, at)? {
@@ -289,7 +311,8 @@ impl<'a> Checker<'a> {
             return None;
         }
         let fields = self.object(root, top, "a workflow")?;
-        self.known(fields, top, "the workflow", FIELDS, ELSEWHERE);
+        let held = self.known(root, top, &PLACE);
+        notes::wait_for_completion(self, fields);
         let optional_text = |checker: &mut Self, key: &str| {
             let (_, node) = fields.get(key)?;
             if matches!(node.kind, Kind::Null) {
@@ -298,6 +321,7 @@ impl<'a> Checker<'a> {
             checker.text(node, top.key(key), &format!("`{key}`")).map(str::to_owned)
         };
         let name = match fields.get("name") {
+            None if held.is_elsewhere("name") => None,
             None => {
                 let hint = "add `name: …`: it is shown in lists";
                 self.wrong(root.spot, top.key("name"), "the workflow has no `name`", Some(hint.to_owned()));
@@ -315,11 +339,11 @@ impl<'a> Checker<'a> {
         let labels = self.texts(fields, "labels", false);
         let files = self.texts(fields, "files", true);
         let mut inputs = indexmap::IndexMap::new();
-        if let Some((_, node)) = fields.get("inputs").filter(|(_, node)| !matches!(node.kind, Kind::Null))
-            && let Some(declared) = self.object(node, top.key("inputs"), "`inputs`")
+        if let Some((written, node)) = held.of_kind("inputs", Holder::Object)
+            && let Some(declared) = self.object(node, top.key(written), "`inputs`")
         {
             for (key, (spot, node)) in declared {
-                self.name(*spot, top.key("inputs").key(key), "an input", key);
+                self.name(*spot, top.key(written).key(key), "an input", key);
                 inputs.insert(key.clone(), node.to_value());
             }
         }
@@ -327,15 +351,16 @@ impl<'a> Checker<'a> {
             Some((_, node)) if !matches!(node.kind, Kind::Null) => self.timeout(node, top.key("timeout")),
             _ => None,
         };
-        let nodes = self.tasks(root, fields);
+        let nodes = self.tasks(root, &held);
         let names = Names::collect(self, nodes, &inputs, &files);
         let (tasks, wanted) = task::check_all(self, nodes, &names);
         let mut outputs = indexmap::IndexMap::new();
-        if let Some((_, node)) = fields.get("outputs").filter(|(_, node)| !matches!(node.kind, Kind::Null))
-            && let Some(declared) = self.object(node, top.key("outputs"), "`outputs`")
+        if let Some((written, node)) = held.of_kind("outputs", Holder::Object)
+            && let Some(declared) = self.object(node, top.key(written), "`outputs`")
         {
             for (key, (_, node)) in declared {
-                names.references(self, node, top.key("outputs").key(key), None, &mut |_| {});
+                names.references(self, node, top.key(written).key(key), None, &mut |_| {});
+                notes::plain_output(self, node, top.key(written).key(key), &names);
                 outputs.insert(key.clone(), node.to_value());
             }
         }
@@ -343,10 +368,14 @@ impl<'a> Checker<'a> {
         Some(Workflow { name: name?, description, version, labels, inputs, files, timeout_ms, tasks: tasks?, outputs })
     }
 
-    fn tasks<'n>(&mut self, root: &Node, fields: &'n Fields) -> &'n [Node] {
+    fn tasks<'n>(&mut self, root: &'n Node, held: &Held<'n>) -> &'n [Node] {
         let at = At::Root;
-        let at = at.key("tasks");
-        let Some((_, node)) = fields.get("tasks") else {
+        let found = held.of_kind("tasks", Holder::List);
+        let at = at.key(found.map_or("tasks", |(written, _)| written));
+        let Some((_, node)) = found else {
+            if held.is_elsewhere("tasks") {
+                return &[];
+            }
             let hint = "add a list: `tasks: [{id: …, method: …}]`";
             self.wrong(root.spot, at, "the workflow has no `tasks`", Some(hint.to_owned()));
             return &[];

@@ -3,6 +3,8 @@
 mod catalog;
 mod check;
 mod cycle;
+mod fields;
+mod notes;
 mod problem;
 mod references;
 mod scalar;
@@ -14,7 +16,7 @@ mod workflow;
 mod yaml;
 
 pub use catalog::{AnyMethod, Catalog, Language, MethodInfo, PathSegment, Violation};
-pub use check::{Limits, check, check_bytes, check_value, place_of};
-pub use problem::{Problem, closest};
+pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
+pub use problem::{Note, Problem, closest};
 pub use submission::{Environment, Given, bind};
 pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};

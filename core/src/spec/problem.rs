@@ -65,19 +65,56 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.file.is_empty() {
-            write!(f, "{}:", self.file)?;
-        }
-        match (self.line, self.column) {
-            (Some(line), Some(column)) => write!(f, "{line}:{column}: ")?,
-            (Some(line), None) => write!(f, "{line}: ")?,
-            _ if !self.field.is_empty() => {
-                write!(f, "{}{}: ", if self.file.is_empty() { "" } else { " " }, self.field)?
-            }
-            _ if !self.file.is_empty() => f.write_str(" ")?,
-            _ => {}
-        }
+        place(f, &self.file, (self.line, self.column), &self.field)?;
         f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn place(
+    f: &mut fmt::Formatter<'_>,
+    file: &str,
+    (line, column): (Option<u32>, Option<u32>),
+    field: &str,
+) -> fmt::Result {
+    if !file.is_empty() {
+        write!(f, "{file}:")?;
+    }
+    match (line, column) {
+        (Some(line), Some(column)) => write!(f, "{line}:{column}: "),
+        (Some(line), None) => write!(f, "{line}: "),
+        _ if !field.is_empty() => write!(f, "{}{field}: ", if file.is_empty() { "" } else { " " }),
+        _ if !file.is_empty() => f.write_str(" "),
+        _ => Ok(()),
+    }
+}
+
+/// What is allowed in a workflow and probably not meant. It keeps nothing from running.
+///
+/// [`fmt::Display`] gives `file:line:column: note: message`, and the hint on a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The file as the user named it; empty if there is none.
+    pub file: String,
+    /// Line, from 1; `None` for a workflow that was not text.
+    pub line: Option<u32>,
+    /// Column in characters, from 1.
+    pub column: Option<u32>,
+    /// Path of the field, such as `outputs.answer`.
+    pub field: String,
+    /// What stands there, and what it does.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(f, &self.file, (self.line, self.column), &self.field)?;
+        write!(f, "note: {}", self.message)?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

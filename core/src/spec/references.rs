@@ -5,10 +5,12 @@ use serde_json::Value;
 
 use super::catalog::{MethodInfo, PathSegment};
 use super::check::{Checker, list};
+use super::fields;
 use super::problem::closest;
 use super::tree::{At, Kind, Node, Spot};
 use super::types::{self, Types, Visits};
 use super::yaml::shorten;
+use super::{notes, scalar, task};
 use crate::error::ErrorCode;
 use crate::template::{self, Piece, Reference, Root, Step};
 
@@ -25,11 +27,21 @@ pub(super) struct Names<'n> {
     /// What the catalog knows of each method that is used.
     pub(super) catalog: IndexMap<&'n str, Option<MethodInfo>>,
     visits: Visits,
+    /// Names that tasks were given beside their ids, which nothing can refer to.
+    pub(super) named: IndexMap<&'n str, &'n str>,
 }
 
 /// The id of a task, if it has one that is text.
 pub(super) fn id_of(task: &Node) -> Option<&str> {
     text_of(task, "id")
+}
+
+/// The id, or what stands in for it.
+fn named_id(task: &Node) -> Option<&str> {
+    match fields::standin_of(task, "id", &task::PLACE).map(|node| &node.kind) {
+        Some(Kind::Text(text)) if scalar::is_id(text) => Some(text),
+        _ => None,
+    }
 }
 
 pub(super) fn text_of<'n>(task: &'n Node, field: &str) -> Option<&'n str> {
@@ -51,6 +63,7 @@ impl<'n> Names<'n> {
     ) -> Self {
         let mut tasks: IndexMap<&str, usize> = IndexMap::with_capacity(nodes.len());
         let mut methods = Vec::with_capacity(nodes.len());
+        let mut named = IndexMap::new();
         let mut catalog: IndexMap<&str, Option<MethodInfo>> = IndexMap::new();
         for (index, node) in nodes.iter().enumerate() {
             let method = text_of(node, "method");
@@ -61,6 +74,9 @@ impl<'n> Names<'n> {
                 catalog.insert(method, checker.catalog.method(method));
             }
             if let Some(id) = id_of(node) {
+                if let Some(name) = text_of(node, "name") {
+                    named.entry(name).or_insert(id);
+                }
                 match tasks.entry(id) {
                     indexmap::map::Entry::Vacant(entry) => {
                         entry.insert(index);
@@ -79,6 +95,12 @@ impl<'n> Names<'n> {
                 }
             }
         }
+        // A task without an id may have one under another name: what refers to it is not wrong as well.
+        for (index, node) in nodes.iter().enumerate() {
+            if let Some(id) = id_of(node).is_none().then(|| named_id(node)).flatten() {
+                tasks.entry(id).or_insert(index);
+            }
+        }
         Self {
             ids: nodes.iter().map(id_of).collect(),
             tasks,
@@ -87,6 +109,7 @@ impl<'n> Names<'n> {
             methods,
             catalog,
             visits: Visits::default(),
+            named,
         }
     }
 
@@ -99,6 +122,9 @@ impl<'n> Names<'n> {
         own: Option<usize>,
         task: &mut dyn FnMut((usize, Spot)),
     ) {
+        if let Kind::Text(text) = &node.kind {
+            notes::braces(checker, node.spot, at, text, self);
+        }
         match &node.kind {
             Kind::Text(text) if text.contains("${") => match template::parse(text) {
                 Ok(pieces) => {
@@ -165,7 +191,11 @@ impl<'n> Names<'n> {
                         "input" => Some("inputs".to_owned()),
                         "file" => Some("files".to_owned()),
                         "environment" => Some("env".to_owned()),
-                        _ => closest(id, self.tasks.keys().chain(&["inputs", "files", "env", "run"])),
+                        _ => self
+                            .named
+                            .get(id.as_str())
+                            .map(|named| (*named).to_owned())
+                            .or_else(|| closest(id, self.tasks.keys().chain(&["inputs", "files", "env", "run"]))),
                     };
                     let hint = match hint {
                         Some(meant) => format!("did you mean `${{{}}}`?", reference.text.replacen(id, &meant, 1)),
@@ -278,7 +308,7 @@ impl<'n> Names<'n> {
         let method = self.methods[task]?;
         let root = self.catalog.get(method)?.as_ref()?.returns.as_ref()?;
         let mut schema = root;
-        for step in &reference.path {
+        for (depth, step) in reference.path.iter().enumerate() {
             schema = referred(root, schema)?;
             match closed(schema, step) {
                 Follow::Into(inner) => schema = inner,
@@ -286,9 +316,13 @@ impl<'n> Names<'n> {
                 Follow::Missing(fields) => {
                     let (Step::Name(name) | Step::Key(name)) = step else { return None };
                     let message = format!("{reference}: the result of `{method}` has no field `{name}`");
-                    let hint = match closest(name, &fields) {
-                        Some(meant) => format!("did you mean `{meant}`?"),
-                        None => format!("the fields there are {}", list(&fields)),
+                    let hint = match (depth, closest(name, &fields), main_field(&fields, &reference.path)) {
+                        (_, Some(meant), _) => format!("did you mean `{meant}`?"),
+                        (0, None, Some(path)) => {
+                            let first = reference.text.find(['.', '[']).unwrap_or(reference.text.len());
+                            format!("did you mean `${{{}.{path}}}`?", &reference.text[..first])
+                        }
+                        _ => format!("the fields there are {}", list(&fields)),
                     };
                     return Some((message, Some(hint)));
                 }
@@ -303,6 +337,31 @@ impl<'n> Names<'n> {
         }
         None
     }
+}
+
+/// Words for what a task mainly gives; other systems have others than the methods here.
+const MAIN: [&str; 8] = ["result", "response", "content", "text", "output", "answer", "message", "completion"];
+
+/// What is probably meant by a path whose first name is no field of a result: the field that the second names, or the
+/// one that the result has for what it mainly is.
+pub(super) fn main_field(fields: &[String], path: &[Step]) -> Option<String> {
+    let names: Vec<&str> = path
+        .iter()
+        .map_while(|step| match step {
+            Step::Name(name) | Step::Key(name) => Some(name.as_str()),
+            Step::Index(_) => None,
+        })
+        .collect();
+    let is_main = |name: &&&str| MAIN.contains(*name);
+    let first = names.first().filter(is_main)?;
+    if let Some(second) = names.get(1).filter(|_| ["result", "output"].contains(first))
+        && fields.iter().any(|field| field == second)
+    {
+        return Some(names[1..].join("."));
+    }
+    let all_main = names.len() == path.len() && names.iter().all(|name| MAIN.contains(name));
+    let has = |word: &&&str| fields.iter().any(|field| field == **word);
+    MAIN.iter().find(has).filter(|_| all_main).map(|word| (*word).to_owned())
 }
 
 /// What a result can be at this path. A name that is a number is an index where there is a list.
@@ -412,12 +471,17 @@ fn id_spot(task: &Node) -> Spot {
 /// The place of `text[offset..]`, which begins with `${`, in the source: its n-th `${` is that of the value's source.
 /// Where escapes or aliases hide it, the value's own place.
 pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
+    place_in(source, spot, text, offset, "${")
+}
+
+/// The same of anything else that begins with `mark`.
+pub(super) fn place_in(source: &str, spot: Spot, text: &str, offset: usize, mark: &str) -> Spot {
     let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
-    let nth = before.matches("${").count();
-    if written.matches("${").count() != text.matches("${").count() {
+    let nth = before.matches(mark).count();
+    if written.matches(mark).count() != text.matches(mark).count() {
         return spot;
     }
-    let Some((found, _)) = written.match_indices("${").nth(nth) else { return spot };
+    let Some((found, _)) = written.match_indices(mark).nth(nth) else { return spot };
     let start = spot.start + found;
     let lines = written[..found].bytes().filter(|&byte| byte == b'\n').count();
     let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);

@@ -14,6 +14,18 @@ pub(super) fn is_id(text: &str) -> bool {
         && text.len() <= 200
 }
 
+/// An id made of any text: what an id cannot hold becomes `_`.
+pub(super) fn id_from(text: &str) -> String {
+    let mut id: String =
+        text.trim().chars().map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' }).collect();
+    if !id.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        id.insert(0, '_');
+    }
+    // Each character is one byte now.
+    id.truncate(200);
+    id
+}
+
 /// A queue's name: one to 200 letters, digits, `_`, `-`, `.`.
 pub(super) fn is_queue(text: &str) -> bool {
     !text.is_empty()

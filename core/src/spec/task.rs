@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::catalog::{Language, MethodInfo, PathSegment, Violation};
 use super::check::Checker;
 use super::cycle::Wanted;
+use super::fields::{Held, Holder, Place, about_task, no_advice};
 use super::problem::closest;
 use super::references::{Names, inside};
 use super::scalar;
@@ -15,6 +16,7 @@ use crate::error::ErrorCode;
 use crate::id::{MethodName, QueueName, TaskId};
 use crate::template;
 
+pub(super) const PLACE: Place = Place { what: "the task", known: FIELDS, elsewhere: ELSEWHERE, advice: about_task };
 const FIELDS: &[&str] = &["id", "method", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("depends_on", "dependencies"),
@@ -38,9 +40,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("retries", "retry"),
     ("retry_policy", "retry"),
     ("max_attempts", "retry"),
+    ("max_retries", "retry"),
     ("timeout_seconds", "timeout"),
     ("pool", "queue"),
 ];
+const RETRY_PLACE: Place = Place { what: "`retry`", known: RETRY, elsewhere: RETRY_ELSEWHERE, advice: no_advice };
 const RETRY: &[&str] = &["max_attempts", "backoff", "initial_delay", "max_delay", "jitter"];
 const RETRY_ELSEWHERE: &[(&str, &str)] = &[
     ("limit", "max_attempts"),
@@ -85,9 +89,9 @@ fn one(
     wanted: &mut Vec<Wanted>,
 ) -> Option<Task> {
     let fields = checker.object(node, at, "a task")?;
-    checker.known(fields, at, "the task", FIELDS, ELSEWHERE);
-    let id = id(checker, node, fields, at);
-    let method = method(checker, node, fields, at, names);
+    let held = checker.known(node, at, &PLACE);
+    let id = id(checker, node, fields, &held, at);
+    let method = method(checker, node, fields, &held, at, names);
     let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
     let priority = match given("priority") {
         None => Priority::default(),
@@ -115,14 +119,17 @@ fn one(
     };
     let timeout_ms = given("timeout").and_then(|node| checker.timeout(node, at.key("timeout")));
     let retry = given("retry").map(|node| retry(checker, node, at.key("retry"))).unwrap_or_default();
-    if let Some(node) = given("dependencies") {
-        dependencies(checker, node, at.key("dependencies"), index, names, wanted);
+    if let Some((written, node)) = held.of_kind("dependencies", Holder::List) {
+        dependencies(checker, node, at.key(written), index, names, wanted);
     }
-    let parameters = match given("parameters") {
+    let given = held.of_kind("parameters", Holder::Object);
+    let (written, holder) = (given.map_or("parameters", |(written, _)| written), given.map(|(_, node)| node));
+    let inner = at.key(written);
+    let parameters = match holder {
         None => Value::Object(Map::new()),
         Some(node) => {
-            checker.object(node, at.key("parameters"), "`parameters`");
-            names.references(checker, node, at.key("parameters"), Some(index), &mut |(on, spot)| {
+            checker.object(node, inner, "`parameters`");
+            names.references(checker, node, inner, Some(index), &mut |(on, spot)| {
                 wanted.push(Wanted { on, spot, implied: true });
             });
             node.to_value()
@@ -132,11 +139,10 @@ fn one(
     wanted.sort_by_key(|wanted| wanted.on);
     wanted.dedup_by_key(|wanted| wanted.on);
     let (name, info) = method?;
-    let holder = given("parameters");
     if let Some(Node { kind: Kind::Object(given), .. }) = holder {
         for (parameter, language) in &info.code {
             if let Some((_, node)) = given.get(parameter) {
-                code(checker, node, at.key("parameters").key(parameter), *language);
+                code(checker, node, inner.key(parameter), *language);
             }
         }
     }
@@ -145,12 +151,13 @@ fn one(
         let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
         for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
             let mut path = vec![PathSegment::Key(parameter.clone())];
-            names.types(checker, (node, at.key("parameters").key(parameter)), &mut path, (name, schema));
+            names.types(checker, (node, inner.key(parameter)), &mut path, (name, schema));
         }
     }
-    if parameters.is_object() && checker.listening() {
+    // Parameters under a near name that are of another kind are not missing.
+    if parameters.is_object() && checker.listening() && (holder.is_some() || !held.is_elsewhere("parameters")) {
         for violation in checker.catalog.check_template(name, &parameters) {
-            report_violation(checker, holder, node.spot, at.key("parameters"), violation);
+            report_violation(checker, holder, node.spot, inner, violation);
         }
     }
     let dependencies = wanted.iter().filter_map(|wanted| names.ids[wanted.on]).map(TaskId::from).collect();
@@ -176,8 +183,11 @@ fn shown(node: &Node) -> String {
     }
 }
 
-fn id<'n>(checker: &mut Checker<'_>, task: &Node, fields: &'n Fields, at: At<'_>) -> Option<&'n str> {
+fn id<'n>(checker: &mut Checker<'_>, task: &Node, fields: &'n Fields, held: &Held<'_>, at: At<'_>) -> Option<&'n str> {
     let Some((_, node)) = fields.get("id") else {
+        if held.is_elsewhere("id") {
+            return None;
+        }
         checker.wrong(task.spot, at.key("id"), "the task has no `id`", Some("add `id: NAME`".to_owned()));
         return None;
     };
@@ -196,11 +206,15 @@ fn method<'n, 'm>(
     checker: &mut Checker<'_>,
     task: &Node,
     fields: &'n Fields,
+    held: &Held<'_>,
     at: At<'_>,
     names: &'m Names<'_>,
 ) -> Option<(&'n str, &'m MethodInfo)> {
     let at = at.key("method");
     let Some((_, node)) = fields.get("method") else {
+        if held.is_elsewhere("method") {
+            return None;
+        }
         let hint = "add `method: …`, such as `python/execute`".to_owned();
         checker.wrong(task.spot, at, "the task has no `method`", Some(hint));
         return None;
@@ -210,7 +224,7 @@ fn method<'n, 'm>(
         return Some((name, info));
     }
     if checker.listening() {
-        let hint = match closest(name, checker.catalog.method_names()) {
+        let hint = match checker.method_meant(name) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => "see `gleitzeit protocols` for what there is".to_owned(),
         };
@@ -248,9 +262,10 @@ fn dependencies(
             }
             Some(&on) => wanted.push(Wanted { on, spot: item.spot, implied: false }),
             None if checker.listening() => {
-                let hint = match closest(id, names.tasks.keys()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "a dependency is the id of a task in this file".to_owned(),
+                let hint = match (names.named.get(id), closest(id, names.tasks.keys())) {
+                    (Some(named), _) => format!("write the task's id, `{named}`, instead of its name"),
+                    (None, Some(meant)) => format!("did you mean `{meant}`?"),
+                    (None, None) => "a dependency is the id of a task in this file".to_owned(),
                 };
                 checker.wrong(item.spot, at, format!("unknown dependency `{}`", shorten(id)), Some(hint));
             }
@@ -266,7 +281,7 @@ fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
         checker.wrong(node.spot, at, format!("`retry` must be an object, not {}", node.what()), Some(hint));
         return policy;
     };
-    checker.known(fields, at, "`retry`", RETRY, RETRY_ELSEWHERE);
+    checker.known(node, at, &RETRY_PLACE);
     let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
     if let Some(node) = given("max_attempts") {
         let number = match &node.kind {

@@ -9,7 +9,7 @@ mod workflow;
 use std::time::Duration;
 
 use gleitzeit_core::run::Waiting;
-use gleitzeit_core::spec::Problem;
+use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 
 use crate::v1;
@@ -100,6 +100,30 @@ pub fn problem_from(problem: &v1::Problem) -> Problem {
         field: problem.field.clone(),
         hint: Some(problem.hint.clone()).filter(|hint| !hint.is_empty()),
         ..Problem::of_file(&problem.file, code, problem.message.clone())
+    }
+}
+
+/// A note on a workflow.
+pub fn note(note: &Note) -> v1::Note {
+    v1::Note {
+        file: note.file.clone(),
+        line: note.line.unwrap_or(0),
+        column: note.column.unwrap_or(0),
+        field: note.field.clone(),
+        message: note.message.clone(),
+        hint: note.hint.clone().unwrap_or_default(),
+    }
+}
+
+/// A note from the wire.
+pub fn note_from(note: v1::Note) -> Note {
+    Note {
+        file: note.file,
+        line: Some(note.line).filter(|line| *line > 0),
+        column: Some(note.column).filter(|column| *column > 0),
+        field: note.field,
+        message: note.message,
+        hint: Some(note.hint).filter(|hint| !hint.is_empty()),
     }
 }
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import ROOT, Plane, until
 
-from gleitzeit import AsyncClient, Client, GleitzeitError, RunFailed, Workflow
+from gleitzeit import AsyncClient, Client, GleitzeitError, RunFailed, Workflow, WorkflowNote
 
 ECHO = "name: Echo\ninputs: {n: 1}\ntasks:\n  - {id: a, method: util/echo, parameters: {n: '${inputs.n}'}}\noutputs: {n: '${a.n}'}\n"
 SLEEP = "name: Sleep\ntasks:\n  - {id: a, method: util/sleep, parameters: {seconds: 600}}\n"
@@ -74,6 +74,14 @@ def test_everything_wrong_is_told_with_its_place(client: Client) -> None:
     assert refused.value.name == "METHOD_NOT_FOUND" and "util/echo" in str(refused.value)
     assert len(client.validate("name: W\ntasks:\n  - {id: a, method: util/ecko}\n")) == 1
     assert client.validate(ECHO) == ()
+
+
+def test_what_is_allowed_and_has_no_effect_is_a_warning(client: Client) -> None:
+    with pytest.warns(WorkflowNote, match="1:1: `wait_for_completion` is not needed.*remove it"):
+        assert client.validate("wait_for_completion: true\n" + ECHO) == ()
+    with pytest.warns(WorkflowNote, match="wait_for_completion") as told:
+        client.submit("wait_for_completion: true\n" + ECHO)
+    assert told[0].filename == __file__
     with pytest.raises(GleitzeitError) as unknown:
         client.get("01930000-0000-7000-8000-000000000001")
     assert (unknown.value.name, unknown.value.unreachable) == ("WORKFLOW_NOT_FOUND", False)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gleitzeit_core::mesh::Role;
+use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{self, submit_workflow_request, validate_workflow_request};
@@ -134,6 +135,7 @@ impl Client {
             correlation_id: answer.correlation_id,
             status: convert::run_status(answer.status)?,
             duplicate: answer.duplicate,
+            notes: answer.notes.into_iter().map(note_from).collect(),
         })
     }
 
@@ -154,6 +156,7 @@ impl Client {
         Ok(Validation {
             problems: answer.problems.into_iter().map(convert::problem).collect(),
             problem_count: answer.problem_count,
+            notes: answer.notes.into_iter().map(note_from).collect(),
         })
     }
 
@@ -347,6 +350,7 @@ impl Client {
             correlation_id: answer.correlation_id,
             status: convert::run_status(answer.status)?,
             duplicate: answer.duplicate,
+            notes: Vec::new(),
         })
     }
 
@@ -461,6 +465,7 @@ impl Client {
             correlation_id: run.correlation_id,
             status: run.status,
             duplicate: false,
+            notes: Vec::new(),
         })
     }
 }

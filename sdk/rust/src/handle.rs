@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gleitzeit_core::run::RunStatus;
+use gleitzeit_core::spec::Note;
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
@@ -18,6 +19,7 @@ pub struct RunHandle {
     pub(crate) correlation_id: String,
     pub(crate) status: RunStatus,
     pub(crate) duplicate: bool,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl RunHandle {
@@ -44,6 +46,11 @@ impl RunHandle {
     /// Whether an earlier request with the same id had made the run.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate
+    }
+
+    /// What is allowed in the workflow and probably not meant; empty if an earlier request had made the run.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// The run as it is now, with results.

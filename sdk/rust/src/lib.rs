@@ -25,7 +25,7 @@ pub use error::{Error, Result};
 pub use events::{Events, RecordedEvent};
 pub use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
 pub use gleitzeit_core::run::{RunStatus, TaskStatus};
-pub use gleitzeit_core::spec::Problem;
+pub use gleitzeit_core::spec::{Note, Problem};
 pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-use gleitzeit_core::spec::Problem;
+use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_core::{Payload, Timestamp};
 
 /// What was removed.
@@ -31,6 +31,8 @@ pub struct Validation {
     pub problems: Vec<Problem>,
     /// How many there are, listed or not.
     pub problem_count: u32,
+    /// What is allowed and probably not meant, in the order of the text; also of a workflow with problems.
+    pub notes: Vec<Note>,
 }
 
 /// How a control plane is.

@@ -10,7 +10,7 @@ from . import provider
 from .aio import AsyncClient
 from .client import Client
 from .errors import GleitzeitError, Problem, RunFailed
-from .models import Event, Explanation, Failure, Run, Task, Waiting
+from .models import Event, Explanation, Failure, Run, Task, Waiting, WorkflowNote
 from .workflow import Reference, TaskReference, Workflow
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "TaskReference",
     "Waiting",
     "Workflow",
+    "WorkflowNote",
     "provider",
 ]

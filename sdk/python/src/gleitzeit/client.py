@@ -72,14 +72,19 @@ class Client:
         """
         request = requests.submit(source, inputs, files, labels, requests.request_id(request_id))
         answer = self._call(self._workflows.SubmitWorkflow, request)
+        models.warn(answer.notes)
         return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
 
     def validate(self, source: Source) -> tuple[str, ...]:
-        """What is wrong with a workflow, each with its place; empty if it is valid."""
+        """What is wrong with a workflow, each with its place; empty if it is valid.
+
+        What is allowed and probably not meant is a warning of the class :class:`WorkflowNote`, as for ``submit``.
+        """
         whole = requests.submit(source, None, None, None, "")
         answer = self._call(
             self._workflows.ValidateWorkflow, pb.ValidateWorkflowRequest(yaml=whole.yaml, file_name=whole.file_name)
         )
+        models.warn(answer.notes)
         return tuple(f"{it.line}:{it.column}: {it.message}" for it in answer.problems)
 
     def get(self, run_id: str, *, results: bool = True) -> Run:

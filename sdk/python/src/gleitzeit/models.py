@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime
 import html
 import json
+import warnings
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional
+from typing import Any, Iterable, Mapping, Optional
 
 from google.protobuf.message import Message
 
-from .v1 import run_pb2
+from .v1 import run_pb2, workflow_pb2
 
 Json = Any
 FINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+class WorkflowNote(UserWarning):
+    """What is allowed in a workflow and probably not meant, with its place and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +223,10 @@ def explanation(message: Any) -> Explanation:
 
 def _word(name: str, prefix: str) -> str:
     return name[len(prefix) :].lower()
+
+
+def warn(notes: Iterable[workflow_pb2.Note]) -> None:
+    """Issues the notes on a workflow as warnings."""
+    for note in notes:
+        hint = f" ({note.hint})" if note.hint else ""
+        warnings.warn(f"{note.file}:{note.line}:{note.column}: {note.message}{hint}", WorkflowNote, stacklevel=3)

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gleitzeit/v1/workflow_service.proto\x12\x0cgleitzeit.v1\x1a\x16gleitzeit/v1/run.proto\x1a\x18gleitzeit/v1/trace.proto\x1a\x1bgleitzeit/v1/workflow.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n\x15SubmitWorkflowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x04yaml\x18\x02 \x01(\tH\x00\x12*\n\x08workflow\x18\x03 \x01(\x0b\x32\x16.gleitzeit.v1.WorkflowH\x00\x12\x13\n\x0binputs_json\x18\x04 \x01(\t\x12=\n\x05\x66iles\x18\x05 \x03(\x0b\x32..gleitzeit.v1.SubmitWorkflowRequest.FilesEntry\x12?\n\x06labels\x18\x06 \x03(\x0b\x32/.gleitzeit.v1.SubmitWorkflowRequest.LabelsEntry\x12\x11\n\tfile_name\x18\x07 \x01(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06source\"|\n\x16SubmitWorkflowResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x11\n\tduplicate\x18\x04 \x01(\x08\"r\n\x17ValidateWorkflowRequest\x12\x0e\n\x04yaml\x18\x01 \x01(\tH\x00\x12*\n\x08workflow\x18\x02 \x01(\x0b\x32\x16.gleitzeit.v1.WorkflowH\x00\x12\x11\n\tfile_name\x18\x03 \x01(\tB\x08\n\x06source\"Z\n\x18ValidateWorkflowResponse\x12\'\n\x08problems\x18\x01 \x03(\x0b\x32\x15.gleitzeit.v1.Problem\x12\x15\n\rproblem_count\x18\x02 \x01(\r\"\x88\x01\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x1c\n\x0finclude_results\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x07\n\x05_waitB\x12\n\x10_include_results\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.gleitzeit.v1.Run\"\xdd\x02\n\x0fListRunsRequest\x12)\n\x08statuses\x18\x01 \x03(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).gleitzeit.v1.ListRunsRequest.LabelsEntry\x12\x33\n\x0fsubmitted_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10submitted_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrun_id_prefix\x18\x06 \x01(\t\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x10ListRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x18.gleitzeit.v1.RunSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb9\x01\n\x10ListTasksRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x08statuses\x18\x02 \x03(\x0e\x32\x18.gleitzeit.v1.TaskStatus\x12\x10\n\x08task_ids\x18\x03 \x03(\t\x12\x1c\n\x0finclude_results\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\tB\x12\n\x10_include_results\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.gleitzeit.v1.TaskRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_seq\x18\x02 \x01(\x04\x12\x18\n\x10include_progress\x18\x03 \x01(\x08\"g\n\x10WatchRunResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.RunEvent\x12#\n\x03run\x18\x02 \x01(\x0b\x32\x11.gleitzeit.v1.RunH\x00\x88\x01\x01\x42\x06\n\x04_run\"4\n\x11\x45xplainRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"\xfa\x01\n\x12\x45xplainRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12&\n\x07waiting\x18\x04 \x01(\x0b\x32\x15.gleitzeit.v1.Waiting\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x13.gleitzeit.v1.Error\x12$\n\x05tasks\x18\x06 \x03(\x0b\x32\x15.gleitzeit.v1.TaskRun\x12\x12\n\nmore_tasks\x18\x07 \x01(\r\x12\x17\n\x0f\x64\x65pendent_tasks\x18\x08 \x01(\r\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x11\x43\x61ncelRunResponse\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x15\n\ropen_attempts\x18\x02 \x01(\r\"B\n\x0fRetryRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"v\n\x10RetryRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x11\n\tduplicate\x18\x04 \x01(\x08\"!\n\x0fTraceRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x10TraceRunResponse\x12!\n\x05spans\x18\x01 \x03(\x0b\x32\x12.gleitzeit.v1.Span2\xb3\x06\n\x0fWorkflowService\x12[\n\x0eSubmitWorkflow\x12#.gleitzeit.v1.SubmitWorkflowRequest\x1a$.gleitzeit.v1.SubmitWorkflowResponse\x12\x61\n\x10ValidateWorkflow\x12%.gleitzeit.v1.ValidateWorkflowRequest\x1a&.gleitzeit.v1.ValidateWorkflowResponse\x12\x43\n\x06GetRun\x12\x1b.gleitzeit.v1.GetRunRequest\x1a\x1c.gleitzeit.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.gleitzeit.v1.ListRunsRequest\x1a\x1e.gleitzeit.v1.ListRunsResponse\x12L\n\tListTasks\x12\x1e.gleitzeit.v1.ListTasksRequest\x1a\x1f.gleitzeit.v1.ListTasksResponse\x12K\n\x08WatchRun\x12\x1d.gleitzeit.v1.WatchRunRequest\x1a\x1e.gleitzeit.v1.WatchRunResponse0\x01\x12O\n\nExplainRun\x12\x1f.gleitzeit.v1.ExplainRunRequest\x1a .gleitzeit.v1.ExplainRunResponse\x12K\n\x08TraceRun\x12\x1d.gleitzeit.v1.TraceRunRequest\x1a\x1e.gleitzeit.v1.TraceRunResponse0\x01\x12L\n\tCancelRun\x12\x1e.gleitzeit.v1.CancelRunRequest\x1a\x1f.gleitzeit.v1.CancelRunResponse\x12I\n\x08RetryRun\x12\x1d.gleitzeit.v1.RetryRunRequest\x1a\x1e.gleitzeit.v1.RetryRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gleitzeit/v1/workflow_service.proto\x12\x0cgleitzeit.v1\x1a\x16gleitzeit/v1/run.proto\x1a\x18gleitzeit/v1/trace.proto\x1a\x1bgleitzeit/v1/workflow.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n\x15SubmitWorkflowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x04yaml\x18\x02 \x01(\tH\x00\x12*\n\x08workflow\x18\x03 \x01(\x0b\x32\x16.gleitzeit.v1.WorkflowH\x00\x12\x13\n\x0binputs_json\x18\x04 \x01(\t\x12=\n\x05\x66iles\x18\x05 \x03(\x0b\x32..gleitzeit.v1.SubmitWorkflowRequest.FilesEntry\x12?\n\x06labels\x18\x06 \x03(\x0b\x32/.gleitzeit.v1.SubmitWorkflowRequest.LabelsEntry\x12\x11\n\tfile_name\x18\x07 \x01(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06source\"\x9f\x01\n\x16SubmitWorkflowResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x11\n\tduplicate\x18\x04 \x01(\x08\x12!\n\x05notes\x18\x05 \x03(\x0b\x32\x12.gleitzeit.v1.Note\"r\n\x17ValidateWorkflowRequest\x12\x0e\n\x04yaml\x18\x01 \x01(\tH\x00\x12*\n\x08workflow\x18\x02 \x01(\x0b\x32\x16.gleitzeit.v1.WorkflowH\x00\x12\x11\n\tfile_name\x18\x03 \x01(\tB\x08\n\x06source\"}\n\x18ValidateWorkflowResponse\x12\'\n\x08problems\x18\x01 \x03(\x0b\x32\x15.gleitzeit.v1.Problem\x12\x15\n\rproblem_count\x18\x02 \x01(\r\x12!\n\x05notes\x18\x03 \x03(\x0b\x32\x12.gleitzeit.v1.Note\"\x88\x01\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x1c\n\x0finclude_results\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x07\n\x05_waitB\x12\n\x10_include_results\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.gleitzeit.v1.Run\"\xdd\x02\n\x0fListRunsRequest\x12)\n\x08statuses\x18\x01 \x03(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x39\n\x06labels\x18\x03 \x03(\x0b\x32).gleitzeit.v1.ListRunsRequest.LabelsEntry\x12\x33\n\x0fsubmitted_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10submitted_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrun_id_prefix\x18\x06 \x01(\t\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x10ListRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x18.gleitzeit.v1.RunSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb9\x01\n\x10ListTasksRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x08statuses\x18\x02 \x03(\x0e\x32\x18.gleitzeit.v1.TaskStatus\x12\x10\n\x08task_ids\x18\x03 \x03(\t\x12\x1c\n\x0finclude_results\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\tB\x12\n\x10_include_results\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.gleitzeit.v1.TaskRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_seq\x18\x02 \x01(\x04\x12\x18\n\x10include_progress\x18\x03 \x01(\x08\"g\n\x10WatchRunResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.gleitzeit.v1.RunEvent\x12#\n\x03run\x18\x02 \x01(\x0b\x32\x11.gleitzeit.v1.RunH\x00\x88\x01\x01\x42\x06\n\x04_run\"4\n\x11\x45xplainRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"\xfa\x01\n\x12\x45xplainRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12&\n\x07waiting\x18\x04 \x01(\x0b\x32\x15.gleitzeit.v1.Waiting\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x13.gleitzeit.v1.Error\x12$\n\x05tasks\x18\x06 \x03(\x0b\x32\x15.gleitzeit.v1.TaskRun\x12\x12\n\nmore_tasks\x18\x07 \x01(\r\x12\x17\n\x0f\x64\x65pendent_tasks\x18\x08 \x01(\r\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x11\x43\x61ncelRunResponse\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x15\n\ropen_attempts\x18\x02 \x01(\r\"B\n\x0fRetryRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"v\n\x10RetryRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.gleitzeit.v1.RunStatus\x12\x11\n\tduplicate\x18\x04 \x01(\x08\"!\n\x0fTraceRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x10TraceRunResponse\x12!\n\x05spans\x18\x01 \x03(\x0b\x32\x12.gleitzeit.v1.Span2\xb3\x06\n\x0fWorkflowService\x12[\n\x0eSubmitWorkflow\x12#.gleitzeit.v1.SubmitWorkflowRequest\x1a$.gleitzeit.v1.SubmitWorkflowResponse\x12\x61\n\x10ValidateWorkflow\x12%.gleitzeit.v1.ValidateWorkflowRequest\x1a&.gleitzeit.v1.ValidateWorkflowResponse\x12\x43\n\x06GetRun\x12\x1b.gleitzeit.v1.GetRunRequest\x1a\x1c.gleitzeit.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.gleitzeit.v1.ListRunsRequest\x1a\x1e.gleitzeit.v1.ListRunsResponse\x12L\n\tListTasks\x12\x1e.gleitzeit.v1.ListTasksRequest\x1a\x1f.gleitzeit.v1.ListTasksResponse\x12K\n\x08WatchRun\x12\x1d.gleitzeit.v1.WatchRunRequest\x1a\x1e.gleitzeit.v1.WatchRunResponse0\x01\x12O\n\nExplainRun\x12\x1f.gleitzeit.v1.ExplainRunRequest\x1a .gleitzeit.v1.ExplainRunResponse\x12K\n\x08TraceRun\x12\x1d.gleitzeit.v1.TraceRunRequest\x1a\x1e.gleitzeit.v1.TraceRunResponse0\x01\x12L\n\tCancelRun\x12\x1e.gleitzeit.v1.CancelRunRequest\x1a\x1f.gleitzeit.v1.CancelRunResponse\x12I\n\x08RetryRun\x12\x1d.gleitzeit.v1.RetryRunRequest\x1a\x1e.gleitzeit.v1.RetryRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,46 +48,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITWORKFLOWREQUEST_FILESENTRY']._serialized_end=515
   _globals['_SUBMITWORKFLOWREQUEST_LABELSENTRY']._serialized_start=517
   _globals['_SUBMITWORKFLOWREQUEST_LABELSENTRY']._serialized_end=562
-  _globals['_SUBMITWORKFLOWRESPONSE']._serialized_start=574
-  _globals['_SUBMITWORKFLOWRESPONSE']._serialized_end=698
-  _globals['_VALIDATEWORKFLOWREQUEST']._serialized_start=700
-  _globals['_VALIDATEWORKFLOWREQUEST']._serialized_end=814
-  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_start=816
-  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_end=906
-  _globals['_GETRUNREQUEST']._serialized_start=909
-  _globals['_GETRUNREQUEST']._serialized_end=1045
-  _globals['_GETRUNRESPONSE']._serialized_start=1047
-  _globals['_GETRUNRESPONSE']._serialized_end=1095
-  _globals['_LISTRUNSREQUEST']._serialized_start=1098
-  _globals['_LISTRUNSREQUEST']._serialized_end=1447
+  _globals['_SUBMITWORKFLOWRESPONSE']._serialized_start=575
+  _globals['_SUBMITWORKFLOWRESPONSE']._serialized_end=734
+  _globals['_VALIDATEWORKFLOWREQUEST']._serialized_start=736
+  _globals['_VALIDATEWORKFLOWREQUEST']._serialized_end=850
+  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_start=852
+  _globals['_VALIDATEWORKFLOWRESPONSE']._serialized_end=977
+  _globals['_GETRUNREQUEST']._serialized_start=980
+  _globals['_GETRUNREQUEST']._serialized_end=1116
+  _globals['_GETRUNRESPONSE']._serialized_start=1118
+  _globals['_GETRUNRESPONSE']._serialized_end=1166
+  _globals['_LISTRUNSREQUEST']._serialized_start=1169
+  _globals['_LISTRUNSREQUEST']._serialized_end=1518
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_start=517
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_end=562
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1449
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1532
-  _globals['_LISTTASKSREQUEST']._serialized_start=1535
-  _globals['_LISTTASKSREQUEST']._serialized_end=1720
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1722
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1804
-  _globals['_WATCHRUNREQUEST']._serialized_start=1806
-  _globals['_WATCHRUNREQUEST']._serialized_end=1883
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1885
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1988
-  _globals['_EXPLAINRUNREQUEST']._serialized_start=1990
-  _globals['_EXPLAINRUNREQUEST']._serialized_end=2042
-  _globals['_EXPLAINRUNRESPONSE']._serialized_start=2045
-  _globals['_EXPLAINRUNRESPONSE']._serialized_end=2295
-  _globals['_CANCELRUNREQUEST']._serialized_start=2297
-  _globals['_CANCELRUNREQUEST']._serialized_end=2347
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2349
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2432
-  _globals['_RETRYRUNREQUEST']._serialized_start=2434
-  _globals['_RETRYRUNREQUEST']._serialized_end=2500
-  _globals['_RETRYRUNRESPONSE']._serialized_start=2502
-  _globals['_RETRYRUNRESPONSE']._serialized_end=2620
-  _globals['_TRACERUNREQUEST']._serialized_start=2622
-  _globals['_TRACERUNREQUEST']._serialized_end=2655
-  _globals['_TRACERUNRESPONSE']._serialized_start=2657
-  _globals['_TRACERUNRESPONSE']._serialized_end=2710
-  _globals['_WORKFLOWSERVICE']._serialized_start=2713
-  _globals['_WORKFLOWSERVICE']._serialized_end=3532
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1520
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1603
+  _globals['_LISTTASKSREQUEST']._serialized_start=1606
+  _globals['_LISTTASKSREQUEST']._serialized_end=1791
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1793
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1875
+  _globals['_WATCHRUNREQUEST']._serialized_start=1877
+  _globals['_WATCHRUNREQUEST']._serialized_end=1954
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1956
+  _globals['_WATCHRUNRESPONSE']._serialized_end=2059
+  _globals['_EXPLAINRUNREQUEST']._serialized_start=2061
+  _globals['_EXPLAINRUNREQUEST']._serialized_end=2113
+  _globals['_EXPLAINRUNRESPONSE']._serialized_start=2116
+  _globals['_EXPLAINRUNRESPONSE']._serialized_end=2366
+  _globals['_CANCELRUNREQUEST']._serialized_start=2368
+  _globals['_CANCELRUNREQUEST']._serialized_end=2418
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2420
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2503
+  _globals['_RETRYRUNREQUEST']._serialized_start=2505
+  _globals['_RETRYRUNREQUEST']._serialized_end=2571
+  _globals['_RETRYRUNRESPONSE']._serialized_start=2573
+  _globals['_RETRYRUNRESPONSE']._serialized_end=2691
+  _globals['_TRACERUNREQUEST']._serialized_start=2693
+  _globals['_TRACERUNREQUEST']._serialized_end=2726
+  _globals['_TRACERUNRESPONSE']._serialized_start=2728
+  _globals['_TRACERUNRESPONSE']._serialized_end=2781
+  _globals['_WORKFLOWSERVICE']._serialized_start=2784
+  _globals['_WORKFLOWSERVICE']._serialized_end=3603
 # @@protoc_insertion_point(module_scope)

@@ -46,16 +46,18 @@ class SubmitWorkflowRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., yaml: _Optional[str] = ..., workflow: _Optional[_Union[_workflow_pb2.Workflow, _Mapping]] = ..., inputs_json: _Optional[str] = ..., files: _Optional[_Mapping[str, bytes]] = ..., labels: _Optional[_Mapping[str, str]] = ..., file_name: _Optional[str] = ...) -> None: ...
 
 class SubmitWorkflowResponse(_message.Message):
-    __slots__ = ("run_id", "correlation_id", "status", "duplicate")
+    __slots__ = ("run_id", "correlation_id", "status", "duplicate", "notes")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     correlation_id: str
     status: _run_pb2.RunStatus
     duplicate: bool
-    def __init__(self, run_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., duplicate: bool = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[_workflow_pb2.Note]
+    def __init__(self, run_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., duplicate: bool = ..., notes: _Optional[_Iterable[_Union[_workflow_pb2.Note, _Mapping]]] = ...) -> None: ...
 
 class ValidateWorkflowRequest(_message.Message):
     __slots__ = ("yaml", "workflow", "file_name")
@@ -68,12 +70,14 @@ class ValidateWorkflowRequest(_message.Message):
     def __init__(self, yaml: _Optional[str] = ..., workflow: _Optional[_Union[_workflow_pb2.Workflow, _Mapping]] = ..., file_name: _Optional[str] = ...) -> None: ...
 
 class ValidateWorkflowResponse(_message.Message):
-    __slots__ = ("problems", "problem_count")
+    __slots__ = ("problems", "problem_count", "notes")
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     problems: _containers.RepeatedCompositeFieldContainer[_workflow_pb2.Problem]
     problem_count: int
-    def __init__(self, problems: _Optional[_Iterable[_Union[_workflow_pb2.Problem, _Mapping]]] = ..., problem_count: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[_workflow_pb2.Note]
+    def __init__(self, problems: _Optional[_Iterable[_Union[_workflow_pb2.Problem, _Mapping]]] = ..., problem_count: _Optional[int] = ..., notes: _Optional[_Iterable[_Union[_workflow_pb2.Note, _Mapping]]] = ...) -> None: ...
 
 class GetRunRequest(_message.Message):
     __slots__ = ("run_id", "wait", "include_results")

@@ -1,0 +1,98 @@
+//! What is allowed in a workflow and probably not meant: fields without an effect, and text that looks like a reference.
+
+use super::check::Checker;
+use super::problem::Note;
+use super::references::{Names, place_in};
+use super::tree::{At, Fields, Kind, Node, Spot};
+use super::yaml::shorten;
+use crate::template;
+
+/// A field of the original Gleitzeit; whether to wait is said on the command line.
+pub(super) const WAIT_FOR_COMPLETION: &str = "wait_for_completion";
+
+/// Notes a field that is accepted for the sake of older files.
+pub(super) fn wait_for_completion(checker: &mut Checker<'_>, fields: &Fields) {
+    let Some((spot, node)) = fields.get(WAIT_FOR_COMPLETION) else { return };
+    let top = At::Root;
+    let at = top.key(WAIT_FOR_COMPLETION);
+    match node.kind {
+        Kind::Bool(_) | Kind::Null => {
+            let message = format!("`{WAIT_FOR_COMPLETION}` is not needed: `run` and `submit --wait` wait");
+            note(checker, *spot, at, message, "remove it".to_owned());
+        }
+        _ => {
+            let message = format!("`{WAIT_FOR_COMPLETION}` must be a boolean, not {}", node.what());
+            checker.wrong(node.spot, at, message, Some("remove it: `run` and `submit --wait` wait".to_owned()));
+        }
+    }
+}
+
+/// Notes `{{a.x}}` where `${a.x}` could stand.
+pub(super) fn braces(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, text: &str, names: &Names<'_>) {
+    for (offset, whole, inside) in in_braces(text) {
+        if !has_room(checker) {
+            return;
+        }
+        if names.can_refer(inside) {
+            let place = place_in(checker.source, spot, text, offset, "{{");
+            let message = format!("`{}` is plain text", shorten(whole));
+            note(checker, place, at, message, format!("write `${{{inside}}}` for the value"));
+        }
+    }
+}
+
+/// Notes an output such as `a.response`, which is not the task's response but this text.
+pub(super) fn plain_output(checker: &mut Checker<'_>, node: &Node, at: At<'_>, names: &Names<'_>) {
+    let Kind::Text(text) = &node.kind else { return };
+    let first = text.split(['.', '[']).next().unwrap_or_default();
+    if first.len() < text.len() && names.tasks.contains_key(first) && names.can_refer(text) {
+        let message = format!("`{}` is plain text", shorten(text));
+        note(checker, node.spot, at, message, format!("write `${{{}}}` for the value", shorten(text)));
+    }
+}
+
+/// What stands between `{{` and `}}` in a text, trimmed, with the offset and the text of the whole.
+pub(super) fn in_braces(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text.get(at..)?.find("{{")?;
+        let rest = &text[start + 2..];
+        // No reference is longer than a line; where a brace follows, the next pair is the inner one.
+        let end = rest.find(['{', '}', '\n']).unwrap_or(rest.len());
+        if rest[end..].starts_with("}}") {
+            at = start + 2 + end + 2;
+            Some((start, &text[start..at], rest[..end].trim()))
+        } else {
+            at = start + 1;
+            Some((start, "", ""))
+        }
+    })
+}
+
+impl Names<'_> {
+    /// Whether a text would be a reference to something in this file between `${` and `}`.
+    pub(super) fn can_refer(&self, text: &str) -> bool {
+        let first = text.split(['.', '[']).next().unwrap_or_default();
+        let is_root = self.tasks.contains_key(first) || ["inputs", "files", "env", "run"].contains(&first);
+        is_root && text.len() <= 500 && template::parse(&format!("${{{text}}}")).is_ok()
+    }
+}
+
+fn has_room(checker: &Checker<'_>) -> bool {
+    checker.notes.len() < checker.limits.problems.max(1)
+}
+
+fn note(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, message: String, hint: String) {
+    if !has_room(checker) {
+        return;
+    }
+    let place = (spot.line > 0).then_some((spot.line, spot.column));
+    checker.notes.push(Note {
+        file: checker.file.to_owned(),
+        line: place.map(|place| place.0),
+        column: place.map(|place| place.1),
+        field: at.to_string(),
+        message,
+        hint: Some(hint),
+    });
+}
