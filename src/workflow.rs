@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// Where the paths in `files` begin.
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         match Path::new(&self.name).parent() {
             Some(folder) if self.name != "-" => folder.to_owned(),
             _ => PathBuf::new(),

@@ -6,7 +6,7 @@ use common::{Desk, task, workflow};
 use gleitzeit_core::run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::run::{Request, RunStatus, TaskStatus, Verdict};
-use gleitzeit_core::spec::{Catalog, Limits, MethodInfo, Violation, check_bytes};
+use gleitzeit_core::spec::{Catalog, Limits, MethodInfo, Violation, check_bytes, migrate};
 use gleitzeit_core::{ErrorCode, Failure};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -50,6 +50,113 @@ fn problems_have_places(bytes: &[u8]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// Pieces of files as the original Gleitzeit had them.
+const PIECES: &[&str] = &[
+    "tasks:\n",
+    "- ",
+    "  ",
+    "    ",
+    "\n",
+    "name: A b\n",
+    "id: a\n",
+    "protocol: echo/v1\n",
+    "method: echo\n",
+    "params: ",
+    "params:\n",
+    "{message: \"{{A b.x}} {{a.y}}\"}",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "# c\n",
+    "depends_on: [A b, task_1]\n",
+    "type: llm\n",
+    "method: llm/vision\n",
+    "messages: [{role: user, content: hi}]\n",
+    "messages:\n",
+    "image_path: a.png\n",
+    "file_path: é\n",
+    "outputs: {x: a.y}\n",
+    "&x ",
+    "*x",
+    "<<: *x\n",
+    "|\n",
+    "'",
+    "\"",
+    "é",
+    "retry: {base_delay: 1}\n",
+    "execution_mode: x\n",
+    "files: {f1: x}\n",
+    "wait_for_completion: true\n",
+    ": ",
+    "? ",
+    "~\n",
+    "!!str ",
+    "\r\n",
+    "\t",
+];
+
+/// Fields of the original's tasks, each once at most.
+const TASK: &[&str] = &[
+    "id: a",
+    "name: \"A b\"",
+    "protocol: echo/v1",
+    "method: echo",
+    "type: llm",
+    "provider: p",
+    "depends_on: [A b, task_2]",
+    "params: {message: \"{{task_1.result}}\", x: [\"${a.result.response}\", 1]}",
+    "retry: {max_attempts: 1, base_delay: 2}",
+    "timeout: 3",
+    "args: {image_path: a.png, messages: [{role: user, content: hi}]}",
+    "parameters: {file_path: f.txt, messages: [{role: user, content: hi}], batch_mode: true}",
+    "dependencies: []",
+];
+
+/// A file of such tasks, in blocks with comments or in braces.
+fn original() -> impl Strategy<Value = String> {
+    let fields = proptest::sample::subsequence(TASK, 1..=TASK.len()).prop_filter("no method", |fields| {
+        fields.iter().any(|field| field.starts_with("method") || field.starts_with("type"))
+    });
+    let fields = fields.prop_shuffle();
+    let task = (fields, any::<bool>(), any::<bool>()).prop_map(|(fields, block, comments)| match block {
+        false => format!("- {{{}}}\n", fields.join(", ")),
+        true if comments => format!("- {}\n", fields.join(" # c\n  # above\n\n  ")),
+        true => format!("- {}\n", fields.join("\n  ")),
+    });
+    (vec(task, 1..4), any::<bool>()).prop_map(|(tasks, last)| {
+        let outputs = if last { "\n# end\noutputs: {x: a.y, z: \"{{task_1}}\"}" } else { "" };
+        format!("# first\nname: n\nwait_for_completion: true\n\n# the tasks\ntasks:\n{}{outputs}", tasks.concat())
+    })
+}
+
+fn is_migrated_once(text: &str) -> Result<bool, TestCaseError> {
+    let locate = |path: &str| path.to_owned();
+    let again = |text: &str| migrate(text, "f", &Echo, &Limits::default(), &locate);
+    let Ok(first) = again(text) else { return Ok(false) };
+    let second = again(&first.text).map_err(|problem| TestCaseError::fail(format!("{problem}\n{}", first.text)))?;
+    prop_assert_eq!(&second.text, &first.text, "{}", text);
+    prop_assert!(first.changes.is_empty() == (first.text == text), "{text}\n{:?}", first.changes);
+    for comment in text.split('\n').filter(|line| line.trim_start().starts_with('#')) {
+        prop_assert!(first.text.contains(comment.trim()), "`{comment}` is lost\n{text}\n{}", first.text);
+    }
+    Ok(true)
+}
+
+proptest! {
+    #[test]
+    fn what_the_original_could_read_is_migrated(text in original()) {
+        prop_assert!(is_migrated_once(&text)?, "{text}");
+    }
+
+    #[test]
+    fn a_migration_ends_well_or_says_why_and_a_second_one_changes_nothing(pieces in vec(0..PIECES.len(), 0..40)) {
+        let text: String = pieces.into_iter().map(|at| PIECES[at]).collect();
+        is_migrated_once(&text)?;
+    }
 }
 
 proptest! {

@@ -1,10 +1,25 @@
-//! The grammar of the commands that need no control plane: graph, init, doctor, man.
+//! The grammar of the commands that need no control plane: migrate, graph, init, doctor, man.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::{DefinitionArgs, OutputArgs};
+
+/// `gleitzeit migrate`
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Workflows of the original Gleitzeit; `-` reads stdin and prints the new text
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write the new text into the files, instead of printing what would change
+    #[arg(long)]
+    pub(crate) write: bool,
+    #[command(flatten)]
+    pub(crate) definitions: DefinitionArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
 
 /// `gleitzeit graph`
 #[derive(Debug, Args)]

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use local::{DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MonitorArgs};
+pub(crate) use local::{
+    DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
+};
 pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
@@ -108,6 +110,9 @@ pub(crate) enum Command {
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
+    /// Bring files of the original Gleitzeit into today's form
+    #[command(after_help = "Examples:\n  gleitzeit migrate old.yaml\n  gleitzeit migrate --write workflows/*.yaml")]
+    Migrate(MigrateArgs),
     /// Draw a workflow's tasks and what they wait for
     #[command(
         after_help = "Examples:\n  gleitzeit graph examples/chain.yaml\n  gleitzeit graph examples/chain.yaml --as mermaid"
@@ -160,6 +165,7 @@ impl Command {
             Self::Backup(args) => args.output.format,
             Self::Restore(args) => args.output.format,
             Self::Validate(args) => args.output.format,
+            Self::Migrate(args) => args.output.format,
             Self::Providers(args) => args.output.format,
             Self::Protocols(args) => args.output.format,
             Self::Version(args) => args.format,

@@ -13,6 +13,7 @@ mod init;
 mod list;
 mod logs;
 mod man;
+mod migrate;
 mod monitor;
 mod protocols;
 mod providers;
@@ -57,6 +58,7 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Validate(args) => validate::run(args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(args),

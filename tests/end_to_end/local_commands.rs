@@ -25,6 +25,83 @@ fn a_workflow_is_drawn_for_the_terminal_mermaid_graphviz_and_programs() {
     assert!(sandbox.gleitzeit(&["graph", &wrong]).exits(2).stderr.contains("did you mean `method`?"));
 }
 
+const OLD: &str = "name: Old\nwait_for_completion: true\ntasks:\n  - id: first\n    name: First task          # kept\n    \
+                   protocol: echo/v1\n    method: echo\n    params: {message: hello}\noutputs: {said: first.response}\n";
+
+#[test]
+fn a_file_of_the_original_is_shown_then_migrated_then_runs() {
+    let sandbox = Sandbox::new();
+    let old = sandbox.file("old.yaml", OLD);
+    let shown = sandbox.gleitzeit(&["migrate", &old]).exits(0);
+    assert!(shown.stdout.contains("\n-    params: {message: hello}\n"), "{shown}");
+    assert!(shown.stdout.contains("\n+    parameters: {message: hello}\n"), "{shown}");
+    assert!(shown.stderr.contains("would be migrated with `--write`; valid"), "{shown}");
+    assert_eq!(std::fs::read_to_string(&old).expect("there"), OLD, "only shown");
+    let document = sandbox.gleitzeit(&["migrate", "--write", &old, "-o", "json"]).exits(0).json();
+    let file = &document["files"][0];
+    assert_eq!((&file["changed"], &file["written"], &file["valid"]), (&json!(true), &json!(true), &json!(true)));
+    assert_eq!(file["changes"][4], json!({"field": "tasks[0].params", "message": "renamed to `parameters`"}));
+    assert_eq!((&file["left"], &file["errors"], &file["notes"]), (&json!([]), &json!([]), &json!([])));
+    assert_eq!(file["text"], std::fs::read_to_string(&old).expect("there"));
+    assert!(file["text"].as_str().is_some_and(|text| text.contains("# First task          # kept\n")), "{file}");
+    let run = sandbox.gleitzeit(&["run", &old, "-o", "json"]).exits(0).json();
+    assert_eq!(run["outputs"], json!({"said": "hello"}));
+    let again = sandbox.gleitzeit(&["migrate", &old]).exits(0);
+    assert!(again.stdout.is_empty() && again.stderr.contains("nothing to migrate; valid"), "{again}");
+}
+
+#[test]
+fn a_migration_names_what_is_left_and_where_files_are() {
+    let sandbox = Sandbox::new();
+    for folder in ["docs", "flows"] {
+        std::fs::create_dir(sandbox.path().join(folder)).expect("made");
+    }
+    sandbox.file("docs/a.txt", "hello");
+    let seen = sandbox.file(
+        "flows/seen.yaml",
+        "name: S\ntasks:\n- id: a\n  method: llm/chat\n  params:\n    file_path: docs/a.txt\n    messages: [{role: user, content: hi}]\n",
+    );
+    let batch = sandbox.file("batch.yaml", "name: B\ntype: batch\nbatch: {directory: d}\n");
+    let broken = sandbox.file("broken.yaml", "name: [");
+    let ended = sandbox.gleitzeit(&["migrate", &seen, &batch, &broken, "nowhere.yaml", "-o", "json"]).exits(2);
+    let files = ended.json()["files"].clone();
+    assert!(files[0]["text"].as_str().is_some_and(|text| text.contains("  f1: ../docs/a.txt\n")), "{files:#}");
+    assert_eq!(files[0]["valid"], true);
+    assert_eq!((&files[1]["left"][0]["field"], &files[1]["valid"]), (&json!("batch"), &json!(false)));
+    assert_eq!((&files[2]["errors"][0]["name"], &files[2]["text"]), (&json!("PARSE_ERROR"), &Value::Null));
+    assert!(files[3]["errors"][0]["message"].as_str().is_some_and(|it| it.contains("cannot be read")), "{files:#}");
+    let refused = sandbox.gleitzeit(&["migrate", "--write", "-"]).exits(2);
+    assert!(refused.stderr.contains("`-` is stdin"), "{refused}");
+}
+
+#[test]
+fn notes_are_told_and_keep_nothing_from_running() {
+    let cluster = Cluster::all_in_one(&[]);
+    let sandbox = Sandbox::new();
+    let noted =
+        sandbox.file("noted.yaml", "wait_for_completion: true\nname: N\ntasks:\n- {id: a, method: util/echo}\n");
+    let note = format!("{noted}:1:1: note: `wait_for_completion` is not needed: `run` and `submit --wait` wait");
+    let is_told = |notes: &Value| {
+        assert_eq!(notes[0]["field"], "wait_for_completion");
+        assert_eq!(
+            (&notes[0]["line"], &notes[0]["column"], &notes[0]["hint"]),
+            (&json!(1), &json!(1), &json!("remove it"))
+        );
+    };
+    assert!(sandbox.gleitzeit(&["validate", &noted]).exits(0).stderr.contains(&note));
+    is_told(&sandbox.gleitzeit(&["validate", &noted, "-o", "json"]).exits(0).json()["notes"]);
+    is_told(&cluster.client(&["validate", &noted, "-o", "json"]).exits(0).json()["notes"]);
+    let run = sandbox.gleitzeit(&["run", &noted, "-o", "json"]).exits(0);
+    assert!(run.stderr.contains(&note) && run.json()["status"] == "completed", "{run}");
+    let submitted = cluster.client(&["submit", &noted, "-o", "json"]).exits(0);
+    assert!(submitted.stderr.contains(&note), "{submitted}");
+    is_told(&submitted.json()["notes"]);
+    let wrong = sandbox.file("wrong.yaml", "wait_for_completion: true\nname: N\n");
+    let document = sandbox.gleitzeit(&["validate", &wrong, "-o", "json"]).exits(2);
+    is_told(&document.json()["notes"]);
+    assert!(document.stderr.contains("note: `wait_for_completion`"), "{document}");
+}
+
 #[test]
 fn a_new_workflow_is_valid_and_never_over_another() {
     let sandbox = Sandbox::new();

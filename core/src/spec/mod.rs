@@ -4,6 +4,7 @@ mod catalog;
 mod check;
 mod cycle;
 mod fields;
+mod migrate;
 mod notes;
 mod problem;
 mod references;
@@ -17,6 +18,7 @@ mod yaml;
 
 pub use catalog::{AnyMethod, Catalog, Language, MethodInfo, PathSegment, Violation};
 pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
+pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};
 pub use submission::{Environment, Given, bind};
 pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};

@@ -316,11 +316,11 @@ impl<'n> Names<'n> {
                 Follow::Missing(fields) => {
                     let (Step::Name(name) | Step::Key(name)) = step else { return None };
                     let message = format!("{reference}: the result of `{method}` has no field `{name}`");
-                    let hint = match (depth, closest(name, &fields), main_field(&fields, &reference.path)) {
-                        (_, Some(meant), _) => format!("did you mean `{meant}`?"),
-                        (0, None, Some(path)) => {
-                            let first = reference.text.find(['.', '[']).unwrap_or(reference.text.len());
-                            format!("did you mean `${{{}.{path}}}`?", &reference.text[..first])
+                    let hint = match (depth, closest(name, &fields)) {
+                        (_, Some(meant)) => format!("did you mean `{meant}`?"),
+                        (0, None) if main_path(&fields, reference).is_some() => {
+                            let meant = main_path(&fields, reference).unwrap_or_default();
+                            format!("did you mean `${{{meant}}}`?")
                         }
                         _ => format!("the fields there are {}", list(&fields)),
                     };
@@ -342,26 +342,21 @@ impl<'n> Names<'n> {
 /// Words for what a task mainly gives; other systems have others than the methods here.
 const MAIN: [&str; 8] = ["result", "response", "content", "text", "output", "answer", "message", "completion"];
 
-/// What is probably meant by a path whose first name is no field of a result: the field that the second names, or the
-/// one that the result has for what it mainly is.
-pub(super) fn main_field(fields: &[String], path: &[Step]) -> Option<String> {
-    let names: Vec<&str> = path
-        .iter()
-        .map_while(|step| match step {
-            Step::Name(name) | Step::Key(name) => Some(name.as_str()),
-            Step::Index(_) => None,
-        })
-        .collect();
-    let is_main = |name: &&&str| MAIN.contains(*name);
-    let first = names.first().filter(is_main)?;
-    if let Some(second) = names.get(1).filter(|_| ["result", "output"].contains(first))
-        && fields.iter().any(|field| field == second)
+/// What is probably meant by a reference whose first name is no field of a result: the field that the second names, or
+/// the one that the result has for what it mainly is.
+pub(super) fn main_path(fields: &[String], reference: &Reference) -> Option<String> {
+    let [Step::Name(first), rest @ ..] = reference.path.as_slice() else { return None };
+    let end = reference.text.find(['.', '[']).filter(|_| MAIN.contains(&first.as_str()))?;
+    let (root, path) = reference.text.split_at(end);
+    if let (Some(Step::Name(second)), "result" | "output") = (rest.first(), first.as_str())
+        && fields.contains(second)
     {
-        return Some(names[1..].join("."));
+        let rest = path.strip_prefix('.')?.strip_prefix(first.as_str())?;
+        return Some(format!("{root}{rest}"));
     }
-    let all_main = names.len() == path.len() && names.iter().all(|name| MAIN.contains(name));
-    let has = |word: &&&str| fields.iter().any(|field| field == **word);
-    MAIN.iter().find(has).filter(|_| all_main).map(|word| (*word).to_owned())
+    let all_main = rest.iter().all(|step| matches!(step, Step::Name(name) if MAIN.contains(&name.as_str())));
+    let word = MAIN.iter().find(|word| fields.iter().any(|field| field == *word)).filter(|_| all_main)?;
+    Some(format!("{root}.{word}"))
 }
 
 /// What a result can be at this path. A name that is a number is an index where there is a list.

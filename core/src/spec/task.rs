@@ -55,7 +55,7 @@ const RETRY_ELSEWHERE: &[(&str, &str)] = &[
     ("interval", "initial_delay"),
     ("strategy", "backoff"),
 ];
-const RESERVED: &[&str] = &["inputs", "env", "files", "run"];
+pub(super) const RESERVED: &[&str] = &["inputs", "env", "files", "run"];
 const MOST_ATTEMPTS: u64 = 1_000;
 
 /// All tasks, if each could be read, and for each what it waits for.

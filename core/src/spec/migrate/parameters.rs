@@ -1,0 +1,189 @@
+//! The second pass: parameters of language models, and the files that they named.
+
+use std::collections::BTreeSet;
+
+use super::super::references::text_of;
+use super::super::tree::{Fields, Kind, Node, Spot};
+use super::edit::{Edits, quoted};
+use super::{Migration, field, tasks_of};
+
+/// The files that a workflow declares, old and new.
+struct Files {
+    names: BTreeSet<String>,
+    new: Vec<(String, String)>,
+}
+
+impl Files {
+    /// The name of a file, declared if it was not yet.
+    fn name(&mut self, migration: &Migration<'_>, path: &str) -> String {
+        let path = (migration.locate)(path);
+        if let Some((name, _)) = self.new.iter().find(|(_, declared)| *declared == path) {
+            return name.clone();
+        }
+        let mut number = self.names.len() + 1;
+        while self.names.contains(&format!("f{number}")) {
+            number += 1;
+        }
+        let name = format!("f{number}");
+        self.names.insert(name.clone());
+        self.new.push((name.clone(), path));
+        name
+    }
+}
+
+pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits<'_>) {
+    let Kind::Object(fields) = &root.kind else { return };
+    let declared = match field(root, "files").map(|node| &node.kind) {
+        Some(Kind::Object(files)) => files.keys().cloned().collect(),
+        _ => BTreeSet::new(),
+    };
+    let mut files = Files { names: declared, new: Vec::new() };
+    for (index, task) in tasks_of(root) {
+        let Some(parameters @ Node { kind: Kind::Object(fields), .. }) = field(task, "parameters") else { continue };
+        let at = format!("tasks[{index}].parameters");
+        match text_of(task, "method") {
+            Some("llm/vision") => vision(migration, fields, &at, &mut files, edits),
+            Some("llm/chat") => chat(migration, parameters, fields, &at, &mut files, edits),
+            _ => {}
+        }
+    }
+    if !files.new.is_empty() {
+        for (name, path) in &files.new {
+            migration.changed("files", format!("declares `{name}: {path}`, seen from the workflow's folder"));
+        }
+        edits.declare_files(root, fields, &files.new);
+    }
+}
+
+/// `llm/vision` takes a prompt and images.
+fn vision(migration: &mut Migration<'_>, fields: &Fields, at: &str, files: &mut Files, edits: &mut Edits<'_>) {
+    if let Some((key, Node { kind: Kind::List(messages), .. })) = fields.get("messages")
+        && !fields.contains_key("prompt")
+        && let Some(Node { kind: Kind::Object(last), .. }) = messages.last()
+        && let Some((inner, content)) = last.get("content")
+    {
+        let end = edits.end_of_entry(*key, &fields["messages"].1);
+        let name = if edits.is_json() { "\"prompt\"" } else { "prompt" };
+        edits.replace(key.start..end, format!("{name}: {}", edits.as_written(*inner, content)));
+        migration.changed(format!("{at}.messages"), "became `prompt`, the text of the last message");
+        if messages.len() > 1 {
+            migration.leave(
+                format!("{at}.messages"),
+                "`llm/vision` takes one prompt: the messages before the last are gone",
+            );
+        }
+    }
+    let name = if edits.is_json() { "\"images\"" } else { "images" };
+    if let Some((key, node @ Node { kind: Kind::Text(path), .. })) = fields.get("image_path")
+        && !fields.contains_key("images")
+    {
+        if let Some(image) = image(migration, path, files) {
+            edits.replace(key.start..edits.end_of_entry(*key, node), format!("{name}: [{image}]"));
+            migration.changed(format!("{at}.image_path"), "became `images`, with the file's content");
+        } else {
+            migration
+                .leave(format!("{at}.image_path"), "no path of a file: declare it under `files` and write `images`");
+        }
+    }
+    let listed = ["image_paths", "images"].iter().find_map(|name| fields.get_key_value(*name));
+    if let Some((written, (key, Node { kind: Kind::List(items), .. }))) = listed {
+        if written == "image_paths" && fields.contains_key("images") {
+            migration.leave(format!("{at}.{written}"), "`images` is there already: move there what it lacks");
+            return;
+        }
+        if written == "image_paths" {
+            edits.rewrite(*key, "images");
+            migration.changed(format!("{at}.{written}"), "renamed to `images`");
+        }
+        for (index, item) in items.iter().enumerate() {
+            if let Kind::Text(path) = &item.kind
+                && let Some(image) = image(migration, path, files)
+            {
+                edits.replace(item.spot.start..end(item.spot, edits, item), image);
+                migration.changed(format!("{at}.{written}[{index}]"), "became the file's content");
+            }
+        }
+    }
+}
+
+fn end(key: Spot, edits: &Edits<'_>, item: &Node) -> usize {
+    edits.end_of_entry(Spot { end: key.start, ..key }, item)
+}
+
+/// A reference to the content of an image; none if the text is no path of one.
+fn image(migration: &Migration<'_>, path: &str, files: &mut Files) -> Option<String> {
+    let lower = path.to_ascii_lowercase();
+    let is_image = [".png", ".jpg", ".jpeg", ".gif", ".webp"].iter().any(|end| lower.ends_with(end));
+    let is_path =
+        is_image && path.len() < 1_000 && !path.contains("${") && !path.contains("{{") && !path.contains("://");
+    is_path.then(|| quoted(&format!("${{files.{}.base64}}", files.name(migration, path))))
+}
+
+/// `llm/chat` takes messages; what files hold is a message of its own.
+fn chat(
+    migration: &mut Migration<'_>,
+    parameters: &Node,
+    fields: &Fields,
+    at: &str,
+    files: &mut Files,
+    edits: &mut Edits<'_>,
+) {
+    let mut paths: Vec<(&str, &str)> = Vec::new();
+    let mut removed = Vec::new();
+    for name in ["file_path", "files"] {
+        let Some((name, (_, node))) = fields.get_key_value(name) else { continue };
+        match &node.kind {
+            Kind::Text(path) if name == "file_path" => paths.push((name, path)),
+            Kind::List(items) if name == "files" => {
+                paths.extend(items.iter().filter_map(|item| match &item.kind {
+                    Kind::Text(path) => Some((name.as_str(), path.as_str())),
+                    _ => None,
+                }));
+            }
+            _ => continue,
+        }
+        removed.push((name.as_str(), None));
+    }
+    for name in ["directory", "file_pattern"] {
+        if fields.contains_key(name) {
+            migration.leave(
+                format!("{at}.{name}"),
+                "there are no batches: declare each file under `files` and give each a task",
+            );
+        }
+    }
+    if removed.is_empty() {
+        return;
+    }
+    let is_unknown = paths.iter().any(|(_, path)| path.contains("${") || path.contains("{{") || path.contains("://"));
+    let messages = fields.get("messages").map(|(_, node)| node);
+    let Some(messages @ Node { kind: Kind::List(old), .. }) = messages.filter(|_| !is_unknown) else {
+        migration.leave(
+            format!("{at}.{}", removed[0].0),
+            "declare the file under `files` and write `${files.NAME}` where its text belongs",
+        );
+        return;
+    };
+    if old.is_empty() {
+        return;
+    }
+    let json = edits.is_json();
+    let message = |name: &str| match json {
+        true => format!("{{\"role\": \"user\", \"content\": \"${{files.{name}}}\"}}"),
+        false => format!("{{role: user, content: \"${{files.{name}}}\"}}"),
+    };
+    let mut items = Vec::new();
+    for (_, path) in &paths {
+        items.push(message(&files.name(migration, path)));
+    }
+    edits.append(messages, &items);
+    edits.remove(parameters, &removed);
+    for (name, _) in &removed {
+        let what = if paths.len() > 1 {
+            "a message for each file, all in one request"
+        } else {
+            "a message with the file's text"
+        };
+        migration.changed(format!("{at}.{name}"), format!("became {what}"));
+    }
+}

@@ -1,0 +1,180 @@
+//! `gleitzeit migrate`: brings files of the original Gleitzeit into today's form, or shows what that would change.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use gleitzeit_core::spec::{Change, Limits, Note, Problem, migrate};
+use gleitzeit_protocols::Registry;
+use serde::Serialize;
+use similar::TextDiff;
+
+use crate::cli::{Format, MigrateArgs};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::workflow::{Source, missing_files};
+use crate::{output, setup};
+
+/// What became of the files.
+#[derive(Serialize)]
+struct Document {
+    files: Vec<FileDocument>,
+}
+
+#[derive(Serialize)]
+struct FileDocument {
+    file: String,
+    /// Whether the text is another one now.
+    changed: bool,
+    /// Whether the file holds it.
+    written: bool,
+    /// Whether it can be run.
+    valid: bool,
+    changes: Vec<Change>,
+    /// What is left to the author.
+    left: Vec<Change>,
+    errors: Vec<Problem>,
+    notes: Vec<Note>,
+    /// The new text; null if there is none.
+    text: Option<String>,
+    #[serde(skip)]
+    before: String,
+}
+
+pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
+    if args.write && args.files.iter().any(|file| file == Path::new("-")) {
+        return Err(CommandError::usage("`--write` has no file to write to: `-` is stdin")
+            .hint("leave it out: the new text goes to stdout"));
+    }
+    let registry = setup::registry(&args.definitions)?;
+    let mut files = Vec::new();
+    for path in &args.files {
+        let mut file = one(path, &registry);
+        if args.write && file.changed {
+            match file.text.as_deref().map_or(Ok(()), |text| replace(path, text)) {
+                Ok(()) => file.written = true,
+                Err(error) => {
+                    let message = format!("cannot be written: {error}");
+                    let code = gleitzeit_core::ErrorCode::InvalidParams;
+                    file.errors.push(Problem::of_file(&file.file, code, message));
+                }
+            }
+        }
+        files.push(file);
+    }
+    let document = Document { files };
+    output::document(args.output.format, &document, |it| it.files.iter().map(shown).collect())?;
+    if args.output.format == Format::Table {
+        for file in &document.files {
+            output::note(&told(file));
+        }
+    }
+    let all_well = document.files.iter().all(|file| file.valid && file.errors.is_empty());
+    Ok(if all_well { Exit::Success } else { Exit::Usage })
+}
+
+fn one(path: &Path, registry: &Registry) -> FileDocument {
+    let mut file = FileDocument {
+        file: path.display().to_string(),
+        changed: false,
+        written: false,
+        valid: false,
+        changes: Vec::new(),
+        left: Vec::new(),
+        errors: Vec::new(),
+        notes: Vec::new(),
+        text: None,
+        before: String::new(),
+    };
+    let source = match Source::read(path) {
+        Ok(source) => source,
+        Err(error) => return FileDocument { errors: error.problems, ..file },
+    };
+    match source.text() {
+        Ok(text) => text.clone_into(&mut file.before),
+        Err(error) => return FileDocument { errors: error.problems, ..file },
+    }
+    let folder = source.folder();
+    let locate = |path: &str| located(&folder, path);
+    match migrate(&file.before, &source.name, registry, &Limits::DEFAULT, &locate) {
+        Ok(migrated) => {
+            let checked = Source { name: source.name, bytes: migrated.text.clone().into_bytes() };
+            let outcome = checked.check(registry, &Limits::DEFAULT);
+            file.errors = match outcome.workflow {
+                Ok(workflow) => missing_files(&checked, &workflow),
+                Err(problems) => problems,
+            };
+            file.notes = outcome.notes;
+            file.valid = file.errors.is_empty();
+            file.changed = migrated.text != file.before;
+            (file.changes, file.left, file.text) = (migrated.changes, migrated.left, Some(migrated.text));
+        }
+        Err(problem) => file.errors = vec![*problem],
+    }
+    file
+}
+
+/// The path of a file as seen from the workflow's folder. In the original it was relative to where the program ran, which
+/// is the folder itself or one above it.
+fn located(folder: &Path, path: &str) -> String {
+    if Path::new(path).is_absolute() || folder.join(path).is_file() {
+        return path.to_owned();
+    }
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(here) = fs::canonicalize(here) else { return path.to_owned() };
+    for (up, above) in here.ancestors().enumerate().skip(1) {
+        if above.join(path).is_file() {
+            return format!("{}{path}", "../".repeat(up));
+        }
+    }
+    path.to_owned()
+}
+
+/// The new text of stdin, and of files what changes in them.
+fn shown(file: &FileDocument) -> String {
+    match &file.text {
+        Some(text) if file.file == "-" => text.clone(),
+        Some(text) if file.changed => {
+            let diff = TextDiff::from_lines(file.before.as_str(), text.as_str());
+            diff.unified_diff().header(&file.file, &format!("{} (migrated)", file.file)).to_string()
+        }
+        _ => String::new(),
+    }
+}
+
+fn told(file: &FileDocument) -> String {
+    let mut text = String::new();
+    let name = &file.file;
+    for change in &file.changes {
+        let _ = writeln!(text, "{name} {}: {}", change.field, change.message);
+    }
+    for left in &file.left {
+        let _ = writeln!(text, "{name} {}: left to you: {}", left.field, left.message);
+    }
+    for note in &file.notes {
+        let _ = writeln!(text, "{note}");
+    }
+    for problem in &file.errors {
+        let _ = writeln!(text, "{problem}");
+    }
+    let done = match (file.changed, file.written) {
+        (true, true) => "migrated",
+        (true, false) if file.file != "-" => "would be migrated with `--write`",
+        (true, false) => "migrated",
+        (false, _) => "nothing to migrate",
+    };
+    let is = if file.valid { "valid" } else { "not valid" };
+    let _ = write!(text, "{name}: {done}; {is}");
+    text
+}
+
+/// Puts a text into a file that has another one, as a whole or not at all.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // A link goes on pointing to the file that it names.
+    let path = fs::canonicalize(path)?;
+    let mut beside = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    beside.write_all(text.as_bytes())?;
+    beside.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    beside.as_file().sync_all()?;
+    beside.persist(&path).map(drop).map_err(|error| error.error)
+}
