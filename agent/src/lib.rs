@@ -13,4 +13,4 @@ mod roster;
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, ConfigError, merge_definitions, parse_roles};
 pub use connect::{Connection, Connector, sockets, within};
-pub use host::CALL_TARGET;
+pub use host::{CALL_TARGET, LOG_FIELDS, attribute_value};

@@ -117,6 +117,11 @@ fn every_wait_of_a_task_is_a_span() {
     assert_eq!(names(&spans, tasks["b"]), ["resolve 7", "queue 8", "attempt 1 9"]);
     let attempts = children(&spans, tasks["a"]);
     assert_eq!(attempts[2].outcome, Outcome::Error("TASK_EXECUTION_FAILED (-29002): no luck".to_owned()));
+    assert_eq!(attribute(attempts[2], "error.type"), Some(&json!("TASK_EXECUTION_FAILED")));
+    assert_eq!(attribute(attempts[6], "error.type"), Some(&json!("engine_lost")));
+    for well in [attempts[9], tasks["a"], tasks["b"]] {
+        assert_eq!(attribute(well, "error.type"), None, "{}", well.name);
+    }
     assert_eq!(attribute(attempts[2], "gleitzeit.dispatch_ms"), Some(&json!(95)), "it said that it ran for 5 ms");
     assert_eq!(attribute(attempts[6], "gleitzeit.stop_reason"), Some(&json!("engine_lost")));
     assert_eq!(tasks["a"].outcome, Outcome::Ok);
@@ -143,6 +148,11 @@ fn tasks_that_never_ran_are_told_too() {
     let spans = spans(&desk.journal);
     let tasks = check(&spans);
     assert!(matches!(tasks["a"].outcome, Outcome::Error(_)));
+    assert_eq!(attribute(tasks["a"], "error.type"), Some(&json!("TASK_EXECUTION_FAILED")));
+    assert_eq!(attribute(tasks["c"], "error.type"), None, "what was not wanted any more did not fail");
+    let run = spans.iter().find(|span| span.name.starts_with("workflow ")).expect("it ended");
+    assert_eq!(attribute(run, "error.type"), Some(&json!("WORKFLOW_CANCELLED")));
+    assert_eq!(run.outcome, Outcome::Error("the run was cancelled: enough".to_owned()));
     assert_eq!(attribute(tasks["b"], "gleitzeit.skipped_because"), Some(&json!("a")));
     assert_eq!(attribute(tasks["c"], "gleitzeit.task.status"), Some(&json!("cancelled")));
     assert_eq!(names(&spans, tasks["c"]), ["resolve 11"]);
@@ -173,7 +183,11 @@ fn a_call_of_a_model_is_told_as_the_conventions_say() {
     submit(&mut desk, workflow(vec![chat], &[]), None);
     let Request::Component { command, .. } = desk.ready("a") else { panic!("a component asks") };
     let gleitzeit_core::run::Command::ReadyTask(ready) = command else { panic!("it makes ready") };
-    let parameters = Payload::from(json!({"model": "small", "temperature": 0.5, "messages": []}));
+    let options = json!({"num_predict": 10, "top_p": 1, "top_k": 40, "seed": 3, "stop": ["a", "b"], "temperature": 0.9,
+        "frequency_penalty": 0.1, "presence_penalty": 2, "num_ctx": 9});
+    let parameters =
+        json!({"model": "small", "temperature": 0.5, "messages": [], "options": options, "format": "json"});
+    let parameters = Payload::from(parameters);
     desk.ok(desk.resolver(gleitzeit_core::run::command::ReadyTask { parameters, ..ready }.into()));
     desk.ok(desk.dispatch("a", 1));
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 9});
@@ -184,6 +198,14 @@ fn a_call_of_a_model_is_told_as_the_conventions_say() {
         ("gen_ai.operation.name", json!("chat")),
         ("gen_ai.request.model", json!("small")),
         ("gen_ai.request.temperature", json!(0.5)),
+        ("gen_ai.request.max_tokens", json!(10)),
+        ("gen_ai.request.top_p", json!(1.0)),
+        ("gen_ai.request.top_k", json!(40.0)),
+        ("gen_ai.request.seed", json!(3)),
+        ("gen_ai.request.stop_sequences", json!(["a", "b"])),
+        ("gen_ai.request.frequency_penalty", json!(0.1)),
+        ("gen_ai.request.presence_penalty", json!(2.0)),
+        ("gen_ai.output.type", json!("json")),
         ("gen_ai.response.model", json!("small:1b")),
         ("gen_ai.usage.input_tokens", json!(7)),
         ("gen_ai.usage.output_tokens", json!(9)),

@@ -38,7 +38,8 @@ pub struct Context {
     pub task_id: String,
     /// The trace id that everything about the run carries.
     pub correlation_id: String,
-    /// W3C trace context of the attempt.
+    /// W3C trace context for what the call asks of others: of its own span if that is exported, else of the attempt;
+    /// empty: none.
     pub traceparent: String,
 }
 

@@ -22,12 +22,13 @@ pub(super) fn provider(exporter: OnThread, sampling: Sampling) -> SdkTracerProvi
 
 /// Takes the spans of calls, and nothing else.
 pub(super) fn layer(provider: &SdkTracerProvider) -> Beside {
-    let tracer = provider.tracer("gleitzeit");
+    let tracer = provider.tracer_with_scope(otlp::scope());
     let calls = Targets::new().with_target(gleitzeit_agent::CALL_TARGET, Level::DEBUG);
     tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
+        .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(calls)
         .boxed()

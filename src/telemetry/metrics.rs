@@ -50,7 +50,7 @@ impl Metrics {
             builder = builder.with_reader(PeriodicReader::builder(exporter).build());
         }
         let provider = builder.build();
-        let meter = provider.meter("gleitzeit");
+        let meter = provider.meter_with_scope(otlp::scope());
         process::observe(&meter);
         process::observe_log(&meter);
         let render = Arc::new(move || {

@@ -1,8 +1,9 @@
 //! The way out: a thread of its own that sends over OTLP, by gRPC or HTTP as the variables say, and is nice to the rest.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -83,12 +84,35 @@ impl Otlp {
     }
 }
 
-/// What this process is called: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else `gleitzeit`.
+/// The version of OpenTelemetry's conventions whose names are used here.
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+
+/// Who says what is exported.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("gleitzeit")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_schema_url(SCHEMA_URL)
+        .build()
+}
+
+/// What this process is called: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else `gleitzeit`; and which of all
+/// processes it is.
 pub(super) fn resource() -> Resource {
-    let told = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty())
-        || std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|all| all.contains("service.name="));
-    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    if told { builder.build() } else { builder.with_service_name("gleitzeit").build() }
+    static INSTANCE: OnceLock<String> = OnceLock::new();
+    let instance = INSTANCE.get_or_init(|| uuid::Uuid::now_v7().to_string());
+    let told = |name: &str| {
+        let names = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        names.split(',').any(|pair| pair.split('=').next().is_some_and(|key| key.trim() == name))
+    };
+    let mut attributes = Vec::new();
+    for (name, value) in [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", instance)] {
+        if !told(name) {
+            attributes.push(KeyValue::new(name, value.to_owned()));
+        }
+    }
+    let builder = Resource::builder().with_schema_url(attributes, SCHEMA_URL);
+    let is_named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty()) || told("service.name");
+    if is_named { builder.build() } else { builder.with_service_name("gleitzeit").build() }
 }
 
 /// An exporter for callers on any thread: what it does, it does on that of telemetry.
@@ -99,7 +123,11 @@ pub(super) struct OnThread {
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for OnThread {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        // What logs say of a call, a trace says in its own words.
+        for span in &mut batch {
+            span.attributes.retain(|attribute| !gleitzeit_agent::LOG_FIELDS.contains(&attribute.key.as_str()));
+        }
         let exporter = self.exporter.clone();
         let sent = self.handle.spawn(async move { exporter.export(batch).await }).await;
         sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())))

@@ -1,40 +1,48 @@
-//! What this process itself takes, named as Prometheus's own clients do.
+//! What this process itself takes, named by OpenTelemetry's conventions; its start as Prometheus's own clients have it.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 /// Has it looked at whenever metrics are read.
 pub(super) fn observe(meter: &Meter) {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let gauge = |name: &'static str, unit: &'static str, what: &'static str| {
-        meter.f64_observable_gauge(name).with_unit(unit).with_description(what)
-    };
-    gauge("process.start_time", "s", "When the process started, in seconds since 1970")
+    meter
+        .f64_observable_gauge("process.start_time")
+        .with_unit("s")
+        .with_description("When the process started, in seconds since 1970")
         .with_callback(move |observer| observer.observe(started, &[]))
         .build();
-    gauge("process.resident_memory", "By", "Memory that is in use")
+    meter
+        .i64_observable_up_down_counter("process.memory.usage")
+        .with_unit("By")
+        .with_description("Memory that is in use")
         .with_callback(|observer| {
             if let Some(bytes) = resident() {
                 observer.observe(bytes, &[]);
             }
         })
         .build();
-    gauge("process.open_fds", "", "Open files and connections")
+    meter
+        .i64_observable_up_down_counter("process.unix.file_descriptor.count")
+        .with_unit("{file_descriptor}")
+        .with_description("Open files and connections")
         .with_callback(|observer| {
-            if let Ok(open) = fs::read_dir("/proc/self/fd") {
-                observer.observe(open.count() as f64, &[]);
+            if let Some(open) = fs::read_dir("/proc/self/fd").ok().and_then(|open| i64::try_from(open.count()).ok()) {
+                observer.observe(open, &[]);
             }
         })
         .build();
     meter
-        .f64_observable_counter("process.cpu")
+        .f64_observable_counter("process.cpu.time")
         .with_unit("s")
         .with_description("Time that processors worked for the process")
         .with_callback(|observer| {
-            if let Some(seconds) = cpu() {
-                observer.observe(seconds, &[]);
+            if let Some((user, system)) = cpu() {
+                observer.observe(user, &[KeyValue::new("cpu.mode", "user")]);
+                observer.observe(system, &[KeyValue::new("cpu.mode", "system")]);
             }
         })
         .build();
@@ -49,16 +57,17 @@ pub(super) fn observe_log(meter: &Meter) {
         .build();
 }
 
-fn resident() -> Option<f64> {
+fn resident() -> Option<i64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: f64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as f64)
+    let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(i64::try_from(rustix::param::page_size()).ok()?)
 }
 
-fn cpu() -> Option<f64> {
+/// Seconds of its own and in the system for it.
+fn cpu() -> Option<(f64, f64)> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     // The name, in parentheses, may hold blanks.
     let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
-    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
-    Some(ticks / rustix::param::clock_ticks_per_second() as f64)
+    let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / rustix::param::clock_ticks_per_second() as f64);
+    Some((seconds()?, seconds()?))
 }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use gleitzeit_agent::attribute_value;
 use gleitzeit_control_plane::SpanSink;
 use gleitzeit_core::Timestamp;
 use gleitzeit_core::trace::{Outcome, Span, TraceId};
 use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState};
-use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use tokio::runtime::Handle;
 
+use super::otlp;
 use super::sampling::Sampling;
 
 /// Sends the spans of runs.
@@ -25,8 +27,7 @@ pub(super) struct Exported {
 
 impl Exported {
     pub(super) fn new(exporter: SpanExporter, sampling: Sampling, handle: Handle) -> Self {
-        let scope = InstrumentationScope::builder("gleitzeit").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { exporter: Arc::new(exporter), scope, sampling, handle }
+        Self { exporter: Arc::new(exporter), scope: otlp::scope(), sampling, handle }
     }
 }
 
@@ -61,7 +62,7 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
         attributes: span
             .attributes
             .into_iter()
-            .filter_map(|(name, of)| value(of).map(|of| KeyValue::new(name, of)))
+            .filter_map(|(name, of)| attribute_value(of).map(|of| KeyValue::new(name, of)))
             .collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
@@ -77,20 +78,4 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
 
 fn time(at: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or_default())
-}
-
-fn value(value: serde_json::Value) -> Option<Value> {
-    Some(match value {
-        serde_json::Value::Bool(of) => of.into(),
-        serde_json::Value::String(of) => of.into(),
-        serde_json::Value::Number(of) => match of.as_i64() {
-            Some(of) => of.into(),
-            None => of.as_f64()?.into(),
-        },
-        serde_json::Value::Array(of) => {
-            let texts = of.into_iter().filter_map(|it| it.as_str().map(|text| StringValue::from(text.to_owned())));
-            Value::Array(Array::String(texts.collect()))
-        }
-        serde_json::Value::Null | serde_json::Value::Object(_) => return None,
-    })
 }

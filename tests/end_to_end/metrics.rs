@@ -65,9 +65,9 @@ fn what_happens_is_counted_and_what_is_there_is_told() {
         "gleitzeit_mesh_messages_total{direction=\"in\"}",
         "gleitzeit_mesh_resyncs_total",
         "gleitzeit_mesh_transferred_bytes_total{direction=\"out\"}",
-        "process_resident_memory_bytes",
-        "process_cpu_seconds_total",
-        "process_open_fds",
+        "process_memory_usage_bytes",
+        "process_cpu_time_seconds_total{cpu_mode=\"user\"}",
+        "process_unix_file_descriptor_count",
         "process_start_time_seconds",
     ] {
         assert!(sample(&text, name).is_some_and(|value| value > 0.0), "{name} in:\n{text}");

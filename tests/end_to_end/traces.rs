@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use gleitzeit_llm_server::LlmServer;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, PATIENCE, Receiver, Sandbox, attribute, example, hex, python, text, until};
+use crate::support::{Cluster, PATIENCE, Receiver, Sandbox, attribute, example, hex, python, shown, text, until};
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -146,7 +149,13 @@ fn a_run_in_one_process_is_exported_over_http_before_it_ends() {
     exported_to(&mut sandbox, &receiver, "http/protobuf");
     let run = sandbox.gleitzeit(&["run", &example("parallel.yaml"), "-o", "json"]).exits(0).json();
     let metrics = receiver.metrics();
-    for name in ["gleitzeit.runs.ended", "gleitzeit.attempt.duration", "process.resident_memory"] {
+    for name in [
+        "gleitzeit.runs.ended",
+        "gleitzeit.attempt.duration",
+        "process.memory.usage",
+        "process.cpu.time",
+        "process.unix.file_descriptor.count",
+    ] {
         assert!(metrics.contains(name), "{metrics:?}");
     }
     let spans = receiver.trace(&text(&run["correlation_id"]));
@@ -160,6 +169,147 @@ fn a_run_in_one_process_is_exported_over_http_before_it_ends() {
             [format!("call {}", attribute(tasks[task], "gleitzeit.method"))]
         );
     }
+}
+
+#[test]
+fn a_request_to_a_model_is_told_by_the_conventions_and_the_server_gets_its_trace() {
+    for (executor, server_name) in [("ollama-llm", "ollama"), ("openai-llm", "openai")] {
+        let (receiver, mut sandbox, server) = (Receiver::start(), Sandbox::new(), LlmServer::start());
+        exported_to(&mut sandbox, &receiver, "http/protobuf");
+        let url = if server_name == "ollama" { server.url() } else { server.openai_url() };
+        let provider =
+            format!("name: ollama\nprotocol: llm/v1\nexecutor: {executor}\nconnection: {{base_url: \"{url}\"}}\n");
+        let provider = sandbox.file("provider.yaml", provider);
+        let options = json!({"temperature": 0.5, "max_tokens": 10, "top_p": 0.9, "seed": 3, "stop": ["x", "y"], "frequency_penalty": 1});
+        let workflow = json!({"name": "Asked", "tasks": [
+            {"id": "beside", "method": "llm/chat", "parameters": {"model": "llama3.2", "prompt": "hi", "temperature": 1, "max_tokens": 9}},
+            {"id": "within", "method": "llm/complete", "parameters": {"model": "llama3.2", "prompt": "hi", "options": options}},
+        ]});
+        let file = sandbox.file("asked.json", workflow.to_string());
+        let run = sandbox.gleitzeit(&["run", &file, "--provider", &provider, "-o", "json"]).exits(0).json();
+        let trace_id = text(&run["correlation_id"]);
+        let spans = receiver.trace(&trace_id);
+        let request_of = |task: &str| {
+            let mut found = spans
+                .iter()
+                .filter(|span| span.kind == SpanKind::Client as i32 && attribute(span, "gleitzeit.task.id") == task);
+            found
+                .next()
+                .filter(|_| found.next().is_none())
+                .unwrap_or_else(|| panic!("no request of {task}: {spans:#?}"))
+        };
+        let (beside, within) = (request_of("beside"), request_of("within"));
+        assert_eq!((beside.name.as_str(), within.name.as_str()), ("chat llama3.2", "text_completion llama3.2"));
+        for (span, expected) in [
+            (
+                beside,
+                [
+                    ("temperature", "1.0"),
+                    ("max_tokens", "9"),
+                    ("top_p", ""),
+                    ("seed", ""),
+                    ("stop_sequences", ""),
+                    ("frequency_penalty", ""),
+                ],
+            ),
+            (
+                within,
+                [
+                    ("temperature", "0.5"),
+                    ("max_tokens", "10"),
+                    ("top_p", "0.9"),
+                    ("seed", "3"),
+                    ("stop_sequences", "x y"),
+                    ("frequency_penalty", "1.0"),
+                ],
+            ),
+        ] {
+            for (name, value) in expected {
+                assert_eq!(attribute(span, &format!("gen_ai.request.{name}")), value, "{name} of {}", span.name);
+            }
+            for (name, value) in [
+                ("gen_ai.provider.name", server_name),
+                ("gen_ai.request.model", "llama3.2"),
+                ("gen_ai.response.model", "llama3.2"),
+                ("gen_ai.response.finish_reasons", "stop"),
+                ("gleitzeit.run.id", run["run_id"].as_str().expect("an id")),
+                ("gleitzeit.attempt", "1"),
+                ("gleitzeit.provider", "ollama"),
+                ("error.type", ""),
+            ] {
+                assert_eq!(attribute(span, name), value, "{name} of {}", span.name);
+            }
+            assert_eq!(
+                attribute(span, "gen_ai.usage.input_tokens"),
+                run["tasks"][attribute(span, "gleitzeit.task.id")]["result"]["usage"]["prompt_tokens"].to_string()
+            );
+            // The server's own spans would be below the request's.
+            let header = format!("00-{trace_id}-{}-01", hex(&span.span_id));
+            assert!(
+                server.asked().iter().any(|asked| asked.traceparent.as_ref() == Some(&header)),
+                "{header}: {:?}",
+                server.asked()
+            );
+        }
+        for span in &spans {
+            for of_logs in [
+                "correlation_id",
+                "trace_id",
+                "span_id",
+                "run_id",
+                "task_id",
+                "attempt",
+                "target",
+                "level",
+                "thread.id",
+                "code.file.path",
+            ] {
+                assert_eq!(attribute(span, of_logs), "", "{of_logs} of {}", span.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_failed_says_with_which_error_and_every_sender_says_who_it_is() {
+    let (receiver, mut sandbox) = (Receiver::start(), Sandbox::new());
+    exported_to(&mut sandbox, &receiver, "grpc");
+    sandbox.set("OTEL_RESOURCE_ATTRIBUTES", "service.version=mine,deployment.environment.name=lab");
+    let workflow = json!({"name": "Fails", "tasks": [
+        {"id": "a", "method": "util/fail", "parameters": {"message": "no luck", "retryable": false}},
+    ]});
+    let run =
+        sandbox.gleitzeit(&["run", &sandbox.file("fails.json", workflow.to_string()), "-o", "json"]).exits(1).json();
+    let trace_id = text(&run["correlation_id"]);
+    let spans = receiver.trace(&trace_id);
+    for name in ["workflow Fails", "task a", "attempt 1", "call util/fail"] {
+        let span = spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {spans:#?}"));
+        let of_run = text(&run["error"]["name"]);
+        let expected = if name.starts_with("workflow") { of_run.as_str() } else { "TASK_EXECUTION_FAILED" };
+        assert_eq!(attribute(span, "error.type"), expected, "{name}");
+        let status = span.status.as_ref().expect("a status");
+        assert!(status.code == StatusCode::Error as i32 && status.message.contains("no luck"), "{name}: {status:?}");
+    }
+    let call = spans.iter().find(|span| span.name == "call util/fail").expect("it was called");
+    assert_eq!((call.kind, attribute(call, "gleitzeit.task.id").as_str()), (SpanKind::Server as i32, "a"));
+    let senders = receiver.senders(&trace_id);
+    let instance = shown(&senders[0].resource, "service.instance.id");
+    assert_eq!(instance.len(), 36, "{senders:#?}");
+    for sender in &senders {
+        assert_eq!(sender.scope, "gleitzeit");
+        assert_eq!(sender.schema_urls, ["https://opentelemetry.io/schemas/1.37.0"; 2]);
+        for (name, value) in [
+            ("service.name", "gleitzeit"),
+            ("service.version", "mine"),
+            ("service.instance.id", &instance),
+            ("deployment.environment.name", "lab"),
+        ] {
+            assert_eq!(shown(&sender.resource, name), value, "{name}");
+        }
+    }
+    let again = sandbox.gleitzeit(&["run", &example("parallel.yaml"), "-o", "json"]).exits(0).json();
+    let senders = receiver.senders(&text(&again["correlation_id"]));
+    assert_ne!(shown(&senders[0].resource, "service.instance.id"), instance, "another process");
 }
 
 #[test]

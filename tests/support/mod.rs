@@ -21,7 +21,7 @@ pub(crate) use node::node;
 pub(crate) use process::{Ended, Process};
 pub(crate) use python::{Beat, beat, gone, now_ms};
 pub(crate) use python_client::python;
-pub(crate) use receiver::{Receiver, attribute, hex};
+pub(crate) use receiver::{Receiver, attribute, hex, shown};
 pub(crate) use relay::{Relay, Way, Weather};
 pub(crate) use sandbox::{Sandbox, example, free_port};
 pub(crate) use socket::Socket;

@@ -9,14 +9,24 @@ use axum::routing::post;
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
-/// The spans that came, each once.
-type Spans = Arc<Mutex<BTreeMap<Vec<u8>, Span>>>;
+/// The spans that came, each once, with what was said of whoever sent it.
+type Spans = Arc<Mutex<BTreeMap<Vec<u8>, (Span, Sender)>>>;
+
+/// Who sent a span.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sender {
+    pub(crate) resource: Vec<KeyValue>,
+    pub(crate) scope: String,
+    /// Of the resource and of the scope.
+    pub(crate) schema_urls: [String; 2],
+}
 
 /// The receiver; it ends with this.
 pub(crate) struct Receiver {
@@ -63,7 +73,14 @@ impl Receiver {
     /// What came of one trace.
     pub(crate) fn trace(&self, trace_id: &str) -> Vec<Span> {
         let spans = self.spans.lock().expect("no panic");
-        spans.values().filter(|span| hex(&span.trace_id) == trace_id).cloned().collect()
+        spans.values().map(|(span, _)| span).filter(|span| hex(&span.trace_id) == trace_id).cloned().collect()
+    }
+
+    /// Who sent the spans of one trace.
+    pub(crate) fn senders(&self, trace_id: &str) -> Vec<Sender> {
+        let spans = self.spans.lock().expect("no panic");
+        let of_trace = spans.values().filter(|(span, _)| hex(&span.trace_id) == trace_id);
+        of_trace.map(|(_, sender)| sender.clone()).collect()
     }
 }
 
@@ -79,11 +96,20 @@ impl TraceService for Service {
 }
 
 fn take(spans: &Spans, request: ExportTraceServiceRequest) {
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    for span in scopes.flat_map(|scope| scope.spans) {
-        let mut known = spans.lock().expect("no panic");
-        if let Some(before) = known.insert(span.span_id.clone(), span.clone()) {
-            assert_eq!(before, span, "whoever writes a span writes the same one");
+    for of_resource in request.resource_spans {
+        let resource = of_resource.resource.map(|resource| resource.attributes).unwrap_or_default();
+        for of_scope in of_resource.scope_spans {
+            let sender = Sender {
+                resource: resource.clone(),
+                scope: of_scope.scope.map(|scope| scope.name).unwrap_or_default(),
+                schema_urls: [of_resource.schema_url.clone(), of_scope.schema_url],
+            };
+            for span in of_scope.spans {
+                let mut known = spans.lock().expect("no panic");
+                if let Some((before, _)) = known.insert(span.span_id.clone(), (span.clone(), sender.clone())) {
+                    assert_eq!(before, span, "whoever writes a span writes the same one");
+                }
+            }
         }
     }
 }
@@ -95,10 +121,23 @@ pub(crate) fn hex(id: &[u8]) -> String {
 
 /// An attribute as text, empty without it.
 pub(crate) fn attribute(span: &Span, name: &str) -> String {
-    let found = span.attributes.iter().find(|it| it.key == name);
+    shown(&span.attributes, name)
+}
+
+/// One of many attributes as text, empty without it. Texts of lists stand between blanks.
+pub(crate) fn shown(attributes: &[KeyValue], name: &str) -> String {
+    let found = attributes.iter().find(|it| it.key == name);
     match found.and_then(|it| it.value.as_ref()).and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => format!("{number:?}"),
+        Some(Value::ArrayValue(list)) => {
+            let texts = list.values.iter().filter_map(|value| match &value.value {
+                Some(Value::StringValue(text)) => Some(text.as_str()),
+                _ => None,
+            });
+            texts.collect::<Vec<_>>().join(" ")
+        }
         Some(other) => format!("{other:?}"),
         None => String::new(),
     }

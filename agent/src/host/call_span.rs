@@ -3,25 +3,33 @@
 use gleitzeit_core::id::MethodName;
 use gleitzeit_core::mesh::CallMeta;
 use gleitzeit_core::payload::Payload;
-use gleitzeit_providers::CallError;
-use opentelemetry::Context;
+use gleitzeit_core::trace;
+use gleitzeit_providers::{CallError, Provider};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
-use tracing::{Span, debug_span, field};
+use opentelemetry::{Array, Context, StringValue};
+use tracing::{Level, Span, debug_span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The target of the spans of calls, for whoever takes or leaves them.
 pub const CALL_TARGET: &str = "gleitzeit::call";
 
-/// A span for a call, below the attempt's. It costs nothing unless somebody takes it.
-pub(super) fn begin(provider: &str, method: &MethodName, meta: &CallMeta) -> Span {
+/// What the span of a call says in logs alone: in a trace the span's own context says it, or a `gleitzeit.*` attribute.
+pub const LOG_FIELDS: [&str; 6] = ["correlation_id", "trace_id", "span_id", "run_id", "task_id", "attempt"];
+
+/// A span for a call, below the attempt's. It costs nothing unless somebody takes it. Requests to language models are
+/// named as OpenTelemetry's conventions name them.
+pub(super) fn begin(provider: &Provider, method: &MethodName, params: &Payload, meta: &CallMeta) -> Span {
+    let is_taken = tracing::enabled!(target: CALL_TARGET, Level::DEBUG);
+    let of_model = if is_taken { trace::gen_ai_span_name(method, params) } else { None };
+    let kind = if of_model.is_some() { "client" } else { "server" };
     let span = debug_span!(
         target: CALL_TARGET,
         "call",
-        otel.name = format!("call {method}"),
-        otel.kind = "server",
+        otel.name = of_model.clone().unwrap_or_else(|| format!("call {method}")),
+        otel.kind = kind,
         otel.status_code = field::Empty,
         otel.status_description = field::Empty,
-        gleitzeit.provider = provider,
+        gleitzeit.provider = provider.name(),
         gleitzeit.method = %method,
         correlation_id = meta.correlation_id,
         trace_id = meta.correlation_id,
@@ -35,19 +43,77 @@ pub(super) fn begin(provider: &str, method: &MethodName, meta: &CallMeta) -> Spa
     {
         // Nobody may trace: then there is nothing that it could be below.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        span.set_attribute("gleitzeit.run.id", meta.run_id.to_string());
+        span.set_attribute("gleitzeit.task.id", meta.task_id.to_string());
+        span.set_attribute("gleitzeit.attempt", i64::from(meta.attempt));
+        if of_model.is_some() {
+            if let Some(server) = server_of(provider) {
+                span.set_attribute("gen_ai.provider.name", server);
+            }
+            attributes(&span, trace::gen_ai_asked(method, params));
+        }
     }
     span
 }
 
 /// Says in the current span how the call ended.
-pub(super) fn end(ended: &Result<Payload, CallError>) {
+pub(super) fn end(method: &MethodName, ended: &Result<Payload, CallError>) {
     let span = Span::current();
+    if span.is_disabled() {
+        return;
+    }
     match ended {
-        Ok(_) => span.record("otel.status_code", "OK"),
-        Err(error) => {
-            span.record("otel.status_code", "ERROR").record("otel.status_description", error.message.as_str())
+        Ok(result) => {
+            attributes(&span, trace::gen_ai_answered(method, result));
+            span.record("otel.status_code", "OK");
         }
-    };
+        Err(error) => {
+            span.set_attribute("error.type", error.code.name());
+            span.record("otel.status_code", "ERROR").record("otel.status_description", error.message.as_str());
+        }
+    }
+}
+
+/// The trace context for what the call asks of others: below its own span if that is exported, else below the attempt's.
+pub(super) fn traceparent(span: &Span, meta: &CallMeta) -> String {
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    if own.is_valid() && own.is_sampled() {
+        format!("00-{}-{}-{:02x}", own.trace_id(), own.span_id(), own.trace_flags().to_u8())
+    } else {
+        meta.traceparent.clone()
+    }
+}
+
+/// What the conventions call the kind of server behind a provider.
+fn server_of(provider: &Provider) -> Option<&'static str> {
+    let executor = provider.definition().executor.as_str();
+    ["ollama", "openai"].into_iter().find(|server| executor.starts_with(server))
+}
+
+fn attributes(span: &Span, attributes: Vec<(&'static str, serde_json::Value)>) {
+    for (name, value) in attributes {
+        if let Some(value) = attribute_value(value) {
+            span.set_attribute(name, value);
+        }
+    }
+}
+
+/// A JSON value as an attribute of a span; lists hold texts. Null and objects are none.
+pub fn attribute_value(value: serde_json::Value) -> Option<opentelemetry::Value> {
+    Some(match value {
+        serde_json::Value::Bool(of) => of.into(),
+        serde_json::Value::String(of) => of.into(),
+        serde_json::Value::Number(of) => match of.as_i64() {
+            Some(of) => of.into(),
+            None => of.as_f64()?.into(),
+        },
+        serde_json::Value::Array(of) => {
+            let texts = of.into_iter().filter_map(|it| it.as_str().map(|text| StringValue::from(text.to_owned())));
+            opentelemetry::Value::Array(Array::String(texts.collect()))
+        }
+        serde_json::Value::Null | serde_json::Value::Object(_) => return None,
+    })
 }
 
 /// Reads a W3C trace context.

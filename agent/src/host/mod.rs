@@ -13,7 +13,7 @@ pub(crate) mod provider;
 
 pub(crate) mod session;
 
-pub use call_span::CALL_TARGET;
+pub use call_span::{CALL_TARGET, LOG_FIELDS, attribute_value};
 
 use std::future::{Future, ready};
 

@@ -95,8 +95,9 @@ impl ProviderHost {
 
     fn start(&mut self, call: MethodCall) {
         let MethodCall { id, method, params, meta, .. } = call;
-        let span = call_span::begin(self.provider.name(), &method, &meta);
+        let span = call_span::begin(&self.provider, &method, &params, &meta);
         span.in_scope(|| debug!(provider = self.provider.name(), call = %id, method = %method, "call started"));
+        let traceparent = call_span::traceparent(&span, &meta);
         let cancel = CancellationToken::new();
         let (sender, progress) = mpsc::channel(CALL_PROGRESS);
         let context = Context {
@@ -107,7 +108,7 @@ impl ProviderHost {
             run_id: meta.run_id.to_string(),
             task_id: meta.task_id.to_string(),
             correlation_id: meta.correlation_id,
-            traceparent: meta.traceparent,
+            traceparent,
         };
         // The hub keeps to the limit, but a call that was cancelled keeps its place until it has ended.
         let place = match self.room.clone().try_acquire_owned() {
@@ -118,11 +119,12 @@ impl ProviderHost {
             }
         };
         let limit = Duration::from_millis(meta.timeout_ms);
+        let asked = method.clone();
         let work = serve(self.provider.clone(), place, Call { method, params }, context, limit);
         let told = forward(id.clone(), work, progress, self.progress.0.clone());
         let told = async move {
             let ended = told.await;
-            call_span::end(&ended);
+            call_span::end(&asked, &ended);
             ended
         };
         let task = self.calls.spawn(self.tracker.track_future(told.instrument(span)));

@@ -6,6 +6,7 @@ mod recorder;
 
 use serde_json::Value;
 
+pub use gen_ai::{answered as gen_ai_answered, asked as gen_ai_asked, span_name as gen_ai_span_name};
 pub use recorder::Recorder;
 
 use crate::id::{AttemptRef, RunId, TaskId};

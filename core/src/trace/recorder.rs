@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, gen_ai, short};
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::graph::Graph;
 use crate::id::{Attempt, AttemptRef, MethodName, RunId, TaskId};
 use crate::run::event::{StopReason, WorkflowSubmitted};
@@ -142,6 +142,7 @@ impl Recorder {
             Event::TaskAttemptFailed(event) => {
                 self.started(&event.task_id, now.minus_ms(event.ran_ms));
                 let Some(at) = self.at(&event.task_id) else { return };
+                self.tasks[at].attributes.push(error_type(&event.error));
                 self.close(at, now, error(&event.error), spans);
                 self.tasks[at].phase = Some((Phase::Decide, now));
             }
@@ -149,11 +150,15 @@ impl Recorder {
                 let Some(at) = self.at(&event.task_id) else { return };
                 // An enum without fields is its name.
                 let reason = serde_json::to_value(event.reason).expect("a name is serializable");
-                self.tasks[at].attributes.push(("gleitzeit.stop_reason", reason));
                 let outcome = match event.reason {
                     StopReason::Cancelled => Outcome::Unset,
-                    reason => Outcome::Error(reason.text().to_owned()),
+                    // What was lost has no error of the table: the attempt counts as none.
+                    why => {
+                        self.tasks[at].attributes.push(("error.type", reason.clone()));
+                        Outcome::Error(why.text().to_owned())
+                    }
                 };
+                self.tasks[at].attributes.push(("gleitzeit.stop_reason", reason));
                 self.close(at, now, outcome, spans);
                 self.tasks[at].phase = Some((Phase::Decide, now));
             }
@@ -169,7 +174,7 @@ impl Recorder {
             }
             Event::TaskFailed(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
-                self.finish(at, "failed", now, error(&event.error), None, spans);
+                self.finish(at, "failed", now, error(&event.error), Some(error_type(&event.error)), spans);
             }
             Event::TaskSkipped(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
@@ -180,10 +185,11 @@ impl Recorder {
                 let Some(at) = self.at(&event.task_id) else { return };
                 self.finish(at, "cancelled", now, Outcome::Unset, None, spans);
             }
-            Event::WorkflowCompleted(_) => spans.push(self.run("completed", Some(now), Outcome::Ok)),
-            Event::WorkflowFailed(event) => spans.push(self.run("failed", Some(now), error(&event.error))),
+            Event::WorkflowCompleted(_) => spans.push(self.run("completed", Some(now), None)),
+            Event::WorkflowFailed(event) => spans.push(self.run("failed", Some(now), Some(&event.error))),
             Event::WorkflowCancelled(event) => {
-                spans.push(self.run("cancelled", Some(now), Outcome::Error(short(&event.failure().message))));
+                let cancelled = self.run("cancelled", Some(now), Some(&event.failure()));
+                spans.push(Span { outcome: Outcome::Error(short(&event.failure().message)), ..cancelled });
             }
             Event::WorkflowSubmitted(_)
             | Event::WorkflowCancelRequested(_)
@@ -194,7 +200,7 @@ impl Recorder {
 
     /// The spans that have begun and not ended, if the run goes on.
     pub fn open(&self) -> Vec<Span> {
-        let mut spans = vec![self.run("running", None, Outcome::Unset)];
+        let mut spans = vec![self.run("running", None, None)];
         for (at, task) in self.tasks.iter().enumerate() {
             if let (Some(start), Some((phase, since))) = (task.start, task.phase) {
                 spans.push(self.task(at, "running", start, None, Outcome::Unset, None));
@@ -255,9 +261,15 @@ impl Recorder {
         (task.asked, task.attributes, task.method) = (Vec::new(), Vec::new(), None);
     }
 
-    fn run(&self, status: &'static str, end: Option<Timestamp>, outcome: Outcome) -> Span {
+    fn run(&self, status: &'static str, end: Option<Timestamp>, failure: Option<&Failure>) -> Span {
         let mut attributes = self.attributes.clone();
         attributes.push(("gleitzeit.run.status", Value::from(status)));
+        attributes.extend(failure.map(error_type));
+        let outcome = match (failure, end) {
+            (Some(failure), _) => error(failure),
+            (None, Some(_)) => Outcome::Ok,
+            (None, None) => Outcome::Unset,
+        };
         Span {
             trace_id: self.trace_id,
             span_id: SpanId::of_run(self.run_id),
@@ -367,4 +379,11 @@ fn run_attributes(run_id: RunId, submitted: &WorkflowSubmitted) -> Attributes {
 
 fn error(failure: &Failure) -> Outcome {
     Outcome::Error(short(&failure.to_string()))
+}
+
+/// The name of an error in the table, or the number that a provider of others gave it.
+fn error_type(failure: &Failure) -> (&'static str, Value) {
+    let name =
+        ErrorCode::from_code(failure.code).map_or_else(|| failure.code.to_string(), |code| code.name().to_owned());
+    ("error.type", Value::from(name))
 }

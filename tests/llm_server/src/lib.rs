@@ -39,6 +39,8 @@ pub struct Asked {
     pub path: String,
     /// The header `Authorization`.
     pub authorization: Option<String>,
+    /// The header `traceparent`.
+    pub traceparent: Option<String>,
     /// The body; null if it was no JSON.
     pub body: Value,
 }
@@ -193,6 +195,7 @@ async fn admit(State(server): State<Server>, request: Request, next: Next) -> Re
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         authorization: authorization.map(str::to_owned),
+        traceparent: parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
     if let Some(key) = &server.key

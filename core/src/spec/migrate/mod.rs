@@ -124,7 +124,7 @@ impl Migration<'_> {
 fn tasks_of(root: &Node) -> impl Iterator<Item = (usize, &Node)> {
     let tasks = match &root.kind {
         Kind::Object(fields) => match fields.get("tasks") {
-            Some((_, Node { kind: Kind::List(tasks), .. })) => tasks.as_slice(),
+            Some((_, Node { kind: Kind::List(tasks), .. })) => &tasks[..],
             _ => &[],
         },
         _ => &[],

@@ -22,7 +22,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
     }
     let Some(outputs) = field(root, "outputs") else { return };
     let Kind::Object(fields) = &outputs.kind else { return };
-    for (name, (_, node)) in fields {
+    for (name, (_, node)) in fields.iter() {
         let at = format!("outputs.{name}");
         match &node.kind {
             Kind::Text(text) if !text.contains('$') && !text.contains("{{") => {
@@ -55,7 +55,7 @@ impl Tasks<'_> {
                 }
             }
             Kind::Object(fields) => {
-                for (name, (_, value)) in fields {
+                for (name, (_, value)) in fields.iter() {
                     self.value(migration, value, &format!("{at}.{name}"), edits);
                 }
             }

@@ -96,7 +96,7 @@ impl Llm {
         match call.method.as_str() {
             "llm/chat" | "llm/vision" => self.ask(call, false, context).await,
             "llm/complete" => self.ask(call, true, context).await,
-            "llm/embed" => self.embed(&call).await,
+            "llm/embed" => self.embed(&call, context).await,
             other => {
                 let message = format!("method `{other}` is none of a language model");
                 Err(CallError::new(ErrorCode::MethodNotSupported, message))
@@ -125,14 +125,15 @@ impl Llm {
                 } else {
                     (ollama::CHAT, ollama::chat(question, config))
                 };
-                let begun = service.post(path, body, &spare, &model).await?;
+                let begun = service.post(path, body, &spare, &model, &context.traceparent).await?;
                 wanted.server = service.api.server(&begun.target.url);
                 let mut lines = ollama::Ndjson::default();
                 let written = stream::read(service, config, context, begun, &model, &mut lines).await?;
                 (written, lines.about)
             }
             Api::OpenAi => {
-                let begun = service.post(openai::CHAT, openai::chat(question, config), &[], &model).await?;
+                let body = openai::chat(question, config);
+                let begun = service.post(openai::CHAT, body, &[], &model, &context.traceparent).await?;
                 wanted.server = service.api.server(&begun.target.url);
                 let mut events = openai::Events::default();
                 let written = stream::read(service, config, context, begun, &model, &mut events).await?;
@@ -154,7 +155,7 @@ impl Llm {
         }
     }
 
-    async fn embed(&self, call: &Call) -> Result<Payload, CallError> {
+    async fn embed(&self, call: &Call, context: &Context) -> Result<Payload, CallError> {
         let started = Instant::now();
         let texts = request::texts(call, &self.config)?;
         let (model, count) = (texts.model.clone(), texts.input.len());
@@ -162,9 +163,11 @@ impl Llm {
         let mut begun = match self.service.api {
             Api::Ollama => {
                 let spare = not_in(&texts.extra);
-                self.service.post(ollama::EMBED, ollama::embed(texts), &spare, &model).await?
+                self.service.post(ollama::EMBED, ollama::embed(texts), &spare, &model, &context.traceparent).await?
             }
-            Api::OpenAi => self.service.post(openai::EMBED, openai::embed(texts), &[], &model).await?,
+            Api::OpenAi => {
+                self.service.post(openai::EMBED, openai::embed(texts), &[], &model, &context.traceparent).await?
+            }
         };
         let server = self.service.api.server(&begun.target.url);
         let body = stream::object(&self.service, &self.config, &mut begun).await?;

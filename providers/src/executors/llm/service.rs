@@ -100,6 +100,7 @@ impl Service {
         mut body: Value,
         mut spare: &[&str],
         model: &str,
+        traceparent: &str,
     ) -> Result<Begun, CallError> {
         let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
         let client = self.client().await.map_err(unhealthy)?;
@@ -113,6 +114,9 @@ impl Service {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             if let Some((name, value)) = &target.header {
                 request = request.header(name, value);
+            }
+            if !traceparent.is_empty() {
+                request = request.header("traceparent", traceparent);
             }
             let Some(sent) = patience.wait(request.send()).await else { return Err(self.silent(&target)) };
             match sent {
