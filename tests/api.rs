@@ -12,7 +12,10 @@ use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, Workflow
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
 use plane::Plane;
 use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt as _;
 
 async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", plane.address)).expect("an address");
@@ -158,5 +161,55 @@ async fn a_large_answer_over_polling_does_not_end_the_session() {
     assert_eq!(post(answer).await, "HTTP/1.1 200 OK");
     let refused = hear("mesh_error").await;
     assert!(refused.contains("is not the id of a call"), "{refused}");
+    plane.stop().await;
+}
+
+/// A workflow of so many bytes.
+fn sized(bytes: usize) -> SubmitWorkflowRequest {
+    let workflow = "name: b\ntasks:\n  - {id: a, method: util/echo}\n# ";
+    let yaml = format!("{workflow}{}", "y".repeat(bytes - workflow.len()));
+    SubmitWorkflowRequest { source: Some(Source::Yaml(yaml)), ..SubmitWorkflowRequest::default() }
+}
+
+/// Whichever limit a request is over, it is told so in the same way.
+#[tokio::test]
+async fn what_is_too_large_is_told_so_at_every_size_compressed_or_not() {
+    const KIB: usize = 1024;
+    let config = Config { max_workflow_bytes: 64 * KIB, ..Config::default() };
+    let plane = Plane::start(config).await;
+    let mut plain = client(&plane).await;
+    let mut gzip = client(&plane).await.send_compressed(CompressionEncoding::Gzip);
+    for client in [&mut plain, &mut gzip] {
+        client.submit_workflow(sized(60 * KIB)).await.expect("small enough");
+        // Over the limit of a workflow, of a message, and far beyond.
+        for bytes in [65 * KIB, 1_024 * KIB, 4_096 * KIB, 40_960 * KIB] {
+            let status = client.submit_workflow(sized(bytes)).await.expect_err("too large");
+            assert_eq!(status.code(), Code::ResourceExhausted, "{bytes}: {status:?}");
+            let failure = gleitzeit_proto::status::from_status(&status).failure;
+            assert_eq!(failure.known(), Some(ErrorCode::ResourceExhausted), "{bytes}: {status:?}");
+            assert!(status.get_error_details().error_info().is_some(), "{bytes}: {status:?}");
+            assert!(status.get_error_details().retry_info().is_none(), "{bytes}: it stays too large");
+        }
+    }
+    plane.stop().await;
+}
+
+/// Inputs are refused with the place in the value, and never become something else.
+#[tokio::test]
+async fn inputs_that_cannot_be_carried_are_refused_with_their_place() {
+    let plane = Plane::start(Config::default()).await;
+    let mut client = client(&plane).await;
+    for (inputs, said) in [
+        ("{\"v\": 18446744073709551616}", "in `v`: the whole number 18446744073709551616 does not fit into 64 bits"),
+        ("{\"v\": [6E-578]}", "in `v[0]`: the number 6E-578 is closer to zero"),
+        ("{\"v\": \"\\ud83c\"}", "in `v`: \\ud83c is half of a surrogate pair"),
+        ("{\"v\": NaN}", "in `v`: NaN is no JSON"),
+        ("[1]", "expected a JSON object"),
+    ] {
+        let request = SubmitWorkflowRequest { inputs_json: inputs.to_owned(), ..sized(1_000) };
+        let status = client.submit_workflow(request).await.expect_err("not to be carried");
+        assert_eq!(status.code(), Code::InvalidArgument, "{inputs}: {status:?}");
+        assert!(status.message().contains(said), "{inputs}: {}", status.message());
+    }
     plane.stop().await;
 }

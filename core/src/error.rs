@@ -110,7 +110,7 @@ codes! {
     TaskCancelled = -29004, "TASK_CANCELLED", false, Cancelled, "the task was cancelled", "submit or retry the run if it was not meant";
     TaskDependencyFailed = -29005, "TASK_DEPENDENCY_FAILED", false, FailedPrecondition, "a task this one depends on failed", "see the error of the task named";
     TaskParameterError = -29006, "TASK_PARAMETER_ERROR", false, InvalidArgument, "a reference could not be resolved or a value is too large", "correct the parameter named";
-    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema", "correct the provider";
+    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema, or is no JSON that can be carried", "correct the provider";
     TaskRetryExhausted = -29008, "TASK_RETRY_EXHAUSTED", false, Aborted, "the task was lost too often", "look at the workers named";
     TaskNotFound = -29009, "TASK_NOT_FOUND", false, NotFound, "the task is not known", "check its id with `gleitzeit status RUN`";
     WorkflowValidationFailed = -28001, "WORKFLOW_VALIDATION_FAILED", false, InvalidArgument, "the workflow is not valid", "correct the places named";

@@ -13,6 +13,7 @@ mod documents;
 mod drain;
 mod explain;
 mod foreign_examples;
+mod foreign_json;
 mod foreign_protocols;
 mod foreign_provider;
 mod foreign_strict;

@@ -5,6 +5,7 @@ mod events;
 mod explain;
 mod outlet;
 mod page;
+mod refusal;
 mod runs;
 mod submit;
 mod system;
@@ -25,12 +26,14 @@ use gleitzeit_proto::{FILE_DESCRIPTOR_SET, status, v1};
 use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
 use crate::api::outlet::Outlets;
+use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv};
 use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token};
@@ -98,21 +101,24 @@ impl State {
 }
 
 /// The service of workflows, for whoever has the token.
-pub(crate) type Workflows = InterceptedService<WorkflowServiceServer<State>, Authorize>;
+pub(crate) type Workflows = InterceptedService<Refusals<WorkflowServiceServer<State>>, Authorize>;
 
 pub(crate) fn workflows(state: State) -> Workflows {
     let limit = state.0.max_message_bytes;
-    let workflows = WorkflowServiceServer::new(state.clone()).max_decoding_message_size(limit);
-    InterceptedService::new(workflows, Authorize(state))
+    // Answers are not compressed: nearly all are smaller than what that would cost.
+    let workflows = WorkflowServiceServer::new(state.clone())
+        .max_decoding_message_size(limit)
+        .accept_compressed(CompressionEncoding::Gzip);
+    InterceptedService::new(Refusals(workflows), Authorize(state))
 }
 
 /// All gRPC services: ours, health and reflection.
 pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     let authorize = Authorize(state.clone());
-    let systems = SystemServiceServer::new(state.clone());
+    let systems = SystemServiceServer::new(state.clone()).accept_compressed(CompressionEncoding::Gzip);
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(workflows(state))
-        .add_service(InterceptedService::new(systems, authorize.clone()))
+        .add_service(InterceptedService::new(Refusals(systems), authorize.clone()))
         .add_service(health_service);
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import pathlib
 import random
@@ -13,6 +12,7 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 import yaml
 
+from . import _json
 from .errors import GleitzeitError
 from .v1 import run_pb2, workflow_service_pb2 as pb
 from .workflow import Workflow
@@ -151,7 +151,7 @@ def request_id(chosen: Optional[str]) -> str:
 def as_json(value: Any, what: str) -> str:
     """As text."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _json.dumps(value)
     except (TypeError, ValueError) as error:
         raise invalid(f"{what} cannot be written as JSON: {error}") from error
 

@@ -17,7 +17,6 @@ import contextvars
 import dataclasses
 import functools
 import inspect
-import json
 import logging
 import os
 import signal
@@ -29,7 +28,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 import socketio
 
-from . import schema
+from . import _json, schema
 from ._requests import DEFAULT_URL, base_url
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,6 +39,7 @@ KEPT = 20.0
 MOST_KEPT = 1_000
 #: Code of errors that do not say another.
 TASK_EXECUTION_FAILED = -29002
+TASK_RESULT_INVALID = -29007
 INVALID_PARAMS = -32602
 
 
@@ -83,7 +83,15 @@ class Call:
         return self._cancelled.wait(seconds)
 
     def progress(self, data: Any) -> None:
-        """Tells whoever watches how it goes: any JSON value; one of ``{"text": ...}`` is shown as text. It may be lost."""
+        """Tells whoever watches how it goes: any JSON value; one of ``{"text": ...}`` is shown as text. It may be lost.
+
+        What cannot be written as JSON (``nan``, for example) is logged and not sent.
+        """
+        try:
+            _json.dumps(data)
+        except (TypeError, ValueError) as problem:
+            log.warning("progress of %s cannot be written as JSON: %s", self.method, problem)
+            return
         self._provider._say_soon("method_progress", {"id": self.id, "data": data})
 
 
@@ -317,9 +325,10 @@ def _plain(result: Any, method: str) -> Any:
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         result = dataclasses.asdict(result)
     try:
-        json.dumps(result, allow_nan=False)
+        _json.dumps(result)
     except (TypeError, ValueError) as problem:
-        raise Failed(f"the result of `{method}` cannot be written as JSON: {problem}") from problem
+        message = f"the result of `{method}` cannot be written as JSON: {problem}"
+        raise Failed(message, code=TASK_RESULT_INVALID) from problem
     return result
 
 

@@ -1,0 +1,81 @@
+//! A client of Socket.IO that writes packets as text, right or wrong, over the polling transport.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::http::ask;
+use super::wait::PATIENCE;
+
+/// Between packets of one answer.
+const SEPARATOR: char = '\u{1e}';
+
+/// A session on the mesh. Nothing of what is sent is looked at.
+pub(crate) struct Raw {
+    url: String,
+    path: String,
+    told: VecDeque<String>,
+}
+
+impl Raw {
+    /// Connects and waits until the hub is ready for it.
+    #[track_caller]
+    pub(crate) fn connect(url: &str) -> Self {
+        let path = "/socket.io/?EIO=4&transport=polling".to_owned();
+        let mut raw = Self { url: url.to_owned(), path, told: VecDeque::new() };
+        let open: Value = serde_json::from_str(&raw.hear("0")).expect("a handshake");
+        raw.path = format!("{}&sid={}", raw.path, open["sid"].as_str().expect("an id"));
+        raw.say("40");
+        raw.hear("40{");
+        raw.hear("42[\"welcome\"");
+        raw
+    }
+
+    /// Connects and registers a provider of one method.
+    #[track_caller]
+    pub(crate) fn provider(url: &str, method: &str) -> Self {
+        let mut raw = Self::connect(url);
+        let body = json!({"component_type": "provider", "name": "raw", "methods": [method], "max_concurrency": 4});
+        raw.say(&format!("42[\"register_component\",{body}]"));
+        raw.hear("42[\"component_registered\"");
+        raw
+    }
+
+    /// Sends a packet.
+    #[track_caller]
+    pub(crate) fn say(&self, packet: &str) {
+        let (status, _, body) = ask(&self.url, &format!("POST {}", self.path), &[], packet.as_bytes());
+        assert_eq!(status, 200, "{packet}: {}", String::from_utf8_lossy(&body));
+    }
+
+    /// What follows the beginning in the first packet with that beginning.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, beginning: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            while let Some(packet) = self.told.pop_front() {
+                if let Some(rest) = packet.strip_prefix(beginning) {
+                    return rest.to_owned();
+                }
+            }
+            assert!(Instant::now() < deadline, "no packet begins with `{beginning}`");
+            let (status, _, body) = ask(&self.url, &format!("GET {}", self.path), &[], &[]);
+            let body = String::from_utf8(body).expect("UTF-8");
+            assert_eq!(status, 200, "waiting for `{beginning}`: {body}");
+            for packet in body.split(SEPARATOR) {
+                if packet == "2" {
+                    self.say("3");
+                }
+                self.told.push_back(packet.to_owned());
+            }
+        }
+    }
+
+    /// The argument of the next event of this name.
+    #[track_caller]
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        let rest = self.hear(&format!("42[\"{name}\","));
+        serde_json::from_str(rest.strip_suffix(']').expect("a list")).expect("JSON")
+    }
+}
