@@ -495,7 +495,7 @@ pub(crate) mod tests {
             error: Some(failure.clone()),
             tasks: vec![
                 Task {
-                    result: Some(Payload::parse("{\"n\":100000000000000000000001}".to_owned()).expect("JSON")),
+                    result: Some(Payload::grammatical("{\"n\":100000000000000000000001}".to_owned()).expect("JSON")),
                     ..task("z", TaskStatus::Completed)
                 },
                 Task {

@@ -300,5 +300,12 @@ mod tests {
         assert_eq!(data["omitted_bytes"], huge.size_bytes());
         let small = Failure::new(ErrorCode::TaskTimeout, "too slow");
         assert_eq!(small.clone().bounded(), small);
+        let data = Payload::grammatical(r#"{"retryable": true, "n": [1e400]}"#.to_owned()).expect("grammatical");
+        let odd = Failure { code: 7, message: "no".to_owned(), data: Some(data) };
+        let kept = odd.bounded();
+        assert_eq!((kept.code, kept.message.as_str()), (7, "no"));
+        let data = kept.data.expect("data").to_value().expect("JSON");
+        assert_eq!(data["retryable"], true);
+        assert!(data["unreadable"].as_str().expect("text").starts_with("in `data.n[0]`: the number 1e400"), "{data}");
     }
 }

@@ -546,10 +546,47 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_around_a_value_does_not_count_for_those_who_read_messages() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Message {
+            value: Value,
+        }
+        let read = |levels: usize| {
+            let text = format!("{{\"other\": \"\\\"[[\", \"value\": {}}}", nested(levels));
+            decode::<Message>(&text).map(|message| message.value.to_string() == nested(levels))
+        };
+        assert!(
+            read(1).expect("read") && read(MAX_DEPTH).expect("read") && read(MAX_DEPTH + ENVELOPE - 1).expect("read")
+        );
+        for levels in [MAX_DEPTH + ENVELOPE, 1_000_000] {
+            assert!(read(levels).expect_err("too deep").to_string().starts_with(PARSER_LIMIT));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_shown_as_its_text_and_all_around_it_as_it_is() {
+        let text = r#"{"a": [1, "\ud83c", 1e400], "b": 123456789012345678901, "ok": {"c": null}}"#;
+        let expected = serde_json::json!({
+            "a": [1, "\"\\ud83c\"", "1e400"], "b": "123456789012345678901", "ok": {"c": null}
+        });
+        assert_eq!(shown(text), expected);
+        assert_eq!(shown("[1]"), serde_json::json!([1]));
+        assert_eq!(shown("no JSON"), Value::from("no JSON"));
+        let mut value = shown(&nested(100_000));
+        for _ in 0..MAX_DEPTH {
+            value = value[0].take();
+        }
+        assert_eq!(value.as_str().map(str::len), Some(2 * (100_000 - MAX_DEPTH)));
+    }
+
+    #[test]
     fn a_problem_within_something_larger_names_the_whole_path() {
         let within = |text: &str| check(text).expect_err("a problem").within("result").path;
         assert_eq!(within("{\"a\": NaN}"), "result.a");
         assert_eq!(within("[NaN]"), "result[0]");
         assert_eq!(within("NaN"), "result");
+        let problem = check("{\"a\": {\"b\": NaN}}").expect_err("a problem");
+        assert_eq!((problem.first_step(), problem.is_of_content()), ("a", false));
+        assert!(check("[1e400]").expect_err("a problem").is_of_content());
     }
 }

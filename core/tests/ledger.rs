@@ -53,6 +53,21 @@ fn an_output_that_names_nothing_fails_the_run_and_names_the_output() {
 }
 
 #[test]
+fn an_output_that_cannot_be_carried_fails_the_run_and_names_the_place() {
+    let mut deep = json!([]);
+    for _ in 1..gleitzeit_core::json::MAX_DEPTH {
+        deep = json!([deep]);
+    }
+    let mut desk = Desk::new(4);
+    desk.submit(workflow(vec![task("a", &[])], &[("x", "${a}")]));
+    desk.through("a", deep);
+    let error = desk.state().error.clone().expect("the run failed");
+    assert_eq!(error.known(), Some(ErrorCode::TaskParameterError));
+    assert!(error.message.starts_with("output `x[0][0]") && error.message.contains("128 levels"), "{}", error.message);
+    desk.check_replay();
+}
+
+#[test]
 fn a_failed_task_skips_its_dependents_while_other_branches_finish_first() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[]), task("b", &["a"]), task("c", &["b"]), task("d", &[])], &[]));

@@ -374,6 +374,41 @@ fn json_is_accepted_with_surrogate_pairs_in_escapes() {
 }
 
 #[test]
+fn numbers_are_exact_or_refused_and_values_are_as_deep_as_anywhere() {
+    let file = |value: &str| format!("name: n\ntasks: [{{id: a, method: util/echo, parameters: {{v: {value}}}}}]\n");
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for (value, expected) in [
+        ("18446744073709551615", json!(u64::MAX)),
+        ("-9223372036854775808", json!(i64::MIN)),
+        ("0.0e-999", json!(0.0)),
+        ("5e-324", json!(5e-324)),
+    ] {
+        assert_eq!(good(&file(value)).tasks[0].parameters["v"], expected, "{value}");
+    }
+    for (value, expected) in [
+        ("18446744073709551616", "is outside the whole numbers"),
+        ("-9223372036854775809", "is outside the whole numbers"),
+        ("6E-578", "is closer to zero than any number"),
+        ("1e400", "is too large for a number"),
+        (&nested(126), "nested deeper than the limit of 128 levels"),
+    ] {
+        let problems = bad(file(value).as_bytes());
+        assert!(problems[0].starts_with("f:2:") && problems[0].contains(expected), "{value}: {problems:?}");
+        // A surrogate pair makes it JSON that only a reader of JSON understands.
+        let as_json = format!(
+            "{{\"name\": \"n\\ud83d\\ude00\", \"tasks\": [\n{{\"id\": \"a\", \"method\": \"util/echo\", \"parameters\": {{\"v\": {value}}}}}]}}"
+        );
+        let problems = bad(as_json.as_bytes());
+        assert!(problems[0].starts_with("f:"), "{value}: {problems:?}");
+    }
+    // What is read is as deep as what was written, however much the journal puts around it.
+    let workflow = good(&file(&nested(124)));
+    let text = json!({"a": [serde_json::to_value(&workflow).expect("JSON")]}).to_string();
+    let read: Value = gleitzeit_core::json::decode(&text).expect("within what may stand around it");
+    assert_eq!(read["a"][0]["tasks"][0]["parameters"], workflow.tasks[0].parameters);
+}
+
+#[test]
 fn a_reference_that_program_text_cannot_take_is_refused_at_its_place() {
     let file = |code: &str| {
         format!(

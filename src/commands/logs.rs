@@ -115,3 +115,43 @@ fn text(task: &Task) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(result: &str) -> Task {
+        Task {
+            id: "a".to_owned(),
+            status: TaskStatus::Completed,
+            attempt: 1,
+            result: Some(Payload::grammatical(result.to_owned()).expect("grammatical")),
+            result_omitted: false,
+            error: None,
+            waiting: None,
+            started_at: None,
+            finished_at: None,
+            method: "m/x".to_owned(),
+            queue: "default".to_owned(),
+            engine: None,
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_before_it_was_checked_is_shown_as_it_is() {
+        for (result, shown) in [
+            (r#"{"title":"\ud83c","output":"said"}"#, "printed:\n  said"),
+            (r#"{"result":"\ud83c","output":"said"}"#, r"ud83c"),
+            ("[1e400]", "1e400"),
+            ("12345678901234567890123", "12345678901234567890123"),
+        ] {
+            let task = task(result);
+            assert!(text(&task).contains(shown), "{}", text(&task));
+            let json = serde_json::to_string(&TaskLog::from(&task)).expect("written");
+            assert!(json.contains(&format!("\"result\":{result}")), "{json}");
+        }
+        let levels = 50_000;
+        let task = task(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+        assert!(text(&task).len() < 10 * levels);
+    }
+}

@@ -142,7 +142,8 @@ impl Ended {
     /// Stdout as one JSON document and nothing else.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not one JSON document ({error}): {self}"))
+        gleitzeit_core::json::decode(&self.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON document ({error}): {self}"))
     }
 }
 

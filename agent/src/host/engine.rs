@@ -212,7 +212,7 @@ mod tests {
             "method": method, "protocol_version": version, "correlation_id": "c", "parameters": null,
         }));
         let assignment: Assignment = assignment.expect("an assignment");
-        let parameters = Payload::parse(parameters.to_owned()).expect("JSON");
+        let parameters = Payload::grammatical(parameters.to_owned()).expect("JSON");
         host().parameters(&Assignment { parameters, ..assignment }).map(|(payload, ms)| (payload.get().to_owned(), ms))
     }
 
@@ -220,8 +220,8 @@ mod tests {
     fn defaults_are_filled_in_and_the_rest_stays_as_written() {
         assert_eq!(prepare("m/add", "v1", r#"{"a": 2}"#), Ok((r#"{"a":2,"b":1}"#.to_owned(), Some(3_000))));
         assert_eq!(prepare("m/add", "v1", r#"{"a": 2, "b": 5}"#), Ok((r#"{"a": 2, "b": 5}"#.to_owned(), Some(3_000))));
-        let long = r#"{"n": 123456789012345678901234567890}"#;
-        assert_eq!(prepare("m/any", "v1", long), Ok((long.to_owned(), None)));
+        let as_written = r#"{"n": 1.50e1,  "m": 18446744073709551615}"#;
+        assert_eq!(prepare("m/any", "v1", as_written), Ok((as_written.to_owned(), None)));
     }
 
     #[test]
@@ -230,6 +230,9 @@ mod tests {
         assert_eq!(error.known(), Some(ErrorCode::InvalidParams));
         assert!(error.message.contains("`a`: expected integer"), "{error}");
         assert!(error.data.expect("data").get().contains(r#""path":"a""#));
+        let error = prepare("m/any", "v1", r#"{"n": 123456789012345678901}"#).expect_err("not to be carried");
+        assert_eq!(error.known(), Some(ErrorCode::InvalidParams));
+        assert!(error.message.contains("in `n`: the whole number"), "{error}");
         let error = prepare("m/any", "v1", "[1]").expect_err("no object");
         assert_eq!(error.known(), Some(ErrorCode::InvalidParams));
         let error =
@@ -247,9 +250,25 @@ mod tests {
 
     #[test]
     fn results_are_checked_if_there_is_a_schema() {
-        let check = |method: &str, text: &str| host().result(method, "v1", Payload::parse(text.into()).expect("JSON"));
+        let check =
+            |method: &str, text: &str| host().result(method, "v1", Payload::grammatical(text.into()).expect("JSON"));
         assert!(check("m/add", "3").is_ok());
         assert_eq!(check("m/add", "\"3\"").expect_err("a text").known(), Some(ErrorCode::TaskResultInvalid));
         assert!(check("m/any", "[\"x\"]").is_ok());
+    }
+
+    #[test]
+    fn results_that_cannot_be_carried_are_invalid_with_and_without_a_schema() {
+        let check =
+            |method: &str, text: &str| host().result(method, "v1", Payload::grammatical(text.into()).expect("JSON"));
+        let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        for text in ["18446744073709551616", "1e400", "6E-578", "\"\\ud83c\"", &deep] {
+            for method in ["m/add", "m/any"] {
+                let error = check(method, text).expect_err("not to be carried");
+                assert_eq!(error.known(), Some(ErrorCode::TaskResultInvalid), "{method} {text}");
+                assert!(error.message.contains("cannot be passed on: "), "{error}");
+            }
+        }
+        assert!(check("m/any", &deep[1..deep.len() - 1]).is_ok());
     }
 }

@@ -129,7 +129,7 @@ impl Task {
 }
 
 fn read<T: DeserializeOwned>(what: &str, json: &Payload) -> Result<T> {
-    serde_json::from_str(json.get()).map_err(|error| Error::invalid(format!("{what} has another shape: {error}")))
+    json.read().map_err(|error| Error::invalid(format!("{what} has another shape: {error}")))
 }
 
 /// The one thing that a state which is not final waits for.

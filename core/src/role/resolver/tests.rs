@@ -166,6 +166,53 @@ fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
     }
 }
 
+/// Before results were checked when they came, such ones were recorded.
+#[test]
+fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_null() {
+    let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+    for (result, expected) in [
+        (
+            r#"{"v":"\ud83c"}"#,
+            "the result of task `a` cannot be passed on: in `v`: \\ud83c is half of a surrogate pair",
+        ),
+        (r#"{"v":1,"w":[1e400]}"#, "the result of task `a` cannot be passed on: in `w[0]`: the number 1e400"),
+        (r#"{"v":123456789012345678901}"#, "the whole number 123456789012345678901 does not fit into 64 bits"),
+        (&deep, "nested deeper than the limit of 128 levels"),
+    ] {
+        let mut desk = Desk::new(vec![], None);
+        desk.event(Arc::new(submitted(&chain(), None)));
+        desk.record();
+        let result = Payload::grammatical(result.to_owned()).expect("grammatical");
+        desk.event(TaskCompleted { task_id: "a".into(), attempt: 1, result, ran_ms: 1, carried: false });
+        let shown = desk.record();
+        assert!(shown[0].starts_with("fail b TASK_PARAMETER_ERROR") && shown[0].contains(expected), "{shown:?}");
+        assert!(shown[0].contains("${a.v}"), "{shown:?}");
+    }
+    // Who only waits for it needs nothing of it.
+    let mut desk = Desk::new(vec![], None);
+    desk.event(Arc::new(submitted(&json!([{"id": "a"}, {"id": "b", "dependencies": ["a"]}]), None)));
+    desk.record();
+    let result = Payload::grammatical(deep).expect("grammatical");
+    desk.event(TaskCompleted { task_id: "a".into(), attempt: 1, result, ran_ms: 1, carried: false });
+    assert_eq!(desk.record(), ["ready b {}"]);
+}
+
+#[test]
+fn parameters_are_no_deeper_than_a_value_may_be_with_what_is_put_into_them() {
+    let mut desk = Desk::new(vec![], None);
+    desk.event(Arc::new(submitted(
+        &json!([{"id": "a"}, {"id": "b", "dependencies": ["a"], "parameters": {"v": "${a}"}}]),
+        None,
+    )));
+    desk.record();
+    let deep = (1..json::MAX_DEPTH).fold(json!([]), |inner, _| json!([inner]));
+    desk.completed("a", &deep);
+    let shown = desk.record();
+    let expected = "nested deeper than the limit of 128 levels";
+    assert!(shown[0].starts_with("fail b TASK_PARAMETER_ERROR") && shown[0].contains(expected), "{shown:?}");
+    assert!(shown[0].contains("parameter `v[0][0]"), "{shown:?}");
+}
+
 #[test]
 fn what_a_task_answered_never_becomes_code() {
     let mut desk = Desk::new(vec![], None);
