@@ -57,6 +57,26 @@ pub(crate) struct Copy {
     pub(crate) replaced: Option<String>,
 }
 
+/// What `store check` has found.
+#[derive(Serialize)]
+pub(crate) struct StoreCheck {
+    pub(crate) file: String,
+    pub(crate) journal_position: u64,
+    pub(crate) entries: u64,
+    pub(crate) runs: u64,
+    /// Whether nothing is wrong.
+    pub(crate) whole: bool,
+    pub(crate) wrong: Vec<StoreWrong>,
+}
+
+/// Something that is wrong in a store.
+#[derive(Serialize)]
+pub(crate) struct StoreWrong {
+    pub(crate) run_id: Option<String>,
+    pub(crate) status: Option<RunStatus>,
+    pub(crate) why: String,
+}
+
 /// A run in full.
 #[derive(Serialize)]
 pub(crate) struct RunDocument<'a> {

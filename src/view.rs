@@ -77,7 +77,7 @@ pub(crate) fn run(run: &Run) -> String {
     let mut lines = vec![
         ("run", run.run_id.clone()),
         ("name", run.name.clone()),
-        ("status", run_status(run.status).to_owned()),
+        ("status", if run.is_set_aside() { "set aside" } else { run_status(run.status) }.to_owned()),
         ("submitted", time(run.submitted_at)),
     ];
     if run.finished_at.is_some() {

@@ -122,12 +122,12 @@ async fn a_filter_with_too_many_values_is_refused_and_names_the_limit() {
             "statuses",
         ),
     ] {
-        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
         assert!(refused.message().contains(field) && refused.message().contains("at most 32"), "{refused:?}");
     }
     let submission = SubmitWorkflowRequest { labels: labels(300), ..submission("many labels") };
     let refused = client.submit_workflow(submission).await.expect_err("too many");
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     assert!(refused.message().contains("at most 256 labels"), "{refused:?}");
     plane.stop().await;
 }

@@ -15,7 +15,7 @@ pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
 };
-pub(crate) use store::{BackupArgs, PruneArgs, RestoreArgs};
+pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 #[derive(Debug, Parser)]
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Make a store from a backup; its control plane must not run
     #[command(after_help = "Example:\n  gleitzeit restore journal-monday.db --replace")]
     Restore(RestoreArgs),
+    /// Look at a store without changing it, also while its control plane runs
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
@@ -163,6 +166,7 @@ impl Command {
             Self::Retry(args) => args.output.format,
             Self::Prune(args) => args.output.format,
             Self::Backup(args) => args.output.format,
+            Self::Store(StoreCommand::Check(args)) => args.output.format,
             Self::Restore(args) => args.output.format,
             Self::Validate(args) => args.output.format,
             Self::Migrate(args) => args.output.format,
@@ -384,6 +388,9 @@ pub(crate) struct CancelArgs {
     /// Why; shown with the run
     #[arg(long, default_value = "cancelled from the command line")]
     pub(crate) reason: String,
+    /// Also end a run that was set aside because its entries cannot be replayed
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]

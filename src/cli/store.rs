@@ -1,9 +1,9 @@
-//! The grammar of the commands about what is stored: prune, backup, restore.
+//! The grammar of the commands about what is stored: prune, backup, restore, store check.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::server::age;
 use super::{ClientArgs, OutputArgs};
@@ -45,6 +45,24 @@ pub(crate) struct RestoreArgs {
     /// Replace the store that is there; it is kept beside the new one
     #[arg(long)]
     pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit store …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read every entry, and name what is damaged and which runs cannot be replayed
+    #[command(after_help = "Example:\n  gleitzeit store check -o json")]
+    Check(CheckArgs),
+}
+
+/// `gleitzeit store check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The store: sqlite:PATH (default: the one in the user's data folder)
+    #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -33,7 +33,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> CommandResult {
     Ok(Exit::Success)
 }
 
-fn file(url: Option<&str>) -> Result<PathBuf, CommandError> {
+pub(super) fn file(url: Option<&str>) -> Result<PathBuf, CommandError> {
     match place::store(url)? {
         StoreConfig::Sqlite(path) => Ok(path),
         StoreConfig::Memory => Err(CommandError::usage("a store in memory has nothing to copy")),
@@ -51,7 +51,7 @@ fn document(file: &std::path::Path, copied: Copied, old: Option<PathBuf>) -> Cop
     }
 }
 
-fn failed(error: StoreError) -> CommandError {
+pub(super) fn failed(error: StoreError) -> CommandError {
     let text = chain(&error);
     match &error {
         StoreError::Backup(_) => CommandError::usage(text),

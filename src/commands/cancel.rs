@@ -20,7 +20,10 @@ pub(crate) fn run(args: CancelArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
-        let cancelled = client.cancel(&run_id, &args.reason).await?;
+        let cancelled = match args.force {
+            true => client.cancel_by_force(&run_id, &args.reason).await?,
+            false => client.cancel(&run_id, &args.reason).await?,
+        };
         if cancelled.status == RunStatus::Running {
             client.wait(&run_id, Some(WAIT)).await?;
         }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
                 vec![
                     run.run_id.clone(),
                     view::first_line(&run.name, 40),
-                    view::run_status(run.status).to_owned(),
+                    if run.is_set_aside() { "set aside" } else { view::run_status(run.status) }.to_owned(),
                     run.task_count.to_string(),
                     view::time(run.submitted_at),
                     view::time(run.finished_at),

@@ -23,13 +23,14 @@ mod run;
 mod start;
 mod status;
 mod stop;
+mod store;
 mod submit;
 mod trace;
 mod validate;
 mod version;
 mod watch;
 
-use crate::cli::Command;
+use crate::cli::{Command, StoreCommand};
 use crate::error::CommandResult;
 use crate::telemetry::Telemetry;
 
@@ -57,6 +58,7 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Prune(args) => prune::run(args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
+        Command::Store(StoreCommand::Check(args)) => store::check(&args),
         Command::Validate(args) => validate::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Graph(args) => graph::run(&args),

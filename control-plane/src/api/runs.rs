@@ -1,6 +1,6 @@
 //! Reading, listing and cancelling runs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use crate::api::{State, journal_status, no_hub, page, run_id};
-use crate::journal::RunFilter;
+use crate::journal::{RunFilter, RunRow};
 
 /// The longest a long poll waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -27,12 +27,45 @@ const MAX_ATTEMPTS: usize = 1_000;
 impl State {
     /// A run as it is now.
     pub(super) async fn find(&self, run_id: RunId) -> Result<Arc<run::State>, Status> {
+        self.refuse_aside(run_id)?;
         let found = self.0.journal.run(run_id).await.map_err(|error| journal_status(&error))?;
         found.ok_or_else(|| status::not_found_run(run_id))
     }
 
+    /// Refuses what needs the entries of a run that could not be replayed.
+    pub(super) fn refuse_aside(&self, run_id: RunId) -> Result<(), Status> {
+        match self.0.journal.aside().get(&run_id) {
+            Some(why) => Err(status::to_status(&set_aside(run_id, why))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is listed of a run that was set aside, or was until it was ended by force; none for any other.
+    async fn unfolded(&self, run_id: RunId) -> Result<Option<RunRow>, Status> {
+        let aside = self.0.journal.aside();
+        let row = self.0.journal.row(run_id).await.map_err(|error| journal_status(&error))?;
+        Ok(row.map(|row| marked(row, &aside)).filter(|row| {
+            row.error.as_ref().is_some_and(|error| error.known() == Some(ErrorCode::PersistenceIntegrityError))
+        }))
+    }
+
     pub(super) async fn get(&self, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Status> {
         let id = run_id(&request.run_id)?;
+        let waits = request.wait.is_some_and(|wait| wait.seconds > 0 || wait.nanos > 0);
+        let refused = match self.get_folded(id, request).await {
+            Err(refused) => refused,
+            found => return found,
+        };
+        match self.unfolded(id).await? {
+            // It never ends by itself: whoever waits must hear that.
+            Some(row) if waits && !row.status.is_final() => Err(refused),
+            Some(row) => Ok(v1::GetRunResponse { run: Some(listed(&row)) }),
+            None => Err(refused),
+        }
+    }
+
+    async fn get_folded(&self, id: RunId, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Status> {
+        self.refuse_aside(id)?;
         let wait = match request.wait {
             Some(wait) => Duration::try_from(wait)
                 .map_err(|_| status::malformed("wait", "expected a duration that is not negative"))?,
@@ -86,7 +119,8 @@ impl State {
         };
         let rows = self.0.journal.list_runs(filter, after, size + 1).await.map_err(|error| journal_status(&error))?;
         let found = rows.len();
-        let runs = page::fitting(rows.iter().take(size).map(summary));
+        let aside = self.0.journal.aside();
+        let runs = page::fitting(rows.into_iter().take(size).map(|row| summary(&marked(row, &aside))));
         let next_page_token = match runs.last().filter(|_| runs.len() < found) {
             Some(last) => page::token(&of, &last.run_id),
             None => String::new(),
@@ -136,12 +170,45 @@ impl State {
         Ok(v1::ListTasksResponse { tasks, next_page_token })
     }
 
+    /// Ends a run of which nothing but its id is certain.
+    async fn cancel_aside(&self, id: RunId, reason: String) -> Result<v1::CancelRunResponse, Status> {
+        let reason = if reason.is_empty() { "cancelled by force".to_owned() } else { reason };
+        let answer = self.0.journal.propose(run::Request::CancelAside { run_id: id, reason }).await;
+        match answer.map_err(|error| journal_status(&error))? {
+            Verdict::Ok { .. } => {
+                tracing::warn!(gleitzeit.run.id = %id, "a run that was set aside was ended by force");
+                let status = convert::run_status(RunStatus::Cancelled).into();
+                Ok(v1::CancelRunResponse { status, open_attempts: 0 })
+            }
+            Verdict::Invalid(failure) => Err(status::to_status(&failure)),
+            other => {
+                let message = format!("run {id} could not be ended: {other:?}");
+                Err(status::to_status(&Failure::new(ErrorCode::InternalError, message)))
+            }
+        }
+    }
+
     pub(super) async fn cancel(&self, request: v1::CancelRunRequest) -> Result<v1::CancelRunResponse, Status> {
         let id = run_id(&request.run_id)?;
         if request.reason.len() > MAX_REASON_BYTES {
             return Err(status::malformed("reason", &format!("expected at most {MAX_REASON_BYTES} bytes")));
         }
-        let run = self.find(id).await?;
+        if request.force && self.0.journal.aside().contains_key(&id) {
+            return self.cancel_aside(id, request.reason).await;
+        }
+        let run = match self.find(id).await {
+            Ok(run) => run,
+            // The answer to the request that ended it by force may have been lost.
+            Err(refused) => match self.unfolded(id).await? {
+                Some(row) if row.status == RunStatus::Cancelled => {
+                    return Ok(v1::CancelRunResponse {
+                        status: convert::run_status(row.status).into(),
+                        open_attempts: 0,
+                    });
+                }
+                _ => return Err(refused),
+            },
+        };
         match run.status {
             RunStatus::Running => {}
             // The answer to the request that did it may have been lost.
@@ -166,6 +233,42 @@ impl State {
                 Err(status::to_status(&Failure::new(ErrorCode::InternalError, message)))
             }
         }
+    }
+}
+
+/// Why nothing can be done with a run, and what can.
+fn set_aside(run_id: RunId, why: &str) -> Failure {
+    let message = format!(
+        "run {run_id} could not be replayed when the control plane started and is set aside: {why}; \
+         `gleitzeit cancel --force {run_id}` ends it"
+    );
+    Failure::new(ErrorCode::PersistenceIntegrityError, message)
+}
+
+/// The row, with the reason why the run is set aside.
+fn marked(mut row: RunRow, aside: &BTreeMap<RunId, String>) -> RunRow {
+    if let Some(why) = aside.get(&row.run_id) {
+        row.error = Some(set_aside(row.run_id, why));
+    }
+    row
+}
+
+/// A run of which only what is listed can be told.
+fn listed(row: &RunRow) -> v1::Run {
+    let summary = summary(row);
+    v1::Run {
+        run_id: summary.run_id,
+        correlation_id: summary.correlation_id,
+        name: summary.name,
+        status: summary.status,
+        submitted_at: summary.submitted_at,
+        finished_at: summary.finished_at,
+        error: summary.error,
+        task_count: summary.task_count,
+        tasks_truncated: false,
+        labels: summary.labels,
+        retry_of: summary.retry_of,
+        ..v1::Run::default()
     }
 }
 
@@ -211,7 +314,7 @@ fn filter(request: &v1::ListRunsRequest) -> Result<RunFilter, Status> {
     })
 }
 
-fn summary(row: &crate::journal::RunRow) -> v1::RunSummary {
+fn summary(row: &RunRow) -> v1::RunSummary {
     v1::RunSummary {
         run_id: row.run_id.to_string(),
         correlation_id: row.correlation_id.clone(),

@@ -35,6 +35,7 @@ impl State {
         connection: Option<Connection>,
     ) -> Result<<Self as v1::workflow_service_server::WorkflowService>::WatchRunStream, Status> {
         let id = run_id(&request.run_id)?;
+        self.refuse_aside(id)?;
         self.find(id).await?;
         let (outlet, stream) = self.0.outlets.open(connection)?;
         let progress = request.include_progress.then(|| self.0.hub.progress());

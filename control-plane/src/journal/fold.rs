@@ -28,7 +28,7 @@ pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, 
     }
 }
 
-fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
+pub(super) fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let filter = RunFilter { id_prefix: run_id.to_string(), ..RunFilter::default() };
     Ok(reader.list_runs(&filter, None, 1)?.pop())
 }

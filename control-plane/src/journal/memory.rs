@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use gleitzeit_core::run::{Entry, Event, RunStatus};
 use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 
-use super::{Most, Pruned, Reader, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+use super::{Most, Pruned, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 
 /// How many runs a step of pruning removes at most.
 const STEP_RUNS: usize = 100;
@@ -126,11 +126,11 @@ impl Reader for MemoryStore {
         Ok(entries.filter(|entry| entry.seq >= from).take(most.entries).cloned().collect())
     }
 
-    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError> {
         let held = self.read();
         let finished = |run_id| held.rows.get(&run_id).is_some_and(|row| row.status != RunStatus::Running);
         let wanted = held.entries.values().filter(|entry| !entry.run_id.is_some_and(finished));
-        wanted.map(|entry| Entry::clone(entry)).try_for_each(each)
+        wanted.map(|entry| Ok(Entry::clone(entry))).try_for_each(each)
     }
 
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {

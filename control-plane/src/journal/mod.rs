@@ -17,6 +17,7 @@ mod tests;
 mod work;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::{Copied, SqliteStore, backup, restore};
-pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Store, StoreError, Tail};
+pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, restore};
+pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Replay, Store, StoreError, Tail, Unreadable};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -119,6 +120,7 @@ struct Shared {
     awaiting: Semaphore,
     summary: watch::Receiver<Summary>,
     protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
+    aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
 }
 
 impl Journal {
@@ -137,6 +139,7 @@ impl Journal {
             awaiting: Semaphore::new(config.watchers),
             summary: started.summary,
             protocols: started.protocols,
+            aside: started.aside,
         };
         Ok((Self { shared: Arc::new(shared) }, started.port, started.handle))
     }
@@ -301,6 +304,19 @@ impl Journal {
         let (reply, backlog) = oneshot::channel();
         self.send(Work::Backlog { reply }).await?;
         backlog.await.map_err(|_| JournalError::Closed)
+    }
+
+    /// The runs that could not be replayed at the start, and why; those that were ended since are left out.
+    pub fn aside(&self) -> Arc<BTreeMap<RunId, String>> {
+        self.shared.aside.borrow().clone()
+    }
+
+    /// A run as it is listed; none if it is not known.
+    ///
+    /// # Errors
+    /// `Store` if it cannot be read.
+    pub async fn row(&self, run_id: RunId) -> Result<Option<RunRow>, JournalError> {
+        self.shared.readers.read(move |reader| fold::row(reader, run_id)).await
     }
 
     /// Every protocol ever registered, by name, then version.

@@ -1,7 +1,10 @@
 //! Entries in one SQLite file. A lock file beside it keeps a second process out. Lives here: opening and writing;
 //! reading is in `read`, the rows of runs and requests in `rows`, asking for them in `list`.
 
+#[cfg(test)]
+mod aside;
 mod backup;
+mod check;
 #[cfg(test)]
 mod damage;
 mod list;
@@ -29,6 +32,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup, restore};
+pub use check::{Checked, Wrong, check};
 
 use mark::Mark;
 use read::SqliteReader;

@@ -118,6 +118,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// An entry is as it was written, and this version cannot read it.
+    #[error("PERSISTENCE_INTEGRITY_ERROR: {}", .0)]
+    Unreadable(Box<Unreadable>),
     /// What is stored of a run contradicts itself.
     #[error("PERSISTENCE_INTEGRITY_ERROR: {0}")]
     Run(String),
@@ -145,10 +148,33 @@ impl StoreError {
             ) || matches!(source, rusqlite::Error::FromSqlConversionFailure(..))
         };
         match self {
-            Self::Damaged { .. } | Self::Incomplete { .. } | Self::Entry { .. } | Self::Run(_) => true,
+            Self::Damaged { .. }
+            | Self::Incomplete { .. }
+            | Self::Entry { .. }
+            | Self::Unreadable(_)
+            | Self::Run(_) => true,
             Self::Database { source, .. } | Self::Unusable { source, .. } => corrupt(source),
             _ => false,
         }
+    }
+}
+
+/// An entry that is as it was written and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Of the entry.
+    pub position: Position,
+    /// Whose it is; none for ownerships and protocols.
+    pub run_id: Option<RunId>,
+    /// Its place in the run.
+    pub seq: Seq,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "entry {}: {}", self.position, self.why)
     }
 }
 
@@ -201,6 +227,9 @@ impl From<usize> for Most {
     }
 }
 
+/// What takes the entries of a start, or what is wrong with one.
+pub type Replay<'a> = dyn FnMut(Result<Entry, Unreadable>) -> Result<(), StoreError> + 'a;
+
 /// Reads what was appended, without keeping the writer waiting.
 pub trait Reader: Send {
     /// Another one of the same store.
@@ -221,11 +250,12 @@ pub trait Reader: Send {
     /// If they cannot be read.
     fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError>;
 
-    /// Hands over all entries in order, leaving out those of finished runs: what a start must replay.
+    /// Hands over all entries in order, leaving out those of finished runs: what a start must replay. An entry of a run
+    /// that cannot be read is handed over as such.
     ///
     /// # Errors
     /// If they cannot be read, or what `each` returned.
-    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError>;
+    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError>;
 
     /// The run submitted under a request id, with the hash of that request's body.
     ///

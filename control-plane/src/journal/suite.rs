@@ -181,15 +181,16 @@ pub(crate) fn a_replay_leaves_out_finished_runs(mut store: Box<dyn Store>) {
     store.append(&entries).expect("written");
     let mut seen = Vec::new();
     let replayed = read(store.as_ref()).replay(&mut |entry| {
-        seen.push(entry.position.0);
+        seen.push(entry.expect("readable").position.0);
         Ok(())
     });
     replayed.expect("read");
     assert_eq!(seen, [2, 3, 4, 7]);
     let mut first = None;
     let stopped = read(store.as_ref()).replay(&mut |entry| {
-        assert_eq!(first.replace(entry.position.0), None, "it goes on after an error");
-        Err(StoreError::Entry { position: entry.position.0, why: "enough".to_owned() })
+        let position = entry.expect("readable").position.0;
+        assert_eq!(first.replace(position), None, "it goes on after an error");
+        Err(StoreError::Entry { position, why: "enough".to_owned() })
     });
     assert!(matches!(stopped, Err(StoreError::Entry { position: 2, .. })));
 }

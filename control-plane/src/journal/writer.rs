@@ -1,6 +1,7 @@
 //! The writer: one thread that owns the ledger and the store. It takes what is waiting, decides and applies each, writes
 //! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,7 @@ pub(super) struct Started {
     pub(super) handle: WriterHandle,
     pub(super) summary: watch::Receiver<Summary>,
     pub(super) protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
+    pub(super) aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
 }
 
 /// Replays what is unfinished and starts the thread.
@@ -132,10 +134,28 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let tail = store.tail();
     let mut ledger = Ledger::new(config.limits);
     reader.replay(&mut |entry| {
-        let position = entry.position.0;
-        ledger.apply(&entry).map_err(|error| StoreError::Entry { position, why: error.to_string() })
+        match entry {
+            Ok(entry) => match entry.run_id {
+                Some(run_id) => ledger.replay(run_id, &entry),
+                None => ledger
+                    .apply(&entry)
+                    .map_err(|error| StoreError::Entry { position: entry.position.0, why: error.to_string() })?,
+            },
+            Err(unreadable) => match unreadable.run_id {
+                Some(run_id) => ledger.set_aside(run_id, unreadable.seq, unreadable.to_string()),
+                None => return Err(StoreError::Unreadable(Box::new(unreadable))),
+            },
+        }
+        Ok(())
     })?;
     ledger.resume_at(tail.position, tail.recorded_at);
+    for (run_id, aside) in ledger.aside() {
+        tracing::error!(
+            gleitzeit.run.id = %run_id,
+            why = aside.why,
+            "a run cannot be replayed and is set aside; `gleitzeit store check` says more, `gleitzeit cancel --force` ends it"
+        );
+    }
 
     let (work, received) = mpsc::channel(config.queue);
     let (hub, inputs) = mpsc::channel(config.hub_queue);
@@ -143,6 +163,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let pruned = store.pruned();
     let (summary, published_summary) =
         watch::channel(Summary { position: tail.position, recorded_at: tail.recorded_at, counts, pruned });
+    let (aside, published_aside) = watch::channel(Arc::new(set_aside(&ledger)));
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
     let (end, ended) = oneshot::channel();
     let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned) };
@@ -157,6 +178,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         counts,
         summary,
         protocols,
+        aside,
         feed: Feed::default(),
         metrics: config.metrics.clone(),
         pending: Pending::default(),
@@ -173,7 +195,11 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         })
         .map_err(StoreError::Thread)?;
     let handle = WriterHandle { work: work.downgrade(), ended, has_ended: false };
-    Ok(Started { port, handle, summary: published_summary, protocols: published_protocols })
+    Ok(Started { port, handle, summary: published_summary, protocols: published_protocols, aside: published_aside })
+}
+
+fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
+    ledger.aside().map(|(run_id, aside)| (run_id, aside.why.clone())).collect()
 }
 
 fn hub_start(ledger: &Ledger, pruned: Position) -> hub::Start {
@@ -227,6 +253,7 @@ struct Writer {
     counts: RunCounts,
     summary: watch::Sender<Summary>,
     protocols: watch::Sender<Arc<[ProtocolDefinition]>>,
+    aside: watch::Sender<Arc<BTreeMap<RunId, String>>>,
     feed: Feed,
     metrics: Option<Metrics>,
     pending: Pending,
@@ -383,6 +410,9 @@ impl Writer {
             counts: self.counts,
             pruned: self.store.pruned(),
         });
+        if batch.entries.iter().any(|entry| matches!(&entry.event, Event::WorkflowCancelled(it) if it.set_aside)) {
+            self.aside.send_replace(Arc::new(set_aside(&self.ledger)));
+        }
         if batch.entries.iter().any(|entry| matches!(entry.event, Event::ProtocolRegistered(_))) {
             self.protocols.send_replace(definitions(&self.ledger).into());
         }

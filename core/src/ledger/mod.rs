@@ -3,6 +3,7 @@
 //! The ledger holds what is not finished: runs, ownerships, protocols, request ids. All of it is a fold of the entries;
 //! only the roster of connected engines is not, and it is never stored.
 
+mod aside;
 mod assignment;
 mod authority;
 mod backlog;
@@ -19,6 +20,7 @@ use crate::planted::{self, Bug};
 use crate::run::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 use crate::time::Timestamp;
 
+pub use aside::Aside;
 pub use assignment::{Assignment, Effect};
 pub use backlog::Backlog;
 pub use route::{Audience, audience, without_payload};
@@ -40,6 +42,9 @@ pub struct Ledger {
     queues: BTreeMap<QueueName, BTreeSet<(RunId, usize)>>,
     /// Connected engines and their slots. Not a fold: the hub says it after each start.
     roster: BTreeMap<ComponentId, u32>,
+    /// Unfinished runs whose entries cannot be replayed. Nobody is told of them, and nothing is recorded of them but
+    /// their end.
+    aside: BTreeMap<RunId, Aside>,
     position: Position,
     recorded_at: Timestamp,
 }
@@ -95,7 +100,10 @@ impl Ledger {
             }
         };
         let seq = match run_id {
-            Some(_) => state.map_or(Seq(1), |state| state.seq.next()),
+            Some(run_id) => {
+                let aside = self.aside.get(&run_id).map(|aside| aside.seq);
+                state.map(|state| state.seq).or(aside).map_or(Seq(1), Seq::next)
+            }
             None => Seq(0),
         };
         Entry { position: self.position.next(), run_id, seq, recorded_at: now, queue, event }
@@ -125,6 +133,9 @@ impl Ledger {
                     self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
                 }
                 self.runs.insert(run_id, state);
+            }
+            (Event::WorkflowCancelled(cancelled), Some(run_id)) if cancelled.set_aside => {
+                self.aside.remove(&run_id);
             }
             (_, Some(run_id)) => {
                 let Some(state) = self.runs.get_mut(&run_id) else {

@@ -206,6 +206,13 @@ pub enum Request {
         /// Which, and why.
         cancel: CancelWorkflow,
     },
+    /// The API: a run that was set aside shall end, whatever its entries say.
+    CancelAside {
+        /// Which.
+        run_id: RunId,
+        /// Why.
+        reason: String,
+    },
     /// A component's proposal.
     Component {
         /// Who asks, from its session.

@@ -42,7 +42,7 @@ pub(super) fn failed(state: &State, last: Option<(usize, &Failure)>) -> Event {
 /// The last attempt of a run that was asked to end has ended.
 pub(super) fn cancelled(state: &State, cancel: &WorkflowCancelRequested) -> Event {
     match cancel.cause {
-        CancelCause::Requested => WorkflowCancelled { reason: cancel.reason.clone() }.into(),
+        CancelCause::Requested => WorkflowCancelled { reason: cancel.reason.clone(), set_aside: false }.into(),
         CancelCause::Timeout => {
             let limit = state.workflow().timeout_ms.unwrap_or(0);
             let message = format!("the run did not end within its timeout of {limit} ms");

@@ -324,11 +324,18 @@ pub struct WorkflowFailed {
 pub struct WorkflowCancelled {
     /// The reason of the first cancel.
     pub reason: String,
+    /// The run was set aside, since its entries cannot be replayed: this is its end all the same, and the reason says
+    /// what is wrong with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
 }
 
 impl WorkflowCancelled {
     /// What the run shows as its error.
     pub fn failure(&self) -> Failure {
+        if self.set_aside {
+            return Failure::new(ErrorCode::PersistenceIntegrityError, self.reason.clone());
+        }
         let reason = if self.reason.is_empty() { "no reason was given" } else { &self.reason };
         Failure::new(ErrorCode::WorkflowCancelled, format!("the run was cancelled: {reason}"))
     }

@@ -319,7 +319,19 @@ impl Client {
     /// # Errors
     /// If the id is malformed, there is no such run, or it is final already; also as for all calls.
     pub async fn cancel(&self, run_id: &str, reason: &str) -> Result<Cancelled> {
-        let request = v1::CancelRunRequest { run_id: run_id.to_owned(), reason: reason.to_owned() };
+        self.cancel_run(run_id, reason, false).await
+    }
+
+    /// The same, which also ends a run that the control plane set aside because its entries cannot be replayed.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_by_force(&self, run_id: &str, reason: &str) -> Result<Cancelled> {
+        self.cancel_run(run_id, reason, true).await
+    }
+
+    async fn cancel_run(&self, run_id: &str, reason: &str, force: bool) -> Result<Cancelled> {
+        let request = v1::CancelRunRequest { run_id: run_id.to_owned(), reason: reason.to_owned(), force };
         let cancel = |request| {
             let mut workflows = self.workflows.clone();
             async move { workflows.cancel_run(request).await }

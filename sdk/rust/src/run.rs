@@ -85,6 +85,21 @@ pub struct RunSummary {
     pub retry_of: Option<String>,
 }
 
+impl RunSummary {
+    /// Whether the control plane could not replay it and does nothing with it; `error` says why, and
+    /// [`crate::Client::cancel_by_force`] ends it.
+    pub fn is_set_aside(&self) -> bool {
+        self.status == RunStatus::Running && self.error.is_some()
+    }
+}
+
+impl Run {
+    /// As [`RunSummary::is_set_aside`]; there are no tasks here then.
+    pub fn is_set_aside(&self) -> bool {
+        self.status == RunStatus::Running && self.error.is_some()
+    }
+}
+
 /// One task of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {

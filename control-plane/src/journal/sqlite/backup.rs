@@ -12,11 +12,9 @@ use uuid::Uuid;
 use crate::journal::{RunCounts, StoreError};
 
 use super::mark::Mark;
+use super::read::{COLUMNS, entry};
 use super::state::State;
 use super::{SqliteStore, Store, at, create_private, database};
-
-/// How many entries are read at once.
-const PAGE: usize = 1_000;
 
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,18 +120,28 @@ fn put(part: Part, to: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)
 }
 
+/// Reads every entry and tells how many there are. One that is as it was written and that this version cannot read is
+/// copied all the same.
+fn read_all(db: &Connection) -> Result<u64, StoreError> {
+    let failed = database("read its entries");
+    let mut statement = db.prepare(&format!("{COLUMNS} ORDER BY position")).map_err(&failed)?;
+    let mut rows = statement.query([]).map_err(&failed)?;
+    let mut entries = 0;
+    while let Some(row) = rows.next().map_err(&failed)? {
+        match entry(row) {
+            Ok(_) | Err(StoreError::Unreadable(_)) => entries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(entries)
+}
+
 /// Reads all of a copy. It becomes a store of its own: what was marked beside the other says nothing about it.
 fn check(path: &Path, accept: impl FnOnce(&State) -> Result<(), StoreError>) -> Result<Copied, StoreError> {
     let store = SqliteStore::open(path)?;
     accept(&store.state)?;
     let reader = store.reader()?;
-    let (mut next, mut entries) = (Position(0), 0);
-    loop {
-        let page = reader.read_from(next, PAGE.into())?;
-        let Some(last) = page.last() else { break };
-        next = last.position.next();
-        entries += u64::try_from(page.len()).unwrap_or(u64::MAX);
-    }
+    let entries = read_all(&store.db)?;
     let copied = Copied { position: store.tail().position, entries, counts: reader.counts()? };
     drop(reader);
     let id = Uuid::now_v7().simple().to_string();

@@ -27,7 +27,7 @@ fn read_all(path: &Path) -> Result<All, StoreError> {
     reader.counts()?;
     let mut replayed = Vec::new();
     reader.replay(&mut |entry| {
-        replayed.push(entry);
+        replayed.push(entry.map_err(|it| StoreError::Unreadable(Box::new(it)))?);
         Ok(())
     })?;
     let rows = reader.list_runs(&RunFilter::default(), None, 999)?;

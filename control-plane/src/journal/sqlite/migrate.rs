@@ -81,6 +81,25 @@ fn format(db: &Transaction<'_>) -> Result<Option<u32>, StoreError> {
     found.optional().map_err(database("read its format"))
 }
 
+/// Refuses what is no store, and one that a start would have to change before it could be read.
+pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
+    match format(db)? {
+        Some(FORMAT_VERSION) => {}
+        Some(found) if found > FORMAT_VERSION => return Err(StoreError::Format { found, known: FORMAT_VERSION }),
+        Some(found) => {
+            let why = format!("it has format {found}; a start of this version brings it to {FORMAT_VERSION}");
+            return Err(StoreError::Backup(why));
+        }
+        None => return Err(StoreError::Backup("it is no store, or nothing was ever stored there".to_owned())),
+    }
+    let rows: u32 =
+        db.query_row("SELECT rows_version FROM meta", [], |row| row.get(0)).map_err(database("read its format"))?;
+    if rows == ROWS_VERSION {
+        return Ok(());
+    }
+    Err(StoreError::Backup("its lists are of another version; a start of this version makes them again".to_owned()))
+}
+
 fn check(db: &Transaction<'_>, mut state: State, path: &Path) -> Result<State, StoreError> {
     if state.agree(State::found(db)?).is_err() {
         tracing::warn!("the lists of the store do not fit its entries and are made again");

@@ -8,7 +8,7 @@ use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
-use crate::journal::{Most, Reader, RunCounts, RunFilter, RunRow, StoreError};
+use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
 use super::list::list;
 use super::sum::{Sum, loaded};
@@ -67,7 +67,7 @@ impl Reader for SqliteReader {
         self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params, page.bytes)
     }
 
-    fn replay(&self, each: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError> {
         let failed = database("read entries");
         // Both statements must see the same entries.
         let snapshot = self.db.unchecked_transaction().map_err(&failed)?;
@@ -82,7 +82,11 @@ impl Reader for SqliteReader {
         for (position, sum) in wanted {
             let mut rows = statement.query([signed(position)]).map_err(&failed)?;
             let row = rows.next().map_err(&failed)?.ok_or_else(|| damaged(position, "it is missing"))?;
-            let (entry, _) = entry(row)?;
+            let entry = match entry(row) {
+                Ok((entry, _)) => Ok(entry),
+                Err(StoreError::Unreadable(unreadable)) if unreadable.run_id.is_some() => Err(*unreadable),
+                Err(error) => return Err(error),
+            };
             if loaded(row.get(8).map_err(&failed)?) != sum {
                 return Err(damaged(position, "it is another than it was"));
             }
@@ -129,14 +133,13 @@ pub(super) fn entry(row: &Row<'_>) -> Result<(Entry, usize), StoreError> {
     let queue: Option<String> = row.get(4).map_err(&failed)?;
     let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?)).map_err(&failed);
     let (kind, body) = (text(6)?, text(7)?);
-    let entry = Entry {
-        position: Position(position),
-        run_id: run_id.map(|id| RunId(Uuid::from_bytes(id))),
-        seq: Seq(number(row, 2).map_err(&failed)?),
-        recorded_at: Timestamp(row.get(3).map_err(&failed)?),
-        queue: queue.map(QueueName::from),
-        event: Event::decode(kind, body).map_err(|e| StoreError::Entry { position, why: e.to_string() })?,
-    };
+    let (position, run_id) = (Position(position), run_id.map(|id| RunId(Uuid::from_bytes(id))));
+    let seq = Seq(number(row, 2).map_err(&failed)?);
+    let event = Event::decode(kind, body).map_err(|error| {
+        StoreError::Unreadable(Box::new(Unreadable { position, run_id, seq, why: error.to_string() }))
+    })?;
+    let recorded_at = Timestamp(row.get(3).map_err(&failed)?);
+    let entry = Entry { position, run_id, seq, recorded_at, queue: queue.map(QueueName::from), event };
     Ok((entry, body.len()))
 }
 

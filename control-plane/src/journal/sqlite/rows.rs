@@ -94,6 +94,13 @@ pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()
     Ok(())
 }
 
+/// The row of a run; none if it is not listed.
+pub(super) fn one(db: &Connection, run_id: gleitzeit_core::RunId) -> Result<Option<RunRow>, StoreError> {
+    let hex = run_id.to_string();
+    let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };
+    Ok(super::list::list(db, &filter, None, 1)?.pop())
+}
+
 /// Takes a run out of both.
 pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId) -> rusqlite::Result<()> {
     let id = run_id.0.into_bytes();

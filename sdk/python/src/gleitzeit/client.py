@@ -171,9 +171,11 @@ class Client:
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
         return models.explanation(self._call(self._workflows.ExplainRun, request))
 
-    def cancel(self, run_id: str, reason: str = "") -> str:
-        """Asks a run to end; its status then. It is `cancelled` once what runs has been stopped."""
-        answer = self._call(self._workflows.CancelRun, pb.CancelRunRequest(run_id=run_id, reason=reason))
+    def cancel(self, run_id: str, reason: str = "", *, force: bool = False) -> str:
+        """Asks a run to end; its status then. It is `cancelled` once what runs has been stopped. ``force`` also ends a run
+        that the control plane set aside because its entries cannot be replayed."""
+        request = pb.CancelRunRequest(run_id=run_id, reason=reason, force=force)
+        answer = self._call(self._workflows.CancelRun, request)
         return models.run_status(answer.status)
 
     def retry(self, run_id: str, *, all: bool = False, request_id: Optional[str] = None) -> Run:

@@ -1,0 +1,131 @@
+//! Runs whose entries cannot be replayed: everything else starts as ever, and they are named, shown and ended.
+
+use std::path::Path;
+
+use gleitzeit_core::run::RunStatus;
+use gleitzeit_core::run::{Request, Verdict};
+use gleitzeit_core::{ErrorCode, Payload, Position};
+use rusqlite::{Connection, params};
+use serde_json::json;
+
+use super::read::{COLUMNS, UNFINISHED, entry, sum_of};
+use super::sum::{loaded, stored};
+use super::{SqliteStore, Store, backup, check};
+use crate::journal::suite::{Feeder, labelled, run_id, submission};
+use crate::journal::{Journal, RunFilter, StoreError, Work, WriterConfig};
+
+/// Run 1 is fine, run 2 completes a task that never began, run 3 has an entry of a kind that nobody knows.
+fn fill(path: &Path) {
+    let mut store = SqliteStore::open(path).expect("a store");
+    let mut feed = Feeder::default();
+    let entries = [
+        feed.granted(),
+        feed.submitted(1, submission("fine")),
+        feed.submitted(2, labelled("contradicts", &[("a", "b")], "mine")),
+        feed.submitted(3, submission("unreadable")),
+        feed.task_completed(2, Payload::from(json!(1))),
+        feed.task_completed(3, Payload::from(json!(1))),
+        feed.task_completed(2, Payload::from(json!(2))),
+        feed.task_completed(3, Payload::from(json!(2))),
+    ];
+    store.append(&entries).expect("written");
+    drop(store);
+    let db = Connection::open(path).expect("a database");
+    db.execute("UPDATE entries SET type = 'task_dreamt' WHERE position = 6", []).expect("changed");
+    let sum = |db: &Connection| {
+        let sql = format!("{COLUMNS} WHERE position = 6");
+        db.query_row(&sql, [], |row| sum_of(row)).expect("a sum")
+    };
+    let sum = sum(&db);
+    db.execute("UPDATE entries SET checksum = ?1 WHERE position = 6", [stored(sum)]).expect("changed");
+    let mut statement = db.prepare(UNFINISHED).expect("a query");
+    let live = statement
+        .query_map([], |row| Ok(loaded(row.get(1)?)))
+        .expect("rows")
+        .fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+    db.execute("UPDATE state SET live = ?1", params![stored(live)]).expect("changed");
+}
+
+fn open(path: &Path) -> (Journal, crate::journal::HubPort, crate::journal::WriterHandle) {
+    let store = SqliteStore::open(path).expect("a store");
+    Journal::start(Box::new(store), WriterConfig::default()).expect("it starts")
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    fill(&path);
+
+    let checked = check(&path).expect("it can be read");
+    assert_eq!((checked.position, checked.entries, checked.runs), (Position(8), 8, 3));
+    let wrong: Vec<_> = checked.wrong.iter().map(|it| (it.run_id, it.status)).collect();
+    let running = Some(RunStatus::Running);
+    assert_eq!(wrong, [(Some(run_id(2)), running), (Some(run_id(3)), running)]);
+    assert!(checked.wrong[0].why.contains("entry 5"), "{checked:?}");
+    assert!(checked.wrong[1].why.contains("entry 6"), "{checked:?}");
+
+    let copy = folder.path().join("copy.db");
+    assert_eq!(backup(&path, &copy).expect("copied").entries, 8);
+
+    let (journal, port, handle) = open(&path);
+    let aside = journal.aside();
+    assert_eq!(aside.keys().copied().collect::<Vec<_>>(), [run_id(2), run_id(3)]);
+    assert!(aside[&run_id(2)].contains("entry 5") && aside[&run_id(3)].contains("entry 6"), "{aside:?}");
+    assert_eq!(port.start.position, Position(8));
+    assert!(port.start.open.is_empty());
+    assert_eq!(journal.counts().running, 3);
+    let fine = journal.run(run_id(1)).await.expect("answered").expect("there");
+    assert_eq!(fine.status, RunStatus::Running);
+    // Owners hear nothing of them.
+    let shard = gleitzeit_core::Slice::Shard(run_id(2).shard());
+    port.work.send(Work::QuerySlice { token: 1, slice: shard }).await.expect("taken");
+
+    // A request of theirs is known, and an ordinary cancel cannot end them.
+    let submit = Request::Submit { run_id: run_id(9), submitted: labelled("x", &[], "mine"), known: None };
+    let known = journal.propose(submit).await.expect("answered");
+    assert!(matches!(known, Verdict::Duplicate { run_id: Some(first) } if first == run_id(2)), "{known:?}");
+    let end = |n| Request::CancelAside { run_id: run_id(n), reason: "enough".to_owned() };
+    assert!(matches!(journal.propose(end(1)).await, Ok(Verdict::Invalid(_))), "it is not set aside");
+    for n in [2, 3] {
+        assert!(matches!(journal.propose(end(n)).await, Ok(Verdict::Ok { .. })), "{n}");
+        assert!(matches!(journal.propose(end(n)).await, Ok(Verdict::Invalid(_))), "{n} again");
+    }
+    assert!(journal.aside().is_empty());
+    assert_eq!((journal.counts().running, journal.counts().cancelled), (1, 2));
+    let rows = journal.list_runs(RunFilter::default(), None, 9).await.expect("listed");
+    let error = rows.iter().find(|row| row.run_id == run_id(3)).and_then(|row| row.error.clone()).expect("an error");
+    assert_eq!(error.known(), Some(ErrorCode::PersistenceIntegrityError));
+    assert!(error.message.starts_with("enough; it was set aside") && error.message.contains("entry 6"), "{error}");
+    drop((journal, port));
+    handle.stop().await.expect("stopped");
+
+    // Nothing is set aside any more, nobody complains, and they go with the others.
+    assert_eq!(check(&path).expect("read").wrong, []);
+    let (journal, port, handle) = open(&path);
+    assert!(journal.aside().is_empty());
+    assert_eq!(journal.counts().running, 1);
+    let removed = journal.prune(std::time::Duration::ZERO, std::time::Duration::from_secs(5)).await.expect("pruned");
+    assert_eq!(removed.runs, 2);
+    drop((journal, port));
+    handle.stop().await.expect("stopped");
+    assert_eq!(check(&path).expect("read").runs, 1);
+}
+
+#[test]
+fn what_is_damaged_is_named_by_a_check_and_still_refused_by_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    fill(&path);
+    let db = Connection::open(&path).expect("a database");
+    db.execute("UPDATE entries SET body = '{}' WHERE position = 2", []).expect("changed");
+    let sql = format!("{COLUMNS} WHERE position = 2");
+    let read = db.prepare(&sql).expect("a query").query_row([], |row| Ok(entry(row).map(drop))).expect("a row");
+    assert!(matches!(read, Err(StoreError::Entry { position: 2, .. })), "{read:?}");
+    drop(db);
+    let checked = check(&path).expect("it can be read");
+    assert!(checked.wrong.iter().any(|it| it.run_id == Some(run_id(1)) && it.why.contains("damaged")), "{checked:?}");
+    let store = SqliteStore::open(&path).expect("its lists are whole");
+    let started = Journal::start(Box::new(store), WriterConfig::default());
+    assert!(matches!(started, Err(StoreError::Entry { position: 2, .. })));
+}

@@ -1,0 +1,153 @@
+//! Reading a store from end to end without changing it: what is damaged, and which runs cannot be replayed. A store that
+//! is in use can be looked at; what is seen is one moment of it.
+
+use std::path::Path;
+
+use gleitzeit_core::run::{Event, RunStatus, State as Run};
+use gleitzeit_core::{ErrorCode, Position, RunId, Seq};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::journal::StoreError;
+
+use super::read::{COLUMNS, entry};
+use super::state::State;
+use super::{at, database, migrate, rows};
+
+/// So many are named.
+const MOST_WRONG: usize = 1_000;
+
+/// What a look at a store has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Its last entry.
+    pub position: Position,
+    /// How many entries were read.
+    pub entries: u64,
+    /// How many runs were replayed.
+    pub runs: u64,
+    /// The first thing that is wrong with each run, and with what belongs to none; at most 1,000.
+    pub wrong: Vec<Wrong>,
+}
+
+/// Something that is wrong in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The run; none if it is not of one.
+    pub run_id: Option<RunId>,
+    /// Where the run stands, if it is listed. One that runs is set aside at each start; one that has ended cannot be
+    /// shown.
+    pub status: Option<RunStatus>,
+    /// What is wrong, and with which entry.
+    pub why: String,
+}
+
+/// Reads all of a store.
+///
+/// # Errors
+/// If it is not there, is no store or one of another version, or cannot be read at all.
+pub fn check(store: &Path) -> Result<Checked, StoreError> {
+    if !store.is_file() {
+        return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
+    }
+    read(store).map_err(|error| at(store, error))
+}
+
+fn read(store: &Path) -> Result<Checked, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(store, flags).map_err(database("open the file for reading"))?;
+    let moment = db.transaction().map_err(database("read it"))?;
+    migrate::is_current(&moment)?;
+    let mut checked = Checked::default();
+    if let Some(mut state) = State::read(&moment)? {
+        checked.position = state.tail.position;
+        if let Err(why) = State::found(&moment).map(|found| state.agree(found))? {
+            checked.note(None, None, why);
+        }
+    }
+    replay(&moment, &mut checked)?;
+    Ok(checked)
+}
+
+impl Checked {
+    fn note(&mut self, run_id: Option<RunId>, status: Option<RunStatus>, why: String) {
+        if self.wrong.len() < MOST_WRONG {
+            self.wrong.push(Wrong { run_id, status, why });
+        }
+    }
+}
+
+/// What is known of the run whose entries are being read.
+struct Current {
+    run_id: RunId,
+    run: Option<Run>,
+    last: Seq,
+    why: Option<String>,
+}
+
+fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
+    let failed = database("read its entries");
+    let sql = format!(
+        "{COLUMNS} WHERE NOT EXISTS (SELECT 1 FROM pruning p WHERE p.run_id = entries.run_id) ORDER BY run_id, seq"
+    );
+    let mut statement = db.prepare(&sql).map_err(&failed)?;
+    let mut found = statement.query([]).map_err(&failed)?;
+    let mut current: Option<Current> = None;
+    while let Some(row) = found.next().map_err(&failed)? {
+        checked.entries += 1;
+        let id: Option<[u8; 16]> = row.get(1).map_err(&failed)?;
+        let run_id = id.map(|id| RunId(uuid::Uuid::from_bytes(id)));
+        let read = entry(row).map(|(entry, _)| entry);
+        let Some(run_id) = run_id else {
+            if let Err(error) = read {
+                checked.note(None, None, error.to_string());
+            }
+            continue;
+        };
+        if current.as_ref().is_none_or(|current| current.run_id != run_id) {
+            finish(db, current.take(), checked)?;
+            current = Some(Current { run_id, run: None, last: Seq(0), why: None });
+        }
+        let Some(of) = current.as_mut().filter(|of| of.why.is_none()) else { continue };
+        of.why = match (read, &mut of.run) {
+            (Err(error), _) => Some(error.to_string()),
+            (Ok(entry), _) if entry.seq != of.last.next() => {
+                Some(format!("entry {}: there is no entry {} of the run before it", entry.position, of.last.next()))
+            }
+            (Ok(entry), None) => match &entry.event {
+                Event::WorkflowSubmitted(submitted) => {
+                    let mut run = Run::new(run_id, submitted.clone(), entry.recorded_at);
+                    (run.seq, of.last) = (entry.seq, entry.seq);
+                    of.run = Some(run);
+                    None
+                }
+                _ => Some(format!("entry {}: the run does not begin with its submission", entry.position)),
+            },
+            (Ok(entry), Some(run)) => {
+                of.last = entry.seq;
+                run.apply(&entry).err().map(|error| error.to_string())
+            }
+        };
+    }
+    finish(db, current, checked)
+}
+
+fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) -> Result<(), StoreError> {
+    let Some(Current { run_id, run, why, .. }) = read else { return Ok(()) };
+    checked.runs += 1;
+    let row = rows::one(db, run_id)?;
+    let status = row.as_ref().map(|row| row.status);
+    let was_ended = row.as_ref().and_then(|row| row.error.as_ref()).and_then(gleitzeit_core::Failure::known)
+        == Some(ErrorCode::PersistenceIntegrityError);
+    match (why, run, status) {
+        // Somebody knows and has ended it.
+        (Some(_), _, Some(RunStatus::Cancelled)) if was_ended => {}
+        (Some(why), ..) => checked.note(Some(run_id), status, why),
+        (None, Some(run), Some(status)) if run.status != status => {
+            let why = format!("it is listed as {status:?} and its entries end with it {:?}", run.status);
+            checked.note(Some(run_id), Some(status), why);
+        }
+        (None, Some(_), None) => checked.note(Some(run_id), None, "it is not listed".to_owned()),
+        _ => {}
+    }
+    Ok(())
+}
