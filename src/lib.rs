@@ -16,6 +16,7 @@ mod json;
 mod method_view;
 mod monitor;
 mod output;
+mod own_token;
 mod place;
 mod plane;
 mod progress;

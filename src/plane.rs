@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
 use gleitzeit_control_plane::{self as control_plane, Config};
 use gleitzeit_core::ErrorCode;
+use gleitzeit_link::TokenSource;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,7 +34,7 @@ impl Plane {
     /// # Errors
     /// If either is wrongly set, or the control plane cannot listen or open its store.
     pub(crate) async fn start(config: Config, worker: AgentConfig) -> Result<Self, CommandError> {
-        let token = config.token.clone();
+        let token = config.token.clone().map_or(TokenSource::None, TokenSource::Given);
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();

@@ -15,7 +15,7 @@ use gleitzeit_providers::{Definition, Settings};
 
 use crate::cli::{DefinitionArgs, HubArgs, PatienceArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
-use crate::place;
+use crate::{output, place};
 
 /// The shipped protocols, and those of the folder that was named.
 ///
@@ -114,11 +114,18 @@ fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
     CommandError::problems(told.collect())
 }
 
-/// What `hub` and `start` make of their arguments.
+/// What `hub` and `start` make of their arguments, and of the token of their own if they have one.
 ///
 /// # Errors
 /// If the store is not one that can be used.
-pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<Config, CommandError> {
+pub(crate) fn control_plane(
+    args: &HubArgs,
+    token: Option<&str>,
+    registry: Arc<Registry>,
+) -> Result<Config, CommandError> {
+    if args.no_auth {
+        output::note("nobody is asked for a token: whoever reaches the port can run code as the user of the workers");
+    }
     if std::env::var_os("GLEITZEIT_REDIS_URL").is_some_and(|url| !url.is_empty()) {
         return Err(CommandError::usage(
             "GLEITZEIT_REDIS_URL is set, but several control planes are not supported yet",
@@ -129,8 +136,9 @@ pub(crate) fn control_plane(args: &HubArgs, registry: Arc<Registry>) -> Result<C
         host: args.host,
         port: args.port,
         store: place::store(args.store.as_deref())?,
-        token: args.token.clone(),
-        insecure: args.insecure,
+        token: token.map(str::to_owned),
+        insecure: args.no_auth,
+        allow_hosts: args.allow_hosts.clone(),
         allow_origins: args.allow_origins.clone(),
         allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
@@ -201,7 +209,7 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
         port: 0,
         store: StoreConfig::Sqlite(store.to_owned()),
         // Others on this machine could find the port.
-        token: Some(uuid::Uuid::now_v7().simple().to_string() + &uuid::Uuid::now_v7().simple().to_string()),
+        token: Some(crate::own_token::new_token()),
         allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
         registry,

@@ -3,7 +3,7 @@
 mod plane;
 
 use gleitzeit_control_plane::{Config, build};
-use gleitzeit_link::{LinkConfig, LinkEvent, connect};
+use gleitzeit_link::{LinkConfig, LinkEvent, TokenSource, connect};
 use gleitzeit_proto::v1::GetStatusRequest;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use plane::{PATIENCE, Plane};
@@ -21,7 +21,8 @@ async fn get(plane: &Plane, path: &str, headers: &str) -> String {
 async fn join(plane: &Plane, token: Option<&str>) -> LinkEvent {
     let stop = CancellationToken::new();
     let url = format!("http://{}", plane.address);
-    let config = LinkConfig { url, token: token.map(str::to_owned), ..LinkConfig::default() };
+    let token = token.map_or(TokenSource::None, |token| TokenSource::Given(token.to_owned()));
+    let config = LinkConfig { url, token, ..LinkConfig::default() };
     let (_link, mut events, driver) = connect(config, &stop).expect("a valid configuration");
     let driver = tokio::spawn(driver.run());
     let seen = timeout(PATIENCE, events.recv()).await.expect("something is seen in time").expect("an event");
@@ -76,6 +77,21 @@ async fn without_a_token_everybody_on_this_machine_is_admitted() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_none_of_ours_is_refused() {
+    let plane = Plane::start(Config { allow_hosts: vec!["hub.example".to_owned()], ..Config::default() }).await;
+    for (host, expected) in [
+        ("rebound.example", "HTTP/1.1 403 Forbidden"),
+        ("rebound.example:8000", "HTTP/1.1 403 Forbidden"),
+        ("hub.example", "HTTP/1.1 200 OK"),
+        ("localhost", "HTTP/1.1 200 OK"),
+    ] {
+        let socket = "/socket.io/?EIO=4&transport=polling";
+        assert_eq!(get(&plane, socket, &format!("Host: {host}\r\n")).await, expected, "{host}");
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn a_web_page_of_another_origin_is_refused() {
     let config = Config { allow_origins: vec!["https://ours.example".to_owned()], ..Config::default() };
     let plane = Plane::start(config).await;
@@ -97,7 +113,7 @@ async fn a_web_page_of_another_origin_is_refused() {
 async fn beyond_loopback_nothing_is_served_without_a_token() {
     let open = Config { host: "0.0.0.0".parse().expect("an address"), port: 0, ..Config::default() };
     let error = build(open.clone()).await.expect_err("refused").to_string();
-    assert!(error.contains("GLEITZEIT_TOKEN") && error.contains("--insecure"), "{error}");
+    assert!(error.contains("GLEITZEIT_TOKEN") && error.contains("--no-auth"), "{error}");
     let plane = Plane::start(Config { insecure: true, ..open }).await;
     assert_eq!(get(&plane, "/healthz", "").await.split(' ').nth(1), Some("200"));
     plane.stop().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gleitzeit_core::id::QueueName;
 use gleitzeit_core::mesh::Role;
-use gleitzeit_link::LinkConfig;
+use gleitzeit_link::{LinkConfig, TokenSource};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Definition, Factory, Settings};
 use thiserror::Error;
@@ -27,7 +27,7 @@ pub struct AgentConfig {
     /// Address of the control plane, `http://host:port`. Default `http://localhost:8000`.
     pub hub_url: String,
     /// What the control plane asks for on connect. Default none.
-    pub token: Option<String>,
+    pub token: TokenSource,
     /// What this agent does; see [`parse_roles`]. Default all.
     pub roles: Vec<Role>,
     /// Engine: how many attempts it holds at once. It only coordinates, so many cost little, and fewer than providers
@@ -61,7 +61,7 @@ impl Default for AgentConfig {
     fn default() -> Self {
         Self {
             hub_url: LinkConfig::default().url,
-            token: None,
+            token: TokenSource::None,
             roles: Role::ALL.to_vec(),
             slots: 256,
             queues: None,
@@ -84,7 +84,7 @@ impl fmt::Debug for AgentConfig {
         let providers: Vec<&str> = self.providers.iter().map(|it| it.name.as_str()).collect();
         f.debug_struct("AgentConfig")
             .field("hub_url", &self.hub_url)
-            .field("has_token", &self.token.is_some())
+            .field("token", &self.token)
             .field("roles", &self.roles)
             .field("slots", &self.slots)
             .field("queues", &self.queues)
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_token_is_not_in_the_debug_output() {
-        let config = AgentConfig { token: Some("s3cret".to_owned()), ..AgentConfig::default() };
+        let config = AgentConfig { token: TokenSource::Given("s3cret".to_owned()), ..AgentConfig::default() };
         assert!(!format!("{config:?}").contains("s3cret"));
     }
 }

@@ -218,9 +218,11 @@ impl App {
             None => None,
         };
         let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
+        let hosts = hub::Hosts::new(address.ip(), &config.allow_hosts, config.token.is_some());
         let listener = Cuttable::new(listener, limits);
         let connections = listener.cut_all.clone();
-        let mut serve = tokio::spawn(front::serve(listener, Fronts::new(workflows, router), stopping.clone()));
+        let fronts = Fronts::new(workflows, router, hosts);
+        let mut serve = tokio::spawn(front::serve(listener, fronts, stopping.clone()));
         readiness.set(true);
         tracing::info!(%address, "control plane is ready");
 

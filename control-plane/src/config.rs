@@ -58,6 +58,9 @@ pub struct Config {
     pub token: Option<String>,
     /// Allows listening beyond loopback without a token.
     pub insecure: bool,
+    /// Names by which it may be called besides its address and `localhost`; none by default. Beyond loopback and with a
+    /// token any name will do unless some are listed.
+    pub allow_hosts: Vec<String>,
     /// Origins of web pages that may connect; none by default.
     pub allow_origins: Vec<String>,
     /// Environment variables that workflows may refer to; they are journaled, so never secrets.
@@ -103,6 +106,7 @@ impl Default for Config {
             store: StoreConfig::Memory,
             token: None,
             insecure: false,
+            allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             allow_env: Vec::new(),
             read_env: Arc::new(|_| None),
@@ -146,7 +150,7 @@ impl Config {
         let mut problems = Vec::new();
         if !self.host.is_loopback() && self.token.is_none() && !self.insecure {
             problems.push(format!(
-                "listening on {} without a token would let anybody in; set GLEITZEIT_TOKEN, or say `--insecure`",
+                "listening on {} without a token would let anybody in; set GLEITZEIT_TOKEN, or say `--no-auth`",
                 self.host
             ));
         }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tower_http::timeout::TimeoutBody;
 
 use crate::api::{State, Workflows};
 use crate::connection::{Connection, Cuttable, OpenRequest};
+use crate::hub::Hosts;
 
 /// Within this time the head of a request over HTTP/1 must have come, and so long such a connection may be idle.
 const HEAD: Duration = Duration::from_secs(30);
@@ -85,13 +87,14 @@ fn server() -> auto::Builder<TokioExecutor> {
 pub(crate) struct Fronts {
     workflows: Workflows,
     rest: Router,
+    hosts: Arc<Hosts>,
 }
 
 impl Fronts {
-    pub(crate) fn new(workflows: Workflows, rest: Router) -> Self {
+    pub(crate) fn new(workflows: Workflows, rest: Router, hosts: Hosts) -> Self {
         // Finished here, once: a router that is not builds its layers anew for each request, and sessions of Socket.IO
         // live in a layer.
-        Self { workflows, rest: rest.with_state(()) }
+        Self { workflows, rest: rest.with_state(()), hosts: Arc::new(hosts) }
     }
 }
 
@@ -108,6 +111,9 @@ impl hyper::service::Service<Request<Incoming>> for Front {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = self.connection.begin_request();
+        if let Some(refusal) = self.services.hosts.refusal(&request) {
+            return Box::pin(async move { Ok(refusal) });
+        }
         let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY, body)));
         // Both are always ready.
         if is_workflow_call(&request) {

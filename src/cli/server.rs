@@ -23,18 +23,21 @@ pub(crate) struct HubArgs {
     /// The port for gRPC, mesh and health; 0 lets the system choose
     #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub(crate) port: u16,
-    /// The address to listen on; beyond this machine it needs a token
+    /// The address to listen on; beyond this machine it must be given a token
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub(crate) host: IpAddr,
     /// Where the journal is kept: sqlite:PATH, or memory: (default: a file in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
-    /// Asked of everybody who connects
+    /// Asked of everybody who connects (default, on this machine: one of its own, which only its user can read)
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// Listen beyond this machine without a token
-    #[arg(long)]
-    pub(crate) insecure: bool,
+    /// Ask nobody for a token: whoever reaches the port can run code as the user of the workers
+    #[arg(long, alias = "insecure", conflicts_with = "token")]
+    pub(crate) no_auth: bool,
+    /// A name by which the control plane is called, besides its address and localhost (repeatable)
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub(crate) allow_hosts: Vec<String>,
     /// Origin of a web page that may connect, such as http://localhost:3000 (repeatable)
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allow_origins: Vec<String>,

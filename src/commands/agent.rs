@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gleitzeit_agent::{Agent, AgentConfig};
+use gleitzeit_link::TokenSource;
 use gleitzeit_sdk::DEFAULT_URL;
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +15,10 @@ use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
+    let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
-        hub_url: args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
-        token: args.client.token.clone(),
+        token: TokenSource::new(args.client.token.clone(), &hub_url, |name| std::env::var_os(name)),
+        hub_url,
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::background::{self, Marker};
 use crate::cli::HubCommandArgs;
 use crate::error::{CommandResult, Exit};
+use crate::own_token::{OwnToken, publish};
 use crate::plane::from_control_plane;
 use crate::setup;
 use crate::signals::{OnSignal, block_on};
@@ -12,10 +13,12 @@ use crate::telemetry::Telemetry;
 
 pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
-    let config = telemetry.of(setup::control_plane(&args.hub, registry)?);
+    let mut own = OwnToken::of(&args.hub)?;
+    let config = telemetry.of(setup::control_plane(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
     block_on(OnSignal::Finish, |stop| async move {
         let app = gleitzeit_control_plane::build(config).await.map_err(from_control_plane)?;
         let _marker = Marker::hold(app.local_addr().port());
+        publish(&mut own, app.local_addr())?;
         let announced = background::announce(app.local_addr());
         let mut served = Box::pin(app.run(stop));
         // It serves, whether anybody reads that it does or not.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::background::{self, Marker};
 use crate::cli::StartArgs;
 use crate::error::{CommandResult, Exit};
+use crate::own_token::{OwnToken, publish};
 use crate::plane::Plane;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
@@ -13,15 +14,18 @@ use crate::{output, setup};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
-    let config = telemetry.of(setup::control_plane(&args.hub, registry.clone())?);
-    let worker = setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry)?;
+    let worker =
+        setup::agent(&args.worker, &["all".to_owned()], None, args.hub.limits.max_payload_bytes, registry.clone())?;
     if args.background && !args.in_background {
         return in_background(args.hub.port);
     }
+    let mut own = OwnToken::of(&args.hub)?;
+    let config = telemetry.of(setup::control_plane(&args.hub, own.as_ref().map(OwnToken::token), registry)?);
     block_on_threads(Threads::All, OnSignal::Finish, |stop| async move {
         let mut plane = Plane::start(config, worker).await?;
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
+        publish(&mut own, plane.address())?;
         let address = plane.address();
         let announced = async move {
             ready.await;

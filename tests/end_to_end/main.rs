@@ -43,5 +43,6 @@ mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 mod timing;
+mod tokens;
 mod traces;
 mod ways_in;

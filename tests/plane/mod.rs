@@ -37,10 +37,10 @@ impl Plane {
 
     /// A plain request: the status line and the body of its answer.
     pub(crate) async fn http(&self, method: &str, path: &str, headers: &str, body: &str) -> (String, String) {
+        let host = if headers.contains("Host: ") { String::new() } else { format!("Host: {}\r\n", self.address) };
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-        let host = self.address;
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{length}{headers}\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
         stream.write_all(body.as_bytes()).await.expect("sent");
         let mut answer = String::new();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::token::TokenSource;
+
 /// Largest frame either side accepts: tungstenite's limit for one frame.
 pub(crate) const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -17,8 +19,8 @@ pub(crate) const READ_BYTES: usize = 4 * 1024;
 pub struct LinkConfig {
     /// Address of the hub, `http://host:port`. Default `http://localhost:8000`.
     pub url: String,
-    /// Sent as `auth: {token}` on connect. Default none.
-    pub token: Option<String>,
+    /// Sent as `auth: {token}`, looked for at each connect. Default none.
+    pub token: TokenSource,
     /// For the TCP connection, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
     pub connect_timeout: Duration,
     /// From the handshake until `welcome`; after it the connection is dropped and tried again. Default 5 s.
@@ -42,7 +44,7 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             url: "http://localhost:8000".to_owned(),
-            token: None,
+            token: TokenSource::None,
             connect_timeout: Duration::from_secs(5),
             welcome_timeout: Duration::from_secs(5),
             initial_backoff: Duration::from_millis(50),
@@ -60,7 +62,7 @@ impl fmt::Debug for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkConfig")
             .field("url", &self.url)
-            .field("has_token", &self.token.is_some())
+            .field("token", &self.token)
             .field("max_backoff", &self.max_backoff)
             .finish_non_exhaustive()
     }
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_token_is_not_in_the_debug_output() {
-        let config = LinkConfig { token: Some("s3cret".to_owned()), ..LinkConfig::default() };
+        let config = LinkConfig { token: TokenSource::Given("s3cret".to_owned()), ..LinkConfig::default() };
         assert!(!format!("{config:?}").contains("s3cret"));
     }
 }

@@ -17,8 +17,10 @@ mod frame;
 mod outbox;
 mod reconnect;
 mod session;
+mod token;
 mod transport;
 
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use session::{Driver, connect};
+pub use token::{TokenFile, TokenSource, check_private, read_token};

@@ -61,7 +61,7 @@ impl Connection {
         let (mut socket, silence) = timeout(config.connect_timeout, open(config))
             .await
             .map_err(|_elapsed| Failure::Unreachable(format!("no answer within {:?}", config.connect_timeout)))??;
-        let welcome = timeout(config.welcome_timeout, join(&mut socket, config.token.as_deref()))
+        let welcome = timeout(config.welcome_timeout, join(&mut socket, config.token.current().as_deref()))
             .await
             .map_err(|_elapsed| Failure::Unreachable(format!("no `welcome` within {:?}", config.welcome_timeout)))??;
         Ok(Self { socket, silence, welcome })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Client, DEADLINE, TestHub, config};
 use futures_util::{SinkExt, StreamExt};
-use gleitzeit_link::{LinkConfig, LinkEvent, SendError};
+use gleitzeit_link::{LinkConfig, LinkEvent, SendError, TokenSource};
 use serde_json::value::RawValue;
 use socketioxide::socket::DisconnectReason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +82,7 @@ async fn a_hub_that_closes_the_socket_is_joined_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_token_is_told_once_with_the_hubs_words() {
     let mut hub = TestHub::start_with("127.0.0.1:0".parse().expect("an address"), Some("right"), true).await;
-    let mut client = Client::start(LinkConfig { token: Some("wrong".to_owned()), ..config(hub.address) });
+    let mut client = Client::start(LinkConfig { token: TokenSource::Given("wrong".to_owned()), ..config(hub.address) });
     let refused = LinkEvent::Refused { status: None, message: "the token is wrong".to_owned() };
     assert_eq!(client.next().await, refused);
     // Long enough for several more attempts, none of which is told.
@@ -95,7 +95,7 @@ async fn a_wrong_token_is_told_once_with_the_hubs_words() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_right_token_lets_in() {
     let hub = TestHub::start_with("127.0.0.1:0".parse().expect("an address"), Some("right"), true).await;
-    let mut client = Client::start(LinkConfig { token: Some("right".to_owned()), ..config(hub.address) });
+    let mut client = Client::start(LinkConfig { token: TokenSource::Given("right".to_owned()), ..config(hub.address) });
     assert_eq!(client.connected().await, 1);
 }
 

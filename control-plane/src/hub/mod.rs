@@ -5,6 +5,7 @@
 
 mod admit;
 mod compile;
+mod host;
 mod inbox;
 mod local;
 mod machine;
@@ -22,6 +23,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
 pub(crate) use admit::{Admission, CONNECT_TIMEOUT, check_handshake, check_origin, check_token};
+pub(crate) use host::Hosts;
 pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;

@@ -29,11 +29,12 @@ def until(what: str, look: Callable[[], object], limit: float = PATIENCE) -> Non
 class Plane:
     """Control plane and worker in one process, which may be killed and started again."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, *more: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url, self.folder = f"http://127.0.0.1:{self.port}", folder
+        self.more = more or ("--no-auth",)
         self.start()
 
     def start(self) -> None:
@@ -41,7 +42,7 @@ class Plane:
         binary = os.environ.get("GLEITZEIT_BIN") or str(ROOT.parent.parent / "target" / "debug" / "gleitzeit")
         store = f"sqlite:{self.folder / 'journal.db'}"
         self.process = subprocess.Popen(
-            [binary, "start", "--port", str(self.port), "--store", store],
+            [binary, "start", "--port", str(self.port), "--store", store, *self.more],
             env={"HOME": str(self.folder), "PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

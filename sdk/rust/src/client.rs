@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gleitzeit_core::mesh::Role;
+use gleitzeit_link::TokenSource;
 use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
@@ -74,7 +75,8 @@ impl Client {
     /// If the address is none, nothing listens there within the connect timeout, or what listens says nothing for 10 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
-        let credentials = Credentials::new(config.token.as_deref(), config.traceparent.as_deref())?;
+        let token = TokenSource::new(config.token.clone(), &url, |name| std::env::var_os(name)).current();
+        let credentials = Credentials::new(token.as_deref(), config.traceparent.as_deref())?;
         let endpoint = Endpoint::from_shared(url.clone())
             .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
             .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?

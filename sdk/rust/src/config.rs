@@ -12,7 +12,8 @@ pub const DEFAULT_URL: &str = "http://localhost:8000";
 pub struct ClientConfig {
     /// The control plane's address, `http://HOST:PORT`; without a scheme `http://` is meant. Default: [`DEFAULT_URL`].
     pub url: String,
-    /// What the control plane asks for, if it asks for something. Default: nothing.
+    /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
+    /// user keeps for itself, if one lives at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
     pub token: Option<String>,
     /// The W3C trace context (`traceparent`) in which runs are submitted: their spans are part of it. Default: none, and
     /// each run has a trace of its own.

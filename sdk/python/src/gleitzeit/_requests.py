@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 import yaml
 
-from . import _json
+from . import _json, _token
 from .errors import GleitzeitError
 from .v1 import run_pb2, workflow_service_pb2 as pb
 from .workflow import Workflow
@@ -65,7 +65,7 @@ class Settings:
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
         url = base_url(url)
         more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
-        return Settings(url, token or os.environ.get("GLEITZEIT_TOKEN") or None, **more)
+        return Settings(url, token or os.environ.get("GLEITZEIT_TOKEN") or _token.kept(url), **more)
 
     @property
     def target(self) -> str:

@@ -20,7 +20,8 @@ from .v1 import workflow_service_pb2_grpc
 class Client:
     """A connection to a control plane: it is made when it is needed, and made again by itself.
 
-    ``url`` and ``token`` default to ``GLEITZEIT_HUB_URL`` and ``GLEITZEIT_TOKEN``. Times are in seconds. Every method
+    ``url`` and ``token`` default to ``GLEITZEIT_HUB_URL`` and ``GLEITZEIT_TOKEN``; without a token, that of this
+    user's own control plane is taken. Times are in seconds. Every method
     raises ``GleitzeitError``. May be shared by threads.
     """
 

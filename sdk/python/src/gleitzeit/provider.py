@@ -28,7 +28,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 import socketio
 
-from . import _json, schema
+from . import _json, _token, schema
 from ._requests import DEFAULT_URL, base_url
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -168,7 +168,12 @@ class Provider:
         hub.on("cancel_method", self._cancel)
         hub.on("mesh_error", self._mesh_error)
         url = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
-        auth = {"token": token or os.environ.get("GLEITZEIT_TOKEN") or ""}
+        address, given = url, token or os.environ.get("GLEITZEIT_TOKEN")
+
+        def auth() -> dict[str, str]:
+            # Asked at each connection: the control plane may have been started after this provider.
+            return {"token": given or _token.kept(address) or ""}
+
         connecting = asyncio.ensure_future(hub.connect(url, auth=auth, transports=["websocket"], retry=True))
         ended = asyncio.ensure_future(self._ended.wait())
         try:

@@ -11,7 +11,7 @@ use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine}
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
-use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError, TokenSource};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant as Clock;
@@ -45,7 +45,8 @@ pub(super) async fn serve(
     protocols: Vec<ProtocolDefinition>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let config = LinkConfig { url: provider.url.clone(), token: provider.token.clone(), ..LinkConfig::default() };
+    let token = TokenSource::new(provider.token.clone(), &provider.url, |name| std::env::var_os(name));
+    let config = LinkConfig { url: provider.url.clone(), token, ..LinkConfig::default() };
     let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();

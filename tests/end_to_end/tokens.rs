@@ -1,0 +1,119 @@
+//! A control plane on this machine lets in its own user alone.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::support::{PATIENCE, Sandbox, free_port, until};
+
+/// A control plane with a token of its own.
+struct Own {
+    sandbox: Sandbox,
+    port: String,
+    url: String,
+}
+
+impl Own {
+    fn new() -> Self {
+        let port = free_port();
+        Self { sandbox: Sandbox::new(), port: port.to_string(), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    fn start(&self, command: &str) -> crate::support::Process {
+        let store = format!("sqlite:{}", self.sandbox.path().join("hub.db").display());
+        let mut process = self.sandbox.start(&[command, "--port", &self.port, "--store", &store]);
+        process.said("ready at ", PATIENCE);
+        process
+    }
+
+    fn file(&self) -> PathBuf {
+        self.sandbox.home().join(".local/state/gleitzeit").join(format!("token-{}", self.port))
+    }
+
+    fn status(&self, sandbox: &Sandbox, more: &[&str]) -> crate::support::Ended {
+        let mut arguments = vec!["status", "--hub-url", &self.url, "-o", "json"];
+        arguments.extend(more);
+        sandbox.gleitzeit(&arguments)
+    }
+}
+
+#[test]
+fn commands_of_the_same_user_find_the_token_and_nobody_else_gets_in() {
+    let own = Own::new();
+    let _process = own.start("start");
+    let metadata = fs::symlink_metadata(own.file()).expect("a token");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let token = fs::read_to_string(own.file()).expect("readable");
+    assert!(token.len() >= 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "a bare token");
+
+    own.status(&own.sandbox, &[]).exits(0);
+    let other = Sandbox::new();
+    let refused = own.status(&other, &[]);
+    assert_ne!(refused.code(), 0);
+    assert!(refused.stderr.contains("GLEITZEIT_TOKEN"), "{}", refused.stderr);
+    own.status(&other, &["--token", &token]).exits(0);
+}
+
+#[test]
+fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users() {
+    let own = Own::new();
+    let mut process = own.start("hub");
+    let agent = own.sandbox.start(&["agent", "--hub-url", &own.url]);
+    let connected = || {
+        let list = own.sandbox.gleitzeit(&["components", "--hub-url", &own.url, "-o", "json"]);
+        let is_there = |list: serde_json::Value| list["items"].as_array().is_some_and(|items| items.len() >= 3);
+        (list.code() == 0 && is_there(list.json())).then_some(())
+    };
+    until("the agent is let in", PATIENCE, connected);
+    let token = fs::read_to_string(own.file()).expect("readable");
+    process.kill_9();
+
+    // Somebody else takes the port and looks at what the user's commands send.
+    let squatter = std::net::TcpListener::bind(own.url.trim_start_matches("http://")).expect("the port is free");
+    squatter.set_nonblocking(true).expect("set");
+    let (said, heard) = std::sync::mpsc::channel();
+    let looking = std::thread::spawn(move || {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        while heard.try_recv().is_err() {
+            if let Ok((mut stream, _)) = squatter.accept() {
+                stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("set");
+                let mut chunk = [0; 4_096];
+                while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                    bytes.extend_from_slice(&chunk[..read]);
+                }
+            }
+            std::thread::yield_now();
+        }
+        bytes
+    });
+    assert_ne!(own.status(&own.sandbox, &[]).code(), 0);
+    said.send(()).expect("it looks");
+    let bytes = looking.join().expect("it looked");
+    assert!(!bytes.is_empty(), "the command came");
+    let shown = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+    assert!(!shown, "the token was shown to whoever listens");
+
+    let _process = own.start("hub");
+    assert_eq!(fs::read_to_string(own.file()).expect("readable"), token);
+    until("the agent is let in again", PATIENCE, connected);
+    drop(agent);
+}
+
+#[test]
+fn without_authentication_is_said_and_a_file_of_others_is_not_used() {
+    let own = Own::new();
+    let contradiction = own.sandbox.gleitzeit(&["start", "--port", &own.port, "--no-auth", "--token", "x"]).exits(2);
+    assert!(contradiction.stderr.contains("--no-auth"), "{}", contradiction.stderr);
+
+    fs::create_dir_all(own.file().parent().expect("a folder")).expect("made");
+    fs::write(own.file(), "known").expect("written");
+    fs::set_permissions(own.file(), fs::Permissions::from_mode(0o644)).expect("set");
+    let ended = own.sandbox.gleitzeit(&["hub", "--port", &own.port, "--store", "memory:"]).exits(1);
+    assert!(ended.stderr.contains("0600") && ended.stderr.contains("--no-auth"), "{}", ended.stderr);
+
+    let mut open = own.sandbox.start(&["hub", "--port", &own.port, "--store", "memory:", "--no-auth"]);
+    open.said("ready at ", PATIENCE);
+    assert!(open.stderr().contains("nobody is asked for a token"), "{}", open.stderr());
+    own.status(&Sandbox::new(), &[]).exits(0);
+}
