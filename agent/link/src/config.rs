@@ -151,7 +151,11 @@ pub fn base_url(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` must have no path: expected `http://HOST:PORT`"));
     }
     let url = format!("http://{host}");
+    let names_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
     match url.parse::<Uri>() {
+        Ok(uri) if names_port && uri.port_u16().is_none() => {
+            Err(format!("`{text}` has no port that is a number: expected `http://HOST:PORT`"))
+        }
         Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(url),
         Ok(_) => Err(format!("`{text}` has no host: expected `http://HOST:PORT`")),
         Err(error) => Err(format!("`{text}` is no address: {error}; expected `http://HOST:PORT`")),

@@ -201,6 +201,6 @@ def test_an_address_is_read_as_the_command_line_reads_it() -> None:
     for text in ("localhost:8000", "localhost:8000//", " http://localhost:8000/ "):
         with Client(text) as client:
             assert client.settings.url == "http://localhost:8000"
-    for text in ("http://localhost:8000/path", "redis://x", "http://", "localhost:8000?x"):
+    for text in ("http://localhost:8000/path", "redis://x", "http://", "localhost:8000?x", "localhost:x", ":8000"):
         with pytest.raises(GleitzeitError):
             Client(text)

@@ -96,6 +96,8 @@ mod tests {
             ("localhost:8000", Some("http://localhost:8000")),
             ("localhost:8000//", Some("http://localhost:8000")),
             ("http://localhost:8000/path", None),
+            ("localhost:x", None),
+            (":8000", None),
             ("https://localhost:8000", None),
             ("redis://x", None),
             ("http://", None),

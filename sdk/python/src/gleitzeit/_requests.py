@@ -38,7 +38,9 @@ def base_url(text: str) -> str:
     if not separator:
         scheme, rest = "http", scheme
     host = rest.rstrip("/")
-    if scheme not in ("http", "https") or not host or set("/?#") & set(host):
+    name, colon, port = host.rpartition(":") if host.rpartition("]")[2].count(":") else (host, "", "")
+    has_port = not colon or (port.isdecimal() and int(port) < 65_536)
+    if scheme not in ("http", "https") or not name or not has_port or set("/?#") & set(host):
         raise invalid(f"`{text}` is no address of a control plane; expected one such as {DEFAULT_URL}")
     return f"{scheme}://{host}"
 
