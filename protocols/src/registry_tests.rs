@@ -1,7 +1,9 @@
+use gleitzeit_core::Payload;
 use gleitzeit_core::spec::{Language, PathSegment};
 use serde_json::json;
 
 use super::*;
+use crate::yaml::MAX_DEPTH;
 
 fn protocol(text: &str) -> Protocol {
     Protocol::parse("test.yaml", text).expect("valid protocol")
@@ -161,11 +163,8 @@ fn an_example_that_does_not_fit_is_a_problem_at_its_place() {
     // Without a schema any object does, and what has been recorded stays readable.
     protocol("{name: my, version: v1, methods: {my/do: {examples: [{x: 1}]}}}");
     let bad = serde_json::json!({"my/do": {"parameters": {"type": "object", "required": ["a"]}, "examples": [{}]}});
-    let definition = ProtocolDefinition {
-        name: "my".to_owned(),
-        version: "v1".to_owned(),
-        methods: gleitzeit_core::Payload::from_value(&bad),
-    };
+    let definition =
+        ProtocolDefinition { name: "my".to_owned(), version: "v1".to_owned(), methods: Payload::from_value(&bad) };
     assert!(Protocol::from_definition(&definition).is_ok());
 }
 
@@ -246,4 +245,30 @@ fn a_chat_needs_something_to_answer_and_knows_its_options() {
     let mut parameters = json!({"images": ["aaaa"]});
     registry.fill_defaults("llm/vision", "v1", &mut parameters);
     assert_eq!(parameters["model"], "llava");
+}
+
+/// Threads of the control plane have 2 MiB.
+#[test]
+fn a_schema_as_deep_as_it_may_be_takes_no_more_than_the_stack_of_a_thread() {
+    let work = || {
+        // `properties` and a name are two levels, and two more are around a schema.
+        let schema =
+            (0..MAX_DEPTH / 2 - 2).fold(json!({"type": "integer"}), |inner, _| json!({"properties": {"a": inner}}));
+        let value = (0..MAX_DEPTH - 1).fold(json!(1), |inner, _| json!({"a": inner}));
+        let methods = json!({"m/x": {"parameters": schema}}).to_string();
+        let definition = ProtocolDefinition {
+            name: "m".to_owned(),
+            version: "v1".to_owned(),
+            methods: Payload::grammatical(methods).expect("JSON"),
+        };
+        let mut registry = Registry::new();
+        registry.learn(&definition).expect("deep, and no deeper than the limit");
+        let mut filled = value.clone();
+        registry.fill_defaults("m/x", "v1", &mut filled);
+        assert_eq!(filled, value);
+        registry.validate_parameters("m/x", "v1", &value).expect_err("no integer there");
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(work).expect("a thread").join().expect("it fits");
+    let deep = (0..MAX_DEPTH).fold(json!({}), |inner, _| json!({"not": inner}));
+    assert!(Schema::compile(&deep).is_err());
 }

@@ -1,0 +1,47 @@
+"""Values are written as JSON that a control plane takes, or refused with their place."""
+
+from typing import Any
+
+import pytest
+
+from gleitzeit import _json
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_what_can_be_carried_is_written_as_it_is() -> None:
+    value = {"a": [2**64 - 1, -(2**63), True, None, 0.5, "é🎉"], "": {}}
+    assert _json.dumps(value) == '{"a": [18446744073709551615, -9223372036854775808, true, null, 0.5, "é🎉"], "": {}}'
+    assert _json.dumps(nested(128)) == "[" * 128 + "]" * 128
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ({"a": [1, float("nan")]}, "in `a[1]`: nan is no JSON"),
+        (float("-inf"), "-inf is no JSON"),
+        ({"x y": 2**64}, "in `['x y']`: the whole number does not fit into 64 bits; send it as text"),
+        ({"a": -(2**63) - 1}, "in `a`: the whole number"),
+        ({"t": "x\ud83c"}, r"in `t`: \ud83c is half of a surrogate pair"),
+        ({"\ud83c": 1}, r"a key: \ud83c is half of a surrogate pair"),
+        (nested(129), "nested deeper than the limit of 128 levels"),
+        (nested(100_000), "nested deeper than the limit of 128 levels"),
+        ({"a": object()}, "not JSON serializable"),
+    ],
+)
+def test_what_cannot_be_carried_is_refused_with_its_place(value: Any, said: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as refused:
+        _json.dumps(value)
+    assert said in str(refused.value)
+
+
+def test_what_holds_itself_is_too_deep() -> None:
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(ValueError, match="128 levels"):
+        _json.dumps(value)
