@@ -161,6 +161,7 @@ fn told(file: &FileDocument) -> String {
         (true, true) => "migrated",
         (true, false) if file.file != "-" => "would be migrated with `--write`",
         (true, false) => "migrated",
+        (false, _) if file.text.is_none() => "cannot be migrated",
         (false, _) => "nothing to migrate",
     };
     let is = if file.valid { "valid" } else { "not valid" };

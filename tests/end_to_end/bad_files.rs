@@ -108,10 +108,7 @@ fn cases() -> Vec<Case> {
         text(
             "parameters of another method",
             "name: W\ntasks:\n  - {id: a, method: python/execute, parameters: {kode: \"1\"}}\n",
-            &[
-                (3, 49, "tasks[0].parameters", "TASK_VALIDATION_FAILED", "`code` is missing", "rename"),
-                (3, 56, "tasks[0].parameters.kode", "TASK_VALIDATION_FAILED", "unknown field `kode`", "`code`"),
-            ],
+            &[(3, 56, "tasks[0].parameters.kode", "TASK_VALIDATION_FAILED", "unknown field `kode`", "`code`")],
         ),
         text("no tasks", "name: W\ntasks: []\n", &[(2, 8, "tasks", INVALID, "`tasks` is empty", "at least one task")]),
         text("nothing", "", &[(1, 1, "", INVALID, "the file is empty", "`name` and `tasks`")]),

@@ -41,8 +41,15 @@ fn run(document: &str) -> Ended {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs").join(document)).expect("readable");
     symlink(root.join("examples"), sandbox.path().join("examples")).expect("writable");
-    if let Some(yaml) = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()) {
-        fs::write(sandbox.path().join("essay.yaml"), yaml).expect("writable");
+    // A block that is "Saved as" a file is in that file.
+    let mut parts = text.split("\nSaved as `");
+    let mut before = parts.next().unwrap_or_default();
+    for after in parts {
+        let name = after.split('`').next().unwrap_or_default();
+        let block =
+            before.trim_end().strip_suffix("```").and_then(|block| block.rsplit_once("```")?.1.split_once('\n'));
+        fs::write(sandbox.path().join(name), block.expect("a block above").1).expect("writable");
+        before = after;
     }
     // Node follows links before it looks for packages.
     let file = sandbox.path().join("node_provider.mjs");
@@ -69,7 +76,7 @@ fn run(document: &str) -> Ended {
 #[test]
 fn the_commands_about_workflows_work() {
     let ended = run("WORKFLOWS.md").exits(0);
-    for said in ["essay.yaml", "words: 7", "custom_provider_workflow.yaml"] {
+    for said in ["essay.yaml", "words: 7", "custom_provider_workflow.yaml", "+    method: util/echo", "said: hello"] {
         assert!(ended.stdout.contains(said), "{said}: {ended}");
     }
 }
