@@ -1,5 +1,7 @@
 //! A control plane of a test's own: in memory, on a port of the system's choice.
 
+#![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses its own part")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,7 +26,12 @@ pub(crate) struct Plane {
 impl Plane {
     /// Starts it.
     pub(crate) async fn start(config: Config) -> Self {
-        let app = build(Config { port: 0, store: StoreConfig::Memory, ..config }).await.expect("it starts");
+        Self::start_on(Config { store: StoreConfig::Memory, ..config }).await
+    }
+
+    /// Starts it on the store that the configuration names.
+    pub(crate) async fn start_on(config: Config) -> Self {
+        let app = build(Config { port: 0, ..config }).await.expect("it starts");
         let (address, stop) = (app.local_addr(), CancellationToken::new());
         Self { address, stop: stop.clone(), task: tokio::spawn(app.run(stop)) }
     }

@@ -24,3 +24,12 @@ pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token};
+
+/// Reads a frame as a connection does; for fuzzing.
+#[doc(hidden)]
+pub fn read_frame(text: &str) -> Option<(std::borrow::Cow<'_, str>, &str)> {
+    let frame::Packet::Event(event) = frame::parse(text) else { return None };
+    let event = frame::event(event).ok()?;
+    let body = event.body()?;
+    Some((event.name, body))
+}

@@ -201,12 +201,14 @@ class ExplainRunResponse(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., waiting: _Optional[_Union[_run_pb2.Waiting, _Mapping]] = ..., error: _Optional[_Union[_run_pb2.Error, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[_run_pb2.TaskRun, _Mapping]]] = ..., more_tasks: _Optional[int] = ..., dependent_tasks: _Optional[int] = ...) -> None: ...
 
 class CancelRunRequest(_message.Message):
-    __slots__ = ("run_id", "reason")
+    __slots__ = ("run_id", "reason", "force")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    force: bool
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., force: bool = ...) -> None: ...
 
 class CancelRunResponse(_message.Message):
     __slots__ = ("status", "open_attempts")

@@ -1,0 +1,25 @@
+//! A frame of the mesh, from either side: it is an event or it is not, and an event that was read is written as the same.
+
+#![no_main]
+
+use gleitzeit_core::mesh::{FromHub, ToHub};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let (name, body) = match gleitzeit_link::read_frame(text) {
+        Some(event) => event,
+        // Also what no frame holds, by name and body alone.
+        None => match text.split_once('\n') {
+            Some((name, body)) => (name.into(), body),
+            None => return,
+        },
+    };
+    if let Ok(message) = ToHub::decode(&name, body) {
+        let again = ToHub::decode(message.kind(), &message.body()).expect("it was read before");
+        assert_eq!(message, again);
+    }
+    if let Ok(message) = FromHub::decode(&name, body) {
+        let again = FromHub::decode(message.kind(), &message.body()).expect("it was read before");
+        assert_eq!(message, again);
+    }
+});

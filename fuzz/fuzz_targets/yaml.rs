@@ -1,0 +1,41 @@
+//! A workflow file: it is a workflow or has problems with places, and is never larger than its bounds allow.
+
+#![no_main]
+
+use gleitzeit_core::spec::{Catalog as _, Limits, check_bytes};
+use gleitzeit_protocols::Registry;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fn nodes(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(nodes).sum(),
+        Value::Object(fields) => fields.values().map(nodes).sum(),
+        _ => 0,
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let registry = Registry::shipped();
+    match check_bytes(bytes, "any.yaml", &registry, &Limits::DEFAULT) {
+        Ok(workflow) => {
+            let made: usize = workflow.tasks.iter().map(|task| nodes(&task.parameters)).sum();
+            assert!(made <= 100_000.max(10 * bytes.len()) + bytes.len(), "{made} values");
+            // What a run keeps can be read again.
+            let text = serde_json::to_string(&workflow).expect("a workflow is JSON");
+            let again = serde_json::from_str(&text).expect("it is a workflow");
+            assert_eq!(workflow, again);
+            for task in &workflow.tasks {
+                assert!(registry.method(task.method.as_str()).is_some());
+            }
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty() && problems.len() <= 200, "{} problems", problems.len());
+            let lines = u32::try_from(bytes.iter().filter(|byte| **byte == b'\n').count()).expect("short") + 2;
+            for problem in problems {
+                assert!(!problem.message.is_empty());
+                assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem}");
+            }
+        }
+    }
+});
