@@ -25,6 +25,16 @@ impl Catalog for Known {
                 "list": {"type": "array", "items": {"properties": {"text": {"anyOf": [{"type": "string"}, {"type": "array"}]}}}},
             },
         });
+        if let "shell/run" | "bare/run" = name {
+            let env = if name == "shell/run" { "env" } else { "envs" };
+            return Some(MethodInfo {
+                protocol_version: "v1".to_owned(),
+                code: std::iter::once(("command".to_owned(), Language::Shell)).collect(),
+                returns: None,
+                parameters: Some(json!({"properties": {"command": {"type": "string"}, env: {"type": "object"}}})),
+                timeout_ms: None,
+            });
+        }
         ["python/execute", "util/echo", "util/take"].contains(&name).then(|| MethodInfo {
             protocol_version: "v1".to_owned(),
             code: std::iter::once(("code".to_owned(), Language::Python)).collect(),
@@ -422,6 +432,28 @@ fn a_reference_that_program_text_cannot_take_is_refused_at_its_place() {
     let shown = bad(file("        x = x${inputs.t}\n        y = y.${inputs.t}\n        z = ${inputs.t}\n").as_bytes());
     assert_eq!(shown.len(), 2, "each that is refused is told: {shown:#?}");
     assert!(shown[0].starts_with("f:8:14: ") && shown[1].starts_with("f:9:15: "), "{shown:#?}");
+}
+
+#[test]
+fn values_in_shell_text_need_quotes_that_hold_and_a_method_that_takes_them() {
+    let file = |method: &str, command: &str| {
+        format!(
+            "name: n\ninputs: {{t: 1}}\ntasks:\n  - id: a\n    method: {method}\n    parameters:\n      command: |\n{command}"
+        )
+    };
+    good(&file("shell/run", "        echo ${inputs.t} '${inputs.t}' # ${inputs.t}\n"));
+    let shown =
+        bad(file("shell/run", "        echo ${inputs.t}\n        ${inputs.t} x\n        x=$((${inputs.t}))\n")
+            .as_bytes());
+    assert_eq!(shown.len(), 2, "each that is refused is told: {shown:#?}");
+    assert!(shown[0].starts_with("f:9:9: ${inputs.t} stands as the name of a command; write "), "{shown:#?}");
+    assert!(shown[1].starts_with("f:10:14: ${inputs.t} stands in arithmetic, "), "{shown:#?}");
+    good(&file("bare/run", "        echo $${HOME}\n"));
+    let shown = bad(file("bare/run", "        echo ${inputs.t}\n").as_bytes());
+    let expected = "f:8:9: values in shell text are passed in `env`, which the method does not declare\n  hint: in its \
+                    protocol, add the parameter `env`";
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert!(shown[0].starts_with(expected), "{shown:#?}");
 }
 
 #[test]

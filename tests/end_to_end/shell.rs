@@ -40,6 +40,94 @@ fn whatever_a_reference_holds_is_one_argument() {
 }
 
 #[test]
+fn values_are_arguments_in_every_shell_and_sandbox() {
+    let sandbox = Sandbox::new();
+    let pwned = sandbox.path().join("pwned");
+    let hostile = format!("$(touch {0})`touch {0}`'; touch {0}; '\"; touch {0}; \" *\n\\", pwned.display());
+    let strict =
+        "name: shell_local\nprotocol: shell/v1\nexecutor: shell-local\noptions: {sandbox: strict, shell: /bin/bash}\n";
+    let provider = sandbox.file("provider.yaml", strict);
+    let command = "printf '%s|%s|%s.' ${inputs.a} \"${inputs.b}\" '${inputs.a}'; cat <<END\n${inputs.b}\nEND";
+    for (more, arguments) in
+        [(json!({}), &[][..]), (json!({"shell": "bash", "strict": true}), &[]), (json!({}), &["--provider", &provider])]
+    {
+        let mut parameters = json!({"command": command, "env": {"GLEITZEIT_VALUE_1": "mine"}});
+        parameters.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let task = json!({"id": "it", "method": "shell/run", "parameters": parameters});
+        let inputs = json!({"a": hostile, "b": {"k": [hostile]}});
+        let workflow = json!({"name": "Values", "inputs": inputs, "tasks": [task], "outputs": {"it": "${it.output}"}});
+        let file = sandbox.file("values.json", workflow.to_string());
+        let all = [&["run", &file, "-o", "json"], arguments].concat();
+        let text = inputs["b"].to_string();
+        let expected = format!("{hostile}|{text}|{hostile}.{text}\n");
+        assert_eq!(sandbox.gleitzeit(&all).exits(0).json()["outputs"]["it"], json!(expected), "{more} {arguments:?}");
+        assert!(!pwned.exists());
+    }
+}
+
+#[test]
+fn a_value_that_no_variable_can_hold_fails_its_task_with_size_limit_and_remedy() {
+    let sandbox = Sandbox::new();
+    let shell = |id: &str, parameters: Value| json!({"id": id, "method": "shell/run", "parameters": parameters});
+    let tasks = json!([
+        {"id": "make", "method": "python/execute", "parameters": {"code": "result = 'a' * 200000"}},
+        shell("word", json!({"command": "printf '%s' ${make.result} | wc -c"})),
+        shell("variable", json!({"command": "true", "env": {"X": "${make.result}"}})),
+        shell("stdin", json!({"command": "wc -c", "stdin": "${make.result}"})),
+    ]);
+    let file = sandbox.file("long.json", json!({"name": "Long", "tasks": tasks}).to_string());
+    let run = sandbox.gleitzeit(&["run", &file, "-o", "json"]).exits(1).json();
+    for (task, expected) in [
+        (
+            "word",
+            "parameter `command`: ${make.result} is 200000 bytes, and a value in a command can have 131053; pass it in \
+             `stdin` instead",
+        ),
+        (
+            "variable",
+            "`env`: the value of `X` is 200000 bytes, and the system takes 131069; pass it in `stdin` instead",
+        ),
+    ] {
+        let error = &run["tasks"][task]["error"];
+        assert_eq!(error["name"], "TASK_PARAMETER_ERROR", "{run}");
+        assert_eq!(error["message"], expected, "{run}");
+    }
+    assert_eq!(run["tasks"]["stdin"]["result"]["output"].as_str().map(str::trim), Some("200000"), "{run}");
+}
+
+#[test]
+fn where_no_value_can_stand_is_told_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    let text = "name: Refused\ninputs: {a: x}\ntasks:\n  - id: it\n    method: shell/run\n    parameters:\n      command: |\n        \
+                echo fine ${inputs.a}\n        cat <<'END'\n        ${inputs.a}\n        END\n";
+    let file = sandbox.file("refused.yaml", text);
+    for command in ["validate", "run"] {
+        let errors = sandbox.gleitzeit(&[command, &file]).exits(2).stderr;
+        assert!(errors.contains("refused.yaml:10:9"), "{command}: {errors}");
+        assert!(
+            errors.contains("${inputs.a} stands in a here-document with a quoted delimiter"),
+            "{command}: {errors}"
+        );
+        assert!(
+            errors.contains("write the delimiter without quotes, or pass the text in `stdin`"),
+            "{command}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_within_a_strict_command_fails_its_task() {
+    let sandbox = Sandbox::new();
+    for (parameters, code) in [
+        (json!({"command": "false | tee out.txt"}), 0),
+        (json!({"command": "false | tee out.txt", "shell": "bash", "strict": true}), 1),
+        (json!({"command": "false\necho on", "strict": true}), 1),
+    ] {
+        sandbox.gleitzeit(&["run", &workflow(&sandbox, &parameters)]).exits(code);
+    }
+}
+
+#[test]
 fn an_unexpected_exit_code_fails_the_run_and_says_what_the_command_said() {
     let sandbox = Sandbox::new();
     let file = workflow(&sandbox, &json!({"command": "echo before; echo 'no luck' >&2; exit 7"}));

@@ -22,7 +22,7 @@ use crate::role::{Identity, Input, Output, earliest};
 use crate::run::command::{CancelWorkflow, FailTask, ReadyTask};
 use crate::run::event::{CancelCause, WorkflowSubmitted};
 use crate::run::{Command, Entry, Event, Read, RunScope, TaskStatus};
-use crate::spec::Task;
+use crate::spec::{ENVIRONMENT, Task};
 use crate::template::{Budget, Scope, TemplateError, references, resolve, resolve_code};
 use crate::time::Instant;
 
@@ -330,29 +330,44 @@ fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Val
     // Program text is filled in by rules of its own: data never becomes code.
     let mut programs = Vec::new();
     for (name, &language) in &task.code {
-        if let Some(program) = parameters.get_mut(name) {
-            let resolved = match program.take() {
-                Value::String(text) => {
-                    Value::String(resolve_code(&text, language, name, scope, budget).map_err(failed)?)
-                }
-                other => {
-                    let mut any = false;
-                    references(&other, &mut |_, _| any = true);
-                    if any {
-                        let why = "references in program text are only possible where it is one text";
-                        return Err(parameter_error(format!("parameter `{name}`: {why}")));
-                    }
-                    other
-                }
-            };
-            programs.push((name, resolved));
-        }
+        programs.extend(parameters.get_mut(name).map(|program| (name, language, program.take())));
     }
     let mut resolved = resolve(&parameters, scope, budget).map_err(failed)?;
-    for (name, program) in programs {
-        resolved[name] = program;
+    for (name, language, program) in programs {
+        resolved[name] = match program {
+            Value::String(text) => {
+                let taken = |variable: &str| resolved.get(ENVIRONMENT).is_some_and(|env| env.get(variable).is_some());
+                let filled = resolve_code(&text, language, name, scope, budget, &taken).map_err(failed)?;
+                add_variables(&mut resolved, name, filled.variables)?;
+                Value::String(filled.text)
+            }
+            other => {
+                let mut any = false;
+                references(&other, &mut |_, _| any = true);
+                if any {
+                    let why = "references in program text are only possible where it is one text";
+                    return Err(parameter_error(format!("parameter `{name}`: {why}")));
+                }
+                other
+            }
+        };
     }
     Ok(resolved)
+}
+
+/// The values of a program's references, beside the variables that the task gives it.
+fn add_variables(parameters: &mut Value, program: &str, variables: Vec<(String, String)>) -> Result<(), Failure> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let Value::Object(parameters) = parameters else { return Ok(()) };
+    let environment = parameters.entry(ENVIRONMENT).or_insert_with(|| Value::Object(Map::new()));
+    let Value::Object(environment) = environment else {
+        let why = format!("the values in `{program}` become variables in it, and it is no object");
+        return Err(parameter_error(format!("parameter `{ENVIRONMENT}`: {why}")));
+    };
+    environment.extend(variables.into_iter().map(|(name, value)| (name, Value::String(value))));
+    Ok(())
 }
 
 fn too_large(parameters: &Value, bytes: usize, limit: usize) -> Failure {

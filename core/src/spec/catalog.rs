@@ -5,13 +5,16 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The parameter that takes the values of references in shell text, as environment variables by name.
+pub const ENVIRONMENT: &str = "env";
+
 /// The language of a code parameter: its rules say how a value is written into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
     /// Python 3 source text.
     Python,
-    /// POSIX shell source text.
+    /// Shell source text, for a POSIX shell or bash. The values of its references are passed in [`ENVIRONMENT`].
     Shell,
     /// The address of a request: a URL of http or https, or a path.
     Url,
@@ -68,6 +71,14 @@ pub trait Catalog {
 /// Takes every method for granted: for whoever only has the file, and leaves methods to the control plane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnyMethod;
+
+impl MethodInfo {
+    /// Whether the method declares [`ENVIRONMENT`].
+    pub fn takes_environment(&self) -> bool {
+        let properties = self.parameters.as_ref().and_then(|schema| schema.get("properties"));
+        properties.is_some_and(|properties| properties.get(ENVIRONMENT).is_some())
+    }
+}
 
 impl Catalog for AnyMethod {
     fn method(&self, _name: &str) -> Option<MethodInfo> {

@@ -16,7 +16,7 @@ mod types;
 mod workflow;
 mod yaml;
 
-pub use catalog::{AnyMethod, Catalog, Language, MethodInfo, PathSegment, Violation};
+pub use catalog::{AnyMethod, Catalog, ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
 pub use check::{Checked, Limits, check, check_bytes, check_value, examine, examine_bytes, examine_value, place_of};
 pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};

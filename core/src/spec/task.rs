@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::catalog::{Language, MethodInfo, PathSegment, Violation};
+use super::catalog::{ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
 use super::check::Checker;
 use super::cycle::Wanted;
 use super::fields::{Held, Holder, Place, about_task, no_advice};
@@ -14,7 +14,7 @@ use super::workflow::{Backoff, Priority, RetryPolicy, Task};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::{MethodName, QueueName, TaskId};
-use crate::template;
+use crate::template::{self, Piece};
 
 pub(super) const PLACE: Place = Place { what: "the task", known: FIELDS, elsewhere: ELSEWHERE, advice: about_task };
 const FIELDS: &[&str] = &["id", "method", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
@@ -142,7 +142,7 @@ fn one(
     if let Some(Node { kind: Kind::Object(given), .. }) = holder {
         for (parameter, language) in &info.code {
             if let Some((_, node)) = given.get(parameter) {
-                code(checker, node, inner.key(parameter), *language);
+                code(checker, node, inner.key(parameter), *language, info);
             }
         }
     }
@@ -337,10 +337,18 @@ fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
 }
 
 /// References in program text must stand where data can be inserted.
-fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language) {
+fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language, info: &MethodInfo) {
     let Kind::Text(text) = &node.kind else { return };
     // A malformed template is reported where references are.
     if !text.contains("${") || template::parse(text).is_err() {
+        return;
+    }
+    let references =
+        template::parse(text).is_ok_and(|pieces| pieces.iter().any(|it| matches!(it, Piece::Reference(_))));
+    if language == Language::Shell && references && !info.takes_environment() {
+        let message = format!("values in shell text are passed in `{ENVIRONMENT}`, which the method does not declare");
+        let hint = format!("in its protocol, add the parameter `{ENVIRONMENT}`, an object of texts");
+        checker.report(node.spot, at, ErrorCode::TaskParameterError, message, Some(hint));
         return;
     }
     for (offset, message) in template::check_code(text, language).err().unwrap_or_default() {

@@ -80,6 +80,7 @@ const PYTHON: &[&str] = &[
     "']",
 ];
 
+/// Only `v` and arrays get values, and nothing reads their names as arithmetic.
 const SHELL: &[&str] = &[
     "${a}",
     "${a}",
@@ -103,8 +104,8 @@ const SHELL: &[&str] = &[
     "echo ",
     "echo ",
     ": ",
-    "x=",
-    "x=(",
+    "v=",
+    "v=(",
     "$${x:-",
     "$${x#",
     "$${x:",
@@ -136,17 +137,32 @@ const SHELL: &[&str] = &[
     "if ",
     "then ",
     "fi\n",
-    "for x in ",
+    "for v in ",
     "do ",
     "done\n",
     "f() { ",
     "{ ",
     "E",
-    "local ",
-    "declare -i ",
+    "local v=",
+    "[[ ${a} == ",
+    "a=(",
+    "<(",
+    "<<< ",
+    "&>f ",
+    "|& ",
+    "function f { ",
+    "time ",
+    "let ",
+    "coproc ",
+    "$[",
+    "$\"",
+    "a[",
+    "{",
+    ",",
+    ">&",
+    "\\\n",
+    "\r\n",
     "-eq 1",
-    "test -v ",
-    "printf -v ",
     "[",
     "]",
     "&",
@@ -177,12 +193,11 @@ const SHELL: &[&str] = &[
     ")); ",
     "# it's ",
     "$(echo # (\n",
-    "x=1 ",
-    "env ",
+    "w=1 ",
     "! ",
     "(",
     "( : ) ",
-    "for x in ${a}; do ",
+    "for v in ${a}; do ",
     "while false; do ",
     "esac",
     "in ",
@@ -191,12 +206,152 @@ const SHELL: &[&str] = &[
     "\n\tE\n",
     "$(cat <<E\n",
     "\nE\n)",
-    "eval",
     "=",
-    "+=(",
     "$((x[",
-    "local -",
     "}",
+];
+
+/// Without expansions of the shell's own, whose text is split where they are not quoted.
+const QUOTED: &[&str] = &[
+    "${a}",
+    "${a}",
+    "${a}",
+    "${a}",
+    "'",
+    "'",
+    "\"",
+    "\"",
+    " ",
+    " ",
+    "\n",
+    ";",
+    "show ",
+    "show ",
+    "show ",
+    "show ",
+    "x",
+    "\\",
+    "\\\n",
+    "#",
+    " # it's ",
+    "cat <<E\n",
+    "cat <<'E'\n",
+    "cat <<-E\n\t",
+    "\nE\n",
+    "\nE\n",
+    "\n\tE\n",
+    "E",
+    "case x in x) ",
+    ";; esac\n",
+    "case ${a} in ",
+    "*) ",
+    "if :; then ",
+    "; fi\n",
+    "( ",
+    " )",
+    "{ ",
+    "; }\n",
+    "&& ",
+    "|| ",
+    "| cat\n",
+    "x=",
+    "$'",
+    "$\"",
+    "$",
+    "for x in ",
+    "; do ",
+    "; done\n",
+    "''",
+    "\"\"",
+    "<<E ",
+    ">&1 ",
+    "2>&1",
+    "[[ x == ",
+    " ]]",
+    "((1)); ",
+    "{",
+    "}",
+    ",",
+    "=",
+    "(",
+    ")",
+    "\t",
+    "é",
+    "\\'",
+    "\\\"",
+    "!",
+    "x=(",
+    "<<<",
+    "~",
+];
+
+/// With them; the values that go with these hold nothing that is split or a pattern.
+const EXPANDED: &[&str] = &[
+    "${a}",
+    "${a}",
+    "${a}",
+    "${a}",
+    "'",
+    "\"",
+    "\"",
+    " ",
+    " ",
+    "\n",
+    ";",
+    "show ",
+    "show ",
+    "show ",
+    "x",
+    "\\",
+    "#",
+    "$(",
+    "$(",
+    ")",
+    ")",
+    "\"$(",
+    ")\"",
+    "`",
+    "`",
+    "$(show ",
+    "\"$(show ",
+    "`show ",
+    "v=",
+    "\"$v\"",
+    "$v",
+    "$${n:-",
+    "$${n-",
+    "\"$${n:-",
+    "}",
+    "}\"",
+    "$${n#",
+    "$((",
+    "$((1",
+    "))",
+    "cat <<E\n",
+    "cat <<'E'\n",
+    "\nE\n",
+    "\nE\n",
+    "$(cat <<E\n",
+    "\nE\n)",
+    "case x in x) ",
+    "case x in (x) ",
+    ";; esac",
+    "if :; then ",
+    "; fi",
+    "( ",
+    " )",
+    "{ ",
+    "; }\n",
+    "&& ",
+    "| cat",
+    "$'",
+    "\\$",
+    "\\`",
+    "\\\\",
+    "<(",
+    "\n# ",
+    " #",
+    "$[",
 ];
 
 fn programs(tokens: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<(String, usize)>> {
@@ -225,7 +380,7 @@ fn pair(template: &str, language: Language, text: &str) -> Option<(String, Strin
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn any_python_program_has_the_same_parts_whatever_the_value(programs in programs(PYTHON, 8)) {
@@ -246,40 +401,83 @@ proptest! {
         }
     }
 
+    /// What a program prints with one value is what it prints with another, but for the value.
+    #[test]
+    fn any_shell_program_shows_exactly_the_value(
+        quoted in programs(QUOTED, 14),
+        expanded in programs(EXPANDED, 14),
+    ) {
+        const PLAIN: &str = "PLAIN";
+        let folder = shell::folder("shell-exact");
+        let solid = "a'b\"c$(exit)`d`;e&f|g>h<i#j{k,l}~!m\\n$HOME\\";
+        let split = [" a  b\t* ? [a] ~ 'c' \"d\" \\ \\\\ $(e) `f` $HOME; g & h | i > j # k\nE\nl ", "*", "-n", "\\", " "];
+        let quoted = quoted.iter().map(|(template, at)| (template, split[at % split.len()]));
+        let expanded = expanded.iter().map(|(template, _)| (template, solid));
+        let made: Vec<(String, &str)> = quoted
+            .chain(expanded)
+            .filter_map(|(template, text)| Some((shell::filled(template, PLAIN).ok()?.text, text)))
+            .filter(|(program, _)| program.contains("GLEITZEIT_VALUE_1"))
+            .collect();
+        for (at, (program, text)) in made.iter().enumerate() {
+            fs::write(folder.join(format!("{at}.sh")), program).expect("written");
+            fs::write(folder.join(format!("{at}.value")), text).expect("written");
+        }
+        let driver = "show() { printf '<%s>' \"$@\"; }; at=0; while [ $at -lt $1 ]; do \
+                      for value in \"$2\" \"$(cat $at.value; printf .)\"; do \
+                      ( GLEITZEIT_VALUE_1=${value%.} at=$at n=; export GLEITZEIT_VALUE_1; unset value n v; \
+                      . ./$at.sh ) >$at.\"${value%%[!P]*}\" 2>/dev/null </dev/null; wait; done; at=$((at+1)); done";
+        for shell in ["sh", "bash"] {
+            let mut command = Command::new(shell);
+            command.args(["-c", driver, "driver", &made.len().to_string(), &format!("{PLAIN}.")]).current_dir(&folder);
+            command.env("HOME", "/home").output().expect("a shell");
+            for (at, (program, text)) in made.iter().enumerate() {
+                let read = |ending: &str| fs::read_to_string(folder.join(format!("{at}.{ending}"))).expect("an output");
+                prop_assert_eq!(read("P").replace(PLAIN, text), read(""), "{}: {:?} with {:?}", shell, program, text);
+            }
+        }
+    }
+
     #[test]
     fn no_shell_program_runs_what_a_value_says(programs in programs(SHELL, 18)) {
         let folder = shell::folder("shell-any");
         let (sentinel, payload) = shell::sentinel(&folder);
-        // A value may not even choose what is run.
+        // A value may not even be the name of what is run.
         let chosen = folder.join("chosen");
         fs::write(&chosen, format!("#!/bin/sh\n{payload}\n")).expect("written");
         fs::set_permissions(&chosen, fs::Permissions::from_mode(0o755)).expect("ours");
         let mut texts = hostile(&payload);
+        texts.retain(|text| !text.contains('\0'));
         texts.extend((0..40).map(|_| chosen.display().to_string()));
-        let made: Vec<String> = programs
+        let made: Vec<(String, &str)> = programs
             .iter()
             .filter(|(template, _)| template.contains("${"))
-            .filter_map(|(template, at)| filled(template, Language::Shell, &json!(texts[at % texts.len()])).ok())
+            .filter_map(|(template, at)| {
+                let text = &texts[at % texts.len()];
+                Some((shell::filled(template, text).ok()?.text, text.as_str()))
+            })
             .collect();
-        for (at, program) in made.iter().enumerate() {
+        for (at, (program, text)) in made.iter().enumerate() {
             fs::write(folder.join(format!("{at}.sh")), program).expect("written");
+            fs::write(folder.join(format!("{at}.value")), text).expect("written");
         }
-        let driver = "at=0; while [ $at -lt $1 ]; do ( . ./$at.sh ) >/dev/null 2>&1 </dev/null; [ -e sentinel ] && exit 1; \
-                      at=$((at+1)); done; exit 0";
-        for shell in shell::shells() {
+        let driver = "at=0; while [ $at -lt $1 ]; do ( GLEITZEIT_VALUE_1=$(cat $at.value; printf x); \
+                      export GLEITZEIT_VALUE_1=\"${GLEITZEIT_VALUE_1%x}\"; . ./$at.sh ) >/dev/null 2>&1 </dev/null; \
+                      [ -e sentinel ] && exit 1; at=$((at+1)); done; exit 0";
+        for shell in ["sh", "bash"] {
             let output = Command::new(shell)
                 .args(["-c", driver, "driver", &made.len().to_string()])
                 .current_dir(&folder)
                 .output()
                 .expect("a shell");
             if sentinel.exists() {
-                let ran = made.iter().find(|program| {
+                let ran = made.iter().find(|(program, text)| {
                     let _ = fs::remove_file(&sentinel);
-                    let _ = Command::new(shell).args(["-c", program]).current_dir(&folder).output();
+                    let mut command = Command::new(shell);
+                    let _ = command.args(["-c", program]).env("GLEITZEIT_VALUE_1", text).current_dir(&folder).output();
                     sentinel.exists()
                 });
                 let _ = fs::remove_file(&sentinel);
-                return Err(TestCaseError::fail(format!("{shell} ran data as code:\n{}", ran.map_or("?", String::as_str))));
+                return Err(TestCaseError::fail(format!("{shell} ran data as code:\n{ran:?}")));
             }
             prop_assert!(output.status.success(), "{}: {:?}", shell, output);
         }

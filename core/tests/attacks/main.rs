@@ -26,7 +26,8 @@ impl Scope for Fixed<'_> {
 /// The program, or why the value is refused.
 fn filled(template: &str, language: Language, value: &Value) -> Result<String, String> {
     let mut budget = Budget::new(16 << 20);
-    resolve_code(template, language, "code", &Fixed(value), &mut budget).map_err(|error| error.message)
+    let filled = resolve_code(template, language, "code", &Fixed(value), &mut budget, &|_| false);
+    filled.map(|filled| filled.text).map_err(|error| error.message)
 }
 
 /// Texts that try to end what they stand in and run `payload`, and texts that are only hard to carry.

@@ -228,6 +228,49 @@ fn what_a_task_answered_never_becomes_code() {
 }
 
 #[test]
+fn values_of_a_shell_command_are_variables_beside_those_of_the_task() {
+    let answer = |parameters: &Value| {
+        let mut desk = Desk::new(vec![], None);
+        desk.resolver.max_payload_bytes = 1_000;
+        let tasks = json!([
+            {"id": "a"},
+            {"id": "b", "dependencies": ["a"], "code": {"command": "shell", "after": "shell"}, "parameters": parameters},
+        ]);
+        desk.event(Arc::new(submitted(&tasks, None)));
+        desk.record();
+        desk.completed("a", &json!({"v": "' x", "env": {"GLEITZEIT_VALUE_2": ""}, "list": []}));
+        desk.record().remove(0)
+    };
+    for (parameters, expected) in [
+        (
+            json!({"command": "echo ${a.v} \"${a.v}\""}),
+            r#"ready b {"command":"echo \"${GLEITZEIT_VALUE_1}\" \"${GLEITZEIT_VALUE_1}\"","env":{"GLEITZEIT_VALUE_1":"' x"}}"#,
+        ),
+        (
+            json!({"env": {"X": "${a.v}", "GLEITZEIT_VALUE_1": "y"}, "command": "echo ${a.list}"}),
+            r#"ready b {"env":{"X":"' x","GLEITZEIT_VALUE_1":"y","GLEITZEIT_VALUE_2":"[]"},"command":"echo \"${GLEITZEIT_VALUE_2}\""}"#,
+        ),
+        (
+            json!({"command": "echo ${a.v}", "after": "echo ${a.v}", "env": "${a.env}"}),
+            r#"ready b {"command":"echo \"${GLEITZEIT_VALUE_1}\"","after":"echo \"${GLEITZEIT_VALUE_3}\"","env":{"GLEITZEIT_VALUE_2":"","GLEITZEIT_VALUE_1":"' x","GLEITZEIT_VALUE_3":"' x"}}"#,
+        ),
+        (json!({"command": "echo $${HOME}"}), r#"ready b {"command":"echo ${HOME}"}"#),
+    ] {
+        let shown = answer(&parameters);
+        assert_eq!(as_value(&shown), as_value(expected), "{shown}");
+    }
+    let shown = answer(&json!({"command": "echo ${a.v}", "env": "${a.list}"}));
+    let expected = "parameter `env`: the values in `command` become variables in it, and it is no object";
+    assert!(shown.starts_with("fail b TASK_PARAMETER_ERROR") && shown.contains(expected), "{shown}");
+}
+
+/// What is recorded, whatever the order of its fields.
+fn as_value(shown: &str) -> Value {
+    let parameters = shown.strip_prefix("ready b ").unwrap_or_else(|| panic!("{shown}"));
+    serde_json::from_str(parameters).expect("JSON")
+}
+
+#[test]
 fn a_new_owner_continues_from_the_state_whatever_its_pages() {
     let run = SliceItem::Run(crate::ledger::RunHeader {
         run_id: run_id(),

@@ -1,8 +1,9 @@
 //! References in program text and in addresses: what they name is inserted as data, never as code.
 //!
-//! The text before a reference is followed to know where the reference stands. In a string literal the value is escaped
-//! for it; in a bare position it becomes a literal of its own; where the position cannot be told for certain, the
-//! reference is refused. What a program does with data (`eval`, `sh -c`) is the program's own business.
+//! The text before a reference is followed to know where the reference stands. In Python a value is escaped for its
+//! string literal, or becomes a literal of its own; in shell it becomes an environment variable of the command. Where
+//! the position cannot be told for certain, the reference is refused. What a program does with data (`eval`, `sh -c`) is
+//! the program's own business.
 
 mod literal;
 mod python;
@@ -18,26 +19,46 @@ use super::parse::{Piece, Reference, parse};
 use super::resolve::{Scope, TemplateError, lookup};
 use crate::spec::Language;
 
-/// Replaces the references in program text. Each value takes of the budget what it has as JSON; as a literal it can be a
-/// few times as long.
+/// Program text without references.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// The program.
+    pub text: String,
+    /// Environment variables that the program expects, by name. Only shell has any.
+    pub variables: Vec<(String, String)>,
+}
+
+/// Replaces the references in program text. `taken` tells which names of environment variables are not free. Each value
+/// takes of the budget what it has as JSON; as a literal it can be a few times as long.
 ///
 /// # Errors
-/// If a reference is malformed or names nothing, if it stands where a value cannot be inserted as data, or if more would
-/// be built than the budget has.
+/// If a reference is malformed or names nothing, if it stands where a value cannot be inserted as data, if no environment
+/// variable can hold its value, or if more would be built than the budget has.
 pub fn resolve_code(
     text: &str,
     language: Language,
     place: &str,
     scope: &dyn Scope,
     budget: &mut Budget,
-) -> Result<String, TemplateError> {
-    let at = |message: String| TemplateError { place: place.to_owned(), message };
+    taken: &dyn Fn(&str) -> bool,
+) -> Result<Filled, TemplateError> {
     let mut value = |reference: &Reference| {
         let found = lookup(reference, scope)?;
         found.take_text_from(budget).map_err(|over| format!("{reference} {over}"))?;
-        Ok(Some(found.into_value()))
+        Ok(found.into_value())
     };
-    insert_all(text, language, &mut value, &mut Err).map_err(|(_, message)| at(message))
+    let filled = match language {
+        Language::Shell => pieces(text).and_then(|pieces| shell::fill(&pieces, &mut value, taken)),
+        Language::Python | Language::Url => {
+            insert_all(text, language, &mut |reference| value(reference).map(Some), &mut Err)
+                .map(|text| Filled { text, variables: Vec::new() })
+        }
+    };
+    filled.map_err(|(_, message)| TemplateError { place: place.to_owned(), message })
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>, Problem> {
+    parse(text).map_err(|error| (error.offset, error.message))
 }
 
 /// Tells before anything runs whether each reference in program text stands where data can be inserted. Where that
@@ -46,6 +67,10 @@ pub fn resolve_code(
 /// # Errors
 /// The byte offset of the template, or of each reference that is refused, and why.
 pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, String)>> {
+    if language == Language::Shell {
+        let problems = pieces(text).map_or_else(|problem| vec![problem], |pieces| shell::check(&pieces));
+        return if problems.is_empty() { Ok(()) } else { Err(problems) };
+    }
     let mut problems = Vec::new();
     let mut note = |problem| {
         problems.push(problem);
@@ -82,21 +107,17 @@ fn insert_all(
     find: Find<'_, '_>,
     on_refused: &mut dyn FnMut(Problem) -> Result<(), Problem>,
 ) -> Result<String, Problem> {
-    let mut program: Box<dyn Program> = match language {
-        Language::Python => Box::<python::Python>::default(),
-        Language::Shell => Box::<shell::Shell>::default(),
+    if language == Language::Url {
         // What a value may be there depends on what follows it.
-        Language::Url => {
-            let pieces = parse(text).map_err(|error| (error.offset, error.message))?;
-            return url::fill(&pieces, find, on_refused);
-        }
-    };
+        return url::fill(&pieces(text)?, find, on_refused);
+    }
+    let mut program: Box<dyn Program> = Box::<python::Python>::default();
     let mut last = None;
     let refused = |reference: &Reference, why: Refused| {
         let message = format!("{reference} stands {why}; pass the value as data in another parameter instead");
         (reference.offset, message)
     };
-    for piece in parse(text).map_err(|error| (error.offset, error.message))? {
+    for piece in pieces(text)? {
         match piece {
             Piece::Text(text) => program.text(&text),
             Piece::Reference(reference) => {
@@ -137,8 +158,9 @@ mod tests {
     }
 
     fn resolved(text: &str, language: Language, value: &Value) -> String {
-        match resolve_code(text, language, "code", &Fixed(json!({ "v": value })), &mut Budget::new(10_000)) {
-            Ok(code) => code,
+        let mut budget = Budget::new(10_000);
+        match resolve_code(text, language, "code", &Fixed(json!({ "v": value })), &mut budget, &|_| false) {
+            Ok(filled) => filled.text,
             Err(error) => format!("refused: {}", error.message),
         }
     }
@@ -174,19 +196,21 @@ mod tests {
         for (code, language, expected) in [
             ("x = '$${a} $$${a['odd key']} $$'", Language::Python, "x = '${a} $7 $$'"),
             ("x = ${a['odd key']}", Language::Python, "x = (7)"),
-            ("echo \"$${HOME} $$\" ${a['odd key']}", Language::Shell, "echo \"${HOME} $$\" '7'"),
+            ("echo \"$${HOME} $$\" ${a['odd key']}", Language::Shell, "echo \"${HOME} $$\" \"${GLEITZEIT_VALUE_1}\""),
         ] {
-            let resolved = resolve_code(code, language, "code", &scope, &mut Budget::new(1_000));
-            assert_eq!(resolved.as_deref(), Ok(expected), "{code}");
+            let filled = resolve_code(code, language, "code", &scope, &mut Budget::new(1_000), &|_| false);
+            assert_eq!(filled.map(|filled| filled.text).as_deref(), Ok(expected), "{code}");
         }
     }
 
     #[test]
     fn a_program_is_not_written_past_its_budget() {
         let scope = Fixed(json!("x".repeat(100)));
-        for language in [Language::Python, Language::Shell] {
+        // In shell a reference is one variable, however often it stands in the text.
+        for (language, bytes) in [(Language::Python, 1_000), (Language::Shell, 99)] {
             let code = "print ".to_owned() + &"'${a}' ".repeat(50);
-            let error = resolve_code(&code, language, "code", &scope, &mut Budget::new(1_000)).expect_err("too much");
+            let filled = resolve_code(&code, language, "code", &scope, &mut Budget::new(bytes), &|_| false);
+            let error = filled.expect_err("too much");
             assert!(error.message.starts_with("${a} does not fit: "), "{error}");
         }
     }
@@ -200,22 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn in_shell_a_value_stays_one_word_of_data() {
+    fn in_shell_a_value_is_a_variable_and_its_place_a_quoted_expansion() {
         let evil = json!("'; rm -rf \"$HOME\" `id` \\");
-        let single = r#"'\''; rm -rf "$HOME" `id` \"#;
-        let double = r#"'; rm -rf \"\$HOME\" \`id\` \\"#;
         for (code, expected) in [
-            ("echo ${a.v}", format!("echo '{single}'")),
-            ("echo 'a ${a.v}'", format!("echo 'a {single}'")),
-            ("echo \"a ${a.v}\" # c", format!("echo \"a {double}\" # c")),
-            ("x=$(cat ${a.v})", format!("x=$(cat '{single}')")),
-            ("x=\"$(cat ${a.v})\"", format!("x=\"$(cat '{single}')\"")),
-            ("x=`cat ${a.v}`", format!("_gleitzeit_1='{single}'; x=`cat \"$${{_gleitzeit_1}}\"`").replace("$$", "$")),
-            ("id # ${a.v}", "id # __ rm -rf __HOME_ _id_ _".to_owned()),
+            ("echo ${a.v}", r#"echo "${V}""#),
+            ("echo 'a ${a.v}'", r#"echo 'a '"${V}"''"#),
+            ("echo \"a ${a.v}\" # ${a.v}", r#"echo "a ${V}" # ${a.v}"#),
+            ("x=\"$(cat ${a.v})\"", r#"x="$(cat "${V}")""#),
+            ("x=`cat '${a.v}'`", r#"x=`cat ''"${V}"''`"#),
+            ("cat <<E\n${a.v}\nE", "cat <<E\n${V}\nE"),
         ] {
-            assert_eq!(resolved(code, Language::Shell, &evil), expected, "{code}");
+            assert_eq!(resolved(code, Language::Shell, &evil), expected.replace("V}", "GLEITZEIT_VALUE_1}"), "{code}");
         }
-        for code in ["echo \\${a.v}", "${a.v} x", "eval ${a.v}", "echo $((${a.v} + 1))", "echo \"$${x:${a.v}}\""] {
+        for code in ["echo \\${a.v}", "${a.v} x", "let ${a.v}", "echo $((${a.v} + 1))", "echo \"$${x:${a.v}}\""] {
             let shown = resolved(code, Language::Shell, &evil);
             assert!(shown.starts_with("refused: ${a.v} stands "), "{code}: {shown}");
         }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
 use crate::executors::process::limits::Sandbox;
@@ -33,6 +34,7 @@ pub(super) struct Start<'a> {
     pub(super) namespaces: Namespaces,
     pub(super) options: &'a Options,
     pub(super) settings: &'a Settings,
+    pub(super) interpreter: &'a Interpreter,
     pub(super) arguments: &'a [String],
 }
 
@@ -46,7 +48,7 @@ pub(super) struct Family {
 
 impl Family {
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, ChildStdout, ChildStderr)> {
-        let Start { folder, namespaces, options, settings, arguments } = start;
+        let Start { folder, namespaces, options, settings, interpreter, arguments } = start;
         let sandbox = match options.limits.sandbox {
             Sandbox::Limits => "limits",
             Sandbox::Strict => "strict",
@@ -62,7 +64,8 @@ impl Family {
             .arg(numbers)
             .args(limits(options).map(|limit| limit.to_string()))
             .arg(processes)
-            .arg(&options.shell)
+            .arg(&interpreter.path)
+            .args(interpreter.options)
             .args(arguments);
         command
             .env_clear()

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn within() -> Context {
-    Context { deadline: Some(Instant::now() + Duration::from_secs(60)), ..Context::default() }
-}
-
 async fn unharmed(bench: &Bench) {
     assert_eq!(bench.run("echo fine").await.expect("unharmed")["output"], json!("fine\n"));
     assert_eq!(bench.left_behind(), 0);

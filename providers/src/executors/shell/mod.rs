@@ -1,15 +1,17 @@
 //! `shell-local`: shell commands, each in a shell, a session, a folder and, where the kernel lets us, a process
-//! namespace of its own. What a call asks for is in `wanted`, its processes in `family`, its course in `run`, the way
-//! to a namespace in `namespaces`. `outer.sh`, `first.sh`, `strict.sh` and `inner.sh` are what the processes around a command
-//! do; `strict` tries whether the strict ones hold.
+//! namespace of its own. What a call asks for is in `wanted` and `interpreter`, what the system takes of it in `sizes`,
+//! its processes in `family`, its course in `run`, the way to a namespace in `namespaces`. `outer.sh`, `first.sh`,
+//! `strict.sh` and `inner.sh` are what the processes around a command do; `strict` tries whether the strict ones hold.
 //!
 //! The invariant: when a call is over, everything it started is dead and its folder removed; when the agent is killed,
 //! everything dies with it.
 
 mod family;
+mod interpreter;
 mod namespaces;
 mod options;
 mod run;
+mod sizes;
 mod strict;
 mod wanted;
 

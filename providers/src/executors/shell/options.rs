@@ -2,19 +2,22 @@
 
 use std::path::PathBuf;
 
-use gleitzeit_protocols::yaml::{Node, Reader};
+use gleitzeit_protocols::yaml::{Kind, Node, Reader};
+use serde_json::Value;
 
 use crate::executors::process::limits::Limits;
 
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) shell: PathBuf,
+    /// For calls that do not say.
+    pub(super) strict: bool,
     pub(super) limits: Limits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { shell: "/bin/sh".into(), limits: Limits::default() }
+        Self { shell: "/bin/sh".into(), strict: false, limits: Limits::default() }
     }
 }
 
@@ -22,7 +25,7 @@ impl Default for Options {
 pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let mut options = Options::default();
     let Some(node) = node else { return options };
-    let known = [&["shell"], &Limits::FIELDS[..]].concat();
+    let known = [&["shell", "strict"], &Limits::FIELDS[..]].concat();
     let fields = reader.fields(node, "`options`", &known);
     if let Some(node) = fields.get("shell")
         && let Some(shell) = reader.text(node, "shell")
@@ -31,6 +34,12 @@ pub(super) fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
         if !options.shell.is_absolute() {
             let hint = Some("write the whole path, such as `/bin/bash`".to_owned());
             reader.problem(node.place, "`shell` is no absolute path", hint);
+        }
+    }
+    if let Some(node) = fields.get("strict") {
+        match &node.kind {
+            Kind::Scalar(Value::Bool(strict)) => options.strict = *strict,
+            _ => reader.problem(node.place, format!("`strict` is true or false, not {}", node.describe()), None),
         }
     }
     options.limits = Limits::read(reader, &fields);

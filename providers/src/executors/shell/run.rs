@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::family::{Family, OURS, Start};
+use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
 use super::wanted::Wanted;
@@ -41,13 +42,21 @@ struct Working {
 
 pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Result<Payload, CallError> {
     let wanted = Wanted::read(call)?;
+    let Place { namespaces, settings, options, .. } = place;
+    let interpreter = Interpreter::choose(wanted.shell, wanted.strict, options, settings)?;
     let io = |what: &'static str| {
         move |error: io::Error| CallError::new(ErrorCode::TaskExecutionFailed, format!("{what}: {error}"))
     };
     let folder = place.workspace.call_folder().map_err(io("no folder for the call"))?;
     let (arguments, status) = prepare(folder.path(), &wanted).map_err(io("no files for the call"))?;
-    let Place { namespaces, settings, options, .. } = place;
-    let start = Start { folder: folder.path(), namespaces, options, settings, arguments: &arguments };
+    let start = Start {
+        folder: folder.path(),
+        namespaces,
+        options,
+        settings,
+        interpreter: &interpreter,
+        arguments: &arguments,
+    };
     let began = Instant::now();
     let (family, output, errors) = Family::start(start).map_err(io("the command cannot be started"))?;
     let mut working = Working { family, folder };

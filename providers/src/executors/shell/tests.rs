@@ -33,6 +33,10 @@ fn bench() -> Bench {
     bench_in("{}", None)
 }
 
+fn within() -> Context {
+    Context { deadline: Some(Instant::now() + Duration::from_secs(60)), ..Context::default() }
+}
+
 impl Bench {
     async fn call(&self, params: Value, context: Context) -> Result<Value, CallError> {
         let call = Call { method: "shell/run".into(), params: Payload::from_value(&params) };
@@ -274,13 +278,89 @@ async fn a_missing_shell_is_unhealthy_with_the_remedy() {
     assert_eq!(self::bench().shell.health().await, Health::default());
 }
 
+#[tokio::test]
+async fn a_task_chooses_its_shell_and_whether_a_failure_within_ends_it() {
+    let bench = bench();
+    let ended = async |bench: &Bench, command: &str, more: Value| {
+        let mut params = json!({"command": command});
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        match bench.call(params, within()).await {
+            Ok(outcome) => outcome["output"].as_str().map(str::to_owned).unwrap_or_default(),
+            Err(error) => format!("{:?} {}", error.code, error.data.get("exit_code").cloned().unwrap_or_default()),
+        }
+    };
+    let failed = |code: u8| format!("TaskExecutionFailed {code}");
+    let version = "echo \"$${BASH_VERSION:+bash}\"".replace("$$", "$");
+    let pipe = "false | cat; echo on";
+    for (command, more, expected) in [
+        (&*version, json!({"shell": "bash"}), "bash\n".to_owned()),
+        (pipe, json!({}), "on\n".to_owned()),
+        (pipe, json!({"shell": "bash"}), "on\n".to_owned()),
+        // POSIX shells do not all know `pipefail`.
+        (pipe, json!({"shell": "sh", "strict": true}), "on\n".to_owned()),
+        (pipe, json!({"shell": "bash", "strict": true}), failed(1)),
+        ("no-such-program | cat", json!({"shell": "bash", "strict": true}), failed(127)),
+        ("false; echo on", json!({}), "on\n".to_owned()),
+        ("false; echo on", json!({"strict": true}), failed(1)),
+        ("echo \"$none\"", json!({"shell": "bash", "strict": true}), failed(1)),
+        ("echo \"$none\"", json!({"shell": "sh", "strict": true}), failed(2)),
+        ("-x", json!({"shell": "bash", "strict": true}), failed(127)),
+    ] {
+        assert_eq!(ended(&bench, command, more.clone()).await, expected, "{command} {more}");
+    }
+    // A long command comes from a file.
+    let long = format!("{}\nfalse | cat; echo on", "# long".repeat(20_000));
+    assert_eq!(ended(&bench, &long, json!({"shell": "bash", "strict": true})).await, failed(1));
+    let strict = bench_in("{shell: /bin/bash, strict: true}", None);
+    assert_eq!(ended(&strict, pipe, json!({})).await, failed(1));
+    assert_eq!(ended(&strict, pipe, json!({"strict": false})).await, "on\n");
+    let unknown = bench.call(json!({"command": "true", "shell": "fish"}), within()).await.expect_err("unknown");
+    assert_eq!(unknown.code, ErrorCode::InvalidParams);
+    let mut without = self::bench();
+    without.shell.settings.path = without.temp.path().into();
+    // What finds namespaces has a path of its own.
+    without.shell.namespaces = OnceCell::new_with(Some(Namespaces::None));
+    let error = without.call(json!({"command": "true", "shell": "bash"}), within()).await.expect_err("no bash");
+    assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);
+    assert!(error.message.starts_with("there is no `bash` in the PATH of this provider; "), "{}", error.message);
+}
+
+#[tokio::test]
+async fn what_no_process_can_be_given_is_refused_before_one_is_started() {
+    let bench = bench();
+    let most = 128 * 1024 - "X=".len() - 1;
+    let params = |size: usize| json!({"command": "printf %s \"$X\" | wc -c", "env": {"X": "x".repeat(size)}});
+    let outcome = bench.call(params(most), within()).await.expect("it fits");
+    assert_eq!(outcome["output"].as_str().map(str::trim), Some(&*most.to_string()));
+    let error = bench.call(params(most + 1), within()).await.expect_err("too long");
+    assert_eq!(error.code, ErrorCode::TaskParameterError);
+    let expected = "`env`: the value of `X` is 131070 bytes, and the system takes 131069; pass it in `stdin` instead";
+    assert_eq!(error.message, expected);
+    let many: serde_json::Map<String, Value> =
+        (0..60).map(|at| (format!("X{at}"), json!("x".repeat(120_000)))).collect();
+    let error = bench.call(json!({"command": "true", "env": many}), within()).await.expect_err("too much");
+    assert_eq!(error.code, ErrorCode::TaskParameterError);
+    assert!(error.message.contains("bytes together (`X"), "{}", error.message);
+}
+
+/// As many as fit are really taken.
+#[tokio::test]
+async fn what_is_not_refused_fits() {
+    let bench = bench();
+    let env: serde_json::Map<String, Value> = (0..8).map(|at| (format!("X{at}"), json!("x".repeat(120_000)))).collect();
+    let command = format!("# {}\nprintf %s \"$X7\" | wc -c", "x".repeat(99_000));
+    let outcome = bench.call(json!({"command": command, "env": env}), within()).await.expect("it fits");
+    assert_eq!(outcome["output"].as_str().map(str::trim), Some("120000"));
+}
+
 #[test]
 fn wrong_options_are_named() {
     let mut reader = Reader::new("test");
-    let node = reader.parse("shell: bash\nsandbox: none\nmax_processes: 0\nmax_output_bytes: 99999999999\nfast: true");
+    let node = reader
+        .parse("shell: bash\nsandbox: none\nmax_processes: 0\nmax_output_bytes: 99999999999\nfast: true\nstrict: 1");
     let options = options::read(&mut reader, node.as_ref());
     let problems = reader.finish(Some(options)).expect_err("wrong");
-    assert_eq!(problems.len(), 5, "{problems:?}");
+    assert_eq!(problems.len(), 6, "{problems:?}");
 }
 
 #[path = "limit_tests.rs"]

@@ -8,6 +8,8 @@ use std::path::Path;
 use gleitzeit_core::error::ErrorCode;
 use serde::Deserialize;
 
+use super::interpreter::Named;
+use super::sizes;
 use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
 
@@ -23,6 +25,8 @@ pub(super) struct Wanted {
     stdin: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    pub(super) shell: Option<Named>,
+    pub(super) strict: Option<bool>,
     pub(super) timeout: Option<f64>,
     #[serde(default = "zero")]
     pub(super) expected_exit_codes: Vec<u8>,
@@ -54,7 +58,13 @@ impl Wanted {
                 return refused(format!("`env`: the value of `{name}` has a NUL character"));
             }
         }
+        sizes::check(&wanted.env, wanted.argument())?;
         Ok(wanted)
+    }
+
+    /// The command, if it is short enough to be an argument.
+    fn argument(&self) -> &str {
+        if self.command.len() <= MOST_ARGUMENT { &self.command } else { "" }
     }
 
     /// Writes into the folder `in` of a call what its processes read; returns the arguments of the shell.

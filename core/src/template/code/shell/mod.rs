@@ -1,286 +1,192 @@
-//! Where a reference stands in shell source text, and what is written there.
+//! Values in shell text: each becomes an environment variable of the command, and its place a quoted expansion of that
+//! variable, so that no shell ever parses a value.
 //!
-//! Programs are read as POSIX shells do, with what bash adds; where shells differ, nothing behind is certain. A value
-//! becomes a quoted word or part of one. Where quoting has rules of its own (backquotes, `${…:-…}`, here-documents) it
-//! is expanded from a variable that is set before the program begins: what an expansion gives is never read again.
+//! `lexer` follows the quoting of the text (with `quotes`, `operators` and `documents`), `commands` the words of its
+//! commands, `refusal` says why a place takes no
+//! value and what to write instead. None of them knows any program: what a program does with its arguments is its own
+//! business.
 //!
-//! The invariant: how the rest of the program is read never depends on a value, also not on an empty one.
+//! The invariant: the program text does not depend on the values. Where dash and bash read a text differently, or where
+//! an expansion is evaluated again (arithmetic), a reference is refused.
 
-mod command;
-mod document;
-mod interpreter;
-mod read;
-mod words;
+mod commands;
+mod documents;
+mod lexer;
+mod operators;
+mod quotes;
+mod refusal;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use self::command::Commands;
-use self::document::Document;
-use super::{ESCAPED, Program, Refused, UNCERTAIN};
+use self::lexer::{Spot, VALUE};
+use super::{Filled, Problem};
+use crate::template::parse::{Piece, Reference};
 use crate::template::to_text;
 
-const VARIABLE: &str = "_gleitzeit_";
+const VARIABLE: &str = "GLEITZEIT_VALUE_";
+/// What Linux takes in one argument or variable (`MAX_ARG_STRLEN`), with the name, `=` and a NUL at the end.
+const MAX_VARIABLE_BYTES: usize = 128 * 1024;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// `$(…)`, `<(…)`
-    Substitution,
-    /// `(…)`
-    Subshell,
-    /// `name=(…)`
-    Array,
-    Backquotes,
-}
-
-/// What is open around a place, inside the program itself.
-#[derive(Debug)]
-enum Frame {
-    Commands(Kind, Commands),
-    Comment,
-    Single,
-    Double,
-    /// `$'…'`
-    Ansi,
-    /// `${…}`: whether it is in double quotes, and what stands before a word in it.
-    Expansion(bool, Operator),
-    /// `$((…))` or `((…))`, and how many parentheses are open in it.
-    Arithmetic(u32, bool),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    /// The name of the parameter.
-    Name,
-    /// `-`, `=`, `?`, `+`, with or without a colon.
-    Word,
-    /// `#` and `%`: a pattern.
-    Pattern,
-    /// What bash adds, such as subscripts and offsets, which are arithmetic.
-    Other,
-}
-
-/// A program as far as it has been written.
-#[derive(Debug, Default)]
-pub(super) struct Shell {
-    out: String,
-    commands: Commands,
-    frames: Vec<Frame>,
-    /// Here-documents that begin with the next line; then those that are being read, the first one first.
-    announced: Vec<Document>,
-    documents: Vec<Document>,
-    /// Values of variables.
-    values: Vec<String>,
-    /// The last character is a backslash, or a dollar sign, that could mean something with what follows.
-    escaped: bool,
-    dollar: bool,
-    lost: bool,
-    /// Where the text begins that was not read any more.
-    unread: Option<usize>,
-    refused: Option<Refused>,
-}
-
-impl Program for Shell {
-    fn text(&mut self, text: &str) {
-        (self.escaped, self.dollar) = (false, false);
-        self.lost |= text.contains(VARIABLE) || text.contains('\0');
-        let mut rest = text;
-        while !rest.is_empty() {
-            let taken = if self.lost {
-                self.unread.get_or_insert(self.out.len());
-                rest.len()
-            } else if self.documents.is_empty() {
-                self.step(rest)
-            } else {
-                self.document(rest)
-            };
-            let (taken, left) = rest.split_at(taken);
-            self.out.push_str(taken);
-            rest = left;
+/// Where each reference stands, or why it is refused; in the order of the references.
+fn places(pieces: &[Piece]) -> Vec<Result<Spot, (usize, String)>> {
+    let mut source = Vec::new();
+    let mut references = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => source.extend_from_slice(text.as_bytes()),
+            Piece::Reference(reference) => {
+                source.push(VALUE);
+                references.push(reference);
+            }
         }
     }
+    let places = lexer::places(&source, references.len());
+    let refused = |(place, reference): (Result<Spot, refusal::Refusal>, &&Reference)| {
+        place.map_err(|refusal| (reference.offset, refusal.message(reference)))
+    };
+    places.into_iter().zip(&references).map(refused).collect()
+}
 
-    fn insert(&mut self, value: Option<&Value>) -> Result<(), Refused> {
-        self.refused.map_or(Ok(()), Err)?;
-        if self.lost || self.dollar {
-            return Err(UNCERTAIN);
-        }
-        if self.escaped {
-            return Err(ESCAPED);
-        }
-        if let Some(Frame::Arithmetic(..)) = self.frames.last()
-            && self.documents.is_empty()
-        {
-            return self.number(value);
-        }
-        let text = value.map(to_text).unwrap_or_default();
-        if let Some(Frame::Comment) = self.frames.last()
-            && self.documents.is_empty()
-        {
-            if self.out.starts_with("#!") && !self.out.contains('\n') {
-                return Err("where the system looks for an interpreter");
+/// What is wrong with the places of references, before any value is known.
+pub(super) fn check(pieces: &[Piece]) -> Vec<Problem> {
+    places(pieces).into_iter().filter_map(Result::err).collect()
+}
+
+/// Finds a reference's value.
+pub(super) type Find<'a, 's> = &'a mut dyn FnMut(&Reference) -> Result<Cow<'s, Value>, String>;
+
+/// Writes the program and its variables. `taken` tells which names of variables are not free. Each reference is looked up
+/// once, however often it stands in the text.
+pub(super) fn fill(pieces: &[Piece], find: Find<'_, '_>, taken: &dyn Fn(&str) -> bool) -> Result<Filled, Problem> {
+    let mut places = places(pieces).into_iter();
+    let mut names = Names::new(pieces, taken);
+    let mut filled = Filled::default();
+    let mut known: BTreeMap<&str, String> = BTreeMap::new();
+    for piece in pieces {
+        let reference = match piece {
+            Piece::Text(text) => {
+                filled.text.push_str(text);
+                continue;
             }
-            let shown = |it: char| if it.is_alphanumeric() || " .,:-_/@%+=".contains(it) { it } else { '_' };
-            self.out.extend(text.chars().map(shown));
-            return Ok(());
+            Piece::Reference(reference) => reference,
+        };
+        let spot = places.next().unwrap_or(Ok(Spot::Comment))?;
+        if spot == Spot::Comment {
+            filled.text.push_str(&reference.to_string());
+            continue;
         }
-        if text.contains('\0') {
-            return Err("where its value, which holds a NUL character, cannot be written");
+        let name = match known.get(&*reference.text) {
+            Some(name) => name.clone(),
+            None => {
+                let at = |message| (reference.offset, message);
+                let value = find(reference).map_err(at)?;
+                let name = names.next();
+                let text = to_text(&value).into_owned();
+                check_value(reference, &name, &text).map_err(at)?;
+                filled.variables.push((name.clone(), text));
+                known.insert(&reference.text, name.clone());
+                name
+            }
+        };
+        let (before, after) = match spot {
+            Spot::Bare => ("\"", "\""),
+            Spot::Single => ("'\"", "\"'"),
+            Spot::Double | Spot::Comment => ("", ""),
+        };
+        filled.text.extend([before, "${", &name, "}", after]);
+    }
+    Ok(filled)
+}
+
+fn check_value(reference: &Reference, name: &str, text: &str) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err(format!("{reference} holds a NUL character, which no variable of a command can hold"));
+    }
+    let most = MAX_VARIABLE_BYTES - name.len() - "=".len() - "\0".len();
+    if text.len() > most {
+        let size = text.len();
+        return Err(format!(
+            "{reference} is {size} bytes, and a value in a command can have {most}; pass it in `stdin` instead"
+        ));
+    }
+    Ok(())
+}
+
+/// Names of variables of which the program does not speak, and that are not taken.
+struct Names<'a> {
+    taken: &'a dyn Fn(&str) -> bool,
+    /// What follows on the beginning of such names in the text.
+    spoken: BTreeSet<&'a str>,
+    last: usize,
+}
+
+impl<'a> Names<'a> {
+    fn new(pieces: &'a [Piece], taken: &'a dyn Fn(&str) -> bool) -> Self {
+        let mut spoken = BTreeSet::new();
+        for piece in pieces {
+            let Piece::Text(text) = piece else { continue };
+            spoken.extend(text.split(VARIABLE).skip(1).map(|rest| {
+                let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+                &rest[..end]
+            }));
         }
-        if let Some(document) = self.documents.first_mut() {
-            if document.complex {
-                return Err(UNCERTAIN);
-            }
-            if document.code {
-                return Err("in a here-document that another program may read as code");
-            }
-            self.commands().document_value();
-            let Some(document) = self.documents.first_mut() else { return Err(UNCERTAIN) };
-            if document.quoted {
-                // What is not known yet is taken for a text that no delimiter holds.
-                document.value(if value.is_some() { &text } else { "\u{fffc}" })?;
-                self.out.push_str(&text);
-            } else {
-                document.push('$');
-                self.expand(&text, false);
-            }
-            return Ok(());
-        }
-        self.word(&text)
+        Self { taken, spoken, last: 0 }
     }
 
-    fn finish(mut self: Box<Self>) -> Result<String, Refused> {
-        self.refused.map_or(Ok(()), Err)?;
-        self.documents.first().map_or(Ok(()), Document::finish)?;
-        if let Some(unread) = self.unread
-            && self.around().any(Commands::carries)
-            && interpreter::is_named_in(&self.out[unread..])
-        {
-            return Err(UNCERTAIN);
+    fn next(&mut self) -> String {
+        loop {
+            self.last += 1;
+            let number = self.last.to_string();
+            let name = format!("{VARIABLE}{number}");
+            if !self.spoken.contains(number.as_str()) && !(self.taken)(&name) {
+                return name;
+            }
         }
-        self.commands.end();
-        self.around().find_map(|commands| commands.refused).map_or(Ok(()), Err)?;
-        if self.values.is_empty() {
-            return Ok(self.out);
-        }
-        let named = |(at, value): (usize, &String)| format!("{VARIABLE}{}={}; ", at + 1, quoted(value));
-        let values: String = self.values.iter().enumerate().map(named).collect();
-        let first = if self.out.starts_with("#!") { self.out.find('\n').map_or(0, |end| end + 1) } else { 0 };
-        let (head, program) = self.out.split_at(first);
-        Ok(format!("{head}{values}{program}"))
     }
 }
 
-/// Whether what is in there is part of a word around it.
-fn is_word(inner: Option<Kind>) -> bool {
-    !matches!(inner, Some(Kind::Subshell | Kind::Array))
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+    use super::*;
+    use crate::template::parse;
 
-/// Writing values.
-impl Shell {
-    /// Part of a word, in whatever quotes.
-    fn word(&mut self, text: &str) -> Result<(), Refused> {
-        for frame in self.frames.iter().rev() {
-            match frame {
-                Frame::Commands(..) => break,
-                Frame::Arithmetic(..) | Frame::Expansion(_, Operator::Name | Operator::Other) => return Err(UNCERTAIN),
-                _ => {}
-            }
-        }
-        if self.around().any(|commands| commands.lost) {
-            return Err(UNCERTAIN);
-        }
-        self.takes_value()?;
-        self.commands().value();
-        let backquotes = self.in_backquotes();
-        match self.frames.last() {
-            None | Some(Frame::Commands(..)) if backquotes => self.expand(text, true),
-            None | Some(Frame::Commands(..)) => self.out.push_str(&quoted(text)),
-            Some(Frame::Single) if backquotes => {
-                self.out.push('\'');
-                self.expand(text, true);
-                self.out.push('\'');
-            }
-            Some(Frame::Single) => self.out.push_str(&text.replace('\'', r"'\''")),
-            Some(Frame::Ansi) => self.out.push_str(&format!("'{}$'", quoted(text))),
-            Some(Frame::Double) if backquotes || self.in_expansion() => self.expand(text, false),
-            Some(Frame::Double) => {
-                for character in text.chars() {
-                    if matches!(character, '\\' | '"' | '$' | '`') {
-                        self.out.push('\\');
-                    }
-                    self.out.push(character);
-                }
-            }
-            Some(Frame::Expansion(true, Operator::Word)) => self.expand(text, false),
-            Some(Frame::Expansion(..)) => self.expand(text, true),
-            Some(Frame::Comment | Frame::Arithmetic(..)) => return Err(UNCERTAIN),
-        }
-        Ok(())
+    fn filled(text: &str, value: &Value, taken: &[&str]) -> Result<Filled, String> {
+        let pieces = parse(text).expect("a template");
+        let mut find = |_: &Reference| Ok(Cow::Borrowed(value));
+        fill(&pieces, &mut find, &|name| taken.contains(&name)).map_err(|(_, message)| message)
     }
 
-    /// Whether a value may stand here, and what a substitution makes of it in the commands around that.
-    fn takes_value(&self) -> Result<(), Refused> {
-        let mut inner = None;
-        for frame in self.frames.iter().rev() {
-            if let Frame::Commands(kind, commands) = frame {
-                if is_word(inner) {
-                    commands.takes_value()?;
-                }
-                inner = Some(*kind);
-            }
-        }
-        if is_word(inner) { self.commands.takes_value() } else { Ok(()) }
+    #[test]
+    fn a_reference_is_one_variable_however_often_it_stands() {
+        let filled = filled("a ${x.y} \"${x.y}\" ${ x.y } '${z}' # ${x.y}", &json!({"k": [1]}), &[]).expect("fits");
+        let expected = "a \"${GLEITZEIT_VALUE_1}\" \"${GLEITZEIT_VALUE_1}\" \"${GLEITZEIT_VALUE_1}\" \
+                        ''\"${GLEITZEIT_VALUE_2}\"'' # ${x.y}";
+        assert_eq!(filled.text, expected);
+        let value = |name: &str| (name.to_owned(), r#"{"k":[1]}"#.to_owned());
+        assert_eq!(filled.variables, [value("GLEITZEIT_VALUE_1"), value("GLEITZEIT_VALUE_2")]);
     }
 
-    /// All commands that are being read, the inner ones first.
-    fn around(&self) -> impl Iterator<Item = &Commands> {
-        let inner = self.frames.iter().rev().filter_map(|frame| match frame {
-            Frame::Commands(_, commands) => Some(commands),
-            _ => None,
-        });
-        inner.chain([&self.commands])
+    #[test]
+    fn names_that_somebody_uses_are_left_to_them() {
+        let text = "GLEITZEIT_VALUE_2=x; echo ${a} ${b} $${GLEITZEIT_VALUE_5}";
+        let filled = filled(text, &json!(1), &["GLEITZEIT_VALUE_1"]).expect("fits");
+        let names: Vec<&str> = filled.variables.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["GLEITZEIT_VALUE_3", "GLEITZEIT_VALUE_4"]);
     }
 
-    fn expand(&mut self, text: &str, quoted: bool) {
-        self.values.push(text.to_owned());
-        let variable = format!("${{{VARIABLE}{}}}", self.values.len());
-        if quoted {
-            self.out.extend(["\"", &variable, "\""]);
-        } else {
-            self.out.push_str(&variable);
-        }
-    }
-
-    /// Arithmetic reads text as expressions, and those may run commands: only whole numbers are data there.
-    fn number(&mut self, value: Option<&Value>) -> Result<(), Refused> {
-        let text = value.map_or("0".into(), to_text);
-        let digits = text.strip_prefix('-').unwrap_or(&text);
-        let whole = (1..=18).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
-        if !whole || (digits.len() > 1 && digits.starts_with('0')) {
-            return Err("in arithmetic, where its value is not a whole number");
-        }
-        self.out.extend([" ", &text, " "]);
-        Ok(())
-    }
-
-    fn in_backquotes(&self) -> bool {
-        self.frames.iter().any(|frame| matches!(frame, Frame::Commands(Kind::Backquotes, _)))
-    }
-
-    fn in_expansion(&self) -> bool {
-        self.frames.iter().any(|frame| matches!(frame, Frame::Expansion(..)))
-    }
-
-    /// The commands that this place belongs to.
-    fn commands(&mut self) -> &mut Commands {
-        let inner = self.frames.iter_mut().rev().find_map(|frame| match frame {
-            Frame::Commands(_, commands) => Some(commands),
-            _ => None,
-        });
-        inner.unwrap_or(&mut self.commands)
+    #[test]
+    fn what_no_variable_can_hold_is_named_with_size_and_limit() {
+        assert!(filled("echo ${a}", &json!("x".repeat(131_052)), &[]).is_ok());
+        let why = filled("echo ${a}", &json!("x".repeat(131_054)), &[]).expect_err("too long");
+        assert_eq!(why, "${a} is 131054 bytes, and a value in a command can have 131053; pass it in `stdin` instead");
+        let why = filled("echo ${a}", &json!("\0"), &[]).expect_err("NUL");
+        assert!(why.starts_with("${a} holds a NUL character"), "{why}");
+        // A comment takes no value.
+        assert!(filled("echo # ${a}", &json!("\0"), &[]).is_ok());
     }
 }

@@ -1,0 +1,81 @@
+//! Why a place in shell text takes no value, and what to write instead.
+
+use crate::template::parse::Reference;
+
+/// Why a reference is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    CommandName,
+    /// The name of a variable or a function.
+    Name,
+    QuotedDocument,
+    /// The delimiter of a here-document.
+    Delimiter,
+    Arithmetic,
+    Subscript,
+    /// `[[ … ]]` with an operator that evaluates its operands, or behind one that other shells read as a command's end.
+    Test,
+    Backslash,
+    Dollar,
+    /// `${…}`
+    Expansion,
+    /// `$'…'`
+    Ansi,
+    /// `>&` and `<&`
+    Duplicate,
+    Backquotes,
+    /// Behind what is named, it cannot be told.
+    Uncertain(&'static str),
+}
+
+impl Refusal {
+    pub(super) fn message(self, reference: &Reference) -> String {
+        let (place, instead) = match self {
+            Self::CommandName => {
+                ("as the name of a command", "write the name itself; a value can be an argument".to_owned())
+            }
+            Self::Name => ("as the name of a variable or function", "write the name itself".to_owned()),
+            Self::QuotedDocument => (
+                "in a here-document with a quoted delimiter, where nothing is expanded",
+                "write the delimiter without quotes, or pass the text in `stdin`".to_owned(),
+            ),
+            Self::Delimiter => ("in the delimiter of a here-document", "write the word itself".to_owned()),
+            Self::Arithmetic => (
+                "in arithmetic, where shells evaluate text",
+                format!("use `expr`, as in `expr {reference} + 1`, or calculate in a `python/execute` task"),
+            ),
+            Self::Subscript => (
+                "in an array's subscript, where shells evaluate text",
+                "put it in quotes if it is no subscript, or choose the item in a `python/execute` task".to_owned(),
+            ),
+            Self::Test => (
+                "in a `[[ … ]]` that calculates or has several parts",
+                "use `[ … ]`, and `[ … ] && [ … ]` for several parts".to_owned(),
+            ),
+            Self::Backslash => (
+                "right behind a backslash",
+                "leave the backslash out, or write `$${…}` for a literal `${…}`".to_owned(),
+            ),
+            Self::Dollar => ("right behind a dollar sign", "write the dollar sign as `'$'`".to_owned()),
+            Self::Expansion => (
+                "inside a `${…}` of the shell",
+                format!("assign it to a variable before, as in `x={reference}`, and use that"),
+            ),
+            Self::Ansi => ("inside `$'…'`", "use `'…'` or `\"…\"`".to_owned()),
+            Self::Duplicate => {
+                ("behind `>&` or `<&`, where digits have a meaning", "write `>` or `<` before a file's name".to_owned())
+            }
+            Self::Backquotes => (
+                "in backquotes that stand in double quotes or hold a backslash",
+                "write `$(…)` instead of the backquotes".to_owned(),
+            ),
+            Self::Uncertain(what) => {
+                return format!(
+                    "{reference} stands where it cannot be told how a shell reads it, because of {what}; correct that, \
+                     or pass the value in `env`, as in `env: {{X: \"{reference}\"}}`, and write `\"$X\"`"
+                );
+            }
+        };
+        format!("{reference} stands {place}; {instead}")
+    }
+}

@@ -1,0 +1,100 @@
+//! How much the system takes as the variables and arguments of a process. It is asked before a process is started: the
+//! system itself says only that something was too long.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_core::error::ErrorCode;
+
+use crate::call::CallError;
+
+/// Linux takes 32 pages of 4 KiB in one argument or variable (`MAX_ARG_STRLEN`); elsewhere only the sum is bounded.
+const MOST_ONE: usize = if cfg!(target_os = "linux") { 128 * 1024 } else { usize::MAX };
+/// For what every process is given beside: `PATH` and its like, and the ends of all texts.
+const BESIDE: u64 = 16 * 1024;
+/// A pointer to each text.
+const POINTER: usize = 8;
+
+/// What all variables and arguments may have together, in bytes.
+fn most_together() -> u64 {
+    /// What every system with large arguments takes (macOS, the BSDs).
+    const COMMON: u64 = 1 << 20;
+    /// Linux: a quarter of the stack's limit, between 128 KiB and three quarters of its default of 8 MiB.
+    const LEAST: u64 = 128 << 10;
+    const MOST: u64 = 6 << 20;
+    if cfg!(target_os = "linux") {
+        let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+        stack.map_or(MOST, |stack| (stack / 4).clamp(LEAST, MOST))
+    } else {
+        COMMON
+    }
+}
+
+/// # Errors
+/// If a variable is longer than the system takes, or all of them and `command` together are: which, how long, the limit
+/// and the remedy.
+pub(super) fn check(env: &BTreeMap<String, String>, command: &str) -> Result<(), CallError> {
+    check_against(env, command, MOST_ONE, most_together().saturating_sub(BESIDE))
+}
+
+fn check_against(env: &BTreeMap<String, String>, command: &str, one: usize, together: u64) -> Result<(), CallError> {
+    let refused = |message: String| Err(CallError::new(ErrorCode::TaskParameterError, message));
+    let mut sum = command.len() + POINTER;
+    for (name, value) in env {
+        // With `=` and a NUL.
+        let around = name.len() + 2;
+        let size = value.len();
+        if size > one.saturating_sub(around) {
+            let most = one.saturating_sub(around);
+            return refused(format!(
+                "`env`: the value of `{name}` is {size} bytes, and the system takes {most}; pass it in `stdin` instead"
+            ));
+        }
+        sum += around + size + POINTER;
+    }
+    let sum = u64::try_from(sum).unwrap_or(u64::MAX);
+    if sum > together {
+        let longest = env.iter().max_by_key(|(_, value)| value.len());
+        let named = longest.map_or_else(String::new, |(name, value)| format!(" (`{name}` alone {})", value.len()));
+        return refused(format!(
+            "`command` and the variables in `env` are {sum} bytes together{named}, and the system takes {together}; pass \
+             the longest value in `stdin` instead"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_named_with_size_limit_and_remedy() {
+        let env = |sizes: &[(&str, usize)]| -> BTreeMap<String, String> {
+            sizes.iter().map(|(name, size)| ((*name).to_owned(), "x".repeat(*size))).collect()
+        };
+        for (sizes, expected) in [
+            (&[("A", 97)][..], ""),
+            (
+                &[("A", 98)][..],
+                "`env`: the value of `A` is 98 bytes, and the system takes 97; pass it in `stdin` instead",
+            ),
+            (&[("A", 90), ("B", 80)][..], ""),
+            (
+                &[("A", 90), ("B", 97)][..],
+                "`command` and the variables in `env` are 221 bytes together (`B` alone 97), and the system takes 210; \
+                 pass the longest value in `stdin` instead",
+            ),
+        ] {
+            let told = check_against(&env(sizes), "true", 100, 210).err().map_or_else(String::new, |error| {
+                assert_eq!(error.code, ErrorCode::TaskParameterError);
+                error.message
+            });
+            assert_eq!(told, expected, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn the_system_takes_at_least_what_posix_says() {
+        assert!((100 << 10..=6 << 20).contains(&(most_together() - BESIDE)));
+    }
+}
