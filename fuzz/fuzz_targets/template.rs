@@ -65,7 +65,7 @@ fuzz_target!(|input: (String, String)| {
     for language in [Language::Python, Language::Shell] {
         let checked = check_code(&text, language);
         if let Ok(code) = resolve_code(&text, language, "code", &scope, &mut Budget::new(BUDGET), &|_| false) {
-            assert!(code.len() <= 40 * (BUDGET + text.len()), "{} bytes", code.len());
+            assert!(code.text.len() <= 40 * (BUDGET + text.len()), "{} bytes", code.text.len());
             assert!(checked.is_ok(), "refused before the value was known: {checked:?}");
         }
     }
