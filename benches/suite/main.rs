@@ -1,7 +1,7 @@
 //! Measures what orchestration costs, command to durable result, beside the floors of the same machine in the same run.
 //!
 //! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL]`. What can be named: `floors`
-//! (with the ratios to them), `W1` to `W9`, `scale`, `separate` (W1 to W4, W6 and W7 also against processes of their own)
+//! (with the ratios to them), `W1` to `W9`, `worst`, `scale`, `separate` (W1 to W4, W6 and W7 also against processes of their own)
 //! and `peers` (other engines, where they are installed). With an address only what a control plane elsewhere can be
 //! asked is measured.
 
@@ -20,6 +20,7 @@ mod stores;
 mod support;
 mod times;
 mod workloads;
+mod worst;
 
 use anyhow::Context as _;
 use floors::Floors;
@@ -89,8 +90,8 @@ impl Size {
 
 /// What is measured against a control plane that runs.
 const ON_PLANE: [&str; 6] = ["W1", "W2", "W3", "W4", "W6", "W7"];
-const NAMES: [&str; 13] =
-    ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "separate", "scale", "peers"];
+const NAMES: [&str; 14] =
+    ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "worst", "separate", "scale", "peers"];
 
 /// What was asked for.
 struct Asked {
@@ -179,6 +180,12 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
     }
     if asked.wants("W9") {
         start::recovery(size, report).await?;
+    }
+    if asked.wants("worst") {
+        report.group("the worst that small inputs can do");
+        let plane = Plane::start().await?;
+        worst::measure(size, &plane, report).await?;
+        plane.stop().await?;
     }
     if asked.wants("scale") {
         report.group("scale in one process");

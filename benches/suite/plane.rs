@@ -98,6 +98,26 @@ impl Plane {
         }
     }
 
+    /// Begins to note the most memory that its process takes; how much that is now.
+    pub(crate) fn reset_peak(&self) -> Option<f64> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()?), "5").ok()?;
+        self.resident_bytes()
+    }
+
+    /// The most memory that its process took since.
+    pub(crate) fn peak_bytes(&self) -> Option<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? * 1_024.0)
+    }
+
+    fn pid(&self) -> Option<i32> {
+        match &self.running {
+            Running::Processes(cluster) => cluster.pids().first().copied(),
+            Running::Elsewhere => None,
+        }
+    }
+
     pub(crate) async fn submit(&self, yaml: &str) -> anyhow::Result<String> {
         let source = v1::submit_workflow_request::Source::Yaml(yaml.to_owned());
         let request = v1::SubmitWorkflowRequest { source: Some(source), ..v1::SubmitWorkflowRequest::default() };

@@ -95,7 +95,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
         plain.push_str(before);
         plain.extend(std::iter::repeat_n('$', dollars / 2));
         let inside = found + 2;
-        if dollars % 2 == 0 {
+        if dollars.is_multiple_of(2) {
             plain.push('{');
             at = inside;
             continue;

@@ -34,7 +34,7 @@ fn fill(path: &Path) {
     db.execute("UPDATE entries SET type = 'task_dreamt' WHERE position = 6", []).expect("changed");
     let sum = |db: &Connection| {
         let sql = format!("{COLUMNS} WHERE position = 6");
-        db.query_row(&sql, [], |row| sum_of(row)).expect("a sum")
+        db.query_row(&sql, [], sum_of).expect("a sum")
     };
     let sum = sum(&db);
     db.execute("UPDATE entries SET checksum = ?1 WHERE position = 6", [stored(sum)]).expect("changed");
