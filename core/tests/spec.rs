@@ -209,6 +209,16 @@ fn what_is_there_under_a_near_name_is_checked_and_not_missing() {
 }
 
 #[test]
+fn a_field_that_is_null_is_as_if_it_were_not_there() {
+    good(
+        "name: n\ninputs:\noutputs:\nlabels:\ntasks:\n  - {id: a, method: util/echo, dependencies: , parameters: , retry: , queue: }\n",
+    );
+    assert_eq!(bad(b"name: n\ntasks:\n").len(), 1);
+    let unknown = bad(b"name: n\nwait: true\ntasks: [{id: a, method: util/echo}]\nzzz: 1\n");
+    assert!(unknown.iter().all(|problem| !problem.contains("wait_for_completion")), "{unknown:#?}");
+}
+
+#[test]
 fn what_a_result_mainly_is_is_found_under_other_words() {
     for (reference, expected) in [
         ("a.result.text", None),

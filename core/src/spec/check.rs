@@ -187,20 +187,14 @@ pub(super) struct Checker<'a> {
     pub(super) notes: Vec<Note>,
 }
 
-pub(super) const PLACE: Place =
-    Place { what: "the workflow", known: FIELDS, elsewhere: ELSEWHERE, advice: about_workflow };
-const FIELDS: &[&str] = &[
-    "name",
-    "description",
-    "version",
-    "labels",
-    "inputs",
-    "files",
-    "timeout",
-    "tasks",
-    "outputs",
-    notes::WAIT_FOR_COMPLETION,
-];
+const PLACE: Place = Place {
+    what: "the workflow",
+    known: FIELDS,
+    accepted: &[notes::WAIT_FOR_COMPLETION],
+    elsewhere: ELSEWHERE,
+    advice: about_workflow,
+};
+const FIELDS: &[&str] = &["name", "description", "version", "labels", "inputs", "files", "timeout", "tasks", "outputs"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("steps", "tasks"),
     ("jobs", "tasks"),
@@ -351,7 +345,7 @@ impl<'a> Checker<'a> {
             Some((_, node)) if !matches!(node.kind, Kind::Null) => self.timeout(node, top.key("timeout")),
             _ => None,
         };
-        let nodes = self.tasks(root, &held);
+        let nodes = self.tasks(root, fields, &held);
         let names = Names::collect(self, nodes, &inputs, &files);
         let (tasks, wanted) = task::check_all(self, nodes, &names);
         let mut outputs = indexmap::IndexMap::new();
@@ -368,9 +362,10 @@ impl<'a> Checker<'a> {
         Some(Workflow { name: name?, description, version, labels, inputs, files, timeout_ms, tasks: tasks?, outputs })
     }
 
-    fn tasks<'n>(&mut self, root: &'n Node, held: &Held<'n>) -> &'n [Node] {
+    fn tasks<'n>(&mut self, root: &Node, fields: &'n Fields, held: &Held<'n>) -> &'n [Node] {
         let at = At::Root;
-        let found = held.of_kind("tasks", Holder::List);
+        let own = fields.get("tasks").map(|(_, node)| ("tasks", node));
+        let found = own.or_else(|| held.of_kind("tasks", Holder::List));
         let at = at.key(found.map_or("tasks", |(written, _)| written));
         let Some((_, node)) = found else {
             if held.is_elsewhere("tasks") {

@@ -15,6 +15,8 @@ pub(super) struct Place {
     /// For messages: `the task`.
     pub(super) what: &'static str,
     pub(super) known: &'static [&'static str],
+    /// Fields that are accepted and have no effect; nobody is told to write them.
+    pub(super) accepted: &'static [&'static str],
     /// Words of others and what they are called here.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
     /// What to do about a field that needs more to be said than the name of another.
@@ -36,12 +38,12 @@ pub(super) struct Held<'n> {
 }
 
 impl<'n> Held<'n> {
-    /// A field that holds other values, with its key as written. One under its own name may be of another kind, which is
-    /// then complained about; one that stands in is of this kind.
+    /// A field that holds other values, with its key as written; null is none. One under its own name may be of another
+    /// kind, which is then complained about; one that stands in is of this kind.
     pub(super) fn of_kind(&self, field: &'static str, holder: Holder) -> Option<(&'n str, &'n Node)> {
         let fields = self.fields?;
         if let Some((key, (_, node))) = fields.get_key_value(field) {
-            return (!matches!(node.kind, Kind::Null) || holder == Holder::List).then_some((key.as_str(), node));
+            return (!matches!(node.kind, Kind::Null)).then_some((key.as_str(), node));
         }
         let key = *self.standins.get(field)?;
         let node = &fields.get(key)?.1;
@@ -63,28 +65,31 @@ impl Checker<'_> {
         let Kind::Object(fields) = &node.kind else { return Held { fields: None, standins: IndexMap::new() } };
         let mut standins: IndexMap<&'static str, &'n str> = IndexMap::new();
         for (key, (spot, _)) in fields.iter() {
-            if place.known.contains(&key.as_str()) || !self.listening() {
+            if place.known.contains(&key.as_str()) || place.accepted.contains(&key.as_str()) {
                 continue;
             }
-            let message = format!("unknown field `{}` in {}", shorten(key), place.what);
             let meant = meant(key, place);
-            let hint = (place.advice)(self, node, key).unwrap_or_else(|| match meant {
-                Some(meant) if fields.contains_key(meant) => {
-                    format!("remove it: `{meant}` is there already; move there what it lacks")
-                }
-                Some(meant) => match standins.get(meant) {
-                    Some(first) => format!("remove it or `{first}`: both stand for `{meant}`"),
-                    None => format!("did you mean `{meant}`?"),
-                },
-                None if key.starts_with("x-") || key.starts_with('.') => {
-                    "there are no extension fields; use a comment, `description` or `labels`".to_owned()
-                }
-                None => format!("the fields there are {}", list(place.known)),
-            });
+            // Beyond the limit of problems nobody reads what one costs.
+            if self.listening() {
+                let message = format!("unknown field `{}` in {}", shorten(key), place.what);
+                let hint = (place.advice)(self, node, key).unwrap_or_else(|| match meant {
+                    Some(meant) if fields.contains_key(meant) => {
+                        format!("remove it: `{meant}` is there already; move there what it lacks")
+                    }
+                    Some(meant) => match standins.get(meant) {
+                        Some(first) => format!("remove it or `{first}`: both stand for `{meant}`"),
+                        None => format!("did you mean `{meant}`?"),
+                    },
+                    None if key.starts_with("x-") || key.starts_with('.') => {
+                        "there are no extension fields; use a comment, `description` or `labels`".to_owned()
+                    }
+                    None => format!("the fields there are {}", list(place.known)),
+                });
+                self.wrong(*spot, at.key(key), message, Some(hint));
+            }
             if let Some(meant) = meant.filter(|meant| !fields.contains_key(*meant)) {
                 standins.entry(meant).or_insert(key);
             }
-            self.wrong(*spot, at.key(key), message, Some(hint));
         }
         Held { fields: Some(fields), standins }
     }

@@ -16,7 +16,8 @@ use crate::error::ErrorCode;
 use crate::id::{MethodName, QueueName, TaskId};
 use crate::template::{self, Piece};
 
-pub(super) const PLACE: Place = Place { what: "the task", known: FIELDS, elsewhere: ELSEWHERE, advice: about_task };
+pub(super) const PLACE: Place =
+    Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };
 const FIELDS: &[&str] = &["id", "method", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("depends_on", "dependencies"),
@@ -44,7 +45,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("timeout_seconds", "timeout"),
     ("pool", "queue"),
 ];
-const RETRY_PLACE: Place = Place { what: "`retry`", known: RETRY, elsewhere: RETRY_ELSEWHERE, advice: no_advice };
+const RETRY_PLACE: Place =
+    Place { what: "`retry`", known: RETRY, accepted: &[], elsewhere: RETRY_ELSEWHERE, advice: no_advice };
 const RETRY: &[&str] = &["max_attempts", "backoff", "initial_delay", "max_delay", "jitter"];
 const RETRY_ELSEWHERE: &[(&str, &str)] = &[
     ("limit", "max_attempts"),

@@ -76,6 +76,7 @@ impl WorkflowService for Server {
             None => Ok(Response::new(SubmitWorkflowResponse {
                 run_id: RUN.to_owned(),
                 status: v1::RunStatus::Running.into(),
+                notes: vec![v1::Note { line: 2, column: 1, message: "not needed".to_owned(), ..v1::Note::default() }],
                 ..SubmitWorkflowResponse::default()
             })),
         }
@@ -198,7 +199,7 @@ async fn a_busy_server_is_asked_again_under_the_same_request_id_with_the_token()
     });
     let (client, serving) = serve(server.clone()).await;
     let handle = client.submit(Submission::yaml("name: x").label("a", "b")).await.expect("the second try is taken");
-    assert_eq!(handle.id(), RUN);
+    assert_eq!((handle.id(), handle.notes()[0].message.as_str(), handle.notes()[0].line), (RUN, "not needed", Some(2)));
     let (submits, tokens) = server.script(|script| (script.submits.clone(), script.tokens.clone()));
     assert_eq!(submits.len(), 2);
     assert_eq!(submits[0], submits[1], "the same request, the same id");

@@ -8,6 +8,10 @@ use super::super::tree::{Fields, Kind, Node, Spot};
 pub(super) struct Edits<'s> {
     source: &'s str,
     edits: Vec<(Range<usize>, String)>,
+    /// What ends a line in this text.
+    newline: &'static str,
+    /// Whether keys and texts are written as in JSON.
+    is_json: bool,
 }
 
 /// A field of an object that may go.
@@ -20,7 +24,9 @@ struct Entry {
 
 impl<'s> Edits<'s> {
     pub(super) fn new(source: &'s str) -> Self {
-        Self { source, edits: Vec::new() }
+        let is_json =
+            source.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(source).is_ok();
+        Self { source, edits: Vec::new(), newline: if source.contains("\r\n") { "\r\n" } else { "\n" }, is_json }
     }
 
     /// The text with everything replaced; none if two replacements contradict each other, as where an alias repeats what
@@ -41,11 +47,6 @@ impl<'s> Edits<'s> {
 
     pub(super) fn replace(&mut self, range: Range<usize>, new: impl Into<String>) {
         self.edits.push((range, new.into()));
-    }
-
-    /// What ends a line in this text.
-    fn newline(&self) -> &'static str {
-        if self.source.contains("\r\n") { "\r\n" } else { "\n" }
     }
 
     /// Writes a key or a value of one line anew, quoted as it was.
@@ -150,7 +151,7 @@ impl<'s> Edits<'s> {
             let between = self.source[entry.end..entries[at + 1].start].lines().map(str::trim);
             let between = between.filter(|line| line.starts_with('#'));
             for comment in entry.comment.as_deref().into_iter().chain(between) {
-                comments.push_str(&format!("{indent}{comment}{}", self.newline()));
+                comments.push_str(&format!("{indent}{comment}{}", self.newline));
             }
         }
         self.replace(line..line, comments);
@@ -188,7 +189,7 @@ impl<'s> Edits<'s> {
         if !before.trim().is_empty() {
             // Behind a dash.
             let indent: String = before.chars().map(|_| ' ').collect();
-            self.replace(key.start..key.start, format!("{field}: {value}{}{indent}", self.newline()));
+            self.replace(key.start..key.start, format!("{field}: {value}{}{indent}", self.newline));
             return;
         }
         // Comments right above belong to the field below them.
@@ -203,7 +204,7 @@ impl<'s> Edits<'s> {
         // A comment that begins the file is about all of it.
         let at = if at == 0 { line } else { at };
         let blank = if value.starts_with(['\r', '\n']) { "" } else { " " };
-        self.replace(at..at, format!("{before}{field}:{blank}{value}{}", self.newline()));
+        self.replace(at..at, format!("{before}{field}:{blank}{value}{}", self.newline));
     }
 
     /// Declares files: below those that are declared, or before the tasks.
@@ -223,7 +224,7 @@ impl<'s> Edits<'s> {
                 } else {
                     let first = declared.values().next().map_or(key.start + 2, |(spot, _)| spot.start);
                     let indent = " ".repeat(first - self.line_start(first));
-                    let new: String = lines.iter().map(|line| format!("{}{indent}{line}", self.newline())).collect();
+                    let new: String = lines.iter().map(|line| format!("{}{indent}{line}", self.newline)).collect();
                     let end = self.next_line(end).saturating_sub(1).max(end);
                     let end = if self.source[..end].ends_with('\r') { end - 1 } else { end };
                     self.replace(end..end, new);
@@ -231,7 +232,7 @@ impl<'s> Edits<'s> {
             }
             _ if self.is_flow(root) => self.insert_before(root, key, "files", &format!("{{{}}}", lines.join(", "))),
             _ => {
-                let lines: String = lines.iter().map(|line| format!("{}  {line}", self.newline())).collect();
+                let lines: String = lines.iter().map(|line| format!("{}  {line}", self.newline)).collect();
                 self.insert_before(root, key, "files", lines.trim_end());
             }
         }
@@ -253,15 +254,14 @@ impl<'s> Edits<'s> {
         let indent = &self.source[line..line + dash];
         let end = self.next_line(end);
         let ended = self.source[..end].ends_with('\n');
-        let newline = self.newline();
+        let newline = self.newline;
         let items = items.iter().map(|item| format!("{indent}- {item}"));
         let new = items.collect::<Vec<_>>().join(newline);
         self.replace(end..end, if ended { format!("{new}{newline}") } else { format!("{newline}{new}") });
     }
 
-    /// Whether keys and texts are written as in JSON.
     pub(super) fn is_json(&self) -> bool {
-        self.source.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(self.source).is_ok()
+        self.is_json
     }
 
     /// What stands at a place.

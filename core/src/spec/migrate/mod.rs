@@ -11,6 +11,7 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::catalog::Catalog;
 use super::check::Limits;
@@ -51,6 +52,8 @@ struct Migration<'a> {
     aliases: BTreeMap<String, String>,
     /// Ids of tasks in the form before the last: their results were wrapped.
     wrapped: BTreeSet<String>,
+    /// The fields of results that have no others, by method.
+    results: BTreeMap<String, Option<Vec<String>>>,
     /// Ids of tasks that echoed a message as `response`.
     echoed: BTreeSet<String>,
 }
@@ -78,6 +81,7 @@ pub fn migrate(
         left: Vec::new(),
         aliases: BTreeMap::new(),
         wrapped: BTreeSet::new(),
+        results: BTreeMap::new(),
         echoed: BTreeSet::new(),
     };
     let mut text = source.to_owned();
@@ -112,11 +116,20 @@ impl Migration<'_> {
         self.changes.push(Change { field: field.into(), message: message.into() });
     }
 
+    /// The fields of a method's result, if it can have no others.
+    fn fields_of(&mut self, method: &str) -> Option<&[String]> {
+        let catalog = self.catalog;
+        let fields = self.results.entry(method.to_owned()).or_insert_with(|| {
+            let returns = catalog.method(method)?.returns?;
+            let closed = returns.get("additionalProperties") == Some(&Value::Bool(false));
+            let properties = returns.get("properties").filter(|_| closed)?.as_object()?;
+            Some(properties.keys().cloned().collect())
+        });
+        fields.as_deref()
+    }
+
     fn leave(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        let left = Change { field: field.into(), message: message.into() };
-        if !self.left.contains(&left) {
-            self.left.push(left);
-        }
+        self.left.push(Change { field: field.into(), message: message.into() });
     }
 }
 

@@ -1,5 +1,7 @@
 //! The third pass: references in parameters and outputs.
 
+use std::collections::BTreeMap;
+
 use super::super::references::{id_of, main_path, text_of};
 use super::super::tree::{Kind, Node};
 use super::edit::{Edits, quoted};
@@ -9,7 +11,7 @@ use crate::template::{self, Piece, Root, Step};
 /// What a reference is written to.
 struct Tasks<'n> {
     /// Ids and methods.
-    known: Vec<(&'n str, Option<&'n str>)>,
+    known: BTreeMap<&'n str, Option<&'n str>>,
 }
 
 pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits<'_>) {
@@ -43,7 +45,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
 impl Tasks<'_> {
     /// The method of a task, if it has one that is text; none if there is no such task.
     fn method_of(&self, id: &str) -> Option<Option<&str>> {
-        self.known.iter().find(|(known, _)| *known == id).map(|(_, method)| *method)
+        self.known.get(id).copied()
     }
 
     fn value(&self, migration: &mut Migration<'_>, node: &Node, at: &str, edits: &mut Edits<'_>) {
@@ -111,7 +113,7 @@ impl Tasks<'_> {
     }
 
     /// A reference as it is written today; none if it is so already, or means nothing here.
-    fn mended(&self, migration: &Migration<'_>, text: &str) -> Option<String> {
+    fn mended(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let first = text.find(['.', '[']).map_or(text, |end| &text[..end]);
         let by_id = match migration.aliases.get(first.trim()) {
             Some(id) if self.method_of(first).is_none() => format!("{id}{}", &text[first.len()..]),
@@ -123,7 +125,7 @@ impl Tasks<'_> {
     }
 
     /// Without the objects in which results came.
-    fn unwrapped(&self, migration: &Migration<'_>, text: &str) -> Option<String> {
+    fn unwrapped(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let pieces = template::parse(&format!("${{{text}}}")).ok()?;
         let [Piece::Reference(reference)] = pieces.as_slice() else { return None };
         let Root::Task(id) = &reference.root else { return None };
@@ -143,13 +145,9 @@ impl Tasks<'_> {
         {
             return text.replacen(".result.result", ".result", 1).into();
         }
-        let returns = migration.catalog.method(method)?.returns?;
-        if returns.get("additionalProperties") != Some(&serde_json::Value::Bool(false)) {
-            return None;
-        }
-        let fields: Vec<String> = returns.get("properties")?.as_object()?.keys().cloned().collect();
+        let fields = migration.fields_of(method)?;
         match path.first() {
-            Some(Step::Name(name)) if !fields.contains(name) => main_path(&fields, reference),
+            Some(Step::Name(name)) if !fields.contains(name) => main_path(fields, reference),
             _ => None,
         }
     }
