@@ -76,7 +76,7 @@ impl WorkflowService for Server {
             None => Ok(Response::new(SubmitWorkflowResponse {
                 run_id: RUN.to_owned(),
                 status: v1::RunStatus::Running.into(),
-                notes: vec![v1::Note { line: 2, column: 1, message: "not needed".to_owned(), ..v1::Note::default() }],
+                notes: vec![Note { line: 2, column: 1, message: "not needed".to_owned(), ..Note::default() }],
                 ..SubmitWorkflowResponse::default()
             })),
         }

@@ -35,6 +35,12 @@ class WorkflowServiceStub(object):
     does not carry it, and honours the caller's deadline.
 
     Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
+    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
+    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
+    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
+    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
     """
 
     def __init__(self, channel):
@@ -105,6 +111,12 @@ class WorkflowServiceServicer(object):
     does not carry it, and honours the caller's deadline.
 
     Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
+    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
+    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
+    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
+    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
     """
 
     def SubmitWorkflow(self, request, context):
@@ -286,6 +298,12 @@ class WorkflowService(object):
     does not carry it, and honours the caller's deadline.
 
     Free-form values travel as JSON text in fields named `*_json`: lossless, and parsed straight into the caller's types.
+    What a caller sends must be nested at most 128 levels; its whole numbers must fit into 64 bits, signed or unsigned, and
+    its other numbers into a double; its text must be Unicode. Anything else is INVALID_ARGUMENT with the place inside the
+    value: larger numbers are sent as text. What was recorded by a version that did not check this is sent as it is.
+
+    Requests may be compressed with gzip (`grpc-encoding: gzip`); answers are not compressed. A request over the limit for
+    one message, as it was sent or decompressed, is RESOURCE_EXHAUSTED like any other that is too large.
     """
 
     @staticmethod
