@@ -11,6 +11,7 @@ use gleitzeit_core::mesh::{LocalHub, ProtocolDefinition};
 use gleitzeit_core::run::Request;
 use gleitzeit_core::run::event::ProtocolRegistered;
 use gleitzeit_core::run::{self, Verdict};
+use gleitzeit_protocols::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -122,9 +123,15 @@ pub async fn build(config: Config) -> Result<App, Error> {
 
 /// Makes the protocols known that come with the configuration: all together, so that they share a commit.
 async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Error> {
+    let shipped = Registry::shipped();
     let proposals = config.registry.definitions().map(|definition| {
+        let is_shipped = shipped.definitions().any(|known| known == definition);
         let ProtocolDefinition { name, version, methods } = definition.clone();
-        journal.propose(Request::RegisterProtocol { protocol: ProtocolRegistered { name, version, methods } })
+        let protocol = ProtocolRegistered { name, version, methods };
+        journal.propose(match is_shipped {
+            true => Request::ShipProtocol { protocol },
+            false => Request::RegisterProtocol { protocol },
+        })
     });
     for verdict in join_all(proposals).await {
         if let Verdict::Invalid(failure) = verdict? {

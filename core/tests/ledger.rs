@@ -287,3 +287,21 @@ fn protocols_are_bounded_in_number_and_bytes_and_those_that_are_known_stay() {
     rejected(&mut large, protocol(64, 1 << 20), "bytes of schemas");
     large.ok(protocol(65, 0));
 }
+
+#[test]
+fn what_ships_with_the_program_takes_the_place_of_what_another_release_shipped() {
+    let protocol = |schema: &str| ProtocolRegistered {
+        name: "m".to_owned(),
+        version: "v1".to_owned(),
+        methods: Payload::from_value(&json!({"m/x": {"parameters": {"type": schema}}})),
+    };
+    let mut desk = Desk::new(1);
+    desk.ok(Request::ShipProtocol { protocol: protocol("object") });
+    let again = desk.propose(Request::ShipProtocol { protocol: protocol("object") }).verdict;
+    assert!(matches!(again, Verdict::Duplicate { .. }), "{again:?}");
+    desk.ok(Request::ShipProtocol { protocol: protocol("array") });
+    let verdict = |desk: &mut Desk, schema| desk.propose(Request::RegisterProtocol { protocol: protocol(schema) }).verdict;
+    assert!(matches!(verdict(&mut desk, "array"), Verdict::Duplicate { .. }), "a worker of this release");
+    let Verdict::Invalid(failure) = verdict(&mut desk, "object") else { panic!("a worker of another release") };
+    assert_eq!(failure.known(), Some(ErrorCode::ProtocolVersionMismatch));
+}

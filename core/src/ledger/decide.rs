@@ -77,6 +77,7 @@ impl Ledger {
                 Ok((None, vec![OwnershipGranted { slice, component_id, epoch }.into()]))
             }
             Request::RegisterProtocol { protocol } => self.decide_protocol(protocol),
+            Request::ShipProtocol { protocol } => self.decide_shipped(protocol),
         }
     }
 
@@ -150,6 +151,16 @@ impl Ledger {
             events.push(state.completion(self.limits));
         }
         Ok(events)
+    }
+
+    /// What ships with the program may differ from what another release shipped.
+    fn decide_shipped(&self, protocol: &ProtocolRegistered) -> Decided {
+        let key = (protocol.name.clone(), protocol.version.clone());
+        match self.protocols.get(&key) {
+            Some(known) if *known == protocol.methods => Err(Verdict::Duplicate { run_id: None }),
+            Some(_) => Ok((None, vec![protocol.clone().into()])),
+            None => self.decide_protocol(protocol),
+        }
     }
 
     fn decide_protocol(&self, protocol: &ProtocolRegistered) -> Decided {

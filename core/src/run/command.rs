@@ -239,6 +239,12 @@ pub enum Request {
         /// The protocol.
         protocol: ProtocolRegistered,
     },
+    /// A control plane that starts makes a protocol known that comes with the program. It takes the place of the one of the
+    /// same name and version that another release has left in the journal.
+    ShipProtocol {
+        /// The protocol.
+        protocol: ProtocolRegistered,
+    },
 }
 
 /// The journal's answer to one request.
