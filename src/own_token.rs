@@ -89,11 +89,15 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn token_in(mut file: File, wanted: Option<&str>) -> io::Result<(String, File)> {
-    // Alone while it is made; several control planes at one port, of different addresses, share it. Others hold it so only
-    // for as long as they look.
-    file.lock()?;
+    // Alone while it is made. Where that cannot be had, another control plane lives at this port, of another address or by
+    // mistake: its token is shared. Who only looks holds it for a moment.
+    let is_alone = file.try_lock().is_ok();
+    if !is_alone {
+        file.lock_shared()?;
+    }
     let token = match (wanted, read_token(&file)?) {
         (None, Some(kept)) => kept,
+        _ if !is_alone => return Err(io::Error::other("another control plane holds it")),
         (wanted, _) => {
             let token = wanted.map_or_else(new_token, str::to_owned);
             file.set_len(0)?;

@@ -136,7 +136,7 @@ pub(crate) fn control_plane(
         host: args.host,
         port: args.port,
         store: place::store(args.store.as_deref())?,
-        token: token.map(str::to_owned),
+        token: args.token.clone().or_else(|| token.map(str::to_owned)),
         insecure: args.no_auth,
         allow_hosts: args.allow_hosts.clone(),
         allow_origins: args.allow_origins.clone(),

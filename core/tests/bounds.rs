@@ -189,7 +189,8 @@ fn references_never_build_more_than_their_budget() {
     }
     for language in [gleitzeit_core::spec::Language::Python, gleitzeit_core::spec::Language::Shell] {
         let code = format!("x='{references}'");
-        let (result, bytes) = measured(|| resolve_code(&code, language, "code", &scope, &mut Budget::new(1 << 20), &|_| false));
+        let (result, bytes) =
+            measured(|| resolve_code(&code, language, "code", &scope, &mut Budget::new(1 << 20), &|_| false));
         assert!(result.is_err() && bytes <= 16 << 20, "{bytes} bytes");
     }
 }

@@ -300,7 +300,8 @@ fn what_ships_with_the_program_takes_the_place_of_what_another_release_shipped()
     let again = desk.propose(Request::ShipProtocol { protocol: protocol("object") }).verdict;
     assert!(matches!(again, Verdict::Duplicate { .. }), "{again:?}");
     desk.ok(Request::ShipProtocol { protocol: protocol("array") });
-    let verdict = |desk: &mut Desk, schema| desk.propose(Request::RegisterProtocol { protocol: protocol(schema) }).verdict;
+    let verdict =
+        |desk: &mut Desk, schema| desk.propose(Request::RegisterProtocol { protocol: protocol(schema) }).verdict;
     assert!(matches!(verdict(&mut desk, "array"), Verdict::Duplicate { .. }), "a worker of this release");
     let Verdict::Invalid(failure) = verdict(&mut desk, "object") else { panic!("a worker of another release") };
     assert_eq!(failure.known(), Some(ErrorCode::ProtocolVersionMismatch));

@@ -20,7 +20,7 @@ fn script(document: &str, port: u16) -> String {
     let blocks: Vec<&str> = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty(), "a document without commands");
     for line in blocks.iter().flat_map(|block| block.lines()) {
-        let line = line.replace("http://localhost:8000", &url);
+        let line = line.replace("http://localhost:8000", &url).replace("token-8000", &format!("token-{port}"));
         let line = line.replace("gleitzeit stop", &format!("gleitzeit stop --port {port}"));
         let written = if line.contains("gleitzeit start --background") {
             let line = line.replace("--background", &format!("--background --port {port}"));

@@ -70,7 +70,7 @@ impl Plane {
     /// Not waiting for it to be ready, which it may never be.
     fn begin(&self, sandbox: &Sandbox, command: &str) -> Process {
         let store = format!("sqlite:{}", self.store.display());
-        sandbox.start(&[command, "--port", &self.port, "--store", &store])
+        sandbox.start(&[command, "--port", &self.port, "--store", &store, "--no-auth"])
     }
 
     #[track_caller]

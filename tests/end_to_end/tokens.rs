@@ -75,7 +75,7 @@ fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users
     let looking = std::thread::spawn(move || {
         use std::io::Read as _;
         let mut bytes = Vec::new();
-        while heard.try_recv().is_err() {
+        while matches!(heard.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty)) {
             if let Ok((mut stream, _)) = squatter.accept() {
                 stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("set");
                 let mut chunk = [0; 4_096];
@@ -83,7 +83,7 @@ fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users
                     bytes.extend_from_slice(&chunk[..read]);
                 }
             }
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         bytes
     });

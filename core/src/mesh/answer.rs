@@ -236,9 +236,7 @@ fn parts(text: &str, open: char, close: char) -> Option<Vec<&str>> {
             b'[' => expected.push(b']'),
             b'{' => expected.push(b'}'),
             b']' | b'}' => {
-                if expected.pop() != Some(byte) {
-                    return None;
-                }
+                expected.pop().filter(|bracket| *bracket == byte)?;
             }
             b',' if expected.is_empty() => {
                 parts.push(inside[start..at].trim());
