@@ -424,7 +424,7 @@ proptest! {
         }
         let driver = "show() { printf '<%s>' \"$@\"; }; at=0; while [ $at -lt $1 ]; do \
                       for value in \"$2\" \"$(cat $at.value; printf .)\"; do \
-                      ( GLEITZEIT_VALUE_1=${value%.} at=$at n=; export GLEITZEIT_VALUE_1; unset value n v; \
+                      ( GLEITZEIT_VALUE_1=${value%.} at=$at n=; export GLEITZEIT_VALUE_1; unset value n v; set --; \
                       . ./$at.sh ) >$at.\"${value%%[!P]*}\" 2>/dev/null </dev/null; wait; done; at=$((at+1)); done";
         for shell in ["sh", "bash"] {
             let mut command = Command::new(shell);
