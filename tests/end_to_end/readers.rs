@@ -62,16 +62,17 @@ fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
     let sandbox = Sandbox::new();
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let mut command =
-        sandbox.command(&["--log-level", "trace", "start", "--store", "memory:", "--port", &port.to_string()]);
+    let port_text = port.to_string();
+    let start = ["--log-level", "trace", "start", "--no-auth", "--store", "memory:", "--port", &port_text];
+    let mut command = sandbox.command(&start);
     let (mut log, writer) = pipe().expect("a pipe");
     command.stdout(Stdio::null()).stderr(writer);
     let mut plane = Started::new(command);
     until("it is ready", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(()));
     let dropped = || {
-        let (_, text) = get(&url, "/metrics", &[]);
+        let (status, text) = get(&url, "/metrics", &[]);
         let line = text.lines().find_map(|line| line.strip_prefix("gleitzeit_log_lines_dropped_total "));
-        line.and_then(|count| count.parse::<f64>().ok()).unwrap_or_default()
+        line.and_then(|count| count.parse::<f64>().ok()).unwrap_or_else(|| panic!("{status}: {text}"))
     };
     until("lines are dropped", PATIENCE * 2, || {
         works(&sandbox, &url);

@@ -1,4 +1,6 @@
 //! Answers that are lost on the way: whoever asks again gets the same answer, and nothing happens twice.
+//!
+//! A command first asks whether a control plane is there; that answer arrives.
 
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
 
@@ -23,7 +25,7 @@ fn a_submission_whose_answer_is_lost_is_the_same_run_when_it_is_repeated() {
     let cluster = Cluster::all_in_one(&[]);
     let relay = cluster.relay();
     let file = cluster.sandbox.file("echo.yaml", ECHO);
-    relay.set(Way::Down, Weather::Lost);
+    relay.set(Way::Down, Weather::LostAfterAnswer);
     let command = cluster.sandbox.start(&["submit", &file, "--hub-url", &relay.url(), "-o", "json"]);
     lose_answers(&cluster, &relay, 1);
     let said = command.wait(PATIENCE).exits(0).json();
@@ -47,7 +49,7 @@ fn a_retry_and_a_cancel_may_be_repeated_too() {
     let fail = "name: f\ntasks: [{id: a, method: util/fail, parameters: {message: no, retryable: false}}]\n";
     let failed = cluster.submit(&cluster.sandbox.file("fail.yaml", fail));
     cluster.until_ended(&failed);
-    relay.set(Way::Down, Weather::Lost);
+    relay.set(Way::Down, Weather::LostAfterAnswer);
     let command = cluster.sandbox.start(&["retry", &failed, "--hub-url", &relay.url(), "-o", "json"]);
     lose_answers(&cluster, &relay, 2);
     let said = command.wait(PATIENCE).exits(0).json();
@@ -55,7 +57,7 @@ fn a_retry_and_a_cancel_may_be_repeated_too() {
 
     let sleep = "name: s\ntasks: [{id: a, method: util/sleep, parameters: {seconds: 600}}]\n";
     let run = cluster.submit(&cluster.sandbox.file("sleep.yaml", sleep));
-    relay.set(Way::Down, Weather::Lost);
+    relay.set(Way::Down, Weather::LostAfterAnswer);
     let command = cluster.sandbox.start(&["cancel", &run, "--hub-url", &relay.url(), "-o", "json"]);
     assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
     relay.heal();

@@ -24,6 +24,8 @@ pub(crate) enum Weather {
     Slow(Duration),
     /// They are read and never arrive; the connection stays.
     Lost,
+    /// The first answer of a connection arrives, and nothing that comes after it: of HTTP/2 alone.
+    LostAfterAnswer,
     /// They are not even read.
     Stalled,
 }
@@ -124,6 +126,7 @@ fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
     let state = state.clone();
     spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
+        let mut frames = Frames::default();
         let weather = || {
             let state = lock(&state);
             if way == Way::Up { state.up } else { state.down }
@@ -133,6 +136,7 @@ fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
                 sleep(POLL);
             }
             let Ok(read @ 1..) = from.read(&mut buffer) else { break };
+            let first_answer = frames.until_answered(&buffer[..read]);
             let sent = match weather() {
                 Weather::Fine => to.write_all(&buffer[..read]),
                 Weather::Slow(delay) => {
@@ -140,6 +144,7 @@ fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
                     to.write_all(&buffer[..read])
                 }
                 Weather::Lost => Ok(()),
+                Weather::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
                 // What was read before the weather changed waits as well.
                 Weather::Stalled => {
                     while weather() == Weather::Stalled && !lock(&state).closed {
@@ -155,4 +160,38 @@ fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
         from.shutdown(Shutdown::Both).ok();
         to.shutdown(Shutdown::Both).ok();
     });
+}
+
+/// Follows HTTP/2's frames (RFC 9113, section 4.1) until one ends a stream.
+#[derive(Default)]
+struct Frames {
+    header: Vec<u8>,
+    /// How much of a frame's payload is still to come.
+    payload: usize,
+    has_answered: bool,
+}
+
+impl Frames {
+    const END_STREAM: u8 = 1;
+
+    /// How many of these bytes belong to the first answer or to what came before it.
+    fn until_answered(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.has_answered && self.payload == 0 {
+                return at;
+            }
+            if self.payload > 0 {
+                self.payload -= 1;
+                continue;
+            }
+            self.header.push(*byte);
+            if let [a, b, c, kind, flags, _, _, _, _] = self.header[..] {
+                self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                // DATA or HEADERS.
+                self.has_answered |= kind <= 1 && flags & Self::END_STREAM != 0;
+                self.header.clear();
+            }
+        }
+        bytes.len()
+    }
 }
