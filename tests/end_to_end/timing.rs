@@ -191,17 +191,20 @@ fn a_provider_with_room_that_comes_later_gets_what_waits_for_a_busy_one() {
     let provider = cluster.sandbox.file("util.yaml", ONE_AT_A_TIME);
     cluster.start_all(&["--slots", "8", "--provider", &provider]);
     let sleep = |id: &str, priority: u32, seconds: f64| json!({"id": id, "method": "util/sleep", "priority": priority, "parameters": {"seconds": seconds}});
-    let tasks = json!([sleep("long", 9, 600.0), sleep("first", 5, 0.1), sleep("second", 1, 0.1)]);
-    let file = cluster.sandbox.file("rescue.json", json!({"name": "Rescue", "tasks": tasks}).to_string());
-    let run = cluster.submit(&file);
+    let submit = |name: &str, tasks: Value| {
+        cluster.submit(&cluster.sandbox.file("rescue.json", json!({"name": name, "tasks": tasks}).to_string()))
+    };
+    let long = submit("Long", json!([sleep("long", 5, 600.0)]));
+    cluster.until_run(&long, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
+    let run = submit("Rescue", json!([sleep("first", 5, 0.1), sleep("second", 1, 0.1)]));
     // One is at work, the next one waits for it at the hub and the last in the queue.
     cluster.until_run(&run, "one waits at the hub", |run| {
         let reason = |task: &str| run["tasks"][task]["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
         reason("first").contains("is the next to be worked on") && reason("second").contains("are at work, with 1 call")
     });
     cluster.start_agent("hands", "provider");
-    let run = cluster.until_run(&run, "both are done", |run| {
+    cluster.until_run(&run, "both are done", |run| {
         ["first", "second"].iter().all(|task| run["tasks"][task]["status"] == "completed")
     });
-    assert_eq!(run["tasks"]["long"]["status"], "running", "{run:#}");
+    assert_eq!(cluster.ask(&["status", &long])["status"], "running");
 }

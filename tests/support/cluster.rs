@@ -8,7 +8,7 @@ use super::journal::Watch;
 use super::process::{Ended, Process};
 use super::relay::Relay;
 use super::sandbox::{Sandbox, free_port};
-use super::wait::{PATIENCE, until};
+use super::wait::{PATIENCE, until, until_or};
 
 /// Processes on one port and one store.
 pub(crate) struct Cluster {
@@ -192,7 +192,12 @@ impl Cluster {
     /// Waits until a run looks as wanted, and returns it.
     #[track_caller]
     pub(crate) fn until_run(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        until(what, PATIENCE, || Some(self.ask(&["status", run])).filter(&wanted))
+        let mut seen = Value::Null;
+        let found = until_or(PATIENCE, || {
+            seen = self.ask(&["status", run]);
+            wanted(&seen).then(|| seen.clone())
+        });
+        found.unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}; the run is {seen:#}"))
     }
 
     /// Waits until a run has ended, and returns it.

@@ -14,13 +14,18 @@ const POLL: Duration = Duration::from_millis(10);
 /// # Panics
 /// If it does not hold within the limit.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    until_or(limit, look).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
+}
+
+/// Looks at a condition until it holds, and returns what it found; none if it does not hold within the limit.
+pub(crate) fn until_or<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         sleep(POLL);
     }
 }
