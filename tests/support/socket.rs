@@ -3,14 +3,18 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rust_socketio::client::Client;
-use rust_socketio::{ClientBuilder, Event, Payload, TransportType};
+use rust_socketio::asynchronous::{Client, ClientBuilder};
+use rust_socketio::{Event, Payload, TransportType};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::wait::PATIENCE;
 
 /// A socket on the mesh that keeps what it was told.
 pub(crate) struct Socket {
+    /// What the client spawns ends with it. (The library's client without one has a thread that never ends and, once
+    /// disconnected, never rests.)
+    runtime: Runtime,
     client: Client,
     told: Receiver<(String, Value)>,
     heard: Vec<(String, Value)>,
@@ -21,7 +25,9 @@ impl Socket {
     #[track_caller]
     pub(crate) fn connect(url: &str) -> Self {
         let (tell, told) = channel();
-        let client = ClientBuilder::new(url)
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let builder = ClientBuilder::new(url)
             .transport_type(TransportType::Websocket)
             .reconnect(false)
             .on_any(move |event, payload, _| {
@@ -29,10 +35,10 @@ impl Socket {
                     // The test may have ended.
                     let _ = tell.send((name, values.into_iter().next().unwrap_or_default()));
                 }
-            })
-            .connect()
-            .expect("it connects");
-        let mut socket = Self { client, told, heard: Vec::new() };
+                Box::pin(std::future::ready(()))
+            });
+        let client = runtime.block_on(builder.connect()).expect("it connects");
+        let mut socket = Self { runtime, client, told, heard: Vec::new() };
         socket.hear("welcome");
         socket
     }
@@ -46,15 +52,16 @@ impl Socket {
         socket
     }
 
+
     /// Says anything.
     #[track_caller]
     pub(crate) fn say(&self, event: &str, body: &Value) {
-        self.client.emit(event, body.clone()).expect("connected");
+        assert!(self.try_say(event, body), "connected");
     }
 
     /// Says anything, unless the connection has ended.
     pub(crate) fn try_say(&self, event: &str, body: &Value) -> bool {
-        self.client.emit(event, body.clone()).is_ok()
+        self.runtime.block_on(self.client.emit(event, body.clone())).is_ok()
     }
 
     /// Answers a call with a result.
@@ -94,6 +101,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // It may be gone already.
-        let _ = self.client.disconnect();
+        let disconnected = async { tokio::time::timeout(PATIENCE, self.client.disconnect()).await };
+        let _ = self.runtime.block_on(disconnected);
     }
 }
