@@ -62,7 +62,7 @@ fuzz_target!(|input: (String, String)| {
     if let Ok(filled) = resolve(&template, &scope, &mut Budget::new(BUDGET)) {
         assert!(filled.to_string().len() <= 7 * BUDGET);
     }
-    for language in [Language::Python, Language::Shell] {
+    for language in [Language::Python, Language::Shell, Language::Url] {
         let checked = check_code(&text, language);
         if let Ok(code) = resolve_code(&text, language, "code", &scope, &mut Budget::new(BUDGET), &|_| false) {
             assert!(code.text.len() <= 40 * (BUDGET + text.len()), "{} bytes", code.text.len());

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gleitzeit_core::spec::{Catalog as _, Limits, check_bytes};
+use gleitzeit_core::spec::{Catalog, Limits, check_bytes};
 use gleitzeit_protocols::Registry;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
             let again = serde_json::from_str(&text).expect("it is a workflow");
             assert_eq!(workflow, again);
             for task in &workflow.tasks {
-                assert!(registry.method(task.method.as_str()).is_some());
+                assert!(Catalog::method(&registry, task.method.as_str()).is_some());
             }
         }
         Err(problems) => {

@@ -15,3 +15,7 @@ pub use connection::{Authentication, BaseUrl, Connection, HealthCheck, Scheme, S
 pub use definition::{Definition, load_dir, load_file, shipped};
 pub use factory::{Environment, Factory, ProviderError, Settings};
 pub use provider::Provider;
+
+/// Reads an answer as the HTTP provider does. Only for fuzzing.
+#[cfg(fuzzing)]
+pub use executors::http::read_any as read_http_answer;

@@ -1,5 +1,7 @@
 //! From the beginning of an answer to a task's result, or to what an unexpected one means.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gleitzeit_core::error::ErrorCode;
@@ -108,17 +110,13 @@ pub(super) async fn read(
     if !expected {
         return Err(unexpected(status, &heard.headers, request, &shown(&url)));
     }
-    let bytes = unpacked(heard, limit).await.map_err(|error| match error {
-        Unreadable::TooLarge => too_large(&shown(&url), limit),
-        error => {
-            let why = match std::error::Error::source(&error) {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            };
-            CallError::new(ErrorCode::TaskResultInvalid, format!("the answer of {} cannot be read: {why}", shown(&url)))
-        }
-    })?;
-    let bytes = without(&bytes, &heard.secrets);
+    let bytes = unpacked(heard, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
+    result(heard, &bytes, url.as_str(), since.elapsed())
+}
+
+/// The task's result: the answer with its body, which is unpacked.
+fn result(heard: &Heard, bytes: &[u8], url: &str, took: Duration) -> Result<Payload, CallError> {
+    let bytes = without(bytes, &heard.secrets);
     let content_type = heard.content_type();
     let Text { text, bytes: wants_bytes, error: body_error } = text::read(&bytes, &content_type);
     let text = without_in_text(&text, &heard.secrets);
@@ -127,15 +125,15 @@ pub(super) async fn read(
         false => (None, None),
     };
     let answer = Answer {
-        status: status.as_u16(),
+        status: heard.status.as_u16(),
         headers: joined(&heard.headers),
         body: &text,
         body_base64: wants_bytes.then(|| STANDARD.encode(&bytes)),
         body_error,
         json,
         json_error,
-        url: url.as_str(),
-        duration_ms: since.elapsed().as_secs_f64() * 1_000.0,
+        url,
+        duration_ms: took.as_secs_f64() * 1_000.0,
     };
     Payload::of(&answer)
         .map_err(|error| CallError::new(ErrorCode::TaskExecutionFailed, format!("the answer is not JSON: {error}")))
@@ -174,6 +172,17 @@ fn json_of(text: &str, is_cut: bool) -> (Option<&RawValue>, Option<String>) {
         },
         Err(problem) => (None, Some(problem.to_string())),
     }
+}
+
+fn unreadable(error: &Unreadable, server: &str, limit: usize) -> CallError {
+    if matches!(error, Unreadable::TooLarge) {
+        return too_large(server, limit);
+    }
+    let why = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    CallError::new(ErrorCode::TaskResultInvalid, format!("the answer of {server} cannot be read: {why}"))
 }
 
 fn too_large(server: &str, limit: usize) -> CallError {
@@ -243,4 +252,27 @@ fn unexpected(status: StatusCode, headers: &HeaderMap, request: &Request, server
         Some(delay) => error.after(delay),
         None => error,
     }
+}
+
+/// Reads an answer as the provider does: its status is 200, its lines are headers. For fuzzing.
+///
+/// # Errors
+/// As for any answer.
+#[cfg(fuzzing)]
+pub fn read_any(header_lines: &str, body: Vec<u8>, limit: usize) -> Result<Payload, CallError> {
+    use reqwest::header::HeaderName;
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value.trim().as_bytes()).ok()?))
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in header_lines.lines().filter_map(header).take(100) {
+        headers.append(name, value);
+    }
+    let heard = Heard { status: StatusCode::OK, headers, body, secrets: vec![b"secret".to_vec()] };
+    let error = heard.add_to(CallError::new(ErrorCode::TaskExecutionFailed, "it is shown"));
+    assert!(format!("{error:?}").len() < 64 * KEPT, "it is short");
+    let codings = coding::of(&heard.headers);
+    let bytes = codings.and_then(|codings| coding::unpack(heard.body.clone(), &codings, limit));
+    result(&heard, &bytes.map_err(|error| unreadable(&error, "any", limit))?, "http://any/", Duration::ZERO)
 }

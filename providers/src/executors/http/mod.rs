@@ -12,6 +12,9 @@ mod exchange;
 mod request;
 mod text;
 
+#[cfg(fuzzing)]
+pub use answer::read_any;
+
 use std::sync::Arc;
 use std::time::Duration;
 
