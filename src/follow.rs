@@ -11,7 +11,7 @@ use crate::cli::Format;
 use crate::document::RunDocument;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::progress::{Progress, REDRAW};
-use crate::{client, output, view};
+use crate::{causes, client, output, view};
 
 /// How long nothing may happen before it is said what is waited for.
 const STALLED: Duration = Duration::from_secs(3);
@@ -19,9 +19,6 @@ const STALLED: Duration = Duration::from_secs(3);
 pub(crate) const AWAY: &str = "the control plane does not answer; trying on";
 /// How long an interrupted command waits for its run to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(15);
-
-/// So many tracebacks are shown.
-const TRACEBACKS: usize = 5;
 
 /// What an interruption means for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,15 +145,9 @@ pub(crate) async fn finish(
     output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
     if let Some(error) = &whole.error {
         output::note(&view::failure(error));
-        // Where in the tasks' own code it went wrong.
-        let tracebacks: Vec<_> =
-            whole.tasks.iter().filter_map(|task| Some((task, view::traceback(task.error.as_ref()?)?))).collect();
-        for (task, traceback) in tracebacks.iter().take(TRACEBACKS) {
-            let of = if tracebacks.len() > 1 { format!("task {}:\n", task.id) } else { String::new() };
-            output::note(&format!("{of}{traceback}"));
-        }
-        if tracebacks.len() > TRACEBACKS {
-            output::note(&format!("{} more tasks have a traceback: see -o json", tracebacks.len() - TRACEBACKS));
+        let causes = causes::of(&whole);
+        if !causes.is_empty() {
+            output::note(causes.trim_end());
         }
     }
     if format == Format::Table {

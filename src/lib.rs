@@ -4,6 +4,7 @@
 //! arguments. Results go to stdout as one document, everything else to stderr.
 
 mod background;
+mod causes;
 mod cli;
 mod client;
 mod commands;

@@ -10,7 +10,7 @@ use gleitzeit_sdk::{
 use serde_json::Value;
 
 use crate::json::indented;
-use crate::{output, sink};
+use crate::{causes, output, sink};
 
 /// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
 const LONG: usize = 500;
@@ -94,7 +94,7 @@ pub(crate) fn run(run: &Run) -> String {
         let _ = write!(text, "\n{}", table(&["task", "status", "attempt", "about"], &rows));
     }
     let about = match &run.error {
-        Some(error) => format!("{}\n", failure(error)),
+        Some(error) => format!("{}\n{}", failure(error), causes::of(run)),
         None => results(run, None),
     };
     if !about.is_empty() {
@@ -314,6 +314,15 @@ pub(crate) fn task_status(status: TaskStatus) -> &'static str {
 pub(crate) fn first_line(text: &str, limit: usize) -> String {
     let line = clean(text.lines().next().unwrap_or_default());
     cut(&line, limit)
+}
+
+/// The last lines of a text, at most so many, and whether others stand before them. Blank ones at its end do not count.
+pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
+    let text = text.trim_end();
+    match text.rmatch_indices('\n').nth(most.saturating_sub(1)) {
+        Some((newline, _)) => (&text[newline + 1..], true),
+        None => (text, false),
+    }
 }
 
 /// Without characters that a terminal would obey: what a task says must not move anybody's cursor, nor turn around what

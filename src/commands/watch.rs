@@ -10,7 +10,7 @@ use crate::follow::{AWAY, outcome};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{causes, client, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run goes on whoever watches.
@@ -36,7 +36,8 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
                     let Some(event) = event? else { break };
                     if let Some(line) = view::event(&event) {
                         progress.clear();
-                        if output::print(&format!("{}  {line}\n", view::time(event.time)))? == Reader::Gone {
+                        let text = format!("{}  {line}\n{}", view::time(event.time), causes::of_event(&event));
+                        if output::print(&text)? == Reader::Gone {
                             return Ok(Exit::Success);
                         }
                     }

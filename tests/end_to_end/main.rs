@@ -5,6 +5,7 @@
 
 mod backpressure;
 mod bad_files;
+mod causes;
 mod clients;
 mod cluster;
 mod commands;

@@ -27,16 +27,15 @@ impl Socket {
         let (tell, told) = channel();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let builder = ClientBuilder::new(url)
-            .transport_type(TransportType::Websocket)
-            .reconnect(false)
-            .on_any(move |event, payload, _| {
+        let builder = ClientBuilder::new(url).transport_type(TransportType::Websocket).reconnect(false).on_any(
+            move |event, payload, _| {
                 if let (Event::Custom(name), Payload::Text(values)) = (event, payload) {
                     // The test may have ended.
                     let _ = tell.send((name, values.into_iter().next().unwrap_or_default()));
                 }
                 Box::pin(std::future::ready(()))
-            });
+            },
+        );
         let client = runtime.block_on(builder.connect()).expect("it connects");
         let mut socket = Self { runtime, client, told, heard: Vec::new() };
         socket.hear("welcome");
@@ -51,7 +50,6 @@ impl Socket {
         socket.hear("component_registered");
         socket
     }
-
 
     /// Says anything.
     #[track_caller]

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::json;
 use gleitzeit_core::payload::Payload;
-use reqwest::StatusCode;
+
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
+use reqwest::{StatusCode, Url};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -22,6 +23,8 @@ use crate::client;
 
 /// Of the body of an answer that is none, no more is kept.
 const KEPT: usize = 4 * 1024;
+/// Of a path, so many characters stand in a message.
+const PATH: usize = 200;
 /// In the place of a secret.
 const HIDDEN: &[u8] = b"***";
 /// Levels of the result around its field `json`.
@@ -50,6 +53,12 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// An address without its query, and without what is secret.
+    fn path(&self, url: &Url) -> String {
+        let path = without_in_text(url.path(), &self.secrets);
+        format!("{}{}", shown(url), path.chars().take(PATH).collect::<String>())
+    }
+
     fn content_type(&self) -> String {
         self.headers.get(CONTENT_TYPE).map(header_text).unwrap_or_default()
     }
@@ -108,7 +117,8 @@ pub(super) async fn read(
         }
     }
     if !expected {
-        return Err(unexpected(status, &heard.headers, request, &shown(&url)));
+        let asked = format!("{} {}", request.method, heard.path(&url));
+        return Err(unexpected(status, &heard.headers, request, &asked));
     }
     let bytes = unpacked(heard, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
     result(heard, &bytes, url.as_str(), since.elapsed())
@@ -238,8 +248,8 @@ fn joined(headers: &HeaderMap) -> Map<String, Value> {
     joined
 }
 
-fn unexpected(status: StatusCode, headers: &HeaderMap, request: &Request, server: &str) -> CallError {
-    let message = format!("{server} answers with {status}, {}", request.wanted());
+fn unexpected(status: StatusCode, headers: &HeaderMap, request: &Request, asked: &str) -> CallError {
+    let message = format!("{asked} answers with {status}, {}", request.wanted());
     let code = match status {
         StatusCode::TOO_MANY_REQUESTS => ErrorCode::RateLimitExceeded,
         StatusCode::SERVICE_UNAVAILABLE => ErrorCode::ProviderOverloaded,
