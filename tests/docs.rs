@@ -14,8 +14,11 @@ fn root() -> &'static Path {
 
 fn documents() -> Vec<PathBuf> {
     let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md")];
-    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
-    documents.extend(docs.map(|entry| entry.expect("readable").path()));
+    for folder in ["docs", "docs/design"] {
+        let found = fs::read_dir(root().join(folder)).expect("the folder is there");
+        let found = found.map(|entry| entry.expect("readable").path());
+        documents.extend(found.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
     documents.sort();
     documents
 }

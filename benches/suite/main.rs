@@ -1,10 +1,11 @@
 //! Measures what orchestration costs, command to durable result, beside the floors of the same machine in the same run.
 //!
-//! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL]`. What can be named: `floors`
-//! (with the ratios to them), `W1` to `W9`, `worst`, `scale`, `separate` (W1 to W4, W6 and W7 also against processes of their own)
+//! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL] [--large-tasks N]`. What can be named: `floors`
+//! (with the ratios to them), `W1` to `W9`, `worst`, `scale`, `fairness` (small runs beside a large one), `separate` (W1 to W4, W6 and W7 also against processes of their own)
 //! and `peers` (other engines, where they are installed). With an address only what a control plane elsewhere can be
 //! asked is measured.
 
+mod fairness;
 mod floors;
 mod lists;
 mod payloads;
@@ -46,6 +47,8 @@ pub(crate) struct Size {
     unfinished_tasks: usize,
     most_tasks: usize,
     most_runs: usize,
+    /// Of the large run that small ones are measured beside.
+    large_tasks: usize,
 }
 
 impl Size {
@@ -66,6 +69,7 @@ impl Size {
         unfinished_tasks: 100_000,
         most_tasks: 1_000_000,
         most_runs: 100_000,
+        large_tasks: 100_000,
     };
     /// Seconds: whether everything still works. Its figures mean nothing.
     const QUICK: Self = Self {
@@ -85,13 +89,14 @@ impl Size {
         unfinished_tasks: 500,
         most_tasks: 1_000,
         most_runs: 100,
+        large_tasks: 500,
     };
 }
 
 /// What is measured against a control plane that runs.
 const ON_PLANE: [&str; 6] = ["W1", "W2", "W3", "W4", "W6", "W7"];
-const NAMES: [&str; 14] =
-    ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "worst", "separate", "scale", "peers"];
+const NAMES: [&str; 15] =
+    ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "worst", "separate", "scale", "fairness", "peers"];
 
 /// What was asked for.
 struct Asked {
@@ -113,7 +118,14 @@ impl Asked {
                 "--json" => asked.json = true,
                 "--only" => asked.only = Some(names(&arguments.next().context("`--only` takes names")?)?),
                 "--hub-url" => asked.hub_url = Some(arguments.next().context("`--hub-url` takes an address")?),
-                other => anyhow::bail!("`{other}` is not known: --quick, --json, --only NAMES, --hub-url URL"),
+                "--large-tasks" => {
+                    let tasks = arguments.next().context("`--large-tasks` takes a number")?;
+                    asked.size.large_tasks = tasks.parse().context("`--large-tasks` takes a number")?;
+                }
+                other => {
+                    let known = "--quick, --json, --only NAMES, --hub-url URL, --large-tasks N";
+                    anyhow::bail!("`{other}` is not known: {known}")
+                }
             }
         }
         Ok(asked)
@@ -190,6 +202,10 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
     if asked.wants("scale") {
         report.group("scale in one process");
         scale::measure(size, report).await?;
+    }
+    if asked.wants("fairness") {
+        report.group("small runs beside a large one (`gleitzeit start`)");
+        fairness::measure(size, report).await?;
     }
     if asked.wants("peers") {
         let mut told = std::mem::take(report);

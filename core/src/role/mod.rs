@@ -8,6 +8,7 @@ mod owner;
 pub mod provider;
 pub mod queue;
 pub mod resolver;
+mod turns;
 
 use crate::error::{ErrorCode, Failure};
 use crate::id::ComponentId;

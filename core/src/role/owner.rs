@@ -128,6 +128,11 @@ impl Owner {
         self.outbox.len() < MAX_UNANSWERED
     }
 
+    /// How many proposals are not answered yet, those that were not sent included.
+    pub(super) fn unanswered(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Proposes a command for a slice; its number, or `None` if the slice is not owned.
     pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<u64> {
         let held = self.held.get(slice).filter(|held| held.complete)?;

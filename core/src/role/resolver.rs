@@ -2,9 +2,10 @@
 //! run's time is up, the run is asked to end.
 //!
 //! Each step costs only its own neighbourhood in the graph. A result is kept only while a task waits that depends on it.
+//! Runs take turns: however many tasks of one can become ready, those of others are not behind them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -18,6 +19,7 @@ use crate::mesh::{ProposalVerdict, Role};
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::role::owner::{Fact, Owner};
+use crate::role::turns::{self, Lanes, Round};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::run::command::{CancelWorkflow, FailTask, ReadyTask};
 use crate::run::event::{CancelCause, WorkflowSubmitted};
@@ -26,6 +28,9 @@ use crate::spec::{ENVIRONMENT, Task};
 use crate::template::{Budget, Scope, TemplateError, references, resolve, resolve_code};
 use crate::time::Instant;
 
+/// No more tasks are made ready while so many proposals are unanswered: what another run needs meanwhile comes behind
+/// these. With an answer after 5 ms it is still 50,000 tasks a second.
+const MAX_AHEAD: usize = 256;
 /// A run whose end was refused is asked again after this time, unless it has ended.
 const ASK_AGAIN_MS: u64 = 1_000;
 
@@ -121,8 +126,37 @@ pub struct Resolver {
     max_payload_bytes: usize,
     runs: BTreeMap<RunId, Run>,
     timers: BTreeSet<(Instant, RunId)>,
-    /// Tasks whose dependencies are done, in the order in which that happened.
-    ready: VecDeque<(RunId, usize)>,
+    ready: Ready,
+}
+
+/// Tasks whose dependencies are done, in the order in which that happened.
+#[derive(Debug, Default)]
+struct Ready {
+    lanes: Lanes<(u64, usize)>,
+    round: Round,
+    last: u64,
+}
+
+impl Ready {
+    fn push(&mut self, now: Instant, run_id: RunId, run: &Run, at: usize) {
+        self.last += 1;
+        let priority = run.submitted.workflow.tasks[at].priority;
+        self.lanes.insert(&mut self.round, run_id, priority, milliseconds(now), (self.last, at));
+    }
+
+    /// The task whose turn it is.
+    fn pop(&mut self, now: Instant) -> Option<(RunId, usize)> {
+        let heads = self.lanes.heads(&self.round).map(|head| (head, ()));
+        let (head, ()) = turns::choose(milliseconds(now), heads)?;
+        let (run_id, priority, since_ms, item) = (head.run_id, head.priority, head.since_ms, *head.item);
+        self.round.served(run_id);
+        self.lanes.remove(&mut self.round, run_id, priority, since_ms, item);
+        Some((run_id, item.1))
+    }
+}
+
+fn milliseconds(now: Instant) -> i64 {
+    i64::try_from(now.0).unwrap_or(i64::MAX)
 }
 
 impl Resolver {
@@ -133,7 +167,7 @@ impl Resolver {
             max_payload_bytes,
             runs: BTreeMap::new(),
             timers: BTreeSet::new(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
         }
     }
 
@@ -158,8 +192,8 @@ impl Resolver {
             self.timers.remove(&(due, run_id));
             self.time_is_up(run_id);
         }
-        while self.owner.has_room() {
-            let Some((run_id, at)) = self.ready.pop_front() else { break };
+        while self.owner.unanswered() < MAX_AHEAD {
+            let Some((run_id, at)) = self.ready.pop(now) else { break };
             self.resolve(run_id, at);
         }
         self.owner.flush(now, out);
@@ -201,13 +235,14 @@ impl Resolver {
             Fact::Owned { slice: Slice::Shard(shard) } => {
                 for (run_id, run) in self.runs.iter().filter(|(run_id, _)| run_id.shard() == shard) {
                     let open = (0..run.graph.len()).filter(|&at| run.waiting[at] && run.missing[at] == 0);
-                    self.ready.extend(open.map(|at| (*run_id, at)));
+                    open.for_each(|at| self.ready.push(now, *run_id, run, at));
                 }
             }
             Fact::Revoked { slice: Slice::Shard(shard) } => {
                 self.runs.retain(|run_id, _| run_id.shard() != shard);
                 self.timers.retain(|(_, run_id)| run_id.shard() != shard);
-                self.ready.retain(|(run_id, _)| run_id.shard() != shard);
+                let Ready { lanes, round, .. } = &mut self.ready;
+                lanes.retain(round, |run_id| run_id.shard() != shard);
             }
             Fact::Entry { entry, owned: true } => self.entry(now, &entry),
             Fact::Refused { command, verdict, error, .. } => self.refused(now, command, verdict, error),
@@ -221,6 +256,7 @@ impl Resolver {
     }
 
     fn forget(&mut self, run_id: RunId) {
+        self.ready.lanes.forget(&mut self.ready.round, run_id);
         if let Some(deadline) = self.runs.remove(&run_id).and_then(|run| run.deadline) {
             self.timers.remove(&(deadline, run_id));
         }
@@ -247,14 +283,14 @@ impl Resolver {
                 self.insert(run_id, submitted.clone(), deadline);
                 if let Some(run) = self.runs.get(&run_id) {
                     let roots = (0..run.graph.len()).filter(|&at| run.missing[at] == 0);
-                    self.ready.extend(roots.map(|at| (run_id, at)));
+                    roots.for_each(|at| self.ready.push(now, run_id, run, at));
                 }
             }
             Event::TaskCompleted(event) => {
                 let Some(run) = self.runs.get_mut(&run_id) else { return };
                 let Some(at) = run.graph.index_of(event.task_id.as_str()) else { return };
                 let ready = run.complete(at, &event.result);
-                self.ready.extend(ready.into_iter().map(|at| (run_id, at)));
+                ready.into_iter().for_each(|at| self.ready.push(now, run_id, run, at));
             }
             Event::TaskReady(_) | Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) => {
                 let Some(run) = self.runs.get_mut(&run_id) else { return };

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Key, Queue, Stage, Waiter};
+use super::{Key, Place, Queue, Stage, Waiter};
 use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::AttemptEnd;
 use crate::mesh::{ComponentStatus, PresenceStatus, ProposalVerdict, Role};
-use crate::placement::{self, Slots, Turn, rank};
+use crate::placement::{self, Slots, Turn};
 use crate::planted::{self, Bug};
 use crate::retry;
+use crate::role::turns;
 use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
 use crate::run::event::TaskReady;
 use crate::run::{Command, Entry, Event, MAX_LOSSES};
@@ -23,24 +24,17 @@ const NO_SLOT_DELAY_MS: u64 = 10;
 impl Queue {
     /// Moves a task to a stage; the ready sets and timers follow.
     pub(super) fn set(&mut self, key: &Key, stage: Stage) {
+        self.leave_line(key);
         let Some(task) = self.tasks.get_mut(key) else { return };
-        let place = (task.rank, task.order, key.clone());
-        match &task.stage {
-            Stage::Ready => {
-                if let Some(ready) = self.ready.get_mut(&task.queue) {
-                    ready.remove(&task.method, &place);
-                    if ready.is_empty() {
-                        self.ready.remove(&task.queue);
-                    }
-                }
-            }
-            Stage::Backoff { until } => {
-                self.timers.remove(&(*until, key.clone()));
-            }
-            Stage::Proposed { .. } | Stage::Open | Stage::Ended => {}
+        if let Stage::Backoff { until } = task.stage {
+            self.timers.remove(&(until, key.clone()));
         }
         match &stage {
-            Stage::Ready => self.ready.entry(task.queue.clone()).or_default().insert(&task.method, place),
+            Stage::Ready => {
+                let (place, item) = (task.place(key.0), (task.order, key.1.clone()));
+                let ready = self.ready.entry(task.queue.clone()).or_default();
+                ready.insert(&mut self.round, &task.method, place, item);
+            }
             Stage::Backoff { until } => {
                 self.timers.insert((*until, key.clone()));
             }
@@ -50,6 +44,17 @@ impl Queue {
             Stage::Proposed { .. } | Stage::Open => {}
         }
         task.stage = stage;
+    }
+
+    /// Takes a task out of the ready ones, if it is one.
+    pub(super) fn leave_line(&mut self, key: &Key) {
+        let Some(task) = self.tasks.get(key).filter(|task| matches!(task.stage, Stage::Ready)) else { return };
+        if let Some(ready) = self.ready.get_mut(&task.queue) {
+            ready.remove(&mut self.round, &task.method, task.place(key.0), (task.order, key.1.clone()));
+            if ready.is_empty() {
+                self.ready.remove(&task.queue);
+            }
+        }
     }
 
     pub(super) fn wake(&mut self, now: Instant, key: &Key) {
@@ -137,7 +142,8 @@ impl Queue {
         self.tasks.entry(key.clone()).or_insert_with(|| Waiter {
             queue: event.queue.clone(),
             method: event.method.clone(),
-            rank: rank(i64::try_from(now.0).unwrap_or(i64::MAX), event.priority),
+            priority: event.priority,
+            since_ms: milliseconds(now),
             order: position,
             retry: event.retry.clone(),
             attempt: 0,
@@ -260,22 +266,24 @@ impl Queue {
         }
     }
 
-    /// Gives ready tasks to engines, best first over all owned queues, until nothing more can go.
-    pub(super) fn dispatch(&mut self) {
+    /// Gives ready tasks to engines, over all owned queues, until nothing more can go: runs take turns.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        let now_ms = milliseconds(now);
         let (mut gated, mut stuck, mut next) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         while self.owner.is_up() && self.owner.has_room() {
-            let heads = self
-                .ready
-                .iter()
-                .filter(|(queue, _)| !stuck.contains(*queue))
-                .flat_map(|(queue, ready)| ready.heads().map(move |(method, place)| (place, queue, method)));
-            let heads = heads.filter(|(_, queue, method)| {
-                !gated.contains(*method) && (next.is_empty() || !next.contains(&((*queue).clone(), (*method).clone())))
+            let (round, gated_now, next_now) = (&self.round, &gated, &next);
+            let queues = self.ready.iter_mut().filter(|(queue, _)| !stuck.contains(*queue));
+            let heads = queues.flat_map(|(queue, ready)| {
+                let is_wanted = move |method: &MethodName| {
+                    let is_held_back = !next_now.is_empty() && next_now.contains(&(queue.clone(), method.clone()));
+                    !gated_now.contains(method) && !is_held_back
+                };
+                ready.heads(round, is_wanted).map(move |(head, method)| (head, (queue, method)))
             });
-            let Some((place, queue, method)) = heads.min() else {
+            let Some((head, (queue, method))) = turns::choose(now_ms, heads) else {
                 return;
             };
-            let (key, queue, method) = (place.2.clone(), queue.clone(), method.clone());
+            let (key, queue, method) = ((head.run_id, head.item.1.clone()), queue.clone(), method.clone());
             let Ok(turn) = self.gate(&method) else {
                 gated.insert(method);
                 continue;
@@ -300,6 +308,7 @@ impl Queue {
                 continue;
             };
             self.opened(AttemptRef { run_id, task_id, attempt }, engine, method);
+            self.round.served(run_id);
             self.set(&key, Stage::Proposed { number });
         }
     }
@@ -362,6 +371,17 @@ impl Queue {
         });
         placement::roomiest(queue, method, turn, slots).cloned()
     }
+}
+
+impl Waiter {
+    /// Where it waits while it is ready.
+    fn place(&self, run_id: RunId) -> Place {
+        Place { run_id, priority: self.priority, since_ms: self.since_ms }
+    }
+}
+
+fn milliseconds(now: Instant) -> i64 {
+    i64::try_from(now.0).unwrap_or(i64::MAX)
 }
 
 fn lost_too_often(key: &Key, task: &Waiter) -> Failure {

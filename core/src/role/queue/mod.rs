@@ -11,14 +11,15 @@ use std::fmt;
 use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::{AttemptEnd, QueueTask, QueueTaskStatus, SliceItem};
 use crate::mesh::{ComponentStatus, FromHub, Role};
-use crate::placement::{self, rank};
+use crate::placement;
 use crate::role::owner::{Fact, Owner};
+use crate::role::turns::Round;
 use crate::role::{Identity, Input, Output, earliest};
 use crate::run::event::StopReason;
-use crate::spec::RetryPolicy;
+use crate::spec::{Priority, RetryPolicy};
 use crate::time::Instant;
 
-use ready::Ready;
+use ready::{Place, Ready};
 
 type Key = (RunId, TaskId);
 
@@ -41,7 +42,9 @@ enum Stage {
 struct Waiter {
     queue: QueueName,
     method: MethodName,
-    rank: i64,
+    priority: Priority,
+    /// Since when it has been ready, by this role's clock.
+    since_ms: i64,
     order: Position,
     retry: RetryPolicy,
     attempt: Attempt,
@@ -88,6 +91,8 @@ pub struct Queue {
     owner: Owner,
     tasks: BTreeMap<Key, Waiter>,
     ready: BTreeMap<QueueName, Ready>,
+    /// Whose turn it is, over all queues.
+    round: Round,
     timers: BTreeSet<(Instant, Key)>,
     undecided: BTreeSet<Key>,
     /// Open attempts of all queues, and dispatches of ours that are not recorded yet.
@@ -106,6 +111,7 @@ impl Queue {
             owner: Owner::new(identity, Role::Queue),
             tasks: BTreeMap::new(),
             ready: BTreeMap::new(),
+            round: Round::default(),
             timers: BTreeSet::new(),
             undecided: BTreeSet::new(),
             open: BTreeMap::new(),
@@ -140,7 +146,7 @@ impl Queue {
         for key in std::mem::take(&mut self.undecided) {
             self.decide(&key);
         }
-        self.dispatch();
+        self.dispatch(now);
         self.owner.flush(now, out);
     }
 
@@ -232,11 +238,11 @@ impl Queue {
     }
 
     fn forget_queue(&mut self, queue: &QueueName) {
-        self.ready.remove(queue);
         // Dispatches that were never recorded hold no slot; the recorded ones are known from entries.
         let gone: Vec<Key> =
             self.tasks.iter().filter(|(_, task)| task.queue == *queue).map(|(key, _)| key.clone()).collect();
         for key in gone {
+            self.leave_line(&key);
             let Some(task) = self.tasks.remove(&key) else { continue };
             if matches!(task.stage, Stage::Proposed { .. }) {
                 self.closed(&AttemptRef { run_id: key.0, task_id: key.1, attempt: task.attempt + 1 });
@@ -262,7 +268,8 @@ impl Queue {
         let waiter = Waiter {
             queue,
             method: task.method,
-            rank: rank(ready_ms, task.priority),
+            priority: task.priority,
+            since_ms: ready_ms,
             order: task.order,
             retry: task.retry,
             attempt: task.attempt,

@@ -1,3 +1,5 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
@@ -7,6 +9,7 @@ use crate::mesh::{
     ProposalResult, ProposalVerdict, StatePage, ToHub,
 };
 use crate::payload::Payload;
+use crate::run::command::DispatchTask;
 use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
 use crate::run::{Command, Entry, Event};
 use crate::spec::Priority;
@@ -86,10 +89,14 @@ impl Desk {
     }
 
     fn event(&mut self, event: impl Into<Event>) {
+        self.event_of(run(), event);
+    }
+
+    fn event_of(&mut self, run_id: RunId, event: impl Into<Event>) {
         self.position += 1;
         let entry = Entry {
             position: Position(self.position),
-            run_id: Some(run()),
+            run_id: Some(run_id),
             seq: Seq(self.position),
             recorded_at: Timestamp(0),
             queue: Some("default".into()),
@@ -103,14 +110,25 @@ impl Desk {
     }
 
     fn ready_for(&mut self, task: &str, method: &str, priority: i32, max_attempts: u32) {
-        self.event(TaskReady {
-            task_id: task.into(),
-            method: method.into(),
-            queue: "default".into(),
-            priority: Priority(priority),
-            retry: RetryPolicy { max_attempts, ..RetryPolicy::default() },
-            parameters: Payload::null(),
-        });
+        self.event(task_ready(task, method, priority, max_attempts));
+    }
+
+    /// Takes what is proposed as dispatched and ended at once, one after the other; runs and tasks, in that order.
+    fn work_off(&mut self) -> Vec<(RunId, TaskId)> {
+        let mut order = Vec::new();
+        while !self.sent.is_empty() {
+            let (id, command) = self.sent.remove(0);
+            let Command::DispatchTask(DispatchTask { run_id, task_id, attempt, engine }) = command else {
+                panic!("not a dispatch: {command:?}")
+            };
+            order.push((run_id, task_id.clone()));
+            let dispatched = TaskDispatched { task_id: task_id.clone(), attempt, engine, method: "m/x".into() };
+            self.event_of(run_id, dispatched);
+            self.answer(id, ProposalVerdict::Ok);
+            let done = TaskCompleted { task_id, attempt, result: Payload::null(), ran_ms: 1, carried: false };
+            self.event_of(run_id, done);
+        }
+        order
     }
 
     /// Records every proposal made since and answers it; what they were.
@@ -133,6 +151,17 @@ impl Desk {
 
     fn shown(&mut self) -> Vec<String> {
         std::mem::take(&mut self.sent).iter().map(|(_, command)| show(command)).collect()
+    }
+}
+
+fn task_ready(task: &str, method: &str, priority: i32, max_attempts: u32) -> TaskReady {
+    TaskReady {
+        task_id: task.into(),
+        method: method.into(),
+        queue: "default".into(),
+        priority: Priority(priority),
+        retry: RetryPolicy { max_attempts, ..RetryPolicy::default() },
+        parameters: Payload::null(),
     }
 }
 
@@ -295,4 +324,63 @@ fn unanswered_proposals_are_sent_again_after_a_new_registration() {
         heartbeat_interval_ms: 5_000,
     }));
     assert_eq!(desk.record(), ["dispatch a 1 e"]);
+}
+
+proptest! {
+    /// Runs whose tasks are all ready, of any length and order: what is dispatched goes round between them.
+    #[test]
+    fn runs_of_equal_priority_are_dispatched_in_turns(lengths in vec(1..40_usize, 1..6), slots in 1..4_u32) {
+        let mut desk = Desk::new();
+        for (number, length) in lengths.iter().enumerate() {
+            for task in 0..*length {
+                let ready = task_ready(&format!("t{task:02}"), "m/x", 2, 1);
+                desk.event_of(RunId(Uuid::from_u128(number as u128)), ready);
+            }
+        }
+        desk.component("p", Role::Provider, 9, Health::default());
+        desk.component("e", Role::Engine, slots, Health::default());
+        let order = desk.work_off();
+        prop_assert_eq!(order.len(), lengths.iter().sum::<usize>());
+        // In round number n each run that has so many tasks gets its n-th.
+        let mut rounds: Vec<(TaskId, RunId)> = order.iter().map(|(run_id, task_id)| (task_id.clone(), *run_id)).collect();
+        let as_served = rounds.clone();
+        rounds.sort();
+        prop_assert_eq!(as_served, rounds);
+    }
+}
+
+#[test]
+fn a_small_run_is_not_behind_a_large_one_and_an_urgent_one_is_before_both() {
+    let mut desk = Desk::new();
+    let [large, small, urgent] = [1, 2, 3].map(|number| RunId(Uuid::from_u128(number)));
+    for task in 0..1_000 {
+        desk.event_of(large, task_ready(&format!("t{task}"), "m/x", 2, 1));
+    }
+    desk.event_of(small, task_ready("only", "m/x", 2, 1));
+    desk.event_of(urgent, task_ready("only", "m/x", 4, 1));
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 1, Health::default());
+    let order: Vec<RunId> = desk.work_off().into_iter().map(|(run_id, _)| run_id).collect();
+    assert_eq!(order[..4], [urgent, large, small, large]);
+}
+
+/// Once its tasks have waited for longer than the difference between the two, it takes turns and does not go before.
+#[test]
+fn a_large_run_that_has_waited_long_takes_turns_with_an_urgent_one() {
+    let [low, urgent] = [1, 2].map(|number| RunId(Uuid::from_u128(number)));
+    let order_after = |minutes: u64| {
+        let mut desk = Desk::new();
+        for task in 0..3 {
+            desk.event_of(low, task_ready(&format!("t{task}"), "m/x", 1, 1));
+        }
+        desk.now = desk.now.plus_ms(minutes * 60_000);
+        for task in 0..3 {
+            desk.event_of(urgent, task_ready(&format!("t{task}"), "m/x", 4, 1));
+        }
+        desk.component("p", Role::Provider, 9, Health::default());
+        desk.component("e", Role::Engine, 1, Health::default());
+        desk.work_off().into_iter().map(|(run_id, _)| run_id).collect::<Vec<RunId>>()
+    };
+    assert_eq!(order_after(2), [urgent, urgent, urgent, low, low, low]);
+    assert_eq!(order_after(3), [low, urgent, low, urgent, low, urgent]);
 }

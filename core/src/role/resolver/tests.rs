@@ -90,10 +90,14 @@ impl Desk {
     }
 
     fn item(&mut self, event: impl Into<Event>) -> EventsItem {
+        self.item_of(run_id(), event)
+    }
+
+    fn item_of(&mut self, run_id: RunId, event: impl Into<Event>) -> EventsItem {
         self.position += 1;
         EventsItem::full(&Entry {
             position: Position(self.position),
-            run_id: Some(run_id()),
+            run_id: Some(run_id),
             seq: Seq(self.position),
             recorded_at: Timestamp(0),
             queue: None,
@@ -314,7 +318,7 @@ fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
     let mut desk = Desk::new(vec![], None);
     let tasks: Vec<Value> = (0..2_500).map(|index| json!({"id": format!("t{index}")})).collect();
     desk.event(Arc::new(submitted(&Value::Array(tasks), None)));
-    assert_eq!(desk.sent.len(), crate::role::MAX_UNANSWERED);
+    assert_eq!(desk.sent.len(), MAX_AHEAD);
     let mut done = 0;
     while !desk.sent.is_empty() {
         done += desk.record().len();
@@ -357,4 +361,47 @@ fn many_references_to_something_large_are_never_all_filled_in() {
         assert!(shown[0].contains(expected), "{shown:?}");
         assert!(shown[0].len() < 500, "{}", shown[0].len());
     }
+}
+
+/// Runs whose tasks can all become ready at once, of any length: they become so in turns, and no more at a time than the
+/// window holds.
+#[test]
+fn runs_are_resolved_in_turns() {
+    let mut desk = Desk::new(vec![], None);
+    let [large, small, late] = [1, 2, 3].map(|number: u128| RunId(Uuid::from_u128(number << 64 | 7)));
+    let wide = |count: usize| {
+        let tasks: Vec<Value> = (0..count).map(|index| json!({"id": format!("t{index}")})).collect();
+        Arc::new(submitted(&Value::Array(tasks), None))
+    };
+    for (run_id, tasks) in [(large, 3_000), (small, 2)] {
+        let item = desk.item_of(run_id, wide(tasks));
+        desk.hear(FromHub::Events(Events { entries: vec![item] }));
+    }
+    let mut order = Vec::new();
+    let mut largest = 0;
+    while !desk.sent.is_empty() {
+        largest = largest.max(desk.sent.len());
+        order.extend(desk.sent.iter().map(|(_, command)| command.run_id()));
+        desk.record();
+        if order.len() == MAX_AHEAD * 2 {
+            let item = desk.item_of(late, wide(1));
+            desk.hear(FromHub::Events(Events { entries: vec![item] }));
+        }
+    }
+    assert_eq!((order.len(), largest), (3_003, MAX_AHEAD));
+    let places = |run_id: RunId| order.iter().enumerate().filter(move |(_, of)| **of == run_id).map(|(at, _)| at);
+    // The large run had the window before the small one came; then it is one of each.
+    assert_eq!(places(small).collect::<Vec<_>>(), [MAX_AHEAD + 1, MAX_AHEAD + 3]);
+    let late = places(late).next().expect("it is resolved");
+    assert!(late <= 3 * MAX_AHEAD + 1, "it waited for what was on its way and one more, and not until {late}");
+}
+
+#[test]
+fn what_is_urgent_is_resolved_before_what_is_not() {
+    let mut desk = Desk::new(vec![], None);
+    let tasks: Vec<Value> = (0..600)
+        .map(|index| json!({"id": format!("t{index}"), "priority": if index == 599 { 4 } else { 2 }}))
+        .collect();
+    desk.event(Arc::new(submitted(&Value::Array(tasks), None)));
+    assert!(desk.record()[0].starts_with("ready t599 "), "the urgent one first");
 }
