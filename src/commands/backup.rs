@@ -60,7 +60,9 @@ pub(super) fn failed(error: StoreError) -> CommandError {
         error if error.is_damage() => {
             CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text).hint("use another backup")
         }
-        _ => CommandError::new(Exit::Failed, ErrorCode::PersistenceWriteFailed, text)
-            .hint(ErrorCode::PersistenceWriteFailed.remedy()),
+        error => {
+            let code = error.code().unwrap_or(ErrorCode::PersistenceWriteFailed);
+            CommandError::new(Exit::Failed, code, text).hint(code.remedy())
+        }
     }
 }

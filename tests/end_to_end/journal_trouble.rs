@@ -248,6 +248,65 @@ fn what_was_acknowledged_before_a_kill_at_any_moment_is_there_afterwards() {
 }
 
 #[test]
+fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_plane() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let caller = plane.caller();
+    let before = caller.submit(3);
+    fs::remove_file(&plane.store).expect("removed");
+    let acknowledged = (0..30).filter(|_| caller.try_submit("hello").is_ok()).count();
+    assert_eq!(acknowledged, 0, "of 30 after the file was deleted");
+    let ended = process.wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_STORE_LOST"), "{ended}");
+    assert!(ended.stderr.contains("journal.db") && ended.stderr.contains("hint: put its file back"), "{ended}");
+    // Nor is it begun anew without a word.
+    let ended = plane.begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_INTEGRITY_ERROR"), "{ended}");
+    assert!(ended.stderr.contains("is not there") && ended.stderr.contains("journal.db.lock"), "{ended}");
+    assert!(!plane.store.exists());
+    fs::remove_file(sandbox.path().join("journal.db.lock")).expect("removed");
+    let process = plane.start(&sandbox, "hub");
+    plane.caller().does_not_know(&before[0]);
+    process.terminate(PATIENCE).exits(0);
+}
+
+#[test]
+fn a_store_has_one_control_plane_under_all_its_names() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let names = ["symbolic.db", "hard.db"].map(|name| sandbox.path().join(name));
+    std::os::unix::fs::symlink(&plane.store, &names[0]).expect("linked");
+    fs::hard_link(&plane.store, &names[1]).expect("linked");
+    for name in names {
+        let ended = Plane::new(name).begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+        assert!(ended.stderr.contains("is in use by another process"), "{ended}");
+    }
+    process.terminate(PATIENCE).exits(0);
+}
+
+/// The file alone is mounted elsewhere, as it is in containers: beside it stands another lock file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_is_mounted_alone_has_one_control_plane() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let folder = sandbox.path().join("elsewhere");
+    fs::create_dir(&folder).expect("writable");
+    let mounted = Mount { path: folder.join("journal.db") };
+    fs::write(&mounted.path, "").expect("writable");
+    if std::env::var_os(SKIP_MOUNTS).is_some() {
+        return;
+    }
+    assert!(mount(&["--bind", &plane.store.display().to_string()], &mounted.path), "{SKIP_MOUNTS}=1 skips this test");
+    let ended = Plane::new(mounted.path.clone()).begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("is in use by another process"), "{ended}");
+    process.terminate(PATIENCE).exits(0);
+}
+
+#[test]
 fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
     let mut cluster = Cluster::all_in_one(&["--retention", "off", "--drain-timeout", "0"]);
     let file = cluster.sandbox.file("echo.yaml", ECHO);

@@ -263,6 +263,14 @@ impl Journal {
         }
     }
 
+    /// Has the writer see whether the store is still there; if not, it ends.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn confirm(&self) -> Result<(), JournalError> {
+        self.send(Work::Confirm).await
+    }
+
     /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.
     pub fn watch(&self, run_id: RunId, from: Seq) -> RunWatch {
         RunWatch::new(self.clone(), run_id, from)

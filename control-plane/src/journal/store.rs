@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gleitzeit_core::run::{Entry, RunStatus};
-use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use gleitzeit_core::{ErrorCode, Position, RunId, Seq, Timestamp};
 use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};
@@ -72,6 +72,42 @@ pub enum StoreError {
         path: PathBuf,
         /// What is missing.
         why: String,
+    },
+    /// The file that is written is not the one that a start would find.
+    #[error(
+        "PERSISTENCE_STORE_LOST: the store `{}` was taken away while it was in use: {why}; put it back where it was, or \
+         restore a backup, and start again",
+        path.display()
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+        /// What is there instead.
+        why: String,
+    },
+    /// The file has several names, under each of which its log would be another.
+    #[error(
+        "the store `{}` has {names} names (hard links), and entries written under one are missing under another; remove \
+         all names but the one that is used",
+        path.display()
+    )]
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// How many names.
+        names: u64,
+    },
+    /// A store that is being replaced could not be.
+    #[error(
+        "the store `{}` is half replaced; the next start, `restore` or `backup` goes on with that",
+        path.display()
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// There is no room to write.
     #[error("no room is left to write the store `{}`: free some space on its disk and start again", path.display())]
@@ -157,6 +193,19 @@ impl StoreError {
             _ => false,
         }
     }
+
+    /// Its place in the table of errors; none for what should not happen.
+    pub fn code(&self) -> Option<ErrorCode> {
+        Some(match self {
+            error if error.is_damage() => ErrorCode::PersistenceIntegrityError,
+            Self::Gone { .. } => ErrorCode::PersistenceStoreLost,
+            Self::InUse(_) | Self::Linked { .. } => ErrorCode::ConfigurationError,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::Broken(_) => ErrorCode::PersistenceWriteFailed,
+            Self::Open { .. } | Self::Unusable { .. } | Self::CutOff { .. } => ErrorCode::PersistenceConnectionFailed,
+            Self::Format { .. } => ErrorCode::PersistenceIntegrityError,
+            _ => return None,
+        })
+    }
 }
 
 /// An entry that is as it was written and cannot be read.
@@ -188,6 +237,12 @@ pub trait Store: Send {
     /// # Errors
     /// If anything could not be written; then nothing of it was.
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
+
+    /// Whether the next start would find what was appended.
+    ///
+    /// # Errors
+    /// If what is written is not the store any more.
+    fn confirm(&self) -> Result<(), StoreError>;
 
     /// Entries up to here may be gone with their runs; whatever comes after is there.
     fn pruned(&self) -> Position;

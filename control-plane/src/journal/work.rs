@@ -87,6 +87,8 @@ pub enum Work {
         /// Gets what was done.
         reply: oneshot::Sender<Pruned>,
     },
+    /// See whether the store is still there; without it there is no going on.
+    Confirm,
     /// Take no more work, do what is waiting, and end.
     Stop,
 }

@@ -304,6 +304,7 @@ impl Writer {
                 // A caller that no longer waits loses only the answer.
                 let _ = reply.send(self.prune(older_than)?);
             }
+            Work::Confirm => self.store.confirm()?,
             Work::Stop => self.work.close(),
         }
         Ok(())
@@ -359,6 +360,9 @@ impl Writer {
         let begun = Instant::now();
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
+        } else if !batch.answers.is_empty() || !replies.is_empty() {
+            // A duplicate is acknowledged too.
+            self.store.confirm()?;
         }
         let took = begun.elapsed();
         if !batch.entries.is_empty() {

@@ -11,7 +11,7 @@ use crate::journal::StoreError;
 
 use super::read::{COLUMNS, entry};
 use super::state::State;
-use super::{at, database, migrate, rows};
+use super::{at, database, migrate, real_path, restore, rows};
 
 /// So many are named.
 const MOST_WRONG: usize = 1_000;
@@ -46,6 +46,9 @@ pub struct Wrong {
 /// # Errors
 /// If it is not there, is no store or one of another version, or cannot be read at all.
 pub fn check(store: &Path) -> Result<Checked, StoreError> {
+    // Without its folder it is not there either.
+    let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
+    restore::finish(store)?;
     if !store.is_file() {
         return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
     }

@@ -236,10 +236,6 @@ fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without()
     let store = SqliteStore::open(&path).expect("gone without");
     assert_eq!(store.tail().position, Position(1));
     assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9.into())).expect("read"), []);
-    drop(store);
-    // A new file in its place is a new store.
-    std::fs::remove_file(&path).expect("removed");
-    assert_eq!(SqliteStore::open(&path).expect("new").tail().position, Position(0));
 }
 
 /// Copies made while a store is written hold a moment of it, and what is made of them is a store.

@@ -139,19 +139,25 @@ impl State {
         Ok(())
     }
 
-    /// Compares the end with the mark beside the file.
+    /// Compares the store with the mark beside the file.
     pub(super) fn check_mark(&self, mark: &mut Mark, path: &Path) -> Result<(), StoreError> {
-        let (written, there) = (mark.read(&self.store_id), self.tail.position);
-        match written.filter(|written| *written > there) {
-            Some(written) => Err(StoreError::Incomplete {
-                path: path.to_owned(),
-                why: format!(
-                    "entries up to {written} were acknowledged and it ends with entry {there} (to go on without them, \
-                     remove `{}.lock`)",
-                    path.display()
-                ),
-            }),
-            None => Ok(()),
+        let Some((of, written)) = mark.read() else { return Ok(()) };
+        let there = self.tail.position;
+        if of != self.store_id && written.0 > 0 {
+            return Err(missing(path, written, "it is another store than the one that was used here last"));
         }
+        if of == self.store_id && written > there {
+            return Err(missing(path, written, &format!("it ends with entry {there}")));
+        }
+        Ok(())
     }
+}
+
+/// A store without entries that were acknowledged in it, and what to do if that is meant.
+pub(super) fn missing(path: &Path, written: Position, what: &str) -> StoreError {
+    let why = format!(
+        "{what}, and entries up to {written} were acknowledged (to go on without them, remove `{}.lock`)",
+        path.display()
+    );
+    StoreError::Incomplete { path: path.to_owned(), why }
 }
