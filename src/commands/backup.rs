@@ -57,6 +57,8 @@ pub(super) fn failed(error: StoreError) -> CommandError {
         StoreError::Backup(_) => CommandError::usage(text),
         StoreError::InUse(_) => CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
             .hint("stop its control plane first: `gleitzeit stop`"),
+        StoreError::Lists { .. } => CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text)
+            .hint("what was stored is whole; only what is made of it is not"),
         error if error.is_damage() => {
             CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text).hint("use another backup")
         }

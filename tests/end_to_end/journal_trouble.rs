@@ -271,6 +271,50 @@ fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_pla
     process.terminate(PATIENCE).exits(0);
 }
 
+/// The list of request ids decides what runs twice.
+#[test]
+fn damaged_lists_are_told_by_every_command_and_repaired_from_the_entries() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let store = format!("sqlite:{}", plane.store.display());
+    let file = sandbox.file("echo.yaml", ECHO);
+    let submit = |sandbox: &Sandbox| {
+        let asked = ["submit", &file, "--request-id", "mine-and-only-mine", "--hub-url", &plane.url, "-o", "json"];
+        text(&sandbox.gleitzeit(&asked).exits(0).json()["run_id"])
+    };
+    let process = plane.start(&sandbox, "hub");
+    let first = submit(&sandbox);
+    process.terminate(PATIENCE).exits(0);
+    sandbox.gleitzeit(&["store", "check", "--store", &store]).exits(0);
+    let mut damaged = fs::read(&plane.store).expect("readable");
+    let id = b"mine-and-only-mine";
+    let places: Vec<_> = damaged.windows(id.len()).enumerate().filter(|(_, it)| it == id).map(|(at, _)| at).collect();
+    // Once in its entry, which has its own sum, and in two lists.
+    let json = |at: usize| damaged[at + id.len()] == b'"';
+    let lists: Vec<usize> = places.into_iter().filter(|at| !json(*at)).collect();
+    assert_eq!(lists.len(), 2, "it is listed and indexed");
+    lists.iter().for_each(|at| damaged[*at] ^= 4);
+    fs::write(&plane.store, &damaged).expect("writable");
+
+    let copy = sandbox.path().join("copy.db").display().to_string();
+    let ended = plane.begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_INTEGRITY_ERROR") && ended.stderr.contains("--repair"), "{ended}");
+    let ended = sandbox.gleitzeit(&["backup", &copy, "--store", &store]).exits(1);
+    assert!(ended.stderr.contains("journal.db") && ended.stderr.contains("--repair"), "{ended}");
+    let checked: Value = sandbox.gleitzeit(&["store", "check", "--store", &store, "-o", "json"]).exits(1).json();
+    assert_eq!(checked["lists_damaged"], true, "{checked}");
+    let repaired = ["store", "check", "--repair", "--store", &store, "-o", "json"];
+    let repaired: Value = sandbox.gleitzeit(&repaired).exits(0).json();
+    assert_eq!(repaired["whole"], true, "{repaired}");
+    let kept = fs::read(repaired["replaced"].as_str().expect("a path")).expect("kept");
+    assert!(kept == damaged, "what was damaged is kept as it was");
+    let process = plane.start(&sandbox, "hub");
+    assert_eq!(submit(&sandbox), first, "it is known and runs once");
+    process.terminate(PATIENCE).exits(0);
+    let again = ["store", "check", "--repair", "--store", &store, "-o", "json"];
+    assert_eq!(sandbox.gleitzeit(&again).exits(0).json()["replaced"], Value::Null, "nothing was to be repaired");
+}
+
 #[test]
 fn a_store_has_one_control_plane_under_all_its_names() {
     let sandbox = Sandbox::new();

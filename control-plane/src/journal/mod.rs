@@ -33,7 +33,7 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, restore};
+pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, repair, restore};
 pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Replay, Store, StoreError, Tail, Unreadable};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};

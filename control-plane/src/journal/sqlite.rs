@@ -9,6 +9,7 @@ mod claim;
 #[cfg(test)]
 mod damage;
 mod list;
+mod lists;
 #[cfg(test)]
 mod lost;
 mod mark;
@@ -16,6 +17,7 @@ mod migrate;
 mod part;
 mod prune;
 mod read;
+mod repair;
 mod restore;
 mod rows;
 mod state;
@@ -35,10 +37,12 @@ use gleitzeit_core::{Position, QueueName, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, params};
 
+use crate::journal::store::is_corrupt;
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
+pub use repair::repair;
 pub use restore::restore;
 
 use claim::Claim;
@@ -216,7 +220,7 @@ impl SqliteStore {
         let transaction = self.db.transaction()?;
         for entry in entries {
             let sum = write(&transaction, entry)?;
-            rows::record(&transaction, entry)?;
+            rows::record(&transaction, entry, &mut self.state.lists)?;
             self.state.count(entry, sum);
         }
         self.state.write(&transaction)?;
@@ -323,9 +327,7 @@ fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> Store
         Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
             StoreError::Unusable { path, source }
         }
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path, source }
-        }
+        _ if is_corrupt(&source) => StoreError::Damaged { path, source },
         _ => StoreError::Database { what, source },
     }
 }

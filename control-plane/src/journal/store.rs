@@ -1,6 +1,6 @@
 //! What a store can do. Everything is synchronous: it is called from a thread that may block.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gleitzeit_core::run::{Entry, RunStatus};
@@ -109,6 +109,19 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The lists, which are made of the entries, are not what the entries say.
+    #[error(
+        "PERSISTENCE_INTEGRITY_ERROR: the lists of the store `{}` are damaged: {why}; \
+         `gleitzeit store check --repair --store sqlite:{}` makes them again from its entries",
+        path.display(),
+        path.display()
+    )]
+    Lists {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        why: String,
+    },
     /// There is no room to write.
     #[error("no room is left to write the store `{}`: free some space on its disk and start again", path.display())]
     Full {
@@ -177,21 +190,29 @@ pub enum StoreError {
 impl StoreError {
     /// Whether what was stored is not there any more as it was.
     pub fn is_damage(&self) -> bool {
-        let corrupt = |source: &rusqlite::Error| {
-            matches!(
-                source.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-            ) || matches!(source, rusqlite::Error::FromSqlConversionFailure(..))
-        };
         match self {
             Self::Damaged { .. }
             | Self::Incomplete { .. }
+            | Self::Lists { .. }
             | Self::Entry { .. }
             | Self::Unreadable(_)
             | Self::Run(_) => true,
-            Self::Database { source, .. } | Self::Unusable { source, .. } => corrupt(source),
+            Self::Database { source, .. } | Self::Unusable { source, .. } => is_corrupt(source),
             _ => false,
         }
+    }
+
+    /// The same about a file that was looked at under another name.
+    #[must_use]
+    pub(crate) fn about(mut self, file: &Path) -> Self {
+        match &mut self {
+            Self::Incomplete { path, .. }
+            | Self::Lists { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Unusable { path, .. } => file.clone_into(path),
+            _ => {}
+        }
+        self
     }
 
     /// Its place in the table of errors; none for what should not happen.
@@ -206,6 +227,19 @@ impl StoreError {
             _ => return None,
         })
     }
+}
+
+/// Whether the database found the file damaged, or a value that nobody wrote there.
+pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+        )
 }
 
 /// An entry that is as it was written and cannot be read.

@@ -15,7 +15,7 @@ use super::mark::Mark;
 use super::part::{Part, beside, sync_folder};
 use super::read::{COLUMNS, entry};
 use super::state::State;
-use super::{SqliteStore, Store, at, database, real_path, restore};
+use super::{SqliteStore, Store, at, database, lists, real_path, restore};
 
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn backup(store: &Path, to: &Path) -> Result<Copied, StoreError> {
     let acknowledged = File::open(beside(store, ".lock")).ok().and_then(|lock| Mark::new(lock).read());
     let part = Part::new(to)?;
     copy(store, &part.path).map_err(|error| at(store, error))?;
-    finish(&part, to, |copy| {
+    finish(&part, store, to, |copy| {
         match acknowledged.filter(|(of, there)| *of == copy.store_id && *there > copy.tail.position) {
             Some((_, there)) => Err(StoreError::Incomplete {
                 path: store.clone(),
@@ -68,8 +68,13 @@ fn copy(store: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// Checks a copy, forces it to the disk and gives it its name.
-fn finish(part: &Part, to: &Path, accept: impl FnOnce(&State) -> Result<(), StoreError>) -> Result<Copied, StoreError> {
-    let copied = check(&part.path, accept)?.0;
+fn finish(
+    part: &Part,
+    of: &Path,
+    to: &Path,
+    accept: impl FnOnce(&State) -> Result<(), StoreError>,
+) -> Result<Copied, StoreError> {
+    let copied = check(&part.path, accept).map_err(|error| error.about(of))?.0;
     let named = part.sync().and_then(|()| std::fs::rename(&part.path, to)).and_then(|()| sync_folder(to));
     named.map_err(|source| StoreError::Open { path: to.to_owned(), source })?;
     Ok(copied)
@@ -91,21 +96,29 @@ fn read_all(db: &Connection) -> Result<u64, StoreError> {
     Ok(entries)
 }
 
-/// Reads all of a copy. It becomes a store of its own, with the id that is returned: what was marked beside the other says
-/// nothing about it.
+/// Reads all of a copy, and compares its lists with its entries. It becomes a store of its own, with the id that is
+/// returned: what was marked beside the other says nothing about it.
 pub(super) fn check(
     path: &Path,
     accept: impl FnOnce(&State) -> Result<(), StoreError>,
 ) -> Result<(Copied, String), StoreError> {
-    let store = SqliteStore::open(path)?;
+    let mut store = SqliteStore::open(path)?;
     accept(&store.state)?;
     let reader = store.reader()?;
     let entries = read_all(&store.db)?;
+    let wrong = lists::differences(&store.db)?.into_iter().chain(lists::pages(&store.db)?).next();
+    if let Some(why) = wrong {
+        return Err(StoreError::Lists { path: path.to_owned(), why });
+    }
     let copied = Copied { position: store.tail().position, entries, counts: reader.counts()? };
     drop(reader);
-    let id = Uuid::now_v7().simple().to_string();
-    store.db.execute("UPDATE state SET store_id = ?1", [&id]).map_err(database("name the copy"))?;
-    // With nothing left in a log of its own.
-    store.db.execute_batch("PRAGMA journal_mode = DELETE").map_err(database("close the copy"))?;
-    Ok((copied, id))
+    store.state.store_id = Uuid::now_v7().simple().to_string();
+    store.state.write(&store.db).map_err(database("name the copy"))?;
+    close_copy(&store.db)?;
+    Ok((copied, store.state.store_id.clone()))
+}
+
+/// Leaves nothing in a log of its own.
+pub(super) fn close_copy(db: &Connection) -> Result<(), StoreError> {
+    db.execute_batch("PRAGMA journal_mode = DELETE").map_err(database("close the copy"))
 }

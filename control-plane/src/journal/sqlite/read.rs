@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gleitzeit_core::run::event::EVENT_VERSION;
 use gleitzeit_core::run::{Entry, Event};
 use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use uuid::Uuid;
 
 use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
@@ -102,12 +102,7 @@ impl Reader for SqliteReader {
     }
 
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {
-        self.db
-            .prepare_cached("SELECT run_id, body_hash FROM requests WHERE request_id = ?1")
-            .and_then(|mut statement| {
-                statement.query_row([request_id], |row| Ok((run_id(row, 0)?, row.get(1)?))).optional()
-            })
-            .map_err(database("look up a request"))
+        rows::request(&self.db, request_id).map_err(database("look up a request"))
     }
 
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {

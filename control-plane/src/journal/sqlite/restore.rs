@@ -37,7 +37,7 @@ pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Opti
     let refused = |source| StoreError::Open { path: from.to_owned(), source };
     let copy = || std::io::copy(&mut File::open(from)?, &mut File::options().write(true).open(&part.path)?);
     copy().map_err(refused)?;
-    let (copied, id) = check(&part.path, |_| Ok(()))?;
+    let (copied, id) = check(&part.path, |_| Ok(())).map_err(|error| error.about(from))?;
     let old = Swap::put(part, store, (id, copied.position), &mut mark)?;
     Ok((copied, old))
 }

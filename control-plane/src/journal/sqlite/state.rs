@@ -11,9 +11,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::journal::{StoreError, Tail, ending};
 
+use super::lists::Lists;
 use super::mark::Mark;
 use super::read::run_id;
-use super::sum::{loaded, stored};
+use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 
 pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -35,6 +36,8 @@ pub(super) struct State {
     live: u64,
     /// How many runs are listed.
     runs: u64,
+    /// What they and the request ids add up to.
+    pub(super) lists: Lists,
     /// Of the entries of each unfinished run.
     of_runs: HashMap<RunId, u64>,
 }
@@ -72,11 +75,28 @@ impl State {
             signed(self.runs),
             signed(self.pruned.0),
         ])?;
-        Ok(())
+        self.lists.write(db, self.sum())
     }
 
-    /// As it was written; none in a store that was just made.
-    pub(super) fn read(db: &Connection) -> Result<Option<Self>, StoreError> {
+    fn sum(&self) -> u64 {
+        let sum = Sum::new().bytes(self.store_id.as_bytes()).number(signed(self.tail.position.0));
+        let sum = sum.number(self.tail.recorded_at.0).number(stored(self.live)).number(signed(self.runs));
+        sum.number(signed(self.pruned.0)).value()
+    }
+
+    /// As it was written; none in a store that was just made. If it is `sealed`, which it was not before lists had sums,
+    /// it is compared with its own.
+    pub(super) fn read(db: &Connection, sealed: bool) -> Result<Option<Self>, StoreError> {
+        let Some(mut state) = Self::read_row(db)? else { return Ok(None) };
+        if sealed {
+            let written = Lists::read(db)?.filter(|(_, sum)| *sum == state.sum());
+            let why = "what it says of its own end is not as it was written";
+            (state.lists, _) = written.ok_or_else(|| StoreError::Run(why.to_owned()))?;
+        }
+        Ok(Some(state))
+    }
+
+    fn read_row(db: &Connection) -> Result<Option<Self>, StoreError> {
         let sql = "SELECT store_id, position, recorded_at, live, runs, pruned FROM state";
         let read = db.query_row(sql, [], |row| {
             Ok(Self {
@@ -85,6 +105,7 @@ impl State {
                 live: loaded(row.get(3)?),
                 runs: number(row, 4)?,
                 pruned: Position(number(row, 5)?),
+                lists: Lists::default(),
                 of_runs: HashMap::new(),
             })
         });
@@ -113,12 +134,8 @@ impl State {
                 *of_run = of_run.wrapping_add(sum);
             }
         }
-        // Each of them may have lost some.
-        let count = |sql| db.query_row(sql, [], |row| number(row, 0)).map_err(&failed);
-        let listed = count("SELECT count(*) FROM runs NOT INDEXED")?;
-        let by_status = count("SELECT count(*) FROM runs INDEXED BY runs_by_status")?;
-        let by_name = count("SELECT count(*) FROM runs INDEXED BY runs_by_name")?;
-        found.runs = if listed == by_status && listed == by_name { listed } else { u64::MAX };
+        let count = "SELECT count(*) FROM runs NOT INDEXED";
+        found.runs = db.query_row(count, [], |row| number(row, 0)).map_err(&failed)?;
         Ok(found)
     }
 
@@ -128,6 +145,9 @@ impl State {
         // The last entries may have been those of runs that are gone.
         if there > written || (there < written && written > self.pruned) {
             return Err(format!("it was written up to entry {written} and ends with entry {there}"));
+        }
+        if there == written && self.tail.recorded_at != found.tail.recorded_at {
+            return Err("the time of its last entry is not as it was written".to_owned());
         }
         if self.live != found.live {
             return Err("entries of unfinished runs or of ownerships and protocols are missing or changed".to_owned());
