@@ -38,6 +38,7 @@ pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Replay, Store, StoreError,
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
+use clock::RunIds;
 use readers::Readers;
 use runs::ending;
 
@@ -118,6 +119,7 @@ struct Shared {
     watching: Arc<Semaphore>,
     /// Who waits for the end of runs: whoever watches many keeps nobody from it.
     awaiting: Semaphore,
+    run_ids: RunIds,
     summary: watch::Receiver<Summary>,
     protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
     aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
@@ -137,6 +139,7 @@ impl Journal {
             proposing: Semaphore::new(config.waiting),
             watching: Arc::new(Semaphore::new(config.watchers)),
             awaiting: Semaphore::new(config.watchers),
+            run_ids: RunIds::new(started.clock),
             summary: started.summary,
             protocols: started.protocols,
             aside: started.aside,
@@ -155,6 +158,11 @@ impl Journal {
         let (reply, verdict) = oneshot::channel();
         self.send(Work::Propose { request, reply }).await?;
         verdict.await.map_err(|_| JournalError::Closed)
+    }
+
+    /// An id for a new run, greater than those before.
+    pub fn new_run_id(&self) -> RunId {
+        self.shared.run_ids.next()
     }
 
     /// A run as it stands, with every entry that was committed before this call; none if it is not known.

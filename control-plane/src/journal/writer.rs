@@ -123,6 +123,7 @@ impl WriterHandle {
 pub(super) struct Started {
     pub(super) port: HubPort,
     pub(super) handle: WriterHandle,
+    pub(super) clock: Clock,
     pub(super) summary: watch::Receiver<Summary>,
     pub(super) protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
     pub(super) aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
@@ -166,9 +167,10 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let (aside, published_aside) = watch::channel(Arc::new(set_aside(&ledger)));
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
     let (end, ended) = oneshot::channel();
+    let clock = Clock::new(config.clocks.clone(), tail.recorded_at);
     let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned) };
     let writer = Writer {
-        clock: Clock::new(config.clocks.clone(), tail.recorded_at),
+        clock: clock.clone(),
         recent: Recent::new(config.recent_runs, config.recent_bytes),
         ledger,
         store,
@@ -195,7 +197,14 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         })
         .map_err(StoreError::Thread)?;
     let handle = WriterHandle { work: work.downgrade(), ended, has_ended: false };
-    Ok(Started { port, handle, summary: published_summary, protocols: published_protocols, aside: published_aside })
+    Ok(Started {
+        port,
+        handle,
+        clock,
+        summary: published_summary,
+        protocols: published_protocols,
+        aside: published_aside,
+    })
 }
 
 fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
