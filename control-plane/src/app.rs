@@ -158,6 +158,10 @@ async fn retain(journal: Journal, age: Duration, every: Duration, stop: Cancella
         match removed {
             Ok(Removed { runs: 0, .. }) => {}
             Ok(Removed { runs, entries, .. }) => tracing::info!(runs, entries, "removed old runs"),
+            // There may be room the next time.
+            Err(JournalError::Store(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old runs could not be removed");
+            }
             // The writer has ended, and its error is told.
             Err(_) => return,
         }

@@ -390,6 +390,45 @@ fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
     cluster.client(&["cancel", &running]);
 }
 
+/// Files may grow so little that the log has room for a run and not for the removal of many.
+#[test]
+fn pruning_without_room_is_an_error_and_the_control_plane_goes_on() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "start");
+    let caller = plane.caller();
+    let runs: Vec<String> = (0..150).map(|_| caller.try_submit(&"x".repeat(6_000)).expect("acknowledged")).collect();
+    caller.all_end(&runs);
+    process.terminate(PATIENCE).exits(0);
+    let length = fs::metadata(&plane.store).expect("there").len();
+    assert!(length > 1_000_000, "{length} bytes");
+
+    let store = format!("sqlite:{}", plane.store.display());
+    let command = sandbox.command(&["hub", "--port", &plane.port, "--store", &store, "--no-auth"]);
+    let mut limited = Command::new("bash");
+    // In KiB.
+    limited.args(["-c", "ulimit -f 256; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    limited.env_clear().envs(command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    let mut process = sandbox.start_command(limited);
+    process.said("ready at ", PATIENCE);
+    let prune = ["prune", "--older-than", "0", "--hub-url", &plane.url];
+    for _ in 0..2 {
+        let refused = sandbox.gleitzeit(&prune).exits(1);
+        assert!(refused.stderr.contains("hint: check disk space"), "{refused}");
+        assert!(refused.stderr.contains("make some room") && refused.stderr.contains("ulimit -f"), "{refused}");
+    }
+    let after = plane.caller().submit(1);
+    assert!(process.is_running());
+    process.terminate(PATIENCE).exits(0);
+
+    let process = plane.start(&sandbox, "start");
+    plane.caller().all_end(&after);
+    let pruned = sandbox.gleitzeit(&prune).exits(0);
+    assert!(pruned.stdout.contains("removed 151 runs"), "{pruned}");
+    process.terminate(PATIENCE).exits(0);
+    sandbox.gleitzeit(&["store", "check", "--store", &store]).exits(0);
+}
+
 #[test]
 fn a_retention_that_leaves_nobody_time_to_look_is_refused() {
     let sandbox = Sandbox::new();

@@ -251,7 +251,7 @@ impl Journal {
     /// new step begins after `time`. If the caller stops waiting, it can be gone on with at any time.
     ///
     /// # Errors
-    /// `Closed` if the writer has stopped.
+    /// `Closed` if the writer has stopped; `Store` if there is no room to remove anything, and everything else goes on.
     pub async fn prune(&self, older_than: Duration, time: Duration) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
         let end = tokio::time::Instant::now() + time;
@@ -259,7 +259,7 @@ impl Journal {
             let (reply, step) = oneshot::channel();
             let begun = tokio::time::Instant::now();
             self.send(Work::Prune { older_than, reply }).await?;
-            let step = step.await.map_err(|_| JournalError::Closed)?;
+            let step = step.await.map_err(|_| JournalError::Closed)??;
             removed.runs += u64::try_from(step.runs.len()).unwrap_or(u64::MAX);
             removed.entries += step.entries;
             removed.more = step.more;

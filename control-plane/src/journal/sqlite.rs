@@ -245,6 +245,29 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Changes the file if there is room for it; if not, that is taken back as a whole, and the store is as before.
+    fn try_change<T>(
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let before = self.state.counted();
+        let why = match self.change(what, change) {
+            Err(StoreError::Full { .. }) => "its disk is full".to_owned(),
+            Err(StoreError::TooLarge { limit, .. }) => format!("a file may have at most {limit} bytes (`ulimit -f`)"),
+            changed => return changed,
+        };
+        self.state.take_back(before);
+        // The database has taken its transaction back: no step of it can be seen.
+        self.broken = !self.db.is_autocommit();
+        if self.broken {
+            return Err(StoreError::Broken(self.path.clone()));
+        }
+        Err(StoreError::NoRoom { path: self.path.clone(), why })
+    }
+}
+
 impl Store for SqliteStore {
     fn tail(&self) -> Tail {
         self.state.tail
@@ -270,16 +293,25 @@ impl Store for SqliteStore {
     }
 
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
-        let step = self.change("remove finished runs", |store| {
+        let step = |store: &mut Self| {
             let transaction = store.db.transaction()?;
             let step = prune::step(&transaction, &mut store.state, ended)?;
             transaction.commit()?;
             Ok(step)
-        })?;
+        };
+        let step = match self.try_change("remove finished runs", step) {
+            Err(StoreError::NoRoom { .. }) => {
+                // A log that is written back is used from its beginning, which may be all the room that is needed.
+                let written_back = self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+                written_back.map_err(|error| at_writing(&self.path, "write its log back", error))?;
+                self.try_change("remove finished runs", step)?
+            }
+            step => step?,
+        };
         if step.more || step.entries > 0 || !step.runs.is_empty() {
             return Ok(Pruned { more: true, ..step });
         }
-        let more = self.change("give room back", |store| prune::give_back(&store.db))?;
+        let more = self.try_change("give room back", |store| prune::give_back(&store.db))?;
         Ok(Pruned { more, ..step })
     }
 

@@ -145,6 +145,18 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// Removing finished runs needs room that is not there. Nothing was changed, and writing goes on.
+    #[error(
+        "there is no room to remove finished runs from the store `{}`: {why}; what is removed is written to its log \
+         first, so make some room and try again",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What is full.
+        why: String,
+    },
     /// An earlier write failed.
     #[error("the store `{}` could not be written and is not written any more", .0.display())]
     Broken(PathBuf),
@@ -221,7 +233,9 @@ impl StoreError {
             error if error.is_damage() => ErrorCode::PersistenceIntegrityError,
             Self::Gone { .. } => ErrorCode::PersistenceStoreLost,
             Self::InUse(_) | Self::Linked { .. } => ErrorCode::ConfigurationError,
-            Self::Full { .. } | Self::TooLarge { .. } | Self::Broken(_) => ErrorCode::PersistenceWriteFailed,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::NoRoom { .. } | Self::Broken(_) => {
+                ErrorCode::PersistenceWriteFailed
+            }
             Self::Open { .. } | Self::Unusable { .. } | Self::CutOff { .. } => ErrorCode::PersistenceConnectionFailed,
             Self::Format { .. } => ErrorCode::PersistenceIntegrityError,
             _ => return None,
@@ -285,7 +299,8 @@ pub trait Store: Send {
     /// reads a run meanwhile sees its first entries, or none.
     ///
     /// # Errors
-    /// If it could not be written.
+    /// `NoRoom` if there is no room to write it: then nothing was changed, and the store can be used as before. Else if it
+    /// could not be written.
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Something to read with beside the writer; it sees all that was appended before each call.

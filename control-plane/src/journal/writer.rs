@@ -310,8 +310,13 @@ impl Writer {
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
             Work::Prune { older_than, reply } => {
                 self.commit()?;
+                let step = match self.prune(older_than) {
+                    // The store is as it was: nothing else is kept from going on.
+                    Err(error @ StoreError::NoRoom { .. }) => Err(error),
+                    step => Ok(step?),
+                };
                 // A caller that no longer waits loses only the answer.
-                let _ = reply.send(self.prune(older_than)?);
+                let _ = reply.send(step);
             }
             Work::Confirm => self.store.confirm()?,
             Work::Stop => self.work.close(),
@@ -320,7 +325,7 @@ impl Writer {
     }
 
     /// One step, between two batches.
-    fn prune(&mut self, older_than: Duration) -> Result<Pruned, WriterError> {
+    fn prune(&mut self, older_than: Duration) -> Result<Pruned, StoreError> {
         let age = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
         let step = self.store.prune(self.clock.now().minus_ms(age))?;
         for (run_id, status) in &step.runs {

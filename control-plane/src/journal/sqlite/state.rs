@@ -42,6 +42,14 @@ pub(super) struct State {
     of_runs: HashMap<RunId, u64>,
 }
 
+/// What pruning changes of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pruned: Position,
+    runs: u64,
+    lists: Lists,
+}
+
 impl State {
     /// What an entry that was written changes.
     pub(super) fn count(&mut self, entry: &Entry, sum: u64) {
@@ -57,6 +65,17 @@ impl State {
             let of_run = self.of_runs.remove(&run_id).unwrap_or_default();
             self.live = self.live.wrapping_sub(of_run);
         }
+    }
+
+    /// What pruning changes.
+    pub(super) fn counted(&self) -> Counted {
+        Counted { pruned: self.pruned, runs: self.runs, lists: self.lists }
+    }
+
+    /// Pruning has not happened.
+    pub(super) fn take_back(&mut self, before: Counted) {
+        let Counted { pruned, runs, lists } = before;
+        (self.pruned, self.runs, self.lists) = (pruned, runs, lists);
     }
 
     /// A finished run with its last entry is to go.

@@ -308,6 +308,44 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
     assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
 }
 
+/// Removing needs room first. That there is none ends nothing.
+#[tokio::test]
+async fn pruning_without_room_is_an_error_and_everything_goes_on() {
+    use crate::journal::{Journal, JournalError, WriterConfig};
+    use gleitzeit_core::ErrorCode;
+    use gleitzeit_core::run::{Request, Verdict};
+    use std::time::Duration;
+    let (_keep, mut store) = fresh();
+    let _ = with_finished_runs(&mut store);
+    let path = store.path.clone();
+    // Each run that leaves the list takes a lot of room, and there is little.
+    let small = "CREATE TABLE ballast (body BLOB); CREATE TRIGGER takes_room AFTER DELETE ON runs
+      BEGIN INSERT INTO ballast VALUES (zeroblob(1000000)); END";
+    store.db.execute_batch(small).expect("made");
+    let pages: i64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("counted");
+    store.db.execute_batch(&format!("PRAGMA max_page_count = {}", pages + 50)).expect("set");
+    let (journal, port, handle) = Journal::start(Box::new(store), WriterConfig::default()).expect("started");
+    let prune = || journal.prune(Duration::ZERO, Duration::from_secs(60));
+    let before = (journal.counts(), journal.summary().pruned);
+    for _ in 0..2 {
+        let error = prune().await.expect_err("no room");
+        let JournalError::Store(cause) = &error else { panic!("{error:?}") };
+        assert_eq!(cause.code(), Some(ErrorCode::PersistenceWriteFailed), "{cause}");
+        assert!(cause.to_string().contains("disk is full") && cause.to_string().contains("make some room"), "{cause}");
+    }
+    assert_eq!((journal.counts(), journal.summary().pruned), before);
+    let submit = Request::Submit { run_id: suite::run_id(999), submitted: submission("w"), known: None };
+    assert!(matches!(journal.propose(submit).await, Ok(Verdict::Ok { .. })), "it goes on");
+    // Room is made while it runs.
+    Connection::open(&path).and_then(|db| db.execute_batch("DROP TRIGGER takes_room")).expect("changed");
+    assert_eq!(prune().await.expect("pruned").runs, 399);
+    assert_eq!(journal.counts().running, 2);
+    drop((journal, port));
+    handle.stop().await.expect("a clean end");
+    assert_eq!(check(&path).expect("read").wrong, []);
+    drop(SqliteStore::open(&path).expect("its sums are right"));
+}
+
 #[test]
 fn a_store_of_format_1_becomes_one_of_this_format() {
     let (_keep, mut store) = fresh();
