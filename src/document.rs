@@ -66,6 +66,10 @@ pub(crate) struct StoreCheck {
     pub(crate) runs: u64,
     /// Whether nothing is wrong.
     pub(crate) whole: bool,
+    /// Whether `--repair` may help.
+    pub(crate) lists_damaged: bool,
+    /// Where the store is that was repaired.
+    pub(crate) replaced: Option<String>,
     pub(crate) wrong: Vec<StoreWrong>,
 }
 

@@ -127,12 +127,7 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
         Error::Store { source: cause, .. }
         | Error::Journal(JournalError::Store(cause))
         | Error::Writer(WriterError::Store(cause)) => {
-            let code = match cause {
-                cause if cause.is_damage() => ErrorCode::PersistenceIntegrityError,
-                StoreError::Full { .. } | StoreError::TooLarge { .. } => ErrorCode::PersistenceWriteFailed,
-                StoreError::Open { .. } | StoreError::Unusable { .. } => ErrorCode::PersistenceConnectionFailed,
-                _ => return CommandError::internal(text),
-            };
+            let Some(code) = cause.code() else { return CommandError::internal(text) };
             CommandError::new(Exit::Failed, code, text).hint(code.remedy())
         }
         Error::Listen { .. } | Error::Journal(_) | Error::Writer(_) | Error::Serve(_) => CommandError::internal(text),

@@ -38,6 +38,9 @@ const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout
 /// How often it is looked at what is there, for whoever is sent metrics.
 const FRESH: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the store is still there while nothing is recorded.
+const STORE_LOOK: Duration = Duration::from_secs(5);
+
 /// Why a control plane could not start or go on.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -155,8 +158,23 @@ async fn retain(journal: Journal, age: Duration, every: Duration, stop: Cancella
         match removed {
             Ok(Removed { runs: 0, .. }) => {}
             Ok(Removed { runs, entries, .. }) => tracing::info!(runs, entries, "removed old runs"),
+            // There may be room the next time.
+            Err(JournalError::Store(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old runs could not be removed");
+            }
             // The writer has ended, and its error is told.
             Err(_) => return,
+        }
+    }
+}
+
+/// Has the writer end soon after its store was taken away, rather than at the next submission.
+async fn look_after_store(journal: Journal) {
+    loop {
+        tokio::time::sleep(STORE_LOOK).await;
+        // The writer has ended, and its error is told.
+        if journal.confirm().await.is_err() {
+            return;
         }
     }
 }
@@ -213,6 +231,10 @@ impl App {
                 stop.run_until_cancelled(measured.keep_fresh(FRESH)).await;
             });
         }
+        let (looked_after, stop_looking) = (journal.clone(), stopping.clone());
+        tasks.spawn(async move {
+            stop_looking.run_until_cancelled(look_after_store(looked_after)).await;
+        });
         if let Some(age) = config.retention {
             tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
         }

@@ -130,6 +130,7 @@ codes! {
     PersistenceReadFailed = -26003, "PERSISTENCE_READ_FAILED", false, Internal, "the store could not be read", "check the disk";
     PersistenceTransactionFailed = -26004, "PERSISTENCE_TRANSACTION_FAILED", false, Internal, "a transaction failed", "check the disk and restart the control plane";
     PersistenceIntegrityError = -26005, "PERSISTENCE_INTEGRITY_ERROR", false, DataLoss, "the store holds what this version cannot apply", "use the version that wrote it, or restore a backup";
+    PersistenceStoreLost = -26007, "PERSISTENCE_STORE_LOST", false, DataLoss, "the store was taken away while it was in use", "put its file back where it was, or restore a backup, and start the control plane again";
     NetworkUnreachable = -25001, "NETWORK_UNREACHABLE", true, Unavailable, "the network cannot be reached", "check the address and the network";
     ConnectionRefused = -25002, "CONNECTION_REFUSED", false, Unavailable, "the control plane refused the connection", "start one with `gleitzeit start`";
     ConnectionTimeout = -25003, "CONNECTION_TIMEOUT", true, Unavailable, "the connection took too long", "check the address and the network";

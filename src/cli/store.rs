@@ -53,7 +53,7 @@ pub(crate) struct RestoreArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
     /// Read every entry, and name what is damaged and which runs cannot be replayed
-    #[command(after_help = "Example:\n  gleitzeit store check -o json")]
+    #[command(after_help = "Examples:\n  gleitzeit store check -o json\n  gleitzeit store check --repair")]
     Check(CheckArgs),
 }
 
@@ -63,6 +63,9 @@ pub(crate) struct CheckArgs {
     /// The store: sqlite:PATH (default: the one in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
+    /// Make damaged lists again from the entries; the store before is kept beside the new one
+    #[arg(long)]
+    pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

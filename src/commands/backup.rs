@@ -57,10 +57,14 @@ pub(super) fn failed(error: StoreError) -> CommandError {
         StoreError::Backup(_) => CommandError::usage(text),
         StoreError::InUse(_) => CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
             .hint("stop its control plane first: `gleitzeit stop`"),
+        StoreError::Lists { .. } => CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text)
+            .hint("what was stored is whole; only what is made of it is not"),
         error if error.is_damage() => {
             CommandError::new(Exit::Failed, ErrorCode::PersistenceIntegrityError, text).hint("use another backup")
         }
-        _ => CommandError::new(Exit::Failed, ErrorCode::PersistenceWriteFailed, text)
-            .hint(ErrorCode::PersistenceWriteFailed.remedy()),
+        error => {
+            let code = error.code().unwrap_or(ErrorCode::PersistenceWriteFailed);
+            CommandError::new(Exit::Failed, code, text).hint(code.remedy())
+        }
     }
 }

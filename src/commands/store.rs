@@ -1,6 +1,7 @@
-//! `gleitzeit store check`: reads a store from end to end and changes nothing.
+//! `gleitzeit store check`: reads a store from end to end and changes nothing, unless it is told to repair.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use gleitzeit_control_plane::journal::{self, Checked, Wrong};
 use gleitzeit_core::run::RunStatus;
@@ -13,13 +14,22 @@ use crate::output;
 
 pub(crate) fn check(args: &CheckArgs) -> CommandResult {
     let file = backup::file(args.store.as_deref())?;
-    let checked = journal::check(&file).map_err(backup::failed)?;
-    let document = document(&file, checked);
+    let mut checked = journal::check(&file);
+    let is_damaged = match &checked {
+        Ok(checked) => checked.lists_damaged,
+        Err(error) => error.is_damage(),
+    };
+    let mut kept = None;
+    if args.repair && is_damaged {
+        kept = Some(journal::repair(&file).map_err(backup::failed)?);
+        checked = journal::check(&file);
+    }
+    let document = document(&file, checked.map_err(backup::failed)?, kept);
     output::document(args.output.format, &document, text)?;
     Ok(if document.whole { Exit::Success } else { Exit::Failed })
 }
 
-fn document(file: &std::path::Path, checked: Checked) -> StoreCheck {
+fn document(file: &Path, checked: Checked, kept: Option<PathBuf>) -> StoreCheck {
     let wrong = |Wrong { run_id, status, why }| StoreWrong { run_id: run_id.map(|id| id.to_string()), status, why };
     StoreCheck {
         file: file.display().to_string(),
@@ -27,12 +37,18 @@ fn document(file: &std::path::Path, checked: Checked) -> StoreCheck {
         entries: checked.entries,
         runs: checked.runs,
         whole: checked.wrong.is_empty(),
+        lists_damaged: checked.lists_damaged,
+        replaced: kept.map(|old| old.display().to_string()),
         wrong: checked.wrong.into_iter().map(wrong).collect(),
     }
 }
 
 fn text(it: &StoreCheck) -> String {
-    let mut text = format!("{} holds {} runs and {} entries", it.file, it.runs, it.entries);
+    let mut text = String::new();
+    if let Some(old) = &it.replaced {
+        let _ = writeln!(text, "the lists were made again; what was there before is kept as {old}");
+    }
+    let _ = write!(text, "{} holds {} runs and {} entries", it.file, it.runs, it.entries);
     if it.whole {
         text.push_str(", and nothing is wrong with them\n");
         return text;
@@ -51,6 +67,9 @@ fn text(it: &StoreCheck) -> String {
                 let _ = writeln!(text, "the store is not whole: {}", wrong.why);
             }
         }
+    }
+    if it.lists_damaged {
+        text.push_str("if the entries are whole, `gleitzeit store check --repair` makes the lists again from them\n");
     }
     text
 }

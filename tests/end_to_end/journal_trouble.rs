@@ -248,6 +248,109 @@ fn what_was_acknowledged_before_a_kill_at_any_moment_is_there_afterwards() {
 }
 
 #[test]
+fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_plane() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let caller = plane.caller();
+    let before = caller.submit(3);
+    fs::remove_file(&plane.store).expect("removed");
+    let acknowledged = (0..30).filter(|_| caller.try_submit("hello").is_ok()).count();
+    assert_eq!(acknowledged, 0, "of 30 after the file was deleted");
+    let ended = process.wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_STORE_LOST"), "{ended}");
+    assert!(ended.stderr.contains("journal.db") && ended.stderr.contains("hint: put its file back"), "{ended}");
+    // Nor is it begun anew without a word.
+    let ended = plane.begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_INTEGRITY_ERROR"), "{ended}");
+    assert!(ended.stderr.contains("is not there") && ended.stderr.contains("journal.db.lock"), "{ended}");
+    assert!(!plane.store.exists());
+    fs::remove_file(sandbox.path().join("journal.db.lock")).expect("removed");
+    let process = plane.start(&sandbox, "hub");
+    plane.caller().does_not_know(&before[0]);
+    process.terminate(PATIENCE).exits(0);
+}
+
+/// The list of request ids decides what runs twice.
+#[test]
+fn damaged_lists_are_told_by_every_command_and_repaired_from_the_entries() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let store = format!("sqlite:{}", plane.store.display());
+    let file = sandbox.file("echo.yaml", ECHO);
+    let submit = |sandbox: &Sandbox| {
+        let asked = ["submit", &file, "--request-id", "mine-and-only-mine", "--hub-url", &plane.url, "-o", "json"];
+        text(&sandbox.gleitzeit(&asked).exits(0).json()["run_id"])
+    };
+    let process = plane.start(&sandbox, "hub");
+    let first = submit(&sandbox);
+    process.terminate(PATIENCE).exits(0);
+    sandbox.gleitzeit(&["store", "check", "--store", &store]).exits(0);
+    let mut damaged = fs::read(&plane.store).expect("readable");
+    let id = b"mine-and-only-mine";
+    let places: Vec<_> = damaged.windows(id.len()).enumerate().filter(|(_, it)| it == id).map(|(at, _)| at).collect();
+    // Once in its entry, which has its own sum, and in two lists.
+    let json = |at: usize| damaged[at + id.len()] == b'"';
+    let lists: Vec<usize> = places.into_iter().filter(|at| !json(*at)).collect();
+    assert_eq!(lists.len(), 2, "it is listed and indexed");
+    lists.iter().for_each(|at| damaged[*at] ^= 4);
+    fs::write(&plane.store, &damaged).expect("writable");
+
+    let copy = sandbox.path().join("copy.db").display().to_string();
+    let ended = plane.begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("PERSISTENCE_INTEGRITY_ERROR") && ended.stderr.contains("--repair"), "{ended}");
+    let ended = sandbox.gleitzeit(&["backup", &copy, "--store", &store]).exits(1);
+    assert!(ended.stderr.contains("journal.db") && ended.stderr.contains("--repair"), "{ended}");
+    let checked: Value = sandbox.gleitzeit(&["store", "check", "--store", &store, "-o", "json"]).exits(1).json();
+    assert_eq!(checked["lists_damaged"], true, "{checked}");
+    let repaired = ["store", "check", "--repair", "--store", &store, "-o", "json"];
+    let repaired: Value = sandbox.gleitzeit(&repaired).exits(0).json();
+    assert_eq!(repaired["whole"], true, "{repaired}");
+    let kept = fs::read(repaired["replaced"].as_str().expect("a path")).expect("kept");
+    assert!(kept == damaged, "what was damaged is kept as it was");
+    let process = plane.start(&sandbox, "hub");
+    assert_eq!(submit(&sandbox), first, "it is known and runs once");
+    process.terminate(PATIENCE).exits(0);
+    let again = ["store", "check", "--repair", "--store", &store, "-o", "json"];
+    assert_eq!(sandbox.gleitzeit(&again).exits(0).json()["replaced"], Value::Null, "nothing was to be repaired");
+}
+
+#[test]
+fn a_store_has_one_control_plane_under_all_its_names() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let names = ["symbolic.db", "hard.db"].map(|name| sandbox.path().join(name));
+    std::os::unix::fs::symlink(&plane.store, &names[0]).expect("linked");
+    fs::hard_link(&plane.store, &names[1]).expect("linked");
+    for name in names {
+        let ended = Plane::new(name).begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+        assert!(ended.stderr.contains("is in use by another process"), "{ended}");
+    }
+    process.terminate(PATIENCE).exits(0);
+}
+
+/// The file alone is mounted elsewhere, as it is in containers: beside it stands another lock file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_is_mounted_alone_has_one_control_plane() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "hub");
+    let folder = sandbox.path().join("elsewhere");
+    fs::create_dir(&folder).expect("writable");
+    let mounted = Mount { path: folder.join("journal.db") };
+    fs::write(&mounted.path, "").expect("writable");
+    if std::env::var_os(SKIP_MOUNTS).is_some() {
+        return;
+    }
+    assert!(mount(&["--bind", &plane.store.display().to_string()], &mounted.path), "{SKIP_MOUNTS}=1 skips this test");
+    let ended = Plane::new(mounted.path.clone()).begin(&sandbox, "hub").wait(PATIENCE).exits(1);
+    assert!(ended.stderr.contains("is in use by another process"), "{ended}");
+    process.terminate(PATIENCE).exits(0);
+}
+
+#[test]
 fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
     let mut cluster = Cluster::all_in_one(&["--retention", "off", "--drain-timeout", "0"]);
     let file = cluster.sandbox.file("echo.yaml", ECHO);
@@ -285,6 +388,45 @@ fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
     assert_eq!(cluster.ask(&["status", &running])["status"], "running");
     assert_eq!(cluster.ask(&["protocols"])["items"].as_array().map(Vec::is_empty), Some(false), "protocols stay");
     cluster.client(&["cancel", &running]);
+}
+
+/// Files may grow so little that the log has room for a run and not for the removal of many.
+#[test]
+fn pruning_without_room_is_an_error_and_the_control_plane_goes_on() {
+    let sandbox = Sandbox::new();
+    let plane = Plane::new(sandbox.path().join("journal.db"));
+    let process = plane.start(&sandbox, "start");
+    let caller = plane.caller();
+    let runs: Vec<String> = (0..150).map(|_| caller.try_submit(&"x".repeat(6_000)).expect("acknowledged")).collect();
+    caller.all_end(&runs);
+    process.terminate(PATIENCE).exits(0);
+    let length = fs::metadata(&plane.store).expect("there").len();
+    assert!(length > 1_000_000, "{length} bytes");
+
+    let store = format!("sqlite:{}", plane.store.display());
+    let command = sandbox.command(&["hub", "--port", &plane.port, "--store", &store, "--no-auth"]);
+    let mut limited = Command::new("bash");
+    // In KiB.
+    limited.args(["-c", "ulimit -f 256; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    limited.env_clear().envs(command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    let mut process = sandbox.start_command(limited);
+    process.said("ready at ", PATIENCE);
+    let prune = ["prune", "--older-than", "0", "--hub-url", &plane.url];
+    for _ in 0..2 {
+        let refused = sandbox.gleitzeit(&prune).exits(1);
+        assert!(refused.stderr.contains("hint: check disk space"), "{refused}");
+        assert!(refused.stderr.contains("make some room") && refused.stderr.contains("ulimit -f"), "{refused}");
+    }
+    let after = plane.caller().submit(1);
+    assert!(process.is_running());
+    process.terminate(PATIENCE).exits(0);
+
+    let process = plane.start(&sandbox, "start");
+    plane.caller().all_end(&after);
+    let pruned = sandbox.gleitzeit(&prune).exits(0);
+    assert!(pruned.stdout.contains("removed 151 runs"), "{pruned}");
+    process.terminate(PATIENCE).exits(0);
+    sandbox.gleitzeit(&["store", "check", "--store", &store]).exits(0);
 }
 
 #[test]

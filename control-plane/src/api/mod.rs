@@ -37,7 +37,7 @@ use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv};
 use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, StoreError};
 
 /// What every rpc needs.
 #[derive(Clone)]
@@ -232,6 +232,10 @@ fn journal_status(error: &JournalError) -> Status {
             tracing::error!(error = cause as &dyn std::error::Error, "the store is damaged");
             let message = format!("the store is damaged: {cause}");
             status::to_status(&Failure::new(ErrorCode::PersistenceIntegrityError, message))
+        }
+        JournalError::Store(cause @ StoreError::NoRoom { .. }) => {
+            tracing::warn!(error = cause as &dyn std::error::Error, "finished runs could not be removed");
+            status::to_status(&Failure::new(ErrorCode::PersistenceWriteFailed, cause.to_string()))
         }
         JournalError::Store(cause) => {
             tracing::error!(error = cause as &dyn std::error::Error, "the store could not be read");

@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
 use tonic::{Request, Status};
-use uuid::Uuid;
 
 use crate::api::{State, journal_status, trace_context};
 
@@ -71,7 +70,7 @@ impl State {
             return Err(status::malformed("labels", &why));
         }
 
-        let run_id = RunId(Uuid::now_v7());
+        let run_id = self.0.journal.new_run_id();
         let (correlation_id, traceparent) = match trace {
             Some((trace_id, header)) => (trace_id, Some(header)),
             None => (run_id.correlation_id(), None),
@@ -113,7 +112,7 @@ impl State {
             return self.retried_before(first).await;
         }
         let old = self.find(old).await?;
-        let run_id = RunId(Uuid::now_v7());
+        let run_id = self.0.journal.new_run_id();
         let (correlation_id, traceparent) = match trace {
             Some((trace_id, header)) => (trace_id, Some(header)),
             None => (run_id.correlation_id(), None),

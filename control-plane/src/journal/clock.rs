@@ -2,10 +2,11 @@
 //! monotonic one. So it never goes back, and a wall clock that is set changes nothing before the next start.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gleitzeit_core::Timestamp;
+use gleitzeit_core::{RunId, Timestamp};
+use uuid::{ContextV7, Uuid};
 
 /// What the time is read from.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ impl Clocks {
 }
 
 /// The journal's clock.
+#[derive(Clone, Debug)]
 pub(super) struct Clock {
     clocks: Clocks,
     start: Timestamp,
@@ -50,5 +52,26 @@ impl Clock {
     pub(super) fn now(&self) -> Timestamp {
         let passed = (self.clocks.monotonic)().saturating_sub(self.since);
         self.start.plus_ms(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Makes ids of runs that sort by the journal's clock, as their entries do: the newest run has the greatest id whatever
+/// became of the wall clock, over restarts too.
+#[derive(Debug)]
+pub(super) struct RunIds {
+    clock: Clock,
+    /// Orders those of one millisecond.
+    context: Mutex<ContextV7>,
+}
+
+impl RunIds {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, context: Mutex::new(ContextV7::new()) }
+    }
+
+    pub(super) fn next(&self) -> RunId {
+        let now = Duration::from_millis(u64::try_from(self.clock.now().0).unwrap_or(0));
+        let at = uuid::Timestamp::from_unix(&self.context, now.as_secs(), now.subsec_nanos());
+        RunId(Uuid::new_v7(at))
     }
 }

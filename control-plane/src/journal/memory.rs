@@ -80,6 +80,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn confirm(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn pruned(&self) -> Position {
         self.read().pruned
     }

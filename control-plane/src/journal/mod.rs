@@ -33,11 +33,12 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, restore};
+pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, repair, restore};
 pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Replay, Store, StoreError, Tail, Unreadable};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
+use clock::RunIds;
 use readers::Readers;
 use runs::ending;
 
@@ -118,6 +119,7 @@ struct Shared {
     watching: Arc<Semaphore>,
     /// Who waits for the end of runs: whoever watches many keeps nobody from it.
     awaiting: Semaphore,
+    run_ids: RunIds,
     summary: watch::Receiver<Summary>,
     protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
     aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
@@ -137,6 +139,7 @@ impl Journal {
             proposing: Semaphore::new(config.waiting),
             watching: Arc::new(Semaphore::new(config.watchers)),
             awaiting: Semaphore::new(config.watchers),
+            run_ids: RunIds::new(started.clock),
             summary: started.summary,
             protocols: started.protocols,
             aside: started.aside,
@@ -155,6 +158,11 @@ impl Journal {
         let (reply, verdict) = oneshot::channel();
         self.send(Work::Propose { request, reply }).await?;
         verdict.await.map_err(|_| JournalError::Closed)
+    }
+
+    /// An id for a new run, greater than those before.
+    pub fn new_run_id(&self) -> RunId {
+        self.shared.run_ids.next()
     }
 
     /// A run as it stands, with every entry that was committed before this call; none if it is not known.
@@ -243,7 +251,7 @@ impl Journal {
     /// new step begins after `time`. If the caller stops waiting, it can be gone on with at any time.
     ///
     /// # Errors
-    /// `Closed` if the writer has stopped.
+    /// `Closed` if the writer has stopped; `Store` if there is no room to remove anything, and everything else goes on.
     pub async fn prune(&self, older_than: Duration, time: Duration) -> Result<Removed, JournalError> {
         let mut removed = Removed::default();
         let end = tokio::time::Instant::now() + time;
@@ -251,7 +259,7 @@ impl Journal {
             let (reply, step) = oneshot::channel();
             let begun = tokio::time::Instant::now();
             self.send(Work::Prune { older_than, reply }).await?;
-            let step = step.await.map_err(|_| JournalError::Closed)?;
+            let step = step.await.map_err(|_| JournalError::Closed)??;
             removed.runs += u64::try_from(step.runs.len()).unwrap_or(u64::MAX);
             removed.entries += step.entries;
             removed.more = step.more;
@@ -261,6 +269,14 @@ impl Journal {
             // At least half of the time is for others.
             tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
         }
+    }
+
+    /// Has the writer see whether the store is still there; if not, it ends.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn confirm(&self) -> Result<(), JournalError> {
+        self.send(Work::Confirm).await
     }
 
     /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.

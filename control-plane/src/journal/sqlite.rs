@@ -5,16 +5,24 @@
 mod aside;
 mod backup;
 mod check;
+mod claim;
 #[cfg(test)]
 mod damage;
 mod list;
+mod lists;
+#[cfg(test)]
+mod lost;
 mod mark;
 mod migrate;
+mod part;
 mod prune;
 mod read;
+mod repair;
+mod restore;
 mod rows;
 mod state;
 mod sum;
+mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -29,11 +37,15 @@ use gleitzeit_core::{Position, QueueName, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, params};
 
+use crate::journal::store::is_corrupt;
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
-pub use backup::{Copied, backup, restore};
+pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
+pub use repair::repair;
+pub use restore::restore;
 
+use claim::Claim;
 use mark::Mark;
 use read::SqliteReader;
 use state::State;
@@ -54,28 +66,57 @@ pub struct SqliteStore {
     broken: bool,
     /// Locked until the store is dropped or its process dies.
     mark: Mark,
-    /// Of a file that was made here. Kept open: to close it would give up the locks that the database has on the file.
-    _made: Option<File>,
+    /// Given up last, after the database.
+    claim: Arc<Claim>,
 }
 
 impl SqliteStore {
-    /// Opens or creates a store; creates its folder.
+    /// Opens or creates a store; creates its folder. A restore of it that was cut off is finished first.
     ///
     /// # Errors
-    /// If the file cannot be used, another process has it open, or a later version wrote it.
+    /// If the file cannot be used, another process has it open, a later version wrote it, or what was acknowledged in it
+    /// is not there.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let refused = |source| StoreError::Open { path: path.to_owned(), source };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(refused)?;
-        }
-        let made = create_private(path).map_err(refused)?;
+        make_folder(path)?;
         // By its real name: through a link it is the same store, with the same lock.
-        let path = &path.canonicalize().map_err(refused)?;
+        let path = &real_path(path)?;
         let mut mark = lock(path)?;
-        let (db, state) = connect(path, made.as_ref(), &mut mark).map_err(|error| at(path, error))?;
+        swap::resume(path, &mut mark)?;
+        // Before the database makes anything of what is there.
+        let lost = match std::fs::metadata(path) {
+            Ok(found) => (found.len() == 0).then_some("it is empty"),
+            Err(_) => Some("its file is not there"),
+        };
+        if let (Some(what), Some((_, written))) = (lost, mark.read().filter(|(_, written)| written.0 > 0)) {
+            return Err(state::missing(path, written, what));
+        }
+        let refused = |source| StoreError::Open { path: path.to_owned(), source };
+        let made = create_private(path).map_err(refused)?;
+        let mut claim = Claim::new(path)?;
+        let (db, state) = connect(path, made.is_some(), &claim, &mut mark).map_err(|error| at(path, error))?;
+        claim.note_log().map_err(refused)?;
+        claim.confirm()?;
         mark.write(&state.store_id, state.tail.position);
-        Ok(Self { db, path: path.to_owned(), state, broken: false, mark, _made: made })
+        Ok(Self { db, path: path.to_owned(), state, broken: false, mark, claim: Arc::new(claim) })
     }
+}
+
+/// Makes the folder of a store.
+fn make_folder(of: &Path) -> Result<(), StoreError> {
+    let Some(folder) = of.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|source| StoreError::Open { path: of.to_owned(), source })
+}
+
+/// The path of a file without links on the way to it; it may not be there, and its folder must be.
+fn real_path(path: &Path) -> Result<PathBuf, StoreError> {
+    let refused = |source| StoreError::Open { path: path.to_owned(), source };
+    match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        found => return found.map_err(refused),
+    }
+    let name = path.file_name().ok_or_else(|| refused(std::io::ErrorKind::InvalidFilename.into()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    Ok(folder.canonicalize().map_err(refused)?.join(name))
 }
 
 impl Drop for SqliteStore {
@@ -124,42 +165,38 @@ fn create_private(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 /// Opens the file, makes it a store of this version, and checks that it is whole. If it is not, nothing is changed.
-fn connect(path: &Path, made: Option<&File>, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
+fn connect(path: &Path, made: bool, claim: &Claim, mark: &mut Mark) -> Result<(Connection, State), StoreError> {
     let failed = database("set it up");
     let mut db = Connection::open(path).map_err(database("open the file"))?;
     // Else closing it after an error would throw away a log of which only a part could be read.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&failed)?;
-    if made.is_some() {
+    if made {
         // Nothing can be lost yet: it is flushed once, below, instead of at each of these steps.
         db.execute_batch("PRAGMA synchronous = OFF").map_err(&failed)?;
     }
     db.execute_batch(SETTINGS).map_err(&failed)?;
     let transaction = db.transaction().map_err(&failed)?;
     let is_new = migrate::is_new(&transaction)?;
-    if let Some((_, position)) = mark.any().filter(|(_, position)| is_new && made.is_none() && position.0 > 0) {
-        let why = format!("entries up to {position} were acknowledged and it has none");
-        return Err(StoreError::Incomplete { path: path.to_owned(), why });
+    if let Some((_, written)) = mark.read().filter(|(_, written)| is_new && written.0 > 0) {
+        return Err(state::missing(path, written, "it has no entries"));
     }
     let state = migrate::prepare(&transaction, path)?;
     state.check_mark(mark, path)?;
     transaction.commit().map_err(&failed)?;
     // Durable at each commit from now on.
     db.execute_batch("PRAGMA synchronous = FULL").map_err(&failed)?;
-    if let Some(file) = made {
-        flush(path, file).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+    if made {
+        flush(path, claim).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(&failed)?;
     Ok((db, state))
 }
 
 /// Brings a store that was just made to the disk: its file, its log and their names.
-fn flush(path: &Path, file: &File) -> std::io::Result<()> {
-    file.sync_all()?;
+fn flush(path: &Path, claim: &Claim) -> std::io::Result<()> {
+    claim.sync()?;
     File::options().write(true).open(log_of(path))?.sync_all()?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    part::sync_folder(path)
 }
 
 /// The write-ahead log of a store's file.
@@ -183,7 +220,7 @@ impl SqliteStore {
         let transaction = self.db.transaction()?;
         for entry in entries {
             let sum = write(&transaction, entry)?;
-            rows::record(&transaction, entry)?;
+            rows::record(&transaction, entry, &mut self.state.lists)?;
             self.state.count(entry, sum);
         }
         self.state.write(&transaction)?;
@@ -201,9 +238,33 @@ impl SqliteStore {
         }
         self.broken = true;
         let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
+        self.claim.confirm()?;
         self.broken = false;
         self.mark.write(&self.state.store_id, self.state.tail.position);
         Ok(changed)
+    }
+}
+
+impl SqliteStore {
+    /// Changes the file if there is room for it; if not, that is taken back as a whole, and the store is as before.
+    fn try_change<T>(
+        &mut self,
+        what: &'static str,
+        change: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let before = self.state.counted();
+        let why = match self.change(what, change) {
+            Err(StoreError::Full { .. }) => "its disk is full".to_owned(),
+            Err(StoreError::TooLarge { limit, .. }) => format!("a file may have at most {limit} bytes (`ulimit -f`)"),
+            changed => return changed,
+        };
+        self.state.take_back(before);
+        // The database has taken its transaction back: no step of it can be seen.
+        self.broken = !self.db.is_autocommit();
+        if self.broken {
+            return Err(StoreError::Broken(self.path.clone()));
+        }
+        Err(StoreError::NoRoom { path: self.path.clone(), why })
     }
 }
 
@@ -223,26 +284,39 @@ impl Store for SqliteStore {
         self.change("write entries", |store| store.write_all(entries))
     }
 
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.claim.confirm()
+    }
+
     fn pruned(&self) -> Position {
         self.state.pruned
     }
 
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
-        let step = self.change("remove finished runs", |store| {
+        let step = |store: &mut Self| {
             let transaction = store.db.transaction()?;
             let step = prune::step(&transaction, &mut store.state, ended)?;
             transaction.commit()?;
             Ok(step)
-        })?;
+        };
+        let step = match self.try_change("remove finished runs", step) {
+            Err(StoreError::NoRoom { .. }) => {
+                // A log that is written back is used from its beginning, which may be all the room that is needed.
+                let written_back = self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+                written_back.map_err(|error| at_writing(&self.path, "write its log back", error))?;
+                self.try_change("remove finished runs", step)?
+            }
+            step => step?,
+        };
         if step.more || step.entries > 0 || !step.runs.is_empty() {
             return Ok(Pruned { more: true, ..step });
         }
-        let more = self.change("give room back", |store| prune::give_back(&store.db))?;
+        let more = self.try_change("give room back", |store| prune::give_back(&store.db))?;
         Ok(Pruned { more, ..step })
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(SqliteReader::open(&self.path)?))
+        Ok(Box::new(SqliteReader::open(&self.path, self.claim.clone())?))
     }
 }
 
@@ -285,9 +359,7 @@ fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> Store
         Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::PermissionDenied) => {
             StoreError::Unusable { path, source }
         }
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path, source }
-        }
+        _ if is_corrupt(&source) => StoreError::Damaged { path, source },
         _ => StoreError::Database { what, source },
     }
 }

@@ -1,10 +1,10 @@
 //! What a store can do. Everything is synchronous: it is called from a thread that may block.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gleitzeit_core::run::{Entry, RunStatus};
-use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use gleitzeit_core::{ErrorCode, Position, RunId, Seq, Timestamp};
 use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};
@@ -73,6 +73,55 @@ pub enum StoreError {
         /// What is missing.
         why: String,
     },
+    /// The file that is written is not the one that a start would find.
+    #[error(
+        "PERSISTENCE_STORE_LOST: the store `{}` was taken away while it was in use: {why}; put it back where it was, or \
+         restore a backup, and start again",
+        path.display()
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+        /// What is there instead.
+        why: String,
+    },
+    /// The file has several names, under each of which its log would be another.
+    #[error(
+        "the store `{}` has {names} names (hard links), and entries written under one are missing under another; remove \
+         all names but the one that is used",
+        path.display()
+    )]
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// How many names.
+        names: u64,
+    },
+    /// A store that is being replaced could not be.
+    #[error(
+        "the store `{}` is half replaced; the next start, `restore` or `backup` goes on with that",
+        path.display()
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The lists, which are made of the entries, are not what the entries say.
+    #[error(
+        "PERSISTENCE_INTEGRITY_ERROR: the lists of the store `{}` are damaged: {why}; \
+         `gleitzeit store check --repair --store sqlite:{}` makes them again from its entries",
+        path.display(),
+        path.display()
+    )]
+    Lists {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        why: String,
+    },
     /// There is no room to write.
     #[error("no room is left to write the store `{}`: free some space on its disk and start again", path.display())]
     Full {
@@ -95,6 +144,18 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: rusqlite::Error,
+    },
+    /// Removing finished runs needs room that is not there. Nothing was changed, and writing goes on.
+    #[error(
+        "there is no room to remove finished runs from the store `{}`: {why}; what is removed is written to its log \
+         first, so make some room and try again",
+        path.display()
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What is full.
+        why: String,
     },
     /// An earlier write failed.
     #[error("the store `{}` could not be written and is not written any more", .0.display())]
@@ -141,22 +202,58 @@ pub enum StoreError {
 impl StoreError {
     /// Whether what was stored is not there any more as it was.
     pub fn is_damage(&self) -> bool {
-        let corrupt = |source: &rusqlite::Error| {
-            matches!(
-                source.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-            ) || matches!(source, rusqlite::Error::FromSqlConversionFailure(..))
-        };
         match self {
             Self::Damaged { .. }
             | Self::Incomplete { .. }
+            | Self::Lists { .. }
             | Self::Entry { .. }
             | Self::Unreadable(_)
             | Self::Run(_) => true,
-            Self::Database { source, .. } | Self::Unusable { source, .. } => corrupt(source),
+            Self::Database { source, .. } | Self::Unusable { source, .. } => is_corrupt(source),
             _ => false,
         }
     }
+
+    /// The same about a file that was looked at under another name.
+    #[must_use]
+    pub(crate) fn about(mut self, file: &Path) -> Self {
+        match &mut self {
+            Self::Incomplete { path, .. }
+            | Self::Lists { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Unusable { path, .. } => file.clone_into(path),
+            _ => {}
+        }
+        self
+    }
+
+    /// Its place in the table of errors; none for what should not happen.
+    pub fn code(&self) -> Option<ErrorCode> {
+        Some(match self {
+            error if error.is_damage() => ErrorCode::PersistenceIntegrityError,
+            Self::Gone { .. } => ErrorCode::PersistenceStoreLost,
+            Self::InUse(_) | Self::Linked { .. } => ErrorCode::ConfigurationError,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::NoRoom { .. } | Self::Broken(_) => {
+                ErrorCode::PersistenceWriteFailed
+            }
+            Self::Open { .. } | Self::Unusable { .. } | Self::CutOff { .. } => ErrorCode::PersistenceConnectionFailed,
+            Self::Format { .. } => ErrorCode::PersistenceIntegrityError,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether the database found the file damaged, or a value that nobody wrote there.
+pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+        )
 }
 
 /// An entry that is as it was written and cannot be read.
@@ -189,6 +286,12 @@ pub trait Store: Send {
     /// If anything could not be written; then nothing of it was.
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError>;
 
+    /// Whether the next start would find what was appended.
+    ///
+    /// # Errors
+    /// If what is written is not the store any more.
+    fn confirm(&self) -> Result<(), StoreError>;
+
     /// Entries up to here may be gone with their runs; whatever comes after is there.
     fn pruned(&self) -> Position;
 
@@ -196,7 +299,8 @@ pub trait Store: Send {
     /// reads a run meanwhile sees its first entries, or none.
     ///
     /// # Errors
-    /// If it could not be written.
+    /// `NoRoom` if there is no room to write it: then nothing was changed, and the store can be used as before. Else if it
+    /// could not be written.
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Something to read with beside the writer; it sees all that was appended before each call.

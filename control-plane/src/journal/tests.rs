@@ -361,6 +361,75 @@ async fn the_end_of_a_run_can_be_waited_for() {
     desk.close().await;
 }
 
+/// The wall clock is set back, while the journal is written and between two starts.
+#[tokio::test]
+async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+    let folder = tempfile::tempdir().expect("a folder");
+    let wall = Arc::new(AtomicI64::new(1_800_000_000_000));
+    let monotonic = Arc::new(AtomicU64::new(0));
+    let config = || {
+        let (wall, monotonic) = (wall.clone(), monotonic.clone());
+        let clocks = Clocks {
+            wall: Arc::new(move || Timestamp(wall.load(Ordering::SeqCst))),
+            monotonic: Arc::new(move || Duration::from_millis(monotonic.load(Ordering::SeqCst))),
+        };
+        WriterConfig { clocks, ..WriterConfig::default() }
+    };
+    let mut submitted = Vec::new();
+    for _ in 0..3 {
+        let desk = Desk::open(folder.path(), config());
+        // A year back, after which nobody waits for it.
+        wall.fetch_sub(31_536_000_000, Ordering::SeqCst);
+        for _ in 0..3 {
+            monotonic.fetch_add(7, Ordering::SeqCst);
+            let run_id = desk.journal.new_run_id();
+            desk.ok(Request::Submit { run_id, submitted: submission("w"), known: None }).await;
+            submitted.push(run_id);
+        }
+        desk.close().await;
+    }
+    assert!(submitted.is_sorted(), "{submitted:?}");
+    let desk = Desk::open(folder.path(), config());
+    let listed = desk.journal.list_runs(RunFilter::default(), None, 99).await.expect("listed");
+    submitted.reverse();
+    assert_eq!(listed.iter().map(|row| row.run_id).collect::<Vec<_>>(), submitted, "newest first");
+    assert!(listed.iter().map(|row| row.submitted_at).is_sorted_by(|a, b| a >= b));
+    desk.close().await;
+}
+
+/// The store's file goes while it is in use.
+#[tokio::test]
+async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
+    for known in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let desk = Desk::open(folder.path(), WriterConfig::default());
+        desk.submit(1, labelled("w", &[], "mine")).await;
+        std::fs::remove_file(folder.path().join("store.db")).expect("removed");
+        // Something new, and something that was recorded and would be acknowledged once more.
+        let submitted = if known { labelled("w", &[], "mine") } else { submission("w") };
+        let asked = desk.journal.propose(Request::Submit { run_id: run_id(2), submitted, known: None }).await;
+        assert!(matches!(asked, Err(JournalError::Closed)), "{asked:?}");
+        let Desk { port, mut handle, .. } = desk;
+        drop(port);
+        let why = handle.ended().await.expect_err("it cannot go on");
+        assert!(matches!(&why, WriterError::Store(StoreError::Gone { .. })), "{why:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_with_nothing_to_do_ends_once_its_store_was_taken_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::open(folder.path(), WriterConfig::default());
+    desk.submit(1, submission("w")).await;
+    desk.journal.confirm().await.expect("asked");
+    desk.submit(2, submission("w")).await;
+    std::fs::rename(folder.path().join("store.db"), folder.path().join("elsewhere.db")).expect("moved");
+    desk.journal.confirm().await.expect("asked");
+    let why = desk.handle.ended().await.expect_err("it cannot go on");
+    assert!(why.to_string().contains("journal") && matches!(why, WriterError::Store(StoreError::Gone { .. })));
+}
+
 /// A store in memory that says when it is asked to write, and writes only when it is told how that goes.
 struct Held {
     inner: MemoryStore,
@@ -379,6 +448,10 @@ impl Store for Held {
             Ok(true) => self.inner.append(entries),
             _ => Err(StoreError::Entry { position: entries[0].position.0, why: "the disk is full".to_owned() }),
         }
+    }
+
+    fn confirm(&self) -> Result<(), StoreError> {
+        self.inner.confirm()
     }
 
     fn pruned(&self) -> Position {

@@ -9,7 +9,7 @@ use gleitzeit_core::run::{Request, State, Verdict};
 use gleitzeit_core::{ComponentId, RunId, Slice};
 use tokio::sync::oneshot;
 
-use super::{Pruned, Subscription};
+use super::{Pruned, StoreError, Subscription};
 
 /// One piece of work for the writer.
 #[derive(Debug)]
@@ -84,9 +84,11 @@ pub enum Work {
     Prune {
         /// How long ago, by the journal's clock.
         older_than: Duration,
-        /// Gets what was done.
-        reply: oneshot::Sender<Pruned>,
+        /// Gets what was done, or that there was no room to do it.
+        reply: oneshot::Sender<Result<Pruned, StoreError>>,
     },
+    /// See whether the store is still there; without it there is no going on.
+    Confirm,
     /// Take no more work, do what is waiting, and end.
     Stop,
 }

@@ -123,6 +123,7 @@ impl WriterHandle {
 pub(super) struct Started {
     pub(super) port: HubPort,
     pub(super) handle: WriterHandle,
+    pub(super) clock: Clock,
     pub(super) summary: watch::Receiver<Summary>,
     pub(super) protocols: watch::Receiver<Arc<[ProtocolDefinition]>>,
     pub(super) aside: watch::Receiver<Arc<BTreeMap<RunId, String>>>,
@@ -166,9 +167,10 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let (aside, published_aside) = watch::channel(Arc::new(set_aside(&ledger)));
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
     let (end, ended) = oneshot::channel();
+    let clock = Clock::new(config.clocks.clone(), tail.recorded_at);
     let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned) };
     let writer = Writer {
-        clock: Clock::new(config.clocks.clone(), tail.recorded_at),
+        clock: clock.clone(),
         recent: Recent::new(config.recent_runs, config.recent_bytes),
         ledger,
         store,
@@ -195,7 +197,14 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         })
         .map_err(StoreError::Thread)?;
     let handle = WriterHandle { work: work.downgrade(), ended, has_ended: false };
-    Ok(Started { port, handle, summary: published_summary, protocols: published_protocols, aside: published_aside })
+    Ok(Started {
+        port,
+        handle,
+        clock,
+        summary: published_summary,
+        protocols: published_protocols,
+        aside: published_aside,
+    })
 }
 
 fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
@@ -301,16 +310,22 @@ impl Writer {
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
             Work::Prune { older_than, reply } => {
                 self.commit()?;
+                let step = match self.prune(older_than) {
+                    // The store is as it was: nothing else is kept from going on.
+                    Err(error @ StoreError::NoRoom { .. }) => Err(error),
+                    step => Ok(step?),
+                };
                 // A caller that no longer waits loses only the answer.
-                let _ = reply.send(self.prune(older_than)?);
+                let _ = reply.send(step);
             }
+            Work::Confirm => self.store.confirm()?,
             Work::Stop => self.work.close(),
         }
         Ok(())
     }
 
     /// One step, between two batches.
-    fn prune(&mut self, older_than: Duration) -> Result<Pruned, WriterError> {
+    fn prune(&mut self, older_than: Duration) -> Result<Pruned, StoreError> {
         let age = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
         let step = self.store.prune(self.clock.now().minus_ms(age))?;
         for (run_id, status) in &step.runs {
@@ -359,6 +374,9 @@ impl Writer {
         let begun = Instant::now();
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
+        } else if !batch.answers.is_empty() || !replies.is_empty() {
+            // A duplicate is acknowledged too.
+            self.store.confirm()?;
         }
         let took = begun.elapsed();
         if !batch.entries.is_empty() {

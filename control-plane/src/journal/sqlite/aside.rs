@@ -8,7 +8,9 @@ use gleitzeit_core::{ErrorCode, Payload, Position};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
+use super::lists::Lists;
 use super::read::{COLUMNS, UNFINISHED, entry, sum_of};
+use super::state::State;
 use super::sum::{loaded, stored};
 use super::{SqliteStore, Store, backup, check};
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
@@ -44,6 +46,14 @@ fn fill(path: &Path) {
         .expect("rows")
         .fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
     db.execute("UPDATE state SET live = ?1", params![stored(live)]).expect("changed");
+    seal(&db);
+}
+
+/// Has the sum of what the store says of itself be right again.
+fn seal(db: &Connection) {
+    let mut state = State::read(db, false).expect("read").expect("there");
+    state.lists = Lists::read(db).expect("read").expect("there").0;
+    state.write(db).expect("written");
 }
 
 fn open(path: &Path) -> (Journal, crate::journal::HubPort, crate::journal::WriterHandle) {

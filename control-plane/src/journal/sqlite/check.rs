@@ -9,9 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::journal::StoreError;
 
+use super::lists::{self, Lists};
 use super::read::{COLUMNS, entry};
 use super::state::State;
-use super::{at, database, migrate, rows};
+use super::{at, database, migrate, real_path, restore, rows};
 
 /// So many are named.
 const MOST_WRONG: usize = 1_000;
@@ -25,6 +26,8 @@ pub struct Checked {
     pub entries: u64,
     /// How many runs were replayed.
     pub runs: u64,
+    /// Whether there is damage that may be in the lists alone: [`super::repair`] makes them again if the entries are whole.
+    pub lists_damaged: bool,
     /// The first thing that is wrong with each run, and with what belongs to none; at most 1,000.
     pub wrong: Vec<Wrong>,
 }
@@ -46,6 +49,9 @@ pub struct Wrong {
 /// # Errors
 /// If it is not there, is no store or one of another version, or cannot be read at all.
 pub fn check(store: &Path) -> Result<Checked, StoreError> {
+    // Without its folder it is not there either.
+    let store = &real_path(store).unwrap_or_else(|_| store.to_owned());
+    restore::finish(store)?;
     if !store.is_file() {
         return Err(StoreError::Backup(format!("there is no store `{}`", store.display())));
     }
@@ -58,13 +64,31 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
     let moment = db.transaction().map_err(database("read it"))?;
     migrate::is_current(&moment)?;
     let mut checked = Checked::default();
-    if let Some(mut state) = State::read(&moment)? {
-        checked.position = state.tail.position;
-        if let Err(why) = State::found(&moment).map(|found| state.agree(found))? {
-            checked.note(None, None, why);
+    let mut lists = Vec::new();
+    match State::read(&moment, true) {
+        Ok(Some(mut state)) => {
+            checked.position = state.tail.position;
+            lists.extend(Lists::found(&moment).and_then(|found| state.lists.agree(found)).err());
+            match State::found(&moment).map(|found| state.agree(found)) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => checked.note(None, None, why),
+                Err(error) => checked.note(None, None, error.to_string()),
+            }
         }
+        Ok(None) => checked.note(None, None, "it does not say where it ends".to_owned()),
+        Err(error) => checked.note(None, None, error.to_string()),
     }
     replay(&moment, &mut checked)?;
+    match lists::differences(&moment) {
+        Ok(told) => lists.extend(told),
+        // Of entries that are damaged no lists can be made.
+        Err(error) => checked.note(None, None, error.to_string()),
+    }
+    lists.extend(lists::pages(&moment)?);
+    for why in lists {
+        checked.lists_damaged = true;
+        checked.note(None, None, why);
+    }
     Ok(checked)
 }
 
@@ -104,7 +128,7 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
             continue;
         };
         if current.as_ref().is_none_or(|current| current.run_id != run_id) {
-            finish(db, current.take(), checked)?;
+            finish(db, current.take(), checked);
             current = Some(Current { run_id, run: None, last: Seq(0), why: None });
         }
         let Some(of) = current.as_mut().filter(|of| of.why.is_none()) else { continue };
@@ -128,13 +152,20 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
             }
         };
     }
-    finish(db, current, checked)
+    finish(db, current, checked);
+    Ok(())
 }
 
-fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) -> Result<(), StoreError> {
-    let Some(Current { run_id, run, why, .. }) = read else { return Ok(()) };
+fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) {
+    let Some(Current { run_id, run, why, .. }) = read else { return };
     checked.runs += 1;
-    let row = rows::one(db, run_id)?;
+    // A row that is damaged is told with the lists.
+    let Ok(row) = rows::one(db, run_id) else {
+        if let Some(why) = why {
+            checked.note(Some(run_id), None, why);
+        }
+        return;
+    };
     let status = row.as_ref().map(|row| row.status);
     let was_ended = row.as_ref().and_then(|row| row.error.as_ref()).and_then(gleitzeit_core::Failure::known)
         == Some(ErrorCode::PersistenceIntegrityError);
@@ -149,5 +180,4 @@ fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) -> Resu
         (None, Some(_), None) => checked.note(Some(run_id), None, "it is not listed".to_owned()),
         _ => {}
     }
-    Ok(())
 }

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::run::Entry;
-use gleitzeit_core::{Position, RunId, Seq};
+use gleitzeit_core::run::{Entry, RunStatus};
+use gleitzeit_core::{Position, RunId, Seq, Timestamp};
 
-use super::{SqliteStore, Store, StoreError, backup, restore};
+use super::lists::SCANS;
+use super::{SqliteStore, Store, StoreError, Tail, backup, check, number, repair, restore};
 use crate::journal::fold::fold;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
-use crate::journal::{Reader, RunFilter, RunRow};
+use crate::journal::{Reader, RunCounts, RunFilter, RunRow};
 
 /// Everything that a control plane ever reads of a store.
 #[derive(Debug, PartialEq)]
@@ -17,14 +18,20 @@ struct All {
     replayed: Vec<Entry>,
     entries: Vec<Entry>,
     rows: Vec<RunRow>,
+    /// By each status, two names and a label, by their ends, and one by one.
+    lists: Vec<Vec<RunRow>>,
+    ended: Vec<(RunId, Timestamp)>,
     statuses: Vec<String>,
-    request: Option<(RunId, String)>,
+    requests: Vec<Option<(RunId, String)>>,
+    tail: Tail,
+    pruned: Position,
+    counts: RunCounts,
 }
 
 fn read_all(path: &Path) -> Result<All, StoreError> {
     let store = SqliteStore::open(path)?;
     let reader = store.reader()?;
-    reader.counts()?;
+    let (tail, pruned, counts) = (store.tail(), store.pruned(), reader.counts()?);
     let mut replayed = Vec::new();
     reader.replay(&mut |entry| {
         replayed.push(entry.map_err(|it| StoreError::Unreadable(Box::new(it)))?);
@@ -34,7 +41,20 @@ fn read_all(path: &Path) -> Result<All, StoreError> {
     let finished = rows.iter().filter(|row| row.finished_at.is_some());
     let statuses = finished.map(|row| status(reader.as_ref(), row.run_id)).collect::<Result<_, _>>()?;
     let entries = reader.read_from(Position(0), 9_999.into())?;
-    Ok(All { replayed, entries, rows, statuses, request: reader.find_request("mine")? })
+    let mut filters: Vec<RunFilter> = [RunStatus::Running, RunStatus::Failed, RunStatus::Completed]
+        .map(|status| RunFilter { statuses: vec![status], ..RunFilter::default() })
+        .into();
+    filters.push(RunFilter { name: Some("w".to_owned()), ..RunFilter::default() });
+    filters.push(RunFilter { labels: [("a".to_owned(), "b".to_owned())].into(), ..RunFilter::default() });
+    filters.extend((1..=61).map(|n| RunFilter { id_prefix: run_id(n).to_string(), ..RunFilter::default() }));
+    let lists = filters.iter().map(|filter| reader.list_runs(filter, None, 999)).collect::<Result<_, _>>()?;
+    let ended = reader.ended_since(Timestamp(0), 999)?;
+    let requests = (1..=61).map(|n| reader.find_request(&request_id(n))).collect::<Result<_, _>>()?;
+    Ok(All { replayed, entries, rows, lists, ended, statuses, requests, tail, pruned, counts })
+}
+
+fn request_id(n: u128) -> String {
+    format!("request {n} of somebody")
 }
 
 fn status(reader: &dyn Reader, run_id: RunId) -> Result<String, StoreError> {
@@ -45,9 +65,9 @@ fn status(reader: &dyn Reader, run_id: RunId) -> Result<String, StoreError> {
 /// Runs that have ended and runs that have not, on several pages of every kind.
 fn fill(store: &mut SqliteStore) {
     let mut feed = Feeder::default();
-    store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[("a", "b")], "mine"))]).expect("written");
+    store.append(&[feed.granted(), feed.submitted(1, labelled("w", &[("a", "b")], &request_id(1)))]).expect("written");
     for n in 2..=60 {
-        let mut batch = vec![feed.submitted(n, submission("w"))];
+        let mut batch = vec![feed.submitted(n, labelled("w", &[], &request_id(n)))];
         if n % 3 == 0 {
             batch.push(feed.failed(n));
         }
@@ -68,6 +88,7 @@ fn damaged(error: &StoreError) -> bool {
         error,
         StoreError::Damaged { .. }
             | StoreError::Incomplete { .. }
+            | StoreError::Lists { .. }
             | StoreError::Entry { .. }
             | StoreError::Run(_)
             | StoreError::Database { .. }
@@ -107,6 +128,93 @@ fn a_flipped_bit_anywhere_in_the_file_is_an_error_or_changes_nothing() {
         }
     }
     assert!(errors > tried / 4, "only {errors} of {tried} were noticed: is anything compared?");
+}
+
+/// The pages of the lists and of their indexes, which decide what runs twice and what is shown.
+fn pages_of_lists(path: &Path) -> Vec<usize> {
+    let db = rusqlite::Connection::open(path).expect("opened");
+    let size = db.query_row("PRAGMA page_size", [], |row| number(row, 0)).expect("read");
+    let sql =
+        "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('runs', 'requests', 'sums', 'state') AND rootpage > 0";
+    let mut statement = db.prepare(sql).expect("a query");
+    let roots = statement.query_map([], |row| number(row, 0)).expect("rows");
+    roots.map(|root| usize::try_from((root.expect("a page") - 1) * size).expect("small")).collect()
+}
+
+/// Whatever is wrong in the lists is told by a start, a check, a backup and a restore, or it changes nothing; and it is
+/// made good from the entries.
+#[test]
+fn a_flipped_bit_in_the_lists_is_told_everywhere_and_made_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    fill(&mut SqliteStore::open(&path).expect("a store"));
+    let whole = std::fs::read(&path).expect("read");
+    let expected = read_all(&path).expect("whole");
+    let pages = pages_of_lists(&path);
+    assert_eq!(pages.len(), 8, "runs with three indexes, requests with one, sums, state");
+    let (mut told, mut repaired) = (0, 0);
+    for (n, page) in
+        pages.iter().flat_map(|page| [3_usize, 8, 12, 200, 1_900, 3_000, 3_700, 4_050].map(|at| page + at)).enumerate()
+    {
+        let mut flipped = whole.clone();
+        flipped[page] ^= 1 << (n % 8);
+        let _ = std::fs::remove_file(beside(&path, "-wal"));
+        std::fs::write(&path, &flipped).expect("written");
+        let checked = check(&path);
+        let is_told = !matches!(&checked, Ok(checked) if checked.wrong.is_empty());
+        told += usize::from(is_told);
+        let made = backup(&path, &copy);
+        match read_all(&path) {
+            Ok(all) => assert!(all == expected, "byte {page}: something changed without an error"),
+            Err(error) => {
+                assert!(damaged(&error), "byte {page}: {error:?}");
+                assert!(is_told, "byte {page}: a start says {error} and a check nothing");
+                let refused = made.as_ref().map(|_| ()).map_err(StoreError::is_damage);
+                assert!(
+                    refused.err().unwrap_or_else(|| read_all(&copy).is_ok_and(|all| all == expected)),
+                    "byte {page}: {made:?}"
+                );
+                std::fs::copy(&path, folder.path().join("damaged.db")).expect("copied");
+                let restored = restore(&folder.path().join("damaged.db"), &folder.path().join("restored.db"), true);
+                assert!(restored.as_ref().is_err_and(StoreError::is_damage), "byte {page}: {restored:?} but {error}");
+            }
+        }
+        let _ = std::fs::remove_file(&copy);
+        std::fs::write(&path, &flipped).expect("written");
+        // What the store says of itself is not in the entries, and is not made up.
+        match repair(&path) {
+            Ok(old) => {
+                assert_eq!(std::fs::read(&old).expect("kept"), flipped, "byte {page}");
+                assert!(read_all(&path).expect("made good") == expected, "byte {page}");
+                assert_eq!(check(&path).expect("read").wrong, [], "byte {page}");
+                std::fs::remove_file(old).expect("removed");
+                repaired += 1;
+            }
+            Err(error) => assert!(error.is_damage(), "byte {page}: {error:?}"),
+        }
+    }
+    assert!(told >= 24 && repaired >= 40, "{told} were told and {repaired} made good");
+}
+
+#[test]
+fn lists_are_added_up_by_reading_each_table_and_index_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("store.db")).expect("a store");
+    let plan = |sql: &str| -> String {
+        let mut statement = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepared");
+        statement.query_row([], |row| row.get(3)).expect("a plan")
+    };
+    let plans = SCANS.map(plan);
+    let index = |name: &str| format!("SCAN runs USING COVERING INDEX {name}");
+    let expected = [
+        "SCAN runs".to_owned(),
+        index("runs_by_status"),
+        index("runs_by_name"),
+        "SEARCH runs USING COVERING INDEX runs_by_end (finished_at>?)".to_owned(),
+        "SCAN requests".to_owned(),
+        "SCAN requests USING COVERING INDEX requests_of_run".to_owned(),
+    ];
+    assert_eq!(plans, expected);
 }
 
 /// The same for the log of a store whose process was killed.
@@ -236,10 +344,6 @@ fn an_end_that_was_acknowledged_and_is_missing_is_told_and_can_be_gone_without()
     let store = SqliteStore::open(&path).expect("gone without");
     assert_eq!(store.tail().position, Position(1));
     assert_eq!(store.reader().and_then(|it| it.read_run(run_id(2), Seq(1), 9.into())).expect("read"), []);
-    drop(store);
-    // A new file in its place is a new store.
-    std::fs::remove_file(&path).expect("removed");
-    assert_eq!(SqliteStore::open(&path).expect("new").tail().position, Position(0));
 }
 
 /// Copies made while a store is written hold a moment of it, and what is made of them is a store.

@@ -21,14 +21,8 @@ impl Mark {
         Self { file }
     }
 
-    /// What was marked last for this store; none if nothing was, or it cannot be read.
-    pub(super) fn read(&mut self, store_id: &str) -> Option<Position> {
-        let (of, position) = self.any()?;
-        (of == store_id).then_some(position)
-    }
-
-    /// What was marked last, and for which store.
-    pub(super) fn any(&mut self) -> Option<(String, Position)> {
+    /// What was marked last, and for which store; none if nothing was, or it cannot be read.
+    pub(super) fn read(&mut self) -> Option<(String, Position)> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0)).ok()?;
         (&self.file).take(1_024).read_to_string(&mut text).ok()?;
@@ -40,11 +34,25 @@ impl Mark {
 
     /// Marks how far a store has come. A mark that cannot be written protects less, and nothing else.
     pub(super) fn write(&mut self, store_id: &str, position: Position) {
-        let line = line(store_id, position);
-        let written = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(line.as_bytes()));
-        if let Err(error) = written {
+        if let Err(error) = self.put(store_id, position) {
             tracing::debug!(%error, "the mark beside the store could not be written");
         }
+    }
+
+    /// Marks another store in the place of the one before, and forces that to the disk: by the old mark it would be
+    /// refused.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn force(&mut self, store_id: &str, position: Position) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.put(store_id, position)?;
+        self.file.sync_all()
+    }
+
+    fn put(&mut self, store_id: &str, position: Position) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(line(store_id, position).as_bytes())
     }
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::journal::{FORMAT_VERSION, StoreError};
 
 use super::database;
+use super::lists::{self, Lists};
 use super::read::{COLUMNS, sum_of};
 use super::rows::{self, ROWS_VERSION};
 use super::state::{self, State};
@@ -28,8 +29,8 @@ CREATE INDEX IF NOT EXISTS entries_of_run ON entries (run_id, seq, checksum) WHE
 CREATE INDEX IF NOT EXISTS entries_of_no_run ON entries (position, checksum) WHERE run_id IS NULL;
 ";
 
-/// Makes the tables of this version, or refuses a store of a later one; then checks that nothing is missing. Lists that
-/// do not fit the entries are made again.
+/// Makes the tables of this version, or refuses a store of a later one; then checks that nothing is missing. Lists of
+/// another version are made again.
 pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreError> {
     let format = format(db)?;
     if let Some(found) = format.filter(|found| *found > FORMAT_VERSION) {
@@ -41,6 +42,7 @@ pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreE
     db.execute_batch(SCHEMA)
         .and_then(|()| db.execute_batch(INDEXES))
         .and_then(|()| db.execute_batch(state::TABLE))
+        .and_then(|()| db.execute_batch(lists::TABLE))
         .map_err(database("create its tables"))?;
     let failed = database("write its format");
     if format.is_none() {
@@ -48,21 +50,21 @@ pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreE
     }
     let rows_version: u32 =
         db.query_row("SELECT rows_version FROM meta", [], |row| row.get(0)).map_err(database("read its format"))?;
-    if rows_version != ROWS_VERSION {
-        rows::rebuild(db)?;
-    }
+    let rebuilt = if rows_version == ROWS_VERSION { None } else { Some(rows::rebuild(db, "main")?) };
     db.execute("UPDATE meta SET format_version = ?1, rows_version = ?2", [FORMAT_VERSION, ROWS_VERSION])
         .map_err(&failed)?;
-    match State::read(db)? {
-        Some(state) => check(db, state, path),
+    let state = match State::read(db, rebuilt.is_none())? {
+        Some(state) => check(db, state, rebuilt, path)?,
         None if format.is_none_or(|format| format == 1) => {
             let mut state = State::found(db)?;
+            state.lists = rebuilt.unwrap_or_default();
             state.store_id = Uuid::now_v7().simple().to_string();
-            state.write(db).map_err(&failed)?;
-            Ok(state)
+            state
         }
-        None => Err(incomplete(path, "it does not say where it ends".to_owned())),
-    }
+        None => return Err(incomplete(path, "it does not say where it ends".to_owned())),
+    };
+    state.write(db).map_err(&failed)?;
+    Ok(state)
 }
 
 /// Whether nothing was ever stored there.
@@ -83,6 +85,14 @@ fn format(db: &Transaction<'_>) -> Result<Option<u32>, StoreError> {
 
 /// Refuses what is no store, and one that a start would have to change before it could be read.
 pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
+    if is_readable(db)? {
+        return Ok(());
+    }
+    Err(StoreError::Backup("its lists are of another version; a start of this version makes them again".to_owned()))
+}
+
+/// Refuses a store whose entries would have to be changed before they could be read; whether its lists are of this version.
+pub(super) fn is_readable(db: &Transaction<'_>) -> Result<bool, StoreError> {
     match format(db)? {
         Some(FORMAT_VERSION) => {}
         Some(found) if found > FORMAT_VERSION => return Err(StoreError::Format { found, known: FORMAT_VERSION }),
@@ -94,18 +104,18 @@ pub(super) fn is_current(db: &Transaction<'_>) -> Result<(), StoreError> {
     }
     let rows: u32 =
         db.query_row("SELECT rows_version FROM meta", [], |row| row.get(0)).map_err(database("read its format"))?;
-    if rows == ROWS_VERSION {
-        return Ok(());
-    }
-    Err(StoreError::Backup("its lists are of another version; a start of this version makes them again".to_owned()))
+    Ok(rows == ROWS_VERSION)
 }
 
-fn check(db: &Transaction<'_>, mut state: State, path: &Path) -> Result<State, StoreError> {
-    if state.agree(State::found(db)?).is_err() {
-        tracing::warn!("the lists of the store do not fit its entries and are made again");
-        rows::rebuild(db)?;
-        state.agree(State::found(db)?).map_err(|why| incomplete(path, why))?;
+/// Compares what is there with what was written. Lists that were made just now are right.
+fn check(db: &Transaction<'_>, mut state: State, rebuilt: Option<Lists>, path: &Path) -> Result<State, StoreError> {
+    match rebuilt {
+        Some(lists) => state.lists = lists,
+        None => Lists::found(db)
+            .and_then(|found| state.lists.agree(found))
+            .map_err(|why| StoreError::Lists { path: path.to_owned(), why })?,
     }
+    state.agree(State::found(db)?).map_err(|why| incomplete(path, why))?;
     Ok(state)
 }
 

@@ -62,7 +62,7 @@ fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Prune
     let bytes = id.0.into_bytes();
     let last = db.prepare_cached(last)?.query_row([bytes], |row| number(row, 0)).optional()?.unwrap_or(0);
     db.prepare_cached("INSERT OR IGNORE INTO pruning VALUES (?1)")?.execute([bytes])?;
-    rows::remove(db, id)?;
+    rows::remove(db, id, &mut state.lists)?;
     state.forget(Position(last));
     done.runs.push((id, status));
     Ok(true)

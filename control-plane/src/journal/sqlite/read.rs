@@ -1,15 +1,17 @@
 //! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gleitzeit_core::run::event::EVENT_VERSION;
 use gleitzeit_core::run::{Entry, Event};
 use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use uuid::Uuid;
 
 use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
+use super::claim::Claim;
 use super::list::list;
 use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
@@ -28,13 +30,17 @@ pub(super) const UNFINISHED: &str =
 pub(super) struct SqliteReader {
     db: Connection,
     path: PathBuf,
+    /// Kept as long as anybody reads: see there.
+    claim: Arc<Claim>,
 }
 
 impl SqliteReader {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, claim: Arc<Claim>) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(database("open the file for reading"))?;
-        Ok(Self { db, path: path.to_owned() })
+        // It was opened by its name.
+        claim.confirm()?;
+        Ok(Self { db, path: path.to_owned(), claim })
     }
 
     fn page(&self, rest: &str, params: impl Params, most_bytes: usize) -> Result<Vec<Entry>, StoreError> {
@@ -54,7 +60,7 @@ impl SqliteReader {
 
 impl Reader for SqliteReader {
     fn another(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(Self::open(&self.path)?))
+        Ok(Box::new(Self::open(&self.path, self.claim.clone())?))
     }
 
     fn read_from(&self, from: Position, page: Most) -> Result<Vec<Entry>, StoreError> {
@@ -96,12 +102,7 @@ impl Reader for SqliteReader {
     }
 
     fn find_request(&self, request_id: &str) -> Result<Option<(RunId, String)>, StoreError> {
-        self.db
-            .prepare_cached("SELECT run_id, body_hash FROM requests WHERE request_id = ?1")
-            .and_then(|mut statement| {
-                statement.query_row([request_id], |row| Ok((run_id(row, 0)?, row.get(1)?))).optional()
-            })
-            .map_err(database("look up a request"))
+        rows::request(&self.db, request_id).map_err(database("look up a request"))
     }
 
     fn list_runs(&self, filter: &RunFilter, after: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {

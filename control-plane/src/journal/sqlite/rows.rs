@@ -3,35 +3,39 @@
 
 use gleitzeit_core::run::{Entry, Event, RunStatus};
 use gleitzeit_core::{Failure, Timestamp};
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Error as JsonError;
 
 use crate::journal::{RunCounts, RunRow, StoreError, ending};
 
 use super::database;
+use super::lists::{Lists, request_sum};
 use super::read::{entry, run_id};
 use super::sum::{Sum, stored};
 
 /// To be raised with each change of these tables; 0 is none yet.
-pub(super) const ROWS_VERSION: u32 = 3;
+pub(super) const ROWS_VERSION: u32 = 4;
 
 const TABLES: &str = "
-DROP TABLE IF EXISTS runs;
-DROP TABLE IF EXISTS requests;
-CREATE TABLE runs (run_id BLOB PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, correlation_id TEXT NOT NULL,
+DROP TABLE IF EXISTS main.runs;
+DROP TABLE IF EXISTS main.requests;
+CREATE TABLE main.runs (run_id BLOB PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, correlation_id TEXT NOT NULL,
   submitted_at INTEGER NOT NULL, finished_at INTEGER, labels TEXT, error TEXT, task_count INTEGER NOT NULL, retry_of BLOB,
   start_sum INTEGER NOT NULL, end_sum INTEGER) WITHOUT ROWID;
-CREATE INDEX runs_by_status ON runs (status, run_id);
-CREATE INDEX runs_by_name ON runs (name, run_id);
-CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
-CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX requests_of_run ON requests (run_id);
+CREATE INDEX main.runs_by_status ON runs (status, run_id);
+CREATE INDEX main.runs_by_name ON runs (name, run_id);
+CREATE INDEX main.runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE main.requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL,
+  sum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX main.requests_of_run ON requests (run_id);
 ";
 
-/// Makes the tables again from the entries.
-pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
+/// Makes the tables again from the entries, in the schema `main` or, to be compared, in `temp`: tables there come before
+/// others of their names.
+pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<Lists, StoreError> {
     let failed = database("rebuild its tables");
-    db.execute_batch(TABLES).map_err(&failed)?;
+    db.execute_batch(&TABLES.replace("main.", &format!("{schema}."))).map_err(&failed)?;
+    let mut lists = Lists::default();
     let ends = "type IN ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled')";
     // What is being removed is not listed any more.
     let sql = format!(
@@ -41,17 +45,24 @@ pub(super) fn rebuild(db: &Transaction<'_>) -> Result<(), StoreError> {
     let mut statement = db.prepare(&sql).map_err(&failed)?;
     let mut found = statement.query([]).map_err(&failed)?;
     while let Some(row) = found.next().map_err(&failed)? {
-        record(db, &entry(row)?.0).map_err(&failed)?;
+        match entry(row) {
+            Ok((entry, _)) => record(db, &entry, &mut lists).map_err(&failed)?,
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(lists)
 }
 
 /// Records what follows from an entry.
-pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
+pub(super) fn record(db: &Connection, entry: &Entry, lists: &mut Lists) -> rusqlite::Result<()> {
     if let (Some((status, error)), Some(run_id)) = (ending(&entry.event), entry.run_id) {
         let id = run_id.0.into_bytes();
         let error = error.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
         let sum = end_sum(&id, name(status), entry.recorded_at.0, error.as_deref());
+        if let Some((_, before, finished_at)) = listed(db, &id)? {
+            lists.remove_status(&id, &before, finished_at);
+            lists.add_status(&id, name(status), Some(entry.recorded_at.0));
+        }
         db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1")?
             .execute(params![id, name(status), entry.recorded_at.0, error, stored(sum)])?;
         return Ok(());
@@ -82,16 +93,46 @@ pub(super) fn record(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()
         retry_of,
         stored(sum),
     ])?;
+    lists.add_run(&id, &row.name, name(row.status), None);
     if let Event::WorkflowSubmitted(submitted) = &entry.event
         && let Some(key) = &submitted.request
     {
-        db.prepare_cached("INSERT INTO requests VALUES (?1, ?2, ?3)")?.execute(params![
+        let sum = request_sum(&key.request_id, &id, &key.body_hash);
+        db.prepare_cached("INSERT INTO requests VALUES (?1, ?2, ?3, ?4)")?.execute(params![
             key.request_id,
             id,
-            key.body_hash
+            key.body_hash,
+            stored(sum),
         ])?;
+        lists.add_request(sum);
     }
     Ok(())
+}
+
+/// What the list says of a run's name, status and end.
+fn listed(db: &Connection, run_id: &[u8; 16]) -> rusqlite::Result<Option<(String, String, Option<i64>)>> {
+    db.prepare_cached("SELECT name, status, finished_at FROM runs WHERE run_id = ?1")?
+        .query_row([run_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
+}
+
+/// The run of a request id, with the hash of its body; an error if that is not as it was written.
+pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Option<(gleitzeit_core::RunId, String)>> {
+    let read = |row: &Row<'_>| {
+        let run_id = row.get_ref(0)?.as_blob()?;
+        let sum = request_sum(request_id, run_id, row.get_ref(1)?.as_str()?);
+        if row.get::<_, i64>(2)? != stored(sum) {
+            return Err(not_as_written());
+        }
+        Ok((super::read::run_id(row, 0)?, row.get(1)?))
+    };
+    let sql = "SELECT run_id, body_hash, sum FROM requests WHERE request_id = ?1";
+    db.prepare_cached(sql)?.query_row([request_id], read).optional()
+}
+
+fn not_as_written() -> rusqlite::Error {
+    let why = "a row of the list is not as it was written: the file is damaged";
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
 }
 
 /// The row of a run; none if it is not listed.
@@ -102,8 +143,17 @@ pub(super) fn one(db: &Connection, run_id: gleitzeit_core::RunId) -> Result<Opti
 }
 
 /// Takes a run out of both.
-pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId) -> rusqlite::Result<()> {
+pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId, lists: &mut Lists) -> rusqlite::Result<()> {
     let id = run_id.0.into_bytes();
+    if let Some((name, status, finished_at)) = listed(db, &id)? {
+        lists.remove_run(&id, &name, &status, finished_at);
+    }
+    let mut statement = db.prepare_cached("SELECT request_id, body_hash FROM requests WHERE run_id = ?1")?;
+    let mut requests = statement.query([id])?;
+    while let Some(row) = requests.next()? {
+        let (request_id, body_hash) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        lists.remove_request(request_sum(request_id, &id, body_hash));
+    }
     db.prepare_cached("DELETE FROM runs WHERE run_id = ?1")?.execute([id])?;
     db.prepare_cached("DELETE FROM requests WHERE run_id = ?1")?.execute([id])?;
     Ok(())
@@ -179,8 +229,7 @@ fn is_whole(row: &Row<'_>) -> rusqlite::Result<bool> {
 /// A row as `list` reads it.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     if !is_whole(row)? {
-        let why = "a row of the list is not as it was written: the file is damaged";
-        return Err(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into()));
+        return Err(not_as_written());
     }
     let finished_at: Option<i64> = row.get(5)?;
     let labels: Option<String> = row.get(6)?;

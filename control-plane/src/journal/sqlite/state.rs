@@ -11,9 +11,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::journal::{StoreError, Tail, ending};
 
+use super::lists::Lists;
 use super::mark::Mark;
 use super::read::run_id;
-use super::sum::{loaded, stored};
+use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 
 pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -35,8 +36,18 @@ pub(super) struct State {
     live: u64,
     /// How many runs are listed.
     runs: u64,
+    /// What they and the request ids add up to.
+    pub(super) lists: Lists,
     /// Of the entries of each unfinished run.
     of_runs: HashMap<RunId, u64>,
+}
+
+/// What pruning changes of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pruned: Position,
+    runs: u64,
+    lists: Lists,
 }
 
 impl State {
@@ -56,6 +67,17 @@ impl State {
         }
     }
 
+    /// What pruning changes.
+    pub(super) fn counted(&self) -> Counted {
+        Counted { pruned: self.pruned, runs: self.runs, lists: self.lists }
+    }
+
+    /// Pruning has not happened.
+    pub(super) fn take_back(&mut self, before: Counted) {
+        let Counted { pruned, runs, lists } = before;
+        (self.pruned, self.runs, self.lists) = (pruned, runs, lists);
+    }
+
     /// A finished run with its last entry is to go.
     pub(super) fn forget(&mut self, last: Position) {
         self.runs = self.runs.saturating_sub(1);
@@ -72,11 +94,28 @@ impl State {
             signed(self.runs),
             signed(self.pruned.0),
         ])?;
-        Ok(())
+        self.lists.write(db, self.sum())
     }
 
-    /// As it was written; none in a store that was just made.
-    pub(super) fn read(db: &Connection) -> Result<Option<Self>, StoreError> {
+    fn sum(&self) -> u64 {
+        let sum = Sum::new().bytes(self.store_id.as_bytes()).number(signed(self.tail.position.0));
+        let sum = sum.number(self.tail.recorded_at.0).number(stored(self.live)).number(signed(self.runs));
+        sum.number(signed(self.pruned.0)).value()
+    }
+
+    /// As it was written; none in a store that was just made. If it is `sealed`, which it was not before lists had sums,
+    /// it is compared with its own.
+    pub(super) fn read(db: &Connection, sealed: bool) -> Result<Option<Self>, StoreError> {
+        let Some(mut state) = Self::read_row(db)? else { return Ok(None) };
+        if sealed {
+            let written = Lists::read(db)?.filter(|(_, sum)| *sum == state.sum());
+            let why = "what it says of its own end is not as it was written";
+            (state.lists, _) = written.ok_or_else(|| StoreError::Run(why.to_owned()))?;
+        }
+        Ok(Some(state))
+    }
+
+    fn read_row(db: &Connection) -> Result<Option<Self>, StoreError> {
         let sql = "SELECT store_id, position, recorded_at, live, runs, pruned FROM state";
         let read = db.query_row(sql, [], |row| {
             Ok(Self {
@@ -85,6 +124,7 @@ impl State {
                 live: loaded(row.get(3)?),
                 runs: number(row, 4)?,
                 pruned: Position(number(row, 5)?),
+                lists: Lists::default(),
                 of_runs: HashMap::new(),
             })
         });
@@ -113,12 +153,8 @@ impl State {
                 *of_run = of_run.wrapping_add(sum);
             }
         }
-        // Each of them may have lost some.
-        let count = |sql| db.query_row(sql, [], |row| number(row, 0)).map_err(&failed);
-        let listed = count("SELECT count(*) FROM runs NOT INDEXED")?;
-        let by_status = count("SELECT count(*) FROM runs INDEXED BY runs_by_status")?;
-        let by_name = count("SELECT count(*) FROM runs INDEXED BY runs_by_name")?;
-        found.runs = if listed == by_status && listed == by_name { listed } else { u64::MAX };
+        let count = "SELECT count(*) FROM runs NOT INDEXED";
+        found.runs = db.query_row(count, [], |row| number(row, 0)).map_err(&failed)?;
         Ok(found)
     }
 
@@ -128,6 +164,9 @@ impl State {
         // The last entries may have been those of runs that are gone.
         if there > written || (there < written && written > self.pruned) {
             return Err(format!("it was written up to entry {written} and ends with entry {there}"));
+        }
+        if there == written && self.tail.recorded_at != found.tail.recorded_at {
+            return Err("the time of its last entry is not as it was written".to_owned());
         }
         if self.live != found.live {
             return Err("entries of unfinished runs or of ownerships and protocols are missing or changed".to_owned());
@@ -139,19 +178,25 @@ impl State {
         Ok(())
     }
 
-    /// Compares the end with the mark beside the file.
+    /// Compares the store with the mark beside the file.
     pub(super) fn check_mark(&self, mark: &mut Mark, path: &Path) -> Result<(), StoreError> {
-        let (written, there) = (mark.read(&self.store_id), self.tail.position);
-        match written.filter(|written| *written > there) {
-            Some(written) => Err(StoreError::Incomplete {
-                path: path.to_owned(),
-                why: format!(
-                    "entries up to {written} were acknowledged and it ends with entry {there} (to go on without them, \
-                     remove `{}.lock`)",
-                    path.display()
-                ),
-            }),
-            None => Ok(()),
+        let Some((of, written)) = mark.read() else { return Ok(()) };
+        let there = self.tail.position;
+        if of != self.store_id && written.0 > 0 {
+            return Err(missing(path, written, "it is another store than the one that was used here last"));
         }
+        if of == self.store_id && written > there {
+            return Err(missing(path, written, &format!("it ends with entry {there}")));
+        }
+        Ok(())
     }
+}
+
+/// A store without entries that were acknowledged in it, and what to do if that is meant.
+pub(super) fn missing(path: &Path, written: Position, what: &str) -> StoreError {
+    let why = format!(
+        "{what}, and entries up to {written} were acknowledged (to go on without them, remove `{}.lock`)",
+        path.display()
+    );
+    StoreError::Incomplete { path: path.to_owned(), why }
 }

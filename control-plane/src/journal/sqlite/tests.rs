@@ -87,7 +87,7 @@ fn a_page_overwritten_anywhere_is_an_error_or_not_needed() {
                 assert_eq!(count, 60, "something is missing without an error");
                 not_needed += 1;
             }
-            Err(StoreError::Damaged { .. } | StoreError::Database { .. } | StoreError::Entry { .. }) => {}
+            Err(error) if error.is_damage() => {}
             Err(other) => panic!("page {page}: {other:?}"),
         }
     }
@@ -177,6 +177,37 @@ fn rows_of_another_version_are_made_again_from_the_entries() {
     assert_eq!(rows(&SqliteStore::open(&path).expect("reopened")), before);
 }
 
+/// As it was before lists had sums; and as such a version leaves one that had some.
+#[test]
+fn lists_without_sums_get_them_and_may_lose_them_again() {
+    let (_keep, mut store) = fresh();
+    let mut feed = Feeder::default();
+    let entries =
+        [feed.submitted(1, labelled("w", &[("a", "b")], "mine")), feed.submitted(2, submission("v")), feed.failed(1)];
+    store.append(&entries).expect("written");
+    let path = store.path.clone();
+    drop(store);
+    let old = "DROP TABLE requests;
+      CREATE TABLE requests (request_id TEXT PRIMARY KEY, run_id BLOB NOT NULL, body_hash TEXT NOT NULL) WITHOUT ROWID;
+      CREATE INDEX requests_of_run ON requests (run_id);
+      INSERT INTO requests SELECT 'mine', run_id, 'hash of mine' FROM runs WHERE name = 'w';
+      UPDATE meta SET rows_version = 3";
+    for sums in ["DROP TABLE sums", "UPDATE sums SET runs = 1, requests = 2, state = 3"] {
+        let db = Connection::open(&path).expect("opened");
+        db.execute_batch(old).and_then(|()| db.execute_batch(sums)).expect("changed");
+        drop(db);
+        assert!(matches!(check(&path), Err(StoreError::Backup(_))), "a start brings them to this version");
+        for _ in 0..2 {
+            let store = SqliteStore::open(&path).expect("brought to this version");
+            let reader = store.reader().expect("a reader");
+            let found = reader.find_request("mine").expect("read");
+            assert_eq!(found, Some((suite::run_id(1), "hash of mine".to_owned())));
+            assert_eq!(reader.counts().expect("counted").failed, 1);
+        }
+        assert_eq!(check(&path).expect("read").wrong, []);
+    }
+}
+
 #[test]
 fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -195,7 +226,7 @@ fn a_folder_in_place_of_the_file_is_refused_by_name() {
     let path = folder.path().join("store.db");
     std::fs::create_dir(&path).expect("made");
     let error = SqliteStore::open(&path).expect_err("refused");
-    assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
     assert!(error.to_string().contains("store.db"), "{error}");
 }
 
@@ -277,6 +308,44 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
     assert_eq!((store.tail(), store.pruned()), (tail, tail.position));
 }
 
+/// Removing needs room first. That there is none ends nothing.
+#[tokio::test]
+async fn pruning_without_room_is_an_error_and_everything_goes_on() {
+    use crate::journal::{Journal, JournalError, WriterConfig};
+    use gleitzeit_core::ErrorCode;
+    use gleitzeit_core::run::{Request, Verdict};
+    use std::time::Duration;
+    let (_keep, mut store) = fresh();
+    let _ = with_finished_runs(&mut store);
+    let path = store.path.clone();
+    // Each run that leaves the list takes a lot of room, and there is little.
+    let small = "CREATE TABLE ballast (body BLOB); CREATE TRIGGER takes_room AFTER DELETE ON runs
+      BEGIN INSERT INTO ballast VALUES (zeroblob(1000000)); END";
+    store.db.execute_batch(small).expect("made");
+    let pages: i64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("counted");
+    store.db.execute_batch(&format!("PRAGMA max_page_count = {}", pages + 50)).expect("set");
+    let (journal, port, handle) = Journal::start(Box::new(store), WriterConfig::default()).expect("started");
+    let prune = || journal.prune(Duration::ZERO, Duration::from_secs(60));
+    let before = (journal.counts(), journal.summary().pruned);
+    for _ in 0..2 {
+        let error = prune().await.expect_err("no room");
+        let JournalError::Store(cause) = &error else { panic!("{error:?}") };
+        assert_eq!(cause.code(), Some(ErrorCode::PersistenceWriteFailed), "{cause}");
+        assert!(cause.to_string().contains("disk is full") && cause.to_string().contains("make some room"), "{cause}");
+    }
+    assert_eq!((journal.counts(), journal.summary().pruned), before);
+    let submit = Request::Submit { run_id: suite::run_id(999), submitted: submission("w"), known: None };
+    assert!(matches!(journal.propose(submit).await, Ok(Verdict::Ok { .. })), "it goes on");
+    // Room is made while it runs.
+    Connection::open(&path).and_then(|db| db.execute_batch("DROP TRIGGER takes_room")).expect("changed");
+    assert_eq!(prune().await.expect("pruned").runs, 399);
+    assert_eq!(journal.counts().running, 2);
+    drop((journal, port));
+    handle.stop().await.expect("a clean end");
+    assert_eq!(check(&path).expect("read").wrong, []);
+    drop(SqliteStore::open(&path).expect("its sums are right"));
+}
+
 #[test]
 fn a_store_of_format_1_becomes_one_of_this_format() {
     let (_keep, mut store) = fresh();
@@ -301,6 +370,7 @@ fn a_store_of_format_1_becomes_one_of_this_format() {
     store.db.execute_batch(old).expect("changed");
     let path = store.path.clone();
     drop(store);
+    std::fs::write(part::beside(&path, ".lock"), "").expect("nothing was marked then");
     for _ in 0..2 {
         let store = SqliteStore::open(&path).expect("migrated");
         let reader = store.reader().expect("a reader");

@@ -1,0 +1,230 @@
+//! Sums over the lists of runs and request ids, kept beside them in each transaction. At each start the lists and each of
+//! their indexes are added up and compared: a request id that is missing would let its workflow run twice, and a run that
+//! is missing from an index would be missing from some answers and not from others.
+//!
+//! Lists are made of the entries and of nothing else, so a check makes them once more and compares them whole.
+
+use std::cell::Cell;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::journal::StoreError;
+
+use super::sum::{Sum, loaded, stored};
+use super::{database, rows};
+
+/// `state` is the sum of the row of that name. In no format before was there such a table.
+pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS sums (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  runs INTEGER NOT NULL, requests INTEGER NOT NULL, state INTEGER NOT NULL);";
+
+/// So many differences are told.
+const MOST_TOLD: usize = 100;
+
+/// The sums of all rows, in no order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lists {
+    runs: u64,
+    requests: u64,
+}
+
+/// What the lists are made of, each with the index that has it.
+const STATUS: i64 = 1;
+const NAME: i64 = 2;
+const END: i64 = 3;
+const REQUEST: i64 = 4;
+
+/// As the type of each value is part of the order of an index, another type is an error and no other sum.
+fn text(what: i64, run_id: &[u8], text: &str) -> u64 {
+    Sum::new().number(what).bytes(run_id).bytes(text.as_bytes()).value()
+}
+
+fn end(run_id: &[u8], at: Option<i64>) -> u64 {
+    at.map_or(0, |at| Sum::new().number(END).bytes(run_id).number(at).value())
+}
+
+/// The sum of a row of the list of request ids, which stands in the row.
+pub(super) fn request_sum(request_id: &str, run_id: &[u8], body_hash: &str) -> u64 {
+    Sum::new().bytes(request_id.as_bytes()).bytes(run_id).bytes(body_hash.as_bytes()).value()
+}
+
+impl Lists {
+    /// A run is listed.
+    pub(super) fn add_run(&mut self, run_id: &[u8], name: &str, status: &str, finished_at: Option<i64>) {
+        self.runs = self.runs.wrapping_add(text(NAME, run_id, name));
+        self.add_status(run_id, status, finished_at);
+    }
+
+    /// A run is not listed any more.
+    pub(super) fn remove_run(&mut self, run_id: &[u8], name: &str, status: &str, finished_at: Option<i64>) {
+        self.runs = self.runs.wrapping_sub(text(NAME, run_id, name));
+        self.remove_status(run_id, status, finished_at);
+    }
+
+    /// What stands in the list of how a run goes.
+    pub(super) fn add_status(&mut self, run_id: &[u8], status: &str, finished_at: Option<i64>) {
+        let sum = text(STATUS, run_id, status).wrapping_add(end(run_id, finished_at));
+        self.runs = self.runs.wrapping_add(sum);
+    }
+
+    /// The reverse.
+    pub(super) fn remove_status(&mut self, run_id: &[u8], status: &str, finished_at: Option<i64>) {
+        let sum = text(STATUS, run_id, status).wrapping_add(end(run_id, finished_at));
+        self.runs = self.runs.wrapping_sub(sum);
+    }
+
+    /// A request id is listed, with this sum of its row.
+    pub(super) fn add_request(&mut self, sum: u64) {
+        self.requests = self.requests.wrapping_add(sum);
+    }
+
+    /// A request id is not listed any more.
+    pub(super) fn remove_request(&mut self, sum: u64) {
+        self.requests = self.requests.wrapping_sub(sum);
+    }
+
+    /// Writes them, with the sum of what the store says of itself.
+    pub(super) fn write(self, db: &Connection, state: u64) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO sums VALUES (1, ?1, ?2, ?3)";
+        db.prepare_cached(sql)?.execute(params![stored(self.runs), stored(self.requests), stored(state)])?;
+        Ok(())
+    }
+
+    /// As they were written, and the sum of what the store says of itself; none if they never were.
+    pub(super) fn read(db: &Connection) -> Result<Option<(Self, u64)>, StoreError> {
+        let read = db.query_row("SELECT runs, requests, state FROM sums", [], |row| {
+            Ok((Self { runs: loaded(row.get(0)?), requests: loaded(row.get(1)?) }, loaded(row.get(2)?)))
+        });
+        read.optional().map_err(database("read its sums"))
+    }
+
+    /// As they must be, going by the lists, if all indexes are of one mind; else what is wrong.
+    pub(super) fn found(db: &Connection) -> Result<Self, String> {
+        let unreadable = |error: rusqlite::Error| format!("they cannot be read: {error}");
+        let (requests, pairs) = requests(db).map_err(unreadable)?;
+        let found = Self { runs: runs(db).map_err(unreadable)?, requests };
+        let (by_status, by_name, by_end) =
+            (by_status(db).map_err(unreadable)?, by_name(db).map_err(unreadable)?, by_end(db).map_err(unreadable)?);
+        if by_status.wrapping_add(by_name).wrapping_add(by_end) != found.runs {
+            return Err("an index of the runs is not as it was written".to_owned());
+        }
+        if requests_of_runs(db).map_err(unreadable)? != pairs {
+            return Err("the index of the request ids is not as it was written".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Compares what was written with what was found.
+    pub(super) fn agree(self, found: Self) -> Result<(), String> {
+        if self.runs != found.runs {
+            return Err("the list of the runs is not as it was written".to_owned());
+        }
+        if self.requests != found.requests {
+            return Err("the list of the request ids is not as it was written".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Each of these reads one table or index from end to end, and nothing else.
+pub(super) const SCANS: [&str; 6] = [
+    "SELECT run_id, name, status, finished_at FROM runs NOT INDEXED",
+    "SELECT run_id, status FROM runs INDEXED BY runs_by_status",
+    "SELECT run_id, name FROM runs INDEXED BY runs_by_name",
+    "SELECT run_id, finished_at FROM runs INDEXED BY runs_by_end WHERE finished_at IS NOT NULL",
+    "SELECT request_id, run_id, body_hash, sum FROM requests NOT INDEXED",
+    "SELECT request_id, run_id FROM requests INDEXED BY requests_of_run",
+];
+
+fn add_up(
+    db: &Connection,
+    scan: usize,
+    each: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<u64>,
+) -> rusqlite::Result<u64> {
+    let mut statement = db.prepare(SCANS[scan])?;
+    let mut rows = statement.query([])?;
+    let mut sum = 0_u64;
+    while let Some(row) = rows.next()? {
+        sum = sum.wrapping_add(each(row)?);
+    }
+    Ok(sum)
+}
+
+fn runs(db: &Connection) -> rusqlite::Result<u64> {
+    add_up(db, 0, |row| {
+        let run_id = row.get_ref(0)?.as_blob()?;
+        let name = text(NAME, run_id, row.get_ref(1)?.as_str()?);
+        let status = text(STATUS, run_id, row.get_ref(2)?.as_str()?);
+        Ok(name.wrapping_add(status).wrapping_add(end(run_id, row.get(3)?)))
+    })
+}
+
+fn by_status(db: &Connection) -> rusqlite::Result<u64> {
+    add_up(db, 1, |row| Ok(text(STATUS, row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_str()?)))
+}
+
+fn by_name(db: &Connection) -> rusqlite::Result<u64> {
+    add_up(db, 2, |row| Ok(text(NAME, row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_str()?)))
+}
+
+fn by_end(db: &Connection) -> rusqlite::Result<u64> {
+    add_up(db, 3, |row| Ok(end(row.get_ref(0)?.as_blob()?, row.get(1)?)))
+}
+
+/// The sums of the rows, and of what the index has of them.
+fn requests(db: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let pairs = Cell::new(0_u64);
+    let rows = add_up(db, 4, |row| {
+        pairs.set(pairs.get().wrapping_add(request_pair(row)?));
+        let text = |at| -> rusqlite::Result<&str> { Ok(row.get_ref(at)?.as_str()?) };
+        let sum = request_sum(text(0)?, row.get_ref(1)?.as_blob()?, text(2)?);
+        // What stands in the row is compared when it is used, and must be right then.
+        Ok(if loaded(row.get(3)?) == sum { sum } else { sum.wrapping_add(1) })
+    })?;
+    Ok((rows, pairs.get()))
+}
+
+fn request_pair(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    Ok(text(REQUEST, row.get_ref(1)?.as_blob()?, row.get_ref(0)?.as_str()?))
+}
+
+fn requests_of_runs(db: &Connection) -> rusqlite::Result<u64> {
+    add_up(db, 5, request_pair)
+}
+
+/// Makes the lists once more from the entries, in a place of their own, and compares them with those that are there row by
+/// row; and has the database compare each index with its table. Nothing is changed.
+///
+/// # Errors
+/// If the entries cannot be read, or there is no room to make the lists.
+pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
+    let failed = database("make its lists once more");
+    rows::rebuild(db, "temp")?;
+    let mut told = Vec::new();
+    for (list, key) in [("runs", "lower(hex(run_id))"), ("requests", "request_id")] {
+        let sql = format!(
+            "SELECT {key} FROM (SELECT * FROM main.{list} NOT INDEXED EXCEPT SELECT * FROM temp.{list})
+             UNION SELECT {key} FROM (SELECT * FROM temp.{list} EXCEPT SELECT * FROM main.{list} NOT INDEXED)
+             LIMIT {MOST_TOLD}"
+        );
+        let read = db.prepare(&sql).and_then(|mut statement| {
+            let keys =
+                statement.query_map([], |row| Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned()))?;
+            keys.collect::<rusqlite::Result<Vec<String>>>()
+        });
+        match read {
+            Ok(keys) => told.extend(keys.into_iter().map(|key| format!("the list of {list} differs at `{key}`"))),
+            Err(error) => told.push(format!("the list of {list} cannot be read: {error}")),
+        }
+    }
+    db.execute_batch("DROP TABLE temp.runs; DROP TABLE temp.requests").map_err(&failed)?;
+    Ok(told)
+}
+
+/// What the database finds wrong with its pages, tables and indexes.
+pub(super) fn pages(db: &Connection) -> Result<Vec<String>, StoreError> {
+    let failed = database("check its pages");
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MOST_TOLD})")).map_err(&failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
+    let told = rows.collect::<rusqlite::Result<Vec<String>>>().map_err(&failed)?;
+    Ok(told.into_iter().filter(|line| line != "ok").collect())
+}

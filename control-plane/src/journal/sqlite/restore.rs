@@ -1,0 +1,54 @@
+//! Stores made from copies. A store that is in the place of the new one is kept beside it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::journal::StoreError;
+
+use super::backup::{Copied, check};
+use super::part::{Part, sweep};
+use super::swap::{Swap, is_noted, resume};
+use super::{lock, make_folder, real_path};
+
+/// Makes a store from a copy. A store that is in its place is kept beside it if `replace` is set; the returned path is
+/// where. One that was cut off before is finished first.
+///
+/// # Errors
+/// If the copy is not whole, or the store is in use, or there and not to be replaced; then nothing is changed.
+pub fn restore(from: &Path, store: &Path, replace: bool) -> Result<(Copied, Option<PathBuf>), StoreError> {
+    if !from.is_file() {
+        return Err(StoreError::Backup(format!("there is no backup `{}`", from.display())));
+    }
+    make_folder(store)?;
+    // By its real name, as whoever uses it locks it.
+    let store = &real_path(store)?;
+    // Held until the new store stands in the place of the old one.
+    let mut mark = lock(store)?;
+    resume(store, &mut mark)?;
+    sweep(store);
+    if store.exists() && !replace {
+        let text =
+            format!("there is a store `{}`; it is kept beside the restored one with `--replace`", store.display());
+        return Err(StoreError::Backup(text));
+    }
+    // Not under its name, it may be used under another.
+    let _claim = store.exists().then(|| super::claim::Claim::of_any(store)).transpose()?;
+    let part = Part::new(store)?;
+    let refused = |source| StoreError::Open { path: from.to_owned(), source };
+    let copy = || std::io::copy(&mut File::open(from)?, &mut File::options().write(true).open(&part.path)?);
+    copy().map_err(refused)?;
+    let (copied, id) = check(&part.path, |_| Ok(())).map_err(|error| error.about(from))?;
+    let old = Swap::put(part, store, (id, copied.position), &mut mark)?;
+    Ok((copied, old))
+}
+
+/// Finishes a restore that was cut off, before a store is read.
+///
+/// # Errors
+/// If it goes on just now, or cannot be finished.
+pub(super) fn finish(store: &Path) -> Result<(), StoreError> {
+    if is_noted(store) {
+        resume(store, &mut lock(store)?)?;
+    }
+    Ok(())
+}
