@@ -82,7 +82,7 @@ async fn strict_keeps_all_but_python_and_the_own_folder_away() {
     }
     assert_eq!(std::fs::read_to_string(&secret).expect("there"), "secret");
     assert_eq!(bench.left_behind(), 0);
-    assert!(!std::path::Path::new("/tmp/gleitzeit-strict").exists());
+    assert!(!Path::new("/tmp/gleitzeit-strict").exists());
 }
 
 /// Code that asks the kernel directly.

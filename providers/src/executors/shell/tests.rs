@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gleitzeit_core::error::ErrorCode;
 use gleitzeit_protocols::Registry;
 use serde_json::{Value, json};
 use tokio::time::Instant;
