@@ -50,7 +50,7 @@ impl Hold {
         match self {
             Self::NoProvider(_) => "start one that does; `gleitzeit providers` shows who is there".to_owned(),
             Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows how they are".to_owned(),
-            Self::ProvidersBusy(_) => "wait, or start another one".to_owned(),
+            Self::ProvidersBusy(_) => "wait, raise `max_concurrency` of the provider, or start another one".to_owned(),
             Self::NoEngine(queue) => format!("start one with `gleitzeit agent --role engine --queues {queue}`"),
             Self::NoSlot(_) => "wait, or start an engine with more `--slots`".to_owned(),
         }

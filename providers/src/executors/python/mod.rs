@@ -31,7 +31,7 @@ use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
-use crate::executors::process::limits::Sandbox;
+use crate::executors::process::limits::{self, Sandbox};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
@@ -42,7 +42,7 @@ use server::{Namespaces, Start, Told};
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
 pub(crate) fn concurrency(settings: &Settings) -> u32 {
-    settings.cpus
+    limits::concurrency(settings)
 }
 
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {

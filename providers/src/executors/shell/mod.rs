@@ -23,7 +23,7 @@ use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
 
-use super::process::limits::Sandbox;
+use super::process::limits::{self, Sandbox};
 use super::process::readiness::NotReady;
 use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
@@ -35,7 +35,7 @@ use options::Options;
 pub(crate) const METHODS: &[&str] = &["shell/run"];
 
 pub(crate) fn concurrency(settings: &Settings) -> u32 {
-    settings.cpus
+    limits::concurrency(settings)
 }
 
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
