@@ -2,7 +2,9 @@
 //! processes take together, and what keeps them from starting.
 
 pub(super) mod capture;
+pub(super) mod confined;
 pub(super) mod limits;
 pub(super) mod readiness;
+pub(super) mod system_calls;
 pub(super) mod watch;
 pub(super) mod workspace;

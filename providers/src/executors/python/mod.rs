@@ -33,6 +33,7 @@ use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::executors::process::limits::{self, Sandbox};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
+use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 use options::Options;
@@ -77,6 +78,7 @@ fn told(options: &Options, namespaces: Namespaces) -> Told {
         max_open_files: options.limits.max_open_files,
         max_file_bytes: options.limits.max_file_bytes,
         strict: options.limits.sandbox == Sandbox::Strict,
+        filter: system_calls::filter(Stage::Code).ok().map(|program| system_calls::hexadecimal(&program)),
     }
 }
 

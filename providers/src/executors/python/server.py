@@ -322,7 +322,7 @@ def serve():
         if config["strict"]:
             if namespaces.kind == "none":
                 raise OSError(f"no process namespace can be made ({namespaces.reason})")
-            strict = Strict()
+            strict = Strict(config["filter"])
             prove(strict, namespaces, config["proof"])
     except OSError as error:
         tell({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})

@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use super::wire;
+use crate::executors::process::confined::Confinement;
 use crate::executors::process::readiness::NotReady;
 
 /// Reads the program from standard input, so that it is neither a file nor an argument.
@@ -61,6 +62,8 @@ pub(super) struct Told {
     pub(super) max_file_bytes: u64,
     /// Strict, not only within limits.
     pub(super) strict: bool,
+    /// What the code is refused then, as `strict.py` reads it.
+    pub(super) filter: Option<String>,
 }
 
 /// With a folder in which a strict server proves that it is one.
@@ -126,7 +129,9 @@ impl Server {
         if let Some(home) = &start.home {
             command.env("HOME", home);
         }
-        let mut child = command.spawn().map_err(|error| refused(format!("Python cannot be started: {error}")))?;
+        let mut child = Confinement::NoTracing
+            .spawn(&mut command)
+            .map_err(|error| refused(format!("Python cannot be started: {error}")))?;
         // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
         drop(command);
         let said = match timeout(start.patience, introduce(&mut control, &introduction)).await {

@@ -22,6 +22,8 @@ breach() { echo "$1"; exit 1; }
 ( : >../other ) 2>/dev/null && breach "files can be written elsewhere"
 ( : >/gleitzeit ) 2>/dev/null && breach "the root folder can be written to"
 ( chmod 755 /usr ) 2>/dev/null && breach "modes can be changed elsewhere"
+unshare --user true 2>/dev/null && breach "user namespaces can be made"
+ipcmk -Q >/dev/null 2>&1 && breach "messages can be left for others"
 ( umount -n -l "$PWD" || mount -n -t tmpfs none "$PWD" ) 2>/dev/null && breach "mounts can be changed"
 true
 "#;

@@ -56,6 +56,12 @@ impl Bench {
     }
 }
 
+/// Says why a test has nothing to try on this machine.
+#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// Numbers of processes, of all namespaces, that have this word among their arguments.
 fn processes_with(word: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("readable").flatten();
