@@ -79,6 +79,8 @@ struct Introduction<'a> {
 struct Said {
     namespaces: Option<Namespaces>,
     reason: Option<String>,
+    /// Why code that mounts something mounts it for all.
+    shared_mounts: Option<String>,
     error: Option<String>,
 }
 
@@ -152,6 +154,9 @@ impl Server {
         if namespaces == Namespaces::None {
             let reason = said.reason.unwrap_or_default();
             tracing::warn!(reason, "no process namespaces: what a call starts is found by its parents only");
+        }
+        if let Some(reason) = said.shared_mounts {
+            tracing::warn!(reason, "no mount namespace: what the code of a task mounts, this machine sees");
         }
         Ok(Self { child, control, namespaces })
     }

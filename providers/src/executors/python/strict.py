@@ -5,7 +5,7 @@ import errno
 import struct
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _MOUNT_SETATTR = 444, 445, 446, 442
-_READ_ONLY, _PRIVATE, _BIND, _RECURSIVE = 1, 1 << 18, 1 << 12, 1 << 14
+_READ_ONLY, _PRIVATE, _BIND = 1, 1 << 18, 1 << 12
 # Landlock's rights, as its header numbers them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_SOCKET, _MAKE_BLOCK, _TRUNCATE, _DEVICE = 1 << 6, 1 << 9, 1 << 11, 1 << 14, 1 << 15

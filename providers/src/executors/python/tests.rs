@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+#[path = "limits_tests.rs"]
+mod limits_tests;
 #[path = "result_tests.rs"]
 mod result_tests;
 #[path = "script_tests.rs"]
