@@ -8,6 +8,7 @@ mod causes;
 mod cli;
 mod client;
 mod commands;
+mod concealed;
 mod document;
 mod error;
 mod follow;
@@ -60,7 +61,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
+    // Before there are threads, and what is wrong with it once there is a log.
+    let concealed = if cli.command.keeps_secrets() { concealed::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;
+    if let Err(error) = concealed {
+        tracing::warn!(%error, "other processes of this user can read the memory of this one, and its token");
+    }
     let result = commands::run(cli.command, &telemetry);
     telemetry.finish();
     result

@@ -292,6 +292,7 @@ pub(crate) fn health(state: HealthState) -> &'static str {
         HealthState::Healthy => "healthy",
         HealthState::Unhealthy => "unhealthy",
         HealthState::Starting => "starting",
+        HealthState::Slow => "slow",
     }
 }
 

@@ -65,7 +65,8 @@ fn idle(report: &mut Report) -> anyhow::Result<()> {
 fn memory_mb(pids: &[i32]) -> anyhow::Result<(f64, f64)> {
     let (mut all, mut anonymous) = (0.0, 0.0);
     for pid in pids {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+            .context("only root sees the memory of a process that keeps a token")?;
         let kib = |name: &str| -> anyhow::Result<f64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).context("a line of it")?;
             Ok(line.trim().trim_end_matches(" kB").trim().parse()?)

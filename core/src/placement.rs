@@ -50,7 +50,7 @@ impl Hold {
         match self {
             Self::NoProvider(_) => "start one that does; `gleitzeit providers` shows who is there".to_owned(),
             Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows how they are".to_owned(),
-            Self::ProvidersBusy(_) => "wait, or start another one".to_owned(),
+            Self::ProvidersBusy(_) => "wait, raise `max_concurrency` of the provider, or start another one".to_owned(),
             Self::NoEngine(queue) => format!("start one with `gleitzeit agent --role engine --queues {queue}`"),
             Self::NoSlot(_) => "wait, or start an engine with more `--slots`".to_owned(),
         }
@@ -86,7 +86,7 @@ pub fn gate(
     for (capacity, health) in providers {
         any = true;
         match health {
-            HealthState::Healthy => healthy = Some(capacity.saturating_add(healthy.unwrap_or(0))),
+            HealthState::Healthy | HealthState::Slow => healthy = Some(capacity.saturating_add(healthy.unwrap_or(0))),
             HealthState::Starting => starting = true,
             HealthState::Unhealthy => {}
         }
@@ -182,6 +182,8 @@ mod tests {
         let turn = |calling| gate(&method, [(2, HEALTHY)], calling).ok();
         assert_eq!([1, 2, 3].map(turn), [Some(Turn::Now), Some(Turn::Next), None]);
         assert_eq!(held(&[(1, HEALTHY), (8, HEALTHY)], 10), None);
+        assert_eq!(held(&[(1, HealthState::Slow)], 0), None, "slow is no reason to wait or to fail");
+        assert_eq!(held(&[(1, HealthState::Slow), (8, HEALTHY)], 10), None);
         assert_eq!(held(&[(100, HEALTHY)], 124), None);
         assert!(held(&[(100, HEALTHY)], 125).is_some());
     }

@@ -24,7 +24,7 @@ pub struct Settings {
     pub home: Option<OsString>,
     /// Where temporary folders are made.
     pub temp: PathBuf,
-    /// How many CPUs there are: the default concurrency of executors that compute.
+    /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
     pub cpus: u32,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,

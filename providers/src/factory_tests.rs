@@ -24,8 +24,19 @@ async fn call(method: &str, params: serde_json::Value, context: Context) -> Resu
 fn shipped_providers_build_and_serve_their_whole_protocol() {
     let python = provider("python_local");
     assert_eq!(python.methods(), ["python/execute", "python/validate"]);
-    assert_eq!(python.max_concurrency(), 3);
+    assert_eq!(python.max_concurrency(), 12);
+    assert_eq!(provider("shell_local").max_concurrency(), 12);
     assert_eq!(provider("util").methods().len(), 3);
+}
+
+#[test]
+fn even_a_small_machine_takes_eight_calls_at_a_time() {
+    let settings = Settings { cpus: 1, ..settings() };
+    for name in ["python_local", "shell_local"] {
+        let definition = shipped().into_iter().find(|definition| definition.name == name).expect("shipped");
+        let provider = Factory::build(&definition, &Registry::shipped(), &settings).expect("builds");
+        assert_eq!(provider.max_concurrency(), 8, "{name}");
+    }
 }
 
 #[test]

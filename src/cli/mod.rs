@@ -147,6 +147,18 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether its process lives on with a token and works for others. One that only starts such a process in the
+    /// background hands its environment on.
+    pub(crate) fn keeps_secrets(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Hub(_) | Self::Agent(_) => true,
+            Self::Start(args) => args.in_background || !args.background,
+            _ => false,
+        }
+    }
+}
+
+impl Command {
     /// How the command's result is to be printed.
     pub(crate) fn format(&self) -> Format {
         match self {

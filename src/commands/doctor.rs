@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use gleitzeit_control_plane::StoreConfig;
-use gleitzeit_core::mesh::HealthState;
+use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Factory, Settings};
 use gleitzeit_sdk::{Client, DEFAULT_URL};
@@ -151,6 +152,9 @@ fn store(url: Option<&str>) -> Check {
     }
 }
 
+/// How long a provider is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What the built-in providers say of themselves.
 async fn providers() -> Vec<Check> {
     let (registry, settings) = (Registry::shipped(), Settings::from_env(|name| std::env::var_os(name)));
@@ -159,10 +163,12 @@ async fn providers() -> Vec<Check> {
         let name = format!("provider {}", definition.name);
         checks.push(match Factory::build(&definition, &registry, &settings) {
             Ok(provider) => {
-                let health = provider.health().await;
+                let asked = tokio::time::timeout(PATIENCE, provider.health()).await;
+                let late = |_| Health::slow(format!("it did not answer within {} s", PATIENCE.as_secs()));
+                let health = asked.unwrap_or_else(late);
                 match health.state {
                     HealthState::Healthy => Check::new(&name, Finding::Ok, provider.methods().join(", ")),
-                    HealthState::Unhealthy | HealthState::Starting => {
+                    HealthState::Unhealthy | HealthState::Starting | HealthState::Slow => {
                         let why = health.reason.unwrap_or_else(|| "it does not say why".to_owned());
                         Check::new(&name, Finding::Warning, why)
                     }

@@ -125,7 +125,7 @@ fn providers(seen: &Seen) -> Listed {
         let style = match it.health {
             HealthState::Healthy => Style::new().fg(Color::Green),
             HealthState::Unhealthy => Style::new().fg(Color::Red),
-            HealthState::Starting => Style::new().fg(Color::Yellow),
+            HealthState::Starting | HealthState::Slow => Style::new().fg(Color::Yellow),
         };
         let about = it.health_reason.clone().unwrap_or_else(|| it.methods.join(", "));
         Row::new([

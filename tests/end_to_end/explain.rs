@@ -109,14 +109,19 @@ fn a_call_that_waits_for_a_busy_provider_says_so_and_has_not_begun() {
     cluster.start_all(&["--slots", "8", "--provider", &provider]);
     let sleep = |id: &str, priority: u32| json!({"id": id, "method": "util/sleep", "timeout": 300, "priority": priority, "parameters": {"seconds": 200}});
     let run = workflow(&cluster, &json!([sleep("first", 9), sleep("second", 5), sleep("third", 1)]));
-    let busy = "all providers of `util/sleep` (util) are at work, with 1 call; 1 call ready for them";
+    let busy =
+        "all providers of `util/sleep` (util) are at work, with 1 call of at most 1 at a time; 1 call ready for them";
     let parts = ["attempt 1 on engine", "is the next to be worked on", busy];
     let waiting = until_explained(&cluster, &run, "second", &parts);
     assert!(waiting["until"].is_null(), "its time does not run: {waiting}");
     let waiting = until_explained(&cluster, &run, "third", &[busy]);
-    assert_eq!(waiting["remedy"], "wait, or start another one");
+    assert_eq!(waiting["remedy"], "wait, raise `max_concurrency` of the provider, or start another one");
     let status = cluster.until_run(&run, "the first is at work", |run| run["tasks"]["first"]["status"] == "running");
     assert_eq!(status["tasks"]["second"]["status"], "dispatched", "nobody works on it: {status:#}");
+    let told = text(&status["tasks"]["third"]["waiting"]["reason"]);
+    assert!(told.contains("1 call of at most 1 at a time"), "`status` says that it is full: {status:#}");
+    let remedy = text(&status["tasks"]["third"]["waiting"]["remedy"]);
+    assert!(remedy.contains("`max_concurrency`"), "and what to raise: {status:#}");
     cluster.ask(&["cancel", &run]);
     cluster.until_ended(&run);
 }

@@ -79,3 +79,36 @@ fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
         old.terminate(PATIENCE).exits(0);
     }
 }
+
+#[test]
+fn what_others_were_given_while_a_provider_stood_still_is_not_begun_by_it() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub_with(&[&HASTY[..], &["--provider-patience", "1s"]].concat());
+    cluster.start_agent("old", "provider");
+    cluster.start_agent("rest", "queue,resolver,engine");
+    cluster.until_connected("engine", 1);
+    let marks = cluster.sandbox.path().join("marks");
+    let mark = json!([{"id": "mark", "method": "shell/run", "parameters": {"command": format!("echo begun >>'{}'", marks.display())}}]);
+    let begun = || std::fs::read_to_string(&marks).unwrap_or_default().lines().count();
+    // The provider is there and has begun one before.
+    completes(&cluster, &submit(&cluster, &mark));
+    assert_eq!(begun(), 1);
+
+    let old = cluster.take_agent("old");
+    old.signal(Signal::STOP);
+    let run = submit(&cluster, &mark);
+    // The call is in its socket by then: it is its provider's loss that gives it to another.
+    cluster.until_run(&run, "it is given to the old one", |run| run["tasks"]["mark"]["status"] == "running");
+    cluster.start_agent("new", "provider");
+    let journal = completes(&cluster, &run);
+    assert_eq!(journal.only("task_completed").attempt, 2);
+    assert_eq!(begun(), 2);
+
+    old.signal(Signal::CONT);
+    says(&old, "the process stood still");
+    cluster.take_agent("new").terminate(PATIENCE).exits(0);
+    // It is of use again, and what it found in its socket is behind it.
+    completes(&cluster, &submit(&cluster, &mark));
+    assert_eq!(begun(), 3, "it began what another had done");
+    old.terminate(PATIENCE).exits(0);
+}

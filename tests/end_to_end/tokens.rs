@@ -117,3 +117,36 @@ fn without_authentication_is_said_and_a_file_of_others_is_not_used() {
     assert!(open.stderr().contains("nobody is asked for a token"), "{}", open.stderr());
     own.status(&Sandbox::new(), &[]).exits(0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn code_of_a_task_finds_no_token_in_the_processes_of_its_user() {
+    let mut sandbox = Sandbox::new();
+    let token = "a-token-that-nobody-else-knows-0123456789";
+    sandbox.set("GLEITZEIT_TOKEN", token);
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let store = format!("sqlite:{}", sandbox.path().join("hub.db").display());
+    let mut hub = sandbox.start(&["hub", "--port", &port, "--store", &store]);
+    hub.said("ready at ", PATIENCE);
+    let agent = sandbox.start(&["agent", "--hub-url", &url]);
+    let code = "import glob\nresult = {}\nfor pid in context['pids']:\n    try:\n        found = \
+                open(f'/proc/{pid}/environ', 'rb').read()\n        result[str(pid)] = context['token'].encode() in found\n    \
+                except OSError: result[str(pid)] = False\n    try:\n        open(f'/proc/{pid}/mem', 'r+b').close()\n        \
+                result[str(pid)] = 'memory'\n    except OSError: pass\n";
+    let pids = [hub.pid(), agent.pid()];
+    let context = serde_json::json!({"pids": pids, "token": token});
+    let tasks = serde_json::json!([{"id": "look", "method": "python/execute", "parameters": {"code": code, "context": context}}]);
+    let workflow = serde_json::json!({"name": "Look", "tasks": tasks, "outputs": {"found": "${look.result}"}});
+    let file = sandbox.file("look.json", workflow.to_string());
+    let ended = sandbox.gleitzeit(&["submit", &file, "--wait", "--hub-url", &url, "-o", "json"]).exits(0).json();
+    let found = pids.iter().map(|pid| (pid.to_string(), serde_json::json!(false))).collect();
+    assert_eq!(ended["outputs"]["found"], serde_json::Value::Object(found), "{ended:#}");
+    // Not even for those who may look.
+    for pid in pids {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        assert!(!environment.windows(token.len()).any(|part| part == token.as_bytes()), "process {pid}");
+    }
+    agent.terminate(PATIENCE).exits(0);
+    hub.terminate(PATIENCE).exits(0);
+}

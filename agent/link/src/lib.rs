@@ -15,6 +15,7 @@ pub mod memory;
 mod config;
 mod frame;
 mod outbox;
+mod pulse;
 mod reconnect;
 mod session;
 mod token;
@@ -22,6 +23,7 @@ mod transport;
 
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
+pub use pulse::Pulse;
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token};
 

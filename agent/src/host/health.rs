@@ -2,6 +2,9 @@
 //!
 //! The invariant: the hub is not told that a provider is unhealthy while others of this agent may still be on their way
 //! to it. Work that waits for any of them would fail although the next one can do it.
+//!
+//! A check that takes long says nothing about the provider: on a busy machine everything does. Such a provider is slow and
+//! gets work; only what a check found out makes it unhealthy.
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -15,8 +18,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// How long a health check may take; without an answer the provider counts as unhealthy.
+/// A provider whose health check takes longer counts as slow. The check goes on: what it has started (an interpreter for
+/// one) would never be ready if each check began anew.
 const LIMIT: Duration = Duration::from_secs(5);
+/// A check that has taken so long is given up and begun anew.
+const GIVE_UP: Duration = Duration::from_secs(120);
 /// How long the first one may hold up the registration, so that mostly the first word already says how the provider is.
 const FIRST: Duration = Duration::from_millis(50);
 /// An unhealthy provider is asked again after this time, then after twice that, and so on up to the interval.
@@ -25,7 +31,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 const OTHERS: Duration = Duration::from_secs(2);
 
 type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
+type Looking = Pin<Box<dyn Future<Output = Look> + Send>>;
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a check has come to.
+enum Look {
+    /// It is over.
+    Over(Health),
+    /// It goes on.
+    Long(Looking),
+}
 
 /// One provider's health.
 pub(crate) struct HealthWatch {
@@ -34,7 +49,7 @@ pub(crate) struct HealthWatch {
     interval: Duration,
     /// Until it is asked again.
     delay: Duration,
-    asking: Asking,
+    looking: Looking,
     /// As found out last.
     known: Health,
     /// It was healthy, and one look since then said otherwise. Work is not given up for that.
@@ -63,13 +78,13 @@ impl HealthWatch {
         all_ready: watch::Receiver<bool>,
     ) -> Self {
         let known = Health { state: HealthState::Starting, ..Health::default() };
-        let asking = Box::pin(limited(ask()));
+        let looking = Box::pin(limited(ask()));
         Self {
             name,
             ask,
             interval,
             delay: interval,
-            asking,
+            looking,
             known,
             doubtful: false,
             all_ready,
@@ -80,8 +95,8 @@ impl HealthWatch {
 
     /// What to begin with; waits only for a moment. Cancel-safe.
     pub(crate) async fn first(&mut self) -> Health {
-        if let Ok(health) = timeout(FIRST, &mut self.asking).await {
-            self.found(health);
+        if let Ok(look) = timeout(FIRST, &mut self.looking).await {
+            self.looked(look);
         }
         self.told()
     }
@@ -95,7 +110,7 @@ impl HealthWatch {
             }
         };
         tokio::select! {
-            health = &mut self.asking => self.found(health),
+            look = &mut self.looking => self.looked(look),
             () = settling => {
                 self.settling = None;
                 self.settled = true;
@@ -130,9 +145,19 @@ impl HealthWatch {
         }
     }
 
+    fn looked(&mut self, look: Look) {
+        match look {
+            Look::Over(health) => self.found(health),
+            Look::Long(looking) => {
+                self.looking = looking;
+                self.know(late(LIMIT));
+            }
+        }
+    }
+
     /// Takes note, and asks again after a while: soon if that may be news.
     fn found(&mut self, health: Health) {
-        let broken = self.known.state == HealthState::Healthy && health.state != HealthState::Healthy;
+        let broken = self.known.state.works() && !health.state.works();
         self.doubtful = broken && !self.doubtful;
         if self.doubtful {
             let reason = health.reason.as_deref().unwrap_or_default();
@@ -142,7 +167,7 @@ impl HealthWatch {
             self.know(health);
         }
         let (answer, delay) = ((self.ask)(), self.delay);
-        self.asking = Box::pin(async move {
+        self.looking = Box::pin(async move {
             sleep(delay).await;
             limited(answer).await
         });
@@ -151,14 +176,17 @@ impl HealthWatch {
     fn know(&mut self, health: Health) {
         let (provider, reason) = (self.name.as_str(), health.reason.as_deref().unwrap_or_default());
         match (self.known.state, health.state) {
-            (HealthState::Healthy, HealthState::Unhealthy) => warn!(provider, reason, "provider became unhealthy"),
+            (HealthState::Healthy | HealthState::Slow, HealthState::Unhealthy) => {
+                warn!(provider, reason, "provider became unhealthy");
+            }
+            (_, HealthState::Slow) if self.known != health => info!(provider, reason, "provider is slow"),
             (HealthState::Starting, HealthState::Unhealthy) => info!(provider, reason, "provider is unhealthy"),
             (HealthState::Unhealthy, HealthState::Healthy) => info!(provider, "provider is healthy again"),
             _ if self.known != health => debug!(provider, state = ?health.state, reason, "provider asked"),
             _ => {}
         }
         self.delay = match (self.known.state, health.state) {
-            (_, HealthState::Healthy) => self.interval,
+            (_, HealthState::Healthy | HealthState::Slow) => self.interval,
             (HealthState::Unhealthy, _) => self.delay.saturating_mul(2).min(self.interval),
             _ => AGAIN.min(self.interval),
         };
@@ -166,14 +194,23 @@ impl HealthWatch {
     }
 }
 
-/// An executor that breaks while it is asked is unhealthy, and no more than that.
-async fn limited(answer: Asking) -> Health {
-    let reason = match timeout(LIMIT, AssertUnwindSafe(answer).catch_unwind()).await {
-        Ok(Ok(health)) => return health,
-        Ok(Err(_panic)) => "the health check broke off with a panic; the log has its message".to_owned(),
-        Err(_elapsed) => format!("the health check took longer than {} s", LIMIT.as_secs()),
-    };
-    Health::unhealthy(reason)
+/// An executor that breaks while it is asked is unhealthy, and no more than that; one that takes long is asked on.
+async fn limited(answer: Asking) -> Look {
+    let mut answer: Asking = Box::pin(AssertUnwindSafe(answer).catch_unwind().map(|ended| {
+        let broken = |_panic| Health::unhealthy("the health check broke off with a panic; the log has its message");
+        ended.unwrap_or_else(broken)
+    }));
+    match timeout(LIMIT, &mut answer).await {
+        Ok(health) => Look::Over(health),
+        Err(_elapsed) => Look::Long(Box::pin(async move {
+            let ended = timeout(GIVE_UP.saturating_sub(LIMIT), answer).await;
+            Look::Over(ended.unwrap_or_else(|_elapsed| late(GIVE_UP)))
+        })),
+    }
+}
+
+fn late(limit: Duration) -> Health {
+    Health::slow(format!("the health check takes longer than {} s; work goes on", limit.as_secs()))
 }
 
 #[cfg(test)]
@@ -266,8 +303,28 @@ mod tests {
         bench.watch.registered();
         assert_eq!(bench.watch.next().await, starting(), "the others are there, but not the answer");
         let told = bench.watch.next().await;
-        assert_eq!((told.state, begun.elapsed()), (HealthState::Unhealthy, LIMIT));
-        assert!(told.reason.is_some_and(|reason| reason.contains("took longer than 5 s")));
+        assert_eq!((told, begun.elapsed()), (late(LIMIT), LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_takes_long_makes_a_provider_slow_and_goes_on() {
+        let mut bench = Bench::new(Some(Health::default()));
+        assert_eq!(bench.watch.first().await, Health::default());
+        bench.all_ready.send_replace(true);
+        bench.watch.registered();
+        assert_eq!(bench.watch.next().await, Health::default(), "the others are there");
+        *bench.answer.lock().expect("no panic") = None;
+        let begun = Instant::now();
+        assert_eq!(bench.watch.next().await, late(LIMIT), "not unhealthy");
+        assert_eq!(begun.elapsed(), INTERVAL + LIMIT);
+        assert_eq!(bench.watch.next().await, late(GIVE_UP), "still not");
+        assert_eq!(begun.elapsed(), INTERVAL + GIVE_UP);
+        assert_eq!(bench.pauses(), [10], "the same check went on");
+        assert_eq!(bench.watch.next().await, late(LIMIT), "and the next one began");
+        bench.answers(unhealthy());
+        assert_eq!(bench.watch.next().await, late(GIVE_UP), "the one before never answers");
+        assert_eq!(bench.watch.next().await, late(GIVE_UP), "one refusal may be a mishap");
+        assert_eq!(bench.watch.next().await, unhealthy(), "what it refuses counts");
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,7 +372,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_panics_is_an_unhealthy_provider() {
-        let told = limited(Box::pin(async { panic!("of the executor") })).await;
+        let Look::Over(told) = limited(Box::pin(async { panic!("of the executor") })).await else {
+            panic!("it is over")
+        };
         assert_eq!(told.state, HealthState::Unhealthy);
         assert!(told.reason.is_some_and(|reason| reason.contains("broke off with a panic")));
     }

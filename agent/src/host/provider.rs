@@ -1,6 +1,9 @@
 //! Host of one provider: runs its calls, each in a task of its own.
 //!
 //! No call outlives its host: dropping the host drops the calls, and whoever drops a call ends its work.
+//!
+//! No call begins after this process stood still until the hub has said that it is still wanted: its cancel may lie unread
+//! beside it, and others may have it by then.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -14,13 +17,14 @@ use gleitzeit_core::payload::Payload;
 use gleitzeit_core::role::provider::{Input, Output, Provider as Role};
 use gleitzeit_core::role::{Input as HubInput, Output as HubOutput};
 use gleitzeit_core::time::Instant;
+use gleitzeit_link::Pulse;
 use gleitzeit_providers::{Call, CallError, Context, Provider};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, debug, error};
+use tracing::{Instrument as _, debug, error, info};
 
 use super::health::HealthWatch;
 use super::{Event, Machine, Todo, call_span};
@@ -37,11 +41,23 @@ const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
 /// What the provider's work has to say.
 pub(crate) enum Report {
-    Finished { id: CallId, outcome: MethodOutcome },
-    Progress { id: CallId, data: Payload },
-    Waiting { id: CallId },
-    Started { id: CallId },
+    Finished {
+        id: CallId,
+        outcome: MethodOutcome,
+    },
+    Progress {
+        id: CallId,
+        data: Payload,
+    },
+    Waiting {
+        id: CallId,
+    },
+    Started {
+        id: CallId,
+    },
     Health(Health),
+    /// The process stood still.
+    Woke,
 }
 
 /// A call's outcome, unless the executor panicked.
@@ -63,6 +79,12 @@ pub(crate) struct ProviderHost {
     /// Calls for which there was no place when they came; the machine bounds how many there are.
     waiting: VecDeque<CallId>,
     begun: (mpsc::Sender<CallId>, mpsc::Receiver<CallId>),
+    pulse: Arc<Pulse>,
+    beats: Interval,
+    /// Stops that the machine has heard of.
+    noticed: u64,
+    /// Stops after which the hub has said what is still wanted.
+    confirmed: watch::Sender<u64>,
     out: Vec<Output>,
 }
 
@@ -76,6 +98,8 @@ impl ProviderHost {
         tracker: TaskTracker,
     ) -> Self {
         let places = usize::try_from(provider.max_concurrency()).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let mut beats = interval(Pulse::EVERY);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             machine,
             max_payload_bytes,
@@ -88,6 +112,10 @@ impl ProviderHost {
             progress: mpsc::channel(PROGRESS),
             waiting: VecDeque::new(),
             begun: mpsc::channel(BEGUN),
+            pulse: Arc::new(Pulse::new()),
+            beats,
+            noticed: 0,
+            confirmed: watch::Sender::new(0),
             provider,
             out: Vec::new(),
         }
@@ -120,7 +148,8 @@ impl ProviderHost {
         };
         let limit = Duration::from_millis(meta.timeout_ms);
         let asked = method.clone();
-        let work = serve(self.provider.clone(), place, Call { method, params }, context, limit);
+        let gate = Gate { pulse: self.pulse.clone(), confirmed: self.confirmed.subscribe() };
+        let work = serve(self.provider.clone(), (place, gate), Call { method, params }, context, limit);
         let told = forward(id.clone(), work, progress, self.progress.0.clone());
         let told = async move {
             let ended = told.await;
@@ -177,7 +206,24 @@ impl ProviderHost {
         Failure::from(short)
     }
 
+    /// Tells the machine if the process stood still since the last time.
+    fn notice(&mut self, now: Instant) {
+        let stops = self.pulse.beat();
+        if stops != self.noticed {
+            self.noticed = stops;
+            info!(
+                provider = self.provider.name(),
+                "the process stood still; the hub is asked which calls are still wanted"
+            );
+            self.machine.accept(now, Input::Woke, &mut self.out);
+        }
+    }
+
     fn act(&mut self, todo: &mut Todo) {
+        if !self.machine.is_in_doubt() {
+            let noticed = self.noticed;
+            self.confirmed.send_if_modified(|confirmed| std::mem::replace(confirmed, noticed) != noticed);
+        }
         let mut out = std::mem::take(&mut self.out);
         for output in out.drain(..) {
             match output {
@@ -211,6 +257,7 @@ impl Machine for ProviderHost {
     }
 
     fn accept(&mut self, now: Instant, event: Event<Report>, todo: &mut Todo) {
+        self.notice(now);
         let input = match event {
             Event::Hub(HubInput::Disconnected) => {
                 let health = self.health.disconnected();
@@ -224,6 +271,8 @@ impl Machine for ProviderHost {
             Event::Report(Report::Waiting { id }) => Input::Waiting { id },
             Event::Report(Report::Started { id }) => Input::Started { id },
             Event::Report(Report::Health(health)) => Input::Health(health),
+            // It was noticed above.
+            Event::Report(Report::Woke) => return self.act(todo),
         };
         self.machine.accept(now, input, &mut self.out);
         self.act(todo);
@@ -250,6 +299,12 @@ impl Machine for ProviderHost {
                 Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
                 Some(joined) = self.calls.join_next_with_id() => joined,
                 health = self.health.next() => return Report::Health(health),
+                _ = self.beats.tick() => {
+                    if self.pulse.beat() != self.noticed {
+                        return Report::Woke;
+                    }
+                    continue;
+                }
                 else => return pending().await,
             };
             if let Some(report) = self.ended(joined) {
@@ -300,12 +355,46 @@ impl Place {
     }
 }
 
-/// Runs a call once there is a place for it, which is when its time begins. The executor ends it when it is cancelled or
-/// out of time; if it does not, it is dropped.
-async fn serve(provider: Provider, place: Place, call: Call, mut context: Context, limit: Duration) -> Ended {
+/// Where a call waits until nothing speaks against its beginning.
+struct Gate {
+    pulse: Arc<Pulse>,
+    confirmed: watch::Receiver<u64>,
+}
+
+impl Gate {
+    /// Waits until the hub has answered for every stop of this process.
+    async fn pass(mut self) {
+        loop {
+            let stops = self.pulse.beat();
+            if self.confirmed.wait_for(|confirmed| *confirmed >= stops).await.is_err() {
+                // Without a host the call is about to be dropped.
+                return pending().await;
+            }
+            // The wait may have been a stop itself.
+            if self.pulse.beat() == stops {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs a call once there is a place for it, which is when its time begins, and if it is still wanted then. The executor
+/// ends it when it is cancelled or out of time; if it does not, it is dropped.
+async fn serve(
+    provider: Provider,
+    (place, gate): (Place, Gate),
+    call: Call,
+    mut context: Context,
+    limit: Duration,
+) -> Ended {
     let _place = tokio::select! {
-        place = place.take() => place?,
+        biased;
         error = context.ended() => return Err(error),
+        place = async {
+            let place = place.take().await;
+            gate.pass().await;
+            place
+        } => place?,
     };
     context.deadline = tokio::time::Instant::now().checked_add(limit);
     let limits = context.clone();
@@ -349,4 +438,24 @@ fn start_of(text: &str) -> &str {
     const KEPT: usize = 1024;
     let end = (0..=text.len().min(KEPT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_passes_at_once_and_after_a_stop_only_once_the_hub_has_answered() {
+        let (pulse, confirmed) = (Arc::new(Pulse::new()), watch::Sender::new(0));
+        let gate = || Gate { pulse: pulse.clone(), confirmed: confirmed.subscribe() };
+        gate().pass().await;
+        pulse.stop();
+        let mut waiting = std::pin::pin!(gate().pass());
+        assert!(waiting.as_mut().now_or_never().is_none(), "nobody has said that it is wanted");
+        confirmed.send_replace(1);
+        waiting.await;
+        gate().pass().await;
+    }
 }

@@ -66,7 +66,8 @@ async fn a_slow_health_check_holds_nobody_up() {
     assert_eq!(registration["max_concurrency"].as_u64().map(|it| it > 0), Some(true), "it has room: {registration}");
     agent.becomes_ready(true).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "sooner than the check's own limit: {:?}", begun.elapsed());
-    let registration = until_health(&mut hub, "provider-", "unhealthy").await;
+    let registration = until_health(&mut hub, "provider-", "healthy").await;
+    assert_eq!(registration["health"]["slow"], true, "it gets work, and says that it is slow: {registration}");
     assert!(registration["health"]["reason"].is_string(), "{registration}");
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");

@@ -2,7 +2,7 @@
 
 use gleitzeit_core::Slice;
 use gleitzeit_core::hub::ComponentView;
-use gleitzeit_core::mesh::{PresenceStatus, Role};
+use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
 use gleitzeit_proto::v1::system_service_server::SystemService;
 use gleitzeit_proto::{convert, status, v1};
 use std::pin::Pin;
@@ -146,6 +146,7 @@ fn provider(view: ComponentView) -> v1::Provider {
         protocols: view.protocols,
         methods: view.methods.iter().map(ToString::to_string).collect(),
         health: convert::health(view.health.state).into(),
+        slow: view.health.state == HealthState::Slow,
         health_reason: view.health.reason.unwrap_or_default(),
         in_flight: u32::try_from(view.in_use).unwrap_or(u32::MAX),
         capacity: view.capacity,

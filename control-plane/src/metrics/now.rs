@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gleitzeit_core::hub::ComponentView;
 use gleitzeit_core::ledger::Backlog;
-use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
+use gleitzeit_core::mesh::{PresenceStatus, Role};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
@@ -75,7 +75,7 @@ impl Now {
                     add("gleitzeit.engine.slots.used", name("engine"), component.in_use as f64);
                 }
                 Role::Provider => {
-                    let is_healthy = component.health.state == HealthState::Healthy;
+                    let is_healthy = component.health.state.works();
                     add("gleitzeit.provider.healthy", name("provider"), f64::from(u8::from(is_healthy)));
                     add("gleitzeit.provider.unhealthy", name("provider"), f64::from(u8::from(!is_healthy)));
                     add("gleitzeit.provider.in_flight", name("provider"), component.in_use as f64);

@@ -231,7 +231,7 @@ impl Hub {
     fn has_room(&self, provider: &ComponentId) -> bool {
         self.components.get(provider).is_some_and(|component| {
             let capacity = usize::try_from(component.capacity).unwrap_or(usize::MAX);
-            let well = component.health.state == HealthState::Healthy;
+            let well = component.health.state.works();
             component.is_connected() && well && self.calls.count(provider) < capacity
         })
     }

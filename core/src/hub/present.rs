@@ -213,8 +213,12 @@ impl Present {
                 let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
                 let calls: usize = providers.iter().map(|provider| provider.calls).sum();
                 let names: Vec<&str> = providers.iter().take(NAMED).map(|provider| provider.name.as_str()).collect();
-                let work =
-                    format!("all providers of `{method}` ({}) are at work, with {}", names.join(", "), counted(calls));
+                let most: u64 = providers.iter().map(|provider| u64::from(provider.capacity)).sum();
+                let work = format!(
+                    "all providers of `{method}` ({}) are at work, with {} of at most {most} at a time",
+                    names.join(", "),
+                    counted(calls)
+                );
                 match self.lines.get(method) {
                     Some(waiting) => format!("{work}; {} ready for them", counted(*waiting)),
                     None => work,

@@ -88,20 +88,60 @@ pub enum HealthState {
     Unhealthy,
     /// It has not found out yet, or what it needs is still starting; what only it could serve waits.
     Starting,
+    /// It is late with its answer, and nothing has refused. It gets work like a healthy one: each task's own timeout says
+    /// how long is too long. On the wire it is `healthy` with `slow: true`, so that older hubs and engines go on too.
+    Slow,
+}
+
+impl HealthState {
+    /// Whether it gets work.
+    pub fn works(self) -> bool {
+        matches!(self, Self::Healthy | Self::Slow)
+    }
 }
 
 /// A provider's health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "HealthJson", into = "HealthJson")]
 pub struct Health {
     /// Whether it can do its work.
     pub state: HealthState,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why not, or what is slow.
     pub reason: Option<String>,
     /// Whether it stays so until a person changes something, such as a secret that the service refuses. Only an unhealthy
     /// provider says so.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lasting: bool,
+}
+
+/// Health as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(expecting = "struct Health")]
+struct HealthJson {
+    state: HealthState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lasting: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    slow: bool,
+}
+
+impl From<Health> for HealthJson {
+    fn from(health: Health) -> Self {
+        let Health { state, reason, lasting } = health;
+        match state {
+            HealthState::Slow => Self { state: HealthState::Healthy, reason, lasting, slow: true },
+            state => Self { state, reason, lasting, slow: false },
+        }
+    }
+}
+
+impl From<HealthJson> for Health {
+    fn from(json: HealthJson) -> Self {
+        let HealthJson { state, reason, lasting, slow } = json;
+        let state = if slow && state == HealthState::Healthy { HealthState::Slow } else { state };
+        Self { state, reason, lasting }
+    }
 }
 
 impl Health {
@@ -113,6 +153,11 @@ impl Health {
     /// It cannot do its work, and waiting does not help.
     pub fn broken(reason: impl Into<String>) -> Self {
         Self { lasting: true, ..Self::unhealthy(reason) }
+    }
+
+    /// It is late, but nothing has refused: it gets work.
+    pub fn slow(reason: impl Into<String>) -> Self {
+        Self { state: HealthState::Slow, reason: Some(reason.into()), lasting: false }
     }
 
     /// It does not know yet, and says what it waits for.

@@ -2,6 +2,10 @@
 //!
 //! A call is started once, whatever is sent again; its answer is kept until it could be sent, and a while longer: a hub
 //! that dies takes with it what it was about to pass on.
+//!
+//! Nothing begins that may not be wanted any more. A call begins only after all that came with it was read, its cancel for
+//! one. After the process stood still nothing begins until the hub has answered a registration that lists what came: the
+//! cancels of what was given to others meanwhile, or has ended, come before that answer.
 
 mod sent;
 
@@ -56,6 +60,8 @@ pub enum Input {
     },
     /// The provider's health as it is now.
     Health(Health),
+    /// The process stood still for longer than a moment and goes on.
+    Woke,
     /// Take nothing more, finish within this time, cancel the rest.
     Drain {
         /// In milliseconds.
@@ -80,6 +86,15 @@ pub enum Output {
     },
     /// Every call has ended: disconnect.
     Drained,
+}
+
+/// Whether what came is still wanted is not certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// The hub is to be asked.
+    ToAsk,
+    /// It was asked by a registration that it has not answered.
+    Asked,
 }
 
 /// What a provider offers.
@@ -110,7 +125,10 @@ pub struct Provider {
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
-    /// Those of them that have not begun.
+    /// Those of them that the host has not been given, in the order in which they came.
+    held: Vec<MethodCall>,
+    doubt: Option<Doubt>,
+    /// Those of them that have not begun for want of a place.
     waiting: BTreeSet<CallId>,
     /// Those of which the hub has heard that they have not.
     said_waiting: BTreeSet<CallId>,
@@ -135,6 +153,8 @@ impl Provider {
             link: Link::Down,
             down_since: None,
             running: BTreeSet::new(),
+            held: Vec::new(),
+            doubt: None,
             waiting: BTreeSet::new(),
             said_waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
@@ -162,6 +182,7 @@ impl Provider {
                 self.sent.expire(now);
                 self.offers = true;
                 self.register(out);
+                self.doubt = self.doubt.map(|_| Doubt::Asked);
             }
             Input::Hub(role::Input::Disconnected) => self.drop_link(now),
             Input::Hub(role::Input::Tick) => {
@@ -193,6 +214,10 @@ impl Provider {
                     send(out, ToHub::MethodProgress(MethodProgress { id, data }));
                 }
             }
+            Input::Woke => {
+                self.doubt = Some(Doubt::ToAsk);
+                self.ask(out);
+            }
             Input::Health(health) => {
                 if self.health != health {
                     self.health = health;
@@ -211,6 +236,7 @@ impl Provider {
     /// Says what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now, out);
+        self.begin(out);
         self.say(now, out);
     }
 
@@ -228,6 +254,40 @@ impl Provider {
     /// The calls that run.
     pub fn running(&self) -> impl Iterator<Item = &CallId> {
         self.running.iter()
+    }
+
+    /// Whether calls are held back until the hub has said what of them is wanted.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// Asks the hub what is still wanted, by a registration of which the next answer must be.
+    fn ask(&mut self, out: &mut Vec<Output>) {
+        if self.doubt == Some(Doubt::ToAsk) && self.link.is_up() && self.unanswered == 0 {
+            self.register(out);
+            self.doubt = Some(Doubt::Asked);
+        }
+    }
+
+    /// Gives the host what came, unless it was cancelled meanwhile.
+    fn begin(&mut self, out: &mut Vec<Output>) {
+        if self.doubt.is_none() {
+            out.extend(self.held.drain(..).map(|call| Output::Start { call }));
+        }
+    }
+
+    /// Ends a call of which nobody wants to hear any more.
+    fn stop(&mut self, id: CallId, out: &mut Vec<Output>) {
+        match self.held.iter().position(|call| call.id == id) {
+            Some(at) => drop(self.held.remove(at)),
+            None => out.push(Output::Cancel { id }),
+        }
+    }
+
+    fn stop_all(&mut self, out: &mut Vec<Output>) {
+        for id in std::mem::take(&mut self.running) {
+            self.stop(id, out);
+        }
     }
 
     fn register(&mut self, out: &mut Vec<Output>) {
@@ -269,6 +329,10 @@ impl Provider {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
+                if self.doubt == Some(Doubt::Asked) {
+                    self.doubt = None;
+                }
+                self.ask(out);
                 if std::mem::take(&mut self.offers) {
                     self.said_waiting.clear();
                     self.answers.extend(self.sent.take().map(|end| (end.id, end.outcome)));
@@ -286,14 +350,14 @@ impl Provider {
             }
             FromHub::ExecuteMethod(calls) => {
                 for call in calls.calls {
-                    self.start(call, out);
+                    self.take(call);
                 }
             }
             FromHub::CancelMethod(CancelMethod { id }) => {
                 self.answers.remove(&id);
                 self.sent.remove(&id);
                 if self.running.remove(&id) {
-                    out.push(Output::Cancel { id });
+                    self.stop(id, out);
                 }
             }
             FromHub::MeshError(error) => {
@@ -305,7 +369,7 @@ impl Provider {
         }
     }
 
-    fn start(&mut self, call: MethodCall, out: &mut Vec<Output>) {
+    fn take(&mut self, call: MethodCall) {
         if self.running.contains(&call.id) || self.answers.contains_key(&call.id) || self.sent.contains(&call.id) {
             return;
         }
@@ -316,7 +380,7 @@ impl Provider {
             self.answers.insert(call.id, MethodOutcome::Error(error));
         } else {
             self.running.insert(call.id.clone());
-            out.push(Output::Start { call });
+            self.held.push(call);
         }
     }
 
@@ -327,7 +391,7 @@ impl Provider {
         if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
             self.answers.clear();
             self.sent.clear();
-            out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
+            self.stop_all(out);
         }
     }
 
@@ -336,7 +400,7 @@ impl Provider {
         self.sent.expire(now);
         if self.drain_until.is_some_and(|until| until <= now) {
             // Their engines learn of it when the provider says goodbye: lost, not failed.
-            out.extend(std::mem::take(&mut self.running).into_iter().map(|id| Output::Cancel { id }));
+            self.stop_all(out);
             self.finish_drain(out);
         }
     }

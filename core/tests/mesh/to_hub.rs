@@ -181,6 +181,11 @@ fn what_components_send_is_read_and_written_as_ever() {
                 "heartbeat_response-lasting",
                 HeartbeatResponse { health: Some(Health::broken("wrong key")), ..HeartbeatResponse::default() }.into(),
             ),
+            (
+                "heartbeat_response-slow",
+                HeartbeatResponse { health: Some(Health::slow("no answer yet")), ..HeartbeatResponse::default() }
+                    .into(),
+            ),
             ("heartbeat_response-least", HeartbeatResponse::default().into()),
             ("events_ack", EventsAck { position: Position(41) }.into()),
             ("append", append().into()),

@@ -41,10 +41,10 @@ names!(
 names!(role, role_from, Role, ComponentRole, Queue, Resolver, Engine, Provider);
 names!(presence, presence_from, PresenceStatus, ComponentStatus, Connected, Silent, Lost);
 
-/// A provider's health on the wire.
+/// A provider's health on the wire; that it is slow stands beside it, in `slow`.
 pub fn health(health: HealthState) -> v1::HealthState {
     match health {
-        HealthState::Healthy => v1::HealthState::Healthy,
+        HealthState::Healthy | HealthState::Slow => v1::HealthState::Healthy,
         HealthState::Unhealthy => v1::HealthState::Unhealthy,
         HealthState::Starting => v1::HealthState::Starting,
     }

@@ -96,8 +96,9 @@ pub(crate) fn role_number(role: Role) -> i32 {
     role.into()
 }
 
-fn health(number: i32) -> Result<HealthState> {
+fn health(number: i32, is_slow: bool) -> Result<HealthState> {
     match v1::HealthState::try_from(number) {
+        Ok(v1::HealthState::Healthy) if is_slow => Ok(HealthState::Slow),
         Ok(v1::HealthState::Healthy) => Ok(HealthState::Healthy),
         Ok(v1::HealthState::Unhealthy) => Ok(HealthState::Unhealthy),
         Ok(v1::HealthState::Starting) => Ok(HealthState::Starting),
@@ -293,7 +294,7 @@ pub(crate) fn provider(provider: v1::Provider) -> Result<Provider> {
         status: presence(provider.status)?,
         protocols: provider.protocols,
         methods: provider.methods,
-        health: health(provider.health)?,
+        health: health(provider.health, provider.slow)?,
         health_reason: filled(provider.health_reason),
         in_flight: provider.in_flight,
         capacity: provider.capacity,

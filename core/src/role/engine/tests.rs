@@ -316,6 +316,15 @@ fn without_a_provider_it_stops_and_with_only_unhealthy_ones_it_fails() {
     assert_eq!(bench.said(), ["taken 2", "stop 2 NoProvider"]);
 }
 
+#[test]
+fn a_slow_provider_is_called_like_a_healthy_one() {
+    let mut bench = Bench::new();
+    bench.status(PresenceStatus::Connected, Health::slow("the health check takes long"));
+    bench.said();
+    bench.execute(1, None);
+    assert_eq!(bench.said(), ["taken 1", "call [\"p\"]"], "its task's own timeout rules");
+}
+
 fn unhealthy(reason: &str) -> Health {
     Health::unhealthy(reason)
 }

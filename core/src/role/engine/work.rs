@@ -297,7 +297,7 @@ impl Engine {
                 continue;
             }
             match status.health.state {
-                HealthState::Healthy => healthy.push(id.clone()),
+                HealthState::Healthy | HealthState::Slow => healthy.push(id.clone()),
                 HealthState::Starting => starting = true,
                 HealthState::Unhealthy => {
                     let name = if status.name.is_empty() { id.as_str() } else { &status.name };

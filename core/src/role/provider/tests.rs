@@ -78,29 +78,33 @@ impl Bench {
     }
 
     fn call(&mut self, id: &str) -> Vec<String> {
-        let meta = CallMeta {
-            run_id: RunId(Uuid::from_u128(7)),
-            task_id: "a".into(),
-            attempt: 1,
-            correlation_id: String::new(),
-            traceparent: String::new(),
-            timeout_ms: 9,
-        };
-        let call = MethodCall {
-            jsonrpc: "2.0".into(),
-            id: id.into(),
-            method: "m/x".into(),
-            params: Payload::null(),
-            meta,
-            providers: vec![],
-            priority: Priority::default(),
-        };
-        self.hear(FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] }))
+        self.hear(execute(id))
     }
 
     fn finish(&mut self, id: &str) -> Vec<String> {
         self.input(Input::Finished { id: id.into(), outcome: MethodOutcome::Result(Payload::null()) })
     }
+}
+
+fn execute(id: &str) -> FromHub {
+    let meta = CallMeta {
+        run_id: RunId(Uuid::from_u128(7)),
+        task_id: "a".into(),
+        attempt: 1,
+        correlation_id: String::new(),
+        traceparent: String::new(),
+        timeout_ms: 9,
+    };
+    let call = MethodCall {
+        jsonrpc: "2.0".into(),
+        id: id.into(),
+        method: "m/x".into(),
+        params: Payload::null(),
+        meta,
+        providers: vec![],
+        priority: Priority::default(),
+    };
+    FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] })
 }
 
 #[test]
@@ -110,6 +114,63 @@ fn a_call_is_started_once_and_answered_once() {
     assert_eq!(bench.call("a"), [""; 0]);
     assert_eq!(bench.finish("a"), ["result a"]);
     assert_eq!(bench.finish("a"), [""; 0]);
+}
+
+#[test]
+fn a_call_whose_cancel_came_with_it_never_begins() {
+    let mut bench = Bench::new();
+    let (mut out, now) = (Vec::new(), bench.now);
+    for message in [execute("a"), execute("b"), FromHub::CancelMethod(CancelMethod { id: "a".into() })] {
+        bench.provider.accept(now, Input::Hub(role::Input::Message(message)), &mut out);
+    }
+    bench.provider.flush(now, &mut out);
+    let started: Vec<&str> = out
+        .iter()
+        .map(|output| match output {
+            Output::Start { call } => call.id.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(started, ["b"]);
+}
+
+#[test]
+fn after_the_process_stood_still_the_hub_is_asked_before_anything_begins() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.call("old"), ["start old"]);
+    assert_eq!(bench.input(Input::Woke), ["register Some(2) [\"old\"]"]);
+    assert!(bench.provider.is_in_doubt());
+    assert_eq!(bench.call("gone"), [""; 0]);
+    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "gone".into() })), [""; 0], "it never began");
+    assert_eq!(bench.call("wanted"), [""; 0]);
+    assert_eq!(bench.registered(), ["start wanted"]);
+    assert!(!bench.provider.is_in_doubt());
+
+    // Another stop, noticed while the hub is asked: what it says then may be from before.
+    bench.input(Input::Woke);
+    assert_eq!(bench.input(Input::Woke), [""; 0]);
+    assert_eq!(bench.finish("wanted"), ["result wanted"]);
+    assert_eq!(bench.call("late"), [""; 0]);
+    assert_eq!(bench.registered(), ["register Some(2) [\"late\", \"old\"]"]);
+    assert_eq!(bench.registered(), ["start late"]);
+}
+
+#[test]
+fn what_came_before_the_connection_broke_waits_for_the_next_and_ends_without_it() {
+    let mut bench = Bench::new();
+    bench.input(Input::Woke);
+    bench.call("a");
+    bench.hub(role::Input::Disconnected);
+    assert!(bench.hub(role::Input::Connected)[0].contains("\"a\""), "the hub hears that it is here");
+    assert_eq!(bench.registered(), ["start a"]);
+
+    let mut bench = Bench::new();
+    bench.input(Input::Woke);
+    bench.call("a");
+    bench.hub(role::Input::Disconnected);
+    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    assert_eq!(bench.hub(role::Input::Tick), [""; 0], "nothing begins, and nothing is left");
+    assert_eq!(bench.provider.running().count(), 0);
 }
 
 #[test]

@@ -191,7 +191,7 @@ impl World {
         worker.health = match worker.health.state {
             HealthState::Healthy if number.is_multiple_of(2) => Health::unhealthy("as scripted"),
             HealthState::Healthy => Health::broken("as scripted, and waiting does not help"),
-            HealthState::Unhealthy | HealthState::Starting => Health::default(),
+            HealthState::Unhealthy | HealthState::Starting | HealthState::Slow => Health::default(),
         };
         let health = worker.health.clone();
         self.feed(number, ToMachine::Provider(provider::Input::Health(health)))

@@ -64,6 +64,10 @@ impl World {
         worker.frozen = None;
         let now = self.agenda.now();
         self.times.something_failed(now);
+        if matches!(self.workers[number].machine, Machine::Provider(_)) {
+            // As its host notices it.
+            self.feed(number, ToMachine::Provider(provider::Input::Woke))?;
+        }
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         for (socket, down) in std::mem::take(&mut worker.stuck) {
             self.hear(socket, number, down)?;

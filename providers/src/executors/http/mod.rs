@@ -133,28 +133,32 @@ impl Http {
         exchange::Service::new(&base_url, header).map(Some)
     }
 
-    async fn ask(&self) -> Result<(), String> {
-        let client = self.client().await?;
-        let Some(service) = self.service().await? else { return Ok(()) };
+    /// # Errors
+    /// What is in the way: a refusal is unhealthy, silence is slow.
+    async fn ask(&self) -> Result<(), Health> {
+        let client = self.client().await.map_err(Health::unhealthy)?;
+        let Some(service) = self.service().await.map_err(Health::unhealthy)? else { return Ok(()) };
         let Some(connection) = &self.connection else { return Ok(()) };
         let check = &connection.health_check;
         // Only a path that was named is asked: nobody knows what a service makes of another.
         let Some(path) = check.path.as_deref().filter(|_| check.enabled) else { return Ok(()) };
         if self.options.refuse_private_addresses {
-            let url = service.url_of(path).map_err(|error| format!("{}: {error}", service.base_url()))?;
-            address::check(&url).map_err(|private| private.to_string())?;
+            let url = service.url_of(path);
+            let url = url.map_err(|error| Health::unhealthy(format!("{}: {error}", service.base_url())))?;
+            address::check(&url).map_err(|private| Health::unhealthy(private.to_string()))?;
         }
         let request = service.get(client, path).timeout(check.timeout);
         let response = request.send().await.map_err(|error| {
             if error.is_timeout() {
-                return format!("{} did not answer within {} s", service.base_url(), check.timeout.as_secs_f64());
+                let limit = check.timeout.as_secs_f64();
+                return Health::slow(format!("{} did not answer within {limit} s", service.base_url()));
             }
-            format!("{} cannot be reached: {}", service.base_url(), client::cause(&error))
+            Health::unhealthy(format!("{} cannot be reached: {}", service.base_url(), client::cause(&error)))
         })?;
         if response.status().is_success() {
             return Ok(());
         }
-        Err(format!("{} answers GET {path} with {}", service.base_url(), response.status()))
+        Err(Health::unhealthy(format!("{} answers GET {path} with {}", service.base_url(), response.status())))
     }
 }
 
@@ -210,7 +214,7 @@ impl Executor for Http {
     async fn health(&self) -> Health {
         match self.ask().await {
             Ok(()) => Health::default(),
-            Err(reason) => Health::unhealthy(reason),
+            Err(health) => health,
         }
     }
 }

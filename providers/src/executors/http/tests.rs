@@ -336,6 +336,23 @@ async fn a_secret_goes_to_its_service_only_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_service_that_does_not_answer_in_time_is_slow_and_one_that_refuses_is_unhealthy() {
+    // The kernel accepts, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let text = |port: u16| {
+        format!("connection: {{base_url: 'http://127.0.0.1:{port}', health_check: {{path: /echo, timeout: 0.2}}}}\n")
+    };
+    let health = provider(&text(port)).health().await;
+    let reason = health.reason.as_deref().unwrap_or_default();
+    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Slow, "{health:?}");
+    assert!(reason.ends_with("did not answer within 0.2 s"), "{reason}");
+    drop(silent);
+    let health = provider(&text(port)).health().await;
+    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Unhealthy, "{health:?}");
+}
+
+#[tokio::test]
 async fn a_service_at_a_private_address_is_not_healthy_where_those_are_refused() {
     let server = Server::start().await;
     let text = format!(

@@ -202,12 +202,15 @@ impl Service {
             request = request.header(name, value);
         }
         let server = self.api.server(&target.url);
-        let response = request.send().await.map_err(|error| {
+        let sent = request.send().await;
+        // A server that computes has no time for this; a refusal is another matter.
+        if sent.as_ref().is_err_and(reqwest::Error::is_timeout) {
+            let limit = check.timeout.as_secs_f64();
+            return Ok(Health::slow(format!("{server} did not answer within {limit} s")));
+        }
+        let response = sent.map_err(|error| {
             if error.is_connect() {
                 return self.api.unreachable(&target.url, &client::cause(&error));
-            }
-            if error.is_timeout() {
-                return format!("{server} did not answer within {} s", check.timeout.as_secs_f64());
             }
             format!("{server} cannot be asked: {}", client::cause(&error))
         })?;

@@ -3,11 +3,18 @@
 use gleitzeit_protocols::yaml::{Fields, Reader};
 
 use super::capture::StreamLimits;
+use crate::factory::Settings;
 
 /// Results travel in one frame, so more than this could not be delivered.
 const MOST_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
+
+/// How many calls at once, if the provider file does not say. Much of what code and commands do is waiting, so there are
+/// more than there are processors; a machine with few still serves several users.
+pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
+    settings.cpus.saturating_mul(4).max(8)
+}
 
 /// How much is kept from the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

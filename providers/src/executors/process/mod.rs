@@ -1,7 +1,10 @@
-//! What executors that start processes share: the limits of a call, its folder, its streams, and a look at what its
-//! processes take together.
+//! What executors that start processes share: the limits of a call, its folder, its streams, a look at what its
+//! processes take together, and what keeps them from starting.
 
 pub(super) mod capture;
+pub(super) mod confined;
 pub(super) mod limits;
+pub(super) mod readiness;
+pub(super) mod system_calls;
 pub(super) mod watch;
 pub(super) mod workspace;

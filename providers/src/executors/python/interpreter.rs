@@ -2,17 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
+use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::factory::Settings;
-
-/// A cold start from a slow disk takes seconds; longer and something hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const PROBE: &str = "import sys; print(sys.executable); print(*sys.version_info[:2])";
 
 /// The path of the real executable, or why there is none and what to do.
-pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, String> {
+pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, NotReady> {
     let remedy = "install Python 3.8 or newer, or name it with `python_executable` in the provider's options";
     let mut command = tokio::process::Command::new(name);
     // A shim may need the whole of its user's settings, but not ours: PATH and HOME suffice for those known.
@@ -23,22 +20,26 @@ pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, Str
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output())
         .await
-        .map_err(|_| format!("`{name}` did not start within {} s; {remedy}", PATIENCE.as_secs()))?
-        .map_err(|error| format!("Python was not found: `{name}` cannot be started ({error}); {remedy}"))?;
+        .map_err(|_| NotReady::Slow(format!("`{name}` did not start within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| {
+            NotReady::Refused(format!("Python was not found: `{name}` cannot be started ({error}); {remedy}"))
+        })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     let (Some(path), Some(version), true) = (lines.next(), lines.next(), output.status.success()) else {
         let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
-        return Err(format!("`{name}` is no working Python 3 ({}: {said}); {remedy}", output.status));
+        let why = format!("`{name}` is no working Python 3 ({}: {said}); {remedy}", output.status);
+        return Err(NotReady::Refused(why));
     };
     let mut numbers = version.split(' ').map(|number| number.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (3, 8) {
-        return Err(format!("`{name}` is Python {}.{}, which is too old; {remedy}", version.0, version.1));
+        let why = format!("`{name}` is Python {}.{}, which is too old; {remedy}", version.0, version.1);
+        return Err(NotReady::Refused(why));
     }
     let path = PathBuf::from(path);
     if !path.is_absolute() {
-        return Err(format!("`{name}` does not know its own executable; {remedy}"));
+        return Err(NotReady::Refused(format!("`{name}` does not know its own executable; {remedy}")));
     }
     Ok(path)
 }

@@ -3,10 +3,11 @@
 import ctypes
 import os
 
-NEW_NAMESPACE, NEW_USER, NEW_PID, NEW_NET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
-_PDEATHSIG, _NO_NEW_PRIVS, _SECCOMP, _CAPBSET_DROP, _SUBREAPER = 1, 38, 22, 24, 36
+NEW_NAMESPACE, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
+_PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS, _SECCOMP, _CAPBSET_DROP, _SUBREAPER = 1, 4, 38, 22, 24, 36
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _PIDFD_OPEN = 434
+_RECURSIVE, _SLAVE = 1 << 14, 1 << 19
 
 _libc = ctypes.CDLL(None, use_errno=True)
 MACHINE = os.uname().machine
@@ -46,6 +47,21 @@ def die_with_parent(signal):
 
 def adopt_orphans():
     prctl(_SUBREAPER, 1)
+
+
+def conceal():
+    """Memory and environment of this process and of those it forks are hidden from others of its user."""
+    prctl(_DUMPABLE, 0)
+
+
+def reveal():
+    prctl(_DUMPABLE, 1)
+
+
+def own_mounts():
+    """What is mounted from now on is seen by this process and those it starts; what others mount is seen here too."""
+    unshare(NEW_NAMESPACE)
+    mount("none", "/", _SLAVE | _RECURSIVE)
 
 
 def forbid_new_privileges():

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -16,9 +15,8 @@ use tokio::time::timeout;
 
 use super::server::{Namespaces, Server};
 use super::wire;
+use crate::executors::process::readiness::PATIENCE;
 
-/// Forking takes a millisecond; a machine that is out of memory takes longer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// A killed family is dead within milliseconds; a process that the kernel cannot end now holds nobody up.
 const DEAD: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
@@ -42,6 +40,9 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Asks the server for one, with its first worker.
+    ///
+    /// # Errors
+    /// `TimedOut` if nobody answers, else that there can be none.
     pub(super) async fn open(server: &Server, generation: u64) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -18,11 +18,11 @@ mod server;
 mod wanted;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::json::MAX_DEPTH;
 use gleitzeit_core::mesh::Health;
 use gleitzeit_core::payload::Payload;
@@ -31,7 +31,9 @@ use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
-use crate::executors::process::limits::Sandbox;
+use crate::executors::process::limits::{self, Sandbox};
+use crate::executors::process::readiness::{NotReady, PATIENCE};
+use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 use options::Options;
@@ -41,7 +43,7 @@ use server::{Namespaces, Start, Told};
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
 pub(crate) fn concurrency(settings: &Settings) -> u32 {
-    settings.cpus
+    limits::concurrency(settings)
 }
 
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
@@ -76,6 +78,7 @@ fn told(options: &Options, namespaces: Namespaces) -> Told {
         max_open_files: options.limits.max_open_files,
         max_file_bytes: options.limits.max_file_bytes,
         strict: options.limits.sandbox == Sandbox::Strict,
+        filter: system_calls::filter(Stage::Code).ok().map(|program| system_calls::hexadecimal(&program)),
     }
 }
 
@@ -86,6 +89,9 @@ struct Python {
     /// Looked for until it is found once.
     interpreter: OnceCell<PathBuf>,
     workspace: OnceCell<Workspace>,
+    start: OnceCell<Arc<Start>>,
+    /// Of each start of a process.
+    patience: Duration,
     /// Dropped after the workspace's folder is closed to new calls: nobody calls a dropped executor.
     pool: Pool,
 }
@@ -94,31 +100,48 @@ impl Python {
     fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
         let told = told(&options, namespaces);
         let pool = Pool::new(concurrency);
-        Self { options, told, settings, interpreter: OnceCell::new(), workspace: OnceCell::new(), pool }
+        let (interpreter, workspace, start) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { options, told, settings, interpreter, workspace, start, patience: PATIENCE, pool }
     }
 
-    async fn ready(&self) -> Result<(&PathBuf, &Workspace), CallError> {
-        let failed = |message: String| CallError::new(ErrorCode::ProviderInitializationFailed, message);
+    async fn ready(&self) -> Result<(&Arc<Start>, &Workspace), NotReady> {
         let find = || interpreter::find(&self.options.python_executable, &self.settings);
-        let interpreter = self.interpreter.get_or_try_init(find).await.map_err(failed)?;
+        let interpreter = self.interpreter.get_or_try_init(find).await?;
         let temp = self.settings.temp.clone();
         let create = || async move {
             let created = tokio::task::spawn_blocking(move || Workspace::create(&temp)).await;
             created.map_err(std::io::Error::other).and_then(|created| created)
         };
         let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
-            failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
+            let temp = self.settings.temp.display();
+            NotReady::Refused(format!("no temporary folder can be made in `{temp}`: {error}"))
         })?;
-        Ok((interpreter, workspace))
+        let start = self.start.get_or_init(|| async { Arc::new(self.start(interpreter, workspace)) }).await;
+        Ok((start, workspace))
     }
 
-    fn start<'a>(&'a self, interpreter: &'a PathBuf, workspace: &'a Workspace) -> Start<'a> {
+    /// The same for a call, which waits for as long as it has time.
+    async fn ready_for_call(&self) -> Result<(&Arc<Start>, &Workspace), CallError> {
+        loop {
+            match self.ready().await {
+                Ok(ready) => return Ok(ready),
+                Err(not_ready) => {
+                    if let Some(error) = not_ready.end() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&self, interpreter: &Path, workspace: &Workspace) -> Start {
         Start {
-            interpreter,
-            folder: workspace.path(),
-            path: &self.settings.path,
-            home: self.settings.home.as_ref(),
-            told: &self.told,
+            interpreter: interpreter.to_owned(),
+            folder: workspace.path().to_owned(),
+            path: self.settings.path.clone(),
+            home: self.settings.home.clone(),
+            told: self.told.clone(),
+            patience: self.patience,
         }
     }
 }
@@ -126,11 +149,10 @@ impl Python {
 #[async_trait]
 impl Executor for Python {
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
-        let (interpreter, workspace) = tokio::select! {
+        let (start, workspace) = tokio::select! {
             error = context.ended() => return Err(error),
-            ready = self.ready() => ready?,
+            ready = self.ready_for_call() => ready?,
         };
-        let start = self.start(interpreter, workspace);
         run::run(run::Job { start, workspace, pool: &self.pool, options: &self.options }, &call, &context).await
     }
 
@@ -144,17 +166,15 @@ impl Executor for Python {
     }
 
     async fn health(&self) -> Health {
-        let (interpreter, workspace) = match self.ready().await {
-            Ok(ready) => ready,
-            Err(error) => return Health::unhealthy(error.message),
+        let start = match self.ready().await {
+            Ok((start, _)) => start,
+            Err(not_ready) => return not_ready.health(),
         };
+        let interpreter = &start.interpreter;
         if !tokio::fs::try_exists(interpreter).await.unwrap_or(false) {
             return Health::unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
         }
-        match self.pool.ready(self.start(interpreter, workspace)).await {
-            Ok(()) => Health::default(),
-            Err(error) => Health::unhealthy(error.message),
-        }
+        self.pool.ready(start).await.map_or_else(NotReady::health, |()| Health::default())
     }
 }
 

@@ -1,13 +1,16 @@
 //! The fork server and its idle lanes. Started when first needed, and again when it has died.
 
+use std::io;
 use std::sync::Arc;
 
 use gleitzeit_core::error::ErrorCode;
 use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::lane::Lane;
 use super::server::{Server, Start};
 use crate::call::CallError;
+use crate::executors::process::readiness::NotReady;
 
 /// Lanes that wait for work; more than these end with their call.
 const MOST_IDLE: usize = 16;
@@ -21,6 +24,8 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     server: Option<Arc<Server>>,
+    /// A start on its way. It belongs to no call, so that one with little time does not undo it for the next.
+    starting: Option<AbortOnDropHandle<Result<Server, NotReady>>>,
     generation: u64,
     idle: Vec<Lane>,
 }
@@ -32,27 +37,39 @@ impl Pool {
         Self { keep, state: Mutex::default() }
     }
 
-    /// Starts the server if there is none, and a first lane.
-    pub(super) async fn ready(&self, start: Start<'_>) -> Result<(), CallError> {
+    /// Starts the server if there is none, and a first lane. Safe to drop at any time.
+    pub(super) async fn ready(&self, start: &Arc<Start>) -> Result<(), NotReady> {
         let mut state = self.state.lock().await;
         state.live(start).await?;
         Ok(())
     }
 
-    /// An idle lane, or a new one. Safe to drop at any time.
-    pub(super) async fn take(&self, start: Start<'_>) -> Result<Lane, CallError> {
-        let (server, generation) = {
-            let mut state = self.state.lock().await;
-            let server = state.live(start).await?;
-            if let Some(lane) = state.idle.pop() {
-                return Ok(lane);
+    /// An idle lane, or a new one, however long that takes. Safe to drop at any time.
+    pub(super) async fn take(&self, start: &Arc<Start>) -> Result<Lane, CallError> {
+        loop {
+            let (server, generation) = {
+                let mut state = self.state.lock().await;
+                let server = match state.live(start).await {
+                    Ok(server) => server,
+                    Err(not_ready) => match not_ready.end() {
+                        Some(error) => return Err(error),
+                        None => continue,
+                    },
+                };
+                if let Some(lane) = state.idle.pop() {
+                    return Ok(lane);
+                }
+                (server, state.generation)
+            };
+            match Lane::open(&server, generation).await {
+                Ok(lane) => return Ok(lane),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Err(error) => {
+                    let message = format!("no process can be forked for the call: {error}");
+                    return Err(CallError::new(ErrorCode::ProviderNotAvailable, message).with("lost", true));
+                }
             }
-            (server, state.generation)
-        };
-        Lane::open(&server, generation).await.map_err(|error| {
-            let message = format!("no process can be forked for the call: {error}");
-            CallError::new(ErrorCode::ProviderNotAvailable, message).with("lost", true)
-        })
+        }
     }
 
     /// Takes back a lane whose call has ended.
@@ -79,7 +96,7 @@ impl Pool {
 
 impl State {
     /// The living server, started if need be.
-    async fn live(&mut self, start: Start<'_>) -> Result<Arc<Server>, CallError> {
+    async fn live(&mut self, start: &Arc<Start>) -> Result<Arc<Server>, NotReady> {
         if let Some(server) = &mut self.server {
             // Lanes of other calls may hold it for the moment of their opening; then it was alive just now.
             if Arc::get_mut(server).is_none_or(Server::lives) {
@@ -89,12 +106,20 @@ impl State {
         }
         self.server = None;
         self.idle.clear();
+        let starting = self.starting.get_or_insert_with(|| {
+            let start = start.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { Server::start(&start).await }))
+        });
+        let started = starting.await;
+        self.starting = None;
+        let broken = |error| Err(NotReady::Refused(format!("the start of the fork server broke off: {error}")));
+        let server = Arc::new(started.unwrap_or_else(broken)?);
         self.generation += 1;
-        let failed = |message| CallError::new(ErrorCode::ProviderInitializationFailed, message);
-        let server = Arc::new(Server::start(start).await.map_err(failed)?);
-        self.idle.push(Lane::open(&server, self.generation).await.map_err(|error| {
-            CallError::new(ErrorCode::ProviderInitializationFailed, format!("the fork server does not fork: {error}"))
-        })?);
+        let lane = Lane::open(&server, self.generation).await.map_err(|error| {
+            let why = format!("the fork server does not fork: {error}");
+            if error.kind() == io::ErrorKind::TimedOut { NotReady::Slow(why) } else { NotReady::Refused(why) }
+        })?;
+        self.idle.push(lane);
         self.server = Some(server.clone());
         Ok(server)
     }

@@ -4,6 +4,7 @@
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
 use super::{interpreter, told};
+use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 
@@ -17,13 +18,14 @@ fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("`sandbox: strict` cannot be probed: {error}"))?;
     runtime.block_on(async {
-        let interpreter = interpreter::find(&options.python_executable, settings).await?;
+        let interpreter = interpreter::find(&options.python_executable, settings).await.map_err(NotReady::into_text)?;
         let temp = &settings.temp;
         let workspace = Workspace::create(temp)
             .map_err(|error| format!("no temporary folder can be made in `{}`: {error}", temp.display()))?;
         let told = told(options, Namespaces::Auto);
-        let (path, home) = (&settings.path, settings.home.as_ref());
-        Server::start(Start { interpreter: &interpreter, folder: workspace.path(), path, home, told: &told }).await?;
-        Ok(())
+        let (path, home) = (settings.path.clone(), settings.home.clone());
+        let folder = workspace.path().to_owned();
+        let start = Start { interpreter, folder, path, home, told, patience: PATIENCE };
+        Server::start(&start).await.map(drop).map_err(NotReady::into_text)
     })
 }

@@ -1,6 +1,7 @@
 //! One call: a worker, its streams, its end. Whatever happens, also if this future is dropped, everything that the
 //! call started is dead before its folder is removed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::error::ErrorCode;
@@ -28,7 +29,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a call needs of its executor.
 pub(super) struct Job<'a> {
-    pub(super) start: Start<'a>,
+    pub(super) start: &'a Arc<Start>,
     pub(super) workspace: &'a Workspace,
     pub(super) pool: &'a Pool,
     pub(super) options: &'a Options,

@@ -84,6 +84,7 @@ class Namespaces:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
+        conceal()
         pid = os.fork()
         if pid:
             # The server proper is the child; this one only lives and dies with it.
@@ -105,6 +106,24 @@ class Namespaces:
             if pid != 0:
                 setns(self._own, NEW_PID)
         return pid
+
+
+def attempt(what):
+    """In a child, for it cannot be taken back; why it is not possible, if it is not."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            what()
+            os.write(theirs, b"+")
+        except Exception as error:
+            os.write(theirs, str(error).encode("utf-8", "replace")[:500])
+        os._exit(0)
+    os.close(theirs)
+    said = os.read(ours, 1000)
+    os.close(ours)
+    os.waitpid(pid, 0)
+    return None if said == b"+" else said.decode("utf-8", "replace") or "no answer"
 
 
 class Lane:
@@ -319,19 +338,27 @@ def serve():
     strict = None
     try:
         namespaces = Namespaces(config["namespaces"])
+        # Neither it nor its lanes may be written to by the code of a task, which runs as the same user.
+        conceal()
         if config["strict"]:
             if namespaces.kind == "none":
                 raise OSError(f"no process namespace can be made ({namespaces.reason})")
-            strict = Strict()
+            strict = Strict(config["filter"])
             prove(strict, namespaces, config["proof"])
     except OSError as error:
         tell({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
         os._exit(1)
+    shared_mounts = None
+    # With other rights code can mount nothing; under strict neither.
+    config["own_mounts"] = False
+    if namespaces.kind == "root" and not config["strict"]:
+        shared_mounts = attempt(own_mounts)
+        config["own_mounts"] = shared_mounts is None
     # Closed by the kernel when this process dies, however it does; nobody writes to it.
     lifeline, _held = os.pipe()
     control = socket.socket(fileno=0)
     null = os.open(os.devnull, os.O_RDWR)
-    tell({"namespaces": namespaces.kind, "reason": namespaces.reason})
+    tell({"namespaces": namespaces.kind, "reason": namespaces.reason, "shared_mounts": shared_mounts})
     os.dup2(null, 2)
     os.close(null)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended lanes are nobody's business

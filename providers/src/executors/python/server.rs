@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use super::wire;
+use crate::executors::process::confined::Confinement;
+use crate::executors::process::readiness::NotReady;
 
 /// Reads the program from standard input, so that it is neither a file nor an argument.
 pub(super) const BOOTSTRAP: &str = include_str!("bootstrap.py");
@@ -28,8 +30,6 @@ pub(super) const PROGRAM: &str = concat!(
     include_str!("server.py"),
     "\nserve()\n"
 );
-/// A cold start from a slow disk takes seconds; longer and something hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Of what it says while it starts.
 const MOST_SAID: usize = 64 * 1024;
 
@@ -62,6 +62,8 @@ pub(super) struct Told {
     pub(super) max_file_bytes: u64,
     /// Strict, not only within limits.
     pub(super) strict: bool,
+    /// What the code is refused then, as `strict.py` reads it.
+    pub(super) filter: Option<String>,
 }
 
 /// With a folder in which a strict server proves that it is one.
@@ -77,17 +79,21 @@ struct Introduction<'a> {
 struct Said {
     namespaces: Option<Namespaces>,
     reason: Option<String>,
+    /// Why code that mounts something mounts it for all.
+    shared_mounts: Option<String>,
     error: Option<String>,
 }
 
 /// How it is started.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Start<'a> {
-    pub(super) interpreter: &'a Path,
-    pub(super) folder: &'a Path,
-    pub(super) path: &'a OsString,
-    pub(super) home: Option<&'a OsString>,
-    pub(super) told: &'a Told,
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) interpreter: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) path: OsString,
+    pub(super) home: Option<OsString>,
+    pub(super) told: Told,
+    /// After so long it is given up.
+    pub(super) patience: Duration,
 }
 
 /// Dies when dropped, with all lanes.
@@ -100,47 +106,57 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn start(start: Start<'_>) -> Result<Self, String> {
-        let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(start.folder);
-        let proof = proof.map_err(|error| format!("no temporary folder can be made: {error}"))?;
-        let introduction = Introduction { told: start.told, proof: proof.path() };
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|error| error.to_string())?;
-        ours.set_nonblocking(true).map_err(|error| error.to_string())?;
-        let mut control = UnixStream::from_std(ours).map_err(|error| error.to_string())?;
-        let mut command = Command::new(start.interpreter);
+    pub(super) async fn start(start: &Start) -> Result<Self, NotReady> {
+        let refused = NotReady::Refused;
+        let failed = |error: io::Error| NotReady::Refused(error.to_string());
+        let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
+        let proof = proof.map_err(|error| refused(format!("no temporary folder can be made: {error}")))?;
+        let introduction = Introduction { told: &start.told, proof: proof.path() };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let mut control = UnixStream::from_std(ours).map_err(failed)?;
+        let mut command = Command::new(&start.interpreter);
         command
             .args(["-X", "utf8", "-c", BOOTSTRAP])
             .env_clear()
-            .env("PATH", start.path)
+            .env("PATH", &start.path)
             .env("LANG", "C.UTF-8")
-            .env("TMPDIR", start.folder)
-            .current_dir(start.folder)
+            .env("TMPDIR", &start.folder)
+            .current_dir(&start.folder)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        if let Some(home) = start.home {
+        if let Some(home) = &start.home {
             command.env("HOME", home);
         }
-        let mut child = command.spawn().map_err(|error| format!("Python cannot be started: {error}"))?;
+        let mut child = Confinement::NoTracing
+            .spawn(&mut command)
+            .map_err(|error| refused(format!("Python cannot be started: {error}")))?;
         // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
         drop(command);
-        let said = match timeout(PATIENCE, introduce(&mut control, &introduction)).await {
+        let said = match timeout(start.patience, introduce(&mut control, &introduction)).await {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => {
                 let reason = last_words(child.stderr.take()).await;
-                return Err(format!("the fork server did not start ({error}): {reason}"));
+                return Err(refused(format!("the fork server did not start ({error}): {reason}")));
             }
-            Err(_) => return Err(format!("the fork server did not start within {} s", PATIENCE.as_secs())),
+            Err(_) => {
+                let limit = start.patience.as_secs_f64();
+                return Err(NotReady::Slow(format!("the fork server did not start within {limit} s")));
+            }
         };
         if let Some(error) = said.error {
-            return Err(error);
+            return Err(refused(error));
         }
         let namespaces = said.namespaces.unwrap_or(Namespaces::None);
         if namespaces == Namespaces::None {
             let reason = said.reason.unwrap_or_default();
             tracing::warn!(reason, "no process namespaces: what a call starts is found by its parents only");
+        }
+        if let Some(reason) = said.shared_mounts {
+            tracing::warn!(reason, "no mount namespace: what the code of a task mounts, this machine sees");
         }
         Ok(Self { child, control, namespaces })
     }

@@ -5,64 +5,24 @@ import errno
 import struct
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _MOUNT_SETATTR = 444, 445, 446, 442
-_READ_ONLY, _PRIVATE, _BIND, _RECURSIVE = 1, 1 << 18, 1 << 12, 1 << 14
+_READ_ONLY, _PRIVATE, _BIND = 1, 1 << 18, 1 << 12
 # Landlock's rights, as its header numbers them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_SOCKET, _MAKE_BLOCK, _TRUNCATE, _DEVICE = 1 << 6, 1 << 9, 1 << 11, 1 << 14, 1 << 15
 _ALL_RIGHTS = (1 << 16) - 1
 _OLDEST_ABI = 3  # the first that keeps files from being cut short
 
-# System calls by name: x86_64, aarch64. All are refused, for they reach other processes, the network, the kernel's
-# settings or objects that outlive the call.
-_REFUSED = {
-    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "ptrace": (101, 117),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_getfd": (438, 438), "kcmp": (312, 272),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
-    "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
-    "fspick": (433, 433), "mount_setattr": (442, 442), "open_tree_attr": (467, 467), "unshare": (272, 97),
-    "setns": (308, 268), "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
-    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142),
-    "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "open_by_handle_at": (304, 265),
-    "name_to_handle_at": (303, 264), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186),
-    "mq_open": (240, 180), "mq_unlink": (241, 181),
-}
-_CLONE, _CLONE3, _SOCKETPAIR = (56, 220), (435, 435), (53, 199)
-_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-_NEW_ANYTHING = 0x7E020000
-_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-
 
 class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
 
-def _filter():
+def _filter(text):
     """A program for the kernel's system call filter, and what keeps its memory."""
-    if MACHINE not in _ARCHITECTURES:
+    if not text:
         raise OSError(errno.ENOSYS, f"the system calls of {MACHINE} are not known here")
-    column, architecture = _ARCHITECTURES[MACHINE]
-    load, equal, at_least, any_bit, mask, leave = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (leave, 0, 0, _KILL), (load, 0, 0, 0)]
-
-    def refuse(number):
-        return (leave, 0, 0, _ERRNO | number)
-
-    if MACHINE == "x86_64":  # the numbers of its 32-bit variant
-        code += [(at_least, 0, 1, 0x40000000), refuse(errno.EPERM)]
-    for numbers in _REFUSED.values():
-        code += [(equal, 0, 1, numbers[column]), refuse(errno.EPERM)]
-    # Its flags are behind a pointer; told that it is missing, libraries use `clone`.
-    code += [(equal, 0, 1, _CLONE3[column]), refuse(errno.ENOSYS)]
-    code += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, _NEW_ANYTHING), refuse(errno.EPERM),
-             (leave, 0, 0, _ALLOW)]
-    # Pairs within the call are harmless if they are connected for good: AF_UNIX and SOCK_STREAM.
-    code += [(equal, 0, 6, _SOCKETPAIR[column]), (load, 0, 0, 16), (equal, 0, 3, 1), (load, 0, 0, 24),
-             (mask, 0, 0, 0xF), (equal, 1, 0, 1), refuse(errno.EPERM)]
-    code += [(leave, 0, 0, _ALLOW)]
-    text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
-    return _Program(len(code), ctypes.cast(text, ctypes.c_void_p)), text
+    code = ctypes.create_string_buffer(bytes.fromhex(text))
+    return _Program(len(text) // 16, ctypes.cast(code, ctypes.c_void_p)), code
 
 
 def _installation():
@@ -85,12 +45,12 @@ def _set_mount(path, on, off, flags):
 class Strict:
     """What all calls share. Made in the server, before it serves, with all its rights."""
 
-    def __init__(self):
+    def __init__(self, refused):
         self.abi = syscall("landlock", _LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
         if self.abi < _OLDEST_ABI:
             raise OSError(errno.ENOSYS, f"the kernel's Landlock is too old (ABI {self.abi}, not {_OLDEST_ABI})")
         self.rights = _ALL_RIGHTS if self.abi >= 5 else _ALL_RIGHTS & ~_DEVICE
-        self.filter, self._kept = _filter()
+        self.filter, self._kept = _filter(refused)
         self._make_all_read_only()
         self.paths = []
         for path in sorted(_installation()):
@@ -134,7 +94,8 @@ class Strict:
 
     def enter(self, rules, folder):
         """The end of all rights but those of `rules` and this folder; cannot be undone."""
-        unshare(NEW_NAMESPACE)
+        unshare(NEW_NAMESPACE | NEW_IPC)
+        _set_mount("/proc", _READ_ONLY, 0, 0)
         mount(folder, folder, _BIND)
         _set_mount(folder, 0, _READ_ONLY, 0)
         os.chdir(folder)  # the working folder is now the one that can be written to

@@ -69,6 +69,20 @@ async fn strict_keeps_all_but_python_and_the_own_folder_away() {
         (call("clone into a user namespace", "56, 0x10000011, 0, 0, 0, 0"), "refused: 1"),
         (call("io_uring", "425, 1, 0"), "refused: 1"),
         (call("shared memory", "29, 0, 4096, 0o1600"), "refused: 1"),
+        (call("attach shared memory", "30, 0, 0, 0"), "refused: 1"),
+        (call("semaphores", "64, 0, 1, 0o1600"), "refused: 1"),
+        (call("messages", "68, 0, 0o1600"), "refused: 1"),
+        (
+            call("limits of the process that looks after it", "302, 1, 7, 0, ctypes.create_string_buffer(16)"),
+            "refused: 1",
+        ),
+        ("import resource\nresource.prlimit(1, resource.RLIMIT_NOFILE)".to_owned(), "Error"),
+        ("import os\nos.sched_setaffinity(1, {0})".to_owned(), "PermissionError"),
+        ("import os\nos.setpriority(os.PRIO_PROCESS, 1, 19)".to_owned(), "PermissionError"),
+        ("import os\nos.setpriority(os.PRIO_USER, 0, 19)".to_owned(), "PermissionError"),
+        ("import os\nos.memfd_create('m')".to_owned(), "PermissionError"),
+        (call("watching files", "294, 0"), "refused: 1"),
+        ("open('/proc/self/oom_score_adj', 'w').write('-1')".to_owned(), "Error"),
         (call("x32", "0x40000000 + 41, 2, 1, 0"), "refused: 1"),
     ] {
         if cfg!(not(target_arch = "x86_64")) && expected.starts_with("refused") {
@@ -82,7 +96,7 @@ async fn strict_keeps_all_but_python_and_the_own_folder_away() {
     }
     assert_eq!(std::fs::read_to_string(&secret).expect("there"), "secret");
     assert_eq!(bench.left_behind(), 0);
-    assert!(!std::path::Path::new("/tmp/gleitzeit-strict").exists());
+    assert!(!Path::new("/tmp/gleitzeit-strict").exists());
 }
 
 /// Code that asks the kernel directly.
@@ -91,6 +105,27 @@ fn call(what: &str, arguments: &str) -> String {
         "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nif libc.syscall({arguments}) == -1:\n    raise \
          OSError(f'{what} refused: {{ctypes.get_errno()}}')"
     )
+}
+
+#[tokio::test]
+async fn strict_code_has_objects_of_the_kernel_to_itself_and_its_own_limits() {
+    let bench = strict_bench();
+    // What it may ask of itself.
+    let own = "import resource, os\nresource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))\n\
+               os.sched_setaffinity(0, os.sched_getaffinity(0))\nos.nice(1)\n\
+               result = resource.getrlimit(resource.RLIMIT_NOFILE)";
+    assert_eq!(bench.run(own).await.expect("runs")["result"], json!([100, 100]));
+    // The names of files can be asked for: that of its namespace of messages and shared memory is not the agent's.
+    let ours = std::fs::read_link("/proc/self/ns/ipc").expect("a name");
+    let theirs = bench.run("import os\nresult = os.readlink('/proc/self/ns/ipc')").await;
+    if let Ok(outcome) = theirs {
+        assert_ne!(outcome["result"].as_str(), ours.to_str());
+    }
+    // The next call finds its lane as it was.
+    assert_eq!(
+        bench.run("import os\nresult = os.getpriority(os.PRIO_PROCESS, 0)").await.expect("runs")["result"],
+        json!(0)
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
-use std::time::Duration;
-
+use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::mesh::HealthState;
 use gleitzeit_protocols::Registry;
 use serde_json::{Value, json};
@@ -8,14 +7,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+#[path = "limits_tests.rs"]
+mod limits_tests;
 #[path = "result_tests.rs"]
 mod result_tests;
 #[path = "script_tests.rs"]
 mod script_tests;
+#[path = "slow_tests.rs"]
+mod slow_tests;
 #[path = "strict_tests.rs"]
 mod strict_tests;
 
-fn settings(temp: &std::path::Path) -> Settings {
+fn settings(temp: &Path) -> Settings {
     let mut settings = Settings::from_env(|name| std::env::var_os(name));
     settings.temp = temp.to_owned();
     settings
@@ -171,7 +174,7 @@ const GRANDCHILD: &str = "import subprocess\n\
     stdout=subprocess.PIPE)\nseen = int(p.stdout.readline())\n";
 
 /// Starts a grandchild that ignores hang-ups, tells its pid in a file, then computes for ever.
-fn stubborn(marker: &std::path::Path) -> String {
+fn stubborn(marker: &Path) -> String {
     format!(
         "import re, os\n{GRANDCHILD}\
          open({marker:?} + '.tmp', 'w').write(f'{{os.readlink(\"/proc/self\")}} {{seen}}')\n\
@@ -179,7 +182,7 @@ fn stubborn(marker: &std::path::Path) -> String {
     )
 }
 
-async fn pids(marker: &std::path::Path) -> Vec<String> {
+async fn pids(marker: &Path) -> Vec<String> {
     eventually("the code runs", || marker.exists()).await;
     let text = std::fs::read_to_string(marker).expect("written");
     let pids: Vec<String> = text.split(' ').map(str::to_owned).collect();
@@ -289,7 +292,8 @@ async fn missing_python_is_unhealthy_with_the_remedy() {
 #[tokio::test]
 async fn the_interpreter_is_the_real_executable() {
     let bench = bench();
-    let (interpreter, _) = bench.python.ready().await.expect("found");
+    let (start, _) = bench.python.ready().await.expect("found");
+    let interpreter = &start.interpreter;
     assert!(interpreter.is_absolute() && !interpreter.to_string_lossy().contains("shims"), "{interpreter:?}");
 }
 

@@ -250,7 +250,10 @@ def limit(config):
         if most != resource.RLIM_INFINITY:
             soft, hard = min(soft, most), min(hard, most)
         resource.setrlimit(kind, (soft, hard))
-    # If memory runs out all the same, the kernel shall end the code and not the agent.
+
+
+def be_the_first_to_go():
+    """If memory runs out all the same, the kernel shall end the code and not the agent."""
     try:
         with open("/proc/self/oom_score_adj", "r+") as file:
             file.write("500")
@@ -285,12 +288,17 @@ def work(call, out, err, config, contained, strict):
         os.close(fd)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if config["own_mounts"]:
+        own_mounts()
     limit(config)
     rules = strict and strict.prepare()
     gc.enable()
     request = read_request(call)
     if request is None:
         os._exit(0)
+    # Until now it was as hidden as what it was forked from: nobody could put anything into it.
+    reveal()
+    be_the_first_to_go()
     os.chdir(request["folder"])
     os.environ["TMPDIR"] = request["folder"]
     if strict:

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
+use crate::executors::process::confined::Confinement;
 use crate::executors::process::limits::Sandbox;
+use crate::executors::process::system_calls::{self, Stage};
 use crate::factory::Settings;
 
 const OUTER: &str = include_str!("outer.sh");
@@ -49,10 +51,14 @@ pub(super) struct Family {
 impl Family {
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, ChildStdout, ChildStderr)> {
         let Start { folder, namespaces, options, settings, interpreter, arguments } = start;
-        let sandbox = match options.limits.sandbox {
-            Sandbox::Limits => "limits",
-            Sandbox::Strict => "strict",
+        let sandbox = match (options.limits.sandbox, namespaces) {
+            (Sandbox::Limits, _) => "limits",
+            (Sandbox::Strict, Namespaces::User) => "strict-user",
+            (Sandbox::Strict, _) => "strict",
         };
+        let stage = if namespaces == Namespaces::User { Stage::MountingAsUser } else { Stage::Mounting };
+        let filter = || system_calls::filter(stage).map_err(|why| io::Error::other(why.into_text()));
+        let confinement = Confinement::of(options.limits.sandbox, filter)?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
         if namespaces != Namespaces::None {
@@ -81,7 +87,7 @@ impl Family {
         if let Some(home) = &settings.home {
             command.env("HOME", home);
         }
-        let mut child = command.spawn()?;
+        let mut child = confinement.spawn(&mut command)?;
         let missing = || io::Error::other("a stream of the process is missing");
         let life = child.stdin.take();
         let output = child.stdout.take().ok_or_else(missing)?;

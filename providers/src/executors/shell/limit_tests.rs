@@ -166,3 +166,25 @@ async fn odd_commands_and_variables_are_taken_as_they_are() {
     // Shells say themselves what the first ones are; none of them may keep the command from running.
     assert!(output.lines().any(|line| line == "UID=z"), "{output}");
 }
+
+#[tokio::test]
+async fn commands_of_root_cannot_look_into_the_agent_or_change_it() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root could");
+    }
+    let bench = bench();
+    let bounding = bench.run("grep CapBnd /proc/self/status").await.expect("runs");
+    let text = bounding["output"].as_str().expect("text").trim().rsplit('\t').next().expect("a number").to_owned();
+    let bounding = u64::from_str_radix(&text, 16).expect("a number");
+    assert_eq!(bounding >> 19 & 1, 0, "CAP_SYS_PTRACE, now and for whatever it starts: {text}");
+    // The processes of others are beneath what is mounted for the call.
+    let agent = std::process::id();
+    let look = format!("umount -n -l /proc && test -e /proc/{agent}/mem || exit 9; exec 3<>/proc/{agent}/mem");
+    let error = bench.run(&look).await.expect_err("refused");
+    if error.data["exit_code"] == json!(9) {
+        return skipped("nothing can be unmounted here");
+    }
+    let said = error.data["error_output"].as_str().unwrap_or_default();
+    assert!(said.contains("Permission denied"), "{said}");
+    unharmed(&bench).await;
+}

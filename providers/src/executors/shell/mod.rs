@@ -18,13 +18,13 @@ mod wanted;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gleitzeit_core::error::ErrorCode;
 use gleitzeit_core::mesh::Health;
 use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
 
-use super::process::limits::Sandbox;
+use super::process::limits::{self, Sandbox};
+use super::process::readiness::NotReady;
 use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
@@ -35,7 +35,7 @@ use options::Options;
 pub(crate) const METHODS: &[&str] = &["shell/run"];
 
 pub(crate) fn concurrency(settings: &Settings) -> u32 {
-    settings.cpus
+    limits::concurrency(settings)
 }
 
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
@@ -72,8 +72,8 @@ impl Shell {
         Self { options, settings, namespaces, workspace: OnceCell::new() }
     }
 
-    async fn ready(&self) -> Result<run::Place<'_>, CallError> {
-        let failed = |message: String| CallError::new(ErrorCode::ProviderInitializationFailed, message);
+    async fn ready(&self) -> Result<run::Place<'_>, NotReady> {
+        let failed = NotReady::Refused;
         if !tokio::fs::try_exists(&self.options.shell).await.unwrap_or(false) {
             let shell = self.options.shell.display();
             return Err(failed(format!("there is no shell `{shell}`; name another with `shell` in the options")));
@@ -86,9 +86,23 @@ impl Shell {
         let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
             failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
         })?;
-        let namespaces =
-            *self.namespaces.get_or_init(|| Namespaces::find(&self.settings.path, self.options.limits.sandbox)).await;
+        let find = || Namespaces::find(&self.settings.path, self.options.limits.sandbox);
+        let namespaces = *self.namespaces.get_or_try_init(find).await?;
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
+    }
+
+    /// The same for a call, which waits for as long as it has time.
+    async fn ready_for_call(&self) -> Result<run::Place<'_>, CallError> {
+        loop {
+            match self.ready().await {
+                Ok(place) => return Ok(place),
+                Err(not_ready) => {
+                    if let Some(error) = not_ready.end() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -97,7 +111,7 @@ impl Executor for Shell {
     async fn call(&self, call: Call, context: Context) -> Result<Payload, CallError> {
         let place = tokio::select! {
             error = context.ended() => return Err(error),
-            ready = self.ready() => ready?,
+            ready = self.ready_for_call() => ready?,
         };
         run::run(place, &call, &context).await
     }
@@ -111,10 +125,7 @@ impl Executor for Shell {
     }
 
     async fn health(&self) -> Health {
-        match self.ready().await {
-            Ok(_) => Health::default(),
-            Err(error) => Health::unhealthy(error.message),
-        }
+        self.ready().await.map_or_else(NotReady::health, |_| Health::default())
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::ffi::OsStr;
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::executors::process::limits::Sandbox;
+use crate::executors::process::readiness::{NotReady, PATIENCE};
 
 /// A process namespace; what dies last in it is its first process, and nothing survives that.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];
 /// For a call that sees nothing but itself: no network, and mounts of its own.
 const STRICT: &[&str] = &["--mount", "--net", "--ipc", "--uts"];
-/// `unshare` does its work in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Numbers that the kernel gives out only once.
 const RESERVED: u64 = 300;
@@ -40,17 +38,20 @@ pub(super) enum Namespaces {
 
 impl Namespaces {
     /// The first way that works here.
-    pub(super) async fn find(path: &OsStr, sandbox: Sandbox) -> Self {
+    ///
+    /// # Errors
+    /// If that cannot be told, for what tries it does not come to an end: a busy machine has namespaces too.
+    pub(super) async fn find(path: &OsStr, sandbox: Sandbox) -> Result<Self, NotReady> {
         for way in [Self::Root, Self::User] {
-            if way.works(path, sandbox).await {
-                return way;
+            if way.works(path, sandbox).await? {
+                return Ok(way);
             }
         }
         tracing::warn!("no process namespaces: a process of a command that leaves its session outlives the call");
-        Self::None
+        Ok(Self::None)
     }
 
-    async fn works(self, path: &OsStr, sandbox: Sandbox) -> bool {
+    async fn works(self, path: &OsStr, sandbox: Sandbox) -> Result<bool, NotReady> {
         let mut command = Command::new("unshare");
         command
             .args(self.arguments(sandbox))
@@ -61,8 +62,11 @@ impl Namespaces {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        let Ok(mut child) = command.spawn() else { return false };
-        matches!(timeout(PATIENCE, child.wait()).await, Ok(Ok(status)) if status.success())
+        let Ok(mut child) = command.spawn() else { return Ok(false) };
+        let ended = timeout(PATIENCE, child.wait()).await.map_err(|_elapsed| {
+            NotReady::Slow(format!("`unshare` did not make a process namespace within {} s", PATIENCE.as_secs()))
+        })?;
+        Ok(ended.is_ok_and(|status| status.success()))
     }
 
     /// For `unshare`.

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::Shell;
 use super::namespaces::Namespaces;
 use crate::call::{Call, Context, Executor as _};
+use crate::executors::process::readiness::NotReady;
 
-/// Three shells and twenty mounts take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Three shells and twenty mounts take milliseconds; on a busy machine all takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const PROOF: &str = r#"
 breach() { echo "$1"; exit 1; }
@@ -21,6 +22,8 @@ breach() { echo "$1"; exit 1; }
 ( : >../other ) 2>/dev/null && breach "files can be written elsewhere"
 ( : >/gleitzeit ) 2>/dev/null && breach "the root folder can be written to"
 ( chmod 755 /usr ) 2>/dev/null && breach "modes can be changed elsewhere"
+unshare --user true 2>/dev/null && breach "user namespaces can be made"
+ipcmk -Q >/dev/null 2>&1 && breach "messages can be left for others"
 ( umount -n -l "$PWD" || mount -n -t tmpfs none "$PWD" ) 2>/dev/null && breach "mounts can be changed"
 true
 "#;
@@ -39,7 +42,7 @@ fn run(shell: &Shell) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     runtime.block_on(async {
-        let place = shell.ready().await.map_err(|error| error.message)?;
+        let place = shell.ready().await.map_err(NotReady::into_text)?;
         if place.namespaces == Namespaces::None {
             return Err("no process namespace can be made".to_owned());
         }

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gleitzeit_core::error::ErrorCode;
 use gleitzeit_protocols::Registry;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -53,6 +54,12 @@ impl Bench {
         let entries = std::fs::read_dir(workspace).expect("readable");
         entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("call-")).count()
     }
+}
+
+/// Says why a test has nothing to try on this machine.
+#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 /// Numbers of processes, of all namespaces, that have this word among their arguments.

@@ -11,7 +11,7 @@ use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine}
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
-use gleitzeit_link::{Link, LinkConfig, LinkEvent, SendError, TokenSource};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError, TokenSource};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant as Clock;
@@ -37,6 +37,9 @@ struct Host {
     ids: HashMap<Id, CallId>,
     open: HashMap<CallId, AbortHandle>,
     progress: mpsc::Sender<(CallId, Payload)>,
+    pulse: Pulse,
+    /// How often the process stood still, as the machine has heard.
+    stops: u64,
     is_drained: bool,
 }
 
@@ -61,9 +64,13 @@ pub(super) async fn serve(
         ids: HashMap::new(),
         open: HashMap::new(),
         progress,
+        pulse: Pulse::new(),
+        stops: 0,
         is_drained: false,
     };
     host.accept(Input::Health(Health::default())).await?;
+    let mut beats = tokio::time::interval(Pulse::EVERY);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut stop, mut is_stopping, mut refused) = (pin!(stop), false, None);
     while !host.is_drained {
         let deadline = host.machine.next_deadline().map(|at| host.started + Duration::from_millis(at.0));
@@ -75,12 +82,19 @@ pub(super) async fn serve(
             Some((id, data)) = told.recv() => Some(Input::Progress { id, data }),
             Some(joined) = host.calls.join_next_with_id() => host.ended(joined),
             () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
+            // That the process stood still is noticed with whatever comes first.
+            _ = beats.tick() => None,
             () = &mut stop, if !is_stopping => {
                 is_stopping = true;
                 let grace_ms = u64::try_from(host.provider.drain_timeout.as_millis()).unwrap_or(u64::MAX);
                 Some(Input::Drain { grace_ms })
             }
         };
+        let stops = host.pulse.beat();
+        if std::mem::replace(&mut host.stops, stops) != stops {
+            // Its cancel may lie unread beside a call: nothing begins until the control plane has said what is wanted.
+            host.accept(Input::Woke).await?;
+        }
         if let Some(input) = input {
             host.accept(input).await?;
         }

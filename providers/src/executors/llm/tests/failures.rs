@@ -213,6 +213,19 @@ async fn what_is_no_tls_is_not_taken_for_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_no_time_for_the_health_check_is_slow() {
+    // The kernel accepts, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    for api in BOTH {
+        let own = format!("connection: {{base_url: \"{url}\", health_check: {{timeout: 0.2}}}}");
+        let health = built(api, "", &own, &[]).health().await;
+        assert_eq!((health.state, health.lasting), (HealthState::Slow, false), "{health:?}");
+        assert!(health.reason.is_some_and(|reason| reason.ends_with("did not answer within 0.2 s")));
+    }
+}
+
+#[tokio::test]
 async fn health_follows_the_server() {
     let server = LlmServer::start();
     for api in BOTH {
