@@ -129,6 +129,11 @@ text_id!(
     CallId
 );
 
+text_id!(
+    /// Random name of a term, see [`crate::term`].
+    TermId
+);
+
 impl QueueName {
     /// The queue of a task that names none.
     pub fn default_queue() -> Self {

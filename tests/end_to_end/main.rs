@@ -20,6 +20,7 @@ mod foreign_strict;
 mod frozen;
 mod grpc_web;
 mod health;
+mod history;
 mod hostile;
 mod http;
 mod interrupt;

@@ -17,7 +17,11 @@ pub(crate) struct Sent {
 }
 
 pub(crate) fn sent(count: usize) -> Sent {
-    let mut bench = Bench::new();
+    sent_on(Bench::new(), count)
+}
+
+/// The same on a bench of the caller's, which has no component yet.
+pub(crate) fn sent_on(mut bench: Bench, count: usize) -> Sent {
     let resolver = bench.join("resolver", "r", json!({}));
     let queue = bench.join("queue", "q", json!({}));
     let engine = bench.join("engine", "e", json!({"slots": count}));

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use crate::journal::{RunCounts, StoreError};
+use crate::journal::{RunCounts, StoreError, new_term};
 
 use super::mark::Mark;
 use super::read::{COLUMNS, entry};
@@ -138,8 +138,9 @@ fn read_all(db: &Connection) -> Result<u64, StoreError> {
 
 /// Reads all of a copy. It becomes a store of its own: what was marked beside the other says nothing about it.
 fn check(path: &Path, accept: impl FnOnce(&State) -> Result<(), StoreError>) -> Result<Copied, StoreError> {
-    let store = SqliteStore::open(path)?;
+    let mut store = SqliteStore::open(path)?;
     accept(&store.state)?;
+    store.begin_term(new_term())?;
     let reader = store.reader()?;
     let entries = read_all(&store.db)?;
     let copied = Copied { position: store.tail().position, entries, counts: reader.counts()? };
