@@ -37,6 +37,7 @@ mod python;
 mod reach;
 mod readers;
 mod repeats;
+mod restart;
 mod run;
 mod rust_sdk;
 mod shell;

@@ -264,7 +264,7 @@ impl Hub {
         }
     }
 
-    fn stop_lease(&mut self, at: AttemptRef, reason: StopReason) {
+    pub(super) fn stop_lease(&mut self, at: AttemptRef, reason: StopReason) {
         if self.leases.stage(&at).is_none_or(|stage| stage == Stage::Stopping) {
             return;
         }

@@ -30,6 +30,7 @@ use crate::id::{AttemptRef, CallId, ComponentId, Position, TermId};
 use crate::mesh::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
 use crate::payload::Payload;
 use crate::run::command::{FailAttempt, FailTask};
+use crate::run::event::StopReason;
 use crate::run::{Command, Event, Request, Verdict};
 use crate::term::History;
 use crate::time::Instant;
@@ -91,7 +92,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub without sockets. Everyone that the journal names counts as silent from now on.
+    /// A hub without sockets. Everyone that the journal names counts as silent from now on, save for roles that were in
+    /// the process of a hub before: that has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let methods = start.protocols.iter().flat_map(register::method_names).collect();
         let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
@@ -119,11 +121,17 @@ impl Hub {
             replan: true,
         };
         for (at, engine, dispatched) in start.open {
-            hub.expect_back(&engine, Role::Engine);
-            hub.leases.restore(at, engine, dispatched);
+            hub.leases.restore(at.clone(), engine.clone(), dispatched);
+            if engine.is_within_hub() {
+                hub.stop_lease(at, StopReason::EngineLost);
+            } else {
+                hub.expect_back(&engine, Role::Engine);
+            }
         }
         for (owner, role) in hub.ownerships.owners_by_role() {
-            hub.expect_back(&owner, role);
+            if !owner.is_within_hub() {
+                hub.expect_back(&owner, role);
+            }
         }
         hub
     }
