@@ -38,7 +38,8 @@ impl Plane {
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();
-        let worker = AgentConfig { hub_url: setup::local_url(address), token, max_payload_bytes, ..worker };
+        let hub_url = setup::local_url(address);
+        let worker = AgentConfig { hub_url, token, max_payload_bytes, is_within_hub: true, ..worker };
         let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
         let ready = agent.ready();
         let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());

@@ -124,7 +124,8 @@ impl Agent {
         }
         let roster = Roster::new(&config.hub_url);
         let components = kinds.into_iter().map(|(role, name, kind)| {
-            let identity = Identity { component_id: new_id(role), name, version: env!("CARGO_PKG_VERSION").to_owned() };
+            let component_id = new_id(role, config.is_within_hub);
+            let identity = Identity { component_id, name, version: env!("CARGO_PKG_VERSION").to_owned() };
             let member = roster.join(identity.component_id.as_str());
             (identity, kind, member)
         });
@@ -306,6 +307,7 @@ impl Host {
 }
 
 /// Random, so that a component that starts anew is not taken for the one before.
-fn new_id(role: Role) -> ComponentId {
-    ComponentId::from(format!("{role}-{:08x}", rand::random::<u32>()))
+fn new_id(role: Role, is_within_hub: bool) -> ComponentId {
+    let ending = if is_within_hub { ComponentId::WITHIN_HUB } else { "" };
+    ComponentId::from(format!("{role}-{:08x}{ending}", rand::random::<u32>()))
 }

@@ -55,6 +55,8 @@ pub struct AgentConfig {
     /// Engine: nobody else serves at this control plane, so that no provider of others is waited for before a task
     /// fails for want of a healthy one. Default false.
     pub serves_alone: bool,
+    /// The control plane is in this process: when it ends so do the components, which their ids say. Default false.
+    pub is_within_hub: bool,
 }
 
 impl Default for AgentConfig {
@@ -74,6 +76,7 @@ impl Default for AgentConfig {
             max_payload_bytes: 1024 * 1024,
             health_interval: Duration::from_secs(10),
             serves_alone: false,
+            is_within_hub: false,
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod run;
 pub mod spec;
 pub mod tagged;
 pub mod template;
+pub mod term;
 pub mod time;
 pub mod trace;
 
@@ -34,4 +35,5 @@ pub use error::{ErrorCode, Failure};
 pub use id::*;
 pub use payload::Payload;
 pub use tagged::DecodeError;
+pub use term::{History, Seen, Term};
 pub use time::{Instant, Timestamp};

@@ -48,11 +48,23 @@ impl Cluster {
         self.start_hub_as("hub", more);
     }
 
+    /// A hub on a store of the caller's.
+    #[track_caller]
+    pub(crate) fn start_hub_on(&mut self, store: &str) {
+        self.start_process("hub", store, &[]);
+    }
+
     #[track_caller]
     fn start_hub_as(&mut self, command: &str, more: &[&str]) {
-        let (port, store) = (self.port.to_string(), format!("sqlite:{}", self.sandbox.path().join("hub.db").display()));
+        let store = format!("sqlite:{}", self.sandbox.path().join("hub.db").display());
+        self.start_process(command, &store, more);
+    }
+
+    #[track_caller]
+    fn start_process(&mut self, command: &str, store: &str, more: &[&str]) {
+        let port = self.port.to_string();
         // Clients of many kinds come to it; who is let in is tried in `tests/end_to_end/tokens.rs`.
-        let mut arguments = vec![command, "--port", &port, "--store", &store];
+        let mut arguments = vec![command, "--port", &port, "--store", store];
         if !more.contains(&"--token") && !self.sandbox.sets("GLEITZEIT_TOKEN") {
             arguments.push("--no-auth");
         }
@@ -97,6 +109,13 @@ impl Cluster {
     /// What the hub that runs has logged.
     pub(crate) fn hub_log(&self) -> String {
         self.hub.as_ref().expect("a hub runs").stderr()
+    }
+
+    /// What an agent that runs has logged.
+    #[track_caller]
+    pub(crate) fn agent_log(&self, name: &str) -> String {
+        let found = self.agents.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no agent {name}")).1.stderr()
     }
 
     /// The memory that the hub's process has, in MiB.

@@ -122,6 +122,10 @@ impl EngineHost {
                 }
                 // At once: attempts that need them may be next.
                 Output::Protocols(definitions) => self.learn(&definitions),
+                Output::Forget => {
+                    self.checks.clear();
+                    self.registry = Registry::new();
+                }
                 Output::Drained => todo.drained = true,
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use gleitzeit_core::{History, Position, RunId, Seq, Term, TermId, Timestamp};
 
 use super::{Most, Pruned, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 
@@ -24,6 +24,7 @@ struct Held {
     places: HashMap<RunId, Vec<Position>>,
     tail: Tail,
     pruned: Position,
+    terms: Vec<Term>,
     rows: BTreeMap<RunId, RunRow>,
     requests: HashMap<String, (RunId, String)>,
 }
@@ -62,6 +63,14 @@ impl Held {
 impl Store for MemoryStore {
     fn tail(&self) -> Tail {
         self.read().tail
+    }
+
+    fn begin_term(&mut self, id: TermId) -> Result<History, StoreError> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let number = held.terms.last().map_or(1, |last| last.number + 1);
+        let after = held.tail.position;
+        held.terms.push(Term { number, id, after });
+        Ok(History::new(held.terms.clone()))
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {

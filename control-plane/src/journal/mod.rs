@@ -25,9 +25,10 @@ use gleitzeit_core::hub;
 use gleitzeit_core::ledger::Backlog;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{Entry, Request, State, Verdict};
-use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use gleitzeit_core::{Position, RunId, Seq, TermId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use uuid::Uuid;
 
 pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
@@ -44,6 +45,13 @@ use runs::ending;
 
 /// What a caller is told to wait when too much is waiting already: a batch takes a few milliseconds.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A random name for a term.
+fn new_term() -> TermId {
+    // The last half of it is random, the first is the time.
+    let id = Uuid::now_v7().simple().to_string();
+    TermId::from(&id[id.len() / 2..])
+}
 
 /// The longest pause between two steps of pruning.
 const MOST_PAUSE: Duration = Duration::from_millis(100);

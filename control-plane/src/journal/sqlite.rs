@@ -23,6 +23,7 @@ mod rows;
 mod state;
 mod sum;
 mod swap;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 use gleitzeit_core::run::Entry;
 use gleitzeit_core::run::event::EVENT_VERSION;
-use gleitzeit_core::{Position, QueueName, Timestamp};
+use gleitzeit_core::{History, Position, QueueName, TermId, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -271,6 +272,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn tail(&self) -> Tail {
         self.state.tail
+    }
+
+    fn begin_term(&mut self, id: TermId) -> Result<History, StoreError> {
+        self.change("begin a term", |store| terms::begin(&mut store.db, id, store.state.tail.position))
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gleitzeit_core::run::{Entry, RunStatus};
-use gleitzeit_core::{ErrorCode, Position, RunId, Seq, Timestamp};
+use gleitzeit_core::{ErrorCode, History, Position, RunId, Seq, TermId, Timestamp};
 use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};
@@ -279,6 +279,12 @@ impl std::fmt::Display for Unreadable {
 pub trait Store: Send {
     /// Where the journal ends.
     fn tail(&self) -> Tail;
+
+    /// Begins a term after the last entry and makes that durable. Returns the terms of this store, this one the last.
+    ///
+    /// # Errors
+    /// If it could not be written.
+    fn begin_term(&mut self, id: TermId) -> Result<History, StoreError>;
 
     /// Writes consecutive entries in one transaction and makes them durable.
     ///

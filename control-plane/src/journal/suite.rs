@@ -154,6 +154,16 @@ pub(crate) fn a_batch_with_a_gap_leaves_nothing_behind(mut store: Box<dyn Store>
     store.append(&[first]).expect("the next one is accepted");
 }
 
+/// A term owns what is appended from then on.
+pub(crate) fn a_term_begins_after_the_last_entry(mut store: Box<dyn Store>) {
+    let mut feed = Feeder::default();
+    store.begin_term("first".into()).expect("it begins");
+    store.append(&[feed.granted(), feed.granted()]).expect("written");
+    let history = store.begin_term("second".into()).expect("it begins");
+    let of = |position| history.of(Position(position)).map(|term| (term.number, term.id.as_str().to_owned()));
+    assert_eq!((of(2), of(3)), (Some((1, "first".to_owned())), Some((2, "second".to_owned()))));
+}
+
 /// A request id is found with its run and hash, also when the run has ended.
 pub(crate) fn a_request_is_found(mut store: Box<dyn Store>) {
     let mut feed = Feeder::default();
@@ -309,6 +319,7 @@ macro_rules! store_suite {
             what_is_appended_is_read,
             a_batch_with_a_gap_leaves_nothing_behind,
             a_request_is_found,
+            a_term_begins_after_the_last_entry,
             a_replay_leaves_out_finished_runs,
             runs_are_listed,
             finished_runs_are_pruned_and_nothing_else

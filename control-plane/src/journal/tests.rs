@@ -8,7 +8,7 @@ use gleitzeit_core::run::command::{
     CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask, RequeueTask, StopAttempt,
 };
 use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
-use gleitzeit_core::{AttemptRef, Epoch, Payload, QueueName, Slice};
+use gleitzeit_core::{AttemptRef, Epoch, History, Payload, QueueName, Slice, TermId};
 use serde_json::json;
 
 use super::suite::{labelled, run_id, submission};
@@ -440,6 +440,10 @@ struct Held {
 impl Store for Held {
     fn tail(&self) -> Tail {
         self.inner.tail()
+    }
+
+    fn begin_term(&mut self, id: TermId) -> Result<History, StoreError> {
+        self.inner.begin_term(id)
     }
 
     fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {

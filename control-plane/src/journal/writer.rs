@@ -10,7 +10,7 @@ use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{ApplyError, Event, Limits, Request, State, Verdict};
 use gleitzeit_core::spec::FileContent;
-use gleitzeit_core::{Position, RunId};
+use gleitzeit_core::{History, Position, RunId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +19,7 @@ use super::feed::Feed;
 use super::recent::Recent;
 use crate::metrics::Metrics;
 
-use super::{HubPort, Pruned, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending};
+use super::{HubPort, Pruned, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;
@@ -130,7 +130,7 @@ pub(super) struct Started {
 }
 
 /// Replays what is unfinished and starts the thread.
-pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Started, StoreError> {
+pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<Started, StoreError> {
     let reader = store.reader()?;
     let tail = store.tail();
     let mut ledger = Ledger::new(config.limits);
@@ -158,6 +158,10 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
         );
     }
 
+    let history = store.begin_term(new_term())?;
+    if let Some(term) = history.current() {
+        tracing::info!(term = term.number, id = %term.id, after = term.after.0, "a term of the journal begins");
+    }
     let (work, received) = mpsc::channel(config.queue);
     let (hub, inputs) = mpsc::channel(config.hub_queue);
     let counts = reader.counts()?;
@@ -168,7 +172,7 @@ pub(super) fn start(store: Box<dyn Store>, config: &WriterConfig) -> Result<Star
     let (protocols, published_protocols) = watch::channel(definitions(&ledger).into());
     let (end, ended) = oneshot::channel();
     let clock = Clock::new(config.clocks.clone(), tail.recorded_at);
-    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned) };
+    let port = HubPort { work: work.clone(), inputs, start: hub_start(&ledger, pruned, history) };
     let writer = Writer {
         clock: clock.clone(),
         recent: Recent::new(config.recent_runs, config.recent_bytes),
@@ -211,14 +215,15 @@ fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
     ledger.aside().map(|(run_id, aside)| (run_id, aside.why.clone())).collect()
 }
 
-fn hub_start(ledger: &Ledger, pruned: Position) -> hub::Start {
+fn hub_start(ledger: &Ledger, pruned: Position, history: History) -> hub::Start {
     hub::Start {
         owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-        open: ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
+        open: ledger.leases().map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched)).collect(),
         queues: ledger.queues().cloned().collect(),
         protocols: definitions(ledger),
         position: ledger.position(),
         pruned,
+        history,
     }
 }
 

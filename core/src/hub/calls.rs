@@ -39,6 +39,8 @@ enum Holder {
 #[derive(Debug)]
 struct Call {
     engine: ComponentId,
+    /// The id under which providers know it, see `names`.
+    told: CallId,
     holder: Holder,
     /// Whether its engine has last heard that it waits.
     said_waiting: bool,
@@ -116,7 +118,7 @@ impl Calls {
         }
     }
 
-    fn insert(&mut self, id: CallId, engine: ComponentId, holder: Holder) {
+    fn insert(&mut self, id: CallId, engine: ComponentId, told: CallId, holder: Holder) {
         match &holder {
             Holder::Hub { place, call } => {
                 self.lines.insert(&call.method, *place, id.clone());
@@ -127,7 +129,7 @@ impl Calls {
             }
             Holder::Nobody { .. } => {}
         }
-        self.calls.insert(id, Call { engine, holder, said_waiting: false });
+        self.calls.insert(id, Call { engine, told, holder, said_waiting: false });
     }
 
     fn remove(&mut self, id: &CallId) -> Option<Call> {
@@ -198,8 +200,10 @@ impl Hub {
         let wanted = std::mem::take(&mut call.providers);
         let priority = std::mem::take(&mut call.priority);
         let id = call.id.clone();
+        let told = self.told_id(&id, &at);
         if let Some(provider) = self.roomiest(&call.method, &wanted) {
-            self.calls.insert(id, engine.clone(), Holder::Provider { provider: provider.clone(), is_idle: false });
+            let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
+            self.calls.insert(id, engine.clone(), told, holder);
             self.calls.to_providers.entry(provider).or_default().push(call);
             return;
         }
@@ -212,7 +216,7 @@ impl Hub {
             self.timers.insert((self.grown_up_at(), Timer::Orphan(id.clone())));
         }
         let place = self.calls.lines.place(self.now, priority);
-        self.calls.insert(id, engine.clone(), Holder::Hub { place, call: Box::new(call) });
+        self.calls.insert(id, engine.clone(), told, Holder::Hub { place, call: Box::new(call) });
     }
 
     /// The provider with room that has the fewest calls, of those that are named if there is one.
@@ -271,18 +275,24 @@ impl Hub {
         while self.has_room(provider) {
             let methods = self.components.get(provider).map(|it| it.methods.as_slice()).unwrap_or_default();
             let Some(id) = self.calls.lines.first(methods).cloned() else { return };
-            let Some(Call { engine, holder: Holder::Hub { call, .. }, said_waiting }) = self.calls.remove(&id) else {
+            let Some(Call { engine, told, holder: Holder::Hub { call, .. }, said_waiting }) = self.calls.remove(&id)
+            else {
                 return;
             };
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
-            self.calls.insert(id.clone(), engine, holder);
+            self.calls.insert(id.clone(), engine, told, holder);
             self.calls.said(id, said_waiting);
             self.calls.to_providers.entry(provider.clone()).or_default().push(*call);
         }
     }
 
     /// A provider says of calls that it has whether it could begin them.
-    pub(super) fn calls_turned(&mut self, provider: &ComponentId, ids: Vec<CallId>, are_waiting: bool) {
+    pub(super) fn provider_turned(&mut self, provider: &ComponentId, told: Vec<CallId>, are_waiting: bool) {
+        let ids = told.iter().filter_map(|told| self.own_id(told).ok()).collect();
+        self.calls_turned(provider, ids, are_waiting);
+    }
+
+    fn calls_turned(&mut self, provider: &ComponentId, ids: Vec<CallId>, are_waiting: bool) {
         for id in ids {
             let call = self.calls.calls.get_mut(&id).filter(|call| call.is_held_by(provider));
             if let Some(Call { holder: Holder::Provider { is_idle, .. }, .. }) = call {
@@ -300,9 +310,16 @@ impl Hub {
         in_reply_to: Option<String>,
     ) {
         end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
-        if let Err((code, message)) = self.check_answer(component, &end.id) {
-            return self.refuse(socket, code, message, in_reply_to);
-        }
+        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id).map(|()| id));
+        end.id = match checked {
+            Ok(id) => id,
+            Err((code, message)) => {
+                if code == ErrorCode::HistoryLost {
+                    self.log(true, "an answer to a call of a lost history was refused", self.label(socket));
+                }
+                return self.refuse(socket, code, message, in_reply_to);
+            }
+        };
         match self.calls.finish(&end.id) {
             Some(call) => {
                 self.deliver(&call.engine, end);
@@ -369,7 +386,8 @@ impl Hub {
         progress: MethodProgress,
         in_reply_to: Option<String>,
     ) {
-        let held = self.calls.calls.get(&progress.id).is_some_and(|call| call.is_held_by(provider));
+        let Ok(id) = self.own_id(&progress.id) else { return };
+        let held = self.calls.calls.get(&id).is_some_and(|call| call.is_held_by(provider));
         if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;
         }
@@ -377,7 +395,7 @@ impl Hub {
             let message = problem.within("data").to_string();
             return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
         }
-        if let Some((_, at)) = progress.id.parse() {
+        if let Some((_, at)) = id.parse() {
             self.out.push(Output::Progress { at, data: progress.data });
         }
     }
@@ -406,12 +424,12 @@ impl Hub {
     fn end_call(&mut self, id: &CallId) {
         let Some(call) = self.calls.finish(id) else { return };
         if let Holder::Provider { provider, .. } = call.holder {
-            self.cancel_at(&provider, id);
+            self.cancel_at(&provider, id, call.told);
             self.provider_has_room(&provider);
         }
     }
 
-    fn cancel_at(&mut self, provider: &ComponentId, id: &CallId) {
+    fn cancel_at(&mut self, provider: &ComponentId, id: &CallId, told: CallId) {
         if let Some(unsent) = self.calls.to_providers.get_mut(provider) {
             let before = unsent.len();
             unsent.retain(|call| call.id != *id);
@@ -420,7 +438,7 @@ impl Hub {
             }
         }
         if let Some(socket) = self.components.get(provider).and_then(|component| component.socket) {
-            self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
+            self.send(socket, FromHub::CancelMethod(CancelMethod { id: told }));
         }
     }
 
@@ -429,6 +447,11 @@ impl Hub {
         for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
             let Some(component) = self.components.get(&provider) else { continue };
             let (Some(socket), batch) = (component.socket, component.batch) else { continue };
+            let told = |call: MethodCall| match self.calls.calls.get(&call.id) {
+                Some(known) => MethodCall { id: known.told.clone(), ..call },
+                None => call,
+            };
+            let calls: Vec<MethodCall> = calls.into_iter().map(told).collect();
             let together = if batch {
                 frames(calls, |call| call.params.size_bytes())
             } else {

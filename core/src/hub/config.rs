@@ -2,6 +2,7 @@
 
 use crate::id::{AttemptRef, ComponentId, Epoch, Position, QueueName, Slice};
 use crate::mesh::ProtocolDefinition;
+use crate::term::History;
 
 /// Limits and times of the hub.
 #[derive(Clone, Debug)]
@@ -59,8 +60,8 @@ impl Default for Config {
 pub struct Start {
     /// Who owns what.
     pub owners: Vec<(Slice, ComponentId, Epoch)>,
-    /// The open attempts and who holds their leases.
-    pub open: Vec<(AttemptRef, ComponentId)>,
+    /// The open attempts, who holds their leases, and where they were dispatched.
+    pub open: Vec<(AttemptRef, ComponentId, Position)>,
     /// Every queue that a task has named.
     pub queues: Vec<QueueName>,
     /// Every registered protocol.
@@ -69,4 +70,6 @@ pub struct Start {
     pub position: Position,
     /// Entries up to here may be gone with their runs.
     pub pruned: Position,
+    /// The terms up to the one that lasts; empty: positions are not checked.
+    pub history: History,
 }

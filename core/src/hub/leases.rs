@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::hub::frames::frames;
 use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
-use crate::id::{AttemptRef, ComponentId};
+use crate::id::{AttemptRef, ComponentId, Position};
 use crate::ledger::{Assignment, Effect};
 use crate::mesh::{CancelTask, ComponentRegistered, ExecuteTask, FromHub};
 use crate::planted::{self, Bug};
@@ -35,6 +35,8 @@ enum Stage {
 #[derive(Debug)]
 struct Lease {
     engine: ComponentId,
+    /// Where its `task_dispatched` stands.
+    dispatched: Position,
     stage: Stage,
 }
 
@@ -52,15 +54,20 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn open(&mut self, at: AttemptRef, engine: ComponentId) {
+    pub(super) fn open(&mut self, at: AttemptRef, engine: ComponentId, dispatched: Position) {
         self.by_engine.entry(engine.clone()).or_default().insert(at.clone());
-        self.leases.insert(at, Lease { engine, stage: Stage::Unsent });
+        self.leases.insert(at, Lease { engine, dispatched, stage: Stage::Unsent });
     }
 
     /// Opens one that was open when the hub started.
-    pub(super) fn restore(&mut self, at: AttemptRef, engine: ComponentId) {
+    pub(super) fn restore(&mut self, at: AttemptRef, engine: ComponentId, dispatched: Position) {
         self.restored.insert(at.clone());
-        self.open(at, engine);
+        self.open(at, engine, dispatched);
+    }
+
+    /// Where an open attempt was dispatched.
+    pub(super) fn dispatched(&self, at: &AttemptRef) -> Option<Position> {
+        self.leases.get(at).map(|lease| lease.dispatched)
     }
 
     pub(super) fn is_restored(&self, at: &AttemptRef) -> bool {
@@ -118,7 +125,7 @@ impl Hub {
     pub(super) fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Execute { engine, assignment } => {
-                self.leases.open(assignment.at.clone(), engine.clone());
+                self.leases.open(assignment.at.clone(), engine.clone(), assignment.dispatched);
                 if self.socket_of(engine).is_some() {
                     self.leases.execute.entry(engine.clone()).or_default().push(assignment.clone());
                 } else if !self.components.contains_key(engine) {
@@ -257,7 +264,7 @@ impl Hub {
         }
     }
 
-    fn stop_lease(&mut self, at: AttemptRef, reason: StopReason) {
+    pub(super) fn stop_lease(&mut self, at: AttemptRef, reason: StopReason) {
         if self.leases.stage(&at).is_none_or(|stage| stage == Stage::Stopping) {
             return;
         }

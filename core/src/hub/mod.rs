@@ -11,11 +11,13 @@ mod config;
 mod frames;
 mod io;
 mod leases;
+mod names;
 mod ownership;
 mod presence;
 mod present;
 mod register;
 mod session;
+mod standing;
 mod stream;
 mod view;
 mod waiting;
@@ -24,11 +26,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::ErrorCode;
-use crate::id::{AttemptRef, CallId, ComponentId, Position};
+use crate::id::{AttemptRef, CallId, ComponentId, Position, TermId};
 use crate::mesh::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
 use crate::payload::Payload;
 use crate::run::command::{FailAttempt, FailTask};
+use crate::run::event::StopReason;
 use crate::run::{Command, Event, Request, Verdict};
+use crate::term::History;
 use crate::time::Instant;
 
 pub use config::{Config, Start};
@@ -59,6 +63,8 @@ enum Timer {
 #[derive(Debug)]
 pub struct Hub {
     config: Config,
+    /// The journal's terms, by which it is known what of a component's past is in it.
+    history: History,
     born: Instant,
     now: Instant,
     /// Whether it is about to be stopped: nothing is begun any more.
@@ -86,12 +92,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub without sockets. Everyone that the journal names counts as silent from now on.
+    /// A hub without sockets. Everyone that the journal names counts as silent from now on, save for roles that were in
+    /// the process of a hub before: that has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let methods = start.protocols.iter().flat_map(register::method_names).collect();
         let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
         let mut hub = Self {
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
+            history: start.history,
             config,
             born: now,
             now,
@@ -112,12 +120,18 @@ impl Hub {
             dirty: BTreeSet::new(),
             replan: true,
         };
-        for (at, engine) in start.open {
-            hub.expect_back(&engine, Role::Engine);
-            hub.leases.restore(at, engine);
+        for (at, engine, dispatched) in start.open {
+            hub.leases.restore(at.clone(), engine.clone(), dispatched);
+            if engine.is_within_hub() {
+                hub.stop_lease(at, StopReason::EngineLost);
+            } else {
+                hub.expect_back(&engine, Role::Engine);
+            }
         }
         for (owner, role) in hub.ownerships.owners_by_role() {
-            hub.expect_back(&owner, role);
+            if !owner.is_within_hub() {
+                hub.expect_back(&owner, role);
+            }
         }
         hub
     }
@@ -136,7 +150,7 @@ impl Hub {
         match input {
             Input::Connected { socket } => {
                 self.sessions.insert(socket, Session::default());
-                let welcome = Welcome { version: self.config.version.clone() };
+                let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
                 self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
             }
@@ -193,6 +207,11 @@ impl Hub {
         !self.leases.is_empty()
     }
 
+    /// The id of the term that lasts.
+    fn term(&self) -> Option<TermId> {
+        self.history.current().map(|term| term.id.clone())
+    }
+
     /// The last entry the hub has heard of.
     pub fn position(&self) -> Position {
         self.stream.head()
@@ -224,7 +243,7 @@ impl Hub {
             (ToHub::RegisterComponent(register), _, _) => self.register(socket, register),
             (ToHub::HeartbeatResponse(response), component, _) => self.heartbeat_answered(socket, component, response),
             (ToHub::EventsAck(ack), _, _) => self.confirm(socket, ack.position),
-            (ToHub::Watch(watch), None, _) => self.watch(socket, watch.from_position),
+            (ToHub::Watch(watch), None, _) => self.watch(socket, watch),
             (ToHub::Watch(_), Some(_), _) => {
                 let message = "a registered component cannot watch; open another socket for that";
                 self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
@@ -248,10 +267,10 @@ impl Hub {
                 }
             }
             (ToHub::MethodWaiting(told), Some(provider), Some(Role::Provider)) => {
-                self.calls_turned(&provider, told.ids, true);
+                self.provider_turned(&provider, told.ids, true);
             }
             (ToHub::MethodStarted(told), Some(provider), Some(Role::Provider)) => {
-                self.calls_turned(&provider, told.ids, false);
+                self.provider_turned(&provider, told.ids, false);
             }
             (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
             (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {

@@ -8,6 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::hub::frames::frames;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
+use crate::hub::standing::Standing;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::ComponentId;
 use crate::mesh::{
@@ -30,6 +31,9 @@ const MAX_CAPABILITIES: usize = 100;
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
         if let Err(error) = self.check_registration(socket, &register) {
+            return self.reject(socket, error);
+        }
+        if let Err(error) = self.standing(socket, &register) {
             return self.reject(socket, error);
         }
         let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
@@ -177,7 +181,16 @@ impl Hub {
 
     fn complete_registration(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
-        let Some(Registering { register, .. }) = session.registering.take() else { return };
+        let Some(Registering { mut register, .. }) = session.registering.take() else { return };
+        // It was current or lost before its protocols were recorded, and the same holds now.
+        let starts_anew = self.standing(socket, &register) == Ok(Standing::Lost);
+        if starts_anew {
+            register.owned.clear();
+            register.attempts.clear();
+            if register.component_type == Role::Engine {
+                register.calls = None;
+            }
+        }
         let component_id = register.component_id.clone().unwrap_or_else(|| {
             // Unique among those that are there: socket ids are never used twice in the life of a hub.
             ComponentId::from(format!("{}-{}-{socket}", register.component_type, self.stream.head()))
@@ -198,13 +211,24 @@ impl Hub {
         let name = component.name.clone();
         self.components.insert(component_id.clone(), component);
         let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
-        let registered = ComponentRegistered { component_id: component_id.clone(), name, heartbeat_interval_ms };
+        let registered = ComponentRegistered {
+            component_id: component_id.clone(),
+            name,
+            heartbeat_interval_ms,
+            term: self.term(),
+            starts_anew,
+        };
+        if let Some(seen) = register.seen.as_ref().filter(|_| starts_anew) {
+            let detail = format!("{component_id}: {}", self.not_of_this_journal(seen));
+            self.log(true, "what a component has seen is lost and it starts anew", detail);
+        }
         // Calls that were given to it until now go before the answer: then it knows that no others are on their way.
         self.flush_calls();
         // An engine that drains is answered once the writer has heard of it: no attempt is on its way then. A provider is
         // answered behind the cancels of what it lists: it knows then what of that is wanted.
         let is_late = match register.component_type {
-            Role::Engine => register.slots == Some(0),
+            // Of what comes before the answer it would forget what it is given now.
+            Role::Engine => register.slots == Some(0) && !starts_anew,
             Role::Provider => true,
             Role::Queue | Role::Resolver => false,
         };

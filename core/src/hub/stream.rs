@@ -11,10 +11,11 @@ use crate::hub::session::Pending;
 use crate::hub::{Config, Hub, Output, SocketId, Timer, Token, append_result};
 use crate::id::{ComponentId, Epoch, Position, ProposalId, Slice};
 use crate::ledger::{Audience, SliceState, audience, without_payload};
-use crate::mesh::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, Role, StatePage};
+use crate::mesh::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, Role, StatePage, Watch};
 use crate::payload::Payload;
 use crate::run::event::WorkflowSubmitted;
 use crate::run::{Entry, Event};
+use crate::term::Seen;
 use crate::time::Instant;
 
 /// No frame of entries or of a state is filled beyond this.
@@ -191,7 +192,12 @@ impl Cursor {
 }
 
 impl Hub {
-    pub(super) fn watch(&mut self, socket: SocketId, from: Position) {
+    pub(super) fn watch(&mut self, socket: SocketId, Watch { from_position: from, term }: Watch) {
+        let read = term.map(|term| Seen { term, position: Position(from.0.saturating_sub(1)) });
+        if let Some(read) = read.filter(|read| !self.history.has(read, self.stream.head())) {
+            let message = format!("{}; watch from 0 to begin anew", self.not_of_this_journal(&read));
+            return self.refuse(socket, ErrorCode::HistoryLost, message, Some("watch".to_owned()));
+        }
         let pruned = self.stream.pruned();
         if from > Position(0) && from <= pruned {
             let message = format!(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptRef, ComponentId, MethodName};
+use crate::id::{AttemptRef, ComponentId, MethodName, Position};
 use crate::payload::Payload;
 use crate::spec::Priority;
 
@@ -12,6 +12,9 @@ pub struct Assignment {
     /// Which attempt.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
+    /// Where its `task_dispatched` stands in the journal; 0 from a hub that does not say.
+    #[serde(default, skip_serializing_if = "is_unsaid")]
+    pub dispatched: Position,
     /// What to call.
     pub method: MethodName,
     /// The version of its protocol chosen for this run.
@@ -32,6 +35,10 @@ pub struct Assignment {
     /// W3C trace context of the run, if its submitter sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+fn is_unsaid(position: &Position) -> bool {
+    *position == Position(0)
 }
 
 /// What must be told to an engine. It is derived from journaled state, so it can be derived again at any time.

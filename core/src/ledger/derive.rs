@@ -115,6 +115,7 @@ fn execute(state: &State, at: usize, now: Timestamp) -> Option<Effect> {
         engine: task.engine.clone()?,
         assignment: Assignment {
             at: attempt_ref(state, at),
+            dispatched: task.dispatch_position,
             method: definition.method.clone(),
             protocol_version: definition.protocol_version.clone(),
             parameters: task.parameters.clone()?,

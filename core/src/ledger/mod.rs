@@ -240,6 +240,15 @@ impl Ledger {
         self.open.iter().flat_map(|(engine, attempts)| attempts.iter().map(move |attempt| (attempt, engine)))
     }
 
+    /// The same, each with the place of its `task_dispatched`.
+    pub fn leases(&self) -> impl Iterator<Item = (&AttemptRef, &ComponentId, Position)> {
+        self.open_attempts().map(|(attempt, engine)| {
+            let state = self.runs.get(&attempt.run_id);
+            let task = state.and_then(|state| Some(&state.tasks[state.index_of(attempt.task_id.as_str())?]));
+            (attempt, engine, task.map_or(Position(0), |task| task.dispatch_position))
+        })
+    }
+
     /// How many slots of an engine are used.
     pub fn used_slots(&self, engine: &ComponentId) -> usize {
         self.open.get(engine).map_or(0, BTreeSet::len)

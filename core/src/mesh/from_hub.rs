@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, Slice};
+use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, Slice, TermId};
 use crate::ledger::Assignment;
 use crate::mesh::{
     CancelMethod, EventsItem, ExecuteMethod, Health, MethodResult, MethodStarted, MethodWaiting, Part, PresenceStatus,
@@ -60,6 +60,9 @@ tagged! {
 pub struct Welcome {
     /// Of the hub's software.
     pub version: String,
+    /// The journal's term; what is read in it is of this term.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub term: Option<TermId>,
 }
 
 /// See [`FromHub::ComponentRegistered`].
@@ -71,6 +74,19 @@ pub struct ComponentRegistered {
     pub name: String,
     /// How often `heartbeat` comes.
     pub heartbeat_interval_ms: u64,
+    /// The journal's term: positions that are learnt from now on are of this term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<TermId>,
+    /// Whether what the component has seen is not in this journal: it must forget all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starts_anew: bool,
+}
+
+impl ComponentRegistered {
+    /// The answer of a hub that says nothing of terms.
+    pub fn new(component_id: ComponentId, name: impl Into<String>, heartbeat_interval_ms: u64) -> Self {
+        Self { component_id, name: name.into(), heartbeat_interval_ms, term: None, starts_anew: false }
+    }
 }
 
 /// See [`FromHub::RegistrationRejected`].

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn meta_stands_in_front_of_the_fields_and_is_read_back() {
         let meta = Meta { source: Some("hub".into()), ..Meta::default() };
-        let welcome = FromHub::from(Welcome { version: "1".into() });
+        let welcome = FromHub::from(Welcome { version: "1".into(), ..Welcome::default() });
         let text = with_meta(&welcome, &meta);
         assert_eq!(text.get(), r#"{"meta":{"source":"hub"},"version":"1"}"#);
         assert_eq!(Meta::of(text.get()), meta);

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptRef, CallId, ComponentId, Epoch, MethodName, Position, ProposalId, QueueName, Slice};
+use crate::id::{AttemptRef, CallId, ComponentId, Epoch, MethodName, Position, ProposalId, QueueName, Slice, TermId};
 use crate::mesh::{
     CancelMethod, ExecuteMethod, Health, MethodProgress, MethodResult, MethodStarted, MethodWaiting,
     ProtocolDefinition, Role,
 };
 use crate::run::command::{Command, Fence};
 use crate::tagged::tagged;
+use crate::term::Seen;
 
 tagged! {
     /// An event from a component to the hub.
@@ -48,6 +49,9 @@ pub struct RegisterComponent {
     /// Kept over reconnects; the hub makes one if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_id: Option<ComponentId>,
+    /// What it has seen of the journal; absent before its first registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
     /// For people.
     #[serde(default)]
     pub name: String,
@@ -156,4 +160,7 @@ pub struct TaskTaken {
 pub struct Watch {
     /// The first position wanted; 0: the oldest that is there. One that was removed with its run is an error.
     pub from_position: Position,
+    /// The term in which what comes before was read, as `welcome` named it; absent: not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<TermId>,
 }

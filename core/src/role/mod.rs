@@ -11,8 +11,9 @@ pub mod resolver;
 mod turns;
 
 use crate::error::{ErrorCode, Failure};
-use crate::id::ComponentId;
-use crate::mesh::{FromHub, RegisterComponent, Role, ToHub};
+use crate::id::{ComponentId, Position, TermId};
+use crate::mesh::{ComponentRegistered, FromHub, RegisterComponent, Role, ToHub};
+use crate::term::Seen;
 use crate::time::Instant;
 
 pub use outbox::MAX_UNANSWERED;
@@ -36,10 +37,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn register(&self, role: Role) -> RegisterComponent {
+    fn register(&self, role: Role, past: &Past) -> RegisterComponent {
         RegisterComponent {
             component_type: role,
             component_id: Some(self.component_id.clone()),
+            seen: past.seen(),
             name: self.name.clone(),
             version: self.version.clone(),
             capabilities: Vec::new(),
@@ -54,6 +56,44 @@ impl Identity {
             calls: None,
             health: None,
         }
+    }
+}
+
+/// How much of which journal a component has seen.
+#[derive(Debug, Default)]
+struct Past {
+    /// As the hub named it last.
+    term: Option<TermId>,
+    position: Position,
+}
+
+impl Past {
+    /// It heard of the entry at a position.
+    fn see(&mut self, position: Position) {
+        self.position = self.position.max(position);
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        self.term.clone().map(|term| Seen { term, position: self.position })
+    }
+
+    /// The hub's answer to a registration. True if everything that came from the journal must be forgotten; then an
+    /// operator hears why.
+    #[must_use]
+    fn registered(&mut self, answer: &ComponentRegistered, out: &mut Vec<Output>) -> bool {
+        if answer.starts_anew {
+            let position = std::mem::take(&mut self.position);
+            let term = self.term.as_ref().map_or("?", TermId::as_str);
+            let detail = format!("it had seen entry {position} of term {term}");
+            let message = "what this component has seen is not in the control plane's journal: a backup was restored, or \
+                           the store was removed; it starts anew";
+            out.push(Output::Log { warning: true, message, detail });
+        }
+        // A hub without terms says nothing of the one that was before.
+        if answer.term.is_some() {
+            self.term.clone_from(&answer.term);
+        }
+        answer.starts_anew
     }
 }
 

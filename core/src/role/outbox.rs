@@ -73,6 +73,11 @@ impl Outbox {
         });
     }
 
+    /// Forgets everything; numbers are not used again.
+    pub(super) fn clear(&mut self) {
+        *self = Self { last: self.last, ..Self::default() };
+    }
+
     /// A new socket: everything is to be sent again, except what is known to be recorded or no longer wanted.
     pub(super) fn rewind(&mut self) {
         self.items.retain(|_, item| !item.applied && !item.dropped && !planted::is(Bug::NoResend));

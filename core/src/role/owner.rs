@@ -14,7 +14,7 @@ use crate::mesh::{
     StatePage, ToHub,
 };
 use crate::role::outbox::Outbox;
-use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, earliest};
+use crate::role::{Identity, Input, Link, MAX_UNANSWERED, Output, Past, earliest};
 use crate::run::{Command, Entry, Fence};
 use crate::time::Instant;
 
@@ -91,6 +91,7 @@ pub(super) struct Owner {
     /// The last position taken in.
     position: Position,
     confirmed: Position,
+    past: Past,
     joining: Joining,
     pub(super) outbox: Outbox,
 }
@@ -105,6 +106,7 @@ impl Owner {
             revoked: Vec::new(),
             position: Position::default(),
             confirmed: Position::default(),
+            past: Past::default(),
             joining: Joining::default(),
             outbox: Outbox::default(),
         }
@@ -182,7 +184,7 @@ impl Owner {
             epoch: held.epoch,
             position: self.position.max(held.from),
         });
-        let mut register = self.identity.register(self.role);
+        let mut register = self.identity.register(self.role, &self.past);
         register.owned = owned.collect();
         out.push(Output::Send(ToHub::RegisterComponent(Box::new(register))));
         self.link = Link::Registering { since: now };
@@ -209,6 +211,13 @@ impl Owner {
         }
     }
 
+    /// The journal that everything came from is lost: nothing of it is known or wanted any more.
+    fn start_anew(&mut self, facts: &mut Vec<Fact>) {
+        self.resync(facts);
+        self.outbox.clear();
+        (self.position, self.confirmed) = (Position::default(), Position::default());
+    }
+
     fn message(
         &mut self,
         now: Instant,
@@ -220,7 +229,10 @@ impl Owner {
             return Ok(());
         }
         match message {
-            FromHub::ComponentRegistered(_) => {
+            FromHub::ComponentRegistered(answer) => {
+                if self.past.registered(&answer, out) {
+                    self.start_anew(facts);
+                }
                 if !self.link.is_up() {
                     self.link = Link::Up;
                     self.outbox.rewind();
@@ -251,6 +263,7 @@ impl Owner {
             }
             FromHub::AppendResult(answer) => {
                 for result in answer.results {
+                    self.past.see(result.position.unwrap_or_default());
                     let Some((number, item)) = self.outbox.settle(now, &result.proposal_id) else { continue };
                     if matches!(result.verdict, ProposalVerdict::Invalid) {
                         let error = result.error.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -274,6 +287,7 @@ impl Owner {
 
     fn ownership(&mut self, now: Instant, ownership: Ownership, facts: &mut Vec<Fact>) {
         let Ownership { status, slice, epoch, position, state_follows } = ownership;
+        self.past.see(position);
         match status {
             OwnershipStatus::Revoked => {
                 self.outbox.revoke(&slice);
@@ -359,6 +373,7 @@ impl Owner {
             }
         }
         self.position = position;
+        self.past.see(position);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::mesh::{
 };
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
-use crate::role::{self, Identity, Link, earliest};
+use crate::role::{self, Identity, Link, Past, earliest};
 use crate::time::Instant;
 
 use sent::{Sent, size};
@@ -122,6 +122,8 @@ pub struct Provider {
     said: Option<(u32, Health)>,
     /// Registrations on this connection that were not answered yet.
     unanswered: u32,
+    /// Its calls say themselves where they come from.
+    past: Past,
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
@@ -150,6 +152,7 @@ impl Provider {
             health: Health::default(),
             said: None,
             unanswered: 0,
+            past: Past::default(),
             link: Link::Down,
             down_since: None,
             running: BTreeSet::new(),
@@ -294,7 +297,7 @@ impl Provider {
         self.unanswered += 1;
         let (capacity, health) = self.to_say();
         self.said = Some((capacity, health.clone()));
-        let mut register = self.identity.register(Role::Provider);
+        let mut register = self.identity.register(Role::Provider, &self.past);
         register.methods.clone_from(&self.config.methods);
         register.protocols.clone_from(&self.config.protocols);
         register.capabilities.clone_from(&self.config.capabilities);
@@ -325,7 +328,12 @@ impl Provider {
 
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
-            FromHub::ComponentRegistered(_) => {
+            FromHub::ComponentRegistered(answer) => {
+                let mut log = Vec::new();
+                if self.past.registered(&answer, &mut log) {
+                    self.start_anew(out);
+                }
+                out.extend(log.into_iter().map(Output::Hub));
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.link = Link::Up;
                 self.down_since = None;
@@ -367,6 +375,13 @@ impl Provider {
             }
             _ => {}
         }
+    }
+
+    /// The journal that its calls came from is lost.
+    fn start_anew(&mut self, out: &mut Vec<Output>) {
+        self.answers.clear();
+        self.sent.clear();
+        self.stop_all(out);
     }
 
     fn take(&mut self, call: MethodCall) {

@@ -83,6 +83,7 @@ impl State {
                 task.attempt = event.attempt;
                 task.engine = Some(event.engine.clone());
                 task.dispatched_at = Some(now);
+                task.dispatch_position = entry.position;
                 task.started_at = None;
                 task.not_before = None;
                 task.stopped = None;

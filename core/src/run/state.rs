@@ -93,6 +93,8 @@ pub struct TaskState {
     pub ready_position: Position,
     /// When the latest attempt was dispatched.
     pub dispatched_at: Option<Timestamp>,
+    /// Where its `task_dispatched` stands; 0 before the first.
+    pub dispatch_position: Position,
     /// When the latest attempt began to run.
     pub started_at: Option<Timestamp>,
     /// When it became final.
@@ -163,6 +165,7 @@ impl TaskState {
             ready_at: None,
             ready_position: Position::default(),
             dispatched_at: None,
+            dispatch_position: Position::default(),
             started_at: None,
             finished_at: None,
             not_before: None,

@@ -6,7 +6,7 @@ use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start};
 use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::mesh::{FromHub, ToHub};
 use gleitzeit_core::run::{Entry, Limits, Request, Verdict};
-use gleitzeit_core::{Instant, Position, Timestamp};
+use gleitzeit_core::{History, Instant, Position, Term, Timestamp};
 use serde_json::{Value, json};
 
 pub(crate) struct Bench {
@@ -21,6 +21,7 @@ pub(crate) struct Bench {
     pub(crate) is_held: bool,
     held: Vec<Output>,
     sockets: u64,
+    terms: Vec<Term>,
 }
 
 impl Bench {
@@ -39,6 +40,7 @@ impl Bench {
             is_held: false,
             held: Vec::new(),
             sockets: 0,
+            terms: Vec::new(),
         }
     }
 
@@ -125,15 +127,33 @@ impl Bench {
         self.now = until;
     }
 
+    /// The hub starts anew in a term of its own, on what is left of the journal up to a position.
+    pub(crate) fn begin(&mut self, term: &str, after: Position) {
+        self.journal.retain(|entry| entry.position <= after);
+        self.terms.retain(|term| term.after <= after);
+        self.ledger = Ledger::new(Limits::default());
+        for entry in &self.journal {
+            self.ledger.apply(entry).expect("the journal can be replayed");
+        }
+        let number = u64::try_from(self.terms.len()).expect("few") + 1;
+        self.terms.push(Term { number, id: term.into(), after });
+        self.restart();
+    }
+
     /// The hub starts anew from the journal: every socket is gone, and so is all it knew besides.
     pub(crate) fn restart(&mut self) {
         let start = Start {
             owners: self.ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-            open: self.ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
+            open: self
+                .ledger
+                .leases()
+                .map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched))
+                .collect(),
             queues: self.ledger.queues().cloned().collect(),
             protocols: Vec::new(),
             position: self.ledger.position(),
             pruned: Position(0),
+            history: History::new(self.terms.clone()),
         };
         self.hub = Hub::new(Config::default(), start, self.now);
         self.sent.clear();

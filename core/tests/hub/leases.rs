@@ -17,10 +17,19 @@ pub(crate) struct Sent {
 }
 
 pub(crate) fn sent(count: usize) -> Sent {
-    let mut bench = Bench::new();
+    sent_on(Bench::new(), count)
+}
+
+/// The same on a bench of the caller's, which has no component yet.
+pub(crate) fn sent_on(bench: Bench, count: usize) -> Sent {
+    sent_of(bench, count, "e")
+}
+
+/// The same with an engine of the caller's name.
+fn sent_of(mut bench: Bench, count: usize, engine_id: &str) -> Sent {
     let resolver = bench.join("resolver", "r", json!({}));
     let queue = bench.join("queue", "q", json!({}));
-    let engine = bench.join("engine", "e", json!({"slots": count}));
+    let engine = bench.join("engine", engine_id, json!({"slots": count}));
     let run_id = run_id(1);
     let ids: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
     let definition = workflow(ids.iter().map(|id| task(id, &[])).collect(), &[]);
@@ -30,7 +39,7 @@ pub(crate) fn sent(count: usize) -> Sent {
         let ready = json!({"run_id": run_id, "task_id": id, "queue": "default", "priority": 2, "parameters": {}});
         assert_eq!(propose(&mut bench, resolver, Some(fence), "ready_task", &ready), "ok");
         let fence = json!({"slice": {"queue": "default"}, "epoch": 1});
-        let dispatch = json!({"run_id": run_id, "task_id": id, "attempt": 1, "engine": "e"});
+        let dispatch = json!({"run_id": run_id, "task_id": id, "attempt": 1, "engine": engine_id});
         assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
     }
     let tasks = bench.heard(engine, "execute_task");
@@ -166,4 +175,19 @@ fn a_draining_engine_gets_nothing_more() {
     let engine = "e".into();
     assert_eq!(bench.ledger.used_slots(&engine), 1, "what it holds it goes on with");
     assert!(bench.closed.is_empty());
+}
+
+#[test]
+fn attempts_of_an_engine_that_was_in_the_process_of_the_hub_before_are_given_to_others_at_once() {
+    for (id, waits_ms) in [("e", 15_000), ("e~hub", 0)] {
+        let Sent { mut bench, .. } = sent_of(Bench::new(), 2, id);
+        bench.restart();
+        bench.connect();
+        if waits_ms > 0 {
+            bench.pass(waits_ms - 1);
+            assert_eq!(stops(&bench), [], "{id} may come back");
+            bench.pass(1);
+        }
+        assert_eq!(stops(&bench), [StopReason::EngineLost; 2], "{id}");
+    }
 }

@@ -7,3 +7,4 @@ mod common;
 mod leases;
 mod owners;
 mod sockets;
+mod terms;

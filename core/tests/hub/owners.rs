@@ -149,3 +149,22 @@ fn who_confirms_nothing_is_cut_off_and_may_go_on_later() {
     bench.say(socket, "watch", &json!({"from_position": 3}));
     assert_eq!(positions(&mut bench, socket), [3, 4]);
 }
+
+#[test]
+fn a_hub_that_starts_waits_for_owners_that_may_come_back_and_not_for_those_of_its_own_process() {
+    for (id, waits_ms) in [("q1", 2_000), ("q1~hub", 0)] {
+        let mut bench = Bench::new();
+        let before = bench.join("queue", id, json!({}));
+        // However it ended: with or without a goodbye, the journal names it.
+        bench.leave(before, waits_ms == 0);
+        bench.restart();
+        let socket = bench.join("queue", "q2", json!({}));
+        if waits_ms > 0 {
+            bench.pass(waits_ms - 1);
+            assert_eq!(bench.heard(socket, "ownership"), [0; 0], "{id} may come back");
+            bench.pass(1);
+        }
+        let granted = bench.heard(socket, "ownership");
+        assert_eq!((granted.len(), &granted[0]["epoch"]), (1, &json!(2)), "{id}");
+    }
+}

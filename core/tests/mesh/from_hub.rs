@@ -129,6 +129,7 @@ fn verdicts() -> AppendResult {
 fn assignment() -> Assignment {
     Assignment {
         at: at("a", 1),
+        dispatched: Position(0),
         method: "math/add".into(),
         protocol_version: "v1".to_owned(),
         parameters: payload(json!({"numbers": [1, 2]})),
@@ -175,9 +176,11 @@ fn presence() -> Vec<(&'static str, FromHub)> {
 
 fn work() -> Vec<(&'static str, FromHub)> {
     let urgent = Assignment { priority: Priority(4), ..assignment() };
+    let placed = Assignment { dispatched: Position(41), ..assignment() };
     let least = Assignment { timeout_ms: None, run_remaining_ms: None, traceparent: None, ..assignment() };
     vec![
         ("execute_task", ExecuteTask { tasks: vec![assignment(), least] }.into()),
+        ("execute_task-dispatched", ExecuteTask { tasks: vec![placed] }.into()),
         ("execute_task-priority", ExecuteTask { tasks: vec![urgent] }.into()),
         ("cancel_task", CancelTask { attempts: vec![at("a", 1)] }.into()),
         ("execute_method", ExecuteMethod { calls: vec![call("a")] }.into()),
@@ -221,14 +224,16 @@ fn greeting() -> Vec<(&'static str, FromHub)> {
     let error = Failure::new(ErrorCode::ProtocolVersionMismatch, "`math` `v1` has other schemas");
     let refused = MeshError::new(ErrorCode::InvalidRequest, "a queue does not send `watch`", Some("m1".to_owned()));
     vec![
-        ("welcome", Welcome { version: "0.1.0".to_owned() }.into()),
+        ("welcome", Welcome { version: "0.1.0".to_owned(), term: None }.into()),
+        ("welcome-term", Welcome { version: "0.1.0".to_owned(), term: Some("9f4e21aa03c6d871".into()) }.into()),
         ("welcome-least", Welcome::default().into()),
+        ("component_registered", ComponentRegistered::new("provider-1".into(), "math", 5_000).into()),
         (
-            "component_registered",
+            "component_registered-anew",
             ComponentRegistered {
-                component_id: "provider-1".into(),
-                name: "math".to_owned(),
-                heartbeat_interval_ms: 5_000,
+                term: Some("9f4e21aa03c6d871".into()),
+                starts_anew: true,
+                ..ComponentRegistered::new("engine-1".into(), "", 5_000)
             }
             .into(),
         ),

@@ -214,7 +214,7 @@ fn a_proposal_that_cannot_be_read_names_its_command_and_field() {
 fn text_that_is_no_json_is_refused() {
     refused("watch", r#"{"from_position":1"#, "in `from_position`: EOF while parsing an object");
     refused("watch", "", "EOF while parsing a value");
-    refused("watch", "[]", "invalid length 0, expected struct Watch with 1 element");
+    refused("watch", "[]", "invalid length 0, expected struct Watch with 2 elements");
     let deep = format!("{{\"from_position\":{}", "[".repeat(100_000));
     assert!(ToHub::decode("watch", &deep).is_err(), "deep nesting is refused, not followed");
     let deep = format!(r#"{{"id":"x","data":{}}}"#, "[".repeat(100_000));

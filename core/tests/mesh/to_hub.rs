@@ -11,7 +11,7 @@ use gleitzeit_core::run::command::{
 };
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::spec::Priority;
-use gleitzeit_core::{CallId, Epoch, ErrorCode, Failure, Position, Shard, Slice};
+use gleitzeit_core::{CallId, Epoch, ErrorCode, Failure, Position, Seen, Shard, Slice};
 use serde_json::json;
 
 use crate::{at, check, payload, schemas};
@@ -21,6 +21,7 @@ fn plain(component_type: Role) -> RegisterComponent {
     RegisterComponent {
         component_type,
         component_id: None,
+        seen: None,
         name: String::new(),
         version: String::new(),
         capabilities: Vec::new(),
@@ -141,6 +142,13 @@ fn what_components_send_is_read_and_written_as_ever() {
                 }),
             ),
             (
+                "register_component-seen",
+                register(RegisterComponent {
+                    seen: Some(Seen { term: "9f4e21aa03c6d871".into(), position: Position(41) }),
+                    ..named(Role::Queue, "queue-1")
+                }),
+            ),
+            (
                 "register_component-resolver",
                 register(RegisterComponent {
                     owned: vec![owned(Slice::Shard(Shard(7)))],
@@ -239,7 +247,8 @@ fn what_components_send_is_read_and_written_as_ever() {
                 .into(),
             ),
             ("cancel_method", CancelMethod { id: call_id("a") }.into()),
-            ("watch", Watch { from_position: Position(1) }.into()),
+            ("watch", Watch { from_position: Position(1), term: None }.into()),
+            ("watch-term", Watch { from_position: Position(7), term: Some("9f4e21aa03c6d871".into()) }.into()),
         ],
     );
 }

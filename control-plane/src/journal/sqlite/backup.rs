@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use crate::journal::{RunCounts, StoreError};
+use crate::journal::{RunCounts, StoreError, new_term};
 
 use super::mark::Mark;
 use super::part::{Part, beside, sync_folder};
@@ -104,6 +104,7 @@ pub(super) fn check(
 ) -> Result<(Copied, String), StoreError> {
     let mut store = SqliteStore::open(path)?;
     accept(&store.state)?;
+    store.begin_term(new_term())?;
     let reader = store.reader()?;
     let entries = read_all(&store.db)?;
     let wrong = lists::differences(&store.db)?.into_iter().chain(lists::pages(&store.db)?).next();

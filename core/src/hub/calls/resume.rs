@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Call, Holder, lost};
+use crate::error::ErrorCode;
 use crate::hub::{Hub, SocketId, Timer};
 use crate::id::{CallId, ComponentId};
 use crate::mesh::{CancelMethod, FromHub};
@@ -31,9 +32,13 @@ impl Hub {
             self.calls.to_engines.get(engine).into_iter().flatten().map(|end| end.id.clone()).collect();
         for id in listed {
             self.calls.said(id.clone(), false);
-            let is_open = id.parse().is_some_and(|(of, at)| of == *engine && self.leases.holds(engine, &at));
-            if is_open && !self.calls.calls.contains_key(&id) && !answered.contains(&id) {
-                self.orphan(id, engine.clone(), None);
+            let open = id.parse().filter(|(of, at)| of == engine && self.leases.holds(engine, at));
+            if let Some((_, at)) = open
+                && !self.calls.calls.contains_key(&id)
+                && !answered.contains(&id)
+            {
+                let told = self.told_id(&id, &at);
+                self.orphan(id, engine.clone(), told, None);
             }
         }
     }
@@ -45,10 +50,10 @@ impl Hub {
         }
     }
 
-    fn orphan(&mut self, id: CallId, engine: ComponentId, last: Option<ComponentId>) {
+    fn orphan(&mut self, id: CallId, engine: ComponentId, told: CallId, last: Option<ComponentId>) {
         let until = self.now.plus_ms(self.config.orphan_timeout_ms);
         self.timers.insert((until, Timer::Orphan(id.clone())));
-        self.calls.insert(id, engine, Holder::Nobody { until, last });
+        self.calls.insert(id, engine, told, Holder::Nobody { until, last });
     }
 
     /// A provider registered: it holds what it lists; what it was given and does not list is held by nobody.
@@ -65,36 +70,51 @@ impl Hub {
             self.calls_turned(provider, given, false);
         }
         let Some(listed) = listed else { return };
-        for id in &listed {
-            match self.calls.calls.get(id) {
+        let mut listed_ids = BTreeSet::new();
+        let mut lost_calls = 0_usize;
+        for told in listed {
+            let id = match self.own_id(&told) {
+                Ok(id) => id,
+                Err((code, _)) => {
+                    lost_calls += usize::from(code == ErrorCode::HistoryLost);
+                    self.cancel_listed(socket, told);
+                    continue;
+                }
+            };
+            listed_ids.insert(id.clone());
+            match self.calls.calls.get(&id) {
                 Some(call) if call.is_held_by(provider) => {}
-                Some(Call { holder: Holder::Nobody { .. }, .. }) => self.calls.hold(id, provider),
-                Some(_) => self.cancel_listed(socket, id),
-                None if self.calls.ended.contains(id) => self.cancel_listed(socket, id),
+                Some(Call { holder: Holder::Nobody { .. }, .. }) => self.calls.hold(&id, provider),
+                Some(_) => self.cancel_listed(socket, told),
+                None if self.calls.ended.contains(&id) => self.cancel_listed(socket, told),
                 None => match id.parse().filter(|(engine, at)| self.leases.holds(engine, at)) {
                     Some((engine, _)) => {
                         let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
-                        self.calls.insert(id.clone(), engine, holder);
+                        self.calls.insert(id, engine, told, holder);
                     }
-                    None => self.cancel_listed(socket, id),
+                    None => self.cancel_listed(socket, told),
                 },
             }
+        }
+        if lost_calls > 0 {
+            let detail = format!("{provider}: {lost_calls} calls");
+            self.log(true, "calls were made for attempts that are not in this journal and are cancelled", detail);
         }
         if again {
             return;
         }
         let given = self.calls.open.get(provider).into_iter().flatten();
-        let missing: Vec<CallId> = given.filter(|id| !listed.contains(id)).cloned().collect();
+        let missing: Vec<CallId> = given.filter(|id| !listed_ids.contains(*id)).cloned().collect();
         for id in missing {
             if let Some(call) = self.calls.remove(&id) {
-                self.orphan(id.clone(), call.engine, Some(provider.clone()));
+                self.orphan(id.clone(), call.engine, call.told, Some(provider.clone()));
                 self.calls.said(id, call.said_waiting);
             }
         }
     }
 
-    fn cancel_listed(&mut self, socket: SocketId, id: &CallId) {
-        self.send(socket, FromHub::CancelMethod(CancelMethod { id: id.clone() }));
+    fn cancel_listed(&mut self, socket: SocketId, told: CallId) {
+        self.send(socket, FromHub::CancelMethod(CancelMethod { id: told }));
     }
 
     pub(in crate::hub) fn check_orphan(&mut self, id: &CallId) {

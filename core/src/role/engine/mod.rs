@@ -15,7 +15,7 @@ use crate::mesh::{
 };
 use crate::payload::Payload;
 use crate::role::outbox::Outbox;
-use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, earliest};
+use crate::role::{self, ALONE_LIMIT_MS, Identity, Link, Past, earliest};
 use crate::run::Command;
 use crate::run::command::{FailAttempt, StopAttempt};
 use crate::run::event::StopReason;
@@ -82,6 +82,9 @@ pub enum Output {
     },
     /// Definitions to validate with.
     Protocols(Vec<ProtocolDefinition>),
+    /// The journal that everything came from is lost: nothing that was to be validated, and no definition, counts any
+    /// more.
+    Forget,
     /// Everything is reported and answered: disconnect.
     Drained,
 }
@@ -155,6 +158,7 @@ struct Drain {
 pub struct Engine {
     identity: Identity,
     config: Config,
+    past: Past,
     link: Link,
     down_since: Option<Instant>,
     settled_at: Option<Instant>,
@@ -182,6 +186,7 @@ impl Engine {
         Self {
             identity,
             config,
+            past: Past::default(),
             link: Link::Down,
             down_since: None,
             settled_at: None,
@@ -270,7 +275,7 @@ impl Engine {
 
     fn register(&mut self, out: &mut Vec<Output>) {
         self.unanswered += 1;
-        let mut register = self.identity.register(Role::Engine);
+        let mut register = self.identity.register(Role::Engine, &self.past);
         register.queues.clone_from(&self.config.queues);
         register.slots = Some(if self.drain.is_some() { 0 } else { self.config.slots });
         register.attempts = self.work.keys().chain(&self.reported).cloned().collect();
@@ -298,7 +303,12 @@ impl Engine {
 
     fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
         match message {
-            FromHub::ComponentRegistered(_) => {
+            FromHub::ComponentRegistered(answer) => {
+                let mut log = Vec::new();
+                if self.past.registered(&answer, &mut log) {
+                    self.start_anew(out);
+                }
+                out.extend(log.into_iter().map(Output::Hub));
                 self.unanswered = self.unanswered.saturating_sub(1);
                 if !self.link.is_up() {
                     self.resume_time(now);
@@ -375,7 +385,21 @@ impl Engine {
         }
     }
 
+    /// The journal that its attempts came from is lost. Nobody waits for them, so nothing is said of them.
+    fn start_anew(&mut self, out: &mut Vec<Output>) {
+        self.work.clear();
+        self.timers.clear();
+        self.prepared.clear();
+        self.outbox.clear();
+        self.reported.clear();
+        self.taken.clear();
+        self.calls.clear();
+        self.cancels.clear();
+        out.push(Output::Forget);
+    }
+
     fn answered(&mut self, now: Instant, result: crate::mesh::ProposalResult, out: &mut Vec<Output>) {
+        self.past.see(result.position.unwrap_or_default());
         let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
         let at = match &item.command {
             Command::CompleteAttempt(complete) => &complete.at,

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::id::RunId;
+use crate::id::{Position, RunId};
 use crate::mesh::{
     AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
     MethodResult, MethodStarted, MethodWaiting, ProposalResult,
@@ -52,11 +52,7 @@ impl Bench {
     }
 
     fn registered(&mut self) {
-        self.hear(FromHub::ComponentRegistered(ComponentRegistered {
-            component_id: "e1".into(),
-            name: "e".into(),
-            heartbeat_interval_ms: 5_000,
-        }));
+        self.hear(FromHub::ComponentRegistered(ComponentRegistered::new("e1".into(), "e", 5_000)));
     }
 
     fn status(&mut self, status: PresenceStatus, health: Health) {
@@ -136,6 +132,7 @@ impl Bench {
         self.hear(FromHub::ExecuteTask(ExecuteTask {
             tasks: vec![Assignment {
                 at: at(attempt),
+                dispatched: Position(u64::from(attempt)),
                 method: "m/x".into(),
                 protocol_version: "v1".into(),
                 parameters: Payload::null(),
@@ -518,4 +515,27 @@ fn an_engine_told_to_drain_while_it_registers_says_so_once_it_is_registered() {
     assert_eq!(bench.said(), Vec::<String>::new(), "one registration at a time");
     bench.registered();
     assert!(bench.said().contains(&"register 0 [1]".to_owned()));
+}
+
+#[test]
+fn attempts_of_a_lost_journal_are_dropped_without_a_word_and_the_same_may_be_given_again() {
+    let mut bench = Bench::new();
+    bench.execute(1, None);
+    bench.execute(2, None);
+    bench.end(2, MethodOutcome::Result(Payload::null()));
+    bench.hub(role::Input::Disconnected);
+    bench.hub(role::Input::Connected);
+    bench.said();
+    let registered = ComponentRegistered::new("e1".into(), "e", 5_000);
+    let registered = ComponentRegistered { term: Some("t2".into()), starts_anew: true, ..registered };
+    bench.hear(FromHub::ComponentRegistered(registered));
+    assert_eq!(bench.said(), [""; 0], "nobody waits for them");
+    assert_eq!((bench.engine.working_on().count(), bench.engine.unanswered().count()), (0, 0));
+    bench.status(PresenceStatus::Connected, Health::default());
+    bench.execute(2, None);
+    assert_eq!(bench.said(), ["taken 2", "call [\"p\"]"]);
+    bench.hub(role::Input::Disconnected);
+    bench.hub(role::Input::Connected);
+    let seen = bench.engine.past.seen().expect("a term");
+    assert_eq!((seen.term.as_str(), seen.position), ("t2", Position(2)));
 }

@@ -70,6 +70,7 @@ enum Choice {
 impl Engine {
     pub(super) fn take(&mut self, now: Instant, assignment: Assignment, out: &mut Vec<Output>) {
         let at = assignment.at.clone();
+        self.past.see(assignment.dispatched);
         self.taken.push(at.clone());
         if self.work.contains_key(&at) || self.reported.contains(&at) {
             return;

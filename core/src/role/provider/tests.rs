@@ -33,11 +33,7 @@ impl Bench {
     }
 
     fn registered(&mut self) -> Vec<String> {
-        self.hear(FromHub::ComponentRegistered(ComponentRegistered {
-            component_id: "p".into(),
-            name: "p".into(),
-            heartbeat_interval_ms: 5_000,
-        }))
+        self.hear(FromHub::ComponentRegistered(ComponentRegistered::new("p".into(), "p", 5_000)))
     }
 
     fn input(&mut self, input: Input) -> Vec<String> {
@@ -296,4 +292,18 @@ fn a_call_that_cannot_begin_is_told_and_told_again_on_a_new_connection() {
     assert_eq!(bench.input(Input::Waiting { id: "c".into() }), ["waiting c"]);
     assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "c".into() })), ["cancel c"]);
     assert_eq!(bench.input(Input::Started { id: "c".into() }), [""; 0]);
+}
+
+#[test]
+fn calls_of_a_lost_journal_are_stopped_and_their_answers_forgotten() {
+    let mut bench = Bench::new();
+    bench.call("running");
+    bench.call("answered");
+    bench.hub(role::Input::Disconnected);
+    bench.finish("answered");
+    bench.hub(role::Input::Connected);
+    let registered = ComponentRegistered::new("p".into(), "p", 5_000);
+    let registered = ComponentRegistered { term: Some("t2".into()), starts_anew: true, ..registered };
+    assert_eq!(bench.hear(FromHub::ComponentRegistered(registered)), ["cancel running"]);
+    assert_eq!(bench.provider.running().count(), 0);
 }

@@ -32,10 +32,15 @@ impl Desk {
         let identity = Identity { component_id: "q1".into(), name: "q".into(), version: "0".into() };
         let mut desk = Self { queue: Queue::new(identity), now: Instant(1_000_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
-        let registered =
-            ComponentRegistered { component_id: "q1".into(), name: "q".into(), heartbeat_interval_ms: 5_000 };
+        let registered = ComponentRegistered::new("q1".into(), "q", 5_000);
         desk.hear(FromHub::ComponentRegistered(registered));
-        desk.hear(FromHub::Ownership(Ownership {
+        desk.grant();
+        desk
+    }
+
+    /// The default queue, which has no task.
+    fn grant(&mut self) {
+        self.hear(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,
             slice: Slice::Queue("default".into()),
             epoch: Epoch(1),
@@ -44,8 +49,7 @@ impl Desk {
         }));
         let page =
             StatePage { slice: Slice::Queue("default".into()), epoch: Epoch(1), items: vec![], part: None, last: true };
-        desk.hear(FromHub::State(page));
-        desk
+        self.hear(FromHub::State(page));
     }
 
     fn input(&mut self, input: Input) {
@@ -318,11 +322,7 @@ fn unanswered_proposals_are_sent_again_after_a_new_registration() {
     desk.input(Input::Disconnected);
     desk.input(Input::Connected);
     assert_eq!(desk.shown(), [""; 0]);
-    desk.hear(FromHub::ComponentRegistered(ComponentRegistered {
-        component_id: "q1".into(),
-        name: "q".into(),
-        heartbeat_interval_ms: 5_000,
-    }));
+    desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("q1".into(), "q", 5_000)));
     assert_eq!(desk.record(), ["dispatch a 1 e"]);
 }
 
@@ -383,4 +383,40 @@ fn a_large_run_that_has_waited_long_takes_turns_with_an_urgent_one() {
     };
     assert_eq!(order_after(2), [urgent, urgent, urgent, low, low, low]);
     assert_eq!(order_after(3), [low, urgent, low, urgent, low, urgent]);
+}
+
+#[test]
+fn what_came_from_a_lost_journal_is_forgotten_and_the_new_one_is_followed_from_its_start() {
+    let mut desk = Desk::new();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("a", 2, 1);
+    desk.ready("b", 2, 1);
+    assert_eq!(desk.shown(), ["dispatch a 1 e", "dispatch b 1 e"]);
+    desk.input(Input::Disconnected);
+    desk.input(Input::Connected);
+    let registered = ComponentRegistered::new("q1".into(), "q", 5_000);
+    let registered = ComponentRegistered { term: Some("t2".into()), starts_anew: true, ..registered };
+    let mut out = Vec::new();
+    let message = Input::Message(FromHub::ComponentRegistered(registered));
+    desk.queue.handle(desk.now, message, &mut out);
+    let named = |output: &Output| matches!(output, Output::Log { message, .. } if message.contains("a backup was"));
+    assert!(out.iter().any(named), "the log names the cause: {out:?}");
+    assert!(!out.iter().any(|output| matches!(output, Output::Send(ToHub::Append(_)))), "nothing is proposed again");
+    assert!(desk.queue.is_empty() && desk.queue.owned().is_empty() && desk.queue.used_slots(&"e".into()) == 0);
+    // The new journal begins where the old one was long past.
+    desk.position = 0;
+    desk.grant();
+    desk.component("p", Role::Provider, 9, Health::default());
+    desk.component("e", Role::Engine, 4, Health::default());
+    desk.ready("c", 2, 1);
+    assert_eq!(desk.record(), ["dispatch c 1 e"]);
+    // What it has seen since is of the new term.
+    desk.input(Input::Disconnected);
+    desk.queue.handle(desk.now, Input::Connected, &mut out);
+    let seen = out.into_iter().find_map(|output| match output {
+        Output::Send(ToHub::RegisterComponent(register)) => register.seen,
+        _ => None,
+    });
+    assert_eq!(seen.map(|seen| (seen.term.to_string(), seen.position)), Some(("t2".to_owned(), Position(2))));
 }

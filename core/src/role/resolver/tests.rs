@@ -58,11 +58,7 @@ impl Desk {
         let resolver = Resolver::new(identity, max_payload_bytes);
         let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
-        desk.hear(FromHub::ComponentRegistered(ComponentRegistered {
-            component_id: "r".into(),
-            name: "r".into(),
-            heartbeat_interval_ms: 5_000,
-        }));
+        desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("r".into(), "r", 5_000)));
         let slice = Slice::Shard(run_id().shard());
         desk.hear(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,

@@ -8,7 +8,7 @@ use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start, Token};
 use gleitzeit_core::ledger::{Effect, Ledger};
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{Entry, Event, Limits, Request, State, Verdict};
-use gleitzeit_core::{Instant, Position, RunId, Timestamp};
+use gleitzeit_core::{History, Instant, Position, RunId, Term, Timestamp};
 
 use super::agenda::Time;
 
@@ -22,6 +22,7 @@ pub(crate) struct Store {
     pub(crate) finished: BTreeMap<RunId, Arc<State>>,
     /// Request ids, their runs and the hashes of their bodies.
     pub(crate) requests: BTreeMap<String, (RunId, String)>,
+    terms: Vec<Term>,
 }
 
 impl Store {
@@ -108,16 +109,19 @@ pub(crate) struct Plane {
 impl Plane {
     /// Starts on a store, with a wall clock that may have stepped.
     pub(crate) fn start(
-        store: &Store,
+        store: &mut Store,
         config: Config,
         generation: u64,
         now: Time,
         wall: Timestamp,
     ) -> Result<Self, String> {
         let ledger = store.replay()?;
+        let number = u64::try_from(store.terms.len()).unwrap_or(u64::MAX) + 1;
+        let id = format!("term-{generation}").into();
+        store.terms.push(Term { number, id, after: store.position() });
         let start = Start {
             owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-            open: ledger.open_attempts().map(|(at, engine)| (at.clone(), engine.clone())).collect(),
+            open: ledger.leases().map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched)).collect(),
             queues: ledger.queues().cloned().collect(),
             protocols: ledger
                 .protocols()
@@ -129,6 +133,7 @@ impl Plane {
                 .collect(),
             position: ledger.position(),
             pruned: Position(0),
+            history: History::new(store.terms.clone()),
         };
         Ok(Self {
             hub: Hub::new(config, start, Instant(now)),

@@ -48,7 +48,7 @@ impl World {
         let mut overlapping = BTreeMap::new();
         for (number, worker) in self.workers.iter().enumerate().filter(|(_, worker)| worker.frozen.is_none()) {
             for (id, execution) in &worker.executions {
-                if execution.at.as_ref().is_some_and(|at| !self.checker.is_open(at)) {
+                if !self.checker.is_open(&execution.at) {
                     let since = self.overlapping.get(&(number, id.clone())).copied().unwrap_or(now);
                     if now > since + OVERLAP_LIMIT {
                         return Err(format!("{} works on call {id}, whose attempt ended long ago", worker.id));

@@ -18,7 +18,7 @@ impl World {
         // The wall clock may have been set meanwhile.
         let step = if self.chance.permille(200) { self.chance.within(0..7_200_000) } else { 3_600_000 };
         let wall = EPOCH.plus_ms(self.agenda.now() + step).minus_ms(3_600_000);
-        let plane = Plane::start(&self.store, self.settings.hub.clone(), self.generation, self.agenda.now(), wall)?;
+        let plane = Plane::start(&mut self.store, self.settings.hub.clone(), self.generation, self.agenda.now(), wall)?;
         self.checker.restarted(&plane.ledger, &self.store)?;
         self.plane = Some(plane);
         // It plans at once, as the process does.

@@ -29,7 +29,7 @@ impl World {
             }
             Down::Message(message) => match &**message {
                 FromHub::Welcome(_) => {
-                    let watch = Watch { from_position: self.watcher.next() };
+                    let watch = Watch { from_position: self.watcher.next(), term: None };
                     self.send_up(socket, Up::Message(ToHub::Watch(watch)));
                 }
                 FromHub::Events(events) => {

@@ -60,7 +60,7 @@ pub(crate) enum FromMachine {
 /// A call that a provider works on.
 #[derive(Clone, Debug)]
 pub(crate) struct Execution {
-    pub(crate) at: Option<AttemptRef>,
+    pub(crate) at: AttemptRef,
     pub(crate) call: MethodCall,
 }
 

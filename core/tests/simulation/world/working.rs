@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gleitzeit_core::mesh::{FromHub, HeartbeatResponse, MethodCall, MethodOutcome, ToHub};
+use gleitzeit_core::mesh::{CallMeta, FromHub, HeartbeatResponse, MethodCall, MethodOutcome, ToHub};
 use gleitzeit_core::role::{self, engine, provider};
-use gleitzeit_core::{CallId, ErrorCode, Failure, Instant, Payload};
+use gleitzeit_core::{AttemptRef, CallId, ErrorCode, Failure, Instant, Payload};
 use serde_json::json;
 
 use super::agenda::Time;
@@ -184,7 +184,7 @@ impl World {
             return Ok(());
         }
         if let ToMachine::Provider(provider::Input::Started { id }) = &input
-            && let Some(at) = worker.executions.get(id).and_then(|execution| execution.at.clone())
+            && let Some(at) = worker.executions.get(id).map(|execution| execution.at.clone())
         {
             let now = self.agenda.now();
             self.times.began(&at, now);
@@ -208,7 +208,7 @@ impl World {
                 FromMachine::Engine(engine::Output::CheckResult { at, result, .. }) => {
                     self.soon(number, ToMachine::Engine(engine::Input::Checked { at, result: Ok(result) }));
                 }
-                FromMachine::Engine(engine::Output::Protocols(_)) => {}
+                FromMachine::Engine(engine::Output::Protocols(_) | engine::Output::Forget) => {}
                 FromMachine::Provider(provider::Output::Start { call }) => self.start_call(number, call),
                 FromMachine::Provider(provider::Output::Cancel { id }) => {
                     self.workers[number].executions.remove(&id);
@@ -264,7 +264,8 @@ impl World {
     fn start_call(&mut self, number: usize, call: MethodCall) {
         let id = call.id.clone();
         let can_hang = call.meta.timeout_ms <= 30_000 && !self.is_calm;
-        let at = id.parse().map(|(_, at)| at);
+        let CallMeta { run_id, task_id, attempt, .. } = call.meta.clone();
+        let at = AttemptRef { run_id, task_id, attempt };
         self.workers[number].executions.insert(id.clone(), Execution { at: at.clone(), call });
         let incarnation = self.workers[number].incarnation;
         // What was cancelled may still be in the way.
@@ -274,7 +275,7 @@ impl World {
             after = self.chance.within(5..8_000);
             let input = Box::new(ToMachine::Provider(provider::Input::Started { id: id.clone() }));
             self.later(after, Happening::WorkerInput(number, incarnation, input));
-        } else if let Some(at) = at {
+        } else {
             let now = self.agenda.now();
             self.times.began(&at, now);
         }

@@ -1,0 +1,78 @@
+//! The terms of a store: each start, and each copy, begins one after the last entry. The table is no part of the format:
+//! a version that does not know it leaves it as it is, and a store without it gets it at its next start.
+
+use gleitzeit_core::{History, Position, Term, TermId};
+use rusqlite::{Connection, params};
+
+use super::sum::{Sum, loaded, stored};
+use super::{number, signed};
+
+/// More are forgotten, the oldest first: whoever was away for so many starts begins anew.
+const KEPT: u64 = 1_000;
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS terms (number INTEGER PRIMARY KEY, id TEXT NOT NULL,
+  after INTEGER NOT NULL, checksum INTEGER NOT NULL);";
+
+/// Begins a term after the entry at a position. Returns all that are known.
+pub(super) fn begin(db: &mut Connection, id: TermId, after: Position) -> rusqlite::Result<History> {
+    let transaction = db.transaction()?;
+    transaction.execute_batch(TABLE)?;
+    let mut terms = read(&transaction)?;
+    let last: Option<i64> = transaction.query_row("SELECT max(number) FROM terms", [], |row| row.get(0))?;
+    let number = last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0) + 1;
+    let term = Term { number, id, after };
+    transaction.execute(
+        "INSERT INTO terms VALUES (?1, ?2, ?3, ?4)",
+        params![signed(number), term.id.as_str(), signed(after.0), stored(sum(&term)),],
+    )?;
+    transaction.execute("DELETE FROM terms WHERE number <= ?1", [signed(number.saturating_sub(KEPT))])?;
+    transaction.commit()?;
+    terms.push(term);
+    Ok(History::new(terms))
+}
+
+/// A term that is not as it was written is left out: whoever names it begins anew.
+fn read(db: &Connection) -> rusqlite::Result<Vec<Term>> {
+    let mut statement = db.prepare("SELECT number, id, after, checksum FROM terms ORDER BY number")?;
+    let rows = statement.query_map([], |row| {
+        let id: String = row.get(1)?;
+        let term = Term { number: number(row, 0)?, id: id.into(), after: Position(number(row, 2)?) };
+        Ok((sum(&term) == loaded(row.get(3)?)).then_some(term))
+    })?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+fn sum(term: &Term) -> u64 {
+    Sum::new().number(signed(term.number)).bytes(term.id.as_str().as_bytes()).number(signed(term.after.0)).value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_follow_each_other_and_only_the_latest_are_kept() {
+        let mut db = Connection::open_in_memory().expect("a database");
+        let mut next = |id: String, after| begin(&mut db, id.into(), Position(after)).expect("it is written");
+        assert!(next("t1".into(), 0).is_first());
+        let history = next("t2".into(), 5);
+        let shown = |position| history.of(Position(position)).map(|term| (term.number, term.id.to_string()));
+        assert_eq!((shown(5), shown(6)), (Some((1, "t1".into())), Some((2, "t2".into()))));
+        for number in 3..=KEPT + 1 {
+            next(format!("t{number}"), 5);
+        }
+        let seen = |id: &str| gleitzeit_core::Seen { term: id.into(), position: Position(0) };
+        let history = next("last".into(), 5);
+        assert!(!history.has(&seen("t1"), Position(9)) && history.has(&seen("t3"), Position(9)));
+    }
+
+    #[test]
+    fn a_damaged_term_is_none() {
+        let mut db = Connection::open_in_memory().expect("a database");
+        begin(&mut db, "a".into(), Position(0)).expect("it is written");
+        db.execute("UPDATE terms SET after = 7", []).expect("it is changed");
+        let history = begin(&mut db, "b".into(), Position(9)).expect("it is written");
+        assert!(history.of(Position(8)).is_none());
+        assert_eq!(history.current().map(|term| term.number), Some(2));
+    }
+}
