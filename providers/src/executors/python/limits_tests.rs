@@ -70,6 +70,14 @@ async fn what_code_mounts_only_its_own_call_sees() {
     assert_eq!(bench.execute(next, Context::default()).await.expect("runs")["result"], json!(["seen"]));
 }
 
+#[tokio::test]
+async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() {
+    let health = bench_in("max_processes: 20", Namespaces::None).python.health().await;
+    assert_eq!(health.state, HealthState::Healthy, "{health:?}");
+    let reason = health.reason.expect("said");
+    assert!(reason.starts_with("no process namespaces: ") && reason.lines().count() == 1, "{reason}");
+}
+
 #[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
