@@ -179,7 +179,7 @@ fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8
     let mut problems = Vec::new();
     for (name, path) in &workflow.files {
         let path = folder.join(path);
-        match File::open(&path).and_then(read) {
+        match gleitzeit_sdk::open_regular(&path).and_then(read) {
             Ok(bytes) => {
                 files.insert(name.clone(), bytes);
             }
@@ -227,6 +227,24 @@ mod tests {
 
     fn given(inputs: &[&str]) -> InputArgs {
         InputArgs { inputs: inputs.iter().map(ToString::to_string).collect(), labels: Vec::new() }
+    }
+
+    #[test]
+    fn files_that_are_none_are_refused_with_their_place_and_nobody_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (source, path) = (source(folder.path()), folder.path().join("data.txt"));
+        let workflow = source.check_shape().workflow.expect("only the methods are unknown here");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|made| made.success()), "a pipe");
+        let problems = files(&source, &workflow).expect_err("refused");
+        assert!(problems[0].message.contains("it is a pipe, no regular file"), "{}", problems[0].message);
+        assert_eq!((problems[0].line, problems[0].field.as_str()), (Some(3), "files.text"));
+        if Path::new("/proc/self/environ").exists() {
+            std::fs::remove_file(&path).expect("removed");
+            std::os::unix::fs::symlink("/proc/self/environ", &path).expect("linked");
+            let problems = files(&source, &workflow).expect_err("refused");
+            assert!(problems[0].message.contains("a view into the running system"), "{}", problems[0].message);
+        }
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //! the file: it names an environment variable or a file, read when the secret is needed so that it can change.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gleitzeit_protocols::yaml::{Kind, Node, Reader};
 use serde_json::Value;
 
 use crate::factory::Settings;
+use crate::regular;
 
 /// Where a service is and how it is talked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,15 @@ impl BaseUrl {
     }
 }
 
+/// More than any secret has.
+const MOST_SECRET: u64 = 64 << 10;
+
+fn read_secret(path: &Path) -> io::Result<String> {
+    let mut secret = String::new();
+    regular::open(path)?.take(MOST_SECRET).read_to_string(&mut secret)?;
+    Ok(secret)
+}
+
 impl Secret {
     /// Reads it.
     ///
@@ -110,7 +121,7 @@ impl Secret {
             Self::Variable(name) => {
                 settings.variable(name).ok_or_else(|| format!("the environment variable {name} is not set"))?
             }
-            Self::File(path) => std::fs::read_to_string(path)
+            Self::File(path) => read_secret(path)
                 .map_err(|error| format!("the secret's file {} cannot be read: {error}", path.display()))?,
         };
         let secret = secret.trim();

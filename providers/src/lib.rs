@@ -9,6 +9,7 @@ mod definition;
 mod executors;
 mod factory;
 mod provider;
+mod regular;
 
 pub use call::{Call, CallError, Context, Executor};
 pub use connection::{Authentication, BaseUrl, Connection, HealthCheck, Scheme, Secret};

@@ -167,8 +167,11 @@ async fn providers() -> Vec<Check> {
                 let late = |_| Health::slow(format!("it did not answer within {} s", PATIENCE.as_secs()));
                 let health = asked.unwrap_or_else(late);
                 match health.state {
-                    HealthState::Healthy => Check::new(&name, Finding::Ok, provider.methods().join(", ")),
-                    HealthState::Unhealthy | HealthState::Starting | HealthState::Slow => {
+                    HealthState::Healthy if health.reason.is_none() => {
+                        Check::new(&name, Finding::Ok, provider.methods().join(", "))
+                    }
+                    // What the machine does not give it, or what is in the way.
+                    _ => {
                         let why = health.reason.unwrap_or_else(|| "it does not say why".to_owned());
                         Check::new(&name, Finding::Warning, why)
                     }

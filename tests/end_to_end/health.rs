@@ -158,3 +158,48 @@ fn a_task_waits_for_a_provider_that_is_still_starting() {
     let run = cluster.until_ended(&run);
     assert_eq!((&run["status"], &run["tasks"]["tell"]["attempt"]), (&json!("completed"), &json!(1)), "{run:#}");
 }
+
+/// A service that answers everything but its health check, for that it has no time. Ends with the test's process.
+fn busy_service() -> u16 {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let mut unanswered = Vec::new();
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            let mut head = [0; 1024];
+            let read = connection.read(&mut head).unwrap_or(0);
+            if head[..read].starts_with(b"GET /health ") {
+                unanswered.push(connection);
+                continue;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
+            connection.write_all(answer).expect("written");
+        }
+    });
+    port
+}
+
+#[test]
+fn a_provider_that_is_late_with_its_health_is_slow_and_gets_work() {
+    let mut cluster = Cluster::new();
+    let port = busy_service();
+    // It takes the place of the built-in one, so that nobody else serves the method.
+    let definition = format!(
+        "name: http\nprotocol: http/v1\nexecutor: http\nconnection: {{base_url: \"http://127.0.0.1:{port}\", \
+         health_check: {{path: /health, timeout: 0.2}}}}\n"
+    );
+    let file = cluster.sandbox.file("http.yaml", definition);
+    cluster.start_all(&["--provider", &file]);
+    let seen = until_health(&cluster, "http", "slow", PATIENCE);
+    assert!(text(&seen["health_reason"]).contains("did not answer within 0.2 s"), "{seen:#}");
+    let table = cluster.client(&["providers"]).exits(0);
+    let line = table.stdout.lines().find(|line| line.starts_with("http ")).expect("a line of it");
+    assert!(line.contains("slow"), "{line}");
+    let tasks = json!([{"id": "ask", "method": "http/request", "parameters": {"url": "/work"}}]);
+    let run = cluster.sandbox.file("ask.json", json!({"name": "Ask", "tasks": tasks}).to_string());
+    let ended = cluster.until_ended(&cluster.submit(&run));
+    assert_eq!(ended["status"], "completed", "{ended:#}");
+}

@@ -106,7 +106,7 @@ impl HealthState {
 pub struct Health {
     /// Whether it can do its work.
     pub state: HealthState,
-    /// Why not, or what is slow.
+    /// Why not, what is slow, or what a healthy one has to do without.
     pub reason: Option<String>,
     /// Whether it stays so until a person changes something, such as a secret that the service refuses. Only an unhealthy
     /// provider says so.

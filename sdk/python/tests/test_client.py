@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import pathlib
 import socket
 import threading
@@ -36,6 +37,14 @@ def test_a_file_is_read_with_the_files_that_it_declares(client: Client, tmp_path
     (tmp_path / "style.txt").unlink()
     with pytest.raises(GleitzeitError, match="the file `style` of the workflow cannot be read"):
         client.run(file)
+    os.mkfifo(tmp_path / "style.txt")
+    with pytest.raises(GleitzeitError, match="is no regular file"):
+        client.run(file)
+    if pathlib.Path("/proc/self/environ").exists():
+        (tmp_path / "style.txt").unlink()
+        (tmp_path / "style.txt").symlink_to("/proc/self/environ")
+        with pytest.raises(GleitzeitError, match="a view into the running system"):
+            client.run(file)
     with pytest.raises(GleitzeitError, match="nowhere.yaml"):
         client.run("nowhere.yaml")
 

@@ -108,6 +108,31 @@ def test_a_crash_of_the_control_plane_costs_no_call(lab: Any, tmp_path: pathlib.
     assert ended.status == "completed" and ended["t"] == "slept"
 
 
+def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pathlib.Path) -> None:
+    plane = Plane(tmp_path, "--no-auth", "--heartbeat-interval", "1s", "--provider-patience", "1s")
+    program_file, file = tmp_path / "lab.py", tmp_path / "call"
+    program_file.write_text(PROGRAM)
+    program = plane.program(str(program_file))
+    try:
+        with Client(plane.url, max_retries=50) as client:
+            until("it is registered", lambda: serves(client, "lab/flaky"))
+            assert client.run(workflow("lab/flaky"))["t"] == 3
+            program.send_signal(signal.SIGSTOP)
+            run = client.submit(workflow("lab/slow", file=str(file)))
+            until("it is given to the provider", lambda: client.get(run.id).tasks["t"].status == "running")
+            until("it is taken from it", lambda: client.get(run.id).tasks["t"].status != "running")
+            client.cancel(run.id)
+            assert client.wait(run.id).status == "cancelled"
+            program.send_signal(signal.SIGCONT)
+            # It is of use again, and what lay in its socket is behind it.
+            assert client.run(workflow("lab/flaky"))["t"] == 3
+            assert not file.exists()
+    finally:
+        program.kill()
+        program.communicate()
+        plane.stop()
+
+
 def test_the_example_is_short_and_works(own_plane: Plane) -> None:
     example = ROOT / "examples" / "provider.py"
     assert len(example.read_text().splitlines()) <= 15

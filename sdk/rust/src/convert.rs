@@ -335,6 +335,14 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_provider_is_a_healthy_one_to_whoever_does_not_know_of_slowness() {
+        let healthy = i32::from(v1::HealthState::Healthy);
+        assert_eq!(health(healthy, true).expect("known"), HealthState::Slow);
+        assert_eq!(health(healthy, false).expect("known"), HealthState::Healthy);
+        assert_eq!(health(i32::from(v1::HealthState::Unhealthy), false).expect("known"), HealthState::Unhealthy);
+    }
+
+    #[test]
     fn times_keep_their_milliseconds_also_before_the_epoch() {
         for ms in [0, 1_764_000_000_123, -1, -1_001] {
             assert_eq!(time(Some(time_message(Timestamp(ms)))), Some(Timestamp(ms)), "{ms}");

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod handle;
 pub mod provider;
+mod regular;
 mod run;
 mod submission;
 mod system;
@@ -28,6 +29,8 @@ pub use gleitzeit_core::run::{RunStatus, TaskStatus};
 pub use gleitzeit_core::spec::{Note, Problem};
 pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
+#[doc(hidden)]
+pub use regular::open as open_regular;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
 pub use submission::Submission;
 pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, Pruned, RunCounts, Status, Validation};

@@ -1,6 +1,7 @@
 //! What is submitted: a workflow and what it is given.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 use gleitzeit_core::Payload;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
+use crate::regular;
 
 /// A workflow to be run, with its inputs and files.
 ///
@@ -54,7 +56,9 @@ impl Submission {
         let mut submission = Self::yaml(text).file_name(name);
         for (name, file) in &workflow.files {
             let file = path.parent().unwrap_or(Path::new("")).join(file);
-            let content = std::fs::read(&file).map_err(|error| cannot(&file, error))?;
+            let mut content = Vec::new();
+            let opened = regular::open(&file).and_then(|mut file| file.read_to_end(&mut content));
+            opened.map_err(|error| cannot(&file, error))?;
             submission = submission.file(name.clone(), content);
         }
         Ok(submission)

@@ -76,11 +76,7 @@ fn read(name: &str, folder: Option<&Path>) -> Result<Vec<u8>, String> {
     if !path.starts_with(&folder) {
         return Err(format!("`{name}` is not below the provider's `image_folder`"));
     }
-    // Anything else, such as a pipe, could block the open.
-    if !path.is_file() {
-        return Err(format!("`{name}` is no file"));
-    }
-    let file = std::fs::File::open(&path).map_err(|error| failed(Path::new(name), &error))?;
+    let file = crate::regular::open(&path).map_err(|error| failed(Path::new(name), &error))?;
     let mut bytes = Vec::new();
     file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(Path::new(name), &error))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MOST_FILE_BYTES {

@@ -12,6 +12,11 @@ use crate::call::CallError;
 /// seconds, on a machine with a hundred others that want to run as well a minute.
 pub(in crate::executors) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// It can do its work; what the machine does not give it is said beside.
+pub(in crate::executors) fn healthy(lacks: Option<String>) -> Health {
+    Health { reason: lacks, ..Health::default() }
+}
+
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::executors) enum NotReady {

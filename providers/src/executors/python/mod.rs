@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::executors::process::limits::{self, Sandbox};
-use crate::executors::process::readiness::{NotReady, PATIENCE};
+use crate::executors::process::readiness::{NotReady, PATIENCE, healthy};
 use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
@@ -174,7 +174,7 @@ impl Executor for Python {
         if !tokio::fs::try_exists(interpreter).await.unwrap_or(false) {
             return Health::unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
         }
-        self.pool.ready(start).await.map_or_else(NotReady::health, |()| Health::default())
+        self.pool.ready(start).await.map_or_else(NotReady::health, healthy)
     }
 }
 

@@ -37,11 +37,10 @@ impl Pool {
         Self { keep, state: Mutex::default() }
     }
 
-    /// Starts the server if there is none, and a first lane. Safe to drop at any time.
-    pub(super) async fn ready(&self, start: &Arc<Start>) -> Result<(), NotReady> {
+    /// Starts the server if there is none, and a first lane; what the machine does not give it. Safe to drop at any time.
+    pub(super) async fn ready(&self, start: &Arc<Start>) -> Result<Option<String>, NotReady> {
         let mut state = self.state.lock().await;
-        state.live(start).await?;
-        Ok(())
+        Ok(state.live(start).await?.lacks.clone())
     }
 
     /// An idle lane, or a new one, however long that takes. Safe to drop at any time.

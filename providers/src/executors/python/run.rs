@@ -120,6 +120,20 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
     }
 }
 
+/// Reads until the streams end, and after the call is dead for no longer than something that escaped may hold them. What is
+/// ready to be read goes first: on a busy machine all the time may have passed before anybody could look.
+async fn drained<E>(streams: impl Future<Output = Result<(), E>>, dead: &CancellationToken) -> Result<(), E> {
+    let escaped = async {
+        dead.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        biased;
+        read = streams => read,
+        () = escaped => Ok(()),
+    }
+}
+
 /// Until nothing of the call is left; the inner result is the code's, the outer error that the lane is of no more use.
 async fn work(
     lane: &mut Lane,
@@ -150,12 +164,7 @@ async fn work(
         )
         .map(drop)
     };
-    let drained = async {
-        tokio::select! {
-            read = streams => read,
-            () = async { dead.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-        }
-    };
+    let drained = drained(streams, &dead);
     let ended = async {
         let status = lane.ended().await.map_err(|_| lost());
         dead.cancel();
@@ -163,4 +172,22 @@ async fn work(
     };
     let (status, ()) = tokio::try_join!(ended, drained)?;
     Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text(), asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_be_read_when_the_time_is_up_is_read() {
+        for _ in 0..64 {
+            let dead = CancellationToken::new();
+            dead.cancel();
+            let late = async {
+                tokio::time::sleep(DRAIN).await;
+                Err("read")
+            };
+            assert_eq!(drained(late, &dead).await, Err("read"));
+        }
+    }
 }

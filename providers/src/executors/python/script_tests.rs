@@ -41,13 +41,16 @@ async fn scripts_outside_of_their_folder_are_refused() {
     std::fs::write(all.path().join("other.py"), "result = 1").expect("written");
     std::fs::write(scripts.join("latin.py"), b"# \xe9\n").expect("written");
     std::os::unix::fs::symlink(all.path().join("other.py"), scripts.join("link.py")).expect("linked");
+    let made = std::process::Command::new("mkfifo").arg(scripts.join("pipe.py")).status();
+    assert!(made.is_ok_and(|made| made.success()), "a pipe");
     let bench = bench_with(&format!("scripts_dir: {scripts:?}"));
     let absolute = all.path().join("other.py").to_string_lossy().into_owned();
     for (file, expected) in [
         ("../other.py", "not below `scripts_dir`"),
         ("link.py", "not below `scripts_dir`"),
         (&absolute, "not below `scripts_dir`"),
-        (".", "no file"),
+        (".", "a folder, no regular file"),
+        ("pipe.py", "a pipe, no regular file"),
         ("none.py", "No such file"),
         ("a\0b", "NUL byte"),
         ("latin.py", "invalid utf-8"),
@@ -56,6 +59,10 @@ async fn scripts_outside_of_their_folder_are_refused() {
         assert_eq!(error.code, ErrorCode::InvalidParams, "{file}");
         assert!(error.message.contains(expected), "{file}: {}", error.message);
     }
+    let all_of_it = bench_with("scripts_dir: /proc/self");
+    let error = all_of_it.execute(json!({"file": "environ"}), Context::default()).await.expect_err("no file");
+    assert_eq!(error.code, ErrorCode::InvalidParams);
+    assert!(error.message.contains("a view into the running system"), "{}", error.message);
     let error = self::bench().execute(json!({"file": "a.py"}), Context::default()).await.expect_err("no folder");
     assert!(error.message.contains("name their folder with `scripts_dir`"), "{}", error.message);
     for params in [json!({}), json!({"code": "1", "file": "a.py"})] {

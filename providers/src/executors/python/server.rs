@@ -30,6 +30,8 @@ pub(super) const PROGRAM: &str = concat!(
     include_str!("server.py"),
     "\nserve()\n"
 );
+const NO_PROCESSES: &str = "no process namespaces: what a call starts is found by its parents only";
+const NO_MOUNTS: &str = "no mount namespace: what the code of a task mounts, this machine sees";
 /// Of what it says while it starts.
 const MOST_SAID: usize = 64 * 1024;
 
@@ -103,6 +105,8 @@ pub(super) struct Server {
     control: UnixStream,
     /// Whether the kernel keeps the families of calls together.
     pub(super) namespaces: Namespaces,
+    /// What this machine does not give, in words.
+    pub(super) lacks: Option<String>,
 }
 
 impl Server {
@@ -152,13 +156,18 @@ impl Server {
         }
         let namespaces = said.namespaces.unwrap_or(Namespaces::None);
         if namespaces == Namespaces::None {
-            let reason = said.reason.unwrap_or_default();
-            tracing::warn!(reason, "no process namespaces: what a call starts is found by its parents only");
+            let reason = said.reason.as_deref().unwrap_or_default();
+            tracing::warn!(reason, "{NO_PROCESSES}");
         }
-        if let Some(reason) = said.shared_mounts {
-            tracing::warn!(reason, "no mount namespace: what the code of a task mounts, this machine sees");
+        if let Some(reason) = &said.shared_mounts {
+            tracing::warn!(reason, "{NO_MOUNTS}");
         }
-        Ok(Self { child, control, namespaces })
+        let lacks = match (namespaces, said.shared_mounts) {
+            (Namespaces::None, _) => Some(format!("{NO_PROCESSES} ({})", said.reason.unwrap_or_default())),
+            (_, Some(reason)) => Some(format!("{NO_MOUNTS} ({reason})")),
+            (_, None) => None,
+        };
+        Ok(Self { child, control, namespaces, lacks })
     }
 
     /// Whether it has not ended by itself.

@@ -266,12 +266,15 @@ async fn kill_9_of_the_agent_kills_the_group_and_a_later_agent_sweeps() {
     eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
 
     let folders = || {
-        let entries = std::fs::read_dir(temp.path()).expect("readable").flatten();
+        // They lie in the folder of all agents of this user.
+        let parent = temp.path().join(format!("gleitzeit-{}", rustix::process::geteuid().as_raw()));
+        let entries = std::fs::read_dir(parent).expect("readable").flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("gleitzeit-calls-")).count()
     };
     assert_eq!(folders(), 1);
     let living = Workspace::create(temp.path()).expect("made");
-    crate::executors::process::workspace::sweep(temp.path(), Duration::ZERO);
+    let parent = living.path().parent().expect("a parent");
+    crate::executors::process::workspace::sweep(parent, Duration::ZERO);
     assert_eq!(folders(), 1, "the dead agent's is gone, the living one's stays");
     assert!(living.path().exists());
 }

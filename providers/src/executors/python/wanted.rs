@@ -1,17 +1,18 @@
 //! What a call asks for: its parameters, and the text of its script if it names one. Scripts are read here and not by
 //! the worker, so that they need not be within the worker's reach.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use gleitzeit_core::error::ErrorCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::io::AsyncReadExt;
 
 use super::answer::Asked;
 use super::options::Options;
 use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
+use crate::regular;
 
 /// Of a script; as much as a parameter set may have.
 const MOST_CODE: u64 = 8 << 20;
@@ -90,13 +91,13 @@ async fn script(file: &str, folder: Option<&Path>) -> Result<Source, CallError> 
     if !path.starts_with(&folder) {
         return Err(refused("it is not below `scripts_dir`".to_owned()));
     }
-    let is_file = tokio::fs::metadata(&path).await.is_ok_and(|metadata| metadata.is_file());
-    if !is_file {
-        return Err(refused("it is no file".to_owned()));
-    }
-    let mut code = String::new();
-    let opened = tokio::fs::File::open(&path).await.map_err(|error| refused(error.to_string()))?;
-    opened.take(MOST_CODE + 1).read_to_string(&mut code).await.map_err(|error| refused(error.to_string()))?;
+    let reading = path.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut code = Vec::new();
+        regular::open(&reading)?.take(MOST_CODE + 1).read_to_end(&mut code)?;
+        String::from_utf8(code).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    let code = read.await.map_err(io::Error::other).flatten().map_err(|error| refused(error.to_string()))?;
     if code.len() > usize::try_from(MOST_CODE).unwrap_or(usize::MAX) {
         return Err(refused(format!("it has more than {MOST_CODE} bytes")));
     }

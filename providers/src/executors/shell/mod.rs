@@ -24,7 +24,7 @@ use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use tokio::sync::OnceCell;
 
 use super::process::limits::{self, Sandbox};
-use super::process::readiness::NotReady;
+use super::process::readiness::{NotReady, healthy};
 use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
@@ -125,7 +125,7 @@ impl Executor for Shell {
     }
 
     async fn health(&self) -> Health {
-        self.ready().await.map_or_else(NotReady::health, |_| Health::default())
+        self.ready().await.map_or_else(NotReady::health, |place| healthy(place.namespaces.lacks()))
     }
 }
 

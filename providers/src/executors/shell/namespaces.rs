@@ -14,6 +14,8 @@ const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];
 /// For a call that sees nothing but itself: no network, and mounts of its own.
 const STRICT: &[&str] = &["--mount", "--net", "--ipc", "--uts"];
 
+const NONE: &str = "no process namespaces: a process of a command that leaves its session outlives the call";
+
 /// Numbers that the kernel gives out only once.
 const RESERVED: u64 = 300;
 
@@ -47,7 +49,7 @@ impl Namespaces {
                 return Ok(way);
             }
         }
-        tracing::warn!("no process namespaces: a process of a command that leaves its session outlives the call");
+        tracing::warn!("{NONE}");
         Ok(Self::None)
     }
 
@@ -93,6 +95,11 @@ impl Namespaces {
             Self::User if kernel >= (5, 14) => (String::new(), (most + 32).to_string()),
             _ => (String::new(), String::new()),
         }
+    }
+
+    /// What this machine does not give, in words.
+    pub(super) fn lacks(self) -> Option<String> {
+        (self == Self::None).then(|| NONE.to_owned())
     }
 
     /// As `outer.sh` names it.

@@ -6,6 +6,7 @@ import datetime
 import os
 import pathlib
 import random
+import stat
 import uuid
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Optional, Union
@@ -132,7 +133,7 @@ def submit(
     for key, declared in _declared_files(text).items():
         if key not in contents:
             try:
-                contents[key] = (folder / declared).read_bytes()
+                contents[key] = _regular(folder / declared)
             except OSError as error:
                 raise invalid(f"the file `{key}` of the workflow cannot be read: {error}") from error
     return pb.SubmitWorkflowRequest(
@@ -156,6 +157,16 @@ def as_json(value: Any, what: str) -> str:
         return _json.dumps(value)
     except (TypeError, ValueError) as error:
         raise invalid(f"{what} cannot be written as JSON: {error}") from error
+
+
+def _regular(path: pathlib.Path) -> bytes:
+    """The bytes of a regular file. A workflow may come from others: no pipe is waited for, no environment is sent."""
+    if str(path.resolve()).startswith(("/proc/", "/sys/")):
+        raise OSError(f"`{path}` is no file but a view into the running system")
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"`{path}` is no regular file")
+        return file.read()
 
 
 def _declared_files(text: str) -> dict[str, str]:

@@ -36,6 +36,8 @@ log = logging.getLogger("gleitzeit.provider")
 
 #: Answers are kept so long after they were sent, in seconds: a hub that dies may take them with it.
 KEPT = 20.0
+#: A process that did nothing for longer, in seconds, may have lost its calls to others.
+STOOD_STILL = 2.0
 MOST_KEPT = 1_000
 #: Code of errors that do not say another.
 TASK_EXECUTION_FAILED = -29002
@@ -115,6 +117,11 @@ class Provider:
         self._answers: dict[str, dict[str, Any]] = {}
         self._sent: dict[str, tuple[float, dict[str, Any]]] = {}
         self._is_registered = self._is_draining = False
+        self._unanswered = 0
+        # Whether the control plane is to be asked what is still wanted.
+        self._asks = False
+        self._seen = _now()
+        self._wanted: Optional[asyncio.Event] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._rejected: Optional[str] = None
         self._ended: Optional[asyncio.Event] = None
@@ -154,6 +161,8 @@ class Provider:
         if not self._methods:
             raise ValueError("the provider serves no method: mark functions with `@provider.method(...)`")
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._seen, self._wanted = _now(), asyncio.Event()
+        self._wanted.set()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self.stop)
@@ -176,6 +185,7 @@ class Provider:
 
         connecting = asyncio.ensure_future(hub.connect(url, auth=auth, transports=["websocket"], retry=True))
         ended = asyncio.ensure_future(self._ended.wait())
+        beating = asyncio.ensure_future(self._beating())
         try:
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
@@ -186,6 +196,7 @@ class Provider:
         finally:
             connecting.cancel()
             ended.cancel()
+            beating.cancel()
             for call, task in list(self._tasks.values()):
                 call._cancelled.set()
                 task.cancel()
@@ -207,7 +218,31 @@ class Provider:
         # What was answered just now is on its way before the goodbye.
         await self._flush()
 
+    async def _beating(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            self._beat()
+            await self._ask()
+
+    def _beat(self) -> None:
+        """Notices that the process stood still: its calls may be others' by now, and their cancels lie unread."""
+        before, self._seen = self._seen, _now()
+        if max(now - then for now, then in zip(self._seen, before)) > STOOD_STILL and self._wanted is not None:
+            log.info("the process stood still; asking which calls are still wanted")
+            self._asks = True
+            self._wanted.clear()
+
+    async def _ask(self) -> None:
+        """By a registration: the cancels of what is not wanted come before its answer."""
+        if self._asks and self._is_registered and self._unanswered == 0 and self._hub.connected:
+            self._asks = False
+            try:
+                await self._register()
+            except socketio.exceptions.SocketIOError:
+                pass  # the next connection begins with a registration
+
     async def _register(self) -> None:
+        self._unanswered += 1
         protocols = [
             {"name": name, "version": self.version, "methods": methods} for name, methods in self._schemas.items()
         ]
@@ -234,16 +269,20 @@ class Provider:
         return list(self._sent)
 
     async def _welcome(self, _: Any = None) -> None:
-        self._is_registered = False
+        self._is_registered, self._unanswered = False, 0
         await self._register()
 
     async def _registered(self, _: Any) -> None:
+        self._unanswered = max(0, self._unanswered - 1)
         if not self._is_registered:
             log.info("registered: %s", ", ".join(self._methods))
             self._is_registered = True
             # What the hub did not cancel by now it may not have heard.
             self._answers.update({call_id: body for call_id, (_, body) in self._sent.items()})
             self._sent.clear()
+        await self._ask()
+        if self._unanswered == 0 and not self._asks and self._wanted is not None:
+            self._wanted.set()
         await self._flush()
 
     async def _was_rejected(self, body: dict[str, Any]) -> None:
@@ -277,6 +316,9 @@ class Provider:
             task.cancel()
 
     async def _serve(self, call: Call, body: dict[str, Any]) -> None:
+        self._beat()
+        if self._wanted is not None:
+            await self._wanted.wait()
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": call.id}
         try:
             answer["result"] = await self._work(call, body)
@@ -324,6 +366,11 @@ class Provider:
 
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(say(), self._loop)
+
+
+def _now() -> tuple[float, float]:
+    # The second goes on while the machine sleeps.
+    return time.monotonic(), time.time()
 
 
 def _plain(result: Any, method: str) -> Any:
