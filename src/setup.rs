@@ -146,6 +146,7 @@ pub(crate) fn control_plane(
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
+        max_replay_bytes: args.max_replay_bytes,
         retention: args.retention.0,
         max_connections: connections_within(args.max_connections, raise_open_files()),
         max_connections_per_address: args

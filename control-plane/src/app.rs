@@ -105,7 +105,12 @@ pub async fn build(config: Config) -> Result<App, Error> {
 
     let limits = run::Limits { max_payload_bytes: config.max_payload_bytes };
     let metrics = config.metrics.as_ref().map(|source| Metrics::new(&source.meter));
-    let writer_config = WriterConfig { limits, metrics: metrics.clone(), ..WriterConfig::default() };
+    let writer_config = WriterConfig {
+        limits,
+        replay_bytes: config.max_replay_bytes,
+        metrics: metrics.clone(),
+        ..WriterConfig::default()
+    };
     let store = config.store.clone();
     // Opening and replaying read files: not on the runtime's own threads.
     let started = tokio::task::spawn_blocking(move || {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gleitzeit_protocols::Registry;
 
+use crate::journal::WriterConfig;
 use crate::metrics::MetricsSource;
 use crate::trace::SpanSink;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub max_tasks: usize,
     /// The largest parameter set or result in bytes (default 1 MiB, at most 8 MiB).
     pub max_payload_bytes: usize,
+    /// How many bytes of entries a start takes of one unfinished run (default 2 GiB); one with more is set aside.
+    pub max_replay_bytes: usize,
     /// So many bytes of submissions are checked and recorded at the same time (default 256 MiB); one is always let in.
     /// Others are told to come again.
     pub max_submitting_bytes: usize,
@@ -114,6 +117,7 @@ impl Default for Config {
             max_workflow_bytes: 8 * 1024 * 1024,
             max_tasks: 200_000,
             max_payload_bytes: 1024 * 1024,
+            max_replay_bytes: WriterConfig::default().replay_bytes,
             max_submitting_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
             max_connections_per_address: None,
@@ -168,6 +172,9 @@ impl Config {
                 "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
                     .to_owned(),
             );
+        }
+        if self.max_replay_bytes < 64 * 1024 * 1024 {
+            problems.push(format!("a start may take {} bytes of a run; give at least 64 MiB", self.max_replay_bytes));
         }
         if self.max_tasks == 0 {
             problems.push("the limit of tasks is 0; give at least 1".to_owned());

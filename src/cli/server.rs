@@ -53,6 +53,9 @@ pub(crate) struct HubArgs {
     /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
     pub(crate) max_connections_per_address: Option<u32>,
+    /// How many bytes of entries a start takes of one unfinished run; one with more is set aside until a start takes more
+    #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES")]
+    pub(crate) max_replay_bytes: usize,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use gleitzeit_core::run::{Event, State};
 use gleitzeit_core::{RunId, Seq};
 
+use super::guard::guarded;
 use super::{Reader, RunFilter, RunRow, StoreError};
 
 /// How many entries are read at once.
@@ -53,7 +54,9 @@ fn entries(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
                     new.seq = entry.seq;
                 }
                 (None, _) => return Err(broken(format!("run {run_id} does not begin with its submission"))),
-                (Some(state), _) => state.apply(&entry).map_err(|error| broken(error.to_string()))?,
+                (Some(state), _) => guarded(|| state.apply(&entry))
+                    .and_then(|applied| applied.map_err(|error| error.to_string()))
+                    .map_err(broken)?,
             }
         }
     }

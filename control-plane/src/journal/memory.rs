@@ -139,7 +139,7 @@ impl Reader for MemoryStore {
         Ok(entries.filter(|entry| entry.seq >= from).take(most.entries).cloned().collect())
     }
 
-    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError> {
+    fn replay(&self, _: usize, each: &mut Replay<'_>) -> Result<(), StoreError> {
         let held = self.read();
         let finished = |run_id| held.rows.get(&run_id).is_some_and(|row| row.status != RunStatus::Running);
         let wanted = held.entries.values().filter(|entry| !entry.run_id.is_some_and(finished));

@@ -4,6 +4,7 @@
 mod clock;
 mod feed;
 mod fold;
+mod guard;
 mod memory;
 mod readers;
 mod recent;

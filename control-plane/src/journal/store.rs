@@ -361,11 +361,12 @@ pub trait Reader: Send {
     fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError>;
 
     /// Hands over all entries in order, leaving out those of finished runs: what a start must replay. An entry of a run
-    /// that cannot be read is handed over as such.
+    /// that cannot be read is handed over as such, and so are those with which a run has more than `run_bytes` of bodies,
+    /// which are not read; where entries are held in memory anyway there is no such limit.
     ///
     /// # Errors
     /// If they cannot be read, or what `each` returned.
-    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError>;
+    fn replay(&self, run_bytes: usize, each: &mut Replay<'_>) -> Result<(), StoreError>;
 
     /// The run submitted under a request id, with the hash of that request's body.
     ///

@@ -190,14 +190,14 @@ pub(crate) fn a_replay_leaves_out_finished_runs(mut store: Box<dyn Store>) {
     ];
     store.append(&entries).expect("written");
     let mut seen = Vec::new();
-    let replayed = read(store.as_ref()).replay(&mut |entry| {
+    let replayed = read(store.as_ref()).replay(usize::MAX, &mut |entry| {
         seen.push(entry.expect("readable").position.0);
         Ok(())
     });
     replayed.expect("read");
     assert_eq!(seen, [2, 3, 4, 7]);
     let mut first = None;
-    let stopped = read(store.as_ref()).replay(&mut |entry| {
+    let stopped = read(store.as_ref()).replay(usize::MAX, &mut |entry| {
         let position = entry.expect("readable").position.0;
         assert_eq!(first.replace(position), None, "it goes on after an error");
         Err(StoreError::Entry { position, why: "enough".to_owned() })
@@ -264,7 +264,7 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     let reader = read(store.as_ref());
     let replayed = |reader: &dyn Reader| {
         let mut seen = Vec::new();
-        reader.replay(&mut |entry| {
+        reader.replay(usize::MAX, &mut |entry| {
             seen.push(entry);
             Ok(())
         })?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gleitzeit_core::hub::{self, Batch, Input};
 use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::run::{ApplyError, Event, Limits, Request, State, Verdict};
+use gleitzeit_core::run::{ApplyError, Entry, Event, Limits, Request, State, Verdict};
 use gleitzeit_core::spec::FileContent;
 use gleitzeit_core::{History, Position, RunId};
 use thiserror::Error;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::{Clock, Clocks};
 use super::feed::Feed;
+use super::guard::guarded;
 use super::recent::Recent;
 use crate::metrics::Metrics;
 
@@ -47,6 +48,9 @@ pub struct WriterConfig {
     pub recent_runs: usize,
     /// … and how many bytes of them, roughly.
     pub recent_bytes: usize,
+    /// How many bytes of entries a start takes of one unfinished run: one with more is set aside, so that it cannot keep
+    /// the others from starting. In memory they are a few times as many.
+    pub replay_bytes: usize,
     /// What the time is read from.
     pub clocks: Clocks,
     /// Where it is counted what was committed.
@@ -63,6 +67,7 @@ impl Default for WriterConfig {
             watchers: 4_096,
             recent_runs: 256,
             recent_bytes: 32 * 1024 * 1024,
+            replay_bytes: 2 * 1024 * 1024 * 1024,
             clocks: Clocks::system(),
             metrics: None,
         }
@@ -134,10 +139,10 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
     let reader = store.reader()?;
     let tail = store.tail();
     let mut ledger = Ledger::new(config.limits);
-    reader.replay(&mut |entry| {
+    reader.replay(config.replay_bytes, &mut |entry| {
         match entry {
             Ok(entry) => match entry.run_id {
-                Some(run_id) => ledger.replay(run_id, &entry),
+                Some(run_id) => replay(&mut ledger, run_id, &entry, Ledger::replay),
                 None => ledger
                     .apply(&entry)
                     .map_err(|error| StoreError::Entry { position: entry.position.0, why: error.to_string() })?,
@@ -209,6 +214,14 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
         protocols: published_protocols,
         aside: published_aside,
     })
+}
+
+/// Records an entry at a start, or sets its run aside if that goes wrong.
+fn replay(ledger: &mut Ledger, run_id: RunId, entry: &Entry, record: impl FnOnce(&mut Ledger, RunId, &Entry)) {
+    if let Err(why) = guarded(|| record(ledger, run_id, entry)) {
+        ledger.set_aside(run_id, entry.seq, format!("entry {}: {why}", entry.position));
+        ledger.resume_at(entry.position, entry.recorded_at);
+    }
 }
 
 fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
@@ -475,4 +488,54 @@ fn rough_bytes(event: &Event) -> usize {
         _ => 0,
     };
     ENTRY_BYTES + payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::suite::{Feeder, labelled, run_id, submission};
+    use gleitzeit_core::Payload;
+    use gleitzeit_core::run::RunStatus;
+
+    #[test]
+    fn a_run_whose_replay_panics_is_set_aside_and_the_others_start() {
+        let mut feed = Feeder::default();
+        let entries = [
+            feed.submitted(1, submission("fine")),
+            feed.submitted(2, labelled("faulty", &[], "mine")),
+            feed.task_completed(2, Payload::null()),
+            feed.completed(1),
+            feed.completed(2),
+        ];
+        let mut ledger = Ledger::new(Limits::default());
+        for entry in &entries {
+            let id = entry.run_id.expect("of a run");
+            replay(&mut ledger, id, entry, |ledger, id, entry| {
+                if entry.position == Position(3) {
+                    // In the middle of it.
+                    let _ = ledger.apply(entry);
+                    panic!("index out of bounds");
+                }
+                ledger.replay(id, entry);
+            });
+        }
+        let aside: Vec<_> = ledger.aside().map(|(id, aside)| (id, aside.why.clone(), aside.seq.0)).collect();
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        assert_eq!((aside[0].0, aside[0].2), (run_id(2), 3), "its last entry is known");
+        assert!(aside[0].1.contains("entry 3") && aside[0].1.contains("index out of bounds"), "{aside:?}");
+        assert!(ledger.run(run_id(2)).is_none());
+        assert_eq!(ledger.run(run_id(1)).map(|run| run.status), Some(RunStatus::Completed));
+        assert_eq!(ledger.position(), Position(5));
+    }
+
+    #[test]
+    fn a_run_that_was_submitted_twice_is_set_aside() {
+        let mut feed = Feeder::default();
+        let entries = [feed.submitted(1, submission("w")), feed.submitted(1, submission("another"))];
+        let mut ledger = Ledger::new(Limits::default());
+        for entry in &entries {
+            replay(&mut ledger, run_id(1), entry, Ledger::replay);
+        }
+        assert!(ledger.aside().next().is_some_and(|(_, aside)| aside.why.contains("submitted before")));
+    }
 }

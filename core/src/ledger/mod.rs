@@ -126,6 +126,13 @@ impl Ledger {
                 self.protocol_bytes += protocol.methods.size_bytes();
                 self.protocol_bytes -= before.map_or(0, |methods| methods.size_bytes());
             }
+            (Event::WorkflowSubmitted(_), Some(run_id)) if self.runs.contains_key(&run_id) => {
+                return Err(ApplyError::Contradiction {
+                    position: entry.position,
+                    kind: entry.event.kind(),
+                    why: format!("run {run_id} was submitted before"),
+                });
+            }
             (Event::WorkflowSubmitted(submitted), Some(run_id)) => {
                 let mut state = State::new(run_id, submitted.clone(), entry.recorded_at);
                 state.seq = entry.seq;

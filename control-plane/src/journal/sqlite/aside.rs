@@ -122,6 +122,95 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     assert_eq!(check(&path).expect("read").runs, 1);
 }
 
+/// What an entry says, as a later version could have written it.
+fn rewrite(path: &Path, position: i64, body: &str) {
+    let db = Connection::open(path).expect("a database");
+    db.execute("UPDATE entries SET body = ?2 WHERE position = ?1", params![position, body]).expect("changed");
+    let sql = format!("{COLUMNS} WHERE position = ?1");
+    let sum = db.query_row(&sql, [position], sum_of).expect("a sum");
+    db.execute("UPDATE entries SET checksum = ?2 WHERE position = ?1", params![position, stored(sum)])
+        .expect("changed");
+    let mut statement = db.prepare(UNFINISHED).expect("a query");
+    let sums = statement.query_map([], |row| Ok(loaded(row.get(1)?))).expect("rows");
+    let live = sums.fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
+    db.execute("UPDATE state SET live = ?1", params![stored(live)]).expect("changed");
+    seal(&db);
+}
+
+#[tokio::test]
+async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_lists() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let mut store = SqliteStore::open(&path).expect("a store");
+    let mut feed = Feeder::default();
+    let entries = [
+        feed.submitted(1, submission("fine")),
+        feed.submitted(2, labelled("later", &[("a", "b")], "mine")),
+        feed.submitted(3, submission("nothing of it")),
+        feed.submitted(4, submission("ended")),
+        feed.failed(4),
+    ];
+    store.append(&entries).expect("written");
+    drop(store);
+    let later = r#"{"workflow": {"name": "later", "shape": "of tomorrow"}, "request": {"request_id": "mine",
+      "body_hash": "hash of mine"}}"#;
+    rewrite(&path, 2, later);
+    rewrite(&path, 3, "[]");
+    rewrite(&path, 5, r#"{"why": "in other words"}"#);
+    // What is listed of them is more than can be read, and is no damage.
+    assert!(!check(&path).expect("read").lists_damaged);
+    assert_eq!(backup(&path, &folder.path().join("copy.db")).expect("copied").entries, 5);
+
+    for forced in [false, true] {
+        Connection::open(&path).and_then(|db| db.execute("UPDATE meta SET rows_version = 0", [])).expect("changed");
+        let (journal, port, handle) = open(&path);
+        let expected = if forced { vec![] } else { vec![run_id(2), run_id(3)] };
+        assert_eq!(journal.aside().keys().copied().collect::<Vec<_>>(), expected);
+        let rows = journal.list_runs(RunFilter::default(), None, 9).await.expect("listed");
+        let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["ended", "unreadable", "later", "fine"]);
+        assert_eq!(rows[0].status, RunStatus::Failed, "what its entry says by its kind");
+        assert!(rows[0].error.as_ref().is_some_and(|error| error.message.contains("entry 5")), "{rows:?}");
+        let submit = Request::Submit { run_id: run_id(9), submitted: labelled("x", &[], "mine"), known: None };
+        let known = journal.propose(submit).await.expect("answered");
+        assert!(matches!(known, Verdict::Duplicate { run_id: Some(first) } if first == run_id(2)), "{known:?}");
+        for n in if forced { vec![] } else { vec![2, 3] } {
+            let end = Request::CancelAside { run_id: run_id(n), reason: "enough".to_owned() };
+            assert!(matches!(journal.propose(end).await, Ok(Verdict::Ok { .. })), "{n}");
+        }
+        drop((journal, port));
+        handle.stop().await.expect("stopped");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let mut store = SqliteStore::open(&path).expect("a store");
+    let mut feed = Feeder::default();
+    let large = json!({"workflow": {"name": "large", "tasks": []}, "inputs": {}, "correlation_id": "x".repeat(20_000)});
+    let large: gleitzeit_core::run::event::WorkflowSubmitted =
+        serde_json::from_str(&large.to_string()).expect("a submission");
+    let large = std::sync::Arc::new(large);
+    store.append(&[feed.submitted(1, submission("fine")), feed.submitted(2, large)]).expect("written");
+    drop(store);
+    for (replay_bytes, expected) in [(10_000, 1), (WriterConfig::default().replay_bytes, 0), (10_000, 1)] {
+        let store = SqliteStore::open(&path).expect("a store");
+        let config = WriterConfig { replay_bytes, ..WriterConfig::default() };
+        let (journal, port, handle) = Journal::start(Box::new(store), config).expect("it starts");
+        let aside = journal.aside();
+        assert_eq!(aside.len(), expected, "{aside:?}");
+        if let Some(why) = aside.get(&run_id(2)) {
+            assert!(why.contains("10000 bytes") && why.contains("--max-replay-bytes"), "{why}");
+        }
+        let fine = journal.run(run_id(1)).await.expect("answered").expect("there");
+        assert_eq!(fine.status, RunStatus::Running);
+        drop((journal, port));
+        handle.stop().await.expect("stopped");
+    }
+}
+
 #[test]
 fn what_is_damaged_is_named_by_a_check_and_still_refused_by_a_start() {
     let folder = tempfile::tempdir().expect("a folder");

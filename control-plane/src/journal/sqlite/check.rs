@@ -8,6 +8,7 @@ use gleitzeit_core::{ErrorCode, Position, RunId, Seq};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::journal::StoreError;
+use crate::journal::guard::guarded;
 
 use super::lists::{self, Lists};
 use super::read::{COLUMNS, entry};
@@ -120,7 +121,7 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
         checked.entries += 1;
         let id: Option<[u8; 16]> = row.get(1).map_err(&failed)?;
         let run_id = id.map(|id| RunId(uuid::Uuid::from_bytes(id)));
-        let read = entry(row).map(|(entry, _)| entry);
+        let read = guarded(|| entry(row)).unwrap_or_else(|why| Err(StoreError::Run(why))).map(|(entry, _)| entry);
         let Some(run_id) = run_id else {
             if let Err(error) = read {
                 checked.note(None, None, error.to_string());
@@ -148,7 +149,7 @@ fn replay(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
             },
             (Ok(entry), Some(run)) => {
                 of.last = entry.seq;
-                run.apply(&entry).err().map(|error| error.to_string())
+                guarded(|| run.apply(&entry)).and_then(|applied| applied.map_err(|error| error.to_string())).err()
             }
         };
     }

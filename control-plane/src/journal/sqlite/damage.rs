@@ -33,7 +33,7 @@ fn read_all(path: &Path) -> Result<All, StoreError> {
     let reader = store.reader()?;
     let (tail, pruned, counts) = (store.tail(), store.pruned(), reader.counts()?);
     let mut replayed = Vec::new();
-    reader.replay(&mut |entry| {
+    reader.replay(usize::MAX, &mut |entry| {
         replayed.push(entry.map_err(|it| StoreError::Unreadable(Box::new(it)))?);
         Ok(())
     })?;

@@ -198,12 +198,20 @@ fn requests_of_runs(db: &Connection) -> rusqlite::Result<u64> {
 /// If the entries cannot be read, or there is no room to make the lists.
 pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("make its lists once more");
-    rows::rebuild(db, "temp")?;
+    let (_, unread) = rows::rebuild(db, "temp")?;
+    // What is listed of these is more than can be read now, if another version wrote it.
+    db.execute_batch("CREATE TABLE temp.unread (run_id BLOB PRIMARY KEY) WITHOUT ROWID").map_err(&failed)?;
+    for run_id in unread {
+        let id = run_id.0.into_bytes();
+        db.execute("INSERT OR IGNORE INTO temp.unread VALUES (?1)", [id]).map_err(&failed)?;
+    }
     let mut told = Vec::new();
     for (list, key) in [("runs", "lower(hex(run_id))"), ("requests", "request_id")] {
         let sql = format!(
             "SELECT {key} FROM (SELECT * FROM main.{list} NOT INDEXED EXCEPT SELECT * FROM temp.{list})
+               WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
              UNION SELECT {key} FROM (SELECT * FROM temp.{list} EXCEPT SELECT * FROM main.{list} NOT INDEXED)
+               WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
              LIMIT {MOST_TOLD}"
         );
         let read = db.prepare(&sql).and_then(|mut statement| {
@@ -216,7 +224,7 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
             Err(error) => told.push(format!("the list of {list} cannot be read: {error}")),
         }
     }
-    db.execute_batch("DROP TABLE temp.runs; DROP TABLE temp.requests").map_err(&failed)?;
+    db.execute_batch("DROP TABLE temp.runs; DROP TABLE temp.requests; DROP TABLE temp.unread").map_err(&failed)?;
     Ok(told)
 }
 

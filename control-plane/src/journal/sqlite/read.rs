@@ -1,5 +1,6 @@
 //! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use uuid::Uuid;
 
+use crate::journal::guard::guarded;
 use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
 use super::claim::Claim;
@@ -73,7 +75,7 @@ impl Reader for SqliteReader {
         self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params, page.bytes)
     }
 
-    fn replay(&self, each: &mut Replay<'_>) -> Result<(), StoreError> {
+    fn replay(&self, run_bytes: usize, each: &mut Replay<'_>) -> Result<(), StoreError> {
         let failed = database("read entries");
         // Both statements must see the same entries.
         let snapshot = self.db.unchecked_transaction().map_err(&failed)?;
@@ -85,10 +87,15 @@ impl Reader for SqliteReader {
         }
         wanted.sort_unstable();
         let mut statement = snapshot.prepare(&format!("{COLUMNS} WHERE position = ?1")).map_err(&failed)?;
+        let mut sizes: HashMap<RunId, usize> = HashMap::new();
         for (position, sum) in wanted {
             let mut rows = statement.query([signed(position)]).map_err(&failed)?;
             let row = rows.next().map_err(&failed)?.ok_or_else(|| damaged(position, "it is missing"))?;
-            let entry = match entry(row) {
+            let read = match too_large(row, run_bytes, &mut sizes).map_err(&failed)? {
+                Some(unreadable) => Err(StoreError::Unreadable(Box::new(unreadable))),
+                None => guarded(|| entry(row)).unwrap_or_else(|why| Err(unreadable(row, why))),
+            };
+            let entry = match read {
                 Ok((entry, _)) => Ok(entry),
                 Err(StoreError::Unreadable(unreadable)) if unreadable.run_id.is_some() => Err(*unreadable),
                 Err(error) => return Err(error),
@@ -115,6 +122,39 @@ impl Reader for SqliteReader {
 
     fn counts(&self) -> Result<RunCounts, StoreError> {
         rows::counts(&self.db)
+    }
+}
+
+/// An entry that is not read since its run has more than it may; `sizes` is how much each has so far.
+fn too_large(
+    row: &Row<'_>,
+    run_bytes: usize,
+    sizes: &mut HashMap<RunId, usize>,
+) -> rusqlite::Result<Option<Unreadable>> {
+    let Some(id) = row.get::<_, Option<[u8; 16]>>(1)? else { return Ok(None) };
+    let run_id = RunId(Uuid::from_bytes(id));
+    let size = sizes.entry(run_id).or_default();
+    *size = size.saturating_add(row.get_ref(7)?.as_bytes()?.len());
+    if *size <= run_bytes {
+        return Ok(None);
+    }
+    let why = format!(
+        "the entries of its run take more than {run_bytes} bytes; start with a larger `--max-replay-bytes` to take it up"
+    );
+    let (position, seq) = (Position(number(row, 0)?), Seq(number(row, 2)?));
+    Ok(Some(Unreadable { position, run_id: Some(run_id), seq, why }))
+}
+
+/// An entry whose reading went wrong.
+fn unreadable(row: &Row<'_>, why: String) -> StoreError {
+    let read = || -> rusqlite::Result<Unreadable> {
+        let id: Option<[u8; 16]> = row.get(1)?;
+        let run_id = id.map(|id| RunId(Uuid::from_bytes(id)));
+        Ok(Unreadable { position: Position(number(row, 0)?), run_id, seq: Seq(number(row, 2)?), why })
+    };
+    match read() {
+        Ok(unreadable) => StoreError::Unreadable(Box::new(unreadable)),
+        Err(error) => database("read an entry")(error),
     }
 }
 

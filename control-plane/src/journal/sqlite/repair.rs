@@ -72,7 +72,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
         let run_id: [u8; 16] = row.get(0).map_err(&failed)?;
         transaction.execute("INSERT INTO pruning VALUES (?1)", [run_id]).map_err(&failed)?;
     }
-    state.lists = rows::rebuild(&transaction, "main")?;
+    state.lists = rows::rebuild(&transaction, "main")?.0;
     let there = State::found(&transaction)?;
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };
     state.agree(there).map_err(incomplete)?;

@@ -1,12 +1,13 @@
 //! The tables beside the entries: a row per run for lists, and the request ids. Both are caches, written in the same
 //! transaction as the entries they follow from, and made again whenever `ROWS_VERSION` changes.
 
+use gleitzeit_core::run::event::RequestKey;
 use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{Failure, Timestamp};
+use gleitzeit_core::{ErrorCode, Failure, RunId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::Error as JsonError;
+use serde_json::{Error as JsonError, Value};
 
-use crate::journal::{RunCounts, RunRow, StoreError, ending};
+use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
 
 use super::database;
 use super::lists::{Lists, request_sum};
@@ -32,10 +33,13 @@ CREATE INDEX main.requests_of_run ON requests (run_id);
 
 /// Makes the tables again from the entries, in the schema `main` or, to be compared, in `temp`: tables there come before
 /// others of their names.
-pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<Lists, StoreError> {
+///
+/// A run is listed also if its submission, or its end, cannot be read by this version: else it could be neither shown nor
+/// set aside. What is listed of it is what can be made out; those runs are returned.
+pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<(Lists, Vec<RunId>), StoreError> {
     let failed = database("rebuild its tables");
     db.execute_batch(&TABLES.replace("main.", &format!("{schema}."))).map_err(&failed)?;
-    let mut lists = Lists::default();
+    let (mut lists, mut unread) = (Lists::default(), Vec::new());
     let ends = "type IN ('workflow_submitted', 'workflow_completed', 'workflow_failed', 'workflow_cancelled')";
     // What is being removed is not listed any more.
     let sql = format!(
@@ -45,29 +49,100 @@ pub(super) fn rebuild(db: &Connection, schema: &str) -> Result<Lists, StoreError
     let mut statement = db.prepare(&sql).map_err(&failed)?;
     let mut found = statement.query([]).map_err(&failed)?;
     while let Some(row) = found.next().map_err(&failed)? {
-        match entry(row) {
-            Ok((entry, _)) => record(db, &entry, &mut lists).map_err(&failed)?,
+        let recorded = match entry(row) {
+            Ok((entry, _)) => record(db, &entry, &mut lists),
+            Err(StoreError::Unreadable(unreadable)) => {
+                unread.extend(unreadable.run_id);
+                record_unreadable(db, row, &unreadable, &mut lists)
+            }
             Err(error) => return Err(error),
+        };
+        match recorded {
+            // A second submission of the same run or under the same request id: its replay says so.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {}
+            recorded => recorded.map_err(&failed)?,
         }
     }
-    Ok(lists)
+    Ok((lists, unread))
+}
+
+/// Records what can be made out of an entry that cannot be read.
+fn record_unreadable(
+    db: &Connection,
+    row: &Row<'_>,
+    unreadable: &Unreadable,
+    lists: &mut Lists,
+) -> rusqlite::Result<()> {
+    let Some(run_id) = unreadable.run_id else { return Ok(()) };
+    let (recorded_at, kind) = (Timestamp(row.get(3)?), row.get_ref(6)?.as_str()?);
+    let status = match kind {
+        "workflow_completed" => RunStatus::Completed,
+        "workflow_failed" => RunStatus::Failed,
+        "workflow_cancelled" => RunStatus::Cancelled,
+        _ => {
+            let body: Value = serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_default();
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let listed = RunRow {
+                run_id,
+                name: text(&body["workflow"]["name"]).unwrap_or_else(|| "unreadable".to_owned()),
+                status: RunStatus::Running,
+                correlation_id: text(&body["correlation_id"]).unwrap_or_else(|| run_id.correlation_id()),
+                submitted_at: recorded_at,
+                finished_at: None,
+                labels: indexmap::IndexMap::default(),
+                error: None,
+                task_count: body["workflow"]["tasks"]
+                    .as_array()
+                    .and_then(|it| u32::try_from(it.len()).ok())
+                    .unwrap_or(0),
+                retry_of: None,
+            };
+            let request = text(&body["request"]["request_id"]).zip(text(&body["request"]["body_hash"]));
+            let request = request.map(|(request_id, body_hash)| RequestKey { request_id, body_hash });
+            return record_start(db, &listed, request.as_ref(), lists);
+        }
+    };
+    let error = Failure::new(ErrorCode::PersistenceIntegrityError, unreadable.to_string());
+    record_end(db, run_id, status, Some(&error).filter(|_| status != RunStatus::Completed), recorded_at, lists)
 }
 
 /// Records what follows from an entry.
 pub(super) fn record(db: &Connection, entry: &Entry, lists: &mut Lists) -> rusqlite::Result<()> {
     if let (Some((status, error)), Some(run_id)) = (ending(&entry.event), entry.run_id) {
-        let id = run_id.0.into_bytes();
-        let error = error.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
-        let sum = end_sum(&id, name(status), entry.recorded_at.0, error.as_deref());
-        if let Some((_, before, finished_at)) = listed(db, &id)? {
-            lists.remove_status(&id, &before, finished_at);
-            lists.add_status(&id, name(status), Some(entry.recorded_at.0));
-        }
-        db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1")?
-            .execute(params![id, name(status), entry.recorded_at.0, error, stored(sum)])?;
-        return Ok(());
+        return record_end(db, run_id, status, error.as_ref(), entry.recorded_at, lists);
     }
-    let Some(row) = RunRow::submitted(entry) else { return Ok(()) };
+    let (Event::WorkflowSubmitted(submitted), Some(row)) = (&entry.event, RunRow::submitted(entry)) else {
+        return Ok(());
+    };
+    record_start(db, &row, submitted.request.as_ref(), lists)
+}
+
+fn record_end(
+    db: &Connection,
+    run_id: RunId,
+    status: RunStatus,
+    error: Option<&Failure>,
+    at: Timestamp,
+    lists: &mut Lists,
+) -> rusqlite::Result<()> {
+    let id = run_id.0.into_bytes();
+    let error = error.map(serde_json::to_string).transpose().map_err(unwritable)?;
+    let sum = end_sum(&id, name(status), at.0, error.as_deref());
+    if let Some((_, before, finished_at)) = listed(db, &id)? {
+        lists.remove_status(&id, &before, finished_at);
+        lists.add_status(&id, name(status), Some(at.0));
+    }
+    db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1")?
+        .execute(params![id, name(status), at.0, error, stored(sum)])?;
+    Ok(())
+}
+
+fn record_start(
+    db: &Connection,
+    row: &RunRow,
+    request: Option<&RequestKey>,
+    lists: &mut Lists,
+) -> rusqlite::Result<()> {
     let id = row.run_id.0.into_bytes();
     let labels = Some(&row.labels).filter(|labels| !labels.is_empty());
     let labels = labels.map(serde_json::to_string).transpose().map_err(unwritable)?;
@@ -94,9 +169,7 @@ pub(super) fn record(db: &Connection, entry: &Entry, lists: &mut Lists) -> rusql
         stored(sum),
     ])?;
     lists.add_run(&id, &row.name, name(row.status), None);
-    if let Event::WorkflowSubmitted(submitted) = &entry.event
-        && let Some(key) = &submitted.request
-    {
+    if let Some(key) = request {
         let sum = request_sum(&key.request_id, &id, &key.body_hash);
         db.prepare_cached("INSERT INTO requests VALUES (?1, ?2, ?3, ?4)")?.execute(params![
             key.request_id,
@@ -117,7 +190,7 @@ fn listed(db: &Connection, run_id: &[u8; 16]) -> rusqlite::Result<Option<(String
 }
 
 /// The run of a request id, with the hash of its body; an error if that is not as it was written.
-pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Option<(gleitzeit_core::RunId, String)>> {
+pub(super) fn request(db: &Connection, request_id: &str) -> rusqlite::Result<Option<(RunId, String)>> {
     let read = |row: &Row<'_>| {
         let run_id = row.get_ref(0)?.as_blob()?;
         let sum = request_sum(request_id, run_id, row.get_ref(1)?.as_str()?);
@@ -136,14 +209,14 @@ fn not_as_written() -> rusqlite::Error {
 }
 
 /// The row of a run; none if it is not listed.
-pub(super) fn one(db: &Connection, run_id: gleitzeit_core::RunId) -> Result<Option<RunRow>, StoreError> {
+pub(super) fn one(db: &Connection, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let hex = run_id.to_string();
     let filter = crate::journal::RunFilter { id_prefix: hex, ..crate::journal::RunFilter::default() };
     Ok(super::list::list(db, &filter, None, 1)?.pop())
 }
 
 /// Takes a run out of both.
-pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId, lists: &mut Lists) -> rusqlite::Result<()> {
+pub(super) fn remove(db: &Connection, run_id: RunId, lists: &mut Lists) -> rusqlite::Result<()> {
     let id = run_id.0.into_bytes();
     if let Some((name, status, finished_at)) = listed(db, &id)? {
         lists.remove_run(&id, &name, &status, finished_at);
@@ -159,11 +232,7 @@ pub(super) fn remove(db: &Connection, run_id: gleitzeit_core::RunId, lists: &mut
     Ok(())
 }
 
-pub(super) fn ended_since(
-    db: &Connection,
-    from: Timestamp,
-    limit: i64,
-) -> Result<Vec<(gleitzeit_core::RunId, Timestamp)>, StoreError> {
+pub(super) fn ended_since(db: &Connection, from: Timestamp, limit: i64) -> Result<Vec<(RunId, Timestamp)>, StoreError> {
     let failed = database("list runs by their end");
     let sql = "SELECT run_id, finished_at FROM runs WHERE finished_at >= ?1 ORDER BY finished_at, run_id LIMIT ?2";
     let mut statement = db.prepare_cached(sql).map_err(&failed)?;
@@ -245,7 +314,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         labels: labels.map(|json| serde_json::from_str(&json)).transpose().map_err(unreadable(6))?.unwrap_or_default(),
         error: error.map(|json| serde_json::from_str::<Failure>(&json)).transpose().map_err(unreadable(7))?,
         task_count: row.get(8)?,
-        retry_of: retry_of.map(|id| gleitzeit_core::RunId(uuid::Uuid::from_bytes(id))),
+        retry_of: retry_of.map(|id| RunId(uuid::Uuid::from_bytes(id))),
     })
 }
 

@@ -39,7 +39,7 @@ fn read_all(path: &Path) -> Result<u64, StoreError> {
     let reader = SqliteStore::open(path)?.reader()?;
     reader.list_runs(&RunFilter::default(), None, 99)?;
     let mut count = 0;
-    reader.replay(&mut |_| {
+    reader.replay(usize::MAX, &mut |_| {
         count += 1;
         Ok(())
     })?;

@@ -1,0 +1,23 @@
+//! What reads entries of one run may not take all others with it: a fault of this program there is an error of that run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Does something that may panic; if it does, why. The caller gives up whatever was being changed.
+pub(super) fn guarded<T>(what: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("a fault of this version of Gleitzeit, please report it: {}", said.unwrap_or("it says nothing"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_as_what_it_says() {
+        assert_eq!(guarded(|| 7), Ok(7));
+        let told = guarded(|| assert_eq!(1, 2, "of all things")).expect_err("it panics");
+        assert!(told.contains("of all things") && told.contains("report it"), "{told}");
+    }
+}
