@@ -13,7 +13,7 @@ use crate::error::CommandError;
 /// # Errors
 /// If a pair has no `=`, a name comes twice, a file cannot be read, or a value is JSON that cannot be carried.
 pub(crate) fn inputs(
-    pairs: &[String],
+    pairs: &[&str],
     declared: Option<&Map<String, Value>>,
 ) -> Result<Map<String, Value>, CommandError> {
     let mut inputs = Map::new();
@@ -82,8 +82,7 @@ mod tests {
     #[test]
     fn values_are_json_where_they_can_be_and_text_where_the_default_is() {
         let declared = json!({"zip": "12345", "n": 1});
-        let pairs: Vec<String> =
-            ["zip=00123", "n=5", "on=true", "word=hello", "list=[1,2]"].iter().map(ToString::to_string).collect();
+        let pairs = ["zip=00123", "n=5", "on=true", "word=hello", "list=[1,2]"];
         let read = inputs(&pairs, declared.as_object()).expect("valid pairs");
         assert_eq!(Value::Object(read), json!({"zip": "00123", "n": 5, "on": true, "word": "hello", "list": [1, 2]}));
     }
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn json_that_cannot_be_carried_is_refused_and_never_becomes_text() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        let given = |text: &str| inputs(&[format!("v={text}")], None);
+        let given = |text: &str| inputs(&[&format!("v={text}")], None);
         for (text, expected) in [
             ("18446744073709551616", "in `v`: the whole number 18446744073709551616 does not fit into 64 bits"),
             ("[1, -9223372036854775809]", "in `v[1]`: the whole number -9223372036854775809"),
@@ -120,7 +119,6 @@ mod tests {
     #[test]
     fn a_pair_without_a_name_or_given_twice_is_refused() {
         for pairs in [vec!["x"], vec!["=1"], vec!["a=1", "a=2"]] {
-            let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
             assert!(inputs(&pairs, None).is_err(), "{pairs:?}");
         }
     }

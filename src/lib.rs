@@ -108,6 +108,7 @@ fn wanted_format(arguments: &[String]) -> Format {
     for (index, argument) in arguments.iter().enumerate() {
         let value = match argument.as_str() {
             "--" => break,
+            "--json" => Some("json"),
             "-o" | "--output" => arguments.get(index + 1).map(String::as_str),
             other => other.strip_prefix("--output=").or_else(|| other.strip_prefix("-o=")).or(other.strip_prefix("-o")),
         };
@@ -134,6 +135,7 @@ mod tests {
         for (line, expected) in [
             ("gz list --nope -o json", Format::Json),
             ("gz list -ojson --nope", Format::Json),
+            ("gz ps --json --nope", Format::Json),
             ("gz list --output=yaml", Format::Yaml),
             ("gz list --nope", Format::Table),
             ("gz list -- -o json", Format::Table),

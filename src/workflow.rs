@@ -101,7 +101,8 @@ impl Source {
 pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -> Result<Prepared, CommandError> {
     let declared: Map<String, Value> =
         workflow.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let inputs = inputs::inputs(&given.inputs, Some(&declared))?;
+    let pairs: Vec<&str> = given.given.iter().chain(&given.inputs).map(String::as_str).collect();
+    let inputs = inputs::inputs(&pairs, Some(&declared))?;
     let labels = inputs::labels(&given.labels)?;
     let files = files(source, workflow).map_err(CommandError::problems)?;
     let mut submission = Submission::yaml(source.text()?).file_name(&source.name);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     fn given(inputs: &[&str]) -> InputArgs {
-        InputArgs { inputs: inputs.iter().map(ToString::to_string).collect(), labels: Vec::new() }
+        InputArgs { given: Vec::new(), inputs: inputs.iter().map(ToString::to_string).collect(), labels: Vec::new() }
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  gleitzeit status last")]
     Status(StatusArgs),
     /// List runs, the newest first
-    #[command(after_help = "Example:\n  gleitzeit list --status failed --limit 10")]
+    #[command(visible_aliases = ["ls", "ps"], after_help = "Example:\n  gleitzeit list --status failed --limit 10")]
     List(ListArgs),
     /// Follow a run until it ends
     #[command(after_help = "Example:\n  gleitzeit watch last")]
@@ -162,29 +162,29 @@ impl Command {
     /// How the command's result is to be printed.
     pub(crate) fn format(&self) -> Format {
         match self {
-            Self::Run(args) => args.output.format,
-            Self::Components(args) => args.output.format,
-            Self::Submit(args) => args.output.format,
-            Self::Status(args) => args.output.format,
-            Self::List(args) => args.output.format,
-            Self::Watch(args) => args.output.format,
-            Self::Explain(args) => args.output.format,
-            Self::Trace(args) => args.output.format,
-            Self::Logs(args) => args.output.format,
-            Self::Graph(args) => args.output.format,
-            Self::Init(args) => args.output.format,
-            Self::Doctor(args) => args.output.format,
-            Self::Cancel(args) => args.output.format,
-            Self::Retry(args) => args.output.format,
-            Self::Prune(args) => args.output.format,
-            Self::Backup(args) => args.output.format,
-            Self::Store(StoreCommand::Check(args)) => args.output.format,
-            Self::Restore(args) => args.output.format,
-            Self::Validate(args) => args.output.format,
-            Self::Migrate(args) => args.output.format,
-            Self::Providers(args) => args.output.format,
-            Self::Protocols(args) => args.output.format,
-            Self::Version(args) => args.format,
+            Self::Run(args) => args.output.format(),
+            Self::Components(args) => args.output.format(),
+            Self::Submit(args) => args.output.format(),
+            Self::Status(args) => args.output.format(),
+            Self::List(args) => args.output.format(),
+            Self::Watch(args) => args.output.format(),
+            Self::Explain(args) => args.output.format(),
+            Self::Trace(args) => args.output.format(),
+            Self::Logs(args) => args.output.format(),
+            Self::Graph(args) => args.output.format(),
+            Self::Init(args) => args.output.format(),
+            Self::Doctor(args) => args.output.format(),
+            Self::Cancel(args) => args.output.format(),
+            Self::Retry(args) => args.output.format(),
+            Self::Prune(args) => args.output.format(),
+            Self::Backup(args) => args.output.format(),
+            Self::Store(StoreCommand::Check(args)) => args.output.format(),
+            Self::Restore(args) => args.output.format(),
+            Self::Validate(args) => args.output.format(),
+            Self::Migrate(args) => args.output.format(),
+            Self::Providers(args) => args.output.format(),
+            Self::Protocols(args) => args.output.format(),
+            Self::Version(args) => args.format(),
             Self::Start(_)
             | Self::Stop(_)
             | Self::Hub(_)
@@ -253,7 +253,17 @@ pub(crate) enum Format {
 pub(crate) struct OutputArgs {
     /// How to print the result
     #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: Format,
+    format: Format,
+    /// The same as `-o json`
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+impl OutputArgs {
+    /// The format that was asked for.
+    pub(crate) fn format(self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
 }
 
 /// How to reach a control plane.
@@ -280,6 +290,10 @@ pub(crate) struct ClientOnly {
 /// What a workflow is given.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InputArgs {
+    /// Inputs, as with `--input`
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) given: Vec<String>,
+
     /// An input: NAME=VALUE (read as JSON, else as text) or NAME=@FILE (text of a file)
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub(crate) inputs: Vec<String>,
@@ -287,6 +301,14 @@ pub(crate) struct InputArgs {
     /// A label: NAME=VALUE
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,
+}
+
+/// Something behind the file that can only be an input.
+fn pair(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected an input, NAME=VALUE; one file at a time is taken".to_owned()),
+    }
 }
 
 /// Where protocols come from besides the built-in ones.

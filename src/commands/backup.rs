@@ -16,7 +16,7 @@ pub(crate) fn backup(args: &BackupArgs) -> CommandResult {
     let store = file(args.store.as_deref())?;
     let copied = journal::backup(&store, &args.file).map_err(failed)?;
     let document = document(&args.file, copied, None);
-    output::document(args.output.format, &document, |it| {
+    output::document(args.output.format(), &document, |it| {
         format!("{} holds {} runs and {} entries, all of them checked\n", it.file, it.runs, it.entries)
     })?;
     Ok(Exit::Success)
@@ -26,7 +26,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> CommandResult {
     let store = file(args.store.as_deref())?;
     let (copied, old) = journal::restore(&args.file, &store, args.replace).map_err(failed)?;
     let document = document(&store, copied, old);
-    output::document(args.output.format, &document, |it| {
+    output::document(args.output.format(), &document, |it| {
         let kept = it.replaced.as_ref().map(|old| format!("what was there before is kept as {old}\n"));
         format!("{} holds {} runs and {} entries\n{}", it.file, it.runs, it.entries, kept.unwrap_or_default())
     })?;

@@ -29,7 +29,7 @@ pub(crate) fn run(args: CancelArgs) -> CommandResult {
         }
         let run = client::whole_run(&client, &run_id).await?;
         let document = CancelDocument::new(&run, cancelled.open_attempts);
-        output::document(args.output.format, &document, |_| text(&run))?;
+        output::document(args.output.format(), &document, |_| text(&run))?;
         Ok(Exit::Success)
     })
 }

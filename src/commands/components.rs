@@ -27,7 +27,7 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
             })
             .collect();
         let list = List { items: components.into_iter().map(ComponentItem::from).collect(), next_page_token: None };
-        output::document(args.output.format, &list, |_| {
+        output::document(args.output.format(), &list, |_| {
             view::table(&["component", "role", "name", "status", "in use", "owns"], &rows)
         })?;
         Ok(Exit::Success)

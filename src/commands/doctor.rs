@@ -53,7 +53,7 @@ pub(crate) fn run(args: DoctorArgs) -> CommandResult {
         checks.push(store(args.store.as_deref()));
         checks.extend(providers().await);
         let is_fine = checks.iter().all(|check| check.finding != Finding::Failed);
-        output::document(args.output.format, &json!({ "checks": checks }), |_| checks.iter().map(text).collect())?;
+        output::document(args.output.format(), &json!({ "checks": checks }), |_| checks.iter().map(text).collect())?;
         Ok(if is_fine { Exit::Success } else { Exit::Failed })
     })
 }

@@ -15,7 +15,7 @@ pub(crate) fn run(args: ExplainArgs) -> CommandResult {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
         let explanation = client.explain(&run_id, args.task.as_deref()).await?;
-        output::document(args.output.format, &ExplainDocument::from(&explanation), |_| text(&explanation))?;
+        output::document(args.output.format(), &ExplainDocument::from(&explanation), |_| text(&explanation))?;
         Ok(Exit::Success)
     })
 }

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &GraphArgs) -> CommandResult {
         Ok(workflow) => workflow,
         Err(_) => source.check_shape().workflow.map_err(CommandError::problems)?,
     };
-    output::document(args.output.format, &document(&workflow), |_| match args.form {
+    output::document(args.output.format(), &document(&workflow), |_| match args.form {
         GraphForm::Terminal => graph::terminal(&workflow, output::columns()),
         GraphForm::Mermaid => graph::mermaid(&workflow),
         GraphForm::Dot => graph::dot(&workflow),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &InitArgs) -> CommandResult {
         }
         _ => CommandError::usage(format!("cannot write `{file}`: {error}")),
     })?;
-    output::document(args.output.format, &json!({ "file": file }), |_| {
+    output::document(args.output.format(), &json!({ "file": file }), |_| {
         format!("made {file}; run it with `gleitzeit run {file}`\n")
     })?;
     Ok(Exit::Success)

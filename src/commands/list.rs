@@ -39,7 +39,7 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
             .collect();
         let list =
             List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
-        output::document(args.output.format, &list, |list| {
+        output::document(args.output.format(), &list, |list| {
             let mut text = view::table(&["run", "name", "status", "tasks", "submitted", "finished"], &rows);
             if let Some(token) = &list.next_page_token {
                 text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));

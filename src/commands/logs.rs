@@ -37,7 +37,7 @@ pub(crate) fn run(args: LogsArgs) -> CommandResult {
                 .hint(format!("`gleitzeit status {run_id}` shows its tasks")));
         }
         let document = Logs { run_id: &run_id, tasks: tasks.iter().map(TaskLog::from).collect() };
-        output::document(args.output.format, &document, |_| tasks.iter().map(text).collect())?;
+        output::document(args.output.format(), &document, |_| tasks.iter().map(text).collect())?;
         Ok(Exit::Success)
     })
 }

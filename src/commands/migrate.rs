@@ -63,8 +63,8 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
         files.push(file);
     }
     let document = Document { files };
-    output::document(args.output.format, &document, |it| it.files.iter().map(shown).collect())?;
-    if args.output.format == Format::Table {
+    output::document(args.output.format(), &document, |it| it.files.iter().map(shown).collect())?;
+    if args.output.format() == Format::Table {
         for file in &document.files {
             output::note(&told(file));
         }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
 }
 
 fn print(args: &ProtocolsArgs, items: Vec<ProtocolItem>) -> CommandResult {
-    let format = args.output.format;
+    let format = args.output.format();
     let Some(name) = &args.name else {
         let list = List { items, next_page_token: None };
         output::document(format, &list, |list| {

@@ -30,7 +30,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
             })
             .collect();
         let list = List { items: providers.into_iter().map(ProviderItem::from).collect(), next_page_token: None };
-        output::document(args.output.format, &list, |_| {
+        output::document(args.output.format(), &list, |_| {
             let mut head = vec!["provider", "status", "health", "in flight", "methods"];
             if capable {
                 head.push("capabilities");

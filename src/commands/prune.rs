@@ -11,7 +11,7 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
         let client = client::connect(&args.client).await?;
         let pruned = client.prune(args.older_than).await?;
         let document = Pruned { runs: pruned.runs, entries: pruned.entries };
-        output::document(args.output.format, &document, |it| {
+        output::document(args.output.format(), &document, |it| {
             format!("removed {} runs with {} entries\n", it.runs, it.entries)
         })?;
         Ok(Exit::Success)

@@ -12,8 +12,8 @@ pub(crate) fn run(args: RetryArgs) -> CommandResult {
         let run_id = client::find_run(&client, &args.run).await?;
         let run = client.retry(&run_id, args.request_id.as_deref(), args.all).await?;
         let submitted = Submitted::of(&run);
-        output::document(args.output.format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
-        if args.output.format == Format::Table {
+        output::document(args.output.format(), &submitted, |submitted| format!("{}\n", submitted.run_id))?;
+        if args.output.format() == Format::Table {
             output::note(&format!("retries {run_id}; follow it with `gleitzeit watch {}`", run.id()));
         }
         Ok(Exit::Success)

@@ -35,7 +35,7 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
         return Err(CommandError::usage(message).hint(hint));
     }
     let reach = crate::cli::ClientArgs { hub_url: Some(hub_url), token: args.token.clone() };
-    let (given, format) = (args.inputs.clone(), args.output.format);
+    let (given, format) = (args.inputs.clone(), args.output.format());
     block_on(OnSignal::Finish, |stop| async move {
         let client = client::connect(&reach).await?;
         let prepared = workflow::prepare_for(&client, &source, &given).await?;
@@ -61,7 +61,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     let folder = own_folder()?;
     let store = folder.join("journal.db");
     let config = telemetry.of(setup::own_control_plane(&store, args, registry));
-    let format = args.output.format;
+    let format = args.output.format();
     let submitted = AtomicBool::new(false);
     let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {
         let submitted = &submitted;

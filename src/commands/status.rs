@@ -12,8 +12,8 @@ pub(crate) fn run(args: StatusArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect_or_start(&args.client, || Ok(())).await?;
         match &args.run {
-            Some(wanted) => of_run(&client, wanted, args.output.format).await,
-            None => of_control_plane(&client, args.output.format).await,
+            Some(wanted) => of_run(&client, wanted, args.output.format()).await,
+            None => of_control_plane(&client, args.output.format()).await,
         }
     })
 }

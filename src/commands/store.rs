@@ -25,7 +25,7 @@ pub(crate) fn check(args: &CheckArgs) -> CommandResult {
         checked = journal::check(&file);
     }
     let document = document(&file, checked.map_err(backup::failed)?, kept);
-    output::document(args.output.format, &document, text)?;
+    output::document(args.output.format(), &document, text)?;
     Ok(if document.whole { Exit::Success } else { Exit::Failed })
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
             Some(id) => prepared.submission.request_id(id),
             None => prepared.submission,
         };
-        let format = args.output.format;
+        let format = args.output.format();
         let run = workflow::submit(&client, &source, submission).await?;
         if !args.wait {
             let submitted = Submitted { notes: Some(&prepared.notes), ..Submitted::of(&run) };

@@ -18,7 +18,7 @@ pub(crate) fn run(args: TraceArgs) -> CommandResult {
         let trace_id = spans.first().map(|span| span.trace_id.clone()).unwrap_or_default();
         let url = args.trace_url.map(|base| format!("{}/trace/{trace_id}", base.trim_end_matches('/')));
         let document = TraceDocument::new(&run_id, &trace_id, url.as_deref(), &spans);
-        output::document(args.output.format, &document, |_| {
+        output::document(args.output.format(), &document, |_| {
             let mut lines = vec![("run", run_id.clone()), ("trace", trace_id.clone())];
             lines.extend(url.clone().map(|url| ("link", url)));
             format!("{}\n{}", view::facts(&lines), timeline::draw(&spans, now(), output::columns()))

@@ -33,7 +33,7 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
         if !problems.is_empty() {
             return Err(CommandError { notes: Some(notes), ..CommandError::problems(problems) });
         }
-        output::document(args.output.format, &json!({ "errors": [], "notes": notes }), |_| {
+        output::document(args.output.format(), &json!({ "errors": [], "notes": notes }), |_| {
             args.files.iter().map(|file| format!("{}: valid\n", file.display())).collect()
         })?;
         output::notes(&notes);

@@ -17,7 +17,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
-        let format = args.output.format;
+        let format = args.output.format();
         let mut watch = client.watch(&run_id, args.from).with_progress();
         if format != Format::Table {
             while let Some(event) = watch.next().await? {

@@ -90,8 +90,15 @@ fn inputs_change_what_an_example_gives() {
     let sandbox = Sandbox::new();
     let quick = sandbox.gleitzeit(&["run", &example("quickstart.yaml"), "--input", "top=5", "-o", "json"]).exits(0);
     assert_eq!(quick.json()["outputs"], quickstart(5));
-    let chain = sandbox.gleitzeit(&["run", &example("chain.yaml"), "--input", "start=7", "-o", "json"]).exits(0);
-    assert_eq!(chain.json()["outputs"], json!({"message": "the value is 80", "value": 80}));
+    for given in [&["--input", "start=7"][..], &["start=7"]] {
+        let chain = [&["run", &example("chain.yaml")], given, &["--json"]].concat();
+        let outputs = sandbox.gleitzeit(&chain).exits(0).json()["outputs"].clone();
+        assert_eq!(outputs, json!({"message": "the value is 80", "value": 80}));
+    }
+    let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "start=7", "start=8"]).exits(2).stderr;
+    assert!(refused.contains("the input `start` is given twice"), "{refused}");
+    let refused = sandbox.gleitzeit(&["run", &example("chain.yaml"), "second.yaml"]).exits(2).stderr;
+    assert!(refused.contains("expected an input, NAME=VALUE; one file at a time is taken"), "{refused}");
 }
 
 #[test]
