@@ -90,8 +90,9 @@ fn inputs_change_what_an_example_gives() {
     let sandbox = Sandbox::new();
     let quick = sandbox.gleitzeit(&["run", &example("quickstart.yaml"), "--input", "top=5", "-o", "json"]).exits(0);
     assert_eq!(quick.json()["outputs"], quickstart(5));
+    let file = example("chain.yaml");
     for given in [&["--input", "start=7"][..], &["start=7"]] {
-        let chain = [&["run", &example("chain.yaml")], given, &["--json"]].concat();
+        let chain = [&["run", &file], given, &["--json"]].concat();
         let outputs = sandbox.gleitzeit(&chain).exits(0).json()["outputs"].clone();
         assert_eq!(outputs, json!({"message": "the value is 80", "value": 80}));
     }
