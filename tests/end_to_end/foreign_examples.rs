@@ -233,7 +233,7 @@ fn a_cancel_reaches_the_code() {
         cluster.watch(&run).until_task("work", 1, "task_started");
         cluster.client(&["cancel", &run]).exits(0);
         let call = provider.said("cancelled: ", PATIENCE);
-        assert!(call.starts_with(&run), "{call}");
+        assert!(call.contains(&run), "{call}");
         assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
         // It serves the next one, and nobody had to complain.
         let next = submit(&cluster, &language.pausing(2, 0.0));
