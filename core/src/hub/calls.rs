@@ -310,7 +310,7 @@ impl Hub {
         in_reply_to: Option<String>,
     ) {
         end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
-        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id).map(|()| id));
+        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
         end.id = match checked {
             Ok(id) => id,
             Err((code, message)) => {
@@ -336,10 +336,15 @@ impl Hub {
         }
     }
 
-    /// Whether an answer is wanted, and from whom it comes.
-    fn check_answer(&self, component: Option<&ComponentId>, id: &CallId) -> Result<(), (ErrorCode, String)> {
+    /// Whether an answer is wanted, and from whom it comes. Refusals name the call as its provider does.
+    fn check_answer(
+        &self,
+        component: Option<&ComponentId>,
+        id: &CallId,
+        told: &CallId,
+    ) -> Result<(), (ErrorCode, String)> {
         let not_yours =
-            || Err((ErrorCode::CallNotYours, format!("call `{id}` was given to another provider or to none yet")));
+            || Err((ErrorCode::CallNotYours, format!("call `{told}` was given to another provider or to none yet")));
         let role = component.and_then(|component| self.components.get(component)).map(|it| it.role);
         if role.is_some_and(|role| role != Role::Provider) {
             return not_yours();
@@ -356,13 +361,13 @@ impl Hub {
             return if is_given { Ok(()) } else { not_yours() };
         }
         let Some((engine, at)) = id.parse() else {
-            return Err((ErrorCode::CallNotFound, format!("`{id}` is not the id of a call")));
+            return Err((ErrorCode::CallNotFound, format!("`{told}` is not the id of a call")));
         };
         if !self.leases.holds(&engine, &at) || self.calls.ended.contains(id) {
-            return Err((ErrorCode::CallEnded, format!("call `{id}` has ended already")));
+            return Err((ErrorCode::CallEnded, format!("call `{told}` has ended already")));
         }
         if !self.leases.is_restored(&at) {
-            return Err((ErrorCode::CallNotFound, format!("call `{id}` was not made")));
+            return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
         }
         Ok(())
     }
