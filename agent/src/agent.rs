@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gleitzeit_core::Secret;
 use gleitzeit_core::error::Failure;
 use gleitzeit_core::id::ComponentId;
 use gleitzeit_core::mesh::Role;
@@ -124,8 +125,8 @@ impl Agent {
         }
         let roster = Roster::new(&config.hub_url);
         let components = kinds.into_iter().map(|(role, name, kind)| {
-            let component_id = new_id(role, config.is_within_hub);
-            let identity = Identity { component_id, name, version: env!("CARGO_PKG_VERSION").to_owned() };
+            let (component_id, secret) = new_id(role, config.is_within_hub);
+            let identity = Identity { component_id, secret, name, version: env!("CARGO_PKG_VERSION").to_owned() };
             let member = roster.join(identity.component_id.as_str());
             (identity, kind, member)
         });
@@ -306,8 +307,9 @@ impl Host {
     }
 }
 
-/// Random, so that a component that starts anew is not taken for the one before.
-fn new_id(role: Role, is_within_hub: bool) -> ComponentId {
-    let ending = if is_within_hub { ComponentId::WITHIN_HUB } else { "" };
-    ComponentId::from(format!("{role}-{:08x}{ending}", rand::random::<u32>()))
+/// Random, so that a component that starts anew is not taken for the one before, and proven by the secret, so that nobody
+/// else is taken for this one.
+fn new_id(role: Role, is_within_hub: bool) -> (ComponentId, Secret) {
+    let secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
+    (ComponentId::of_secret(role.as_str(), &secret, is_within_hub), secret)
 }

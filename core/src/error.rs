@@ -105,6 +105,7 @@ codes! {
     CallEnded = -30011, "CALL_ENDED", false, FailedPrecondition, "the answer is for a call that has ended: answered already, cancelled, timed out or lost", "nothing to do: answer each call once, and none that was cancelled";
     CallNotYours = -30012, "CALL_NOT_YOURS", false, PermissionDenied, "the answer is for a call that another provider was given", "answer with the `id` that the call came with; register again under the same `component_id` to keep calls";
     HistoryLost = -30013, "HISTORY_LOST", false, FailedPrecondition, "what the caller has seen is not in this journal: a backup was restored, or the store was removed", "forget what came from the journal that is lost and start anew; old workers are to be restarted";
+    ComponentIdTaken = -30014, "COMPONENT_ID_TAKEN", true, PermissionDenied, "the component's id belongs to another that is connected or may come back", "bring the `secret` of its registration, take another id, or wait until it is lost";
     TaskValidationFailed = -29001, "TASK_VALIDATION_FAILED", false, InvalidArgument, "the task's parameters do not match the method's schema", "correct the parameter named";
     TaskExecutionFailed = -29002, "TASK_EXECUTION_FAILED", true, Unknown, "the task's work failed", "read the message; it comes from the task itself";
     TaskTimeout = -29003, "TASK_TIMEOUT", true, DeadlineExceeded, "the attempt ran longer than its timeout", "raise `timeout` or make the work smaller";

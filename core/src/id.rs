@@ -134,17 +134,6 @@ text_id!(
     TermId
 );
 
-impl ComponentId {
-    /// How the ids of roles end that are in the process of the hub itself.
-    pub const WITHIN_HUB: &str = "~hub";
-
-    /// Whether the component is a role in the hub's own process. When that process ends so does the component, and no
-    /// later hub needs to wait for it.
-    pub fn is_within_hub(&self) -> bool {
-        self.as_str().ends_with(Self::WITHIN_HUB)
-    }
-}
-
 impl QueueName {
     /// The queue of a task that names none.
     pub fn default_queue() -> Self {

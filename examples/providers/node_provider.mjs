@@ -9,7 +9,7 @@ const parameters = { type: "object", additionalProperties: false, required: ["ti
   digits: { type: "integer", default: 2 }, file: { type: "string" }, pause: { type: "number", default: 0 } } };
 const returns = { type: "object", additionalProperties: false, required: ["text"], properties: { text: { type: "string" } } };
 const protocol = { name: "report", version: "v1", methods: { "report/render": { parameters, returns } } };
-const me = { component_type: "provider", component_id: randomUUID(), name: "report", protocols: [protocol] };
+const me = { component_type: "provider", component_id: randomUUID(), secret: randomUUID(), name: "report", protocols: [protocol] };
 const calls = new Map(); // for each open call, what is aborted when it is cancelled
 const hub = io(process.env.GLEITZEIT_HUB_URL ?? "http://localhost:8000",
   { transports: ["websocket"], auth: { token: process.env.GLEITZEIT_TOKEN ?? "" } });

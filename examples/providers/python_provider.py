@@ -1,12 +1,12 @@
 # A provider in Python. pip install "python-socketio[client]", then: python3 examples/providers/python_provider.py
 import os, statistics, threading, uuid, socketio
-
 PARAMETERS = {"type": "object", "additionalProperties": False, "properties": {"file": {"type": "string"},
     "numbers": {"type": "array", "items": {"type": "number"}}, "pause": {"type": "number", "default": 0}}}
 RETURNS = {"type": "object", "additionalProperties": False, "required": ["mean", "deviation"],
     "properties": {"mean": {"type": "number"}, "deviation": {"type": "number"}}}
 STATS = {"name": "stats", "version": "v1", "methods": {"stats/describe": {"parameters": PARAMETERS, "returns": RETURNS}}}
-ME = {"component_type": "provider", "component_id": str(uuid.uuid4()), "name": "stats", "protocols": [STATS]}
+ME = {"component_type": "provider", "component_id": str(uuid.uuid4()), "secret": str(uuid.uuid4()),
+    "name": "stats", "protocols": [STATS]}
 hub, calls = socketio.Client(), {}  # for each open call, what is set when it is cancelled
 
 def say(event, body):

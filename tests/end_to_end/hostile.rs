@@ -1,5 +1,7 @@
 //! Sockets that send what makes no sense, and much of it: they are answered, then cut off, and nobody else notices.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, Socket, text, until};
@@ -73,4 +75,60 @@ fn large_events_without_end_are_cut_off_and_disturb_nobody() {
     all_is_well(&cluster);
     let resident = cluster.hub_resident_mib();
     assert!(resident < 600, "{resident} MiB");
+}
+
+/// The ids of all components that are connected, with their roles.
+fn connected(cluster: &Cluster) -> Vec<(String, String)> {
+    let all = cluster.components().into_iter().filter(|it| it["status"] == "connected");
+    all.map(|it| (text(&it["component_id"]), text(&it["role"]))).collect()
+}
+
+#[test]
+fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
+    let cluster = Cluster::all_in_one(&[]);
+    let registration = |role: &str, id: &str| json!({"component_type": role, "component_id": id, "slots": 4, "methods": ["stolen/it"], "max_concurrency": 4});
+    // Two of other processes: one that brings its secret, and one that was given it.
+    let mut brings = registration("provider", "mine");
+    brings["secret"] = json!("known to its owner alone");
+    let mut owner = Socket::register(&cluster.url, &brings);
+    let mut given = Socket::connect(&cluster.url);
+    given.say("register_component", &registration("provider", "given"));
+    let secret = text(&given.hear("component_registered")["secret"]);
+    let before = connected(&cluster);
+    assert!(before.len() > 5, "{before:?}");
+    let mut tried = BTreeMap::new();
+    for (id, own_role) in &before {
+        // One of each role, and both that came from outside.
+        if !["mine", "given"].contains(&id.as_str()) && tried.insert(own_role, id).is_some() {
+            continue;
+        }
+        let other_role = if own_role == "queue" { "engine" } else { "queue" };
+        for (role, secret) in [(own_role.as_str(), None), (other_role, None), (own_role, Some("guessed by a thief"))] {
+            let mut registration = registration(role, id);
+            if let Some(secret) = secret {
+                registration["secret"] = json!(secret);
+            }
+            let mut thief = Socket::connect(&cluster.url);
+            thief.say("register_component", &registration);
+            let rejected = thief.hear("registration_rejected");
+            assert_eq!(rejected["error"]["name"], "COMPONENT_ID_TAKEN", "{id} ({own_role}) as {role}: {rejected}");
+        }
+    }
+    assert_eq!(connected(&cluster), before);
+    all_is_well(&cluster);
+    // The owners are served as before.
+    let stolen = "name: s\ntasks: [{id: a, method: stolen/it}]\n";
+    let run = cluster.submit(&cluster.sandbox.file("stolen.yaml", stolen));
+    until("one of the owners is called", PATIENCE, || {
+        let called = [&mut owner, &mut given]
+            .into_iter()
+            .find_map(|it| it.so_far("execute_method").pop().map(|call| (it, call)));
+        called.map(|(socket, call)| socket.answer(&call, &json!(1)))
+    });
+    assert_eq!(cluster.until_ended(&run)["status"], "completed");
+    // Who has the secret comes back, also while its connection before is still there.
+    let mut again = registration("provider", "given");
+    again["secret"] = json!(secret);
+    Socket::register(&cluster.url, &again);
+    assert!(!cluster.hub_log().contains(&secret), "secrets are not logged");
 }

@@ -192,6 +192,7 @@ fn path(segments: &[PathSegment]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gleitzeit_core::Secret;
     use gleitzeit_core::role::Identity;
     use gleitzeit_core::role::engine::Config;
     use gleitzeit_protocols::Protocol;
@@ -203,7 +204,8 @@ mod tests {
                             returns: {type: integer}\n  m/any: {}\n";
 
     fn host() -> EngineHost {
-        let identity = Identity { component_id: "e".into(), name: "e".into(), version: "0".into() };
+        let identity =
+            Identity { component_id: "e".into(), secret: Secret::new("s"), name: "e".into(), version: "0".into() };
         let mut host = EngineHost::new(Engine::new(identity, Config::default()), 60);
         let protocol = Protocol::parse("m.yaml", PROTOCOL).expect("valid");
         host.learn(&[protocol.to_definition()]);

@@ -86,7 +86,8 @@ mod tests {
     }
 
     fn queue(id: &str) -> ToHub {
-        let register = json!({"component_type": "queue", "component_id": id, "name": "here"});
+        let secret = format!("what only {id} knows");
+        let register = json!({"component_type": "queue", "component_id": id, "secret": secret, "name": "here"});
         let register: RegisterComponent = serde_json::from_value(register).expect("a registration");
         ToHub::from(Box::new(register))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
-use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId};
+use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
 use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ProtocolDefinition, ToHub};
 use gleitzeit_core::run::Event;
 use gleitzeit_core::run::event::ProtocolRegistered;
@@ -84,7 +84,7 @@ impl HubTask {
         mut port: HubPort,
         metrics: Option<Metrics>,
     ) -> (Self, HubHandle, Entrance) {
-        let start = std::mem::take(&mut port.start);
+        let start = Start { seed: rand::random(), ..std::mem::take(&mut port.start) };
         #[expect(
             clippy::disallowed_methods,
             reason = "a socket with too much waiting is closed; the rest are few questions"

@@ -237,6 +237,8 @@ fn hub_start(ledger: &Ledger, pruned: Position, history: History) -> hub::Start 
         position: ledger.position(),
         pruned,
         history,
+        // The hub's shell makes one.
+        seed: [0; 32],
     }
 }
 

@@ -310,7 +310,7 @@ impl Hub {
         in_reply_to: Option<String>,
     ) {
         end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
-        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, (&end.id, &id)).map(|()| id));
+        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
         end.id = match checked {
             Ok(id) => id,
             Err((code, message)) => {
@@ -336,11 +336,12 @@ impl Hub {
         }
     }
 
-    /// Whether an answer is wanted, and from whom it comes. The provider knows the call by the first of its ids.
+    /// Whether an answer is wanted, and from whom it comes. Refusals name the call as its provider does.
     fn check_answer(
         &self,
         component: Option<&ComponentId>,
-        (told, id): (&CallId, &CallId),
+        id: &CallId,
+        told: &CallId,
     ) -> Result<(), (ErrorCode, String)> {
         let not_yours =
             || Err((ErrorCode::CallNotYours, format!("call `{told}` was given to another provider or to none yet")));

@@ -70,6 +70,8 @@ pub struct Start {
     pub position: Position,
     /// Entries up to here may be gone with their runs.
     pub pruned: Position,
+    /// Random, for the secrets of components that bring none.
+    pub seed: [u8; 32],
     /// The terms up to the one that lasts; empty: positions are not checked.
     pub history: History,
 }

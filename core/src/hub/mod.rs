@@ -6,6 +6,7 @@
 //! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
 //! `present` (what people may ask).
 
+mod binding;
 mod calls;
 mod config;
 mod frames;
@@ -65,6 +66,9 @@ pub struct Hub {
     config: Config,
     /// The journal's terms, by which it is known what of a component's past is in it.
     history: History,
+    /// What the secrets that it gives are made from.
+    seed: [u8; 32],
+    secrets_given: u64,
     born: Instant,
     now: Instant,
     /// Whether it is about to be stopped: nothing is begun any more.
@@ -100,6 +104,8 @@ impl Hub {
         let mut hub = Self {
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             history: start.history,
+            seed: start.seed,
+            secrets_given: 0,
             config,
             born: now,
             now,

@@ -5,6 +5,7 @@ use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::id::{ComponentId, MethodName, QueueName};
 use crate::mesh::{ComponentStatus, FromHub, Health, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
 use crate::planted::{self, Bug};
+use crate::secret::Proof;
 use crate::time::Instant;
 
 /// A component that is connected or silent; the lost ones are forgotten.
@@ -13,6 +14,8 @@ pub(super) struct Component {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) version: String,
+    /// Of the secret that it must bring; absent: it has not come since the hub started.
+    pub(super) proof: Option<Proof>,
     pub(super) socket: Option<SocketId>,
     pub(super) connected_at: Option<Instant>,
     /// Absent: it is connected.
@@ -66,6 +69,7 @@ impl Hub {
             role,
             name: String::new(),
             version: String::new(),
+            proof: None,
             socket: None,
             connected_at: None,
             silent_since: Some(self.now),

@@ -25,15 +25,15 @@ const MAX_NAME_BYTES: usize = 200;
 const MAX_QUEUES: usize = 10_000;
 /// And so many methods, or protocols: each that is new is kept for ever.
 const MAX_METHODS: usize = 1_000;
+/// A socket that wants an id that is taken stays for so long.
+const TAKEN_MS: u64 = 1_000;
 /// And so many capabilities, each as long as a name.
 const MAX_CAPABILITIES: usize = 100;
 
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
-        if let Err(error) = self.check_registration(socket, &register) {
-            return self.reject(socket, error);
-        }
-        if let Err(error) = self.standing(socket, &register) {
+        let checked = self.check_registration(socket, &register).and_then(|()| self.standing(socket, &register));
+        if let Err(error) = checked {
             return self.reject(socket, error);
         }
         let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
@@ -96,6 +96,7 @@ impl Hub {
         if registered.is_some_and(|registered| registered.as_str() != id) {
             return invalid(format!("this socket is registered as `{}`", registered.map_or("", ComponentId::as_str)));
         }
+        self.check_binding(socket, register)?;
         let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
         if let Some(component) = other_role {
             return invalid(format!("component `{id}` is a {}", component.role));
@@ -138,8 +139,12 @@ impl Hub {
         self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
         let in_reply_to = Some("register_component".to_owned());
         self.refused = error.known().map(|code| MeshError::new(code, error.message.clone(), in_reply_to));
+        let error_code = error.known();
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
-        self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
+        // A client whose id may be free in a moment comes back by itself once it is cut off.
+        let is_taken = error_code == Some(ErrorCode::ComponentIdTaken);
+        let stays_ms = if is_taken { self.config.stranger_ms.min(TAKEN_MS) } else { self.config.stranger_ms };
+        self.set_timer(stays_ms, Timer::Stranger(socket));
         self.count_refusal(socket);
     }
 
@@ -182,6 +187,10 @@ impl Hub {
     fn complete_registration(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let Some(Registering { mut register, .. }) = session.registering.take() else { return };
+        // Another may have taken the id while the protocols were recorded.
+        if let Err(error) = self.check_binding(socket, &register) {
+            return self.reject(socket, error);
+        }
         // It was current or lost before its protocols were recorded, and the same holds now.
         let starts_anew = self.standing(socket, &register) == Ok(Standing::Lost);
         if starts_anew {
@@ -207,7 +216,9 @@ impl Hub {
             });
         }
         let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
-        let component = component(&register, socket, connected_at.or(Some(self.now)));
+        let (proof, secret) = self.bind(&component_id, register.secret.as_ref());
+        let component =
+            Component { proof: Some(proof), ..component(&register, socket, connected_at.or(Some(self.now))) };
         let name = component.name.clone();
         self.components.insert(component_id.clone(), component);
         let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
@@ -215,6 +226,7 @@ impl Hub {
             component_id: component_id.clone(),
             name,
             heartbeat_interval_ms,
+            secret,
             term: self.term(),
             starts_anew,
         };
@@ -311,6 +323,7 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
         role,
         name: register.name.clone(),
         version: register.version.clone(),
+        proof: None,
         socket: Some(socket),
         connected_at,
         silent_since: None,

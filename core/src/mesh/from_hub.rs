@@ -10,6 +10,7 @@ use crate::mesh::{
     ProtocolDefinition, Role,
 };
 use crate::payload::Payload;
+use crate::secret::Secret;
 use crate::tagged::tagged;
 
 tagged! {
@@ -74,6 +75,9 @@ pub struct ComponentRegistered {
     pub name: String,
     /// How often `heartbeat` comes.
     pub heartbeat_interval_ms: u64,
+    /// The secret that the component must bring from now on, if it brought none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
     /// The journal's term: positions that are learnt from now on are of this term.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<TermId>,
@@ -83,9 +87,9 @@ pub struct ComponentRegistered {
 }
 
 impl ComponentRegistered {
-    /// The answer of a hub that says nothing of terms.
+    /// The answer of a hub that says nothing of terms and secrets.
     pub fn new(component_id: ComponentId, name: impl Into<String>, heartbeat_interval_ms: u64) -> Self {
-        Self { component_id, name: name.into(), heartbeat_interval_ms, term: None, starts_anew: false }
+        Self { component_id, name: name.into(), heartbeat_interval_ms, secret: None, term: None, starts_anew: false }
     }
 }
 

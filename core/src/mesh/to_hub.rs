@@ -8,6 +8,7 @@ use crate::mesh::{
     ProtocolDefinition, Role,
 };
 use crate::run::command::{Command, Fence};
+use crate::secret::Secret;
 use crate::tagged::tagged;
 use crate::term::Seen;
 
@@ -49,6 +50,10 @@ pub struct RegisterComponent {
     /// Kept over reconnects; the hub makes one if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_id: Option<ComponentId>,
+    /// What binds the id to the component: to be the same at each registration of the id. The hub makes one if it is left
+    /// out the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
     /// What it has seen of the journal; absent before its first registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,

@@ -13,6 +13,7 @@ mod turns;
 use crate::error::{ErrorCode, Failure};
 use crate::id::{ComponentId, Position, TermId};
 use crate::mesh::{ComponentRegistered, FromHub, RegisterComponent, Role, ToHub};
+use crate::secret::Secret;
 use crate::term::Seen;
 use crate::time::Instant;
 
@@ -30,6 +31,8 @@ pub const ALONE_LIMIT_MS: u64 = 10_000;
 pub struct Identity {
     /// New at each process start, kept over reconnects.
     pub component_id: ComponentId,
+    /// What binds the id to this component; new with it.
+    pub secret: Secret,
     /// For people.
     pub name: String,
     /// Of the software.
@@ -41,6 +44,7 @@ impl Identity {
         RegisterComponent {
             component_type: role,
             component_id: Some(self.component_id.clone()),
+            secret: Some(self.secret.clone()),
             seen: past.seen(),
             name: self.name.clone(),
             version: self.version.clone(),

@@ -153,6 +153,7 @@ impl Bench {
             protocols: Vec::new(),
             position: self.ledger.position(),
             pruned: Position(0),
+            seed: [7; 32],
             history: History::new(self.terms.clone()),
         };
         self.hub = Hub::new(Config::default(), start, self.now);
@@ -179,7 +180,7 @@ impl Bench {
     }
 
     pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
-        let mut body = json!({"component_type": role, "component_id": id});
+        let mut body = json!({"component_type": role, "component_id": id, "secret": format!("what only {id} knows")});
         body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
         self.say(socket, "register_component", &body);
     }

@@ -3,10 +3,14 @@
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::run::{Event, Request};
+use gleitzeit_core::{ComponentId, Secret};
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::common::{run_id, submitted, task, workflow};
+
+/// The engine's.
+const SECRET: &str = "what only e knows";
 
 /// A hub with one of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
@@ -29,7 +33,7 @@ pub(crate) fn sent_on(bench: Bench, count: usize) -> Sent {
 fn sent_of(mut bench: Bench, count: usize, engine_id: &str) -> Sent {
     let resolver = bench.join("resolver", "r", json!({}));
     let queue = bench.join("queue", "q", json!({}));
-    let engine = bench.join("engine", engine_id, json!({"slots": count}));
+    let engine = bench.join("engine", engine_id, json!({"slots": count, "secret": SECRET}));
     let run_id = run_id(1);
     let ids: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
     let definition = workflow(ids.iter().map(|id| task(id, &[])).collect(), &[]);
@@ -179,8 +183,9 @@ fn a_draining_engine_gets_nothing_more() {
 
 #[test]
 fn attempts_of_an_engine_that_was_in_the_process_of_the_hub_before_are_given_to_others_at_once() {
-    for (id, waits_ms) in [("e", 15_000), ("e~hub", 0)] {
-        let Sent { mut bench, .. } = sent_of(Bench::new(), 2, id);
+    for (is_within_hub, waits_ms) in [(false, 15_000), (true, 0)] {
+        let id = ComponentId::of_secret("e", &Secret::new(SECRET), is_within_hub);
+        let Sent { mut bench, .. } = sent_of(Bench::new(), 2, id.as_str());
         bench.restart();
         bench.connect();
         if waits_ms > 0 {

@@ -1,6 +1,7 @@
 //! The hub's decisions one at a time: who owns what, who is there, what is sent to whom and when it is given up.
 
 mod bench;
+mod binding;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gleitzeit_core::hub::Config;
 use gleitzeit_core::run::{Event, Request};
+use gleitzeit_core::{ComponentId, Secret};
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
@@ -152,9 +153,11 @@ fn who_confirms_nothing_is_cut_off_and_may_go_on_later() {
 
 #[test]
 fn a_hub_that_starts_waits_for_owners_that_may_come_back_and_not_for_those_of_its_own_process() {
-    for (id, waits_ms) in [("q1", 2_000), ("q1~hub", 0)] {
+    let secret = "the secret of its process";
+    for (is_within_hub, waits_ms) in [(false, 2_000), (true, 0)] {
         let mut bench = Bench::new();
-        let before = bench.join("queue", id, json!({}));
+        let id = ComponentId::of_secret("q1", &Secret::new(secret), is_within_hub);
+        let before = bench.join("queue", id.as_str(), json!({"secret": secret}));
         // However it ended: with or without a goodbye, the journal names it.
         bench.leave(before, waits_ms == 0);
         bench.restart();

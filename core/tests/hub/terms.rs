@@ -136,6 +136,11 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     bench.say(provider, "method_result", &answer(&present));
     let result = bench.heard(engine, "method_result").remove(0);
     assert_eq!(result["id"], own, "the engine knows its call by its own id");
+    // What is refused is named as the provider knows it.
+    bench.say(provider, "method_result", &answer(&present));
+    let refused = bench.heard(provider, "mesh_error").remove(0);
+    assert_eq!(refused["name"], "CALL_ENDED");
+    assert!(refused["message"].as_str().is_some_and(|it| it.contains(present.as_str().expect("an id"))), "{refused}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use gleitzeit_core::mesh::{
 use gleitzeit_core::run::event::{StopReason, TaskCompleted, TaskDispatched};
 use gleitzeit_core::run::{Entry, Event, TaskStatus};
 use gleitzeit_core::spec::{Priority, RetryPolicy};
-use gleitzeit_core::{Epoch, ErrorCode, Failure, Payload, Position, Seq, Shard, Slice, Timestamp};
+use gleitzeit_core::{Epoch, ErrorCode, Failure, Payload, Position, Secret, Seq, Shard, Slice, Timestamp};
 use serde_json::json;
 
 use crate::common::{submitted, task, workflow};
@@ -231,6 +231,7 @@ fn greeting() -> Vec<(&'static str, FromHub)> {
         (
             "component_registered-anew",
             ComponentRegistered {
+                secret: Some(Secret::new("5a1d0c9e5a1d0c9e5a1d0c9e5a1d0c9e")),
                 term: Some("9f4e21aa03c6d871".into()),
                 starts_anew: true,
                 ..ComponentRegistered::new("engine-1".into(), "", 5_000)

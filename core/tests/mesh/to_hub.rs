@@ -11,7 +11,7 @@ use gleitzeit_core::run::command::{
 };
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::spec::Priority;
-use gleitzeit_core::{CallId, Epoch, ErrorCode, Failure, Position, Seen, Shard, Slice};
+use gleitzeit_core::{CallId, Epoch, ErrorCode, Failure, Position, Secret, Seen, Shard, Slice};
 use serde_json::json;
 
 use crate::{at, check, payload, schemas};
@@ -21,6 +21,7 @@ fn plain(component_type: Role) -> RegisterComponent {
     RegisterComponent {
         component_type,
         component_id: None,
+        secret: None,
         seen: None,
         name: String::new(),
         version: String::new(),
@@ -144,6 +145,7 @@ fn what_components_send_is_read_and_written_as_ever() {
             (
                 "register_component-seen",
                 register(RegisterComponent {
+                    secret: Some(Secret::new("5a1d0c9e5a1d0c9e5a1d0c9e5a1d0c9e")),
                     seen: Some(Seen { term: "9f4e21aa03c6d871".into(), position: Position(41) }),
                     ..named(Role::Queue, "queue-1")
                 }),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import pathlib
 import signal
 from typing import Any, Dict, List, Literal, Optional
 
 import pytest
+import socketio
 from conftest import ROOT, Plane, until
 
 from gleitzeit import Client, GleitzeitError, provider, schema
@@ -131,6 +133,44 @@ def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pa
         program.kill()
         program.communicate()
         plane.stop()
+
+
+def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connection_broke(own_plane: Plane) -> None:
+    async def scenario() -> None:
+        mine, told = provider.Provider("mine"), asyncio.Event()
+        mine.method("place/mine")(lambda: "mine")
+        serving = asyncio.ensure_future(mine.serve_async(own_plane.url))
+
+        async def registered() -> None:
+            while not mine._is_registered:
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(registered(), 60)
+        thief = socketio.AsyncClient()
+        answers: List[Any] = []
+
+        def rejected(body: Any) -> None:
+            answers.append(body["error"]["name"])
+            told.set()
+
+        registration = {"component_type": "provider", "component_id": mine._component_id, "methods": ["place/mine"]}
+        async def welcome(_: Any) -> None:
+            await thief.emit("register_component", registration)
+
+        thief.on("registration_rejected", rejected)
+        thief.on("welcome", welcome)
+        await thief.connect(own_plane.url, transports=["websocket"])
+        await asyncio.wait_for(told.wait(), 60)
+        await thief.disconnect()
+        assert answers == ["COMPONENT_ID_TAKEN"] and mine._is_registered
+        # It comes back with its secret, while the control plane still waits for it.
+        mine._is_registered = False
+        await mine._hub.eio.ws.close()
+        await asyncio.wait_for(registered(), 60)
+        mine.stop()
+        await asyncio.wait_for(serving, 60)
+
+    asyncio.run(scenario())
 
 
 def test_the_example_is_short_and_works(own_plane: Plane) -> None:

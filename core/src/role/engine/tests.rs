@@ -6,6 +6,7 @@ use crate::mesh::{
     AppendResult, CallEnd, CancelTask, ComponentRegistered, ExecuteTask, Health, HealthState, MethodOutcome,
     MethodResult, MethodStarted, MethodWaiting, ProposalResult,
 };
+use crate::secret::Secret;
 use crate::spec::Priority;
 
 struct Bench {
@@ -36,7 +37,8 @@ fn serving(id: &str, status: PresenceStatus, health: Health) -> ComponentStatus 
 
 impl Bench {
     fn new() -> Self {
-        let identity = Identity { component_id: "e1".into(), name: "e".into(), version: "0".into() };
+        let identity =
+            Identity { component_id: "e1".into(), secret: Secret::new("s"), name: "e".into(), version: "0".into() };
         let engine = Engine::new(identity, Config { max_payload_bytes: 50, ..Config::default() });
         let mut bench = Self { engine, now: Instant(1_000), said: vec![], proposals: vec![], errors: vec![] };
         bench.connect();

@@ -4,6 +4,7 @@ use super::*;
 use crate::id::RunId;
 use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
 use crate::role::ALONE_LIMIT_MS;
+use crate::secret::Secret;
 use crate::spec::Priority;
 
 struct Bench {
@@ -13,7 +14,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let identity = Identity { component_id: "p".into(), name: "p".into(), version: "0".into() };
+        let identity =
+            Identity { component_id: "p".into(), secret: Secret::new("s"), name: "p".into(), version: "0".into() };
         let config = Config {
             methods: vec!["m/x".into()],
             protocols: vec![],

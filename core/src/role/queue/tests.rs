@@ -12,6 +12,7 @@ use crate::payload::Payload;
 use crate::run::command::DispatchTask;
 use crate::run::event::{TaskAttemptFailed, TaskAttemptStopped, TaskCompleted, TaskDispatched, TaskReady};
 use crate::run::{Command, Entry, Event};
+use crate::secret::Secret;
 use crate::spec::Priority;
 use crate::time::Timestamp;
 use crate::{ErrorCode, Failure};
@@ -29,7 +30,8 @@ fn run() -> RunId {
 
 impl Desk {
     fn new() -> Self {
-        let identity = Identity { component_id: "q1".into(), name: "q".into(), version: "0".into() };
+        let identity =
+            Identity { component_id: "q1".into(), secret: Secret::new("s"), name: "q".into(), version: "0".into() };
         let mut desk = Self { queue: Queue::new(identity), now: Instant(1_000_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
         let registered = ComponentRegistered::new("q1".into(), "q", 5_000);

@@ -8,6 +8,7 @@ use crate::mesh::{
     StatePage, ToHub,
 };
 use crate::run::event::{TaskCompleted, WorkflowCancelRequested};
+use crate::secret::Secret;
 use crate::spec::FileContent;
 use crate::time::Timestamp;
 
@@ -54,7 +55,8 @@ impl Desk {
     }
 
     fn with_limit(max_payload_bytes: usize, items: Vec<Payload>, part: Option<Part>) -> Self {
-        let identity = Identity { component_id: "r".into(), name: "r".into(), version: "0".into() };
+        let identity =
+            Identity { component_id: "r".into(), secret: Secret::new("s"), name: "r".into(), version: "0".into() };
         let resolver = Resolver::new(identity, max_payload_bytes);
         let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);

@@ -133,6 +133,7 @@ impl Plane {
                 .collect(),
             position: ledger.position(),
             pruned: Position(0),
+            seed: [7; 32],
             history: History::new(store.terms.clone()),
         };
         Ok(Self {

@@ -8,7 +8,7 @@ use gleitzeit_core::role::provider::{self, Provider};
 use gleitzeit_core::role::queue::Queue;
 use gleitzeit_core::role::resolver::Resolver;
 use gleitzeit_core::role::{self, Identity};
-use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant};
+use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant, Secret};
 
 use super::agenda::Time;
 use super::net::{Down, SocketId};
@@ -210,8 +210,9 @@ fn with<T>(out: &mut Vec<FromMachine>, wrap: impl Fn(T) -> FromMachine, run: imp
 
 fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine) {
     let name = format!("{}{number}", kind.role);
-    let component_id = ComponentId::from(format!("{name}.{incarnation}"));
-    let identity = Identity { component_id: component_id.clone(), name, version: "0".to_owned() };
+    let secret = Secret::new(format!("the secret of {name}.{incarnation}"));
+    let component_id = ComponentId::of_secret(&format!("{name}.{incarnation}"), &secret, false);
+    let identity = Identity { component_id: component_id.clone(), secret, name, version: "0".to_owned() };
     let machine = match kind.role {
         Role::Queue => Machine::Queue(Box::new(Queue::new(identity))),
         Role::Resolver => Machine::Resolver(Box::new(Resolver::new(identity, MAX_PAYLOAD_BYTES))),

@@ -19,6 +19,7 @@ import functools
 import inspect
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -113,6 +114,8 @@ class Provider:
         self._methods: dict[str, Callable[..., Any]] = {}
         self._schemas: dict[str, dict[str, schema.Schema]] = {}
         self._component_id = str(uuid.uuid4())
+        # Nobody else can come by the id.
+        self._secret = secrets.token_hex(16)
         self._tasks: dict[str, tuple[Call, asyncio.Task[None]]] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._sent: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -253,6 +256,7 @@ class Provider:
             {
                 "component_type": "provider",
                 "component_id": self._component_id,
+                "secret": self._secret,
                 "name": name,
                 "protocols": protocols,
                 "max_concurrency": 0 if self._is_draining else self.max_concurrency,
@@ -287,6 +291,10 @@ class Provider:
 
     async def _was_rejected(self, body: dict[str, Any]) -> None:
         error = body.get("error") or {}
+        if error.get("name") == "COMPONENT_ID_TAKEN":
+            # The control plane drops the connection, and the next one may be let in.
+            log.warning("the control plane refused the registration; trying again: %s", error.get("message"))
+            return
         self._rejected = f"{error.get('name', '')}: {error.get('message', body)}"
         self.stop()
 

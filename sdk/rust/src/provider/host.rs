@@ -10,7 +10,7 @@ use gleitzeit_core::mesh::{FromHub, Health, MethodCall, MethodOutcome, ProtocolD
 use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine};
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
-use gleitzeit_core::{ErrorCode, Failure, Instant, Payload};
+use gleitzeit_core::{ErrorCode, Failure, Instant, Payload, Secret};
 use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError, TokenSource};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Call, CallError, Provider};
 use crate::error::{Error, Result};
-use crate::submission::random_id;
 
 /// Progress that may wait for the control plane; what does not fit is dropped.
 const PROGRESS: usize = 256;
@@ -106,8 +105,10 @@ pub(super) async fn serve(
 }
 
 fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
+    let secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
     let identity = Identity {
-        component_id: ComponentId::from(random_id()),
+        component_id: ComponentId::of_secret("provider", &secret, false),
+        secret,
         name: provider.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
