@@ -3,6 +3,7 @@
 //! Only here is a log installed, the environment read, a signal handled and an exit code chosen; the libraries take
 //! arguments. Results go to stdout as one document, everything else to stderr.
 
+mod allocator;
 mod background;
 mod causes;
 mod cli;
@@ -44,6 +45,7 @@ use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
+    allocator::settle();
     sink::take_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match parse(&arguments) {
