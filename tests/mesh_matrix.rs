@@ -178,7 +178,7 @@ fn is_taken(role: Option<Role>, event: ToHub) -> bool {
     let (socket, now) = (1, Instant(0));
     let mut hub = Hub::new(Config::default(), Start::default(), now);
     let mut out = Vec::new();
-    hub.handle(now, Input::Connected { socket }, &mut out);
+    hub.handle(now, Input::Connected { socket, is_within: false }, &mut out);
     if let Some(role) = role {
         let body = serde_json::json!({"component_type": role, "component_id": "it", "protocols": []});
         let mut register = match ToHub::decode("register_component", &body.to_string()).expect("valid") {

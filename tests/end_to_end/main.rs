@@ -13,6 +13,7 @@ mod connections;
 mod documents;
 mod drain;
 mod explain;
+mod fairness;
 mod foreign_examples;
 mod foreign_json;
 mod foreign_protocols;

@@ -2,7 +2,7 @@
 //! agents are killed and frozen by a seed; then everything runs again, and what clients were told is held against what
 //! there is: nothing acknowledged is lost, nothing is doubled, nothing is stuck.
 //!
-//! `cargo test --test history` takes a quarter of a minute. `GLEITZEIT_HISTORY_SECONDS=600` makes it longer, and
+//! `cargo test --test history` breaks things for a quarter of a minute. `GLEITZEIT_HISTORY_SECONDS=600` makes it longer, and
 //! `GLEITZEIT_HISTORY_SEED` repeats the faults and requests of another time.
 
 mod checker;

@@ -78,7 +78,8 @@ impl State {
         submitted.correlation_id.clone_from(&correlation_id);
         submitted.traceparent = traceparent;
         submitted.request = key;
-        let request = run::Request::Submit { run_id, submitted: Arc::new(submitted), known: None };
+        let submitted = prepared(submitted).await?;
+        let request = run::Request::Submit { run_id, submitted, known: None };
         match self.0.journal.propose(request).await.map_err(|error| journal_status(&error))? {
             Verdict::Duplicate { run_id: Some(first) } => self.submitted_before(first).await,
             Verdict::Invalid(failure) => Err(status::to_status(&failure)),
@@ -254,6 +255,18 @@ impl State {
             duplicate: true,
         })
     }
+}
+
+/// Has made beforehand what all would wait for while it is made.
+async fn prepared(submitted: WorkflowSubmitted) -> Result<Arc<WorkflowSubmitted>, Status> {
+    let submitted = Arc::new(submitted);
+    if submitted.workflow.tasks.len() <= CHECK_ASIDE_TASKS {
+        return Ok(submitted);
+    }
+    let preparing = submitted.clone();
+    let prepared = tokio::task::spawn_blocking(move || preparing.prepare());
+    prepared.await.map_err(|error| internal(&format!("preparing the workflow: {error}")))?;
+    Ok(submitted)
 }
 
 fn invalid(problems: &[Problem]) -> Status {

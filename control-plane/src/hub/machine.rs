@@ -219,8 +219,9 @@ impl HubTask {
         let now = self.now();
         match message {
             ToMachine::Connected { socket, peer } => {
+                let is_within = matches!(peer, Peer::Local(_));
                 self.peers.insert(socket, peer);
-                self.machine.accept(now, Input::Connected { socket });
+                self.machine.accept(now, Input::Connected { socket, is_within });
             }
             ToMachine::Event { socket, heard } => {
                 // What still comes from a socket that was closed is not heard.

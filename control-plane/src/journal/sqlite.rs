@@ -32,8 +32,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::run::Entry;
 use gleitzeit_core::run::event::EVENT_VERSION;
+use gleitzeit_core::run::{Entry, Event};
 use gleitzeit_core::{History, Position, QueueName, TermId, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, params};
@@ -328,7 +328,11 @@ impl Store for SqliteStore {
 fn write(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<u64> {
     let run_id = entry.run_id.map(|id| id.0.into_bytes());
     let queue = entry.queue.as_ref().map(QueueName::as_str);
-    let (kind, body) = (entry.event.kind(), entry.event.body());
+    let kind = entry.event.kind();
+    let body = match &entry.event {
+        Event::WorkflowSubmitted(submitted) => submitted.take_text().unwrap_or_else(|| entry.event.body()),
+        other => other.body(),
+    };
     let sum = Sum::new()
         .number(signed(entry.position.0))
         .maybe(run_id.as_ref().map(<[u8; 16]>::as_slice))

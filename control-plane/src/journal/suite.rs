@@ -53,6 +53,7 @@ pub(crate) fn submission(name: &str) -> Arc<WorkflowSubmitted> {
         traceparent: None,
         retry_of: None,
         request: None,
+        prepared: Default::default(),
     })
 }
 

@@ -394,6 +394,12 @@ impl Writer {
         let begun = Instant::now();
         if !batch.entries.is_empty() {
             self.store.append(&batch.entries)?;
+            // A store that did not need what was prepared for it leaves it.
+            for entry in &batch.entries {
+                if let Event::WorkflowSubmitted(submitted) = &entry.event {
+                    submitted.take_text();
+                }
+            }
         } else if !batch.answers.is_empty() || !replies.is_empty() {
             // A duplicate is acknowledged too.
             self.store.confirm()?;

@@ -32,6 +32,8 @@ pub enum Input {
     Connected {
         /// Which.
         socket: SocketId,
+        /// Whether its component is in this process: it is handed entries as they are instead of as text.
+        is_within: bool,
     },
     /// A socket sent an event.
     Received {

@@ -154,8 +154,8 @@ impl Hub {
         self.now = self.now.max(now);
         self.refused = None;
         match input {
-            Input::Connected { socket } => {
-                self.sessions.insert(socket, Session::default());
+            Input::Connected { socket, is_within } => {
+                self.sessions.insert(socket, Session { is_within, ..Session::default() });
                 let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
                 self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));

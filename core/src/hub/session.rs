@@ -17,6 +17,8 @@ pub(super) const MAX_REFUSALS: usize = 100;
 /// One admitted socket.
 #[derive(Debug, Default)]
 pub(super) struct Session {
+    /// Whether its component is in this process.
+    pub(super) is_within: bool,
     /// Who it is, once it is registered.
     pub(super) component: Option<ComponentId>,
     /// A registration that waits for its protocols to be recorded.

@@ -32,11 +32,14 @@ struct Kept {
     audience: Audience,
     full: OnceCell<EventsItem>,
     slim: OnceCell<EventsItem>,
+    /// The same without payloads, for receivers in this process.
+    slim_whole: OnceCell<Arc<Entry>>,
 }
 
 impl Kept {
     fn new(entry: Arc<Entry>) -> Self {
-        Self { audience: audience(&entry), entry, full: OnceCell::new(), slim: OnceCell::new() }
+        let (full, slim, slim_whole) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { audience: audience(&entry), entry, full, slim, slim_whole }
     }
 
     fn full(&self) -> &EventsItem {
@@ -45,6 +48,14 @@ impl Kept {
 
     fn slim(&self) -> &EventsItem {
         self.slim.get_or_init(|| EventsItem::full(&without_payload(&self.entry)))
+    }
+
+    /// For a component in this process, in full or without payloads.
+    fn whole(&self, in_full: bool) -> EventsItem {
+        EventsItem::whole(match in_full {
+            true => self.entry.clone(),
+            false => self.slim_whole.get_or_init(|| Arc::new(without_payload(&self.entry))).clone(),
+        })
     }
 
     /// For readers of the whole journal: without files and environment.
@@ -166,7 +177,7 @@ impl Cursor {
     }
 
     /// What of an entry this session is sent; `None` if it is not for it.
-    fn item(&self, role: Option<Role>, kept: &Kept) -> Option<EventsItem> {
+    fn item(&self, role: Option<Role>, is_within: bool, kept: &Kept) -> Option<EventsItem> {
         let position = kept.entry.position;
         if self.watches {
             return Some(kept.public());
@@ -187,6 +198,9 @@ impl Cursor {
             return Some(EventsItem::own(position, proposal_id.clone()));
         }
         let in_full = role == Some(Role::Resolver) && !matches!(kept.entry.event, Event::TaskReady(_));
+        if is_within {
+            return Some(kept.whole(in_full));
+        }
         Some(if in_full { kept.full() } else { kept.slim() }.clone())
     }
 }
@@ -307,7 +321,7 @@ impl Hub {
         let mut read_from = None;
         if let Some(cursor) = session.cursor.as_mut() {
             let was_idle = cursor.in_flight.is_empty();
-            read_from = fill(cursor, &self.stream, &self.config, role, &mut messages);
+            read_from = fill(cursor, &self.stream, &self.config, role, session.is_within, &mut messages);
             if was_idle && !cursor.in_flight.is_empty() {
                 cursor.moved_at = self.now;
                 let at = self.now.plus_ms(self.config.slow_consumer_ms);
@@ -366,6 +380,7 @@ fn fill(
     stream: &Stream,
     config: &Config,
     role: Option<Role>,
+    is_within: bool,
     messages: &mut Vec<FromHub>,
 ) -> Option<Position> {
     let (mut items, mut bytes) = (Vec::new(), 0);
@@ -379,10 +394,14 @@ fn fill(
             break;
         };
         cursor.sent = next;
-        let item = cursor.item(role, kept);
+        let item = cursor.item(role, is_within, kept);
         cursor.own.remove(&next);
         let Some(item) = item else { continue };
-        let size = ITEM_BYTES + item.data.as_ref().map_or(0, Payload::size_bytes);
+        let size = match &item.whole {
+            Some(entry) if Arc::ptr_eq(entry, &kept.entry) => kept.bytes(),
+            Some(_) => ITEM_BYTES,
+            None => ITEM_BYTES + item.data.as_ref().map_or(0, Payload::size_bytes),
+        };
         cursor.in_flight.push_back((next, size));
         cursor.in_flight_bytes += size;
         let is_submit = item.kind.as_deref() == Some("workflow_submitted");
@@ -454,5 +473,34 @@ mod tests {
         assert_eq!(parts.len(), 2);
         assert!(parts.iter().all(|part| part.text.len() <= FRAME_BYTES && part.of == 2));
         assert_eq!(parts.iter().map(|part| part.text.as_str()).collect::<String>(), text);
+    }
+
+    fn ready() -> Arc<Entry> {
+        let event = Event::TaskReady(crate::run::event::TaskReady {
+            task_id: "t".into(),
+            method: "m/x".into(),
+            queue: "q".into(),
+            priority: crate::spec::Priority(2),
+            retry: crate::spec::RetryPolicy::default(),
+            parameters: Payload::from_value(&serde_json::json!({"n": 1})),
+        });
+        let run_id = Some(crate::id::RunId(uuid::Uuid::from_u128(1)));
+        let (seq, recorded_at) = (crate::id::Seq(2), crate::time::Timestamp(0));
+        Arc::new(Entry { position: Position(1), run_id, seq, recorded_at, queue: Some("q".into()), event })
+    }
+
+    #[test]
+    fn a_component_of_this_process_is_handed_what_others_read() {
+        let kept = Kept::new(ready());
+        let mut cursor = Cursor::new(false, Position(0), Instant(0));
+        cursor.slices.insert(Slice::Queue("q".into()), Position(0));
+        let item = |is_within| cursor.item(Some(Role::Queue), is_within, &kept).expect("it owns the queue");
+        let (within, outside) = (item(true), item(false));
+        assert!(within.data.is_none() && within.whole.is_some() && outside.whole.is_none());
+        let read = |item: &EventsItem| item.entry().expect("readable").expect("an entry");
+        assert_eq!(read(&within), read(&outside));
+        assert_eq!(read(&within), without_payload(&kept.entry));
+        // It is made once, however many hear of it.
+        assert!(item(true).whole.zip(within.whole).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other)));
     }
 }

@@ -36,7 +36,7 @@ impl Ledger {
             self.requests.remove(&request.request_id);
         }
         for tasks in self.queues.values_mut() {
-            tasks.retain(|(of, _)| *of != run_id);
+            tasks.forget(run_id);
         }
         self.open.retain(|_, attempts| {
             attempts.retain(|attempt| attempt.run_id != run_id);

@@ -2,6 +2,7 @@
 //! derived again at any time, so none of it is ever the only copy of anything.
 
 use crate::id::{AttemptRef, ComponentId, QueueName, Shard, Slice};
+use crate::ledger::backlog::Care;
 use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
@@ -73,7 +74,7 @@ impl Ledger {
                 queue: state.tasks[at].queue.clone()?,
             }))
         });
-        let tasks = self.queues.get(queue).into_iter().flatten();
+        let tasks = self.queues.get(queue).into_iter().flat_map(Care::tasks);
         let tasks = tasks.filter_map(|(run_id, at)| {
             let state = self.runs.get(run_id)?;
             queue_task(state, *at, now).map(SliceItem::QueueTask)

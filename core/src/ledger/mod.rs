@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 pub use aside::Aside;
 pub use assignment::{Assignment, Effect};
 pub use backlog::Backlog;
+use backlog::Care;
 pub use route::{Audience, audience, without_payload};
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
@@ -38,8 +39,7 @@ pub struct Ledger {
     requests: BTreeMap<String, (RunId, String)>,
     /// Open attempts by engine: used slots are the size of a set, never a second counter.
     open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
-    /// Tasks in the care of each queue, by run and index.
-    queues: BTreeMap<QueueName, BTreeSet<(RunId, usize)>>,
+    queues: BTreeMap<QueueName, Care>,
     /// Connected engines and their slots. Not a fold: the hub says it after each start.
     roster: BTreeMap<ComponentId, u32>,
     /// Unfinished runs whose entries cannot be replayed. Nobody is told of them, and nothing is recorded of them but
@@ -176,12 +176,13 @@ impl Ledger {
                 task.status,
                 TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Dispatched | TaskStatus::Running
             );
-            let tasks = self.queues.entry(queue.clone()).or_default();
-            if in_care {
-                tasks.insert((run_id, at))
-            } else {
-                tasks.remove(&(run_id, at))
-            };
+            if !self.queues.contains_key(queue) {
+                self.queues.insert(queue.clone(), Care::default());
+            }
+            let ready_at = task.ready_at.filter(|_| task.status == TaskStatus::Ready);
+            if let Some(care) = self.queues.get_mut(queue) {
+                care.set((run_id, at), in_care.then_some(ready_at));
+            }
         }
         if let Some(engine) = &task.engine {
             let attempt = AttemptRef { run_id, task_id: state.task(at).id.clone(), attempt: task.attempt };

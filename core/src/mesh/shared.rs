@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -224,6 +225,9 @@ pub struct EventsItem {
     /// Body of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
+    /// The entry as it is, handed over within a process; then nothing else follows. It is never written.
+    #[serde(skip)]
+    pub whole: Option<Arc<Entry>>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -244,6 +248,11 @@ impl EventsItem {
         }
     }
 
+    /// An entry as it is, for a receiver in the same process: nothing of it is copied, written or read.
+    pub fn whole(entry: Arc<Entry>) -> Self {
+        Self { whole: Some(entry.clone()), ..Self::empty(entry.position) }
+    }
+
     /// The receiver's own entry, without its body.
     pub fn own(position: Position, proposal_id: ProposalId) -> Self {
         Self { proposal_id: Some(proposal_id), ..Self::empty(position) }
@@ -259,6 +268,9 @@ impl EventsItem {
     /// # Errors
     /// If its event is unknown or malformed.
     pub fn entry(&self) -> Result<Option<Entry>, DecodeError> {
+        if let Some(entry) = &self.whole {
+            return Ok(Some(Entry::clone(entry)));
+        }
         let (Some(kind), Some(data)) = (&self.kind, &self.data) else { return Ok(None) };
         Ok(Some(Entry {
             position: self.position,
@@ -281,6 +293,7 @@ impl EventsItem {
             seq: Seq::default(),
             recorded_at: Timestamp::default(),
             queue: None,
+            whole: None,
             kind: None,
             data: None,
         }

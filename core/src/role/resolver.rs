@@ -5,7 +5,7 @@
 //! Runs take turns: however many tasks of one can become ready, those of others are not behind them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -29,8 +29,10 @@ use crate::template::{Budget, Scope, TemplateError, references, resolve, resolve
 use crate::time::Instant;
 
 /// No more tasks are made ready while so many proposals are unanswered: what another run needs meanwhile comes behind
-/// these. With an answer after 5 ms it is still 50,000 tasks a second.
-const MAX_AHEAD: usize = 256;
+/// these. With an answer after 5 ms it is still 25,000 tasks a second.
+const MAX_AHEAD: usize = 128;
+/// So many tasks of a run that is new here are looked at before it is another run's turn.
+const ENTER_STEP: usize = 2_048;
 /// A run whose end was refused is asked again after this time, unless it has ended.
 const ASK_AGAIN_MS: u64 = 1_000;
 
@@ -38,7 +40,7 @@ const ASK_AGAIN_MS: u64 = 1_000;
 struct Run {
     submitted: Arc<WorkflowSubmitted>,
     inputs: Read,
-    graph: Graph,
+    graph: Arc<Graph>,
     /// By task: dependencies that are not done.
     missing: Vec<usize>,
     /// By task: dependents that still wait.
@@ -52,7 +54,7 @@ struct Run {
 
 impl Run {
     fn new(submitted: Arc<WorkflowSubmitted>, deadline: Option<Instant>) -> Self {
-        let graph = Graph::new(&submitted.workflow);
+        let graph = submitted.graph();
         let tasks = graph.len();
         Self {
             inputs: submitted.inputs.to_value(),
@@ -135,6 +137,8 @@ struct Ready {
     lanes: Lanes<(u64, usize)>,
     round: Round,
     last: u64,
+    /// Runs that are new here, and the first of their tasks that was not looked at: they enter in steps.
+    entering: VecDeque<(RunId, usize)>,
 }
 
 impl Ready {
@@ -142,6 +146,30 @@ impl Ready {
         self.last += 1;
         let priority = run.submitted.workflow.tasks[at].priority;
         self.lanes.insert(&mut self.round, run_id, priority, milliseconds(now), (self.last, at));
+    }
+
+    /// Looks at the next tasks of a run that is new here. False if there is none.
+    fn enter(&mut self, now: Instant, runs: &BTreeMap<RunId, Run>) -> bool {
+        let Some((run_id, from)) = self.entering.pop_front() else { return false };
+        let Some(run) = runs.get(&run_id) else { return true };
+        let to = run.graph.len().min(from + ENTER_STEP);
+        for at in (from..to).filter(|&at| run.waiting[at] && run.missing[at] == 0) {
+            self.push(now, run_id, run, at);
+        }
+        if to < run.graph.len() {
+            self.entering.push_back((run_id, to));
+        }
+        true
+    }
+
+    fn forget(&mut self, run_id: RunId) {
+        self.lanes.forget(&mut self.round, run_id);
+        self.entering.retain(|(entering, _)| *entering != run_id);
+    }
+
+    fn retain(&mut self, keep: impl Fn(RunId) -> bool) {
+        self.entering.retain(|(run_id, _)| keep(*run_id));
+        self.lanes.retain(&mut self.round, keep);
     }
 
     /// The task whose turn it is.
@@ -192,9 +220,13 @@ impl Resolver {
             self.timers.remove(&(due, run_id));
             self.time_is_up(run_id);
         }
+        self.ready.enter(now, &self.runs);
         while self.owner.unanswered() < MAX_AHEAD {
-            let Some((run_id, at)) = self.ready.pop(now) else { break };
-            self.resolve(run_id, at);
+            match self.ready.pop(now) {
+                Some((run_id, at)) => self.resolve(run_id, at),
+                None if self.ready.enter(now, &self.runs) => {}
+                None => break,
+            }
         }
         self.owner.flush(now, out);
     }
@@ -233,16 +265,13 @@ impl Resolver {
             }
             Fact::Item { item: SliceItem::Task(fact), .. } => self.known(&fact),
             Fact::Owned { slice: Slice::Shard(shard) } => {
-                for (run_id, run) in self.runs.iter().filter(|(run_id, _)| run_id.shard() == shard) {
-                    let open = (0..run.graph.len()).filter(|&at| run.waiting[at] && run.missing[at] == 0);
-                    open.for_each(|at| self.ready.push(now, *run_id, run, at));
-                }
+                let of_shard = self.runs.keys().filter(|run_id| run_id.shard() == shard);
+                self.ready.entering.extend(of_shard.map(|run_id| (*run_id, 0)));
             }
             Fact::Revoked { slice: Slice::Shard(shard) } => {
                 self.runs.retain(|run_id, _| run_id.shard() != shard);
                 self.timers.retain(|(_, run_id)| run_id.shard() != shard);
-                let Ready { lanes, round, .. } = &mut self.ready;
-                lanes.retain(round, |run_id| run_id.shard() != shard);
+                self.ready.retain(|run_id| run_id.shard() != shard);
             }
             Fact::Entry { entry, owned: true } => self.entry(now, &entry),
             Fact::Refused { command, verdict, error, .. } => self.refused(now, command, verdict, error),
@@ -256,7 +285,7 @@ impl Resolver {
     }
 
     fn forget(&mut self, run_id: RunId) {
-        self.ready.lanes.forget(&mut self.ready.round, run_id);
+        self.ready.forget(run_id);
         if let Some(deadline) = self.runs.remove(&run_id).and_then(|run| run.deadline) {
             self.timers.remove(&(deadline, run_id));
         }
@@ -281,10 +310,7 @@ impl Resolver {
             Event::WorkflowSubmitted(submitted) => {
                 let deadline = submitted.workflow.timeout_ms.map(|limit| now.plus_ms(limit));
                 self.insert(run_id, submitted.clone(), deadline);
-                if let Some(run) = self.runs.get(&run_id) {
-                    let roots = (0..run.graph.len()).filter(|&at| run.missing[at] == 0);
-                    roots.for_each(|at| self.ready.push(now, run_id, run, at));
-                }
+                self.ready.entering.push_back((run_id, 0));
             }
             Event::TaskCompleted(event) => {
                 let Some(run) = self.runs.get_mut(&run_id) else { return };

@@ -1,12 +1,14 @@
 //! What has happened: the events of the journal, past tense. Their JSON is stored for years: fields are only ever
 //! added, with defaults, and for each form ever released a golden JSON stays in the tree.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
+use crate::graph::Graph;
 use crate::id::{Attempt, ComponentId, Epoch, MethodName, Position, QueueName, RunId, Seq, Slice, TaskId};
 use crate::payload::Payload;
 use crate::spec::{FileContent, Priority, RetryPolicy, Workflow};
@@ -111,6 +113,62 @@ pub struct WorkflowSubmitted {
     /// The caller's request id, if it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestKey>,
+    /// What follows from the fields above and takes long to make of a large workflow.
+    #[serde(skip)]
+    pub prepared: Prepared,
+}
+
+/// What follows from a submission alone, made once and ahead of those who must not be held up by it. It is no part of the
+/// submission: two are equal without it, and a copy begins without a text, since its fields may be changed.
+#[derive(Default)]
+pub struct Prepared {
+    graph: OnceLock<Arc<Graph>>,
+    text: Mutex<Option<String>>,
+}
+
+impl Prepared {
+    fn text(&self) -> MutexGuard<'_, Option<String>> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Prepared {
+    fn clone(&self) -> Self {
+        Self { graph: self.graph.clone(), text: Mutex::default() }
+    }
+}
+
+impl PartialEq for Prepared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("graph", &self.graph.get().is_some()).finish_non_exhaustive()
+    }
+}
+
+impl WorkflowSubmitted {
+    /// Who depends on whom: made at the first call, shared by all that ask. The workflow must not change after that.
+    pub fn graph(&self) -> Arc<Graph> {
+        self.prepared.graph.get_or_init(|| Arc::new(Graph::new(&self.workflow))).clone()
+    }
+
+    /// Makes what the writer and the resolver would have to make while everybody waits for them. Nothing may be changed
+    /// after that.
+    pub fn prepare(&self) {
+        self.graph();
+        // A struct of strings, numbers and raw JSON: serializing it cannot fail.
+        let text = serde_json::to_string(self).expect("a submission is serializable");
+        *self.prepared.text() = Some(text);
+    }
+
+    /// Its JSON as it was prepared; once, so that it does not take room for as long as the run goes on.
+    pub fn take_text(&self) -> Option<String> {
+        self.prepared.text().take()
+    }
 }
 
 /// Why a run is asked to end.
@@ -361,4 +419,22 @@ pub struct ProtocolRegistered {
     pub version: String,
     /// Methods by full name with their schemas: a JSON object, opaque here.
     pub methods: Payload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prepared_submission_is_written_as_it_would_be_and_a_copy_is_written_anew() {
+        let text = r#"{"workflow":{"name":"w","tasks":[]},"inputs":{"x":5},"correlation_id":"c"}"#;
+        let submitted: WorkflowSubmitted = serde_json::from_str(text).expect("a submission");
+        submitted.prepare();
+        let copy = WorkflowSubmitted { correlation_id: "d".to_owned(), ..submitted.clone() };
+        assert_eq!(copy.take_text(), None, "its fields may differ");
+        let event = Event::WorkflowSubmitted(Arc::new(submitted));
+        let Event::WorkflowSubmitted(submitted) = &event else { panic!("it was made here") };
+        assert_eq!(submitted.take_text(), Some(event.body()));
+        assert_eq!(submitted.take_text(), None, "it takes no room after that");
+    }
 }

@@ -10,6 +10,7 @@ mod explain;
 mod outstanding;
 mod scope;
 mod state;
+mod tasks;
 
 pub use apply::ApplyError;
 pub use command::{Command, Fence, Request, Verdict};
@@ -18,3 +19,4 @@ pub use event::{Entry, Event};
 pub use outstanding::{Owed, Waiting};
 pub use scope::{Read, RunScope};
 pub use state::{RunStatus, State, TaskState, TaskStatus};
+pub use tasks::Tasks;

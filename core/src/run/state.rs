@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::id::{Attempt, ComponentId, Position, QueueName, RunId, Seq};
 use crate::payload::Payload;
 use crate::run::event::{StopReason, WorkflowCancelRequested, WorkflowSubmitted};
+use crate::run::tasks::Tasks;
 use crate::spec::{Priority, Task, Workflow};
 use crate::time::Timestamp;
 
@@ -135,7 +136,7 @@ pub struct State {
     /// The first request to end it.
     pub cancel: Option<WorkflowCancelRequested>,
     /// By the index of the task in the workflow.
-    pub tasks: Vec<TaskState>,
+    pub tasks: Tasks,
     /// The outputs, once completed.
     pub outputs: Option<Payload>,
     /// Why it failed or was cancelled.
@@ -151,7 +152,7 @@ pub struct State {
 }
 
 impl TaskState {
-    fn waiting(missing_dependencies: usize, priority: Priority) -> Self {
+    pub(super) fn waiting(missing_dependencies: usize, priority: Priority) -> Self {
         Self {
             status: TaskStatus::Waiting,
             attempt: 0,
@@ -188,8 +189,8 @@ impl TaskState {
 impl State {
     /// A new run.
     pub fn new(run_id: RunId, submitted: Arc<WorkflowSubmitted>, submitted_at: Timestamp) -> Self {
-        let graph = Graph::new(&submitted.workflow);
-        let tasks: Vec<TaskState> = submitted
+        let graph = submitted.graph();
+        let tasks: Tasks = submitted
             .workflow
             .tasks
             .iter()
@@ -207,7 +208,7 @@ impl State {
             tasks,
             outputs: None,
             error: None,
-            graph: Arc::new(graph),
+            graph,
             open: 0,
             failed: None,
             submitted,

@@ -62,6 +62,7 @@ pub fn bind(
         traceparent: None,
         retry_of: None,
         request: None,
+        prepared: Default::default(),
     })
 }
 

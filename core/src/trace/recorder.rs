@@ -1,6 +1,7 @@
 //! The fold: entries in, ended spans out. What is held is small, and only of tasks that have not ended.
 
 use serde_json::Value;
+use std::sync::Arc;
 
 use super::{MAX_ITEMS, Outcome, Span, SpanId, TraceId, gen_ai, short};
 use crate::error::{ErrorCode, Failure};
@@ -23,7 +24,7 @@ pub struct Recorder {
     is_sampled: Option<bool>,
     attributes: Attributes,
     ids: Vec<TaskId>,
-    graph: Graph,
+    graph: Arc<Graph>,
     tasks: Vec<TaskTrace>,
 }
 
@@ -64,7 +65,7 @@ impl Recorder {
     pub fn begin(entry: &Entry) -> Option<Self> {
         let Event::WorkflowSubmitted(submitted) = &entry.event else { return None };
         let (run_id, start) = (entry.run_id?, entry.recorded_at);
-        let graph = Graph::new(&submitted.workflow);
+        let graph = submitted.graph();
         let tasks = (0..graph.len()).map(|at| {
             let missing = graph.dependencies(at).len();
             let begun = (missing == 0).then_some(start);

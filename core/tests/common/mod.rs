@@ -58,6 +58,7 @@ pub(crate) fn submitted(workflow: Workflow) -> Arc<WorkflowSubmitted> {
         traceparent: None,
         retry_of: None,
         request: None,
+        prepared: Default::default(),
     })
 }
 

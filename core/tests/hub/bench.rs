@@ -163,7 +163,7 @@ impl Bench {
     pub(crate) fn connect(&mut self) -> u64 {
         self.sockets += 1;
         let socket = self.sockets;
-        self.input(Input::Connected { socket });
+        self.input(Input::Connected { socket, is_within: false });
         socket
     }
 

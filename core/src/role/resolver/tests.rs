@@ -403,3 +403,28 @@ fn what_is_urgent_is_resolved_before_what_is_not() {
     desk.event(Arc::new(submitted(&Value::Array(tasks), None)));
     assert!(desk.record()[0].starts_with("ready t599 "), "the urgent one first");
 }
+
+#[test]
+fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
+    let mut desk = Desk::new(vec![], None);
+    let written = desk.item(Arc::new(submitted(&chain(), None)));
+    let entry = written.entry().expect("readable").expect("in full");
+    desk.hear(FromHub::Events(Events { entries: vec![EventsItem::whole(Arc::new(entry))] }));
+    assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
+}
+
+/// Its first tasks are made ready before all of it was looked at, and then the rest.
+#[test]
+fn a_large_run_enters_in_steps_and_as_a_whole() {
+    let mut desk = Desk::new(vec![], None);
+    let count = 2 * ENTER_STEP + 10;
+    let tasks: Vec<Value> = (0..count).map(|index| json!({"id": format!("t{index}")})).collect();
+    desk.event(Arc::new(submitted(&Value::Array(tasks), None)));
+    assert_eq!((desk.sent.len(), desk.resolver.ready.entering.len()), (MAX_AHEAD, 1));
+    let mut done = 0;
+    while !desk.sent.is_empty() {
+        done += desk.record().len();
+    }
+    assert_eq!((done, desk.resolver.ready.entering.len()), (count, 0));
+    assert!(desk.resolver.ready.lanes.is_empty());
+}

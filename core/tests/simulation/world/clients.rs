@@ -103,6 +103,7 @@ impl World {
                     traceparent: None,
                     retry_of: None,
                     request: Some(key.clone()),
+                    prepared: Default::default(),
                 };
                 Asked::Submit { key, submitted: Arc::new(submitted) }
             }

@@ -48,7 +48,7 @@ impl World {
         let Some(it) = self.net.sockets.get_mut(&socket) else { return Ok(()) };
         let Some(up) = it.up.pop_front() else { return Ok(()) };
         let input = match up {
-            Up::Open => Input::Connected { socket },
+            Up::Open => Input::Connected { socket, is_within: !self.settings.is_wired },
             Up::Closed { clean } => Input::Disconnected { socket, clean, reason: None },
             Up::Message(message) => {
                 let message = if self.settings.is_wired {
