@@ -14,7 +14,7 @@ use super::part::{Part, sweep};
 use super::read::{COLUMNS, entry};
 use super::state::State;
 use super::swap::{Swap, resume};
-use super::{SqliteStore, at, database, lists, lock, migrate, real_path, rows};
+use super::{SqliteStore, at, database, lists, lock, migrate, real_path, rows, terms};
 
 /// How a row of an entry is copied.
 const COPY: &str = "INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
@@ -72,6 +72,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
         let run_id: [u8; 16] = row.get(0).map_err(&failed)?;
         transaction.execute("INSERT INTO pruning VALUES (?1)", [run_id]).map_err(&failed)?;
     }
+    terms::copy(&old, &transaction).map_err(&failed)?;
     state.lists = rows::rebuild(&transaction, "main")?.0;
     let there = State::found(&transaction)?;
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };

@@ -31,6 +31,21 @@ pub(super) fn begin(db: &mut Connection, id: TermId, after: Position) -> rusqlit
     Ok(History::new(terms))
 }
 
+/// Takes the terms over from another store, as they are.
+pub(super) fn copy(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
+    if !from.table_exists(None, "terms")? {
+        return Ok(());
+    }
+    to.execute_batch(TABLE)?;
+    let mut statement = from.prepare("SELECT number, id, after, checksum FROM terms")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let values = (0..4).map(|at| row.get::<_, rusqlite::types::Value>(at)).collect::<Result<Vec<_>, _>>()?;
+        to.execute("INSERT OR IGNORE INTO terms VALUES (?1, ?2, ?3, ?4)", rusqlite::params_from_iter(values))?;
+    }
+    Ok(())
+}
+
 /// A term that is not as it was written is left out: whoever names it begins anew.
 fn read(db: &Connection) -> rusqlite::Result<Vec<Term>> {
     let mut statement = db.prepare("SELECT number, id, after, checksum FROM terms ORDER BY number")?;
@@ -64,6 +79,17 @@ mod tests {
         let seen = |id: &str| gleitzeit_core::Seen { term: id.into(), position: Position(0) };
         let history = next("last".into(), 5);
         assert!(!history.has(&seen("t1"), Position(9)) && history.has(&seen("t3"), Position(9)));
+    }
+
+    #[test]
+    fn terms_are_taken_over_and_a_store_without_any_has_none() {
+        let (mut old, mut new) =
+            (Connection::open_in_memory().expect("a database"), Connection::open_in_memory().expect("a database"));
+        copy(&old, &new).expect("nothing is copied");
+        begin(&mut old, "a".into(), Position(0)).expect("it is written");
+        copy(&old, &new).expect("it is copied");
+        let history = begin(&mut new, "b".into(), Position(9)).expect("it is written");
+        assert_eq!(history.of(Position(8)).map(|term| term.id.to_string()), Some("a".to_owned()));
     }
 
     #[test]
