@@ -282,7 +282,7 @@ fn shown_text(text: &str, limit: usize) -> String {
 fn syntax(text: &str, error: &serde_json::Error) -> Problem {
     let at = if error.is_eof() { text.len() } else { offset(text, error.line(), error.column()) };
     // The parser says where it noticed: at the letter after, or in the middle of a word.
-    let start = text[..at].rfind(|letter: char| !letter.is_ascii_alphabetic() && letter != '-').map_or(0, |at| at + 1);
+    let start = text[..at].trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-').len();
     let word = &text[start..];
     let not_finite = ["NaN", "Infinity", "-Infinity"].into_iter().find(|name| word.starts_with(name));
     let (at, fault) = match not_finite {
@@ -304,7 +304,7 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = (before + column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
-        at -= 1;
+        at += 1;
     }
     at
 }
@@ -515,6 +515,9 @@ mod tests {
                 "{\"\\ud83c\": 1}",
                 "in `['\\ud83c']`: \\ud83c is half of a surrogate pair (a lone surrogate), which is no Unicode text, at byte 2",
             ),
+            ("{\"é", "EOF while parsing a string, at byte 4"),
+            ("[\"漢", "in `[0]`: EOF while parsing a string, at byte 5"),
+            ("\"\u{e9}\u{7}x\"", "control character (\\u0000-\\u001F) found while parsing a string, at byte 3"),
             ("[1,", "in `[1]`: EOF while parsing a value, at byte 3"),
             ("", "EOF while parsing a value, at byte 0"),
             ("{} x", "trailing characters, at byte 3"),

@@ -261,3 +261,20 @@ proptest! {
         desk.check_replay();
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// Whatever stands there and wherever it ends, a text is JSON or there is a problem that can be told.
+    #[test]
+    fn any_text_is_json_or_its_problem_is_told(
+        parts in vec(prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"", "\\u", "\\ud83d", "\\", "é", "漢", "🎉", "a", "1", "-", "1e400", "NaN", "\n", " ", "\u{1}", "null",
+        ]), 0..24)
+    ) {
+        let text = parts.concat();
+        if let Err(problem) = gleitzeit_core::json::parse(&text) {
+            prop_assert!(!problem.to_string().is_empty());
+        }
+    }
+}
