@@ -45,7 +45,7 @@ fn fill(path: &Path) {
         .query_map([], |row| Ok(loaded(row.get(1)?)))
         .expect("rows")
         .fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
-    db.execute("UPDATE state SET live = ?1", params![stored(live)]).expect("changed");
+    db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }
 
@@ -133,7 +133,7 @@ fn rewrite(path: &Path, position: i64, body: &str) {
     let mut statement = db.prepare(UNFINISHED).expect("a query");
     let sums = statement.query_map([], |row| Ok(loaded(row.get(1)?))).expect("rows");
     let live = sums.fold(0_u64, |live, sum| live.wrapping_add(sum.expect("a sum")));
-    db.execute("UPDATE state SET live = ?1", params![stored(live)]).expect("changed");
+    db.execute("UPDATE state SET live = ?1 WHERE only_row = 1", params![stored(live)]).expect("changed");
     seal(&db);
 }
 

@@ -13,10 +13,6 @@ use crate::journal::StoreError;
 use super::sum::{Sum, loaded, stored};
 use super::{database, rows};
 
-/// `state` is the sum of the row of that name. In no format before was there such a table.
-pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS sums (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-  runs INTEGER NOT NULL, requests INTEGER NOT NULL, state INTEGER NOT NULL);";
-
 /// So many differences are told.
 const MOST_TOLD: usize = 100;
 
@@ -84,14 +80,14 @@ impl Lists {
 
     /// Writes them, with the sum of what the store says of itself.
     pub(super) fn write(self, db: &Connection, state: u64) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO sums VALUES (1, ?1, ?2, ?3)";
+        let sql = "INSERT OR REPLACE INTO state VALUES (2, '', ?1, ?2, ?3, 0, 0)";
         db.prepare_cached(sql)?.execute(params![stored(self.runs), stored(self.requests), stored(state)])?;
         Ok(())
     }
 
     /// As they were written, and the sum of what the store says of itself; none if they never were.
     pub(super) fn read(db: &Connection) -> Result<Option<(Self, u64)>, StoreError> {
-        let read = db.query_row("SELECT runs, requests, state FROM sums", [], |row| {
+        let read = db.query_row("SELECT position, recorded_at, live FROM state WHERE only_row = 2", [], |row| {
             Ok((Self { runs: loaded(row.get(0)?), requests: loaded(row.get(1)?) }, loaded(row.get(2)?)))
         });
         read.optional().map_err(database("read its sums"))

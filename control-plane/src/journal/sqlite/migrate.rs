@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::journal::{FORMAT_VERSION, StoreError};
 
 use super::database;
-use super::lists::{self, Lists};
+use super::lists::Lists;
 use super::read::{COLUMNS, sum_of};
 use super::rows::{self, ROWS_VERSION};
 use super::state::{self, State};
@@ -41,8 +41,7 @@ pub(super) fn prepare(db: &Transaction<'_>, path: &Path) -> Result<State, StoreE
     }
     db.execute_batch(SCHEMA)
         .and_then(|()| db.execute_batch(INDEXES))
-        .and_then(|()| db.execute_batch(state::TABLE))
-        .and_then(|()| db.execute_batch(lists::TABLE))
+        .and_then(|()| state::make_table(db))
         .map_err(database("create its tables"))?;
     let failed = database("write its format");
     if format.is_none() {

@@ -17,9 +17,28 @@ use super::read::run_id;
 use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
 
-pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+/// In its second row stand the sums of the lists ([`Lists`]): a table of their own would be another page of each
+/// transaction, which is a third more to write.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS state (only_row INTEGER PRIMARY KEY,
   store_id TEXT NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL, live INTEGER NOT NULL,
   runs INTEGER NOT NULL, pruned INTEGER NOT NULL);";
+
+/// The same for a store whose table had room for one row.
+const WIDER: &str = "ALTER TABLE state RENAME TO state_of_one_row;
+  CREATE TABLE state (only_row INTEGER PRIMARY KEY, store_id TEXT NOT NULL, position INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL, live INTEGER NOT NULL, runs INTEGER NOT NULL, pruned INTEGER NOT NULL);
+  INSERT INTO state SELECT * FROM state_of_one_row;
+  DROP TABLE state_of_one_row;";
+
+/// Makes the table, or room in it for a second row.
+pub(super) fn make_table(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(TABLE)?;
+    let narrow = "SELECT 1 FROM sqlite_master WHERE name = 'state' AND sql LIKE '%CHECK%'";
+    match db.query_row(narrow, [], |_| Ok(())).optional()? {
+        Some(()) => db.execute_batch(WIDER),
+        None => Ok(()),
+    }
+}
 
 /// The sums of the entries that a start must read, found in indexes alone.
 const SUMS: &str = "SELECT e.run_id, e.checksum FROM runs r JOIN entries e ON e.run_id = r.run_id
@@ -116,7 +135,7 @@ impl State {
     }
 
     fn read_row(db: &Connection) -> Result<Option<Self>, StoreError> {
-        let sql = "SELECT store_id, position, recorded_at, live, runs, pruned FROM state";
+        let sql = "SELECT store_id, position, recorded_at, live, runs, pruned FROM state WHERE only_row = 1";
         let read = db.query_row(sql, [], |row| {
             Ok(Self {
                 store_id: row.get(0)?,

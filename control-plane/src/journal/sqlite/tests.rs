@@ -192,7 +192,12 @@ fn lists_without_sums_get_them_and_may_lose_them_again() {
       CREATE INDEX requests_of_run ON requests (run_id);
       INSERT INTO requests SELECT 'mine', run_id, 'hash of mine' FROM runs WHERE name = 'w';
       UPDATE meta SET rows_version = 3";
-    for sums in ["DROP TABLE sums", "UPDATE sums SET runs = 1, requests = 2, state = 3"] {
+    let narrow =
+        "ALTER TABLE state RENAME TO wide; CREATE TABLE state (only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+      store_id TEXT NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL, live INTEGER NOT NULL,
+      runs INTEGER NOT NULL, pruned INTEGER NOT NULL);
+      INSERT INTO state SELECT * FROM wide WHERE only_row = 1; DROP TABLE wide";
+    for sums in [narrow, "UPDATE state SET position = 1, recorded_at = 2, live = 3 WHERE only_row = 2"] {
         let db = Connection::open(&path).expect("opened");
         db.execute_batch(old).and_then(|()| db.execute_batch(sums)).expect("changed");
         drop(db);
