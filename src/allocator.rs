@@ -1,13 +1,17 @@
 //! How the system's allocator keeps memory that is free. A large run is built on one thread and dropped on another; with
 //! an arena for each thread, up to eight for each core, what it leaves behind was given back late or not at all.
 
-/// Two arenas instead of eight for each core: what one thread frees the next can use.
+/// As many arenas on every machine: glibc takes eight for each core. Fewer give more back, and cost more than they give
+/// (measured on two cores, workflows a second: 2 arenas 12 % fewer, 4 arenas 5 % fewer, 8 as many as before).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const ARENAS: i32 = 2;
-/// What is larger has pages of its own, and so much at the end of an arena is given back. glibc begins with the same
-/// 128 KiB for both, and raises them to 64 MiB as large pieces are freed; once set they stay.
+const ARENAS: i32 = 8;
+/// What is larger has pages of its own, which are given back when it is freed. glibc raises this to 32 MiB as large
+/// pieces are freed; once set it stays.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: i32 = 128 * 1024;
+const OWN_PAGES_BYTES: i32 = 1024 * 1024;
+/// So much that is free at the end of an arena is kept. glibc raises it to twice the other; once set it stays.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_BYTES: i32 = 8 * 1024 * 1024;
 
 /// Settles it, before there are threads; whoever starts the process can settle it otherwise, with `MALLOC_ARENA_MAX` and the
 /// other variables of glibc. Whether it was settled here.
@@ -20,7 +24,7 @@ pub(crate) fn settle() -> bool {
         return false;
     }
     let wanted =
-        [(libc::M_ARENA_MAX, ARENAS), (libc::M_TRIM_THRESHOLD, KEPT_BYTES), (libc::M_MMAP_THRESHOLD, KEPT_BYTES)];
+        [(libc::M_ARENA_MAX, ARENAS), (libc::M_TRIM_THRESHOLD, KEPT_BYTES), (libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES)];
     // SAFETY: the call takes two numbers, and sets the allocator under its own lock.
     wanted.into_iter().all(|(what, value)| unsafe { libc::mallopt(what, value) } == 1)
 }
