@@ -163,6 +163,18 @@ pub struct Failure {
     pub data: Option<Payload>,
 }
 
+/// What an error's `data` may say to the engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Advice {
+    /// Whether another attempt may succeed; without it the code decides.
+    pub(crate) retryable: Option<bool>,
+    /// How long to wait before.
+    pub(crate) retry_after_ms: Option<u64>,
+    /// The work was lost, and did not fail.
+    pub(crate) lost: bool,
+}
+
 impl Failure {
     /// A failure with a code of the table.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -181,31 +193,29 @@ impl Failure {
         self.message.len() + self.data.as_ref().map_or(0, Payload::size_bytes)
     }
 
+    /// What its data says about trying again; nothing if it is no object. What foreign providers send is checked when it
+    /// comes: a field of another type is refused there.
+    pub(crate) fn advice(&self) -> Advice {
+        self.data.as_ref().and_then(|data| data.read().ok()).unwrap_or_default()
+    }
+
     /// The same, within [`MAX_FAILURE_BYTES`] and with data that can be carried without change: of a larger one, and of
     /// one whose data cannot, stay its code, the start of its message, and what its data says about trying again.
     #[must_use]
     pub fn bounded(self) -> Self {
         /// What is kept of the message.
         const KEPT: usize = 4 * 1024;
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Advice {
-            retryable: Option<bool>,
-            retry_after_ms: Option<u64>,
-            lost: Option<bool>,
-        }
         let size = self.size_bytes();
         let is_large = size > MAX_FAILURE_BYTES;
         let problem = self.data.as_ref().filter(|_| !is_large).and_then(|data| data.check().err());
         if !is_large && problem.is_none() {
             return self;
         }
-        let advice: Advice =
-            self.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+        let advice = self.advice();
         let mut data = serde_json::Map::new();
         data.extend(advice.retryable.map(|it| ("retryable".to_owned(), it.into())));
         data.extend(advice.retry_after_ms.map(|it| ("retry_after_ms".to_owned(), it.into())));
-        data.extend(advice.lost.map(|it| ("lost".to_owned(), it.into())));
+        data.extend(advice.lost.then(|| ("lost".to_owned(), true.into())));
         if let Some(problem) = problem {
             data.insert("unreadable".to_owned(), problem.within("data").to_string().into());
             return Self { data: Some(Payload::from_value(&data.into())), ..self };

@@ -80,6 +80,7 @@ fn record_unreadable(
         "workflow_failed" => RunStatus::Failed,
         "workflow_cancelled" => RunStatus::Cancelled,
         _ => {
+            // What of it can be read is listed, so that the run is found; it is set aside, and shown as such.
             let body: Value = serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_default();
             let text = |value: &Value| value.as_str().map(str::to_owned);
             let listed = RunRow {

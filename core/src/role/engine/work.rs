@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-
 use super::{DEFAULT_TIMEOUT_MS, Engine, Output, RESTATED_MS, START_AFTER_MS, Stage, Timer, Work, send};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{Advice, ErrorCode, Failure};
 use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
 use crate::ledger::Assignment;
 use crate::mesh::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
@@ -25,20 +23,7 @@ const MAX_REASON_CHARS: usize = 500;
 /// What a call costs besides its parameters, generously.
 const CALL_BYTES: usize = 1_024;
 
-/// What an error's `data` may say to the engine.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Advice {
-    retryable: Option<bool>,
-    retry_after_ms: Option<u64>,
-    lost: bool,
-}
-
 impl Advice {
-    fn of(error: &Failure) -> Self {
-        error.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
-    }
-
     fn is_retryable(&self, error: &Failure) -> bool {
         let by_code = || match error.known() {
             None | Some(ErrorCode::TaskExecutionFailed) => true,
@@ -141,7 +126,7 @@ impl Engine {
                 out.push(Output::CheckResult { at, method, protocol_version, result });
             }
             MethodOutcome::Error(error) => {
-                let advice = Advice::of(&error);
+                let advice = error.advice();
                 // The call is over: nothing is left to cancel.
                 work.stage = Stage::Checking;
                 if advice.lost {

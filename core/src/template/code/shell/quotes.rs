@@ -21,21 +21,13 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    /// In `$'…'`: as in single quotes, but for the backslash.
     pub(super) fn ansi(&mut self, byte: u8) -> Result<(), Lost> {
         match byte {
             b'\\' if self.peek(1) == Some(b'\'') => return Err(Lost("`\\'` within `$'…'`")),
-            b'\\' if self.peek(1).is_some_and(|next| next != VALUE) => self.at += 1,
-            b'\'' => {
-                self.frames.pop();
-            }
-            VALUE => {
-                self.value(Spot::Single);
-                return Ok(());
-            }
-            b'\n' => self.no_line_end()?,
-            _ => {}
+            b'\\' if self.peek(1).is_some_and(|next| next != VALUE) => self.at += 2,
+            _ => return self.single(byte),
         }
-        self.at += 1;
         Ok(())
     }
 
