@@ -109,11 +109,9 @@ impl Lines {
             End::Result(said) => (said, false),
             End::Error(said) => (said, true),
         };
-        for (field, stream) in [
-            ("output", Some(OutputStream::Stdout)),
-            ("error_output", Some(OutputStream::Stderr)),
-            ("response", None),
-        ] {
+        for (field, stream) in
+            [("output", Some(OutputStream::Stdout)), ("error_output", Some(OutputStream::Stderr)), ("response", None)]
+        {
             let Some(text) = said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()) else { continue };
             let key = (task_id.to_owned(), attempt, stream);
             let open = self.0.entry(key.clone()).or_default();

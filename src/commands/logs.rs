@@ -65,11 +65,7 @@ fn is_open(task: &Task) -> bool {
 }
 
 /// What the open attempts among tasks have said so far, by task.
-async fn so_far(
-    client: &Client,
-    run_id: &str,
-    tasks: &[Task],
-) -> Result<HashMap<String, Vec<RunEvent>>, CommandError> {
+async fn so_far(client: &Client, run_id: &str, tasks: &[Task]) -> Result<HashMap<String, Vec<RunEvent>>, CommandError> {
     let mut by_task: HashMap<String, Vec<RunEvent>> = HashMap::new();
     // Named only if that leaves something out: a run may have very many.
     let wanted = if let [only] = tasks { vec![only.id.clone()] } else { Vec::new() };
@@ -282,7 +278,8 @@ mod tests {
             ]
         };
         let running = Task { status: TaskStatus::Running, result: None, ..task("null") };
-        let left = |task: &Task, since, tail| Shown::of(task, Some(events()), since, tail).left.expect("it said something");
+        let left =
+            |task: &Task, since, tail| Shown::of(task, Some(events()), since, tail).left.expect("it said something");
         assert_eq!(left(&running, None, None), json!({"output": "one\ntwo\nthree", "error_output": "why\n"}));
         assert_eq!(left(&running, None, Some(2)), json!({"output": "two\nthree", "error_output": "why\n"}));
         assert_eq!(left(&running, Some(Timestamp(3)), None), json!({"output": "ee"}));

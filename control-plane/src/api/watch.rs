@@ -50,7 +50,8 @@ impl State {
         let run = self.find(id).await?;
         let held = so_far.into_iter().filter(|progress| is_open(&run, progress)).collect();
         let (outlet, stream) = self.0.outlets.open(connection)?;
-        let (watch, state, behind) = (self.0.journal.watch(id, from), self.clone(), (run.seq >= from).then_some(run.seq));
+        let (watch, state, behind) =
+            (self.0.journal.watch(id, from), self.clone(), (run.seq >= from).then_some(run.seq));
         outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move {
             Follow { state, id, watch, progress, held, behind, outlet }.follow().await;
         });

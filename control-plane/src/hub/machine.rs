@@ -103,8 +103,7 @@ impl HubTask {
         }
         let registry = Arc::new(RwLock::new(registry));
         let (machine, said) = (to_self.clone(), Arc::<Mutex<Said>>::default());
-        let handle =
-            HubHandle { machine, progress: progress.clone(), said: said.clone(), registry: registry.clone() };
+        let handle = HubHandle { machine, progress: progress.clone(), said: said.clone(), registry: registry.clone() };
         let entrance = Entrance::new(to_self.clone(), metrics.clone());
         let task = Self {
             machine: Hub::new(config, start, Instant(0)),

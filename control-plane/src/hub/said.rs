@@ -159,7 +159,14 @@ mod tests {
     }
 
     fn entry(run_id: RunId, event: Event) -> Entry {
-        Entry { position: Position(1), run_id: Some(run_id), seq: Seq(1), recorded_at: Timestamp(1), queue: None, event }
+        Entry {
+            position: Position(1),
+            run_id: Some(run_id),
+            seq: Seq(1),
+            recorded_at: Timestamp(1),
+            queue: None,
+            event,
+        }
     }
 
     fn completed(task: &str, attempt: u32) -> Event {

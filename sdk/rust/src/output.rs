@@ -129,11 +129,15 @@ mod tests {
     fn text_of_whatever_provider_is_output_and_nothing_else_is() {
         let piece = output("method_progress", json!({"stream": "stderr", "offset": 7, "text": "ä\n"})).expect("output");
         assert_eq!((piece.stream, piece.offset, piece.end()), (Some(OutputStream::Stderr), Some(7), Some(10)));
-        assert_eq!((piece.task_id.as_str(), piece.attempt, piece.time, piece.is_note), ("a", 2, Some(Timestamp(5)), false));
+        assert_eq!(
+            (piece.task_id.as_str(), piece.attempt, piece.time, piece.is_note),
+            ("a", 2, Some(Timestamp(5)), false)
+        );
         let note = json!({"stream": "stdout", "offset": 7, "text": "[no more]", "note": true});
         let note = output("method_progress", note).expect("output");
         assert_eq!((note.is_note, note.end()), (true, Some(7)));
-        let of_a_model = output("method_progress", json!({"text": "Once", "offset": "x", "stream": 3})).expect("output");
+        let of_a_model =
+            output("method_progress", json!({"text": "Once", "offset": "x", "stream": 3})).expect("output");
         assert_eq!((of_a_model.text.as_str(), of_a_model.stream, of_a_model.end()), ("Once", None, None));
         for (kind, data) in [
             ("task_completed", json!({"text": "x"})),

@@ -54,7 +54,8 @@ fn however_bytes_arrive_their_pieces_are_the_text_of_all_of_them() {
 
 #[test]
 fn no_piece_is_larger_than_may_be_as_json_and_long_text_is_cut_behind_lines() {
-    for line in ["\u{1}\"\\ä€😀".repeat(2_000), "x".repeat(100_000), format!("{}\n", "word ".repeat(100)).repeat(500)] {
+    for line in ["\u{1}\"\\ä€😀".repeat(2_000), "x".repeat(100_000), format!("{}\n", "word ".repeat(100)).repeat(500)]
+    {
         let (mut pieces, mut said) = (Pieces::default(), String::new());
         while let Some(piece) = pieces.next(line.as_bytes(), true) {
             let json = serde_json::to_string(&piece).expect("JSON").len() - 2;
