@@ -3,6 +3,8 @@
 mod batch;
 mod events;
 mod explain;
+mod kept;
+mod looked;
 mod outlet;
 mod page;
 mod refusal;
@@ -32,6 +34,7 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
+pub(crate) use crate::api::looked::Looked;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv};
@@ -60,6 +63,8 @@ struct Inner {
     started_at: SystemTime,
     stopping: CancellationToken,
     outlets: Outlets,
+    /// The store, if it is only looked at.
+    looked: Option<Looked>,
 }
 
 struct AllowedEnv {
@@ -79,9 +84,13 @@ impl Environment for AllowedEnv {
 
 impl State {
     pub(crate) fn new(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Self {
+        Self(Arc::new(Self::inner(config, journal, hub, stopping)))
+    }
+
+    fn inner(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Inner {
         let limits = Limits::of(config.max_workflow_bytes, config.max_tasks);
         let submitting_kib = (config.max_submitting_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Inner {
+        Inner {
             journal,
             hub,
             limits,
@@ -96,7 +105,8 @@ impl State {
             started_at: SystemTime::now(),
             stopping,
             outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms)),
-        }))
+            looked: None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, 
     if row(reader, run_id)?.is_none() {
         return Ok(None);
     }
-    let folded = entries(reader, run_id).and_then(|state| match row(reader, run_id)? {
+    let folded = latest(reader, run_id).and_then(|state| match row(reader, run_id)? {
         Some(row) if row.status != state.status => {
             let why =
                 format!("run {run_id} is listed as {:?} and its entries end with it {:?}", row.status, state.status);
@@ -32,6 +32,13 @@ pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, 
 pub(super) fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let filter = RunFilter { id_prefix: run_id.to_string(), ..RunFilter::default() };
     Ok(reader.list_runs(&filter, None, 1)?.pop())
+}
+
+/// The entries of a run that another process may be writing: one that ended while it was read is read again.
+fn latest(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
+    let state = entries(reader, run_id)?;
+    let has_ended = |row: Option<RunRow>| row.is_some_and(|row| row.status.is_final());
+    if !state.status.is_final() && has_ended(row(reader, run_id)?) { entries(reader, run_id) } else { Ok(state) }
 }
 
 fn entries(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
