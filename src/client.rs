@@ -115,7 +115,8 @@ pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, Comma
     let runs = if last { runs.get(..1).unwrap_or_default() } else { runs };
     match runs {
         [run] => Ok(run.run_id.clone()),
-        [] if last => Err(not_found("there are no runs yet").hint("make one with `gleitzeit run FILE`, or submit one with `gleitzeit submit FILE`")),
+        [] if last => Err(not_found("there are no runs yet")
+            .hint("make one with `gleitzeit run FILE`, or submit one with `gleitzeit submit FILE`")),
         [] => {
             Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows the runs there are"))
         }

@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
-    ErrorCode, Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp, Waiting,
+    ErrorCode, Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
+    Waiting,
 };
 use serde_json::Value;
 

@@ -24,7 +24,8 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
             (document.runs, document.entries) = (pruned.runs, pruned.entries);
         }
         output::document(args.output.format(), &document, |it| {
-            let stores = if is_here { format!("removed {} runs of `gleitzeit run`\n", it.run_stores) } else { String::new() };
+            let stores =
+                if is_here { format!("removed {} runs of `gleitzeit run`\n", it.run_stores) } else { String::new() };
             format!("removed {} runs with {} entries\n{stores}", it.runs, it.entries)
         })?;
         Ok(Exit::Success)

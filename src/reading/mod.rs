@@ -138,9 +138,7 @@ impl Sources {
         let source = found.iter().find(|(run, _)| run.run_id == run_id).map(|(_, source)| *source);
         match (source, self.plane, self.stores) {
             (Some(Source::Plane), Some(client), _) => Ok(Found { client, run_id, kept: None }),
-            (_, _, Some(stores)) => {
-                Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id })
-            }
+            (_, _, Some(stores)) => Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id }),
             _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
         }
     }

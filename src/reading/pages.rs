@@ -106,12 +106,7 @@ impl Cursor {
 }
 
 /// Reads what comes next of one list: a page's worth, less only at its end.
-pub(super) async fn fetch(
-    client: &Client,
-    cursor: &Cursor,
-    source: Source,
-    filter: &RunFilter,
-) -> Answer<Shown> {
+pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filter: &RunFilter) -> Answer<Shown> {
     let mut shown = Shown { runs: Vec::new(), rest: cursor.of(source).clone() };
     while shown.runs.len() < usize::try_from(filter.page_size).unwrap_or(usize::MAX) && shown.rest != Next::Ended {
         let page_token = match &shown.rest {

@@ -45,8 +45,9 @@ pub(crate) async fn refuse_retry(found: &Found) -> Result<(), CommandError> {
 fn running(kept: &Whereabouts, run: &Run, command: &str) -> CommandError {
     let id = &run.run_id;
     match (run.is_interrupted(), kept.kind) {
-        (true, _) => refused(format!("run {id} is interrupted: nobody works on it now"))
-            .hint(start_and(kept, run, command)),
+        (true, _) => {
+            refused(format!("run {id} is interrupted: nobody works on it now")).hint(start_and(kept, run, command))
+        }
         (false, Kind::Run) => refused(format!("run {id} runs in another process, which alone can end it"))
             .hint("press Ctrl-C there, or send SIGINT to that `gleitzeit run`"),
         (false, Kind::ControlPlane) => refused(format!("run {id} runs on a control plane at another address"))

@@ -78,7 +78,7 @@ impl Sandbox {
         self.start(arguments).wait(PATIENCE)
     }
 
-    /// The folders of runs that kept their store.
+    /// The folders of runs, each with its store.
     pub(crate) fn kept_stores(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.home().join(".local/share/gleitzeit/runs")) else { return Vec::new() };
         entries.map(|entry| entry.expect("readable").path()).collect()

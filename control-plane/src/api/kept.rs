@@ -1,7 +1,5 @@
 //! The API of runs in stores that are only looked at. It answers as a control plane does, as far as reading goes.
 
-use std::future::Future;
-
 use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::v1::workflow_service_server::WorkflowService;
 use gleitzeit_proto::{status, v1};
@@ -20,16 +18,13 @@ impl Kept {
     }
 
     /// Reads files on a thread that may block.
-    fn on_thread<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> impl Future<Output = Result<T, Status>> + use<T> {
+    async fn on_thread<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, Status> {
         let kept = self.clone();
-        let done = tokio::task::spawn_blocking(move || read(&kept));
-        async move {
-            let failed = |error| Failure::new(ErrorCode::InternalError, format!("a store could not be read: {error}"));
-            done.await.map_err(|error| status::to_status(&failed(error)))
-        }
+        let done = tokio::task::spawn_blocking(move || read(&kept)).await;
+        done.map_err(|error| {
+            let message = format!("a store could not be read: {error}");
+            status::to_status(&Failure::new(ErrorCode::InternalError, message))
+        })
     }
 }
 

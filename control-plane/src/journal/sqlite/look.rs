@@ -80,7 +80,8 @@ impl Look {
 fn check(reader: &SqliteReader, marked: Option<(String, Position)>, path: &Path) -> Result<bool, StoreError> {
     let failed = database("read its format");
     let db = reader.db().unchecked_transaction().map_err(&failed)?;
-    let tables: u64 = db.query_row("SELECT count(*) FROM sqlite_master", [], |row| super::number(row, 0)).map_err(&failed)?;
+    let tables: u64 =
+        db.query_row("SELECT count(*) FROM sqlite_master", [], |row| super::number(row, 0)).map_err(&failed)?;
     if tables == 0 {
         return Ok(false);
     }
