@@ -112,6 +112,8 @@ pub(super) fn places(folder: &Path) -> Vec<Place> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -131,7 +133,7 @@ mod tests {
         }
         let (runs, gone) = folders(folder.path());
         let paths: Vec<_> = runs.iter().map(|run| (run.made_ms, run.path.file_name().expect("a name"))).collect();
-        assert_eq!(paths, [(0x0193_0000_0000, names[1].as_ref()), (0x0193_0000_0000, names[0].as_ref())]);
+        assert_eq!(paths, [(0x0193_0000_0000, OsStr::new(names[1])), (0x0193_0000_0000, OsStr::new(names[0]))]);
         assert_eq!(gone, [folder.path().join(names[5])]);
         assert_eq!(folders(&folder.path().join("nowhere")), (vec![], vec![]));
     }
