@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, place, view};
+use crate::color::Tone;
+use crate::{client, color, output, place, view};
 
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,14 +59,26 @@ pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     })
 }
 
+/// Where what is said of a check begins.
+const INDENT: usize = 33;
+
 fn text(check: &Check) -> String {
     let mark = match check.finding {
         Finding::Ok => "ok",
         Finding::Warning => "warning",
         Finding::Failed => "FAILED",
     };
-    let remedy = check.remedy.as_ref().map(|remedy| format!("{:9}{:24}→ {remedy}\n", "", "")).unwrap_or_default();
-    format!("{mark:8} {:23} {}\n{remedy}", check.name, view::clean(&check.about))
+    let tone = match check.finding {
+        Finding::Ok => Tone::Good,
+        Finding::Warning => Tone::Warning,
+        Finding::Failed => Tone::Bad,
+    };
+    let paint = color::stdout();
+    let mark = paint.text(tone, &format!("{mark:8}"));
+    let about = format!("{mark} {:23} {}", check.name, paint.marked(&view::clean(&check.about)));
+    let remedy = check.remedy.as_ref().map(|remedy| format!("{:INDENT$}→ {}", "", paint.marked(remedy)));
+    let lines = std::iter::once((about, INDENT)).chain(remedy.map(|remedy| (remedy, 2)));
+    lines.map(|(line, hang)| format!("{}\n", output::wrapped(&line, hang))).collect()
 }
 
 /// Who answers where one is expected, and whether everybody there is of this version.

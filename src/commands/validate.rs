@@ -9,7 +9,8 @@ use crate::cli::{ClientArgs, ValidateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, missing_files};
-use crate::{client, output, setup};
+use crate::color::Tone;
+use crate::{client, color, output, setup};
 
 /// Who checks.
 enum Checker {
@@ -34,7 +35,8 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
             return Err(CommandError { notes: Some(notes), ..CommandError::problems(problems) });
         }
         output::document(args.output.format(), &json!({ "errors": [], "notes": notes }), |_| {
-            args.files.iter().map(|file| format!("{}: valid\n", file.display())).collect()
+            let valid = color::stdout().text(Tone::Good, "valid");
+            args.files.iter().map(|file| format!("{}: {valid}\n", file.display())).collect()
         })?;
         output::notes(&notes);
         Ok(Exit::Success)
