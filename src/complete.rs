@@ -88,7 +88,7 @@ impl Given {
         }
         let Ok(matches) = command.try_get_matches_from(words) else { return Self::default() };
         let Some((name, matches)) = matches.subcommand() else { return Self::default() };
-        let file = one::<std::path::PathBuf>(matches, "file").map(|file| file.into_os_string());
+        let file = one::<std::path::PathBuf>(matches, "file").map(std::path::PathBuf::into_os_string);
         Self {
             command: name.to_owned(),
             hub_url: one(matches, "hub_url"),
@@ -151,10 +151,7 @@ fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Opt
 }
 
 /// Those that begin so.
-fn matching(
-    start: &OsStr,
-    all: impl IntoIterator<Item = CompletionCandidate>,
-) -> Vec<CompletionCandidate> {
+fn matching(start: &OsStr, all: impl IntoIterator<Item = CompletionCandidate>) -> Vec<CompletionCandidate> {
     let start = start.to_string_lossy();
     all.into_iter().filter(|it| it.get_value().to_string_lossy().starts_with(&*start)).collect()
 }
@@ -190,7 +187,12 @@ fn tasks(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
 fn methods(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let known = ask::methods(given).unwrap_or_else(|| {
         let registry = Registry::shipped();
-        registry.iter().flat_map(|it| ask::names(&it.name, it.methods.iter().map(|(name, method)| (name.clone(), method.description.clone())))).collect()
+        registry
+            .iter()
+            .flat_map(|it| {
+                ask::names(&it.name, it.methods.iter().map(|(name, method)| (name.clone(), method.description.clone())))
+            })
+            .collect()
     });
     matching(start, known.into_iter().map(|(name, about)| candidate(&name, about)))
 }

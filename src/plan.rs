@@ -232,10 +232,7 @@ fn tasks<'a>(workflow: &'a Workflow, steps: &[usize], surroundings: &'a Surround
             max_attempts: task.retry.max_attempts,
             step: steps[at],
             dependencies: graph::dependencies(workflow, &dependencies, at).iter().map(|it| it.id.as_str()).collect(),
-            providers: surroundings
-                .servers
-                .as_ref()
-                .map(|servers| servers.get(method).map_or(&[][..], Vec::as_slice)),
+            providers: surroundings.servers.as_ref().map(|servers| servers.get(method).map_or(&[][..], Vec::as_slice)),
         }
     };
     workflow.tasks.iter().enumerate().map(planned).collect()

@@ -75,7 +75,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit components\n  gleitzeit components queue deps exec")]
     Components(ComponentsArgs),
     /// Submit workflows to a control plane
-    #[command(after_help = "Examples:\n  gleitzeit submit examples/chain.yaml start=7 --wait\n  gleitzeit submit examples/chain.yaml --dry-run")]
+    #[command(
+        after_help = "Examples:\n  gleitzeit submit examples/chain.yaml start=7 --wait\n  gleitzeit submit examples/chain.yaml --dry-run"
+    )]
     Submit(SubmitArgs),
     /// Show a run, or the control plane
     #[command(after_help = "Example:\n  gleitzeit status last")]
@@ -96,7 +98,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
     Logs(LogsArgs),
     /// Ask runs to end
-    #[command(after_help = "Examples:\n  gleitzeit cancel last --reason 'wrong input'\n  gleitzeit cancel --label team=trains")]
+    #[command(
+        after_help = "Examples:\n  gleitzeit cancel last --reason 'wrong input'\n  gleitzeit cancel --label team=trains"
+    )]
     Cancel(CancelArgs),
     /// Repeat a failed or cancelled run as a new one that keeps the completed tasks' results
     #[command(after_help = "Example:\n  gleitzeit retry last")]

@@ -68,7 +68,8 @@ struct Drawn {
 /// As much of a run's workflow as is drawn, and the states of its tasks.
 async fn snapshot(client: &Client, run_id: &str) -> Result<(Workflow, Drawn), CommandError> {
     let run = client.wait_without_results(run_id, Some(Duration::ZERO)).await?;
-    let filter = TaskFilter { without_results: true, with_dependencies: true, page_size: 1_000, ..TaskFilter::default() };
+    let filter =
+        TaskFilter { without_results: true, with_dependencies: true, page_size: 1_000, ..TaskFilter::default() };
     let tasks = client::all_pages(async |token: Option<&str>| {
         client.list_tasks(run_id, &TaskFilter { page_token: token.map(str::to_owned), ..filter.clone() }).await
     })
@@ -101,7 +102,7 @@ async fn snapshot(client: &Client, run_id: &str) -> Result<(Workflow, Drawn), Co
 }
 
 fn print(args: &GraphArgs, workflow: &Workflow, run: Option<&Drawn>) -> CommandResult {
-    let marks = Marks { states: run.map_or(&[], |run| &run.states), colour: is_coloured() };
+    let marks = Marks { states: run.map_or(&[][..], |run| run.states.as_slice()), colour: is_coloured() };
     output::document(args.output.format(), &document(workflow, run), |_| match args.form {
         GraphForm::Terminal => graph::terminal(workflow, output::columns(), &marks),
         GraphForm::Mermaid => graph::mermaid(workflow, &marks),

@@ -39,7 +39,7 @@ impl Marks<'_> {
 
     /// The states that some task is in.
     pub(super) fn found(&self) -> impl Iterator<Item = TaskStatus> {
-        ALL.into_iter().filter(|state| self.states.contains(state))
+        ALL.into_iter().filter(move |state| self.states.contains(state))
     }
 
     /// What the marks in this drawing mean, on a line of its own; nothing if there are none.

@@ -73,14 +73,7 @@ fn label(workflow: &Workflow, at: usize, marks: &Marks<'_>) -> String {
 }
 
 /// A line for each task, by step.
-fn list(
-    workflow: &Workflow,
-    graph: &Graph,
-    steps: &[usize],
-    last: usize,
-    marks: &Marks<'_>,
-    text: &mut String,
-) {
+fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>, text: &mut String) {
     let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
     let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();

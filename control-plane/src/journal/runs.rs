@@ -176,12 +176,17 @@ mod tests {
     #[test]
     fn runs_of_a_time_are_looked_for_among_the_ids_of_that_time() {
         let at = |ms: u64| {
-            let time = uuid::Timestamp::from_unix(uuid::NoContext, ms / 1_000, u32::try_from(ms % 1_000).expect("small") * 1_000_000);
+            let time = uuid::Timestamp::from_unix(
+                uuid::NoContext,
+                ms / 1_000,
+                u32::try_from(ms % 1_000).expect("small") * 1_000_000,
+            );
             RunId(Uuid::new_v7(time))
         };
         let now = 1_764_000_000_000;
         let time = |ms: u64| Some(Timestamp(i64::try_from(ms).expect("a time")));
-        let filter = RunFilter { submitted_after: time(now), submitted_before: time(now + 5_000), ..Default::default() };
+        let filter =
+            RunFilter { submitted_after: time(now), submitted_before: time(now + 5_000), ..Default::default() };
         let (first, last) = filter.id_range().expect("some ids");
         // Its id was made a minute before it was recorded.
         for (ms, expected) in [(now, true), (now - 60_000, true), (now - 3_600_000, false), (now + 3_600_000, false)] {

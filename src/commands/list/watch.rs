@@ -35,7 +35,11 @@ pub(super) fn run(reach: &ClientArgs, filter: RunFilter, format: Format) -> Comm
 
 async fn watch(reach: &ClientArgs, filter: &RunFilter, format: Format) -> CommandResult {
     let client = client::connect(reach).await?;
-    let mut view = if format == Format::Table && is_screen() { View::Screen(Screen::default()) } else { View::Lines(Told::default()) };
+    let mut view = if format == Format::Table && is_screen() {
+        View::Screen(Screen::default())
+    } else {
+        View::Lines(Told::default())
+    };
     let mut away: Option<Instant> = None;
     loop {
         match view.look(&client, filter, format).await {

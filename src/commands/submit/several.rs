@@ -24,8 +24,11 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
             .hint("`--wait` waits for all of them"));
     }
     if args.request_id.is_some() {
-        return Err(CommandError::usage(format!("a request id stands for one run, and {} files are named", sources.len()))
-            .hint("submit each with an id of its own"));
+        return Err(CommandError::usage(format!(
+            "a request id stands for one run, and {} files are named",
+            sources.len()
+        ))
+        .hint("submit each with an id of its own"));
     }
     let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
@@ -97,7 +100,8 @@ impl All<'_> {
             submitted: Submitted { notes: Some(&it.prepared_notes), ..Submitted::of(&it.run) },
         });
         let refused = self.refused.iter();
-        let refused = refused.map(|(source, error)| OfFile::Refused { file: &source.name, errors: output::errors(error) });
+        let refused =
+            refused.map(|(source, error)| OfFile::Refused { file: &source.name, errors: output::errors(error) });
         submitted.chain(refused).collect()
     }
 }
