@@ -110,15 +110,11 @@ fn with_completers(mut command: Command, given: &Arc<Given>) -> Command {
     for name in names {
         command = command.mut_subcommand(&name, |sub| with_completers(sub, given));
     }
-    let ids: Vec<String> = command.get_arguments().map(|it| it.get_id().to_string()).collect();
-    for id in ids {
-        let name = command.get_name().to_owned();
-        command = command.mut_arg(&id, |argument| match completer(&name, &id, &argument, given) {
-            Some(completer) => argument.add(completer),
-            None => argument,
-        });
-    }
-    command
+    let name = command.get_name().to_owned();
+    command.mut_args(|argument| match completer(&name, argument.get_id().as_str(), &argument, given) {
+        Some(completer) => argument.add(completer),
+        None => argument,
+    })
 }
 
 fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Option<ArgValueCompleter> {
