@@ -13,7 +13,7 @@ use crate::output;
 /// # Errors
 /// If it cannot be reached.
 pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
-    Client::connect(config(args)).await.map_err(|error| no_answer(error.into()))
+    Ok(Client::connect(config(args)).await?)
 }
 
 /// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
@@ -42,13 +42,13 @@ pub(crate) async fn connect_or_start(
             ));
             Ok(Client::connect(config).await?)
         }
-        connected => connected.map_err(|error| no_answer(error.into())),
+        connected => Ok(connected?),
     }
 }
 
-/// What accepts connections and says nothing holds the port: nothing can be started there.
+/// What accepts connections holds the port, whatever it is: nothing can be started there.
 fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
-    error.is_unreachable() && error.known() != Some(ErrorCode::ConnectionTimeout)
+    error.is_unreachable() && error.known() == Some(ErrorCode::ConnectionRefused)
 }
 
 fn config(args: &ClientArgs) -> ClientConfig {
@@ -59,13 +59,6 @@ fn config(args: &ClientArgs) -> ClientConfig {
 /// The trace that this command is called in, if whoever calls says so.
 pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
-}
-
-fn no_answer(error: CommandError) -> CommandError {
-    if error.exit == Exit::Unreachable && error.hint.is_none() && error.code != ErrorCode::ConnectionTimeout {
-        return error.hint("start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL");
-    }
-    error
 }
 
 /// The id of the run that the user means: an id, the beginning of one, or `last`.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gleitzeit_control_plane::StoreConfig;
+use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Factory, Settings};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, place, view};
 
@@ -74,7 +75,7 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
     let reach = ClientArgs { hub_url: Some(url.clone()), token: args.token.clone() };
     let client = match client::connect(&reach).await {
         Ok(client) => client,
-        Err(_) if args.hub_url.is_none() => return vec![port()],
+        Err(error) if args.hub_url.is_none() => return vec![port(&error)],
         Err(error) => {
             let check = Check::new("control plane", Finding::Failed, error.message.clone());
             return vec![check.remedy(error.hint.unwrap_or_else(|| "start it, or unset GLEITZEIT_HUB_URL".to_owned()))];
@@ -99,12 +100,13 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
 }
 
 /// Nobody answers at the usual address: could one be started there?
-fn port() -> Check {
+fn port(error: &CommandError) -> Check {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
         Ok(_) => Check::new("control plane", Finding::Ok, format!("none runs; port {DEFAULT_PORT} is free"))
             .remedy("`gleitzeit start --background` starts one; `gleitzeit run FILE` needs none"),
-        Err(error) => {
-            Check::new("control plane", Finding::Warning, format!("port {DEFAULT_PORT} cannot be used: {error}"))
+        Err(bind) => {
+            let why = if error.code == ErrorCode::ConnectionRefused { bind.to_string() } else { error.message.clone() };
+            Check::new("control plane", Finding::Warning, format!("port {DEFAULT_PORT} cannot be used: {why}"))
                 .remedy("something else listens there: give `gleitzeit start` another --port")
         }
     }

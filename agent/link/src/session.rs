@@ -11,9 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::config::{ConfigError, LinkConfig};
+use crate::config::{ConfigError, LinkConfig, base_url};
 use crate::frame::{self, Packet};
 use crate::outbox::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
+use crate::probe::look;
+use crate::reach::{Cause, Found, Speech};
 use crate::reconnect::Backoff;
 use crate::transport::{Connection, Failure};
 
@@ -51,7 +53,8 @@ enum End {
 enum Trouble {
     None,
     Refused(String),
-    Unreachable,
+    /// For this reason, as the connection says it.
+    Unreachable(String),
 }
 
 impl Driver {
@@ -113,15 +116,31 @@ impl Driver {
                 self.tell(LinkEvent::Refused { status, message }).await
             }
             Failure::Unreachable(reason) => {
-                if *trouble == Trouble::Unreachable {
+                let new = Trouble::Unreachable(reason.clone());
+                if *trouble == new {
                     debug!(url, reason, "control plane still cannot be reached");
-                } else {
-                    *trouble = Trouble::Unreachable;
-                    debug!(url, reason, "control plane cannot be reached, retrying");
+                    return true;
                 }
-                true
+                *trouble = new;
+                debug!(url, reason, "control plane cannot be reached, retrying");
+                // It takes a moment, and the end is not to wait for it.
+                let cause = tokio::select! {
+                    () = self.ends.closing.cancelled() => return false,
+                    cause = self.cause(&reason) => cause,
+                };
+                self.tell(LinkEvent::Unreachable(cause)).await
             }
         }
+    }
+
+    /// What stands at the address instead of a hub that lets us in.
+    async fn cause(&self, reason: &str) -> Cause {
+        let url = &self.config.url;
+        // What is no address was refused before anything began.
+        let found = look(url).await.unwrap_or_else(Found::NoHost);
+        let shown = base_url(url).unwrap_or_else(|_| url.clone());
+        let cause = Cause::new(&shown, &found, Speech::Mesh, reason);
+        cause.beside_proxy(self.config.unused_proxy)
     }
 
     /// Hands an event over however long it takes; false if nobody wants it any more.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::Role;
-use gleitzeit_link::TokenSource;
+use gleitzeit_link::{Cause, Found, Speech, TokenSource, look, proxy};
 use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
@@ -18,7 +19,7 @@ use tonic_prost::ProstCodec;
 use crate::call::{self, Credentials};
 use crate::config::ClientConfig;
 use crate::convert::{self, filled};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, innermost};
 use crate::events::Events;
 use crate::handle::RunHandle;
 use crate::run::{Cancelled, Explanation, Run, RunFilter, RunSummary, Task, TaskFilter};
@@ -38,18 +39,33 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 /// And after the control plane was away.
 const SHORT_POLL: Duration = Duration::from_secs(1);
 
-/// Waits for an answer, of whatever kind: a port may accept connections although nobody reads them. Whether the other side
-/// can do its work shows at the first call.
-async fn heard(channel: &Channel, url: &str) -> Result<()> {
+/// Connects and waits for the answer of a control plane: a port may accept connections although nobody reads them, or
+/// somebody else does. Whether it can do its work shows at the first call.
+///
+/// # Errors
+/// Why it cannot be reached, in the words of the connection.
+async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Channel, String> {
+    let connected = tokio::time::timeout(limit, endpoint.connect()).await;
+    let channel = connected
+        .map_err(|_| format!("no connection within {} s", limit.as_secs_f32()))?
+        .map_err(|error| innermost(&error))?;
     let mut health = tonic::client::Grpc::new(channel.clone());
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let answered = async {
-        if health.ready().await.is_ok() {
-            // Both messages are read as empty ones.
-            let _ = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
-        }
+        health.ready().await.map_err(|error| innermost(&error))?;
+        // Both messages are read as empty ones. A control plane answers everybody.
+        let answer = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
+        answer.map(drop).map_err(|status| innermost(&status))
     };
-    tokio::time::timeout(FIRST_WORD, answered).await.map_err(|_| Error::silent(url, FIRST_WORD))
+    let silent = |_| format!("no answer within {} s", FIRST_WORD.as_secs());
+    tokio::time::timeout(FIRST_WORD, answered).await.map_err(silent)??;
+    Ok(channel)
+}
+
+/// What stands at the address instead of a control plane that can be reached.
+async fn found(url: &str, reason: &str) -> Cause {
+    let found = look(url).await.unwrap_or_else(Found::NoHost);
+    Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
 }
 
 type Service = InterceptedService<Channel, Credentials>;
@@ -72,7 +88,8 @@ impl Client {
     /// Connects. Nothing is asked yet that needs the token, so a wrong one shows at the first call.
     ///
     /// # Errors
-    /// If the address is none, nothing listens there within the connect timeout, or what listens says nothing for 10 s.
+    /// If the address is none, nothing listens there within the connect timeout, what listens says nothing for 10 s, or
+    /// it is no control plane. What is there instead is looked at for up to 2 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
         let token = TokenSource::new(config.token.clone(), &url, |name| std::env::var_os(name)).current();
@@ -84,12 +101,16 @@ impl Client {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
-        let connected = tokio::time::timeout(config.connect_timeout, endpoint.connect()).await;
-        let channel = match connected {
-            Ok(channel) => channel.map_err(|error| Error::connect(&url, error))?,
-            Err(_) => return Err(Error::timeout(config.connect_timeout)),
+        let channel = match open(&endpoint, config.connect_timeout).await {
+            Ok(channel) => channel,
+            Err(reason) => match found(&url, &reason).await {
+                // It may have begun to listen just now.
+                cause if cause.code == ErrorCode::ConnectionLost && cause.may_pass => {
+                    open(&endpoint, config.connect_timeout).await.map_err(|_| Error::unreached(cause))?
+                }
+                cause => return Err(Error::unreached(cause)),
+            },
         };
-        heard(&channel, &url).await?;
         let service = InterceptedService::new(channel, credentials);
         Ok(Self {
             workflows: WorkflowServiceClient::new(service.clone())
