@@ -479,6 +479,7 @@ mod tests {
         let event = Event::TaskReady(crate::run::event::TaskReady {
             task_id: "t".into(),
             method: "m/x".into(),
+            provider: None,
             queue: "q".into(),
             priority: crate::spec::Priority(2),
             retry: crate::spec::RetryPolicy::default(),
