@@ -183,11 +183,11 @@ fn address(url: &str, task: &Task, workers: &Workers) -> Result<(), String> {
         return gleitzeit_providers::check_url(url, None);
     }
     let mut bases = workers.addresses(task).into_iter().filter(|address| address != "*").peekable();
-    match (bases.peek(), workers.are_all) {
+    match (bases.peek().is_some(), workers.are_all) {
         // Somebody else may have a base address.
-        (None, false) => Ok(()),
-        (None, true) => gleitzeit_providers::check_url(url, None),
-        (Some(_), _) => {
+        (false, false) => Ok(()),
+        (false, true) => gleitzeit_providers::check_url(url, None),
+        (true, _) => {
             let mut said = bases.map(|base| gleitzeit_providers::check_url(url, Some(&base)));
             let first = said.next().unwrap_or(Ok(()));
             if first.is_ok() || said.any(|said| said.is_ok()) { Ok(()) } else { first }

@@ -165,7 +165,7 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
 fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &str, serving: &Serving) {
     let each = serving.addresses.iter().filter_map(|(address, names)| {
         let name = names.first()?;
-        Some((name, if address == "*" { "any address" } else { address }))
+        Some((name, if address == "*" { "any address" } else { address.as_str() }))
     });
     let told: Vec<String> = each.clone().take(SHOWN).map(|(name, address)| format!("`{name}` ({address})")).collect();
     let more = match serving.addresses.len().saturating_sub(SHOWN) {

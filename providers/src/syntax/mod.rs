@@ -146,7 +146,7 @@ async fn run(mut command: Command, input: &[u8]) -> io::Result<Output> {
         };
         let ((), read_out, read_err, status) = tokio::join!(write, read_out, read_err, child.wait());
         read_out.and(read_err)?;
-        Ok(Output { status: status?, stdout: out, stderr: err })
+        Ok::<_, io::Error>(Output { status: status?, stdout: out, stderr: err })
     };
     tokio::time::timeout(PATIENCE, all).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

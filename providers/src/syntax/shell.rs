@@ -11,11 +11,9 @@ use crate::factory::Settings;
 /// The shells whose `-n` is known to run nothing.
 const KNOWN: &[&str] = &["sh", "dash", "bash", "ksh", "mksh", "zsh"];
 
-/// What a shell says of a command; `named` is what its task asks for in place of the provider's own shell.
-///
-/// # Errors
-/// The commands that were not checked are told of once: there is no such shell, it is one of which nobody knows whether it
-/// only reads, or the time was up. All others have been checked.
+/// What shells say of commands, each with the shell that its task asks for in place of the provider's own one, in their
+/// order; and why some were not checked, each reason once: there is no such shell, it is one of which nobody knows whether
+/// it only reads, or the time was up.
 pub async fn check_shell(
     own: &Path,
     commands: &[(Option<&str>, &str)],
@@ -106,7 +104,7 @@ fn told(said: &str) -> Option<Mistake> {
         let (number, rest) = said[at..].split_at(digits(&said[at..]));
         let rest = rest.strip_prefix(']').unwrap_or(rest);
         let Some(message) = rest.strip_prefix(':').filter(|_| is_marked) else { continue };
-        let (line, message) = (number.parse().ok().filter(|line| *line > 0)?, message.trim());
+        let (line, message) = (number.parse::<usize>().ok().filter(|line| *line > 0)?, message.trim());
         return (!message.is_empty()).then(|| Mistake { line, column: None, message: message.to_owned() });
     }
     None
