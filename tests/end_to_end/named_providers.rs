@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::support::{Cluster, Sandbox, text, until};
+use crate::support::{Cluster, PATIENCE, Sandbox, text, until};
 
 /// Tells whoever asks which server it is; ends when dropped.
 struct Server {
@@ -127,7 +127,7 @@ fn a_task_waits_for_the_provider_that_it_names_and_explain_says_so() {
     let file = cluster.sandbox.file("two.yaml", TWO.replace("provider: north", "provider: south"));
     let run = cluster.submit(&file);
     let wanted = "no connected provider named `south` serves `http/request`; `http` does";
-    until("explain names the provider that is missing", || {
+    until("explain names the provider that is missing", PATIENCE, || {
         let said = cluster.ask(&["explain", &run, "one"]);
         let task = said["tasks"].as_array()?.iter().find(|task| task["id"] == "one")?.clone();
         (text_of(&task["waiting"], "reason").contains(wanted)
