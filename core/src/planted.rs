@@ -40,6 +40,8 @@ pub(crate) enum Bug {
     NeverAlone,
     /// The time of an attempt counts while its call waits for a provider.
     TimeInLine,
+    /// Protocols are removed although unfinished runs need them.
+    NeededProtocols,
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::run::event::{CancelCause, StopReason};
-use gleitzeit_core::run::{Entry, Event, Limits, Request, RunStatus};
+use gleitzeit_core::run::{Entry, Event, Limits, ProtocolUse, Request, RunStatus};
 use gleitzeit_core::spec::Workflow;
-use gleitzeit_core::{ComponentId, Epoch, Position, RunId, Seq, Slice, TaskId, Timestamp};
+use gleitzeit_core::{ComponentId, Epoch, Position, ProtocolName, RunId, Seq, Slice, TaskId, Timestamp};
 use serde_json::Value;
 
 use super::plane::{Caused, Store};
@@ -58,10 +58,14 @@ struct Run {
     tasks: BTreeMap<TaskId, Task>,
     cancel: Option<CancelCause>,
     end: Option<RunStatus>,
+    /// The protocols that its tasks name.
+    needs: BTreeSet<ProtocolName>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
+    /// With when they were registered.
+    protocols: BTreeMap<ProtocolName, Timestamp>,
     runs: BTreeMap<RunId, Run>,
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
     used: BTreeMap<ComponentId, u32>,
@@ -121,6 +125,7 @@ impl Checker {
         let replayed = &self.replayed;
         rule!(live.open_attempts().eq(replayed.open_attempts()), "open attempts differ from the replayed ones");
         rule!(live.owners().eq(replayed.owners()), "owners differ from the replayed ones");
+        rule!(live.protocols().eq(replayed.protocols()), "protocols differ from the replayed ones");
         rule!(live.position() == replayed.position(), "positions differ: {} {}", live.position(), replayed.position());
         for (engine, used) in &self.used {
             let counted = live.used_slots(engine);
@@ -166,7 +171,7 @@ impl Checker {
                 rule!(granted.epoch > before, "epoch {} of {} follows {before}", granted.epoch, granted.slice);
                 self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
             }
-            return Ok(());
+            return self.protocol_event(entry, request);
         };
         if let Event::WorkflowSubmitted(submitted) = &entry.event {
             rule!(!self.runs.contains_key(&run_id), "run {run_id} was submitted twice");
@@ -184,6 +189,33 @@ impl Checker {
             return task_event(run, task_id, entry, request, *slots, &mut self.used);
         }
         run_event(run, &entry.event)
+    }
+
+    /// A protocol that is in use stays.
+    fn protocol_event(&mut self, entry: &Entry, request: &Request) -> Verified {
+        match &entry.event {
+            Event::ProtocolRegistered(event) => {
+                self.protocols.insert(ProtocolName::new(&event.name, &event.version), entry.recorded_at);
+            }
+            Event::ProtocolRemoved(event) => {
+                let name = ProtocolName::new(&event.name, &event.version);
+                let Some(registered) = self.protocols.remove(&name) else {
+                    return Err(format!("`{name}` was removed and not registered"));
+                };
+                let Request::PruneProtocols { unused_ms, served } = request else {
+                    return Err(format!("nobody asked that `{name}` is removed"));
+                };
+                let is_in_use = |it: &ProtocolUse| it.protocol == name && (it.ago_ms == 0 || it.ago_ms < *unused_ms);
+                let is_old = entry.recorded_at.ms_since(registered) >= *unused_ms;
+                rule!(is_old && !served.iter().any(is_in_use), "`{name}` was removed and is in use");
+                let mut unfinished = self.runs.iter().filter(|(_, run)| run.end.is_none());
+                if let Some((run_id, _)) = unfinished.find(|(_, run)| run.needs.contains(&name)) {
+                    return Err(format!("`{name}` was removed and run {run_id} needs it"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Only a current owner is heard.
@@ -211,7 +243,11 @@ fn run(workflow: &Workflow, seq: Seq) -> Run {
         ..Task::default()
     };
     let tasks = workflow.tasks.iter().map(|it| (it.id.clone(), task(it))).collect();
-    Run { seq, tasks, cancel: None, end: None }
+    let protocol = |task: &gleitzeit_core::spec::Task| {
+        let name = task.method.as_str().split('/').next().unwrap_or_default();
+        ProtocolName::new(name, &task.protocol_version)
+    };
+    Run { seq, tasks, cancel: None, end: None, needs: workflow.tasks.iter().map(protocol).collect() }
 }
 
 /// The component that reports about an attempt; `None` is the hub.
