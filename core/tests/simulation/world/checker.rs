@@ -10,7 +10,7 @@ use gleitzeit_core::spec::Workflow;
 use gleitzeit_core::{ComponentId, Epoch, Position, ProtocolName, RunId, Seq, Slice, TaskId, Timestamp};
 use serde_json::Value;
 
-use super::plane::{Caused, Store};
+use super::plane::{Caused, Store, tag};
 use super::spans::Traces;
 use super::workload;
 
@@ -44,6 +44,8 @@ struct Task {
     is_stopped: bool,
     is_final_failure: bool,
     result: Value,
+    /// Which dispatch its attempt is of.
+    dispatch: String,
 }
 
 impl Task {
@@ -64,6 +66,11 @@ struct Run {
 
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
+    /// Everything that was told of and is not lost.
+    log: Vec<Caused>,
+    /// How often the last entries were lost, and for each entry how often that had been so when it became durable.
+    losses: u64,
+    born: Vec<u64>,
     /// With when they were registered.
     protocols: BTreeMap<ProtocolName, Timestamp>,
     runs: BTreeMap<RunId, Run>,
@@ -98,6 +105,7 @@ impl Checker {
             self.replayed.apply(&it.entry).map_err(|error| format!("it cannot be replayed: {error}"))?;
             self.traces.take(&it.entry)?;
         }
+        self.log.extend(caused.iter().cloned());
         for run_id in caused.iter().filter_map(|it| it.entry.run_id) {
             let Some(run) = self.runs.get(&run_id) else { continue };
             let are_final = run.tasks.values().all(Task::is_final);
@@ -107,6 +115,16 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// The store has lost everything after an entry: what is true follows from what is left.
+    pub(crate) fn lose(&mut self, after: Position) -> Verified {
+        let kept = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let mut log = std::mem::take(&mut self.log);
+        log.truncate(kept);
+        self.born.truncate(kept);
+        *self = Self { losses: self.losses + 1, born: std::mem::take(&mut self.born), ..Self::new() };
+        self.durable(&log)
     }
 
     /// The live state is the replayed one; only to be asked when nothing is decided that is not durable.
@@ -149,6 +167,11 @@ impl Checker {
         self.runs.get(&run_id)?.end
     }
 
+    /// Whether somebody asked for the end of a run.
+    pub(crate) fn is_asked_to_end(&self, run_id: RunId) -> bool {
+        self.runs.get(&run_id).is_some_and(|run| run.cancel == Some(CancelCause::Requested))
+    }
+
     pub(crate) fn unfinished(&self) -> Vec<RunId> {
         self.runs.iter().filter(|(_, run)| run.end.is_none()).map(|(id, _)| *id).collect()
     }
@@ -164,6 +187,12 @@ impl Checker {
         rule!(entry.position == self.position.next(), "position {} follows {}", entry.position, self.position);
         rule!(entry.recorded_at >= self.recorded_at, "the journal's clock went back");
         (self.position, self.recorded_at) = (entry.position, entry.recorded_at);
+        let at = usize::try_from(entry.position.0 - 1).unwrap_or(usize::MAX);
+        // What is told again after a loss is as old as it was.
+        if at == self.born.len() {
+            self.born.push(self.losses);
+        }
+        let tag = tag(entry.position, self.born[at]);
         self.authority(request)?;
         let Some(run_id) = entry.run_id else {
             if let Event::OwnershipGranted(granted) = &entry.event {
@@ -186,7 +215,7 @@ impl Checker {
         rule!(run.end.is_none(), "run {run_id} had ended");
         run.seq = entry.seq;
         if let Some(task_id) = entry.event.task_id() {
-            return task_event(run, task_id, entry, request, *slots, &mut self.used);
+            return task_event(run, task_id, &Told { entry, request, slots: *slots, tag: &tag }, &mut self.used);
         }
         run_event(run, &entry.event)
     }
@@ -263,14 +292,16 @@ fn is_fenced(request: &Request) -> bool {
     matches!(request, Request::Component { fence: Some(_), .. })
 }
 
-fn task_event(
-    run: &mut Run,
-    task_id: &str,
-    entry: &Entry,
-    request: &Request,
+/// An entry about a task.
+struct Told<'a> {
+    entry: &'a Entry,
+    request: &'a Request,
     slots: u32,
-    used: &mut BTreeMap<ComponentId, u32>,
-) -> Verified {
+    tag: &'a str,
+}
+
+fn task_event(run: &mut Run, task_id: &str, told: &Told<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
+    let Told { entry, request, slots, tag } = *told;
     let is_ending = run.cancel.is_some();
     let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
     let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();
@@ -305,6 +336,7 @@ fn task_event(
             *open += 1;
             rule!(*open <= slots, "{} has {open} open attempts and {slots} slots", event.engine);
             (task.stage, task.attempt, task.engine) = (Stage::Open, event.attempt, Some(event.engine.clone()));
+            tag.clone_into(&mut task.dispatch);
         }
         Event::TaskStarted(event) => {
             rule!(stage == Stage::Open && task.attempt == event.attempt && !is_ending, "it was {stage:?}");
@@ -312,17 +344,25 @@ fn task_event(
         }
         Event::TaskCompleted(event) if event.carried => {
             rule!(stage == Stage::Waiting && matches!(request, Request::Retry { .. }), "carried as {stage:?}");
-            rule!(event.result.to_value().as_ref() == Ok(&task.result), "`{task_id}` carried {}", event.result.get());
+            let value = event.result.to_value().unwrap_or_default();
+            rule!(value["value"] == task.result["value"], "`{task_id}` carried {}", event.result.get());
             task.stage = Stage::Completed;
         }
         Event::TaskCompleted(event) => {
             end_attempt(task, event.attempt)?;
             rule!(!is_ending, "`{task_id}` completed in a run that is to end");
+            let value = event.result.to_value().unwrap_or_default();
             rule!(
-                event.result.to_value().as_ref() == Ok(&task.result),
+                value["value"] == task.result["value"],
                 "`{task_id}` has {}, not {}",
                 event.result.get(),
                 task.result
+            );
+            rule!(
+                value["of"] == task.dispatch.as_str(),
+                "`{task_id}` has the result of dispatch {}, not of {}",
+                value["of"],
+                task.dispatch
             );
             task.stage = Stage::Completed;
         }

@@ -203,6 +203,18 @@ impl World {
         Ok(())
     }
 
+    /// What was promised and is lost is owed to nobody; what is left is owed as before.
+    pub(super) fn clients_lose_history(&mut self) {
+        let Self { clients, checker, store, .. } = self;
+        clients.acknowledged.retain(|_, run_id| checker.knows(*run_id));
+        clients.cancelled.retain(|run_id| checker.is_asked_to_end(*run_id));
+        // A run that did not end cannot be repeated.
+        clients.questions.retain(|_, asked| match asked {
+            Asked::Retry { old, .. } => store.finished.contains_key(&old.run_id),
+            Asked::Submit { .. } | Asked::Cancel { .. } | Asked::Prune { .. } => true,
+        });
+    }
+
     /// What was asked and not answered is asked again by whoever asked it.
     pub(super) fn clients_lose_the_plane(&mut self) {
         let lost: Vec<Question> = self.clients.questions.keys().copied().collect();

@@ -8,7 +8,7 @@ use gleitzeit_core::role::provider::{self, Provider};
 use gleitzeit_core::role::queue::Queue;
 use gleitzeit_core::role::resolver::Resolver;
 use gleitzeit_core::role::{self, Identity};
-use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant, ProtocolName, Secret};
+use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant, ProtocolName, Secret, TermId};
 
 use super::agenda::Time;
 use super::net::{Down, SocketId};
@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     pub(crate) health: Health,
     /// Engine: those that it was told of.
     pub(crate) protocols: BTreeSet<ProtocolName>,
+    /// The term that the hub named when it last registered.
+    pub(crate) term: Option<TermId>,
 }
 
 impl Worker {
@@ -114,6 +116,7 @@ impl Worker {
             executions: BTreeMap::new(),
             health: Health::default(),
             protocols: BTreeSet::new(),
+            term: None,
         }
     }
 

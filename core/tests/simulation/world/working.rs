@@ -85,7 +85,12 @@ impl World {
         let input = match down {
             Down::Message(message) => match Arc::unwrap_or_clone(message) {
                 FromHub::Welcome(_) => role::Input::Connected,
-                message => role::Input::Message(message),
+                message => {
+                    if let FromHub::ComponentRegistered(answer) = &message {
+                        self.workers[number].term.clone_from(&answer.term);
+                    }
+                    role::Input::Message(message)
+                }
             },
             Down::Closed => {
                 self.lose_link(number);

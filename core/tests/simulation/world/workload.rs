@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_core::spec::{Backoff, Priority, RetryPolicy, Task, Workflow};
+use gleitzeit_core::ledger::Assignment;
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::{Payload, QueueName, TaskId};
 use serde_json::{Value, json};
@@ -74,11 +75,18 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     }
 }
 
-/// What a provider answers to a task's parameters.
+/// What a provider answers to a task's parameters; with which dispatch it is of.
 pub(crate) fn answer(parameters: &Value) -> Value {
     let own = parameters["own"].as_u64().unwrap_or(0);
     let sum: u64 = parameters["sum"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
-    json!({"value": own + sum})
+    json!({"value": own + sum, "of": parameters["of"]})
+}
+
+/// The same assignment, whose parameters say of which dispatch it is.
+pub(crate) fn tagged(assignment: &Assignment, tag: &str) -> Assignment {
+    let mut parameters = assignment.parameters.to_value().unwrap_or_default();
+    parameters["of"] = json!(tag);
+    Assignment { parameters: Payload::from_value(&parameters), ..assignment.clone() }
 }
 
 /// The result of every task, if it completes.
