@@ -86,6 +86,26 @@ fn every_command_of_the_reference_works() {
     assert!(home.path().join("monday.db").is_file(), "the backup: {said}");
 }
 
+/// The `sh` blocks of the README but for its tests, as they stand. Only the build is left out: the binary is there.
+#[test]
+fn every_command_of_the_readme_works() {
+    let home = tempfile::tempdir().expect("a folder");
+    let readme = fs::read_to_string(root().join("README.md")).expect("readable");
+    let blocks: Vec<&str> = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [first, own, tests] = blocks[..] else { panic!("three blocks, not {}", blocks.len()) };
+    assert!(tests.starts_with("cargo test "), "{tests}");
+    let first = first.strip_prefix("cargo build --release --locked\n").expect("the build");
+    let first = first.replace("target/release/gleitzeit", "gleitzeit");
+    let output = shell(&format!("set -eu\n{first}\ncd \"$HOME\"\n{own}\n"), home.path());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("85 words in 7 lines"), "the quickstart's result: {said}");
+    assert!(said.contains("5 words, the longest is 'words'"), "the result of a first own workflow: {said}");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("readable");
+    let required = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version of Rust");
+    assert!(readme.contains(&format!("needs Rust {} or newer", required.trim_matches('"'))), "{required}");
+}
+
 fn shell(script: &str, home: &Path) -> Output {
     let folder = Path::new(GLEITZEIT).parent().expect("a folder").display();
     let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
