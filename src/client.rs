@@ -6,14 +6,14 @@ use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, Run, RunFilter, Run
 use crate::background;
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, Exit};
-use crate::output;
+use crate::{hub_url, output};
 
 /// Connects to the control plane that was named, or to the default one.
 ///
 /// # Errors
 /// If it cannot be reached.
 pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
-    Client::connect(config(args)).await.map_err(|error| no_answer(error.into()))
+    Client::connect(config(args)).await.map_err(|error| no_answer(error.into(), args))
 }
 
 /// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
@@ -27,7 +27,7 @@ pub(crate) async fn connect_or_start(
 ) -> Result<Client, CommandError> {
     let config = config(args);
     match Client::connect(config.clone()).await {
-        Err(error) if nobody_listens(&error) && args.hub_url.is_none() => {
+        Err(error) if nobody_listens(&error) && hub_url::named(args.hub_url.as_deref()).is_none() => {
             before()?;
             let started = match background::start_default().await {
                 Ok(started) => started,
@@ -42,7 +42,7 @@ pub(crate) async fn connect_or_start(
             ));
             Ok(Client::connect(config).await?)
         }
-        connected => connected.map_err(|error| no_answer(error.into())),
+        connected => connected.map_err(|error| no_answer(error.into(), args)),
     }
 }
 
@@ -52,7 +52,7 @@ fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
 }
 
 fn config(args: &ClientArgs) -> ClientConfig {
-    let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
     ClientConfig { token: args.token.clone(), traceparent: caller(), ..ClientConfig::new(url) }
 }
 
@@ -61,9 +61,9 @@ pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
 }
 
-fn no_answer(error: CommandError) -> CommandError {
+fn no_answer(error: CommandError, args: &ClientArgs) -> CommandError {
     if error.exit == Exit::Unreachable && error.hint.is_none() && error.code != ErrorCode::ConnectionTimeout {
-        return error.hint("start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL");
+        return error.hint(hub_url::hint_if_away(args.hub_url.as_deref()));
     }
     error
 }

@@ -5,15 +5,18 @@
 
 mod allocator;
 mod background;
+mod batch;
 mod causes;
 mod cli;
 mod client;
 mod commands;
+mod complete;
 mod concealed;
 mod document;
 mod error;
 mod follow;
 mod graph;
+mod hub_url;
 mod inputs;
 mod json;
 mod method_view;
@@ -21,6 +24,7 @@ mod monitor;
 mod output;
 mod own_token;
 mod place;
+mod plan;
 mod plane;
 mod progress;
 mod settings;
@@ -48,6 +52,9 @@ pub fn main() -> ExitCode {
     allocator::settle();
     sink::take_panics();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(exit) = complete::answer(&arguments) {
+        return exit;
+    }
     let exit = match parse(&arguments) {
         Ok(cli) => {
             let format = cli.command.format_of_failure();

@@ -101,19 +101,22 @@ fn yaml_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
     serde_yaml::to_string(&value).map_err(|error| CommandError::internal(format!("cannot write YAML: {error}")))
 }
 
+/// Why a command failed, as documents say it.
+pub(crate) fn errors(error: &CommandError) -> Vec<Value> {
+    if error.problems.is_empty() {
+        return vec![json!({
+            "file": null, "line": null, "column": null, "field": null, "code": error.code.code(),
+            "name": error.code.name(), "message": error.message, "hint": error.hint,
+        })];
+    }
+    error.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok()).collect()
+}
+
 /// Says why a command failed: the text on stderr, and the document on stdout too if the format asks for one.
 pub(crate) fn failure(format: Format, error: &CommandError) {
     if format != Format::Table {
-        let problems: Vec<Value> = if error.problems.is_empty() {
-            vec![json!({
-                "file": null, "line": null, "column": null, "field": null, "code": error.code.code(),
-                "name": error.code.name(), "message": error.message, "hint": error.hint,
-            })]
-        } else {
-            error.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok()).collect()
-        };
         // If stdout is gone, stderr still has the text.
-        let mut failed = json!({ "errors": problems });
+        let mut failed = json!({ "errors": errors(error) });
         if let Some(notes) = &error.notes {
             failed["notes"] = json!(notes);
         }

@@ -1,4 +1,4 @@
-//! The grammar of the commands that need no control plane: migrate, graph, init, doctor, man.
+//! The grammar of the commands that need no control plane: migrate, graph, init, doctor, man, completions.
 
 use std::path::PathBuf;
 
@@ -24,13 +24,16 @@ pub(crate) struct MigrateArgs {
 /// `gleitzeit graph`
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
-    /// The workflow: YAML or JSON; `-` reads stdin
-    pub(crate) file: PathBuf,
+    /// A workflow (YAML or JSON; `-` reads stdin); or, if there is no such file, a run: its id, a unique prefix of it, or `last`
+    #[arg(value_name = "FILE|RUN")]
+    pub(crate) of: PathBuf,
     /// As what it is drawn
     #[arg(long = "as", value_name = "FORM", default_value = "terminal")]
     pub(crate) form: GraphForm,
     #[command(flatten)]
     pub(crate) definitions: DefinitionArgs,
+    #[command(flatten)]
+    pub(crate) client: super::ClientArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -92,6 +95,25 @@ pub(crate) struct DoctorArgs {
 pub(crate) struct ManArgs {
     /// Where the pages of all commands are written to; none: the page of `gleitzeit` itself goes to stdout
     pub(crate) folder: Option<PathBuf>,
+}
+
+/// `gleitzeit completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+    /// Complete the arguments of this program alone (default: of both)
+    #[arg(long = "name", value_name = "PROGRAM")]
+    pub(crate) program: Option<Program>,
+}
+
+/// What this program is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Program {
+    /// Its name
+    Gleitzeit,
+    /// The short one
+    Gz,
 }
 
 /// `gleitzeit monitor`

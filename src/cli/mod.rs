@@ -1,6 +1,7 @@
 //! The command line's grammar: arguments, defaults and help. What the commands do is in `commands`.
 
 mod local;
+mod runs;
 mod server;
 mod store;
 
@@ -9,8 +10,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use local::{
-    DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
+    CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
+    Program,
 };
+pub(crate) use runs::{CancelArgs, ListArgs, SubmitArgs};
 pub(crate) use server::{
     AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
     WorkerArgs,
@@ -71,14 +74,16 @@ pub(crate) enum Command {
     /// List what is connected; with roles: start a worker, as `agent --role`
     #[command(after_help = "Examples:\n  gleitzeit components\n  gleitzeit components queue deps exec")]
     Components(ComponentsArgs),
-    /// Submit a workflow to a control plane
-    #[command(after_help = "Example:\n  gleitzeit submit examples/chain.yaml --input start=7 --wait")]
+    /// Submit workflows to a control plane
+    #[command(
+        after_help = "Examples:\n  gleitzeit submit examples/chain.yaml start=7 --wait\n  gleitzeit submit examples/chain.yaml --dry-run"
+    )]
     Submit(SubmitArgs),
     /// Show a run, or the control plane
     #[command(after_help = "Example:\n  gleitzeit status last")]
     Status(StatusArgs),
     /// List runs, the newest first
-    #[command(visible_aliases = ["ls", "ps"], after_help = "Example:\n  gleitzeit list --status failed --limit 10")]
+    #[command(visible_aliases = ["ls", "ps"], after_help = "Examples:\n  gleitzeit list --status failed --limit 10\n  gleitzeit list --watch --since 1h")]
     List(ListArgs),
     /// Follow a run until it ends
     #[command(after_help = "Example:\n  gleitzeit watch last")]
@@ -92,8 +97,10 @@ pub(crate) enum Command {
     /// Show what a run's tasks printed and returned, or why they failed
     #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
     Logs(LogsArgs),
-    /// Ask a run to end
-    #[command(after_help = "Example:\n  gleitzeit cancel last --reason 'wrong input'")]
+    /// Ask runs to end
+    #[command(
+        after_help = "Examples:\n  gleitzeit cancel last --reason 'wrong input'\n  gleitzeit cancel --label team=trains"
+    )]
     Cancel(CancelArgs),
     /// Repeat a failed or cancelled run as a new one that keeps the completed tasks' results
     #[command(after_help = "Example:\n  gleitzeit retry last")]
@@ -116,10 +123,8 @@ pub(crate) enum Command {
     /// Bring files of the original Gleitzeit into today's form
     #[command(after_help = "Examples:\n  gleitzeit migrate old.yaml\n  gleitzeit migrate --write workflows/*.yaml")]
     Migrate(MigrateArgs),
-    /// Draw a workflow's tasks and what they wait for
-    #[command(
-        after_help = "Examples:\n  gleitzeit graph examples/chain.yaml\n  gleitzeit graph examples/chain.yaml --as mermaid"
-    )]
+    /// Draw the tasks of a workflow, or of a run with their states, and what they wait for
+    #[command(after_help = "Examples:\n  gleitzeit graph examples/chain.yaml --as mermaid\n  gleitzeit graph last")]
     Graph(GraphArgs),
     /// Make a workflow file to begin with
     #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
@@ -139,11 +144,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit man | man -l -\n  gleitzeit man /usr/local/share/man/man1")]
     Man(ManArgs),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  gleitzeit completions bash > /etc/bash_completion.d/gleitzeit")]
-    Completions {
-        /// For which shell
-        shell: clap_complete::Shell,
-    },
+    #[command(after_help = "Examples:\n  source <(gleitzeit completions bash)\n  gleitzeit completions fish | source")]
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -191,13 +193,18 @@ impl Command {
             | Self::Agent(_)
             | Self::Man(_)
             | Self::Monitor(_)
-            | Self::Completions { .. } => Format::Table,
+            | Self::Completions(_) => Format::Table,
         }
     }
 
     /// How it is printed why the command failed: `watch` prints events, among which that has no place.
     pub(crate) fn format_of_failure(&self) -> Format {
-        if matches!(self, Self::Watch(_)) { Format::Table } else { self.format() }
+        let prints_lines = match self {
+            Self::Watch(_) => true,
+            Self::List(args) => args.watch,
+            _ => false,
+        };
+        if prints_lines { Format::Table } else { self.format() }
     }
 
     /// Whether runs or tasks are worked on in this process.
@@ -319,54 +326,11 @@ pub(crate) struct DefinitionArgs {
     pub(crate) protocols_dir: Option<PathBuf>,
 }
 
-/// `gleitzeit submit`
-#[derive(Debug, Args)]
-pub(crate) struct SubmitArgs {
-    /// The workflow: YAML or JSON; `-` reads stdin
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) inputs: InputArgs,
-    /// Wait until the run ends and exit by its outcome
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// The same id with the same body gives the same run, however often it is sent
-    #[arg(long, value_name = "ID")]
-    pub(crate) request_id: Option<String>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
 /// `gleitzeit status`
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// A run id, a unique prefix of one, or `last`; none: the control plane itself
     pub(crate) run: Option<String>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-/// `gleitzeit list`
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only runs in these states: running, completed, failed, cancelled
-    #[arg(long, value_name = "STATES", value_delimiter = ',')]
-    pub(crate) status: Vec<String>,
-    /// Only runs of workflows with this name
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Only runs with this label: NAME=VALUE
-    #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub(crate) labels: Vec<String>,
-    /// How many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) limit: u32,
-    /// Where to go on: `next_page_token` of the page before
-    #[arg(long, value_name = "TOKEN")]
-    pub(crate) page_token: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]
@@ -414,23 +378,6 @@ pub(crate) struct TraceArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// `gleitzeit cancel`
-#[derive(Debug, Args)]
-pub(crate) struct CancelArgs {
-    /// A run id, a unique prefix of one, or `last`
-    pub(crate) run: String,
-    /// Why; shown with the run
-    #[arg(long, default_value = "cancelled from the command line")]
-    pub(crate) reason: String,
-    /// Also end a run that was set aside because its entries cannot be replayed
-    #[arg(long)]
-    pub(crate) force: bool,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
 /// `gleitzeit retry`
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
@@ -455,8 +402,11 @@ pub(crate) struct ValidateArgs {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Check against what this control plane knows, instead of offline
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
+    /// Check against what is built in or in a folder, whatever GLEITZEIT_HUB_URL names
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// The control plane's token
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,

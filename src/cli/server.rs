@@ -197,9 +197,9 @@ pub(crate) struct StartArgs {
 /// `gleitzeit stop`
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// The port of the control plane to stop
-    #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
-    pub(crate) port: u16,
+    /// The port of the control plane to stop (default: that of GLEITZEIT_HUB_URL if it is of this machine, else 8000)
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
     /// How long it may take: seconds, or text such as 500ms, 2m
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
@@ -215,6 +215,9 @@ pub(crate) struct RunArgs {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) inputs: InputArgs,
+    /// Check everything and print the plan: steps, tasks, and the providers that would serve them; nothing runs
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) worker: WorkerArgs,
     /// Environment variables that the workflow may read as ${env.NAME}; they are recorded, so never secrets

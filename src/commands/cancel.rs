@@ -1,4 +1,6 @@
-//! `gleitzeit cancel`: asks a run to end, and says what became of its tasks.
+//! `gleitzeit cancel`: asks runs to end, and says what became of them; of a single one, what became of its tasks.
+
+mod many;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,7 +21,12 @@ const NAMED: usize = 5;
 pub(crate) fn run(args: CancelArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let run = match args.runs.as_slice() {
+            [run] => run,
+            [] => return many::matching(&client, &args).await,
+            _ => return many::named(&client, &args).await,
+        };
+        let run_id = client::find_run(&client, run).await?;
         let cancelled = match args.force {
             true => client.cancel_by_force(&run_id, &args.reason).await?,
             false => client.cancel(&run_id, &args.reason).await?,

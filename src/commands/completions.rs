@@ -1,15 +1,18 @@
 //! `gleitzeit completions`.
 
-use clap::CommandFactory as _;
-use clap_complete::{Shell, generate};
-
-use crate::cli::Cli;
+use crate::cli::{CompletionsArgs, Program};
 use crate::error::{CommandResult, Exit};
-use crate::output;
+use crate::{complete, output};
 
-pub(crate) fn run(shell: Shell) -> CommandResult {
-    let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "gleitzeit", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+pub(crate) fn run(args: &CompletionsArgs) -> CommandResult {
+    let programs: &[&str] = match args.program {
+        None => &["gleitzeit", "gz"],
+        Some(Program::Gleitzeit) => &["gleitzeit"],
+        Some(Program::Gz) => &["gz"],
+    };
+    let shell = args.shell.to_string();
+    for program in programs {
+        output::print(&complete::script(&shell, program)?)?;
+    }
     Ok(Exit::Success)
 }

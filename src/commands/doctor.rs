@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, place, view};
+use crate::{client, hub_url, output, place, view};
 
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,11 +70,12 @@ fn text(check: &Check) -> String {
 
 /// Who answers where one is expected, and whether everybody there is of this version.
 async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
-    let url = args.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let named = hub_url::named(args.hub_url.as_deref());
+    let url = named.unwrap_or(DEFAULT_URL).to_owned();
     let reach = ClientArgs { hub_url: Some(url.clone()), token: args.token.clone() };
     let client = match client::connect(&reach).await {
         Ok(client) => client,
-        Err(_) if args.hub_url.is_none() => return vec![port()],
+        Err(_) if named.is_none() => return vec![port()],
         Err(error) => {
             let check = Check::new("control plane", Finding::Failed, error.message.clone());
             return vec![check.remedy(error.hint.unwrap_or_else(|| "start it, or unset GLEITZEIT_HUB_URL".to_owned()))];

@@ -1,6 +1,11 @@
 //! `gleitzeit list`: runs, the newest first.
 
-use gleitzeit_sdk::{RunFilter, RunStatus};
+mod told;
+mod watch;
+
+use std::time::SystemTime;
+
+use gleitzeit_sdk::{RunFilter, RunStatus, RunSummary, Timestamp};
 
 use crate::cli::ListArgs;
 use crate::document::{List, RunItem};
@@ -8,39 +13,40 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, inputs, output, view};
 
+const HEAD: [&str; 6] = ["run", "name", "status", "tasks", "submitted", "finished"];
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
 pub(crate) fn run(args: ListArgs) -> CommandResult {
-    let again = same_filter(&args);
+    let now = now();
+    let (since, until) = (args.since.map(|it| it.seen_at(now)), args.until.map(|it| it.seen_at(now)));
+    if let (Some(since), Some(until)) = (since, until)
+        && since >= until
+    {
+        let error = CommandError::usage(format!("no run can be listed: --since is {since} and --until is {until}"));
+        return Err(error.hint("--since names the earlier time, --until the later one"));
+    }
+    let again = same_filter(&args, since, until);
     let filter = RunFilter {
         statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
         labels: inputs::labels(&args.labels)?,
+        submitted_after: since,
+        submitted_before: until,
         page_size: args.limit,
         page_token: args.page_token,
         ..RunFilter::default()
     };
+    if args.watch {
+        return watch::run(&args.client, filter, args.output.format());
+    }
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let page = client.list_runs(&filter).await?;
-        let rows: Vec<Vec<String>> = page
-            .items
-            .iter()
-            .map(|run| {
-                vec![
-                    run.run_id.clone(),
-                    view::first_line(&run.name, 40),
-                    if run.is_set_aside() { "set aside" } else { view::run_status(run.status) }.to_owned(),
-                    run.task_count.to_string(),
-                    view::time(run.submitted_at),
-                    view::time(run.finished_at),
-                ]
-            })
-            .collect();
+        let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
         let list =
             List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
         output::document(args.output.format(), &list, |list| {
-            let mut text = view::table(&["run", "name", "status", "tasks", "submitted", "finished"], &rows);
+            let mut text = view::table(&HEAD, &rows);
             if let Some(token) = &list.next_page_token {
                 text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
             }
@@ -50,8 +56,24 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     })
 }
 
-/// The command with its filters: the token of the next page belongs to them.
-fn same_filter(args: &ListArgs) -> String {
+fn row(run: &RunSummary) -> Vec<String> {
+    vec![
+        run.run_id.clone(),
+        view::first_line(&run.name, 40),
+        if run.is_set_aside() { "set aside" } else { view::run_status(run.status) }.to_owned(),
+        run.task_count.to_string(),
+        view::time(run.submitted_at),
+        view::time(run.finished_at),
+    ]
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The command with its filters: the token of the next page belongs to them, and ages would be others by then.
+fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
     let mut command = "gleitzeit list".to_owned();
     if !args.status.is_empty() {
         command.push_str(&format!(" --status {}", args.status.join(",")));
@@ -62,6 +84,11 @@ fn same_filter(args: &ListArgs) -> String {
     }
     for label in &args.labels {
         command.push_str(&format!(" --label {}", quoted(label)));
+    }
+    for (flag, time) in [("since", since), ("until", until)] {
+        if let Some(time) = time {
+            command.push_str(&format!(" --{flag} {time}"));
+        }
     }
     command
 }

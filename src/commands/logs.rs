@@ -134,6 +134,7 @@ mod tests {
             method: "m/x".to_owned(),
             queue: "default".to_owned(),
             engine: None,
+            dependencies: Vec::new(),
         }
     }
 

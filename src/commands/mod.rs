@@ -6,6 +6,7 @@ mod cancel;
 mod completions;
 mod components;
 mod doctor;
+mod dry_run;
 mod explain;
 mod graph;
 mod hub;
@@ -69,6 +70,6 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Providers(args) => providers::run(args),
         Command::Protocols(args) => protocols::run(args),
         Command::Version(args) => version::run(args),
-        Command::Completions { shell } => completions::run(shell),
+        Command::Completions(args) => completions::run(&args),
     }
 }

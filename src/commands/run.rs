@@ -18,12 +18,13 @@ use crate::progress::Progress;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
-use crate::{client, output, place, setup, workflow};
+use crate::{client, hub_url, output, place, setup, workflow};
 
 pub(crate) fn run(args: RunArgs, telemetry: &Telemetry) -> CommandResult {
     let source = Source::read(&args.file)?;
-    match args.hub_url.clone() {
-        Some(hub_url) => elsewhere(&args, hub_url, source),
+    match hub_url::named(args.hub_url.as_deref()) {
+        Some(hub_url) => elsewhere(&args, hub_url.to_owned(), source),
+        None if args.dry_run => super::dry_run::here(&args, source),
         None => here(&args, &source, telemetry),
     }
 }
@@ -36,6 +37,9 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
     }
     let reach = crate::cli::ClientArgs { hub_url: Some(hub_url), token: args.token.clone() };
     let (given, format) = (args.inputs.clone(), args.output.format());
+    if args.dry_run {
+        return super::dry_run::there(vec![source], &given, &reach, format);
+    }
     block_on(OnSignal::Finish, |stop| async move {
         let client = client::connect(&reach).await?;
         let prepared = workflow::prepare_for(&client, &source, &given).await?;

@@ -1,12 +1,16 @@
 //! `gleitzeit stop`: ends the control plane that runs on this machine.
 
-use crate::cli::StopArgs;
+use crate::cli::{DEFAULT_PORT, StopArgs};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{background, output};
+use crate::{background, hub_url, output};
 
 pub(crate) fn run(args: &StopArgs) -> CommandResult {
-    let (port, limit, force) = (args.port, args.timeout, args.force);
+    let (limit, force) = (args.timeout, args.force);
+    let (port, note) = port(args.port, hub_url::of_environment().as_deref());
+    if let Some(note) = note {
+        output::note(&note);
+    }
     block_on(OnSignal::Drop, |_| async move {
         match background::stop(port, limit, force).await? {
             Some(pid) => output::print(&format!("stopped the control plane on port {port} (pid {pid})\n"))?,
@@ -14,4 +18,35 @@ pub(crate) fn run(args: &StopArgs) -> CommandResult {
         };
         Ok(Exit::Success)
     })
+}
+
+/// The port to look at, and what is to be known about that choice.
+fn port(given: Option<u16>, named: Option<&str>) -> (u16, Option<String>) {
+    match (given, named.map(|url| (url, hub_url::own_port(url)))) {
+        (Some(port), _) => (port, None),
+        (None, None) => (DEFAULT_PORT, None),
+        (None, Some((_, Some(port)))) => (port, None),
+        (None, Some((url, None))) => {
+            let note = format!(
+                "GLEITZEIT_HUB_URL names {url}, which is not of this machine: `stop` only ends a control plane of this \
+                 machine, here the one on port {DEFAULT_PORT}"
+            );
+            (DEFAULT_PORT, Some(note))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_the_one_given_or_that_of_the_environment_if_it_is_of_this_machine() {
+        assert_eq!(port(Some(9), Some("http://localhost:7")), (9, None));
+        assert_eq!(port(None, Some("http://localhost:7")), (7, None));
+        assert_eq!(port(None, None), (DEFAULT_PORT, None));
+        let (port, note) = port(None, Some("http://hub:7"));
+        assert_eq!(port, DEFAULT_PORT);
+        assert!(note.is_some_and(|note| note.contains("http://hub:7")));
+    }
 }

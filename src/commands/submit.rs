@@ -1,8 +1,11 @@
-//! `gleitzeit submit`: hands a workflow to a control plane, and waits for its end if asked to.
+//! `gleitzeit submit`: hands workflows to a control plane, and waits for their end if asked to.
+
+mod several;
 
 use gleitzeit_core::spec::Limits;
 
-use crate::cli::{Format, SubmitArgs};
+use crate::batch::read_all;
+use crate::cli::{Format, InputArgs, SubmitArgs};
 use crate::document::Submitted;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{Followed, OnInterrupt, finish, follow};
@@ -12,9 +15,21 @@ use crate::workflow::{Source, prepare_for};
 use crate::{client, output, setup, workflow};
 
 pub(crate) fn run(args: SubmitArgs) -> CommandResult {
-    let source = Source::read(&args.file)?;
+    let (files, given) = args.files_and_inputs();
+    let sources = read_all(&files)?;
+    if args.dry_run {
+        return super::dry_run::there(sources, &given, &args.client, args.output.format());
+    }
+    match sources.as_slice() {
+        [source] => one(source, &given, args),
+        several => several::run(several, &given, &args),
+    }
+}
+
+fn one(source: &Source, given: &InputArgs, args: SubmitArgs) -> CommandResult {
+    let waits = args.wait || args.follow;
     // Without a terminal to answer on, a run that was handed over is left alone.
-    let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
+    let on_signal = if waits { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
         // For a file that cannot run nothing is started.
         let can_run = || {
@@ -22,15 +37,15 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
             checked.workflow.map(drop).map_err(CommandError::problems)
         };
         let client = client::connect_or_start(&args.client, can_run).await?;
-        let prepared = prepare_for(&client, &source, &args.inputs).await?;
+        let prepared = prepare_for(&client, source, given).await?;
         output::notes(&prepared.notes);
         let submission = match args.request_id {
             Some(id) => prepared.submission.request_id(id),
             None => prepared.submission,
         };
         let format = args.output.format();
-        let run = workflow::submit(&client, &source, submission).await?;
-        if !args.wait {
+        let run = workflow::submit(&client, source, submission).await?;
+        if !waits {
             let submitted = Submitted { notes: Some(&prepared.notes), ..Submitted::of(&run) };
             output::document(format, &submitted, |submitted| format!("{}\n", submitted.run_id))?;
             if format == Format::Table && !run.is_duplicate() {

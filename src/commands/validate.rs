@@ -9,7 +9,7 @@ use crate::cli::{ClientArgs, ValidateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, missing_files};
-use crate::{client, output, setup};
+use crate::{client, hub_url, output, setup};
 
 /// Who checks.
 enum Checker {
@@ -19,11 +19,8 @@ enum Checker {
 
 pub(crate) fn run(args: ValidateArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let checker = match args.hub_url {
-            Some(url) => {
-                let reach = ClientArgs { hub_url: Some(url), token: args.token };
-                Checker::There(Box::new(client::connect(&reach).await?))
-            }
+        let checker = match hub_url::named(args.hub_url.as_deref()).filter(|_| !args.offline) {
+            Some(url) => there(url, &args).await?,
             None => Checker::Here(setup::registry(&args.definitions)?),
         };
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
@@ -39,6 +36,20 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
         output::notes(&notes);
         Ok(Exit::Success)
     })
+}
+
+/// A control plane that was named, and nobody else if it does not answer.
+async fn there(url: &str, args: &ValidateArgs) -> Result<Checker, CommandError> {
+    let reach = ClientArgs { hub_url: Some(url.to_owned()), token: args.token.clone() };
+    let client = client::connect(&reach).await.map_err(|error| match error.hint.clone() {
+        Some(hint) => error.hint(format!("{hint}; `--offline` checks without one")),
+        None => error.hint("`--offline` checks without a control plane"),
+    })?;
+    output::note(&format!("checked against {}", client.config().url));
+    if let Some(folder) = &args.definitions.protocols_dir {
+        output::note(&format!("the protocols in `{}` are only used with `--offline`", folder.display()));
+    }
+    Ok(Checker::There(Box::new(client)))
 }
 
 async fn check(

@@ -15,6 +15,7 @@ pub(crate) fn run() -> Run {
         method: "util/echo".to_owned(),
         queue: "default".to_owned(),
         engine: None,
+        dependencies: Vec::new(),
     };
     let failure = Failure::new(gleitzeit_core::ErrorCode::TaskTimeout, "too slow");
     Run {

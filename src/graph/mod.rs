@@ -1,5 +1,6 @@
 //! A workflow's tasks and what they wait for, drawn in several ways.
 
+mod marks;
 mod terminal;
 
 use std::fmt::Write as _;
@@ -7,6 +8,9 @@ use std::fmt::Write as _;
 use gleitzeit_core::graph::Graph;
 use gleitzeit_core::spec::{Task, Workflow};
 
+use crate::view;
+
+pub(crate) use marks::Marks;
 pub(crate) use terminal::terminal;
 
 /// How many tasks it takes from the beginning to each task, itself counted: 1 for those that wait for none.
@@ -28,22 +32,36 @@ pub(crate) fn steps(workflow: &Workflow) -> Vec<usize> {
 }
 
 /// For pages that draw Mermaid, as those of GitHub do.
-pub(crate) fn mermaid(workflow: &Workflow) -> String {
+pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = String::from("flowchart LR\n");
     for (at, task) in workflow.tasks.iter().enumerate() {
-        let _ = writeln!(text, "    t{at}[\"{}<br/>{}\"]", task.id, task.method);
+        let (mark, class) = match marks.of(at) {
+            Some(state) => (format!("{} ", marks::mark(state)), format!(":::{}", view::task_status(state))),
+            None => Default::default(),
+        };
+        let _ = writeln!(text, "    t{at}[\"{mark}{}<br/>{}\"]{class}", task.id, task.method);
     }
     edges(workflow, |from, to| {
         let _ = writeln!(text, "    t{from} --> t{to}");
     });
+    for state in marks.found() {
+        let _ = writeln!(text, "    classDef {} fill:{},color:#000", view::task_status(state), marks::fill(state));
+    }
     text
 }
 
 /// For Graphviz.
-pub(crate) fn dot(workflow: &Workflow) -> String {
+pub(crate) fn dot(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = format!("digraph {:?} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", workflow.name);
-    for task in &workflow.tasks {
-        let _ = writeln!(text, "    {:?} [label=\"{}\\n{}\"];", task.id.as_str(), task.id, task.method);
+    for (at, task) in workflow.tasks.iter().enumerate() {
+        let (mark, fill) = match marks.of(at) {
+            Some(state) => (
+                format!("{} ", marks::mark(state)),
+                format!(", style=\"rounded,filled\", fillcolor=\"{}\"", marks::fill(state)),
+            ),
+            None => Default::default(),
+        };
+        let _ = writeln!(text, "    {:?} [label=\"{mark}{}\\n{}\"{fill}];", task.id.as_str(), task.id, task.method);
     }
     edges(workflow, |from, to| {
         let id = |at: usize| workflow.tasks[at].id.as_str();

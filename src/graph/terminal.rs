@@ -7,30 +7,75 @@ use std::fmt::Write as _;
 use gleitzeit_core::graph::Graph;
 use gleitzeit_core::spec::Workflow;
 
+use super::marks::{self, Marks};
 use super::{dependencies, steps};
 
 /// More tasks than that are no drawing any more.
 const MAX_BOXES: usize = 40;
 
 /// Draws a workflow for a terminal of so many columns.
-pub(crate) fn terminal(workflow: &Workflow, columns: usize) -> String {
+pub(crate) fn terminal(workflow: &Workflow, columns: usize, marks: &Marks<'_>) -> String {
     let (graph, steps) = (Graph::new(workflow), steps(workflow));
     let last = steps.iter().copied().max().unwrap_or_default();
     let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     let mut text = format!("{}: {}, {}\n\n", workflow.name, plural(steps.len(), "task"), plural(last, "step"));
-    let drawing = if steps.len() <= MAX_BOXES { draw(workflow, &graph, &steps, last) } else { None };
-    match drawing.filter(|rows| rows.iter().all(|row| row.chars().count() <= columns)) {
-        Some(rows) => rows.iter().for_each(|row| {
-            let _ = writeln!(text, "{}", row.trim_end());
-        }),
-        None => list(workflow, &graph, &steps, last, &mut text),
+    let drawing = if steps.len() <= MAX_BOXES { draw(workflow, &graph, &steps, last, marks) } else { None };
+    match drawing.filter(|drawing| drawing.width() <= columns) {
+        Some(drawing) => drawing.write(marks, &mut text),
+        None => list(workflow, &graph, &steps, last, marks, &mut text),
+    }
+    if let Some(legend) = marks.legend() {
+        let _ = write!(text, "\n{legend}\n");
     }
     text
 }
 
+/// A finished drawing.
+struct Drawing {
+    rows: Vec<Vec<char>>,
+    /// Of each task, where its box begins and how wide it is.
+    boxes: Vec<(usize, usize, usize)>,
+}
+
+impl Drawing {
+    fn width(&self) -> usize {
+        let used = |row: &Vec<char>| row.iter().rposition(|cell| *cell != ' ').map_or(0, |last| last + 1);
+        self.rows.iter().map(used).max().unwrap_or_default()
+    }
+
+    /// Row by row, each box in the colour of its task.
+    fn write(&self, marks: &Marks<'_>, text: &mut String) {
+        for (nth, row) in self.rows.iter().enumerate() {
+            let mut boxes: Vec<(usize, usize, usize)> = Vec::new();
+            for (at, &(top, left, width)) in self.boxes.iter().enumerate() {
+                if (top..top + 3).contains(&nth) {
+                    boxes.push((left, width, at));
+                }
+            }
+            boxes.sort_unstable();
+            let (mut line, mut column) = (String::new(), 0);
+            for (left, width, at) in boxes {
+                line.extend(&row[column..left]);
+                let cells: String = row[left..left + width].iter().collect();
+                line.push_str(&marks.paint(marks.of(at), &cells));
+                column = left + width;
+            }
+            line.extend(&row[column..]);
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
+}
+
+/// What stands in a task's box.
+fn label(workflow: &Workflow, at: usize, marks: &Marks<'_>) -> String {
+    let id = workflow.tasks[at].id.as_str();
+    marks.of(at).map_or_else(|| id.to_owned(), |state| format!("{} {id}", marks::mark(state)))
+}
+
 /// A line for each task, by step.
-fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: &mut String) {
-    let width = workflow.tasks.iter().map(|task| task.id.as_str().chars().count()).max().unwrap_or_default();
+fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>, text: &mut String) {
+    let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
     let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();
     let mut by_step = vec![Vec::new(); last];
     steps.iter().enumerate().for_each(|(at, step)| by_step[step - 1].push(at));
@@ -40,7 +85,8 @@ fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: 
             let number = if nth == 0 { step.to_string() } else { String::new() };
             let after: Vec<&str> = dependencies(workflow, graph, at).iter().map(|it| it.id.as_str()).collect();
             let after = if after.is_empty() { String::new() } else { format!("after {}", after.join(", ")) };
-            let line = format!("{number:>3}  {:width$}  {:methods$}  {after}", task.id.as_str(), task.method.as_str());
+            let label = marks.paint(marks.of(at), &format!("{:width$}", labels[at]));
+            let line = format!("{number:>3}  {label}  {:methods$}  {after}", task.method.as_str());
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }
@@ -112,8 +158,9 @@ fn sides(letter: char) -> usize {
 }
 
 /// None if it would mislead.
-fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize) -> Option<Vec<String>> {
-    let width = |at: usize| workflow.tasks[at].id.as_str().chars().count() + 4;
+fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>) -> Option<Drawing> {
+    let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
+    let width = |at: usize| labels[at].chars().count() + 4;
     // Tasks of each step from top to bottom, near what they wait for.
     let mut rows = vec![0_usize; steps.len()];
     let mut columns: Vec<Vec<usize>> = Vec::new();
@@ -166,14 +213,15 @@ fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize) -> Opt
             return None;
         }
     }
-    for (at, task) in workflow.tasks.iter().enumerate() {
+    for (at, label) in labels.iter().enumerate() {
         let (row, column, inner) = (3 * rows[at], left[at], width(at) - 2);
         canvas.text(row, column, &format!("┌{}┐", "─".repeat(inner)));
         let joint = if graph.dependents(at).is_empty() { '│' } else { '├' };
-        canvas.text(row + 1, column, &format!("│ {} {joint}", task.id));
+        canvas.text(row + 1, column, &format!("│ {label} {joint}"));
         canvas.text(row + 2, column, &format!("└{}┘", "─".repeat(inner)));
     }
-    Some(canvas.cells.into_iter().map(String::from_iter).collect())
+    let boxes = (0..steps.len()).map(|at| (3 * rows[at], left[at], width(at))).collect();
+    Some(Drawing { rows: canvas.cells, boxes })
 }
 
 /// From the right of one box along its lane to the left of another.
@@ -209,7 +257,25 @@ mod tests {
             |(id, after): &(&str, &[&str])| serde_json::json!({"id": id, "method": "m/m", "dependencies": after});
         let text = serde_json::json!({"name": "W", "tasks": tasks.iter().map(task).collect::<Vec<_>>()}).to_string();
         let workflow = check(&text, "w", &AnyMethod, &Limits::DEFAULT).expect("valid");
-        terminal(&workflow, columns)
+        terminal(&workflow, columns, &Marks::default())
+    }
+
+    #[test]
+    fn a_run_is_drawn_with_marks_that_are_explained_and_colours_only_for_terminals() {
+        use gleitzeit_sdk::TaskStatus::{Completed, Running, Waiting};
+        let text = serde_json::json!({"name": "W", "tasks": [
+            {"id": "a", "method": "m/m"}, {"id": "b", "method": "m/m", "dependencies": ["a"]},
+            {"id": "c", "method": "m/m", "dependencies": ["b"]}]});
+        let workflow = check(&text.to_string(), "w", &AnyMethod, &Limits::DEFAULT).expect("valid");
+        let states = [Completed, Running, Waiting];
+        let marks = Marks { states: &states, colour: false };
+        let plain = terminal(&workflow, 80, &marks);
+        assert!(plain.contains("│ ✓ a ├────▶│ ● b ├────▶│ · c │\n"), "{plain}");
+        assert!(plain.ends_with("\n· waiting  ● running  ✓ completed\n"), "{plain}");
+        let coloured = terminal(&workflow, 80, &Marks { colour: true, ..marks });
+        assert!(coloured.contains("\x1b[32m│ ✓ a ├\x1b[0m────▶\x1b[36m│ ● b ├\x1b[0m────▶"), "{coloured}");
+        let listed = terminal(&workflow, 10, &marks);
+        assert!(listed.contains("  1  ✓ a  m/m\n  2  ● b  m/m  after a\n"), "{listed}");
     }
 
     #[test]

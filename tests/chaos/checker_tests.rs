@@ -53,6 +53,7 @@ fn good() -> History {
         method: "python/execute".to_owned(),
         queue: "default".to_owned(),
         engine: None,
+        dependencies: Vec::new(),
     };
     let run = Run {
         run_id: "r".to_owned(),

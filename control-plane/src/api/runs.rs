@@ -157,7 +157,10 @@ impl State {
             if !wanted {
                 continue;
             }
-            let task = convert::task_run(&run, at, &present, include_results);
+            let mut task = convert::task_run(&run, at, &present, include_results);
+            if request.include_dependencies {
+                task.dependencies = convert::dependencies(&run, at);
+            }
             let task_bytes = prost::Message::encoded_len(&task);
             if tasks.len() == size || (!tasks.is_empty() && bytes + task_bytes > page::ANSWER_BYTES) {
                 next = Some(at);

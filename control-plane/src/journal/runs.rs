@@ -87,9 +87,28 @@ pub struct RunFilter {
     pub id_prefix: String,
 }
 
+/// A run is recorded within this time after its id was made. An id says when by the journal's own clock, which never goes
+/// back, so the runs of a time lie together in the order of ids.
+const RECORDED_WITHIN_MS: u64 = 600_000;
+/// Below the milliseconds of a UUIDv7.
+const REST_BITS: u32 = 80;
+
 impl RunFilter {
-    /// The first and last id that can begin with the prefix; none if no id can.
+    /// The first and last id that a run can have which has the prefix and was submitted in time; none if no id can.
     pub fn id_range(&self) -> Option<(RunId, RunId)> {
+        let (mut first, mut last) = self.prefix_range()?;
+        let at = |time: Timestamp| u128::try_from(time.0.clamp(0, (1 << 48) - 1)).unwrap_or(0) << REST_BITS;
+        if let Some(after) = self.submitted_after {
+            first = first.max(at(after.minus_ms(RECORDED_WITHIN_MS)));
+        }
+        if let Some(before) = self.submitted_before {
+            // Many ids of one millisecond are given to the next ones.
+            last = last.min(at(before.plus_ms(RECORDED_WITHIN_MS)) | !(u128::MAX << REST_BITS));
+        }
+        Some((RunId(Uuid::from_u128(first)), RunId(Uuid::from_u128(last))))
+    }
+
+    fn prefix_range(&self) -> Option<(u128, u128)> {
         let (mut first, mut last) = (0_u128, u128::MAX);
         let mut shift = u128::BITS;
         for character in self.id_prefix.chars().filter(|character| *character != '-') {
@@ -98,7 +117,7 @@ impl RunFilter {
             first |= digit << shift;
             last = first | !(u128::MAX << shift);
         }
-        Some((RunId(Uuid::from_u128(first)), RunId(Uuid::from_u128(last))))
+        Some((first, last))
     }
 }
 
@@ -152,5 +171,30 @@ mod tests {
         assert_eq!(range("").map(|(first, _)| first), Some(Uuid::nil().to_string()));
         assert_eq!(range("last"), None);
         assert_eq!(range(&"0".repeat(33)), None);
+    }
+
+    #[test]
+    fn runs_of_a_time_are_looked_for_among_the_ids_of_that_time() {
+        let at = |ms: u64| {
+            let time = uuid::Timestamp::from_unix(
+                uuid::NoContext,
+                ms / 1_000,
+                u32::try_from(ms % 1_000).expect("small") * 1_000_000,
+            );
+            RunId(Uuid::new_v7(time))
+        };
+        let now = 1_764_000_000_000;
+        let time = |ms: u64| Some(Timestamp(i64::try_from(ms).expect("a time")));
+        let filter =
+            RunFilter { submitted_after: time(now), submitted_before: time(now + 5_000), ..Default::default() };
+        let (first, last) = filter.id_range().expect("some ids");
+        // Its id was made a minute before it was recorded.
+        for (ms, expected) in [(now, true), (now - 60_000, true), (now - 3_600_000, false), (now + 3_600_000, false)] {
+            assert_eq!(first <= at(ms) && at(ms) <= last, expected, "{ms}");
+        }
+        let none = RunFilter { submitted_after: time(now), id_prefix: "0".to_owned(), ..RunFilter::default() };
+        assert!(none.id_range().is_some_and(|(first, last)| first <= last), "a prefix of that time");
+        let none = RunFilter { submitted_after: time(now), id_prefix: "00".to_owned(), ..RunFilter::default() };
+        assert!(none.id_range().is_some_and(|(first, last)| first > last), "a prefix of another time");
     }
 }

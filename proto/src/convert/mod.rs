@@ -18,7 +18,7 @@ pub use event::event;
 pub use names::{
     health, presence, presence_from, role, role_from, run_status, run_status_from, task_status, task_status_from,
 };
-pub use run::{RunOptions, explained, run, task_run};
+pub use run::{RunOptions, dependencies, explained, run, task_run};
 pub use trace::span;
 pub use workflow::workflow_value;
 

@@ -80,7 +80,13 @@ pub fn task_run(state: &State, at: usize, present: &Present, include_results: bo
         method: definition.method.to_string(),
         queue: task.queue.as_ref().unwrap_or(&definition.queue).to_string(),
         engine: task.engine.as_ref().map(ToString::to_string).unwrap_or_default(),
+        dependencies: Vec::new(),
     }
+}
+
+/// The ids of the tasks that one waits for, in the order of the workflow.
+pub fn dependencies(state: &State, at: usize) -> Vec<String> {
+    state.graph().dependencies(at).iter().map(|&of| state.task(of).id.to_string()).collect()
 }
 
 /// Why a task is where it is: without its result, and with what is awaited also while it runs.

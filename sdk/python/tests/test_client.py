@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import inspect
 import os
 import pathlib
@@ -129,6 +130,20 @@ def test_a_run_is_watched_explained_cancelled_and_listed(client: Client) -> None
     assert [task.status for task in client.tasks(run.id)] == ["cancelled"]
     with pytest.raises(GleitzeitError, match="no status"):
         list(client.list(status="done"))
+    submitted = client.get(run.id).submitted_at
+    assert submitted is not None
+    minute = datetime.timedelta(minutes=1)
+    label = {"kind": "python-test"}
+    assert run.id in [it.id for it in client.list(labels=label, since=submitted, until=submitted + minute)]
+    assert run.id not in [it.id for it in client.list(labels=label, until=submitted)]
+    with pytest.raises(GleitzeitError, match="time zone"):
+        list(client.list(since=datetime.datetime(2026, 1, 1)))
+
+
+def test_tasks_say_what_they_wait_for_if_asked(client: Client) -> None:
+    run = client.run("name: D\ntasks:\n  - {id: a, method: util/echo}\n  - {id: b, method: util/echo, dependencies: [a]}\n")
+    assert [it.dependencies for it in client.tasks(run.id, dependencies=True)] == [(), ("a",)]
+    assert [it.dependencies for it in client.tasks(run.id)] == [(), ()]
 
 
 def test_who_waits_and_watches_survives_a_crash_of_the_control_plane(own_plane: Plane) -> None:

@@ -179,7 +179,10 @@ impl Client {
     }
 
     /// The same without results.
-    pub(crate) async fn wait_without_results(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
+    ///
+    /// # Errors
+    /// As [`Client::wait`].
+    pub async fn wait_without_results(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
         self.wait_for(run_id, limit, false).await
     }
 
@@ -257,6 +260,7 @@ impl Client {
             include_results: Some(!filter.without_results),
             page_size: page_size(filter.page_size),
             page_token: filter.page_token.clone().unwrap_or_default(),
+            include_dependencies: filter.with_dependencies,
         };
         let list = |request| {
             let mut workflows = self.workflows.clone();

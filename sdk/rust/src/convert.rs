@@ -216,6 +216,7 @@ pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
         method: task.method,
         queue: task.queue,
         engine: filled(task.engine),
+        dependencies: task.dependencies,
     })
 }
 

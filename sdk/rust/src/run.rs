@@ -127,6 +127,8 @@ pub struct Task {
     pub queue: String,
     /// The engine that holds or held the latest attempt.
     pub engine: Option<String>,
+    /// The tasks that must complete before it; empty unless [`TaskFilter::with_dependencies`] asked for them.
+    pub dependencies: Vec<String>,
 }
 
 impl Task {
@@ -230,6 +232,8 @@ pub struct TaskFilter {
     pub task_ids: Vec<String>,
     /// Leave the results out.
     pub without_results: bool,
+    /// Say which tasks each one waits for.
+    pub with_dependencies: bool,
     /// How many, at most 1,000; 0: 100.
     pub page_size: u32,
     /// The token of the page before.

@@ -193,16 +193,25 @@ def runs(
     status: Union[str, Iterable[str]],
     name: str,
     labels: Optional[Mapping[str, str]],
+    since: Optional[datetime.datetime],
+    until: Optional[datetime.datetime],
     limit: int,
     page_token: str,
 ) -> pb.ListRunsRequest:
     """A page of runs."""
+    if any(time is not None and time.tzinfo is None for time in (since, until)):
+        raise invalid("`since` and `until` need a time zone, such as `datetime.timezone.utc`")
     wanted = [status] if isinstance(status, str) else list(status)
     known = {value.split("_")[-1].lower(): value for value in run_pb2.RunStatus.keys()}
     unknown = [word for word in wanted if word and word not in known]
     if unknown:
         raise invalid(f"`{unknown[0]}` is no status of a run; expected running, completed, failed or cancelled")
     statuses = [known[word] for word in wanted if word]
-    return pb.ListRunsRequest(
+    request = pb.ListRunsRequest(
         statuses=statuses, name=name, labels=dict(labels or {}), page_size=limit, page_token=page_token
     )
+    if since is not None:
+        request.submitted_after.FromDatetime(since)
+    if until is not None:
+        request.submitted_before.FromDatetime(until)
+    return request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from types import TracebackType
 from typing import Any, AsyncIterator, Callable, Iterable, Mapping, Optional, Union
@@ -138,12 +139,21 @@ class AsyncClient:
             away_since = await self._bear(error, away_since, tries)
             tries += 1
 
-    async def tasks(self, run_id: str, *, results: bool = True, page_size: int = 0) -> AsyncIterator[Task]:
-        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large."""
+    async def tasks(
+        self, run_id: str, *, results: bool = True, dependencies: bool = False, page_size: int = 0
+    ) -> AsyncIterator[Task]:
+        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large.
+
+        With ``dependencies`` each says which tasks it waits for.
+        """
         token = ""
         while True:
             request = pb.ListTasksRequest(
-                run_id=run_id, include_results=results, page_size=page_size, page_token=token
+                run_id=run_id,
+                include_results=results,
+                include_dependencies=dependencies,
+                page_size=page_size,
+                page_token=token,
             )
             page = await self._call(self._workflows.ListTasks, request)
             for task in page.tasks:
@@ -158,12 +168,18 @@ class AsyncClient:
         status: Union[str, Iterable[str]] = "",
         name: str = "",
         labels: Optional[Mapping[str, str]] = None,
+        since: Optional[datetime.datetime] = None,
+        until: Optional[datetime.datetime] = None,
         limit: Optional[int] = None,
     ) -> AsyncIterator[Run]:
-        """Runs, the newest first, page after page: those for which all that is given holds."""
+        """Runs, the newest first, page after page: those for which all that is given holds.
+
+        ``since`` and ``until`` say when a run was submitted: at that time or later, and before that time. Both have a
+        time zone.
+        """
         token, left = "", limit
         while left is None or left > 0:
-            request = requests.runs(status, name, labels, min(left or 100, 1_000), token)
+            request = requests.runs(status, name, labels, since, until, min(left or 100, 1_000), token)
             page = await self._call(self._workflows.ListRuns, request)
             for run in page.runs:
                 yield models.run(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from types import TracebackType
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
@@ -135,12 +136,21 @@ class Client:
             away_since = self._bear(error, away_since, tries)
             tries += 1
 
-    def tasks(self, run_id: str, *, results: bool = True, page_size: int = 0) -> Iterator[Task]:
-        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large."""
+    def tasks(
+        self, run_id: str, *, results: bool = True, dependencies: bool = False, page_size: int = 0
+    ) -> Iterator[Task]:
+        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large.
+
+        With ``dependencies`` each says which tasks it waits for.
+        """
         token = ""
         while True:
             request = pb.ListTasksRequest(
-                run_id=run_id, include_results=results, page_size=page_size, page_token=token
+                run_id=run_id,
+                include_results=results,
+                include_dependencies=dependencies,
+                page_size=page_size,
+                page_token=token,
             )
             page = self._call(self._workflows.ListTasks, request)
             yield from map(models.task, page.tasks)
@@ -154,12 +164,18 @@ class Client:
         status: Union[str, Iterable[str]] = "",
         name: str = "",
         labels: Optional[Mapping[str, str]] = None,
+        since: Optional[datetime.datetime] = None,
+        until: Optional[datetime.datetime] = None,
         limit: Optional[int] = None,
     ) -> Iterator[Run]:
-        """Runs, the newest first, page after page: those for which all that is given holds."""
+        """Runs, the newest first, page after page: those for which all that is given holds.
+
+        ``since`` and ``until`` say when a run was submitted: at that time or later, and before that time. Both have a
+        time zone.
+        """
         token, left = "", limit
         while left is None or left > 0:
-            request = requests.runs(status, name, labels, min(left or 100, 1_000), token)
+            request = requests.runs(status, name, labels, since, until, min(left or 100, 1_000), token)
             page = self._call(self._workflows.ListRuns, request)
             yield from map(models.run, page.runs)
             token = page.next_page_token

@@ -56,6 +56,8 @@ class Task:
     waiting: Optional[Waiting] = None
     started_at: Optional[datetime.datetime] = None
     finished_at: Optional[datetime.datetime] = None
+    #: The tasks that must complete before it; empty unless ``tasks`` was asked for them.
+    dependencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def task(message: Any) -> Task:
         waiting=_waiting(message),
         started_at=_time(message, "started_at"),
         finished_at=_time(message, "finished_at"),
+        dependencies=tuple(message.dependencies),
     )
 
 

@@ -131,20 +131,22 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[_run_pb2.RunSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListTasksRequest(_message.Message):
-    __slots__ = ("run_id", "statuses", "task_ids", "include_results", "page_size", "page_token")
+    __slots__ = ("run_id", "statuses", "task_ids", "include_results", "page_size", "page_token", "include_dependencies")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     TASK_IDS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_RESULTS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_DEPENDENCIES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     statuses: _containers.RepeatedScalarFieldContainer[_run_pb2.TaskStatus]
     task_ids: _containers.RepeatedScalarFieldContainer[str]
     include_results: bool
     page_size: int
     page_token: str
-    def __init__(self, run_id: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_run_pb2.TaskStatus, str]]] = ..., task_ids: _Optional[_Iterable[str]] = ..., include_results: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    include_dependencies: bool
+    def __init__(self, run_id: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_run_pb2.TaskStatus, str]]] = ..., task_ids: _Optional[_Iterable[str]] = ..., include_results: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_dependencies: bool = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_page_token")

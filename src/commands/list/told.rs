@@ -1,0 +1,139 @@
+//! What has been told of runs, so that each change is told once. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_sdk::{RunStatus, RunSummary};
+
+/// So many runs that have not ended are remembered once they are no longer on the page; of older ones no more is told.
+const MOST: usize = 1_000;
+/// So many of them are asked for each time.
+const ASKED: usize = 20;
+
+/// What a line says of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    status: RunStatus,
+    is_set_aside: bool,
+}
+
+impl Said {
+    fn of(run: &RunSummary) -> Self {
+        Self { status: run.status, is_set_aside: run.is_set_aside() }
+    }
+}
+
+/// The runs that were told, by id: those of the page, and older ones that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    said: BTreeMap<String, Said>,
+    page: BTreeSet<String>,
+    /// The last one that was asked for: the next time it goes on behind it.
+    asked: String,
+}
+
+impl Told {
+    /// Takes a page of runs, the newest first; those that are new or have changed, the oldest first.
+    pub(super) fn page(&mut self, runs: Vec<RunSummary>) -> Vec<RunSummary> {
+        self.page = runs.iter().map(|run| run.run_id.clone()).collect();
+        let mut changed: Vec<RunSummary> = runs.into_iter().filter(|run| self.is_news(run)).collect();
+        changed.reverse();
+        let page = &self.page;
+        self.said.retain(|id, said| page.contains(id) || !said.status.is_final());
+        let surplus = self.said.len().saturating_sub(page.len() + MOST);
+        let oldest: Vec<String> = self.said.keys().filter(|id| !page.contains(*id)).take(surplus).cloned().collect();
+        for id in oldest {
+            self.said.remove(&id);
+        }
+        changed
+    }
+
+    /// Runs that have not ended, as far as was told, and are not on the page: some of them, each in its turn.
+    pub(super) fn beyond(&mut self) -> Vec<String> {
+        let is_beyond = |id: &&String| !self.page.contains(*id);
+        let after = self.said.keys().filter(is_beyond).filter(|id| **id > self.asked);
+        let mut asked: Vec<String> = after.take(ASKED).cloned().collect();
+        if asked.len() < ASKED {
+            let first = self.said.keys().filter(is_beyond).filter(|id| **id <= self.asked);
+            asked.extend(first.take(ASKED - asked.len()).cloned());
+        }
+        self.asked = asked.last().cloned().unwrap_or_default();
+        asked
+    }
+
+    /// Takes one of them as it is now, none if it is gone; whether that is to be told.
+    pub(super) fn one(&mut self, id: &str, run: Option<&RunSummary>) -> bool {
+        let is_news = run.is_some_and(|run| self.is_news(run));
+        if run.is_none_or(|run| run.status.is_final()) {
+            self.said.remove(id);
+        }
+        is_news
+    }
+
+    fn is_news(&mut self, run: &RunSummary) -> bool {
+        let now = Said::of(run);
+        self.said.insert(run.run_id.clone(), now) != Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: usize, status: RunStatus) -> RunSummary {
+        RunSummary {
+            run_id: format!("{n:04}"),
+            correlation_id: String::new(),
+            name: "N".to_owned(),
+            status,
+            submitted_at: None,
+            finished_at: None,
+            error: None,
+            task_count: 1,
+            labels: BTreeMap::new(),
+            retry_of: None,
+        }
+    }
+
+    fn ids(runs: &[RunSummary]) -> Vec<&str> {
+        runs.iter().map(|run| run.run_id.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_new_or_changed_is_told_once_and_the_oldest_first() {
+        use RunStatus::{Completed, Running};
+        let mut told = Told::default();
+        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
+        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), [""; 0]);
+        assert_eq!(ids(&told.page(vec![run(3, Running), run(2, Completed)])), ["0002", "0003"]);
+        assert_eq!(told.beyond(), [""; 0]);
+    }
+
+    #[test]
+    fn a_run_that_others_pushed_off_the_page_is_still_told_to_its_end() {
+        use RunStatus::{Completed, Failed, Running};
+        let mut told = Told::default();
+        told.page(vec![run(2, Running), run(1, Running)]);
+        told.page(vec![run(4, Running), run(3, Completed)]);
+        assert_eq!(told.beyond(), ["0001", "0002"]);
+        assert!(!told.one("0001", Some(&run(1, Running))), "nothing has changed");
+        assert!(told.one("0002", Some(&run(2, Failed))));
+        assert_eq!(told.beyond(), ["0001"]);
+        assert!(!told.one("0001", None), "it was removed");
+        assert_eq!(told.beyond(), [""; 0]);
+    }
+
+    #[test]
+    fn all_of_many_are_asked_for_in_turns_and_only_so_many_are_remembered() {
+        let mut told = Told::default();
+        for n in 0..2 * MOST {
+            told.page(vec![run(n, RunStatus::Running)]);
+        }
+        let mut seen = BTreeSet::new();
+        for _ in 0..MOST / ASKED {
+            let asked = told.beyond();
+            assert_eq!(asked.len(), ASKED);
+            seen.extend(asked);
+        }
+        assert_eq!(seen.len(), MOST);
+    }
+}

@@ -1,0 +1,171 @@
+//! `gleitzeit list --watch`: on a terminal the list redrawn in place, elsewhere a line for each run that is new or has
+//! changed. It ends when it is interrupted, or when nobody reads it.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use gleitzeit_sdk::{Client, RunFilter, RunSummary};
+use tokio::time::{Instant, sleep};
+
+use super::told::Told;
+use super::{HEAD, row};
+use crate::cli::{ClientArgs, Format};
+use crate::document::RunItem;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::follow::AWAY;
+use crate::output::Reader;
+use crate::signals::{OnSignal, block_on};
+use crate::{client, output, view};
+
+/// How often runs are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// For a terminal that does not say how large it is.
+const DEFAULT_ROWS: usize = 24;
+
+pub(super) fn run(reach: &ClientArgs, filter: RunFilter, format: Format) -> CommandResult {
+    block_on(OnSignal::Finish, |stop| async move {
+        tokio::select! {
+            // It has no other end, so this is none before its time.
+            () = stop.cancelled() => Ok(Exit::Success),
+            ended = watch(reach, &filter, format) => ended,
+        }
+    })
+}
+
+async fn watch(reach: &ClientArgs, filter: &RunFilter, format: Format) -> CommandResult {
+    let client = client::connect(reach).await?;
+    let mut view = if format == Format::Table && is_screen() {
+        View::Screen(Screen::default())
+    } else {
+        View::Lines(Told::default())
+    };
+    let mut away: Option<Instant> = None;
+    loop {
+        match view.look(&client, filter, format).await {
+            Ok(Reader::There) => away = None,
+            Ok(Reader::Gone) => return Ok(Exit::Success),
+            Err(error) if error.exit == Exit::Unreachable => {
+                if away.is_none() {
+                    output::note(AWAY);
+                }
+                if away.get_or_insert_with(Instant::now).elapsed() > client.config().patience {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        sleep(EVERY).await;
+    }
+}
+
+/// Whether stdout is a terminal that can be drawn on.
+fn is_screen() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+enum View {
+    Screen(Screen),
+    Lines(Told),
+}
+
+impl View {
+    async fn look(&mut self, client: &Client, filter: &RunFilter, format: Format) -> Result<Reader, CommandError> {
+        let page = client.list_runs(filter).await?.items;
+        match self {
+            Self::Screen(screen) => {
+                let rows: Vec<Vec<String>> = page.iter().map(row).collect();
+                match screen.drawing(&view::table(&HEAD, &rows), rows_of_terminal()) {
+                    Some(text) => output::print(&text),
+                    None => Ok(Reader::There),
+                }
+            }
+            Self::Lines(told) => {
+                let mut changed = beyond(told, client).await?;
+                changed.extend(told.page(page));
+                changed.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+                tell(changed, format)
+            }
+        }
+    }
+}
+
+/// What has become of runs that are not among the newest any more.
+async fn beyond(told: &mut Told, client: &Client) -> Result<Vec<RunSummary>, CommandError> {
+    let mut changed = Vec::new();
+    for id in told.beyond() {
+        let filter = RunFilter { run_id_prefix: Some(id.clone()), page_size: 1, ..RunFilter::default() };
+        let run = client.list_runs(&filter).await?.items.pop();
+        if told.one(&id, run.as_ref()) {
+            changed.extend(run);
+        }
+    }
+    Ok(changed)
+}
+
+fn tell(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
+    for run in runs {
+        let reader = match format {
+            Format::Table => output::print(&line(&run))?,
+            Format::Json | Format::Yaml => output::one_of_many(format, &RunItem::from(run))?,
+        };
+        if reader == Reader::Gone {
+            return Ok(Reader::Gone);
+        }
+    }
+    Ok(Reader::There)
+}
+
+/// Columns of one width whatever comes later, the name last.
+fn line(run: &RunSummary) -> String {
+    let status = if run.is_set_aside() { "set aside" } else { view::run_status(run.status) };
+    let (from, to) = (view::time(run.submitted_at), view::time(run.finished_at));
+    let width = from.chars().count();
+    format!("{}  {status:9}  {from}  {to:width$}  {}\n", run.run_id, view::first_line(&run.name, 60))
+}
+
+fn rows_of_terminal() -> usize {
+    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    told.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_ROWS)
+}
+
+/// The part of a terminal that is redrawn.
+#[derive(Debug, Default)]
+struct Screen {
+    shown: String,
+}
+
+impl Screen {
+    /// What replaces the last drawing by this one, on a terminal of so many rows; none if it is the same.
+    fn drawing(&mut self, text: &str, rows: usize) -> Option<String> {
+        // What scrolled away could not be reached again.
+        let shown = text.lines().take(rows.saturating_sub(1)).fold(String::new(), |mut shown, line| {
+            let _ = writeln!(shown, "{line}");
+            shown
+        });
+        if shown == self.shown {
+            return None;
+        }
+        let last = std::mem::replace(&mut self.shown, shown);
+        // To the first line of the last drawing, and clear from there.
+        let clear = match last.lines().count() {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}F\x1b[J"),
+        };
+        Some(format!("{clear}{}", self.shown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_drawn_over_the_last_one_and_only_if_it_is_another() {
+        let mut screen = Screen::default();
+        assert_eq!(screen.drawing("RUN\na\nb\n", 24).as_deref(), Some("RUN\na\nb\n"));
+        assert_eq!(screen.drawing("RUN\na\nb\n", 24), None);
+        assert_eq!(screen.drawing("RUN\na\nb\nc\n", 4).as_deref(), None, "no more has room");
+        assert_eq!(screen.drawing("RUN\nc\n", 24).as_deref(), Some("\x1b[3F\x1b[JRUN\nc\n"));
+    }
+}

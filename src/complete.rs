@@ -1,0 +1,281 @@
+//! Completion of arguments: the script of a shell calls this program again, with [`VARIABLE`] set and the words so far.
+//!
+//! What is asked of a control plane is asked for a moment only, and whatever goes wrong there are no candidates: nothing is
+//! said, and nothing is started.
+
+mod ask;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Arg, ArgMatches, Command, CommandFactory as _};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
+use clap_complete::env::Shells;
+use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
+use gleitzeit_protocols::Registry;
+use gleitzeit_sdk::RunStatus;
+
+use crate::cli::Cli;
+use crate::error::CommandError;
+use crate::{output, settings};
+
+/// Set by the scripts to the name of their shell.
+const VARIABLE: &str = "GLEITZEIT_COMPLETE";
+/// A larger workflow is not read for the names of its inputs.
+const MAX_WORKFLOW_BYTES: u64 = 1 << 20;
+/// What workflows are called.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Answers a shell's script; none if no script calls.
+pub(crate) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
+    let shell = std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty())?;
+    // The words stand behind the first `--`.
+    let words: Vec<OsString> = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned().collect();
+    Some(match candidates(&shell, words) {
+        Some(text) if output::print(&text).is_ok() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn candidates(shell: &OsStr, words: Vec<OsString>) -> Option<String> {
+    let shells = Shells::builtins();
+    let shell = shells.completer(shell.to_str()?)?;
+    let given = Arc::new(Given::read(&words));
+    let mut command = with_completers(Cli::command(), &given);
+    let mut answer = Vec::new();
+    shell.write_complete(&mut command, words, std::env::current_dir().ok().as_deref(), &mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The script by which a shell completes the arguments of a program.
+///
+/// # Errors
+/// If there is none for this shell.
+pub(crate) fn script(shell: &str, program: &str) -> Result<String, CommandError> {
+    let cannot = |why: &str| CommandError::internal(format!("there is no completion for {shell}: {why}"));
+    let shells = Shells::builtins();
+    let completer = shells.completer(shell).ok_or_else(|| cannot("it is not known"))?;
+    let mut script = Vec::new();
+    completer
+        .write_registration(VARIABLE, program, program, program, &mut script)
+        .map_err(|error| cannot(&error.to_string()))?;
+    Ok(String::from_utf8_lossy(&script).into_owned())
+}
+
+/// What the words say already, as far as they can be understood.
+#[derive(Debug, Default)]
+struct Given {
+    /// The command's name.
+    command: String,
+    hub_url: Option<String>,
+    token: Option<String>,
+    /// The first run that is named.
+    run: Option<String>,
+    /// The first word that may be a file.
+    file: Option<OsString>,
+}
+
+impl Given {
+    fn read(words: &[OsString]) -> Self {
+        let lossy: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let mut command = Cli::command().ignore_errors(true);
+        if let Some(path) = settings::config_path(&lossy)
+            && let Ok(with_file) = settings::with_file(command.clone(), Path::new(path))
+        {
+            command = with_file;
+        }
+        let Ok(matches) = command.try_get_matches_from(words) else { return Self::default() };
+        let Some((name, matches)) = matches.subcommand() else { return Self::default() };
+        let file = one::<std::path::PathBuf>(matches, "file").map(std::path::PathBuf::into_os_string);
+        Self {
+            command: name.to_owned(),
+            hub_url: one(matches, "hub_url"),
+            token: one(matches, "token"),
+            run: one(matches, "run"),
+            file: file.or_else(|| one(matches, "words")),
+        }
+    }
+}
+
+/// The first value of an argument, if the command has it and it is of this kind.
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
+    matches.try_get_many::<T>(id).ok().flatten()?.next().cloned()
+}
+
+/// Gives every argument of which there is something to know its candidates, by its name in the grammar.
+fn with_completers(mut command: Command, given: &Arc<Given>) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(&name, |sub| with_completers(sub, given));
+    }
+    let name = command.get_name().to_owned();
+    command.mut_args(|argument| match completer(&name, argument.get_id().as_str(), &argument, given) {
+        Some(completer) => argument.add(completer),
+        None => argument,
+    })
+}
+
+fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Option<ArgValueCompleter> {
+    let given = given.clone();
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_called = |name: &str| names.len() == 1 && names[0] == name;
+    Some(match (command, id) {
+        (_, "run" | "runs") => ArgValueCompleter::new(move |start: &OsStr| runs(&given, start)),
+        ("graph", "of") => ArgValueCompleter::new(move |start: &OsStr| {
+            workflows(start).into_iter().chain(runs(&given, start)).collect()
+        }),
+        (_, "task") => ArgValueCompleter::new(move |start: &OsStr| tasks(&given, start)),
+        ("protocols", "name") => ArgValueCompleter::new(move |start: &OsStr| methods(&given, start)),
+        ("list" | "cancel", "name") => ArgValueCompleter::new(move |start: &OsStr| names_of_runs(&given, start)),
+        ("list" | "cancel", "labels") => ArgValueCompleter::new(move |start: &OsStr| labels_of_runs(&given, start)),
+        ("list", "status") => ArgValueCompleter::new(|start: &OsStr| {
+            matching(start, ["running", "completed", "failed", "cancelled"].map(CompletionCandidate::new))
+        }),
+        ("submit", "words") => ArgValueCompleter::new(move |start: &OsStr| {
+            workflows(start).into_iter().chain(inputs(&given, start)).collect()
+        }),
+        ("run", "given") | ("run" | "submit", "inputs") => {
+            ArgValueCompleter::new(move |start: &OsStr| inputs(&given, start))
+        }
+        ("run", "file") | ("validate" | "migrate", "files") => ArgValueCompleter::new(workflows),
+        _ if is_called("FILE") => ArgValueCompleter::new(PathCompleter::any()),
+        _ if is_called("DIR") => ArgValueCompleter::new(PathCompleter::dir()),
+        _ => return None,
+    })
+}
+
+/// Those that begin so.
+fn matching(start: &OsStr, all: impl IntoIterator<Item = CompletionCandidate>) -> Vec<CompletionCandidate> {
+    let start = start.to_string_lossy();
+    all.into_iter().filter(|it| it.get_value().to_string_lossy().starts_with(&*start)).collect()
+}
+
+fn candidate(value: &str, about: String) -> CompletionCandidate {
+    CompletionCandidate::new(value).help(Some(about.into()))
+}
+
+/// Runs for which the command is, the newest first.
+fn runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let statuses = match given.command.as_str() {
+        "cancel" => vec![RunStatus::Running],
+        "retry" => vec![RunStatus::Failed, RunStatus::Cancelled],
+        _ => Vec::new(),
+    };
+    let start = start.to_string_lossy();
+    let found = ask::runs(given, statuses, &start);
+    let last = found.first().map(|_| candidate("last", "the newest run".to_owned()));
+    let candidates = last.into_iter().chain(found.iter().map(|run| candidate(&run.run_id, ask::about(run))));
+    let ordered = candidates.enumerate().map(|(at, it)| it.display_order(Some(at)));
+    matching(OsStr::new(&*start), ordered)
+}
+
+fn tasks(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(run) = &given.run else { return Vec::new() };
+    let about = |task: gleitzeit_sdk::Task| {
+        candidate(&task.id, format!("{}, {}", crate::view::task_status(task.status), task.method))
+    };
+    matching(start, ask::tasks(given, run).into_iter().map(about))
+}
+
+/// Protocols and methods: those of the control plane, else the ones that are built in.
+fn methods(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let known = ask::methods(given).unwrap_or_else(|| {
+        let registry = Registry::shipped();
+        registry
+            .iter()
+            .flat_map(|it| {
+                ask::names(&it.name, it.methods.iter().map(|(name, method)| (name.clone(), method.description.clone())))
+            })
+            .collect()
+    });
+    matching(start, known.into_iter().map(|(name, about)| candidate(&name, about)))
+}
+
+fn names_of_runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let mut names: Vec<String> = ask::runs(given, Vec::new(), "").into_iter().map(|run| run.name).collect();
+    names.sort();
+    names.dedup();
+    matching(start, names.into_iter().map(CompletionCandidate::new))
+}
+
+fn labels_of_runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let runs = ask::runs(given, Vec::new(), "");
+    let labels = runs.iter().flat_map(|run| run.labels.iter().map(|(name, value)| format!("{name}={value}")));
+    let mut labels: Vec<String> = labels.collect();
+    labels.sort();
+    labels.dedup();
+    matching(start, labels.into_iter().map(CompletionCandidate::new))
+}
+
+/// Files that may be workflows, and folders.
+fn workflows(start: &OsStr) -> Vec<CompletionCandidate> {
+    let is_workflow = |path: &Path| {
+        let ending = path.extension().and_then(OsStr::to_str);
+        path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending))
+    };
+    PathCompleter::any().filter(is_workflow).complete(start)
+}
+
+/// The inputs that the workflow declares.
+fn inputs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(file) = &given.file else { return Vec::new() };
+    let is_small = std::fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() <= MAX_WORKFLOW_BYTES);
+    let Some(bytes) = is_small.then(|| std::fs::read(file).ok()).flatten() else { return Vec::new() };
+    let Ok(workflow) = check_bytes(&bytes, "", &AnyMethod, &Limits::DEFAULT) else { return Vec::new() };
+    let declared = workflow.inputs.iter().map(|(name, default)| {
+        let about = if default.is_null() { "required".to_owned() } else { format!("default: {default}") };
+        candidate(&format!("{name}="), crate::view::first_line(&about, 60))
+    });
+    matching(start, declared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_stands_before_is_understood_although_the_line_is_not_finished() {
+        let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t "));
+        assert_eq!((given.command.as_str(), given.run.as_deref()), ("logs", Some("0193")));
+        assert_eq!((given.hub_url.as_deref(), given.token.as_deref()), (Some("http://h:1"), Some("t")));
+        let given = Given::read(&words("gz submit a.yaml n=1 --inp"));
+        assert_eq!(given.file, Some("a.yaml".into()));
+        assert_eq!(Given::read(&words("gz")).command, "");
+    }
+
+    #[test]
+    fn inputs_are_those_that_the_workflow_declares() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("w.yaml");
+        let text = "name: W\ninputs: {start: 1, stop: null, n: 2}\ntasks: [{id: a, method: far/away}]\n";
+        std::fs::write(&file, text).expect("written");
+        let given = Given { file: Some(file.into()), ..Given::default() };
+        let found: Vec<OsString> =
+            inputs(&given, OsStr::new("st")).iter().map(|it| it.get_value().to_owned()).collect();
+        assert_eq!(found, ["start=", "stop="]);
+        assert!(inputs(&Given::default(), OsStr::new("")).is_empty());
+    }
+
+    #[test]
+    fn every_shell_has_a_script_that_calls_the_program() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = script(shell, "gz").expect("known");
+            assert!(script.contains(VARIABLE) && script.contains("gz"), "{script}");
+        }
+        assert!(script("ksh", "gz").is_err());
+    }
+
+    #[test]
+    fn methods_are_known_without_a_control_plane() {
+        let given = Given { hub_url: Some("http://127.0.0.1:1".to_owned()), ..Given::default() };
+        let found: Vec<OsString> =
+            methods(&given, OsStr::new("util/e")).iter().map(|it| it.get_value().to_owned()).collect();
+        assert_eq!(found, ["util/echo"]);
+    }
+}

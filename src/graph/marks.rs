@@ -1,0 +1,112 @@
+//! How the state of a task looks in a drawing: a mark that needs no colour, and a colour.
+
+use gleitzeit_sdk::TaskStatus;
+
+/// The states in the order in which a task comes through them.
+const ALL: [TaskStatus; 9] = [
+    TaskStatus::Waiting,
+    TaskStatus::Ready,
+    TaskStatus::Dispatched,
+    TaskStatus::Running,
+    TaskStatus::Backoff,
+    TaskStatus::Completed,
+    TaskStatus::Failed,
+    TaskStatus::Skipped,
+    TaskStatus::Cancelled,
+];
+
+/// The states of a run's tasks, in the order of the workflow; empty for a workflow that does not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks<'a> {
+    pub(crate) states: &'a [TaskStatus],
+    /// Whether a terminal may be told colours.
+    pub(crate) colour: bool,
+}
+
+impl Marks<'_> {
+    /// The state of the task at this place.
+    pub(super) fn of(&self, at: usize) -> Option<TaskStatus> {
+        self.states.get(at).copied()
+    }
+
+    /// A text in the colour of a state.
+    pub(super) fn paint(&self, state: Option<TaskStatus>, text: &str) -> String {
+        match state {
+            Some(state) if self.colour => format!("\x1b[{}m{text}\x1b[0m", sgr(state)),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// The states that some task is in.
+    pub(super) fn found(&self) -> impl Iterator<Item = TaskStatus> {
+        ALL.into_iter().filter(move |state| self.states.contains(state))
+    }
+
+    /// What the marks in this drawing mean, on a line of its own; nothing if there are none.
+    pub(super) fn legend(&self) -> Option<String> {
+        let said = |state| self.paint(Some(state), &format!("{} {}", mark(state), crate::view::task_status(state)));
+        let legend = self.found().map(said).collect::<Vec<_>>().join("  ");
+        (!legend.is_empty()).then_some(legend)
+    }
+}
+
+/// One letter.
+pub(super) fn mark(state: TaskStatus) -> char {
+    match state {
+        TaskStatus::Waiting => '·',
+        TaskStatus::Ready => '○',
+        TaskStatus::Dispatched => '◌',
+        TaskStatus::Running => '●',
+        TaskStatus::Backoff => '↻',
+        TaskStatus::Completed => '✓',
+        TaskStatus::Failed => '✗',
+        TaskStatus::Skipped => '–',
+        TaskStatus::Cancelled => '⊘',
+    }
+}
+
+/// The terminal's code.
+fn sgr(state: TaskStatus) -> &'static str {
+    match state {
+        TaskStatus::Waiting | TaskStatus::Skipped => "2",
+        TaskStatus::Ready | TaskStatus::Dispatched | TaskStatus::Running => "36",
+        TaskStatus::Backoff | TaskStatus::Cancelled => "33",
+        TaskStatus::Completed => "32",
+        TaskStatus::Failed => "31",
+    }
+}
+
+/// For pages and pictures: behind the text, which is black.
+pub(super) fn fill(state: TaskStatus) -> &'static str {
+    match state {
+        TaskStatus::Waiting => "#f0f0f0",
+        TaskStatus::Ready | TaskStatus::Dispatched => "#d6ecff",
+        TaskStatus::Running => "#9fd3ff",
+        TaskStatus::Backoff => "#ffe2a8",
+        TaskStatus::Completed => "#b7e8b7",
+        TaskStatus::Failed => "#ffb3b3",
+        TaskStatus::Skipped => "#d9d9d9",
+        TaskStatus::Cancelled => "#f2cfa5",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_state_has_a_mark_of_its_own() {
+        assert_eq!(ALL.into_iter().map(mark).collect::<BTreeSet<_>>().len(), ALL.len());
+    }
+
+    #[test]
+    fn only_what_is_there_is_explained() {
+        let states = [TaskStatus::Failed, TaskStatus::Completed, TaskStatus::Completed];
+        let marks = Marks { states: &states, colour: false };
+        assert_eq!(marks.legend().as_deref(), Some("✓ completed  ✗ failed"));
+        assert_eq!(Marks { colour: true, ..marks }.paint(marks.of(0), "x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(Marks::default().legend(), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Where a control plane's address comes from: a flag or a file of options, the environment, or the default.
+
+use std::net::IpAddr;
+
+use gleitzeit_sdk::DEFAULT_URL;
+
+/// Names the control plane of every command that is not told another.
+pub(crate) const VARIABLE: &str = "GLEITZEIT_HUB_URL";
+/// Where an address without a port leads, as everywhere for `http`.
+const HTTP_PORT: u16 = 80;
+
+/// An address as an argument has it; an empty variable names none.
+pub(crate) fn named(argument: Option<&str>) -> Option<&str> {
+    argument.filter(|url| !url.is_empty())
+}
+
+/// The address in the environment.
+pub(crate) fn of_environment() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// The port of an address of this machine; none if it is of another, or no address.
+pub(crate) fn own_port(url: &str) -> Option<u16> {
+    let url = gleitzeit_link::base_url(url).ok()?;
+    let authority = url.strip_prefix("http://")?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (authority, HTTP_PORT),
+    };
+    let host = host.trim_matches(['[', ']']);
+    let is_own = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_own.then_some(port)
+}
+
+/// What to do if nobody answers, and where the address came from.
+pub(crate) fn hint_if_away(argument: Option<&str>) -> String {
+    let start = "start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL";
+    match named(argument) {
+        None => format!("{DEFAULT_URL} was assumed, since none was named; {start}"),
+        Some(url) if of_environment().as_deref() == Some(url) => {
+            format!("the address is that of GLEITZEIT_HUB_URL; {start}")
+        }
+        Some(_) => start.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_has_ports_of_its_own() {
+        for (url, expected) in [
+            ("http://localhost:9001", Some(9001)),
+            ("127.0.0.1:9001/", Some(9001)),
+            ("http://[::1]:9001", Some(9001)),
+            ("http://[::1]", Some(80)),
+            ("localhost", Some(80)),
+            ("http://10.0.0.7:8000", None),
+            ("http://hub:8000", None),
+            ("redis://localhost", None),
+            ("", None),
+        ] {
+            assert_eq!(own_port(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_default_address_is_said_to_be_one() {
+        assert!(hint_if_away(None).starts_with("http://localhost:8000 was assumed"));
+        assert!(hint_if_away(Some("")).starts_with("http://localhost:8000 was assumed"));
+        assert!(hint_if_away(Some("http://elsewhere:1")).starts_with("start one"));
+    }
+}

@@ -1,0 +1,277 @@
+//! What would happen to a workflow: `--dry-run`. Steps, tasks, and who would serve them. Nothing is sent or run here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use gleitzeit_agent::AgentConfig;
+use gleitzeit_core::graph::Graph;
+use gleitzeit_core::mesh::{Health, HealthState, PresenceStatus};
+use gleitzeit_core::role::engine::DEFAULT_TIMEOUT_MS;
+use gleitzeit_core::spec::{Note, Task, Workflow};
+use gleitzeit_protocols::Registry;
+use gleitzeit_providers::Factory;
+use gleitzeit_sdk::Client;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::batch::Ready;
+use crate::error::CommandError;
+use crate::{client, graph, view};
+
+/// How long a provider of this process may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many tasks are shown to a person.
+const SHOWN: usize = 1_000;
+
+/// Something that would serve a method.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Server {
+    name: String,
+    status: PresenceStatus,
+    health: HealthState,
+    health_reason: Option<String>,
+}
+
+impl Server {
+    fn serves(&self) -> bool {
+        self.status == PresenceStatus::Connected && self.health != HealthState::Unhealthy
+    }
+}
+
+/// Where a workflow would run.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The control plane's address; none: no control plane was asked.
+    control_plane: Option<String>,
+    /// By method: how long an attempt may take whose task does not say.
+    timeouts: BTreeMap<String, u64>,
+    /// By method; none: nobody could be asked.
+    servers: Option<BTreeMap<String, Vec<Server>>>,
+}
+
+impl Surroundings {
+    /// Those of a control plane.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub(crate) async fn of_control_plane(client: &Client) -> Result<Self, CommandError> {
+        let mut servers: BTreeMap<String, Vec<Server>> = BTreeMap::new();
+        for provider in client::all_pages(async |token| client.providers(None, token).await).await? {
+            let server = Server {
+                name: provider.name,
+                status: provider.status,
+                health: provider.health,
+                health_reason: provider.health_reason,
+            };
+            for method in provider.methods {
+                servers.entry(method).or_default().push(server.clone());
+            }
+        }
+        let protocols = client::all_pages(async |token| client.protocols(token).await).await?;
+        let methods = protocols.into_iter().flat_map(|protocol| protocol.methods);
+        let ms = |timeout: Duration| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self {
+            control_plane: Some(client.config().url.clone()),
+            timeouts: methods.filter_map(|method| Some((method.name, ms(method.timeout?)))).collect(),
+            servers: Some(servers),
+        })
+    }
+
+    /// Those of a worker in this process, whose providers are asked how they are.
+    pub(crate) async fn of_worker(worker: &AgentConfig) -> Self {
+        let mut servers: BTreeMap<String, Vec<Server>> = BTreeMap::new();
+        for definition in &worker.providers {
+            let (methods, health) = match Factory::build(definition, &worker.protocols, &worker.settings) {
+                Ok(provider) => {
+                    let asked = tokio::time::timeout(PATIENCE, provider.health()).await;
+                    let late = |_| Health::slow(format!("it did not answer within {} s", PATIENCE.as_secs()));
+                    (provider.methods().to_vec(), asked.unwrap_or_else(late))
+                }
+                Err(error) => {
+                    let protocol = worker.protocols.protocol(&definition.protocol, &definition.version);
+                    let methods = protocol.map(|it| it.methods.keys().cloned().collect()).unwrap_or_default();
+                    (methods, Health { state: HealthState::Unhealthy, reason: Some(error.to_string()), lasting: true })
+                }
+            };
+            let server = Server {
+                name: definition.name.clone(),
+                status: PresenceStatus::Connected,
+                health: health.state,
+                health_reason: health.reason,
+            };
+            for method in methods {
+                servers.entry(method).or_default().push(server.clone());
+            }
+        }
+        Self { servers: Some(servers), ..Self::of_nobody(&worker.protocols) }
+    }
+
+    /// Nobody could be asked: only the methods are known.
+    pub(crate) fn of_nobody(registry: &Registry) -> Self {
+        let methods = registry.iter().flat_map(|protocol| &protocol.methods);
+        let timeouts = methods.filter_map(|(name, method)| Some((name.clone(), method.timeout_ms?))).collect();
+        Self { control_plane: None, timeouts, servers: None }
+    }
+}
+
+/// What would happen to a workflow.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan<'a> {
+    file: &'a str,
+    name: &'a str,
+    control_plane: Option<&'a str>,
+    timeout_ms: Option<u64>,
+    steps: usize,
+    tasks: Vec<Planned<'a>>,
+    /// Methods that no connected and healthy provider serves; none: nobody could be asked.
+    unserved: Option<Vec<&'a str>>,
+    inputs: Value,
+    labels: BTreeMap<&'a str, &'a str>,
+    notes: &'a [Note],
+}
+
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    id: &'a str,
+    method: &'a str,
+    queue: &'a str,
+    priority: i32,
+    timeout_ms: u64,
+    max_attempts: u32,
+    step: usize,
+    dependencies: Vec<&'a str>,
+    providers: Option<&'a [Server]>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(ready: &'a Ready<'_>, surroundings: &'a Surroundings) -> Self {
+        let workflow = &ready.bound.workflow;
+        let steps = graph::steps(workflow);
+        let mut unserved: Vec<&str> = Vec::new();
+        if let Some(servers) = &surroundings.servers {
+            let serves = |method: &str| servers.get(method).is_some_and(|all| all.iter().any(Server::serves));
+            unserved = workflow.tasks.iter().map(|task| task.method.as_str()).filter(|it| !serves(it)).collect();
+            unserved.sort_unstable();
+            unserved.dedup();
+        }
+        Self {
+            file: &ready.source.name,
+            name: &workflow.name,
+            control_plane: surroundings.control_plane.as_deref(),
+            timeout_ms: workflow.timeout_ms,
+            steps: steps.iter().copied().max().unwrap_or_default(),
+            tasks: tasks(workflow, &steps, surroundings),
+            unserved: surroundings.servers.is_some().then_some(unserved),
+            inputs: ready.bound.inputs.shown(),
+            labels: ready.bound.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            notes: &ready.prepared.notes,
+        }
+    }
+
+    /// What would keep tasks waiting.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let unserved = self.unserved.iter().flatten();
+        unserved
+            .map(|method| {
+                let of = self.tasks.iter().find(|task| task.method == *method).and_then(|task| task.providers);
+                let why: Vec<String> = of.unwrap_or_default().iter().map(why_not).collect();
+                let file = self.file;
+                match why.as_slice() {
+                    [] => format!("warning: {file}: no provider serves `{method}` now; its tasks would wait for one"),
+                    why => format!(
+                        "warning: {file}: no provider can serve `{method}` now, so its tasks would wait or fail: {}",
+                        why.join("; ")
+                    ),
+                }
+            })
+            .collect()
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let mut text = format!(
+            "{} ({}): {} in {}; nothing was sent or run\n",
+            view::first_line(self.name, 60),
+            self.file,
+            plural(self.tasks.len(), "task"),
+            plural(self.steps, "step")
+        );
+        if let Some(inputs) = self.inputs.as_object().filter(|inputs| !inputs.is_empty()) {
+            let inputs = inputs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(text, "inputs: {}", view::first_line(&inputs, 300));
+        }
+        if let Some(limit) = self.timeout_ms {
+            let _ = writeln!(text, "timeout: {}", view::duration(Duration::from_millis(limit)));
+        }
+        let mut tasks: Vec<&Planned<'_>> = self.tasks.iter().collect();
+        tasks.sort_by_key(|task| task.step);
+        let rows: Vec<Vec<String>> = tasks.iter().take(SHOWN).map(|task| task.row()).collect();
+        let head = ["step", "task", "method", "queue", "timeout", "attempts", "after", "served by"];
+        text.push('\n');
+        text.push_str(&view::table(&head, &rows));
+        if self.tasks.len() > SHOWN {
+            let _ = writeln!(text, "and {} more tasks; `-o json` has all", self.tasks.len() - SHOWN);
+        }
+        text
+    }
+}
+
+fn tasks<'a>(workflow: &'a Workflow, steps: &[usize], surroundings: &'a Surroundings) -> Vec<Planned<'a>> {
+    let dependencies = Graph::new(workflow);
+    let planned = |(at, task): (usize, &'a Task)| {
+        let method = task.method.as_str();
+        let of_method = surroundings.timeouts.get(method).copied();
+        Planned {
+            id: task.id.as_str(),
+            method,
+            queue: task.queue.as_str(),
+            priority: task.priority.0,
+            timeout_ms: task.timeout_ms.or(of_method).unwrap_or(DEFAULT_TIMEOUT_MS),
+            max_attempts: task.retry.max_attempts,
+            step: steps[at],
+            dependencies: graph::dependencies(workflow, &dependencies, at).iter().map(|it| it.id.as_str()).collect(),
+            providers: surroundings.servers.as_ref().map(|servers| servers.get(method).map_or(&[][..], Vec::as_slice)),
+        }
+    };
+    workflow.tasks.iter().enumerate().map(planned).collect()
+}
+
+impl Planned<'_> {
+    fn row(&self) -> Vec<String> {
+        let after = if self.dependencies.is_empty() { "-".to_owned() } else { self.dependencies.join(", ") };
+        let served_by = match self.providers {
+            None => "not known".to_owned(),
+            Some([]) => "nobody".to_owned(),
+            Some(servers) => servers.iter().map(named).collect::<Vec<_>>().join(", "),
+        };
+        vec![
+            self.step.to_string(),
+            self.id.to_owned(),
+            self.method.to_owned(),
+            self.queue.to_owned(),
+            view::duration(Duration::from_millis(self.timeout_ms)),
+            self.max_attempts.to_string(),
+            view::first_line(&after, 60),
+            view::first_line(&served_by, 80),
+        ]
+    }
+}
+
+fn named(server: &Server) -> String {
+    match (server.status, server.health) {
+        (PresenceStatus::Connected, HealthState::Healthy) => server.name.clone(),
+        (PresenceStatus::Connected, health) => format!("{} ({})", server.name, view::health(health)),
+        (status, _) => format!("{} ({})", server.name, view::presence(status)),
+    }
+}
+
+/// Such as `ollama is unhealthy: it cannot be reached`.
+fn why_not(server: &Server) -> String {
+    if server.status != PresenceStatus::Connected {
+        return format!("{} is {}", server.name, view::presence(server.status));
+    }
+    let reason = server.health_reason.as_deref().unwrap_or("it does not say why");
+    format!("{} is {}: {}", server.name, view::health(server.health), view::first_line(reason, 200))
+}
