@@ -233,7 +233,9 @@ pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started
             if let Some(pid) = other(port).await {
                 let message = format!("a control plane of yours already runs on port {port} (pid {pid})");
                 let error = CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, message);
-                return Err(error.hint("use it, end it with `gleitzeit stop`, or choose another --port"));
+                return Err(
+                    error.hint(format!("use it, end it with `gleitzeit stop --port {port}`, or choose another --port"))
+                );
             }
             Err(CommandError::internal(format!("the control plane did not start:\n{}", tail(&log, begins_at))))
         }

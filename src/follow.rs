@@ -11,7 +11,7 @@ use crate::cli::Format;
 use crate::document::RunDocument;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::progress::{Progress, REDRAW};
-use crate::{causes, client, output, view};
+use crate::{causes, client, color, output, view};
 
 /// How long nothing may happen before it is said what is waited for.
 const STALLED: Duration = Duration::from_secs(3);
@@ -144,10 +144,11 @@ pub(crate) async fn finish(
     let whole = client::whole_run(run.client(), run.id()).await?;
     output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
     if let Some(error) = &whole.error {
-        output::note(&view::failure(error));
+        let paint = color::stderr();
+        output::say(&paint.failure(&view::failure(error)));
         let causes = causes::of(&whole);
         if !causes.is_empty() {
-            output::note(causes.trim_end());
+            output::say(paint.causes(&causes).trim_end());
         }
     }
     if format == Format::Table {

@@ -9,6 +9,7 @@ mod batch;
 mod causes;
 mod cli;
 mod client;
+mod color;
 mod commands;
 mod complete;
 mod concealed;
@@ -17,8 +18,10 @@ mod error;
 mod follow;
 mod graph;
 mod hub_url;
+mod ids;
 mod inputs;
 mod json;
+mod looks;
 mod method_view;
 mod monitor;
 mod output;
@@ -31,9 +34,13 @@ mod settings;
 mod setup;
 mod signals;
 mod sink;
+mod table;
 mod telemetry;
 mod timeline;
+mod told;
 mod view;
+mod when;
+mod width;
 mod workflow;
 
 use std::ffi::OsString;
@@ -45,6 +52,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
+use crate::looks::Wishes;
 use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
@@ -88,26 +96,31 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
         output::failure(wanted_format(&lossy), &error);
         error.exit
     };
+    // Until they are understood.
+    looks::settle(&Wishes { colour: looks::wanted_colour(&lossy), ..Wishes::default() });
     let mut command = Cli::command();
     if let Some(path) = settings::config_path(&lossy) {
         command = settings::with_file(command, Path::new(path)).map_err(refused)?;
     }
-    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.global.prefer_flags(&matches);
+        looks::settle(&Wishes::from(&cli.global));
+        Ok(cli)
+    });
     parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::print(&error.render().to_string()) {
-            Ok(_) => Exit::Success,
-            Err(error) => refused(error),
-        },
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match output::print(&cli::shown_help(&error.render(), color::stdout())) {
+                Ok(_) => Exit::Success,
+                Err(error) => refused(error),
+            }
+        }
         // Its text is a whole screen of help, not a sentence.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::note(error.render().to_string().trim_end());
+            output::say(cli::shown_help(&error.render(), color::stderr()).trim_end());
             Exit::Usage
         }
-        _ => {
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            refused(CommandError::usage(text))
-        }
+        _ => refused(cli::refusal(error, &lossy)),
     })
 }
 

@@ -8,7 +8,8 @@ use gleitzeit_sdk::Payload;
 use serde_json::{Map, Value};
 
 use crate::document::MethodItem;
-use crate::view;
+use crate::table::Table;
+use crate::{color, output, view};
 
 /// How deep a type is described.
 const DEPTH: usize = 4;
@@ -24,7 +25,7 @@ pub(crate) fn describe(protocol: &str, method: &MethodItem) -> String {
     }
     text.push('\n');
     if let Some(about) = &method.description {
-        text.push_str(&format!("  {}\n", view::first_line(about, 200)));
+        text.push_str(&format!("{}\n", output::wrapped(&format!("  {}", view::cell(about, 200)), 0)));
     }
     text.push_str(&section(Side::Takes, method.parameters.as_ref()));
     text.push_str(&section(Side::Returns, method.returns.as_ref()));
@@ -45,10 +46,14 @@ fn section(side: Side, schema: Option<&Payload>) -> String {
     let Some(schema) = schema.map(Payload::shown) else { return format!("  {title} {anything}\n") };
     let fields = fields(&schema, &schema);
     if fields.is_empty() {
-        return format!("  {title} {}\n", cut(&type_of(&schema, &schema, DEPTH), 200));
+        let kind = cut(&type_of(&schema, &schema, DEPTH), 200);
+        return format!("{}\n", output::wrapped(&format!("  {title} {kind}"), 2));
     }
     let rows: Vec<Vec<String>> = fields.into_iter().map(|(name, field)| row(side, &name, &field, &schema)).collect();
-    let table = view::table(&[title, "type", default, "about"], &rows);
+    let head = [title, "type", default, "about"];
+    // Beside what it is indented by.
+    let columns = output::fitting_columns().map(|columns| columns.saturating_sub(2));
+    let table = Table::new(&head, &rows).lines(columns, color::stdout());
     table.lines().map(|line| format!("  {line}\n")).collect()
 }
 
@@ -150,7 +155,7 @@ fn plain(value: &Value) -> String {
 }
 
 fn cut(text: &str, limit: usize) -> String {
-    view::first_line(text, limit)
+    view::cell(text, limit)
 }
 
 #[cfg(test)]
@@ -179,7 +184,7 @@ mod tests {
             timeout_ms: Some(600_000),
         };
         let expected = "\
-chat/say of chat/v1, timeout 10 min 0 s
+chat/say of chat/v1, timeout 10 min
   Says it
   TAKES  TYPE                  DEFAULT     ABOUT
   to     user or system        (required)  who

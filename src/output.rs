@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 
 use gleitzeit_core::json;
-use gleitzeit_core::spec::Note;
+use gleitzeit_core::spec::{Note, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
-use crate::sink;
+use crate::{color, looks, sink, told};
 
 /// Whether anybody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,11 @@ pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
 
 /// How wide the terminal is that stdout is, if it is one.
 pub(crate) fn terminal_columns() -> Option<usize> {
-    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    columns_of(io::stdout())
+}
+
+fn columns_of(stream: impl rustix::fd::AsFd) -> Option<usize> {
+    let told = rustix::termios::tcgetwinsize(stream).ok();
     told.filter(|size| size.ws_col > 0).map(|size| size.ws_col.into())
 }
 
@@ -45,9 +49,33 @@ pub(crate) fn columns() -> usize {
     terminal_columns().unwrap_or(DEFAULT)
 }
 
-/// Says a line on stderr, without waiting for its reader.
+/// How wide what is made to fit stdout may be: as its terminal, unless it is none, or all is to be shown.
+pub(crate) fn fitting_columns() -> Option<usize> {
+    terminal_columns().filter(|_| !looks::in_full())
+}
+
+/// Prose for stdout, in lines that fit its terminal; what goes on in a next line is indented by `hang` more.
+pub(crate) fn wrapped(text: &str, hang: usize) -> String {
+    match fitting_columns() {
+        Some(columns) => crate::width::wrap(text, columns, hang),
+        None => text.to_owned(),
+    }
+}
+
+/// Says a line on stderr that is neither a result nor an error, without waiting for its reader. `--quiet` leaves it out.
 pub(crate) fn note(text: &str) {
+    if !looks::is_quiet() {
+        say(&on_stderr().wrapped(&color::stderr().marked(text), 2));
+    }
+}
+
+/// Says a line on stderr that nobody may miss, without waiting for its reader.
+pub(crate) fn say(text: &str) {
     show(&format!("{text}\n"));
+}
+
+fn on_stderr() -> told::Stderr {
+    told::Stderr { paint: color::stderr(), columns: columns_of(io::stderr()) }
 }
 
 /// Says something on stderr, as it is.
@@ -58,9 +86,15 @@ pub(crate) fn show(text: &str) {
 
 /// Writes the notes on a workflow to stderr.
 pub(crate) fn notes(notes: &[Note]) {
-    for text in notes {
-        note(&text.to_string());
+    if !looks::is_quiet() {
+        let stderr = on_stderr();
+        notes.iter().for_each(|note| say(&stderr.note(note)));
     }
+}
+
+/// Writes what is wrong with a file to stderr.
+pub(crate) fn problem(problem: &Problem) {
+    say(&on_stderr().problem(problem));
 }
 
 /// Prints a document as JSON or YAML, or through `table` for people.
@@ -123,5 +157,5 @@ pub(crate) fn failure(format: Format, error: &CommandError) {
         let _ = document(format, &failed, |_| String::new());
     }
     notes(error.notes.as_deref().unwrap_or_default());
-    note(&error.to_string());
+    say(&on_stderr().error(error));
 }

@@ -119,7 +119,7 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
         }
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)
-                .hint("choose another --port, or `gleitzeit stop` the control plane that runs there")
+                .hint("choose another --port, or end the control plane that runs there: `gleitzeit stop --port PORT`")
         }
         Error::Store { source: StoreError::InUse(_), .. } => {
             CommandError::new(Exit::Failed, ErrorCode::ConfigurationError, text)

@@ -12,7 +12,7 @@ use gleitzeit_sdk::RunEvent;
 use state::{State, cut};
 
 use crate::cli::Format;
-use crate::{output, view};
+use crate::{color, looks, output, view};
 
 /// How often the live view is redrawn so that times move.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ impl Progress {
     /// want to read: whoever asked for a document gets just that.
     pub(crate) fn new(name: &str, total: usize, format: Format) -> Self {
         let state = State::new(Some((view::first_line(name, 60), total)), Instant::now());
-        Self { live: Live::if_possible(), quiet: format != Format::Table, state }
+        Self { live: Live::if_possible(), quiet: format != Format::Table || looks::is_quiet(), state }
     }
 
     /// Only what runs and what it says, below lines that somebody else prints; elsewhere than on a terminal nothing.
@@ -72,7 +72,7 @@ impl Progress {
             None if self.quiet => {}
             None => {
                 if let Some(line) = view::event(event).filter(|_| worth_a_line(&event.kind)) {
-                    output::note(&line);
+                    output::note(&color::stderr().event(event, &line));
                 }
             }
             // Many events at once are one drawing.
@@ -112,11 +112,6 @@ impl Drop for Progress {
     }
 }
 
-/// `NO_COLOR` set to anything means no colour.
-fn colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 impl Size {
     fn of_terminal() -> Self {
         let told = rustix::termios::tcgetwinsize(io::stderr()).ok();
@@ -134,10 +129,11 @@ fn worth_a_line(kind: &str) -> bool {
 }
 
 impl Live {
-    /// If stderr is a terminal that can be drawn on.
+    /// If stderr is a terminal that can be drawn on, and something else than results and errors is wanted.
     fn if_possible() -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        (io::stderr().is_terminal() && !dumb).then(|| Self { colour: colour(), drawn: 0, drawn_at: None })
+        let is_wanted = io::stderr().is_terminal() && !dumb && !looks::is_quiet();
+        is_wanted.then(|| Self { colour: color::stderr().is_on(), drawn: 0, drawn_at: None })
     }
 
     fn draw(&mut self, lines: &[String], size: Size) {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use clap::Command;
+use clap::{Arg, Command};
 use serde_json::Value;
 
 use crate::error::CommandError;
@@ -52,27 +52,32 @@ pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, Comman
     Ok(command)
 }
 
-/// The option's default in every command that has it; the command unchanged as the error if none has.
+/// The option's default in every command that has it, or for all commands if it is one that all have; the command
+/// unchanged as the error if none has.
 fn with_default(mut command: Command, flag: &str, values: Vec<String>) -> Result<Command, Box<Command>> {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let is_it = |argument: &&Arg| argument.get_long() == Some(flag);
+    let has_flag = |command: &Command| command.get_arguments().find(is_it).map(|it| it.get_id().clone());
     let mut found = false;
+    if let Some(id) = has_flag(&command).filter(|_| !matches!(flag, "config" | "help" | "version")) {
+        found = true;
+        command = command.mut_arg(id, |argument| argument.default_values(values.clone()));
+    }
     for name in names {
-        command = command.mut_subcommand(name, |sub| {
-            let id = sub.get_arguments().find(|argument| argument.get_long() == Some(flag)).map(|a| a.get_id().clone());
-            match id {
-                Some(id) => {
-                    found = true;
-                    sub.mut_arg(id, |argument| argument.default_values(values.clone()))
-                }
-                None => sub,
+        command = command.mut_subcommand(name, |sub| match has_flag(&sub) {
+            Some(id) => {
+                found = true;
+                sub.mut_arg(id, |argument| argument.default_values(values.clone()))
             }
+            None => sub,
         });
     }
     if found { Ok(command) } else { Err(Box::new(command)) }
 }
 
 fn suggestion(command: &Command, key: &str) -> String {
-    let flags = command.get_subcommands().flat_map(|sub| sub.get_arguments().filter_map(|a| a.get_long()));
+    let all = std::iter::once(command).chain(command.get_subcommands());
+    let flags = all.flat_map(|it| it.get_arguments().filter_map(|a| a.get_long()));
     match gleitzeit_core::spec::closest(&key.replace('_', "-"), flags) {
         Some(flag) => format!("did you mean `{flag}`?"),
         None => "options are named like the flags: see `gleitzeit COMMAND --help`".to_owned(),
@@ -114,6 +119,20 @@ mod tests {
         assert_eq!((start.worker.slots, start.hub.port), (8, 9001));
         assert_eq!(start.worker.queues, ["a", "b"]);
         assert_eq!(start.worker.drain_timeout, std::time::Duration::from_secs(5));
+    }
+
+    #[test]
+    fn options_of_every_command_are_read_from_the_file_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, "color: never\nutc: true\nlog_level: debug\n").expect("written");
+        let command = with_file(Cli::command(), &path).expect("valid");
+        for (line, expected) in [(["gz", "list", "--full"], "Never"), (["gz", "list", "--color=always"], "Always")] {
+            let matches = command.clone().try_get_matches_from(line).expect("valid arguments");
+            let global = Cli::from_arg_matches(&matches).expect("the grammar's own").global;
+            assert_eq!(format!("{:?}", global.color), expected);
+            assert!(global.utc && global.log_level.as_deref() == Some("debug"));
+        }
     }
 
     #[test]

@@ -6,36 +6,56 @@ use std::time::Duration;
 
 use gleitzeit_sdk::{Span, Timestamp};
 
-use crate::view;
+use crate::color::Tone;
+use crate::{color, view, width};
 
 /// So many lines are drawn; programs read all of them.
 const MAX_LINES: usize = 400;
-/// Columns of the names, the times and the gaps between.
+/// Columns of the names, the times, and the gaps with the mark of what goes on.
 const MAX_NAME: usize = 40;
 const TIME: usize = 9;
+const GAPS: usize = 4;
 const LEAST_BAR: usize = 10;
 
-/// Draws spans, below each other as they are part of each other, in the order of their starts. What goes on ends `now`.
-pub(crate) fn draw(spans: &[Span], now: Timestamp, columns: usize) -> String {
+/// Draws spans, below each other as they are part of each other, in the order of their starts. What goes on ends `now`. The
+/// drawing is `columns` wide; with `fits` no line is wider, and errors that have no room beside their bar stand below it.
+pub(crate) fn draw(spans: &[Span], now: Timestamp, columns: usize, fits: bool) -> String {
+    let paint = color::stdout();
     let rows = rows(spans);
     let start = spans.iter().map(|span| span.start).min().unwrap_or(now);
     let end = spans.iter().map(|span| span.end.unwrap_or(now)).max().unwrap_or(now);
     let shown = &rows[..rows.len().min(MAX_LINES)];
     let name =
         |(depth, span): &(usize, &Span)| format!("{}{}", "  ".repeat(*depth), view::first_line(&span.name, MAX_NAME));
-    let names = shown.iter().map(|row| name(row).chars().count()).max().unwrap_or_default();
-    let width = columns.saturating_sub(names + TIME + 4).max(LEAST_BAR);
+    let names = shown.iter().map(|row| width::of(&name(row))).max().unwrap_or_default();
+    let most = columns.saturating_sub(TIME + GAPS + LEAST_BAR).min(columns / 2);
+    let names = if fits { names.min(most) } else { names };
+    let width = columns.saturating_sub(names + TIME + GAPS).max(LEAST_BAR);
     let scale = Scale { start, ms: end.ms_since(start).max(1), width };
     let mut text = String::new();
     for row in shown {
         let span = row.1;
         let ended = span.end.unwrap_or(now);
         let took = view::duration(Duration::from_millis(ended.ms_since(span.start)));
-        let said = span.error.as_ref().map(|error| format!("  {}", view::first_line(error, 100))).unwrap_or_default();
         let goes_on = if span.end.is_none() { "…" } else { "" };
-        let bar = scale.bar(span.start, ended, is_wait(&span.name));
-        let line = format!("{:names$}  {took:>TIME$}{goes_on:1} {bar}{said}", name(row));
-        let _ = writeln!(text, "{}", line.trim_end());
+        let (before, bar) = scale.bar(span.start, ended, is_wait(&span.name));
+        let bar = format!("{before}{}", paint.text(tone(span), &bar));
+        let name = width::padded(&width::cut(&name(row), names), names);
+        let line = format!("{name}  {took:>TIME$}{goes_on:1} {bar}");
+        let said = span.error.as_ref().map(|error| view::first_line(error, 100));
+        let has_room = |said: &String| !fits || width::of(&line) + 2 + width::of(said) <= columns;
+        match said {
+            Some(said) if has_room(&said) => {
+                let _ = writeln!(text, "{line}  {}", paint.text(Tone::Bad, &said));
+            }
+            Some(said) => {
+                let said = width::cut(&format!("{}└ {said}", "  ".repeat(row.0 + 1)), columns);
+                let _ = writeln!(text, "{}\n{}", line.trim_end(), paint.text(Tone::Bad, &said));
+            }
+            None => {
+                let _ = writeln!(text, "{}", line.trim_end());
+            }
+        }
     }
     if rows.len() > shown.len() {
         let _ = writeln!(text, "and {} more; `-o json` has all", rows.len() - shown.len());
@@ -50,7 +70,8 @@ struct Scale {
 }
 
 impl Scale {
-    fn bar(&self, from: Timestamp, to: Timestamp, is_wait: bool) -> String {
+    /// A bar, and what stands before it.
+    fn bar(&self, from: Timestamp, to: Timestamp, is_wait: bool) -> (String, String) {
         let place = |at: Timestamp| {
             let ms = u128::from(at.ms_since(self.start)) * self.width as u128 / u128::from(self.ms);
             usize::try_from(ms).unwrap_or(self.width).min(self.width)
@@ -62,7 +83,16 @@ impl Scale {
             (length, true) => "░".repeat(length),
             (length, false) => "█".repeat(length),
         };
-        format!("{}{bar}", " ".repeat(first))
+        (" ".repeat(first), bar)
+    }
+}
+
+fn tone(span: &Span) -> Tone {
+    match (&span.error, span.end) {
+        (Some(_), _) => Tone::Bad,
+        (None, _) if is_wait(&span.name) => Tone::Dim,
+        (None, None) => Tone::Busy,
+        (None, Some(_)) => Tone::Good,
     }
 }
 
@@ -121,12 +151,25 @@ mod tests {
             span("1", Some("caller"), "workflow W", 0, None),
         ];
         assert_eq!(
-            draw(&spans, Timestamp(100), 46),
+            draw(&spans, Timestamp(100), 46, false),
             "workflow W        100 ms… ████████████████████\n\
              \x20 task a           50 ms  ██████████\n\
              \x20   queue          25 ms  ░░░░░\n\
              \x20   attempt 1      25 ms       █████  no luck\n\
              \x20 task b           50 ms…           ██████████\n"
         );
+    }
+
+    #[test]
+    fn in_a_terminal_no_line_is_wider_and_errors_go_below_their_bar() {
+        let failed =
+            Span { error: Some("no luck at all".to_owned()), ..span("4", Some("2"), "attempt 1", 25, Some(100)) };
+        let name = format!("task {}", "long".repeat(9));
+        let spans = [failed, span("2", Some("1"), &name, 0, Some(100)), span("1", None, "workflow W", 0, Some(100))];
+        for columns in [40, 60, 80, 200] {
+            let drawn = draw(&spans, Timestamp(100), columns, true);
+            assert!(drawn.lines().all(|line| width::of(line) <= columns), "{columns}\n{drawn}");
+            assert!(drawn.contains("\n      └ no luck at all\n"), "{columns}\n{drawn}");
+        }
     }
 }

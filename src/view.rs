@@ -1,7 +1,6 @@
 //! How things look for people: tables, runs, events. Nothing here is meant for programs.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
@@ -9,92 +8,71 @@ use gleitzeit_sdk::{
 };
 use serde_json::Value;
 
+use crate::color::Tone;
 use crate::json::indented;
-use crate::{causes, output, sink};
+use crate::table::Table;
+use crate::{causes, color, looks, output, sink, when, width};
 
 /// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
 const LONG: usize = 500;
-/// No column is made narrower than this to fit a terminal.
-const LEAST_COLUMN: usize = 10;
+/// What stands between a fact's name and what it says.
+const GAP: usize = 2;
 
 /// Lines of columns, each as wide as its widest cell; on a terminal no wider than that.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    fitted(head, rows, output::terminal_columns())
+    fitted(&Table::new(head, rows))
 }
 
-fn fitted(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    narrow(&mut widths, columns.unwrap_or(usize::MAX));
-    let mut text = String::new();
-    let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
-    for row in std::iter::once(&head).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{:width$}  ", cut(cell, *width));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+/// A table's lines, for stdout.
+pub(crate) fn fitted(table: &Table<'_>) -> String {
+    table.lines(output::fitting_columns(), color::stdout())
 }
 
-/// Takes from the widest columns until the lines fit. The first says what the line is about and stays whole.
-fn narrow(widths: &mut [usize], columns: usize) {
-    const GAP: usize = 2;
-    let mut surplus = (widths.iter().sum::<usize>() + GAP * widths.len()).saturating_sub(columns.saturating_add(GAP));
-    while surplus > 0 {
-        let widest = widths.iter_mut().skip(1).filter(|width| **width > LEAST_COLUMN).max();
-        let Some(widest) = widest else { return };
-        *widest -= 1;
-        surplus -= 1;
-    }
-}
-
-/// A text of at most so many characters.
-fn cut(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
-        return text.to_owned();
-    }
-    text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Lines of `name  value`.
+/// Lines of `name  value`; on a terminal none is wider than that.
 pub(crate) fn facts(facts: &[(&str, String)]) -> String {
-    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    facts.iter().fold(String::new(), |mut text, (name, value)| {
-        let _ = writeln!(text, "{name:width$}  {}", clean(value));
+    let facts: Vec<Fact<'_>> = facts.iter().map(|(name, value)| (*name, value.clone(), Tone::Plain)).collect();
+    toned_facts(&facts)
+}
+
+/// What something is called, what it is, and how that is coloured.
+type Fact<'a> = (&'a str, String, Tone);
+
+fn toned_facts(facts: &[Fact<'_>]) -> String {
+    let (paint, name_width) =
+        (color::stdout(), facts.iter().map(|(name, ..)| width::of(name)).max().unwrap_or_default());
+    facts.iter().fold(String::new(), |mut text, (name, value, tone)| {
+        let name = paint.text(Tone::Dim, &width::padded(name, name_width));
+        let fact = format!("{name}  {}", paint.text(*tone, &clean(value)));
+        let _ = writeln!(text, "{}", output::wrapped(&fact, name_width + GAP));
         text
     })
 }
 
 /// A run for people: its status, its tasks, and its outputs or error.
 pub(crate) fn run(run: &Run) -> String {
+    let (status, tone) = status_of(run.status, run.is_set_aside());
     let mut lines = vec![
-        ("run", run.run_id.clone()),
-        ("name", run.name.clone()),
-        ("status", if run.is_set_aside() { "set aside" } else { run_status(run.status) }.to_owned()),
-        ("submitted", time(run.submitted_at)),
+        ("run", run.run_id.clone(), Tone::Id),
+        ("name", run.name.clone(), Tone::Plain),
+        ("status", status.to_owned(), tone),
+        ("submitted", time(run.submitted_at), Tone::Plain),
     ];
     if run.finished_at.is_some() {
-        lines.push(("finished", time(run.finished_at)));
+        lines.push(("finished", time(run.finished_at), Tone::Plain));
     }
     if let Some(earlier) = &run.retry_of {
-        lines.push(("retry of", earlier.clone()));
+        lines.push(("retry of", earlier.clone(), Tone::Id));
     }
-    // A file or a pipe has room for every remedy.
-    let room = if std::io::stdout().is_terminal() { 100 } else { LONG };
-    let rows: Vec<Vec<String>> = run.tasks.iter().map(|task| task_row(task, room)).collect();
-    let mut text = facts(&lines);
+    let rows: Vec<Vec<String>> = run.tasks.iter().map(task_row).collect();
+    let mut text = toned_facts(&lines);
     if !rows.is_empty() {
         let _ = write!(text, "\n{}", table(&["task", "status", "attempt", "about"], &rows));
     }
+    let paint = color::stdout();
     let about = match &run.error {
-        Some(error) => format!("{}\n{}", failure(error), causes::of(run)),
+        Some(error) => {
+            format!("{}\n{}", paint.failure(&failure(error)), paint.causes(&causes::of(run)))
+        }
         None => results(run, None),
     };
     if !about.is_empty() {
@@ -103,13 +81,23 @@ pub(crate) fn run(run: &Run) -> String {
     text
 }
 
-fn task_row(task: &Task, room: usize) -> Vec<String> {
+/// The word for how a run is, and its colour.
+pub(crate) fn status_of(status: RunStatus, is_set_aside: bool) -> (&'static str, Tone) {
+    if is_set_aside { ("set aside", Tone::Warning) } else { (run_status(status), Tone::of_run(status)) }
+}
+
+/// A cell with the first line of a text, cut to `limit` columns unless all is to be shown.
+pub(crate) fn cell(text: &str, limit: usize) -> String {
+    first_line(text, if looks::in_full() { usize::MAX } else { limit })
+}
+
+fn task_row(task: &Task) -> Vec<String> {
     let about = match (&task.error, &task.waiting) {
         (_, Some(waiting)) => reason(waiting),
         (Some(error), None) => error.message.clone(),
         (None, None) => String::new(),
     };
-    vec![task.id.clone(), task_status(task.status).to_owned(), task.attempt.to_string(), first_line(&about, room)]
+    vec![clean(&task.id), color::stdout().task(task.status), task.attempt.to_string(), cell(&about, LONG)]
 }
 
 /// Such as `task a waits: no connected provider serves …`.
@@ -127,7 +115,9 @@ fn reason(waiting: &Waiting) -> String {
 
 /// How a run ended, on one line: `Two failed after 3.0 s: 1 completed, 1 failed (run ID)`.
 pub(crate) fn summary(run: &Run) -> String {
-    let mut text = format!("{} {}", first_line(&run.name, 60), run_status(run.status));
+    let paint = color::stderr();
+    let mut text =
+        format!("{} {}", first_line(&run.name, 60), paint.bold(Tone::of_run(run.status), run_status(run.status)));
     if let (Some(from), Some(to)) = (run.submitted_at, run.finished_at) {
         let _ = write!(text, " after {}", duration(Duration::from_millis(to.ms_since(from))));
     }
@@ -140,7 +130,7 @@ pub(crate) fn summary(run: &Run) -> String {
     }
     let counts: Vec<String> =
         counts.iter().map(|(status, count)| format!("{count} {}", task_status(*status))).collect();
-    let _ = write!(text, ": {} (run {})", counts.join(", "), run.run_id);
+    let _ = write!(text, ": {} (run {})", counts.join(", "), paint.text(Tone::Id, &run.run_id));
     text
 }
 
@@ -250,21 +240,25 @@ fn ran(payload: &Value) -> String {
     }
 }
 
-/// `12 ms`, `1.2 s`, `2 min 5 s`, `3 h 12 min`.
+/// `12 ms`, `1.2 s`, `2 min 5 s`, `10 min`, `3 h 12 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     let seconds = duration.as_secs();
+    let two = |count: u64, unit: &str, rest: u64, part: &str| match rest {
+        0 => format!("{count} {unit}"),
+        rest => format!("{count} {unit} {rest} {part}"),
+    };
     match seconds {
         0 => format!("{ms} ms"),
         1..60 => format!("{}.{} s", seconds, ms % 1_000 / 100),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        _ => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
     }
 }
 
-/// A time for people, `-` if there is none.
+/// A time for people on stdout, `-` if there is none.
 pub(crate) fn time(time: Option<Timestamp>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+    time.map_or_else(|| "-".to_owned(), when::shown)
 }
 
 /// The word for a run's status.
@@ -314,7 +308,7 @@ pub(crate) fn task_status(status: TaskStatus) -> &'static str {
 /// The first line of a text, cut to `limit` characters, without control characters.
 pub(crate) fn first_line(text: &str, limit: usize) -> String {
     let line = clean(text.lines().next().unwrap_or_default());
-    cut(&line, limit)
+    width::cut(&line, limit)
 }
 
 /// The last lines of a text, at most so many, and whether others stand before them. Blank ones at its end do not count.
@@ -340,21 +334,6 @@ mod tests {
     use super::event as event_line;
     use super::*;
     use crate::document::tests::run as failed_run;
-
-    #[test]
-    fn a_table_fits_the_terminal_and_keeps_what_a_line_is_about() {
-        let rows = [vec!["0123456789abcdef".to_owned(), "a long reason for something".to_owned(), "ok".to_owned()]];
-        let fitted = |columns| fitted(&["run", "about", "is"], &rows, columns);
-        assert!(fitted(None).contains("a long reason for something"));
-        assert_eq!(fitted(Some(34)), "RUN               ABOUT         IS\n0123456789abcdef  a long reas…  ok\n");
-        assert!(fitted(Some(5)).contains("0123456789abcdef  a long re…  ok"), "no narrower than can be read");
-    }
-
-    #[test]
-    fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
-        let rows = vec![vec!["a".to_owned(), "long".to_owned()], vec!["bcd".to_owned(), String::new()]];
-        assert_eq!(table(&["x", "y"], &rows), "X    Y\na    long\nbcd\n");
-    }
 
     #[test]
     fn only_a_completed_run_has_results_and_outputs_go_before_those_of_the_last_tasks() {

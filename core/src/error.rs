@@ -96,7 +96,7 @@ codes! {
     ProviderNotFound = -30002, "PROVIDER_NOT_FOUND", false, NotFound, "the provider is not known", "check its name with `gleitzeit providers`";
     ProviderNotAvailable = -30003, "PROVIDER_NOT_AVAILABLE", true, Unavailable, "no connected provider could serve the call", "start a provider for the method";
     ProviderInitializationFailed = -30004, "PROVIDER_INITIALIZATION_FAILED", false, Unavailable, "the provider could not start", "read the message, correct its definition or install what it needs";
-    ProviderUnhealthy = -30005, "PROVIDER_UNHEALTHY", true, Unavailable, "all providers of the method are unhealthy", "see `gleitzeit providers` for the reason";
+    ProviderUnhealthy = -30005, "PROVIDER_UNHEALTHY", true, Unavailable, "all providers of the method are unhealthy", "see the reason with `gleitzeit providers`, or on its machine with `gleitzeit doctor`";
     ProviderTimeout = -30006, "PROVIDER_TIMEOUT", true, DeadlineExceeded, "the provider did not answer in time", "raise the timeout or check the provider";
     ProviderOverloaded = -30007, "PROVIDER_OVERLOADED", true, ResourceExhausted, "the provider has no room", "try again later or add capacity";
     MethodNotSupported = -30008, "METHOD_NOT_SUPPORTED", false, Unimplemented, "the provider does not serve this method", "check its definition";

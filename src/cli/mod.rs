@@ -1,14 +1,21 @@
 //! The command line's grammar: arguments, defaults and help. What the commands do is in `commands`.
 
+mod global;
+mod help;
+#[cfg(test)]
+mod hints;
 mod local;
 mod runs;
 mod server;
 mod store;
+mod suggest;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use global::{ColorWhen, Global, LogFormat};
+pub(crate) use help::shown as shown_help;
 pub(crate) use local::{
     CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
     Program,
@@ -19,16 +26,25 @@ pub(crate) use server::{
     WorkerArgs,
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
+pub(crate) use suggest::refusal;
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
+///
+/// `run` needs nothing else: it runs a workflow in its own process. For a control plane that stays, with workers on this and
+/// other machines, there are `start`, `submit`, `list`, `status` and `logs`.
+///
+/// Exit codes: 0 done, 1 failed or refused, 2 bad usage or an invalid file, 3 no control plane, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(
     name = "gleitzeit",
     version,
     propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Example:\n  gleitzeit run examples/quickstart.yaml"
+    styles = help::STYLES,
+    after_help = "Examples:\n  gleitzeit run examples/quickstart.yaml\n  gleitzeit start --background"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -36,22 +52,6 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options that every command takes.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Global {
-    /// What to log on stderr: error, warn, info, debug, trace, or a filter such as `gleitzeit=debug`
-    #[arg(long, global = true, env = "GLEITZEIT_LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
-    pub(crate) log_level: Option<String>,
-
-    /// How the log looks: text for people, json for programs
-    #[arg(long, global = true, env = "GLEITZEIT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-
-    /// A YAML file with options, named like the flags; flags and environment go before it
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 /// One command.
@@ -64,6 +64,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  gleitzeit start --background")]
     Start(StartArgs),
     /// Stop the control plane that runs on this machine
+    ///
+    /// What runs there may finish; what is cut off goes on when the control plane is started again.
+    #[command(after_help = "Examples:\n  gleitzeit stop\n  gleitzeit stop --port 8001 --timeout 5m")]
     Stop(StopArgs),
     /// Start a control plane alone
     #[command(alias = "control-plane", after_help = "Example:\n  gleitzeit hub --port 8000 --store sqlite:journal.db")]
@@ -115,7 +118,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  gleitzeit restore journal-monday.db --replace")]
     Restore(RestoreArgs),
     /// Look at a store without changing it, also while its control plane runs
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  gleitzeit store check")]
     Store(StoreCommand),
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
@@ -130,15 +133,19 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
     Init(InitArgs),
     /// Look whether this machine has what workflows need, and what to do about what it has not
+    #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
     /// Look at runs, components and providers in a view that fills the terminal
+    #[command(after_help = "Example:\n  gleitzeit monitor")]
     Monitor(MonitorArgs),
     /// List the connected providers
+    #[command(after_help = "Examples:\n  gleitzeit providers\n  gleitzeit providers -o json")]
     Providers(ClientOnly),
     /// List the known protocols and their methods, or show one with its parameters
     #[command(after_help = "Examples:\n  gleitzeit protocols\n  gleitzeit protocols llm/chat --offline")]
     Protocols(ProtocolsArgs),
     /// Print the version
+    #[command(after_help = "Example:\n  gleitzeit version")]
     Version(OutputArgs),
     /// Print the manual page, or write those of all commands into a folder
     #[command(after_help = "Examples:\n  gleitzeit man | man -l -\n  gleitzeit man /usr/local/share/man/man1")]
@@ -231,16 +238,6 @@ impl Command {
             _ => "error",
         }
     }
-}
-
-/// How the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// A line of text for each event
-    #[default]
-    Text,
-    /// A JSON object for each event
-    Json,
 }
 
 /// How results are printed.

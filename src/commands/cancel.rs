@@ -8,10 +8,11 @@ use std::time::Duration;
 use gleitzeit_sdk::{Run, RunStatus, Task, TaskStatus};
 
 use crate::cli::CancelArgs;
+use crate::color::Tone;
 use crate::document::CancelDocument;
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output};
+use crate::{client, color, output};
 
 /// Code is stopped within a second, and its report is not far behind; longer waits are for engines that are away.
 const WAIT: Duration = Duration::from_secs(5);
@@ -42,9 +43,11 @@ pub(crate) fn run(args: CancelArgs) -> CommandResult {
 }
 
 fn text(run: &Run) -> String {
+    let paint = color::stdout();
+    let id = paint.text(Tone::Id, &run.run_id);
     let mut text = match run.status {
-        RunStatus::Cancelled => format!("{} is cancelled\n", run.run_id),
-        _ => format!("{} ends as soon as what runs has stopped\n", run.run_id),
+        RunStatus::Cancelled => format!("{id} is {}\n", paint.run(run.status)),
+        _ => format!("{id} ends as soon as what runs has stopped\n"),
     };
     type Kind = (&'static str, fn(&Task) -> bool);
     let kinds: [Kind; 6] = [
@@ -63,7 +66,7 @@ fn text(run: &Run) -> String {
         let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
         let more = names.len().saturating_sub(NAMED);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let _ = writeln!(text, "  {what}: {shown}{rest}");
+        let _ = writeln!(text, "{}", output::wrapped(&format!("  {what}: {shown}{rest}"), 2));
     }
     text
 }

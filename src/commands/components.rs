@@ -1,10 +1,12 @@
 //! `gleitzeit components`: what is connected; with roles it is `gleitzeit agent`.
 
 use crate::cli::{AgentArgs, ComponentsArgs};
+use crate::color::Tone;
 use crate::document::{ComponentItem, List};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::table::Table;
+use crate::{client, color, output, view};
 
 pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
     if !args.roles.is_empty() {
@@ -13,14 +15,15 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let components = client::all_pages(async |token| client.components(&[], token).await).await?;
+        let paint = color::stdout();
         let rows: Vec<Vec<String>> = components
             .iter()
             .map(|component| {
                 vec![
                     component.component_id.clone(),
                     component.role.to_string(),
-                    view::first_line(&component.name, 30),
-                    view::presence(component.status).to_owned(),
+                    view::cell(&component.name, 30),
+                    paint.text(Tone::of_presence(component.status), view::presence(component.status)),
                     format!("{}/{}", component.in_use, component.capacity),
                     owned(component.owned_shards.len(), &component.owned_queues),
                 ]
@@ -28,7 +31,8 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
             .collect();
         let list = List { items: components.into_iter().map(ComponentItem::from).collect(), next_page_token: None };
         output::document(args.output.format(), &list, |_| {
-            view::table(&["component", "role", "name", "status", "in use", "owns"], &rows)
+            let head = ["component", "role", "name", "status", "in use", "owns"];
+            view::fitted(&Table::new(&head, &rows).spare(&["role", "name", "in use"]))
         })?;
         Ok(Exit::Success)
     })
@@ -42,7 +46,7 @@ fn as_agent(args: ComponentsArgs) -> AgentArgs {
 fn owned(shards: usize, queues: &[String]) -> String {
     match (shards, queues) {
         (0, []) => String::new(),
-        (0, queues) => view::first_line(&queues.join(", "), 40),
+        (0, queues) => view::cell(&queues.join(", "), 40),
         (shards, _) => format!("{shards} shards"),
     }
 }

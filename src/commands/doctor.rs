@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
+use crate::color::Tone;
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, hub_url, output, place, view};
+use crate::{client, color, hub_url, output, place, view};
 
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,14 +59,35 @@ pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     })
 }
 
+/// Where what is said of a check begins: beside its name, or below it where there is no room.
+const BESIDE: usize = 33;
+const BELOW: usize = 9;
+/// A terminal that is narrower than this has no room beside.
+const NARROW: usize = 80;
+
 fn text(check: &Check) -> String {
     let mark = match check.finding {
         Finding::Ok => "ok",
         Finding::Warning => "warning",
         Finding::Failed => "FAILED",
     };
-    let remedy = check.remedy.as_ref().map(|remedy| format!("{:9}{:24}→ {remedy}\n", "", "")).unwrap_or_default();
-    format!("{mark:8} {:23} {}\n{remedy}", check.name, view::clean(&check.about))
+    let tone = match check.finding {
+        Finding::Ok => Tone::Good,
+        Finding::Warning => Tone::Warning,
+        Finding::Failed => Tone::Bad,
+    };
+    let paint = color::stdout();
+    let mark = paint.text(tone, &format!("{mark:8}"));
+    let about = paint.marked(&view::clean(&check.about));
+    let is_narrow = output::fitting_columns().is_some_and(|columns| columns < NARROW);
+    let (about, indent) = match is_narrow {
+        true => (format!("{mark} {}\n{:BELOW$}{about}", check.name, ""), BELOW),
+        false => (format!("{mark} {:23} {about}", check.name), BESIDE),
+    };
+    let hang = if is_narrow { 0 } else { BESIDE };
+    let remedy = check.remedy.as_ref().map(|remedy| format!("{:indent$}→ {}", "", paint.marked(remedy)));
+    let lines = std::iter::once((about, hang)).chain(remedy.map(|remedy| (remedy, 2)));
+    lines.map(|(line, hang)| format!("{}\n", output::wrapped(&line, hang))).collect()
 }
 
 /// Who answers where one is expected, and whether everybody there is of this version.

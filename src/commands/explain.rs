@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use gleitzeit_sdk::{Explanation, Task, Timestamp, Waiting};
+use gleitzeit_sdk::{Explanation, Failure, Task, Timestamp, Waiting};
 
 use crate::cli::ExplainArgs;
+use crate::color::Tone;
 use crate::document::ExplainDocument;
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{client, color, output, view};
 
 pub(crate) fn run(args: ExplainArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -21,18 +22,10 @@ pub(crate) fn run(args: ExplainArgs) -> CommandResult {
 }
 
 fn text(it: &Explanation) -> String {
-    let mut text =
-        format!("run {} of {} is {}", it.run_id, view::first_line(&it.name, 60), view::run_status(it.status));
-    match (&it.waiting, &it.error) {
-        (Some(waiting), _) => {
-            let _ = write!(text, ": {}", waiting.reason);
-        }
-        (None, Some(error)) => {
-            let _ = write!(text, ": {}", view::failure(error));
-        }
-        (None, None) => {}
-    }
-    text.push('\n');
+    let paint = color::stdout();
+    let (id, name) = (paint.text(Tone::Id, &it.run_id), view::first_line(&it.name, 60));
+    let mut text = String::new();
+    push_state(&mut text, &format!("run {id} of {name} is {}", paint.run(it.status)), (&it.waiting, &it.error));
     if let Some(waiting) = &it.waiting {
         push_times(&mut text, waiting);
     }
@@ -53,22 +46,28 @@ fn text(it: &Explanation) -> String {
 }
 
 fn push_task(text: &mut String, task: &Task) {
-    let _ = write!(text, "task {} is {}", task.id, view::task_status(task.status));
-    match (&task.waiting, &task.error) {
-        (Some(waiting), _) => {
-            let _ = writeln!(text, ": {}", waiting.reason);
-            push_times(text, waiting);
-        }
-        (None, Some(error)) => {
-            let _ = writeln!(text, ": {}", view::failure(error));
-        }
-        (None, None) => text.push('\n'),
+    let state = format!("task {} is {}", task.id, color::stdout().task(task.status));
+    push_state(text, &state, (&task.waiting, &task.error));
+    if let Some(waiting) = &task.waiting {
+        push_times(text, waiting);
     }
+}
+
+/// How something is, with why.
+fn push_state(text: &mut String, state: &str, why: (&Option<Waiting>, &Option<Failure>)) {
+    let paint = color::stdout();
+    let said = match why {
+        (Some(waiting), _) => format!("{state}: {}", paint.marked(&waiting.reason)),
+        (None, Some(error)) => format!("{state}: {}", paint.failure(&view::failure(error))),
+        (None, None) => state.to_owned(),
+    };
+    let _ = writeln!(text, "{}", output::wrapped(&said, 2));
 }
 
 fn push_times(text: &mut String, waiting: &Waiting) {
     let mut line = |what: &str, said: String| {
-        let _ = writeln!(text, "  {what:<6} {said}");
+        let said = format!("  {what:<6} {}", color::stdout().marked(&said));
+        let _ = writeln!(text, "{}", output::wrapped(&said, 7));
     };
     let time = |at: Option<Timestamp>| at.map(|at| view::time(Some(at)));
     if let Some(since) = time(waiting.since) {

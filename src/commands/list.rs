@@ -5,13 +5,15 @@ mod watch;
 
 use std::time::SystemTime;
 
-use gleitzeit_sdk::{RunFilter, RunStatus, RunSummary, Timestamp};
+use gleitzeit_sdk::{Client, Page, RunFilter, RunStatus, RunSummary, Timestamp};
 
-use crate::cli::ListArgs;
+use crate::cli::{Format, ListArgs};
+use crate::color::Tone;
 use crate::document::{List, RunItem};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, inputs, output, view};
+use crate::table::Table;
+use crate::{client, color, ids, inputs, output, view};
 
 const HEAD: [&str; 6] = ["run", "name", "status", "tasks", "submitted", "finished"];
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
@@ -26,6 +28,8 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         return Err(error.hint("--since names the earlier time, --until the later one"));
     }
     let again = same_filter(&args, since, until);
+    // Nothing is left out between the runs of a page.
+    let is_gapless = args.status.is_empty() && args.name.is_none() && args.labels.is_empty();
     let filter = RunFilter {
         statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
@@ -37,16 +41,20 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         ..RunFilter::default()
     };
     if args.watch {
-        return watch::run(&args.client, filter, args.output.format());
+        return watch::run(&args.client, filter, is_gapless, args.output.format());
     }
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let page = client.list_runs(&filter).await?;
-        let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
+        let ids = match args.output.format() {
+            Format::Table => shown_ids(&client, &page, is_gapless).await,
+            Format::Json | Format::Yaml => ids::Shown::default(),
+        };
+        let rows: Vec<Vec<String>> = page.items.iter().map(|run| row(run, &ids)).collect();
         let list =
             List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
         output::document(args.output.format(), &list, |list| {
-            let mut text = view::table(&HEAD, &rows);
+            let mut text = table(&rows);
             if let Some(token) = &list.next_page_token {
                 text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
             }
@@ -56,11 +64,22 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     })
 }
 
-fn row(run: &RunSummary) -> Vec<String> {
+async fn shown_ids(client: &Client, page: &Page<RunSummary>, is_gapless: bool) -> ids::Shown {
+    let ids = page.items.iter().map(|run| run.run_id.as_str()).collect();
+    ids::Shown::of_page(client, ids, is_gapless, page.next_page_token.is_some()).await
+}
+
+fn table(rows: &[Vec<String>]) -> String {
+    view::fitted(&Table::new(&HEAD, rows).spare(&["tasks", "finished", "submitted"]))
+}
+
+fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {
+    let paint = color::stdout();
+    let (status, tone) = view::status_of(run.status, run.is_set_aside());
     vec![
-        run.run_id.clone(),
-        view::first_line(&run.name, 40),
-        if run.is_set_aside() { "set aside" } else { view::run_status(run.status) }.to_owned(),
+        paint.text(Tone::Id, ids.of(&run.run_id)),
+        view::cell(&run.name, 40),
+        paint.text(tone, status),
         run.task_count.to_string(),
         view::time(run.submitted_at),
         view::time(run.finished_at),

@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::LogsArgs;
+use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::json::indented;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{client, color, output, view};
 
 /// What results and errors call it, and how it is headed here: what was printed goes before what was returned.
 const SAID: [(&str, &str); 3] =
@@ -85,9 +86,10 @@ fn left(task: &Task) -> Option<Value> {
 
 fn text(task: &Task) -> String {
     let attempt = if task.attempt > 1 { format!(", attempt {}", task.attempt) } else { String::new() };
-    let mut text = format!("── {} ({}{attempt})\n", task.id, view::task_status(task.status));
+    let paint = color::stdout();
+    let mut text = format!("── {} ({}{attempt})\n", paint.bold(Tone::Plain, &task.id), paint.task(task.status));
     if let Some(error) = &task.error {
-        let _ = writeln!(text, "{}", view::clean(&view::failure(error)));
+        let _ = writeln!(text, "{}", paint.failure(&view::clean(&view::failure(error))));
     }
     let left = left(task);
     let mut has_said = false;
@@ -96,7 +98,7 @@ fn text(task: &Task) -> String {
             continue;
         };
         has_said = true;
-        let _ = writeln!(text, "{head}:");
+        let _ = writeln!(text, "{}", paint.text(Tone::Dim, &format!("{head}:")));
         said.lines().for_each(|line| {
             let _ = writeln!(text, "  {}", view::clean(line));
         });
@@ -108,7 +110,7 @@ fn text(task: &Task) -> String {
         _ => None,
     };
     if let Some(returned) = returned.filter(|returned| returned != "null") {
-        let _ = writeln!(text, "returned:");
+        let _ = writeln!(text, "{}", paint.text(Tone::Dim, "returned:"));
         indented(&returned).lines().for_each(|line| {
             let _ = writeln!(text, "  {}", view::clean(line));
         });

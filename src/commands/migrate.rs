@@ -1,6 +1,5 @@
 //! `gleitzeit migrate`: brings files of the original Gleitzeit into today's form, or shows what that would change.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -65,9 +64,7 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
     let document = Document { files };
     output::document(args.output.format(), &document, |it| it.files.iter().map(shown).collect())?;
     if args.output.format() == Format::Table {
-        for file in &document.files {
-            output::note(&told(file));
-        }
+        document.files.iter().for_each(tell);
     }
     let all_well = document.files.iter().all(|file| file.valid && file.errors.is_empty());
     Ok(if all_well { Exit::Success } else { Exit::Usage })
@@ -142,21 +139,17 @@ fn shown(file: &FileDocument) -> String {
     }
 }
 
-fn told(file: &FileDocument) -> String {
-    let mut text = String::new();
+/// Says what was done to a file, and what is wrong with it.
+fn tell(file: &FileDocument) {
     let name = &file.file;
     for change in &file.changes {
-        let _ = writeln!(text, "{name} {}: {}", change.field, change.message);
+        output::note(&format!("{name} {}: {}", change.field, change.message));
     }
     for left in &file.left {
-        let _ = writeln!(text, "{name} {}: left to you: {}", left.field, left.message);
+        output::note(&format!("{name} {}: left to you: {}", left.field, left.message));
     }
-    for note in &file.notes {
-        let _ = writeln!(text, "{note}");
-    }
-    for problem in &file.errors {
-        let _ = writeln!(text, "{problem}");
-    }
+    output::notes(&file.notes);
+    file.errors.iter().for_each(output::problem);
     let done = match (file.changed, file.written) {
         (true, true) => "migrated",
         (true, false) if file.file != "-" => "would be migrated with `--write`",
@@ -165,8 +158,7 @@ fn told(file: &FileDocument) -> String {
         (false, _) => "nothing to migrate",
     };
     let is = if file.valid { "valid" } else { "not valid" };
-    let _ = write!(text, "{name}: {done}; {is}");
-    text
+    output::note(&format!("{name}: {done}; {is}"));
 }
 
 /// Puts a text into a file that has another one, as a whole or not at all.

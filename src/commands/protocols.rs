@@ -2,6 +2,7 @@
 
 use gleitzeit_core::ErrorCode;
 use gleitzeit_protocols::yaml::nearest;
+use gleitzeit_sdk::DEFAULT_URL;
 
 use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};
@@ -15,7 +16,15 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
         return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
     }
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
+        let client = match client::connect(&args.client).await {
+            // Whoever asks for what a method takes needs no control plane, unless it is about one.
+            Err(error) if error.exit == Exit::Unreachable && args.client.hub_url.is_none() => {
+                output::note(&format!("no control plane answers at {DEFAULT_URL}: shown is what is known without one"));
+                let registry = setup::registry(&args.definitions)?;
+                return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());
+            }
+            connected => connected?,
+        };
         let protocols = client::all_pages(async |token| client.protocols(token).await).await?;
         print(&args, protocols.into_iter().map(ProtocolItem::from).collect())
     })

@@ -1,10 +1,12 @@
 //! `gleitzeit providers`: who serves methods, and how they are.
 
 use crate::cli::ClientOnly;
+use crate::color::Tone;
 use crate::document::{List, ProviderItem};
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::table::Table;
+use crate::{client, color, output, view};
 
 pub(crate) fn run(args: ClientOnly) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -12,20 +14,21 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
         let providers = client::all_pages(async |token| client.providers(None, token).await).await?;
         // A column of nothing helps nobody.
         let capable = providers.iter().any(|provider| !provider.capabilities.is_empty());
+        let paint = color::stdout();
         let rows: Vec<Vec<String>> = providers
             .iter()
             .map(|provider| {
                 let mut row = vec![
-                    view::first_line(&provider.name, 30),
-                    view::presence(provider.status).to_owned(),
-                    view::health(provider.health).to_owned(),
+                    view::cell(&provider.name, 30),
+                    paint.text(Tone::of_presence(provider.status), view::presence(provider.status)),
+                    paint.text(Tone::of_health(provider.health), view::health(provider.health)),
                     format!("{}/{}", provider.in_flight, provider.capacity),
-                    view::first_line(&provider.methods.join(", "), 60),
+                    view::cell(&provider.methods.join(", "), 60),
                 ];
                 if capable {
-                    row.push(view::first_line(&provider.capabilities.join(", "), 40));
+                    row.push(view::cell(&provider.capabilities.join(", "), 40));
                 }
-                row.push(view::first_line(provider.health_reason.as_deref().unwrap_or_default(), 100));
+                row.push(view::cell(provider.health_reason.as_deref().unwrap_or_default(), 100));
                 row
             })
             .collect();
@@ -36,7 +39,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
                 head.push("capabilities");
             }
             head.push("reason");
-            view::table(&head, &rows)
+            view::fitted(&Table::new(&head, &rows).spare(&["capabilities", "in flight", "status"]))
         })?;
         Ok(Exit::Success)
     })

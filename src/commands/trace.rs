@@ -1,14 +1,10 @@
 //! `gleitzeit trace`: where a run's time went.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use gleitzeit_sdk::Timestamp;
-
 use crate::cli::TraceArgs;
 use crate::document::TraceDocument;
 use crate::error::{CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, timeline, view};
+use crate::{client, output, timeline, view, when};
 
 pub(crate) fn run(args: TraceArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
@@ -21,14 +17,12 @@ pub(crate) fn run(args: TraceArgs) -> CommandResult {
         output::document(args.output.format(), &document, |_| {
             let mut lines = vec![("run", run_id.clone()), ("trace", trace_id.clone())];
             lines.extend(url.clone().map(|url| ("link", url)));
-            format!("{}\n{}", view::facts(&lines), timeline::draw(&spans, now(), output::columns()))
+            format!(
+                "{}\n{}",
+                view::facts(&lines),
+                timeline::draw(&spans, when::now(), output::columns(), output::fitting_columns().is_some())
+            )
         })?;
         Ok(Exit::Success)
     })
-}
-
-/// This machine's clock, for what goes on; it may differ from the control plane's.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -6,10 +6,11 @@ use gleitzeit_sdk::Client;
 use serde_json::json;
 
 use crate::cli::{ClientArgs, ValidateArgs};
+use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, missing_files};
-use crate::{client, hub_url, output, setup};
+use crate::{client, color, hub_url, output, setup};
 
 /// Who checks.
 enum Checker {
@@ -31,7 +32,8 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
             return Err(CommandError { notes: Some(notes), ..CommandError::problems(problems) });
         }
         output::document(args.output.format(), &json!({ "errors": [], "notes": notes }), |_| {
-            args.files.iter().map(|file| format!("{}: valid\n", file.display())).collect()
+            let valid = color::stdout().text(Tone::Good, "valid");
+            args.files.iter().map(|file| format!("{}: {valid}\n", file.display())).collect()
         })?;
         output::notes(&notes);
         Ok(Exit::Success)

@@ -4,13 +4,14 @@ use gleitzeit_sdk::Watch;
 use tokio::time::interval;
 
 use crate::cli::{Format, WatchArgs};
+use crate::color::Tone;
 use crate::document::EventDocument;
 use crate::error::{CommandResult, Exit};
 use crate::follow::{AWAY, outcome};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
 use crate::signals::{OnSignal, block_on};
-use crate::{causes, client, output, view};
+use crate::{causes, client, color, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run goes on whoever watches.
@@ -36,7 +37,10 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
                     let Some(event) = event? else { break };
                     if let Some(line) = view::event(&event) {
                         progress.clear();
-                        let text = format!("{}  {line}\n{}", view::time(event.time), causes::of_event(&event));
+                        // A line is read long after it was printed, so it has the time itself.
+                        let (paint, time) = (color::stdout(), event.time.map(|it| it.to_string()).unwrap_or_else(|| "-".to_owned()));
+                        let (time, line) = (paint.text(Tone::Dim, &time), paint.event(&event, &line));
+                        let text = format!("{time}  {line}\n{}", causes::of_event(&event));
                         if output::print(&text)? == Reader::Gone {
                             return Ok(Exit::Success);
                         }

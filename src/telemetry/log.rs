@@ -1,14 +1,12 @@
 //! What is logged, and how it looks.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::cli::{Global, LogFormat};
 use crate::error::CommandError;
-use crate::sink;
+use crate::{color, sink};
 
 /// A layer beside the log.
 pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
@@ -18,7 +16,7 @@ pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
 /// # Errors
 /// If it is neither a level nor a filter.
 pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, CommandError> {
-    let text = global.log_level.as_deref().unwrap_or(default);
+    let text = global.log_level(default);
     // Programs that read the log get the call that a line speaks of with it.
     let calls = match global.log_format {
         LogFormat::Text => "",
@@ -32,7 +30,7 @@ pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, Comman
 
 /// Installs the log. A second installation (in a test) leaves the first in place.
 pub(super) fn install(filter: EnvFilter, format: LogFormat, beside: Option<Beside>) {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = color::stderr().is_on();
     let log = tracing_subscriber::fmt::layer().with_writer(|| sink::Stderr).with_ansi(colour).with_target(false);
     let log: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => log.boxed(),

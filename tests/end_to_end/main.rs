@@ -31,6 +31,7 @@ mod interrupt;
 mod journal_trouble;
 mod llm;
 mod local_commands;
+mod looks;
 mod losses;
 mod metrics;
 mod monitor;

@@ -159,7 +159,7 @@ pub(super) fn start(mut store: Box<dyn Store>, config: &WriterConfig) -> Result<
         tracing::error!(
             gleitzeit.run.id = %run_id,
             why = aside.why,
-            "a run cannot be replayed and is set aside; `gleitzeit store check` says more, `gleitzeit cancel --force` ends it"
+            "a run cannot be replayed and is set aside; `gleitzeit store check` says more, `gleitzeit cancel RUN --force` ends it"
         );
     }
 

@@ -9,11 +9,12 @@ use gleitzeit_sdk::{Client, RunFilter, RunSummary};
 use tokio::time::{Instant, sleep};
 
 use super::told::Told;
-use super::{HEAD, row};
+use super::{row, shown_ids, table};
 use crate::cli::{ClientArgs, Format};
 use crate::document::RunItem;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::AWAY;
+use crate::ids::Shown;
 use crate::output::Reader;
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
@@ -23,20 +24,20 @@ const EVERY: Duration = Duration::from_secs(1);
 /// For a terminal that does not say how large it is.
 const DEFAULT_ROWS: usize = 24;
 
-pub(super) fn run(reach: &ClientArgs, filter: RunFilter, format: Format) -> CommandResult {
+pub(super) fn run(reach: &ClientArgs, filter: RunFilter, is_gapless: bool, format: Format) -> CommandResult {
     block_on(OnSignal::Finish, |stop| async move {
         tokio::select! {
             // It has no other end, so this is none before its time.
             () = stop.cancelled() => Ok(Exit::Success),
-            ended = watch(reach, &filter, format) => ended,
+            ended = watch(reach, &filter, is_gapless, format) => ended,
         }
     })
 }
 
-async fn watch(reach: &ClientArgs, filter: &RunFilter, format: Format) -> CommandResult {
+async fn watch(reach: &ClientArgs, filter: &RunFilter, is_gapless: bool, format: Format) -> CommandResult {
     let client = client::connect(reach).await?;
     let mut view = if format == Format::Table && is_screen() {
-        View::Screen(Screen::default())
+        View::Screen(Screen { is_gapless, ..Screen::default() })
     } else {
         View::Lines(Told::default())
     };
@@ -71,18 +72,20 @@ enum View {
 
 impl View {
     async fn look(&mut self, client: &Client, filter: &RunFilter, format: Format) -> Result<Reader, CommandError> {
-        let page = client.list_runs(filter).await?.items;
+        let page = client.list_runs(filter).await?;
         match self {
             Self::Screen(screen) => {
-                let rows: Vec<Vec<String>> = page.iter().map(row).collect();
-                match screen.drawing(&view::table(&HEAD, &rows), rows_of_terminal()) {
+                // Between others than these the short ids would have to be asked for, each second.
+                let ids = if screen.is_gapless { shown_ids(client, &page, true).await } else { Shown::default() };
+                let rows: Vec<Vec<String>> = page.items.iter().map(|run| row(run, &ids)).collect();
+                match screen.drawing(&table(&rows), rows_of_terminal()) {
                     Some(text) => output::print(&text),
                     None => Ok(Reader::There),
                 }
             }
             Self::Lines(told) => {
                 let mut changed = beyond(told, client).await?;
-                changed.extend(told.page(page));
+                changed.extend(told.page(page.items));
                 changed.sort_by(|a, b| a.run_id.cmp(&b.run_id));
                 tell(changed, format)
             }
@@ -132,6 +135,8 @@ fn rows_of_terminal() -> usize {
 /// The part of a terminal that is redrawn.
 #[derive(Debug, Default)]
 struct Screen {
+    /// Whether no run is left out between those listed.
+    is_gapless: bool,
     shown: String,
 }
 

@@ -1,0 +1,168 @@
+//! The options that every command takes: how the output looks, what is logged, and where other options come from. They
+//! stand last in every help.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, ValueEnum};
+
+/// What they are headed with.
+const HEADING: &str = "Global options";
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = HEADING)]
+pub(crate) struct Global {
+    /// Colour the output: auto, always, never
+    ///
+    /// With `auto`, NO_COLOR turns colours off, else CLICOLOR_FORCE turns them on, else a terminal that can show them has
+    /// them: stdout and stderr each by itself. JSON and YAML have none.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) color: ColorWhen,
+
+    /// Show times in UTC (ISO 8601), not how long ago they were
+    ///
+    /// Only a terminal gets relative times; files, pipes and documents have ISO 8601 anyway.
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
+
+    /// Show whole ids and cells, however wide the terminal
+    #[arg(long, global = true)]
+    pub(crate) full: bool,
+
+    /// Say only results and errors: no notes, no progress, no summary
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Log more on stderr: -v info, -vv debug, -vvv trace
+    ///
+    /// `--log-level` goes before it; it goes before GLEITZEIT_LOG_LEVEL.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// What to log: error, warn, info, debug, trace, or a filter
+    ///
+    /// A filter such as `gleitzeit=debug,warn` is of the form of Rust's `tracing`. The log goes to stderr.
+    #[arg(long, global = true, env = "GLEITZEIT_LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
+    pub(crate) log_level: Option<String>,
+
+    /// How the log looks: text for people, json for programs
+    #[arg(
+        long,
+        global = true,
+        env = "GLEITZEIT_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true,
+        hide_possible_values = true,
+        hide_env_values = true
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// A YAML file with options, named like the flags
+    ///
+    /// A flag goes before the environment, the environment before the file, the file before the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print help: -h in short, --help with more
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, global = true, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl Global {
+    /// Lets `-v` and `-q` go before a level that was not given as a flag.
+    pub(crate) fn prefer_flags(&mut self, matches: &ArgMatches) {
+        let is_flag = matches.value_source("log_level") == Some(ValueSource::CommandLine);
+        if !is_flag && (self.quiet || self.verbose > 0) {
+            self.log_level = None;
+        }
+    }
+
+    /// What is logged, if `default` is what the command logs unless asked for something else.
+    pub(crate) fn log_level<'a>(&'a self, default: &'a str) -> &'a str {
+        match (&self.log_level, self.quiet, self.verbose) {
+            (Some(level), ..) => level,
+            (None, true, _) => "error",
+            (None, false, 0) => default,
+            (None, false, 1) => "info",
+            (None, false, 2) => "debug",
+            (None, false, _) => "trace",
+        }
+    }
+}
+
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// As the environment says, else on a terminal
+    #[default]
+    Auto,
+    /// Whatever the environment says, also into files and pipes
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line of text for each event
+    #[default]
+    Text,
+    /// A JSON object for each event
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::super::Cli;
+
+    fn level(line: &str) -> String {
+        let matches = Cli::command().try_get_matches_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"));
+        let mut global = Cli::from_arg_matches(&matches).expect("the grammar's own").global;
+        global.prefer_flags(&matches);
+        global.log_level("warn").to_owned()
+    }
+
+    #[test]
+    fn the_log_says_as_much_as_is_asked_for_and_the_level_goes_first() {
+        for (line, expected) in [
+            ("gz list", "warn"),
+            ("gz list -v", "info"),
+            ("gz -v list", "info"),
+            ("gz list -vv", "debug"),
+            ("gz list -vvv --utc", "trace"),
+            ("gz list -q", "error"),
+            ("gz --quiet list", "error"),
+            ("gz list -vv --log-level gleitzeit=warn", "gleitzeit=warn"),
+            ("gz --log-level info list -q", "info"),
+        ] {
+            assert_eq!(level(line), expected, "{line}");
+        }
+        Cli::command().try_get_matches_from(["gz", "list", "-q", "-v"]).expect_err("both make no sense");
+    }
+
+    #[test]
+    fn a_level_of_the_configuration_is_a_default_that_flags_go_before() {
+        let command = Cli::command().mut_arg("log_level", |it| it.default_value("trace"));
+        let matches = command.try_get_matches_from(["gz", "list", "-v"]).expect("valid");
+        let mut global = Cli::from_arg_matches(&matches).expect("the grammar's own").global;
+        assert_eq!(global.log_level.as_deref(), Some("trace"));
+        global.prefer_flags(&matches);
+        assert_eq!(global.log_level("warn"), "info");
+    }
+}

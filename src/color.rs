@@ -1,0 +1,253 @@
+//! The few colours of the output, and what has which. Only the first eight of a terminal's own colours are used, which
+//! read on dark and on light ground, and none says anything that the words beside it do not.
+
+use anstyle::{AnsiColor, Style};
+use gleitzeit_sdk::{HealthState, PresenceStatus, RunEvent, RunStatus, TaskStatus};
+
+use crate::{looks, view};
+
+/// What a piece of text is, as far as its colour goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// It went well.
+    Good,
+    /// It went wrong.
+    Bad,
+    /// It ended otherwise, or needs a look.
+    Warning,
+    /// It is being worked on.
+    Busy,
+    /// What a run is named by.
+    Id,
+    /// What is to be typed, and the marks of hints and notes.
+    Mark,
+    /// What matters less than what stands beside it.
+    Dim,
+    /// The heading of a table.
+    Heading,
+    /// As the terminal has it.
+    Plain,
+}
+
+impl Tone {
+    /// How it looks.
+    pub(crate) const fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+            Self::Warning => AnsiColor::Yellow.on_default(),
+            Self::Busy | Self::Mark => AnsiColor::Cyan.on_default(),
+            Self::Id => AnsiColor::Magenta.on_default(),
+            Self::Dim => Style::new().dimmed(),
+            Self::Heading => Style::new().bold(),
+            Self::Plain => Style::new(),
+        }
+    }
+
+    /// Of a run in this state.
+    pub(crate) fn of_run(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Running => Self::Busy,
+            RunStatus::Completed => Self::Good,
+            RunStatus::Failed => Self::Bad,
+            RunStatus::Cancelled => Self::Warning,
+        }
+    }
+
+    /// Of a task in this state.
+    pub(crate) fn of_task(status: TaskStatus) -> Self {
+        match status {
+            TaskStatus::Completed => Self::Good,
+            TaskStatus::Failed => Self::Bad,
+            TaskStatus::Cancelled | TaskStatus::Skipped | TaskStatus::Backoff => Self::Warning,
+            TaskStatus::Dispatched | TaskStatus::Running => Self::Busy,
+            TaskStatus::Waiting | TaskStatus::Ready => Self::Plain,
+        }
+    }
+
+    /// Of a component that is there or not.
+    pub(crate) fn of_presence(status: PresenceStatus) -> Self {
+        match status {
+            PresenceStatus::Connected => Self::Good,
+            PresenceStatus::Silent => Self::Warning,
+            PresenceStatus::Lost => Self::Bad,
+        }
+    }
+
+    /// Of a provider in this health.
+    pub(crate) fn of_health(state: HealthState) -> Self {
+        match state {
+            HealthState::Healthy => Self::Good,
+            HealthState::Unhealthy => Self::Bad,
+            HealthState::Starting | HealthState::Slow => Self::Warning,
+        }
+    }
+}
+
+/// Colours text, or leaves it as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paint {
+    is_on: bool,
+}
+
+/// For what goes to stdout.
+pub(crate) fn stdout() -> Paint {
+    Paint { is_on: looks::stdout_has_colour() }
+}
+
+/// For what goes to stderr.
+pub(crate) fn stderr() -> Paint {
+    Paint { is_on: looks::stderr_has_colour() }
+}
+
+impl Paint {
+    #[cfg(test)]
+    pub(crate) const ON: Self = Self { is_on: true };
+    #[cfg(test)]
+    pub(crate) const OFF: Self = Self { is_on: false };
+
+    /// Whether there are colours.
+    pub(crate) fn is_on(self) -> bool {
+        self.is_on
+    }
+
+    /// The text in its colour.
+    pub(crate) fn text(self, tone: Tone, text: &str) -> String {
+        if !self.is_on || text.is_empty() || tone == Tone::Plain {
+            return text.to_owned();
+        }
+        let style = tone.style();
+        format!("{style}{text}{style:#}")
+    }
+
+    /// The same in bold.
+    pub(crate) fn bold(self, tone: Tone, text: &str) -> String {
+        let style = tone.style().bold();
+        if self.is_on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// The word for a run's status.
+    pub(crate) fn run(self, status: RunStatus) -> String {
+        self.text(Tone::of_run(status), view::run_status(status))
+    }
+
+    /// The word for a task's status.
+    pub(crate) fn task(self, status: TaskStatus) -> String {
+        self.text(Tone::of_task(status), view::task_status(status))
+    }
+
+    /// A text in which what stands in backticks is marked: commands, options and names to be copied.
+    pub(crate) fn marked(self, text: &str) -> String {
+        if !self.is_on {
+            return text.to_owned();
+        }
+        let mut painted = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, from)) = rest.split_once('`')
+            && let Some((quoted, after)) = from.split_once('`')
+        {
+            painted.push_str(before);
+            painted.push_str(&self.text(Tone::Mark, &format!("`{quoted}`")));
+            rest = after;
+        }
+        painted.push_str(rest);
+        painted
+    }
+
+    /// A line of an event, as [`view::event`] tells it, with the word coloured that says what became of it.
+    pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
+        let (tone, word) = match event.kind.as_str() {
+            "workflow_completed" | "task_completed" => (Tone::Good, "completed"),
+            "workflow_failed" | "task_failed" | "task_attempt_failed" => (Tone::Bad, "failed"),
+            "workflow_cancelled" | "task_cancelled" => (Tone::Warning, "cancelled"),
+            "task_attempt_stopped" => (Tone::Warning, "stopped"),
+            "task_skipped" => (Tone::Warning, "skipped"),
+            "task_retry_scheduled" => (Tone::Warning, "tried again"),
+            "task_dispatched" => (Tone::Busy, "started"),
+            _ => return line.to_owned(),
+        };
+        // A task may be called like the word.
+        let name = event.task_id.as_ref().map_or(0, |task| "task ".len() + task.len());
+        self.first(line, name, word, tone)
+    }
+
+    /// The text with the first such word at or behind a place coloured, if it is there.
+    pub(crate) fn first(self, text: &str, from: usize, word: &str, tone: Tone) -> String {
+        match text.get(from..).and_then(|rest| rest.find(word)) {
+            Some(at) if self.is_on => {
+                let (before, rest) = text.split_at(from + at);
+                format!("{before}{}{}", self.text(tone, word), &rest[word.len()..])
+            }
+            _ => text.to_owned(),
+        }
+    }
+
+    /// A failure, as [`view::failure`] tells it, with its name coloured.
+    pub(crate) fn failure(self, text: &str) -> String {
+        match text.split_once(": ") {
+            Some((name, message)) if self.is_on => format!("{}: {message}", self.text(Tone::Bad, name)),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// What is told of failed tasks, as `causes` tells it, with what became of them coloured.
+    pub(crate) fn causes(self, text: &str) -> String {
+        let line = |line: &str| match line.starts_with("task") {
+            true => self.first(line, 0, " failed", Tone::Bad),
+            false => line.to_owned(),
+        };
+        text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gleitzeit_core::ErrorCode;
+    use gleitzeit_sdk::Failure;
+
+    use super::*;
+
+    #[test]
+    fn without_colours_text_stays_as_it_is() {
+        let off = Paint::OFF;
+        let event = event("task_failed", Some("failed"));
+        for painted in [
+            off.text(Tone::Bad, "x `y`"),
+            off.bold(Tone::Bad, "x `y`"),
+            off.marked("x `y`"),
+            off.event(&event, "x `y`"),
+            off.failure("x `y`"),
+            off.causes("x `y`"),
+        ] {
+            assert_eq!(painted, "x `y`");
+        }
+    }
+
+    fn event(kind: &str, task: Option<&str>) -> RunEvent {
+        RunEvent {
+            seq: 1,
+            time: None,
+            kind: kind.to_owned(),
+            task_id: task.map(str::to_owned),
+            attempt: 1,
+            payload: None,
+            payload_omitted: false,
+        }
+    }
+
+    #[test]
+    fn the_word_that_says_what_became_of_a_task_is_coloured_and_not_its_name() {
+        let on = Paint::ON;
+        let failed = event("task_attempt_failed", Some("failed"));
+        assert_eq!(
+            on.event(&failed, "task failed attempt 2 failed (1 s): no"),
+            "task failed attempt 2 \x1b[31mfailed\x1b[0m (1 s): no"
+        );
+        assert_eq!(on.event(&event("workflow_completed", None), "run completed"), "run \x1b[32mcompleted\x1b[0m");
+        assert_eq!(on.event(&event("task_of_the_future", None), "x"), "x");
+        assert_eq!(on.marked("see `a b` and `c"), "see \x1b[36m`a b`\x1b[0m and `c");
+        let failure = view::failure(&Failure::new(ErrorCode::TaskTimeout, "too slow: 3 s"));
+        assert_eq!(on.failure(&failure), "\x1b[31mTASK_TIMEOUT (-29003)\x1b[0m: too slow: 3 s");
+        assert_eq!(on.causes("task a failed: X: y\n  failed"), "task a\x1b[31m failed\x1b[0m: X: y\n  failed");
+    }
+}

@@ -1,0 +1,201 @@
+//! How the output of this process looks: settled once, from the options, the environment and what stdout and stderr are,
+//! and asked for by whatever prints. Until it is settled, and in tests, everything looks as it does in a file.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::cli::{ColorWhen, Global};
+
+static SETTLED: AtomicU8 = AtomicU8::new(0);
+
+const STDOUT_COLOUR: u8 = 1;
+const STDERR_COLOUR: u8 = 1 << 1;
+const RELATIVE_TIMES: u8 = 1 << 2;
+const IN_FULL: u8 = 1 << 3;
+const SHORT_IDS: u8 = 1 << 4;
+const QUIET: u8 = 1 << 5;
+
+/// What the options ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) colour: ColorWhen,
+    pub(crate) utc: bool,
+    pub(crate) full: bool,
+    pub(crate) quiet: bool,
+}
+
+impl From<&Global> for Wishes {
+    fn from(global: &Global) -> Self {
+        Self { colour: global.color, utc: global.utc, full: global.full, quiet: global.quiet }
+    }
+}
+
+/// What the process finds itself in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Surroundings {
+    stdout_is_terminal: bool,
+    stderr_is_terminal: bool,
+    /// `TERM` says that the terminal can do nothing but print.
+    is_dumb: bool,
+    /// `NO_COLOR` is set to anything (no-color.org).
+    no_color: bool,
+    /// `CLICOLOR_FORCE` is set to anything but 0 (bixense.com/clicolors).
+    force: bool,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: io::stderr().is_terminal(),
+            is_dumb: set("TERM").is_some_and(|term| term == "dumb"),
+            no_color: set("NO_COLOR").is_some(),
+            force: set("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+        }
+    }
+
+    /// The option goes before `NO_COLOR`, that before `CLICOLOR_FORCE`, that before what the stream is.
+    fn colours(&self, when: ColorWhen, is_terminal: bool) -> bool {
+        match when {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto if self.no_color => false,
+            ColorWhen::Auto => self.force || (is_terminal && !self.is_dumb),
+        }
+    }
+}
+
+/// Settles it for what is said from now on.
+pub(crate) fn settle(wishes: &Wishes) {
+    SETTLED.store(bits(wishes, &Surroundings::of_process()), Ordering::Relaxed);
+}
+
+fn bits(wishes: &Wishes, around: &Surroundings) -> u8 {
+    let flags = [
+        (STDOUT_COLOUR, around.colours(wishes.colour, around.stdout_is_terminal)),
+        (STDERR_COLOUR, around.colours(wishes.colour, around.stderr_is_terminal)),
+        (RELATIVE_TIMES, around.stdout_is_terminal && !wishes.utc),
+        (IN_FULL, wishes.full),
+        (SHORT_IDS, around.stdout_is_terminal && !wishes.full),
+        (QUIET, wishes.quiet),
+    ];
+    flags.into_iter().filter_map(|(bit, is_set)| is_set.then_some(bit)).fold(0, |all, bit| all | bit)
+}
+
+fn is_set(bit: u8) -> bool {
+    SETTLED.load(Ordering::Relaxed) & bit != 0
+}
+
+/// Whether stdout has colours. A view that fills the terminal is on stdout too.
+pub(crate) fn stdout_has_colour() -> bool {
+    is_set(STDOUT_COLOUR)
+}
+
+/// Whether stderr has colours.
+pub(crate) fn stderr_has_colour() -> bool {
+    is_set(STDERR_COLOUR)
+}
+
+/// Whether times on stdout are told by how long ago they were.
+pub(crate) fn relative_times() -> bool {
+    is_set(RELATIVE_TIMES)
+}
+
+/// Whether nothing is cut to fit the terminal.
+pub(crate) fn in_full() -> bool {
+    is_set(IN_FULL)
+}
+
+/// Whether ids in lists on stdout are shortened to what names them.
+pub(crate) fn short_ids() -> bool {
+    is_set(SHORT_IDS)
+}
+
+/// Whether only results and errors are told.
+pub(crate) fn is_quiet() -> bool {
+    is_set(QUIET)
+}
+
+/// The wish for colour, as far as it can be told from arguments that could not be read.
+pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
+    let mut wanted = ColorWhen::Auto;
+    for (index, argument) in arguments.iter().enumerate() {
+        let value = match argument.as_str() {
+            "--" => break,
+            "--color" => arguments.get(index + 1).map(String::as_str),
+            other => other.strip_prefix("--color="),
+        };
+        match value {
+            Some("always") => wanted = ColorWhen::Always,
+            Some("never") => wanted = ColorWhen::Never,
+            Some("auto") => wanted = ColorWhen::Auto,
+            _ => {}
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMINAL: Surroundings = Surroundings {
+        stdout_is_terminal: true,
+        stderr_is_terminal: true,
+        is_dumb: false,
+        no_color: false,
+        force: false,
+    };
+    const FILE: Surroundings = Surroundings { stdout_is_terminal: false, stderr_is_terminal: false, ..TERMINAL };
+
+    #[test]
+    fn the_option_goes_before_no_color_that_before_force_and_that_before_what_the_stream_is() {
+        let (no_color, force, dumb) = (
+            Surroundings { no_color: true, ..TERMINAL },
+            Surroundings { force: true, ..FILE },
+            Surroundings { is_dumb: true, ..TERMINAL },
+        );
+        let both = Surroundings { no_color: true, ..force };
+        for (around, auto) in
+            [(TERMINAL, true), (FILE, false), (no_color, false), (force, true), (both, false), (dumb, false)]
+        {
+            for (when, expected) in [(ColorWhen::Auto, auto), (ColorWhen::Always, true), (ColorWhen::Never, false)] {
+                let bits = bits(&Wishes { colour: when, ..Wishes::default() }, &around);
+                assert_eq!(bits & STDOUT_COLOUR != 0, expected, "{when:?} {around:?}");
+                assert_eq!(bits & STDERR_COLOUR != 0, expected, "{when:?} {around:?}");
+            }
+        }
+        let piped = Surroundings { stdout_is_terminal: false, ..TERMINAL };
+        let bits = bits(&Wishes::default(), &piped);
+        assert_eq!((bits & STDOUT_COLOUR, bits & STDERR_COLOUR), (0, STDERR_COLOUR), "each stream by itself");
+    }
+
+    #[test]
+    fn a_file_gets_whole_ids_and_exact_times_whatever_is_asked_for() {
+        let of = |wishes: Wishes, around| bits(&wishes, &around) & (RELATIVE_TIMES | SHORT_IDS);
+        let (plain, utc, full) =
+            (Wishes::default(), Wishes { utc: true, ..Wishes::default() }, Wishes { full: true, ..Wishes::default() });
+        assert_eq!(of(plain, TERMINAL), RELATIVE_TIMES | SHORT_IDS);
+        assert_eq!(of(utc, TERMINAL), SHORT_IDS);
+        assert_eq!(of(full, TERMINAL), RELATIVE_TIMES);
+        let always = Wishes { colour: ColorWhen::Always, ..Wishes::default() };
+        for wishes in [plain, utc, full, always] {
+            assert_eq!(of(wishes, FILE), 0, "{wishes:?}");
+        }
+    }
+
+    #[test]
+    fn the_wish_for_colour_is_found_among_arguments_that_make_no_sense() {
+        for (line, expected) in [
+            ("gz list --nope --color always", ColorWhen::Always),
+            ("gz --color=never lst", ColorWhen::Never),
+            ("gz list --color", ColorWhen::Auto),
+            ("gz list --color sometimes", ColorWhen::Auto),
+            ("gz run f -- --color always", ColorWhen::Auto),
+        ] {
+            let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(wanted_colour(&arguments), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Tables that fit their terminal: columns give way by what they are worth, and no line wraps.
+
+use crate::color::{Paint, Tone};
+use crate::width;
+
+/// What stands between two columns.
+const GAP: usize = 2;
+/// To fit, columns are made this narrow before any is left out.
+const LEAST: usize = 10;
+/// A first column, which says what its line is about, keeps as much.
+const LEAST_FIRST: usize = 20;
+
+/// A table before it is fitted. Cells may be coloured.
+pub(crate) struct Table<'a> {
+    head: &'a [&'a str],
+    rows: &'a [Vec<String>],
+    /// Columns that are left out if there is no room, the first of them first.
+    spare: &'a [&'a str],
+}
+
+impl<'a> Table<'a> {
+    /// A table of columns with these headings.
+    pub(crate) fn new(head: &'a [&'a str], rows: &'a [Vec<String>]) -> Self {
+        Self { head, rows, spare: &[] }
+    }
+
+    /// The same with columns, by their headings, that may be left out where there is no room for all.
+    #[must_use]
+    pub(crate) fn spare(self, spare: &'a [&'a str]) -> Self {
+        Self { spare, ..self }
+    }
+
+    /// Its lines: columns as wide as their widest cells, together no wider than the terminal, if there is one.
+    pub(crate) fn lines(&self, columns: Option<usize>, paint: Paint) -> String {
+        let columns = columns.unwrap_or(usize::MAX);
+        let shown = self.shown(columns);
+        let mut widths: Vec<usize> = shown.iter().map(|at| self.width(*at)).collect();
+        narrow(&mut widths, columns);
+        let mut text = String::new();
+        let head: Vec<String> = self.head.iter().map(|cell| paint.text(Tone::Heading, &cell.to_uppercase())).collect();
+        for row in std::iter::once(&head).chain(self.rows) {
+            let mut line = String::new();
+            for (at, width) in shown.iter().zip(&widths) {
+                if !line.is_empty() {
+                    line.push_str("  ");
+                }
+                let cell = row.get(*at).map(String::as_str).unwrap_or_default();
+                line.push_str(&width::padded(&width::cut(cell, *width), *width));
+            }
+            text.push_str(width::cut(line.trim_end(), columns).trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// How wide a column wants to be.
+    fn width(&self, at: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width::of(cell));
+        cells.chain([width::of(self.head[at])]).max().unwrap_or_default()
+    }
+
+    /// The columns that are shown: those that are spare go while even the narrowest lines do not fit.
+    fn shown(&self, columns: usize) -> Vec<usize> {
+        let mut shown: Vec<usize> = (0..self.head.len()).collect();
+        let least = |at: &usize| self.width(*at).min(if *at == 0 { LEAST_FIRST } else { LEAST });
+        for spare in self.spare {
+            let needed = shown.iter().map(least).sum::<usize>() + GAP * shown.len().saturating_sub(1);
+            if needed <= columns {
+                break;
+            }
+            shown.retain(|at| self.head[*at] != *spare);
+        }
+        shown
+    }
+}
+
+/// Takes from the widest columns until the lines fit; from the first, which says what the line is about, only once the
+/// others are narrow.
+fn narrow(widths: &mut [usize], columns: usize) {
+    let wanted = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let mut surplus = wanted(widths).saturating_sub(columns);
+    while surplus > 0 {
+        let widest = widths.iter_mut().skip(1).filter(|width| **width > LEAST).max();
+        match widest {
+            Some(widest) => *widest -= 1,
+            None => break,
+        }
+        surplus -= 1;
+    }
+    if let Some(first) = widths.first_mut() {
+        *first -= surplus.min(first.saturating_sub(LEAST_FIRST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: &[&str]) -> Vec<String> {
+        cells.iter().map(|cell| (*cell).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_keeps_what_a_line_is_about() {
+        let rows = [row(&["0123456789abcdef", "a long reason for something", "ok"])];
+        let fitted = |columns| Table::new(&["run", "about", "is"], &rows).lines(columns, Paint::OFF);
+        assert!(fitted(None).contains("a long reason for something"));
+        assert_eq!(fitted(Some(34)), "RUN               ABOUT         IS\n0123456789abcdef  a long reas…  ok\n");
+        assert_eq!(fitted(Some(28)).lines().last(), Some("0123456789abcdef  a long re…"), "no line wraps");
+    }
+
+    #[test]
+    fn columns_that_are_spare_go_first_and_no_line_is_too_wide() {
+        let rows = [
+            row(&["01a20df0-52a2", "A name that is long", "completed", "3 min ago"]),
+            row(&["01a20df0-52a3", "漢字漢字漢字漢字", "\x1b[31mfailed\x1b[0m", "2026-11-28 10:03 UTC"]),
+        ];
+        let table = Table::new(&["run", "name", "status", "finished"], &rows).spare(&["finished", "name"]);
+        let all = "RUN            NAME                 STATUS     FINISHED\n\
+                   01a20df0-52a2  A name that is long  completed  3 min ago\n\
+                   01a20df0-52a3  漢字漢字漢字漢字     \x1b[31mfailed\x1b[0m     2026-11-28 10:03 UTC\n";
+        assert_eq!(table.lines(Some(200), Paint::OFF), all);
+        assert_eq!(table.lines(Some(36), Paint::OFF).lines().next(), Some("RUN            NAME        STATUS"));
+        assert_eq!(table.lines(Some(30), Paint::OFF).lines().next(), Some("RUN            STATUS"));
+        for columns in 1..80 {
+            for line in table.lines(Some(columns), Paint::ON).lines() {
+                assert!(width::of(line) <= columns, "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn headings_are_bold_where_there_are_colours() {
+        let lines = Table::new(&["a"], &[row(&["\x1b[32mok\x1b[0m"])]).lines(Some(80), Paint::ON);
+        assert_eq!(lines, "\x1b[1mA\x1b[0m\n\x1b[32mok\x1b[0m\n");
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
+        let rows = [row(&["a", "long"]), row(&["bcd", ""])];
+        assert_eq!(Table::new(&["x", "y"], &rows).lines(None, Paint::OFF), "X    Y\na    long\nbcd\n");
+    }
+
+    #[test]
+    fn a_first_column_gives_way_when_the_others_have() {
+        let long = "a".repeat(60);
+        let rows = [row(&[&long, "waiting", "1"])];
+        let lines = Table::new(&["task", "status", "attempt"], &rows).lines(Some(60), Paint::OFF);
+        assert!(lines.lines().last().is_some_and(|line| line.ends_with("…  waiting  1")), "{lines}");
+    }
+}

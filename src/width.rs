@@ -1,0 +1,184 @@
+//! How wide text is on a screen, and how it is made to fit: cut at its end, or broken between words. Colours take no room.
+//!
+//! The invariant: no line that is cut or wrapped here is wider than it was asked for, unless one word alone is.
+
+use unicode_width::UnicodeWidthChar as _;
+
+/// What ends every colour (`SGR 0`).
+const RESET: &str = "\x1b[0m";
+
+/// A piece of text as a terminal takes it.
+enum Piece<'a> {
+    Char(char),
+    /// A sequence that sets a colour.
+    Colour(&'a str),
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let colour = rest.starts_with("\x1b[").then(|| rest.find('m')).flatten();
+        let end = colour.map_or(first.len_utf8(), |at| at + 1);
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        Some(if colour.is_some() { Piece::Colour(piece) } else { Piece::Char(first) })
+    })
+}
+
+fn of_char(c: char) -> usize {
+    c.width().unwrap_or(0)
+}
+
+/// How many columns a text of one line takes.
+pub(crate) fn of(text: &str) -> usize {
+    if text.is_ascii() && !text.contains('\x1b') {
+        return text.len();
+    }
+    pieces(text).map(|piece| if let Piece::Char(c) = piece { of_char(c) } else { 0 }).sum()
+}
+
+/// A text of at most so many columns; what is cut ends with `…`.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if of(text) <= columns {
+        return text.to_owned();
+    }
+    let (mut shown, mut room, mut is_coloured) = (String::new(), columns.saturating_sub(1), false);
+    for piece in pieces(text) {
+        match piece {
+            Piece::Colour(colour) => {
+                is_coloured = true;
+                shown.push_str(colour);
+            }
+            Piece::Char(c) if of_char(c) <= room => {
+                room -= of_char(c);
+                shown.push(c);
+            }
+            Piece::Char(_) => break,
+        }
+    }
+    if columns > 0 {
+        shown.push('…');
+    }
+    if is_coloured {
+        shown.push_str(RESET);
+    }
+    shown
+}
+
+/// A text with blanks behind it, so that it takes so many columns.
+pub(crate) fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(of(text))))
+}
+
+/// A text in lines of at most so many columns. What goes on in a next line is indented by `hang` more than its first.
+/// Lines are broken between words, and not within `…` of backticks: what stands there is there to be copied. A word that is
+/// wider than a line has one of its own.
+pub(crate) fn wrap(text: &str, columns: usize, hang: usize) -> String {
+    let mut wrapped = String::new();
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            wrapped.push('\n');
+        }
+        wrap_line(&mut wrapped, line, columns, hang);
+    }
+    wrapped
+}
+
+fn wrap_line(wrapped: &mut String, line: &str, columns: usize, hang: usize) {
+    if of(line) <= columns {
+        wrapped.push_str(line);
+        return;
+    }
+    let own = line.len() - line.trim_start_matches(' ').len();
+    let indent = own + hang;
+    wrapped.push_str(&line[..own]);
+    let (mut used, mut is_first) = (own, true);
+    for word in words(&line[own..]) {
+        let width = of(word);
+        if is_first {
+            is_first = false;
+        } else if used + 1 + width <= columns {
+            wrapped.push(' ');
+            used += 1;
+        } else if word.is_empty() {
+            // Blanks at the end of a line.
+            continue;
+        } else {
+            wrapped.truncate(wrapped.trim_end_matches(' ').len());
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            used = indent;
+        }
+        wrapped.push_str(word);
+        used += width;
+    }
+}
+
+/// The words between single blanks, with what stands in backticks as one.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut is_quoted = false;
+        let end = text.char_indices().find(|(at, c)| {
+            // A backtick that nothing closes quotes nothing.
+            is_quoted ^= *c == '`' && (is_quoted || text[at + 1..].contains('`'));
+            *c == ' ' && !is_quoted
+        });
+        match end {
+            Some((at, _)) => {
+                rest = Some(&text[at + 1..]);
+                Some(&text[..at])
+            }
+            None => {
+                rest = None;
+                Some(text)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_take_no_room_and_wide_characters_two_columns() {
+        assert_eq!(of("abc"), 3);
+        assert_eq!(of("\x1b[31mabc\x1b[0m"), 3);
+        assert_eq!(of("漢字é"), 5);
+        assert_eq!(of("e\u{301}"), 1, "a mark stands on its letter");
+        assert_eq!(padded("\x1b[31mab\x1b[0m", 4), "\x1b[31mab\x1b[0m  ");
+    }
+
+    #[test]
+    fn what_is_cut_says_so_and_its_colour_ends() {
+        for (text, columns, expected) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab…"),
+            ("漢字漢字", 4, "漢…"),
+            ("\x1b[31mabcd\x1b[0m", 3, "\x1b[31mab…\x1b[0m"),
+            ("abc", 1, "…"),
+            ("abc", 0, ""),
+        ] {
+            let shown = cut(text, columns);
+            assert_eq!(shown, expected);
+            assert!(of(&shown) <= columns, "{shown}");
+        }
+    }
+
+    #[test]
+    fn lines_break_between_words_and_not_within_what_is_to_be_copied() {
+        assert_eq!(wrap("a few words", 20, 2), "a few words");
+        assert_eq!(wrap("a few words\n  and more of them", 11, 2), "a few words\n  and more\n    of them");
+        assert_eq!(
+            wrap("hint: start one with `gleitzeit start --background` first", 42, 6),
+            "hint: start one with\n      `gleitzeit start --background` first"
+        );
+        assert_eq!(wrap("it`s a word that wraps", 10, 0), "it`s a\nword that\nwraps");
+        assert_eq!(wrap("see https://example.com/very/long now", 12, 0), "see\nhttps://example.com/very/long\nnow");
+        assert_eq!(wrap("\x1b[31mred words\x1b[0m", 5, 0), "\x1b[31mred\nwords\x1b[0m");
+        assert_eq!(wrap("two  blanks", 5, 0), "two\nblanks");
+    }
+}
