@@ -44,6 +44,8 @@ impl<'a> Submitted<'a> {
 pub(crate) struct Pruned {
     pub(crate) runs: u64,
     pub(crate) entries: u64,
+    /// Registered by providers, and used by nobody for as long.
+    pub(crate) protocols: u64,
 }
 
 /// What `backup` and `restore` have made.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::middleware::from_fn;
 use futures_util::future::join_all;
+use gleitzeit_core::ProtocolName;
 use gleitzeit_core::mesh::{LocalHub, ProtocolDefinition};
 use gleitzeit_core::run::Request;
 use gleitzeit_core::run::event::ProtocolRegistered;
@@ -25,8 +26,8 @@ use crate::front::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
 use crate::journal::{
-    Journal, JournalError, MemoryStore, Removed, SqliteStore, Store, StoreError, WriterConfig, WriterError,
-    WriterHandle,
+    Journal, JournalError, MemoryStore, PrunedProtocols, Removed, SqliteStore, Store, StoreError, WriterConfig,
+    WriterError, WriterHandle,
 };
 use crate::metrics::Metrics;
 use crate::trace::{Cursor, Exporter};
@@ -141,6 +142,8 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
             false => Request::RegisterProtocol { protocol },
         })
     });
+    let names = config.registry.definitions().map(|it| ProtocolName::new(&it.name, &it.version)).collect();
+    journal.keep_protocols(names).await?;
     for verdict in join_all(proposals).await {
         if let Verdict::Invalid(failure) = verdict? {
             tracing::warn!(error = %failure, "a protocol differs from the one that the journal knows under its name");
@@ -150,7 +153,7 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
 }
 
 /// Removes finished runs again and again once they are old enough, until it is told to stop.
-async fn retain(journal: Journal, age: Duration, every: Duration, stop: CancellationToken) {
+async fn retain(journal: Journal, hub: hub::HubHandle, age: Duration, every: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -158,11 +161,10 @@ async fn retain(journal: Journal, age: Duration, every: Duration, stop: Cancella
         }
         let removed = tokio::select! {
             () = stop.cancelled() => return,
-            removed = journal.prune(age, every) => removed,
+            removed = remove_old(&journal, &hub, age, every) => removed,
         };
         match removed {
-            Ok(Removed { runs: 0, .. }) => {}
-            Ok(Removed { runs, entries, .. }) => tracing::info!(runs, entries, "removed old runs"),
+            Ok(()) => {}
             // There may be room the next time.
             Err(JournalError::Store(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "old runs could not be removed");
@@ -171,6 +173,26 @@ async fn retain(journal: Journal, age: Duration, every: Duration, stop: Cancella
             Err(_) => return,
         }
     }
+}
+
+/// Removes finished runs that are old enough, then protocols that nobody has used for as long.
+async fn remove_old(
+    journal: &Journal,
+    hub: &hub::HubHandle,
+    age: Duration,
+    time: Duration,
+) -> Result<(), JournalError> {
+    let Removed { runs, entries, .. } = journal.prune(age, time).await?;
+    if runs > 0 {
+        tracing::info!(runs, entries, "removed old runs");
+    }
+    // A hub that does not answer is going down.
+    let Some(served) = hub.served().await else { return Ok(()) };
+    let PrunedProtocols { protocols, entries, .. } = journal.prune_protocols(age, &served, time).await?;
+    if protocols > 0 || entries > 0 {
+        tracing::info!(protocols, entries, "removed unused protocols");
+    }
+    Ok(())
 }
 
 /// Has the writer end soon after its store was taken away, rather than at the next submission.
@@ -215,6 +237,7 @@ impl App {
             let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());
             http::Measured { metrics, source, journal, hub, admission }
         });
+        let hub_for_retention = hub_handle.clone();
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
         let guard = admission.clone();
         let handshakes = move |request, next| hub::check_handshake(guard.clone(), request, next);
@@ -241,7 +264,8 @@ impl App {
             stop_looking.run_until_cancelled(look_after_store(looked_after)).await;
         });
         if let Some(age) = config.retention {
-            tasks.spawn(retain(journal.clone(), age, config.retention_every, stopping.clone()));
+            let hub = hub_for_retention;
+            tasks.spawn(retain(journal.clone(), hub, age, config.retention_every, stopping.clone()));
         }
         let traces = match &config.traces {
             Some(sink) => {

@@ -201,6 +201,28 @@ impl fmt::Display for Slice {
     }
 }
 
+/// Names one version of a protocol.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProtocolName {
+    /// Such as `math`.
+    pub name: String,
+    /// Such as `v1`.
+    pub version: String,
+}
+
+impl ProtocolName {
+    /// Of its parts.
+    pub fn new(name: &str, version: &str) -> Self {
+        Self { name: name.to_owned(), version: version.to_owned() }
+    }
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
 /// Names one attempt of one task of one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptRef {

@@ -40,6 +40,14 @@ pub(crate) enum Bug {
     NeverAlone,
     /// The time of an attempt counts while its call waits for a provider.
     TimeInLine,
+    /// Protocols are removed although unfinished runs need them.
+    NeededProtocols,
+    /// What a component has seen of a lost history counts.
+    LostSeen,
+    /// What a watcher has read of a lost history counts.
+    LostRead,
+    /// An answer to a call of a lost history is taken for one of the present call.
+    LostCallNames,
 }
 
 #[cfg(test)]

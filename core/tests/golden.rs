@@ -127,13 +127,19 @@ fn every_event_ever_written_still_applies() {
         assert_eq!(ledger.run(run_id).map(|run| run.status), Some(*status), "{story:?}");
     }
     let mut ledger = Ledger::new(Limits::default());
-    for name in ["ownership_granted", "ownership_granted-queue", "protocol_registered"] {
+    for name in ["ownership_granted", "ownership_granted-queue", "protocol_registered", "protocols_used"] {
         told.insert(name);
         let (position, recorded_at) = (ledger.position().next(), Timestamp(1));
         let entry = Entry { position, run_id: None, seq: Seq(0), recorded_at, queue: None, event: event(name) };
         ledger.apply(&entry).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     assert_eq!((ledger.owners().count(), ledger.protocols().count()), (2, 1));
+    told.insert("protocol_removed");
+    let (position, recorded_at) = (ledger.position().next(), Timestamp(1));
+    let event = event("protocol_removed");
+    let entry = Entry { position, run_id: None, seq: Seq(0), recorded_at, queue: None, event };
+    ledger.apply(&entry).expect("it applies");
+    assert_eq!(ledger.protocols().count(), 0);
     let kinds: BTreeSet<&str> = told.iter().filter_map(|name| name.split('-').next()).collect();
     assert_eq!(kinds, Event::KINDS.iter().copied().collect(), "each kind stands in a story");
 }

@@ -235,6 +235,18 @@ impl Registry {
         versions.insert(at, known);
     }
 
+    /// Takes a protocol out; `false` if it was not known.
+    pub fn forget(&mut self, name: &str, version: &str) -> bool {
+        let Some(versions) = self.protocols.get_mut(name) else { return false };
+        let before = versions.len();
+        versions.retain(|known| known.protocol.version != version);
+        let is_gone = versions.len() < before;
+        if versions.is_empty() {
+            self.protocols.remove(name);
+        }
+        is_gone
+    }
+
     /// All protocols, by name and version.
     pub fn iter(&self) -> impl Iterator<Item = &Protocol> {
         self.protocols.values().flatten().map(|known| &known.protocol)

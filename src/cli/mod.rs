@@ -108,7 +108,7 @@ pub(crate) enum Command {
     /// Repeat a failed or cancelled run as a new one that keeps the completed tasks' results
     #[command(after_help = "Example:\n  gleitzeit retry last")]
     Retry(RetryArgs),
-    /// Remove finished runs that ended long enough ago
+    /// Remove finished runs that ended long enough ago, and protocols that nobody has used for as long
     #[command(after_help = "Example:\n  gleitzeit prune --older-than 7d")]
     Prune(PruneArgs),
     /// Copy a store into a file, also while its control plane runs

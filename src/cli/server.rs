@@ -44,7 +44,7 @@ pub(crate) struct HubArgs {
     /// Environment variables that workflows may read as ${env.NAME}; they are recorded, so never secrets
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
-    /// How long finished runs are kept: 30d, 12h, or off for ever
+    /// How long finished runs, and protocols that nobody uses, are kept: 30d, 12h, or off for ever
     #[arg(long, default_value = "30d", value_name = "AGE", value_parser = retention)]
     pub(crate) retention: Retention,
     /// The most connections at a time, of clients and components together; others are refused

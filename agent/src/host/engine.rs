@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::future::pending;
 
 use gleitzeit_core::error::{ErrorCode, Failure};
-use gleitzeit_core::id::{AttemptRef, MethodName};
+use gleitzeit_core::id::{AttemptRef, MethodName, ProtocolName};
 use gleitzeit_core::json::Problem;
 use gleitzeit_core::ledger::Assignment;
-use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_core::mesh::{ProtocolDefinition, Protocols};
 use gleitzeit_core::payload::Payload;
 use gleitzeit_core::role::engine::{Engine, Input, Output};
 use gleitzeit_core::spec::{PathSegment, Violation};
 use gleitzeit_core::time::Instant;
-use gleitzeit_protocols::{Method, Registry};
+use gleitzeit_protocols::{LearnError, Method, Registry};
 use serde_json::{Value, json};
 use tracing::{debug, error};
 
@@ -43,7 +43,13 @@ impl EngineHost {
         for definition in definitions {
             let (protocol, version) = (&definition.name, &definition.version);
             // Without its protocol, an attempt fails with METHOD_NOT_FOUND: the hub must not have let this one in.
-            match self.registry.learn(definition) {
+            let mut learned = self.registry.learn(definition);
+            if matches!(learned, Err(LearnError::Conflict(_))) {
+                // It was removed and registered anew while this engine was away: the hub says what counts.
+                self.registry.forget(protocol, version);
+                learned = self.registry.learn(definition);
+            }
+            match learned {
                 Ok(new) => debug!(protocol, version, new, "protocol known"),
                 Err(error) => error!(protocol, version, %error, "protocol cannot be used"),
             }
@@ -121,7 +127,13 @@ impl EngineHost {
                     self.checks.push_back(Check::Result { at, method, protocol_version, result });
                 }
                 // At once: attempts that need them may be next.
-                Output::Protocols(definitions) => self.learn(&definitions),
+                Output::Protocols(Protocols { protocols, removed }) => {
+                    for ProtocolName { name, version } in removed {
+                        let known = self.registry.forget(&name, &version);
+                        debug!(protocol = name, version, known, "protocol removed");
+                    }
+                    self.learn(&protocols);
+                }
                 Output::Forget => {
                     self.checks.clear();
                     self.registry = Registry::new();

@@ -11,10 +11,10 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::api::{Answer, State, connection_of, journal_status, no_hub, page};
-use crate::journal::Removed;
+use crate::journal::{PrunedProtocols, Removed};
 
-/// How long one call goes on removing runs: well below the time that clients wait for an answer.
-const PRUNING: Duration = Duration::from_secs(5);
+/// How long one call goes on removing runs, and as long protocols: well below the time that clients wait for an answer.
+const PRUNING: Duration = Duration::from_secs(4);
 
 #[tonic::async_trait]
 impl SystemService for State {
@@ -102,7 +102,16 @@ impl SystemService for State {
         };
         let removed = self.0.journal.prune(older_than, PRUNING).await.map_err(|error| journal_status(&error))?;
         let Removed { runs, entries, more } = removed;
-        Ok(Response::new(v1::PruneRunsResponse { runs, entries, more }))
+        if more {
+            return Ok(Response::new(v1::PruneRunsResponse { runs, entries, more, protocols: 0 }));
+        }
+        // Those that the removed runs needed may go now.
+        let served = self.0.hub.served().await.ok_or_else(no_hub)?;
+        let pruned = self.0.journal.prune_protocols(older_than, &served, PRUNING).await;
+        let PrunedProtocols { protocols, entries: of_protocols, more } =
+            pruned.map_err(|error| journal_status(&error))?;
+        let entries = entries + of_protocols;
+        Ok(Response::new(v1::PruneRunsResponse { runs, entries, more, protocols }))
     }
 }
 

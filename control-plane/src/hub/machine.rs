@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
 use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ProtocolDefinition, ToHub};
-use gleitzeit_core::run::Event;
-use gleitzeit_core::run::event::ProtocolRegistered;
+use gleitzeit_core::run::event::{ProtocolRegistered, ProtocolRemoved};
+use gleitzeit_core::run::{Event, ProtocolUse};
 use gleitzeit_core::{AttemptRef, Failure, Instant, Timestamp};
 use gleitzeit_protocols::{Compiled, LearnError, Registry};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -51,6 +51,8 @@ pub(crate) enum ToMachine {
     Components(oneshot::Sender<Vec<ComponentView>>),
     /// Somebody wants to know what is awaited, and where these attempts are.
     Present(Vec<AttemptRef>, oneshot::Sender<Present>),
+    /// Pruning wants to know which protocols are served.
+    Served(oneshot::Sender<Vec<ProtocolUse>>),
 }
 
 /// The task that owns the hub's machine.
@@ -201,17 +203,49 @@ impl HubTask {
 
     fn learn_protocols(&mut self, batch: &Batch) {
         for entry in &batch.entries {
-            let Event::ProtocolRegistered(registered) = &entry.event else { continue };
-            let ProtocolRegistered { name, version, methods } = registered.clone();
-            let definition = ProtocolDefinition { name, version, methods };
-            let compiled = self.compiling.take(&definition);
-            match self.registry.write() {
-                Ok(mut registry) => match compiled {
-                    Some(compiled) => note(registry.adopt(&compiled).map_err(LearnError::from)),
-                    None => note(registry.learn(&definition)),
-                },
-                Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
+            match &entry.event {
+                Event::ProtocolRegistered(registered) => self.learn_protocol(registered.clone()),
+                Event::ProtocolRemoved(ProtocolRemoved { name, version }) => {
+                    tracing::info!(protocol = name, version, "an unused protocol was removed");
+                    self.in_registry(|registry| {
+                        registry.forget(name, version);
+                    });
+                }
+                Event::WorkflowSubmitted(_)
+                | Event::WorkflowCancelRequested(_)
+                | Event::TaskReady(_)
+                | Event::TaskDispatched(_)
+                | Event::TaskStarted(_)
+                | Event::TaskCompleted(_)
+                | Event::TaskAttemptFailed(_)
+                | Event::TaskAttemptStopped(_)
+                | Event::TaskRequeued(_)
+                | Event::TaskRetryScheduled(_)
+                | Event::TaskFailed(_)
+                | Event::TaskSkipped(_)
+                | Event::TaskCancelled(_)
+                | Event::WorkflowCompleted(_)
+                | Event::WorkflowFailed(_)
+                | Event::WorkflowCancelled(_)
+                | Event::OwnershipGranted(_)
+                | Event::ProtocolsUsed(_) => {}
             }
+        }
+    }
+
+    fn learn_protocol(&mut self, ProtocolRegistered { name, version, methods }: ProtocolRegistered) {
+        let definition = ProtocolDefinition { name, version, methods };
+        let compiled = self.compiling.take(&definition);
+        self.in_registry(|registry| match compiled {
+            Some(compiled) => note(registry.adopt(&compiled).map_err(LearnError::from)),
+            None => note(registry.learn(&definition)),
+        });
+    }
+
+    fn in_registry(&self, change: impl FnOnce(&mut Registry)) {
+        match self.registry.write() {
+            Ok(mut registry) => change(&mut registry),
+            Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
         }
     }
 
@@ -258,6 +292,7 @@ impl HubTask {
             ToMachine::Entries { token, entries } => self.machine.accept(now, Input::Entries { token, entries }),
             // Who asked may have gone away.
             ToMachine::Components(reply) => drop(reply.send(self.machine.components())),
+            ToMachine::Served(reply) => drop(reply.send(self.machine.served(now))),
             ToMachine::Present(attempts, reply) => drop(reply.send(self.machine.present(&attempts, wall_clock()))),
         }
     }

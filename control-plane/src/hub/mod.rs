@@ -17,6 +17,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use gleitzeit_core::hub::{ComponentView, Present};
+use gleitzeit_core::run::ProtocolUse;
 use gleitzeit_core::{AttemptRef, Payload};
 use gleitzeit_protocols::Registry;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -62,6 +63,13 @@ impl HubHandle {
     pub(crate) async fn present(&self, attempts: Vec<AttemptRef>) -> Option<Present> {
         let (reply, answer) = oneshot::channel();
         self.machine.send(ToMachine::Present(attempts, reply)).ok()?;
+        timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
+    }
+
+    /// When components served which protocols; `None` if the hub is going down.
+    pub(crate) async fn served(&self) -> Option<Vec<ProtocolUse>> {
+        let (reply, answer) = oneshot::channel();
+        self.machine.send(ToMachine::Served(reply)).ok()?;
         timeout(ANSWER_TIMEOUT, answer).await.ok()?.ok()
     }
 

@@ -117,6 +117,19 @@ impl Store for MemoryStore {
         Ok(Pruned { runs: runs.into_iter().map(|(_, run_id, status)| (run_id, status)).collect(), entries, more })
     }
 
+    fn remove(&mut self, positions: &[Position]) -> Result<u64, StoreError> {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let mut removed = 0;
+        for position in positions {
+            if held.entries.get(position).is_some_and(|entry| entry.run_id.is_none()) {
+                held.entries.remove(position);
+                held.pruned = held.pruned.max(*position);
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(self.clone()))
     }

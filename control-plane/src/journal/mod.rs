@@ -25,8 +25,8 @@ use std::time::Duration;
 use gleitzeit_core::hub;
 use gleitzeit_core::ledger::Backlog;
 use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::run::{Entry, Request, State, Verdict};
-use gleitzeit_core::{Position, RunId, Seq, TermId, Timestamp};
+use gleitzeit_core::run::{Entry, ProtocolUse, Request, State, Verdict};
+use gleitzeit_core::{Position, ProtocolName, RunId, Seq, TermId, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
 pub use sqlite::{Checked, Copied, SqliteStore, Wrong, backup, check, repair, restore};
-pub use store::{FORMAT_VERSION, Most, Pruned, Reader, Replay, Store, StoreError, Tail, Unreadable};
+pub use store::{FORMAT_VERSION, Most, Pruned, PrunedProtocols, Reader, Replay, Store, StoreError, Tail, Unreadable};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -280,6 +280,42 @@ impl Journal {
         }
     }
 
+    /// Removes registered protocols that no provider serves, no unfinished run needs and nobody has used for so long, as
+    /// far as that can be said of `served`, and entries about them that no longer matter; no new step begins after `time`.
+    ///
+    /// # Errors
+    /// As for [`Journal::prune`].
+    pub async fn prune_protocols(
+        &self,
+        unused: Duration,
+        served: &[ProtocolUse],
+        time: Duration,
+    ) -> Result<PrunedProtocols, JournalError> {
+        let mut removed = PrunedProtocols::default();
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            let (reply, step) = oneshot::channel();
+            let begun = tokio::time::Instant::now();
+            self.send(Work::PruneProtocols { unused, served: served.to_vec(), reply }).await?;
+            let step = step.await.map_err(|_| JournalError::Closed)??;
+            removed.protocols += step.protocols;
+            removed.entries += step.entries;
+            removed.more = step.more;
+            if !step.more || tokio::time::Instant::now() >= end {
+                return Ok(removed);
+            }
+            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+        }
+    }
+
+    /// Has these protocols never be removed.
+    ///
+    /// # Errors
+    /// `Closed` if the writer has stopped.
+    pub async fn keep_protocols(&self, names: Vec<ProtocolName>) -> Result<(), JournalError> {
+        self.send(Work::KeepProtocols(names)).await
+    }
+
     /// Has the writer see whether the store is still there; if not, it ends.
     ///
     /// # Errors
@@ -344,7 +380,7 @@ impl Journal {
         self.shared.readers.read(move |reader| fold::row(reader, run_id)).await
     }
 
-    /// Every protocol ever registered, by name, then version.
+    /// Every registered protocol, by name, then version.
     pub fn protocols(&self) -> Arc<[ProtocolDefinition]> {
         self.shared.protocols.borrow().clone()
     }

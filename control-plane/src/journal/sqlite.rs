@@ -320,6 +320,15 @@ impl Store for SqliteStore {
         Ok(Pruned { more, ..step })
     }
 
+    fn remove(&mut self, positions: &[Position]) -> Result<u64, StoreError> {
+        self.try_change("remove entries that no longer matter", |store| {
+            let transaction = store.db.transaction()?;
+            let removed = prune::remove(&transaction, &mut store.state, positions)?;
+            transaction.commit()?;
+            Ok(removed)
+        })
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(SqliteReader::open(&self.path, self.claim.clone())?))
     }

@@ -32,6 +32,17 @@ pub struct Pruned {
     pub more: bool,
 }
 
+/// What one step of removing protocols has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrunedProtocols {
+    /// How many protocols are no longer known.
+    pub protocols: u64,
+    /// How many entries were removed, also those about protocols of steps before.
+    pub entries: u64,
+    /// Whether another step has something to do.
+    pub more: bool,
+}
+
 /// Why a store could not do something.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -298,7 +309,7 @@ pub trait Store: Send {
     /// If what is written is not the store any more.
     fn confirm(&self) -> Result<(), StoreError>;
 
-    /// Entries up to here may be gone with their runs; whatever comes after is there.
+    /// Entries up to here may be gone, with their runs or since they no longer matter; whatever comes after is there.
     fn pruned(&self) -> Position;
 
     /// Removes finished runs that ended no later than `ended`: a small step that keeps nobody waiting for long. Whoever
@@ -308,6 +319,12 @@ pub trait Store: Send {
     /// `NoRoom` if there is no room to write it: then nothing was changed, and the store can be used as before. Else if it
     /// could not be written.
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
+
+    /// Removes entries of no run, given by their places in order: a few at a time. Returns how many were there.
+    ///
+    /// # Errors
+    /// As for [`Store::prune`].
+    fn remove(&mut self, positions: &[Position]) -> Result<u64, StoreError>;
 
     /// Something to read with beside the writer; it sees all that was appended before each call.
     ///

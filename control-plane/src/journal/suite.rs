@@ -313,6 +313,29 @@ pub(crate) fn finished_runs_are_pruned_and_nothing_else(mut store: Box<dyn Store
     assert_eq!(positions(&reader.read_from(Position(0), 9.into()).expect("read")), [1, 2, tail.position.0 + 1]);
 }
 
+/// Entries that belong to no run leave when they no longer matter; those of runs do not.
+pub(crate) fn entries_of_no_run_are_removed(mut store: Box<dyn Store>) {
+    let mut feed = Feeder::default();
+    let entries = [feed.granted(), feed.submitted(1, submission("w")), feed.granted(), feed.granted()];
+    store.append(&entries).expect("written");
+    assert_eq!(store.remove(&[Position(1), Position(2), Position(9)]).expect("removed"), 1);
+    assert_eq!((store.pruned(), store.tail().position), (Position(1), Position(4)));
+    let reader = read(store.as_ref());
+    assert_eq!(positions(&reader.read_from(Position(0), 9.into()).expect("read")), [2, 3, 4]);
+    // The last one too.
+    assert_eq!(store.remove(&[Position(4)]).expect("removed"), 1);
+    assert_eq!(store.remove(&[Position(4)]).expect("removed"), 0);
+    store.append(&[feed.completed(1)]).expect("it goes on");
+    let mut replayed = Vec::new();
+    reader
+        .replay(usize::MAX, &mut |entry| {
+            replayed.push(entry.expect("readable").position.0);
+            Ok(())
+        })
+        .expect("read");
+    assert_eq!(replayed, [3]);
+}
+
 /// Runs the suite for a store: `$new` makes an empty one, with what must outlive it.
 macro_rules! store_suite {
     ($new:expr) => {
@@ -323,7 +346,8 @@ macro_rules! store_suite {
             a_term_begins_after_the_last_entry,
             a_replay_leaves_out_finished_runs,
             runs_are_listed,
-            finished_runs_are_pruned_and_nothing_else
+            finished_runs_are_pruned_and_nothing_else,
+            entries_of_no_run_are_removed
         );
     };
     ($new:expr; $($test:ident),*) => {

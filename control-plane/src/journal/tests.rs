@@ -14,6 +14,8 @@ use serde_json::json;
 use super::suite::{labelled, run_id, submission};
 use super::*;
 
+mod protocols;
+
 struct Desk {
     journal: Journal,
     port: HubPort,
@@ -464,6 +466,10 @@ impl Store for Held {
 
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
         self.inner.prune(ended)
+    }
+
+    fn remove(&mut self, positions: &[Position]) -> Result<u64, StoreError> {
+        self.inner.remove(positions)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use gleitzeit_core::hub::{Output, Token};
 use gleitzeit_core::ledger::Backlog;
-use gleitzeit_core::run::{Request, State, Verdict};
-use gleitzeit_core::{ComponentId, RunId, Slice};
+use gleitzeit_core::run::{ProtocolUse, Request, State, Verdict};
+use gleitzeit_core::{ComponentId, ProtocolName, RunId, Slice};
 use tokio::sync::oneshot;
 
-use super::{Pruned, StoreError, Subscription};
+use super::{Pruned, PrunedProtocols, StoreError, Subscription};
 
 /// One piece of work for the writer.
 #[derive(Debug)]
@@ -87,6 +87,17 @@ pub enum Work {
         /// Gets what was done, or that there was no room to do it.
         reply: oneshot::Sender<Result<Pruned, StoreError>>,
     },
+    /// Remove protocols that nobody has used for so long: one small step.
+    PruneProtocols {
+        /// For how long, by the journal's clock.
+        unused: Duration,
+        /// When providers served which.
+        served: Vec<ProtocolUse>,
+        /// Gets what was done, or that there was no room to do all of it.
+        reply: oneshot::Sender<Result<PrunedProtocols, StoreError>>,
+    },
+    /// Never remove these protocols: a start makes them known again.
+    KeepProtocols(Vec<ProtocolName>),
     /// See whether the store is still there; without it there is no going on.
     Confirm,
     /// Take no more work, do what is waiting, and end.

@@ -1,9 +1,11 @@
 //! The writer: one thread that owns the ledger and the store. It takes what is waiting, decides and applies each, writes
 //! one transaction, and only then publishes and answers. A batch forms from what is waiting; nothing is ever delayed.
 
+mod prune;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gleitzeit_core::hub::{self, Batch, Input};
 use gleitzeit_core::ledger::Ledger;
@@ -20,7 +22,7 @@ use super::guard::guarded;
 use super::recent::Recent;
 use crate::metrics::Metrics;
 
-use super::{HubPort, Pruned, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
+use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;
@@ -330,37 +332,20 @@ impl Writer {
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
             Work::Prune { older_than, reply } => {
                 self.commit()?;
-                let step = match self.prune(older_than) {
-                    // The store is as it was: nothing else is kept from going on.
-                    Err(error @ StoreError::NoRoom { .. }) => Err(error),
-                    step => Ok(step?),
-                };
+                let step = prune::unless_full(self.prune(older_than))?;
                 // A caller that no longer waits loses only the answer.
                 let _ = reply.send(step);
             }
+            Work::PruneProtocols { unused, served, reply } => {
+                let step = self.prune_protocols(unused, served)?;
+                // As above.
+                let _ = reply.send(step);
+            }
+            Work::KeepProtocols(names) => self.ledger.keep_protocols(names),
             Work::Confirm => self.store.confirm()?,
             Work::Stop => self.work.close(),
         }
         Ok(())
-    }
-
-    /// One step, between two batches.
-    fn prune(&mut self, older_than: Duration) -> Result<Pruned, StoreError> {
-        let age = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
-        let step = self.store.prune(self.clock.now().minus_ms(age))?;
-        for (run_id, status) in &step.runs {
-            let count = self.counts.of(*status);
-            *count = count.saturating_sub(1);
-            self.recent.remove(*run_id);
-        }
-        if !step.runs.is_empty() {
-            self.summary.send_modify(|summary| {
-                summary.counts = self.counts;
-                summary.pruned = self.store.pruned();
-            });
-            self.tell_hub(Input::Pruned { through: self.store.pruned() });
-        }
-        Ok(step)
     }
 
     fn decide(&mut self, mut request: Request) -> Result<Verdict, WriterError> {
@@ -457,7 +442,8 @@ impl Writer {
         if batch.entries.iter().any(|entry| matches!(&entry.event, Event::WorkflowCancelled(it) if it.set_aside)) {
             self.aside.send_replace(Arc::new(set_aside(&self.ledger)));
         }
-        if batch.entries.iter().any(|entry| matches!(entry.event, Event::ProtocolRegistered(_))) {
+        let is_of_protocols = |event: &Event| matches!(event, Event::ProtocolRegistered(_) | Event::ProtocolRemoved(_));
+        if batch.entries.iter().any(|entry| is_of_protocols(&entry.event)) {
             self.protocols.send_replace(definitions(&self.ledger).into());
         }
     }
@@ -493,6 +479,7 @@ fn rough_bytes(event: &Event) -> usize {
         Event::TaskCompleted(completed) => completed.result.size_bytes(),
         Event::WorkflowCompleted(completed) => completed.outputs.size_bytes(),
         Event::ProtocolRegistered(protocol) => protocol.methods.size_bytes(),
+        Event::ProtocolsUsed(used) => used.protocols.len() * ENTRY_BYTES,
         _ => 0,
     };
     ENTRY_BYTES + payload

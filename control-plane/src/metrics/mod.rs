@@ -164,7 +164,9 @@ impl Metrics {
             | Event::TaskStarted(_)
             | Event::TaskRequeued(_)
             | Event::OwnershipGranted(_)
-            | Event::ProtocolRegistered(_) => {}
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //! everything durable in it follows from committed entries.
 //!
 //! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
-//! (sockets), `register` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
+//! (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
 //! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
 //! `present` (what people may ask).
 
@@ -16,6 +16,7 @@ mod names;
 mod ownership;
 mod presence;
 mod present;
+mod protocols;
 mod register;
 mod session;
 mod standing;
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use crate::error::ErrorCode;
 use crate::id::{AttemptRef, CallId, ComponentId, Position, TermId};
 use crate::mesh::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
-use crate::payload::Payload;
 use crate::run::command::{FailAttempt, FailTask};
 use crate::run::event::StopReason;
 use crate::run::{Command, Event, Request, Verdict};
@@ -46,6 +46,7 @@ use calls::Calls;
 use leases::Leases;
 use ownership::Ownerships;
 use presence::Component;
+use protocols::Known;
 use session::{MAX_REFUSALS, MAX_UNANSWERED, Pending, Session};
 use stream::Stream;
 
@@ -85,9 +86,7 @@ pub struct Hub {
     stream: Stream,
     leases: Leases,
     calls: Calls,
-    protocols: BTreeMap<(String, String), Payload>,
-    /// Full names of all methods of all protocols.
-    methods: BTreeSet<String>,
+    known: Known,
     timers: BTreeSet<(Instant, Timer)>,
     /// Sessions whose cursor may have something to send.
     dirty: BTreeSet<SocketId>,
@@ -99,8 +98,6 @@ impl Hub {
     /// A hub without sockets. Everyone that the journal names counts as silent from now on, save for roles that were in
     /// the process of a hub before: that has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
-        let methods = start.protocols.iter().flat_map(register::method_names).collect();
-        let protocols = start.protocols.into_iter().map(|it| ((it.name, it.version), it.methods)).collect();
         let mut hub = Self {
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
             history: start.history,
@@ -120,8 +117,7 @@ impl Hub {
             ownerships: Ownerships::new(start.owners, start.queues),
             leases: Leases::default(),
             calls: Calls::default(),
-            protocols,
-            methods,
+            known: Known::new(start.protocols),
             timers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             replan: true,
@@ -348,8 +344,24 @@ impl Hub {
             match &entry.event {
                 Event::OwnershipGranted(granted) => self.granted(granted),
                 Event::ProtocolRegistered(protocol) => self.protocol_registered(protocol),
+                Event::ProtocolRemoved(protocol) => self.protocol_removed(protocol),
                 Event::TaskReady(ready) => self.name_queue(&ready.queue),
-                _ => {}
+                Event::WorkflowSubmitted(_)
+                | Event::WorkflowCancelRequested(_)
+                | Event::TaskDispatched(_)
+                | Event::TaskStarted(_)
+                | Event::TaskCompleted(_)
+                | Event::TaskAttemptFailed(_)
+                | Event::TaskAttemptStopped(_)
+                | Event::TaskRequeued(_)
+                | Event::TaskRetryScheduled(_)
+                | Event::TaskFailed(_)
+                | Event::TaskSkipped(_)
+                | Event::TaskCancelled(_)
+                | Event::WorkflowCompleted(_)
+                | Event::WorkflowFailed(_)
+                | Event::WorkflowCancelled(_)
+                | Event::ProtocolsUsed(_) => {}
             }
             self.stream.push(entry.clone());
         }
@@ -379,6 +391,7 @@ impl Hub {
                 self.replan = true;
             }
             Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
+            Some(Pending::Restored) => self.protocol_restored(verdict),
             Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
             // These are answered by inputs of their own.
             Some(other) => {

@@ -4,6 +4,7 @@
 use crate::error::ErrorCode;
 use crate::hub::Hub;
 use crate::id::{AttemptRef, CallId, Position, TermId};
+use crate::planted::{self, Bug};
 
 /// Where an attempt was dispatched, in front of the engine's id: `tPOSITION.TERM/…`. A run's id, with which the others
 /// begin, has no `t`.
@@ -40,6 +41,9 @@ impl Hub {
     /// If it was made in a history that is lost, or nobody made it.
     pub(super) fn own_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
         let (tag, id) = parse(told);
+        if planted::is(Bug::LostCallNames) {
+            return Ok(id);
+        }
         if let Some((position, term)) = &tag {
             let is_known = self.history.of(*position).is_some_and(|of| of.id == *term);
             if !is_known || *position > self.stream.head() {

@@ -1,8 +1,10 @@
 //! Who is there. Only the hub declares loss, on its own monotonic clock; nothing of this is stored.
 
+use std::collections::BTreeSet;
+
 use crate::hub::session::Session;
 use crate::hub::{Hub, Output, SocketId, Timer};
-use crate::id::{ComponentId, MethodName, QueueName};
+use crate::id::{ComponentId, MethodName, ProtocolName, QueueName};
 use crate::mesh::{ComponentStatus, FromHub, Health, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
 use crate::planted::{self, Bug};
 use crate::secret::Proof;
@@ -26,6 +28,8 @@ pub(super) struct Component {
     pub(super) methods: Vec<MethodName>,
     /// Provider: as `name/version`.
     pub(super) protocols: Vec<String>,
+    /// What it can be called for; not removed while it is there.
+    pub(super) served: BTreeSet<ProtocolName>,
     /// Free words.
     pub(super) capabilities: Vec<String>,
     /// Engine: slots; provider: calls at once.
@@ -76,6 +80,7 @@ impl Hub {
             queues: None,
             methods: Vec::new(),
             protocols: Vec::new(),
+            served: BTreeSet::new(),
             capabilities: Vec::new(),
             capacity: 0,
             batch: false,
@@ -159,6 +164,7 @@ impl Hub {
     fn lose(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.remove(component_id) else { return };
         self.departures.note(&component, self.now);
+        self.known.left(component.served.clone(), self.now);
         if let Some(socket) = component.socket {
             self.sessions.remove(&socket);
             self.out.push(Output::Close {

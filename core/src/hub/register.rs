@@ -23,7 +23,7 @@ use crate::run::{Request, Verdict};
 const MAX_NAME_BYTES: usize = 200;
 /// A component may name so many queues.
 const MAX_QUEUES: usize = 10_000;
-/// And so many methods, or protocols: each that is new is kept for ever.
+/// And so many methods, or protocols: each that is new is kept until nobody has used it for long.
 const MAX_METHODS: usize = 1_000;
 /// A socket that wants an id that is taken stays for so long.
 const TAKEN_MS: u64 = 1_000;
@@ -37,18 +37,20 @@ impl Hub {
             return self.reject(socket, error);
         }
         let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
-        let unknown: Vec<ProtocolDefinition> = named
-            .filter(|it| self.protocols.get(&(it.name.clone(), it.version.clone())) != Some(&it.methods))
-            .collect();
-        let open = unknown.len();
+        let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has_exactly(it)).collect();
+        match unknown.is_empty() {
+            true => self.complete_registration(socket, register),
+            false => self.make_known(socket, register, unknown),
+        }
+    }
+
+    /// A registration waits until its protocols are recorded.
+    fn make_known(&mut self, socket: SocketId, register: Box<RegisterComponent>, unknown: Vec<ProtocolDefinition>) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
-        session.registering = Some(Registering { register, open });
+        session.registering = Some(Registering { register, open: unknown.len() });
         for ProtocolDefinition { name, version, methods } in unknown {
             let protocol = ProtocolRegistered { name, version, methods };
             self.request(Pending::Protocol { socket }, Request::RegisterProtocol { protocol });
-        }
-        if open == 0 {
-            self.complete_registration(socket);
         }
     }
 
@@ -125,7 +127,7 @@ impl Hub {
         let unknown = register
             .methods
             .iter()
-            .filter(|method| !described.contains(method.as_str()) && !self.methods.contains(method.as_str()));
+            .filter(|method| !described.contains(method.as_str()) && !self.known.has_method(method.as_str()));
         unknown
             .filter_map(|method| {
                 let (name, rest) = method.as_str().split_once('/')?;
@@ -154,8 +156,16 @@ impl Hub {
         match verdict {
             Verdict::Ok { .. } | Verdict::Duplicate { .. } => {
                 registering.open -= 1;
-                if registering.open == 0 {
-                    self.complete_registration(socket);
+                if registering.open > 0 {
+                    return;
+                }
+                let Some(Registering { register, .. }) = session.registering.take() else { return };
+                // One may have been removed while the others were recorded.
+                let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
+                let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has(it)).collect();
+                match unknown.is_empty() {
+                    true => self.complete_registration(socket, register),
+                    false => self.make_known(socket, register, unknown),
                 }
             }
             Verdict::Invalid(failure) => {
@@ -170,23 +180,10 @@ impl Hub {
         }
     }
 
-    pub(super) fn protocol_registered(&mut self, protocol: &ProtocolRegistered) {
-        let ProtocolRegistered { name, version, methods } = protocol.clone();
-        let definition = ProtocolDefinition { name: name.clone(), version: version.clone(), methods: methods.clone() };
-        self.methods.extend(method_names(&definition));
-        self.protocols.insert((name.clone(), version.clone()), methods.clone());
-        let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
-        let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
-        for socket in listeners {
-            let protocols =
-                vec![ProtocolDefinition { name: name.clone(), version: version.clone(), methods: methods.clone() }];
-            self.send(socket, FromHub::Protocols(Protocols { protocols }));
+    fn complete_registration(&mut self, socket: SocketId, mut register: Box<RegisterComponent>) {
+        if !self.sessions.contains_key(&socket) {
+            return;
         }
-    }
-
-    fn complete_registration(&mut self, socket: SocketId) {
-        let Some(session) = self.sessions.get_mut(&socket) else { return };
-        let Some(Registering { mut register, .. }) = session.registering.take() else { return };
         // Another may have taken the id while the protocols were recorded.
         if let Err(error) = self.check_binding(socket, &register) {
             return self.reject(socket, error);
@@ -217,10 +214,13 @@ impl Hub {
         }
         let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
         let (proof, secret) = self.bind(&component_id, register.secret.as_ref());
+        let served = self.known.served_by(&register);
         let component =
-            Component { proof: Some(proof), ..component(&register, socket, connected_at.or(Some(self.now))) };
+            Component { proof: Some(proof), served, ..component(&register, socket, connected_at.or(Some(self.now))) };
         let name = component.name.clone();
-        self.components.insert(component_id.clone(), component);
+        if let Some(before) = self.components.insert(component_id.clone(), component) {
+            self.known.left(before.served, self.now);
+        }
         let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
         let registered = ComponentRegistered {
             component_id: component_id.clone(),
@@ -264,13 +264,8 @@ impl Hub {
     /// What a component hears once after each connect.
     fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
         if matches!(role, Role::Resolver | Role::Engine) {
-            let protocols = self.protocols.iter().map(|((name, version), methods)| ProtocolDefinition {
-                name: name.clone(),
-                version: version.clone(),
-                methods: Payload::clone(methods),
-            });
-            for protocols in frames(protocols, |it| it.methods.size_bytes()) {
-                self.send(socket, FromHub::Protocols(Protocols { protocols }));
+            for protocols in frames(self.known.definitions(), |it| it.methods.size_bytes()) {
+                self.send(socket, FromHub::Protocols(Protocols { protocols, removed: Vec::new() }));
             }
         }
         if matches!(role, Role::Queue | Role::Engine) {
@@ -330,6 +325,7 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
         queues: register.queues.clone(),
         methods: methods.into_iter().collect(),
         protocols: register.protocols.iter().map(|it| format!("{}/{}", it.name, it.version)).collect(),
+        served: BTreeSet::new(),
         capabilities: register.capabilities.clone(),
         capacity,
         batch: register.batch,

@@ -51,6 +51,7 @@ pub(super) enum Pending {
     Proposal { socket: SocketId, proposal_id: ProposalId },
     Grant { slice: Slice },
     Protocol { socket: SocketId },
+    Restored,
     Stop { at: AttemptRef },
     Slice { slice: Slice, component_id: ComponentId, epoch: Epoch, socket: SocketId },
     Engine { engine: ComponentId, socket: SocketId, answer: Option<ComponentRegistered> },

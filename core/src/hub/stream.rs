@@ -13,6 +13,7 @@ use crate::id::{ComponentId, Epoch, Position, ProposalId, Slice};
 use crate::ledger::{Audience, SliceState, audience, without_payload};
 use crate::mesh::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part, Role, StatePage, Watch};
 use crate::payload::Payload;
+use crate::planted::{self, Bug};
 use crate::run::event::WorkflowSubmitted;
 use crate::run::{Entry, Event};
 use crate::term::Seen;
@@ -208,7 +209,8 @@ impl Cursor {
 impl Hub {
     pub(super) fn watch(&mut self, socket: SocketId, Watch { from_position: from, term }: Watch) {
         let read = term.map(|term| Seen { term, position: Position(from.0.saturating_sub(1)) });
-        if let Some(read) = read.filter(|read| !self.history.has(read, self.stream.head())) {
+        let is_here = |read: &Seen| self.history.has(read, self.stream.head()) || planted::is(Bug::LostRead);
+        if let Some(read) = read.filter(|read| !is_here(read)) {
             let message = format!("{}; watch from 0 to begin anew", self.not_of_this_journal(&read));
             return self.refuse(socket, ErrorCode::HistoryLost, message, Some("watch".to_owned()));
         }

@@ -78,6 +78,10 @@ impl Ledger {
             }
             Request::RegisterProtocol { protocol } => self.decide_protocol(protocol),
             Request::ShipProtocol { protocol } => self.decide_shipped(protocol),
+            Request::PruneProtocols { unused_ms, served } => match self.decide_prune(*unused_ms, served, now) {
+                events if events.is_empty() => Err(Verdict::Duplicate { run_id: None }),
+                events => Ok((None, events)),
+            },
         }
     }
 
@@ -155,8 +159,7 @@ impl Ledger {
 
     /// What ships with the program may differ from what another release shipped.
     fn decide_shipped(&self, protocol: &ProtocolRegistered) -> Decided {
-        let key = (protocol.name.clone(), protocol.version.clone());
-        match self.protocols.get(&key) {
+        match self.protocols.get(&protocol.name, &protocol.version) {
             Some(known) if *known == protocol.methods => Err(Verdict::Duplicate { run_id: None }),
             Some(_) => Ok((None, vec![protocol.clone().into()])),
             None => self.decide_protocol(protocol),
@@ -164,7 +167,7 @@ impl Ledger {
     }
 
     fn decide_protocol(&self, protocol: &ProtocolRegistered) -> Decided {
-        let Some(known) = self.protocols.get(&(protocol.name.clone(), protocol.version.clone())) else {
+        let Some(known) = self.protocols.get(&protocol.name, &protocol.version) else {
             return self.check_room(protocol).map(|()| (None, vec![protocol.clone().into()])).map_err(Verdict::Invalid);
         };
         if *known == protocol.methods {
@@ -199,13 +202,16 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Protocols are kept for ever, and every start reads them all.
+    /// Every start reads all protocols, and they are kept until nobody has used them for long.
     fn check_room(&self, protocol: &ProtocolRegistered) -> Result<(), Failure> {
         let full = |what: String| {
             let ProtocolRegistered { name, version, .. } = protocol;
             Failure::new(
                 ErrorCode::ResourceExhausted,
-                format!("there is no room for protocol `{name}/{version}`: {what}"),
+                format!(
+                    "there is no room for protocol `{name}/{version}`: {what}; `gleitzeit prune` removes those that nobody \
+                     serves, needs or has used for as long as runs are kept (--retention), or for --older-than"
+                ),
             )
         };
         if self.protocols.len() >= MAX_PROTOCOLS {
@@ -213,7 +219,7 @@ impl Ledger {
                 "a journal has at most {MAX_PROTOCOLS} protocol versions, one for each method without a schema included"
             )));
         }
-        if self.protocol_bytes + protocol.methods.size_bytes() > MAX_PROTOCOL_BYTES {
+        if self.protocols.bytes() + protocol.methods.size_bytes() > MAX_PROTOCOL_BYTES {
             return Err(full(format!("a journal has at most {MAX_PROTOCOL_BYTES} bytes of schemas")));
         }
         Ok(())

@@ -9,6 +9,7 @@ mod authority;
 mod backlog;
 mod decide;
 mod derive;
+mod protocols;
 mod route;
 mod slice;
 
@@ -24,6 +25,7 @@ pub use aside::Aside;
 pub use assignment::{Assignment, Effect};
 pub use backlog::Backlog;
 use backlog::Care;
+use protocols::Protocols;
 pub use route::{Audience, audience, without_payload};
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
@@ -33,9 +35,7 @@ pub struct Ledger {
     limits: Limits,
     runs: BTreeMap<RunId, State>,
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
-    protocols: BTreeMap<(String, String), Payload>,
-    /// What the methods of all of them take.
-    protocol_bytes: usize,
+    protocols: Protocols,
     requests: BTreeMap<String, (RunId, String)>,
     /// Open attempts by engine: used slots are the size of a set, never a second counter.
     open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
@@ -73,6 +73,9 @@ impl Ledger {
     /// If an entry could not be recorded, which no request can cause: then a rule of `decide` is wrong.
     pub fn propose(&mut self, request: &Request, now: Timestamp) -> Result<Outcome, ApplyError> {
         let now = now.max(self.recorded_at);
+        if let Request::PruneProtocols { served, .. } = request {
+            self.saw_served(served, now);
+        }
         let (run_id, events) = match self.decide(request, now) {
             Ok(decided) => decided,
             Err(verdict) => return Ok(Outcome { verdict, entries: Vec::new(), effects: Vec::new() }),
@@ -120,12 +123,9 @@ impl Ledger {
             (Event::OwnershipGranted(granted), _) => {
                 self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
             }
-            (Event::ProtocolRegistered(protocol), _) => {
-                let key = (protocol.name.clone(), protocol.version.clone());
-                let before = self.protocols.insert(key, protocol.methods.clone());
-                self.protocol_bytes += protocol.methods.size_bytes();
-                self.protocol_bytes -= before.map_or(0, |methods| methods.size_bytes());
-            }
+            (Event::ProtocolRegistered(protocol), _) => self.protocols.registered(entry, protocol),
+            (Event::ProtocolsUsed(used), _) => self.protocols.used(entry, used),
+            (Event::ProtocolRemoved(removed), _) => self.protocols.removed(entry, removed),
             (Event::WorkflowSubmitted(_), Some(run_id)) if self.runs.contains_key(&run_id) => {
                 return Err(ApplyError::Contradiction {
                     position: entry.position,
@@ -209,6 +209,7 @@ impl Ledger {
             return None;
         }
         let state = self.runs.remove(&run_id)?;
+        self.protocols.saw_run(&state, self.recorded_at);
         if let Some(request) = &state.submitted.request {
             self.requests.remove(&request.request_id);
         }
@@ -269,7 +270,7 @@ impl Ledger {
 
     /// The registered protocols: name, version and methods.
     pub fn protocols(&self) -> impl Iterator<Item = (&str, &str, &Payload)> {
-        self.protocols.iter().map(|((name, version), methods)| (name.as_str(), version.as_str(), methods))
+        self.protocols.iter()
     }
 
     /// The last entry's place.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, Slice, TermId};
+use crate::id::{AttemptRef, ComponentId, Epoch, MethodName, Position, ProposalId, ProtocolName, Slice, TermId};
 use crate::ledger::Assignment;
 use crate::mesh::{
     CancelMethod, EventsItem, ExecuteMethod, Health, MethodResult, MethodStarted, MethodWaiting, Part, PresenceStatus,
@@ -195,8 +195,11 @@ pub struct AppendResult {
 /// See [`FromHub::Protocols`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocols {
-    /// New ones; a name and version never changes its schemas.
+    /// New ones; a name and version never changes its schemas, unless it was removed meanwhile.
     pub protocols: Vec<ProtocolDefinition>,
+    /// Those that are not known any more, since nobody has used them for long; to be forgotten before new ones are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<ProtocolName>,
 }
 
 /// See [`FromHub::ExecuteTask`].

@@ -146,7 +146,11 @@ impl State {
                 self.end(RunStatus::Cancelled, now);
                 self.error = Some(event.failure());
             }
-            Event::WorkflowSubmitted(_) | Event::OwnershipGranted(_) | Event::ProtocolRegistered(_) => {
+            Event::WorkflowSubmitted(_)
+            | Event::OwnershipGranted(_)
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {
                 return Err(contradiction(entry, "it is not an event of a run that exists".to_owned()));
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::id::{Attempt, AttemptRef, ComponentId, Epoch, Position, QueueName, RunId, Slice, TaskId};
+use crate::id::{Attempt, AttemptRef, ComponentId, Epoch, Position, ProtocolName, QueueName, RunId, Slice, TaskId};
 use crate::payload::Payload;
 use crate::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
 use crate::spec::Priority;
@@ -245,6 +245,23 @@ pub enum Request {
         /// The protocol.
         protocol: ProtocolRegistered,
     },
+    /// Retention: protocols that nobody serves, no unfinished run needs and nobody has used for long are removed, and it is
+    /// noted of others that they are in use.
+    PruneProtocols {
+        /// For how many milliseconds a protocol must not have been used.
+        unused_ms: u64,
+        /// When providers served which.
+        served: Vec<ProtocolUse>,
+    },
+}
+
+/// When a protocol was last served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolUse {
+    /// Which.
+    pub protocol: ProtocolName,
+    /// How many milliseconds ago; 0: a provider that serves it is there.
+    pub ago_ms: u64,
 }
 
 /// The journal's answer to one request.

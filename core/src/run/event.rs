@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
 use crate::graph::Graph;
-use crate::id::{Attempt, ComponentId, Epoch, MethodName, Position, QueueName, RunId, Seq, Slice, TaskId};
+use crate::id::{
+    Attempt, ComponentId, Epoch, MethodName, Position, ProtocolName, QueueName, RunId, Seq, Slice, TaskId,
+};
 use crate::payload::Payload;
 use crate::spec::{FileContent, Priority, RetryPolicy, Workflow};
 use crate::tagged::tagged;
@@ -74,6 +76,10 @@ tagged! {
         OwnershipGranted(OwnershipGranted) = "ownership_granted",
         /// A protocol became known.
         ProtocolRegistered(ProtocolRegistered) = "protocol_registered",
+        /// Protocols were in use, so that they are not removed although they were registered long ago.
+        ProtocolsUsed(ProtocolsUsed) = "protocols_used",
+        /// A protocol that nobody has used for long is not known any more.
+        ProtocolRemoved(ProtocolRemoved) = "protocol_removed",
     }
 }
 
@@ -419,6 +425,22 @@ pub struct ProtocolRegistered {
     pub version: String,
     /// Methods by full name with their schemas: a JSON object, opaque here.
     pub methods: Payload,
+}
+
+/// See [`Event::ProtocolsUsed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolsUsed {
+    /// Which, in order; the time of the entry counts as that of their last use.
+    pub protocols: Vec<ProtocolName>,
+}
+
+/// See [`Event::ProtocolRemoved`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolRemoved {
+    /// Such as `math`.
+    pub name: String,
+    /// Such as `v1`.
+    pub version: String,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod state;
 mod tasks;
 
 pub use apply::ApplyError;
-pub use command::{Command, Fence, Request, Verdict};
+pub use command::{Command, Fence, ProtocolUse, Request, Verdict};
 pub use decide::{Limits, MAX_LOSSES, Refusal};
 pub use event::{Entry, Event};
 pub use outstanding::{Owed, Waiting};

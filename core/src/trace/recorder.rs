@@ -195,7 +195,9 @@ impl Recorder {
             Event::WorkflowSubmitted(_)
             | Event::WorkflowCancelRequested(_)
             | Event::OwnershipGranted(_)
-            | Event::ProtocolRegistered(_) => {}
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {}
         }
     }
 

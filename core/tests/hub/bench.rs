@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start};
 use gleitzeit_core::ledger::Ledger;
-use gleitzeit_core::mesh::{FromHub, ToHub};
+use gleitzeit_core::mesh::{FromHub, ProtocolDefinition, ToHub};
 use gleitzeit_core::run::{Entry, Limits, Request, Verdict};
 use gleitzeit_core::{History, Instant, Position, Term, Timestamp};
 use serde_json::{Value, json};
@@ -150,7 +150,15 @@ impl Bench {
                 .map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched))
                 .collect(),
             queues: self.ledger.queues().cloned().collect(),
-            protocols: Vec::new(),
+            protocols: self
+                .ledger
+                .protocols()
+                .map(|(name, version, methods)| ProtocolDefinition {
+                    name: name.to_owned(),
+                    version: version.to_owned(),
+                    methods: methods.clone(),
+                })
+                .collect(),
             position: self.ledger.position(),
             pruned: Position(0),
             seed: [7; 32],

@@ -7,5 +7,6 @@ mod calls;
 mod common;
 mod leases;
 mod owners;
+mod protocols;
 mod sockets;
 mod terms;

@@ -12,7 +12,9 @@ use gleitzeit_core::mesh::{
 use gleitzeit_core::run::event::{StopReason, TaskCompleted, TaskDispatched};
 use gleitzeit_core::run::{Entry, Event, TaskStatus};
 use gleitzeit_core::spec::{Priority, RetryPolicy};
-use gleitzeit_core::{Epoch, ErrorCode, Failure, Payload, Position, Secret, Seq, Shard, Slice, Timestamp};
+use gleitzeit_core::{
+    Epoch, ErrorCode, Failure, Payload, Position, ProtocolName, Secret, Seq, Shard, Slice, Timestamp,
+};
 use serde_json::json;
 
 use crate::common::{submitted, task, workflow};
@@ -240,7 +242,11 @@ fn greeting() -> Vec<(&'static str, FromHub)> {
         ),
         ("registration_rejected", RegistrationRejected { error }.into()),
         ("heartbeat", Heartbeat {}.into()),
-        ("protocols", Protocols { protocols: vec![math] }.into()),
+        ("protocols", Protocols { protocols: vec![math], removed: Vec::new() }.into()),
+        (
+            "protocols-removed",
+            Protocols { protocols: Vec::new(), removed: vec![ProtocolName::new("math", "v1")] }.into(),
+        ),
         ("mesh_error", refused.clone().into()),
         ("mesh_error-unasked", MeshError { in_reply_to: None, ..refused }.into()),
     ]

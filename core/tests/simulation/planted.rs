@@ -48,5 +48,9 @@ planted! {
     engines_that_take_nothing_are_found NoAcceptTimer 618 "stays open"
     calls_that_are_lost_are_found LostCalls 78 "never end"
     providers_that_never_stop_are_found NeverAlone 8889 "whose attempt ended long ago"
+    components_of_a_lost_history_are_found LostSeen 0 "from a history that is lost"
+    watchers_of_a_lost_history_are_found LostRead 0 "a watcher at"
+    answers_of_a_lost_history_are_found LostCallNames 1001 "never end"
+    protocols_that_are_missed_are_found NeededProtocols 0 "needs it"
     time_that_counts_in_line_is_found TimeInLine 15 "a provider worked on it for"
 }

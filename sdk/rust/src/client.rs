@@ -399,7 +399,8 @@ impl Client {
     }
 
     /// Removes finished runs that ended at least so long ago, with their request ids; `None`: after the control plane's
-    /// own retention. Goes on until all of them are gone.
+    /// own retention. Then removes registered protocols that nobody serves, no unfinished run needs and nobody has used for
+    /// as long. Goes on until all of them are gone.
     ///
     /// # Errors
     /// If there is no retention and no age is given; also as for all calls. What was removed until then stays removed.
@@ -414,6 +415,7 @@ impl Client {
             let answer = call::repeated(&self.config, v1::PruneRunsRequest { older_than: age }, prune).await?;
             pruned.runs += answer.runs;
             pruned.entries += answer.entries;
+            pruned.protocols += answer.protocols;
             if !answer.more {
                 return Ok(pruned);
             }

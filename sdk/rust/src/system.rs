@@ -13,6 +13,8 @@ pub struct Pruned {
     pub runs: u64,
     /// Entries of the journal.
     pub entries: u64,
+    /// Protocols that nobody serves, needs or has used for as long.
+    pub protocols: u64,
 }
 
 /// One page of a list.

@@ -9,7 +9,8 @@ use crate::journal::Pruned;
 
 use super::read::run_id;
 use super::state::State;
-use super::{number, rows};
+use super::sum::loaded;
+use super::{number, rows, signed};
 
 /// How many entries go in a step.
 const STEP_ENTRIES: usize = 500;
@@ -66,6 +67,23 @@ fn unlist(db: &Connection, state: &mut State, ended: Timestamp, done: &mut Prune
     state.forget(Position(last));
     done.runs.push((id, status));
     Ok(true)
+}
+
+/// Removes entries of no run; returns how many there were.
+pub(super) fn remove(db: &Transaction<'_>, state: &mut State, positions: &[Position]) -> rusqlite::Result<u64> {
+    let mut removed = 0;
+    for position in positions {
+        let sql = "DELETE FROM entries WHERE position = ?1 AND run_id IS NULL RETURNING checksum";
+        let sum = db.prepare_cached(sql)?.query_row([signed(position.0)], |row| row.get(0)).optional()?;
+        if let Some(sum) = sum {
+            state.forget_entry(*position, loaded(sum));
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        state.write(db)?;
+    }
+    Ok(removed)
 }
 
 /// Gives free pages back to the disk; whether there are more. Stores of an earlier format keep theirs and use them again.

@@ -65,6 +65,7 @@ pub(super) struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     pruned: Position,
+    live: u64,
     runs: u64,
     lists: Lists,
 }
@@ -88,19 +89,25 @@ impl State {
 
     /// What pruning changes.
     pub(super) fn counted(&self) -> Counted {
-        Counted { pruned: self.pruned, runs: self.runs, lists: self.lists }
+        Counted { pruned: self.pruned, live: self.live, runs: self.runs, lists: self.lists }
     }
 
     /// Pruning has not happened.
     pub(super) fn take_back(&mut self, before: Counted) {
-        let Counted { pruned, runs, lists } = before;
-        (self.pruned, self.runs, self.lists) = (pruned, runs, lists);
+        let Counted { pruned, live, runs, lists } = before;
+        (self.pruned, self.live, self.runs, self.lists) = (pruned, live, runs, lists);
     }
 
     /// A finished run with its last entry is to go.
     pub(super) fn forget(&mut self, last: Position) {
         self.runs = self.runs.saturating_sub(1);
         self.pruned = self.pruned.max(last);
+    }
+
+    /// An entry of no run, with its sum, is gone.
+    pub(super) fn forget_entry(&mut self, position: Position, sum: u64) {
+        self.live = self.live.wrapping_sub(sum);
+        self.pruned = self.pruned.max(position);
     }
 
     pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {

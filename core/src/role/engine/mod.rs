@@ -10,8 +10,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::id::{AttemptRef, CallId, ComponentId, MethodName, QueueName};
 use crate::ledger::Assignment;
 use crate::mesh::{
-    ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict,
-    ProtocolDefinition, Role, ToHub,
+    ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, Protocols,
+    Role, ToHub,
 };
 use crate::payload::Payload;
 use crate::role::outbox::Outbox;
@@ -80,8 +80,8 @@ pub enum Output {
         /// What the provider returned.
         result: Payload,
     },
-    /// Definitions to validate with.
-    Protocols(Vec<ProtocolDefinition>),
+    /// Definitions to validate with, and others that are gone.
+    Protocols(Protocols),
     /// The journal that everything came from is lost: nothing that was to be validated, and no definition, counts any
     /// more.
     Forget,
@@ -345,7 +345,7 @@ impl Engine {
                     self.proven.remove(&status.component_id);
                 }
             }
-            FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols.protocols)),
+            FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols)),
             FromHub::ExecuteTask(tasks) => {
                 for assignment in tasks.tasks {
                     self.take(now, assignment, out);

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::run::event::{CancelCause, StopReason};
-use gleitzeit_core::run::{Entry, Event, Limits, Request, RunStatus};
+use gleitzeit_core::run::{Entry, Event, Limits, ProtocolUse, Request, RunStatus};
 use gleitzeit_core::spec::Workflow;
-use gleitzeit_core::{ComponentId, Epoch, Position, RunId, Seq, Slice, TaskId, Timestamp};
+use gleitzeit_core::{ComponentId, Epoch, Position, ProtocolName, RunId, Seq, Slice, TaskId, Timestamp};
 use serde_json::Value;
 
-use super::plane::{Caused, Store};
+use super::plane::{Caused, Store, tag};
 use super::spans::Traces;
 use super::workload;
 
@@ -44,6 +44,8 @@ struct Task {
     is_stopped: bool,
     is_final_failure: bool,
     result: Value,
+    /// Which dispatch its attempt is of.
+    dispatch: String,
 }
 
 impl Task {
@@ -58,10 +60,19 @@ struct Run {
     tasks: BTreeMap<TaskId, Task>,
     cancel: Option<CancelCause>,
     end: Option<RunStatus>,
+    /// The protocols that its tasks name.
+    needs: BTreeSet<ProtocolName>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
+    /// Everything that was told of and is not lost.
+    log: Vec<Caused>,
+    /// How often the last entries were lost, and for each entry how often that had been so when it became durable.
+    losses: u64,
+    born: Vec<u64>,
+    /// With when they were registered.
+    protocols: BTreeMap<ProtocolName, Timestamp>,
     runs: BTreeMap<RunId, Run>,
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
     used: BTreeMap<ComponentId, u32>,
@@ -94,6 +105,7 @@ impl Checker {
             self.replayed.apply(&it.entry).map_err(|error| format!("it cannot be replayed: {error}"))?;
             self.traces.take(&it.entry)?;
         }
+        self.log.extend(caused.iter().cloned());
         for run_id in caused.iter().filter_map(|it| it.entry.run_id) {
             let Some(run) = self.runs.get(&run_id) else { continue };
             let are_final = run.tasks.values().all(Task::is_final);
@@ -103,6 +115,16 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// The store has lost everything after an entry: what is true follows from what is left.
+    pub(crate) fn lose(&mut self, after: Position) -> Verified {
+        let kept = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let mut log = std::mem::take(&mut self.log);
+        log.truncate(kept);
+        self.born.truncate(kept);
+        *self = Self { losses: self.losses + 1, born: std::mem::take(&mut self.born), ..Self::new() };
+        self.durable(&log)
     }
 
     /// The live state is the replayed one; only to be asked when nothing is decided that is not durable.
@@ -121,6 +143,7 @@ impl Checker {
         let replayed = &self.replayed;
         rule!(live.open_attempts().eq(replayed.open_attempts()), "open attempts differ from the replayed ones");
         rule!(live.owners().eq(replayed.owners()), "owners differ from the replayed ones");
+        rule!(live.protocols().eq(replayed.protocols()), "protocols differ from the replayed ones");
         rule!(live.position() == replayed.position(), "positions differ: {} {}", live.position(), replayed.position());
         for (engine, used) in &self.used {
             let counted = live.used_slots(engine);
@@ -144,6 +167,11 @@ impl Checker {
         self.runs.get(&run_id)?.end
     }
 
+    /// Whether somebody asked for the end of a run.
+    pub(crate) fn is_asked_to_end(&self, run_id: RunId) -> bool {
+        self.runs.get(&run_id).is_some_and(|run| run.cancel == Some(CancelCause::Requested))
+    }
+
     pub(crate) fn unfinished(&self) -> Vec<RunId> {
         self.runs.iter().filter(|(_, run)| run.end.is_none()).map(|(id, _)| *id).collect()
     }
@@ -159,6 +187,12 @@ impl Checker {
         rule!(entry.position == self.position.next(), "position {} follows {}", entry.position, self.position);
         rule!(entry.recorded_at >= self.recorded_at, "the journal's clock went back");
         (self.position, self.recorded_at) = (entry.position, entry.recorded_at);
+        let at = usize::try_from(entry.position.0 - 1).unwrap_or(usize::MAX);
+        // What is told again after a loss is as old as it was.
+        if at == self.born.len() {
+            self.born.push(self.losses);
+        }
+        let tag = tag(entry.position, self.born[at]);
         self.authority(request)?;
         let Some(run_id) = entry.run_id else {
             if let Event::OwnershipGranted(granted) = &entry.event {
@@ -166,7 +200,7 @@ impl Checker {
                 rule!(granted.epoch > before, "epoch {} of {} follows {before}", granted.epoch, granted.slice);
                 self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
             }
-            return Ok(());
+            return self.protocol_event(entry, request);
         };
         if let Event::WorkflowSubmitted(submitted) = &entry.event {
             rule!(!self.runs.contains_key(&run_id), "run {run_id} was submitted twice");
@@ -181,9 +215,36 @@ impl Checker {
         rule!(run.end.is_none(), "run {run_id} had ended");
         run.seq = entry.seq;
         if let Some(task_id) = entry.event.task_id() {
-            return task_event(run, task_id, entry, request, *slots, &mut self.used);
+            return task_event(run, task_id, &Told { entry, request, slots: *slots, tag: &tag }, &mut self.used);
         }
         run_event(run, &entry.event)
+    }
+
+    /// A protocol that is in use stays.
+    fn protocol_event(&mut self, entry: &Entry, request: &Request) -> Verified {
+        match &entry.event {
+            Event::ProtocolRegistered(event) => {
+                self.protocols.insert(ProtocolName::new(&event.name, &event.version), entry.recorded_at);
+            }
+            Event::ProtocolRemoved(event) => {
+                let name = ProtocolName::new(&event.name, &event.version);
+                let Some(registered) = self.protocols.remove(&name) else {
+                    return Err(format!("`{name}` was removed and not registered"));
+                };
+                let Request::PruneProtocols { unused_ms, served } = request else {
+                    return Err(format!("nobody asked that `{name}` is removed"));
+                };
+                let is_in_use = |it: &ProtocolUse| it.protocol == name && (it.ago_ms == 0 || it.ago_ms < *unused_ms);
+                let is_old = entry.recorded_at.ms_since(registered) >= *unused_ms;
+                rule!(is_old && !served.iter().any(is_in_use), "`{name}` was removed and is in use");
+                let mut unfinished = self.runs.iter().filter(|(_, run)| run.end.is_none());
+                if let Some((run_id, _)) = unfinished.find(|(_, run)| run.needs.contains(&name)) {
+                    return Err(format!("`{name}` was removed and run {run_id} needs it"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Only a current owner is heard.
@@ -211,7 +272,11 @@ fn run(workflow: &Workflow, seq: Seq) -> Run {
         ..Task::default()
     };
     let tasks = workflow.tasks.iter().map(|it| (it.id.clone(), task(it))).collect();
-    Run { seq, tasks, cancel: None, end: None }
+    let protocol = |task: &gleitzeit_core::spec::Task| {
+        let name = task.method.as_str().split('/').next().unwrap_or_default();
+        ProtocolName::new(name, &task.protocol_version)
+    };
+    Run { seq, tasks, cancel: None, end: None, needs: workflow.tasks.iter().map(protocol).collect() }
 }
 
 /// The component that reports about an attempt; `None` is the hub.
@@ -227,14 +292,16 @@ fn is_fenced(request: &Request) -> bool {
     matches!(request, Request::Component { fence: Some(_), .. })
 }
 
-fn task_event(
-    run: &mut Run,
-    task_id: &str,
-    entry: &Entry,
-    request: &Request,
+/// An entry about a task.
+struct Told<'a> {
+    entry: &'a Entry,
+    request: &'a Request,
     slots: u32,
-    used: &mut BTreeMap<ComponentId, u32>,
-) -> Verified {
+    tag: &'a str,
+}
+
+fn task_event(run: &mut Run, task_id: &str, told: &Told<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
+    let Told { entry, request, slots, tag } = *told;
     let is_ending = run.cancel.is_some();
     let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
     let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();
@@ -269,6 +336,7 @@ fn task_event(
             *open += 1;
             rule!(*open <= slots, "{} has {open} open attempts and {slots} slots", event.engine);
             (task.stage, task.attempt, task.engine) = (Stage::Open, event.attempt, Some(event.engine.clone()));
+            tag.clone_into(&mut task.dispatch);
         }
         Event::TaskStarted(event) => {
             rule!(stage == Stage::Open && task.attempt == event.attempt && !is_ending, "it was {stage:?}");
@@ -276,17 +344,25 @@ fn task_event(
         }
         Event::TaskCompleted(event) if event.carried => {
             rule!(stage == Stage::Waiting && matches!(request, Request::Retry { .. }), "carried as {stage:?}");
-            rule!(event.result.to_value().as_ref() == Ok(&task.result), "`{task_id}` carried {}", event.result.get());
+            let value = event.result.to_value().unwrap_or_default();
+            rule!(value["value"] == task.result["value"], "`{task_id}` carried {}", event.result.get());
             task.stage = Stage::Completed;
         }
         Event::TaskCompleted(event) => {
             end_attempt(task, event.attempt)?;
             rule!(!is_ending, "`{task_id}` completed in a run that is to end");
+            let value = event.result.to_value().unwrap_or_default();
             rule!(
-                event.result.to_value().as_ref() == Ok(&task.result),
+                value["value"] == task.result["value"],
                 "`{task_id}` has {}, not {}",
                 event.result.get(),
                 task.result
+            );
+            rule!(
+                value["of"] == task.dispatch.as_str(),
+                "`{task_id}` has the result of dispatch {}, not of {}",
+                value["of"],
+                task.dispatch
             );
             task.stage = Stage::Completed;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::{CancelCause, RequestKey, WorkflowSubmitted};
 use gleitzeit_core::run::{Request, RunStatus, State, Verdict};
-use gleitzeit_core::{Payload, RunId};
+use gleitzeit_core::{Instant, Payload, RunId};
 use serde_json::json;
 
 use super::agenda::Time;
@@ -22,6 +22,8 @@ pub(crate) enum Deed {
     Cancel,
     /// Repeats a run that did not complete.
     Retry,
+    /// Has protocols removed that nobody has used for so many milliseconds.
+    Prune(u64),
     /// Asks the same again, since no answer came.
     Again(Question),
 }
@@ -31,6 +33,7 @@ enum Asked {
     Submit { key: RequestKey, submitted: Arc<WorkflowSubmitted> },
     Retry { key: RequestKey, old: Arc<State> },
     Cancel { run_id: RunId },
+    Prune { unused_ms: u64 },
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +87,11 @@ impl World {
                 self.at(at, Happening::Client(deed.clone()));
             }
         }
+        for _ in 0..self.chance.within(0..6) {
+            let at = self.chance.within(0..until + 5_000);
+            let unused_ms = [0, 1_000, 30_000][self.chance.index(3)];
+            self.at(at, Happening::Client(Deed::Prune(unused_ms)));
+        }
         busy
     }
 
@@ -117,6 +125,7 @@ impl World {
                 let Some(run_id) = self.chance.pick(&self.checker.unfinished()) else { return };
                 Asked::Cancel { run_id }
             }
+            Deed::Prune(unused_ms) => Asked::Prune { unused_ms },
         };
         let question = self.clients.next();
         self.clients.questions.insert(question, asked);
@@ -148,6 +157,10 @@ impl World {
                 let reason = "a client wished it".to_owned();
                 Request::Cancel { cancel: CancelWorkflow { run_id, cause: CancelCause::Requested, reason } }
             }
+            Asked::Prune { unused_ms } => {
+                let Some(plane) = &self.plane else { return };
+                Request::PruneProtocols { unused_ms, served: plane.hub.served(Instant(self.agenda.now())) }
+            }
         };
         let Some(plane) = &mut self.plane else { return };
         plane.to_writer.push_back(Work::Propose { question, request: Box::new(request) });
@@ -172,6 +185,10 @@ impl World {
                 }
                 return Ok(());
             }
+            Asked::Prune { .. } => match verdict {
+                Verdict::Ok { .. } | Verdict::Duplicate { .. } => return Ok(()),
+                other => return Err(format!("a prune was answered with {other:?}")),
+            },
         };
         let run_id = match verdict {
             // The first entry is the submission.
@@ -184,6 +201,18 @@ impl World {
         };
         self.clients.acknowledged.insert(key, run_id);
         Ok(())
+    }
+
+    /// What was promised and is lost is owed to nobody; what is left is owed as before.
+    pub(super) fn clients_lose_history(&mut self) {
+        let Self { clients, checker, store, .. } = self;
+        clients.acknowledged.retain(|_, run_id| checker.knows(*run_id));
+        clients.cancelled.retain(|run_id| checker.is_asked_to_end(*run_id));
+        // A run that did not end cannot be repeated.
+        clients.questions.retain(|_, asked| match asked {
+            Asked::Retry { old, .. } => store.finished.contains_key(&old.run_id),
+            Asked::Submit { .. } | Asked::Cancel { .. } | Asked::Prune { .. } => true,
+        });
     }
 
     /// What was asked and not answered is asked again by whoever asked it.

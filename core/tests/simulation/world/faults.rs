@@ -22,6 +22,7 @@ pub(crate) enum Fault {
     CrashWorker,
     CrashPlane,
     CrashEverything,
+    LoseHistory,
     CutSocket,
     CutAllSockets,
     Partition,
@@ -33,10 +34,11 @@ pub(crate) enum Fault {
     Stranger,
 }
 
-const FAULTS: [(Fault, &str, u64); 12] = [
+const FAULTS: [(Fault, &str, u64); 13] = [
     (Fault::CrashWorker, "a worker crashed", 24),
     (Fault::CrashPlane, "the control plane crashed", 8),
     (Fault::CrashEverything, "everything crashed", 2),
+    (Fault::LoseHistory, "history was lost", 3),
     (Fault::CutSocket, "a socket was cut", 24),
     (Fault::CutAllSockets, "all sockets were cut", 3),
     (Fault::Partition, "a worker was cut off", 6),
@@ -94,6 +96,7 @@ impl World {
                     self.crash_worker(number);
                 }
             }
+            Fault::LoseHistory => self.lose_history()?,
             Fault::CutSocket => self.cut_worker(number),
             Fault::CutAllSockets => (0..self.workers.len()).for_each(|number| self.cut_worker(number)),
             Fault::Partition => {
@@ -125,7 +128,7 @@ impl World {
         Ok(())
     }
 
-    fn restart_plane(&mut self) {
+    pub(super) fn restart_plane(&mut self) {
         let after =
             if self.chance.permille(300) { self.chance.within(5_000..25_000) } else { self.chance.within(0..3_000) };
         self.later(after, Happening::PlaneStart);

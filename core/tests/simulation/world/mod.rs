@@ -3,13 +3,14 @@
 //!
 //! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
 //! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
-//! `clients`, `watcher`, `workload`, `faults`, and `checker`, `rules`, `spans` and `times` (what must hold).
+//! `clients`, `watcher`, `workload`, `faults`, `history`, and `checker`, `rules`, `spans` and `times` (what must hold).
 
 mod agenda;
 mod chance;
 mod checker;
 mod clients;
 mod faults;
+mod history;
 mod net;
 mod plane;
 mod rules;
@@ -34,6 +35,7 @@ use chance::Chance;
 use checker::{Checker, Verified};
 use clients::Clients;
 use faults::Fault;
+use history::Read;
 use net::{Down, Far, Net, SocketId, Up};
 use plane::{Plane, Question, Store};
 use times::Times;
@@ -59,7 +61,7 @@ enum Happening {
     HubReads { generation: u64, token: u64, from: Position, limit: usize },
     WriterTakes(u64),
     Synced(u64),
-    Answer { question: Question, verdict: gleitzeit_core::run::Verdict },
+    Answer { question: Question, verdict: gleitzeit_core::run::Verdict, losses: u64 },
     PlaneStart,
     WorkerStart(usize),
     Connect(usize, u64),
@@ -161,7 +163,7 @@ struct World {
     clients: Clients,
     checker: Checker,
     times: Times,
-    watcher: Position,
+    watcher: Read,
     watching: Option<SocketId>,
     disk_is_slow: bool,
     is_calm: bool,
@@ -195,7 +197,7 @@ impl World {
             clients: Clients::default(),
             checker: Checker::new(),
             times: Times::default(),
-            watcher: Position(0),
+            watcher: Read::default(),
             watching: None,
             disk_is_slow: false,
             is_calm: false,
@@ -258,7 +260,9 @@ impl World {
             }
             Happening::WriterTakes(generation) => return self.writer_takes(generation),
             Happening::Synced(generation) => return self.synced(generation),
-            Happening::Answer { question, verdict } => return self.answered(question, &verdict),
+            // What was promised and is lost before it arrives is asked for again.
+            Happening::Answer { losses, .. } if losses != self.store.losses() => {}
+            Happening::Answer { question, verdict, .. } => return self.answered(question, &verdict),
             Happening::PlaneStart if self.plane.is_none() => return self.start_plane(),
             Happening::PlaneStart => {}
             Happening::WorkerStart(number) => self.start_worker(number),

@@ -8,7 +8,7 @@ use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start, Token};
 use gleitzeit_core::ledger::{Effect, Ledger};
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::run::{Entry, Event, Limits, Request, State, Verdict};
-use gleitzeit_core::{History, Instant, Position, RunId, Term, Timestamp};
+use gleitzeit_core::{History, Instant, Position, RunId, Term, TermId, Timestamp};
 
 use super::agenda::Time;
 
@@ -23,18 +23,80 @@ pub(crate) struct Store {
     /// Request ids, their runs and the hashes of their bodies.
     pub(crate) requests: BTreeMap<String, (RunId, String)>,
     terms: Vec<Term>,
+    /// Terms of which the last entries are lost.
+    torn: BTreeSet<TermId>,
+    /// How often the last entries were lost, and for each entry how often that had been so when it was written.
+    losses: u64,
+    born: Vec<u64>,
+    /// The last entry of each transaction.
+    ends: Vec<Position>,
+}
+
+/// Which of the entries that ever stood at a place.
+pub(crate) fn tag(position: Position, born: u64) -> String {
+    format!("{position}.{born}")
 }
 
 impl Store {
     fn append(&mut self, entries: &[Arc<Entry>]) {
-        for entry in entries {
-            if let (Event::WorkflowSubmitted(submitted), Some(run_id)) = (&entry.event, entry.run_id)
-                && let Some(request) = &submitted.request
-            {
-                self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
-            }
-        }
+        entries.iter().for_each(|entry| self.note_request(entry));
         self.entries.extend(entries.iter().cloned());
+        self.born.resize(self.entries.len(), self.losses);
+        self.ends.extend(entries.last().map(|last| last.position));
+    }
+
+    /// Everything after an entry is lost: a backup was restored, or a copy is used that was behind. The terms that began
+    /// right there are lost with it, or not.
+    pub(crate) fn lose(&mut self, after: Position, with_terms: bool) {
+        self.losses += 1;
+        self.ends.retain(|end| *end <= after);
+        let kept = usize::try_from(after.0).unwrap_or(usize::MAX);
+        self.entries.truncate(kept);
+        self.born.truncate(kept);
+        self.terms.retain(|term| term.after < after || term.after == after && !with_terms);
+        self.torn.extend(self.terms.last().map(|term| term.id.clone()));
+        let ended = self.ended();
+        self.finished.retain(|run_id, _| ended.contains(run_id));
+        let entries = std::mem::take(&mut self.entries);
+        self.requests.clear();
+        entries.iter().for_each(|entry| self.note_request(entry));
+        self.entries = entries;
+    }
+
+    /// The ends of transactions.
+    pub(crate) fn ends(&self) -> &[Position] {
+        &self.ends
+    }
+
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// Which of the entries that ever stood at a place stands there now.
+    pub(crate) fn tag(&self, position: Position) -> String {
+        let at = usize::try_from(position.0.saturating_sub(1)).unwrap_or(usize::MAX);
+        tag(position, self.born.get(at).copied().unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn has_term(&self, id: &TermId) -> bool {
+        self.terms.iter().any(|term| term.id == *id)
+    }
+
+    /// Whether who has seen something under a term may be told that it is lost: some of that term is.
+    pub(crate) fn may_be_lost(&self, id: &TermId) -> bool {
+        !self.has_term(id) || self.torn.contains(id)
+    }
+
+    fn ended(&self) -> BTreeSet<RunId> {
+        self.entries.iter().filter(|it| is_end(&it.event)).filter_map(|it| it.run_id).collect()
+    }
+
+    fn note_request(&mut self, entry: &Entry) {
+        if let (Event::WorkflowSubmitted(submitted), Some(run_id)) = (&entry.event, entry.run_id)
+            && let Some(request) = &submitted.request
+        {
+            self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
+        }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -49,8 +111,7 @@ impl Store {
 
     /// What a writer replays when it starts: entries of finished runs are left out.
     pub(crate) fn replay(&self) -> Result<Ledger, String> {
-        let ended: BTreeSet<RunId> =
-            self.entries.iter().filter(|it| is_end(&it.event)).filter_map(|it| it.run_id).collect();
+        let ended = self.ended();
         let mut ledger = Ledger::new(Limits::default());
         for entry in self.entries.iter().filter(|it| it.run_id.is_none_or(|run_id| !ended.contains(&run_id))) {
             ledger.apply(entry).map_err(|error| format!("the journal cannot be replayed: {error}"))?;
@@ -73,7 +134,7 @@ pub(crate) enum Work {
 }
 
 /// An entry with what led to it, for the checker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caused {
     pub(crate) entry: Arc<Entry>,
     pub(crate) request: Arc<Request>,

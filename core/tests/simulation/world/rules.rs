@@ -116,8 +116,8 @@ impl World {
     /// When all is over, nothing is kept of it.
     pub(super) fn check_aftermath(&mut self) -> Verified {
         self.clients.check_promises(&self.checker)?;
-        if self.watcher != self.store.position() {
-            return Err(format!("a watcher was left at {} of {}", self.watcher, self.store.position()));
+        if self.watcher.position != self.store.position() {
+            return Err(format!("a watcher was left at {} of {}", self.watcher.position, self.store.position()));
         }
         for worker in self.workers.iter().filter(|worker| worker.alive && worker.frozen.is_none()) {
             let left = worker.leftovers();

@@ -1,16 +1,18 @@
 //! The shell of the control plane: it moves what the hub and the writer say.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gleitzeit_core::hub::{Input, Output};
-use gleitzeit_core::mesh::ToHub;
+use gleitzeit_core::ledger::Assignment;
+use gleitzeit_core::mesh::{ExecuteTask, FromHub, ToHub};
 use gleitzeit_core::{Instant, Position};
 
 use super::agenda::Time;
 use super::checker::Verified;
 use super::net::{Down, SocketId, Up};
 use super::plane::{Plane, Work};
-use super::{EPOCH, Happening, World};
+use super::{EPOCH, Happening, World, workload};
 
 impl World {
     pub(super) fn start_plane(&mut self) -> Verified {
@@ -120,7 +122,11 @@ impl World {
         for output in out {
             self.tell(|| format!("  hub: {output:?}"));
             match output {
-                Output::Send { socket, message } => self.send_down(socket, Down::Message(message)),
+                Output::Send { socket, message } => {
+                    self.check_standing(socket, &message)?;
+                    let message = self.tagged(message);
+                    self.send_down(socket, Down::Message(message));
+                }
                 Output::Close { socket, .. } => self.send_down(socket, Down::Closed),
                 Output::ReadEntries { token, from, limit } => {
                     let (generation, after) = (self.generation, self.chance.latency());
@@ -137,6 +143,13 @@ impl World {
         }
         self.plan_hub_tick();
         Ok(())
+    }
+
+    /// Attempts carry which dispatch they are of, so that their results tell it.
+    fn tagged(&self, message: Arc<FromHub>) -> Arc<FromHub> {
+        let FromHub::ExecuteTask(given) = &*message else { return message };
+        let tagged = |it: &Assignment| workload::tagged(it, &self.store.tag(it.dispatched));
+        Arc::new(FromHub::ExecuteTask(ExecuteTask { tasks: given.tasks.iter().map(tagged).collect() }))
     }
 
     fn plan_hub_tick(&mut self) {
@@ -175,8 +188,9 @@ impl World {
             && let Some(pending) = &mut plane.syncing
         {
             let answers = std::mem::take(&mut pending.answers);
+            let losses = self.store.losses();
             for (question, verdict) in answers {
-                self.later(0, Happening::Answer { question, verdict });
+                self.later(0, Happening::Answer { question, verdict, losses });
             }
         }
         let sync = self.sync_time();
@@ -205,7 +219,7 @@ impl World {
         self.check_times(pending.caused.iter().map(|it| &*it.entry))?;
         for (question, verdict) in pending.answers {
             let after = self.chance.latency();
-            self.later(after, Happening::Answer { question, verdict });
+            self.later(after, Happening::Answer { question, verdict, losses: self.store.losses() });
         }
         for _ in 0..heard {
             let after = self.chance.within(0..2);

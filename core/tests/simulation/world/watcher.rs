@@ -1,5 +1,6 @@
 //! A reader of the whole journal over the mesh.
 
+use gleitzeit_core::Position;
 use gleitzeit_core::mesh::{EventsAck, FromHub, ToHub, Watch};
 
 use super::checker::Verified;
@@ -28,27 +29,26 @@ impl World {
                 self.later(after, Happening::WatcherConnects);
             }
             Down::Message(message) => match &**message {
-                FromHub::Welcome(_) => {
-                    let watch = Watch { from_position: self.watcher.next(), term: None };
+                FromHub::Welcome(welcome) => {
+                    self.watcher.present.clone_from(&welcome.term);
+                    let watch = Watch { from_position: self.watcher.position.next(), term: self.watcher.term.clone() };
+                    self.send_up(socket, Up::Message(ToHub::Watch(watch)));
+                }
+                FromHub::MeshError(error) if error.name == "HISTORY_LOST" => {
+                    self.watcher.begin_anew(&self.store)?;
+                    let watch = Watch { from_position: Position(0), term: None };
                     self.send_up(socket, Up::Message(ToHub::Watch(watch)));
                 }
                 FromHub::Events(events) => {
                     for item in &events.entries {
                         // Repeated on the way.
-                        if item.position <= self.watcher && self.settings.repeats > 0 {
+                        if item.position <= self.watcher.position && self.settings.repeats > 0 {
                             continue;
                         }
-                        if item.position != self.watcher.next() {
-                            return Err(format!("a watcher at {} was sent {}", self.watcher, item.position));
-                        }
-                        let stored = self.store.read(item.position, 1);
-                        if stored.first().is_none_or(|entry| item.kind.as_deref() != Some(entry.event.kind())) {
-                            return Err(format!("a watcher was sent what is not durable: {item:?}"));
-                        }
-                        self.watcher = item.position;
+                        self.watcher.take(item.position, item.kind.as_deref(), &self.store)?;
                     }
                     if self.is_calm || !self.chance.permille(100) {
-                        let ack = EventsAck { position: self.watcher };
+                        let ack = EventsAck { position: self.watcher.position };
                         self.send_up(socket, Up::Message(ToHub::EventsAck(ack)));
                     }
                 }

@@ -1,6 +1,6 @@
 //! Workers: the real role machines, each in a process of its own that may die, freeze or leave.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gleitzeit_core::mesh::{Health, MethodCall, Role};
 use gleitzeit_core::role::engine::{self, Engine};
@@ -8,10 +8,11 @@ use gleitzeit_core::role::provider::{self, Provider};
 use gleitzeit_core::role::queue::Queue;
 use gleitzeit_core::role::resolver::Resolver;
 use gleitzeit_core::role::{self, Identity};
-use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant, Secret};
+use gleitzeit_core::{AttemptRef, CallId, ComponentId, Instant, ProtocolName, Secret, TermId};
 
 use super::agenda::Time;
 use super::net::{Down, SocketId};
+use super::workload;
 
 /// Parameters and results are small here.
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -90,6 +91,10 @@ pub(crate) struct Worker {
     pub(crate) flush_planned: bool,
     pub(crate) executions: BTreeMap<CallId, Execution>,
     pub(crate) health: Health,
+    /// Engine: those that it was told of.
+    pub(crate) protocols: BTreeSet<ProtocolName>,
+    /// The term that the hub named when it last registered.
+    pub(crate) term: Option<TermId>,
 }
 
 impl Worker {
@@ -110,6 +115,8 @@ impl Worker {
             flush_planned: false,
             executions: BTreeMap::new(),
             health: Health::default(),
+            protocols: BTreeSet::new(),
+            term: None,
         }
     }
 
@@ -230,7 +237,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
             let methods = kind.methods.iter().map(|it| it.as_str().into()).collect();
             let config = provider::Config {
                 methods,
-                protocols: Vec::new(),
+                protocols: kind.methods.iter().map(|it| workload::protocol(it)).collect(),
                 max_concurrency: kind.max_concurrency,
                 capabilities: Vec::new(),
                 alone_limit_ms: role::ALONE_LIMIT_MS,

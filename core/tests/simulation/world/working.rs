@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use gleitzeit_core::ledger::Assignment;
 use gleitzeit_core::mesh::{CallMeta, FromHub, HeartbeatResponse, MethodCall, MethodOutcome, ToHub};
 use gleitzeit_core::role::{self, engine, provider};
-use gleitzeit_core::{AttemptRef, CallId, ErrorCode, Failure, Instant, Payload};
+use gleitzeit_core::{AttemptRef, CallId, ErrorCode, Failure, Instant, Payload, ProtocolName};
 use serde_json::json;
 
 use super::agenda::Time;
@@ -84,7 +85,12 @@ impl World {
         let input = match down {
             Down::Message(message) => match Arc::unwrap_or_clone(message) {
                 FromHub::Welcome(_) => role::Input::Connected,
-                message => role::Input::Message(message),
+                message => {
+                    if let FromHub::ComponentRegistered(answer) = &message {
+                        self.workers[number].term.clone_from(&answer.term);
+                    }
+                    role::Input::Message(message)
+                }
             },
             Down::Closed => {
                 self.lose_link(number);
@@ -201,6 +207,7 @@ impl World {
                 | FromMachine::Engine(engine::Output::Hub(output))
                 | FromMachine::Provider(provider::Output::Hub(output)) => self.said(number, output)?,
                 FromMachine::Engine(engine::Output::Prepare { assignment }) => {
+                    self.check_protocol(number, &assignment)?;
                     let at = assignment.at;
                     let result = Ok((assignment.parameters, None));
                     self.soon(number, ToMachine::Engine(engine::Input::Prepared { at, result }));
@@ -208,7 +215,12 @@ impl World {
                 FromMachine::Engine(engine::Output::CheckResult { at, result, .. }) => {
                     self.soon(number, ToMachine::Engine(engine::Input::Checked { at, result: Ok(result) }));
                 }
-                FromMachine::Engine(engine::Output::Protocols(_) | engine::Output::Forget) => {}
+                FromMachine::Engine(engine::Output::Protocols(told)) => {
+                    let known = &mut self.workers[number].protocols;
+                    known.retain(|name| !told.removed.contains(name));
+                    known.extend(told.protocols.iter().map(|it| ProtocolName::new(&it.name, &it.version)));
+                }
+                FromMachine::Engine(engine::Output::Forget) => self.workers[number].protocols.clear(),
                 FromMachine::Provider(provider::Output::Start { call }) => self.start_call(number, call),
                 FromMachine::Provider(provider::Output::Cancel { id }) => {
                     self.workers[number].executions.remove(&id);
@@ -220,6 +232,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// An engine can check every attempt that it is given.
+    fn check_protocol(&self, number: usize, assignment: &Assignment) -> Verified {
+        let protocol = assignment.method.as_str().split('/').next().unwrap_or_default();
+        let name = ProtocolName::new(protocol, &assignment.protocol_version);
+        let worker = &self.workers[number];
+        if worker.protocols.contains(&name) {
+            return Ok(());
+        }
+        Err(format!("{} was given {} and does not know protocol `{name}`", worker.id, assignment.at))
     }
 
     fn said(&mut self, number: usize, output: role::Output) -> Verified {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use gleitzeit_core::ledger::Assignment;
+use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::spec::{Backoff, Priority, RetryPolicy, Task, Workflow};
-use gleitzeit_core::{QueueName, TaskId};
+use gleitzeit_core::{Payload, QueueName, TaskId};
 use serde_json::{Value, json};
 
 use super::chance::Chance;
@@ -12,6 +14,17 @@ use super::chance::Chance;
 pub(crate) const COMMON: &str = "sim/work";
 /// Served by some.
 pub(crate) const SPECIAL: &str = "sim/special";
+
+/// The version of its protocol that has a method: each has one of its own.
+fn version(method: &str) -> &'static str {
+    if method == SPECIAL { "v2" } else { "v1" }
+}
+
+/// The protocol that has a method.
+pub(crate) fn protocol(method: &str) -> ProtocolDefinition {
+    let methods = Payload::from_value(&json!({ method: {} }));
+    ProtocolDefinition { name: "sim".to_owned(), version: version(method).to_owned(), methods }
+}
 pub(crate) const QUEUES: [&str; 4] = ["default", "large", "side", "slow"];
 
 /// A workflow of one to eight tasks: each adds a number of its own to the values of those it depends on.
@@ -41,10 +54,11 @@ pub(crate) fn workflow(chance: &mut Chance) -> Workflow {
 fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     let field = if chance.permille(15) { "nothing" } else { "value" };
     let sum: Vec<Value> = dependencies.iter().map(|id| json!(format!("${{{id}.{field}}}"))).collect();
+    let method = if chance.permille(150) { SPECIAL } else { COMMON };
     Task {
         id: format!("t{number}").into(),
-        method: if chance.permille(150) { SPECIAL } else { COMMON }.into(),
-        protocol_version: "v1".to_owned(),
+        method: method.into(),
+        protocol_version: version(method).to_owned(),
         priority: Priority(i32::try_from(chance.within(1..5)).unwrap_or(2)),
         queue: QueueName::from(QUEUES[if chance.permille(600) { 0 } else { chance.index(QUEUES.len()) }]),
         timeout_ms: chance.permille(300).then(|| chance.within(500..20_000)),
@@ -61,11 +75,18 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     }
 }
 
-/// What a provider answers to a task's parameters.
+/// What a provider answers to a task's parameters; with which dispatch it is of.
 pub(crate) fn answer(parameters: &Value) -> Value {
     let own = parameters["own"].as_u64().unwrap_or(0);
     let sum: u64 = parameters["sum"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
-    json!({"value": own + sum})
+    json!({"value": own + sum, "of": parameters["of"]})
+}
+
+/// The same assignment, whose parameters say of which dispatch it is.
+pub(crate) fn tagged(assignment: &Assignment, tag: &str) -> Assignment {
+    let mut parameters = assignment.parameters.to_value().unwrap_or_default();
+    parameters["of"] = json!(tag);
+    Assignment { parameters: Payload::from_value(&parameters), ..assignment.clone() }
 }
 
 /// The result of every task, if it completes.

@@ -1,0 +1,79 @@
+//! Removing what is old: finished runs, and protocols that nobody uses with the entries that no longer matter for them. Each
+//! in small steps between two batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleitzeit_core::hub::Input;
+use gleitzeit_core::run::{Event, ProtocolUse, Request};
+
+use super::{Writer, WriterError};
+use crate::journal::{Pruned, PrunedProtocols, StoreError};
+
+/// So many entries that no longer matter are removed in a step.
+const STEP_ENTRIES: usize = 500;
+/// They are kept for so long in any case: whoever follows the journal from the store is told of what happened lately.
+const KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+/// Without room to remove something the store is as it was: nothing else is kept from going on.
+pub(super) fn unless_full<T>(step: Result<T, StoreError>) -> Result<Result<T, StoreError>, StoreError> {
+    match step {
+        Err(error @ StoreError::NoRoom { .. }) => Ok(Err(error)),
+        step => step.map(Ok),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Writer {
+    /// One step, between two batches.
+    pub(super) fn prune(&mut self, older_than: Duration) -> Result<Pruned, StoreError> {
+        let step = self.store.prune(self.clock.now().minus_ms(millis(older_than)))?;
+        for (run_id, status) in &step.runs {
+            let count = self.counts.of(*status);
+            *count = count.saturating_sub(1);
+            self.recent.remove(*run_id);
+        }
+        if !step.runs.is_empty() {
+            self.summary.send_modify(|summary| {
+                summary.counts = self.counts;
+                summary.pruned = self.store.pruned();
+            });
+            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+        }
+        Ok(step)
+    }
+
+    /// One step: it is recorded what is gone, and entries that no longer matter leave the store.
+    pub(super) fn prune_protocols(
+        &mut self,
+        unused: Duration,
+        served: Vec<ProtocolUse>,
+    ) -> Result<Result<PrunedProtocols, StoreError>, WriterError> {
+        let now = self.clock.now();
+        let outcome = self.ledger.propose(&Request::PruneProtocols { unused_ms: millis(unused), served }, now)?;
+        let is_removal = |event: &Event| matches!(event, Event::ProtocolRemoved(_));
+        let protocols = outcome.entries.iter().filter(|entry| is_removal(&entry.event)).count();
+        self.pending.batch.entries.extend(outcome.entries.into_iter().map(Arc::new));
+        self.commit()?;
+        let obsolete = self.ledger.obsolete(now.minus_ms(millis(unused.max(KEPT))), STEP_ENTRIES);
+        let mut step = PrunedProtocols {
+            protocols: u64::try_from(protocols).unwrap_or(u64::MAX),
+            entries: 0,
+            more: protocols > 0 || obsolete.len() == STEP_ENTRIES,
+        };
+        if obsolete.is_empty() {
+            return Ok(Ok(step));
+        }
+        let removed = unless_full(self.store.remove(&obsolete))?;
+        if let Ok(removed) = &removed {
+            step.entries = *removed;
+            self.ledger.forget_obsolete(&obsolete);
+            self.summary.send_modify(|summary| summary.pruned = self.store.pruned());
+            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+        }
+        Ok(removed.map(|_| step))
+    }
+}
