@@ -16,6 +16,7 @@ mod follow;
 mod graph;
 mod inputs;
 mod json;
+mod lines;
 mod method_view;
 mod monitor;
 mod output;

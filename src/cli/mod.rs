@@ -90,7 +90,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit trace last\n  gleitzeit trace last -o json")]
     Trace(TraceArgs),
     /// Show what a run's tasks printed and returned, or why they failed
-    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
+    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize\n  gleitzeit logs last \
+                            -f --tail 20")]
     Logs(LogsArgs),
     /// Ask a run to end
     #[command(after_help = "Example:\n  gleitzeit cancel last --reason 'wrong input'")]
@@ -197,7 +198,10 @@ impl Command {
 
     /// How it is printed why the command failed: `watch` prints events, among which that has no place.
     pub(crate) fn format_of_failure(&self) -> Format {
-        if matches!(self, Self::Watch(_)) { Format::Table } else { self.format() }
+        match self {
+            Self::Watch(_) | Self::Logs(LogsArgs { follow: true, .. }) => Format::Table,
+            other => other.format(),
+        }
     }
 
     /// Whether runs or tasks are worked on in this process.

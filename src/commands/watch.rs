@@ -1,12 +1,17 @@
 //! `gleitzeit watch`: a run's events to its end, and what its tasks say meanwhile.
 
-use gleitzeit_sdk::Watch;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::time::Instant;
+
+use gleitzeit_sdk::{RunEvent, Watch};
 use tokio::time::interval;
 
 use crate::cli::{Format, WatchArgs};
 use crate::document::EventDocument;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{AWAY, outcome};
+use crate::lines::{Line, Lines};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
 use crate::signals::{OnSignal, block_on};
@@ -18,7 +23,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
         let client = client::connect(&args.client).await?;
         let run_id = client::find_run(&client, &args.run).await?;
         let format = args.output.format();
-        let mut watch = client.watch(&run_id, args.from).with_progress();
+        let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
         if format != Format::Table {
             while let Some(event) = watch.next().await? {
                 if output::one_of_many(format, &EventDocument::from(&event))? == Reader::Gone {
@@ -28,23 +33,29 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             return Ok(ended(&watch));
         }
         let mut progress = Progress::below();
+        // Where a view shows what running tasks say, it does not stand between the events as well.
+        let mut said = (!progress.is_live() || !io::stdout().is_terminal()).then(Lines::default);
         let mut redraw = interval(REDRAW);
         let mut away = false;
         loop {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
+                    let mut text = said.as_mut().map(|said| shown(&told(said, &event))).unwrap_or_default();
                     if let Some(line) = view::event(&event) {
-                        progress.clear();
-                        let text = format!("{}  {line}\n{}", view::time(event.time), causes::of_event(&event));
-                        if output::print(&text)? == Reader::Gone {
-                            return Ok(Exit::Success);
-                        }
+                        let _ = write!(text, "{}  {line}\n{}", view::time(event.time), causes::of_event(&event));
+                    }
+                    if print(&text, &mut progress)? == Reader::Gone {
+                        return Ok(Exit::Success);
                     }
                     away = false;
                     progress.event(&event);
                 }
                 _ = redraw.tick() => {
+                    let idle = said.as_mut().map(|said| shown(&said.idle(Instant::now()))).unwrap_or_default();
+                    if print(&idle, &mut progress)? == Reader::Gone {
+                        return Ok(Exit::Success);
+                    }
                     if watch.away_since().is_some() && !std::mem::replace(&mut away, true) {
                         progress.clear();
                         output::note(AWAY);
@@ -58,6 +69,29 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
         progress.clear();
         Ok(ended(&watch))
     })
+}
+
+/// Prints text where the live view stands.
+fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
+    if text.is_empty() {
+        return Ok(Reader::There);
+    }
+    progress.clear();
+    output::print(text)
+}
+
+/// The lines of output that an event brings.
+fn told(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
+    let task_id = event.task_id.as_deref().unwrap_or_default();
+    match event.kind.as_str() {
+        "method_progress" => event.output().map(|piece| said.add(piece, Instant::now())).unwrap_or_default(),
+        "task_completed" | "task_attempt_failed" | "task_attempt_stopped" => said.stopped(task_id, event.attempt),
+        _ => Vec::new(),
+    }
+}
+
+fn shown(lines: &[Line]) -> String {
+    lines.iter().map(|line| format!("{}  {}\n", view::time(line.time), line.shown())).collect()
 }
 
 fn ended(watch: &Watch) -> Exit {
