@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use gleitzeit_sdk::{OutputStream, TaskOutput, Timestamp};
+use gleitzeit_sdk::{OutputStream, Payload, RunEvent, TaskOutput, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +21,9 @@ const MOST_HELD: usize = 4 * 1024;
 const KNOWN: usize = 64;
 /// Errors carry the last 8 KiB of a stream, and may have cut within a character.
 const LEAST_CUT: u64 = 8 * 1024 - 3;
+/// How executors begin a line below a stream's text, if not all of it is there.
+const CUT: &str = "[output cut: ";
+const LOST: &str = "[output lost: ";
 
 /// A line of a task's output. The texts of all lines of a stream, but for notes, are the stream's text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,6 +63,10 @@ pub(crate) enum End<'a> {
 /// Names a stream of an attempt.
 type Key = (String, u32, Option<OutputStream>);
 
+fn keys_of(task_id: &str, attempt: u32) -> [Key; 3] {
+    [Some(OutputStream::Stdout), Some(OutputStream::Stderr), None].map(|stream| (task_id.to_owned(), attempt, stream))
+}
+
 /// The streams of the attempts that go on.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(BTreeMap<Key, Open>);
@@ -74,6 +81,8 @@ struct Open {
     next: u64,
     /// The end of the last text.
     known: String,
+    /// Whether it was said already that no more of it is kept.
+    is_noted: bool,
 }
 
 impl Lines {
@@ -90,6 +99,7 @@ impl Lines {
             open.next = place;
         }
         if is_note {
+            open.is_noted = true;
             open.break_line(&mut out);
             text.split_inclusive('\n').filter(|line| *line != "\n").for_each(|line| out.note(line.to_owned()));
             return out.lines;
@@ -117,6 +127,7 @@ impl Lines {
             let open = self.0.entry(key.clone()).or_default();
             let mut out = Told { key: &key, time: None, lines: Vec::new() };
             let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+            let (text, marks) = if stream.is_none() { (text, Vec::new()) } else { without_marks(text) };
             let rest = if stream.is_none() {
                 // Its pieces have no places.
                 text.get(if open.next == 0 { 0 } else { text.len() }..)
@@ -131,18 +142,46 @@ impl Lines {
                 usize::try_from(open.next).ok().and_then(|next| text.get(next..))
             };
             open.push(rest.unwrap_or_default(), now, &mut out);
+            // What was heard before has its time.
+            out.time = open.time;
             open.break_line(&mut out);
+            let is_new = |mark: &&str| !(open.is_noted && mark.starts_with(CUT));
+            marks.into_iter().filter(is_new).for_each(|mark| out.note(mark.to_owned()));
             lines.append(&mut out.lines);
         }
         lines.extend(self.stopped(task_id, attempt));
         lines
     }
 
+    /// What an event tells of output: a piece, or what is missing when its attempt ends.
+    pub(crate) fn event(&mut self, event: &RunEvent, now: Instant) -> Vec<Line> {
+        let task_id = event.task_id.as_deref().unwrap_or_default();
+        let of_payload = |field: &str| {
+            let payload = event.payload.as_ref().map_or(Value::Null, Payload::shown);
+            payload.pointer(field).cloned().unwrap_or_default()
+        };
+        match event.kind.as_str() {
+            "method_progress" => event.output().map(|piece| self.add(piece, now)).unwrap_or_default(),
+            "task_completed" if !event.payload_omitted => {
+                self.ended(task_id, event.attempt, End::Result(&of_payload("/result")), now)
+            }
+            "task_attempt_failed" if !event.payload_omitted => {
+                self.ended(task_id, event.attempt, End::Error(&of_payload("/error/data")), now)
+            }
+            "task_completed" | "task_attempt_failed" | "task_attempt_stopped" => self.stopped(task_id, event.attempt),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether anything was told of an attempt that goes on.
+    pub(crate) fn has_told(&self, task_id: &str, attempt: u32) -> bool {
+        keys_of(task_id, attempt).iter().any(|key| self.0.contains_key(key))
+    }
+
     /// An attempt has ended: tells the lines that have not, and forgets it.
     pub(crate) fn stopped(&mut self, task_id: &str, attempt: u32) -> Vec<Line> {
         let mut lines = Vec::new();
-        let streams = [Some(OutputStream::Stdout), Some(OutputStream::Stderr), None];
-        for key in streams.map(|stream| (task_id.to_owned(), attempt, stream)) {
+        for key in keys_of(task_id, attempt) {
             if let Some(mut open) = self.0.remove(&key) {
                 let mut out = Told { key: &key, time: open.time, lines: Vec::new() };
                 open.break_line(&mut out);
@@ -209,6 +248,20 @@ impl Open {
             out.line(std::mem::take(&mut self.partial));
         }
     }
+}
+
+/// A stream's own text, and what was written below it of what is missing.
+fn without_marks(mut text: &str) -> (&str, Vec<&str>) {
+    let mut marks = Vec::new();
+    while text.ends_with("]\n")
+        && let Some(at) = text.rfind("\n[output ")
+        && let mark = &text[at + 1..]
+        && [CUT, LOST].iter().any(|begin| mark.starts_with(begin))
+    {
+        marks.insert(0, mark);
+        text = &text[..at];
+    }
+    (text, marks)
 }
 
 /// By this much of it a text is found again.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
-use gleitzeit_sdk::{RunEvent, Watch};
+use gleitzeit_sdk::{RunEvent, Timestamp, Watch};
 use tokio::time::interval;
 
 use crate::cli::{Format, WatchArgs};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
-                    let mut text = said.as_mut().map(|said| shown(&told(said, &event))).unwrap_or_default();
+                    let mut text = said.as_mut().map(|said| shown(&told(said, &event), event.time)).unwrap_or_default();
                     if let Some(line) = view::event(&event) {
                         let _ = write!(text, "{}  {line}\n{}", view::time(event.time), causes::of_event(&event));
                     }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
                     progress.event(&event);
                 }
                 _ = redraw.tick() => {
-                    let idle = said.as_mut().map(|said| shown(&said.idle(Instant::now()))).unwrap_or_default();
+                    let idle = said.as_mut().map(|said| shown(&said.idle(Instant::now()), None)).unwrap_or_default();
                     if print(&idle, &mut progress)? == Reader::Gone {
                         return Ok(Exit::Success);
                     }
@@ -80,18 +80,15 @@ fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
     output::print(text)
 }
 
-/// The lines of output that an event brings.
+/// The lines of output that an event brings; when an attempt ends, of what was heard of before only.
 fn told(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
-    let task_id = event.task_id.as_deref().unwrap_or_default();
-    match event.kind.as_str() {
-        "method_progress" => event.output().map(|piece| said.add(piece, Instant::now())).unwrap_or_default(),
-        "task_completed" | "task_attempt_failed" | "task_attempt_stopped" => said.stopped(task_id, event.attempt),
-        _ => Vec::new(),
-    }
+    let is_heard = said.has_told(event.task_id.as_deref().unwrap_or_default(), event.attempt);
+    if event.kind == "method_progress" || is_heard { said.event(event, Instant::now()) } else { Vec::new() }
 }
 
-fn shown(lines: &[Line]) -> String {
-    lines.iter().map(|line| format!("{}  {}\n", view::time(line.time), line.shown())).collect()
+/// What an attempt's end brought has the time of that end.
+fn shown(lines: &[Line], end: Option<Timestamp>) -> String {
+    lines.iter().map(|line| format!("{}  {}\n", view::time(line.time.or(end)), line.shown())).collect()
 }
 
 fn ended(watch: &Watch) -> Exit {

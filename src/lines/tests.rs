@@ -111,6 +111,60 @@ fn an_answer_is_told_once_as_it_is_written_or_at_the_end() {
 }
 
 #[test]
+fn an_event_tells_its_piece_or_what_is_missing_at_the_end() {
+    let event = |kind: &str, payload: Value| RunEvent {
+        seq: 0,
+        time: Some(Timestamp(1)),
+        kind: kind.to_owned(),
+        task_id: Some("a".to_owned()),
+        attempt: 1,
+        payload: Some(Payload::from(payload)),
+        payload_omitted: false,
+    };
+    let said = event("method_progress", json!({"stream": "stdout", "offset": 0, "text": "one\nt"}));
+    let completed = event("task_completed", json!({"result": {"output": "one\ntwo\n", "error_output": "why"}}));
+    let failed = event("task_attempt_failed", json!({"error": {"message": "no", "data": {"output": "one\ntwo\n"}}}));
+    let omitted = RunEvent { payload: None, payload_omitted: true, ..completed.clone() };
+    let stopped = event("task_attempt_stopped", json!({"reason": "cancelled"}));
+    for (end, missing) in
+        [(completed, &["two\n", "why"][..]), (failed, &["two\n"]), (omitted, &["t"]), (stopped, &["t"])]
+    {
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        assert!(!lines.has_told("a", 1));
+        assert_eq!(texts(&lines.event(&said, now)), ["one\n"]);
+        assert!(lines.has_told("a", 1) && !lines.has_told("a", 2) && !lines.has_told("b", 1));
+        assert!(lines.event(&event("method_progress", json!({"done": 5})), now).is_empty());
+        assert_eq!(texts(&lines.event(&end, now)), missing, "{}", end.kind);
+        assert!(!lines.has_told("a", 1));
+    }
+}
+
+#[test]
+fn that_not_all_is_kept_is_told_once() {
+    let result = json!({"output": "abc\n\n[output cut: 4 of 9 bytes kept, see `max_output_bytes`]\n\n[output lost: a process]\n"});
+    for is_noted in [true, false] {
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        lines.add(out(0, "abc\n"), now);
+        if is_noted {
+            lines.add(TaskOutput { is_note: true, ..out(4, "[output goes on]\n") }, now);
+        }
+        let told = lines.ended("a", 1, End::Result(&result), now);
+        let cut = "[output cut: 4 of 9 bytes kept, see `max_output_bytes`]\n";
+        let expected = [cut, "[output lost: a process]\n"];
+        assert_eq!(texts(&told), expected[usize::from(is_noted)..]);
+        assert!(told.iter().all(|line| line.note));
+    }
+}
+
+#[test]
+fn what_was_heard_keeps_its_time_when_its_attempt_ends() {
+    let (mut lines, now) = (Lines::default(), Instant::now());
+    assert!(lines.add(out(0, "no newline"), now).is_empty());
+    let told = lines.ended("a", 1, End::Result(&json!({"output": "no newline"})), now);
+    assert_eq!((texts(&told), told[0].time), (vec!["no newline"], Some(Timestamp(1))));
+}
+
+#[test]
 fn of_each_stream_the_last_lines_are_shown() {
     let line = |task: &str, stream, text: &str| Line {
         time: None,

@@ -23,6 +23,8 @@ pub(super) struct Said {
     /// Those of `attempts` by their size.
     by_size: BTreeSet<(usize, AttemptRef)>,
     bytes: usize,
+    /// Of the next piece, so that those of several attempts can be told in the order in which they came.
+    number: u64,
     most_of_attempt: usize,
     most_of_all: usize,
 }
@@ -30,20 +32,20 @@ pub(super) struct Said {
 /// The last pieces of one attempt, in order.
 #[derive(Debug, Default)]
 struct Ring {
-    pieces: VecDeque<Arc<Progress>>,
+    pieces: VecDeque<(u64, Arc<Progress>)>,
     bytes: usize,
 }
 
 impl Ring {
-    fn push(&mut self, piece: Arc<Progress>) {
+    fn push(&mut self, number: u64, piece: Arc<Progress>) {
         self.bytes += size(&piece);
-        self.pieces.push_back(piece);
+        self.pieces.push_back((number, piece));
     }
 
     /// Drops the oldest pieces until no more than so many bytes are left.
     fn shrink(&mut self, most: usize) {
         while self.bytes > most
-            && let Some(oldest) = self.pieces.pop_front()
+            && let Some((_, oldest)) = self.pieces.pop_front()
         {
             self.bytes -= size(&oldest);
         }
@@ -62,14 +64,15 @@ impl Default for Said {
 
 impl Said {
     fn within(most_of_attempt: usize, most_of_all: usize) -> Self {
-        Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, most_of_attempt, most_of_all }
+        Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, number: 0, most_of_attempt, most_of_all }
     }
 
     /// An open attempt has said something.
     pub(super) fn add(&mut self, piece: Arc<Progress>) {
         let at = piece.at.clone();
         let mut ring = self.take(&at).unwrap_or_default();
-        ring.push(piece);
+        ring.push(self.number, piece);
+        self.number += 1;
         ring.shrink(self.most_of_attempt);
         self.put(at, ring);
         while self.bytes > self.most_of_all
@@ -113,9 +116,12 @@ impl Said {
         }
     }
 
-    /// What the open attempts of a run have said, each in its order.
+    /// What the open attempts of a run have said, in the order in which it came.
     pub(super) fn of(&self, run_id: RunId) -> Vec<Arc<Progress>> {
-        self.attempts_of(run_id).flat_map(|(_, ring)| ring.pieces.iter().cloned()).collect()
+        let mut pieces: Vec<&(u64, Arc<Progress>)> =
+            self.attempts_of(run_id).flat_map(|(_, ring)| &ring.pieces).collect();
+        pieces.sort_unstable_by_key(|(number, _)| *number);
+        pieces.into_iter().map(|(_, piece)| piece.clone()).collect()
     }
 
     fn attempts_of(&self, run_id: RunId) -> impl Iterator<Item = (&AttemptRef, &Ring)> {
@@ -190,7 +196,7 @@ mod tests {
         {
             said.add(piece(run(number), task, attempt, text));
         }
-        assert_eq!(told(&said, run(1)), ["a1x", "a1x", "b1late", "b2z"]);
+        assert_eq!(told(&said, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
         let failed = TaskFailed {
             task_id: TaskId::from("a"),
             attempt: 1,

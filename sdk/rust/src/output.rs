@@ -83,8 +83,8 @@ impl RunEvent {
 }
 
 impl Client {
-    /// What the open attempts of a run have said so far, each in its order, as `method_progress` events: the last of each,
-    /// at most 64 KiB. `task_ids`: of these tasks only; empty: of all. [`RunEvent::output`] reads what of it is output.
+    /// What the open attempts of a run have said so far, in its order, as `method_progress` events: the last of each, at
+    /// most 64 KiB. `task_ids`: of these tasks only; empty: of all. [`RunEvent::output`] reads what of it is output.
     ///
     /// # Errors
     /// If the id is malformed or there is no such run; also as for all calls.

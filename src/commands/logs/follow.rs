@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use gleitzeit_core::Payload;
 use gleitzeit_sdk::{Client, RunEvent, Task, Timestamp};
-use serde_json::Value;
 use tokio::time::{interval, sleep_until};
 
 use super::{before, is_open, is_since, so_far, tasks};
@@ -114,24 +113,12 @@ impl Follower<'_> {
         let now = Instant::now();
         Ok(match event.kind.as_str() {
             "method_progress" if self.comes_again(&at, &event) => Vec::new(),
-            "method_progress" => event.output().map(|piece| self.lines.add(piece, now)).unwrap_or_default(),
             "task_completed" | "task_attempt_failed" if event.payload_omitted => {
                 let tasks = tasks(self.client, self.run_id, Some(&at.0)).await?;
                 let task = tasks.iter().find(|task| task.attempt == at.1 && !is_open(task));
                 task.map(|task| ended(&mut self.lines, task, now)).unwrap_or_default()
             }
-            "task_completed" => {
-                let payload = event.payload.as_ref().map_or(Value::Null, Payload::shown);
-                let result = payload.get("result").unwrap_or(&Value::Null);
-                self.lines.ended(&at.0, at.1, End::Result(result), now)
-            }
-            "task_attempt_failed" => {
-                let payload = event.payload.as_ref().map_or(Value::Null, Payload::shown);
-                let data = payload.get("error").and_then(|error| error.get("data")).unwrap_or(&Value::Null);
-                self.lines.ended(&at.0, at.1, End::Error(data), now)
-            }
-            "task_attempt_stopped" => self.lines.stopped(&at.0, at.1),
-            _ => Vec::new(),
+            _ => self.lines.event(&event, now),
         })
     }
 

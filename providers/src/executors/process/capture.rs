@@ -101,7 +101,8 @@ impl Captured {
         }
     }
 
-    /// As text; says so if something is missing.
+    /// As text; says so if something is missing. By the beginnings of what it says then, `gleitzeit logs -f` tells that from
+    /// the stream's own text.
     pub(in crate::executors) fn into_text(self) -> String {
         let kept = self.bytes.len();
         let mut text = String::from_utf8(self.bytes)
