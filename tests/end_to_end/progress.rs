@@ -38,7 +38,7 @@ fn says(talker: &Socket, call: &Value, data: &Value) {
 }
 
 /// The client on a terminal.
-fn on_terminal(cluster: &Cluster, arguments: &[&str]) -> Process {
+pub(crate) fn on_terminal(cluster: &Cluster, arguments: &[&str]) -> Process {
     let plain = cluster.sandbox.command(arguments);
     let mut command = Command::new("python3");
     command.args(["-c", ON_TERMINAL]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());

@@ -186,7 +186,8 @@ class AsyncClient:
     async def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
         """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
         request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
-        return await self._call(self._read_progress, request)
+        events: List[Event] = await self._call(self._read_progress, request)
+        return events
 
     async def explain(self, run_id: str, task: str = "") -> Explanation:
         """Why a run, or a task of it, has not ended."""
