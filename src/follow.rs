@@ -49,7 +49,7 @@ pub(crate) async fn follow(
     on_interrupt: OnInterrupt,
 ) -> Result<Followed, CommandError> {
     // Elsewhere than on a terminal nobody would see it.
-    let mut watch = if progress.is_live() { run.watch().with_progress() } else { run.watch() };
+    let mut watch = if progress.is_live() { run.watch().with_progress_so_far() } else { run.watch() };
     let mut redraw = interval(REDRAW);
     let mut stalled = Box::pin(sleep(STALLED));
     let mut told = None;

@@ -21,6 +21,7 @@ mod hub_url;
 mod ids;
 mod inputs;
 mod json;
+mod lines;
 mod looks;
 mod method_view;
 mod monitor;

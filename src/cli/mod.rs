@@ -98,7 +98,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit trace last\n  gleitzeit trace last -o json")]
     Trace(TraceArgs),
     /// Show what a run's tasks printed and returned, or why they failed
-    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
+    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize\n  gleitzeit logs last \
+                            -f --tail 20")]
     Logs(LogsArgs),
     /// Ask runs to end
     #[command(
@@ -209,6 +210,7 @@ impl Command {
         let prints_lines = match self {
             Self::Watch(_) => true,
             Self::List(args) => args.watch,
+            Self::Logs(args) => args.follow,
             _ => false,
         };
         if prints_lines { Format::Table } else { self.format() }

@@ -29,6 +29,7 @@ mod hostile;
 mod http;
 mod interrupt;
 mod journal_trouble;
+mod live_output;
 mod llm;
 mod local_commands;
 mod looks;

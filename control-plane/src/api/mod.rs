@@ -203,6 +203,13 @@ impl WorkflowService for State {
         self.trace(request.into_inner(), connection).await.map(Response::new)
     }
 
+    type ReadProgressStream = Pin<Box<dyn Stream<Item = Result<v1::ReadProgressResponse, Status>> + Send>>;
+
+    async fn read_progress(&self, request: Request<v1::ReadProgressRequest>) -> Answer<Self::ReadProgressStream> {
+        let connection = connection_of(&request);
+        self.progress(request.into_inner(), connection).await.map(Response::new)
+    }
+
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {
         self.cancel(request.into_inner()).await.map(Response::new)
     }

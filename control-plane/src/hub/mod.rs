@@ -11,13 +11,14 @@ mod local;
 mod machine;
 mod packet;
 mod peer;
+mod said;
 mod socket;
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use gleitzeit_core::hub::{ComponentView, Present};
-use gleitzeit_core::{AttemptRef, Payload};
+use gleitzeit_core::{AttemptRef, Payload, RunId, Timestamp};
 use gleitzeit_protocols::Registry;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;
 use machine::ToMachine;
+use said::Said;
 pub(crate) use socket::{Pings, layer};
 
 /// How long an answer of the hub's task may take.
@@ -39,6 +41,8 @@ const PROGRESS_KEPT: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) at: AttemptRef,
+    /// By this machine's clock.
+    pub(crate) heard_at: Timestamp,
     pub(crate) data: Payload,
 }
 
@@ -47,6 +51,8 @@ pub(crate) struct Progress {
 pub(crate) struct HubHandle {
     machine: mpsc::UnboundedSender<ToMachine>,
     progress: broadcast::Sender<Arc<Progress>>,
+    /// Locked for moments only. What is added is told to `progress` under the same lock.
+    said: Arc<Mutex<Said>>,
     registry: Arc<RwLock<Registry>>,
 }
 
@@ -68,6 +74,12 @@ impl HubHandle {
     /// Output of running attempts from now on.
     pub(crate) fn progress(&self) -> broadcast::Receiver<Arc<Progress>> {
         self.progress.subscribe()
+    }
+
+    /// What the open attempts of a run have said so far, and what all attempts say after that.
+    pub(crate) fn progress_so_far(&self, run_id: RunId) -> (Vec<Arc<Progress>>, broadcast::Receiver<Arc<Progress>>) {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        (said.of(run_id), self.progress.subscribe())
     }
 
     /// Every protocol that is registered.

@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import ROOT, Plane, until
 
-from gleitzeit import AsyncClient, Client, GleitzeitError, RunFailed, Workflow, WorkflowNote
+from gleitzeit import AsyncClient, Client, Event, GleitzeitError, RunFailed, Workflow, WorkflowNote
 
 ECHO = "name: Echo\ninputs: {n: 1}\ntasks:\n  - {id: a, method: util/echo, parameters: {n: '${inputs.n}'}}\noutputs: {n: '${a.n}'}\n"
 SLEEP = "name: Sleep\ntasks:\n  - {id: a, method: util/sleep, parameters: {seconds: 600}}\n"
@@ -144,6 +144,42 @@ def test_tasks_say_what_they_wait_for_if_asked(client: Client) -> None:
     run = client.run("name: D\ntasks:\n  - {id: a, method: util/echo}\n  - {id: b, method: util/echo, dependencies: [a]}\n")
     assert [it.dependencies for it in client.tasks(run.id, dependencies=True)] == [(), ("a",)]
     assert [it.dependencies for it in client.tasks(run.id)] == [(), ()]
+
+
+def test_what_tasks_print_is_seen_while_they_run(client: Client, plane: Plane, tmp_path: pathlib.Path) -> None:
+    gate = tmp_path / "gate"
+    code = f"import os, sys, time\nprint('first')\nprint('wärum', file=sys.stderr)\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\nprint('last')"
+    wf = Workflow("Prints")
+    wf.task("python/execute", id="it", code=code)
+    run = client.submit(wf)
+    until("both lines are known", lambda: len(client.progress(run.id)) == 2)
+    assert [event.output.text for event in client.progress(run.id, ["it"]) if event.output] != [] == client.progress(run.id, ["other"])
+
+    async def the_same() -> list[Event]:
+        async with AsyncClient(plane.url) as other:
+            assert await other.progress(run.id) == client.progress(run.id)
+            events = []
+            async for event in other.watch(run.id, so_far=True):
+                events.append(event)
+                if sum(event.output is not None for event in events) == 2:
+                    gate.touch()
+            return events
+
+    seen: list[Event] = []
+    watcher = threading.Thread(target=lambda: seen.extend(client.watch(run.id, so_far=True)))
+    watcher.start()
+    events = asyncio.run(the_same())
+    watcher.join(60)
+    for each in (seen, events):
+        said = {"stdout": "", "stderr": ""}
+        for event in each:
+            if event.output is not None:
+                assert (event.seq, event.task, event.output.offset, event.output.note) == (0, "it", len(said[event.output.stream].encode()), False)
+                said[event.output.stream] += event.output.text
+        assert said == {"stdout": "first\nlast\n", "stderr": "wärum\n"}
+        assert each[-1].type == "workflow_completed"
+    assert client.progress(run.id) == []
+    assert all(event.output is None for event in client.watch(run.id, progress=True))
 
 
 def test_who_waits_and_watches_survives_a_crash_of_the_control_plane(own_plane: Plane) -> None:

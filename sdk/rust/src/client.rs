@@ -57,7 +57,7 @@ type Service = InterceptedService<Channel, Credentials>;
 /// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
 #[derive(Clone)]
 pub struct Client {
-    workflows: WorkflowServiceClient<Service>,
+    pub(crate) workflows: WorkflowServiceClient<Service>,
     system: SystemServiceClient<Service>,
     config: Arc<ClientConfig>,
 }

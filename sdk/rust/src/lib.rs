@@ -11,6 +11,7 @@ mod convert;
 mod error;
 mod events;
 mod handle;
+mod output;
 pub mod provider;
 mod regular;
 mod run;
@@ -29,6 +30,7 @@ pub use gleitzeit_core::run::{RunStatus, TaskStatus};
 pub use gleitzeit_core::spec::{Note, Problem};
 pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
+pub use output::{OutputStream, TaskOutput};
 #[doc(hidden)]
 pub use regular::open as open_regular;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};

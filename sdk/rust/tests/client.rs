@@ -62,6 +62,15 @@ impl WorkflowService for Server {
         Err(Status::unimplemented("not in this test"))
     }
 
+    type ReadProgressStream = tokio_stream::Empty<Result<ReadProgressResponse, Status>>;
+
+    async fn read_progress(
+        &self,
+        _: Request<ReadProgressRequest>,
+    ) -> Result<Response<Self::ReadProgressStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn submit_workflow(
         &self,
         request: Request<SubmitWorkflowRequest>,

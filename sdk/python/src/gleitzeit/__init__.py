@@ -10,7 +10,7 @@ from . import provider
 from .aio import AsyncClient
 from .client import Client
 from .errors import GleitzeitError, Problem, RunFailed
-from .models import Event, Explanation, Failure, Run, Task, Waiting, WorkflowNote
+from .models import Event, Explanation, Failure, Output, Run, Task, Waiting, WorkflowNote
 from .workflow import Reference, TaskReference, Workflow
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Explanation",
     "Failure",
     "GleitzeitError",
+    "Output",
     "Problem",
     "Reference",
     "Run",

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import time
 from types import TracebackType
-from typing import Any, AsyncIterator, Callable, Iterable, Mapping, Optional, Union
+from typing import Any, AsyncIterator, Callable, Iterable, List, Mapping, Optional, Union
 
 import grpc
 import grpc.aio
@@ -112,19 +112,30 @@ class AsyncClient:
             if run.is_final or left <= 0:
                 return run
 
-    async def watch(self, run_id: str, from_seq: int = 1, *, progress: bool = False) -> AsyncIterator[Event]:
-        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed."""
+    async def watch(
+        self, run_id: str, from_seq: int = 1, *, progress: bool = False, so_far: bool = False
+    ) -> AsyncIterator[Event]:
+        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed.
+
+        With ``progress`` also what its tasks say meanwhile, which may be lost; ``event.output`` is what of it is output.
+        With ``so_far`` it begins with what the open attempts have said before.
+        """
         away_since: Optional[float] = None
-        tries = 0
+        tries, is_first = 0, True
         while True:
-            request = pb.WatchRunRequest(run_id=run_id, from_seq=from_seq, include_progress=progress)
+            request = pb.WatchRunRequest(
+                run_id=run_id,
+                from_seq=from_seq,
+                include_progress=progress or so_far,
+                include_progress_so_far=so_far and is_first,
+            )
             stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
             try:
                 # The headers come once it is being watched.
                 await stream.initial_metadata()
                 away_since = None
                 async for message in stream:
-                    tries = 0
+                    tries, is_first = 0, False
                     for event in map(models.event, message.events):
                         if event.seq:
                             from_seq = event.seq + 1
@@ -188,6 +199,12 @@ class AsyncClient:
             if not token:
                 return
 
+    async def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
+        """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
+        request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
+        events: List[Event] = await self._call(self._read_progress, request)
+        return events
+
     async def explain(self, run_id: str, task: str = "") -> Explanation:
         """Why a run, or a task of it, has not ended."""
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
@@ -209,6 +226,10 @@ class AsyncClient:
     async def _get(self, run_id: str, wait: float, results: bool) -> Run:
         answer = await self._call(self._workflows.GetRun, requests.get(run_id, wait, results), wait)
         return models.run(answer.run)
+
+    async def _read_progress(self, request: Any, *, timeout: float, metadata: Any) -> List[Event]:
+        stream = self._workflows.ReadProgress(request, timeout=timeout, metadata=metadata)
+        return [models.event(event) async for message in stream for event in message.events]
 
     async def _call(self, method: Callable[..., Any], request: Any, more_time: float = 0.0) -> Any:
         tries = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from types import TracebackType
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Union
 
 import grpc
 
@@ -109,19 +109,30 @@ class Client:
             if run.is_final or left <= 0:
                 return run
 
-    def watch(self, run_id: str, from_seq: int = 1, *, progress: bool = False) -> Iterator[Event]:
-        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed."""
+    def watch(
+        self, run_id: str, from_seq: int = 1, *, progress: bool = False, so_far: bool = False
+    ) -> Iterator[Event]:
+        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed.
+
+        With ``progress`` also what its tasks say meanwhile, which may be lost; ``event.output`` is what of it is output.
+        With ``so_far`` it begins with what the open attempts have said before.
+        """
         away_since: Optional[float] = None
-        tries = 0
+        tries, is_first = 0, True
         while True:
-            request = pb.WatchRunRequest(run_id=run_id, from_seq=from_seq, include_progress=progress)
+            request = pb.WatchRunRequest(
+                run_id=run_id,
+                from_seq=from_seq,
+                include_progress=progress or so_far,
+                include_progress_so_far=so_far and is_first,
+            )
             stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
             try:
                 # The headers come once it is being watched.
                 stream.initial_metadata()
                 away_since = None
                 for message in stream:
-                    tries = 0
+                    tries, is_first = 0, False
                     for event in map(models.event, message.events):
                         if event.seq:
                             from_seq = event.seq + 1
@@ -183,6 +194,12 @@ class Client:
             if not token:
                 return
 
+    def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
+        """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
+        request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
+        events: List[Event] = self._call(self._read_progress, request)
+        return events
+
     def explain(self, run_id: str, task: str = "") -> Explanation:
         """Why a run, or a task of it, has not ended."""
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
@@ -204,6 +221,10 @@ class Client:
     def _get(self, run_id: str, wait: float, results: bool) -> Run:
         answer = self._call(self._workflows.GetRun, requests.get(run_id, wait, results), wait)
         return models.run(answer.run)
+
+    def _read_progress(self, request: Any, *, timeout: float, metadata: Any) -> List[Event]:
+        stream = self._workflows.ReadProgress(request, timeout=timeout, metadata=metadata)
+        return [models.event(event) for message in stream for event in message.events]
 
     def _call(self, method: Callable[..., Any], request: Any, more_time: float = 0.0) -> Any:
         tries = 0

@@ -101,6 +101,21 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A piece of what a task printed: whole lines if there are any, else as much as there is of one.
+
+    ``stream`` is ``stdout`` or ``stderr``; of text that is not a process's, such as that of a model, it is empty.
+    ``offset`` is where the text stands in its stream, in bytes of UTF-8: where it does not continue the piece before,
+    pieces were lost. The text of a ``note`` is not the task's own but says something about its output.
+    """
+
+    text: str
+    stream: str = ""
+    offset: Optional[int] = None
+    note: bool = False
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened in a run. ``seq`` is 0 for ``method_progress``, which is not recorded."""
 
@@ -111,6 +126,18 @@ class Event:
     time: Optional[datetime.datetime]
     payload: Json = None
     payload_omitted: bool = False
+
+    @property
+    def output(self) -> Optional[Output]:
+        """What a task printed, if the event tells that: a ``method_progress`` with text."""
+        data = self.payload
+        if self.type != "method_progress" or not isinstance(data, dict) or not isinstance(data.get("text"), str):
+            return None
+        stream, offset = data.get("stream"), data.get("offset")
+        if stream not in ("stdout", "stderr"):
+            return Output(data["text"])
+        is_place = isinstance(offset, int) and not isinstance(offset, bool)
+        return Output(data["text"], stream, offset if is_place else None, data.get("note") is True)
 
 
 @dataclass(frozen=True)
