@@ -114,11 +114,15 @@ struct TaskLog<'a> {
 struct Shown<'a> {
     task: &'a Task,
     left: Option<Value>,
+    /// Whether there is more of it to show than what was returned.
+    has_said: bool,
 }
 
 impl<'a> Shown<'a> {
     fn of(task: &'a Task, so_far: Option<Vec<RunEvent>>, since: Option<Timestamp>, tail: Option<usize>) -> Self {
         let left = so_far.filter(|_| is_open(task)).map(|events| said(events, since)).or_else(|| left(task));
+        let says = |left: &Value, name| left.get(name).and_then(Value::as_str).is_some_and(|said| !said.is_empty());
+        let has_said = left.as_ref().is_some_and(|left| SAID.iter().any(|(name, _)| says(left, name)));
         let left = left.map(|mut left| {
             for (name, _) in SAID {
                 if let (Some(Value::String(text)), Some(most)) = (left.get_mut(name), tail) {
@@ -127,7 +131,7 @@ impl<'a> Shown<'a> {
             }
             left
         });
-        Self { task, left }
+        Self { task, left, has_said }
     }
 }
 
@@ -164,7 +168,7 @@ fn last_lines(text: &str, most: usize) -> String {
 }
 
 impl<'a> From<&'a Shown<'a>> for TaskLog<'a> {
-    fn from(Shown { task, left }: &'a Shown<'a>) -> Self {
+    fn from(Shown { task, left, .. }: &'a Shown<'a>) -> Self {
         let said = |name: &str| left.as_ref()?.get(name)?.as_str().map(str::to_owned);
         Self {
             id: &task.id,
@@ -185,19 +189,17 @@ fn left(task: &Task) -> Option<Value> {
     task.result.as_ref().or(data).map(Payload::shown)
 }
 
-fn text(Shown { task, left }: &Shown<'_>) -> String {
+fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
     let attempt = if task.attempt > 1 { format!(", attempt {}", task.attempt) } else { String::new() };
     let paint = color::stdout();
     let mut text = format!("── {} ({}{attempt})\n", paint.bold(Tone::Plain, &task.id), paint.task(task.status));
     if let Some(error) = &task.error {
         let _ = writeln!(text, "{}", paint.failure(&view::clean(&view::failure(error))));
     }
-    let mut has_said = false;
     for (name, head) in SAID {
         let Some(said) = left.as_ref().and_then(|left| left.get(name)?.as_str()).filter(|said| !said.is_empty()) else {
             continue;
         };
-        has_said = true;
         let _ = writeln!(text, "{}", paint.text(Tone::Dim, &format!("{head}:")));
         said.lines().for_each(|line| {
             let _ = writeln!(text, "  {}", view::clean(line));
@@ -206,7 +208,7 @@ fn text(Shown { task, left }: &Shown<'_>) -> String {
     let returned = match (&task.result, left.as_ref().and_then(|left| left.get("result"))) {
         // Of code, what it returned is beside what it printed.
         (Some(_), Some(result)) => Some(result.to_string()),
-        (Some(result), None) if !has_said => Some(result.get().to_owned()),
+        (Some(result), None) if !*has_said => Some(result.get().to_owned()),
         _ => None,
     };
     if let Some(returned) = returned.filter(|returned| returned != "null") {
@@ -288,6 +290,8 @@ mod tests {
         assert_eq!(left(&running, Some(Timestamp(3)), None), json!({"output": "ee"}));
         let ended = task(r#"{"output": "one\ntwo\n"}"#);
         assert_eq!(left(&ended, None, Some(1)), json!({"output": "two\n"}), "its result has it all");
+        let none = Shown::of(&ended, None, None, Some(0));
+        assert_eq!(text(&none), "── a (completed)\n", "what was printed is not what was returned");
         let since = |ms| is_since(&Task { finished_at: Some(Timestamp(5)), ..ended.clone() }, Some(Timestamp(ms)));
         assert_eq!([since(5), since(6), is_since(&running, Some(Timestamp(9)))], [true, false, true]);
     }
