@@ -98,7 +98,12 @@ impl HubTask {
             note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
-        let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
+        let handle = HubHandle {
+            machine: to_self.clone(),
+            progress: progress.clone(),
+            registry: registry.clone(),
+            is_none: false,
+        };
         let entrance = Entrance::new(to_self.clone(), metrics.clone());
         let task = Self {
             machine: Hub::new(config, start, Instant(0)),
