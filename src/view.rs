@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
-    Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp, Waiting,
+    ErrorCode, Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
+    Waiting,
 };
 use serde_json::Value;
 
@@ -77,7 +78,7 @@ pub(crate) fn run(run: &Run) -> String {
     let mut lines = vec![
         ("run", run.run_id.clone()),
         ("name", run.name.clone()),
-        ("status", if run.is_set_aside() { "set aside" } else { run_status(run.status) }.to_owned()),
+        ("status", standing(run.status, run.error.as_ref()).to_owned()),
         ("submitted", time(run.submitted_at)),
     ];
     if run.finished_at.is_some() {
@@ -265,6 +266,15 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// A time for people, `-` if there is none.
 pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+}
+
+/// Where a run stands, with what its status alone does not say.
+pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
+    match error.filter(|_| status == RunStatus::Running) {
+        Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => "interrupted",
+        Some(_) => "set aside",
+        None => run_status(status),
+    }
 }
 
 /// The word for a run's status.

@@ -12,8 +12,8 @@ pub(crate) use local::{
     DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
 };
 pub(crate) use server::{
-    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
-    WorkerArgs,
+    AgentArgs, ComponentsArgs, DEFAULT_PORT, DEFAULT_RETENTION, HubArgs, HubCommandArgs, PatienceArgs, Retention,
+    RunArgs, StartArgs, StopArgs, WorkerArgs,
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 

@@ -7,13 +7,13 @@ use gleitzeit_sdk::{Explanation, Task, Timestamp, Waiting};
 use crate::cli::ExplainArgs;
 use crate::document::ExplainDocument;
 use crate::error::{CommandResult, Exit};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{output, view};
 
 pub(crate) fn run(args: ExplainArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         let explanation = client.explain(&run_id, args.task.as_deref()).await?;
         output::document(args.output.format(), &ExplainDocument::from(&explanation), |_| text(&explanation))?;
         Ok(Exit::Success)

@@ -2,16 +2,19 @@
 
 use gleitzeit_sdk::{RunFilter, RunStatus};
 
-use crate::cli::ListArgs;
+use crate::cli::{Format, ListArgs};
 use crate::document::{List, RunItem};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::reading::Sources;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, inputs, output, view};
+use crate::{inputs, output, view};
 
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
 pub(crate) fn run(args: ListArgs) -> CommandResult {
     let again = same_filter(&args);
+    let is_everything =
+        args.status.is_empty() && args.name.is_none() && args.labels.is_empty() && args.page_token.is_none();
     let filter = RunFilter {
         statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
@@ -21,31 +24,41 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         ..RunFilter::default()
     };
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let page = client.list_runs(&filter).await?;
+        let (page, places) = Sources::open(&args.client).await?.list(&filter).await?;
         let rows: Vec<Vec<String>> = page
             .items
             .iter()
-            .map(|run| {
-                vec![
+            .zip(&places)
+            .map(|(run, place)| {
+                let mut row = vec![
                     run.run_id.clone(),
                     view::first_line(&run.name, 40),
-                    if run.is_set_aside() { "set aside" } else { view::run_status(run.status) }.to_owned(),
+                    view::standing(run.status, run.error.as_ref()).to_owned(),
                     run.task_count.to_string(),
                     view::time(run.submitted_at),
                     view::time(run.finished_at),
-                ]
+                ];
+                row.extend(place.clone());
+                row
             })
             .collect();
-        let list =
-            List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
+        let items = page.items.into_iter().zip(places);
+        let list = List {
+            items: items.map(|(run, place)| RunItem::from(run).at(place)).collect(),
+            next_page_token: page.next_page_token,
+        };
         output::document(args.output.format(), &list, |list| {
-            let mut text = view::table(&["run", "name", "status", "tasks", "submitted", "finished"], &rows);
+            let head = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
+            let columns = rows.first().map_or(head.len() - 1, Vec::len);
+            let mut text = view::table(&head[..columns], &rows);
             if let Some(token) = &list.next_page_token {
                 text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
             }
             text
         })?;
+        if list.items.is_empty() && args.output.format() == Format::Table && is_everything {
+            output::note("there are no runs yet: `gleitzeit run FILE` makes one, and so does `gleitzeit submit FILE`");
+        }
         Ok(Exit::Success)
     })
 }

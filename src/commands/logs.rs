@@ -10,8 +10,9 @@ use serde_json::Value;
 use crate::cli::LogsArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::json::indented;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output, view};
+use crate::{output, view};
 
 /// What results and errors call it, and how it is headed here: what was printed goes before what was returned.
 const SAID: [(&str, &str); 3] =
@@ -19,8 +20,7 @@ const SAID: [(&str, &str); 3] =
 
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         let mut filter = TaskFilter { task_ids: args.task.iter().cloned().collect(), ..TaskFilter::default() };
         let mut tasks = Vec::new();
         loop {

@@ -33,6 +33,7 @@ mod losses;
 mod metrics;
 mod monitor;
 mod network;
+mod past;
 mod payloads;
 mod progress;
 mod python;
