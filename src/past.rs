@@ -46,7 +46,9 @@ impl OwnFolder {
     pub(crate) fn new() -> Result<Self, CommandError> {
         let (runs, is_found) = folder().map_or_else(|| (std::env::temp_dir(), false), |runs| (runs, true));
         let path = runs.join(kept::folder_name());
-        place::make_folder(&path)?;
+        place::make_folder(&path).map_err(|error| {
+            error.hint("runs are kept below XDG_DATA_HOME: name a folder there that you may write to")
+        })?;
         Ok(Self { path, is_found })
     }
 
@@ -93,7 +95,14 @@ pub(crate) fn control_plane_store() -> Option<PathBuf> {
     let named = std::env::var("GLEITZEIT_STORE_URL").ok().filter(|url| !url.is_empty());
     match place::store(named.as_deref()) {
         Ok(StoreConfig::Sqlite(file)) => Some(file),
-        Ok(StoreConfig::Memory) | Err(_) => None,
+        Ok(StoreConfig::Memory) => None,
+        Err(error) => {
+            // Without a data folder there is none; what was named is to be right.
+            if named.is_some() {
+                output::note(&format!("the store of GLEITZEIT_STORE_URL is left out: {}", error.message));
+            }
+            None
+        }
     }
 }
 
@@ -103,16 +112,17 @@ pub(crate) fn tidy(retention: Retention) {
     let (Retention(Some(age)), Some(folder)) = (retention, folder()) else { return };
     let removed = kept::prune(&folder, Keep { age: Some(age), count: Some(MOST) }, SHARE);
     for (folder, error) in removed.failed {
-        tracing::debug!(folder = %folder.display(), error = chain(&error), "an old run could not be removed");
+        tracing::debug!(folder = %folder.display(), error = chain(&*error), "an old run could not be removed");
     }
 }
 
-/// Removes all stores whose runs ended at least so long ago, and says which could not be removed.
-pub(crate) fn prune(age: Duration) -> u64 {
-    let Some(folder) = folder() else { return 0 };
+/// Removes all stores whose runs ended at least so long ago, and says which could not be removed. How many were, and how
+/// many not.
+pub(crate) fn prune(age: Duration) -> (u64, usize) {
+    let Some(folder) = folder() else { return (0, 0) };
     let Removed { stores, failed } = kept::prune(&folder, Keep { age: Some(age), count: None }, Effort::ALL);
-    for (folder, error) in failed {
-        output::note(&format!("`{}` could not be removed: {}", folder.display(), chain(&error)));
+    for (folder, error) in &failed {
+        output::note(&format!("`{}` could not be removed: {}", folder.display(), chain(&**error)));
     }
-    stores
+    (stores, failed.len())
 }

@@ -21,8 +21,12 @@ pub(crate) fn run(args: ExplainArgs) -> CommandResult {
 }
 
 fn text(it: &Explanation) -> String {
-    let mut text =
-        format!("run {} of {} is {}", it.run_id, view::first_line(&it.name, 60), view::run_status(it.status));
+    let mut text = format!(
+        "run {} of {} is {}",
+        it.run_id,
+        view::first_line(&it.name, 60),
+        view::standing(it.status, it.error.as_ref())
+    );
     match (&it.waiting, &it.error) {
         (Some(waiting), _) => {
             let _ = write!(text, ": {}", waiting.reason);

@@ -12,10 +12,11 @@ use crate::{client, output, past};
 
 pub(crate) fn run(args: PruneArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let stores = match args.client.hub_url {
+        let of_runs = match args.client.hub_url {
             Some(_) => None,
             None => Some(of_runs(args.older_than.unwrap_or(DEFAULT_RETENTION)).await?),
         };
+        let (stores, left) = of_runs.unzip();
         let said = stores.map_or_else(String::new, |stores| format!("removed {stores} stores of `gleitzeit run`\n"));
         let on_plane = match on_plane(&args).await {
             Ok(pruned) => pruned,
@@ -30,12 +31,12 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
         output::document(args.output.format(), &document, |it| {
             format!("removed {} runs with {} entries\n{said}", it.runs, it.entries)
         })?;
-        Ok(Exit::Success)
+        Ok(if left.is_some_and(|left| left > 0) { Exit::Failed } else { Exit::Success })
     })
 }
 
-/// How many stores of `gleitzeit run` were removed. That is done to files, and so not on the runtime's own threads.
-async fn of_runs(age: Duration) -> Result<u64, CommandError> {
+/// How many stores of `gleitzeit run` were removed, and how many could not be. That is done to files, and so not on the runtime's own threads.
+async fn of_runs(age: Duration) -> Result<(u64, usize), CommandError> {
     let removed = tokio::task::spawn_blocking(move || past::prune(age)).await;
     removed.map_err(|error| CommandError::internal(error.to_string()))
 }

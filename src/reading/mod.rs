@@ -28,8 +28,10 @@ pub(crate) struct Found {
     /// Whom to ask about it.
     pub(crate) client: Client,
     pub(crate) run_id: String,
-    /// Its store, if no control plane serves it.
+    /// Its store, if none of the control planes that were asked serves it.
     pub(crate) kept: Option<Whereabouts>,
+    /// Whether a control plane answers at the default address, where so no other can be started.
+    is_plane_there: bool,
 }
 
 /// Finds the run that the user means: by its id, the beginning of one, or `last`, which is the newest of all that are
@@ -124,7 +126,7 @@ impl Sources {
         let Some(stores) = &self.stores else {
             let client = self.plane.ok_or_else(|| CommandError::internal("no control plane was named"))?;
             let run_id = client::find_run(&client, wanted).await?;
-            return Ok(Found { client, run_id, kept: None });
+            return Ok(Found { client, run_id, kept: None, is_plane_there: true });
         };
         let filter = client::filter_of(wanted)?;
         let in_stores = stores.client.list_runs(&filter).await?.items;
@@ -144,9 +146,12 @@ impl Sources {
         let runs: Vec<RunSummary> = found.iter().map(|(run, _)| run.clone()).collect();
         let run_id = client::the_one(&runs, wanted).map_err(|error| self.not_found(error, wanted, runs.is_empty()))?;
         let source = found.iter().find(|(run, _)| run.run_id == run_id).map(|(_, source)| *source);
+        let is_plane_there = self.plane.is_some();
         match (source, self.plane, self.stores) {
-            (Some(Source::Plane), Some(client), _) => Ok(Found { client, run_id, kept: None }),
-            (_, _, Some(stores)) => Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id }),
+            (Some(Source::Plane), Some(client), _) => Ok(Found { client, run_id, kept: None, is_plane_there }),
+            (_, _, Some(stores)) => {
+                Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id, is_plane_there })
+            }
             _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
         }
     }

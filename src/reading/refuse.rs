@@ -18,7 +18,9 @@ pub(crate) async fn refuse_cancel(found: &Found) -> Result<Option<Cancelled>, Co
     let run = found.client.get_run(&found.run_id).await?;
     match run.status {
         RunStatus::Cancelled => Ok(Some(Cancelled { status: run.status, open_attempts: 0 })),
-        RunStatus::Running => Err(running(kept, &run, "cancel")),
+        RunStatus::Running => {
+            Err(running(kept, &run).hint(going_on(found, kept, Some(&format!("gleitzeit cancel {}", run.run_id)))))
+        }
         RunStatus::Completed | RunStatus::Failed => {
             Err(refused(format!("{}; only a running one can be cancelled", standing(&run))))
         }
@@ -33,35 +35,41 @@ pub(crate) async fn refuse_retry(found: &Found) -> Result<(), CommandError> {
     let Some(kept) = &found.kept else { return Ok(()) };
     let run = found.client.get_run(&found.run_id).await?;
     Err(match run.status {
-        RunStatus::Running => running(kept, &run, "retry"),
+        RunStatus::Running => running(kept, &run).hint(going_on(found, kept, None)),
         RunStatus::Completed => refused(format!("{}; only a failed or cancelled one can be retried", standing(&run))),
         RunStatus::Failed | RunStatus::Cancelled => {
-            refused(format!("{}, and no control plane serves its store, which a retry needs", standing(&run)))
-                .hint(start_and(kept, &run, "retry"))
+            let message = format!("{}, and a retry needs a control plane that serves its store", standing(&run));
+            refused(message).hint(going_on(found, kept, Some(&format!("gleitzeit retry {}", run.run_id))))
         }
     })
 }
 
-fn running(kept: &Whereabouts, run: &Run, command: &str) -> CommandError {
+fn running(kept: &Whereabouts, run: &Run) -> CommandError {
     let id = &run.run_id;
-    match (run.is_interrupted(), kept.kind) {
-        (true, _) => {
-            refused(format!("run {id} is interrupted: nobody works on it now")).hint(start_and(kept, run, command))
-        }
-        (false, Kind::Run) => refused(format!("run {id} runs in another process, which alone can end it"))
-            .hint("press Ctrl-C there, or send SIGINT to that `gleitzeit run`"),
-        (false, Kind::ControlPlane) => refused(format!("run {id} runs on a control plane at another address"))
-            .hint("name it with --hub-url or GLEITZEIT_HUB_URL"),
-    }
+    refused(match (run.is_interrupted(), kept.kind) {
+        (true, _) => format!("run {id} is interrupted: nobody works on it now"),
+        (false, Kind::Run) => format!("run {id} runs in another process, which alone can end it"),
+        (false, Kind::ControlPlane) => format!("run {id} runs on a control plane at another address"),
+    })
 }
 
-/// How a control plane gets to serve the store.
-fn start_and(kept: &Whereabouts, run: &Run, command: &str) -> String {
-    let start = match kept.kind {
-        Kind::Run => format!("gleitzeit start --background --store sqlite:{}", kept.store.display()),
-        Kind::ControlPlane => "gleitzeit start --background".to_owned(),
+/// How a control plane gets to serve the store, and what to do then; or who has the store now.
+fn going_on(found: &Found, kept: &Whereabouts, then: Option<&str>) -> String {
+    const NAME_IT: &str = "name its control plane with --hub-url or GLEITZEIT_HUB_URL";
+    let store = match kept.kind {
+        Kind::Run if kept.is_held => {
+            return format!("press Ctrl-C in the `gleitzeit run` that works on it; or, if none does, {NAME_IT}");
+        }
+        Kind::ControlPlane if kept.is_held => return NAME_IT.to_owned(),
+        Kind::Run => format!(" --store sqlite:{}", kept.store.display()),
+        Kind::ControlPlane => String::new(),
     };
-    format!("`{start}`, then `gleitzeit {command} {}`", run.run_id)
+    let (port, url) = match found.is_plane_there {
+        true => (" --port 8001", " --hub-url http://localhost:8001"),
+        false => ("", ""),
+    };
+    let start = format!("`gleitzeit start --background{port}{store}`");
+    then.map_or_else(|| format!("{start} goes on with it"), |then| format!("{start}, then `{then}{url}`"))
 }
 
 fn standing(run: &Run) -> String {

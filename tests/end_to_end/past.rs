@@ -8,7 +8,9 @@ use std::sync::RwLockReadGuard;
 
 use serde_json::{Value, json};
 
-use crate::support::{Beat, Cluster, PATIENCE, Sandbox, beat, default_port_is_left_alone, example, text, until};
+use crate::support::{
+    Beat, Cluster, PATIENCE, Sandbox, beat, default_port_is_left_alone, default_port_is_used, example, text, until,
+};
 
 /// A home where commands find no control plane at the default address.
 struct Quiet(Sandbox, #[expect(dead_code, reason = "it is held")] RwLockReadGuard<'static, ()>);
@@ -100,6 +102,19 @@ fn people_are_told_how_to_see_a_run_again() {
 }
 
 #[test]
+fn without_a_folder_for_it_a_run_leaves_nothing_and_says_so() {
+    let sandbox = Quiet::new();
+    let temporary = sandbox.path().join("temporary");
+    fs::create_dir(&temporary).expect("made");
+    let mut command = sandbox.command(&["run", &example("chain.yaml")]);
+    command.env_remove("HOME").env("TMPDIR", &temporary);
+    let ended = sandbox.start_command(command).wait(PATIENCE).exits(0);
+    assert!(ended.stderr.contains("the run is not kept") && !ended.stderr.contains("see it again"), "{ended}");
+    let left: Vec<_> = fs::read_dir(&temporary).expect("there").flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("run-")), "{left:?}");
+}
+
+#[test]
 fn where_there_is_nothing_it_is_said_how_to_make_a_run() {
     let sandbox = Quiet::new();
     assert_eq!(list(&sandbox, &[]), json!({"items": [], "next_page_token": null}));
@@ -156,7 +171,7 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     assert!(shown.get("interrupted").is_none() && shown["error"].is_null(), "{shown:#}");
     let explained = sandbox.gleitzeit(&["explain", &id]).exits(0);
     assert!(explained.stdout.contains("it runs in another process"), "{explained}");
-    assert!(sandbox.gleitzeit(&["cancel", &id]).exits(1).stderr.contains("press Ctrl-C there"));
+    assert!(sandbox.gleitzeit(&["cancel", &id]).exits(1).stderr.contains("press Ctrl-C in the"));
     let watching = sandbox.start(&["watch", &id, "-o", "json"]);
     until("it is watched", PATIENCE, || watching.stdout().contains("task_dispatched").then_some(()));
     assert_eq!(sandbox.gleitzeit(&["prune", "--older-than", "0", "--json"]).exits(0).json()["run_stores"], 0);
@@ -176,6 +191,16 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     let removed = sandbox.gleitzeit(&["prune", "--older-than", "0", "--json"]).exits(0).json();
     assert_eq!(removed["run_stores"], 0, "it has not ended");
     nothing_was_started(&sandbox);
+
+    // A control plane on its store goes on with it, as was said.
+    let store = format!("sqlite:{}/journal.db", sandbox.kept_stores()[0].display());
+    let mut plane = sandbox.start(&["start", "--port", "0", "--store", &store]);
+    let url = plane.said("ready at ", PATIENCE);
+    let shown = sandbox.gleitzeit(&["status", &id, "-o", "json"]).exits(0).json();
+    assert!(shown.get("interrupted").is_none(), "{shown:#}");
+    sandbox.gleitzeit(&["cancel", &id, "--hub-url", &url]).exits(0);
+    plane.terminate(PATIENCE).exits(0);
+    assert_eq!(sandbox.gleitzeit(&["status", &id, "-o", "json"]).exits(0).json()["status"], "cancelled");
 }
 
 #[test]
@@ -216,6 +241,45 @@ fn a_named_control_plane_is_asked_alone() {
     let pruned = cluster.ask(&["prune", "--older-than", "0"]);
     assert_eq!((&pruned["runs"], &pruned["run_stores"]), (&json!(1), &json!(0)));
     assert_eq!(cluster.sandbox.kept_stores().len(), 1);
+}
+
+#[test]
+fn the_control_plane_at_the_default_address_and_the_stores_are_one_list() {
+    let (_mine, sandbox) = (default_port_is_used(), Sandbox::new());
+    let mut plane = sandbox.start(&["start"]);
+    let url = plane.said("ready at ", PATIENCE);
+    let file = sandbox.file("echo.yaml", ECHO);
+    let submit = |_| text(&sandbox.gleitzeit(&["submit", &file, "--wait", "-o", "json"]).exits(0).json()["run_id"]);
+    let mut runs: Vec<String> = (0..3).flat_map(|n| [run(&sandbox, n), submit(n)]).collect();
+    let failed = sandbox.gleitzeit(&["run", &sandbox.file("w.yaml", FAILS), "-o", "json"]).exits(1).json();
+    runs.push(text(&failed["run_id"]));
+    runs.reverse();
+    let (mut seen, mut token) = (Vec::new(), None::<String>);
+    for _ in 0..runs.len() {
+        let more = token.iter().flat_map(|token| ["--page-token", token.as_str()]);
+        let page = list(&sandbox, &["--limit", "2"].into_iter().chain(more).collect::<Vec<_>>());
+        let places = page["items"].as_array().expect("a list").iter().map(|it| it["where"].as_str().map(str::to_owned));
+        seen.extend(ids(&page).into_iter().zip(places));
+        token = page["next_page_token"].as_str().map(str::to_owned);
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), runs);
+    assert_eq!((seen[0].1.as_deref(), seen[1].1.as_deref()), (Some("run"), Some("http://localhost:8000")), "{url}");
+    for run in &runs {
+        let shown = sandbox.gleitzeit(&["status", &run[..20], "-o", "json"]).exits(0).json();
+        assert_eq!(shown["run_id"], run.as_str());
+    }
+    let last = sandbox.gleitzeit(&["status", "last", "-o", "json"]).exits(0).json();
+    assert_eq!(last["run_id"], runs[0].as_str());
+    // The port is taken, and so the hint names another.
+    let refused = sandbox.gleitzeit(&["retry", "last"]).exits(1);
+    let hint = format!("`gleitzeit retry {} --hub-url http://localhost:8001`", runs[0]);
+    assert!(refused.stderr.contains("--port 8001") && refused.stderr.contains(&hint), "{refused}");
+    let pruned = sandbox.gleitzeit(&["prune", "--older-than", "0", "--json"]).exits(0).json();
+    assert_eq!((&pruned["runs"], &pruned["run_stores"]), (&json!(3), &json!(4)));
+    plane.terminate(PATIENCE).exits(0);
 }
 
 #[test]

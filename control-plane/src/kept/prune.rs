@@ -2,6 +2,7 @@
 //! from then on it holds no store for anybody, and what a crash leaves of it is removed the next time.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,8 +45,8 @@ impl Effort {
 pub struct Removed {
     /// How many stores.
     pub stores: u64,
-    /// Folders that should have been removed and could not be.
-    pub failed: Vec<(PathBuf, StoreError)>,
+    /// Folders that should have been removed and could not be, and why.
+    pub failed: Vec<(PathBuf, Box<dyn std::error::Error + Send + Sync>)>,
 }
 
 /// Removes the stores of `folder` that are not to be kept, never one that a process has open. A run that has not ended
@@ -62,7 +63,7 @@ pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
         }
         match fs::remove_dir_all(&path) {
             Ok(()) => left -= 1,
-            Err(source) => removed.failed.push((path.clone(), StoreError::Open { path, source })),
+            Err(error) => removed.failed.push((path, error.into())),
         }
     }
     let surplus = keep.count.map_or(0, |count| runs.len().saturating_sub(count));
@@ -106,7 +107,7 @@ fn has_ended(store: &Path, then_ms: u64) -> bool {
     let look = match Look::open(store) {
         Ok(Some(look)) => look,
         Ok(None) => return true,
-        Err(StoreError::Open { source, .. }) => return source.kind() == std::io::ErrorKind::NotFound,
+        Err(StoreError::Open { source, .. }) => return source.kind() == io::ErrorKind::NotFound,
         Err(_) => return false,
     };
     let later = Timestamp(i64::try_from(then_ms).unwrap_or(i64::MAX).saturating_add(1));
@@ -116,18 +117,22 @@ fn has_ended(store: &Path, then_ms: u64) -> bool {
 }
 
 /// Removes a folder unless a process has its store open; whether it did.
-fn remove(folder: &Path, run: &Path) -> Result<bool, StoreError> {
-    let failed = |source| StoreError::Open { path: run.to_owned(), source };
+fn remove(folder: &Path, run: &Path) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let alone = match Alone::with(&run.join(STORE)) {
         Ok(alone) => alone,
         Err(StoreError::InUse(_)) => return Ok(false),
         // Another process removes it.
         Err(_) if !run.exists() => return Ok(false),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let gone = folder.join(super::folder_name().replacen("run-", GONE, 1));
-    fs::rename(run, &gone).map_err(failed)?;
-    let removed = fs::remove_dir_all(&gone).map_err(failed);
+    match fs::rename(run, &gone) {
+        // Another process has just done so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        renamed => renamed?,
+    }
+    let removed = fs::remove_dir_all(&gone);
     drop(alone);
-    removed.map(|()| true)
+    removed?;
+    Ok(true)
 }

@@ -157,6 +157,11 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     fs::write(folder_at(home.path(), 0, 4).join(STORE), "").expect("written");
     folder_at(home.path(), 0, 5);
     fs::write(home.path().join("notes.txt"), "mine").expect("written");
+    // Whoever opened it would wait for a writer.
+    let pipe = folder_at(home.path(), 0, 7);
+    let made = std::process::Command::new("mkfifo").arg(pipe.join(STORE)).status().expect("mkfifo");
+    assert!(made.success());
+    fs::write(pipe.join("journal.db.lock"), "").expect("written");
     let cut = run(home.path(), 6, End::Completed);
     fs::write(cut.join(STORE), "").expect("written");
 
@@ -164,7 +169,7 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     assert_eq!(ids(&kept, &RunFilter::default(), None, 9), [run_id(1)]);
     let mut trouble: Vec<_> = kept.take_trouble().into_iter().map(|it| it.store).collect();
     trouble.sort();
-    assert_eq!(trouble, [damaged, foreign, cut].map(|folder| folder.join(STORE)));
+    assert_eq!(trouble, [damaged, foreign, cut, pipe].map(|folder| folder.join(STORE)));
     assert!(kept.take_trouble().is_empty(), "told once");
 }
 
@@ -219,4 +224,22 @@ fn of_too_many_the_oldest_go_whatever_is_in_them_and_a_few_at_a_time() {
     drop(held);
     assert_eq!(prune(home.path(), keep, effort).stores, 2);
     assert_eq!(is_there(&folders.iter().collect::<Vec<_>>()), [false, false, false, false, true, true]);
+}
+
+#[test]
+fn what_cannot_be_removed_is_told_and_keeps_nothing_else() {
+    let home = tempfile::tempdir().expect("a folder");
+    let locked: Vec<PathBuf> = (1..=3).map(|n| folder_at(home.path(), n, n)).collect();
+    for folder in &locked {
+        // No file to lock.
+        fs::create_dir(folder.join("journal.db.lock")).expect("made");
+    }
+    let folders: Vec<PathBuf> = (4..=6).map(|n| folder_at(home.path(), n, n)).collect();
+    for (n, folder) in (4..=6).zip(&folders) {
+        drop(fill(folder, n, End::Completed));
+    }
+    let keep = Keep { age: None, count: Some(1) };
+    let removed = prune(home.path(), keep, Effort { looks: 0, removals: 1 });
+    assert_eq!(removed.failed.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), locked);
+    assert_eq!((removed.stores, is_there(&folders.iter().collect::<Vec<_>>())), (1, vec![false, true, true]));
 }
