@@ -22,8 +22,8 @@ pub(crate) use local::{
 };
 pub(crate) use runs::{CancelArgs, ListArgs, SubmitArgs};
 pub(crate) use server::{
-    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
-    WorkerArgs,
+    AgentArgs, ComponentsArgs, DEFAULT_PORT, DEFAULT_RETENTION, HubArgs, HubCommandArgs, PatienceArgs, Retention,
+    RunArgs, StartArgs, StopArgs, WorkerArgs,
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 pub(crate) use suggest::refusal;
@@ -220,7 +220,7 @@ impl Command {
     pub(crate) fn works(&self) -> bool {
         match self {
             Self::Start(args) => !args.background || args.in_background,
-            Self::Run(args) => args.hub_url.is_none(),
+            Self::Run(args) => crate::hub_url::named(args.hub_url.as_deref()).is_none(),
             Self::Hub(_) | Self::Agent(_) => true,
             Self::Components(args) => !args.roles.is_empty(),
             _ => false,

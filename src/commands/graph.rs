@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::{GraphArgs, GraphForm};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::graph::Marks;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, graph, output, setup};
@@ -48,11 +49,10 @@ fn of_file(args: &GraphArgs) -> CommandResult {
 
 fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await.map_err(|error| {
+        let Found { client, run_id, .. } = reading::find(&args.client, wanted).await.map_err(|error| {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;
-        let run_id = client::find_run(&client, wanted).await?;
         let (workflow, run) = snapshot(&client, &run_id).await?;
         print(args, &workflow, Some(&run))
     })

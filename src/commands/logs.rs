@@ -16,6 +16,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::json::indented;
 use crate::lines::Lines;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output, view};
 
@@ -25,8 +26,7 @@ const SAID: [(&str, &str); 3] =
 
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         if args.follow {
             return follow::follow(&client, &run_id, &args).await;
         }

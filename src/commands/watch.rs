@@ -15,14 +15,14 @@ use crate::follow::{AWAY, outcome};
 use crate::lines::{Line, Lines};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{causes, client, color, output, view};
+use crate::{causes, color, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run goes on whoever watches.
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         let format = args.output.format();
         let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
         if format != Format::Table {
@@ -99,5 +99,8 @@ fn stamp(time: Option<Timestamp>) -> String {
 }
 
 fn ended(watch: &Watch) -> Exit {
+    if let Some(error) = watch.run().filter(|run| run.is_interrupted()).and_then(|run| run.error.as_ref()) {
+        output::note(&view::failure(error));
+    }
     watch.run().map_or(Exit::Success, |run| outcome(run.status))
 }

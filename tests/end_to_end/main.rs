@@ -37,6 +37,7 @@ mod losses;
 mod metrics;
 mod monitor;
 mod network;
+mod past;
 mod payloads;
 mod progress;
 mod python;

@@ -193,7 +193,7 @@ impl Follow {
             // It is final: nothing waits.
             let present = Present::default();
             let options = RunOptions { present: &present, include_results: false, max_bytes: FINAL_RUN_BYTES };
-            v1::WatchRunResponse { events: Vec::new(), run: Some(convert::run(&run, &options)) }
+            v1::WatchRunResponse { events: Vec::new(), run: Some(self.state.known_run(convert::run(&run, &options))) }
         });
         match last {
             // Nobody may read any more.

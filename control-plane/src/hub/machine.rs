@@ -102,8 +102,14 @@ impl HubTask {
             note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
-        let (machine, said) = (to_self.clone(), Arc::<Mutex<Said>>::default());
-        let handle = HubHandle { machine, progress: progress.clone(), said: said.clone(), registry: registry.clone() };
+        let said = Arc::<Mutex<Said>>::default();
+        let handle = HubHandle {
+            machine: to_self.clone(),
+            progress: progress.clone(),
+            said: said.clone(),
+            registry: registry.clone(),
+            is_none: false,
+        };
         let entrance = Entrance::new(to_self.clone(), metrics.clone());
         let task = Self {
             machine: Hub::new(config, start, Instant(0)),

@@ -90,14 +90,18 @@ impl Client {
             Err(_) => return Err(Error::timeout(config.connect_timeout)),
         };
         heard(&channel, &url).await?;
+        Ok(Self::on(channel, credentials, config))
+    }
+
+    pub(crate) fn on(channel: Channel, credentials: Credentials, config: ClientConfig) -> Self {
         let service = InterceptedService::new(channel, credentials);
-        Ok(Self {
+        Self {
             workflows: WorkflowServiceClient::new(service.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES)
                 .max_encoding_message_size(usize::MAX),
             system: SystemServiceClient::new(service).max_decoding_message_size(MAX_ANSWER_BYTES),
             config: Arc::new(config),
-        })
+        }
     }
 
     /// How this client was configured.

@@ -19,6 +19,7 @@ mod submission;
 mod system;
 mod trace;
 mod watch;
+mod within;
 mod workflow;
 
 pub use client::Client;
