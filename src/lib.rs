@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod commands;
 mod concealed;
+mod content;
 mod document;
 mod error;
 mod follow;

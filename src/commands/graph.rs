@@ -31,7 +31,10 @@ fn document(workflow: &Workflow) -> serde_json::Value {
         let task = &workflow.tasks[at];
         let dependencies: Vec<&str> =
             graph::dependencies(workflow, &graph, at).iter().map(|it| it.id.as_str()).collect();
-        json!({"id": task.id, "method": task.method, "queue": task.queue, "step": step, "dependencies": dependencies})
+        json!({
+            "id": task.id, "method": task.method, "provider": task.provider, "queue": task.queue, "step": step,
+            "dependencies": dependencies,
+        })
     };
     json!({"name": workflow.name, "tasks": steps.into_iter().enumerate().map(task).collect::<Vec<_>>()})
 }

@@ -12,6 +12,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
         let providers = client::all_pages(async |token| client.providers(None, token).await).await?;
         // A column of nothing helps nobody.
         let capable = providers.iter().any(|provider| !provider.capabilities.is_empty());
+        let placed = providers.iter().any(|it| it.address.as_deref().is_some_and(|address| address != "*"));
         let rows: Vec<Vec<String>> = providers
             .iter()
             .map(|provider| {
@@ -25,6 +26,9 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
                 if capable {
                     row.push(view::first_line(&provider.capabilities.join(", "), 40));
                 }
+                if placed {
+                    row.push(view::first_line(provider.address.as_deref().unwrap_or_default(), 60));
+                }
                 row.push(view::first_line(provider.health_reason.as_deref().unwrap_or_default(), 100));
                 row
             })
@@ -34,6 +38,9 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
             let mut head = vec!["provider", "status", "health", "in flight", "methods"];
             if capable {
                 head.push("capabilities");
+            }
+            if placed {
+                head.push("address");
             }
             head.push("reason");
             view::table(&head, &rows)

@@ -27,11 +27,20 @@ pub(crate) fn steps(workflow: &Workflow) -> Vec<usize> {
     steps
 }
 
+/// The method of a task, and the provider that it names.
+fn called(task: &Task) -> String {
+    match &task.provider {
+        Some(provider) => format!("{} at {provider}", task.method),
+        None => task.method.to_string(),
+    }
+}
+
 /// For pages that draw Mermaid, as those of GitHub do.
 pub(crate) fn mermaid(workflow: &Workflow) -> String {
     let mut text = String::from("flowchart LR\n");
     for (at, task) in workflow.tasks.iter().enumerate() {
-        let _ = writeln!(text, "    t{at}[\"{}<br/>{}\"]", task.id, task.method);
+        let called = called(task).replace('"', "#quot;");
+        let _ = writeln!(text, "    t{at}[\"{}<br/>{called}\"]", task.id);
     }
     edges(workflow, |from, to| {
         let _ = writeln!(text, "    t{from} --> t{to}");
@@ -43,7 +52,8 @@ pub(crate) fn mermaid(workflow: &Workflow) -> String {
 pub(crate) fn dot(workflow: &Workflow) -> String {
     let mut text = format!("digraph {:?} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", workflow.name);
     for task in &workflow.tasks {
-        let _ = writeln!(text, "    {:?} [label=\"{}\\n{}\"];", task.id.as_str(), task.id, task.method);
+        let called = called(task).replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = writeln!(text, "    {:?} [label=\"{}\\n{called}\"];", task.id.as_str(), task.id);
     }
     edges(workflow, |from, to| {
         let id = |at: usize| workflow.tasks[at].id.as_str();

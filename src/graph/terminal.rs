@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use gleitzeit_core::graph::Graph;
 use gleitzeit_core::spec::Workflow;
 
-use super::{dependencies, steps};
+use super::{called, dependencies, steps};
 
 /// More tasks than that are no drawing any more.
 const MAX_BOXES: usize = 40;
@@ -31,7 +31,7 @@ pub(crate) fn terminal(workflow: &Workflow, columns: usize) -> String {
 /// A line for each task, by step.
 fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: &mut String) {
     let width = workflow.tasks.iter().map(|task| task.id.as_str().chars().count()).max().unwrap_or_default();
-    let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();
+    let methods = workflow.tasks.iter().map(|task| called(task).chars().count()).max().unwrap_or_default();
     let mut by_step = vec![Vec::new(); last];
     steps.iter().enumerate().for_each(|(at, step)| by_step[step - 1].push(at));
     for (step, tasks) in (1..).zip(by_step) {
@@ -40,7 +40,7 @@ fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, text: 
             let number = if nth == 0 { step.to_string() } else { String::new() };
             let after: Vec<&str> = dependencies(workflow, graph, at).iter().map(|it| it.id.as_str()).collect();
             let after = if after.is_empty() { String::new() } else { format!("after {}", after.join(", ")) };
-            let line = format!("{number:>3}  {:width$}  {:methods$}  {after}", task.id.as_str(), task.method.as_str());
+            let line = format!("{number:>3}  {:width$}  {:methods$}  {after}", task.id.as_str(), called(task));
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptRef, ComponentId, MethodName, Position};
+use crate::id::{AttemptRef, ComponentId, MethodName, Position, ProviderName};
 use crate::payload::Payload;
+use crate::route::Route;
 use crate::spec::Priority;
 
 /// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
@@ -17,6 +18,9 @@ pub struct Assignment {
     pub dispatched: Position,
     /// What to call.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// The version of its protocol chosen for this run.
     pub protocol_version: String,
     /// References resolved: a JSON object; the engine fills in defaults and validates.
@@ -35,6 +39,13 @@ pub struct Assignment {
     /// W3C trace context of the run, if its submitter sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+impl Assignment {
+    /// Who may serve it.
+    pub fn route(&self) -> Route {
+        Route::new(&self.method, self.provider.as_ref())
+    }
 }
 
 fn is_unsaid(position: &Position) -> bool {

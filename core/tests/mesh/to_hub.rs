@@ -36,6 +36,7 @@ fn plain(component_type: Role) -> RegisterComponent {
         batch: false,
         calls: None,
         health: None,
+        address: None,
     }
 }
 
@@ -69,6 +70,7 @@ pub(crate) fn call(task: &str) -> MethodCall {
             timeout_ms: 60_000,
         },
         providers: Vec::new(),
+        provider: None,
         priority: Priority::default(),
     }
 }
@@ -180,6 +182,14 @@ fn what_components_send_is_read_and_written_as_ever() {
                 }),
             ),
             (
+                "register_component-address",
+                register(RegisterComponent {
+                    methods: vec!["http/request".into()],
+                    address: Some("https://api.example.com/v1".to_owned()),
+                    ..named(Role::Provider, "provider-1")
+                }),
+            ),
+            (
                 "register_component-least",
                 register(RegisterComponent { methods: vec!["math/add".into()], ..plain(Role::Provider) }),
             ),
@@ -229,6 +239,10 @@ fn what_components_send_is_read_and_written_as_ever() {
                     }],
                 }
                 .into(),
+            ),
+            (
+                "execute_method-provider",
+                ExecuteMethod { calls: vec![MethodCall { provider: Some("disks".into()), ..call("a") }] }.into(),
             ),
             ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
             ("method_waiting", MethodWaiting { ids: vec![call_id("a"), call_id("b")] }.into()),

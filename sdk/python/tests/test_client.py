@@ -53,7 +53,7 @@ def test_a_workflow_in_python_is_the_same_as_in_yaml(client: Client) -> None:
     wf = Workflow("Sum", inputs={"n": 3}, labels={"team": "trains"})
     first = wf.task("python/execute", code=f"result = {{'value': {wf.input('n')} * 2}}")
     second = wf.task("python/execute", code=f"result = {first.result['value']} + 1", after=first)
-    side = wf.task("util/echo", id="side", after=[first, "execute_2"], queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
+    side = wf.task("util/echo", id="side", after=[first, "execute_2"], provider="util", queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
     wf.output("sum", second.result)
     run = client.run(wf, {"n": 20})
     assert (run.outputs, run["side"], dict(run.labels)) == ({"sum": 41}, {"text": "<41>"}, {"team": "trains"})

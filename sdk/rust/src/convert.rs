@@ -299,6 +299,7 @@ pub(crate) fn provider(provider: v1::Provider) -> Result<Provider> {
         in_flight: provider.in_flight,
         capacity: provider.capacity,
         capabilities: provider.capabilities,
+        address: filled(provider.address),
     })
 }
 

@@ -21,6 +21,7 @@ impl Bench {
             protocols: vec![],
             max_concurrency: 2,
             capabilities: vec![],
+            address: None,
             alone_limit_ms: ALONE_LIMIT_MS,
         };
         let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
@@ -100,6 +101,7 @@ fn execute(id: &str) -> FromHub {
         params: Payload::null(),
         meta,
         providers: vec![],
+        provider: None,
         priority: Priority::default(),
     };
     FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] })
