@@ -71,6 +71,10 @@ fn shell(named: Option<&str>, own: &Path, settings: &Settings) -> Result<PathBuf
 
 async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<Mistake>, Unchecked> {
     let mut process = Command::new(shell);
+    if shell.ends_with("bash") && command.contains("extglob") {
+        // What `shopt` would switch on changes how the rest is read, and `-n` runs no `shopt`.
+        process.args(["-O", "extglob"]);
+    }
     // Without the caller's environment there is no file that it reads first.
     process.arg("-n").env_clear().env("PATH", &settings.path).env("LC_ALL", "C");
     let answer = run(process, command.as_bytes()).await.map_err(|error| Unchecked {

@@ -57,12 +57,15 @@ async fn commands_are_read_by_their_shell_and_none_is_run() {
         (Some("sh"), "echo a\nif true; then\n  echo b\ndone\n"),
         (None, "echo \"open"),
         (None, "-n"),
+        (Some("bash"), "shopt -s extglob\nrm -f !(a|b)"),
+        (Some("bash"), "rm -f !(a|b)"),
     ];
     let (mistakes, unchecked) = check_shell(std::path::Path::new("/bin/sh"), &commands, &settings()).await;
     assert!(unchecked.is_empty(), "{unchecked:?}");
     assert_eq!(at(&mistakes[1]), Some((4, None)), "{mistakes:?}");
     assert!(mistakes[2].is_some(), "{mistakes:?}");
-    assert_eq!((at(&mistakes[0]), at(&mistakes[3])), (None, None), "{mistakes:?}");
+    assert_eq!((at(&mistakes[0]), at(&mistakes[3]), at(&mistakes[4])), (None, None, None), "{mistakes:?}");
+    assert_eq!(at(&mistakes[5]), Some((1, None)), "{mistakes:?}");
     assert!(!touched.exists(), "nothing is run");
 }
 
