@@ -182,17 +182,17 @@ fn address(url: &str, task: &Task, workers: &Workers) -> Result<(), String> {
     if !is_path {
         return gleitzeit_providers::check_url(url, None);
     }
-    let mut bases = workers.addresses(task).into_iter().filter(|address| address != "*").peekable();
-    match (bases.peek().is_some(), workers.are_all) {
+    let addresses = workers.addresses(task);
+    let (anywhere, bases): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| *address == Some("*"));
+    if bases.is_empty() {
         // Somebody else may have a base address.
-        (false, false) => Ok(()),
-        (false, true) => gleitzeit_providers::check_url(url, None),
-        (true, _) => {
-            let mut said = bases.map(|base| gleitzeit_providers::check_url(url, Some(&base)));
-            let first = said.next().unwrap_or(Ok(()));
-            if first.is_ok() || said.any(|said| said.is_ok()) { Ok(()) } else { first }
-        }
+        let is_hopeless = workers.are_all && !anywhere.is_empty();
+        return if is_hopeless { gleitzeit_providers::check_url(url, None) } else { Ok(()) };
     }
+    // Whoever has not said where its service is has a base address all the same.
+    let said =
+        bases.into_iter().map(|base| base.map_or(Ok(()), |base| gleitzeit_providers::check_url(url, Some(base))));
+    said.reduce(|one, other| if one.is_ok() { one } else { other }).unwrap_or(Ok(()))
 }
 
 /// Bodies that cannot be sent, or are no JSON although they are called so.

@@ -114,10 +114,10 @@ impl Workers {
         self.definitions.iter().filter(|definition| admits(task, &definition.name)).find_map(say)
     }
 
-    /// The addresses of the providers that may get a task.
-    pub(crate) fn addresses(&self, task: &Task) -> Vec<String> {
+    /// The addresses of the providers that may get a task; none where it is not known.
+    pub(crate) fn addresses(&self, task: &Task) -> Vec<Option<&str>> {
         let serving = self.known.iter().filter(|it| it.methods.iter().any(|method| method == task.method.as_str()));
-        serving.filter(|it| admits(task, &it.name)).filter_map(|it| it.address.clone()).collect()
+        serving.filter(|it| admits(task, &it.name)).map(|it| it.address.as_deref()).collect()
     }
 }
 

@@ -49,13 +49,8 @@ pub struct KnownProviders {
     others: Others,
 }
 
-/// Who serves a method.
-#[derive(Clone, Debug, Default)]
-struct Serving {
-    names: BTreeSet<String>,
-    /// Names by address.
-    addresses: BTreeMap<String, BTreeSet<String>>,
-}
+/// Who serves a method: the addresses that are known, by name. Providers of one name share their calls, wherever they are.
+type Serving = BTreeMap<String, BTreeSet<String>>;
 
 impl KnownProviders {
     /// These, and which there may be besides.
@@ -63,11 +58,7 @@ impl KnownProviders {
         let (mut names, mut methods) = (BTreeSet::new(), BTreeMap::<String, Serving>::new());
         for KnownProvider { name, methods: served, address } in providers {
             for method in served {
-                let serving = methods.entry(method).or_default();
-                serving.names.insert(name.clone());
-                if let Some(address) = &address {
-                    serving.addresses.entry(address.clone()).or_default().insert(name.clone());
-                }
+                methods.entry(method).or_default().entry(name.clone()).or_default().extend(address.clone());
             }
             names.insert(name);
         }
@@ -128,12 +119,13 @@ pub(super) fn check(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>, meth
     }
     let serving = known.methods.get(method);
     match (named, fields.get("provider").or_else(|| fields.get("method"))) {
-        (Some(name), Some((_, node))) if !serving.is_some_and(|it| it.names.contains(name)) => {
+        (Some(name), Some((_, node))) if !serving.is_some_and(|it| it.contains_key(name)) => {
             unknown(checker, known, (node, at.key("provider")), method, name);
         }
         (None, Some((_, node))) => {
-            if let Some(serving) = serving.filter(|serving| serving.addresses.len() > 1) {
-                ambiguous(checker, (node, at.key("method")), method, serving);
+            let choices = serving.map(choices).unwrap_or_default();
+            if choices.len() > 1 {
+                ambiguous(checker, (node, at.key("method")), method, &choices);
             }
         }
         _ => {}
@@ -141,8 +133,8 @@ pub(super) fn check(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>, meth
 }
 
 fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node, At<'_>), method: &str, name: &str) {
-    let serving = known.methods.get(method).map(|serving| &serving.names);
-    let near = closest(name, serving.into_iter().flatten());
+    let serving: Vec<&String> = known.methods.get(method).into_iter().flat_map(BTreeMap::keys).collect();
+    let near = closest(name, serving.iter().copied());
     let named = shorten(name);
     let message = match (known.names.contains(name), known.others) {
         (true, _) => format!("the provider `{named}` does not serve `{method}`"),
@@ -151,10 +143,10 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
         (false, Others::Any) if near.is_none() => return,
         (false, Others::Any) => format!("no built-in provider is named `{named}`"),
     };
-    let hint = match (near, serving) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, Some(names)) if !names.is_empty() => format!("`{method}` is served by {}", list(names)),
-        (None, _) => format!("no known provider serves `{method}`"),
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if serving.is_empty() => format!("no known provider serves `{method}`"),
+        None => format!("`{method}` is served by {}", list(serving)),
     };
     match known.others {
         Others::None => checker.report(node.spot, at, ErrorCode::ProviderNotFound, message, Some(hint)),
@@ -162,13 +154,22 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
     }
 }
 
-fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &str, serving: &Serving) {
-    let each = serving.addresses.iter().filter_map(|(address, names)| {
-        let name = names.first()?;
-        Some((name, if address == "*" { "any address" } else { address.as_str() }))
-    });
-    let told: Vec<String> = each.clone().take(SHOWN).map(|(name, address)| format!("`{name}` ({address})")).collect();
-    let more = match serving.addresses.len().saturating_sub(SHOWN) {
+/// The first name of each set of addresses, and how they are told. Whoever says nothing of an address is no choice.
+fn choices(serving: &Serving) -> Vec<(&str, String)> {
+    let mut seen = BTreeSet::new();
+    let new = serving.iter().filter(|(_, addresses)| !addresses.is_empty() && seen.insert(*addresses));
+    let told = |address: &String| if address == "*" { "any address".to_owned() } else { shorten(address).into_owned() };
+    new.map(|(name, addresses)| {
+        let told: Vec<String> = addresses.iter().take(SHOWN).map(told).collect();
+        (name.as_str(), told.join(", "))
+    })
+    .collect()
+}
+
+fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &str, choices: &[(&str, String)]) {
+    let told: Vec<String> =
+        choices.iter().take(SHOWN).map(|(name, addresses)| format!("`{name}` ({addresses})")).collect();
+    let more = match choices.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
@@ -176,7 +177,7 @@ fn ambiguous(checker: &mut Checker<'_>, (node, at): (&Node, At<'_>), method: &st
         "`{method}` is served by providers of different addresses, {}{more}: any may get the call",
         told.join(", ")
     );
-    let say: Vec<String> = each.take(SHOWN).map(|(name, _)| format!("`provider: {name}`")).collect();
+    let say: Vec<String> = choices.iter().take(SHOWN).map(|(name, _)| format!("`provider: {name}`")).collect();
     checker.wrong(node.spot, at, message, Some(format!("say {}", say.join(" or "))));
 }
 
@@ -198,6 +199,8 @@ mod tests {
                 provider("http", "http/request", Some("*")),
                 provider("util", "util/echo", None),
                 provider("mine", "util/echo", None),
+                provider("pool", "llm/chat", Some("http://one")),
+                provider("pool", "llm/chat", Some("http://two")),
             ],
             others,
         )
@@ -267,10 +270,11 @@ mod tests {
     #[test]
     fn who_may_reach_different_addresses_has_to_say_which() {
         let (problems, _) = said("method: http/request", Others::Later);
-        let expected = "3:19 `http/request` is served by providers of different addresses, `http` (any address), `crm` \
-                        (https://crm.example.com): any may get the call; say `provider: http` or `provider: crm`";
+        let expected = "3:19 `http/request` is served by providers of different addresses, `crm` (https://crm.example.com), \
+                        `http` (any address): any may get the call; say `provider: crm` or `provider: http`";
         assert_eq!(problems, [expected]);
         assert!(said("method: util/echo", Others::None).0.is_empty(), "they say nothing of addresses");
         assert!(said("method: http/request, provider: http", Others::None).0.is_empty());
+        assert!(said("method: llm/chat", Others::None).0.is_empty(), "those of one name share the calls");
     }
 }
