@@ -20,7 +20,9 @@ FAIL = "name: Fail\ntasks:\n  - {id: ok, method: util/echo}\n  - {id: no, method
 
 def test_a_run_from_text_keeps_the_types_of_its_values(client: Client) -> None:
     value = {"big": 2**63, "text": "ä\n", "list": [1.5, None, True]}
-    run = client.run(ECHO, {"n": value})
+    with pytest.raises(GleitzeitError, match="input `n` takes a number, as its default is, and was given an object"):
+        client.run(ECHO, {"n": value})
+    run = client.run(ECHO.replace("n: 1", "n: null"), {"n": value})
     assert (run.status, run.outputs, run["a"]) == ("completed", {"n": value}, {"n": value})
     assert run.submitted_at is not None and run.finished_at is not None and run.submitted_at <= run.finished_at
     assert "Echo" in run._repr_html_() and run.id in run._repr_html_()
