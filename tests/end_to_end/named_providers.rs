@@ -102,7 +102,7 @@ fn validate_and_run_refuse_names_that_are_none_and_tasks_that_could_reach_either
              address), `north` (http://127.0.0.1:1/v1), `south` (http://127.0.0.1:2/v1): any may get the call; say \
              `provider: http` or `provider: north` or `provider: south`"
                 .to_owned(),
-            "5:40 PROVIDER_NOT_FOUND the provider `north` does not serve `util/echo`; `util/echo` is served by `util`".to_owned(),
+            "5:40 PROVIDER_NOT_FOUND the provider `north` does not serve `util/echo`; `util/echo` is served by `util`; `--provider FILE` adds another".to_owned(),
         ];
         assert_eq!(told, expected, "{command}");
     }

@@ -33,7 +33,7 @@ const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 enum Holder {
     /// The hub, until a provider has room.
-    Hub { place: Place, call: Box<MethodCall> },
+    Hub { place: Place, route: Route, call: Box<MethodCall> },
     /// A provider; an idle one has told that it cannot begin yet.
     Provider { provider: ComponentId, is_idle: bool },
     /// Nobody that is known, `last` had it if anybody did; lost if that does not change until then.
@@ -96,7 +96,7 @@ impl Calls {
     /// Who holds the call of an engine's attempt, if it has made one.
     fn place(&self, engine: &ComponentId, at: &AttemptRef) -> Option<CallPlace> {
         match &self.calls.get(&CallId::new(engine, at))?.holder {
-            Holder::Hub { place, call } => Some(CallPlace::Hub { before: self.lines.before(&call.route(), place) }),
+            Holder::Hub { place, route, .. } => Some(CallPlace::Hub { before: self.lines.before(route, place) }),
             Holder::Provider { provider, is_idle: true } => Some(CallPlace::Idle(provider.clone())),
             Holder::Provider { provider, is_idle: false } => Some(CallPlace::Provider(provider.clone())),
             Holder::Nobody { .. } => None,
@@ -124,8 +124,8 @@ impl Calls {
 
     fn insert(&mut self, id: CallId, engine: ComponentId, told: CallId, holder: Holder) {
         match &holder {
-            Holder::Hub { place, call } => {
-                self.lines.insert(call.route(), *place, id.clone());
+            Holder::Hub { place, route, .. } => {
+                self.lines.insert(route.clone(), *place, id.clone());
                 self.turned.insert(id.clone());
             }
             Holder::Provider { provider, .. } => {
@@ -139,7 +139,7 @@ impl Calls {
     fn remove(&mut self, id: &CallId) -> Option<Call> {
         let call = self.calls.remove(id)?;
         match &call.holder {
-            Holder::Hub { place, call } => self.lines.remove(&call.route(), place),
+            Holder::Hub { place, route, .. } => self.lines.remove(route, place),
             Holder::Provider { provider, .. } => {
                 if let Some(open) = self.open.get_mut(provider) {
                     open.remove(id);
@@ -203,7 +203,8 @@ impl Hub {
         }
         let wanted = std::mem::take(&mut call.providers);
         let priority = std::mem::take(&mut call.priority);
-        let (id, route) = (call.id.clone(), call.route());
+        // What the journal says of it, whatever its engine knows of names.
+        let (id, route) = (call.id.clone(), Route::new(&call.method, self.leases.provider(&at)));
         let told = self.told_id(&id, &at);
         if let Some(provider) = self.roomiest(&route, &wanted) {
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
@@ -220,7 +221,7 @@ impl Hub {
             self.timers.insert((self.grown_up_at(), Timer::Orphan(id.clone())));
         }
         let place = self.calls.lines.place(self.now, priority);
-        self.calls.insert(id, engine.clone(), told, Holder::Hub { place, call: Box::new(call) });
+        self.calls.insert(id, engine.clone(), told, Holder::Hub { place, route, call: Box::new(call) });
     }
 
     /// The provider with room that has the fewest calls, of those that are named if there is one.
@@ -376,9 +377,9 @@ impl Hub {
         for (provider, calls) in std::mem::take(&mut self.calls.to_providers) {
             let Some(component) = self.components.get(&provider) else { continue };
             let (Some(socket), batch) = (component.socket, component.batch) else { continue };
-            let told = |call: MethodCall| {
-                let id = self.calls.calls.get(&call.id).map_or_else(|| call.id.clone(), |known| known.told.clone());
-                MethodCall { id, provider: None, ..call }
+            let told = |call: MethodCall| match self.calls.calls.get(&call.id) {
+                Some(known) => MethodCall { id: known.told.clone(), ..call },
+                None => call,
             };
             let calls: Vec<MethodCall> = calls.into_iter().map(told).collect();
             let together = if batch {

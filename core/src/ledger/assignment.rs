@@ -7,6 +7,19 @@ use crate::payload::Payload;
 use crate::route::Route;
 use crate::spec::Priority;
 
+/// What the hub has to know of an open attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLease {
+    /// Which attempt.
+    pub at: AttemptRef,
+    /// Who holds its lease.
+    pub engine: ComponentId,
+    /// Where its `task_dispatched` stands in the journal.
+    pub dispatched: Position,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    pub provider: Option<ProviderName>,
+}
+
 /// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{ErrorCode, Failure};
-use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, ProviderName, RunId, TaskId};
+use crate::id::{Attempt, AttemptRef, CallId, ComponentId, MethodName, RunId, TaskId};
 use crate::payload::Payload;
-use crate::route::Route;
 use crate::spec::Priority;
 use crate::tagged::problem_of;
 
@@ -65,19 +64,9 @@ pub struct MethodCall {
     /// the method and has room gets it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<ComponentId>,
-    /// Engine to hub only: nobody but providers of this name may serve it; absent: all that serve the method.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<ProviderName>,
     /// Engine to hub only: the task's, for its place among the calls that wait.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
-}
-
-impl MethodCall {
-    /// Who may serve it.
-    pub fn route(&self) -> Route {
-        Route::new(&self.method, self.provider.as_ref())
-    }
 }
 
 fn version() -> String {
@@ -206,7 +195,6 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
             meta: Option<Payload>,
             #[serde(default)]
             providers: Vec<ComponentId>,
-            provider: Option<ProviderName>,
             #[serde(default)]
             priority: Priority,
         }
@@ -224,7 +212,6 @@ impl<'de> Deserialize<'de> for ExecuteMethod {
                 params: either.params.ok_or_else(|| Error::missing_field("params"))?,
                 meta: call_meta(&meta).map_err(Error::custom)?,
                 providers: either.providers,
-                provider: either.provider,
                 priority: either.priority,
             }],
         })

@@ -146,6 +146,9 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None if serving.is_empty() => format!("no known provider serves `{method}`"),
+        None if known.others == Others::None => {
+            format!("`{method}` is served by {}; `--provider FILE` adds another", list(serving))
+        }
         None => format!("`{method}` is served by {}", list(serving)),
     };
     match known.others {
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(said(task, Others::Any), (none(), vec![note.to_owned()]));
         let task = "method: http/request, provider: warehouse";
         assert_eq!(said(task, Others::Any), (none(), none()), "it may be another's");
-        let hint = "`http/request` is served by `crm`, `crm_two`, `http`";
+        let hint = "`http/request` is served by `crm`, `crm_two`, `http`; `--provider FILE` adds another";
         let wrong = vec![format!("3:43 there is no provider named `warehouse`; {hint}")];
         assert_eq!(said(task, Others::None), (wrong, none()));
         let wrong = vec![format!("3:43 the provider `util` does not serve `http/request`; {hint}")];

@@ -70,7 +70,6 @@ pub(crate) fn call(task: &str) -> MethodCall {
             timeout_ms: 60_000,
         },
         providers: Vec::new(),
-        provider: None,
         priority: Priority::default(),
     }
 }
@@ -239,10 +238,6 @@ fn what_components_send_is_read_and_written_as_ever() {
                     }],
                 }
                 .into(),
-            ),
-            (
-                "execute_method-provider",
-                ExecuteMethod { calls: vec![MethodCall { provider: Some("disks".into()), ..call("a") }] }.into(),
             ),
             ("execute_method-several", ExecuteMethod { calls: vec![call("a"), call("b")] }.into()),
             ("method_waiting", MethodWaiting { ids: vec![call_id("a"), call_id("b")] }.into()),

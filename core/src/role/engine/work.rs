@@ -252,7 +252,6 @@ impl Engine {
                         jsonrpc: "2.0".to_owned(),
                         id: CallId::new(&self.identity.component_id, &at),
                         method: route.method,
-                        provider: route.provider,
                         params,
                         meta: meta(work, now),
                         providers,

@@ -101,7 +101,6 @@ fn execute(id: &str) -> FromHub {
         params: Payload::null(),
         meta,
         providers: vec![],
-        provider: None,
         priority: Priority::default(),
     };
     FromHub::ExecuteMethod(ExecuteMethod { calls: vec![call] })
