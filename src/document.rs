@@ -404,6 +404,7 @@ pub(crate) struct ProviderItem {
     in_flight: u32,
     capacity: u32,
     capabilities: Vec<String>,
+    address: Option<String>,
 }
 
 impl From<Provider> for ProviderItem {
@@ -419,6 +420,7 @@ impl From<Provider> for ProviderItem {
             in_flight: provider.in_flight,
             capacity: provider.capacity,
             capabilities: provider.capabilities,
+            address: provider.address,
         }
     }
 }

@@ -13,6 +13,7 @@ mod color;
 mod commands;
 mod complete;
 mod concealed;
+mod content;
 mod document;
 mod error;
 mod follow;

@@ -78,6 +78,7 @@ async fn snapshot(client: &Client, run_id: &str) -> Result<(Workflow, Drawn), Co
     let task = |task: gleitzeit_sdk::Task| Task {
         id: task.id.as_str().into(),
         method: task.method.as_str().into(),
+        provider: task.provider.as_deref().map(Into::into),
         protocol_version: String::new(),
         priority: Priority::default(),
         queue: task.queue.as_str().into(),
@@ -123,7 +124,8 @@ fn document(workflow: &Workflow, run: Option<&Drawn>) -> serde_json::Value {
         let dependencies: Vec<&str> =
             graph::dependencies(workflow, &graph, at).iter().map(|it| it.id.as_str()).collect();
         let mut document = json!({
-            "id": task.id, "method": task.method, "queue": task.queue, "step": step, "dependencies": dependencies,
+            "id": task.id, "method": task.method, "provider": task.provider, "queue": task.queue, "step": step,
+            "dependencies": dependencies,
         });
         if let Some(state) = run.and_then(|run| run.states.get(at)) {
             document["status"] = json!(state);

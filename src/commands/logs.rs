@@ -241,6 +241,7 @@ mod tests {
             queue: "default".to_owned(),
             engine: None,
             dependencies: Vec::new(),
+            provider: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gleitzeit_agent::AgentConfig;
-use gleitzeit_core::spec::Limits;
+use gleitzeit_core::spec::{Limits, WithProviders};
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -54,12 +54,13 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
-    let checked = source.check(&registry, &limits);
+    let worker =
+        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
+    let providers = setup::providers_of(&worker);
+    let checked = source.check(&WithProviders { catalog: &*registry, providers: &providers }, &limits);
     output::notes(&checked.notes);
     let checked = checked.workflow.map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
-    let worker =
-        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
     // Nobody else can come to a control plane with a token of its own.
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = OwnFolder::new()?;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
 use crate::graph::Graph;
-use crate::id::{Attempt, ComponentId, Epoch, MethodName, Position, QueueName, RunId, Seq, Slice, TaskId};
+use crate::id::{
+    Attempt, ComponentId, Epoch, MethodName, Position, ProviderName, QueueName, RunId, Seq, Slice, TaskId,
+};
 use crate::payload::Payload;
 use crate::spec::{FileContent, Priority, RetryPolicy, Workflow};
 use crate::tagged::tagged;
@@ -197,6 +199,9 @@ pub struct TaskReady {
     pub task_id: TaskId,
     /// What will be called.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// The line it waits in.
     pub queue: QueueName,
     /// Higher goes first.
@@ -218,6 +223,9 @@ pub struct TaskDispatched {
     pub engine: ComponentId,
     /// What is called, so that every queue owner can count the open attempts of a method.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
 }
 
 /// See [`Event::TaskStarted`].

@@ -48,5 +48,6 @@ planted! {
     engines_that_take_nothing_are_found NoAcceptTimer 618 "stays open"
     calls_that_are_lost_are_found LostCalls 78 "never end"
     providers_that_never_stop_are_found NeverAlone 8889 "whose attempt ended long ago"
+    calls_to_the_wrong_name_are_found AnyName 1 "was given to a provider named"
     time_that_counts_in_line_is_found TimeInLine 15 "a provider worked on it for"
 }

@@ -21,7 +21,9 @@ FAIL = "name: Fail\ntasks:\n  - {id: ok, method: util/echo}\n  - {id: no, method
 
 def test_a_run_from_text_keeps_the_types_of_its_values(client: Client) -> None:
     value = {"big": 2**63, "text": "ä\n", "list": [1.5, None, True]}
-    run = client.run(ECHO, {"n": value})
+    with pytest.raises(GleitzeitError, match="input `n` takes a number, as its default is, and was given an object"):
+        client.run(ECHO, {"n": value})
+    run = client.run(ECHO.replace("n: 1", "n: null"), {"n": value})
     assert (run.status, run.outputs, run["a"]) == ("completed", {"n": value}, {"n": value})
     assert run.submitted_at is not None and run.finished_at is not None and run.submitted_at <= run.finished_at
     assert "Echo" in run._repr_html_() and run.id in run._repr_html_()
@@ -54,7 +56,7 @@ def test_a_workflow_in_python_is_the_same_as_in_yaml(client: Client) -> None:
     wf = Workflow("Sum", inputs={"n": 3}, labels={"team": "trains"})
     first = wf.task("python/execute", code=f"result = {{'value': {wf.input('n')} * 2}}")
     second = wf.task("python/execute", code=f"result = {first.result['value']} + 1", after=first)
-    side = wf.task("util/echo", id="side", after=[first, "execute_2"], queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
+    side = wf.task("util/echo", id="side", after=[first, "execute_2"], provider="util", queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
     wf.output("sum", second.result)
     run = client.run(wf, {"n": 20})
     assert (run.outputs, run["side"], dict(run.labels)) == ({"sum": 41}, {"text": "<41>"}, {"team": "trains"})

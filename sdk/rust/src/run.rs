@@ -144,6 +144,8 @@ pub struct Task {
     pub engine: Option<String>,
     /// The tasks that must complete before it; empty unless [`TaskFilter::with_dependencies`] asked for them.
     pub dependencies: Vec<String>,
+    /// The provider that is to serve it, if its workflow names one.
+    pub provider: Option<String>,
 }
 
 impl Task {

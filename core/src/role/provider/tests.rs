@@ -21,6 +21,7 @@ impl Bench {
             protocols: vec![],
             max_concurrency: 2,
             capabilities: vec![],
+            address: None,
             alone_limit_ms: ALONE_LIMIT_MS,
         };
         let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };

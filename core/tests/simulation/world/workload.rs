@@ -12,6 +12,8 @@ use super::chance::Chance;
 pub(crate) const COMMON: &str = "sim/work";
 /// Served by some.
 pub(crate) const SPECIAL: &str = "sim/special";
+/// The name that some tasks ask for.
+pub(crate) const NAMED: &str = "named";
 pub(crate) const QUEUES: [&str; 4] = ["default", "large", "side", "slow"];
 
 /// A workflow of one to eight tasks: each adds a number of its own to the values of those it depends on.
@@ -44,6 +46,7 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     Task {
         id: format!("t{number}").into(),
         method: if chance.permille(150) { SPECIAL } else { COMMON }.into(),
+        provider: chance.permille(150).then(|| NAMED.into()),
         protocol_version: "v1".to_owned(),
         priority: Priority(i32::try_from(chance.within(1..5)).unwrap_or(2)),
         queue: QueueName::from(QUEUES[if chance.permille(600) { 0 } else { chance.index(QUEUES.len()) }]),

@@ -58,6 +58,8 @@ class Task:
     finished_at: Optional[datetime.datetime] = None
     #: The tasks that must complete before it; empty unless ``tasks`` was asked for them.
     dependencies: tuple[str, ...] = ()
+    #: The provider that is to serve it, if its workflow names one; else empty.
+    provider: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ def task(message: Any) -> Task:
         started_at=_time(message, "started_at"),
         finished_at=_time(message, "finished_at"),
         dependencies=tuple(message.dependencies),
+        provider=message.provider,
     )
 
 

@@ -109,8 +109,18 @@ def current() -> Call:
 class Provider:
     """Methods, and the connection over which they are served. It goes on whenever the control plane comes back."""
 
-    def __init__(self, name: Optional[str] = None, *, version: str = "v1", max_concurrency: int = 16) -> None:
-        self.name, self.version, self.max_concurrency = name, version, max_concurrency
+    def __init__(
+        self,
+        name: Optional[str] = None,
+        *,
+        version: str = "v1",
+        max_concurrency: int = 16,
+        address: Optional[str] = None,
+    ) -> None:
+        """Tasks may ask for the ``name``. ``address`` says where the service is that the methods call, without
+        credentials: lists show it, and workflows have to name the provider where those of a method call different ones.
+        """
+        self.name, self.version, self.max_concurrency, self.address = name, version, max_concurrency, address
         self._methods: dict[str, Callable[..., Any]] = {}
         self._schemas: dict[str, dict[str, schema.Schema]] = {}
         self._component_id = str(uuid.uuid4())
@@ -262,6 +272,7 @@ class Provider:
                 "max_concurrency": 0 if self._is_draining else self.max_concurrency,
                 "batch": True,
                 "calls": [*self._tasks, *self._answers, *offered],
+                **({"address": self.address} if self.address else {}),
             },
         )
 

@@ -16,7 +16,7 @@ from .errors import GleitzeitError
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _RESERVED = {"inputs", "env", "files", "run"}
 #: Fields of a task that are not its parameters; a parameter of such a name goes into ``parameters``.
-_FIELDS = ("queue", "priority", "timeout", "retry")
+_FIELDS = ("provider", "queue", "priority", "timeout", "retry")
 
 
 class Reference:
@@ -96,6 +96,7 @@ class Workflow:
         id: Optional[str] = None,
         after: After = None,
         parameters: Optional[Mapping[str, Any]] = None,
+        provider: Optional[str] = None,
         queue: Optional[str] = None,
         priority: Union[int, str, None] = None,
         timeout: Union[float, str, None] = None,
@@ -105,7 +106,7 @@ class Workflow:
         """Adds a task that calls ``method`` with ``parameters`` and what else is named.
 
         ``after`` names tasks that must have completed although their results are not used. Without an ``id`` it is
-        called after its method.
+        called after its method. Only providers of the name ``provider`` may serve it, if that is given.
         """
         task_id = id if id is not None else self._free_id(method)
         if not _ID.match(task_id) or task_id in _RESERVED or task_id in self._tasks:
@@ -113,7 +114,7 @@ class Workflow:
             raise GleitzeitError(f"`{task_id}` {why}", code=-32602, name="INVALID_PARAMS")
         dependencies = [after] if isinstance(after, (str, TaskReference)) else list(after or ())
         task: dict[str, Any] = {"id": task_id, "method": method}
-        task.update(zip(_FIELDS, (queue, priority, timeout, retry)))
+        task.update(zip(_FIELDS, (provider, queue, priority, timeout, retry)))
         task["dependencies"] = [it._task_id if isinstance(it, TaskReference) else it for it in dependencies]
         task["parameters"] = written({**(parameters or {}), **more})
         self._tasks[task_id] = {name: value for name, value in task.items() if value is not None and value != []}

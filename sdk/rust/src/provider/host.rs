@@ -117,6 +117,7 @@ fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
         protocols,
         max_concurrency: provider.max_concurrency,
         capabilities: Vec::new(),
+        address: provider.address.clone(),
         alone_limit_ms: ALONE_LIMIT_MS,
     };
     Machine::new(identity, config)
