@@ -1,6 +1,6 @@
 //! `gleitzeit list`: runs, the newest first.
 
-use gleitzeit_sdk::{RunFilter, RunStatus};
+use gleitzeit_sdk::{RunFilter, RunStatus, RunSummary};
 
 use crate::cli::{Format, ListArgs};
 use crate::document::{List, RunItem};
@@ -25,32 +25,14 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     };
     block_on(OnSignal::Drop, |_| async move {
         let (page, places) = Sources::open(&args.client).await?.list(&filter).await?;
-        let rows: Vec<Vec<String>> = page
-            .items
-            .iter()
-            .zip(&places)
-            .map(|(run, place)| {
-                let mut row = vec![
-                    run.run_id.clone(),
-                    view::first_line(&run.name, 40),
-                    view::standing(run.status, run.error.as_ref()).to_owned(),
-                    run.task_count.to_string(),
-                    view::time(run.submitted_at),
-                    view::time(run.finished_at),
-                ];
-                row.extend(place.clone());
-                row
-            })
-            .collect();
+        let rows: Vec<_> = page.items.iter().zip(&places).map(|(run, place)| row(run, place.as_ref())).collect();
         let items = page.items.into_iter().zip(places);
         let list = List {
             items: items.map(|(run, place)| RunItem::from(run).at(place)).collect(),
             next_page_token: page.next_page_token,
         };
         output::document(args.output.format(), &list, |list| {
-            let head = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
-            let columns = rows.first().map_or(head.len() - 1, Vec::len);
-            let mut text = view::table(&head[..columns], &rows);
+            let mut text = table(&rows);
             if let Some(token) = &list.next_page_token {
                 text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
             }
@@ -61,6 +43,26 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         }
         Ok(Exit::Success)
     })
+}
+
+/// A run, and where it is if there are several places.
+fn row(run: &RunSummary, place: Option<&String>) -> Vec<String> {
+    let mut row = vec![
+        run.run_id.clone(),
+        view::first_line(&run.name, 40),
+        view::standing(run.status, run.error.as_ref()).to_owned(),
+        run.task_count.to_string(),
+        view::time(run.submitted_at),
+        view::time(run.finished_at),
+    ];
+    row.extend(place.cloned());
+    row
+}
+
+fn table(rows: &[Vec<String>]) -> String {
+    let head = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
+    let columns = rows.first().map_or(head.len() - 1, Vec::len);
+    view::table(&head[..columns], rows)
 }
 
 /// The command with its filters: the token of the next page belongs to them.
