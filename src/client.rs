@@ -81,7 +81,8 @@ pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, Co
     the_one(&runs, wanted)
 }
 
-fn is_full_id(wanted: &str) -> bool {
+/// Whether it can be nothing but a run's whole id.
+pub(crate) fn is_full_id(wanted: &str) -> bool {
     wanted.len() == 36 || (wanted.len() == 32 && !wanted.contains('-'))
 }
 

@@ -131,18 +131,15 @@ impl Sources {
         let filter = client::filter_of(wanted)?;
         let in_stores = stores.client.list_runs(&filter).await?.items;
         stores.tell_trouble();
-        let on_plane = match &self.plane {
-            Some(plane) => plane.list_runs(&filter).await,
-            None => Ok(Page { items: Vec::new(), next_page_token: None }),
-        };
-        let on_plane = match on_plane {
-            Ok(page) => page.items,
-            Err(error) => {
-                self.without_plane(error)?;
-                Vec::new()
-            }
-        };
+        let on_plane = self.on_plane(&filter).await?;
         let found = pages::merge(on_plane, in_stores);
+        match self.plane {
+            // It knows more of a run that is gone than that no list has it.
+            Some(client) if found.is_empty() && client::is_full_id(wanted) => {
+                return Ok(Found { client, run_id: wanted.to_owned(), kept: None, is_plane_there: true });
+            }
+            plane => self.plane = plane,
+        }
         let runs: Vec<RunSummary> = found.iter().map(|(run, _)| run.clone()).collect();
         let run_id = client::the_one(&runs, wanted).map_err(|error| self.not_found(error, wanted, runs.is_empty()))?;
         let source = found.iter().find(|(run, _)| run.run_id == run_id).map(|(_, source)| *source);
@@ -153,6 +150,15 @@ impl Sources {
                 Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id, is_plane_there })
             }
             _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
+        }
+    }
+
+    /// The first page of what the control plane has.
+    async fn on_plane(&mut self, filter: &RunFilter) -> Result<Vec<RunSummary>, CommandError> {
+        let Some(plane) = &self.plane else { return Ok(Vec::new()) };
+        match plane.list_runs(filter).await {
+            Ok(page) => Ok(page.items),
+            Err(error) => self.without_plane(error).map(|()| Vec::new()),
         }
     }
 

@@ -279,6 +279,8 @@ fn the_control_plane_at_the_default_address_and_the_stores_are_one_list() {
     assert!(refused.stderr.contains("--port 8001") && refused.stderr.contains(&hint), "{refused}");
     let pruned = sandbox.gleitzeit(&["prune", "--older-than", "0", "--json"]).exits(0).json();
     assert_eq!((&pruned["runs"], &pruned["run_stores"]), (&json!(3), &json!(4)));
+    let gone = sandbox.gleitzeit(&["status", &runs[1]]).exits(1);
+    assert!(gone.stderr.contains("removed long after its end"), "{gone}");
     plane.terminate(PATIENCE).exits(0);
 }
 

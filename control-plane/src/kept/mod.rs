@@ -194,7 +194,7 @@ impl Kept {
         match Look::open(&place.store) {
             Ok(look) => look,
             // It was removed meanwhile.
-            Err(_) if !place.store.exists() => None,
+            Err(_) if matches!(place.store.try_exists(), Ok(false)) => None,
             Err(why) => {
                 self.note_trouble(place, why);
                 None

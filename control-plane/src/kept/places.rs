@@ -82,15 +82,16 @@ impl Place {
         lock.push(".lock");
         let written_ms = match fs::metadata(&lock).and_then(|found| found.modified()) {
             Ok(time) => u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).ok()?,
-            Err(_) if store.is_file() => u64::MAX,
-            Err(_) => return None,
+            Err(_) if matches!(store.try_exists(), Ok(false)) => return None,
+            // Also of what only others may read: whoever opens it is told.
+            Err(_) => u64::MAX,
         };
         Some(Self { store, kind, from_ms, upto_ms: written_ms.saturating_add(SLACK_MS) })
     }
 
     /// The store of a control plane, if it is there.
     pub(super) fn of_control_plane(store: &Path) -> Option<Self> {
-        if store.is_file() { Self::new(store.to_owned(), Kind::ControlPlane, 0) } else { None }
+        Self::new(store.to_owned(), Kind::ControlPlane, 0)
     }
 
     /// Whether ids of its runs may lie between these two.

@@ -162,6 +162,11 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     let made = std::process::Command::new("mkfifo").arg(pipe.join(STORE)).status().expect("mkfifo");
     assert!(made.success());
     fs::write(pipe.join("journal.db.lock"), "").expect("written");
+    // It cannot be told what it is, as of a folder that only others may enter.
+    let closed = folder_at(home.path(), 0, 8);
+    for name in [STORE, "journal.db.lock"] {
+        std::os::unix::fs::symlink(closed.join(name), closed.join(name)).expect("made");
+    }
     let cut = run(home.path(), 6, End::Completed);
     fs::write(cut.join(STORE), "").expect("written");
 
@@ -169,7 +174,7 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     assert_eq!(ids(&kept, &RunFilter::default(), None, 9), [run_id(1)]);
     let mut trouble: Vec<_> = kept.take_trouble().into_iter().map(|it| it.store).collect();
     trouble.sort();
-    assert_eq!(trouble, [damaged, foreign, cut, pipe].map(|folder| folder.join(STORE)));
+    assert_eq!(trouble, [damaged, foreign, cut, pipe, closed].map(|folder| folder.join(STORE)));
     assert!(kept.take_trouble().is_empty(), "told once");
 }
 
