@@ -11,7 +11,7 @@ from .aio import AsyncClient
 from .client import Client
 from .errors import GleitzeitError, Problem, RunFailed
 from .models import Event, Explanation, Failure, Run, Task, Waiting, WorkflowNote
-from .workflow import Reference, TaskReference, Workflow
+from .workflow import Reference, TaskReference, Workflow, ref
 
 __all__ = [
     "AsyncClient",
@@ -30,4 +30,5 @@ __all__ = [
     "Workflow",
     "WorkflowNote",
     "provider",
+    "ref",
 ]
