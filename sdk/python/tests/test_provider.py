@@ -165,7 +165,7 @@ def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connec
         assert answers == ["COMPONENT_ID_TAKEN"] and mine._is_registered
         # It comes back with its secret, while the control plane still waits for it.
         mine._is_registered = False
-        await mine._hub.eio.ws.close()
+        await mine._line._hub.eio.ws.close()
         await asyncio.wait_for(registered(), 60)
         mine.stop()
         await asyncio.wait_for(serving, 60)
