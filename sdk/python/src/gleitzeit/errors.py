@@ -29,6 +29,7 @@ _UNNAMED = {
     grpc.StatusCode.NOT_FOUND: (-28002, "WORKFLOW_NOT_FOUND"),
     grpc.StatusCode.UNAUTHENTICATED: (-25005, "AUTHENTICATION_FAILED"),
     grpc.StatusCode.PERMISSION_DENIED: (-25006, "AUTHORIZATION_FAILED"),
+    grpc.StatusCode.UNIMPLEMENTED: (-30008, "METHOD_NOT_SUPPORTED"),
 }
 
 
@@ -138,6 +139,10 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
         text = f"the control plane at {url} does not answer: {message}"
         return GleitzeitError(text, code=number, name=name, unreachable=True, timed_out=timed_out, reason=message)
     number, name = _UNNAMED.get(code, (-32603, "INTERNAL_ERROR"))
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        text = f"what answers at {url} does not know this call: {message}"
+        hint = "the control plane is of another version than this package, or another server: `gleitzeit doctor` tells"
+        return GleitzeitError(text, code=number, name=name, hint=hint)
     return GleitzeitError(message, code=number, name=name, retry_after=retry_after)
 
 
