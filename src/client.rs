@@ -13,7 +13,7 @@ use crate::{hub_url, output};
 /// # Errors
 /// If it cannot be reached.
 pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
-    Client::connect(config(args)).await.map_err(|error| no_answer(error.into(), args))
+    Client::connect(config(args)).await.map_err(|error| unreached(error, args))
 }
 
 /// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
@@ -42,13 +42,22 @@ pub(crate) async fn connect_or_start(
             ));
             Ok(Client::connect(config).await?)
         }
-        connected => connected.map_err(|error| no_answer(error.into(), args)),
+        connected => connected.map_err(|error| unreached(error, args)),
     }
 }
 
-/// What accepts connections and says nothing holds the port: nothing can be started there.
+/// An error with what to do about it, after where the address came from.
+pub(crate) fn unreached(error: gleitzeit_sdk::Error, args: &ClientArgs) -> CommandError {
+    let mut error = CommandError::from(error);
+    if let (Exit::Unreachable, Some(origin)) = (error.exit, hub_url::origin(args.hub_url.as_deref())) {
+        error.hint = Some(error.hint.map_or(origin.clone(), |hint| format!("{origin}; {hint}")));
+    }
+    error
+}
+
+/// What accepts connections holds the port, whatever it is: nothing can be started there.
 pub(crate) fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
-    error.is_unreachable() && error.known() != Some(ErrorCode::ConnectionTimeout)
+    error.is_unreachable() && error.known() == Some(ErrorCode::ConnectionRefused)
 }
 
 pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
@@ -59,14 +68,6 @@ pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
 /// The trace that this command is called in, if whoever calls says so.
 pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
-}
-
-/// What to do where nobody answers.
-pub(crate) fn no_answer(error: CommandError, args: &ClientArgs) -> CommandError {
-    if error.exit == Exit::Unreachable && error.hint.is_none() && error.code != ErrorCode::ConnectionTimeout {
-        return error.hint(hub_url::hint_if_away(args.hub_url.as_deref()));
-    }
-    error
 }
 
 /// The id of the run that the user means: an id, the beginning of one, or `last`.

@@ -48,6 +48,6 @@ async fn on_plane(args: &PruneArgs) -> Result<sdk::Pruned, CommandError> {
         Err(error) if hub_url::named(args.client.hub_url.as_deref()).is_none() && client::nobody_listens(&error) => {
             Ok(sdk::Pruned::default())
         }
-        Err(error) => Err(client::no_answer(error.into(), &args.client)),
+        Err(error) => Err(client::unreached(error, &args.client)),
     }
 }

@@ -101,7 +101,7 @@ impl Sources {
             Ok(plane) => Ok(Self { plane: Some(plane), stores: Some(Stores::new(None)?), away: None }),
             Err(error) => {
                 let is_silent = !client::nobody_listens(&error);
-                let away = client::no_answer(error.into(), args);
+                let away = client::unreached(error, args);
                 if is_silent {
                     tell_away(&away);
                 }

@@ -56,4 +56,5 @@ mod support;
 mod timing;
 mod tokens;
 mod traces;
+mod unreached;
 mod ways_in;

@@ -39,7 +39,7 @@ use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv};
 use crate::connection::Connection;
-use crate::hub::{HubHandle, check_token};
+use crate::hub::{HubHandle, check_token, token_refusal};
 use crate::journal::{Journal, JournalError, StoreError};
 
 /// What every rpc needs.
@@ -163,8 +163,7 @@ impl Interceptor for Authorize {
         if check_token(self.0.0.token.as_deref(), given) {
             return Ok(request);
         }
-        let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)";
-        Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, message)))
+        Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, token_refusal(given))))
     }
 }
 

@@ -7,6 +7,7 @@
 mod call;
 mod client;
 mod config;
+mod connect;
 mod convert;
 mod error;
 mod events;

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, U
 import grpc
 
 from . import _requests as requests
-from . import models
+from . import _reach, models
 from ._requests import Settings, Source
 from .errors import GleitzeitError, RunFailed, from_rpc
 from .models import Event, Explanation, Run, Task
@@ -29,6 +29,7 @@ class Client:
     def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, **settings: Any) -> None:
         self.settings = Settings.make(url, token, **settings)
         target, options = self.settings.target, self.settings.options
+        self._was_reached = False
         if self.settings.is_secure:
             self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         else:
@@ -132,7 +133,7 @@ class Client:
                 stream.initial_metadata()
                 away_since = None
                 for message in stream:
-                    tries, is_first = 0, False
+                    tries, is_first, self._was_reached = 0, False, True
                     for event in map(models.event, message.events):
                         if event.seq:
                             from_seq = event.seq + 1
@@ -230,17 +231,29 @@ class Client:
         tries = 0
         while True:
             try:
-                return method(request, timeout=self.settings.timeout + more_time, metadata=self.settings.metadata)
+                limit = self.settings.timeout + more_time
+                answer = method(request, timeout=limit, metadata=self.settings.metadata)
+                self._was_reached = True
+                return answer
             except grpc.RpcError as failed:
                 error = from_rpc(failed, self.settings.url)
-            if tries >= self.settings.max_retries or not error.is_worth_repeating:
+            is_last = tries >= self.settings.max_retries
+            if tries == 0 or is_last:
+                error = self._explained(error)
+            if is_last or not error.is_worth_repeating:
                 raise error
             time.sleep(requests.delay(tries, error))
             tries += 1
 
+    def _explained(self, error: GleitzeitError) -> GleitzeitError:
+        """Looks what is at the address if the control plane was not reached."""
+        return _reach.explained(error, self.settings.url, self._was_reached)
+
     def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
         """Waits before another try, or raises; since when the control plane is away."""
         since = time.monotonic() if away_since is None else away_since
+        if away_since is None:
+            error = self._explained(error)
         if not error.is_worth_repeating or time.monotonic() - since > self.settings.patience:
             raise error
         time.sleep(requests.delay(tries, error))
