@@ -114,14 +114,14 @@ impl Follow {
                     Ok(Some(entries)) => {
                         let last = entries.last().map(|entry| entry.seq);
                         self.behind = self.behind.filter(|seq| last.is_none_or(|last| last < *seq));
-                        self.listen();
+                        self.listen(None);
                         if self.pass_on(entries).await.is_err() {
                             return;
                         }
                     }
                     Ok(None) => {
                         self.behind = None;
-                        self.listen();
+                        self.listen(None);
                         if self.pass_on(Vec::new()).await.is_ok() {
                             self.finish().await;
                         }
@@ -133,8 +133,7 @@ impl Follow {
                     }
                 },
                 first = heard(&mut self.progress) => {
-                    self.held.extend(first.filter(|progress| progress.at.run_id == self.id));
-                    self.listen();
+                    self.listen(first);
                     if self.pass_on(Vec::new()).await.is_err() {
                         return;
                     }
@@ -143,28 +142,30 @@ impl Follow {
         }
     }
 
-    /// Takes in what was said since the last time.
-    fn listen(&mut self) {
+    /// Takes in what was said since the last time, `first` first.
+    fn listen(&mut self, first: Option<Arc<Progress>>) {
         let mut room = PROGRESS_BYTES;
         if self.behind.is_some() {
             // It is held for longer than for this time.
             room = room.saturating_sub(self.held.iter().map(|progress| progress.data.size_bytes()).sum());
         }
+        self.hold(first, &mut room);
         // Others' progress counts too: this must not go on for as long as somebody talks.
         for _ in 0..PROGRESS_TOGETHER {
             let Some(progress) = &mut self.progress else { break };
             match progress.try_recv() {
-                Ok(progress) if progress.at.run_id == self.id => {
-                    let size = progress.data.size_bytes();
-                    if size <= room {
-                        room -= size;
-                        self.held.push(progress);
-                    }
-                }
-                Ok(_) => {}
+                Ok(progress) => self.hold(Some(progress), &mut room),
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
+        }
+    }
+
+    /// Keeps what is of this run, as far as there is room.
+    fn hold(&mut self, progress: Option<Arc<Progress>>, room: &mut usize) {
+        if let Some(progress) = progress.filter(|it| it.at.run_id == self.id && it.data.size_bytes() <= *room) {
+            *room -= progress.data.size_bytes();
+            self.held.push(progress);
         }
     }
 

@@ -212,8 +212,8 @@ class WorkflowServiceServicer(object):
 
     def ReadProgress(self, request, context):
         """Reads what the open attempts of a run have said so far, as `method_progress` events: the output of shell and Python
-        tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (64 KiB),
-        until it ends or the server is started again. A run without open attempts has none.
+        tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (at most
+        64 KiB), until it ends or the server is started again. A run without open attempts has none.
 
         Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
         the server shuts down (ask again).
