@@ -1,5 +1,5 @@
-//! What `validate` says of the content of tasks, beyond their schemas: programs as their interpreters read them, addresses
-//! as the provider would take them, and bodies. Nothing of a workflow is run.
+//! What `validate` says of the content of tasks, beyond their schemas: programs as their interpreters read them,
+//! addresses as the provider would take them, and bodies. Nothing of a workflow is run.
 //!
 //! Only `validate` asks: it costs the start of interpreters, and a run meets the same mistake in the task itself.
 
@@ -19,7 +19,7 @@ const SHELL: &[(&str, &str)] = &[("shell/run", "command")];
 const ADDRESSES: &[(&str, &str)] = &[("http/request", "url")];
 const BODIES: &[(&str, &str)] = &[("http/request", "body")];
 
-/// So many problems are told, and so many notes.
+/// So many problems are told at most, and so many notes.
 const MOST_TOLD: usize = Limits::DEFAULT.problems;
 
 /// A file whose workflow is valid as far as its schemas go.
@@ -33,6 +33,22 @@ pub(crate) struct Valid {
 pub(crate) struct Found {
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<Note>,
+}
+
+impl Found {
+    /// Tells a problem, unless there are enough: the place of each of any number would take its time to find.
+    fn problem(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(problem());
+        }
+    }
+
+    /// The same for a note.
+    fn note(&mut self, note: impl FnOnce() -> Note) {
+        if self.notes.len() < MOST_TOLD {
+            self.notes.push(note());
+        }
+    }
 }
 
 /// A program of a file, as an interpreter is to read it.
@@ -55,8 +71,6 @@ pub(crate) async fn check(files: &[Valid], workers: &Workers) -> Found {
     python(files, workers, &mut found).await;
     shell(files, workers, &mut found).await;
     found.problems.sort_by_key(|problem| (place_of(files, &problem.file), problem.line, problem.column));
-    found.problems.truncate(MOST_TOLD);
-    found.notes.truncate(MOST_TOLD);
     found
 }
 
@@ -92,7 +106,7 @@ async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
                 let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
                 tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found);
             }
-            Err(why) => found.notes.push(unchecked(&programs[0], "Python code", why)),
+            Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
         }
     }
 }
@@ -111,7 +125,9 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
         let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
         let hint = "the task's shell says so with `-n`, and the task would fail";
         tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found);
-        found.notes.extend(unread.into_iter().map(|why| unchecked(&programs[0], "some shell commands", why)));
+        for why in unread {
+            found.note(|| unchecked(&programs[0], "some shell commands were", why));
+        }
     }
 }
 
@@ -136,10 +152,10 @@ fn tell(
         let at = unfilled(written.text, text, (line, column));
         let message = format!("{what}: {message}");
         if workers.are_here {
-            found.problems.push(written.problem(source, file, at, message).hint(hint));
+            found.problem(|| written.problem(source, file, at, message).hint(hint));
         } else {
-            let note = written.note(source, file, at, message);
-            found.notes.push(Note { hint: Some(format!("{hint}, unless its worker has another")), ..note });
+            let hint = Some(format!("{hint}, unless its worker has another"));
+            found.note(|| Note { hint, ..written.note(source, file, at, message) });
         }
     }
 }
@@ -150,7 +166,7 @@ fn unchecked(program: &Program<'_>, what: &str, why: Unchecked) -> Note {
         line: None,
         column: None,
         field: String::new(),
-        message: format!("{what} was not checked: {}", why.reason),
+        message: format!("{what} not checked: {}", why.reason),
         hint: Some(why.remedy),
     }
 }
@@ -171,7 +187,7 @@ fn addresses(source: &str, file: &str, workflow: &Workflow, workers: &Workers, f
     for written in written(source, workflow, ADDRESSES) {
         let Some(url) = literal(written.text) else { continue };
         if let Err(why) = address(&url, written.task, workers) {
-            found.problems.push(written.problem(source, file, (1, 1), why));
+            found.problem(|| written.problem(source, file, (1, 1), why));
         }
     }
 }
@@ -200,15 +216,15 @@ fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
     for written in written(source, workflow, BODIES) {
         let parameters = &written.task.parameters;
         if parameters.get("json").is_some() {
-            let problem = written.problem(source, file, (1, 1), "`body` is given beside `json`");
-            found.problems.push(problem.hint("keep one of them"));
+            let message = "`body` is given beside `json`";
+            found.problem(|| written.problem(source, file, (1, 1), message).hint("keep one of them"));
             continue;
         }
         let (true, Some(body)) = (is_called_json(parameters), literal(written.text)) else { continue };
         if let Err(why) = gleitzeit_core::json::parse(&body) {
-            let note = written.note(source, file, (1, 1), format!("`body` is called JSON and is none: {why}"));
-            let hint = "give the value as `json`, which is written as JSON and sets the header".to_owned();
-            found.notes.push(Note { hint: Some(hint), ..note });
+            let message = format!("`body` is called JSON and is none: {why}");
+            let hint = Some("give the value as `json`, which is written as JSON and sets the header".to_owned());
+            found.note(|| Note { hint, ..written.note(source, file, (1, 1), message) });
         }
     }
 }

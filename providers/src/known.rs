@@ -6,8 +6,8 @@ use gleitzeit_protocols::Registry;
 use crate::definition::Definition;
 use crate::factory::{Factory, Settings};
 
-/// What a workflow may call the providers of these definitions, what they serve and where their services are. A definition
-/// whose protocol is not known serves nothing.
+/// What a workflow may call the providers of these definitions, what they serve and where their services are. A
+/// definition whose protocol is not known serves nothing.
 pub fn known(definitions: &[Definition], protocols: &Registry, settings: &Settings) -> Vec<KnownProvider> {
     let one = |definition: &Definition| {
         let protocol = protocols.protocol(&definition.protocol, &definition.version);

@@ -1,4 +1,5 @@
-//! What `validate` says of the content of tasks, and what is said of inputs: with the place in the file, and nothing is run.
+//! What `validate` says of the content of tasks, and what is said of inputs: with the place in the file, and nothing is
+//! run.
 
 use serde_json::{Value, json};
 

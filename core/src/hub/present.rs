@@ -179,8 +179,8 @@ impl Present {
         self.methods.get(&route.method).into_iter().flatten().filter(|provider| route.admits(&provider.name))
     }
 
-    /// How many calls wait on a route. Those on others, such as those to one of its providers by name, wait for what they
-    /// can only have of that one.
+    /// How many calls wait on a route. Those on others, such as those to one of its providers by name, wait for what
+    /// they can only have of that one.
     fn waiting_on(&self, route: &Route) -> usize {
         self.lines.get(route).copied().unwrap_or(0)
     }

@@ -9,8 +9,8 @@ use crate::error::ErrorCode;
 
 /// Given inputs whose type is another than that of their default. What is not declared is not judged here.
 ///
-/// A number stands for a number, whole or not; a boolean, a list and an object for one of their kind; text, a number and a
-/// boolean for text. Null may always be given, and anything where the default is null.
+/// A number stands for a number, whole or not; a boolean, a list and an object for one of their kind; text, a number
+/// and a boolean for text. Null may always be given, and anything where the default is null.
 pub fn check_inputs(workflow: &Workflow, given: &Map<String, Value>, file: &str) -> Vec<Problem> {
     let pairs = given.iter().filter_map(|(name, value)| Some((name, workflow.inputs.get(name)?, value)));
     pairs.filter_map(|(name, default, value)| misfit(name, default, value, file)).collect()

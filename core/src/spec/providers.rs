@@ -25,8 +25,8 @@ pub struct KnownProvider {
     pub name: String,
     /// The methods that it serves, by full name.
     pub methods: Vec<String>,
-    /// Where the service is that it calls: an address, or `*` if its tasks say where; absent: it calls none, or it is not
-    /// said where.
+    /// Where the service is that it calls: an address, or `*` if its tasks say where; absent: it calls none, or it is
+    /// not said where.
     pub address: Option<String>,
 }
 
@@ -49,7 +49,8 @@ pub struct KnownProviders {
     others: Others,
 }
 
-/// Who serves a method: the addresses that are known, by name. Providers of one name share their calls, wherever they are.
+/// Who serves a method: the addresses that are known, by name. Providers of one name share their calls, wherever they
+/// are.
 type Serving = BTreeMap<String, BTreeSet<String>>;
 
 impl KnownProviders {

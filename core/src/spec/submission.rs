@@ -35,8 +35,8 @@ pub trait Environment {
 /// Joins a workflow with what it was given. The result has no trace context and no request key yet.
 ///
 /// # Errors
-/// Every problem: inputs that are missing, not declared or of another type than their default, files likewise, environment variables that are not allowed or
-/// not set.
+/// Every problem: inputs that are missing, not declared or of another type than their default, files that are missing or
+/// not declared, environment variables that are not allowed or not set.
 pub fn bind(
     workflow: Workflow,
     given: Given,

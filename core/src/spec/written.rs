@@ -93,8 +93,8 @@ impl Written<'_> {
     }
 }
 
-/// The number of the line in which a spot begins, and the lines from there on. The first is cut where the spot begins, with
-/// what stands before it counted as blanks.
+/// The number of the line in which a spot begins, and the lines from there on. The first is cut where the spot begins,
+/// with what stands before it counted as blanks.
 fn lines_of(source: &str, spot: Spot) -> Option<(usize, Vec<String>)> {
     let start = source.get(..spot.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let rest = source.get(spot.start..)?;
@@ -107,8 +107,8 @@ fn lines_of(source: &str, spot: Spot) -> Option<(usize, Vec<String>)> {
     Some((usize::try_from(spot.line).ok()?, lines))
 }
 
-/// How many characters stand before a line of the text in a line of the source; none if it is another. What is quoted has
-/// something behind it as well.
+/// How many characters stand before a line of the text in a line of the source; none if it is another. What is quoted
+/// has something behind it as well.
 fn before(written: &str, text: &str, may_be_quoted: bool) -> Option<usize> {
     let written = written.trim_end();
     let text = text.trim_end();

@@ -93,8 +93,8 @@ fn is_of_tab(kind: &ErrorKind) -> bool {
     )
 }
 
-/// The tab in the indentation of the line in which reading broke off or, if a tab is to blame, of the next that has one:
-/// text over several lines is named by its beginning. Line and column, from 1.
+/// The tab in the indentation of the line in which reading broke off or, if a tab is to blame, of the next that has
+/// one: text over several lines is named by its beginning. Line and column, from 1.
 fn indenting_tab(source: &str, line: usize, is_to_blame: bool) -> Option<(u32, u32)> {
     let first = line.saturating_sub(1);
     let mut lines = source.lines().enumerate().skip(first).take(if is_to_blame { usize::MAX } else { 1 });

@@ -1,7 +1,8 @@
 //! Whether programs can be parsed, as the interpreters say that would run them. Nothing of a program is run.
 //!
-//! The invariants: all Python programs of a check share one process; no check takes longer than [`PATIENCE`] or reads more
-//! than [`MOST_ANSWER`] bytes; an interpreter that is not there, or does not answer, finds no mistake and is told of.
+//! The invariants: all Python programs of a check share one process; no check takes longer than [`PATIENCE`] or reads
+//! more than [`MOST_ANSWER`] bytes; an interpreter that is not there, or does not answer, finds no mistake and is told
+//! of.
 
 mod shell;
 
@@ -58,8 +59,8 @@ pub fn shell_of(definition: &Definition) -> Option<PathBuf> {
     (definition.executor == "shell-local").then(|| shell_executor::own_shell(definition))
 }
 
-/// Compiles programs with an interpreter that is looked up in `PATH`, all in one process. What it says of each, in their
-/// order.
+/// Compiles programs with an interpreter that is looked up in `PATH`, all in one process. What it says of each, in
+/// their order.
 ///
 /// # Errors
 /// If there is no such interpreter, it does not answer in time, or the programs are too large.
@@ -75,8 +76,8 @@ pub async fn check_python(
     }
     let asked = serde_json::to_vec(programs).map_err(|error| not_read(interpreter, &error.to_string()))?;
     let mut command = Command::new(interpreter);
-    // Nothing of its user's settings or packages is needed, and nothing of the folder that it is started in; a shim may need
-    // HOME.
+    // Nothing of its user's settings or packages is needed, and nothing of the folder that it is started in; a shim may
+    // need HOME.
     command.args(["-I", "-S", "-B", "-c", COMPILE]).env_clear().env("PATH", &settings.path);
     if let Some(home) = &settings.home {
         command.env("HOME", home);

@@ -12,8 +12,8 @@ use crate::factory::Settings;
 const KNOWN: &[&str] = &["sh", "dash", "bash", "ksh", "mksh", "zsh"];
 
 /// What shells say of commands, each with the shell that its task asks for in place of the provider's own one, in their
-/// order; and why some were not checked, each reason once: there is no such shell, it is one of which nobody knows whether
-/// it only reads, or the time was up.
+/// order; and why some were not checked, each reason once: there is no such shell, it is one of which nobody knows
+/// whether it only reads, or the time was up.
 pub async fn check_shell(
     own: &Path,
     commands: &[(Option<&str>, &str)],
@@ -95,8 +95,8 @@ async fn one(shell: &Path, command: &str, settings: &Settings) -> Result<Option<
     Ok(Some(told(first).unwrap_or_else(|| Mistake { line: 1, column: None, message: last_line(&answer.stderr) })))
 }
 
-/// What `NAME: line 3: WHAT`, `NAME: 3: WHAT` (dash), `NAME: syntax error at line 3: WHAT` (ksh), `NAME: <stdin>[3]: WHAT`
-/// and `NAME:3: WHAT` (zsh) say.
+/// What `NAME: line 3: WHAT`, `NAME: 3: WHAT` (dash), `NAME: syntax error at line 3: WHAT` (ksh), `NAME: <stdin>[3]:
+/// WHAT` and `NAME:3: WHAT` (zsh) say.
 fn told(said: &str) -> Option<Mistake> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     for (at, _) in said.char_indices().filter(|(_, letter)| letter.is_ascii_digit()) {

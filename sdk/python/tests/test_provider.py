@@ -8,12 +8,15 @@ import sys
 import threading
 from typing import Any, Dict, List, Literal, Optional
 
+import grpc.aio
 import pytest
 import socketio
 from conftest import ROOT, Plane, running, until
 
 from gleitzeit import Client, GleitzeitError, provider, schema
 from gleitzeit._threads import Threads
+from gleitzeit.v1.system_service_pb2 import ListProvidersRequest
+from gleitzeit.v1.system_service_pb2_grpc import SystemServiceStub
 
 PROGRAM = """
 import asyncio, sys, time
@@ -200,7 +203,7 @@ def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pa
 
 def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connection_broke(own_plane: Plane) -> None:
     async def scenario() -> None:
-        mine, told = provider.Provider("mine"), asyncio.Event()
+        mine, told = provider.Provider("mine", address="https://mine.example.com"), asyncio.Event()
         mine.method("place/mine")(lambda: "mine")
         serving = asyncio.ensure_future(mine.serve_async(own_plane.url))
 
@@ -209,6 +212,9 @@ def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connec
                 await asyncio.sleep(0.01)
 
         await asyncio.wait_for(registered(), 60)
+        async with grpc.aio.insecure_channel(own_plane.url.split("//")[1]) as channel:
+            listed = await SystemServiceStub(channel).ListProviders(ListProvidersRequest(method="place/mine"))
+        assert [(it.name, it.address) for it in listed.providers] == [("mine", "https://mine.example.com")]
         thief = socketio.AsyncClient()
         answers: List[Any] = []
 

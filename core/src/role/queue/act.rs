@@ -321,9 +321,9 @@ impl Queue {
         placement::gate(route, providers, self.calling(route))
     }
 
-    /// How many open attempts take room of a route's providers: its own, and those of routes that are served by none but
-    /// some of them, such as those to one of them by name. Of the latter only as many as these can work on: the rest waits
-    /// for them, and leaves the room of the others.
+    /// How many open attempts take room of a route's providers: its own, and those of routes that are served by none
+    /// but some of them, such as those to one of them by name. Of the latter only as many as these can work on: the
+    /// rest waits for them, and leaves the room of the others.
     fn calling(&self, route: &Route) -> u32 {
         let serving = self.serving.get(route);
         let (mut own, mut narrower) = (0_u32, BTreeMap::<&BTreeSet<ComponentId>, u32>::new());

@@ -82,8 +82,8 @@ pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, Stri
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Program text as it might be, with an example in the place of each reference: its lines, and whether it can be parsed, do
-/// not depend on the values.
+/// Program text as it might be, with an example in the place of each reference: its lines, and whether it can be
+/// parsed, do not depend on the values.
 ///
 /// # Errors
 /// As [`check_code`].

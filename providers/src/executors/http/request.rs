@@ -139,8 +139,8 @@ fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
     Ok(url)
 }
 
-/// Whether a request could be sent to an address as it is written, by a provider of this base URL or, without one, by one
-/// that sends anywhere.
+/// Whether a request could be sent to an address as it is written, by a provider of this base URL or, without one, by
+/// one that sends anywhere.
 ///
 /// # Errors
 /// What is wrong with it and what to write, as a call would say it.

@@ -103,8 +103,8 @@ impl std::fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at `GLEITZEIT_HUB_URL`, else at
-    /// [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
+    /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
+    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
     /// one it takes the token that a control plane of the same user keeps on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
