@@ -130,7 +130,7 @@ def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -
 
 def test_a_control_plane_that_is_there_is_not_called_a_stranger(plane: Plane) -> None:
     assert _reach.probe(plane.url) == Found("control_plane")
-    late = GleitzeitError("it took long", code=-25003, name="CONNECTION_TIMEOUT", unreachable=True, timed_out=True)
+    late = GleitzeitError("it took long", code=-25003, name="CONNECTION_TIMEOUT", unreachable=True, lasting=True)
     assert _reach.explained(late, plane.url, was_reached=False) is late
 
 
@@ -168,6 +168,7 @@ def test_what_answers_is_known_by_its_first_words() -> None:
             True,
             Found("refusal", "this control plane is not called x", name="AUTHORIZATION_FAILED"),
         ),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\nAUTHORIZATION_FAILED: \x1b[2Jgone", True, Found("refusal", "\\u{1b}[2Jgone", name="AUTHORIZATION_FAILED")),
     ):
         assert _reach.of_answer(answer, ended) == found
 
