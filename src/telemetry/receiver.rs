@@ -4,10 +4,11 @@
 //! The library that exports says little more than "network error". What is there is looked at once at the start, since a
 //! wrong protocol would otherwise show only with the first export, and again after an export that failed.
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, proxy};
+use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe};
 
 /// What was found is believed for so long.
 const KEPT: Duration = Duration::from_secs(30);
@@ -66,7 +67,8 @@ impl Receiver {
         };
         let url = own("ENDPOINT").unwrap_or_else(common);
         let address = Address::of(&url);
-        let proxy = proxy(|name| read(name).map(Into::into)).filter(|_| speech == Speech::Http);
+        let is_http = speech == Speech::Http;
+        let proxy = address.as_ref().filter(|_| is_http).and_then(|address| proxy(address, set));
         Self { signal, speech, url, address, proxy, known: Mutex::new(None) }
     }
 
@@ -138,6 +140,40 @@ impl Address {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         (!host.is_empty()).then(|| Self { is_tls, authority: authority.to_owned(), host, port, path: path.to_owned() })
     }
+}
+
+/// The variable that names the proxy through which requests over HTTP go there, as the library reads them.
+fn proxy(address: &Address, set: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let names = match address.is_tls {
+        true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        false => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    let exempt = set("NO_PROXY").or_else(|| set("no_proxy")).unwrap_or_default();
+    if exempt.split(',').any(|entry| is_exempt(&address.host, entry.trim())) {
+        return None;
+    }
+    names.into_iter().find(|name| set(name).is_some())
+}
+
+/// Whether an entry of `NO_PROXY` means a host: everything, a domain, an address, or a network.
+fn is_exempt(host: &str, entry: &str) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    let Ok(ip) = host.parse::<IpAddr>() else {
+        let domain = entry.trim_start_matches('.').to_ascii_lowercase();
+        let host = host.to_ascii_lowercase();
+        return !domain.is_empty()
+            && host.strip_suffix(&domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    };
+    let (network, length) = entry.split_once('/').unwrap_or((entry, "128"));
+    let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
+    let (shared, width) = match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => ((ip.to_bits() ^ network.to_bits()).leading_zeros(), 32),
+        (IpAddr::V6(ip), IpAddr::V6(network)) => ((ip.to_bits() ^ network.to_bits()).leading_zeros(), 128),
+        _ => return false,
+    };
+    shared >= length.min(width)
 }
 
 /// What is said to find out who listens: over HTTP a request to export nothing, as it is meant to be made.
@@ -251,6 +287,30 @@ mod tests {
         assert_eq!(address("https://u:p@c"), Some((true, "c".into(), 443, "/".into())));
         for none in ["c:4318", "http://", "ftp://c", "http://c:x"] {
             assert_eq!(address(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_told_of_where_the_library_goes_through_one() {
+        const TO: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        for (variables, expected) in [
+            (&[(TO, "http://c:1"), ("http_proxy", "p")][..], Some("http_proxy")),
+            (&[(TO, "http://c:1"), ("HTTPS_PROXY", "p")], None),
+            (&[(TO, "https://c:1"), ("HTTPS_PROXY", "p")], Some("HTTPS_PROXY")),
+            (&[(TO, "https://c:1"), ("all_proxy", "p"), ("HTTPS_PROXY", "")], Some("all_proxy")),
+            (&[(TO, "http://c:1"), ("HTTP_PROXY", "p"), grpc], None),
+            (&[(TO, "http://a.c:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "x, .C")], None),
+            (&[(TO, "http://bc:1"), ("HTTP_PROXY", "p"), ("no_proxy", "c,")], Some("HTTP_PROXY")),
+            (&[(TO, "http://10.1.2.3:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "10.1.0.0/16")], None),
+            (
+                &[(TO, "http://10.2.2.3:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "10.1.0.0/16,10.2.2.4")],
+                Some("HTTP_PROXY"),
+            ),
+            (&[(TO, "http://[::1]:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "::1")], None),
+            (&[(TO, "http://c:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "*")], None),
+        ] {
+            assert_eq!(receiver(variables).proxy, expected, "{variables:?}");
         }
     }
 

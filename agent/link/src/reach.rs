@@ -6,8 +6,9 @@ use std::ffi::OsString;
 
 use gleitzeit_core::ErrorCode;
 
-/// So much of what a stranger says is shown.
+/// So many characters of what a stranger says are shown, and of why a control plane refuses.
 const SHOWN: usize = 60;
+const SHOWN_REFUSAL: usize = 300;
 /// The body of a control plane's own answer to a path that it does not serve begins so.
 const OURS: &str = "nothing is served here; gRPC, Socket.IO";
 /// What servers answer to plain HTTP on a port for TLS: nginx, Go, Apache.
@@ -60,7 +61,7 @@ impl Found {
             answer if answer.starts_with(b"HTTP/1.") => http(&String::from_utf8_lossy(answer)),
             // A frame of the connection (stream 0): SETTINGS, with which both sides begin, or GOAWAY.
             [_, _, _, 4 | 7, _, 0, 0, 0, 0, ..] => Self::Http2,
-            answer => Self::Other(shown(&String::from_utf8_lossy(answer))),
+            answer => Self::Other(shown(&String::from_utf8_lossy(answer), SHOWN)),
         }
     }
 
@@ -90,7 +91,7 @@ fn http(answer: &str) -> Found {
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
     let server = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("server").then(|| shown(value))
+        name.eq_ignore_ascii_case("server").then(|| shown(value, SHOWN))
     });
     if WANTS_TLS.iter().any(|text| body.contains(text)) {
         return Found::Tls;
@@ -102,17 +103,17 @@ fn http(answer: &str) -> Found {
     }
     let refusal = body.split_once(": ").and_then(|(name, text)| Some((ErrorCode::from_name(name)?, text)));
     match refusal {
-        Some((code, text)) => Found::Refusal(code, text.to_owned()),
+        Some((code, text)) => Found::Refusal(code, shown(text, SHOWN_REFUSAL)),
         None => Found::Http { status, server: server.unwrap_or_default() },
     }
 }
 
 /// The start of the first line that says something, without anything that a terminal would obey.
-fn shown(text: &str) -> String {
+fn shown(text: &str, most: usize) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let clean: String =
-        line.chars().take(SHOWN).flat_map(|c| if c == '"' { vec![c] } else { c.escape_debug().collect() }).collect();
-    if line.chars().count() > SHOWN { format!("{clean}…") } else { clean }
+        line.chars().take(most).flat_map(|c| if c == '"' { vec![c] } else { c.escape_debug().collect() }).collect();
+    if line.chars().count() > most { format!("{clean}…") } else { clean }
 }
 
 /// What a caller speaks with a control plane.
@@ -284,6 +285,7 @@ mod tests {
     fn what_answers_is_known_by_its_first_words() {
         let other = |status| Found::Http { status, server: "nginx/1.25".to_owned() };
         let refused = "AUTHORIZATION_FAILED: this control plane is not called \"x\"; use its address\n";
+        let hostile = "AUTHORIZATION_FAILED: \x1b[2Jgone\n";
         for (found, expected) in [
             (Found::of_answer(b"", true), Found::Closed),
             (Found::of_answer(b"", false), Found::Silent),
@@ -304,6 +306,10 @@ mod tests {
                     ErrorCode::AuthorizationFailed,
                     refused.trim()["AUTHORIZATION_FAILED: ".len()..].to_owned(),
                 ),
+            ),
+            (
+                http1("403 Forbidden", hostile),
+                Found::Refusal(ErrorCode::AuthorizationFailed, "\\u{1b}[2Jgone".to_owned()),
             ),
             (Found::of_answer(b"HTTP/1.0", true), Found::Http { status: 0, server: String::new() }),
         ] {

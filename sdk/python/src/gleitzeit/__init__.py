@@ -6,7 +6,7 @@
     print(run.outputs)
 """
 
-from . import provider
+from . import events, provider
 from .aio import AsyncClient
 from .client import Client
 from .errors import GleitzeitError, Problem, RunFailed
@@ -29,6 +29,7 @@ __all__ = [
     "Waiting",
     "Workflow",
     "WorkflowNote",
+    "events",
     "provider",
     "ref",
 ]

@@ -103,7 +103,7 @@ class Line:
 
     def _refused(self, body: Any = None) -> None:
         if isinstance(body, dict):
-            self._refusal = str(body.get("message") or body)
+            self._refusal = _reach.shown(str(body.get("message") or body), _reach.SHOWN_REFUSAL)
 
     async def _end_of_connection(self) -> None:
         reading = self._hub.eio.read_loop_task

@@ -16,14 +16,14 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional
 
-from .errors import GleitzeitError
+from .errors import GleitzeitError, unreached
 
 #: How long looking may take in all, in seconds.
 LIMIT = 2.0
 #: So much of an answer is read; what tells servers apart stands at its start.
 MOST = 4096
-#: So much of what a stranger says is shown.
-SHOWN = 60
+#: So many characters of what a stranger says are shown, and of why a control plane refuses.
+SHOWN, SHOWN_REFUSAL = 60, 300
 #: The body of a control plane's own answer to a path that it does not serve begins so.
 OURS = "nothing is served here; gRPC, Socket.IO"
 #: What servers answer to plain HTTP on a port for TLS: nginx, Go, Apache.
@@ -89,13 +89,14 @@ def explained(error: GleitzeitError, url: str, was_reached: bool) -> GleitzeitEr
     if not error.unreachable or error.name not in ("CONNECTION_LOST", "CONNECTION_TIMEOUT"):
         return error
     found = probe(url)
-    why = cause(url, found, error.reason)
+    why = cause(url, found, error._reason)
     if found.kind == "control_plane":
         # It is there, and was busy, or on its way up or down; unless a proxy stands between.
-        return error.beside(error.message, error.code, error.name, why.hint) if "proxy of" in why.hint else error
-    told = error.beside(why.message, why.code, why.name, why.hint)
-    told.is_lasting = error.is_lasting or why.name == "CONNECTION_TIMEOUT" or not (why.may_pass or was_reached)
-    return told
+        if "proxy of" not in why.hint:
+            return error
+        return unreached(error, error.message, error.code, error.name, why.hint, error._is_lasting)
+    is_lasting = error._is_lasting or why.name == "CONNECTION_TIMEOUT" or not (why.may_pass or was_reached)
+    return unreached(error, why.message, why.code, why.name, why.hint, is_lasting)
 
 
 def innermost(problem: BaseException) -> str:
@@ -118,7 +119,7 @@ def of_answer(answer: bytes, ended: bool) -> Found:
     # A frame of the connection (stream 0): SETTINGS, with which both sides begin, or GOAWAY.
     if len(answer) >= 9 and answer[3] in (4, 7) and answer[5:9] == bytes(4):
         return Found("http2")
-    return Found("other", _shown(answer.decode("utf-8", "replace")))
+    return Found("other", shown(answer.decode("utf-8", "replace")))
 
 
 def _http(answer: str) -> Found:
@@ -134,16 +135,16 @@ def _http(answer: str) -> Found:
         return Found("control_plane")
     name, separator, text = body.partition(": ")
     if separator and name in CODES:
-        return Found("refusal", text, name=name)
+        return Found("refusal", shown(text, SHOWN_REFUSAL), name=name)
     number = int(status) if status.isdecimal() else 0
-    return Found("http", status=number, name=_shown(servers[0]) if servers else "")
+    return Found("http", status=number, name=shown(servers[0]) if servers else "")
 
 
-def _shown(text: str) -> str:
+def shown(text: str, most: int = SHOWN) -> str:
     """The start of the first line that says something, without anything that a terminal would obey."""
     line = next((it.strip() for it in text.splitlines() if it.strip()), "")
-    clean = "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in line[:SHOWN])
-    return f"{clean}…" if len(line) > SHOWN else clean
+    clean = "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in line[:most])
+    return f"{clean}…" if len(line) > most else clean
 
 
 def cause(

@@ -102,14 +102,21 @@ class Run:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a run. ``seq`` is 0 for ``method_progress``, which is not recorded."""
+    """Something that happened in a run."""
 
+    #: Its place among the events of the run, from 1, without gaps; 0 for ``method_progress``, which is not recorded.
     seq: int
+    #: What happened: an ``EventType`` of :mod:`gleitzeit.events`, or one that a newer control plane knows.
     type: str
+    #: The task it speaks of; empty if it speaks of the run.
     task: str
+    #: The attempt it speaks of, from 1; 0 if it speaks of none.
     attempt: int
+    #: When it was recorded; ``None`` for ``method_progress``.
     time: Optional[datetime.datetime]
+    #: Its data, as :mod:`gleitzeit.events` describes it for each type.
     payload: Json = None
+    #: The payload is larger than 1 MiB and was left out: ``tasks`` has results of any size.
     payload_omitted: bool = False
 
 

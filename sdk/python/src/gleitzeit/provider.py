@@ -185,7 +185,7 @@ class Provider:
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
-            if self._rejected is None and line.is_connected:
+            if self._rejected is None:
                 await self._drain(drain_timeout)
         finally:
             for task in (connecting, ended, beating):
