@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use gleitzeit_core::run::event::WorkflowSubmitted;
-use gleitzeit_core::spec::{self, Checked, Environment, Given, Limits, Problem, Workflow};
-use gleitzeit_protocols::Registry;
+use gleitzeit_core::spec::{self, Catalog, Checked, Environment, Given, Limits, Problem, Workflow};
 use gleitzeit_sdk::Client;
 use serde_json::{Map, Value};
 
@@ -18,8 +17,8 @@ use crate::{inputs, output};
 pub(crate) enum Judge<'a> {
     /// A control plane, which is asked.
     ControlPlane(&'a Client),
-    /// The protocols known here, under these limits.
-    Here(&'a Registry, &'a Limits),
+    /// The protocols, and the providers, known here, under these limits.
+    Here(&'a dyn Catalog, &'a Limits),
 }
 
 /// A workflow with which nothing is wrong.
@@ -134,7 +133,7 @@ async fn check<'a>(
 /// The workflow by itself.
 async fn judged(source: &Source, judge: &Judge<'_>) -> Result<Checked, CommandError> {
     let client = match judge {
-        Judge::Here(registry, limits) => return Ok(source.check(registry, limits)),
+        Judge::Here(catalog, limits) => return Ok(source.check(*catalog, limits)),
         Judge::ControlPlane(client) => client,
     };
     let validation = client.validate(source.text()?, &source.name).await?;
@@ -165,6 +164,8 @@ fn bind(
 
 #[cfg(test)]
 mod tests {
+    use gleitzeit_protocols::Registry;
+
     use super::*;
 
     fn source(name: &str, text: &str) -> Source {

@@ -13,7 +13,7 @@ use crate::{hub_url, output};
 /// # Errors
 /// If it cannot be reached.
 pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
-    Client::connect(config(args)).await.map_err(|error| no_answer(error.into(), args))
+    Client::connect(config(args)).await.map_err(|error| unreached(error, args))
 }
 
 /// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
@@ -42,16 +42,25 @@ pub(crate) async fn connect_or_start(
             ));
             Ok(Client::connect(config).await?)
         }
-        connected => connected.map_err(|error| no_answer(error.into(), args)),
+        connected => connected.map_err(|error| unreached(error, args)),
     }
 }
 
-/// What accepts connections and says nothing holds the port: nothing can be started there.
-fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
-    error.is_unreachable() && error.known() != Some(ErrorCode::ConnectionTimeout)
+/// An error with what to do about it, after where the address came from.
+pub(crate) fn unreached(error: gleitzeit_sdk::Error, args: &ClientArgs) -> CommandError {
+    let mut error = CommandError::from(error);
+    if let (Exit::Unreachable, Some(origin)) = (error.exit, hub_url::origin(args.hub_url.as_deref())) {
+        error.hint = Some(error.hint.map_or(origin.clone(), |hint| format!("{origin}; {hint}")));
+    }
+    error
 }
 
-fn config(args: &ClientArgs) -> ClientConfig {
+/// What accepts connections holds the port, whatever it is: nothing can be started there.
+pub(crate) fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
+    error.is_unreachable() && error.known() == Some(ErrorCode::ConnectionRefused)
+}
+
+pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
     let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
     ClientConfig { token: args.token.clone(), traceparent: caller(), ..ClientConfig::new(url) }
 }
@@ -61,22 +70,28 @@ pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
 }
 
-fn no_answer(error: CommandError, args: &ClientArgs) -> CommandError {
-    if error.exit == Exit::Unreachable && error.hint.is_none() && error.code != ErrorCode::ConnectionTimeout {
-        return error.hint(hub_url::hint_if_away(args.hub_url.as_deref()));
-    }
-    error
-}
-
 /// The id of the run that the user means: an id, the beginning of one, or `last`.
 ///
 /// # Errors
 /// If there is none, or several begin so.
 pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, CommandError> {
-    let full = wanted.len() == 36 || (wanted.len() == 32 && !wanted.contains('-'));
-    if full {
+    if is_full_id(wanted) {
         return Ok(wanted.to_owned());
     }
+    let runs = client.list_runs(&filter_of(wanted)?).await?.items;
+    the_one(&runs, wanted)
+}
+
+/// Whether it can be nothing but a run's whole id.
+pub(crate) fn is_full_id(wanted: &str) -> bool {
+    wanted.len() == 36 || (wanted.len() == 32 && !wanted.contains('-'))
+}
+
+/// What lists the runs that the user may mean.
+///
+/// # Errors
+/// If it is no run's id, nor the beginning of one, nor `last`.
+pub(crate) fn filter_of(wanted: &str) -> Result<RunFilter, CommandError> {
     let last = wanted == "last";
     if wanted.is_empty() {
         let error = CommandError::usage("the run's id is empty");
@@ -86,15 +101,24 @@ pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, Co
         let error = CommandError::usage(format!("`{wanted}` names no run"));
         return Err(error.hint("give a run's id, the beginning of one, or `last`; `gleitzeit list` shows them"));
     }
-    let filter = RunFilter {
+    Ok(RunFilter {
         run_id_prefix: (!last).then(|| wanted.to_owned()),
         page_size: if last { 1 } else { SHOWN },
         ..RunFilter::default()
-    };
-    let runs = client.list_runs(&filter).await?.items;
-    match runs.as_slice() {
+    })
+}
+
+/// The id of the only run that was found; of several that `last` found, the newest, which is the first.
+///
+/// # Errors
+/// If there is none, or several begin so.
+pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, CommandError> {
+    let last = wanted == "last";
+    let runs = if last { runs.get(..1).unwrap_or_default() } else { runs };
+    match runs {
         [run] => Ok(run.run_id.clone()),
-        [] if last => Err(not_found("there are no runs yet").hint("submit one with `gleitzeit submit FILE`")),
+        [] if last => Err(not_found("there are no runs yet")
+            .hint("make one with `gleitzeit run FILE`, or submit one with `gleitzeit submit FILE`")),
         [] => {
             Err(not_found(format!("no run begins with `{wanted}`")).hint("`gleitzeit list` shows the runs there are"))
         }

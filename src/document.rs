@@ -44,6 +44,8 @@ impl<'a> Submitted<'a> {
 pub(crate) struct Pruned {
     pub(crate) runs: u64,
     pub(crate) entries: u64,
+    /// How many stores of `gleitzeit run`.
+    pub(crate) run_stores: u64,
     /// Registered by providers, and used by nobody for as long.
     pub(crate) protocols: u64,
 }
@@ -94,6 +96,9 @@ pub(crate) struct RunDocument<'a> {
     finished_at: Option<Timestamp>,
     outputs: Option<&'a Payload>,
     error: Option<&'a Failure>,
+    /// Given if so: the run has not ended and nobody works on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
     tasks: Tasks<'a>,
 }
 
@@ -130,6 +135,7 @@ impl<'a> From<&'a Run> for RunDocument<'a> {
             finished_at: run.finished_at,
             outputs: run.outputs.as_ref(),
             error: run.error.as_ref(),
+            interrupted: run.is_interrupted(),
             tasks: Tasks(&run.tasks),
         }
     }
@@ -222,11 +228,26 @@ pub(crate) struct RunItem {
     task_count: u32,
     labels: BTreeMap<String, String>,
     retry_of: Option<String>,
+    /// Given if so: the run has not ended and nobody works on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
+    /// Given if runs of several places are listed.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+impl RunItem {
+    /// The same at a place.
+    pub(crate) fn at(self, place: Option<String>) -> Self {
+        Self { place, ..self }
+    }
 }
 
 impl From<RunSummary> for RunItem {
     fn from(run: RunSummary) -> Self {
         Self {
+            interrupted: run.is_interrupted(),
+            place: None,
             run_id: run.run_id,
             correlation_id: run.correlation_id,
             name: run.name,
@@ -385,6 +406,7 @@ pub(crate) struct ProviderItem {
     in_flight: u32,
     capacity: u32,
     capabilities: Vec<String>,
+    address: Option<String>,
 }
 
 impl From<Provider> for ProviderItem {
@@ -400,6 +422,7 @@ impl From<Provider> for ProviderItem {
             in_flight: provider.in_flight,
             capacity: provider.capacity,
             capabilities: provider.capabilities,
+            address: provider.address,
         }
     }
 }

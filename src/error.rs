@@ -79,14 +79,15 @@ impl From<sdk::Error> for CommandError {
         if !error.problems().is_empty() {
             return Self::problems(error.problems().to_vec());
         }
+        let hint = error.hint().map(str::to_owned);
         let about_arguments =
             matches!(code, ErrorCode::InvalidParams | ErrorCode::InvalidRequest | ErrorCode::ParseError);
         if error.is_unreachable() {
-            Self::new(Exit::Unreachable, code, error.to_string())
+            Self { hint, ..Self::new(Exit::Unreachable, code, error.to_string()) }
         } else if about_arguments {
             Self::new(Exit::Usage, code, error.to_string())
         } else {
-            Self::new(Exit::Failed, code, error.to_string()).hint(code.remedy())
+            Self::new(Exit::Failed, code, error.to_string()).hint(hint.unwrap_or_else(|| code.remedy().to_owned()))
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::Format;
 use crate::document::RunDocument;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::progress::{Progress, REDRAW};
-use crate::{causes, client, color, output, view};
+use crate::{client, output, view};
 
 /// How long nothing may happen before it is said what is waited for.
 const STALLED: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub(crate) async fn follow(
     on_interrupt: OnInterrupt,
 ) -> Result<Followed, CommandError> {
     // Elsewhere than on a terminal nobody would see it.
-    let mut watch = if progress.is_live() { run.watch().with_progress() } else { run.watch() };
+    let mut watch = if progress.is_live() { run.watch().with_progress_so_far() } else { run.watch() };
     let mut redraw = interval(REDRAW);
     let mut stalled = Box::pin(sleep(STALLED));
     let mut told = None;
@@ -143,14 +143,7 @@ pub(crate) async fn finish(
 ) -> CommandResult {
     let whole = client::whole_run(run.client(), run.id()).await?;
     output::document(format, &RunDocument::from(&whole), |_| view::results(&whole, last))?;
-    if let Some(error) = &whole.error {
-        let paint = color::stderr();
-        output::say(&paint.failure(&view::failure(error)));
-        let causes = causes::of(&whole);
-        if !causes.is_empty() {
-            output::say(paint.causes(&causes).trim_end());
-        }
-    }
+    output::run_failed("", &whole);
     if format == Format::Table {
         output::note(&view::summary(&whole));
     }

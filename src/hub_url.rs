@@ -32,15 +32,12 @@ pub(crate) fn own_port(url: &str) -> Option<u16> {
     is_own.then_some(port)
 }
 
-/// What to do if nobody answers, and where the address came from.
-pub(crate) fn hint_if_away(argument: Option<&str>) -> String {
-    let start = "start one with `gleitzeit start`, or name one with --hub-url or GLEITZEIT_HUB_URL";
+/// Where the address came from, if the command line does not show it.
+pub(crate) fn origin(argument: Option<&str>) -> Option<String> {
     match named(argument) {
-        None => format!("{DEFAULT_URL} was assumed, since none was named; {start}"),
-        Some(url) if of_environment().as_deref() == Some(url) => {
-            format!("the address is that of GLEITZEIT_HUB_URL; {start}")
-        }
-        Some(_) => start.to_owned(),
+        None => Some(format!("{DEFAULT_URL} was assumed, since none was named")),
+        Some(url) if of_environment().as_deref() == Some(url) => Some(format!("the address is that of {VARIABLE}")),
+        Some(_) => None,
     }
 }
 
@@ -67,8 +64,12 @@ mod tests {
 
     #[test]
     fn a_default_address_is_said_to_be_one() {
-        assert!(hint_if_away(None).starts_with("http://localhost:8000 was assumed"));
-        assert!(hint_if_away(Some("")).starts_with("http://localhost:8000 was assumed"));
-        assert!(hint_if_away(Some("http://elsewhere:1")).starts_with("start one"));
+        for (argument, expected) in [
+            (None, Some("http://localhost:8000 was assumed, since none was named")),
+            (Some(""), Some("http://localhost:8000 was assumed, since none was named")),
+            (Some("http://elsewhere:1"), None),
+        ] {
+            assert_eq!(origin(argument).as_deref(), expected);
+        }
     }
 }

@@ -8,8 +8,6 @@
 
 use std::collections::HashMap;
 
-use gleitzeit_sdk::{Client, RunFilter};
-
 use crate::looks;
 
 /// An id's digits up to its millisecond, with the hyphen between them: `01a20df0-52a2`.
@@ -35,8 +33,13 @@ pub(crate) struct Shown(HashMap<String, String>);
 
 impl Shown {
     /// Shortens the ids of a page, if stdout is for people. `is_gapless` says that every run between the first and the last
-    /// of them is among them, and `goes_on` that there are others behind the last.
-    pub(crate) async fn of_page(client: &Client, ids: Vec<&str>, is_gapless: bool, goes_on: bool) -> Self {
+    /// of them is among them, `goes_on` that there are others behind the last, and `names_one` whether one run alone begins so.
+    pub(crate) async fn of_page(
+        names_one: impl AsyncFn(&str) -> bool,
+        ids: Vec<&str>,
+        is_gapless: bool,
+        goes_on: bool,
+    ) -> Self {
         if !looks::short_ids() {
             return Self::default();
         }
@@ -48,7 +51,7 @@ impl Shown {
         for (at, (id, short)) in sorted.iter().zip(shortest(&sorted)).enumerate() {
             let is_known = is_gapless && !(goes_on && at == last);
             asked += usize::from(!is_known);
-            if is_known || (asked <= ASKED && names_one(client, short).await) {
+            if is_known || (asked <= ASKED && names_one(short).await) {
                 shown.insert((*id).to_owned(), short.to_owned());
             }
         }
@@ -59,12 +62,6 @@ impl Shown {
     pub(crate) fn of<'a>(&'a self, id: &'a str) -> &'a str {
         self.0.get(id).map_or(id, String::as_str)
     }
-}
-
-/// Whether one run begins so; a control plane that does not say leaves the id whole.
-async fn names_one(client: &Client, short: &str) -> bool {
-    let filter = RunFilter { run_id_prefix: Some(short.to_owned()), page_size: 2, ..RunFilter::default() };
-    client.list_runs(&filter).await.is_ok_and(|page| page.items.len() == 1)
 }
 
 #[cfg(test)]

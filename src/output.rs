@@ -4,13 +4,14 @@ use std::io::{self, Write};
 
 use gleitzeit_core::json;
 use gleitzeit_core::spec::{Note, Problem};
+use gleitzeit_sdk::Run;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
-use crate::{color, looks, sink, told};
+use crate::{causes, color, looks, sink, told};
 
 /// Whether anybody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,14 @@ pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::TimedOut) => Ok(Reader::Gone),
         Err(error) => Err(CommandError::internal(format!("cannot write to stdout: {error}"))),
     }
+}
+
+/// Prints prose, in lines that fit the terminal.
+///
+/// # Errors
+/// As for [`print`].
+pub(crate) fn print_prose(text: &str) -> Result<Reader, CommandError> {
+    print(&wrapped(text, 2))
 }
 
 /// How wide the terminal is that stdout is, if it is one.
@@ -62,6 +71,14 @@ pub(crate) fn wrapped(text: &str, hang: usize) -> String {
     }
 }
 
+/// As [`wrapped`], but lines that begin with a blank stay as they are.
+pub(crate) fn wrapped_prose(text: &str, hang: usize) -> String {
+    match fitting_columns() {
+        Some(columns) => crate::width::wrap_prose(text, columns, hang),
+        None => text.to_owned(),
+    }
+}
+
 /// Says a line on stderr that is neither a result nor an error, without waiting for its reader. `--quiet` leaves it out.
 pub(crate) fn note(text: &str) {
     if !looks::is_quiet() {
@@ -89,6 +106,13 @@ pub(crate) fn notes(notes: &[Note]) {
     if !looks::is_quiet() {
         let stderr = on_stderr();
         notes.iter().for_each(|note| say(&stderr.note(note)));
+    }
+}
+
+/// Writes to stderr why a run failed, after `label`, if it did.
+pub(crate) fn run_failed(label: &str, run: &Run) {
+    if let Some(error) = &run.error {
+        say(&format!("{label}{}", on_stderr().run_failed(error, &causes::of(run))));
     }
 }
 

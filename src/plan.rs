@@ -1,6 +1,6 @@
 //! What would happen to a workflow: `--dry-run`. Steps, tasks, and who would serve them. Nothing is sent or run here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ pub(crate) struct Plan<'a> {
     steps: usize,
     tasks: Vec<Planned<'a>>,
     /// Methods that no connected and healthy provider serves; none: nobody could be asked.
-    unserved: Option<Vec<&'a str>>,
+    unserved: Option<Vec<String>>,
     inputs: Value,
     labels: BTreeMap<&'a str, &'a str>,
     notes: &'a [Note],
@@ -141,28 +141,29 @@ struct Planned<'a> {
     max_attempts: u32,
     step: usize,
     dependencies: Vec<&'a str>,
-    providers: Option<&'a [Server]>,
+    /// The provider that it names.
+    provider: Option<&'a str>,
+    /// Those that would serve it.
+    providers: Option<Vec<&'a Server>>,
+    /// The method, and the provider that it names.
+    #[serde(skip)]
+    called: String,
 }
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(ready: &'a Ready<'_>, surroundings: &'a Surroundings) -> Self {
         let workflow = &ready.bound.workflow;
         let steps = graph::steps(workflow);
-        let mut unserved: Vec<&str> = Vec::new();
-        if let Some(servers) = &surroundings.servers {
-            let serves = |method: &str| servers.get(method).is_some_and(|all| all.iter().any(Server::serves));
-            unserved = workflow.tasks.iter().map(|task| task.method.as_str()).filter(|it| !serves(it)).collect();
-            unserved.sort_unstable();
-            unserved.dedup();
-        }
+        let tasks = tasks(workflow, &steps, surroundings);
+        let unserved = surroundings.servers.is_some().then(|| unserved(&tasks));
         Self {
             file: &ready.source.name,
             name: &workflow.name,
             control_plane: surroundings.control_plane.as_deref(),
             timeout_ms: workflow.timeout_ms,
             steps: steps.iter().copied().max().unwrap_or_default(),
-            tasks: tasks(workflow, &steps, surroundings),
-            unserved: surroundings.servers.is_some().then_some(unserved),
+            tasks,
+            unserved,
             inputs: ready.bound.inputs.shown(),
             labels: ready.bound.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             notes: &ready.prepared.notes,
@@ -173,14 +174,14 @@ impl<'a> Plan<'a> {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let unserved = self.unserved.iter().flatten();
         unserved
-            .map(|method| {
-                let of = self.tasks.iter().find(|task| task.method == *method).and_then(|task| task.providers);
-                let why: Vec<String> = of.unwrap_or_default().iter().map(why_not).collect();
+            .map(|called| {
+                let of = self.tasks.iter().find(|task| task.called == *called).and_then(|task| task.providers.as_ref());
+                let why: Vec<String> = of.into_iter().flatten().map(|server| why_not(server)).collect();
                 let file = self.file;
                 match why.as_slice() {
-                    [] => format!("warning: {file}: no provider serves `{method}` now; its tasks would wait for one"),
+                    [] => format!("warning: {file}: no provider serves `{called}` now; its tasks would wait for one"),
                     why => format!(
-                        "warning: {file}: no provider can serve `{method}` now, so its tasks would wait or fail: {}",
+                        "warning: {file}: no provider can serve `{called}` now, so its tasks would wait or fail: {}",
                         why.join("; ")
                     ),
                 }
@@ -218,6 +219,13 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// What nobody serves who is connected and healthy, each once.
+fn unserved(tasks: &[Planned<'_>]) -> Vec<String> {
+    let serves = |task: &&Planned<'_>| task.providers.iter().flatten().any(|server| server.serves());
+    let unserved: BTreeSet<&String> = tasks.iter().filter(|task| !serves(task)).map(|task| &task.called).collect();
+    unserved.into_iter().cloned().collect()
+}
+
 fn tasks<'a>(workflow: &'a Workflow, steps: &[usize], surroundings: &'a Surroundings) -> Vec<Planned<'a>> {
     let dependencies = Graph::new(workflow);
     let planned = |(at, task): (usize, &'a Task)| {
@@ -232,7 +240,13 @@ fn tasks<'a>(workflow: &'a Workflow, steps: &[usize], surroundings: &'a Surround
             max_attempts: task.retry.max_attempts,
             step: steps[at],
             dependencies: graph::dependencies(workflow, &dependencies, at).iter().map(|it| it.id.as_str()).collect(),
-            providers: surroundings.servers.as_ref().map(|servers| servers.get(method).map_or(&[][..], Vec::as_slice)),
+            provider: task.provider.as_ref().map(|name| name.as_str()),
+            providers: surroundings.servers.as_ref().map(|servers| {
+                let is_meant =
+                    |server: &&Server| task.provider.as_ref().is_none_or(|name| name.as_str() == server.name);
+                servers.get(method).into_iter().flatten().filter(is_meant).collect()
+            }),
+            called: graph::called(task),
         }
     };
     workflow.tasks.iter().enumerate().map(planned).collect()
@@ -241,15 +255,15 @@ fn tasks<'a>(workflow: &'a Workflow, steps: &[usize], surroundings: &'a Surround
 impl Planned<'_> {
     fn row(&self) -> Vec<String> {
         let after = if self.dependencies.is_empty() { "-".to_owned() } else { self.dependencies.join(", ") };
-        let served_by = match self.providers {
+        let served_by = match self.providers.as_deref() {
             None => "not known".to_owned(),
             Some([]) => "nobody".to_owned(),
-            Some(servers) => servers.iter().map(named).collect::<Vec<_>>().join(", "),
+            Some(servers) => servers.iter().map(|server| named(server)).collect::<Vec<_>>().join(", "),
         };
         vec![
             self.step.to_string(),
             self.id.to_owned(),
-            self.method.to_owned(),
+            self.called.clone(),
             self.queue.to_owned(),
             view::duration(Duration::from_millis(self.timeout_ms)),
             self.max_attempts.to_string(),

@@ -1,7 +1,7 @@
 //! From arguments and environment to the configurations of control plane and agent.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig};
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::Role;
-use gleitzeit_core::spec::{Problem, Workflow, closest};
+use gleitzeit_core::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow, closest};
 use gleitzeit_protocols::{Protocol, Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
@@ -54,7 +54,7 @@ pub(crate) fn registry_of_environment() -> Result<Registry, CommandError> {
 }
 
 /// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier of its name.
-fn providers(args: &WorkerArgs, registry: &Registry) -> Result<Vec<Definition>, CommandError> {
+fn providers(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Vec<Definition>, CommandError> {
     let mut problems = Vec::new();
     let mut take = |loaded: Result<Vec<Definition>, Vec<yaml::Problem>>| {
         loaded.unwrap_or_else(|found| {
@@ -62,9 +62,8 @@ fn providers(args: &WorkerArgs, registry: &Registry) -> Result<Vec<Definition>, 
             Vec::new()
         })
     };
-    let from_folder = take(args.providers_dir.as_deref().map_or(Ok(Vec::new()), gleitzeit_providers::load_dir));
-    let named: Vec<Definition> = args
-        .providers
+    let from_folder = take(folder.map_or(Ok(Vec::new()), gleitzeit_providers::load_dir));
+    let named: Vec<Definition> = files
         .iter()
         .flat_map(|file| take(gleitzeit_providers::load_file(file).map(|definition| vec![definition])))
         .collect();
@@ -74,6 +73,63 @@ fn providers(args: &WorkerArgs, registry: &Registry) -> Result<Vec<Definition>, 
     } else {
         Err(in_definitions(problems))
     }
+}
+
+/// The workers that are to run what is checked.
+pub(crate) struct Workers {
+    definitions: Vec<Definition>,
+    known: Vec<KnownProvider>,
+    pub(crate) settings: Settings,
+    /// Whether no other provider will be there.
+    pub(crate) are_all: bool,
+    /// Whether programs run where this process does.
+    pub(crate) are_here: bool,
+}
+
+impl Workers {
+    /// Workers of this machine with these provider files. If none are named, there may be other providers.
+    ///
+    /// # Errors
+    /// If a provider file is wrong.
+    pub(crate) fn here(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Self, CommandError> {
+        let definitions = providers(folder, files, registry)?;
+        let settings = Settings::from_env(|name| std::env::var_os(name));
+        let known = gleitzeit_providers::known(&definitions, registry, &settings);
+        Ok(Self { definitions, known, settings, are_all: folder.is_some() || !files.is_empty(), are_here: true })
+    }
+
+    /// Workers of which nothing is known.
+    pub(crate) fn elsewhere() -> Self {
+        let settings = Settings::from_env(|name| std::env::var_os(name));
+        Self { definitions: Vec::new(), known: Vec::new(), settings, are_all: false, are_here: false }
+    }
+
+    /// Their providers, for the check of workflows.
+    pub(crate) fn providers(&self) -> KnownProviders {
+        KnownProviders::new(self.known.clone(), if self.are_all { Others::None } else { Others::Any })
+    }
+
+    /// What is said of the first definition that may get a task.
+    pub(crate) fn of_task<T>(&self, task: &Task, say: impl Fn(&Definition) -> Option<T>) -> Option<T> {
+        self.definitions.iter().filter(|definition| admits(task, &definition.name)).find_map(say)
+    }
+
+    /// The addresses of the providers that may get a task; none where it is not known.
+    pub(crate) fn addresses(&self, task: &Task) -> Vec<Option<&str>> {
+        let serving = self.known.iter().filter(|it| it.methods.iter().any(|method| method == task.method.as_str()));
+        serving.filter(|it| admits(task, &it.name)).map(|it| it.address.as_deref()).collect()
+    }
+}
+
+/// Whether a provider of this name may get a task.
+fn admits(task: &Task, name: &str) -> bool {
+    task.provider.as_ref().is_none_or(|wanted| wanted.as_str() == name)
+}
+
+/// The providers of a worker that alone serves.
+pub(crate) fn providers_of(worker: &AgentConfig) -> KnownProviders {
+    let AgentConfig { providers, protocols, settings, .. } = worker;
+    KnownProviders::new(gleitzeit_providers::known(providers, protocols, settings), Others::None)
 }
 
 /// A provider can only serve a protocol that is known here.
@@ -252,7 +308,7 @@ pub(crate) fn agent(
         roles,
         slots: args.slots,
         queues: (!args.queues.is_empty()).then(|| args.queues.iter().map(|name| name.as_str().into()).collect()),
-        providers: providers(args, &registry)?,
+        providers: providers(args.providers_dir.as_deref(), &args.providers, &registry)?,
         protocols: registry,
         settings: Settings::from_env(|name| std::env::var_os(name)),
         name: name.map_or_else(machine_name, str::to_owned),
@@ -268,7 +324,10 @@ pub(crate) fn only_for(mut worker: AgentConfig, workflow: &Workflow) -> AgentCon
     let AgentConfig { providers, protocols, roles, .. } = &mut worker;
     providers.retain(|definition| {
         protocols.protocol(&definition.protocol, &definition.version).is_some_and(|protocol| {
-            workflow.tasks.iter().any(|task| protocol.methods.contains_key(task.method.as_str()))
+            workflow
+                .tasks
+                .iter()
+                .any(|task| protocol.methods.contains_key(task.method.as_str()) && admits(task, &definition.name))
         })
     });
     if providers.is_empty() {
@@ -313,6 +372,8 @@ mod tests {
             (names, worker.has(Role::Provider))
         };
         assert_eq!(names("util/echo", all.clone()), (vec!["util".to_owned(), "second".to_owned()], true));
+        let named = "util/echo\n    provider: second";
+        assert_eq!(names(named, all.clone()), (vec!["second".to_owned()], true), "the task names it");
         assert_eq!(names("python/execute", vec![]), (vec![], false), "its tasks wait, and say for what");
     }
 

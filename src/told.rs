@@ -3,10 +3,11 @@
 //! Without colours and a width it is the same text as the error's own.
 
 use gleitzeit_core::spec::{Note, Problem};
+use gleitzeit_sdk::Failure;
 
 use crate::color::{Paint, Tone};
 use crate::error::CommandError;
-use crate::width;
+use crate::{view, width};
 
 /// What a hint is marked with.
 const HINT: &str = "hint: ";
@@ -78,6 +79,14 @@ impl Stderr {
             }
             None => self.paint.marked(text),
         }
+    }
+
+    /// Why a run failed, with what is told of its failed tasks.
+    pub(crate) fn run_failed(self, error: &Failure, causes: &str) -> String {
+        let error = self.wrapped(&self.paint.failure(&view::failure(error)), 2);
+        let causes = self.paint.causes(causes.trim_end());
+        let causes = self.columns.map_or(causes.clone(), |columns| width::wrap_prose(&causes, columns, 2));
+        if causes.is_empty() { error } else { format!("{error}\n{causes}") }
     }
 
     /// Prose in lines that fit; what goes on in a next line is indented by `hang` more.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use gleitzeit_sdk::{
-    Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp, Waiting,
+    ErrorCode, Failure, HealthState, Payload, PresenceStatus, Run, RunEvent, RunStatus, Task, TaskStatus, Timestamp,
+    Waiting,
 };
 use serde_json::Value;
 
@@ -50,7 +51,7 @@ fn toned_facts(facts: &[Fact<'_>]) -> String {
 
 /// A run for people: its status, its tasks, and its outputs or error.
 pub(crate) fn run(run: &Run) -> String {
-    let (status, tone) = status_of(run.status, run.is_set_aside());
+    let (status, tone) = status_of(run.status, run.error.as_ref());
     let mut lines = vec![
         ("run", run.run_id.clone(), Tone::Id),
         ("name", run.name.clone(), Tone::Plain),
@@ -71,7 +72,8 @@ pub(crate) fn run(run: &Run) -> String {
     let paint = color::stdout();
     let about = match &run.error {
         Some(error) => {
-            format!("{}\n{}", paint.failure(&failure(error)), paint.causes(&causes::of(run)))
+            let told = format!("{}\n{}", paint.failure(&failure(error)), paint.causes(&causes::of(run)));
+            output::wrapped_prose(&told, 2)
         }
         None => results(run, None),
     };
@@ -82,8 +84,9 @@ pub(crate) fn run(run: &Run) -> String {
 }
 
 /// The word for how a run is, and its colour.
-pub(crate) fn status_of(status: RunStatus, is_set_aside: bool) -> (&'static str, Tone) {
-    if is_set_aside { ("set aside", Tone::Warning) } else { (run_status(status), Tone::of_run(status)) }
+pub(crate) fn status_of(status: RunStatus, error: Option<&Failure>) -> (&'static str, Tone) {
+    let is_stuck = status == RunStatus::Running && error.is_some();
+    (standing(status, error), if is_stuck { Tone::Warning } else { Tone::of_run(status) })
 }
 
 /// A cell with the first line of a text, cut to `limit` columns unless all is to be shown.
@@ -259,6 +262,15 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// A time for people on stdout, `-` if there is none.
 pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), when::shown)
+}
+
+/// Where a run stands, with what its status alone does not say.
+pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
+    match error.filter(|_| status == RunStatus::Running) {
+        Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => "interrupted",
+        Some(_) => "set aside",
+        None => run_status(status),
+    }
 }
 
 /// The word for a run's status.

@@ -85,6 +85,12 @@ pub(crate) fn wrap(text: &str, columns: usize, hang: usize) -> String {
     wrapped
 }
 
+/// As [`wrap`], but lines that begin with a blank stay as they are: what a task said is not ours to break.
+pub(crate) fn wrap_prose(text: &str, columns: usize, hang: usize) -> String {
+    let line = |line: &str| if line.starts_with(' ') { line.to_owned() } else { wrap(line, columns, hang) };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn wrap_line(wrapped: &mut String, line: &str, columns: usize, hang: usize) {
     if of(line) <= columns {
         wrapped.push_str(line);
@@ -176,6 +182,7 @@ mod tests {
             wrap("hint: start one with `gleitzeit start --background` first", 42, 6),
             "hint: start one with\n      `gleitzeit start --background` first"
         );
+        assert_eq!(wrap_prose("a few words\n  of a task", 5, 1), "a few\n words\n  of a task");
         assert_eq!(wrap("it`s a word that wraps", 10, 0), "it`s a\nword that\nwraps");
         assert_eq!(wrap("see https://example.com/very/long now", 12, 0), "see\nhttps://example.com/very/long\nnow");
         assert_eq!(wrap("\x1b[31mred words\x1b[0m", 5, 0), "\x1b[31mred\nwords\x1b[0m");

@@ -7,8 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{self, AnyMethod, Checked, Limits, Note, Problem, Workflow};
-use gleitzeit_protocols::Registry;
+use gleitzeit_core::spec::{self, AnyMethod, Catalog, Checked, Limits, Note, Problem, Workflow};
 use gleitzeit_sdk::{Client, RunHandle, Submission};
 use serde_json::{Map, Value};
 
@@ -68,9 +67,9 @@ impl Source {
         })
     }
 
-    /// Checks it against the protocols that are known here.
-    pub(crate) fn check(&self, registry: &Registry, limits: &Limits) -> Checked {
-        spec::examine_bytes(&self.bytes, &self.name, registry, limits)
+    /// Checks it against the protocols, and the providers, that are known here.
+    pub(crate) fn check(&self, catalog: &dyn Catalog, limits: &Limits) -> Checked {
+        spec::examine_bytes(&self.bytes, &self.name, catalog, limits)
     }
 
     /// Checks everything except methods, which only the control plane knows.
@@ -103,6 +102,10 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
         workflow.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let pairs: Vec<&str> = given.given.iter().chain(&given.inputs).map(String::as_str).collect();
     let inputs = inputs::inputs(&pairs, Some(&declared))?;
+    let misfits = spec::check_inputs(workflow, &inputs, &source.name);
+    if !misfits.is_empty() {
+        return Err(CommandError::problems(misfits.into_iter().map(|problem| at_default(source, problem)).collect()));
+    }
     let labels = inputs::labels(&given.labels)?;
     let files = files(source, workflow).map_err(CommandError::problems)?;
     let mut submission = Submission::yaml(source.text()?).file_name(&source.name);
@@ -122,6 +125,16 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
         notes: Vec::new(),
         submission,
     })
+}
+
+/// With the place of the default that it speaks of.
+fn at_default(source: &Source, problem: Problem) -> Problem {
+    let name = problem.field.strip_prefix("inputs.");
+    let place = source.text().ok().zip(name).and_then(|(text, name)| spec::place_of(text, &["inputs", name]));
+    match place {
+        Some((line, column)) => problem.at(line, column),
+        None => problem,
+    }
 }
 
 /// The same for a control plane, which alone knows the methods there are: if anything is wrong, it is asked so that its
@@ -257,6 +270,17 @@ mod tests {
         let prepared = prepare(&source, &workflow, &given(&["zip=00123"])).expect("complete");
         assert_eq!((prepared.name.as_str(), prepared.task_count), ("X", 3));
         assert_eq!(prepared.last_tasks, ["b", "c"]);
+    }
+
+    #[test]
+    fn an_input_of_another_type_than_its_default_is_refused_at_the_default() {
+        let text = "name: X\ninputs: {n: 3, word: a}\ntasks:\n- {id: a, method: far/away}\n";
+        let source = Source { name: "w.yaml".to_owned(), bytes: text.as_bytes().to_vec() };
+        let workflow = source.check_shape().workflow.expect("valid");
+        let error = prepare(&source, &workflow, &given(&["n=abc", "word=5"])).err().expect("refused");
+        assert_eq!(error.problems.len(), 1, "text takes what is given: {:?}", error.problems);
+        assert_eq!((error.problems[0].line, error.problems[0].column), (Some(2), Some(13)));
+        assert!(error.problems[0].message.starts_with("input `n` takes a number"), "{}", error.problems[0]);
     }
 
     #[test]

@@ -96,10 +96,12 @@ fn every_command_of_the_readme_works() {
     assert!(tests.starts_with("cargo test "), "{tests}");
     let first = first.strip_prefix("cargo build --release --locked\n").expect("the build");
     let first = first.replace("target/release/gleitzeit", "gleitzeit");
+    assert!(first.contains("logs last"), "{first}");
     let output = shell(&format!("set -eu\n{first}\ncd \"$HOME\"\n{own}\n"), home.path());
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("85 words in 7 lines"), "the quickstart's result: {said}");
+    assert!(said.contains("── report (completed)"), "what its tasks returned: {said}");
     assert!(said.contains("5 words, the longest is 'words'"), "the result of a first own workflow: {said}");
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("readable");
     let required = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version of Rust");

@@ -247,6 +247,7 @@ impl Group {
                     protocols: protocol.iter().map(|protocol| protocol.to_definition()).collect(),
                     max_concurrency: provider.max_concurrency(),
                     capabilities: provider.capabilities(),
+                    address: provider.address().map(str::to_owned),
                     alone_limit_ms,
                 };
                 let machine = provider::Provider::new(identity, machine);

@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub hub_url: String,
     /// What the control plane asks for on connect. Default none.
     pub token: TokenSource,
+    /// The variable that names a proxy, to be told of when the control plane cannot be reached. Default none.
+    pub unused_proxy: Option<&'static str>,
     /// What this agent does; see [`parse_roles`]. Default all.
     pub roles: Vec<Role>,
     /// Engine: how many attempts it holds at once. It only coordinates, so many cost little, and fewer than providers
@@ -64,6 +66,7 @@ impl Default for AgentConfig {
         Self {
             hub_url: LinkConfig::default().url,
             token: TokenSource::None,
+            unused_proxy: None,
             roles: Role::ALL.to_vec(),
             slots: 256,
             queues: None,
@@ -168,7 +171,8 @@ impl AgentConfig {
 
     /// How each component's link is set.
     pub(crate) fn link(&self) -> LinkConfig {
-        LinkConfig { url: self.hub_url.clone(), token: self.token.clone(), ..LinkConfig::default() }
+        let (url, token, unused_proxy) = (self.hub_url.clone(), self.token.clone(), self.unused_proxy);
+        LinkConfig { url, token, unused_proxy, ..LinkConfig::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
 use gleitzeit_core::tagged::Body;
-use gleitzeit_link::{Link, LinkEvent, LinkEvents, SendError};
+use gleitzeit_link::{Cause, Link, LinkEvent, LinkEvents, SendError};
 use tokio::time::{Instant, sleep_until};
 
 /// A local hub that closes a socket is asked for another one so much later.
@@ -21,6 +21,8 @@ pub(crate) enum LineEvent {
     Disconnected { reason: String },
     /// The hub does not let us in.
     Refused { status: Option<u16>, message: String },
+    /// There is no connection, for this reason.
+    Unreachable(Cause),
     /// An event.
     Message(FromHub),
     /// One that says nothing here: a newer hub may know more, or it was damaged on its way; then the connection is made
@@ -91,6 +93,7 @@ fn read(link: &Link, event: LinkEvent) -> LineEvent {
         LinkEvent::Connected { .. } => return LineEvent::Connected,
         LinkEvent::Disconnected { reason } => return LineEvent::Disconnected { reason },
         LinkEvent::Refused { status, message } => return LineEvent::Refused { status, message },
+        LinkEvent::Unreachable(cause) => return LineEvent::Unreachable(cause),
         LinkEvent::Message { event, body } => (event, body),
     };
     match FromHub::decode(&event, &body) {

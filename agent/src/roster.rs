@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gleitzeit_link::Cause;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -28,6 +29,20 @@ struct State {
     standings: Vec<Standing>,
     told: Told,
     refused: Option<String>,
+    /// Why the hub cannot be reached, and whether that was logged.
+    cause: Option<(Cause, bool)>,
+    /// The start takes long, so that every cause is of interest.
+    is_overdue: bool,
+}
+
+impl State {
+    /// Says why the hub cannot be reached, once.
+    fn tell_cause(&mut self) {
+        if let Some((cause, is_told @ false)) = &mut self.cause {
+            *is_told = true;
+            warn!(hint = cause.hint, code = cause.code.name(), "{}; trying on", cause.message);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,7 +54,7 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) fn new(url: &str) -> Arc<Self> {
-        let state = State { standings: Vec::new(), told: Told::Nothing, refused: None };
+        let state = State { standings: Vec::new(), told: Told::Nothing, refused: None, cause: None, is_overdue: false };
         Arc::new(Self { state: Mutex::new(state), ready: watch::Sender::new(false), url: url.to_owned() })
     }
 
@@ -57,9 +72,14 @@ impl Roster {
     /// The start takes long: says so if nothing was said yet.
     pub(crate) fn overdue(&self) {
         let mut state = self.state();
+        state.is_overdue = state.told != Told::There;
         if state.told == Told::Nothing && state.standings.contains(&Standing::Away) {
             state.told = Told::Away;
-            warn!(url = self.url, "the control plane cannot be reached yet, trying on");
+            if state.cause.is_some() {
+                state.tell_cause();
+            } else {
+                warn!(url = self.url, "the control plane cannot be reached yet, trying on");
+            }
         }
     }
 
@@ -83,7 +103,7 @@ impl Roster {
         match (standing, state.told) {
             (Standing::Registered, told) if all == registered && told != Told::There => {
                 state.told = Told::There;
-                state.refused = None;
+                (state.refused, state.cause, state.is_overdue) = (None, None, false);
                 let message =
                     if told == Told::Away { "the control plane is back" } else { "all components registered" };
                 info!(url = self.url, components = all, "{message}");
@@ -131,6 +151,21 @@ impl Member {
             state.refused = Some(message.to_owned());
             state.told = Told::Away;
             error!(url = self.roster.url, status, message, "the control plane does not let this agent in, trying on");
+        }
+    }
+
+    /// What passes by itself is told of once the start takes long; it was told that the hub is away. All else at once.
+    pub(crate) fn unreachable(&self, cause: Cause) {
+        debug!(component = self.id, message = cause.message, "unreachable");
+        let mut state = self.roster.state();
+        if state.cause.as_ref().is_some_and(|(known, _)| *known == cause) {
+            return;
+        }
+        let is_of_interest = !cause.may_pass || state.is_overdue;
+        state.cause = Some((cause, false));
+        if is_of_interest {
+            state.told = Told::Away;
+            state.tell_cause();
         }
     }
 

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::hub::{Admission, HubHandle};
+use crate::hub::{Admission, HubHandle, token_refusal};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, MetricsSource};
 
@@ -78,9 +78,9 @@ impl Measured {
 pub(crate) fn metrics(measured: Measured) -> Router {
     let show = |State(measured): State<Measured>, headers: HeaderMap| async move {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if !measured.admission.admits_token(given.and_then(|value| value.strip_prefix("Bearer "))) {
-            let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)\n";
-            return (StatusCode::UNAUTHORIZED, message).into_response();
+        let given = given.and_then(|value| value.strip_prefix("Bearer "));
+        if !measured.admission.admits_token(given) {
+            return (StatusCode::UNAUTHORIZED, format!("{}\n", token_refusal(given))).into_response();
         }
         measured.refresh().await;
         match (measured.source.render)() {

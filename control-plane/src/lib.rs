@@ -11,6 +11,7 @@ mod front;
 mod http;
 mod hub;
 pub mod journal;
+pub mod kept;
 mod metrics;
 mod trace;
 

@@ -122,6 +122,7 @@ codes! {
     WorkflowCancelled = -28005, "WORKFLOW_CANCELLED", false, Cancelled, "the run was cancelled", "`gleitzeit retry RUN` continues it as a new run";
     WorkflowCircularDependency = -28006, "WORKFLOW_CIRCULAR_DEPENDENCY", false, InvalidArgument, "tasks depend on each other in a circle", "remove one of the dependencies named";
     WorkflowInvalidState = -28007, "WORKFLOW_INVALID_STATE", false, FailedPrecondition, "the run's state does not allow this", "see its state with `gleitzeit status RUN`";
+    WorkflowInterrupted = -28008, "WORKFLOW_INTERRUPTED", false, FailedPrecondition, "the process that worked on the run is gone, and the run has not ended", "go on with it as the message says";
     QueueNotFound = -27001, "QUEUE_NOT_FOUND", false, NotFound, "the queue is not known", "check its name";
     QueueFull = -27002, "QUEUE_FULL", true, ResourceExhausted, "the queue is full", "try again later";
     QueueEmpty = -27003, "QUEUE_EMPTY", false, NotFound, "the queue has no task", "nothing to do";
@@ -139,6 +140,7 @@ codes! {
     ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "it is made again by itself";
     AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token";
     AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
+    NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "what answers at the address is no control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
 }
 
 impl fmt::Display for ErrorCode {

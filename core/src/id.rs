@@ -121,6 +121,10 @@ text_id!(
     MethodName
 );
 text_id!(
+    /// What a provider is called in its file or by its program; several may have the same name.
+    ProviderName
+);
+text_id!(
     /// Names a proposal of one component until it is answered; opaque to the hub.
     ProposalId
 );

@@ -17,6 +17,7 @@ pub mod placement;
 mod planted;
 pub mod retry;
 pub mod role;
+pub mod route;
 pub mod run;
 pub mod secret;
 pub mod spec;

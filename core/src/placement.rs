@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use crate::id::{ComponentId, MethodName, QueueName};
+use crate::id::{ComponentId, QueueName};
 use crate::mesh::HealthState;
+use crate::route::Route;
 use crate::spec::Priority;
 
 /// What waits gains one level of priority in this time. So a task, or a call that waits for a provider, is overtaken only
@@ -20,12 +21,12 @@ pub fn rank(since_ms: i64, priority: Priority) -> i64 {
 /// Why a ready task is not dispatched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Nobody connected serves its method.
-    NoProvider(MethodName),
+    /// Nobody connected serves its method, or nobody of the name that it asks for.
+    NoProvider(Route),
     /// Its method's providers do not know yet whether they can serve it.
-    ProvidersStarting(MethodName),
+    ProvidersStarting(Route),
     /// Its method's providers have enough to do.
-    ProvidersBusy(MethodName),
+    ProvidersBusy(Route),
     /// No connected engine works for its queue, or all that do are draining.
     NoEngine(QueueName),
     /// All slots of the connected engines of its queue are in use.
@@ -35,9 +36,14 @@ pub enum Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoProvider(method) => write!(f, "no connected provider serves `{method}`"),
-            Self::ProvidersStarting(method) => write!(f, "the providers of `{method}` are still starting"),
-            Self::ProvidersBusy(method) => write!(f, "all providers of `{method}` are busy"),
+            Self::NoProvider(Route { method, provider: None }) => {
+                write!(f, "no connected provider serves `{method}`")
+            }
+            Self::NoProvider(Route { method, provider: Some(name) }) => {
+                write!(f, "no connected provider named `{name}` serves `{method}`")
+            }
+            Self::ProvidersStarting(route) => write!(f, "the providers of {route} are still starting"),
+            Self::ProvidersBusy(route) => write!(f, "all providers of {route} are busy"),
             Self::NoEngine(queue) => write!(f, "no connected engine works for queue `{queue}`"),
             Self::NoSlot(queue) => write!(f, "no connected engine of queue `{queue}` has a free slot"),
         }
@@ -48,6 +54,9 @@ impl Hold {
     /// What would end it, for people.
     pub fn remedy(&self) -> String {
         match self {
+            Self::NoProvider(Route { provider: Some(name), .. }) => {
+                format!("start `{name}`, or correct the task's `provider`; `gleitzeit providers` shows who is there")
+            }
             Self::NoProvider(_) => "start one that does; `gleitzeit providers` shows who is there".to_owned(),
             Self::ProvidersStarting(_) => "wait; `gleitzeit providers` shows how they are".to_owned(),
             Self::ProvidersBusy(_) => "wait, raise `max_concurrency` of the provider, or start another one".to_owned(),
@@ -72,13 +81,13 @@ pub enum Turn {
     Next,
 }
 
-/// When a task of a method would be worked on: `providers` are capacity and health of the connected ones that serve it
+/// When a task of a route would be worked on: `providers` are capacity and health of the connected ones that serve it
 /// and do not drain, `calling` is the number of open attempts that only they can serve.
 ///
 /// # Errors
-/// What holds back every task of the method.
+/// What holds back every task of the route.
 pub fn gate(
-    method: &MethodName,
+    route: &Route,
     providers: impl IntoIterator<Item = (u32, HealthState)>,
     calling: u32,
 ) -> Result<Turn, Hold> {
@@ -92,17 +101,17 @@ pub fn gate(
         }
     }
     if !any {
-        return Err(Hold::NoProvider(method.clone()));
+        return Err(Hold::NoProvider(route.clone()));
     }
     if starting && healthy.is_none() {
-        return Err(Hold::ProvidersStarting(method.clone()));
+        return Err(Hold::ProvidersStarting(route.clone()));
     }
     // All unhealthy: the engine fails the attempt with their own messages.
     let Some(capacity) = healthy else { return Ok(Turn::Now) };
     match calling.checked_sub(capacity) {
         None => Ok(Turn::Now),
         Some(waiting) if waiting < prefetch(capacity) => Ok(Turn::Next),
-        Some(_) => Err(Hold::ProvidersBusy(method.clone())),
+        Some(_) => Err(Hold::ProvidersBusy(route.clone())),
     }
 }
 
@@ -139,10 +148,10 @@ impl Slots<'_> {
 /// The engine of a queue with the most free slots for an attempt whose turn is now or next; of equals the first.
 ///
 /// # Errors
-/// What the queue's tasks of this method wait for.
+/// What the queue's tasks of this route wait for.
 pub fn roomiest<'a>(
     queue: &QueueName,
-    method: &MethodName,
+    route: &Route,
     turn: Turn,
     engines: impl IntoIterator<Item = Slots<'a>>,
 ) -> Result<&'a ComponentId, Hold> {
@@ -157,7 +166,7 @@ pub fn roomiest<'a>(
     best.map(|(_, engine)| engine).ok_or_else(|| match turn {
         _ if !any => Hold::NoEngine(queue.clone()),
         Turn::Now => Hold::NoSlot(queue.clone()),
-        Turn::Next => Hold::ProvidersBusy(method.clone()),
+        Turn::Next => Hold::ProvidersBusy(route.clone()),
     })
 }
 
@@ -169,11 +178,15 @@ mod tests {
 
     #[test]
     fn a_method_is_held_back_until_somebody_can_serve_it() {
-        let method = MethodName::from("a/b");
+        let method = Route::any("a/b".into());
         let held = |providers: &[(u32, HealthState)], calling| {
             gate(&method, providers.iter().copied(), calling).err().map(|hold| hold.to_string())
         };
         assert_eq!(held(&[], 0).as_deref(), Some("no connected provider serves `a/b`"));
+        let named = Route::new(&"a/b".into(), Some(&"x".into()));
+        let hold = gate(&named, [], 0).expect_err("nobody is there");
+        assert_eq!(hold.to_string(), "no connected provider named `x` serves `a/b`");
+        assert!(hold.remedy().starts_with("start `x`, or correct"), "{}", hold.remedy());
         let starting = held(&[(1, HealthState::Starting), (1, HealthState::Unhealthy)], 0);
         assert_eq!(starting.as_deref(), Some("the providers of `a/b` are still starting"));
         assert_eq!(held(&[(1, HealthState::Unhealthy)], 9), None, "it fails at once instead of waiting");
@@ -193,7 +206,7 @@ mod tests {
         let (queue, other) = (QueueName::from("q"), [QueueName::from("other")]);
         let ids = ["a", "b", "c"].map(ComponentId::from);
         let slots = |at: usize, capacity, used| Slots { engine: &ids[at], queues: None, capacity, used };
-        let method = MethodName::from("a/b");
+        let method = Route::any("a/b".into());
         let now = |queue: &QueueName, engines: &[Slots<'_>]| {
             roomiest(queue, &method, Turn::Now, engines.iter().copied()).cloned()
         };
@@ -206,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_only_waits_leaves_half_of_the_slots_to_what_can_be_worked_on() {
-        let (queue, method, id) = (QueueName::from("q"), MethodName::from("a/b"), ComponentId::from("a"));
+        let (queue, method, id) = (QueueName::from("q"), Route::any("a/b".into()), ComponentId::from("a"));
         let next = |capacity, used| {
             roomiest(&queue, &method, Turn::Next, [Slots { engine: &id, queues: None, capacity, used }]).is_ok()
         };

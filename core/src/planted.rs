@@ -40,6 +40,8 @@ pub(crate) enum Bug {
     NeverAlone,
     /// The time of an attempt counts while its call waits for a provider.
     TimeInLine,
+    /// The hub gives calls to providers of any name, whatever their tasks say.
+    AnyName,
     /// Protocols are removed although unfinished runs need them.
     NeededProtocols,
     /// What a component has seen of a lost history counts.

@@ -72,6 +72,11 @@ fn each_rule_changes_its_field_and_nothing_else() {
         ("tasks:\n- id: a\n  protocol: x/v1\n  method: \"y\"\n", "tasks:\n- id: a\n  method: \"x/y\"\n"),
         ("tasks:\n- id: a\n  protocol: echo/v1\n  method: echo\n", "tasks:\n- id: a\n  method: util/echo\n"),
         ("tasks:\n- {id: a, type: llm, provider: ollama}\n", "tasks:\n- {id: a, method: llm/chat}\n"),
+        (
+            "tasks:\n- {id: a, method: llm/chat, provider: x, params: {}}\n",
+            "tasks:\n- {id: a, method: llm/chat, parameters: {}}\n",
+        ),
+        ("tasks:\n- {id: a, method: llm/chat, provider: x}\n", "tasks:\n- {id: a, method: llm/chat, provider: x}\n"),
         ("tasks:\n- {id: a, type: python}\n", "tasks:\n- {id: a, method: python/execute}\n"),
         ("tasks:\n- {id: a, method: llm/generate}\n", "tasks:\n- {id: a, method: llm/complete}\n"),
         // Fields of tasks.

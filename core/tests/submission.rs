@@ -44,6 +44,14 @@ fn defaults_are_filled_in_and_labels_overlaid() {
 }
 
 #[test]
+fn an_input_of_another_type_than_its_default_is_refused() {
+    let given = given(json!({"topic": ["a"], "count": "any"}), &[("style", b"")]);
+    let problems = bind(workflow(json!({})), given, &Env, "w.yaml").expect_err("a list is no text");
+    assert_eq!(fields(&problems), ["inputs.topic"]);
+    assert_eq!(problems[0].message, "input `topic` takes text, as its default is, and was given a list");
+}
+
+#[test]
 fn bytes_that_are_no_text_travel_as_base64() {
     let bound = bind(workflow(json!({})), given(json!({"count": 1}), &[("style", &[0xff, 0])]), &Env, "");
     assert_eq!(bound.expect("complete").files["style"], FileContent::Base64("/wA=".to_owned()));

@@ -11,6 +11,7 @@ use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use thiserror::Error;
 
 use crate::call::Executor;
+use crate::connection::BaseUrl;
 use crate::definition::Definition;
 use crate::executors::{builtin, http, llm, python, shell};
 use crate::provider::Provider;
@@ -125,6 +126,9 @@ pub(crate) enum Connects {
     Always,
 }
 
+/// The address of a provider whose tasks say where the service is.
+const ANYWHERE: &str = "*";
+
 /// One kind of executor.
 struct Kind {
     /// As written in provider YAML.
@@ -133,6 +137,8 @@ struct Kind {
     methods: &'static [&'static str],
     /// Whether it connects to a service.
     connects: Connects,
+    /// Where a base URL leads to, if somebody has set it.
+    address: fn(&BaseUrl, &Settings) -> Option<String>,
     /// Concurrency if the definition says nothing.
     concurrency: fn(&Settings) -> u32,
     /// Notes what is wrong with the options.
@@ -146,6 +152,7 @@ const KINDS: &[Kind] = &[
         name: "builtin",
         methods: builtin::METHODS,
         connects: Connects::Never,
+        address: plain,
         concurrency: builtin::concurrency,
         check: builtin::check,
         build: builtin::build,
@@ -154,6 +161,7 @@ const KINDS: &[Kind] = &[
         name: "http",
         methods: http::METHODS,
         connects: Connects::MayBe,
+        address: plain,
         concurrency: http::concurrency,
         check: http::check,
         build: http::build,
@@ -162,6 +170,7 @@ const KINDS: &[Kind] = &[
         name: "ollama-llm",
         methods: llm::METHODS,
         connects: Connects::Always,
+        address: llm::ollama_address,
         concurrency: llm::concurrency,
         check: llm::check_ollama,
         build: llm::build_ollama,
@@ -170,6 +179,7 @@ const KINDS: &[Kind] = &[
         name: "openai-llm",
         methods: llm::METHODS,
         connects: Connects::Always,
+        address: plain,
         concurrency: llm::concurrency,
         check: llm::check_openai,
         build: llm::build_openai,
@@ -178,6 +188,7 @@ const KINDS: &[Kind] = &[
         name: "python-local",
         methods: python::METHODS,
         connects: Connects::Never,
+        address: plain,
         concurrency: python::concurrency,
         check: python::check,
         build: python::build,
@@ -186,11 +197,17 @@ const KINDS: &[Kind] = &[
         name: "shell-local",
         methods: shell::METHODS,
         connects: Connects::Never,
+        address: plain,
         concurrency: shell::concurrency,
         check: shell::check,
         build: shell::build,
     },
 ];
+
+/// An address as it is written.
+fn plain(base_url: &BaseUrl, settings: &Settings) -> Option<String> {
+    base_url.resolve(settings).ok()
+}
 
 /// Builds providers.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +222,19 @@ impl Factory {
     /// Whether an executor connects to a service; none if it is not known.
     pub(crate) fn connects(executor: &str) -> Option<Connects> {
         KINDS.iter().find(|kind| kind.name == executor).map(|kind| kind.connects)
+    }
+
+    /// Where the service is that a provider calls: an address, or `*` if its tasks say where; none if it calls none, or
+    /// nobody has said where it is. Equal addresses are written alike.
+    pub(crate) fn address(definition: &Definition, settings: &Settings) -> Option<String> {
+        let kind = KINDS.iter().find(|kind| kind.name == definition.executor)?;
+        let address = match (&definition.connection, kind.connects) {
+            (_, Connects::Never) | (None, Connects::Always) => return None,
+            (None, Connects::MayBe) => return Some(ANYWHERE.to_owned()),
+            (Some(connection), _) => (kind.address)(&connection.base_url, settings)?,
+        };
+        let written = reqwest::Url::parse(&address).map(|url| url.to_string());
+        Some(written.map_or(address, |url| url.trim_end_matches('/').to_owned()))
     }
 
     /// Notes what is wrong with an executor's options.
@@ -240,7 +270,8 @@ impl Factory {
         let executor = (kind.build)(definition, settings)
             .map_err(|problems| ProviderError::Options { provider: provider(), problems })?;
         let concurrency = definition.max_concurrency.unwrap_or_else(|| (kind.concurrency)(settings)).max(1);
-        Ok(Provider::new(definition.clone(), methods, concurrency, executor))
+        let address = Self::address(definition, settings);
+        Ok(Provider::new(definition.clone(), methods, concurrency, address, executor))
     }
 }
 

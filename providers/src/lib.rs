@@ -8,13 +8,17 @@ mod connection;
 mod definition;
 mod executors;
 mod factory;
+mod known;
 mod provider;
 mod regular;
+pub mod syntax;
 
 pub use call::{Call, CallError, Context, Executor};
 pub use connection::{Authentication, BaseUrl, Connection, HealthCheck, Scheme, Secret};
 pub use definition::{Definition, load_dir, load_file, shipped};
+pub use executors::http::check_url;
 pub use factory::{Environment, Factory, ProviderError, Settings};
+pub use known::known;
 pub use provider::Provider;
 
 /// Reads an answer as the HTTP provider does. Only for fuzzing.

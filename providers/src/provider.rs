@@ -20,6 +20,7 @@ struct Inner {
     definition: Definition,
     methods: Vec<String>,
     max_concurrency: u32,
+    address: Option<String>,
     executor: Arc<dyn Executor>,
 }
 
@@ -34,9 +35,10 @@ impl Provider {
         definition: Definition,
         methods: Vec<String>,
         max_concurrency: u32,
+        address: Option<String>,
         executor: Arc<dyn Executor>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { definition, methods, max_concurrency, executor }) }
+        Self { inner: Arc::new(Inner { definition, methods, max_concurrency, address, executor }) }
     }
 
     /// As its file describes it.
@@ -68,6 +70,12 @@ impl Provider {
     /// How many calls it takes at a time; the host keeps to it.
     pub fn max_concurrency(&self) -> u32 {
         self.inner.max_concurrency
+    }
+
+    /// Where the service is that it calls, without credentials: an address, or `*` if its tasks say where; none if it
+    /// calls none, or nobody has said where it is.
+    pub fn address(&self) -> Option<&str> {
+        self.inner.address.as_deref()
     }
 
     /// Serves one call; dropping the future ends its work too.

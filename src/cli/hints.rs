@@ -54,6 +54,10 @@ fn words(command: &str) -> Option<Vec<String>> {
     let mut filled = String::new();
     let mut rest = command.split(['|', '>', '&', ';']).next()?;
     while let Some((before, after)) = rest.split_once('{') {
+        // What is filled in there brings options of its own.
+        if before.ends_with(|c: char| c.is_ascii_alphanumeric()) || (before.is_empty() && !filled.ends_with(' ')) {
+            return None;
+        }
         let (_, after) = after.split_once('}')?;
         filled.push_str(before);
         filled.push('1');
@@ -69,19 +73,14 @@ fn words(command: &str) -> Option<Vec<String>> {
 }
 
 fn is_accepted(words: &[String]) -> Result<(), String> {
-    let has_options = words.iter().any(|word| word.starts_with('-'));
     match Cli::command().try_get_matches_from(words) {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
             // An option that is only named: `gleitzeit list --limit`.
             ErrorKind::InvalidValue if !error.to_string().contains("invalid value") => Ok(()),
-            // A command that is only named: `gleitzeit run`.
-            ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-                if !has_options =>
-            {
-                Ok(())
-            }
+            // A command or an option that is only named: `gleitzeit run`, `gleitzeit logs -f`.
+            ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(()),
             _ => Err(error.to_string()),
         },
     }

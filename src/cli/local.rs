@@ -1,9 +1,11 @@
 //! The grammar of the commands that need no control plane: migrate, graph, init, doctor, man, completions.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::server::age;
 use super::{DefinitionArgs, OutputArgs};
 
 /// `gleitzeit migrate`
@@ -130,6 +132,15 @@ pub(crate) struct LogsArgs {
     pub(crate) run: String,
     /// One of its tasks; none: all
     pub(crate) task: Option<String>,
+    /// Go on with what its tasks print, line by line, to the run's end
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only the last lines of each stream of what was printed so far
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+    /// Only what is newer, such as 10m, 2h, 1d: lines of running tasks, and all of tasks that ended since
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) since: Option<Duration>,
     #[command(flatten)]
     pub(crate) client: super::ClientArgs,
     #[command(flatten)]

@@ -22,8 +22,8 @@ pub(crate) use local::{
 };
 pub(crate) use runs::{CancelArgs, ListArgs, SubmitArgs};
 pub(crate) use server::{
-    AgentArgs, ComponentsArgs, DEFAULT_PORT, HubArgs, HubCommandArgs, PatienceArgs, RunArgs, StartArgs, StopArgs,
-    WorkerArgs,
+    AgentArgs, ComponentsArgs, DEFAULT_PORT, DEFAULT_RETENTION, HubArgs, HubCommandArgs, PatienceArgs, Retention,
+    RunArgs, StartArgs, StopArgs, WorkerArgs,
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 pub(crate) use suggest::refusal;
@@ -98,7 +98,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  gleitzeit trace last\n  gleitzeit trace last -o json")]
     Trace(TraceArgs),
     /// Show what a run's tasks printed and returned, or why they failed
-    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize")]
+    #[command(after_help = "Examples:\n  gleitzeit logs last\n  gleitzeit logs last summarize\n  gleitzeit logs last \
+                            -f --tail 20")]
     Logs(LogsArgs),
     /// Ask runs to end
     #[command(
@@ -209,6 +210,7 @@ impl Command {
         let prints_lines = match self {
             Self::Watch(_) => true,
             Self::List(args) => args.watch,
+            Self::Logs(args) => args.follow,
             _ => false,
         };
         if prints_lines { Format::Table } else { self.format() }
@@ -218,7 +220,7 @@ impl Command {
     pub(crate) fn works(&self) -> bool {
         match self {
             Self::Start(args) => !args.background || args.in_background,
-            Self::Run(args) => args.hub_url.is_none(),
+            Self::Run(args) => crate::hub_url::named(args.hub_url.as_deref()).is_none(),
             Self::Hub(_) | Self::Agent(_) => true,
             Self::Components(args) => !args.roles.is_empty(),
             _ => false,
@@ -407,6 +409,12 @@ pub(crate) struct ValidateArgs {
     /// The control plane's token
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// A provider file of the workers that are to run them: tasks may name its provider (repeatable)
+    #[arg(long = "provider", value_name = "FILE", conflicts_with = "hub_url")]
+    pub(crate) providers: Vec<PathBuf>,
+    /// A folder of such files
+    #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
+    pub(crate) providers_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) definitions: DefinitionArgs,
     #[command(flatten)]

@@ -62,6 +62,9 @@ pub(crate) struct HubArgs {
     pub(crate) limits: LimitArgs,
 }
 
+/// How long finished runs are kept unless told otherwise.
+pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+
 /// How long finished runs are kept; none: for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention(pub(crate) Option<Duration>);
@@ -223,6 +226,9 @@ pub(crate) struct RunArgs {
     /// Environment variables that the workflow may read as ${env.NAME}; they are recorded, so never secrets
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) allow_env: Vec<String>,
+    /// Afterwards, remove runs of this command that ended longer ago, and all but the newest 1,000; off removes none
+    #[arg(long, default_value = "30d", value_name = "AGE", value_parser = retention)]
+    pub(crate) retention: Retention,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
@@ -246,6 +252,7 @@ impl RunArgs {
             ("provider", !worker.providers.is_empty()),
             ("allow-env", !self.allow_env.is_empty()),
             ("slots", worker.slots != DEFAULT_SLOTS),
+            ("retention", self.retention != Retention(Some(DEFAULT_RETENTION))),
         ];
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }

@@ -11,7 +11,7 @@ use super::{ClientArgs, OutputArgs};
 /// `gleitzeit prune`
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// How long ago a run must have ended, such as 7d, 12h, 0 (default: the control plane's --retention)
+    /// How long ago a run must have ended, such as 7d, 12h, 0 (default: the control plane's --retention; 30d for runs of `gleitzeit run`)
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub(crate) older_than: Option<Duration>,
     #[command(flatten)]

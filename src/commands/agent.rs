@@ -19,6 +19,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let config = AgentConfig {
         token: TokenSource::new(args.client.token.clone(), &hub_url, |name| std::env::var_os(name)),
         hub_url,
+        unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {

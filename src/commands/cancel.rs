@@ -11,6 +11,7 @@ use crate::cli::CancelArgs;
 use crate::color::Tone;
 use crate::document::CancelDocument;
 use crate::error::{CommandResult, Exit};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output};
 
@@ -21,16 +22,18 @@ const NAMED: usize = 5;
 
 pub(crate) fn run(args: CancelArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
         let run = match args.runs.as_slice() {
             [run] => run,
-            [] => return many::matching(&client, &args).await,
-            _ => return many::named(&client, &args).await,
+            [] => return many::matching(&client::connect(&args.client).await?, &args).await,
+            _ => return many::named(&client::connect(&args.client).await?, &args).await,
         };
-        let run_id = client::find_run(&client, run).await?;
-        let cancelled = match args.force {
-            true => client.cancel_by_force(&run_id, &args.reason).await?,
-            false => client.cancel(&run_id, &args.reason).await?,
+        let found = reading::find(&args.client, run).await?;
+        let before = reading::refuse_cancel(&found).await?;
+        let Found { client, run_id, .. } = found;
+        let cancelled = match before {
+            Some(cancelled) => cancelled,
+            None if args.force => client.cancel_by_force(&run_id, &args.reason).await?,
+            None => client.cancel(&run_id, &args.reason).await?,
         };
         if cancelled.status == RunStatus::Running {
             client.wait(&run_id, Some(WAIT)).await?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gleitzeit_control_plane::StoreConfig;
+use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Factory, Settings};
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
 use crate::color::Tone;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, hub_url, output, place, view};
 
@@ -97,7 +98,7 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
     let reach = ClientArgs { hub_url: Some(url.clone()), token: args.token.clone() };
     let client = match client::connect(&reach).await {
         Ok(client) => client,
-        Err(_) if named.is_none() => return vec![port()],
+        Err(error) if named.is_none() => return vec![port(&error)],
         Err(error) => {
             let check = Check::new("control plane", Finding::Failed, error.message.clone());
             return vec![check.remedy(error.hint.unwrap_or_else(|| "start it, or unset GLEITZEIT_HUB_URL".to_owned()))];
@@ -122,12 +123,13 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
 }
 
 /// Nobody answers at the usual address: could one be started there?
-fn port() -> Check {
+fn port(error: &CommandError) -> Check {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
         Ok(_) => Check::new("control plane", Finding::Ok, format!("none runs; port {DEFAULT_PORT} is free"))
             .remedy("`gleitzeit start --background` starts one; `gleitzeit run FILE` needs none"),
-        Err(error) => {
-            Check::new("control plane", Finding::Warning, format!("port {DEFAULT_PORT} cannot be used: {error}"))
+        Err(bind) => {
+            let why = if error.code == ErrorCode::ConnectionRefused { bind.to_string() } else { error.message.clone() };
+            Check::new("control plane", Finding::Warning, format!("port {DEFAULT_PORT} cannot be used: {why}"))
                 .remedy("something else listens there: give `gleitzeit start` another --port")
         }
     }

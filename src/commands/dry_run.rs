@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gleitzeit_core::spec::Limits;
+use gleitzeit_core::spec::{Limits, WithProviders};
 use gleitzeit_sdk::{Client, DEFAULT_URL};
 
 use crate::batch::{Allowed, AnyVariable, Judge, check_all};
@@ -49,9 +49,10 @@ pub(crate) fn here(args: &RunArgs, source: Source) -> CommandResult {
     let worker =
         setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
     let sources = [source];
+    let providers = setup::providers_of(&worker);
     block_on(OnSignal::Drop, |_| async move {
-        let ready =
-            check_all(&sources, &args.inputs, Judge::Here(&registry, &limits), &Allowed(&args.allow_env)).await?;
+        let known = WithProviders { catalog: &*registry, providers: &providers };
+        let ready = check_all(&sources, &args.inputs, Judge::Here(&known, &limits), &Allowed(&args.allow_env)).await?;
         let mut worker = worker;
         for it in &ready {
             worker = setup::only_for(worker, &it.bound.workflow);

@@ -8,13 +8,13 @@ use crate::cli::ExplainArgs;
 use crate::color::Tone;
 use crate::document::ExplainDocument;
 use crate::error::{CommandResult, Exit};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, output, view};
+use crate::{color, output, view};
 
 pub(crate) fn run(args: ExplainArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         let explanation = client.explain(&run_id, args.task.as_deref()).await?;
         output::document(args.output.format(), &ExplainDocument::from(&explanation), |_| text(&explanation))?;
         Ok(Exit::Success)
@@ -24,8 +24,13 @@ pub(crate) fn run(args: ExplainArgs) -> CommandResult {
 fn text(it: &Explanation) -> String {
     let paint = color::stdout();
     let (id, name) = (paint.text(Tone::Id, &it.run_id), view::first_line(&it.name, 60));
+    let standing = view::status_of(it.status, it.error.as_ref());
     let mut text = String::new();
-    push_state(&mut text, &format!("run {id} of {name} is {}", paint.run(it.status)), (&it.waiting, &it.error));
+    push_state(
+        &mut text,
+        &format!("run {id} of {name} is {}", paint.text(standing.1, standing.0)),
+        (&it.waiting, &it.error),
+    );
     if let Some(waiting) = &it.waiting {
         push_times(&mut text, waiting);
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::{GraphArgs, GraphForm};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::graph::Marks;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, graph, output, setup};
@@ -48,11 +49,10 @@ fn of_file(args: &GraphArgs) -> CommandResult {
 
 fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await.map_err(|error| {
+        let Found { client, run_id, .. } = reading::find(&args.client, wanted).await.map_err(|error| {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;
-        let run_id = client::find_run(&client, wanted).await?;
         let (workflow, run) = snapshot(&client, &run_id).await?;
         print(args, &workflow, Some(&run))
     })
@@ -78,6 +78,7 @@ async fn snapshot(client: &Client, run_id: &str) -> Result<(Workflow, Drawn), Co
     let task = |task: gleitzeit_sdk::Task| Task {
         id: task.id.as_str().into(),
         method: task.method.as_str().into(),
+        provider: task.provider.as_deref().map(Into::into),
         protocol_version: String::new(),
         priority: Priority::default(),
         queue: task.queue.as_str().into(),
@@ -123,7 +124,8 @@ fn document(workflow: &Workflow, run: Option<&Drawn>) -> serde_json::Value {
         let dependencies: Vec<&str> =
             graph::dependencies(workflow, &graph, at).iter().map(|it| it.id.as_str()).collect();
         let mut document = json!({
-            "id": task.id, "method": task.method, "queue": task.queue, "step": step, "dependencies": dependencies,
+            "id": task.id, "method": task.method, "provider": task.provider, "queue": task.queue, "step": step,
+            "dependencies": dependencies,
         });
         if let Some(state) = run.and_then(|run| run.states.get(at)) {
             document["status"] = json!(state);

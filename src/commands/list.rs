@@ -5,17 +5,18 @@ mod watch;
 
 use std::time::SystemTime;
 
-use gleitzeit_sdk::{Client, Page, RunFilter, RunStatus, RunSummary, Timestamp};
+use gleitzeit_sdk::{Page, RunFilter, RunStatus, RunSummary, Timestamp};
 
 use crate::cli::{Format, ListArgs};
 use crate::color::Tone;
 use crate::document::{List, RunItem};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::reading::Sources;
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{client, color, ids, inputs, output, view};
+use crate::{color, ids, inputs, output, view};
 
-const HEAD: [&str; 6] = ["run", "name", "status", "tasks", "submitted", "finished"];
+const HEAD: [&str; 7] = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
 pub(crate) fn run(args: ListArgs) -> CommandResult {
@@ -30,6 +31,7 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
     let again = same_filter(&args, since, until);
     // Nothing is left out between the runs of a page.
     let is_gapless = args.status.is_empty() && args.name.is_none() && args.labels.is_empty();
+    let is_everything = is_gapless && args.page_token.is_none() && since.is_none() && until.is_none();
     let filter = RunFilter {
         statuses: args.status.iter().map(|word| status(word)).collect::<Result<_, _>>()?,
         name: args.name,
@@ -44,15 +46,23 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         return watch::run(&args.client, filter, is_gapless, args.output.format());
     }
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let page = client.list_runs(&filter).await?;
+        let mut sources = Sources::open(&args.client).await?;
+        let (page, places) = sources.list(&filter).await?;
         let ids = match args.output.format() {
-            Format::Table => shown_ids(&client, &page, is_gapless).await,
+            Format::Table => shown_ids(&page, is_gapless, async |short| sources.names_one(short).await).await,
             Format::Json | Format::Yaml => ids::Shown::default(),
         };
-        let rows: Vec<Vec<String>> = page.items.iter().map(|run| row(run, &ids)).collect();
-        let list =
-            List { items: page.items.into_iter().map(RunItem::from).collect(), next_page_token: page.next_page_token };
+        let rows: Vec<Vec<String>> = page
+            .items
+            .iter()
+            .zip(&places)
+            .map(|(run, place)| row(run, &ids).into_iter().chain(place.clone()).collect())
+            .collect();
+        let items = page.items.into_iter().zip(places);
+        let list = List {
+            items: items.map(|(run, place)| RunItem::from(run).at(place)).collect(),
+            next_page_token: page.next_page_token,
+        };
         output::document(args.output.format(), &list, |list| {
             let mut text = table(&rows);
             if let Some(token) = &list.next_page_token {
@@ -60,22 +70,27 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
             }
             text
         })?;
+        if list.items.is_empty() && args.output.format() == Format::Table && is_everything {
+            output::note("there are no runs yet: `gleitzeit run FILE` makes one, and so does `gleitzeit submit FILE`");
+        }
         Ok(Exit::Success)
     })
 }
 
-async fn shown_ids(client: &Client, page: &Page<RunSummary>, is_gapless: bool) -> ids::Shown {
+async fn shown_ids(page: &Page<RunSummary>, is_gapless: bool, names_one: impl AsyncFn(&str) -> bool) -> ids::Shown {
     let ids = page.items.iter().map(|run| run.run_id.as_str()).collect();
-    ids::Shown::of_page(client, ids, is_gapless, page.next_page_token.is_some()).await
+    ids::Shown::of_page(names_one, ids, is_gapless, page.next_page_token.is_some()).await
 }
 
+/// Rows say where each run is only if they are at several places.
 fn table(rows: &[Vec<String>]) -> String {
-    view::fitted(&Table::new(&HEAD, rows).spare(&["tasks", "finished", "submitted"]))
+    let columns = rows.first().map_or(HEAD.len() - 1, Vec::len);
+    view::fitted(&Table::new(&HEAD[..columns], rows).spare(&["tasks", "finished", "submitted"]))
 }
 
 fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {
     let paint = color::stdout();
-    let (status, tone) = view::status_of(run.status, run.is_set_aside());
+    let (status, tone) = view::status_of(run.status, run.error.as_ref());
     vec![
         paint.text(Tone::Id, ids.of(&run.run_id)),
         view::cell(&run.name, 40),

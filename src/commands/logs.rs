@@ -1,16 +1,22 @@
-//! `gleitzeit logs`: what tasks printed and returned, or why they failed.
+//! `gleitzeit logs`: what tasks printed and returned, or why they failed; of running tasks, what they printed so far.
 
+mod follow;
+
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gleitzeit_core::{ErrorCode, Failure, Payload};
-use gleitzeit_sdk::{Task, TaskFilter, TaskStatus};
+use gleitzeit_sdk::{Client, OutputStream, RunEvent, Task, TaskFilter, TaskStatus, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::LogsArgs;
 use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::json::indented;
+use crate::lines::Lines;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output, view};
 
@@ -20,27 +26,70 @@ const SAID: [(&str, &str); 3] =
 
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
-        let mut filter = TaskFilter { task_ids: args.task.iter().cloned().collect(), ..TaskFilter::default() };
-        let mut tasks = Vec::new();
-        loop {
-            let page = client.list_tasks(&run_id, &filter).await?;
-            tasks.extend(page.items);
-            filter.page_token = page.next_page_token;
-            if filter.page_token.is_none() {
-                break;
-            }
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
+        if args.follow {
+            return follow::follow(&client, &run_id, &args).await;
         }
-        if let (Some(task), []) = (&args.task, &tasks[..]) {
-            let message = format!("run {run_id} has no task `{task}`");
-            return Err(CommandError::new(Exit::Failed, ErrorCode::TaskNotFound, message)
-                .hint(format!("`gleitzeit status {run_id}` shows its tasks")));
-        }
-        let document = Logs { run_id: &run_id, tasks: tasks.iter().map(TaskLog::from).collect() };
-        output::document(args.output.format(), &document, |_| tasks.iter().map(text).collect())?;
+        let since = args.since.map(before);
+        let tasks = tasks(&client, &run_id, args.task.as_deref()).await?;
+        let mut so_far = so_far(&client, &run_id, &tasks).await?;
+        let shown: Vec<Shown<'_>> = tasks
+            .iter()
+            .filter(|task| is_since(task, since))
+            .map(|task| Shown::of(task, so_far.remove(&task.id), since, args.tail))
+            .collect();
+        let document = Logs { run_id: &run_id, tasks: shown.iter().map(TaskLog::from).collect() };
+        output::document(args.output.format(), &document, |_| shown.iter().map(text).collect())?;
         Ok(Exit::Success)
     })
+}
+
+/// The tasks of a run with their results, or one of them.
+async fn tasks(client: &Client, run_id: &str, wanted: Option<&str>) -> Result<Vec<Task>, CommandError> {
+    let tasks = client::all_pages(async |token: Option<&str>| {
+        let task_ids = wanted.map(str::to_owned).into_iter().collect();
+        let filter = TaskFilter { task_ids, page_token: token.map(str::to_owned), ..TaskFilter::default() };
+        client.list_tasks(run_id, &filter).await
+    });
+    let tasks = tasks.await?;
+    if let (Some(task), []) = (wanted, &tasks[..]) {
+        let message = format!("run {run_id} has no task `{task}`");
+        return Err(CommandError::new(Exit::Failed, ErrorCode::TaskNotFound, message)
+            .hint(format!("`gleitzeit status {run_id}` shows its tasks")));
+    }
+    Ok(tasks)
+}
+
+/// Whether an attempt of it is open.
+fn is_open(task: &Task) -> bool {
+    matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
+}
+
+/// What the open attempts among tasks have said so far, by task.
+async fn so_far(client: &Client, run_id: &str, tasks: &[Task]) -> Result<HashMap<String, Vec<RunEvent>>, CommandError> {
+    let mut by_task: HashMap<String, Vec<RunEvent>> = HashMap::new();
+    // Named only if that leaves something out: a run may have very many.
+    let wanted = if let [only] = tasks { vec![only.id.clone()] } else { Vec::new() };
+    if tasks.iter().any(is_open) {
+        for event in client.progress_so_far(run_id, &wanted).await? {
+            if let Some(task_id) = event.task_id.clone() {
+                by_task.entry(task_id).or_default().push(event);
+            }
+        }
+    }
+    Ok(by_task)
+}
+
+/// The time that lies so long ago.
+fn before(age: Duration) -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+    now.minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Whether a task has not ended before a time.
+fn is_since(task: &Task, since: Option<Timestamp>) -> bool {
+    since.is_none_or(|since| task.finished_at.is_none_or(|finished| finished >= since))
 }
 
 #[derive(Serialize)]
@@ -61,9 +110,65 @@ struct TaskLog<'a> {
     result: Option<&'a Payload>,
 }
 
-impl<'a> From<&'a Task> for TaskLog<'a> {
-    fn from(task: &'a Task) -> Self {
-        let left = left(task);
+/// A task, and what it left behind: its result, its error's data, or what it has said so far.
+struct Shown<'a> {
+    task: &'a Task,
+    left: Option<Value>,
+    /// Whether there is more of it to show than what was returned.
+    has_said: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn of(task: &'a Task, so_far: Option<Vec<RunEvent>>, since: Option<Timestamp>, tail: Option<usize>) -> Self {
+        let left = so_far.filter(|_| is_open(task)).map(|events| said(events, since)).or_else(|| left(task));
+        let says = |left: &Value, name| left.get(name).and_then(Value::as_str).is_some_and(|said| !said.is_empty());
+        let has_said = left.as_ref().is_some_and(|left| SAID.iter().any(|(name, _)| says(left, name)));
+        let left = left.map(|mut left| {
+            for (name, _) in SAID {
+                if let (Some(Value::String(text)), Some(most)) = (left.get_mut(name), tail) {
+                    *text = last_lines(text, most);
+                }
+            }
+            left
+        });
+        Self { task, left, has_said }
+    }
+}
+
+/// What a running task has said, in the form in which it will leave it behind.
+fn said(events: Vec<RunEvent>, since: Option<Timestamp>) -> Value {
+    let (mut lines, mut told, now) = (Lines::default(), Vec::new(), Instant::now());
+    for event in events {
+        let Some(piece) = event.output() else { continue };
+        told.extend(lines.add(piece, now));
+        // Also what does not end a line, with the time at which it was said.
+        told.extend(lines.open());
+    }
+    let mut said = Map::new();
+    for line in told {
+        if line.time.zip(since).is_some_and(|(time, since)| time < since) {
+            continue;
+        }
+        let name = match line.stream {
+            Some(OutputStream::Stdout) => "output",
+            Some(OutputStream::Stderr) => "error_output",
+            None => "response",
+        };
+        if let Value::String(text) = said.entry(name).or_insert_with(|| Value::from("")) {
+            text.push_str(&line.text);
+        }
+    }
+    Value::Object(said)
+}
+
+/// The last lines of a text.
+fn last_lines(text: &str, most: usize) -> String {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines[lines.len().saturating_sub(most)..].concat()
+}
+
+impl<'a> From<&'a Shown<'a>> for TaskLog<'a> {
+    fn from(Shown { task, left, .. }: &'a Shown<'a>) -> Self {
         let said = |name: &str| left.as_ref()?.get(name)?.as_str().map(str::to_owned);
         Self {
             id: &task.id,
@@ -84,20 +189,18 @@ fn left(task: &Task) -> Option<Value> {
     task.result.as_ref().or(data).map(Payload::shown)
 }
 
-fn text(task: &Task) -> String {
+fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
     let attempt = if task.attempt > 1 { format!(", attempt {}", task.attempt) } else { String::new() };
     let paint = color::stdout();
     let mut text = format!("── {} ({}{attempt})\n", paint.bold(Tone::Plain, &task.id), paint.task(task.status));
     if let Some(error) = &task.error {
-        let _ = writeln!(text, "{}", paint.failure(&view::clean(&view::failure(error))));
+        let said = paint.failure(&view::clean(&view::failure(error)));
+        let _ = writeln!(text, "{}", output::wrapped(&said, 2));
     }
-    let left = left(task);
-    let mut has_said = false;
     for (name, head) in SAID {
         let Some(said) = left.as_ref().and_then(|left| left.get(name)?.as_str()).filter(|said| !said.is_empty()) else {
             continue;
         };
-        has_said = true;
         let _ = writeln!(text, "{}", paint.text(Tone::Dim, &format!("{head}:")));
         said.lines().for_each(|line| {
             let _ = writeln!(text, "  {}", view::clean(line));
@@ -106,7 +209,7 @@ fn text(task: &Task) -> String {
     let returned = match (&task.result, left.as_ref().and_then(|left| left.get("result"))) {
         // Of code, what it returned is beside what it printed.
         (Some(_), Some(result)) => Some(result.to_string()),
-        (Some(result), None) if !has_said => Some(result.get().to_owned()),
+        (Some(result), None) if !*has_said => Some(result.get().to_owned()),
         _ => None,
     };
     if let Some(returned) = returned.filter(|returned| returned != "null") {
@@ -120,6 +223,8 @@ fn text(task: &Task) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn task(result: &str) -> Task {
@@ -137,6 +242,7 @@ mod tests {
             queue: "default".to_owned(),
             engine: None,
             dependencies: Vec::new(),
+            provider: None,
         }
     }
 
@@ -149,12 +255,46 @@ mod tests {
             ("12345678901234567890123", "12345678901234567890123"),
         ] {
             let task = task(result);
-            assert!(text(&task).contains(shown), "{}", text(&task));
-            let json = serde_json::to_string(&TaskLog::from(&task)).expect("written");
+            let log = Shown::of(&task, None, None, None);
+            assert!(text(&log).contains(shown), "{}", text(&log));
+            let json = serde_json::to_string(&TaskLog::from(&log)).expect("written");
             assert!(json.contains(&format!("\"result\":{result}")), "{json}");
         }
         let levels = 50_000;
         let task = task(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
-        assert!(text(&task).len() < 10 * levels);
+        assert!(text(&Shown::of(&task, None, None, None)).len() < 10 * levels);
+    }
+
+    #[test]
+    fn of_a_running_task_there_is_what_it_said_and_of_all_the_last_lines() {
+        let piece = |ms, payload: Value| RunEvent {
+            seq: 0,
+            time: Some(Timestamp(ms)),
+            kind: "method_progress".to_owned(),
+            task_id: Some("a".to_owned()),
+            attempt: 1,
+            payload: Some(Payload::from(payload)),
+            payload_omitted: false,
+        };
+        let events = || {
+            vec![
+                piece(1, json!({"stream": "stdout", "offset": 0, "text": "one\ntwo\nthr"})),
+                piece(2, json!({"stream": "stderr", "offset": 0, "text": "why\n"})),
+                piece(3, json!({"done": 5})),
+                piece(4, json!({"stream": "stdout", "offset": 11, "text": "ee"})),
+            ]
+        };
+        let running = Task { status: TaskStatus::Running, result: None, ..task("null") };
+        let left =
+            |task: &Task, since, tail| Shown::of(task, Some(events()), since, tail).left.expect("it said something");
+        assert_eq!(left(&running, None, None), json!({"output": "one\ntwo\nthree", "error_output": "why\n"}));
+        assert_eq!(left(&running, None, Some(2)), json!({"output": "two\nthree", "error_output": "why\n"}));
+        assert_eq!(left(&running, Some(Timestamp(3)), None), json!({"output": "ee"}));
+        let ended = task(r#"{"output": "one\ntwo\n"}"#);
+        assert_eq!(left(&ended, None, Some(1)), json!({"output": "two\n"}), "its result has it all");
+        let none = Shown::of(&ended, None, None, Some(0));
+        assert_eq!(text(&none), "── a (completed)\n", "what was printed is not what was returned");
+        let since = |ms| is_since(&Task { finished_at: Some(Timestamp(5)), ..ended.clone() }, Some(Timestamp(ms)));
+        assert_eq!([since(5), since(6), is_since(&running, Some(Timestamp(9)))], [true, false, true]);
     }
 }

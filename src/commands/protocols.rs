@@ -8,7 +8,7 @@ use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, method_view, output, setup, view};
+use crate::{client, hub_url, method_view, output, setup, view};
 
 pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
     if args.offline {
@@ -18,7 +18,9 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = match client::connect(&args.client).await {
             // Whoever asks for what a method takes needs no control plane, unless it is about one.
-            Err(error) if error.exit == Exit::Unreachable && args.client.hub_url.is_none() => {
+            Err(error)
+                if error.exit == Exit::Unreachable && hub_url::named(args.client.hub_url.as_deref()).is_none() =>
+            {
                 output::note(&format!("no control plane answers at {DEFAULT_URL}: shown is what is known without one"));
                 let registry = setup::registry(&args.definitions)?;
                 return print(&args, registry.iter().cloned().map(ProtocolItem::from).collect());

@@ -15,6 +15,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
         // A column of nothing helps nobody.
         let capable = providers.iter().any(|provider| !provider.capabilities.is_empty());
         let paint = color::stdout();
+        let placed = providers.iter().any(|it| it.address.as_deref().is_some_and(|address| address != "*"));
         let rows: Vec<Vec<String>> = providers
             .iter()
             .map(|provider| {
@@ -28,6 +29,9 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
                 if capable {
                     row.push(view::cell(&provider.capabilities.join(", "), 40));
                 }
+                if placed {
+                    row.push(view::cell(provider.address.as_deref().unwrap_or_default(), 60));
+                }
                 row.push(view::cell(provider.health_reason.as_deref().unwrap_or_default(), 100));
                 row
             })
@@ -37,6 +41,9 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
             let mut head = vec!["provider", "status", "health", "in flight", "methods"];
             if capable {
                 head.push("capabilities");
+            }
+            if placed {
+                head.push("address");
             }
             head.push("reason");
             view::fitted(&Table::new(&head, &rows).spare(&["capabilities", "in flight", "status"]))

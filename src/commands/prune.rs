@@ -1,24 +1,58 @@
-//! `gleitzeit prune`: removes finished runs, and protocols that nobody uses, now.
+//! `gleitzeit prune`: removes finished runs now, of the control plane and of `gleitzeit run`, and protocols that nobody uses.
 
-use crate::cli::PruneArgs;
+use std::time::Duration;
+
+use gleitzeit_sdk::{self as sdk, Client};
+
+use crate::cli::{DEFAULT_RETENTION, PruneArgs};
 use crate::document::Pruned;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output};
+use crate::{client, hub_url, output, past};
 
 pub(crate) fn run(args: PruneArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let pruned = client.prune(args.older_than).await?;
-        let document = Pruned { runs: pruned.runs, entries: pruned.entries, protocols: pruned.protocols };
+        let of_runs = match args.client.hub_url {
+            Some(_) => None,
+            None => Some(of_runs(args.older_than.unwrap_or(DEFAULT_RETENTION)).await?),
+        };
+        let (stores, left) = of_runs.unzip();
+        let said = stores.map_or_else(String::new, |stores| format!("removed {stores} stores of `gleitzeit run`\n"));
+        let on_plane = match on_plane(&args).await {
+            Ok(pruned) => pruned,
+            Err(error) => {
+                // It is done all the same.
+                stores.iter().for_each(|_| output::note(said.trim_end()));
+                return Err(error);
+            }
+        };
+        let sdk::Pruned { runs, entries, protocols } = on_plane;
+        let document = Pruned { runs, entries, run_stores: stores.unwrap_or_default(), protocols };
         output::document(args.output.format(), &document, |it| {
             let protocols = match it.protocols {
                 0 => String::new(),
                 1 => ", and 1 protocol that nobody uses".to_owned(),
                 many => format!(", and {many} protocols that nobody uses"),
             };
-            format!("removed {} runs with {} entries{protocols}\n", it.runs, it.entries)
+            format!("removed {} runs with {} entries{protocols}\n{said}", it.runs, it.entries)
         })?;
-        Ok(Exit::Success)
+        Ok(if left.is_some_and(|left| left > 0) { Exit::Failed } else { Exit::Success })
     })
+}
+
+/// How many stores of `gleitzeit run` were removed, and how many could not be. That is done to files, and so not on the runtime's own threads.
+async fn of_runs(age: Duration) -> Result<(u64, usize), CommandError> {
+    let removed = tokio::task::spawn_blocking(move || past::prune(age)).await;
+    removed.map_err(|error| CommandError::internal(error.to_string()))
+}
+
+/// What the control plane removed; nothing if none is named and nobody listens at the default address.
+async fn on_plane(args: &PruneArgs) -> Result<sdk::Pruned, CommandError> {
+    match Client::connect(client::config(&args.client)).await {
+        Ok(client) => Ok(client.prune(args.older_than).await?),
+        Err(error) if hub_url::named(args.client.hub_url.as_deref()).is_none() && client::nobody_listens(&error) => {
+            Ok(sdk::Pruned::default())
+        }
+        Err(error) => Err(client::unreached(error, &args.client)),
+    }
 }

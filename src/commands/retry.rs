@@ -3,13 +3,15 @@
 use crate::cli::{Format, RetryArgs};
 use crate::document::Submitted;
 use crate::error::{CommandResult, Exit};
+use crate::output;
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{client, output};
 
 pub(crate) fn run(args: RetryArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let found = reading::find(&args.client, &args.run).await?;
+        reading::refuse_retry(&found).await?;
+        let Found { client, run_id, .. } = found;
         let run = client.retry(&run_id, args.request_id.as_deref(), args.all).await?;
         let submitted = Submitted::of(&run);
         output::document(args.output.format(), &submitted, |submitted| format!("{}\n", submitted.run_id))?;

@@ -1,24 +1,24 @@
 //! `gleitzeit run`: a workflow from file to result. Control plane and worker live in this process, with a store of their
-//! own, unless a control plane is named.
+//! own, unless a control plane is named. The store stays behind, for whoever looks at the run later.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use gleitzeit_agent::AgentConfig;
-use gleitzeit_core::spec::Limits;
+use gleitzeit_core::spec::{Limits, WithProviders};
 use gleitzeit_sdk::{Client, ClientConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Format, RunArgs};
-use crate::error::{CommandError, CommandResult, Exit};
-use crate::follow::{OnInterrupt, finish, follow};
+use crate::error::{CommandError, CommandResult};
+use crate::follow::{Followed, OnInterrupt, finish, follow};
+use crate::past::{OwnFolder, Reached};
 use crate::plane::Plane;
 use crate::progress::Progress;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
 use crate::workflow::{Prepared, Source};
-use crate::{client, hub_url, output, place, setup, workflow};
+use crate::{client, hub_url, output, past, setup, workflow};
 
 pub(crate) fn run(args: RunArgs, telemetry: &Telemetry) -> CommandResult {
     let source = Source::read(&args.file)?;
@@ -54,21 +54,21 @@ fn elsewhere(args: &RunArgs, hub_url: String, source: Source) -> CommandResult {
 fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
-    let checked = source.check(&registry, &limits);
+    let worker =
+        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
+    let providers = setup::providers_of(&worker);
+    let checked = source.check(&WithProviders { catalog: &*registry, providers: &providers }, &limits);
     output::notes(&checked.notes);
     let checked = checked.workflow.map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
-    let worker =
-        setup::agent(&args.worker, &["all".to_owned()], None, args.limits.max_payload_bytes, registry.clone())?;
     // Nobody else can come to a control plane with a token of its own.
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
-    let folder = own_folder()?;
-    let store = folder.join("journal.db");
-    let config = telemetry.of(setup::own_control_plane(&store, args, registry));
+    let folder = OwnFolder::new()?;
+    let config = telemetry.of(setup::own_control_plane(&folder.store(), args, registry));
     let format = args.output.format();
-    let submitted = AtomicBool::new(false);
+    let reached = Reached::default();
     let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {
-        let submitted = &submitted;
+        let reached = &reached;
         async move {
             let token = config.token.clone();
             let mut plane = Plane::start(config, worker).await?;
@@ -78,7 +78,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
                 ..ClientConfig::new(setup::local_url(plane.address()))
             };
             let result = tokio::select! {
-                result = run_once(reach, prepared, format, &stop, submitted) => result,
+                result = run_once(reach, prepared, format, &stop, reached) => result,
                 error = plane.ended() => return Err(error),
             };
             telemetry.ending();
@@ -88,16 +88,8 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
             result
         }
     });
-    let keep = submitted.load(Ordering::Relaxed) && !matches!(result, Ok(Exit::Success));
-    if keep {
-        output::note(&format!(
-            "the journal is kept: see more with `gleitzeit start --store sqlite:{}`, or remove {}",
-            store.display(),
-            folder.display()
-        ));
-    } else if let Err(error) = std::fs::remove_dir_all(&folder) {
-        output::note(&format!("cannot remove `{}`: {error}", folder.display()));
-    }
+    folder.leave(&reached, args.retention, format == Format::Table);
+    past::tidy(args.retention);
     result
 }
 
@@ -106,20 +98,17 @@ async fn run_once(
     prepared: Prepared,
     format: Format,
     stop: &CancellationToken,
-    submitted: &AtomicBool,
+    reached: &Reached,
 ) -> CommandResult {
     let client = Client::connect(reach).await?;
     let run = client.submit(prepared.submission).await?;
-    submitted.store(true, Ordering::Relaxed);
+    reached.submitted.store(true, Ordering::Relaxed);
     let progress = Progress::new(&prepared.name, prepared.task_count, format);
     let followed = follow(&run, progress, stop, OnInterrupt::Cancel).await?;
+    let has_ended = followed == Followed::Ended || {
+        let run = client.get_run(run.id()).await;
+        run.is_ok_and(|run| run.status.is_final())
+    };
+    reached.ended.store(has_ended, Ordering::Relaxed);
     finish(&run, format, Some(&prepared.last_tasks), followed).await
-}
-
-/// A folder that no other run uses.
-fn own_folder() -> Result<PathBuf, CommandError> {
-    let runs = place::data_folder().map(|folder| folder.join("runs")).unwrap_or_else(|_| std::env::temp_dir());
-    let folder = runs.join(format!("run-{}", uuid::Uuid::now_v7().simple()));
-    place::make_folder(&folder)?;
-    Ok(folder)
 }

@@ -50,7 +50,12 @@ fn in_background(port: u16) -> CommandResult {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| argument != "--background").collect();
     block_on(OnSignal::Drop, |_| async move {
         let started = background::start(arguments, port).await?;
-        output::print(&format!("ready at {} (pid {}, log {})\n", started.url, started.pid, started.log.display()))?;
+        output::print_prose(&format!(
+            "ready at {} (pid {}, log {})\n",
+            started.url,
+            started.pid,
+            started.log.display()
+        ))?;
         Ok(Exit::Success)
     })
 }

@@ -5,22 +5,24 @@ use gleitzeit_sdk::Client;
 use crate::cli::{Format, StatusArgs};
 use crate::document::{RunDocument, StatusDocument};
 use crate::error::{CommandResult, Exit};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
 
 pub(crate) fn run(args: StatusArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect_or_start(&args.client, || Ok(())).await?;
         match &args.run {
-            Some(wanted) => of_run(&client, wanted, args.output.format()).await,
-            None => of_control_plane(&client, args.output.format()).await,
+            Some(wanted) => of_run(&reading::find(&args.client, wanted).await?, args.output.format()).await,
+            None => {
+                let client = client::connect_or_start(&args.client, || Ok(())).await?;
+                of_control_plane(&client, args.output.format()).await
+            }
         }
     })
 }
 
-async fn of_run(client: &Client, wanted: &str, format: Format) -> CommandResult {
-    let run_id = client::find_run(client, wanted).await?;
-    let run = client::whole_run(client, &run_id).await?;
+async fn of_run(found: &Found, format: Format) -> CommandResult {
+    let run = client::whole_run(&found.client, &found.run_id).await?;
     output::document(format, &RunDocument::from(&run), |_| view::run(&run))?;
     Ok(Exit::Success)
 }

@@ -13,7 +13,7 @@ pub(crate) fn run(args: &StopArgs) -> CommandResult {
     }
     block_on(OnSignal::Drop, |_| async move {
         match background::stop(port, limit, force).await? {
-            Some(pid) => output::print(&format!("stopped the control plane on port {port} (pid {pid})\n"))?,
+            Some(pid) => output::print_prose(&format!("stopped the control plane on port {port} (pid {pid})\n"))?,
             None => output::print(&format!("no control plane of yours runs on port {port}\n"))?,
         };
         Ok(Exit::Success)

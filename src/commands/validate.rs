@@ -1,33 +1,52 @@
 //! `gleitzeit validate`: what is wrong with workflow files, without running them.
 
-use gleitzeit_core::spec::{Limits, Note, Problem};
+use gleitzeit_core::spec::{KnownProviders, Limits, Note, Problem, WithProviders, Workflow};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::Client;
 use serde_json::json;
 
 use crate::cli::{ClientArgs, ValidateArgs};
 use crate::color::Tone;
+use crate::content::{self, Found, Valid};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::setup::Workers;
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, missing_files};
 use crate::{client, color, hub_url, output, setup};
 
 /// Who checks.
 enum Checker {
-    Here(Registry),
+    Here(Box<Here>),
     There(Box<Client>),
+}
+
+/// What is known here.
+struct Here {
+    registry: Registry,
+    providers: KnownProviders,
 }
 
 pub(crate) fn run(args: ValidateArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let checker = match hub_url::named(args.hub_url.as_deref()).filter(|_| !args.offline) {
-            Some(url) => there(url, &args).await?,
-            None => Checker::Here(setup::registry(&args.definitions)?),
+        let (checker, workers) = match hub_url::named(args.hub_url.as_deref()).filter(|_| !args.offline) {
+            Some(url) => (there(url, &args).await?, Workers::elsewhere()),
+            None => {
+                let registry = setup::registry(&args.definitions)?;
+                let workers = Workers::here(args.providers_dir.as_deref(), &args.providers, &registry)?;
+                (Checker::Here(Box::new(Here { registry, providers: workers.providers() })), workers)
+            }
         };
-        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let (mut problems, mut notes, mut valid) = (Vec::new(), Vec::new(), Vec::new());
         for file in &args.files {
-            problems.extend(check(&checker, Source::read(file), &mut notes).await?);
+            match check(&checker, Source::read(file), &mut notes).await? {
+                Ok(it) => valid.push(it),
+                Err(found) => problems.extend(found),
+            }
         }
+        let content = content::check(&valid, &workers).await;
+        let Found { problems: of_content, notes: more } = content;
+        problems.extend(of_content);
+        notes.extend(more);
         if !problems.is_empty() {
             return Err(CommandError { notes: Some(notes), ..CommandError::problems(problems) });
         }
@@ -54,33 +73,35 @@ async fn there(url: &str, args: &ValidateArgs) -> Result<Checker, CommandError> 
     Ok(Checker::There(Box::new(client)))
 }
 
+/// A file that is valid, or what is wrong with it.
 async fn check(
     checker: &Checker,
     source: Result<Source, CommandError>,
     notes: &mut Vec<Note>,
-) -> Result<Vec<Problem>, CommandError> {
+) -> Result<Result<Valid, Vec<Problem>>, CommandError> {
     let source = match source {
         Ok(source) => source,
-        Err(error) => return Ok(error.problems),
+        Err(error) => return Ok(Err(error.problems)),
     };
-    match checker {
-        Checker::Here(registry) => {
-            let checked = source.check(registry, &Limits::DEFAULT);
+    let workflow: Result<Workflow, Vec<Problem>> = match checker {
+        Checker::Here(here) => {
+            let catalog = WithProviders { catalog: &here.registry, providers: &here.providers };
+            let checked = source.check(&catalog, &Limits::DEFAULT);
             notes.extend(checked.notes);
-            Ok(match checked.workflow {
-                Ok(workflow) => missing_files(&source, &workflow),
-                Err(problems) => problems,
-            })
+            checked.workflow
         }
         Checker::There(client) => match source.text() {
             Ok(text) => {
                 let validation = client.validate(text, &source.name).await?;
                 notes.extend(validation.notes);
-                let problems = validation.problems;
-                let files = source.check_shape().workflow.map(|workflow| missing_files(&source, &workflow));
-                Ok(if problems.is_empty() { files.unwrap_or_default() } else { problems })
+                // What the control plane takes has a shape that is right here, too.
+                if validation.problems.is_empty() { source.check_shape().workflow } else { Err(validation.problems) }
             }
-            Err(error) => Ok(error.problems),
+            Err(error) => Err(error.problems),
         },
-    }
+    };
+    Ok(workflow.and_then(|workflow| match missing_files(&source, &workflow) {
+        missing if missing.is_empty() => Ok(Valid { source, workflow }),
+        missing => Err(missing),
+    }))
 }

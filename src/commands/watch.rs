@@ -1,25 +1,30 @@
 //! `gleitzeit watch`: a run's events to its end, and what its tasks say meanwhile.
 
-use gleitzeit_sdk::Watch;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::time::Instant;
+
+use gleitzeit_sdk::{RunEvent, Timestamp, Watch};
 use tokio::time::interval;
 
 use crate::cli::{Format, WatchArgs};
 use crate::color::Tone;
 use crate::document::EventDocument;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{AWAY, outcome};
+use crate::lines::{Line, Lines};
 use crate::output::Reader;
 use crate::progress::{Progress, REDRAW};
+use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
-use crate::{causes, client, color, output, view};
+use crate::{causes, color, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run goes on whoever watches.
     block_on(OnSignal::Drop, |_| async move {
-        let client = client::connect(&args.client).await?;
-        let run_id = client::find_run(&client, &args.run).await?;
+        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
         let format = args.output.format();
-        let mut watch = client.watch(&run_id, args.from).with_progress();
+        let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
         if format != Format::Table {
             while let Some(event) = watch.next().await? {
                 if output::one_of_many(format, &EventDocument::from(&event))? == Reader::Gone {
@@ -29,26 +34,30 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             return Ok(ended(&watch));
         }
         let mut progress = Progress::below();
+        // Where a view shows what running tasks say, it does not stand between the events as well.
+        let mut said = (!progress.is_live() || !io::stdout().is_terminal()).then(Lines::default);
         let mut redraw = interval(REDRAW);
         let mut away = false;
         loop {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
+                    let mut text = said.as_mut().map(|said| shown(&told(said, &event), event.time)).unwrap_or_default();
                     if let Some(line) = view::event(&event) {
-                        progress.clear();
-                        // A line is read long after it was printed, so it has the time itself.
-                        let (paint, time) = (color::stdout(), event.time.map(|it| it.to_string()).unwrap_or_else(|| "-".to_owned()));
-                        let (time, line) = (paint.text(Tone::Dim, &time), paint.event(&event, &line));
-                        let text = format!("{time}  {line}\n{}", causes::of_event(&event));
-                        if output::print(&text)? == Reader::Gone {
-                            return Ok(Exit::Success);
-                        }
+                        let line = color::stdout().event(&event, &line);
+                        let _ = write!(text, "{}  {line}\n{}", stamp(event.time), causes::of_event(&event));
+                    }
+                    if print(&text, &mut progress)? == Reader::Gone {
+                        return Ok(Exit::Success);
                     }
                     away = false;
                     progress.event(&event);
                 }
                 _ = redraw.tick() => {
+                    let idle = said.as_mut().map(|said| shown(&said.idle(Instant::now()), None)).unwrap_or_default();
+                    if print(&idle, &mut progress)? == Reader::Gone {
+                        return Ok(Exit::Success);
+                    }
                     if watch.away_since().is_some() && !std::mem::replace(&mut away, true) {
                         progress.clear();
                         output::note(AWAY);
@@ -64,6 +73,34 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
     })
 }
 
+/// Prints text where the live view stands.
+fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
+    if text.is_empty() {
+        return Ok(Reader::There);
+    }
+    progress.clear();
+    output::print(text)
+}
+
+/// The lines of output that an event brings; when an attempt ends, of what was heard of before only.
+fn told(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
+    let is_heard = said.has_told(event.task_id.as_deref().unwrap_or_default(), event.attempt);
+    if event.kind == "method_progress" || is_heard { said.event(event, Instant::now()) } else { Vec::new() }
+}
+
+/// What an attempt's end brought has the time of that end.
+fn shown(lines: &[Line], end: Option<Timestamp>) -> String {
+    lines.iter().map(|line| format!("{}  {}\n", stamp(line.time.or(end)), line.shown())).collect()
+}
+
+/// A line is read long after it was printed, so it has the time itself.
+fn stamp(time: Option<Timestamp>) -> String {
+    color::stdout().text(Tone::Dim, &time.map_or_else(|| "-".to_owned(), |time| time.to_string()))
+}
+
 fn ended(watch: &Watch) -> Exit {
+    if let Some(error) = watch.run().filter(|run| run.is_interrupted()).and_then(|run| run.error.as_ref()) {
+        output::note(&view::failure(error));
+    }
     watch.run().map_or(Exit::Success, |run| outcome(run.status))
 }

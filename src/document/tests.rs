@@ -16,6 +16,7 @@ pub(crate) fn run() -> Run {
         queue: "default".to_owned(),
         engine: None,
         dependencies: Vec::new(),
+        provider: None,
     };
     let failure = Failure::new(gleitzeit_core::ErrorCode::TaskTimeout, "too slow");
     Run {

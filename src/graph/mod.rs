@@ -31,6 +31,14 @@ pub(crate) fn steps(workflow: &Workflow) -> Vec<usize> {
     steps
 }
 
+/// The method of a task, and the provider that it names.
+pub(crate) fn called(task: &Task) -> String {
+    match &task.provider {
+        Some(provider) => format!("{} at {provider}", task.method),
+        None => task.method.to_string(),
+    }
+}
+
 /// For pages that draw Mermaid, as those of GitHub do.
 pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = String::from("flowchart LR\n");
@@ -39,7 +47,8 @@ pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
             Some(state) => (format!("{} ", marks::mark(state)), format!(":::{}", view::task_status(state))),
             None => Default::default(),
         };
-        let _ = writeln!(text, "    t{at}[\"{mark}{}<br/>{}\"]{class}", task.id, task.method);
+        let called = called(task).replace('"', "#quot;");
+        let _ = writeln!(text, "    t{at}[\"{mark}{}<br/>{called}\"]{class}", task.id);
     }
     edges(workflow, |from, to| {
         let _ = writeln!(text, "    t{from} --> t{to}");
@@ -61,7 +70,8 @@ pub(crate) fn dot(workflow: &Workflow, marks: &Marks<'_>) -> String {
             ),
             None => Default::default(),
         };
-        let _ = writeln!(text, "    {:?} [label=\"{mark}{}\\n{}\"{fill}];", task.id.as_str(), task.id, task.method);
+        let called = called(task).replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = writeln!(text, "    {:?} [label=\"{mark}{}\\n{called}\"{fill}];", task.id.as_str(), task.id);
     }
     edges(workflow, |from, to| {
         let id = |at: usize| workflow.tasks[at].id.as_str();

@@ -8,7 +8,7 @@ use gleitzeit_core::graph::Graph;
 use gleitzeit_core::spec::Workflow;
 
 use super::marks::{self, Marks};
-use super::{dependencies, steps};
+use super::{called, dependencies, steps};
 
 /// More tasks than that are no drawing any more.
 const MAX_BOXES: usize = 40;
@@ -76,7 +76,7 @@ fn label(workflow: &Workflow, at: usize, marks: &Marks<'_>) -> String {
 fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>, text: &mut String) {
     let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
-    let methods = workflow.tasks.iter().map(|task| task.method.as_str().chars().count()).max().unwrap_or_default();
+    let methods = workflow.tasks.iter().map(|task| called(task).chars().count()).max().unwrap_or_default();
     let mut by_step = vec![Vec::new(); last];
     steps.iter().enumerate().for_each(|(at, step)| by_step[step - 1].push(at));
     for (step, tasks) in (1..).zip(by_step) {
@@ -86,7 +86,7 @@ fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks:
             let after: Vec<&str> = dependencies(workflow, graph, at).iter().map(|it| it.id.as_str()).collect();
             let after = if after.is_empty() { String::new() } else { format!("after {}", after.join(", ")) };
             let label = marks.paint(marks.of(at), &format!("{:width$}", labels[at]));
-            let line = format!("{number:>3}  {label}  {:methods$}  {after}", task.method.as_str());
+            let line = format!("{number:>3}  {label}  {:methods$}  {after}", called(task));
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }

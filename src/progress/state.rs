@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use gleitzeit_sdk::RunEvent;
-use serde_json::Value;
+use gleitzeit_sdk::{OutputStream, RunEvent};
 
 use super::Size;
 use crate::view;
@@ -44,7 +43,11 @@ struct Running {
 
 /// The end of what a task says.
 #[derive(Default)]
-struct Text(VecDeque<char>);
+struct Text {
+    chars: VecDeque<char>,
+    /// Whose the last piece was.
+    stream: Option<OutputStream>,
+}
 
 impl State {
     pub(super) fn new(head: Option<(String, usize)>, now: Instant) -> Self {
@@ -66,8 +69,8 @@ impl State {
             "method_progress" => {
                 // Of an attempt that is over it may come late.
                 let running = self.running.get_mut(task).filter(|running| running.attempt == event.attempt);
-                if let (Some(running), Some(data)) = (running, &event.payload) {
-                    running.said.add(&data.shown());
+                if let Some(running) = running {
+                    running.said.add(event);
                 }
                 return;
             }
@@ -90,7 +93,7 @@ impl State {
         let mut running: Vec<_> = self.running.iter().collect();
         running.sort_by_key(|(_, running)| running.since);
         let named = running.len().min(NAMED);
-        let talking = running.iter().take(named).filter(|(_, it)| !it.said.0.is_empty()).count();
+        let talking = running.iter().take(named).filter(|(_, it)| !it.said.chars.is_empty()).count();
         // Besides the head, the names, and the line below.
         let room = size.rows.saturating_sub(named + 3).min(TEXT_LINES);
         let each = room.checked_div(talking).unwrap_or(0).min(LINES_OF_ONE);
@@ -124,22 +127,26 @@ impl State {
 
 impl Text {
     /// A piece of text is added; anything else replaces what was said before.
-    fn add(&mut self, data: &Value) {
-        match data.get("text").and_then(Value::as_str) {
-            Some(piece) => self.push(piece),
-            None => {
-                self.0.clear();
-                self.push(&data.to_string());
+    fn add(&mut self, event: &RunEvent) {
+        if let Some(piece) = event.output() {
+            // A line of one stream does not go on in the other.
+            let is_other = std::mem::replace(&mut self.stream, piece.stream) != piece.stream;
+            if is_other && self.chars.back().is_some_and(|c| *c != '\n') {
+                self.chars.push_back('\n');
             }
+            self.push(&piece.text);
+        } else if let Some(data) = &event.payload {
+            self.chars.clear();
+            self.push(&data.shown().to_string());
         }
     }
 
     fn push(&mut self, piece: &str) {
         // Of a long piece only its end can stay.
         let skipped = piece.chars().count().saturating_sub(KEPT_CHARS);
-        self.0.extend(piece.chars().skip(skipped).filter_map(visible));
-        let surplus = self.0.len().saturating_sub(KEPT_CHARS);
-        self.0.drain(..surplus);
+        self.chars.extend(piece.chars().skip(skipped).filter_map(visible));
+        let surplus = self.chars.len().saturating_sub(KEPT_CHARS);
+        self.chars.drain(..surplus);
     }
 
     /// The last lines, wrapped to this width.
@@ -151,7 +158,7 @@ impl Text {
                 lines.pop_front();
             }
         };
-        for c in self.0.iter().copied().chain(['\n']) {
+        for c in self.chars.iter().copied().chain(['\n']) {
             if c == '\n' {
                 // Empty lines would take the room of others.
                 if !line.trim().is_empty() {

@@ -161,6 +161,17 @@ fn only_the_end_of_much_text_is_shown_and_kept() {
 }
 
 #[test]
+fn the_streams_of_a_process_do_not_mix_within_a_line() {
+    let mut bench = Bench::new(1);
+    bench.event(&event("task_dispatched", "a"));
+    for (stream, text) in [("stdout", "half a line"), ("stderr", "why\n"), ("stdout", "the "), ("stdout", "rest\n")] {
+        bench.event(&progress("a", json!({"stream": stream, "offset": 0, "text": text})));
+    }
+    let lines = bench.lines();
+    assert_eq!(lines[2..].iter().map(|line| line.trim()).collect::<Vec<_>>(), ["half a line", "why", "the rest"]);
+}
+
+#[test]
 fn many_that_talk_share_the_room() {
     let mut bench = Bench::new(9);
     for number in 0..9 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gleitzeit_control_plane::MetricsSource;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_otlp::MetricExporter;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use super::otlp::{self, Otlp};
 use super::process;
+use super::receiver::Receiver;
 use crate::error::CommandError;
 
 /// What is measured, and by whom it is read.
@@ -46,7 +47,7 @@ impl Metrics {
                 CommandError::usage(format!("metrics cannot be exported: {error}"))
                     .hint("check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL, or set OTEL_METRICS_EXPORTER=none")
             })?;
-            let exporter = Inside { exporter, handle: otlp.handle() };
+            let exporter = Inside { exporter, receiver: otlp.metrics.clone(), handle: otlp.handle() };
             builder = builder.with_reader(PeriodicReader::builder(exporter).build());
         }
         let provider = builder.build();
@@ -65,12 +66,19 @@ impl Metrics {
 /// An exporter for callers without a runtime: what it sends, it sends with telemetry's.
 struct Inside {
     exporter: MetricExporter,
+    receiver: Arc<Receiver>,
     handle: Handle,
 }
 
 impl PushMetricExporter for Inside {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let mut sent = pin!(self.exporter.export(metrics));
+        let sent = async {
+            match self.exporter.export(metrics).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(OTelSdkError::InternalFailure(self.receiver.explain(&error.to_string()).await)),
+            }
+        };
+        let mut sent = pin!(sent);
         poll_fn(|context| {
             let _inside = self.handle.enter();
             sent.as_mut().poll(context)

@@ -6,6 +6,7 @@ mod log;
 mod metrics;
 mod otlp;
 mod process;
+mod receiver;
 mod sampling;
 mod spans;
 
@@ -54,7 +55,9 @@ impl Telemetry {
             let otlp = telemetry.otlp.as_ref();
             if let Some(otlp) = otlp.filter(|_| traces) {
                 let sampling = Sampling::from_env()?;
-                telemetry.traces = Some(Arc::new(spans::Exported::new(otlp.span_exporter()?, sampling, otlp.handle())));
+                let exported =
+                    spans::Exported::new(otlp.span_exporter()?, otlp.traces.clone(), sampling, otlp.handle());
+                telemetry.traces = Some(Arc::new(exported));
                 telemetry.calls = Some(calls::provider(otlp.call_exporter()?, sampling));
             }
             // Who serves shows them to whoever asks.
@@ -63,6 +66,9 @@ impl Telemetry {
             }
         }
         log::install(filter, global.log_format, telemetry.calls.as_ref().map(calls::layer));
+        if let Some(otlp) = &telemetry.otlp {
+            otlp.check_receivers();
+        }
         Ok(telemetry)
     }
 

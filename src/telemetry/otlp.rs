@@ -1,6 +1,6 @@
 //! The way out: a thread of its own that sends over OTLP, by gRPC or HTTP as the variables say, and is nice to the rest.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -10,6 +10,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::receiver::Receiver;
 use crate::error::CommandError;
 
 /// So long a process that ends tries to hand over what is left.
@@ -29,9 +30,11 @@ pub(super) fn is_wanted(signal: &str) -> bool {
     !is_off && endpoints.iter().any(|name| read(name).is_some())
 }
 
-/// The thread.
+/// The thread, and whoever is sent to from there.
 pub(super) struct Otlp {
     runtime: Runtime,
+    pub(super) traces: Arc<Receiver>,
+    pub(super) metrics: Arc<Receiver>,
 }
 
 impl Otlp {
@@ -52,7 +55,18 @@ impl Otlp {
             .on_thread_start(be_nice)
             .build()
             .map_err(|error| CommandError::internal(format!("cannot start the thread of telemetry: {error}")))?;
-        Ok(Self { runtime })
+        let read = |name: &str| std::env::var(name).ok();
+        let receiver = |signal| Arc::new(Receiver::new(signal, read));
+        Ok(Self { runtime, traces: receiver("TRACES"), metrics: receiver("METRICS") })
+    }
+
+    /// Looks, beside the work, whether those who are to receive can be what they are meant to be, and says if not.
+    pub(super) fn check_receivers(&self) {
+        for receiver in [self.traces.clone(), self.metrics.clone()] {
+            if is_wanted(receiver.signal()) {
+                self.runtime.spawn(async move { receiver.check().await });
+            }
+        }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -76,7 +90,8 @@ impl Otlp {
     /// # Errors
     /// As [`Otlp::span_exporter`].
     pub(super) fn call_exporter(&self) -> Result<OnThread, CommandError> {
-        Ok(OnThread { exporter: std::sync::Arc::new(self.span_exporter()?), handle: self.handle() })
+        let receiver = self.traces.clone();
+        Ok(OnThread { exporter: Arc::new(self.span_exporter()?), receiver, handle: self.handle() })
     }
 
     pub(super) fn stop(self, limit: Duration) {
@@ -118,7 +133,8 @@ pub(super) fn resource() -> Resource {
 /// An exporter for callers on any thread: what it does, it does on that of telemetry.
 #[derive(Debug)]
 pub(super) struct OnThread {
-    exporter: std::sync::Arc<SpanExporter>,
+    exporter: Arc<SpanExporter>,
+    receiver: Arc<Receiver>,
     handle: Handle,
 }
 
@@ -128,8 +144,14 @@ impl opentelemetry_sdk::trace::SpanExporter for OnThread {
         for span in &mut batch {
             span.attributes.retain(|attribute| !gleitzeit_agent::LOG_FIELDS.contains(&attribute.key.as_str()));
         }
-        let exporter = self.exporter.clone();
-        let sent = self.handle.spawn(async move { exporter.export(batch).await }).await;
+        let (exporter, receiver) = (self.exporter.clone(), self.receiver.clone());
+        let send = async move {
+            match exporter.export(batch).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(OTelSdkError::InternalFailure(receiver.explain(&error.to_string()).await)),
+            }
+        };
+        let sent = self.handle.spawn(send).await;
         sent.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())))
     }
 }

@@ -15,19 +15,21 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 use tokio::runtime::Handle;
 
 use super::otlp;
+use super::receiver::Receiver;
 use super::sampling::Sampling;
 
 /// Sends the spans of runs.
 pub(super) struct Exported {
     exporter: Arc<SpanExporter>,
+    receiver: Arc<Receiver>,
     scope: InstrumentationScope,
     sampling: Sampling,
     handle: Handle,
 }
 
 impl Exported {
-    pub(super) fn new(exporter: SpanExporter, sampling: Sampling, handle: Handle) -> Self {
-        Self { exporter: Arc::new(exporter), scope: otlp::scope(), sampling, handle }
+    pub(super) fn new(exporter: SpanExporter, receiver: Arc<Receiver>, sampling: Sampling, handle: Handle) -> Self {
+        Self { exporter: Arc::new(exporter), receiver, scope: otlp::scope(), sampling, handle }
     }
 }
 
@@ -38,10 +40,13 @@ impl SpanSink for Exported {
     }
 
     async fn export(&self, spans: Vec<Span>) -> Result<(), String> {
-        let (exporter, scope) = (self.exporter.clone(), self.scope.clone());
+        let (exporter, receiver, scope) = (self.exporter.clone(), self.receiver.clone(), self.scope.clone());
         let send = async move {
             let batch = spans.into_iter().map(|span| data(span, &scope)).collect();
-            exporter.export(batch).await.map_err(|error| error.to_string())
+            match exporter.export(batch).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(receiver.explain(&error.to_string()).await),
+            }
         };
         self.handle.spawn(send).await.unwrap_or_else(|error| Err(error.to_string()))
     }

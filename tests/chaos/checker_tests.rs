@@ -54,6 +54,7 @@ fn good() -> History {
         queue: "default".to_owned(),
         engine: None,
         dependencies: Vec::new(),
+        provider: None,
     };
     let run = Run {
         run_id: "r".to_owned(),

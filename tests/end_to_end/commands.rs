@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Journal, PATIENCE, Sandbox, example, free_port, text, until};
+use crate::support::{Cluster, Journal, PATIENCE, Sandbox, default_port_is_used, example, free_port, text, until};
 
 const DEFAULT_PORT: u16 = 8000;
 /// Fails in its second task, as long as it is told to.
@@ -45,6 +45,7 @@ fn a_control_plane_in_the_background_is_found_and_stopped() {
 
 #[test]
 fn submit_starts_a_control_plane_where_none_is_named_and_none_answers() {
+    let _mine = default_port_is_used();
     let free = TcpListener::bind(("127.0.0.1", DEFAULT_PORT));
     drop(free.unwrap_or_else(|error| panic!("port {DEFAULT_PORT} must be free for this test: {error}")));
     let sandbox = Sandbox::new();

@@ -77,7 +77,8 @@ fn a_provider_gets_no_work_while_it_is_unhealthy_and_returns_when_it_recovers() 
 #[test]
 fn all_unhealthy_providers_of_a_method_are_named_with_their_reasons() {
     let sandbox = Sandbox::new();
-    let (one, two) = (ollama(&sandbox, "ollama", free_port()), ollama(&sandbox, "another", free_port()));
+    let port = free_port();
+    let (one, two) = (ollama(&sandbox, "ollama", port), ollama(&sandbox, "another", port));
     let file = ask(&sandbox);
     let arguments = ["run", &file, "--provider", &one, "--provider", &two, "-o", "json"];
     let run = sandbox.gleitzeit(&arguments).exits(1).json();

@@ -29,7 +29,7 @@ fn an_interrupt_cancels_the_run_ends_its_python_and_exits_with_130() {
         assert_eq!(document["error"]["name"], "WORKFLOW_CANCELLED", "{ended}");
         let statuses = ["beat", "after"].map(|id| document["tasks"][id]["status"].clone());
         assert_eq!(statuses, [json!("cancelled"), json!("cancelled")]);
-        assert_eq!(sandbox.kept_stores().len(), 1, "not a success: {ended}");
+        assert_eq!(sandbox.kept_stores().len(), 1, "{ended}");
     }
 }
 

@@ -342,7 +342,10 @@ fn whoever_watches_a_run_reads_what_the_model_writes() {
 fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
     let (sandbox, server) = (Sandbox::new(), LlmServer::start_with(0, Some("sk-test".to_owned())));
     let nobody = provider(&sandbox, "ollama-llm", &format!("http://localhost:{}", free_port()));
-    let arguments = ["run", &example("simple_llm_workflow.yaml"), "--provider", &nobody, "-o", "json"];
+    let example = fs::read_to_string(example("simple_llm_workflow.yaml")).expect("readable");
+    let named =
+        sandbox.file("named.yaml", example.replace("method: llm/chat", "method: llm/chat\n    provider: openai"));
+    let arguments = ["run", &named, "--provider", &nobody, "-o", "json"];
     let with = |variables: &[(&str, &str)]| {
         let mut command = sandbox.command(&arguments);
         command.envs(variables.iter().copied());
@@ -357,13 +360,13 @@ fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
     assert!(!wrong.stdout.contains("sk-other") && !wrong.stderr.contains("sk-other"), "{wrong}");
     let retried = sandbox.file(
         "retried.yaml",
-        "name: Ask\ntasks: [{id: ask, method: llm/embed, parameters: {input: x}, \
+        "name: Ask\ntasks: [{id: ask, method: llm/embed, provider: openai, parameters: {input: x}, \
         retry: {max_attempts: 6, initial_delay: 60}}]\n",
     );
     let mut command = sandbox.command(&["run", &retried, "--provider", &nobody, "-o", "json"]);
     command.env("OPENAI_BASE_URL", &url);
     let keyless = sandbox.start_command(command).wait(PATIENCE).exits(1).json();
-    // Nobody listens where the other one looks, and nobody ever did.
+    // What the other one could do is of no matter.
     assert_eq!(keyless["tasks"]["ask"]["attempt"], 1, "{keyless:#}");
     assert!(text(&keyless["tasks"]["ask"]["error"]["message"]).contains("and none was sent; see `authentication`"));
     with(&[("OPENAI_API_KEY", "sk-test")]).exits(1);

@@ -70,6 +70,7 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     let (dropped, mut was_dropped) = tokio::sync::mpsc::channel::<()>(4);
     let provider = Provider::new("lab")
         .at(&cluster.url, None)
+        .address("https://lab.example.com/v1")
         .method("lab/flaky", Schemas::default(), async |_: Value, call| match call.attempt() {
             1 => Err(CallError::retryable("not yet").after(Duration::from_millis(10))),
             attempt => Ok(attempt),
@@ -93,8 +94,8 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     let serving = tokio::spawn(provider.serve(async { stopped.await.unwrap_or_default() }));
     let client = Client::connect(ClientConfig::new(&*cluster.url)).await.expect("connected");
     let workflow = |method: &str| {
-        let task = TaskBuilder::new("t", method).with("retry", json!({"max_attempts": 2, "initial_delay": 0.01}));
-        WorkflowBuilder::new("Lab").task(task)
+        let retry = json!({"max_attempts": 2, "initial_delay": 0.01});
+        WorkflowBuilder::new("Lab").task(TaskBuilder::new("t", method).provider("lab").with("retry", retry))
     };
     let registered = async {
         while !client.validate(&workflow("lab/flaky").to_string(), "").await.expect("checked").problems.is_empty() {
@@ -102,6 +103,8 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
         }
     };
     tokio::time::timeout(PATIENCE, registered).await.expect("in time");
+    let listed = client.providers(Some("lab/flaky"), None).await.expect("a list");
+    assert_eq!(listed.items[0].address.as_deref(), Some("https://lab.example.com/v1"));
 
     assert_eq!(
         client.submit(workflow("lab/flaky")).await.expect("taken").result::<u32>("t").await.expect("a result"),

@@ -13,6 +13,7 @@ mod receiver;
 mod relay;
 mod sandbox;
 mod socket;
+mod stranger;
 mod wait;
 
 pub(crate) use cluster::{Cluster, shipped_providers, text};
@@ -25,6 +26,7 @@ pub(crate) use python_client::python;
 pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, attribute, hex, shown};
 pub(crate) use relay::{Relay, Way, Weather};
-pub(crate) use sandbox::{Sandbox, example, free_port};
+pub(crate) use sandbox::{Sandbox, default_port_is_left_alone, default_port_is_used, example, free_port};
 pub(crate) use socket::Socket;
+pub(crate) use stranger::{Kind, Stranger};
 pub(crate) use wait::{PATIENCE, until};

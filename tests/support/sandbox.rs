@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tempfile::TempDir;
 
@@ -78,7 +79,7 @@ impl Sandbox {
         self.start(arguments).wait(PATIENCE)
     }
 
-    /// The folders of runs that kept their store.
+    /// The folders of runs, each with its store.
     pub(crate) fn kept_stores(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.home().join(".local/share/gleitzeit/runs")) else { return Vec::new() };
         entries.map(|entry| entry.expect("readable").path()).collect()
@@ -95,6 +96,19 @@ impl Drop for Sandbox {
 /// The path of a workflow in `examples/`.
 pub(crate) fn example(name: &str) -> String {
     format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// There is one default port for all tests: some start something there, and some ask there and expect nobody.
+static DEFAULT_PORT: RwLock<()> = RwLock::new(());
+
+/// Held by a test that starts something at the default port.
+pub(crate) fn default_port_is_used() -> RwLockWriteGuard<'static, ()> {
+    DEFAULT_PORT.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by a test that expects nobody there.
+pub(crate) fn default_port_is_left_alone() -> RwLockReadGuard<'static, ()> {
+    DEFAULT_PORT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A port that nobody listens on just now.

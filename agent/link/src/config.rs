@@ -38,6 +38,9 @@ pub struct LinkConfig {
     pub outbound_capacity: usize,
     /// Largest message that may be sent, in bytes with its envelope; at most 16 MiB. Default 15 MiB.
     pub max_frame_bytes: usize,
+    /// The variable of the environment that names a proxy, to be told of when the hub cannot be reached: it is not used.
+    /// Default none.
+    pub unused_proxy: Option<&'static str>,
 }
 
 impl Default for LinkConfig {
@@ -53,6 +56,7 @@ impl Default for LinkConfig {
             inbound_patience: Duration::from_secs(5),
             outbound_capacity: 1024,
             max_frame_bytes: FRAME_LIMIT_BYTES - 1024 * 1024,
+            unused_proxy: None,
         }
     }
 }

@@ -15,7 +15,9 @@ pub mod memory;
 mod config;
 mod frame;
 mod outbox;
+mod probe;
 mod pulse;
+mod reach;
 mod reconnect;
 mod session;
 mod token;
@@ -23,7 +25,9 @@ mod transport;
 
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
+pub use probe::{HTTP2, PROBE_LIMIT, front_page, look, probe};
 pub use pulse::Pulse;
+pub use reach::{Cause, Found, Speech, proxy};
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token};
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::LinkConfig;
 use crate::frame;
+use crate::reach::Cause;
 
 /// What a link tells its host, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum LinkEvent {
         /// The hub's own words.
         message: String,
     },
+    /// The hub cannot be reached. Said once for each different reason; the link keeps trying.
+    Unreachable(Cause),
     /// An event from the hub, other than `welcome`.
     Message {
         /// Its name.
@@ -220,7 +223,7 @@ impl LinkEvents {
         match event {
             LinkEvent::Connected { generation, .. } => self.generations.seen.store(*generation, Ordering::SeqCst),
             LinkEvent::Disconnected { .. } => self.generations.seen.store(0, Ordering::SeqCst),
-            LinkEvent::Refused { .. } | LinkEvent::Message { .. } => {}
+            LinkEvent::Refused { .. } | LinkEvent::Unreachable(_) | LinkEvent::Message { .. } => {}
         }
     }
 }

@@ -11,9 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::config::{ConfigError, LinkConfig};
+use crate::config::{ConfigError, LinkConfig, base_url};
 use crate::frame::{self, Packet};
 use crate::outbox::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
+use crate::probe::look;
+use crate::reach::{Cause, Found, Speech};
 use crate::reconnect::Backoff;
 use crate::transport::{Connection, Failure};
 
@@ -51,7 +53,8 @@ enum End {
 enum Trouble {
     None,
     Refused(String),
-    Unreachable,
+    /// For this reason, as the connection says it.
+    Unreachable(String),
 }
 
 impl Driver {
@@ -99,7 +102,7 @@ impl Driver {
         }
     }
 
-    async fn report(&self, failure: Failure, trouble: &mut Trouble) -> bool {
+    async fn report(&mut self, failure: Failure, trouble: &mut Trouble) -> bool {
         let url = &self.config.url;
         match failure {
             Failure::Refused { status, message } => {
@@ -113,13 +116,21 @@ impl Driver {
                 self.tell(LinkEvent::Refused { status, message }).await
             }
             Failure::Unreachable(reason) => {
-                if *trouble == Trouble::Unreachable {
+                let new = Trouble::Unreachable(reason.clone());
+                if *trouble == new {
                     debug!(url, reason, "control plane still cannot be reached");
-                } else {
-                    *trouble = Trouble::Unreachable;
-                    debug!(url, reason, "control plane cannot be reached, retrying");
+                    return true;
                 }
-                true
+                *trouble = new;
+                debug!(url, reason, "control plane cannot be reached, retrying");
+                // It takes a moment, which neither the end nor senders are to wait for.
+                let looking = cause(self.config.clone(), reason);
+                let cause = tokio::select! {
+                    () = self.ends.closing.cancelled() => return false,
+                    () = self.ends.events.closed() => return false,
+                    cause = discarding(&mut self.ends.frames, looking) => cause,
+                };
+                self.tell(LinkEvent::Unreachable(cause)).await
             }
         }
     }
@@ -252,6 +263,14 @@ impl Driver {
         }
         End::Closed
     }
+}
+
+/// What stands at the address instead of a hub that lets us in.
+async fn cause(config: LinkConfig, reason: String) -> Cause {
+    // What is no address was refused before anything began.
+    let found = look(&config.url).await.unwrap_or_else(Found::NoHost);
+    let shown = base_url(&config.url).unwrap_or(config.url);
+    Cause::new(&shown, &found, Speech::Mesh, &reason).beside_proxy(config.unused_proxy)
 }
 
 /// Awaits a future and meanwhile empties the queue of what was meant for an earlier connection.

@@ -29,7 +29,8 @@ pub(crate) enum Failure {
 impl From<WsError> for Failure {
     fn from(error: WsError) -> Self {
         match error {
-            WsError::Http(response) if response.status().is_client_error() => {
+            // Others than hubs have no such words; what stands there is looked at.
+            WsError::Http(response) if is_refusal(response.status().as_u16()) => {
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
                 let text: String = body.trim().chars().take(500).collect();
                 let message = if text.is_empty() { response.status().to_string() } else { text };
@@ -38,6 +39,10 @@ impl From<WsError> for Failure {
             error => Self::Unreachable(error.to_string()),
         }
     }
+}
+
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 401 | 403 | 421 | 429)
 }
 
 impl From<io::Error> for Failure {

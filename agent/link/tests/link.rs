@@ -117,13 +117,29 @@ async fn a_refused_upgrade_is_told_with_its_status() {
     assert!(message == "keep out" || message == "403 Forbidden", "{message}");
 }
 
+#[tokio::test]
+async fn why_nobody_can_be_reached_is_told_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let mut client = Client::to(address);
+    let event = client.next().await;
+    let LinkEvent::Unreachable(cause) = event else { panic!("expected Unreachable, got {event:?}") };
+    assert_eq!((cause.code.name(), cause.may_pass), ("CONNECTION_REFUSED", true));
+    assert!(cause.message.contains(&format!("http://{address}")) && !cause.hint.is_empty(), "{cause:?}");
+    // Long enough for several more attempts.
+    assert!(timeout(Duration::from_millis(600), client.events.recv()).await.is_err(), "told more than once");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_never_welcomes_is_tried_again() {
     let mut hub = TestHub::start_with("127.0.0.1:0".parse().expect("an address"), None, false).await;
     let mut client = Client::start(LinkConfig { welcome_timeout: Duration::from_millis(100), ..config(hub.address) });
+    let event = client.next().await;
+    assert!(matches!(event, LinkEvent::Unreachable(_)), "{event:?}");
     hub.socket().await;
     hub.socket().await;
-    assert!(client.events.try_recv().is_none(), "it was never connected");
+    assert!(client.events.try_recv().is_none(), "it was never connected, and is told of once");
 }
 
 #[tokio::test]

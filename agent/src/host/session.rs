@@ -128,6 +128,10 @@ impl<M: Machine> Session<M> {
                 self.member.refused(status, &message);
                 None
             }
+            LineEvent::Unreachable(cause) => {
+                self.member.unreachable(cause);
+                None
+            }
             LineEvent::Message(message) => {
                 trace!(component, event = message.kind(), "message of the hub");
                 Some(Input::Message(message))

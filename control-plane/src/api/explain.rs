@@ -25,7 +25,7 @@ impl State {
         };
         let dependent = run.outstanding().filter(|(_, owed)| *owed == Owed::Dependencies).count();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(v1::ExplainRunResponse {
+        Ok(self.known_reason(v1::ExplainRunResponse {
             run_id: run.run_id.to_string(),
             name: run.workflow().name.clone(),
             status: convert::run_status(run.status).into(),
@@ -34,7 +34,7 @@ impl State {
             tasks: tasks.iter().take(MAX_TASKS).map(|&at| convert::explained(&run, at, &present)).collect(),
             more_tasks: number(tasks.len().saturating_sub(MAX_TASKS)),
             dependent_tasks: number(dependent),
-        })
+        }))
     }
 }
 

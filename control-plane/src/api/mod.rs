@@ -3,6 +3,8 @@
 mod batch;
 mod events;
 mod explain;
+mod kept;
+mod looked;
 mod outlet;
 mod page;
 mod refusal;
@@ -32,11 +34,12 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
+pub(crate) use crate::api::looked::Looked;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv};
 use crate::connection::Connection;
-use crate::hub::{HubHandle, check_token};
+use crate::hub::{HubHandle, check_token, token_refusal};
 use crate::journal::{Journal, JournalError, StoreError};
 
 /// What every rpc needs.
@@ -60,6 +63,8 @@ struct Inner {
     started_at: SystemTime,
     stopping: CancellationToken,
     outlets: Outlets,
+    /// The store, if it is only looked at.
+    looked: Option<Looked>,
 }
 
 struct AllowedEnv {
@@ -79,9 +84,13 @@ impl Environment for AllowedEnv {
 
 impl State {
     pub(crate) fn new(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Self {
+        Self(Arc::new(Self::inner(config, journal, hub, stopping)))
+    }
+
+    fn inner(config: &Config, journal: Journal, hub: HubHandle, stopping: CancellationToken) -> Inner {
         let limits = Limits::of(config.max_workflow_bytes, config.max_tasks);
         let submitting_kib = (config.max_submitting_bytes / 1024).clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Inner {
+        Inner {
             journal,
             hub,
             limits,
@@ -96,7 +105,8 @@ impl State {
             started_at: SystemTime::now(),
             stopping,
             outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms)),
-        }))
+            looked: None,
+        }
     }
 }
 
@@ -153,12 +163,13 @@ impl Interceptor for Authorize {
         if check_token(self.0.0.token.as_deref(), given) {
             return Ok(request);
         }
-        let message = "the token is missing or wrong; send `authorization: Bearer TOKEN` (GLEITZEIT_TOKEN)";
-        Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, message)))
+        Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, token_refusal(given))))
     }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+/// Messages of one answer, as they come.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl WorkflowService for State {
@@ -185,7 +196,7 @@ impl WorkflowService for State {
         self.tasks(request.into_inner()).await.map(Response::new)
     }
 
-    type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::WatchRunResponse, Status>> + Send>>;
+    type WatchRunStream = Answers<v1::WatchRunResponse>;
 
     async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Answer<Self::WatchRunStream> {
         let connection = connection_of(&request);
@@ -196,11 +207,18 @@ impl WorkflowService for State {
         self.explain(request.into_inner()).await.map(Response::new)
     }
 
-    type TraceRunStream = Pin<Box<dyn Stream<Item = Result<v1::TraceRunResponse, Status>> + Send>>;
+    type TraceRunStream = Answers<v1::TraceRunResponse>;
 
     async fn trace_run(&self, request: Request<v1::TraceRunRequest>) -> Answer<Self::TraceRunStream> {
         let connection = connection_of(&request);
         self.trace(request.into_inner(), connection).await.map(Response::new)
+    }
+
+    type ReadProgressStream = Answers<v1::ReadProgressResponse>;
+
+    async fn read_progress(&self, request: Request<v1::ReadProgressRequest>) -> Answer<Self::ReadProgressStream> {
+        let connection = connection_of(&request);
+        self.progress(request.into_inner(), connection).await.map(Response::new)
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::CancelRunResponse> {

@@ -79,7 +79,7 @@ impl State {
         let present = self.present(&run).await?;
         let include_results = request.include_results.unwrap_or(true);
         let options = RunOptions { present: &present, include_results, max_bytes: page::ANSWER_BYTES };
-        Ok(v1::GetRunResponse { run: Some(convert::run(&run, &options)) })
+        Ok(v1::GetRunResponse { run: Some(self.known_run(convert::run(&run, &options))) })
     }
 
     /// Who is connected, if anything of the run can wait for that, and where its open attempts are.
@@ -108,24 +108,10 @@ impl State {
     }
 
     pub(super) async fn list(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Status> {
-        let size = page::size(request.page_size)?;
-        page::few("statuses", request.statuses.len())?;
-        page::few("labels", request.labels.len())?;
-        let filter = filter(&request)?;
-        let of = format!("runs {filter:?}");
-        let after = match page::read(&of, &request.page_token)? {
-            Some(id) => Some(id.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?),
-            None => None,
-        };
+        let Listing { filter, after, size, of } = Listing::new(&request, "runs")?;
         let rows = self.0.journal.list_runs(filter, after, size + 1).await.map_err(|error| journal_status(&error))?;
-        let found = rows.len();
         let aside = self.0.journal.aside();
-        let runs = page::fitting(rows.into_iter().take(size).map(|row| summary(&marked(row, &aside))));
-        let next_page_token = match runs.last().filter(|_| runs.len() < found) {
-            Some(last) => page::token(&of, &last.run_id),
-            None => String::new(),
-        };
-        Ok(v1::ListRunsResponse { runs, next_page_token })
+        Ok(listing(rows.into_iter().map(|row| marked(row, &aside)).collect(), size, &of))
     }
 
     pub(super) async fn tasks(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Status> {
@@ -157,7 +143,7 @@ impl State {
             if !wanted {
                 continue;
             }
-            let mut task = convert::task_run(&run, at, &present, include_results);
+            let mut task = self.known_task(convert::task_run(&run, at, &present, include_results));
             if request.include_dependencies {
                 task.dependencies = convert::dependencies(&run, at);
             }
@@ -237,6 +223,42 @@ impl State {
             }
         }
     }
+}
+
+/// What a page of runs is asked for.
+pub(super) struct Listing {
+    pub(super) filter: RunFilter,
+    pub(super) after: Option<RunId>,
+    pub(super) size: usize,
+    /// Which list it is, for its tokens.
+    pub(super) of: String,
+}
+
+impl Listing {
+    /// Reads a request for a page of `list`.
+    pub(super) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
+        let size = page::size(request.page_size)?;
+        page::few("statuses", request.statuses.len())?;
+        page::few("labels", request.labels.len())?;
+        let filter = filter(request)?;
+        let of = format!("{list} {filter:?}");
+        let after = match page::read(&of, &request.page_token)? {
+            Some(id) => Some(id.parse().map_err(|_| status::malformed("page_token", "it is malformed"))?),
+            None => None,
+        };
+        Ok(Self { filter, after, size, of })
+    }
+}
+
+/// A page of at most `size` of these rows, and the token of the next if there are more.
+pub(super) fn listing(rows: Vec<RunRow>, size: usize, of: &str) -> v1::ListRunsResponse {
+    let found = rows.len();
+    let runs = page::fitting(rows.iter().take(size).map(summary));
+    let next_page_token = match runs.last().filter(|_| runs.len() < found) {
+        Some(last) => page::token(of, &last.run_id),
+        None => String::new(),
+    };
+    v1::ListRunsResponse { runs, next_page_token }
 }
 
 /// Why nothing can be done with a run, and what can.

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gleitzeit_core::mesh::Role;
 use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
 use gleitzeit_core::run::{self, Verdict};
-use gleitzeit_core::spec::{Checked, Given, Problem, bind, examine, examine_value};
+use gleitzeit_core::spec::{
+    Catalog, Checked, Given, KnownProvider, KnownProviders, Others, Problem, WithProviders, bind, examine,
+    examine_value,
+};
 use gleitzeit_core::{ErrorCode, Failure, RunId, json};
 use gleitzeit_proto::{convert, status, v1};
 use prost::Message as _;
@@ -61,7 +65,8 @@ impl State {
             labels: labels(request.labels)?,
         };
         let file = request.file_name;
-        let checked = self.check(source, file.clone()).await?;
+        // A provider that it names may come later, and which one is meant is the author's matter.
+        let checked = self.check(source, file.clone(), None).await?;
         let workflow = checked.workflow.map_err(|problems| invalid(&problems))?;
         let mut submitted = bind(workflow, given, &self.0.environment, &file).map_err(|problems| invalid(&problems))?;
         self.check_size(&submitted)?;
@@ -150,7 +155,8 @@ impl State {
             Some(v1::validate_workflow_request::Source::Workflow(workflow)) => Source::Message(Box::new(workflow)),
             None => return Err(status::malformed("source", "expected `yaml` or `workflow`")),
         };
-        let checked = self.check(source, request.file_name).await?;
+        let providers = self.known_providers().await?;
+        let checked = self.check(source, request.file_name, Some(providers)).await?;
         let problems = checked.workflow.err().unwrap_or_default();
         Ok(v1::ValidateWorkflowResponse {
             problem_count: u32::try_from(problems.len()).unwrap_or(u32::MAX),
@@ -159,8 +165,19 @@ impl State {
         })
     }
 
-    /// Checks a definition against the protocols that are registered now.
-    async fn check(&self, source: Source, file: String) -> Result<Checked, Status> {
+    /// The providers that are connected or silent now.
+    async fn known_providers(&self) -> Result<KnownProviders, Status> {
+        let providers = self.components().await?.into_iter().filter(|it| it.role == Role::Provider);
+        let known = providers.map(|it| KnownProvider {
+            name: it.name,
+            methods: it.methods.iter().map(ToString::to_string).collect(),
+            address: it.address,
+        });
+        Ok(KnownProviders::new(known, Others::Later))
+    }
+
+    /// Checks a definition against the protocols that are registered now, and against providers.
+    async fn check(&self, source: Source, file: String, providers: Option<KnownProviders>) -> Result<Checked, Status> {
         let large = match &source {
             Source::Text(text) => text.len() > CHECK_ASIDE_BYTES || text.contains('*'),
             Source::Message(workflow) => {
@@ -173,13 +190,13 @@ impl State {
             let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
             let state = self.clone();
             let checked = tokio::task::spawn_blocking(move || {
-                let checked = state.check_now(&source, &file);
+                let checked = state.check_now(&source, &file, providers.as_ref());
                 drop(turn);
                 checked
             });
             checked.await.map_err(|error| internal(&format!("checking the workflow: {error}")))?
         } else {
-            self.check_now(&source, &file)
+            self.check_now(&source, &file, providers.as_ref())
         };
         // A size is wrong with the request and not with what stands in the workflow.
         let too_large = checked.workflow.as_ref().err().and_then(|problems| problems.first());
@@ -192,12 +209,17 @@ impl State {
         }
     }
 
-    fn check_now(&self, source: &Source, file: &str) -> Checked {
+    fn check_now(&self, source: &Source, file: &str, providers: Option<&KnownProviders>) -> Checked {
         let registry = self.0.hub.registry().read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let with_providers = providers.map(|providers| WithProviders { catalog: &*registry, providers });
+        let catalog: &dyn Catalog = match &with_providers {
+            Some(catalog) => catalog,
+            None => &*registry,
+        };
         match source {
-            Source::Text(text) => examine(text, file, &*registry, &self.0.limits),
+            Source::Text(text) => examine(text, file, catalog, &self.0.limits),
             Source::Message(workflow) => match convert::workflow_value(workflow, file, &self.0.limits) {
-                Ok(value) => examine_value(&value, file, &*registry, &self.0.limits),
+                Ok(value) => examine_value(&value, file, catalog, &self.0.limits),
                 Err(problems) => problems.into(),
             },
         }

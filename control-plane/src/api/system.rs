@@ -160,6 +160,7 @@ fn provider(view: ComponentView) -> v1::Provider {
         in_flight: u32::try_from(view.in_use).unwrap_or(u32::MAX),
         capacity: view.capacity,
         capabilities: view.capabilities,
+        address: view.address.unwrap_or_default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gleitzeit_core::hub::Present;
+use gleitzeit_core::run::{self, TaskStatus};
 use gleitzeit_core::{RunId, Seq};
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
@@ -36,16 +37,57 @@ impl State {
     ) -> Result<<Self as v1::workflow_service_server::WorkflowService>::WatchRunStream, Status> {
         let id = run_id(&request.run_id)?;
         self.refuse_aside(id)?;
-        self.find(id).await?;
+        let from = Seq(request.from_seq.max(1));
+        let (so_far, progress) = match (request.include_progress, request.include_progress_so_far) {
+            (false, _) => (Vec::new(), None),
+            (true, false) => (Vec::new(), Some(self.0.hub.progress())),
+            (true, true) => {
+                let (so_far, progress) = self.0.hub.progress_so_far(id);
+                (so_far, Some(progress))
+            }
+        };
+        // After what was said so far: the dispatch of each attempt that has said something is in it.
+        let run = self.find(id).await?;
+        let held = so_far.into_iter().filter(|progress| is_open(&run, progress)).collect();
         let (outlet, stream) = self.0.outlets.open(connection)?;
-        let progress = request.include_progress.then(|| self.0.hub.progress());
-        let watch = self.0.journal.watch(id, Seq(request.from_seq.max(1)));
-        let state = self.clone();
+        let (watch, state, behind) =
+            (self.0.journal.watch(id, from), self.clone(), (run.seq >= from).then_some(run.seq));
         outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move {
-            Follow { state, id, watch, progress, outlet }.follow().await;
+            Follow { state, id, watch, progress, held, behind, outlet }.follow().await;
         });
         Ok(Box::pin(stream))
     }
+
+    /// What the open attempts of a run have said so far.
+    pub(super) async fn progress(
+        &self,
+        request: v1::ReadProgressRequest,
+        connection: Option<Connection>,
+    ) -> Result<<Self as v1::workflow_service_server::WorkflowService>::ReadProgressStream, Status> {
+        let id = run_id(&request.run_id)?;
+        self.refuse_aside(id)?;
+        let (mut said, _) = self.0.hub.progress_so_far(id);
+        let run = self.find(id).await?;
+        let is_wanted = |task: &str| request.task_ids.is_empty() || request.task_ids.iter().any(|id| id == task);
+        said.retain(|progress| is_open(&run, progress) && is_wanted(progress.at.task_id.as_str()));
+        let (outlet, stream) = self.0.outlets.open(connection)?;
+        outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move {
+            for events in batches(said.into_iter().map(|progress| progress_event(&progress))) {
+                if outlet.send(v1::ReadProgressResponse { events }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Box::pin(stream))
+    }
+}
+
+/// Whether the attempt that said it is open.
+fn is_open(run: &run::State, progress: &Progress) -> bool {
+    run.index_of(progress.at.task_id.as_str()).is_some_and(|at| {
+        let task = &run.tasks[at];
+        task.attempt == progress.at.attempt && matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
+    })
 }
 
 struct Follow {
@@ -53,25 +95,34 @@ struct Follow {
     id: RunId,
     watch: RunWatch,
     progress: Option<broadcast::Receiver<Arc<Progress>>>,
+    /// What was said and not passed on yet, in order.
+    held: Vec<Arc<Progress>>,
+    /// Until the entry with this number was passed on: before that, attempts may speak whose begin is still to be told.
+    behind: Option<Seq>,
     outlet: Arc<Outlet<v1::WatchRunResponse>>,
 }
 
 impl Follow {
     async fn follow(&mut self) {
+        if self.pass_on(Vec::new()).await.is_err() {
+            return;
+        }
         loop {
             tokio::select! {
                 biased;
                 next = self.watch.next() => match next {
                     Ok(Some(entries)) => {
-                        let entries = entries.into_iter().map(|entry| convert::event(&entry));
-                        let said = self.said();
-                        if self.send_all(in_order(entries, said)).await.is_err() {
+                        let last = entries.last().map(|entry| entry.seq);
+                        self.behind = self.behind.filter(|seq| last.is_none_or(|last| last < *seq));
+                        self.listen(None);
+                        if self.pass_on(entries).await.is_err() {
                             return;
                         }
                     }
                     Ok(None) => {
-                        let said = self.said();
-                        if self.send_all(said.into_iter()).await.is_ok() {
+                        self.behind = None;
+                        self.listen(None);
+                        if self.pass_on(Vec::new()).await.is_ok() {
                             self.finish().await;
                         }
                         return;
@@ -82,9 +133,8 @@ impl Follow {
                     }
                 },
                 first = heard(&mut self.progress) => {
-                    let first = first.and_then(|progress| self.event(&progress));
-                    let said = first.into_iter().chain(self.said());
-                    if self.send_all(said).await.is_err() {
+                    self.listen(first);
+                    if self.pass_on(Vec::new()).await.is_err() {
                         return;
                     }
                 }
@@ -92,28 +142,41 @@ impl Follow {
         }
     }
 
-    /// What was said and not passed on yet.
-    fn said(&mut self) -> Vec<v1::RunEvent> {
-        let (mut said, mut bytes) = (Vec::new(), 0);
+    /// Takes in what was said since the last time, `first` first.
+    fn listen(&mut self, first: Option<Arc<Progress>>) {
+        let mut room = PROGRESS_BYTES;
+        if self.behind.is_some() {
+            // It is held for longer than for this time.
+            room = room.saturating_sub(self.held.iter().map(|progress| progress.data.size_bytes()).sum());
+        }
+        self.hold(first, &mut room);
         // Others' progress counts too: this must not go on for as long as somebody talks.
         for _ in 0..PROGRESS_TOGETHER {
             let Some(progress) = &mut self.progress else { break };
             match progress.try_recv() {
-                Ok(progress) if progress.at.run_id == self.id => {
-                    bytes += progress.data.size_bytes();
-                    said.extend(self.event(&progress).filter(|_| bytes <= PROGRESS_BYTES));
-                }
-                Ok(_) => {}
+                Ok(progress) => self.hold(Some(progress), &mut room),
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        said
     }
 
-    /// If it is of this run.
-    fn event(&self, progress: &Progress) -> Option<v1::RunEvent> {
-        (progress.at.run_id == self.id).then(|| progress_event(progress))
+    /// Keeps what is of this run, as far as there is room.
+    fn hold(&mut self, progress: Option<Arc<Progress>>, room: &mut usize) {
+        if let Some(progress) = progress.filter(|it| it.at.run_id == self.id && it.data.size_bytes() <= *room) {
+            *room -= progress.data.size_bytes();
+            self.held.push(progress);
+        }
+    }
+
+    /// Passes on entries and, if their attempts' begin was told, what was said.
+    async fn pass_on(&mut self, entries: Vec<Arc<run::Entry>>) -> Result<(), Gone> {
+        let mut held = std::mem::take(&mut self.held);
+        let entries = entries.into_iter().map(|entry| convert::event(&entry));
+        let events = in_order(entries, &mut held, self.behind.is_none());
+        self.send_all(events).await?;
+        self.held = held;
+        Ok(())
     }
 
     /// Each message is made when there is room for it.
@@ -131,7 +194,7 @@ impl Follow {
             // It is final: nothing waits.
             let present = Present::default();
             let options = RunOptions { present: &present, include_results: false, max_bytes: FINAL_RUN_BYTES };
-            v1::WatchRunResponse { events: Vec::new(), run: Some(convert::run(&run, &options)) }
+            v1::WatchRunResponse { events: Vec::new(), run: Some(self.state.known_run(convert::run(&run, &options))) }
         });
         match last {
             // Nobody may read any more.
@@ -154,11 +217,12 @@ async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Opt
     }
 }
 
-/// Entries and progress that arrived together: what an attempt said goes before its end, the rest after the entries, for
-/// an attempt may begin with them.
+/// Entries and progress that arrived together: what an attempt said goes before its end, the rest after the entries if it
+/// is `due`, for an attempt may begin with them.
 fn in_order(
     mut entries: impl Iterator<Item = v1::RunEvent>,
-    mut said: Vec<v1::RunEvent>,
+    said: &mut Vec<Arc<Progress>>,
+    is_due: bool,
 ) -> impl Iterator<Item = v1::RunEvent> {
     let mut ready = VecDeque::new();
     std::iter::from_fn(move || {
@@ -169,12 +233,15 @@ fn in_order(
                         entry.r#type.as_str(),
                         "task_completed" | "task_attempt_failed" | "task_attempt_stopped"
                     ) {
-                        let of_it = |it: &mut v1::RunEvent| it.task_id == entry.task_id && it.attempt == entry.attempt;
-                        ready.extend(said.extract_if(.., of_it));
+                        let of_it = |it: &mut Arc<Progress>| {
+                            it.at.task_id.as_str() == entry.task_id && it.at.attempt == entry.attempt
+                        };
+                        ready.extend(said.extract_if(.., of_it).map(|progress| progress_event(&progress)));
                     }
                     ready.push_back(entry);
                 }
-                None => ready.extend(said.drain(..)),
+                None if is_due => ready.extend(said.drain(..).map(|progress| progress_event(&progress))),
+                None => {}
             }
         }
         ready.pop_front()
@@ -183,6 +250,7 @@ fn in_order(
 
 fn progress_event(progress: &Progress) -> v1::RunEvent {
     v1::RunEvent {
+        time: Some(convert::timestamp(progress.heard_at)),
         r#type: "method_progress".to_owned(),
         task_id: progress.at.task_id.to_string(),
         attempt: progress.at.attempt,
@@ -193,6 +261,10 @@ fn progress_event(progress: &Progress) -> v1::RunEvent {
 
 #[cfg(test)]
 mod tests {
+    use gleitzeit_core::{AttemptRef, Payload, TaskId, Timestamp};
+    use serde_json::Value;
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -204,15 +276,26 @@ mod tests {
             seq,
             ..v1::RunEvent::default()
         };
-        let entries = [
-            event("task_completed", "a", 1, 1),
-            event("task_dispatched", "b", 2, 2),
-            event("task_attempt_failed", "c", 1, 3),
-            event("workflow_failed", "", 0, 4),
-        ];
-        let said = [("b", 2), ("a", 1), ("c", 2), ("a", 1), ("c", 1)].map(|(task, at)| event("said", task, at, 0));
-        let told =
-            in_order(entries.into_iter(), said.into()).map(|it| format!("{}{}{}", it.task_id, it.attempt, it.seq));
-        assert_eq!(told.collect::<Vec<_>>(), ["a10", "a10", "a11", "b22", "c10", "c13", "04", "b20", "c20"]);
+        let entries = || {
+            [
+                event("task_completed", "a", 1, 1),
+                event("task_dispatched", "b", 2, 2),
+                event("task_attempt_failed", "c", 1, 3),
+                event("workflow_failed", "", 0, 4),
+            ]
+        };
+        let piece = |(task, attempt): (&str, u32)| {
+            let at = AttemptRef { run_id: RunId(Uuid::nil()), task_id: TaskId::from(task), attempt };
+            Arc::new(Progress { at, heard_at: Timestamp(7), data: Payload::from_value(&Value::Null) })
+        };
+        let said = || [("b", 2), ("a", 1), ("c", 2), ("a", 1), ("c", 1)].map(piece).to_vec();
+        let told = |said: &mut Vec<Arc<Progress>>, is_due| {
+            let told = in_order(entries().into_iter(), said, is_due);
+            told.map(|it| format!("{}{}{}", it.task_id, it.attempt, it.seq)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut said(), true), ["a10", "a10", "a11", "b22", "c10", "c13", "04", "b20", "c20"]);
+        let mut held = said();
+        assert_eq!(told(&mut held, false), ["a10", "a10", "a11", "b22", "c10", "c13", "04"]);
+        assert_eq!(held.len(), 2, "the rest stays until the begin of its attempts was told");
     }
 }

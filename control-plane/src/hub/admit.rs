@@ -52,6 +52,18 @@ pub(crate) fn check_token(required: Option<&str>, given: Option<&str>) -> bool {
     }
 }
 
+/// Why a caller who shows this token is not let in, and what to do about it.
+pub(crate) fn token_refusal(given: Option<&str>) -> &'static str {
+    match given.filter(|token| !token.is_empty()) {
+        None => {
+            "the token is missing: this control plane asks for one; set GLEITZEIT_TOKEN, or send `authorization: Bearer TOKEN`"
+        }
+        Some(_) => {
+            "the token is wrong: it is not this control plane's; set GLEITZEIT_TOKEN to that which it was started with"
+        }
+    }
+}
+
 /// When sessions of the polling transport were begun by callers that have not shown the token yet.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes(Mutex<HashMap<Address, VecDeque<Instant>>>);
@@ -167,6 +179,14 @@ mod tests {
             assert!(handshakes.admit(address(n), later + CONNECT_TIMEOUT * n));
         }
         assert!(handshakes.0.lock().expect("no panic").len() <= ADDRESSES);
+    }
+
+    #[test]
+    fn a_missing_token_and_a_wrong_one_are_told_apart() {
+        for (given, told) in [(None, "missing"), (Some(""), "missing"), (Some("x"), "wrong")] {
+            let refusal = token_refusal(given);
+            assert!(refusal.contains(told) && refusal.contains("GLEITZEIT_TOKEN"), "{given:?}: {refusal}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one task that owns the hub's machine, and the sockets it writes to.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::compile::{Compiling, Heard};
 use crate::hub::inbox::Entrance;
 use crate::hub::peer::{NotSent, Peer};
+use crate::hub::said::Said;
 use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
@@ -71,6 +72,9 @@ pub(crate) struct HubTask {
     closing: Vec<(Handle, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
+    said: Arc<Mutex<Said>>,
+    /// Of this round: what an attempt said before its end is told before it is dropped.
+    recorded: Vec<Arc<Batch>>,
     metrics: Option<Metrics>,
     registry: Arc<RwLock<Registry>>,
     compiling: Compiling,
@@ -100,7 +104,14 @@ impl HubTask {
             note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
-        let handle = HubHandle { machine: to_self.clone(), progress: progress.clone(), registry: registry.clone() };
+        let said = Arc::<Mutex<Said>>::default();
+        let handle = HubHandle {
+            machine: to_self.clone(),
+            progress: progress.clone(),
+            said: said.clone(),
+            registry: registry.clone(),
+            is_none: false,
+        };
         let entrance = Entrance::new(to_self.clone(), metrics.clone());
         let task = Self {
             machine: Hub::new(config, start, Instant(0)),
@@ -114,6 +125,8 @@ impl HubTask {
             closing: Vec::new(),
             close_again_at: None,
             progress,
+            said,
+            recorded: Vec::new(),
             metrics,
             registry,
             compiling: Compiling::default(),
@@ -197,6 +210,7 @@ impl HubTask {
     fn hear_journal(&mut self, input: Input) {
         if let Input::Committed(batch) = &input {
             self.learn_protocols(batch);
+            self.recorded.push(batch.clone());
         }
         self.machine.accept(self.now(), input);
     }
@@ -345,6 +359,10 @@ impl HubTask {
                 self.act(output);
             }
         }
+        if !self.recorded.is_empty() {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            self.recorded.drain(..).for_each(|batch| batch.entries.iter().for_each(|entry| said.recorded(entry)));
+        }
         while let Some(work) = self.for_writer.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) =
                 self.port.work.try_send(work)
@@ -371,8 +389,7 @@ impl HubTask {
                 }
             }
             Output::ReadEntries { token, from, limit } => self.read(token, from, limit),
-            // Nobody may be watching.
-            Output::Progress { at, data } => drop(self.progress.send(Arc::new(Progress { at, data }))),
+            Output::Progress { at, data } => self.tell(Progress { at, heard_at: wall_clock(), data }),
             Output::Log { warning: true, message, detail } => tracing::warn!(detail, "{message}"),
             Output::Log { warning: false, message, detail } => tracing::info!(detail, "{message}"),
             // Taken above.
@@ -382,6 +399,14 @@ impl HubTask {
             | Output::EngineConnected { .. }
             | Output::EngineGone { .. } => {}
         }
+    }
+
+    fn tell(&self, progress: Progress) {
+        let progress = Arc::new(progress);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.add(progress.clone());
+        // Nobody may be watching.
+        drop(self.progress.send(progress));
     }
 
     fn send(&mut self, socket: SocketId, message: &Arc<FromHub>) {

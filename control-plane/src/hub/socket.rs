@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::hub::CONNECT_TIMEOUT;
-use crate::hub::admit::{Admission, Auth};
+use crate::hub::admit::{Admission, Auth, token_refusal};
 use crate::hub::inbox::{Entrance, Inbox, Malformed, Received};
 use crate::hub::packet::{self, Packet};
 use crate::hub::peer::Peer;
@@ -191,8 +191,8 @@ impl Server {
         }
         let given = serde_json::from_str::<Auth>(auth).ok().and_then(|auth| auth.token);
         if !self.admission.admits_token(given.as_deref()) {
-            let message = "AUTHENTICATION_FAILED: the token is missing or wrong; set GLEITZEIT_TOKEN";
-            connection.emit(packet::refused("/", message)).ok();
+            let message = format!("AUTHENTICATION_FAILED: {}", token_refusal(given.as_deref()));
+            connection.emit(packet::refused("/", &message)).ok();
             return;
         }
         let inbox = Arc::new(self.entrance.inbox());

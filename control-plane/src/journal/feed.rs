@@ -200,7 +200,14 @@ impl RunWatch {
                     self.stage = live.take().map_or(Stage::Ended, Stage::Live);
                 }
                 Stage::Behind { live, .. } => {
+                    // Asked before: what was written until then is read.
+                    let may_grow =
+                        live.is_none() && self.journal.is_written() && !self.journal.has_ended(self.run_id).await?;
                     let page = self.journal.run_entries(self.run_id, self.next, PAGE).await?;
+                    if page.is_empty() && may_grow {
+                        self.journal.look_again().await;
+                        continue;
+                    }
                     if page.is_empty() {
                         // A run that goes on has all entries up to `upto`, so this one has ended or is not known.
                         self.stage = live.take().map_or(Stage::Ended, Stage::Live);
@@ -229,6 +236,10 @@ impl RunWatch {
     async fn subscribe(&mut self) -> Result<(), JournalError> {
         if self.permit.is_none() {
             self.permit = Some(self.journal.permit_watch()?);
+        }
+        if self.journal.is_looked_at() {
+            self.stage = Stage::Behind { upto: Seq(u64::MAX), live: None };
+            return Ok(());
         }
         let (reply, subscription) = oneshot::channel();
         self.journal.send(Work::Watch { run_id: self.run_id, reply }).await?;

@@ -9,20 +9,12 @@ use super::{Reader, RunFilter, RunRow, StoreError};
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
 
-/// The run as its entries say; none if it is not listed. It is not held any more, so it has ended.
+/// The run as its entries say; none if it is not listed.
 pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, StoreError> {
     if row(reader, run_id)?.is_none() {
         return Ok(None);
     }
-    let folded = entries(reader, run_id).and_then(|state| match row(reader, run_id)? {
-        Some(row) if row.status != state.status => {
-            let why =
-                format!("run {run_id} is listed as {:?} and its entries end with it {:?}", row.status, state.status);
-            Err(StoreError::Run(why))
-        }
-        _ => Ok(state),
-    });
-    match folded {
+    match checked(reader, run_id) {
         // It was removed meanwhile.
         Err(_) if row(reader, run_id)?.is_none() => Ok(None),
         folded => folded.map(Some),
@@ -32,6 +24,20 @@ pub(super) fn fold(reader: &dyn Reader, run_id: RunId) -> Result<Option<State>, 
 pub(super) fn row(reader: &dyn Reader, run_id: RunId) -> Result<Option<RunRow>, StoreError> {
     let filter = RunFilter { id_prefix: run_id.to_string(), ..RunFilter::default() };
     Ok(reader.list_runs(&filter, None, 1)?.pop())
+}
+
+/// The run from its entries, and compared with how it is listed. Another process may be writing it.
+fn checked(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {
+    let state = entries(reader, run_id)?;
+    // It was removed meanwhile, and is answered as it was.
+    let Some(listed) = row(reader, run_id)? else { return Ok(state) };
+    let ended_meanwhile = listed.status.is_final() && !state.status.is_final();
+    let state = if ended_meanwhile { entries(reader, run_id)? } else { state };
+    if listed.status == state.status {
+        return Ok(state);
+    }
+    let why = format!("run {run_id} is listed as {:?} and its entries end with it {:?}", listed.status, state.status);
+    Err(StoreError::Run(why))
 }
 
 fn entries(reader: &dyn Reader, run_id: RunId) -> Result<State, StoreError> {

@@ -60,12 +60,16 @@ impl Drop for Lent {
 
 impl Readers {
     pub(super) fn open(store: &dyn Store) -> Result<Self, StoreError> {
-        let idle = Idle { first: store.reader()?, rest: Vec::new() };
-        Ok(Self {
+        Ok(Self::of(store.reader()?))
+    }
+
+    pub(super) fn of(first: Box<dyn Reader>) -> Self {
+        let idle = Idle { first, rest: Vec::new() };
+        Self {
             shelf: Arc::new(Shelf(Mutex::new(idle))),
             permits: Arc::new(Semaphore::new(READERS)),
             behind: Semaphore::new(READERS_BEHIND),
-        })
+        }
     }
 
     /// Hands a reader over for good; the others have one less.

@@ -10,6 +10,7 @@ mod claim;
 mod damage;
 mod list;
 mod lists;
+mod look;
 #[cfg(test)]
 mod lost;
 mod mark;
@@ -43,6 +44,7 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
+pub use look::{Alone, Holder, Look};
 pub use repair::repair;
 pub use restore::restore;
 

@@ -23,6 +23,7 @@ pub(crate) fn submission(name: &str) -> Arc<WorkflowSubmitted> {
     let task = Task {
         id: "only".into(),
         method: "util/echo".into(),
+        provider: None,
         protocol_version: "v1".to_owned(),
         priority: Priority::default(),
         queue: QueueName::default_queue(),

@@ -233,7 +233,7 @@ fn set_aside(ledger: &Ledger) -> BTreeMap<RunId, String> {
 fn hub_start(ledger: &Ledger, pruned: Position, history: History) -> hub::Start {
     hub::Start {
         owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-        open: ledger.leases().map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched)).collect(),
+        open: ledger.leases().collect(),
         queues: ledger.queues().cloned().collect(),
         protocols: definitions(ledger),
         position: ledger.position(),

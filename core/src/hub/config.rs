@@ -1,6 +1,7 @@
 //! What the hub is set to, and what it knows when it starts.
 
-use crate::id::{AttemptRef, ComponentId, Epoch, Position, QueueName, Slice};
+use crate::id::{ComponentId, Epoch, Position, QueueName, Slice};
+use crate::ledger::OpenLease;
 use crate::mesh::ProtocolDefinition;
 use crate::term::History;
 
@@ -60,8 +61,8 @@ impl Default for Config {
 pub struct Start {
     /// Who owns what.
     pub owners: Vec<(Slice, ComponentId, Epoch)>,
-    /// The open attempts, who holds their leases, and where they were dispatched.
-    pub open: Vec<(AttemptRef, ComponentId, Position)>,
+    /// The open attempts.
+    pub open: Vec<OpenLease>,
     /// Every queue that a task has named.
     pub queues: Vec<QueueName>,
     /// Every registered protocol.

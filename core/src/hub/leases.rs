@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::hub::frames::frames;
 use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
-use crate::id::{AttemptRef, ComponentId, Position};
-use crate::ledger::{Assignment, Effect};
+use crate::id::{AttemptRef, ComponentId, Position, ProviderName};
+use crate::ledger::{Assignment, Effect, OpenLease};
 use crate::mesh::{CancelTask, ComponentRegistered, ExecuteTask, FromHub};
 use crate::planted::{self, Bug};
 use crate::run::command::StopAttempt;
@@ -37,6 +37,8 @@ struct Lease {
     engine: ComponentId,
     /// Where its `task_dispatched` stands.
     dispatched: Position,
+    /// The only providers that may serve it, by name.
+    provider: Option<ProviderName>,
     stage: Stage,
 }
 
@@ -54,20 +56,26 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn open(&mut self, at: AttemptRef, engine: ComponentId, dispatched: Position) {
+    pub(super) fn open(&mut self, lease: OpenLease) {
+        let OpenLease { at, engine, dispatched, provider } = lease;
         self.by_engine.entry(engine.clone()).or_default().insert(at.clone());
-        self.leases.insert(at, Lease { engine, dispatched, stage: Stage::Unsent });
+        self.leases.insert(at, Lease { engine, dispatched, provider, stage: Stage::Unsent });
     }
 
     /// Opens one that was open when the hub started.
-    pub(super) fn restore(&mut self, at: AttemptRef, engine: ComponentId, dispatched: Position) {
-        self.restored.insert(at.clone());
-        self.open(at, engine, dispatched);
+    pub(super) fn restore(&mut self, lease: OpenLease) {
+        self.restored.insert(lease.at.clone());
+        self.open(lease);
     }
 
     /// Where an open attempt was dispatched.
     pub(super) fn dispatched(&self, at: &AttemptRef) -> Option<Position> {
         self.leases.get(at).map(|lease| lease.dispatched)
+    }
+
+    /// The only providers that may serve an open attempt, by name.
+    pub(super) fn provider(&self, at: &AttemptRef) -> Option<&ProviderName> {
+        self.leases.get(at)?.provider.as_ref()
     }
 
     pub(super) fn is_restored(&self, at: &AttemptRef) -> bool {
@@ -125,7 +133,12 @@ impl Hub {
     pub(super) fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Execute { engine, assignment } => {
-                self.leases.open(assignment.at.clone(), engine.clone(), assignment.dispatched);
+                self.leases.open(OpenLease {
+                    at: assignment.at.clone(),
+                    engine: engine.clone(),
+                    dispatched: assignment.dispatched,
+                    provider: assignment.provider.clone(),
+                });
                 if self.socket_of(engine).is_some() {
                     self.leases.execute.entry(engine.clone()).or_default().push(assignment.clone());
                 } else if !self.components.contains_key(engine) {

@@ -122,8 +122,9 @@ impl Hub {
             dirty: BTreeSet::new(),
             replan: true,
         };
-        for (at, engine, dispatched) in start.open {
-            hub.leases.restore(at.clone(), engine.clone(), dispatched);
+        for lease in start.open {
+            let (at, engine) = (lease.at.clone(), lease.engine.clone());
+            hub.leases.restore(lease);
             if engine.is_within_hub() {
                 hub.stop_lease(at, StopReason::EngineLost);
             } else {

@@ -38,6 +38,8 @@ pub(super) struct Component {
     pub(super) batch: bool,
     /// Provider.
     pub(super) health: Health,
+    /// Provider: where the service is that it calls.
+    pub(super) address: Option<String>,
 }
 
 impl Component {
@@ -85,6 +87,7 @@ impl Hub {
             capacity: 0,
             batch: false,
             health: Health::default(),
+            address: None,
         };
         self.components.insert(component_id.clone(), component);
         self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));

@@ -9,6 +9,7 @@ use crate::hub::presence::Component;
 use crate::id::{AttemptRef, ComponentId, MethodName, QueueName};
 use crate::mesh::{Health, HealthState, Role};
 use crate::placement::{self, Hold, Slots};
+use crate::route::Route;
 use crate::run::{Owed, State, Waiting};
 use crate::time::{Instant, Timestamp};
 
@@ -61,8 +62,8 @@ pub struct Present {
     silent: BTreeMap<ComponentId, u64>,
     names: BTreeMap<ComponentId, String>,
     methods: BTreeMap<MethodName, Vec<Provider>>,
-    /// How many calls of a method wait for a provider that has room.
-    lines: BTreeMap<MethodName, usize>,
+    /// How many calls on a route wait for a provider that has room.
+    lines: BTreeMap<Route, usize>,
     departed: Vec<Departed>,
     attempts: BTreeMap<AttemptRef, CallPlace>,
 }
@@ -133,6 +134,7 @@ impl Present {
         let mut waiting = run.waiting(at)?;
         let task = run.task(at);
         let queue = run.tasks[at].queue.as_ref().unwrap_or(&task.queue);
+        let route = Route::new(&task.method, task.provider.as_ref());
         match run.owed(at)? {
             Owed::Ready if self.resolvers == 0 => {
                 let reason =
@@ -144,14 +146,14 @@ impl Present {
                 waiting.say(reason, "start one with `gleitzeit agent --role queue`");
             }
             Owed::Dispatch { not_before: None } => {
-                if let Some(hold) = self.hold(&task.method, queue) {
+                if let Some(hold) = self.hold(&route, queue) {
                     waiting.say(self.told(&hold), hold.remedy());
                 }
             }
             Owed::Report { engine } | Owed::Stop { engine } => {
                 let attempt =
                     AttemptRef { run_id: run.run_id, task_id: task.id.clone(), attempt: run.tasks[at].attempt };
-                self.open(&attempt, &engine, &task.method, &mut waiting);
+                self.open(&attempt, &engine, &route, &mut waiting);
             }
             Owed::Dependencies | Owed::Ready | Owed::Dispatch { .. } | Owed::Decision => {}
         }
@@ -159,20 +161,28 @@ impl Present {
     }
 
     /// The same predicate as the owner of the queue asks, of what the hub knows.
-    fn hold(&self, method: &MethodName, queue: &QueueName) -> Option<Hold> {
-        let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
-        let given = providers.iter().map(|provider| provider.calls).sum::<usize>();
-        let waiting = self.lines.get(method).copied().unwrap_or(0);
-        let calling = u32::try_from(given + waiting).unwrap_or(u32::MAX);
-        placement::gate(method, providers.iter().map(|it| (it.capacity, it.health.state)), calling)
-            .and_then(|turn| placement::roomiest(queue, method, turn, self.slots()))
+    fn hold(&self, route: &Route, queue: &QueueName) -> Option<Hold> {
+        let given = self.serving(route).map(|provider| provider.calls).sum::<usize>();
+        let calling = u32::try_from(given + self.waiting_on(route)).unwrap_or(u32::MAX);
+        placement::gate(route, self.serving(route).map(|it| (it.capacity, it.health.state)), calling)
+            .and_then(|turn| placement::roomiest(queue, route, turn, self.slots()))
             .err()
     }
 
-    /// Why nobody could serve a method, however little there is to do.
-    fn unserved(&self, method: &MethodName) -> Option<Hold> {
-        let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
-        placement::gate(method, providers.iter().map(|it| (it.capacity, it.health.state)), 0).err()
+    /// Why nobody could serve a route, however little there is to do.
+    fn unserved(&self, route: &Route) -> Option<Hold> {
+        placement::gate(route, self.serving(route).map(|it| (it.capacity, it.health.state)), 0).err()
+    }
+
+    /// The providers that may serve a route.
+    fn serving(&self, route: &Route) -> impl Iterator<Item = &Provider> {
+        self.methods.get(&route.method).into_iter().flatten().filter(|provider| route.admits(&provider.name))
+    }
+
+    /// How many calls wait on a route. Those on others, such as those to one of its providers by name, wait for what
+    /// they can only have of that one.
+    fn waiting_on(&self, route: &Route) -> usize {
+        self.lines.get(route).copied().unwrap_or(0)
     }
 
     fn slots(&self) -> impl Iterator<Item = Slots<'_>> {
@@ -187,9 +197,10 @@ impl Present {
     /// With what is known beyond the mere fact.
     fn told(&self, hold: &Hold) -> String {
         match hold {
-            Hold::NoProvider(method) => {
-                let last = self.departed.iter().rev().find(|it| it.methods.contains(method));
-                format!("{hold}{}", self.left(last))
+            Hold::NoProvider(route) => {
+                let last = self.departed.iter().rev();
+                let last = last.filter(|it| route.admits(&it.name)).find(|it| it.methods.contains(&route.method));
+                format!("{hold}{}{}", self.others(route), self.left(last))
             }
             Hold::NoEngine(queue) => {
                 let served = |it: &&Departed| it.queues.as_ref().is_none_or(|queues| queues.contains(queue));
@@ -209,24 +220,22 @@ impl Present {
                     and_more(&named, slots)
                 )
             }
-            Hold::ProvidersBusy(method) => {
-                let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
-                let calls: usize = providers.iter().map(|provider| provider.calls).sum();
-                let names: Vec<&str> = providers.iter().take(NAMED).map(|provider| provider.name.as_str()).collect();
-                let most: u64 = providers.iter().map(|provider| u64::from(provider.capacity)).sum();
+            Hold::ProvidersBusy(route) => {
+                let calls: usize = self.serving(route).map(|provider| provider.calls).sum();
+                let names: Vec<&str> = self.serving(route).take(NAMED).map(|provider| provider.name.as_str()).collect();
+                let most: u64 = self.serving(route).map(|provider| u64::from(provider.capacity)).sum();
                 let work = format!(
-                    "all providers of `{method}` ({}) are at work, with {} of at most {most} at a time",
+                    "all providers of {route} ({}) are at work, with {} of at most {most} at a time",
                     names.join(", "),
                     counted(calls)
                 );
-                match self.lines.get(method) {
-                    Some(waiting) => format!("{work}; {} ready for them", counted(*waiting)),
-                    None => work,
+                match self.waiting_on(route) {
+                    0 => work,
+                    waiting => format!("{work}; {} ready for them", counted(waiting)),
                 }
             }
-            Hold::ProvidersStarting(method) => {
-                let providers = self.methods.get(method).map(Vec::as_slice).unwrap_or_default();
-                let starting = providers.iter().filter(|it| it.health.state == HealthState::Starting);
+            Hold::ProvidersStarting(route) => {
+                let starting = self.serving(route).filter(|it| it.health.state == HealthState::Starting);
                 let told: BTreeSet<String> = starting
                     .filter_map(|it| {
                         let why: String = it.health.reason.as_deref()?.chars().take(SHOWN_REASON).collect();
@@ -240,7 +249,7 @@ impl Present {
     }
 
     /// Where an open attempt is.
-    fn open(&self, attempt: &AttemptRef, engine: &ComponentId, method: &MethodName, waiting: &mut Waiting) {
+    fn open(&self, attempt: &AttemptRef, engine: &ComponentId, route: &Route, waiting: &mut Waiting) {
         let number = attempt.attempt;
         let name = self.name(engine);
         if let Some(left_ms) = self.silent.get(engine) {
@@ -256,14 +265,14 @@ impl Present {
             }
             Some(CallPlace::Engine) => {
                 waiting.until = None;
-                if let Some(hold) = self.unserved(method) {
+                if let Some(hold) = self.unserved(route) {
                     waiting
                         .say(format!("attempt {number} is open on engine {name}: {}", self.told(&hold)), hold.remedy());
                 }
             }
             None => {}
             Some(CallPlace::Hub { before }) => {
-                let hold = self.unserved(method).unwrap_or_else(|| Hold::ProvidersBusy(method.clone()));
+                let hold = self.unserved(route).unwrap_or_else(|| Hold::ProvidersBusy(route.clone()));
                 let place = match before {
                     0 => "is the next to be worked on".to_owned(),
                     before => format!("waits behind {}", counted(*before)),
@@ -295,6 +304,22 @@ impl Present {
 
     fn last(&self, role: Role) -> String {
         self.left(self.departed.iter().rev().find(|it| it.role == role))
+    }
+
+    /// Who serves the method of a route under another name.
+    fn others(&self, route: &Route) -> String {
+        if route.provider.is_none() {
+            return String::new();
+        }
+        let any = Route::any(route.method.clone());
+        let names: BTreeSet<String> = self.serving(&any).map(|it| format!("`{}`", it.name)).collect();
+        let count = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        let named: Vec<String> = names.into_iter().take(NAMED).collect();
+        match count {
+            0 => "; nor does any other".to_owned(),
+            1 => format!("; {} does", named.join("")),
+            count => format!("; {} do", and_more(&named, count)),
+        }
     }
 
     fn left(&self, last: Option<&Departed>) -> String {

@@ -29,6 +29,8 @@ const MAX_METHODS: usize = 1_000;
 const TAKEN_MS: u64 = 1_000;
 /// And so many capabilities, each as long as a name.
 const MAX_CAPABILITIES: usize = 100;
+/// The address of a provider's service may be so long.
+const MAX_ADDRESS_BYTES: usize = 2_000;
 
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
@@ -66,6 +68,7 @@ impl Hub {
                 ));
             }
         }
+        check_address(register.address.as_deref())?;
         if id.is_empty() {
             return invalid("`component_id` is empty; leave it out to be given one".to_owned());
         }
@@ -305,6 +308,21 @@ impl Hub {
     }
 }
 
+/// Everybody who lists providers reads it.
+fn check_address(address: Option<&str>) -> Result<(), Failure> {
+    let Some(address) = address else { return Ok(()) };
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let wrong = if address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
+        format!("must have at most {MAX_ADDRESS_BYTES} bytes and no control characters")
+    } else if authority.contains('@') {
+        "holds a user or a password, and everybody may read it: leave them out".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(ErrorCode::InvalidRequest, format!("`address` {wrong}")))
+}
+
 fn component(register: &RegisterComponent, socket: SocketId, connected_at: Option<crate::time::Instant>) -> Component {
     let role = register.component_type;
     let capacity = match role {
@@ -330,6 +348,7 @@ fn component(register: &RegisterComponent, socket: SocketId, connected_at: Optio
         capacity,
         batch: register.batch,
         health: register.health.clone().unwrap_or_default(),
+        address: register.address.clone(),
     }
 }
 

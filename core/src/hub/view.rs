@@ -33,6 +33,8 @@ pub struct ComponentView {
     pub capabilities: Vec<String>,
     /// Provider: whether it can do its work.
     pub health: Health,
+    /// Provider: where the service is that it calls, without credentials; `*`: wherever its tasks say.
+    pub address: Option<String>,
     /// What it owns.
     pub owned: Vec<Slice>,
 }
@@ -65,6 +67,7 @@ impl Hub {
             protocols: component.protocols.clone(),
             capabilities: component.capabilities.clone(),
             health: component.health.clone(),
+            address: component.address.clone(),
             owned: self.ownerships.owned_by(component_id).map(|(slice, _)| slice.clone()).collect(),
         }
     }

@@ -2,9 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptRef, ComponentId, MethodName, Position};
+use crate::id::{AttemptRef, ComponentId, MethodName, Position, ProviderName};
 use crate::payload::Payload;
+use crate::route::Route;
 use crate::spec::Priority;
+
+/// What the hub has to know of an open attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLease {
+    /// Which attempt.
+    pub at: AttemptRef,
+    /// Who holds its lease.
+    pub engine: ComponentId,
+    /// Where its `task_dispatched` stands in the journal.
+    pub dispatched: Position,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    pub provider: Option<ProviderName>,
+}
 
 /// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +31,9 @@ pub struct Assignment {
     pub dispatched: Position,
     /// What to call.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// The version of its protocol chosen for this run.
     pub protocol_version: String,
     /// References resolved: a JSON object; the engine fills in defaults and validates.
@@ -35,6 +52,13 @@ pub struct Assignment {
     /// W3C trace context of the run, if its submitter sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+impl Assignment {
+    /// Who may serve it.
+    pub fn route(&self) -> Route {
+        Route::new(&self.method, self.provider.as_ref())
+    }
 }
 
 fn is_unsaid(position: &Position) -> bool {

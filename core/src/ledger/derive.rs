@@ -71,6 +71,7 @@ impl Ledger {
                 at: attempt.clone(),
                 engine: engine.clone(),
                 method: state.task(at).method.clone(),
+                provider: state.task(at).provider.clone(),
                 queue: state.tasks[at].queue.clone()?,
             }))
         });
@@ -118,6 +119,7 @@ fn execute(state: &State, at: usize, now: Timestamp) -> Option<Effect> {
             at: attempt_ref(state, at),
             dispatched: task.dispatch_position,
             method: definition.method.clone(),
+            provider: definition.provider.clone(),
             protocol_version: definition.protocol_version.clone(),
             parameters: task.parameters.clone()?,
             timeout_ms: definition.timeout_ms,
@@ -151,6 +153,7 @@ fn queue_task(state: &State, at: usize, now: Timestamp) -> Option<QueueTask> {
         run_id: state.run_id,
         task_id: definition.id.clone(),
         method: definition.method.clone(),
+        provider: definition.provider.clone(),
         priority: task.priority,
         order: task.ready_position,
         age_ms: task.ready_at.map_or(0, |ready_at| now.ms_since(ready_at)),

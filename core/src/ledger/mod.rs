@@ -22,7 +22,7 @@ use crate::run::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, Ta
 use crate::time::Timestamp;
 
 pub use aside::Aside;
-pub use assignment::{Assignment, Effect};
+pub use assignment::{Assignment, Effect, OpenLease};
 pub use backlog::Backlog;
 use backlog::Care;
 use protocols::Protocols;
@@ -249,12 +249,17 @@ impl Ledger {
         self.open.iter().flat_map(|(engine, attempts)| attempts.iter().map(move |attempt| (attempt, engine)))
     }
 
-    /// The same, each with the place of its `task_dispatched`.
-    pub fn leases(&self) -> impl Iterator<Item = (&AttemptRef, &ComponentId, Position)> {
-        self.open_attempts().map(|(attempt, engine)| {
-            let state = self.runs.get(&attempt.run_id);
-            let task = state.and_then(|state| Some(&state.tasks[state.index_of(attempt.task_id.as_str())?]));
-            (attempt, engine, task.map_or(Position(0), |task| task.dispatch_position))
+    /// The same, each as the hub has to know it.
+    pub fn leases(&self) -> impl Iterator<Item = OpenLease> {
+        self.open_attempts().map(|(at, engine)| {
+            let state = self.runs.get(&at.run_id);
+            let task = state.and_then(|state| Some((state, state.index_of(at.task_id.as_str())?)));
+            OpenLease {
+                at: at.clone(),
+                engine: engine.clone(),
+                dispatched: task.map_or(Position(0), |(state, index)| state.tasks[index].dispatch_position),
+                provider: task.and_then(|(state, index)| state.task(index).provider.clone()),
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, TaskId};
+use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, ProviderName, QueueName, RunId, TaskId};
 use crate::payload::Payload;
 use crate::run::TaskStatus;
 use crate::run::event::{StopReason, WorkflowSubmitted};
@@ -43,6 +43,9 @@ pub struct QueueTask {
     pub task_id: TaskId,
     /// What will be called.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// Higher goes first.
     pub priority: Priority,
     /// Position of its `task_ready`: the order of submission.
@@ -117,6 +120,9 @@ pub struct OpenAttempt {
     pub engine: ComponentId,
     /// What is called.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// The task's queue.
     pub queue: QueueName,
 }

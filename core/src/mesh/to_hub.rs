@@ -96,6 +96,9 @@ pub struct RegisterComponent {
     /// Provider: whether it can do its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Provider: where the service is that it calls, without credentials: an address, or `*` if its tasks say where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// What an owner still holds when it registers.

@@ -59,6 +59,7 @@ impl Identity {
             batch: false,
             calls: None,
             health: None,
+            address: None,
         }
     }
 }

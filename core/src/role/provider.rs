@@ -108,6 +108,8 @@ pub struct Config {
     pub max_concurrency: u32,
     /// What it can do beyond its methods, in words for lists.
     pub capabilities: Vec<String>,
+    /// Where the service is that it calls, see [`crate::mesh::RegisterComponent::address`].
+    pub address: Option<String>,
     /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
     pub alone_limit_ms: u64,
 }
@@ -301,6 +303,7 @@ impl Provider {
         register.methods.clone_from(&self.config.methods);
         register.protocols.clone_from(&self.config.protocols);
         register.capabilities.clone_from(&self.config.capabilities);
+        register.address.clone_from(&self.config.address);
         register.max_concurrency = Some(capacity);
         register.batch = true;
         let offered = self.sent.ids().filter(|_| self.offers);
@@ -385,7 +388,12 @@ impl Provider {
     }
 
     fn take(&mut self, call: MethodCall) {
-        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) || self.sent.contains(&call.id) {
+        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) {
+            return;
+        }
+        // Who asks again has no answer: an engine that began anew after it was told, for one.
+        if let Some(end) = self.sent.remove(&call.id) {
+            self.answers.insert(end.id, end.outcome);
             return;
         }
         let limit = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX).saturating_add(MARGIN);

@@ -129,6 +129,7 @@ impl State {
             TaskReady {
                 task_id: ready.task_id.clone(),
                 method: definition.method.clone(),
+                provider: definition.provider.clone(),
                 queue: ready.queue.clone(),
                 priority: ready.priority,
                 retry: definition.retry.clone(),
@@ -194,6 +195,7 @@ impl State {
                 attempt: dispatch.attempt,
                 engine: dispatch.engine.clone(),
                 method: self.task(at).method.clone(),
+                provider: self.task(at).provider.clone(),
             }
             .into(),
         ])

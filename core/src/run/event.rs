@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ErrorCode, Failure};
 use crate::graph::Graph;
 use crate::id::{
-    Attempt, ComponentId, Epoch, MethodName, Position, ProtocolName, QueueName, RunId, Seq, Slice, TaskId,
+    Attempt, ComponentId, Epoch, MethodName, Position, ProtocolName, ProviderName, QueueName, RunId, Seq, Slice, TaskId,
 };
 use crate::payload::Payload;
 use crate::spec::{FileContent, Priority, RetryPolicy, Workflow};
@@ -203,6 +203,9 @@ pub struct TaskReady {
     pub task_id: TaskId,
     /// What will be called.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// The line it waits in.
     pub queue: QueueName,
     /// Higher goes first.
@@ -224,6 +227,9 @@ pub struct TaskDispatched {
     pub engine: ComponentId,
     /// What is called, so that every queue owner can count the open attempts of a method.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
 }
 
 /// See [`Event::TaskStarted`].

@@ -5,6 +5,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::providers::KnownProviders;
+
 /// The parameter that takes the values of references in shell text, as environment variables by name.
 pub const ENVIRONMENT: &str = "env";
 
@@ -66,6 +68,11 @@ pub trait Catalog {
     /// Checks parameters as written in a workflow: a string that holds a `${…}` reference may turn out as anything and
     /// is not judged; all else must fit the schema. Empty if all is well or the method has no schema.
     fn check_template(&self, method: &str, parameters: &Value) -> Vec<Violation>;
+
+    /// The providers that tasks may name, if it knows any.
+    fn providers(&self) -> Option<&KnownProviders> {
+        None
+    }
 }
 
 /// Takes every method for granted: for whoever only has the file, and leaves methods to the control plane.

@@ -181,7 +181,6 @@ pub(super) fn about_task(checker: &Checker<'_>, task: &Node, key: &str) -> Optio
             Some("python") => "write `method: python/execute` instead".to_owned(),
             _ => return None,
         },
-        "provider" => "remove it: any provider that serves the task's `method` may do the work".to_owned(),
         "retries" | "max_attempts" | "max_retries" if !has(task, "retry") => {
             format!("write `retry: {{max_attempts: {}}}`", shown.unwrap_or_else(|| "3".to_owned()))
         }

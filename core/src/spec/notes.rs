@@ -82,7 +82,8 @@ fn has_room(checker: &Checker<'_>) -> bool {
     checker.notes.len() < checker.limits.problems.max(1)
 }
 
-fn note(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, message: String, hint: String) {
+/// Notes what is allowed and probably not meant.
+pub(super) fn note(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, message: String, hint: String) {
     if !has_room(checker) {
         return;
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::error::ErrorCode;
 use crate::payload::Payload;
 use crate::run::event::WorkflowSubmitted;
-use crate::spec::{FileContent, Problem, Workflow, closest};
+use crate::spec::{FileContent, Problem, Workflow, check_inputs, closest};
 use crate::template::{Root, references};
 
 /// What the submitter gives besides the workflow.
@@ -35,8 +35,8 @@ pub trait Environment {
 /// Joins a workflow with what it was given. The result has no trace context and no request key yet.
 ///
 /// # Errors
-/// Every problem: inputs that are missing or not declared, files likewise, environment variables that are not allowed or
-/// not set.
+/// Every problem: inputs that are missing, not declared or of another type than their default, files that are missing or
+/// not declared, environment variables that are not allowed or not set.
 pub fn bind(
     workflow: Workflow,
     given: Given,
@@ -86,6 +86,7 @@ fn bind_inputs(
     problems: &mut Vec<Problem>,
 ) -> Map<String, Value> {
     let mut inputs = Map::new();
+    problems.extend(check_inputs(workflow, &given, file));
     for (name, default) in &workflow.inputs {
         match given.remove(name) {
             Some(value) => inputs.insert(name.clone(), value),

@@ -7,18 +7,20 @@ use super::check::Checker;
 use super::cycle::Wanted;
 use super::fields::{Held, Holder, Place, about_task, no_advice};
 use super::problem::closest;
+use super::providers;
 use super::references::{Names, inside};
 use super::scalar;
 use super::tree::{At, Fields, Kind, Node, Spot};
 use super::workflow::{Backoff, Priority, RetryPolicy, Task};
 use super::yaml::shorten;
 use crate::error::ErrorCode;
-use crate::id::{MethodName, QueueName, TaskId};
+use crate::id::{MethodName, ProviderName, QueueName, TaskId};
 use crate::template::{self, Piece};
 
 pub(super) const PLACE: Place =
     Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };
-const FIELDS: &[&str] = &["id", "method", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
+const FIELDS: &[&str] =
+    &["id", "method", "provider", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("depends_on", "dependencies"),
     ("depends", "dependencies"),
@@ -94,6 +96,7 @@ fn one(
     let held = checker.known(node, at, &PLACE);
     let id = id(checker, node, fields, &held, at);
     let method = method(checker, node, fields, &held, at, names);
+    let provider = providers::named(checker, fields, at);
     let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
     let priority = match given("priority") {
         None => Priority::default(),
@@ -141,6 +144,7 @@ fn one(
     wanted.sort_by_key(|wanted| wanted.on);
     wanted.dedup_by_key(|wanted| wanted.on);
     let (name, info) = method?;
+    providers::check(checker, fields, at, name, provider.as_ref().map(ProviderName::as_str));
     if let Some(Node { kind: Kind::Object(given), .. }) = holder {
         for (parameter, language) in &info.code {
             if let Some((_, node)) = given.get(parameter) {
@@ -166,6 +170,7 @@ fn one(
     Some(Task {
         id: TaskId::from(id?),
         method: MethodName::from(name),
+        provider,
         protocol_version: info.protocol_version.clone(),
         priority,
         queue,

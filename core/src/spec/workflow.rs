@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{MethodName, QueueName, TaskId};
+use crate::id::{MethodName, ProviderName, QueueName, TaskId};
 use crate::spec::Language;
 
 /// A workflow that was checked: ids are unique, dependencies and references exist, there is no cycle, methods are known.
@@ -45,6 +45,9 @@ pub struct Task {
     pub id: TaskId,
     /// What to call.
     pub method: MethodName,
+    /// The only providers that may serve it, by name; absent: all that serve the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
     /// Version of the method's protocol chosen at submit (such as `v1`); it holds for the whole run.
     pub protocol_version: String,
     /// Which ready task goes first.

@@ -56,16 +56,19 @@ fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
     let place = error.marker();
     let line = u32::try_from(place.line()).unwrap_or(u32::MAX).max(1);
     let column = u32::try_from(place.col()).unwrap_or(u32::MAX).saturating_add(1);
+    if let Some((line, column)) = indenting_tab(source, place.line(), is_of_tab(error.kind())) {
+        let message = "invalid YAML: a tab stands in the indentation of this line";
+        let problem = Problem::of_file(file, ErrorCode::ParseError, message).at(line, column);
+        return problem.hint("indent with spaces: YAML does not allow tabs there; an editor can turn them into spaces");
+    }
     let problem =
         Problem::of_file(file, ErrorCode::ParseError, format!("invalid YAML: {}", error.info())).at(line, column);
     let text = source.lines().nth(place.line().saturating_sub(1)).unwrap_or_default();
-    let indent = &text[..text.len() - text.trim_start().len()];
-    if indent.contains('\t') {
-        problem.hint("indent with spaces: YAML does not allow tabs")
-    } else if text.contains("${") {
+    if text.contains("${") {
         problem.hint("put quotes around text with `${…}` inside `{…}` or `[…]`, or where it holds `: ` or `#`")
     } else {
         match error.kind() {
+            kind if is_of_tab(kind) => problem.hint("write spaces in place of the tab"),
             ErrorKind::UnknownAnchor => problem.hint("text that begins with `*` needs quotes"),
             _ if text.contains('@') || text.contains('`') || text.contains('%') => {
                 problem.hint("text that begins with a special character needs quotes")
@@ -76,6 +79,31 @@ fn syntax(file: &str, source: &str, error: &ScanError) -> Problem {
             _ => problem.hint("look at indentation, `:`, `-` and quotes here and in the line before"),
         }
     }
+}
+
+/// Whether reading broke off because of a tab.
+fn is_of_tab(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+    )
+}
+
+/// The tab in the indentation of the line in which reading broke off or, if a tab is to blame, of the next that has
+/// one: text over several lines is named by its beginning. Line and column, from 1.
+fn indenting_tab(source: &str, line: usize, is_to_blame: bool) -> Option<(u32, u32)> {
+    let first = line.saturating_sub(1);
+    let mut lines = source.lines().enumerate().skip(first).take(if is_to_blame { usize::MAX } else { 1 });
+    lines.find_map(|(index, text)| {
+        let indent = &text[..text.len() - text.trim_start().len()];
+        // Blank lines may hold anything.
+        let column = indent.chars().position(|letter| letter == '\t').filter(|_| indent.len() < text.len())?;
+        Some((u32::try_from(index + 1).ok()?, u32::try_from(column + 1).ok()?))
+    })
 }
 
 /// A list or object that is not closed yet.

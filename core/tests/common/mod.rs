@@ -21,6 +21,7 @@ pub(crate) fn task(id: &str, dependencies: &[&str]) -> Task {
     Task {
         id: id.into(),
         method: "util/echo".into(),
+        provider: None,
         protocol_version: "v1".to_owned(),
         priority: Priority::default(),
         queue: QueueName::default_queue(),

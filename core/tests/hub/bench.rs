@@ -144,11 +144,7 @@ impl Bench {
     pub(crate) fn restart(&mut self) {
         let start = Start {
             owners: self.ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-            open: self
-                .ledger
-                .leases()
-                .map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched))
-                .collect(),
+            open: self.ledger.leases().collect(),
             queues: self.ledger.queues().cloned().collect(),
             protocols: self
                 .ledger

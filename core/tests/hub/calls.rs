@@ -7,18 +7,18 @@ use crate::bench::Bench;
 use crate::leases::{Sent, sent};
 
 /// Attempts that the engine has taken.
-fn taken(count: usize) -> Sent {
+pub(crate) fn taken(count: usize) -> Sent {
     let mut sent = sent(count);
     sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
     sent
 }
 
-fn call_id(at: &Value) -> String {
+pub(crate) fn call_id(at: &Value) -> String {
     let text = |field: &str| at[field].as_str().expect("text").to_owned();
     format!("{}/{}/{}/e", text("run_id"), at["attempt"], text("task_id"))
 }
 
-fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
+pub(crate) fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
     call_with(bench, engine, at, providers, 2);
 }
 
@@ -38,11 +38,11 @@ fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
     bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": max_concurrency}))
 }
 
-fn answer(bench: &mut Bench, provider: u64, at: &Value) {
+pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
     bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
 }
 
-fn ids(calls: &[Value]) -> Vec<String> {
+pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
     calls.iter().map(|it| it["id"].as_str().expect("text").to_owned()).collect()
 }
 
@@ -82,7 +82,7 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
 }
 
 /// Which calls the engine was told of since the last look.
-fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+pub(crate) fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
     let ids = bench.heard(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
     ids.map(|id| id.as_str().expect("text").to_owned()).collect()
 }

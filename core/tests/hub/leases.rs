@@ -3,6 +3,7 @@
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::run::{Event, Request};
+use gleitzeit_core::spec::Task;
 use gleitzeit_core::{ComponentId, Secret};
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::bench::Bench;
 use crate::common::{run_id, submitted, task, workflow};
 
 /// The engine's.
-const SECRET: &str = "what only e knows";
+pub(crate) const SECRET: &str = "what only e knows";
 
 /// A hub with one of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
@@ -30,13 +31,20 @@ pub(crate) fn sent_on(bench: Bench, count: usize) -> Sent {
 }
 
 /// The same with an engine of the caller's name.
-fn sent_of(mut bench: Bench, count: usize, engine_id: &str) -> Sent {
+fn sent_of(bench: Bench, count: usize, engine_id: &str) -> Sent {
+    sent_to(bench, engine_id, &vec![None; count])
+}
+
+/// An attempt for each of these providers, by whose names their tasks ask.
+pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&str>]) -> Sent {
+    let count = providers.len();
     let resolver = bench.join("resolver", "r", json!({}));
     let queue = bench.join("queue", "q", json!({}));
     let engine = bench.join("engine", engine_id, json!({"slots": count, "secret": SECRET}));
     let run_id = run_id(1);
     let ids: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
-    let definition = workflow(ids.iter().map(|id| task(id, &[])).collect(), &[]);
+    let one = |(id, provider): (&String, &Option<&str>)| Task { provider: provider.map(Into::into), ..task(id, &[]) };
+    let definition = workflow(ids.iter().zip(providers).map(one).collect(), &[]);
     bench.record(&Request::Submit { run_id, submitted: submitted(definition), known: None });
     for id in &ids {
         let fence = json!({"slice": {"shard": run_id.shard().0}, "epoch": 1});

@@ -6,6 +6,7 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod leases;
+mod named;
 mod owners;
 mod protocols;
 mod sockets;

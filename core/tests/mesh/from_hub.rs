@@ -27,6 +27,7 @@ fn queue_tasks() -> Vec<SliceItem> {
             run_id: at(task, 0).run_id,
             task_id: task.into(),
             method: "math/add".into(),
+            provider: None,
             priority: Priority::default(),
             order: Position(9),
             age_ms: 1_500,
@@ -54,6 +55,7 @@ fn queue_tasks() -> Vec<SliceItem> {
             at: at("f", 2),
             engine: "engine-1".into(),
             method: "math/add".into(),
+            provider: None,
             queue: "slow".into(),
         }),
     ]
@@ -99,8 +101,13 @@ fn entry(position: u64, event: impl Into<Event>) -> Entry {
 }
 
 fn entries() -> Vec<Entry> {
-    let dispatched =
-        TaskDispatched { task_id: "a".into(), attempt: 1, engine: "engine-1".into(), method: "math/add".into() };
+    let dispatched = TaskDispatched {
+        task_id: "a".into(),
+        attempt: 1,
+        engine: "engine-1".into(),
+        method: "math/add".into(),
+        provider: None,
+    };
     let completed = TaskCompleted {
         task_id: "a".into(),
         attempt: 1,
@@ -133,6 +140,7 @@ fn assignment() -> Assignment {
         at: at("a", 1),
         dispatched: Position(0),
         method: "math/add".into(),
+        provider: None,
         protocol_version: "v1".to_owned(),
         parameters: payload(json!({"numbers": [1, 2]})),
         timeout_ms: Some(10_000),
@@ -178,11 +186,13 @@ fn presence() -> Vec<(&'static str, FromHub)> {
 
 fn work() -> Vec<(&'static str, FromHub)> {
     let urgent = Assignment { priority: Priority(4), ..assignment() };
+    let named = Assignment { provider: Some("disks".into()), ..assignment() };
     let placed = Assignment { dispatched: Position(41), ..assignment() };
     let least = Assignment { timeout_ms: None, run_remaining_ms: None, traceparent: None, ..assignment() };
     vec![
         ("execute_task", ExecuteTask { tasks: vec![assignment(), least] }.into()),
         ("execute_task-dispatched", ExecuteTask { tasks: vec![placed] }.into()),
+        ("execute_task-provider", ExecuteTask { tasks: vec![named] }.into()),
         ("execute_task-priority", ExecuteTask { tasks: vec![urgent] }.into()),
         ("cancel_task", CancelTask { attempts: vec![at("a", 1)] }.into()),
         ("execute_method", ExecuteMethod { calls: vec![call("a")] }.into()),

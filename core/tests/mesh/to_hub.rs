@@ -36,6 +36,7 @@ fn plain(component_type: Role) -> RegisterComponent {
         batch: false,
         calls: None,
         health: None,
+        address: None,
     }
 }
 
@@ -176,6 +177,14 @@ fn what_components_send_is_read_and_written_as_ever() {
                     batch: true,
                     calls: Some(Vec::new()),
                     health: Some(unhealthy.clone()),
+                    ..named(Role::Provider, "provider-1")
+                }),
+            ),
+            (
+                "register_component-address",
+                register(RegisterComponent {
+                    methods: vec!["http/request".into()],
+                    address: Some("https://api.example.com/v1".to_owned()),
                     ..named(Role::Provider, "provider-1")
                 }),
             ),

@@ -47,10 +47,11 @@ planted! {
     engines_that_are_never_lost_are_found NoLoss 18 "stays open"
     engines_that_take_nothing_are_found NoAcceptTimer 618 "stays open"
     calls_that_are_lost_are_found LostCalls 78 "never end"
-    providers_that_never_stop_are_found NeverAlone 8889 "whose attempt ended long ago"
+    providers_that_never_stop_are_found NeverAlone 5184 "whose attempt ended long ago"
+    calls_to_the_wrong_name_are_found AnyName 1 "was given to a provider named"
     components_of_a_lost_history_are_found LostSeen 0 "from a history that is lost"
     watchers_of_a_lost_history_are_found LostRead 0 "a watcher at"
-    answers_of_a_lost_history_are_found LostCallNames 1001 "never end"
+    answers_of_a_lost_history_are_found LostCallNames 14215 "has the result of dispatch"
     protocols_that_are_missed_are_found NeededProtocols 0 "needs it"
     time_that_counts_in_line_is_found TimeInLine 15 "a provider worked on it for"
 }

@@ -81,6 +81,7 @@ pub fn task_run(state: &State, at: usize, present: &Present, include_results: bo
         queue: task.queue.as_ref().unwrap_or(&definition.queue).to_string(),
         engine: task.engine.as_ref().map(ToString::to_string).unwrap_or_default(),
         dependencies: Vec::new(),
+        provider: definition.provider.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

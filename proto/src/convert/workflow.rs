@@ -89,6 +89,7 @@ impl Reader<'_> {
         let mut out = Map::new();
         put_text(&mut out, "id", &task.id);
         put_text(&mut out, "method", &task.method);
+        put_text(&mut out, "provider", &task.provider);
         if let Some(priority) = task.priority {
             out.insert("priority".to_owned(), priority.into());
         }
@@ -138,6 +139,7 @@ mod tests {
         let task = v1::Task {
             id: "a".to_owned(),
             method: "util/echo".to_owned(),
+            provider: "mine".to_owned(),
             priority: Some(3),
             timeout: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
             retry: Some(v1::RetryPolicy { max_attempts: Some(2), backoff: 1, ..v1::RetryPolicy::default() }),
@@ -151,7 +153,7 @@ mod tests {
             ..v1::Workflow::default()
         };
         let value = workflow_value(&workflow, "", &Limits::default()).expect("valid");
-        let expected = json!({"name": "w", "inputs": {"n": 1}, "tasks": [{"id": "a", "method": "util/echo",
+        let expected = json!({"name": "w", "inputs": {"n": 1}, "tasks": [{"id": "a", "method": "util/echo", "provider": "mine",
             "priority": 3, "timeout": "2500ms", "retry": {"max_attempts": 2, "backoff": "fixed"},
             "parameters": {"x": "${inputs.n}"}}]});
         assert_eq!(value, expected);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Callable, Iterator
 
@@ -64,11 +66,38 @@ class Plane:
             self.process.kill()
             self.process.wait()
 
-    def program(self, *arguments: str, folder: pathlib.Path = ROOT) -> subprocess.Popen[str]:
+    def program(self, *arguments: str, folder: pathlib.Path = ROOT, **more: str) -> subprocess.Popen[str]:
         """A Python program that finds this control plane in its environment."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GLEITZEIT_HUB_URL": self.url}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GLEITZEIT_HUB_URL": self.url, **more}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen([sys.executable, *arguments], env=environment, cwd=folder, text=True, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+class Running:
+    """A program, and the lines that it has written to standard error."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.said = process, list[str]()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.said.extend(iter(self.process.stderr.readline, ""))
+
+
+@contextlib.contextmanager
+def running(plane: Plane, text: str, folder: pathlib.Path, **environment: str) -> Iterator[Running]:
+    """A Python program of this text, for as long."""
+    file = folder / "program.py"
+    file.write_text(text)
+    program = Running(plane.program(str(file), folder=folder, **environment))
+    try:
+        yield program
+    finally:
+        program.process.kill()
+        program.process.wait()
+        program.reader.join(PATIENCE)
 
 
 @pytest.fixture(scope="session")

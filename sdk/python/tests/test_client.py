@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import ROOT, Plane, until
 
-from gleitzeit import AsyncClient, Client, GleitzeitError, RunFailed, Workflow, WorkflowNote
+from gleitzeit import AsyncClient, Client, Event, GleitzeitError, RunFailed, Workflow, WorkflowNote
 
 ECHO = "name: Echo\ninputs: {n: 1}\ntasks:\n  - {id: a, method: util/echo, parameters: {n: '${inputs.n}'}}\noutputs: {n: '${a.n}'}\n"
 SLEEP = "name: Sleep\ntasks:\n  - {id: a, method: util/sleep, parameters: {seconds: 600}}\n"
@@ -21,7 +21,9 @@ FAIL = "name: Fail\ntasks:\n  - {id: ok, method: util/echo}\n  - {id: no, method
 
 def test_a_run_from_text_keeps_the_types_of_its_values(client: Client) -> None:
     value = {"big": 2**63, "text": "ä\n", "list": [1.5, None, True]}
-    run = client.run(ECHO, {"n": value})
+    with pytest.raises(GleitzeitError, match="input `n` takes a number, as its default is, and was given an object"):
+        client.run(ECHO, {"n": value})
+    run = client.run(ECHO.replace("n: 1", "n: null"), {"n": value})
     assert (run.status, run.outputs, run["a"]) == ("completed", {"n": value}, {"n": value})
     assert run.submitted_at is not None and run.finished_at is not None and run.submitted_at <= run.finished_at
     assert "Echo" in run._repr_html_() and run.id in run._repr_html_()
@@ -54,7 +56,7 @@ def test_a_workflow_in_python_is_the_same_as_in_yaml(client: Client) -> None:
     wf = Workflow("Sum", inputs={"n": 3}, labels={"team": "trains"})
     first = wf.task("python/execute", code=f"result = {{'value': {wf.input('n')} * 2}}")
     second = wf.task("python/execute", code=f"result = {first.result['value']} + 1", after=first)
-    side = wf.task("util/echo", id="side", after=[first, "execute_2"], queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
+    side = wf.task("util/echo", id="side", after=[first, "execute_2"], provider="util", queue="default", retry={"max_attempts": 2}, text=f"<{second.result}>")
     wf.output("sum", second.result)
     run = client.run(wf, {"n": 20})
     assert (run.outputs, run["side"], dict(run.labels)) == ({"sum": 41}, {"text": "<41>"}, {"team": "trains"})
@@ -144,6 +146,42 @@ def test_tasks_say_what_they_wait_for_if_asked(client: Client) -> None:
     run = client.run("name: D\ntasks:\n  - {id: a, method: util/echo}\n  - {id: b, method: util/echo, dependencies: [a]}\n")
     assert [it.dependencies for it in client.tasks(run.id, dependencies=True)] == [(), ("a",)]
     assert [it.dependencies for it in client.tasks(run.id)] == [(), ()]
+
+
+def test_what_tasks_print_is_seen_while_they_run(client: Client, plane: Plane, tmp_path: pathlib.Path) -> None:
+    gate = tmp_path / "gate"
+    code = f"import os, sys, time\nprint('first')\nprint('wärum', file=sys.stderr)\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\nprint('last')"
+    wf = Workflow("Prints")
+    wf.task("python/execute", id="it", code=code)
+    run = client.submit(wf)
+    until("both lines are known", lambda: len(client.progress(run.id)) == 2)
+    assert [event.output.text for event in client.progress(run.id, ["it"]) if event.output] != [] == client.progress(run.id, ["other"])
+
+    async def the_same() -> list[Event]:
+        async with AsyncClient(plane.url) as other:
+            assert await other.progress(run.id) == client.progress(run.id)
+            events = []
+            async for event in other.watch(run.id, so_far=True):
+                events.append(event)
+                if sum(event.output is not None for event in events) == 2:
+                    gate.touch()
+            return events
+
+    seen: list[Event] = []
+    watcher = threading.Thread(target=lambda: seen.extend(client.watch(run.id, so_far=True)))
+    watcher.start()
+    events = asyncio.run(the_same())
+    watcher.join(60)
+    for each in (seen, events):
+        said = {"stdout": "", "stderr": ""}
+        for event in each:
+            if event.output is not None:
+                assert (event.seq, event.task, event.output.offset, event.output.note) == (0, "it", len(said[event.output.stream].encode()), False)
+                said[event.output.stream] += event.output.text
+        assert said == {"stdout": "first\nlast\n", "stderr": "wärum\n"}
+        assert each[-1].type == "workflow_completed"
+    assert client.progress(run.id) == []
+    assert all(event.output is None for event in client.watch(run.id, progress=True))
 
 
 def test_who_waits_and_watches_survives_a_crash_of_the_control_plane(own_plane: Plane) -> None:

@@ -4,13 +4,19 @@ import asyncio
 import dataclasses
 import pathlib
 import signal
+import sys
+import threading
 from typing import Any, Dict, List, Literal, Optional
 
+import grpc.aio
 import pytest
 import socketio
-from conftest import ROOT, Plane, until
+from conftest import ROOT, Plane, running, until
 
 from gleitzeit import Client, GleitzeitError, provider, schema
+from gleitzeit._threads import Threads
+from gleitzeit.v1.system_service_pb2 import ListProvidersRequest
+from gleitzeit.v1.system_service_pb2_grpc import SystemServiceStub
 
 PROGRAM = """
 import asyncio, sys, time
@@ -99,6 +105,66 @@ def test_methods_are_served_retried_cancelled_and_drained(lab: Any, tmp_path: pa
     assert (ended.status, ended.tasks["t"].attempt) == ("completed", 1)
 
 
+def test_ctrl_c_finishes_what_runs_and_the_second_time_ends_at_once(own_plane: Plane, tmp_path: pathlib.Path) -> None:
+    def call(client: Client, seconds: float) -> Any:
+        file = tmp_path / f"call-{seconds}"
+        run = client.submit(workflow("lab/slow", seconds=seconds, file=str(file)))
+        until("it began", lambda: file.exists() and file.read_text() == "began")
+        return run
+
+    methods = "lab/slow, lab/aslow, lab/flaky, lab/broken"
+    with Client(own_plane.url, max_retries=50) as client:
+        for seconds, interrupts in ((1.0, 1), (600.0, 2)):
+            with running(own_plane, PROGRAM.replace("call.wait_cancelled(seconds)", "time.sleep(seconds)"), tmp_path) as program:
+                line = f"serving {methods} at {own_plane.url} as `program.py`\n"
+                until("it says what it serves, and where", lambda: line in program.said)
+                run = call(client, seconds)
+                for number in range(1, interrupts + 1):
+                    program.process.send_signal(signal.SIGINT)
+                    until("it is heard", lambda: any("finishing what runs (1)" in it for it in program.said))
+                # A function in a thread holds nobody up.
+                assert program.process.wait(20) == 0
+            assert not any("Traceback" in it for it in program.said), program.said
+            if interrupts == 1:
+                ended = client.wait(run.id)
+                assert (ended.status, ended.tasks["t"].attempt) == ("completed", 1)
+            else:
+                client.cancel(run.id)
+
+
+def test_an_idle_provider_ends_at_ctrl_c_without_a_word(own_plane: Plane, tmp_path: pathlib.Path) -> None:
+    with running(own_plane, PROGRAM, tmp_path) as program:
+        until("it serves", lambda: len(program.said) > 0)
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait(20) == 0
+    assert len(program.said) == 1, program.said
+
+
+def test_functions_run_in_a_bounded_number_of_threads_which_are_used_again() -> None:
+    async def scenario() -> None:
+        threads, gate, names = Threads(2, "few"), threading.Event(), []
+
+        def work(number: int) -> int:
+            names.append(threading.current_thread().name)
+            assert gate.wait(60)
+            return number
+
+        waiting = [asyncio.ensure_future(threads.run(lambda number=number: work(number))) for number in range(6)]  # type: ignore[misc]
+        while len(names) < 2:
+            await asyncio.sleep(0.01)
+        waiting[5].cancel()
+        gate.set()
+        ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
+        assert ended[:5] == [0, 1, 2, 3, 4] and isinstance(ended[5], asyncio.CancelledError)
+        assert len(names) == 5 and set(names) == {"few-1", "few-2"}
+        with pytest.raises(ValueError, match="no"):
+            await threads.run(lambda: int("no"))
+        with pytest.raises(RuntimeError, match="SystemExit: 3"):
+            await threads.run(lambda: sys.exit(3))
+
+    asyncio.run(scenario())
+
+
 def test_a_crash_of_the_control_plane_costs_no_call(lab: Any, tmp_path: pathlib.Path) -> None:
     plane, client, _ = lab
     file = tmp_path / "call"
@@ -137,7 +203,7 @@ def test_what_was_lost_while_the_process_stood_still_does_not_begin(tmp_path: pa
 
 def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connection_broke(own_plane: Plane) -> None:
     async def scenario() -> None:
-        mine, told = provider.Provider("mine"), asyncio.Event()
+        mine, told = provider.Provider("mine", address="https://mine.example.com"), asyncio.Event()
         mine.method("place/mine")(lambda: "mine")
         serving = asyncio.ensure_future(mine.serve_async(own_plane.url))
 
@@ -146,6 +212,9 @@ def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connec
                 await asyncio.sleep(0.01)
 
         await asyncio.wait_for(registered(), 60)
+        async with grpc.aio.insecure_channel(own_plane.url.split("//")[1]) as channel:
+            listed = await SystemServiceStub(channel).ListProviders(ListProvidersRequest(method="place/mine"))
+        assert [(it.name, it.address) for it in listed.providers] == [("mine", "https://mine.example.com")]
         thief = socketio.AsyncClient()
         answers: List[Any] = []
 
@@ -165,7 +234,7 @@ def test_nobody_takes_the_place_of_a_provider_and_it_comes_back_after_its_connec
         assert answers == ["COMPONENT_ID_TAKEN"] and mine._is_registered
         # It comes back with its secret, while the control plane still waits for it.
         mine._is_registered = False
-        await mine._hub.eio.ws.close()
+        await mine._line._hub.eio.ws.close()
         await asyncio.wait_for(registered(), 60)
         mine.stop()
         await asyncio.wait_for(serving, 60)

@@ -86,7 +86,7 @@ where
                 tokio::time::sleep(delay(retry, &error)).await;
                 retry += 1;
             }
-            result => return result,
+            result => return result.map_err(|error| error.at(&config.url)),
         }
     }
 }

@@ -9,14 +9,13 @@ use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{self, submit_workflow_request, validate_workflow_request};
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Streaming};
-use tonic_prost::ProstCodec;
+use tonic::transport::Channel;
 
 use crate::call::{self, Credentials};
 use crate::config::ClientConfig;
+use crate::connect;
 use crate::convert::{self, filled};
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -29,35 +28,17 @@ use crate::watch::Watch;
 
 /// Answers stay under 4 MiB except a single large result, which is at most 8 MiB and may double in its encoding.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
-/// How often a connection with open calls is checked, and how long the check may take.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Within this time a control plane must have said something, whatever it is.
-const FIRST_WORD: Duration = Duration::from_secs(10);
 /// How long one request of [`Client::wait`] stays open.
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// And after the control plane was away.
 const SHORT_POLL: Duration = Duration::from_secs(1);
-
-/// Waits for an answer, of whatever kind: a port may accept connections although nobody reads them. Whether the other side
-/// can do its work shows at the first call.
-async fn heard(channel: &Channel, url: &str) -> Result<()> {
-    let mut health = tonic::client::Grpc::new(channel.clone());
-    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-    let answered = async {
-        if health.ready().await.is_ok() {
-            // Both messages are read as empty ones.
-            let _ = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
-        }
-    };
-    tokio::time::timeout(FIRST_WORD, answered).await.map_err(|_| Error::silent(url, FIRST_WORD))
-}
 
 type Service = InterceptedService<Channel, Credentials>;
 
 /// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
 #[derive(Clone)]
 pub struct Client {
-    workflows: WorkflowServiceClient<Service>,
+    pub(crate) workflows: WorkflowServiceClient<Service>,
     system: SystemServiceClient<Service>,
     config: Arc<ClientConfig>,
 }
@@ -72,32 +53,25 @@ impl Client {
     /// Connects. Nothing is asked yet that needs the token, so a wrong one shows at the first call.
     ///
     /// # Errors
-    /// If the address is none, nothing listens there within the connect timeout, or what listens says nothing for 10 s.
+    /// If the address is none, nothing listens there within the connect timeout, what listens says nothing for 10 s, or
+    /// it is no control plane. What is there instead is looked at for up to 2 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
         let token = TokenSource::new(config.token.clone(), &url, |name| std::env::var_os(name)).current();
         let credentials = Credentials::new(token.as_deref(), config.traceparent.as_deref())?;
-        let endpoint = Endpoint::from_shared(url.clone())
-            .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
-            .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE);
-        let connected = tokio::time::timeout(config.connect_timeout, endpoint.connect()).await;
-        let channel = match connected {
-            Ok(channel) => channel.map_err(|error| Error::connect(&url, error))?,
-            Err(_) => return Err(Error::timeout(config.connect_timeout)),
-        };
-        heard(&channel, &url).await?;
+        let channel = connect::channel(&config, &url).await?;
+        Ok(Self::on(channel, credentials, config))
+    }
+
+    pub(crate) fn on(channel: Channel, credentials: Credentials, config: ClientConfig) -> Self {
         let service = InterceptedService::new(channel, credentials);
-        Ok(Self {
+        Self {
             workflows: WorkflowServiceClient::new(service.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES)
                 .max_encoding_message_size(usize::MAX),
             system: SystemServiceClient::new(service).max_decoding_message_size(MAX_ANSWER_BYTES),
             config: Arc::new(config),
-        })
+        }
     }
 
     /// How this client was configured.

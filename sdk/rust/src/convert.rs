@@ -217,6 +217,7 @@ pub(crate) fn task(task: v1::TaskRun) -> Result<Task> {
         queue: task.queue,
         engine: filled(task.engine),
         dependencies: task.dependencies,
+        provider: Some(task.provider).filter(|name| !name.is_empty()),
     })
 }
 
@@ -300,6 +301,7 @@ pub(crate) fn provider(provider: v1::Provider) -> Result<Provider> {
         in_flight: provider.in_flight,
         capacity: provider.capacity,
         capabilities: provider.capabilities,
+        address: filled(provider.address),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gleitzeit_core::spec::Problem;
 use gleitzeit_core::{ErrorCode, Failure};
+use gleitzeit_link::Cause;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -22,6 +23,7 @@ struct Inner {
     failure: Failure,
     retry_after: Option<Duration>,
     problems: Vec<Problem>,
+    hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -58,7 +60,7 @@ impl Error {
 
     /// Whether the same call may succeed if tried again.
     pub fn is_retryable(&self) -> bool {
-        self.is_unreachable()
+        (self.is_unreachable() && self.known() != Some(ErrorCode::NotAControlPlane))
             || self.0.retry_after.is_some()
             || self.0.failure.known().is_some_and(ErrorCode::is_retryable)
     }
@@ -71,6 +73,11 @@ impl Error {
     /// Everything that is wrong with the workflow, its inputs or its files, if that is what it is about.
     pub fn problems(&self) -> &[Problem] {
         &self.0.problems
+    }
+
+    /// What to do about it, if more is known than the code's own advice ([`ErrorCode::remedy`]).
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// Whether no control plane answered: nothing listens there, the connection broke, it took too long, or it was
@@ -107,25 +114,27 @@ impl Error {
         Self::new(ErrorCode::InternalError, message)
     }
 
-    /// Nobody answered in time.
-    pub(crate) fn silent(url: &str, limit: Duration) -> Self {
-        let message = format!(
-            "{url} accepts connections but said nothing for {limit:?}: either no control plane listens there, or it is stuck"
-        );
-        Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))
-    }
-
     pub(crate) fn timeout(limit: Duration) -> Self {
         let message = format!("the control plane did not answer within {limit:?}");
         Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))
     }
 
-    /// The connection could not be made.
-    pub(crate) fn connect(url: &str, error: tonic::transport::Error) -> Self {
-        let message = format!("cannot connect to {url}: {}", innermost(&error));
-        let mut this = Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionRefused, message));
-        this.0.source = Some(Box::new(error));
+    /// The connection could not be made, or nobody answers there who knows our calls.
+    pub(crate) fn unreached(cause: Cause) -> Self {
+        let is_refusal = matches!(cause.code, ErrorCode::AuthorizationFailed | ErrorCode::AuthenticationFailed);
+        let kind = if is_refusal { Kind::Refused } else { Kind::Unreachable };
+        let mut this = Self::of(kind, Failure::new(cause.code, cause.message));
+        this.0.hint = Some(cause.hint);
         this
+    }
+
+    /// The same with the address, for a connection that broke while it was used.
+    pub(crate) fn at(mut self, url: &str) -> Self {
+        let failure = &mut self.0.failure;
+        if failure.known() == Some(ErrorCode::ConnectionLost) && !failure.message.contains(url) {
+            failure.message = format!("the connection to {url} broke off: {}", failure.message);
+        }
+        self
     }
 
     /// The same, after having tried again for a while.
@@ -142,7 +151,7 @@ impl Error {
     }
 
     fn of(kind: Kind, failure: Failure) -> Self {
-        Self(Box::new(Inner { kind, failure, retry_after: None, problems: Vec::new(), source: None }))
+        Self(Box::new(Inner { kind, failure, retry_after: None, problems: Vec::new(), hint: None, source: None }))
     }
 }
 
@@ -168,11 +177,18 @@ impl From<tonic::Status> for Error {
             None if ours.is_none() && on_the_way => (Kind::Unreachable, ErrorCode::ConnectionLost),
             None => (Kind::Refused, code_of(status.code())),
         };
+        // Ours are answered by control planes of every version; what is no service of theirs they say without details.
+        let is_unknown = ours.is_none() && status.code() == Code::Unimplemented;
         let message = match status.message() {
+            message if is_unknown => format!("what answers does not know this call: {message}"),
             "" => code.meaning().to_owned(),
             message => message.to_owned(),
         };
         let mut this = Self::of(kind, Failure::new(code, message));
+        this.0.hint = is_unknown.then(|| {
+            let own = env!("CARGO_PKG_VERSION");
+            format!("the control plane is of another version than this client ({own}), or another server: `gleitzeit doctor` tells")
+        });
         this.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
         this.0.problems = gleitzeit_proto::status::from_status(&status).problems;
         this.0.source = Some(Box::new(status));
@@ -194,7 +210,7 @@ fn code_of(code: Code) -> ErrorCode {
 }
 
 /// The cause that says most: the last of the chain.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

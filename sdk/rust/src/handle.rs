@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::run::{Cancelled, Run, TaskFilter};
+use crate::run::{Cancelled, Run, RunEvent, TaskFilter};
 use crate::watch::Watch;
 
 /// One run: what `submit` returns. Dropping it changes nothing about the run.
@@ -72,6 +72,14 @@ impl RunHandle {
     /// Follows the run from its first event on.
     pub fn watch(&self) -> Watch {
         self.client.watch(&self.run_id, 0)
+    }
+
+    /// What its open attempts have said so far.
+    ///
+    /// # Errors
+    /// As [`Client::progress_so_far`].
+    pub async fn progress_so_far(&self) -> Result<Vec<RunEvent>> {
+        self.client.progress_so_far(&self.run_id, &[]).await
     }
 
     /// Asks the run to end.

@@ -7,10 +7,12 @@
 mod call;
 mod client;
 mod config;
+mod connect;
 mod convert;
 mod error;
 mod events;
 mod handle;
+mod output;
 pub mod provider;
 mod regular;
 mod run;
@@ -18,6 +20,7 @@ mod submission;
 mod system;
 mod trace;
 mod watch;
+mod within;
 mod workflow;
 
 pub use client::Client;
@@ -29,6 +32,7 @@ pub use gleitzeit_core::run::{RunStatus, TaskStatus};
 pub use gleitzeit_core::spec::{Note, Problem};
 pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
+pub use output::{OutputStream, TaskOutput};
 #[doc(hidden)]
 pub use regular::open as open_regular;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gleitzeit_core::run::{RunStatus, TaskStatus};
-use gleitzeit_core::{Failure, Payload, Timestamp};
+use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -89,15 +89,30 @@ impl RunSummary {
     /// Whether the control plane could not replay it and does nothing with it; `error` says why, and
     /// [`crate::Client::cancel_by_force`] ends it.
     pub fn is_set_aside(&self) -> bool {
-        self.status == RunStatus::Running && self.error.is_some()
+        self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
+    }
+
+    /// Whether it has not ended and nobody works on it, as far as its store says; `error` says how it goes on. Control
+    /// planes never say so of the runs that they serve.
+    pub fn is_interrupted(&self) -> bool {
+        is_interrupted(self.status, self.error.as_ref())
     }
 }
 
 impl Run {
     /// As [`RunSummary::is_set_aside`]; there are no tasks here then.
     pub fn is_set_aside(&self) -> bool {
-        self.status == RunStatus::Running && self.error.is_some()
+        self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
     }
+
+    /// As [`RunSummary::is_interrupted`].
+    pub fn is_interrupted(&self) -> bool {
+        is_interrupted(self.status, self.error.as_ref())
+    }
+}
+
+fn is_interrupted(status: RunStatus, error: Option<&Failure>) -> bool {
+    status == RunStatus::Running && error.and_then(Failure::known) == Some(ErrorCode::WorkflowInterrupted)
 }
 
 /// One task of a run.
@@ -129,6 +144,8 @@ pub struct Task {
     pub engine: Option<String>,
     /// The tasks that must complete before it; empty unless [`TaskFilter::with_dependencies`] asked for them.
     pub dependencies: Vec<String>,
+    /// The provider that is to serve it, if its workflow names one.
+    pub provider: Option<String>,
 }
 
 impl Task {

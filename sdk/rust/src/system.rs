@@ -134,6 +134,8 @@ pub struct Provider {
     pub capacity: u32,
     /// What it says that it can do beyond its methods, such as `sandbox:strict`.
     pub capabilities: Vec<String>,
+    /// Where the service is that it calls: an address, or `*` if its tasks say where.
+    pub address: Option<String>,
 }
 
 /// A named and versioned set of methods.

@@ -18,6 +18,8 @@ pub struct Watch {
     client: Client,
     run_id: String,
     include_progress: bool,
+    /// Asked for once: after a break it would come again.
+    include_progress_so_far: bool,
     /// The `seq` of the next recorded event wanted.
     next_seq: u64,
     stream: Option<Streaming<v1::WatchRunResponse>>,
@@ -34,6 +36,7 @@ impl Watch {
             client,
             run_id: run_id.to_owned(),
             include_progress: false,
+            include_progress_so_far: false,
             next_seq: from_seq.max(1),
             stream: None,
             ready: VecDeque::new(),
@@ -43,10 +46,19 @@ impl Watch {
     }
 
     /// Also delivers what providers say while attempts run (`method_progress`); that is not recorded and may be lost.
+    /// [`RunEvent::output`] reads what of it is output.
     #[must_use]
     pub fn with_progress(mut self) -> Self {
         self.include_progress = true;
         self
+    }
+
+    /// As [`Watch::with_progress`], and begins with what the open attempts have said so far, as far as it is kept: each
+    /// attempt's after its begin, unless that lies before what is watched.
+    #[must_use]
+    pub fn with_progress_so_far(mut self) -> Self {
+        self.include_progress_so_far = true;
+        self.with_progress()
     }
 
     /// The next event, or `None` once the run is final and every event was delivered; then [`Watch::run`] has the run.
@@ -99,11 +111,14 @@ impl Watch {
                 run_id: self.run_id.clone(),
                 from_seq: self.next_seq,
                 include_progress: self.include_progress,
+                include_progress_so_far: self.include_progress_so_far,
             };
             self.stream = Some(self.client.open_watch(request).await?);
         }
         let stream = self.stream.as_mut().ok_or_else(Error::broken_stream)?;
-        stream.message().await?.ok_or_else(Error::broken_stream)
+        let message = stream.message().await?.ok_or_else(Error::broken_stream)?;
+        self.include_progress_so_far = false;
+        Ok(message)
     }
 
     /// Keeps what is new of a message.

@@ -115,6 +115,12 @@ impl TaskBuilder {
         self
     }
 
+    /// Only providers of this name may serve it.
+    #[must_use]
+    pub fn provider(self, name: &str) -> Self {
+        self.with("provider", name.into())
+    }
+
     /// The line that it waits in.
     #[must_use]
     pub fn queue(self, name: &str) -> Self {

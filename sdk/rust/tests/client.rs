@@ -62,6 +62,15 @@ impl WorkflowService for Server {
         Err(Status::unimplemented("not in this test"))
     }
 
+    type ReadProgressStream = tokio_stream::Empty<Result<ReadProgressResponse, Status>>;
+
+    async fn read_progress(
+        &self,
+        _: Request<ReadProgressRequest>,
+    ) -> Result<Response<Self::ReadProgressStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn submit_workflow(
         &self,
         request: Request<SubmitWorkflowRequest>,
@@ -133,6 +142,7 @@ async fn serve(server: Server) -> (Client, tokio::task::JoinHandle<()>) {
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let serving = tokio::spawn(async move {
         tonic::transport::Server::builder()
+            .add_service(tonic_health::server::health_reporter().1)
             .add_service(WorkflowServiceServer::new(server))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await

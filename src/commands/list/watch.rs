@@ -76,7 +76,8 @@ impl View {
         match self {
             Self::Screen(screen) => {
                 // Between others than these the short ids would have to be asked for, each second.
-                let ids = if screen.is_gapless { shown_ids(client, &page, true).await } else { Shown::default() };
+                let ids =
+                    if screen.is_gapless { shown_ids(&page, true, async |_| false).await } else { Shown::default() };
                 let rows: Vec<Vec<String>> = page.items.iter().map(|run| row(run, &ids)).collect();
                 match screen.drawing(&table(&rows), rows_of_terminal()) {
                     Some(text) => output::print(&text),
@@ -121,7 +122,7 @@ fn tell(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
 
 /// Columns of one width whatever comes later, the name last.
 fn line(run: &RunSummary) -> String {
-    let status = if run.is_set_aside() { "set aside" } else { view::run_status(run.status) };
+    let status = view::standing(run.status, run.error.as_ref());
     let (from, to) = (view::time(run.submitted_at), view::time(run.finished_at));
     let width = from.chars().count();
     format!("{}  {status:9}  {from}  {to:width$}  {}\n", run.run_id, view::first_line(&run.name, 60))

@@ -15,7 +15,7 @@ use crate::document::{RunDocument, Submitted};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
-use crate::{causes, client, output, setup, view, workflow};
+use crate::{client, output, setup, view, workflow};
 
 /// So many runs are waited for at a time; each takes a call of the control plane's.
 const AT_ONCE: usize = 32;
@@ -157,13 +157,7 @@ async fn wait(client: &Client, sent: &[Sent<'_>], format: Format, stop: &Cancell
         .collect();
     output::document(format, &documents, |_| sent.iter().zip(&runs).map(|(it, run)| text(it, run)).collect())?;
     for (it, run) in sent.iter().zip(&runs) {
-        if let Some(error) = &run.error {
-            output::note(&format!("{}: {}", it.source.name, view::failure(error)));
-            let causes = causes::of(run);
-            if !causes.is_empty() {
-                output::note(causes.trim_end());
-            }
-        }
+        output::run_failed(&format!("{}: ", it.source.name), run);
     }
     let all_completed = runs.iter().all(|run| run.status == RunStatus::Completed);
     Ok(if all_completed { Exit::Success } else { Exit::Failed })

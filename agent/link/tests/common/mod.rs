@@ -164,9 +164,13 @@ impl Client {
         timeout(DEADLINE, self.events.recv()).await.expect("an event in time").expect("the driver lives")
     }
 
-    /// The number of the connection, which must come next.
+    /// The number of the connection, which must come next: after that nobody was there for a moment, if so.
     pub(crate) async fn connected(&mut self) -> u64 {
-        match self.next().await {
+        let event = match self.next().await {
+            LinkEvent::Unreachable(_) => self.next().await,
+            event => event,
+        };
+        match event {
             LinkEvent::Connected { generation, welcome } => {
                 assert_eq!(welcome, "{\"hub\":\"test\"}");
                 generation

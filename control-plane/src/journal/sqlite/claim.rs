@@ -123,18 +123,51 @@ fn identity(path: &Path) -> io::Result<Identity> {
 #[expect(unsafe_code, reason = "no library at hand offers locks of open files")]
 fn lock(file: &File) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
-    const FAR: libc::off_t = 1 << 62;
-    let (kind, whence) = (libc::F_WRLCK, libc::SEEK_SET);
-    // SAFETY: all of it are numbers, for which zeros are values.
-    let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
-    wanted.l_type = libc::c_short::try_from(kind).map_err(io::Error::other)?;
-    wanted.l_whence = libc::c_short::try_from(whence).map_err(io::Error::other)?;
-    (wanted.l_start, wanted.l_len) = (FAR, 1);
+    let wanted = far_byte()?;
     // SAFETY: the descriptor is open as long as `file` is borrowed, and the call only reads `wanted`.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const wanted) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether somebody has claimed a file, which may be open for reading only. No lock is taken for it: whoever claims the
+/// file at this moment gets it.
+///
+/// # Errors
+/// If the file cannot have such a lock.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no library at hand asks for locks of open files")]
+pub(super) fn is_claimed(file: &File) -> io::Result<bool> {
+    use std::os::fd::AsRawFd as _;
+    let mut found = far_byte()?;
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and `found` is written by the call alone.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut found) } {
+        0 => Ok(i32::from(found.l_type) != libc::F_UNLCK),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The lock that [`lock`] sets.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the structure has fields that differ between machines")]
+fn far_byte() -> io::Result<libc::flock> {
+    const FAR: libc::off_t = 1 << 62;
+    // SAFETY: all of it are numbers, for which zeros are values.
+    let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
+    wanted.l_type = libc::c_short::try_from(libc::F_WRLCK).map_err(io::Error::other)?;
+    wanted.l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;
+    (wanted.l_start, wanted.l_len) = (FAR, 1);
+    Ok(wanted)
+}
+
+/// Elsewhere a claim is seen by its lock file alone.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_claimed(_: &File) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Elsewhere a file has no second name but links, which are found without a lock.

@@ -1,6 +1,7 @@
 //! Reading, over a connection of its own: with a write-ahead log, readers and the writer do not wait for each other.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,8 +33,16 @@ pub(super) const UNFINISHED: &str =
 pub(super) struct SqliteReader {
     db: Connection,
     path: PathBuf,
-    /// Kept as long as anybody reads: see there.
-    claim: Arc<Claim>,
+    held: Held,
+}
+
+/// What a reader keeps open as long as it reads: closing the file gives up the locks that the database has on it.
+#[derive(Debug)]
+enum Held {
+    /// Beside the writer, in its process.
+    Claim(Arc<Claim>),
+    /// In a process that only looks, as [`super::look`] says. Nobody writes it if it `is_still`.
+    Look { file: Arc<File>, is_still: bool },
 }
 
 impl SqliteReader {
@@ -42,7 +51,23 @@ impl SqliteReader {
         let db = Connection::open_with_flags(path, flags).map_err(database("open the file for reading"))?;
         // It was opened by its name.
         claim.confirm()?;
-        Ok(Self { db, path: path.to_owned(), claim })
+        Ok(Self { db, path: path.to_owned(), held: Held::Claim(claim) })
+    }
+
+    /// Reads a file that another process writes, or nobody.
+    pub(super) fn look(path: &Path, file: Arc<File>, is_still: bool) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = match is_still {
+            true => Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI),
+            false => Connection::open_with_flags(path, flags),
+        };
+        let db = opened.map_err(database("open the file for reading"))?;
+        Ok(Self { db, path: path.to_owned(), held: Held::Look { file, is_still } })
+    }
+
+    /// The connection, for what else is asked of the file.
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
     }
 
     fn page(&self, rest: &str, params: impl Params, most_bytes: usize) -> Result<Vec<Entry>, StoreError> {
@@ -62,7 +87,10 @@ impl SqliteReader {
 
 impl Reader for SqliteReader {
     fn another(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(Self::open(&self.path, self.claim.clone())?))
+        Ok(Box::new(match &self.held {
+            Held::Claim(claim) => Self::open(&self.path, claim.clone())?,
+            Held::Look { file, is_still } => Self::look(&self.path, file.clone(), *is_still)?,
+        }))
     }
 
     fn read_from(&self, from: Position, page: Most) -> Result<Vec<Entry>, StoreError> {
@@ -123,6 +151,21 @@ impl Reader for SqliteReader {
     fn counts(&self) -> Result<RunCounts, StoreError> {
         rows::counts(&self.db)
     }
+}
+
+/// A file that does not change while it is read: the database then makes no files beside it, which it could not remove.
+fn immutable(path: &Path) -> PathBuf {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut name = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => name.extend(format!("%{byte:02X}").bytes()),
+            other => name.push(*other),
+        }
+    }
+    name.extend(b"?immutable=1");
+    OsString::from_vec(name).into()
 }
 
 /// An entry that is not read since its run has more than it may; `sizes` is how much each has so far.

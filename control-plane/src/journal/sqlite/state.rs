@@ -206,7 +206,12 @@ impl State {
 
     /// Compares the store with the mark beside the file.
     pub(super) fn check_mark(&self, mark: &mut Mark, path: &Path) -> Result<(), StoreError> {
-        let Some((of, written)) = mark.read() else { return Ok(()) };
+        self.check_marked(mark.read(), path)
+    }
+
+    /// The same for what was read of a mark before the store was.
+    pub(super) fn check_marked(&self, marked: Option<(String, Position)>, path: &Path) -> Result<(), StoreError> {
+        let Some((of, written)) = marked else { return Ok(()) };
         let there = self.tail.position;
         if of != self.store_id && written.0 > 0 {
             return Err(missing(path, written, "it is another store than the one that was used here last"));

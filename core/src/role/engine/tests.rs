@@ -35,6 +35,22 @@ fn serving(id: &str, status: PresenceStatus, health: Health) -> ComponentStatus 
     }
 }
 
+fn assignment(attempt: u32, run_remaining_ms: Option<u64>) -> Assignment {
+    Assignment {
+        at: at(attempt),
+        dispatched: Position(u64::from(attempt)),
+        method: "m/x".into(),
+        provider: None,
+        protocol_version: "v1".into(),
+        parameters: Payload::null(),
+        timeout_ms: None,
+        run_remaining_ms,
+        priority: Priority::default(),
+        correlation_id: "0".repeat(32),
+        traceparent: None,
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let identity =
@@ -131,20 +147,7 @@ impl Bench {
     }
 
     fn execute(&mut self, attempt: u32, run_remaining_ms: Option<u64>) {
-        self.hear(FromHub::ExecuteTask(ExecuteTask {
-            tasks: vec![Assignment {
-                at: at(attempt),
-                dispatched: Position(u64::from(attempt)),
-                method: "m/x".into(),
-                protocol_version: "v1".into(),
-                parameters: Payload::null(),
-                timeout_ms: None,
-                run_remaining_ms,
-                priority: Priority::default(),
-                correlation_id: "0".repeat(32),
-                traceparent: None,
-            }],
-        }));
+        self.hear(FromHub::ExecuteTask(ExecuteTask { tasks: vec![assignment(attempt, run_remaining_ms)] }));
     }
 
     fn end(&mut self, attempt: u32, outcome: MethodOutcome) {
@@ -347,6 +350,23 @@ fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
     let expected = "all providers of `m/x` are unhealthy: 4: no reason was given; ollama: not reachable; openai: no \
                     server is set";
     assert_eq!(bench.errors, [expected]);
+}
+
+#[test]
+fn an_attempt_goes_to_the_provider_that_it_names_or_fails_with_what_that_one_says() {
+    let named = |bench: &mut Bench, attempt: u32, name: &str| {
+        let mut tasks = vec![assignment(attempt, None)];
+        tasks[0].provider = Some(name.into());
+        bench.hear(FromHub::ExecuteTask(ExecuteTask { tasks }));
+    };
+    let mut bench = Bench::new();
+    bench.provider("q", PresenceStatus::Connected, Health::default());
+    bench.said();
+    named(&mut bench, 1, "name of q");
+    assert!(bench.said().iter().any(|said| said == "call [\"q\"]"), "nobody else is named");
+    bench.provider("q", PresenceStatus::Connected, unhealthy("no disk"));
+    named(&mut bench, 2, "name of q");
+    assert_eq!(bench.errors, ["all providers of `m/x` named `name of q` are unhealthy: name of q: no disk"]);
 }
 
 #[test]

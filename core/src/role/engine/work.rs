@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{DEFAULT_TIMEOUT_MS, Engine, Output, RESTATED_MS, START_AFTER_MS, Stage, Timer, Work, send};
 use crate::error::{Advice, ErrorCode, Failure};
-use crate::id::{AttemptRef, CallId, ComponentId, MethodName};
+use crate::id::{AttemptRef, CallId, ComponentId};
 use crate::ledger::Assignment;
 use crate::mesh::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 use crate::payload::Payload;
 use crate::planted::{self, Bug};
 use crate::role::earliest;
+use crate::route::Route;
 use crate::run::command::{CompleteAttempt, FailAttempt, StartAttempt};
 use crate::run::event::StopReason;
 use crate::time::Instant;
@@ -241,7 +242,8 @@ impl Engine {
         }
         for at in std::mem::take(&mut self.prepared) {
             let Some(work) = self.work.get(&at) else { continue };
-            match self.choose(&work.assignment.method) {
+            let route = work.assignment.route();
+            match self.choose(&route) {
                 Choice::Providers(providers) => {
                     self.set_time(&at, |work| work.began = Some(now));
                     let Some(work) = self.work.get_mut(&at) else { continue };
@@ -249,7 +251,7 @@ impl Engine {
                     self.calls.push(MethodCall {
                         jsonrpc: "2.0".to_owned(),
                         id: CallId::new(&self.identity.component_id, &at),
-                        method: work.assignment.method.clone(),
+                        method: route.method,
                         params,
                         meta: meta(work, now),
                         providers,
@@ -263,7 +265,7 @@ impl Engine {
                     self.prepared.insert(at);
                 }
                 Choice::Unhealthy(found) => {
-                    let mut error = unhealthy(&work.assignment.method, &found.reasons);
+                    let mut error = unhealthy(&route, &found.reasons);
                     let retryable = found.hopeful || !found.lasting;
                     if !retryable {
                         // The table says otherwise.
@@ -276,10 +278,10 @@ impl Engine {
         }
     }
 
-    fn choose(&self, method: &MethodName) -> Choice {
+    fn choose(&self, route: &Route) -> Choice {
         let (mut healthy, mut starting, mut found) = (Vec::new(), false, Unhealthy::default());
         for (id, (status, _)) in &self.providers {
-            if status.capacity == 0 || !status.methods.contains(method) {
+            if status.capacity == 0 || !status.methods.contains(&route.method) || !route.admits(&status.name) {
                 continue;
             }
             match status.health.state {
@@ -309,14 +311,14 @@ impl Engine {
 }
 
 /// Says of each provider why it cannot; those that say the same under the same name count once.
-fn unhealthy(method: &MethodName, reasons: &BTreeSet<(String, String)>) -> Failure {
+fn unhealthy(route: &Route, reasons: &BTreeSet<(String, String)>) -> Failure {
     let told: Vec<String> =
         reasons.iter().take(MAX_REASONS).map(|(name, reason)| format!("{name}: {reason}")).collect();
     let more = match reasons.len().saturating_sub(MAX_REASONS) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let message = format!("all providers of `{method}` are unhealthy: {}{more}", told.join("; "));
+    let message = format!("all providers of {route} are unhealthy: {}{more}", told.join("; "));
     Failure::new(ErrorCode::ProviderUnhealthy, message)
 }
 

@@ -36,12 +36,11 @@ impl Sent {
         }
     }
 
-    pub(super) fn remove(&mut self, id: &CallId) {
-        if let Some(number) = self.by_id.remove(id)
-            && let Some((_, end)) = self.answers.remove(&number)
-        {
-            self.bytes -= size(&end);
-        }
+    pub(super) fn remove(&mut self, id: &CallId) -> Option<CallEnd> {
+        let number = self.by_id.remove(id)?;
+        let (_, end) = self.answers.remove(&number)?;
+        self.bytes -= size(&end);
+        Some(end)
     }
 
     /// Forgets those that are old enough.
@@ -57,10 +56,6 @@ impl Sent {
 
     pub(super) fn clear(&mut self) {
         *self = Self::default();
-    }
-
-    pub(super) fn contains(&self, id: &CallId) -> bool {
-        self.by_id.contains_key(id)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &CallId> {

@@ -1,16 +1,17 @@
 //! What the queue role does: decides about ended attempts, dispatches, and follows what was recorded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Key, Place, Queue, Stage, Waiter};
 use crate::error::{ErrorCode, Failure};
-use crate::id::{AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
+use crate::id::{AttemptRef, ComponentId, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::AttemptEnd;
 use crate::mesh::{ComponentStatus, PresenceStatus, ProposalVerdict, Role};
 use crate::placement::{self, Slots, Turn};
 use crate::planted::{self, Bug};
 use crate::retry;
 use crate::role::turns;
+use crate::route::Route;
 use crate::run::command::{DispatchTask, FailTask, RequeueTask, ScheduleRetry};
 use crate::run::event::TaskReady;
 use crate::run::{Command, Entry, Event, MAX_LOSSES};
@@ -33,7 +34,7 @@ impl Queue {
             Stage::Ready => {
                 let (place, item) = (task.place(key.0), (task.order, key.1.clone()));
                 let ready = self.ready.entry(task.queue.clone()).or_default();
-                ready.insert(&mut self.round, &task.method, place, item);
+                ready.insert(&mut self.round, &task.route, place, item);
             }
             Stage::Backoff { until } => {
                 self.timers.insert((*until, key.clone()));
@@ -50,7 +51,7 @@ impl Queue {
     pub(super) fn leave_line(&mut self, key: &Key) {
         let Some(task) = self.tasks.get(key).filter(|task| matches!(task.stage, Stage::Ready)) else { return };
         if let Some(ready) = self.ready.get_mut(&task.queue) {
-            ready.remove(&mut self.round, &task.method, task.place(key.0), (task.order, key.1.clone()));
+            ready.remove(&mut self.round, &task.route, task.place(key.0), (task.order, key.1.clone()));
             if ready.is_empty() {
                 self.ready.remove(&task.queue);
             }
@@ -70,25 +71,25 @@ impl Queue {
         self.tasks.remove(key);
     }
 
-    pub(super) fn opened(&mut self, at: AttemptRef, engine: ComponentId, method: MethodName) {
+    pub(super) fn opened(&mut self, at: AttemptRef, engine: ComponentId, route: Route) {
         self.closed(&at);
         *self.used.entry(engine.clone()).or_default() += 1;
-        *self.calling.entry(method.clone()).or_default() += 1;
-        self.open.insert(at, (engine, method));
+        *self.calling.entry(route.clone()).or_default() += 1;
+        self.open.insert(at, (engine, route));
     }
 
     pub(super) fn closed(&mut self, at: &AttemptRef) {
-        let Some((engine, method)) = self.open.remove(at) else { return };
+        let Some((engine, route)) = self.open.remove(at) else { return };
         if let Some(used) = self.used.get_mut(&engine) {
             *used = used.saturating_sub(1);
             if *used == 0 {
                 self.used.remove(&engine);
             }
         }
-        if let Some(calling) = self.calling.get_mut(&method) {
+        if let Some(calling) = self.calling.get_mut(&route) {
             *calling = calling.saturating_sub(1);
             if *calling == 0 {
-                self.calling.remove(&method);
+                self.calling.remove(&route);
             }
         }
     }
@@ -101,7 +102,7 @@ impl Queue {
             Event::TaskReady(event) if owned => self.arrived(now, run_id, entry.position, event),
             Event::TaskDispatched(event) => {
                 let attempt = at(&event.task_id, event.attempt);
-                self.opened(attempt, event.engine.clone(), event.method.clone());
+                self.opened(attempt, event.engine.clone(), Route::new(&event.method, event.provider.as_ref()));
                 if owned {
                     self.dispatched(&key(&event.task_id), event.attempt);
                 }
@@ -141,7 +142,7 @@ impl Queue {
         let key = (run_id, event.task_id.clone());
         self.tasks.entry(key.clone()).or_insert_with(|| Waiter {
             queue: event.queue.clone(),
-            method: event.method.clone(),
+            route: Route::new(&event.method, event.provider.as_ref()),
             priority: event.priority,
             since_ms: milliseconds(now),
             order: position,
@@ -274,28 +275,28 @@ impl Queue {
             let (round, gated_now, next_now) = (&self.round, &gated, &next);
             let queues = self.ready.iter_mut().filter(|(queue, _)| !stuck.contains(*queue));
             let heads = queues.flat_map(|(queue, ready)| {
-                let is_wanted = move |method: &MethodName| {
-                    let is_held_back = !next_now.is_empty() && next_now.contains(&(queue.clone(), method.clone()));
-                    !gated_now.contains(method) && !is_held_back
+                let is_wanted = move |route: &Route| {
+                    let is_held_back = !next_now.is_empty() && next_now.contains(&(queue.clone(), route.clone()));
+                    !gated_now.contains(route) && !is_held_back
                 };
-                ready.heads(round, is_wanted).map(move |(head, method)| (head, (queue, method)))
+                ready.heads(round, is_wanted).map(move |(head, route)| (head, (queue, route)))
             });
-            let Some((head, (queue, method))) = turns::choose(now_ms, heads) else {
+            let Some((head, (queue, route))) = turns::choose(now_ms, heads) else {
                 return;
             };
-            let (key, queue, method) = ((head.run_id, head.item.1.clone()), queue.clone(), method.clone());
-            let Ok(turn) = self.gate(&method) else {
-                gated.insert(method);
+            let (key, queue, route) = ((head.run_id, head.item.1.clone()), queue.clone(), route.clone());
+            let Ok(turn) = self.gate(&route) else {
+                gated.insert(route);
                 continue;
             };
-            let engine = match (self.engine_for(&queue, &method, turn), turn) {
+            let engine = match (self.engine_for(&queue, &route, turn), turn) {
                 (Ok(engine), _) => engine,
                 (Err(_), Turn::Now) => {
                     stuck.insert(queue);
                     continue;
                 }
                 (Err(_), Turn::Next) => {
-                    next.insert((queue, method));
+                    next.insert((queue, route));
                     continue;
                 }
             };
@@ -307,39 +308,51 @@ impl Queue {
                 stuck.insert(queue);
                 continue;
             };
-            self.opened(AttemptRef { run_id, task_id, attempt }, engine, method);
+            self.opened(AttemptRef { run_id, task_id, attempt }, engine, route);
             self.round.served(run_id);
             self.set(&key, Stage::Proposed { number });
         }
     }
 
-    /// When a task of a method would be worked on, or what holds back all of them.
-    pub(super) fn gate(&self, method: &MethodName) -> Result<Turn, placement::Hold> {
-        let serving = self.serving.get(method).into_iter().flatten().filter_map(|id| self.components.get(id));
+    /// When a task of a route would be worked on, or what holds back all of them.
+    pub(super) fn gate(&self, route: &Route) -> Result<Turn, placement::Hold> {
+        let serving = self.serving.get(route).into_iter().flatten().filter_map(|id| self.components.get(id));
         let providers = serving.map(|status| (status.capacity, status.health.state));
-        placement::gate(method, providers, self.calling(method))
+        placement::gate(route, providers, self.calling(route))
     }
 
-    /// How many open attempts only the providers of a method can serve: its own, and those of methods that are served by
-    /// none but them.
-    fn calling(&self, method: &MethodName) -> u32 {
-        let serving = self.serving.get(method);
-        let is_theirs = |other: &MethodName| {
-            let others = self.serving.get(other).zip(serving);
-            other == method || others.is_some_and(|(others, serving)| others.is_subset(serving))
-        };
-        self.calling.iter().filter(|(other, _)| is_theirs(other)).map(|(_, calling)| *calling).sum()
+    /// How many open attempts take room of a route's providers: its own, and those of routes that are served by none
+    /// but some of them, such as those to one of them by name. Of the latter only as many as these can work on: the
+    /// rest waits for them, and leaves the room of the others.
+    fn calling(&self, route: &Route) -> u32 {
+        let serving = self.serving.get(route);
+        let (mut own, mut narrower) = (0_u32, BTreeMap::<&BTreeSet<ComponentId>, u32>::new());
+        for (other, calling) in &self.calling {
+            match self.serving.get(other).zip(serving) {
+                _ if other == route => own = own.saturating_add(*calling),
+                Some((others, serving)) if others == serving => own = own.saturating_add(*calling),
+                Some((others, serving)) if others.is_subset(serving) => *narrower.entry(others).or_default() += calling,
+                _ => {}
+            }
+        }
+        narrower.into_iter().fold(own, |sum, (others, calling)| sum.saturating_add(calling.min(self.room(others))))
+    }
+
+    /// How many calls these providers can work on at once.
+    fn room(&self, providers: &BTreeSet<ComponentId>) -> u32 {
+        let capacities = providers.iter().filter_map(|id| self.components.get(id)).map(|status| status.capacity);
+        capacities.fold(0, u32::saturating_add)
     }
 
     /// Somebody is there as this says, or gone.
     pub(super) fn component(&mut self, status: ComponentStatus) {
         let id = status.component_id.clone();
         if let Some(before) = self.components.remove(&id) {
-            for method in before.methods {
-                if let Some(serving) = self.serving.get_mut(&method) {
+            for route in Route::of_provider(&before.name, &before.methods) {
+                if let Some(serving) = self.serving.get_mut(&route) {
                     serving.remove(&id);
                     if serving.is_empty() {
-                        self.serving.remove(&method);
+                        self.serving.remove(&route);
                     }
                 }
             }
@@ -348,8 +361,8 @@ impl Queue {
             return;
         }
         if status.role == Role::Provider && status.capacity > 0 {
-            for method in &status.methods {
-                self.serving.entry(method.clone()).or_default().insert(id.clone());
+            for route in Route::of_provider(&status.name, &status.methods) {
+                self.serving.entry(route).or_default().insert(id.clone());
             }
         }
         self.components.insert(id, status);
@@ -359,7 +372,7 @@ impl Queue {
     pub(super) fn engine_for(
         &self,
         queue: &QueueName,
-        method: &MethodName,
+        route: &Route,
         turn: Turn,
     ) -> Result<ComponentId, placement::Hold> {
         let engines = self.components.iter().filter(|(_, status)| status.role == Role::Engine);
@@ -369,7 +382,7 @@ impl Queue {
             capacity: status.capacity,
             used: self.used_slots(engine),
         });
-        placement::roomiest(queue, method, turn, slots).cloned()
+        placement::roomiest(queue, route, turn, slots).cloned()
     }
 }
 

@@ -8,13 +8,14 @@ mod ready;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::id::{Attempt, AttemptRef, ComponentId, MethodName, Position, QueueName, RunId, Slice, TaskId};
+use crate::id::{Attempt, AttemptRef, ComponentId, Position, QueueName, RunId, Slice, TaskId};
 use crate::ledger::{AttemptEnd, QueueTask, QueueTaskStatus, SliceItem};
 use crate::mesh::{ComponentStatus, FromHub, Role};
 use crate::placement;
 use crate::role::owner::{Fact, Owner};
 use crate::role::turns::Round;
 use crate::role::{Identity, Input, Output, earliest};
+use crate::route::Route;
 use crate::run::event::StopReason;
 use crate::spec::{Priority, RetryPolicy};
 use crate::time::Instant;
@@ -41,7 +42,7 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Waiter {
     queue: QueueName,
-    method: MethodName,
+    route: Route,
     priority: Priority,
     /// Since when it has been ready, by this role's clock.
     since_ms: i64,
@@ -96,12 +97,12 @@ pub struct Queue {
     timers: BTreeSet<(Instant, Key)>,
     undecided: BTreeSet<Key>,
     /// Open attempts of all queues, and dispatches of ours that are not recorded yet.
-    open: BTreeMap<AttemptRef, (ComponentId, MethodName)>,
+    open: BTreeMap<AttemptRef, (ComponentId, Route)>,
     used: BTreeMap<ComponentId, u32>,
-    calling: BTreeMap<MethodName, u32>,
+    calling: BTreeMap<Route, u32>,
     components: BTreeMap<ComponentId, ComponentStatus>,
-    /// The connected providers of each method that do not drain.
-    serving: BTreeMap<MethodName, BTreeSet<ComponentId>>,
+    /// The connected providers of each route that do not drain.
+    serving: BTreeMap<Route, BTreeSet<ComponentId>>,
 }
 
 impl Queue {
@@ -195,7 +196,7 @@ impl Queue {
             Stage::Open => Some(Hold::Open),
             Stage::Ready if !self.owner.is_up() || !self.owner.has_room() => Some(Hold::Hub),
             Stage::Ready => {
-                let engine = self.gate(&task.method).and_then(|turn| self.engine_for(&task.queue, &task.method, turn));
+                let engine = self.gate(&task.route).and_then(|turn| self.engine_for(&task.queue, &task.route, turn));
                 engine.err().map(Hold::Placement)
             }
         }
@@ -215,7 +216,10 @@ impl Queue {
                 }
             }
             Fact::Item { slice, item, granted_at } => match item {
-                SliceItem::OpenAttempt(open) => self.opened(open.at, open.engine, open.method),
+                SliceItem::OpenAttempt(open) => {
+                    let route = Route { method: open.method, provider: open.provider };
+                    self.opened(open.at, open.engine, route);
+                }
                 SliceItem::QueueTask(task) => {
                     if let Slice::Queue(queue) = slice {
                         self.take(granted_at, queue, task);
@@ -267,7 +271,7 @@ impl Queue {
         };
         let waiter = Waiter {
             queue,
-            method: task.method,
+            route: Route { method: task.method, provider: task.provider },
             priority: task.priority,
             since_ms: ready_ms,
             order: task.order,

@@ -1,10 +1,11 @@
-//! Ready tasks of one queue, by method, so that a method that is held back costs nothing, however many wait for it; for
-//! each method in lanes of runs that take turns.
+//! Ready tasks of one queue, by route, so that a route that is held back costs nothing, however many wait for it; for
+//! each route in lanes of runs that take turns.
 
 use std::collections::BTreeMap;
 
-use crate::id::{MethodName, Position, RunId, TaskId};
+use crate::id::{Position, RunId, TaskId};
 use crate::role::turns::{Head, Lanes, Round};
+use crate::route::Route;
 use crate::spec::Priority;
 
 /// A task in its run's lane: in the order in which they became ready.
@@ -21,41 +22,41 @@ pub(super) struct Place {
 
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    methods: BTreeMap<MethodName, Lanes<Item>>,
+    routes: BTreeMap<Route, Lanes<Item>>,
 }
 
 impl Ready {
-    pub(super) fn insert(&mut self, round: &mut Round, method: &MethodName, place: Place, item: Item) {
+    pub(super) fn insert(&mut self, round: &mut Round, route: &Route, place: Place, item: Item) {
         let Place { run_id, priority, since_ms } = place;
-        if !self.methods.contains_key(method) {
-            self.methods.insert(method.clone(), Lanes::default());
+        if !self.routes.contains_key(route) {
+            self.routes.insert(route.clone(), Lanes::default());
         }
-        if let Some(lanes) = self.methods.get_mut(method) {
+        if let Some(lanes) = self.routes.get_mut(route) {
             lanes.insert(round, run_id, priority, since_ms, item);
         }
     }
 
-    pub(super) fn remove(&mut self, round: &mut Round, method: &MethodName, place: Place, item: Item) {
+    pub(super) fn remove(&mut self, round: &mut Round, route: &Route, place: Place, item: Item) {
         let Place { run_id, priority, since_ms } = place;
-        if let Some(lanes) = self.methods.get_mut(method) {
+        if let Some(lanes) = self.routes.get_mut(route) {
             lanes.remove(round, run_id, priority, since_ms, item);
             if lanes.is_empty() {
-                self.methods.remove(method);
+                self.routes.remove(route);
             }
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.methods.is_empty()
+        self.routes.is_empty()
     }
 
-    /// For each method that is wanted, the runs whose turn it is.
+    /// For each route that is wanted, the runs whose turn it is.
     pub(super) fn heads(
         &mut self,
         round: &Round,
-        is_wanted: impl Fn(&MethodName) -> bool,
-    ) -> impl Iterator<Item = (Head<'_, Item>, &MethodName)> {
-        let wanted = self.methods.iter_mut().filter(move |(method, _)| is_wanted(method));
-        wanted.flat_map(move |(method, lanes)| lanes.heads(round).map(move |head| (head, method)))
+        is_wanted: impl Fn(&Route) -> bool,
+    ) -> impl Iterator<Item = (Head<'_, Item>, &Route)> {
+        let wanted = self.routes.iter_mut().filter(move |(route, _)| is_wanted(route));
+        wanted.flat_map(move |(route, lanes)| lanes.heads(round).map(move |head| (head, route)))
     }
 }

@@ -128,7 +128,8 @@ impl Desk {
                 panic!("not a dispatch: {command:?}")
             };
             order.push((run_id, task_id.clone()));
-            let dispatched = TaskDispatched { task_id: task_id.clone(), attempt, engine, method: "m/x".into() };
+            let dispatched =
+                TaskDispatched { task_id: task_id.clone(), attempt, engine, method: "m/x".into(), provider: None };
             self.event_of(run_id, dispatched);
             self.answer(id, ProposalVerdict::Ok);
             let done = TaskCompleted { task_id, attempt, result: Payload::null(), ran_ms: 1, carried: false };
@@ -164,6 +165,7 @@ fn task_ready(task: &str, method: &str, priority: i32, max_attempts: u32) -> Tas
     TaskReady {
         task_id: task.into(),
         method: method.into(),
+        provider: None,
         queue: "default".into(),
         priority: Priority(priority),
         retry: RetryPolicy { max_attempts, ..RetryPolicy::default() },
@@ -305,7 +307,13 @@ fn a_dispatch_without_a_slot_is_thought_over_by_the_slots_that_are_counted() {
     let (id, _) = desk.sent.pop().expect("a dispatch");
     // Another queue took it: that is seen before the refusal is heard.
     let task_id = TaskId::from("of another queue");
-    desk.event(TaskDispatched { task_id: task_id.clone(), attempt: 1, engine: "e".into(), method: "m/x".into() });
+    desk.event(TaskDispatched {
+        task_id: task_id.clone(),
+        attempt: 1,
+        engine: "e".into(),
+        method: "m/x".into(),
+        provider: None,
+    });
     desk.answer(id, ProposalVerdict::NoSlot);
     desk.now = desk.now.plus_ms(10);
     desk.input(Input::Tick);
@@ -421,4 +429,50 @@ fn what_came_from_a_lost_journal_is_forgotten_and_the_new_one_is_followed_from_i
         _ => None,
     });
     assert_eq!(seen.map(|seen| (seen.term.to_string(), seen.position)), Some(("t2".to_owned(), Position(2))));
+}
+
+#[test]
+fn a_task_waits_for_the_provider_that_it_names_and_holds_nobody_else_back() {
+    let mut desk = Desk::new();
+    desk.component("e", Role::Engine, 8, Health::default());
+    desk.provider("one", &["m/x"], 1);
+    desk.event(TaskReady { provider: Some("two".into()), ..task_ready("a", "m/x", 9, 1) });
+    desk.ready("b", 1, 1);
+    assert_eq!(desk.record(), ["dispatch b 1 e"], "who is named is not there");
+    let hold = desk.queue.waiting_reason(desk.now, run(), &"a".into()).map(|hold| hold.to_string());
+    assert_eq!(hold.as_deref(), Some("no connected provider named `two` serves `m/x`"));
+    desk.provider("two", &["m/x"], 4);
+    assert_eq!(desk.record(), ["dispatch a 1 e"]);
+}
+
+#[test]
+fn calls_to_one_by_name_count_for_it_and_leave_the_others_to_the_rest() {
+    let mut desk = Desk::new();
+    desk.component("e", Role::Engine, 64, Health::default());
+    desk.provider("one", &["m/x"], 1);
+    desk.provider("two", &["m/x"], 8);
+    for task in ["a", "b", "c", "d"] {
+        desk.event(TaskReady { provider: Some("one".into()), ..task_ready(task, "m/x", 9, 1) });
+    }
+    desk.ready("e", 1, 1);
+    // One that it works on and one that is the next; the rest waits in the queue, and others do not wait for it.
+    assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e", "dispatch e 1 e"]);
+    let hold = desk.queue.waiting_reason(desk.now, run(), &"c".into()).map(|hold| hold.to_string());
+    assert_eq!(hold.as_deref(), Some("all providers of `m/x` named `one` are busy"));
+}
+
+#[test]
+fn long_lines_for_some_by_name_leave_an_idle_provider_to_the_rest() {
+    let mut desk = Desk::new();
+    desk.component("e", Role::Engine, 64, Health::default());
+    for name in ["one", "two", "three"] {
+        desk.provider(name, &["m/x"], 1);
+    }
+    for (task, name) in [("a", "one"), ("b", "one"), ("c", "one"), ("d", "two"), ("e", "two"), ("f", "two")] {
+        desk.event(TaskReady { provider: Some(name.into()), ..task_ready(task, "m/x", 9, 1) });
+    }
+    desk.ready("g", 1, 1);
+    let dispatched = desk.record();
+    assert_eq!(dispatched.len(), 5, "one at work and one next for each name: {dispatched:?}");
+    assert_eq!(dispatched.last().map(String::as_str), Some("dispatch g 1 e"), "nobody else takes the third");
 }

@@ -127,7 +127,8 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
     };
     let was_params = rename(migration, &["params", "args"], "parameters");
     rename(migration, &["depends_on"], "dependencies");
-    if has("provider") {
+    // In a task of today's form it says something.
+    if has("provider") && (was_params || has("protocol") || has("type") || has("depends_on")) {
         removed.push(("provider", None));
         migration.changed(format!("{at}.provider"), "removed: any provider that serves the method may do the work");
     }

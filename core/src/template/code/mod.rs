@@ -82,6 +82,24 @@ pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, Stri
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+/// Program text as it might be, with an example in the place of each reference: its lines, and whether it can be
+/// parsed, do not depend on the values.
+///
+/// # Errors
+/// As [`check_code`].
+pub fn outline(text: &str, language: Language) -> Result<String, (usize, String)> {
+    let example = Value::String("x".to_owned());
+    match language {
+        Language::Shell => {
+            let pieces = pieces(text)?;
+            shell::fill(&pieces, &mut |_| Ok(Cow::Borrowed(&example)), &|_| false).map(|filled| filled.text)
+        }
+        Language::Python | Language::Url => {
+            insert_all(text, language, &mut |_| Ok(Some(Cow::Borrowed(&example))), &mut Err)
+        }
+    }
+}
+
 /// Finds the value of a reference; `None` if it is not known yet.
 type Find<'a, 's> = &'a mut dyn FnMut(&Reference) -> Result<Option<Cow<'s, Value>>, String>;
 
@@ -201,6 +219,19 @@ mod tests {
             let filled = resolve_code(code, language, "code", &scope, &mut Budget::new(1_000), &|_| false);
             assert_eq!(filled.map(|filled| filled.text).as_deref(), Ok(expected), "{code}");
         }
+    }
+
+    #[test]
+    fn an_outline_keeps_the_lines_and_needs_no_values() {
+        for (code, language, expected) in [
+            ("a = ${a.v}\nb = '${a.w[0]}'", Language::Python, "a = (\"x\")\nb = 'x'"),
+            ("cat ${a.v}\necho '${b}'", Language::Shell, "cat \"${V_1}\"\necho ''\"${V_2}\"''"),
+            ("https://${a.host}/$${b}", Language::Url, "https://x/${b}"),
+        ] {
+            let outline = outline(code, language).expect("it can be filled in");
+            assert_eq!(outline.replace("GLEITZEIT_VALUE", "V"), expected);
+        }
+        assert!(outline("x = f${a.v}", Language::Python).is_err());
     }
 
     #[test]

@@ -7,7 +7,9 @@ use gleitzeit_core::ledger::Ledger;
 use gleitzeit_core::run::event::{CancelCause, StopReason};
 use gleitzeit_core::run::{Entry, Event, Limits, ProtocolUse, Request, RunStatus};
 use gleitzeit_core::spec::Workflow;
-use gleitzeit_core::{ComponentId, Epoch, Position, ProtocolName, RunId, Seq, Slice, TaskId, Timestamp};
+use gleitzeit_core::{
+    AttemptRef, ComponentId, Epoch, Position, ProtocolName, ProviderName, RunId, Seq, Slice, TaskId, Timestamp,
+};
 use serde_json::Value;
 
 use super::plane::{Caused, Store, tag};
@@ -35,6 +37,7 @@ enum Stage {
 struct Task {
     stage: Stage,
     dependencies: Vec<TaskId>,
+    provider: Option<ProviderName>,
     max_attempts: u32,
     attempt: u32,
     engine: Option<ComponentId>,
@@ -177,9 +180,20 @@ impl Checker {
     }
 
     /// Whether an attempt is open.
-    pub(crate) fn is_open(&self, at: &gleitzeit_core::AttemptRef) -> bool {
+    pub(crate) fn is_open(&self, at: &AttemptRef) -> bool {
         let task = self.runs.get(&at.run_id).and_then(|run| run.tasks.get(&at.task_id));
         task.is_some_and(|task| task.stage == Stage::Open && task.attempt == at.attempt)
+    }
+
+    /// A provider of this name was given a call.
+    pub(crate) fn was_given(&self, at: &AttemptRef, name: &str) -> Verified {
+        let task = self.runs.get(&at.run_id).and_then(|run| run.tasks.get(&at.task_id));
+        let wanted = task.and_then(|task| task.provider.as_ref());
+        rule!(
+            wanted.is_none_or(|wanted| wanted.as_str() == name),
+            "{at} was given to a provider named `{name}`, and its task names {wanted:?}"
+        );
+        Ok(())
     }
 
     fn entry(&mut self, caused: &Caused) -> Verified {
@@ -267,6 +281,7 @@ fn run(workflow: &Workflow, seq: Seq) -> Run {
     let results = workload::results(workflow);
     let task = |task: &gleitzeit_core::spec::Task| Task {
         dependencies: task.dependencies.clone(),
+        provider: task.provider.clone(),
         max_attempts: task.retry.max_attempts,
         result: results.get(&task.id).cloned().unwrap_or_default(),
         ..Task::default()

@@ -421,8 +421,11 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             let is_picky = number > 0 && chance.permille(400);
             let is_slow = chance.permille(350);
             let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
+            // Tasks ask for the name of the first.
+            let name = if number == 0 || chance.permille(300) { workload::NAMED } else { "other" };
             cast.push(Kind {
                 role,
+                name: (role == Role::Provider).then_some(name),
                 slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
                 queues: is_picky.then(|| vec![workload::QUEUES[chance.index(workload::QUEUES.len())].to_owned()]),
                 methods: methods.iter().map(|it| (*it).to_owned()).collect(),

@@ -182,7 +182,7 @@ impl Plane {
         store.terms.push(Term { number, id, after: store.position() });
         let start = Start {
             owners: ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
-            open: ledger.leases().map(|(at, engine, dispatched)| (at.clone(), engine.clone(), dispatched)).collect(),
+            open: ledger.leases().collect(),
             queues: ledger.queues().cloned().collect(),
             protocols: ledger
                 .protocols()

@@ -21,6 +21,8 @@ const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
     pub(crate) role: Role,
+    /// Provider: by what name tasks may ask for it.
+    pub(crate) name: Option<&'static str>,
     /// Engine.
     pub(crate) slots: u32,
     /// Engine; absent: all.
@@ -219,6 +221,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
     let name = format!("{}{number}", kind.role);
     let secret = Secret::new(format!("the secret of {name}.{incarnation}"));
     let component_id = ComponentId::of_secret(&format!("{name}.{incarnation}"), &secret, false);
+    let name = kind.name.map_or(name, str::to_owned);
     let identity = Identity { component_id: component_id.clone(), secret, name, version: "0".to_owned() };
     let machine = match kind.role {
         Role::Queue => Machine::Queue(Box::new(Queue::new(identity))),
@@ -240,6 +243,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
                 protocols: kind.methods.iter().map(|it| workload::protocol(it)).collect(),
                 max_concurrency: kind.max_concurrency,
                 capabilities: Vec::new(),
+                address: None,
                 alone_limit_ms: role::ALONE_LIMIT_MS,
             };
             Machine::Provider(Box::new(Provider::new(identity, config)))

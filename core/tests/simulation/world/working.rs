@@ -221,7 +221,7 @@ impl World {
                     known.extend(told.protocols.iter().map(|it| ProtocolName::new(&it.name, &it.version)));
                 }
                 FromMachine::Engine(engine::Output::Forget) => self.workers[number].protocols.clear(),
-                FromMachine::Provider(provider::Output::Start { call }) => self.start_call(number, call),
+                FromMachine::Provider(provider::Output::Start { call }) => self.start_call(number, call)?,
                 FromMachine::Provider(provider::Output::Cancel { id }) => {
                     self.workers[number].executions.remove(&id);
                 }
@@ -284,11 +284,12 @@ impl World {
     }
 
     /// A scripted executor: it computes, fails, or never ends, after some time.
-    fn start_call(&mut self, number: usize, call: MethodCall) {
+    fn start_call(&mut self, number: usize, call: MethodCall) -> Verified {
         let id = call.id.clone();
         let can_hang = call.meta.timeout_ms <= 30_000 && !self.is_calm;
         let CallMeta { run_id, task_id, attempt, .. } = call.meta.clone();
         let at = AttemptRef { run_id, task_id, attempt };
+        self.checker.was_given(&at, self.workers[number].kind.name.unwrap_or_default())?;
         self.workers[number].executions.insert(id.clone(), Execution { at: at.clone(), call });
         let incarnation = self.workers[number].incarnation;
         // What was cancelled may still be in the way.
@@ -303,10 +304,11 @@ impl World {
             self.times.began(&at, now);
         }
         if can_hang && self.chance.permille(40) {
-            return;
+            return Ok(());
         }
         after += self.workers[number].kind.pace + self.call_time();
         self.later(after, Happening::CallEnds(number, incarnation, id));
+        Ok(())
     }
 
     fn call_time(&mut self) -> Time {

@@ -14,6 +14,8 @@ use super::chance::Chance;
 pub(crate) const COMMON: &str = "sim/work";
 /// Served by some.
 pub(crate) const SPECIAL: &str = "sim/special";
+/// The name that some tasks ask for.
+pub(crate) const NAMED: &str = "named";
 
 /// The version of its protocol that has a method: each has one of its own.
 fn version(method: &str) -> &'static str {
@@ -58,6 +60,7 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     Task {
         id: format!("t{number}").into(),
         method: method.into(),
+        provider: chance.permille(150).then(|| NAMED.into()),
         protocol_version: version(method).to_owned(),
         priority: Priority(i32::try_from(chance.within(1..5)).unwrap_or(2)),
         queue: QueueName::from(QUEUES[if chance.permille(600) { 0 } else { chance.index(QUEUES.len()) }]),

@@ -14,6 +14,7 @@ mod text;
 
 #[cfg(fuzzing)]
 pub use answer::read_any;
+pub use request::check_url;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -139,6 +139,16 @@ fn address(text: &str, service: Option<&Service>) -> Result<Url, CallError> {
     Ok(url)
 }
 
+/// Whether a request could be sent to an address as it is written, by a provider of this base URL or, without one, by
+/// one that sends anywhere.
+///
+/// # Errors
+/// What is wrong with it and what to write, as a call would say it.
+pub fn check_url(text: &str, base_url: Option<&str>) -> Result<(), String> {
+    let service = base_url.map(|base_url| Service::new(base_url, None)).transpose()?;
+    address(text, service.as_ref()).map(drop).map_err(|error| error.message)
+}
+
 fn add_query(url: &mut Url, query: &serde_json::Map<String, Value>) -> Result<(), CallError> {
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for (name, value) in query {

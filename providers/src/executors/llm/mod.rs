@@ -28,6 +28,7 @@ use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 
 use crate::call::{Call, CallError, Context, Executor};
+use crate::connection::BaseUrl;
 use crate::definition::Definition;
 use crate::factory::Settings;
 use answer::Wanted;
@@ -48,6 +49,14 @@ pub(crate) fn check_ollama(reader: &mut Reader, node: Option<&Node>) {
 
 pub(crate) fn check_openai(reader: &mut Reader, node: Option<&Node>) {
     config::read(Api::OpenAi, reader, node);
+}
+
+/// Where an Ollama is, unless nobody has said so: the address at which it is looked for then says nothing.
+pub(crate) fn ollama_address(base_url: &BaseUrl, settings: &Settings) -> Option<String> {
+    match base_url {
+        BaseUrl::Variable(name) if settings.variable(name).is_none() => None,
+        BaseUrl::Variable(_) | BaseUrl::Fixed(_) => host::resolve(base_url, settings).ok(),
+    }
 }
 
 pub(crate) fn build_ollama(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {

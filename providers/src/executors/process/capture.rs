@@ -3,8 +3,10 @@
 use gleitzeit_core::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
 
-use crate::call::CallError;
+use super::live::{Heard, Live, Speakers};
+use crate::call::{CallError, Context};
 
 /// How much of a stream is kept, and how much may come at all.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +26,21 @@ pub(in crate::executors) struct Captured {
     bytes: Vec<u8>,
     total: u64,
     complete: bool,
+    /// Where it is told while it comes; none: nowhere.
+    live: Option<Live>,
 }
 
 impl Captured {
+    /// Standard output and standard error of a call, which are told to whoever watches it.
+    pub(in crate::executors) fn streams_of(context: &Context) -> (Self, Self) {
+        let speakers = Speakers::default();
+        let told = |stream| Self {
+            live: context.progress.clone().map(|to| Live::new(to, stream, speakers.clone())),
+            ..Self::default()
+        };
+        (told("stdout"), told("stderr"))
+    }
+
     /// Reads until the end, or nobody writes any more. What was read stays if the future is dropped.
     ///
     /// # Errors
@@ -38,7 +52,23 @@ impl Captured {
     ) -> Result<(), CallError> {
         // Grows to a pipe's size only for those who write much.
         let mut buffer = vec![0; 1024];
-        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        loop {
+            let read = match self.live.as_ref().and_then(Live::due) {
+                None => stream.read(&mut buffer).await,
+                // Also of a stream that never pauses.
+                Some(due) if due <= Instant::now() => {
+                    self.tell();
+                    continue;
+                }
+                Some(due) => match timeout_at(due, stream.read(&mut buffer)).await {
+                    Ok(read) => read,
+                    Err(_due) => {
+                        self.tell();
+                        continue;
+                    }
+                },
+            };
+            let Ok(read @ 1..) = read else { break };
             self.total = self.total.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
             if self.total > limits.most {
                 let message = format!("more than {} bytes of output, see `max_stream_bytes`", limits.most);
@@ -46,6 +76,7 @@ impl Captured {
             }
             let room = limits.kept.saturating_sub(self.bytes.len()).min(read);
             self.bytes.extend_from_slice(&buffer[..room]);
+            self.with_live(Live::heard);
             if read == buffer.len() && read < 64 * 1024 {
                 buffer.resize(64 * 1024, 0);
             }
@@ -54,7 +85,24 @@ impl Captured {
         Ok(())
     }
 
-    /// As text; says so if something is missing.
+    /// Tells what was not told yet: the call is over.
+    pub(in crate::executors) fn tell_rest(&mut self) {
+        self.with_live(|live, heard| live.tell_rest(Heard { has_ended: true, ..heard }));
+    }
+
+    fn tell(&mut self) {
+        self.with_live(Live::tell);
+    }
+
+    fn with_live(&mut self, act: impl FnOnce(&mut Live, Heard<'_>)) {
+        if let Some(live) = &mut self.live {
+            let is_full = u64::try_from(self.bytes.len()).is_ok_and(|kept| kept < self.total);
+            act(live, Heard { kept: &self.bytes, is_full, has_ended: false });
+        }
+    }
+
+    /// As text; says so if something is missing. By the beginnings of what it says then, `gleitzeit logs -f` tells that from
+    /// the stream's own text.
     pub(in crate::executors) fn into_text(self) -> String {
         let kept = self.bytes.len();
         let mut text = String::from_utf8(self.bytes)

@@ -4,6 +4,7 @@
 pub(super) mod capture;
 pub(super) mod confined;
 pub(super) mod limits;
+mod live;
 pub(super) mod readiness;
 pub(super) mod system_calls;
 pub(super) mod watch;

@@ -50,6 +50,12 @@ pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
     let _ = options::read(reader, node);
 }
 
+/// The interpreter that a definition names, as it would be looked up.
+pub(crate) fn executable(definition: &Definition) -> String {
+    let mut reader = Reader::new(definition.options.file.clone());
+    options::read(&mut reader, definition.options.node.as_ref()).python_executable
+}
+
 pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {
     let mut reader = Reader::new(definition.options.file.clone());
     let options = options::read(&mut reader, definition.options.node.as_ref());

@@ -1,6 +1,7 @@
 //! One call: a worker, its streams, its end. Whatever happens, also if this future is dropped, everything that the
 //! call started is dead before its folder is removed.
 
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,8 +97,9 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
             _ => std::future::pending().await,
         }
     };
+    let (mut output, mut errors) = Captured::streams_of(context);
     let outcome = tokio::select! {
-        outcome = work(&mut working.lane, &request, asked, job.options) => outcome,
+        outcome = work(&mut working.lane, &request, job.options, &mut output, &mut errors) => outcome,
         error = context.ended() => Err(error),
         seconds = own_limit => Err(CallError::new(
             ErrorCode::TaskTimeout,
@@ -106,11 +108,13 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
         error = watch(move || process_of(&handle), 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
+    output.tell_rest();
+    errors.tell_rest();
     match outcome {
-        Ok(ended) => {
+        Ok((status, answer)) => {
             job.pool.give_back(lane).await;
             clear(folder).await;
-            ended
+            answer.conclude(status, output.into_text(), errors.into_text(), asked)
         }
         Err(error) => {
             lane.end().await;
@@ -134,19 +138,23 @@ async fn drained<E>(streams: impl Future<Output = Result<(), E>>, dead: &Cancell
     }
 }
 
-/// Until nothing of the call is left; the inner result is the code's, the outer error that the lane is of no more use.
+/// Until nothing of the call is left: how the worker ended, and what it answered.
+///
+/// # Errors
+/// If the lane is of no more use.
 async fn work(
     lane: &mut Lane,
     request: &[u8],
-    asked: Asked,
     options: &Options,
-) -> Result<Result<Payload, CallError>, CallError> {
+    kept_output: &mut Captured,
+    kept_errors: &mut Captured,
+) -> Result<(ExitStatus, Answer), CallError> {
     let lost = || {
         CallError::new(ErrorCode::ProviderNotAvailable, "the process that ran the code is gone, and the code with it")
             .with("lost", true)
     };
     let Worker { mut socket, output, errors } = lane.take_worker().ok_or_else(lost)?;
-    let (mut answer, mut kept_output, mut kept_errors) = (Answer::default(), Captured::default(), Captured::default());
+    let mut answer = Answer::default();
     let dead = CancellationToken::new();
     let answered = async {
         // If the worker is gone, its lane says how.
@@ -171,7 +179,7 @@ async fn work(
         status
     };
     let (status, ()) = tokio::try_join!(ended, drained)?;
-    Ok(answer.conclude(status, kept_output.into_text(), kept_errors.into_text(), asked))
+    Ok((status, answer))
 }
 
 #[cfg(test)]

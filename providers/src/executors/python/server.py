@@ -332,7 +332,8 @@ def serve():
     sys.argv[:] = ["<code>"]
     close_inherited()
     # As standard error has it: what is no Unicode must not end the code that prints it.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    # By lines, so that whoever watches sees what is printed when it is.
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = json.loads(take(int.from_bytes(take(4), "big")))
     strict = None

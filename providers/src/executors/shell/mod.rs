@@ -15,6 +15,7 @@ mod sizes;
 mod strict;
 mod wanted;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -40,6 +41,12 @@ pub(crate) fn concurrency(settings: &Settings) -> u32 {
 
 pub(crate) fn check(reader: &mut Reader, node: Option<&Node>) {
     let _ = options::read(reader, node);
+}
+
+/// The shell that a definition names for tasks that name none.
+pub(crate) fn own_shell(definition: &Definition) -> PathBuf {
+    let mut reader = Reader::new(definition.options.file.clone());
+    options::read(&mut reader, definition.options.node.as_ref()).shell
 }
 
 pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<dyn Executor>, Vec<Problem>> {

@@ -62,7 +62,7 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let mut working = Working { family, folder };
     let root = working.family.root();
 
-    let (mut kept_output, mut kept_errors) = (Captured::default(), Captured::default());
+    let (mut kept_output, mut kept_errors) = Captured::streams_of(context);
     let ended = {
         let work = async {
             let streams = async {
@@ -97,6 +97,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
+    kept_output.tell_rest();
+    kept_errors.tell_rest();
     let end = End::read(status);
     clear(folder).await;
     let with_texts = |error: CallError, output: Captured, errors: Captured| {

@@ -6,12 +6,12 @@
     print(run.outputs)
 """
 
-from . import provider
+from . import events, provider
 from .aio import AsyncClient
 from .client import Client
 from .errors import GleitzeitError, Problem, RunFailed
-from .models import Event, Explanation, Failure, Run, Task, Waiting, WorkflowNote
-from .workflow import Reference, TaskReference, Workflow
+from .models import Event, Explanation, Failure, Output, Run, Task, Waiting, WorkflowNote
+from .workflow import Reference, TaskReference, Workflow, ref
 
 __all__ = [
     "AsyncClient",
@@ -20,6 +20,7 @@ __all__ = [
     "Explanation",
     "Failure",
     "GleitzeitError",
+    "Output",
     "Problem",
     "Reference",
     "Run",
@@ -29,5 +30,7 @@ __all__ = [
     "Waiting",
     "Workflow",
     "WorkflowNote",
+    "events",
     "provider",
+    "ref",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 import yaml
 
-from . import _json, _token
+from . import _json, _reach, _token
 from .errors import GleitzeitError
 from .v1 import run_pb2, workflow_service_pb2 as pb
 from .workflow import Workflow
@@ -96,6 +96,8 @@ class Settings:
             ("grpc.keepalive_time_ms", 10_000),
             # How long a new connection waits for the first word of the other side.
             ("grpc.min_reconnect_backoff_ms", FIRST_WORD_MS),
+            # No proxy reaches this machine's own addresses for us.
+            ("grpc.enable_http_proxy", int(not _reach.is_local(self.url))),
         ]
 
 

@@ -6,13 +6,13 @@ import asyncio
 import datetime
 import time
 from types import TracebackType
-from typing import Any, AsyncIterator, Callable, Iterable, Mapping, Optional, Union
+from typing import Any, AsyncIterator, Callable, Iterable, List, Mapping, Optional, Union
 
 import grpc
 import grpc.aio
 
 from . import _requests as requests
-from . import models
+from . import _reach, models
 from ._requests import Settings, Source
 from .errors import GleitzeitError, RunFailed, from_rpc
 from .models import Event, Explanation, Run, Task
@@ -31,6 +31,7 @@ class AsyncClient:
     def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, **settings: Any) -> None:
         self.settings = Settings.make(url, token, **settings)
         target, options = self.settings.target, self.settings.options
+        self._was_reached = False
         if self.settings.is_secure:
             self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
         else:
@@ -112,19 +113,30 @@ class AsyncClient:
             if run.is_final or left <= 0:
                 return run
 
-    async def watch(self, run_id: str, from_seq: int = 1, *, progress: bool = False) -> AsyncIterator[Event]:
-        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed."""
+    async def watch(
+        self, run_id: str, from_seq: int = 1, *, progress: bool = False, so_far: bool = False
+    ) -> AsyncIterator[Event]:
+        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed.
+
+        With ``progress`` also what its tasks say meanwhile, which may be lost; ``event.output`` is what of it is output.
+        With ``so_far`` it begins with what the open attempts have said before.
+        """
         away_since: Optional[float] = None
-        tries = 0
+        tries, is_first = 0, True
         while True:
-            request = pb.WatchRunRequest(run_id=run_id, from_seq=from_seq, include_progress=progress)
+            request = pb.WatchRunRequest(
+                run_id=run_id,
+                from_seq=from_seq,
+                include_progress=progress or so_far,
+                include_progress_so_far=so_far and is_first,
+            )
             stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
             try:
                 # The headers come once it is being watched.
                 await stream.initial_metadata()
                 away_since = None
                 async for message in stream:
-                    tries = 0
+                    tries, is_first, self._was_reached = 0, False, True
                     for event in map(models.event, message.events):
                         if event.seq:
                             from_seq = event.seq + 1
@@ -188,6 +200,12 @@ class AsyncClient:
             if not token:
                 return
 
+    async def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
+        """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
+        request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
+        events: List[Event] = await self._call(self._read_progress, request)
+        return events
+
     async def explain(self, run_id: str, task: str = "") -> Explanation:
         """Why a run, or a task of it, has not ended."""
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
@@ -210,21 +228,37 @@ class AsyncClient:
         answer = await self._call(self._workflows.GetRun, requests.get(run_id, wait, results), wait)
         return models.run(answer.run)
 
+    async def _read_progress(self, request: Any, *, timeout: float, metadata: Any) -> List[Event]:
+        stream = self._workflows.ReadProgress(request, timeout=timeout, metadata=metadata)
+        return [models.event(event) async for message in stream for event in message.events]
+
     async def _call(self, method: Callable[..., Any], request: Any, more_time: float = 0.0) -> Any:
         tries = 0
         while True:
             try:
-                return await method(request, timeout=self.settings.timeout + more_time, metadata=self.settings.metadata)
+                limit = self.settings.timeout + more_time
+                answer = await method(request, timeout=limit, metadata=self.settings.metadata)
+                self._was_reached = True
+                return answer
             except grpc.RpcError as failed:
                 error = from_rpc(failed, self.settings.url)
-            if tries >= self.settings.max_retries or not error.is_worth_repeating:
+            is_last = tries >= self.settings.max_retries
+            if tries == 0 or is_last:
+                error = await self._explained(error)
+            if is_last or not error.is_worth_repeating:
                 raise error
             await asyncio.sleep(requests.delay(tries, error))
             tries += 1
 
+    async def _explained(self, error: GleitzeitError) -> GleitzeitError:
+        """Looks what is at the address if the control plane was not reached."""
+        return await asyncio.to_thread(_reach.explained, error, self.settings.url, self._was_reached)
+
     async def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
         """Waits before another try, or raises; since when the control plane is away."""
         since = time.monotonic() if away_since is None else away_since
+        if away_since is None:
+            error = await self._explained(error)
         if not error.is_worth_repeating or time.monotonic() - since > self.settings.patience:
             raise error
         await asyncio.sleep(requests.delay(tries, error))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 import time
 from types import TracebackType
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Union
 
 import grpc
 
 from . import _requests as requests
-from . import models
+from . import _reach, models
 from ._requests import Settings, Source
 from .errors import GleitzeitError, RunFailed, from_rpc
 from .models import Event, Explanation, Run, Task
@@ -29,6 +29,7 @@ class Client:
     def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, **settings: Any) -> None:
         self.settings = Settings.make(url, token, **settings)
         target, options = self.settings.target, self.settings.options
+        self._was_reached = False
         if self.settings.is_secure:
             self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         else:
@@ -109,19 +110,30 @@ class Client:
             if run.is_final or left <= 0:
                 return run
 
-    def watch(self, run_id: str, from_seq: int = 1, *, progress: bool = False) -> Iterator[Event]:
-        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed."""
+    def watch(
+        self, run_id: str, from_seq: int = 1, *, progress: bool = False, so_far: bool = False
+    ) -> Iterator[Event]:
+        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed.
+
+        With ``progress`` also what its tasks say meanwhile, which may be lost; ``event.output`` is what of it is output.
+        With ``so_far`` it begins with what the open attempts have said before.
+        """
         away_since: Optional[float] = None
-        tries = 0
+        tries, is_first = 0, True
         while True:
-            request = pb.WatchRunRequest(run_id=run_id, from_seq=from_seq, include_progress=progress)
+            request = pb.WatchRunRequest(
+                run_id=run_id,
+                from_seq=from_seq,
+                include_progress=progress or so_far,
+                include_progress_so_far=so_far and is_first,
+            )
             stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
             try:
                 # The headers come once it is being watched.
                 stream.initial_metadata()
                 away_since = None
                 for message in stream:
-                    tries = 0
+                    tries, is_first, self._was_reached = 0, False, True
                     for event in map(models.event, message.events):
                         if event.seq:
                             from_seq = event.seq + 1
@@ -183,6 +195,12 @@ class Client:
             if not token:
                 return
 
+    def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
+        """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
+        request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
+        events: List[Event] = self._call(self._read_progress, request)
+        return events
+
     def explain(self, run_id: str, task: str = "") -> Explanation:
         """Why a run, or a task of it, has not ended."""
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
@@ -205,21 +223,37 @@ class Client:
         answer = self._call(self._workflows.GetRun, requests.get(run_id, wait, results), wait)
         return models.run(answer.run)
 
+    def _read_progress(self, request: Any, *, timeout: float, metadata: Any) -> List[Event]:
+        stream = self._workflows.ReadProgress(request, timeout=timeout, metadata=metadata)
+        return [models.event(event) for message in stream for event in message.events]
+
     def _call(self, method: Callable[..., Any], request: Any, more_time: float = 0.0) -> Any:
         tries = 0
         while True:
             try:
-                return method(request, timeout=self.settings.timeout + more_time, metadata=self.settings.metadata)
+                limit = self.settings.timeout + more_time
+                answer = method(request, timeout=limit, metadata=self.settings.metadata)
+                self._was_reached = True
+                return answer
             except grpc.RpcError as failed:
                 error = from_rpc(failed, self.settings.url)
-            if tries >= self.settings.max_retries or not error.is_worth_repeating:
+            is_last = tries >= self.settings.max_retries
+            if tries == 0 or is_last:
+                error = self._explained(error)
+            if is_last or not error.is_worth_repeating:
                 raise error
             time.sleep(requests.delay(tries, error))
             tries += 1
 
+    def _explained(self, error: GleitzeitError) -> GleitzeitError:
+        """Looks what is at the address if the control plane was not reached."""
+        return _reach.explained(error, self.settings.url, self._was_reached)
+
     def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
         """Waits before another try, or raises; since when the control plane is away."""
         since = time.monotonic() if away_since is None else away_since
+        if away_since is None:
+            error = self._explained(error)
         if not error.is_worth_repeating or time.monotonic() - since > self.settings.patience:
             raise error
         time.sleep(requests.delay(tries, error))

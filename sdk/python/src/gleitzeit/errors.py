@@ -28,6 +28,8 @@ _UNNAMED = {
     grpc.StatusCode.INVALID_ARGUMENT: (-32602, "INVALID_PARAMS"),
     grpc.StatusCode.NOT_FOUND: (-28002, "WORKFLOW_NOT_FOUND"),
     grpc.StatusCode.UNAUTHENTICATED: (-25005, "AUTHENTICATION_FAILED"),
+    grpc.StatusCode.PERMISSION_DENIED: (-25006, "AUTHORIZATION_FAILED"),
+    grpc.StatusCode.UNIMPLEMENTED: (-30008, "METHOD_NOT_SUPPORTED"),
 }
 
 
@@ -58,9 +60,12 @@ class GleitzeitError(Exception):
         problems: tuple[Problem, ...] = (),
         retry_after: Optional[float] = None,
         unreachable: bool = False,
-        timed_out: bool = False,
+        lasting: bool = False,
+        hint: str = "",
+        reason: str = "",
     ) -> None:
-        super().__init__("\n  ".join([message, *map(str, problems)]))
+        advice = [f"hint: {hint}"] if hint else []
+        super().__init__("\n  ".join([message, *map(str, problems), *advice]))
         #: What happened, with the names involved.
         self.message = message
         #: The stable integer of the error table.
@@ -73,12 +78,17 @@ class GleitzeitError(Exception):
         self.retry_after = retry_after
         #: Whether no control plane answered.
         self.unreachable = unreachable
-        self._timed_out = timed_out
+        #: What to do about it; empty if nothing is known beyond the error table.
+        self.hint = hint
+        # Of a call that did not get through, in the words of gRPC.
+        self._reason = reason or message
+        # Whether it was waited for long enough, or waiting does not help.
+        self._is_lasting = lasting
 
     @property
     def is_worth_repeating(self) -> bool:
         """Whether the same call may succeed if it is made again soon."""
-        return (self.unreachable and not self._timed_out) or self.retry_after is not None
+        return (self.unreachable and not self._is_lasting) or self.retry_after is not None
 
 
 class RunFailed(GleitzeitError):
@@ -89,6 +99,14 @@ class RunFailed(GleitzeitError):
         message = f"run {run.id} {run.status}" + (f": {error.message}" if error else "")
         super().__init__(message, code=error.code if error else -28003, name=error.name if error else "WORKFLOW_EXECUTION_FAILED")
         self.run = run
+
+
+def unreached(
+    error: GleitzeitError, message: str, code: int, name: str, hint: str, lasting: bool
+) -> GleitzeitError:
+    """The error of a control plane that was not reached, told in other words."""
+    reason = error._reason
+    return GleitzeitError(message, code=code, name=name, unreachable=True, hint=hint, lasting=lasting, reason=reason)
 
 
 def from_rpc(error: Any, url: str) -> GleitzeitError:
@@ -121,12 +139,12 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
         timed_out = code == grpc.StatusCode.DEADLINE_EXCEEDED or is_silent
         number, name = (-25003, "CONNECTION_TIMEOUT") if timed_out else (-25004, "CONNECTION_LOST")
         text = f"the control plane at {url} does not answer: {message}"
-        if is_silent:
-            text = (
-                f"{url} accepts connections but said nothing for 10 s: either no control plane listens there, or it is stuck"
-            )
-        return GleitzeitError(text, code=number, name=name, unreachable=True, timed_out=timed_out)
+        return GleitzeitError(text, code=number, name=name, unreachable=True, lasting=timed_out, reason=message)
     number, name = _UNNAMED.get(code, (-32603, "INTERNAL_ERROR"))
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        text = f"what answers at {url} does not know this call: {message}"
+        hint = "the control plane is of another version than this package, or another server: `gleitzeit doctor` tells"
+        return GleitzeitError(text, code=number, name=name, hint=hint)
     return GleitzeitError(message, code=number, name=name, retry_after=retry_after)
 
 

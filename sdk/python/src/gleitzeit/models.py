@@ -58,6 +58,8 @@ class Task:
     finished_at: Optional[datetime.datetime] = None
     #: The tasks that must complete before it; empty unless ``tasks`` was asked for them.
     dependencies: tuple[str, ...] = ()
+    #: The provider that is to serve it, if its workflow names one; else empty.
+    provider: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,50 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened in a run. ``seq`` is 0 for ``method_progress``, which is not recorded."""
+class Output:
+    """A piece of what a task printed: whole lines if there are any, else as much as there is of one.
 
+    ``stream`` is ``stdout`` or ``stderr``; of text that is not a process's, such as that of a model, it is empty.
+    ``offset`` is where the text stands in its stream, in bytes of UTF-8: where it does not continue the piece before,
+    pieces were lost. The text of a ``note`` is not the task's own but says something about its output.
+    """
+
+    text: str
+    stream: str = ""
+    offset: Optional[int] = None
+    note: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    #: Its place among the events of the run, from 1, without gaps; 0 for ``method_progress``, which is not recorded.
     seq: int
+    #: What happened: an ``EventType`` of :mod:`gleitzeit.events`, or one that a newer control plane knows.
     type: str
+    #: The task it speaks of; empty if it speaks of the run.
     task: str
+    #: The attempt it speaks of, from 1; 0 if it speaks of none.
     attempt: int
+    #: When it was recorded; ``None`` for ``method_progress``.
     time: Optional[datetime.datetime]
+    #: Its data, as :mod:`gleitzeit.events` describes it for each type.
     payload: Json = None
+    #: The payload is larger than 1 MiB and was left out: ``tasks`` has results of any size.
     payload_omitted: bool = False
+
+    @property
+    def output(self) -> Optional[Output]:
+        """What a task printed, if the event tells that: a ``method_progress`` with text."""
+        data = self.payload
+        if self.type != "method_progress" or not isinstance(data, dict) or not isinstance(data.get("text"), str):
+            return None
+        stream, offset = data.get("stream"), data.get("offset")
+        if stream not in ("stdout", "stderr"):
+            return Output(data["text"])
+        is_place = isinstance(offset, int) and not isinstance(offset, bool)
+        return Output(data["text"], stream, offset if is_place else None, data.get("note") is True)
 
 
 @dataclass(frozen=True)
@@ -177,6 +213,7 @@ def task(message: Any) -> Task:
         started_at=_time(message, "started_at"),
         finished_at=_time(message, "finished_at"),
         dependencies=tuple(message.dependencies),
+        provider=message.provider,
     )
 
 

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import dataclasses
 import functools
@@ -27,10 +26,10 @@ import time
 import uuid
 from typing import Any, Callable, Optional, TypeVar
 
-import socketio
-
 from . import _json, _token, schema
+from ._line import Line
 from ._requests import DEFAULT_URL, base_url
+from ._threads import Threads
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger("gleitzeit.provider")
@@ -40,6 +39,8 @@ KEPT = 20.0
 #: A process that did nothing for longer, in seconds, may have lost its calls to others.
 STOOD_STILL = 2.0
 MOST_KEPT = 1_000
+#: So many methods are named in a line.
+NAMED = 8
 #: Code of errors that do not say another.
 TASK_EXECUTION_FAILED = -29002
 TASK_RESULT_INVALID = -29007
@@ -109,8 +110,18 @@ def current() -> Call:
 class Provider:
     """Methods, and the connection over which they are served. It goes on whenever the control plane comes back."""
 
-    def __init__(self, name: Optional[str] = None, *, version: str = "v1", max_concurrency: int = 16) -> None:
-        self.name, self.version, self.max_concurrency = name, version, max_concurrency
+    def __init__(
+        self,
+        name: Optional[str] = None,
+        *,
+        version: str = "v1",
+        max_concurrency: int = 16,
+        address: Optional[str] = None,
+    ) -> None:
+        """Tasks may ask for the ``name``. ``address`` says where the service is that the methods call, without
+        credentials: lists show it, and workflows have to name the provider where those of a method call different ones.
+        """
+        self.name, self.version, self.max_concurrency, self.address = name, version, max_concurrency, address
         self._methods: dict[str, Callable[..., Any]] = {}
         self._schemas: dict[str, dict[str, schema.Schema]] = {}
         self._component_id = str(uuid.uuid4())
@@ -127,8 +138,12 @@ class Provider:
         self._wanted: Optional[asyncio.Event] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._rejected: Optional[str] = None
+        # Whether it is to end, and whether what runs is not to be finished.
         self._ended: Optional[asyncio.Event] = None
-        self._threads = concurrent.futures.ThreadPoolExecutor(max_concurrency, "gleitzeit-call")
+        self._hurried: Optional[asyncio.Event] = None
+        # Whether the program does nothing but serve, and whether it said that it does.
+        self._is_program = self._was_told = False
+        self._threads = Threads(max_concurrency, "gleitzeit-call")
 
     def method(self, name: str) -> Callable[[Function], Function]:
         """Serves a function, or a coroutine function, as the method ``PROTOCOL/METHOD``.
@@ -149,7 +164,9 @@ class Provider:
     def serve(
         self, url: Optional[str] = None, *, token: Optional[str] = None, drain_timeout: float = 30.0
     ) -> None:
-        """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds."""
+        """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds; the second
+        time it ends at once. What it serves and where is said in a line, as a record of the logger
+        ``gleitzeit.provider`` if the program has set up logging, else on standard error."""
         asyncio.run(self.serve_async(url, token=token, drain_timeout=drain_timeout, handle_signals=True))
 
     async def serve_async(
@@ -163,61 +180,77 @@ class Provider:
         """The same for programs with asyncio: serves until it is cancelled or ``stop`` is called."""
         if not self._methods:
             raise ValueError("the provider serves no method: mark functions with `@provider.method(...)`")
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._ended, self._hurried = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._is_program, self._was_told = handle_signals, False
         self._seen, self._wanted = _now(), asyncio.Event()
         self._wanted.set()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self.stop)
-        self._hub = hub = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=2.0)
-        hub.on("connect", lambda: None)
-        hub.on("disconnect", self._disconnected)
-        hub.on("welcome", self._welcome)
-        hub.on("component_registered", self._registered)
-        hub.on("registration_rejected", self._was_rejected)
-        hub.on("heartbeat", self._heartbeat)
-        hub.on("execute_method", self._execute)
-        hub.on("cancel_method", self._cancel)
-        hub.on("mesh_error", self._mesh_error)
-        url = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
-        address, given = url, token or os.environ.get("GLEITZEIT_TOKEN")
-
-        def auth() -> dict[str, str]:
-            # Asked at each connection: the control plane may have been started after this provider.
-            return {"token": given or _token.kept(address) or ""}
-
-        connecting = asyncio.ensure_future(hub.connect(url, auth=auth, transports=["websocket"], retry=True))
+                self._loop.add_signal_handler(number, self._signalled, drain_timeout)
+        line = self._line = self._new_line(url, token)
+        connecting = asyncio.ensure_future(line.run())
         ended = asyncio.ensure_future(self._ended.wait())
         beating = asyncio.ensure_future(self._beating())
         try:
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
-            await ended
-            if self._rejected is None and connecting.done():
+            if self._rejected is None:
                 await self._drain(drain_timeout)
         finally:
-            connecting.cancel()
-            ended.cancel()
-            beating.cancel()
-            for call, task in list(self._tasks.values()):
-                call._cancelled.set()
+            for task in (connecting, ended, beating):
                 task.cancel()
-            await hub.disconnect()
+            for call, running in list(self._tasks.values()):
+                call._cancelled.set()
+                running.cancel()
+            await line.close()
         if self._rejected is not None:
             raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
+
+    def _new_line(self, url: Optional[str], token: Optional[str]) -> Line:
+        address = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
+        given = token or os.environ.get("GLEITZEIT_TOKEN")
+        handlers = {
+            "welcome": self._welcome,
+            "component_registered": self._registered,
+            "registration_rejected": self._was_rejected,
+            "heartbeat": self._heartbeat,
+            "execute_method": self._execute,
+            "cancel_method": self._cancel,
+            "mesh_error": self._mesh_error,
+        }
+        # Asked for at each connection: the control plane may have been started after this provider.
+        return Line(address, lambda: given or _token.kept(address) or "", handlers, self._lost)
 
     def stop(self) -> None:
         """Ends ``serve``: takes nothing new, finishes what runs. From the event loop's own thread."""
         if self._ended is not None:
             self._ended.set()
 
+    def _signalled(self, limit: float) -> None:
+        if self._ended is not None and self._ended.is_set() and self._hurried is not None:
+            self._hurried.set()
+            return
+        if self._tasks:
+            self._say(f"finishing what runs ({len(self._tasks)}), for at most {limit:g} s; Ctrl-C again ends at once")
+        self.stop()
+
+    def _say(self, text: str) -> None:
+        if self._is_program and not log.hasHandlers():
+            print(text, file=sys.stderr, flush=True)
+        else:
+            log.info(text)
+
     async def _drain(self, limit: float) -> None:
         self._is_draining = True
         if self._is_registered:
             await self._register()
-        if self._tasks:
-            await asyncio.wait([task for _, task in self._tasks.values()], timeout=limit)
+        if self._tasks and self._hurried is not None:
+            hurried = asyncio.ensure_future(self._hurried.wait())
+            finishing = asyncio.ensure_future(asyncio.wait([task for _, task in self._tasks.values()]))
+            await asyncio.wait({finishing, hurried}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            for waiting in (finishing, hurried):
+                waiting.cancel()
         # What was answered just now is on its way before the goodbye.
         await self._flush()
 
@@ -237,12 +270,9 @@ class Provider:
 
     async def _ask(self) -> None:
         """By a registration: the cancels of what is not wanted come before its answer."""
-        if self._asks and self._is_registered and self._unanswered == 0 and self._hub.connected:
+        if self._asks and self._is_registered and self._unanswered == 0 and self._line.is_connected:
             self._asks = False
-            try:
-                await self._register()
-            except socketio.exceptions.SocketIOError:
-                pass  # the next connection begins with a registration
+            await self._register()
 
     async def _register(self) -> None:
         self._unanswered += 1
@@ -250,20 +280,23 @@ class Provider:
             {"name": name, "version": self.version, "methods": methods} for name, methods in self._schemas.items()
         ]
         offered = [] if self._is_registered else self._kept()
-        name = self.name or os.path.basename(sys.argv[0] or "provider")
-        await self._hub.emit(
+        await self._line.emit(
             "register_component",
             {
                 "component_type": "provider",
                 "component_id": self._component_id,
                 "secret": self._secret,
-                "name": name,
+                "name": self._shown_name(),
                 "protocols": protocols,
                 "max_concurrency": 0 if self._is_draining else self.max_concurrency,
                 "batch": True,
                 "calls": [*self._tasks, *self._answers, *offered],
+                **({"address": self.address} if self.address else {}),
             },
         )
+
+    def _shown_name(self) -> str:
+        return self.name or os.path.basename(sys.argv[0] or "provider")
 
     def _kept(self) -> list[str]:
         """The answers that may still have been lost."""
@@ -279,8 +312,8 @@ class Provider:
     async def _registered(self, _: Any) -> None:
         self._unanswered = max(0, self._unanswered - 1)
         if not self._is_registered:
-            log.info("registered: %s", ", ".join(self._methods))
-            self._is_registered = True
+            self._say(self._about())
+            self._is_registered = self._was_told = True
             # What the hub did not cancel by now it may not have heard.
             self._answers.update({call_id: body for call_id, (_, body) in self._sent.items()})
             self._sent.clear()
@@ -298,21 +331,31 @@ class Provider:
         self._rejected = f"{error.get('name', '')}: {error.get('message', body)}"
         self.stop()
 
-    async def _disconnected(self, *_: Any) -> None:
+    def _about(self) -> str:
+        if self._was_told:
+            return f"the control plane at {self._line.url} is back"
+        methods = list(self._methods)
+        more = f" and {len(methods) - NAMED} more" if len(methods) > NAMED else ""
+        return f"serving {', '.join(methods[:NAMED])}{more} at {self._line.url} as `{self._shown_name()}`"
+
+    def _lost(self) -> None:
         self._is_registered = False
-        log.warning("the control plane is away; trying again")
 
     async def _heartbeat(self, _: Any = None) -> None:
-        await self._hub.emit("heartbeat_response", {"load": len(self._tasks)})
+        await self._line.emit("heartbeat_response", {"load": len(self._tasks)})
 
     async def _mesh_error(self, body: Any) -> None:
         log.warning("the control plane refused something: %s", body)
 
     async def _execute(self, body: dict[str, Any]) -> None:
         for call in body.get("calls", [body]):
-            if call["id"] not in self._tasks and call["id"] not in self._answers and call["id"] not in self._sent:
+            if call["id"] in self._sent:
+                # Who asks again has no answer: an engine that began anew after it was told, for one.
+                _, self._answers[call["id"]] = self._sent.pop(call["id"])
+            elif call["id"] not in self._tasks and call["id"] not in self._answers:
                 started = Call(self, call)
                 self._tasks[started.id] = (started, asyncio.ensure_future(self._serve(started, call)))
+        await self._flush()
 
     async def _cancel(self, body: dict[str, Any]) -> None:
         call_id = body.get("id", "")
@@ -354,23 +397,23 @@ class Provider:
             result = await function(**parameters)
         else:
             work = functools.partial(context.run, function, **parameters)
-            result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            result = await self._threads.run(work)
         return _plain(result, call.method)
 
     async def _flush(self) -> None:
-        if not self._is_registered or not self._hub.connected:
+        if not self._is_registered or not self._line.is_connected:
             return
         for call_id, answer in list(self._answers.items()):
             del self._answers[call_id]
             self._sent[call_id] = (time.monotonic(), answer)
-            await self._hub.emit("method_result", answer)
+            await self._line.emit("method_result", answer)
         while len(self._sent) > MOST_KEPT:
             del self._sent[next(iter(self._sent))]
 
     def _say_soon(self, event: str, body: Any) -> None:
         async def say() -> None:
-            if self._is_registered and self._hub.connected:
-                await self._hub.emit(event, body)
+            if self._is_registered and self._line.is_connected:
+                await self._line.emit(event, body)
 
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(say(), self._loop)

@@ -3,12 +3,15 @@
     wf = Workflow("essay", inputs={"topic": "time"})
     outline = wf.task("llm/chat", messages=[{"role": "user", "content": f"Outline {wf.input('topic')}"}])
     wf.task("python/execute", code=f"result = len({outline.response}.split())")
+
+Only references are references: all other text reaches its task as it is, also where it holds ``${...}``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from typing import Any, Iterable, Mapping, Optional, Union
 
 from .errors import GleitzeitError
@@ -16,11 +19,25 @@ from .errors import GleitzeitError
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _RESERVED = {"inputs", "env", "files", "run"}
 #: Fields of a task that are not its parameters; a parameter of such a name goes into ``parameters``.
-_FIELDS = ("queue", "priority", "timeout", "retry")
+_FIELDS = ("provider", "queue", "priority", "timeout", "retry")
+
+
+#: A reference within text ends with this, which no text knows beforehand.
+_MARK = f"#{secrets.token_hex(6)}"
+_MARKED = re.compile(r"\$\{([^{}#]*)" + _MARK + r"\}")
+_STEP = re.compile(r"[\w-]+\Z")
+#: What could be changed or mistaken on the way through text, such as that of JSON, is written as its number there.
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.\-\[\]]")
+_ESCAPED = re.compile(r"~([0-9a-f]+);")
+#: As keys in brackets and quotes have them.
+_QUOTED = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 class Reference:
-    """A place in the workflow's data: ``${...}`` once it is written. Fields and items of it are references too."""
+    """A place in the workflow's data: ``${...}`` once it is written. Fields and items of it are references too.
+
+    In text, such as that of an f-string, it stands as a mark which the workflow knows again.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -31,16 +48,27 @@ class Reference:
         return Reference(f"{self._path}.{name}")
 
     def __getitem__(self, key: Union[str, int]) -> Reference:
-        return Reference(f"{self._path}[{key}]" if isinstance(key, int) else f"{self._path}.{key}")
+        if isinstance(key, int):
+            return Reference(f"{self._path}[{key}]")
+        if _STEP.match(key):
+            return Reference(f"{self._path}.{key}")
+        return Reference(f"{self._path}['{key.translate(_QUOTED)}']")
 
     def __str__(self) -> str:
-        return f"${{{self._path}}}"
+        safe = _UNSAFE.sub(lambda found: f"~{ord(found[0]):x};", self._path)
+        return f"${{{safe}{_MARK}}}"
+
+    def __add__(self, text: str) -> str:
+        return f"{self}{text}"
+
+    def __radd__(self, text: str) -> str:
+        return f"{text}{self}"
 
     def __repr__(self) -> str:
-        return f"<{self}>"
+        return f"<${{{self._path}}}>"
 
     def __iter__(self) -> Any:
-        raise TypeError(f"{self} has no value yet: it is known only while the workflow runs")
+        raise TypeError(f"{self!r} has no value yet: it is known only while the workflow runs")
 
 
 class TaskReference(Reference):
@@ -52,6 +80,13 @@ class TaskReference(Reference):
 
     def __repr__(self) -> str:
         return f"<task {self._task_id}>"
+
+
+def ref(path: str) -> Reference:
+    """A reference by its path, as it would stand between ``${`` and ``}``: ``ref("task.field")``, ``ref("run.id")``."""
+    if not path or set(path) & set("${}"):
+        raise _invalid(f"`{path}` is no reference; expected a path such as `task.field`, without `${{` and `}}`")
+    return Reference(path)
 
 
 After = Union[str, TaskReference, Iterable[Union[str, TaskReference]], None]
@@ -70,23 +105,24 @@ class Workflow:
         description: Optional[str] = None,
         timeout: Union[float, str, None] = None,
     ) -> None:
-        self.name = name
-        self._inputs = dict(inputs or {})
-        self._files = dict(files or {})
-        self._fields = {"labels": dict(labels or {}), "description": description, "timeout": timeout}
+        self.name = _plain(name, "the name")
+        self._inputs = _plain(dict(inputs or {}), "the inputs' defaults")
+        self._files = _plain(dict(files or {}), "the files")
+        fields = {"labels": dict(labels or {}), "description": description, "timeout": timeout}
+        self._fields: dict[str, Any] = _plain(fields, "the workflow's own fields")
         self._tasks: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, Any] = {}
 
     def input(self, name: str) -> Reference:
         """A declared input."""
         if name not in self._inputs:
-            raise GleitzeitError(f"the workflow declares no input `{name}`", code=-32602, name="INVALID_PARAMS")
+            raise _invalid(f"the workflow declares no input `{name}`")
         return Reference(f"inputs.{name}")
 
     def file(self, name: str) -> Reference:
         """A declared file's text; its ``base64`` are its bytes."""
         if name not in self._files:
-            raise GleitzeitError(f"the workflow declares no file `{name}`", code=-32602, name="INVALID_PARAMS")
+            raise _invalid(f"the workflow declares no file `{name}`")
         return Reference(f"files.{name}")
 
     def task(
@@ -96,6 +132,7 @@ class Workflow:
         id: Optional[str] = None,
         after: After = None,
         parameters: Optional[Mapping[str, Any]] = None,
+        provider: Optional[str] = None,
         queue: Optional[str] = None,
         priority: Union[int, str, None] = None,
         timeout: Union[float, str, None] = None,
@@ -105,15 +142,16 @@ class Workflow:
         """Adds a task that calls ``method`` with ``parameters`` and what else is named.
 
         ``after`` names tasks that must have completed although their results are not used. Without an ``id`` it is
-        called after its method.
+        called after its method. Only providers of the name ``provider`` may serve it, if that is given.
         """
         task_id = id if id is not None else self._free_id(method)
         if not _ID.match(task_id) or task_id in _RESERVED or task_id in self._tasks:
             why = "is used already" if task_id in self._tasks else "is no task's id"
-            raise GleitzeitError(f"`{task_id}` {why}", code=-32602, name="INVALID_PARAMS")
+            raise _invalid(f"`{task_id}` {why}")
         dependencies = [after] if isinstance(after, (str, TaskReference)) else list(after or ())
         task: dict[str, Any] = {"id": task_id, "method": method}
-        task.update(zip(_FIELDS, (queue, priority, timeout, retry)))
+        task.update(zip(_FIELDS, (provider, queue, priority, timeout, retry)))
+        task = _plain(task, f"`{task_id}`, but for its parameters,")
         task["dependencies"] = [it._task_id if isinstance(it, TaskReference) else it for it in dependencies]
         task["parameters"] = written({**(parameters or {}), **more})
         self._tasks[task_id] = {name: value for name, value in task.items() if value is not None and value != []}
@@ -143,11 +181,45 @@ class Workflow:
 
 
 def written(value: Any) -> Any:
-    """A value with its references as ``${...}``."""
+    """A value as it stands in a workflow: its references as ``${...}``, and what looks like one as text."""
     if isinstance(value, Reference):
-        return str(value)
+        return f"${{{value._path}}}"
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, Mapping):
-        return {str(key): written(item) for key, item in value.items()}
+        return {_plain(str(key), "a key"): written(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [written(item) for item in value]
     return value
+
+
+def _text(text: str) -> str:
+    pieces, at = [], 0
+    for found in _MARKED.finditer(text):
+        path = _ESCAPED.sub(lambda step: chr(int(step[1], 16)), found[1])
+        pieces += [_escaped(text[at : found.start()], is_before_reference=True), f"${{{path}}}"]
+        at = found.end()
+    return "".join([*pieces, _escaped(text[at:], is_before_reference=False)])
+
+
+def _escaped(text: str, is_before_reference: bool) -> str:
+    """Text that stays text: of the dollars before a brace, each two are one."""
+    before = r"\{|\Z" if is_before_reference else r"\{"
+    return re.sub(rf"(?<!\$)\$+(?={before})", lambda dollars: dollars[0] * 2, text)
+
+
+def _plain(value: Any, what: str) -> Any:
+    """The same value, in which no reference can stand."""
+    if isinstance(value, Reference) or (isinstance(value, str) and _MARKED.search(value)):
+        raise _invalid(f"{what} cannot hold a reference: only parameters of tasks and outputs can")
+    if isinstance(value, Mapping):
+        for item in (*value.keys(), *value.values()):
+            _plain(item, what)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _plain(item, what)
+    return value
+
+
+def _invalid(message: str) -> GleitzeitError:
+    return GleitzeitError(message, code=-32602, name="INVALID_PARAMS")

@@ -48,7 +48,8 @@ pub(super) async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let token = TokenSource::new(provider.token.clone(), &provider.url, |name| std::env::var_os(name));
-    let config = LinkConfig { url: provider.url.clone(), token, ..LinkConfig::default() };
+    let unused_proxy = gleitzeit_link::proxy(|name| std::env::var_os(name));
+    let config = LinkConfig { url: provider.url.clone(), token, unused_proxy, ..LinkConfig::default() };
     let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();
@@ -117,6 +118,7 @@ fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
         protocols,
         max_concurrency: provider.max_concurrency,
         capabilities: Vec::new(),
+        address: provider.address.clone(),
         alone_limit_ms: ALONE_LIMIT_MS,
     };
     Machine::new(identity, config)
@@ -188,6 +190,10 @@ impl Host {
                     tracing::error!(message, "the control plane does not let the provider in, trying on");
                     *refused = Some(message);
                 }
+                return None;
+            }
+            LinkEvent::Unreachable(cause) => {
+                tracing::warn!(hint = cause.hint, code = cause.code.name(), "{}; trying on", cause.message);
                 return None;
             }
             LinkEvent::Message { event, body } => match FromHub::decode(&event, &body) {

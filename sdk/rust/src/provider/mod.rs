@@ -91,6 +91,7 @@ pub struct Provider {
     max_concurrency: u32,
     drain_timeout: Duration,
     max_payload_bytes: usize,
+    address: Option<String>,
     methods: BTreeMap<String, (Schemas, Handler)>,
 }
 
@@ -102,8 +103,8 @@ impl std::fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// A provider of this name, for lists. It finds the control plane at `GLEITZEIT_HUB_URL`, else at
-    /// [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
+    /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
+    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
     /// one it takes the token that a control plane of the same user keeps on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
@@ -115,6 +116,7 @@ impl Provider {
             max_concurrency: 16,
             drain_timeout: Duration::from_secs(30),
             max_payload_bytes: 1024 * 1024,
+            address: None,
             methods: BTreeMap::new(),
         }
     }
@@ -137,6 +139,14 @@ impl Provider {
     #[must_use]
     pub fn max_concurrency(mut self, calls: u32) -> Self {
         self.max_concurrency = calls.max(1);
+        self
+    }
+
+    /// Where the service is that it calls, without credentials: lists show it, and workflows have to say which provider
+    /// they mean where those of a method call different ones.
+    #[must_use]
+    pub fn address(mut self, url: &str) -> Self {
+        self.address = Some(url.to_owned());
         self
     }
 

@@ -293,7 +293,7 @@ async fn the_shipped_providers_go_nowhere_unasked() {
     let reason = shipped("openai").health().await.reason.expect("unhealthy");
     assert!(reason.contains("OPENAI_BASE_URL") && !reason.contains("sk-at-hand"), "{reason}");
     let ollama = shipped("ollama").definition().connection.clone().expect("a connection");
-    assert_eq!(ollama.base_url, crate::connection::BaseUrl::Variable("OLLAMA_HOST".to_owned()));
+    assert_eq!(ollama.base_url, BaseUrl::Variable("OLLAMA_HOST".to_owned()));
     let settings = Settings::from_env(|_| None);
     assert_eq!(host::resolve(&ollama.base_url, &settings).as_deref(), Ok("http://127.0.0.1:11434"));
 }

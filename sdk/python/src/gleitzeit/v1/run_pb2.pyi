@@ -117,7 +117,7 @@ class RunSummary(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., name: _Optional[str] = ..., status: _Optional[_Union[RunStatus, str]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., task_count: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., retry_of: _Optional[str] = ...) -> None: ...
 
 class TaskRun(_message.Message):
-    __slots__ = ("id", "status", "attempt", "result_json", "result_omitted", "error", "waiting", "started_at", "finished_at", "method", "queue", "engine", "dependencies")
+    __slots__ = ("id", "status", "attempt", "result_json", "result_omitted", "error", "waiting", "started_at", "finished_at", "method", "queue", "engine", "dependencies", "provider")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,7 @@ class TaskRun(_message.Message):
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     DEPENDENCIES_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     id: str
     status: TaskStatus
     attempt: int
@@ -144,7 +145,8 @@ class TaskRun(_message.Message):
     queue: str
     engine: str
     dependencies: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., result_omitted: bool = ..., error: _Optional[_Union[Error, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., method: _Optional[str] = ..., queue: _Optional[str] = ..., engine: _Optional[str] = ..., dependencies: _Optional[_Iterable[str]] = ...) -> None: ...
+    provider: str
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., attempt: _Optional[int] = ..., result_json: _Optional[str] = ..., result_omitted: bool = ..., error: _Optional[_Union[Error, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., method: _Optional[str] = ..., queue: _Optional[str] = ..., engine: _Optional[str] = ..., dependencies: _Optional[_Iterable[str]] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "name", "message", "details_json")

@@ -26,29 +26,29 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gleitzeit/v1/system.proto\x12\x0cgleitzeit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x02\n\tComponent\x12\x14\n\x0c\x63omponent_id\x18\x01 \x01(\t\x12)\n\x04role\x18\x02 \x01(\x0e\x32\x1b.gleitzeit.v1.ComponentRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.gleitzeit.v1.ComponentStatus\x12\x33\n\x0f\x63onnected_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61pacity\x18\x07 \x01(\r\x12\x0e\n\x06in_use\x18\x08 \x01(\r\x12\x0e\n\x06queues\x18\t \x03(\t\x12\x0f\n\x07methods\x18\n \x03(\t\x12\x14\n\x0cowned_shards\x18\x0b \x03(\r\x12\x14\n\x0cowned_queues\x18\x0c \x03(\t\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"\x8c\x02\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63omponent_id\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gleitzeit.v1.ComponentStatus\x12\x11\n\tprotocols\x18\x04 \x03(\t\x12\x0f\n\x07methods\x18\x05 \x03(\t\x12)\n\x06health\x18\x06 \x01(\x0e\x32\x19.gleitzeit.v1.HealthState\x12\x15\n\rhealth_reason\x18\x07 \x01(\t\x12\x11\n\tin_flight\x18\x08 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x0c\n\x04slow\x18\x0b \x01(\x08\"X\n\x08Protocol\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x07methods\x18\x03 \x03(\x0b\x32\x1c.gleitzeit.v1.ProtocolMethod\"\xd9\x01\n\x0eProtocolMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x16parameters_schema_json\x18\x03 \x01(\tH\x00\x88\x01\x01\x12 \n\x13returns_schema_json\x18\x04 \x01(\tH\x01\x88\x01\x01\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x19\n\x17_parameters_schema_jsonB\x16\n\x14_returns_schema_json\"R\n\tRunCounts\x12\x0f\n\x07running\x18\x01 \x01(\x04\x12\x11\n\tcompleted\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x11\n\tcancelled\x18\x04 \x01(\x04\"T\n\x0f\x43omponentCounts\x12\r\n\x05queue\x18\x01 \x01(\r\x12\x10\n\x08resolver\x18\x02 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\r\x12\x10\n\x08provider\x18\x04 \x01(\r*\x9e\x01\n\rComponentRole\x12\x1e\n\x1a\x43OMPONENT_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OMPONENT_ROLE_QUEUE\x10\x01\x12\x1b\n\x17\x43OMPONENT_ROLE_RESOLVER\x10\x02\x12\x19\n\x15\x43OMPONENT_ROLE_ENGINE\x10\x03\x12\x1b\n\x17\x43OMPONENT_ROLE_PROVIDER\x10\x04*\x8b\x01\n\x0f\x43omponentStatus\x12 \n\x1c\x43OMPONENT_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OMPONENT_STATUS_CONNECTED\x10\x01\x12\x1b\n\x17\x43OMPONENT_STATUS_SILENT\x10\x02\x12\x19\n\x15\x43OMPONENT_STATUS_LOST\x10\x03*|\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATE_UNHEALTHY\x10\x02\x12\x19\n\x15HEALTH_STATE_STARTING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gleitzeit/v1/system.proto\x12\x0cgleitzeit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x02\n\tComponent\x12\x14\n\x0c\x63omponent_id\x18\x01 \x01(\t\x12)\n\x04role\x18\x02 \x01(\x0e\x32\x1b.gleitzeit.v1.ComponentRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.gleitzeit.v1.ComponentStatus\x12\x33\n\x0f\x63onnected_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61pacity\x18\x07 \x01(\r\x12\x0e\n\x06in_use\x18\x08 \x01(\r\x12\x0e\n\x06queues\x18\t \x03(\t\x12\x0f\n\x07methods\x18\n \x03(\t\x12\x14\n\x0cowned_shards\x18\x0b \x03(\r\x12\x14\n\x0cowned_queues\x18\x0c \x03(\t\x12\x14\n\x0c\x63\x61pabilities\x18\r \x03(\t\"\x9d\x02\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63omponent_id\x18\x02 \x01(\t\x12-\n\x06status\x18\x03 \x01(\x0e\x32\x1d.gleitzeit.v1.ComponentStatus\x12\x11\n\tprotocols\x18\x04 \x03(\t\x12\x0f\n\x07methods\x18\x05 \x03(\t\x12)\n\x06health\x18\x06 \x01(\x0e\x32\x19.gleitzeit.v1.HealthState\x12\x15\n\rhealth_reason\x18\x07 \x01(\t\x12\x11\n\tin_flight\x18\x08 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\t \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\n \x03(\t\x12\x0c\n\x04slow\x18\x0b \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\x0c \x01(\t\"X\n\x08Protocol\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x07methods\x18\x03 \x03(\x0b\x32\x1c.gleitzeit.v1.ProtocolMethod\"\xd9\x01\n\x0eProtocolMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12#\n\x16parameters_schema_json\x18\x03 \x01(\tH\x00\x88\x01\x01\x12 \n\x13returns_schema_json\x18\x04 \x01(\tH\x01\x88\x01\x01\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x19\n\x17_parameters_schema_jsonB\x16\n\x14_returns_schema_json\"R\n\tRunCounts\x12\x0f\n\x07running\x18\x01 \x01(\x04\x12\x11\n\tcompleted\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x11\n\tcancelled\x18\x04 \x01(\x04\"T\n\x0f\x43omponentCounts\x12\r\n\x05queue\x18\x01 \x01(\r\x12\x10\n\x08resolver\x18\x02 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\r\x12\x10\n\x08provider\x18\x04 \x01(\r*\x9e\x01\n\rComponentRole\x12\x1e\n\x1a\x43OMPONENT_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OMPONENT_ROLE_QUEUE\x10\x01\x12\x1b\n\x17\x43OMPONENT_ROLE_RESOLVER\x10\x02\x12\x19\n\x15\x43OMPONENT_ROLE_ENGINE\x10\x03\x12\x1b\n\x17\x43OMPONENT_ROLE_PROVIDER\x10\x04*\x8b\x01\n\x0f\x43omponentStatus\x12 \n\x1c\x43OMPONENT_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OMPONENT_STATUS_CONNECTED\x10\x01\x12\x1b\n\x17\x43OMPONENT_STATUS_SILENT\x10\x02\x12\x19\n\x15\x43OMPONENT_STATUS_LOST\x10\x03*|\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATE_UNHEALTHY\x10\x02\x12\x19\n\x15HEALTH_STATE_STARTING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gleitzeit.v1.system_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COMPONENTROLE']._serialized_start=1203
-  _globals['_COMPONENTROLE']._serialized_end=1361
-  _globals['_COMPONENTSTATUS']._serialized_start=1364
-  _globals['_COMPONENTSTATUS']._serialized_end=1503
-  _globals['_HEALTHSTATE']._serialized_start=1505
-  _globals['_HEALTHSTATE']._serialized_end=1629
+  _globals['_COMPONENTROLE']._serialized_start=1220
+  _globals['_COMPONENTROLE']._serialized_end=1378
+  _globals['_COMPONENTSTATUS']._serialized_start=1381
+  _globals['_COMPONENTSTATUS']._serialized_end=1520
+  _globals['_HEALTHSTATE']._serialized_start=1522
+  _globals['_HEALTHSTATE']._serialized_end=1646
   _globals['_COMPONENT']._serialized_start=109
   _globals['_COMPONENT']._serialized_end=449
   _globals['_PROVIDER']._serialized_start=452
-  _globals['_PROVIDER']._serialized_end=720
-  _globals['_PROTOCOL']._serialized_start=722
-  _globals['_PROTOCOL']._serialized_end=810
-  _globals['_PROTOCOLMETHOD']._serialized_start=813
-  _globals['_PROTOCOLMETHOD']._serialized_end=1030
-  _globals['_RUNCOUNTS']._serialized_start=1032
-  _globals['_RUNCOUNTS']._serialized_end=1114
-  _globals['_COMPONENTCOUNTS']._serialized_start=1116
-  _globals['_COMPONENTCOUNTS']._serialized_end=1200
+  _globals['_PROVIDER']._serialized_end=737
+  _globals['_PROTOCOL']._serialized_start=739
+  _globals['_PROTOCOL']._serialized_end=827
+  _globals['_PROTOCOLMETHOD']._serialized_start=830
+  _globals['_PROTOCOLMETHOD']._serialized_end=1047
+  _globals['_RUNCOUNTS']._serialized_start=1049
+  _globals['_RUNCOUNTS']._serialized_end=1131
+  _globals['_COMPONENTCOUNTS']._serialized_start=1133
+  _globals['_COMPONENTCOUNTS']._serialized_end=1217
 # @@protoc_insertion_point(module_scope)

@@ -77,7 +77,7 @@ class Component(_message.Message):
     def __init__(self, component_id: _Optional[str] = ..., role: _Optional[_Union[ComponentRole, str]] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., status: _Optional[_Union[ComponentStatus, str]] = ..., connected_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., capacity: _Optional[int] = ..., in_use: _Optional[int] = ..., queues: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., owned_shards: _Optional[_Iterable[int]] = ..., owned_queues: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Provider(_message.Message):
-    __slots__ = ("name", "component_id", "status", "protocols", "methods", "health", "health_reason", "in_flight", "capacity", "capabilities", "slow")
+    __slots__ = ("name", "component_id", "status", "protocols", "methods", "health", "health_reason", "in_flight", "capacity", "capabilities", "slow", "address")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMPONENT_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class Provider(_message.Message):
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     SLOW_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     name: str
     component_id: str
     status: ComponentStatus
@@ -100,7 +101,8 @@ class Provider(_message.Message):
     capacity: int
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     slow: bool
-    def __init__(self, name: _Optional[str] = ..., component_id: _Optional[str] = ..., status: _Optional[_Union[ComponentStatus, str]] = ..., protocols: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthState, str]] = ..., health_reason: _Optional[str] = ..., in_flight: _Optional[int] = ..., capacity: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., slow: bool = ...) -> None: ...
+    address: str
+    def __init__(self, name: _Optional[str] = ..., component_id: _Optional[str] = ..., status: _Optional[_Union[ComponentStatus, str]] = ..., protocols: _Optional[_Iterable[str]] = ..., methods: _Optional[_Iterable[str]] = ..., health: _Optional[_Union[HealthState, str]] = ..., health_reason: _Optional[str] = ..., in_flight: _Optional[int] = ..., capacity: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., slow: bool = ..., address: _Optional[str] = ...) -> None: ...
 
 class Protocol(_message.Message):
     __slots__ = ("name", "version", "methods")

@@ -58,7 +58,7 @@ class Workflow(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., inputs_json: _Optional[str] = ..., files: _Optional[_Mapping[str, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., outputs_json: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "method", "priority", "queue", "timeout", "retry", "dependencies", "parameters_json")
+    __slots__ = ("id", "method", "priority", "queue", "timeout", "retry", "dependencies", "parameters_json", "provider")
     ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Task(_message.Message):
     RETRY_FIELD_NUMBER: _ClassVar[int]
     DEPENDENCIES_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     id: str
     method: str
     priority: int
@@ -75,7 +76,8 @@ class Task(_message.Message):
     retry: RetryPolicy
     dependencies: _containers.RepeatedScalarFieldContainer[str]
     parameters_json: str
-    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., dependencies: _Optional[_Iterable[str]] = ..., parameters_json: _Optional[str] = ...) -> None: ...
+    provider: str
+    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., priority: _Optional[int] = ..., queue: _Optional[str] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., dependencies: _Optional[_Iterable[str]] = ..., parameters_json: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("max_attempts", "backoff", "initial_delay", "max_delay", "jitter")

@@ -157,14 +157,16 @@ class ListTasksResponse(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[_run_pb2.TaskRun, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRunRequest(_message.Message):
-    __slots__ = ("run_id", "from_seq", "include_progress")
+    __slots__ = ("run_id", "from_seq", "include_progress", "include_progress_so_far")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_SEQ_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PROGRESS_SO_FAR_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     from_seq: int
     include_progress: bool
-    def __init__(self, run_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., include_progress: bool = ...) -> None: ...
+    include_progress_so_far: bool
+    def __init__(self, run_id: _Optional[str] = ..., from_seq: _Optional[int] = ..., include_progress: bool = ..., include_progress_so_far: bool = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
     __slots__ = ("events", "run")
@@ -253,3 +255,17 @@ class TraceRunResponse(_message.Message):
     SPANS_FIELD_NUMBER: _ClassVar[int]
     spans: _containers.RepeatedCompositeFieldContainer[_trace_pb2.Span]
     def __init__(self, spans: _Optional[_Iterable[_Union[_trace_pb2.Span, _Mapping]]] = ...) -> None: ...
+
+class ReadProgressRequest(_message.Message):
+    __slots__ = ("run_id", "task_ids")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ReadProgressResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[_run_pb2.RunEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[_run_pb2.RunEvent, _Mapping]]] = ...) -> None: ...

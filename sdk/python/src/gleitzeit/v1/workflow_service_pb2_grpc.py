@@ -89,6 +89,11 @@ class WorkflowServiceStub(object):
                 request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.SerializeToString,
                 response_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.FromString,
                 _registered_method=True)
+        self.ReadProgress = channel.unary_stream(
+                '/gleitzeit.v1.WorkflowService/ReadProgress',
+                request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressRequest.SerializeToString,
+                response_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/gleitzeit.v1.WorkflowService/CancelRun',
                 request_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.CancelRunRequest.SerializeToString,
@@ -205,6 +210,18 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadProgress(self, request, context):
+        """Reads what the open attempts of a run have said so far, as `method_progress` events: the output of shell and Python
+        tasks, the text of models, and what other providers tell of themselves. Kept is the last of each attempt (at most
+        64 KiB), until it ends or the server is started again. A run without open attempts has none.
+
+        Errors: INVALID_ARGUMENT if `run_id` is malformed, NOT_FOUND if there is no such run, UNAVAILABLE when
+        the server shuts down (ask again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Asks for a run to end. Tasks without an attempt are cancelled at once, running attempts are stopped; the run is
         `cancelled` when the last one has ended. Results that arrive later are dropped.
@@ -269,6 +286,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.TraceRun,
                     request_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.FromString,
                     response_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.SerializeToString,
+            ),
+            'ReadProgress': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadProgress,
+                    request_deserializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressRequest.FromString,
+                    response_serializer=gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -512,6 +534,33 @@ class WorkflowService(object):
             '/gleitzeit.v1.WorkflowService/TraceRun',
             gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunRequest.SerializeToString,
             gleitzeit_dot_v1_dot_workflow__service__pb2.TraceRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gleitzeit.v1.WorkflowService/ReadProgress',
+            gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressRequest.SerializeToString,
+            gleitzeit_dot_v1_dot_workflow__service__pb2.ReadProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

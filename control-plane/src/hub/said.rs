@@ -1,0 +1,240 @@
+//! What open attempts have said so far, for whoever comes later: the last of each, bounded for each attempt and for all of
+//! them. It is dropped when the attempt ends, for then its result or error has it, and it does not outlive this process.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use gleitzeit_core::run::{Entry, Event};
+use gleitzeit_core::{AttemptRef, RunId, TaskId};
+
+use crate::hub::Progress;
+
+/// Of one attempt.
+const MOST_OF_ATTEMPT: usize = 64 * 1024;
+/// Of all together; past it the longest lose their beginning.
+const MOST_OF_ALL: usize = 64 * 1024 * 1024;
+/// What a piece takes besides its data, roughly.
+const FLAT: usize = 256;
+
+/// The last that each open attempt has said.
+#[derive(Debug)]
+pub(super) struct Said {
+    attempts: BTreeMap<AttemptRef, Ring>,
+    /// Those of `attempts` by their size.
+    by_size: BTreeSet<(usize, AttemptRef)>,
+    bytes: usize,
+    /// Of the next piece, so that those of several attempts can be told in the order in which they came.
+    number: u64,
+    most_of_attempt: usize,
+    most_of_all: usize,
+}
+
+/// The last pieces of one attempt, in order.
+#[derive(Debug, Default)]
+struct Ring {
+    pieces: VecDeque<(u64, Arc<Progress>)>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, number: u64, piece: Arc<Progress>) {
+        self.bytes += size(&piece);
+        self.pieces.push_back((number, piece));
+    }
+
+    /// Drops the oldest pieces until no more than so many bytes are left.
+    fn shrink(&mut self, most: usize) {
+        while self.bytes > most
+            && let Some((_, oldest)) = self.pieces.pop_front()
+        {
+            self.bytes -= size(&oldest);
+        }
+    }
+}
+
+fn size(piece: &Progress) -> usize {
+    FLAT + piece.at.task_id.as_str().len() + piece.data.size_bytes()
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self::within(MOST_OF_ATTEMPT, MOST_OF_ALL)
+    }
+}
+
+impl Said {
+    fn within(most_of_attempt: usize, most_of_all: usize) -> Self {
+        Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, number: 0, most_of_attempt, most_of_all }
+    }
+
+    /// An open attempt has said something.
+    pub(super) fn add(&mut self, piece: Arc<Progress>) {
+        let at = piece.at.clone();
+        let mut ring = self.take(&at).unwrap_or_default();
+        ring.push(self.number, piece);
+        self.number += 1;
+        ring.shrink(self.most_of_attempt);
+        self.put(at, ring);
+        while self.bytes > self.most_of_all
+            && let Some((size, at)) = self.by_size.last().cloned()
+            && let Some(mut ring) = self.take(&at)
+        {
+            ring.shrink(size - 1);
+            self.put(at, ring);
+        }
+    }
+
+    /// Something was recorded: what an attempt said that has ended by it is not needed here any more.
+    pub(super) fn recorded(&mut self, entry: &Entry) {
+        if self.attempts.is_empty() {
+            return;
+        }
+        let Some(run_id) = entry.run_id else { return };
+        let mut ended = |task_id: &TaskId, attempt| {
+            self.take(&AttemptRef { run_id, task_id: task_id.clone(), attempt });
+        };
+        match &entry.event {
+            Event::TaskCompleted(it) => ended(&it.task_id, it.attempt),
+            Event::TaskAttemptFailed(it) => ended(&it.task_id, it.attempt),
+            Event::TaskAttemptStopped(it) => ended(&it.task_id, it.attempt),
+            Event::WorkflowCompleted(_) | Event::WorkflowFailed(_) | Event::WorkflowCancelled(_) => {
+                let left: Vec<AttemptRef> = self.attempts_of(run_id).map(|(at, _)| at.clone()).collect();
+                left.iter().for_each(|at| drop(self.take(at)));
+            }
+            Event::WorkflowSubmitted(_)
+            | Event::WorkflowCancelRequested(_)
+            | Event::TaskReady(_)
+            | Event::TaskDispatched(_)
+            | Event::TaskStarted(_)
+            | Event::TaskRequeued(_)
+            | Event::TaskRetryScheduled(_)
+            | Event::TaskFailed(_)
+            | Event::TaskSkipped(_)
+            | Event::TaskCancelled(_)
+            | Event::OwnershipGranted(_)
+            | Event::ProtocolRegistered(_)
+            | Event::ProtocolsUsed(_)
+            | Event::ProtocolRemoved(_) => {}
+        }
+    }
+
+    /// What the open attempts of a run have said, in the order in which it came.
+    pub(super) fn of(&self, run_id: RunId) -> Vec<Arc<Progress>> {
+        let mut pieces: Vec<&(u64, Arc<Progress>)> =
+            self.attempts_of(run_id).flat_map(|(_, ring)| &ring.pieces).collect();
+        pieces.sort_unstable_by_key(|(number, _)| *number);
+        pieces.into_iter().map(|(_, piece)| piece.clone()).collect()
+    }
+
+    fn attempts_of(&self, run_id: RunId) -> impl Iterator<Item = (&AttemptRef, &Ring)> {
+        let first = AttemptRef { run_id, task_id: TaskId::from(""), attempt: 0 };
+        self.attempts.range(first..).take_while(move |(at, _)| at.run_id == run_id)
+    }
+
+    fn take(&mut self, at: &AttemptRef) -> Option<Ring> {
+        let (at, ring) = self.attempts.remove_entry(at)?;
+        self.bytes -= ring.bytes;
+        self.by_size.remove(&(ring.bytes, at));
+        Some(ring)
+    }
+
+    fn put(&mut self, at: AttemptRef, ring: Ring) {
+        if !ring.pieces.is_empty() {
+            self.bytes += ring.bytes;
+            self.by_size.insert((ring.bytes, at.clone()));
+            self.attempts.insert(at, ring);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gleitzeit_core::run::event::{TaskCompleted, TaskFailed, WorkflowCompleted};
+    use gleitzeit_core::{ErrorCode, Failure, Payload, Position, Seq, Timestamp};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn run(number: u128) -> RunId {
+        RunId(Uuid::from_u128(number))
+    }
+
+    fn piece(run_id: RunId, task: &str, attempt: u32, text: &str) -> Arc<Progress> {
+        let at = AttemptRef { run_id, task_id: TaskId::from(task), attempt };
+        let data = Payload::from_value(&json!({"text": text}));
+        Arc::new(Progress { at, heard_at: Timestamp(1), data })
+    }
+
+    fn entry(run_id: RunId, event: Event) -> Entry {
+        Entry {
+            position: Position(1),
+            run_id: Some(run_id),
+            seq: Seq(1),
+            recorded_at: Timestamp(1),
+            queue: None,
+            event,
+        }
+    }
+
+    fn completed(task: &str, attempt: u32) -> Event {
+        let result = Payload::from_value(&Value::Null);
+        TaskCompleted { task_id: TaskId::from(task), attempt, result, ran_ms: 0, carried: false }.into()
+    }
+
+    fn told(said: &Said, run_id: RunId) -> Vec<String> {
+        let shown = |piece: &Arc<Progress>| {
+            let text = piece.data.shown()["text"].as_str().expect("text").to_owned();
+            format!("{}{}{text}", piece.at.task_id, piece.at.attempt)
+        };
+        said.of(run_id).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn what_an_attempt_said_is_there_until_it_ends() {
+        let mut said = Said::default();
+        for (number, task, attempt, text) in
+            [(1, "a", 1, "x"), (2, "a", 1, "y"), (1, "b", 2, "z"), (1, "a", 1, "x"), (1, "b", 1, "late")]
+        {
+            said.add(piece(run(number), task, attempt, text));
+        }
+        assert_eq!(told(&said, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
+        let failed = TaskFailed {
+            task_id: TaskId::from("a"),
+            attempt: 1,
+            error: Failure::new(ErrorCode::TaskTimeout, "its run's time was up"),
+        };
+        said.recorded(&entry(run(1), failed.into()));
+        assert_eq!(told(&said, run(1)).len(), 4, "a task that failed says nothing of its attempt");
+        said.recorded(&entry(run(1), completed("a", 1)));
+        said.recorded(&entry(run(1), completed("b", 2)));
+        assert_eq!(told(&said, run(1)), ["b1late"]);
+        let outputs = Payload::from_value(&json!({}));
+        said.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
+        assert!(told(&said, run(1)).is_empty(), "nothing outlives its run");
+        assert_eq!(told(&said, run(2)), ["a1y"]);
+        said.recorded(&entry(run(2), completed("a", 1)));
+        assert_eq!((said.bytes, said.by_size.len(), said.attempts.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn of_one_that_says_much_the_end_stays_and_the_longest_give_way_to_others() {
+        let each = size(&piece(run(1), "a", 1, "0000"));
+        let mut said = Said::within(10 * each, 25 * each);
+        for number in 0..1_000 {
+            said.add(piece(run(1), "a", 1, &format!("{number:04}")));
+        }
+        assert_eq!(told(&said, run(1)).first().map(String::as_str), Some("a10990"));
+        said.add(piece(run(2), "a", 1, "once"));
+        for number in 0..1_000 {
+            let task = char::from_digit(10 + number % 20, 36).expect("a letter").to_string();
+            said.add(piece(run(3), &task, 1, &format!("{number:04}")));
+        }
+        assert!(said.bytes <= 25 * each, "{}", said.bytes);
+        assert_eq!(said.bytes, said.attempts.values().map(|ring| ring.bytes).sum::<usize>());
+        assert_eq!(told(&said, run(2)), ["a1once"], "those that say much are cut first");
+        assert!(told(&said, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
+        said.add(piece(run(4), "a", 1, &"x".repeat(20 * each)));
+        assert!(told(&said, run(4)).is_empty(), "what is larger than all that may be is not kept");
+    }
+}

@@ -1,0 +1,138 @@
+//! Removing what runs have left behind. A folder is renamed first, while nobody else can open its store, and then removed:
+//! from then on it holds no store for anybody, and what a crash leaves of it is removed the next time.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gleitzeit_core::Timestamp;
+
+use crate::journal::{Alone, Look, StoreError};
+
+use super::places::{Folder, STORE, folders};
+
+/// What the names of folders begin with that are being removed.
+pub(super) const GONE: &str = "gone-";
+/// A folder that is so young may be about to get its store.
+const YOUNG: Duration = Duration::from_secs(3_600);
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Runs that ended at most so long ago; none: however long.
+    pub age: Option<Duration>,
+    /// At most so many stores, whatever is in them; none: any number.
+    pub count: Option<usize>,
+}
+
+/// How much is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// At most so many stores are opened to see when their runs ended.
+    pub looks: usize,
+    /// At most so many folders are removed.
+    pub removals: usize,
+}
+
+impl Effort {
+    /// Everything that is to be done.
+    pub const ALL: Self = Self { looks: usize::MAX, removals: usize::MAX };
+}
+
+/// What was removed.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// How many stores.
+    pub stores: u64,
+    /// Folders that should have been removed and could not be, and why.
+    pub failed: Vec<(PathBuf, Box<dyn std::error::Error + Send + Sync>)>,
+}
+
+/// Removes the stores of `folder` that are not to be kept, never one that a process has open. A run that has not ended
+/// is removed only when there are too many. May block.
+pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut runs, gone) = folders(folder);
+    let mut removed = Removed::default();
+    // What cannot be removed costs next to nothing, and must not keep the rest.
+    let mut left = effort.removals;
+    for path in gone {
+        if left == 0 {
+            break;
+        }
+        match fs::remove_dir_all(&path) {
+            Ok(()) => left -= 1,
+            Err(error) => removed.failed.push((path, error.into())),
+        }
+    }
+    let surplus = keep.count.map_or(0, |count| runs.len().saturating_sub(count));
+    let newer = runs.split_off(surplus);
+    let old = keep.age.map_or_else(Vec::new, |age| ended_before(newer, now.saturating_sub(age), effort.looks));
+    for Folder { made_ms, path } in runs.into_iter().chain(old) {
+        if left == 0 {
+            break;
+        }
+        let is_young = Duration::from_millis(made_ms) + YOUNG > now;
+        if is_young && !path.join(STORE).exists() {
+            continue;
+        }
+        match remove(folder, &path) {
+            Ok(true) => {
+                removed.stores += 1;
+                left -= 1;
+            }
+            Ok(false) => {}
+            Err(error) => removed.failed.push((path, error)),
+        }
+    }
+    removed
+}
+
+/// Those whose runs have all ended by then. Of too many not always the same ones are looked at.
+fn ended_before(runs: Vec<Folder>, then: Duration, looks: usize) -> Vec<Folder> {
+    let then_ms = u64::try_from(then.as_millis()).unwrap_or(u64::MAX);
+    let mut runs: Vec<Folder> = runs.into_iter().take_while(|run| run.made_ms <= then_ms).collect();
+    if runs.len() > looks {
+        let turn = usize::try_from(then_ms).unwrap_or_default() % runs.len();
+        runs.rotate_left(turn);
+        runs.truncate(looks);
+    }
+    runs.retain(|run| has_ended(&run.path.join(STORE), then_ms));
+    runs
+}
+
+/// Whether all runs of a store ended by then. What cannot be read is for its user to look at.
+fn has_ended(store: &Path, then_ms: u64) -> bool {
+    let look = match Look::open(store) {
+        Ok(Some(look)) => look,
+        Ok(None) => return true,
+        Err(StoreError::Open { source, .. }) => return source.kind() == io::ErrorKind::NotFound,
+        Err(_) => return false,
+    };
+    let later = Timestamp(i64::try_from(then_ms).unwrap_or(i64::MAX).saturating_add(1));
+    !look.holder().is_there()
+        && look.reader().counts().is_ok_and(|counts| counts.running == 0)
+        && look.reader().ended_since(later, 1).is_ok_and(|ended| ended.is_empty())
+}
+
+/// Removes a folder unless a process has its store open; whether it did.
+fn remove(folder: &Path, run: &Path) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let alone = match Alone::with(&run.join(STORE)) {
+        Ok(alone) => alone,
+        Err(StoreError::InUse(_)) => return Ok(false),
+        // Another process removes it.
+        Err(_) if !run.exists() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let gone = folder.join(super::folder_name().replacen("run-", GONE, 1));
+    match fs::rename(run, &gone) {
+        // Another process has just done so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        renamed => renamed?,
+    }
+    let removed = fs::remove_dir_all(&gone);
+    drop(alone);
+    removed?;
+    Ok(true)
+}

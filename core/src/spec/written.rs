@@ -1,0 +1,201 @@
+//! Texts in the parameters of a checked workflow, such as programs and addresses, with their places: for whoever has an
+//! interpreter, or anything else that knows more of them than their schema says.
+
+use super::check::Limits;
+use super::problem::{Note, Problem};
+use super::tree::{Kind, Node, Spot};
+use super::workflow::{Task, Workflow};
+use super::yaml;
+use crate::error::ErrorCode;
+
+/// A text in a task's parameters.
+#[derive(Clone, Debug)]
+pub struct Written<'w> {
+    /// Whose parameter it is.
+    pub task: &'w Task,
+    /// The text, with its references.
+    pub text: &'w str,
+    /// Path of the parameter, such as `tasks[2].parameters.code`.
+    pub field: String,
+    /// Where it begins; line 0 if that is not known.
+    spot: Spot,
+}
+
+/// The texts that tasks give for these parameters, each named with its method, in the order of the file.
+pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]) -> Vec<Written<'w>> {
+    let mut found = Vec::new();
+    let mut root = None;
+    for (index, task) in workflow.tasks.iter().enumerate() {
+        for (_, parameter) in wanted.iter().filter(|(method, _)| *method == task.method.as_str()) {
+            let Some(text) = task.parameters.get(parameter).and_then(serde_json::Value::as_str) else { continue };
+            // Read only if there is anything to look for.
+            let root = root.get_or_insert_with(|| read(source));
+            let spot = root.as_ref().and_then(|root| spot_of(root, index, parameter)).unwrap_or_default();
+            found.push(Written { task, text, field: format!("tasks[{index}].parameters.{parameter}"), spot });
+        }
+    }
+    found
+}
+
+fn read(source: &str) -> Option<Node> {
+    let nodes = Limits::DEFAULT.nodes.max(source.len());
+    let limits = Limits { bytes: source.len(), nodes, ..Limits::DEFAULT };
+    yaml::read(bare(source), "", &limits).ok().map(|(root, _)| root)
+}
+
+fn bare(source: &str) -> &str {
+    source.strip_prefix('\u{feff}').unwrap_or(source)
+}
+
+fn spot_of(root: &Node, index: usize, parameter: &str) -> Option<Spot> {
+    fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+        match &node.kind {
+            Kind::Object(fields) => fields.get(name).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+    let Kind::List(tasks) = &field(root, "tasks")?.kind else { return None };
+    field(field(tasks.get(index)?, "parameters")?, parameter).map(|node| node.spot)
+}
+
+impl Written<'_> {
+    /// Something that is wrong with it, at a line and a column of the text, both from 1.
+    pub fn problem(&self, source: &str, file: &str, at: (usize, usize), message: impl Into<String>) -> Problem {
+        let problem = Problem::of_file(file, ErrorCode::TaskParameterError, message);
+        let problem = Problem { field: self.field.clone(), ..problem };
+        match self.place(source, at) {
+            Some((line, column)) => problem.at(line, column),
+            None => problem,
+        }
+    }
+
+    /// Something that is probably not meant.
+    pub fn note(&self, source: &str, file: &str, at: (usize, usize), message: impl Into<String>) -> Note {
+        let Problem { file, line, column, field, message, hint, .. } = self.problem(source, file, at, message);
+        Note { file, line, column, field, message, hint }
+    }
+
+    /// Where a line and a column of the text stand in the source. Where escapes, folding or aliases hide the line, the
+    /// text's own place.
+    fn place(&self, source: &str, (line, column): (usize, usize)) -> Option<(u32, u32)> {
+        if self.spot.line == 0 {
+            return None;
+        }
+        let own = (self.spot.line, self.spot.column);
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let Some((first, source)) = lines_of(bare(source), self.spot) else { return Some(own) };
+        // The lines up to the wanted one have to be the source's own.
+        let lines = self.text.lines().take(line).enumerate();
+        let indents: Option<Vec<usize>> =
+            lines.map(|(index, text)| before(source.get(index)?, text, index == 0)).collect();
+        let place = indents.and_then(|indents| Some((first + indents.len() - 1, indents.last()? + column)));
+        Some(place.map_or(own, |(line, column)| (number(line), number(column))))
+    }
+}
+
+/// The number of the line in which a spot begins, and the lines from there on. The first is cut where the spot begins,
+/// with what stands before it counted as blanks.
+fn lines_of(source: &str, spot: Spot) -> Option<(usize, Vec<String>)> {
+    let start = source.get(..spot.start)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let rest = source.get(spot.start..)?;
+    let lead = " ".repeat(source.get(start..spot.start)?.chars().count());
+    let length = source.get(spot.start..spot.end)?.lines().count();
+    let mut lines: Vec<String> = rest.lines().take(length).map(str::to_owned).collect();
+    if let Some(first) = lines.first_mut() {
+        first.insert_str(0, &lead);
+    }
+    Some((usize::try_from(spot.line).ok()?, lines))
+}
+
+/// How many characters stand before a line of the text in a line of the source; none if it is another. What is quoted
+/// has something behind it as well.
+fn before(written: &str, text: &str, may_be_quoted: bool) -> Option<usize> {
+    let written = written.trim_end();
+    let text = text.trim_end();
+    if let Some(before) = written.strip_suffix(text)
+        && before.chars().all(char::is_whitespace)
+    {
+        return Some(before.chars().count());
+    }
+    let inner = written.trim_start();
+    let quoted = inner.strip_prefix(['\'', '"']).filter(|inner| may_be_quoted && inner.starts_with(text));
+    if quoted.is_some() {
+        return Some(written.chars().count() - inner.chars().count() + 1);
+    }
+    // Plain text within braces has a comma or a brace behind it.
+    (may_be_quoted && !text.is_empty() && inner.starts_with(text))
+        .then(|| written.chars().count() - inner.chars().count())
+}
+
+/// Where a line and a column of a program stand in the text that it was made of, whose lines are the same but for their
+/// references: exactly before and behind them, else where the first of them begins.
+pub fn unfilled(text: &str, program: &str, (line, column): (usize, usize)) -> (usize, usize) {
+    let nth = line.saturating_sub(1);
+    let (Some(text), Some(program)) = (text.lines().nth(nth), program.lines().nth(nth)) else { return (line, column) };
+    let same = text.chars().zip(program.chars()).take_while(|(one, other)| one == other).count();
+    let (length, filled) = (text.chars().count(), program.chars().count());
+    let rest = length.min(filled) - same;
+    let tail = text.chars().rev().zip(program.chars().rev()).take(rest).take_while(|(one, other)| one == other).count();
+    let column = column.max(1);
+    let column = if column <= same + 1 {
+        column
+    } else if column > filled - tail {
+        (column + length).saturating_sub(filled)
+    } else {
+        same + 1
+    };
+    (line, column.min(length + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AnyMethod, check};
+    use super::*;
+
+    const WANTED: &[(&str, &str)] = &[("python/execute", "code")];
+
+    /// Where a line and a column of the code stand, as `line:column`.
+    fn place(parameters: &str, at: (usize, usize)) -> String {
+        let source = format!("name: w\ntasks:\n  - id: a\n    method: python/execute\n    parameters:{parameters}");
+        let workflow = check(&source, "w.yaml", &AnyMethod, &Limits::DEFAULT).expect("valid");
+        let found = written(&source, &workflow, WANTED);
+        assert_eq!((found.len(), found[0].field.as_str()), (1, "tasks[0].parameters.code"));
+        let problem = found[0].problem(&source, "w.yaml", at, "x");
+        format!("{}:{}", problem.line.unwrap_or(0), problem.column.unwrap_or(0))
+    }
+
+    #[test]
+    fn the_lines_of_a_block_are_found_in_the_source() {
+        let block = "\n      code: |\n        a = 1\n\n        if a:\n          b = (\n    timeout: 3\n";
+        assert_eq!(place(block, (1, 1)), "7:9");
+        assert_eq!(place(block, (3, 4)), "9:12");
+        assert_eq!(place(block, (4, 7)), "10:15");
+        let stripped = "\n      code: |-\n          é = (\n";
+        assert_eq!(place(stripped, (1, 5)), "7:15");
+    }
+
+    #[test]
+    fn one_line_is_found_however_it_is_quoted() {
+        assert_eq!(place("\n      code: x = (\n", (1, 5)), "6:17");
+        assert_eq!(place("\n      code: 'x = ('\n", (1, 5)), "6:18");
+        assert_eq!(place(" {code: \"x = (\"}\n", (1, 5)), "5:29");
+        assert_eq!(place(" {code: x = (}\n", (1, 5)), "5:28");
+    }
+
+    #[test]
+    fn where_the_source_hides_the_line_the_text_itself_is_named() {
+        assert_eq!(place("\n      code: \"a = 1\\nb = (\"\n", (2, 5)), "6:13");
+        assert_eq!(place("\n      code: >\n        a =\n        1 (\n\n        b\n", (2, 1)), "7:9");
+    }
+
+    #[test]
+    fn a_place_in_a_program_is_found_in_what_it_was_made_of() {
+        let (text, program) = ("x = ${a.v} + (\ny = 1", "x = (\"x\") + (\ny = 1");
+        assert_eq!(unfilled(text, program, (1, 3)), (1, 3));
+        assert_eq!(unfilled(text, program, (1, 7)), (1, 5));
+        assert_eq!(unfilled(text, program, (1, 13)), (1, 14));
+        assert_eq!(unfilled(text, program, (2, 5)), (2, 5));
+        assert_eq!(unfilled(text, program, (9, 5)), (9, 5));
+        assert_eq!(unfilled("aa", "aaa", (1, 9)), (1, 3));
+    }
+}

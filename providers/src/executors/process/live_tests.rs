@@ -1,0 +1,152 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn open(kept: &[u8]) -> Heard<'_> {
+    Heard { kept, is_full: false, has_ended: false }
+}
+
+fn told(from: &mut mpsc::Receiver<Payload>) -> Vec<Value> {
+    std::iter::from_fn(|| from.try_recv().ok()).map(|data| data.to_value().expect("JSON")).collect()
+}
+
+fn text_of(piece: &Value) -> &str {
+    piece["text"].as_str().expect("text")
+}
+
+#[test]
+fn whole_lines_are_told_first_and_then_what_has_not_ended() {
+    let mut pieces = Pieces::default();
+    assert_eq!(pieces.next(b"one\ntwo\nthr", false).as_deref(), Some("one\ntwo\n"));
+    assert_eq!(pieces.next(b"one\ntwo\nthree", false).as_deref(), Some("three"));
+    assert_eq!(pieces.next(b"one\ntwo\nthree", false), None);
+    assert_eq!(pieces.next(b"one\ntwo\nthree\n", true).as_deref(), Some("\n"));
+    assert_eq!((pieces.taken, pieces.given), (14, 14));
+}
+
+#[test]
+fn however_bytes_arrive_their_pieces_are_the_text_of_all_of_them() {
+    let samples: [&[u8]; 7] = [
+        "ä€😀\nzürich".as_bytes(),
+        b"\xff\xfe broken \xe2\x82\n\xe2\x82\xac\xf0\x9f\x98",
+        b"\xe2\x82",
+        b"\x80\x80\x80\x80\x80",
+        b"a\xc0\xafb\xed\xa0\x80c\xf4\x90\x80\x80",
+        b"\xf0\x9f\x98\x80\xf0\x9f\n\x98\x80",
+        b"\0\x07\"\\\r\n",
+    ];
+    for bytes in samples {
+        for step in 1..=bytes.len() {
+            let (mut pieces, mut said) = (Pieces::default(), String::new());
+            for end in (step..=bytes.len()).step_by(step) {
+                while let Some(piece) = pieces.next(&bytes[..end], false) {
+                    said.push_str(&piece);
+                }
+            }
+            while let Some(piece) = pieces.next(bytes, true) {
+                said.push_str(&piece);
+            }
+            assert_eq!(said, String::from_utf8_lossy(bytes), "{bytes:?} by {step}");
+            assert_eq!((pieces.taken, pieces.given), (bytes.len(), said.len() as u64));
+        }
+    }
+}
+
+#[test]
+fn no_piece_is_larger_than_may_be_as_json_and_long_text_is_cut_behind_lines() {
+    for line in ["\u{1}\"\\ä€😀".repeat(2_000), "x".repeat(100_000), format!("{}\n", "word ".repeat(100)).repeat(500)]
+    {
+        let (mut pieces, mut said) = (Pieces::default(), String::new());
+        while let Some(piece) = pieces.next(line.as_bytes(), true) {
+            let json = serde_json::to_string(&piece).expect("JSON").len() - 2;
+            assert!(json <= MOST_JSON_BYTES, "{json}");
+            assert!(!line.contains('\n') || piece.ends_with('\n'), "cut within a line");
+            said.push_str(&piece);
+        }
+        assert!(said == line);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stream_brings_is_gathered_and_told_at_a_pace() {
+    let (sender, mut receiver) = mpsc::channel(16);
+    let mut live = Live::new(sender, "stdout", Speakers::default());
+    let begin = Instant::now();
+    assert_eq!(live.due(), None);
+    live.heard(open(b"a\n"));
+    live.heard(open(b"a\nb\nc"));
+    assert_eq!(live.due(), Some(begin + PACE), "of much that comes at once there is one piece");
+    tokio::time::advance(PACE).await;
+    live.tell(open(b"a\nb\nc"));
+    assert_eq!(told(&mut receiver), [json!({"stream": "stdout", "offset": 0, "text": "a\nb\n"})]);
+    assert_eq!(live.due(), Some(begin + 2 * PACE), "the line that has not ended");
+    tokio::time::advance(PACE).await;
+    live.tell(open(b"a\nb\nc"));
+    assert_eq!(told(&mut receiver), [json!({"stream": "stdout", "offset": 4, "text": "c"})]);
+    assert_eq!(live.due(), None, "there is nothing more to tell");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_streams_share_the_pace_of_their_call() {
+    let (sender, mut receiver) = mpsc::channel(1_000);
+    let speakers = Speakers::default();
+    let mut both = ["stdout", "stderr"].map(|stream| Live::new(sender.clone(), stream, speakers.clone()));
+    let (text, mut kept) = ("line\n".repeat(10_000), 0);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(10) {
+        kept = (kept + 5).min(text.len());
+        for live in &mut both {
+            let heard = open(&text.as_bytes()[..kept]);
+            live.heard(heard);
+            if live.due().is_some_and(|due| due <= Instant::now()) {
+                live.tell(heard);
+            }
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    let told = told(&mut receiver);
+    assert!((90..=105).contains(&told.len()), "{} pieces in 10 s", told.len());
+    let of = |stream: &str| told.iter().filter(|piece| piece["stream"] == stream).count();
+    assert!(of("stdout").abs_diff(of("stderr")) <= 2, "neither goes before the other");
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_nothing_up_and_hears_what_there_was_no_room_for_later() {
+    let (sender, mut receiver) = mpsc::channel(2);
+    let mut live = Live::new(sender, "stderr", Speakers::default());
+    let text = "x".repeat(5 * MOST_JSON_BYTES);
+    for _ in 0..10 {
+        live.tell(open(text.as_bytes()));
+    }
+    assert!(live.due().is_some(), "there is more to tell");
+    let mut said = told(&mut receiver);
+    assert_eq!(said.len(), 2);
+    live.tell_rest(Heard { has_ended: true, ..open(text.as_bytes()) });
+    said.extend(told(&mut receiver));
+    assert_eq!(said.len(), 4, "at the end so much as there is room for");
+    assert_eq!(said.iter().map(text_of).collect::<String>(), text[..4 * MOST_JSON_BYTES]);
+    drop(receiver);
+    live.tell(open(text.as_bytes()));
+    assert_eq!(live.due(), None, "nobody is there any more");
+}
+
+#[tokio::test]
+async fn of_a_stream_that_is_full_that_is_said_once() {
+    let (sender, mut receiver) = mpsc::channel(16);
+    let mut live = Live::new(sender, "stdout", Speakers::default());
+    let full = Heard { is_full: true, ..open("abcä".as_bytes()) };
+    live.heard(full);
+    for _ in 0..3 {
+        live.tell(full);
+    }
+    live.tell_rest(Heard { has_ended: true, ..full });
+    let said = told(&mut receiver);
+    let note = "\n[output goes on and is not shown: 5 bytes are kept, see `max_output_bytes`]\n";
+    assert_eq!(
+        said,
+        [
+            json!({"stream": "stdout", "offset": 0, "text": "abcä"}),
+            json!({"stream": "stdout", "offset": 5, "text": note, "note": true}),
+        ]
+    );
+}

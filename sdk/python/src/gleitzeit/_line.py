@@ -1,0 +1,136 @@
+"""A provider's connection: it is made again whenever it is gone, and why it cannot be made is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Any, Callable, Mapping, Optional
+
+import socketio
+
+from . import _reach
+from ._threads import Threads
+
+log = logging.getLogger("gleitzeit.provider")
+
+#: Before another try; twice as long each time.
+FIRST_DELAY, MAX_DELAY = 0.1, 2.0
+#: How long connecting may take, how long the control plane may then take to let us in, and how long saying goodbye.
+CONNECT_LIMIT, ADMIT_LIMIT, GOODBYE_LIMIT = 10.0, 5.0, 2.0
+#: For so long a control plane that was there may be away, to be started again, before it is said why.
+RESTART = 5.0
+
+
+class Line:
+    """Whoever ``handlers`` names hears of the control plane's events, and ``lost`` of the end of each connection."""
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], str],
+        handlers: Mapping[str, Callable[..., Any]],
+        lost: Callable[[], None],
+    ) -> None:
+        self.url = url
+        self._token, self._handlers, self._lost = token, handlers, lost
+        self._hub: Any = None
+        self._lost_at: Optional[float] = None
+        self._refusal: Optional[str] = None
+        self._told: Optional[str] = None
+        self._looking = Threads(1, "gleitzeit-look")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._hub is not None and bool(self._hub.connected)
+
+    async def emit(self, event: str, body: Any) -> None:
+        """Sends. What no connection takes is lost: the next one begins with a registration."""
+        try:
+            await self._hub.emit(event, body)
+        except socketio.exceptions.SocketIOError:
+            log.debug("%s was not sent: there is no connection", event)
+
+    async def run(self) -> None:
+        """Connects, and again after each end, until it is cancelled."""
+        delay = FIRST_DELAY
+        while True:
+            reason, begun = await self._connect(), time.monotonic()
+            if reason is None:
+                self._told = None
+                await self._end_of_connection()
+                self._lost_at = time.monotonic()
+                self._lost()
+                log.warning("lost the control plane at %s; trying again", self.url)
+            else:
+                await self._tell(reason)
+            await self._drop()
+            # One that breaks at once does not count as a good one.
+            if reason is None and time.monotonic() - begun >= MAX_DELAY:
+                delay = FIRST_DELAY
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(2 * delay, MAX_DELAY)
+
+    async def close(self) -> None:
+        """Sends what is queued, then says goodbye."""
+        if self.is_connected:
+            try:
+                await asyncio.wait_for(self._hub.eio.queue.join(), GOODBYE_LIMIT)
+            except asyncio.TimeoutError:
+                log.debug("the last words were not heard")
+        await self._drop()
+
+    async def _connect(self) -> Optional[str]:
+        """Why there is no connection; nothing if there is one."""
+        self._refusal = None
+        # A client for each connection: nothing of the last one is left. Signals are the program's.
+        hub = self._hub = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        hub.on("connect", lambda: None)
+        hub.on("connect_error", self._refused)
+        for event, handler in self._handlers.items():
+            hub.on(event, handler)
+        auth = {"token": self._token()}
+        try:
+            connecting = hub.connect(self.url, auth=auth, transports=["websocket"], wait_timeout=ADMIT_LIMIT)
+            await asyncio.wait_for(connecting, CONNECT_LIMIT)
+        except asyncio.TimeoutError:
+            return f"no answer within {CONNECT_LIMIT:g} s"
+        except Exception as problem:  # the libraries let through whatever strangers make them raise
+            return _reach.innermost(problem)
+        return None
+
+    def _refused(self, body: Any = None) -> None:
+        if isinstance(body, dict):
+            self._refusal = _reach.shown(str(body.get("message") or body), _reach.SHOWN_REFUSAL)
+
+    async def _end_of_connection(self) -> None:
+        reading = self._hub.eio.read_loop_task
+        if reading is not None:
+            await asyncio.wait({reading})
+
+    async def _drop(self) -> None:
+        if self._hub is None:
+            return
+        try:
+            await asyncio.wait_for(self._hub.disconnect(), GOODBYE_LIMIT)
+        except Exception as problem:  # it is of no use any more, whatever is wrong with it
+            log.debug("goodbye was not heard: %r", problem)
+
+    async def _tell(self, reason: str) -> None:
+        """Says why there is no connection, once for each different reason."""
+        if self._refusal is not None:
+            text = f"the control plane at {self.url} does not let this provider in: {self._refusal}"
+            self._say(logging.ERROR, text)
+            return
+        found = await self._looking.run(lambda: _reach.probe(self.url))
+        cause = _reach.cause(self.url, found, reason, "WebSocket")
+        is_restart = self._lost_at is not None and time.monotonic() - self._lost_at < RESTART
+        if not (cause.may_pass and is_restart):
+            self._say(logging.WARNING, f"{cause.message}; {cause.hint}")
+
+    def _say(self, level: int, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            log.log(level, "%s; trying again", text)

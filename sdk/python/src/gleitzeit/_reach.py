@@ -1,0 +1,343 @@
+"""Why a control plane cannot be reached: what stands at its address instead, in words, with what to do about it.
+
+``probe`` looks, with one request on a connection of its own; it shows no token, since a stranger may listen. ``cause``
+says what was found. The same is found and told by the commands and the Rust SDK.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import socket
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Optional
+
+from .errors import GleitzeitError, unreached
+
+#: How long looking may take in all, in seconds.
+LIMIT = 2.0
+#: So much of an answer is read; what tells servers apart stands at its start.
+MOST = 4096
+#: So many characters of what a stranger says are shown, and of why a control plane refuses.
+SHOWN, SHOWN_REFUSAL = 60, 300
+#: The body of a control plane's own answer to a path that it does not serve begins so.
+OURS = "nothing is served here; gRPC, Socket.IO"
+#: What servers answer to plain HTTP on a port for TLS: nginx, Go, Apache.
+WANTS_TLS = (
+    "plain HTTP request was sent to HTTPS port",
+    "an HTTP request to an HTTPS server",
+    "plain HTTP to an SSL-enabled",
+)
+NAME_IT = "name the control plane's address with GLEITZEIT_HUB_URL or `url`"
+#: Codes of the error table.
+CODES = {
+    "NETWORK_UNREACHABLE": -25001,
+    "CONNECTION_REFUSED": -25002,
+    "CONNECTION_TIMEOUT": -25003,
+    "CONNECTION_LOST": -25004,
+    "AUTHENTICATION_FAILED": -25005,
+    "AUTHORIZATION_FAILED": -25006,
+    "NOT_A_CONTROL_PLANE": -25007,
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found at an address: ``kind`` is one of ``no_host``, ``refused``, ``unreachable``, ``no_answer``,
+    ``silent``, ``closed``, ``tls``, ``http``, ``http2``, ``control_plane``, ``refusal`` and ``other``."""
+
+    kind: str
+    #: In the words of the system, or of what answers.
+    text: str = ""
+    #: Of an answer over HTTP.
+    status: int = 0
+    #: What an HTTP server calls itself; of a refusal the name of its code.
+    name: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it may be otherwise soon: a control plane that is started again looks so for a while."""
+        passing = ("refused", "unreachable", "no_answer", "silent", "closed", "control_plane")
+        return self.kind in passing or self.is_gateway
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether it is a proxy whose server is away."""
+        return self.kind == "http" and 502 <= self.status <= 504
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a control plane cannot be reached, as it is told."""
+
+    code: int
+    name: str
+    message: str
+    hint: str
+    may_pass: bool
+
+
+def explained(error: GleitzeitError, url: str, was_reached: bool) -> GleitzeitError:
+    """A failed call's error, or why the control plane could not be reached, if it was for that; looks what is there.
+
+    What does not pass by itself is only waited for if the control plane ``was_reached`` before.
+    """
+    if not error.unreachable or error.name not in ("CONNECTION_LOST", "CONNECTION_TIMEOUT"):
+        return error
+    found = probe(url)
+    why = cause(url, found, error._reason)
+    if found.kind == "control_plane":
+        # It is there, and was busy, or on its way up or down; unless a proxy stands between.
+        if "proxy of" not in why.hint:
+            return error
+        return unreached(error, error.message, error.code, error.name, why.hint, error._is_lasting)
+    is_lasting = error._is_lasting or why.name == "CONNECTION_TIMEOUT" or not (why.may_pass or was_reached)
+    return unreached(error, why.message, why.code, why.name, why.hint, is_lasting)
+
+
+def innermost(problem: BaseException) -> str:
+    """The cause that says most: the last of the chain."""
+    while True:
+        deeper = problem.__cause__ or problem.__context__
+        if deeper is None:
+            return str(problem) or type(problem).__name__
+        problem = deeper
+
+
+def of_answer(answer: bytes, ended: bool) -> Found:
+    """What it is that answered so to a request over HTTP/1; ``ended`` if the connection was closed after that."""
+    if not answer:
+        return Found("closed" if ended else "silent")
+    if 0x14 <= answer[0] <= 0x17 and answer[1:2] == b"\x03":
+        return Found("tls")
+    if answer.startswith(b"HTTP/1."):
+        return _http(answer.decode("utf-8", "replace"))
+    # A frame of the connection (stream 0): SETTINGS, with which both sides begin, or GOAWAY.
+    if len(answer) >= 9 and answer[3] in (4, 7) and answer[5:9] == bytes(4):
+        return Found("http2")
+    return Found("other", shown(answer.decode("utf-8", "replace")))
+
+
+def _http(answer: str) -> Found:
+    head, _, body = answer.partition("\r\n\r\n")
+    first, *lines = head.splitlines()
+    status = first.split(" ")[1] if first.count(" ") else ""
+    servers = [line.partition(":")[2] for line in lines if line.lower().startswith("server:")]
+    if any(text in body for text in WANTS_TLS):
+        return Found("tls")
+    # Bodies without a length come in pieces, each behind a line with its size.
+    body = next((line for line in body.splitlines() if " " in line), body).strip()
+    if body.startswith(OURS):
+        return Found("control_plane")
+    name, separator, text = body.partition(": ")
+    if separator and name in CODES:
+        return Found("refusal", shown(text, SHOWN_REFUSAL), name=name)
+    number = int(status) if status.isdecimal() else 0
+    return Found("http", status=number, name=shown(servers[0]) if servers else "")
+
+
+def shown(text: str, most: int = SHOWN) -> str:
+    """The start of the first line that says something, without anything that a terminal would obey."""
+    line = next((it.strip() for it in text.splitlines() if it.strip()), "")
+    clean = "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in line[:most])
+    return f"{clean}…" if len(line) > most else clean
+
+
+def cause(
+    url: str, found: Found, reason: str, speech: str = "gRPC", environment: Optional[Mapping[str, str]] = None
+) -> Cause:
+    """What is told of what was found at ``url`` after a connection failed, which says itself that it was for ``reason``.
+
+    ``speech`` is what the caller speaks: ``gRPC``, or ``WebSocket`` over which providers come.
+    """
+    if url.startswith("https:") and found.kind in ("closed", "silent"):
+        found = Found("tls")  # to what is no TLS its servers may well say nothing
+    name, message = _told(url, found, speech, reason)
+    code = CODES[name]
+    hint = _hint(url, found, speech)
+    note = _proxy(url, speech, os.environ if environment is None else environment)
+    if note and name in ("NETWORK_UNREACHABLE", "CONNECTION_TIMEOUT", "CONNECTION_REFUSED", "CONNECTION_LOST"):
+        hint = f"{hint}; {note}"
+    return Cause(code, name, message, hint, found.may_pass)
+
+
+def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
+    host = urllib.parse.urlsplit(url).hostname or ""
+    kind = found.kind
+    server = f", server `{found.name}`" if found.name else ""
+    if kind == "no_host":
+        return "NETWORK_UNREACHABLE", f"cannot connect to {url}: no address is known for the host `{host}` ({found.text})"
+    if kind == "refused":
+        return "CONNECTION_REFUSED", f"cannot connect to {url}: nothing listens there (connection refused)"
+    if kind == "unreachable":
+        return "NETWORK_UNREACHABLE", f"cannot connect to {url}: {found.text}"
+    if kind == "no_answer":
+        return "CONNECTION_TIMEOUT", f"cannot connect to {url}: the host does not answer ({reason})"
+    if kind == "silent":
+        text = f"{url} accepts connections but said nothing ({reason})"
+        return "CONNECTION_TIMEOUT", f"{text}: either no control plane listens there, or it is stuck"
+    if kind == "closed":
+        text = f"{url} accepts connections and closes them without a word"
+        return "CONNECTION_LOST", f"{text}: no control plane answers there"
+    if kind == "tls" and url.startswith("https:"):
+        return "CONNECTION_LOST", f"{url} is a port for TLS, but the connection fails: {reason}"
+    if kind == "tls":
+        return "NOT_A_CONTROL_PLANE", f"{url} is a port for TLS (https), and plain HTTP is spoken"
+    if url.startswith("https:") and kind in ("http", "http2", "control_plane", "refusal"):
+        return "NOT_A_CONTROL_PLANE", f"{url} is no port for TLS: what listens there speaks plain HTTP"
+    if found.is_gateway:
+        text = f"{url} leads to a proxy whose control plane is away: it answers {found.status}{server}"
+        return "NETWORK_UNREACHABLE", text
+    if kind == "http":
+        text = f"another HTTP server answers there (status {found.status}{server})"
+        return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+    if kind == "http2":
+        text = "another server answers there, which speaks HTTP/2 only, as gRPC does"
+        return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+    if kind == "control_plane":
+        return "CONNECTION_LOST", f"a control plane answers at {url}, but {speech} does not get through: {reason}"
+    if kind == "refusal":
+        return found.name, f"the control plane at {url} refuses: {found.text}"
+    text = f"what listens there does not speak HTTP; it says `{found.text}`"
+    return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+
+
+def _hint(url: str, found: Found, speech: str) -> str:
+    kind = found.kind
+    if kind == "refused":
+        return "start one with `gleitzeit start`, or name one with GLEITZEIT_HUB_URL or `url`"
+    if kind == "no_host":
+        return f"check the spelling of the host and this machine's DNS, or {NAME_IT}"
+    if kind in ("unreachable", "no_answer"):
+        return f"check the address, the network, and firewalls between here and there, or {NAME_IT}"
+    if kind in ("silent", "closed"):
+        return f"see what listens there (`ss -ltnp`), or {NAME_IT}"
+    if kind == "tls" and url.startswith("https:"):
+        return "check its certificate and the name it is for"
+    if kind == "tls":
+        return f"write `https://` if a proxy with TLS stands before the control plane, or {NAME_IT}"
+    if url.startswith("https:") and kind in ("http", "http2", "control_plane", "refusal"):
+        return "write `http://`"
+    if found.is_gateway:
+        return "start the control plane behind it, or see the proxy's log"
+    if kind == "http2" and url.endswith(":4317"):
+        return f"port 4317 is that of collectors of OpenTelemetry: {NAME_IT}"
+    if kind in ("http", "http2", "other"):
+        return f"another program has the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
+    if kind == "control_plane":
+        needs = "HTTP/2" if speech == "gRPC" else "WebSockets"
+        return f"try again; a proxy or load balancer in between must pass {needs}"
+    return "see the message for the option that allows it"
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is of this machine, which no proxy can reach for us."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(r"127\.\d+\.\d+\.\d+", host) is not None
+
+
+def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
+    """What to say of a proxy that the environment names, if it does."""
+    if is_local(url):
+        return ""
+    if speech != "gRPC":
+        names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+        name = next((it for it in names if environment.get(it)), "")
+        return f"{name} is set, but providers reach control planes directly, not through a proxy" if name else ""
+    # As gRPC reads them, which goes through the first that is set.
+    name = next((it for it in ("grpc_proxy", "https_proxy", "http_proxy") if environment.get(it)), "")
+    host = urllib.parse.urlsplit(url).hostname or ""
+    exempt = environment.get("no_grpc_proxy") or environment.get("no_proxy") or ""
+    if not name or any(it.strip() and host.endswith(it.strip()) for it in exempt.split(",")):
+        return ""
+    return f"gRPC goes through the proxy of {name}: set no_grpc_proxy={host} to reach it directly"
+
+
+def probe(url: str, limit: float = LIMIT) -> Found:
+    """What is at an address, within so many seconds."""
+    parts = urllib.parse.urlsplit(url)
+    end = time.monotonic() + limit
+
+    def left() -> float:
+        return max(end - time.monotonic(), 0.01)
+
+    try:
+        addresses = _addresses(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), left())
+    except TimeoutError:
+        return Found("no_host", "the name servers do not answer")
+    except (OSError, UnicodeError) as problem:
+        return Found("no_host", getattr(problem, "strerror", None) or str(problem))
+    found = Found("no_host", "it has none")
+    for address in addresses:
+        try:
+            stream = socket.create_connection(address, left())
+        except OSError as problem:
+            found = _of_connect(problem)
+            continue
+        with stream:
+            return _ask(stream, parts.netloc.rpartition("@")[2], left)
+    return found
+
+
+def _addresses(host: str, port: int, limit: float) -> list[tuple[str, int]]:
+    """What a name leads to. The system's own look-up knows no limit, so it may go on in a thread that nobody waits for."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as problem:
+            answers.put(problem)
+
+    threading.Thread(target=look, name="gleitzeit-names", daemon=True).start()
+    try:
+        answer = answers.get(timeout=limit)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return [(it[4][0], it[4][1]) for it in answer]
+
+
+def _of_connect(problem: OSError) -> Found:
+    if isinstance(problem, ConnectionRefusedError):
+        return Found("refused")
+    if isinstance(problem, (socket.timeout, TimeoutError)):
+        return Found("no_answer")
+    if isinstance(problem, (ConnectionResetError, ConnectionAbortedError)):
+        return Found("closed")
+    return Found("unreachable", problem.strerror or str(problem))
+
+
+def _ask(stream: socket.socket, authority: str, left: Callable[[], float]) -> Found:
+    headers = f"host: {authority}\r\nuser-agent: gleitzeit-python\r\naccept: */*\r\nconnection: close"
+    request = f"GET / HTTP/1.1\r\n{headers}\r\n\r\n"
+    answer, ended = b"", False
+    try:
+        stream.settimeout(left())
+        stream.sendall(request.encode("ascii", "replace"))
+    except OSError:
+        pass  # a server that closes while it is spoken to may have said why
+    while len(answer) < MOST and not ended and not _is_whole(answer) and left() > 0.01:
+        try:
+            stream.settimeout(left())
+            piece = stream.recv(1024)
+        except (socket.timeout, TimeoutError):
+            break
+        except OSError:
+            piece = b""
+        answer, ended = answer + piece, not piece
+    return of_answer(answer, ended)
+
+
+def _is_whole(answer: bytes) -> bool:
+    """Whether nothing is missing that would say more: what is not HTTP/1 is known by its first bytes."""
+    if not b"HTTP/1.".startswith(answer[:7]):
+        return len(answer) >= 9
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
+    return bool(separator) and length is not None and len(body) >= int(length[1])

@@ -1,0 +1,213 @@
+"""What the payloads of a run's events hold, as types for checkers and editors; at run time they are plain dictionaries.
+
+    for event in client.watch(run.id):
+        if event.type == "task_completed":
+            completed: TaskCompleted = event.payload
+            print(completed["result"])
+
+A newer control plane may send types and fields that are not named here. ``payload`` is ``None`` where it was too large
+(``payload_omitted``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Literal, Mapping, TypedDict
+
+#: What happened, past tense.
+EventType = Literal[
+    "workflow_submitted",
+    "workflow_cancel_requested",
+    "workflow_completed",
+    "workflow_failed",
+    "workflow_cancelled",
+    "task_ready",
+    "task_dispatched",
+    "task_started",
+    "task_completed",
+    "task_attempt_failed",
+    "task_attempt_stopped",
+    "task_requeued",
+    "task_retry_scheduled",
+    "task_failed",
+    "task_skipped",
+    "task_cancelled",
+    "method_progress",
+]
+
+
+class _Detailed(TypedDict, total=False):
+    #: More about it, such as a traceback: any JSON value.
+    data: Any
+
+
+class Error(_Detailed):
+    """Why something failed."""
+
+    code: int
+    name: str
+    message: str
+
+
+class _Submission(TypedDict, total=False):
+    labels: Dict[str, str]
+    #: The caller's W3C trace context.
+    traceparent: str
+    #: The id of the run that this one repeats.
+    retry_of: str
+
+
+class WorkflowSubmitted(_Submission):
+    """The run was accepted. Of the workflow only its ``name`` is sent, and neither files nor environment are."""
+
+    name: str
+    inputs: Dict[str, Any]
+    correlation_id: str
+
+
+class WorkflowCancelRequested(TypedDict):
+    """The run is to end: somebody asked for it, or its time is up."""
+
+    cause: Literal["requested", "timeout"]
+    reason: str
+
+
+class WorkflowCompleted(TypedDict):
+    """All tasks completed; ``outputs`` is ``None`` if the workflow declares none."""
+
+    outputs: Any
+
+
+class WorkflowFailed(TypedDict):
+    """A task failed for good, the outputs could not be evaluated, or the run's time was up."""
+
+    error: Error
+
+
+class _SetAside(TypedDict, total=False):
+    #: Its entries cannot be replayed; the reason says what is wrong with them.
+    set_aside: bool
+
+
+class WorkflowCancelled(_SetAside):
+    """The run was cancelled, and its last attempt has ended."""
+
+    reason: str
+
+
+class TaskReady(TypedDict):
+    """What the task depends on is there."""
+
+    task_id: str
+    method: str
+    queue: str
+    priority: int
+    retry: Dict[str, Any]
+    #: With all references replaced by what they name.
+    parameters: Dict[str, Any]
+
+
+class _OfAttempt(TypedDict):
+    task_id: str
+    #: From 1; 0 where there was none.
+    attempt: int
+
+
+class TaskDispatched(_OfAttempt):
+    """An attempt was given to an engine."""
+
+    engine: str
+    method: str
+
+
+class TaskStarted(_OfAttempt):
+    """The attempt has been running for a while."""
+
+    #: For how long, in milliseconds.
+    ran_ms: int
+
+
+class _Carried(TypedDict, total=False):
+    #: The result is that of the run which this one repeats.
+    carried: bool
+
+
+class TaskCompleted(_OfAttempt, _Carried):
+    """The task has a result, after a provider worked on it for ``ran_ms``."""
+
+    result: Any
+    ran_ms: int
+
+
+class _Delayed(TypedDict, total=False):
+    #: The least delay, if the provider named one.
+    retry_after_ms: int
+
+
+class TaskAttemptFailed(_OfAttempt, _Delayed):
+    """The attempt failed of itself; ``retryable`` if trying again can help."""
+
+    error: Error
+    retryable: bool
+    ran_ms: int
+
+
+class _Late(TypedDict, total=False):
+    #: It had reported its end, after the run was to end.
+    late_report: bool
+
+
+class TaskAttemptStopped(_OfAttempt, _Late):
+    """The attempt ended without saying anything about the work."""
+
+    reason: Literal["engine_lost", "provider_lost", "no_provider", "not_taken", "drain", "cancelled"]
+    engine: str
+
+
+class TaskRequeued(_OfAttempt):
+    """A stopped attempt's task is tried again at once."""
+
+
+class TaskRetryScheduled(_OfAttempt):
+    """A failed attempt's task is tried again after a delay."""
+
+    delay_ms: int
+
+
+class TaskFailed(_OfAttempt):
+    """The task failed for good."""
+
+    error: Error
+
+
+class TaskSkipped(TypedDict):
+    """The task cannot run, ``because`` of one that failed."""
+
+    task_id: str
+    because: str
+
+
+class TaskCancelled(TypedDict):
+    """The task ended because its run was cancelled."""
+
+    task_id: str
+
+
+#: The payload of each type; that of ``method_progress`` is any JSON value, of text ``{"text": ...}``.
+PAYLOADS: Mapping[str, type] = {
+    "workflow_submitted": WorkflowSubmitted,
+    "workflow_cancel_requested": WorkflowCancelRequested,
+    "workflow_completed": WorkflowCompleted,
+    "workflow_failed": WorkflowFailed,
+    "workflow_cancelled": WorkflowCancelled,
+    "task_ready": TaskReady,
+    "task_dispatched": TaskDispatched,
+    "task_started": TaskStarted,
+    "task_completed": TaskCompleted,
+    "task_attempt_failed": TaskAttemptFailed,
+    "task_attempt_stopped": TaskAttemptStopped,
+    "task_requeued": TaskRequeued,
+    "task_retry_scheduled": TaskRetryScheduled,
+    "task_failed": TaskFailed,
+    "task_skipped": TaskSkipped,
+    "task_cancelled": TaskCancelled,
+}

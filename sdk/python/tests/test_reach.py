@@ -1,0 +1,240 @@
+"""Who finds no control plane at an address is told what is there instead, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import pathlib
+import signal
+import socket
+import threading
+import time
+from typing import Any, Iterator
+
+import grpc
+import pytest
+from conftest import Plane, running, until
+
+from gleitzeit import AsyncClient, Client, GleitzeitError, _reach
+from gleitzeit._reach import Found
+
+RUN = "01930000-0000-7000-8000-000000000001"
+URL = "http://hub.example:8000"
+HTTP = b"HTTP/1.1 404 Not Found\r\nserver: stranger/1\r\ncontent-length: 5\r\nconnection: close\r\n\r\nno\r\n\n"
+GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nserver: proxy/1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+TLS = bytes([0x15, 3, 1, 0, 2, 2, 70])
+# Settings that say nothing, and a farewell.
+HTTP2 = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+#: What a stranger says, what is told of it, and a part of the advice.
+STRANGERS = [
+    (HTTP, "NOT_A_CONTROL_PLANE", "another HTTP server answers there (status 404, server `stranger/1`)", "another program"),
+    (b"SSH-2.0-OpenSSH_9.6\r\n", "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "GLEITZEIT_HUB_URL"),
+    (TLS, "NOT_A_CONTROL_PLANE", "is a port for TLS (https)", "write `https://`"),
+    (HTTP2, "NOT_A_CONTROL_PLANE", "speaks HTTP/2 only", "another program"),
+    (GATEWAY, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
+    (b"", "CONNECTION_LOST", "closes them without a word", "ss -ltnp"),
+]
+ONE = "from gleitzeit import provider\nprovider.method('lab/one')(lambda: 1)\nprovider.serve()\n"
+IDS = ["http", "ssh", "tls", "http2", "gateway", "closing"]
+
+
+@contextlib.contextmanager
+def stranger(answer: bytes, port: int = 0) -> Iterator[str]:
+    """A server that says so to whoever comes."""
+    listener = socket.create_server(("127.0.0.1", port))
+    taken = listener.getsockname()[1]
+
+    def serve() -> None:
+        while True:
+            try:
+                stream, _ = listener.accept()
+            except OSError:
+                return
+            with stream, contextlib.suppress(OSError):
+                stream.settimeout(5)
+                if not answer.startswith(b"SSH"):
+                    stream.recv(4096)
+                stream.sendall(answer)
+                stream.shutdown(socket.SHUT_WR)
+                while stream.recv(4096):
+                    pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{taken}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(60)
+
+
+def free_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("answer", "name", "told", "advice"), STRANGERS, ids=IDS)
+def test_clients_say_what_is_there_instead(answer: bytes, name: str, told: str, advice: str) -> None:
+    async def same(url: str) -> GleitzeitError:
+        async with AsyncClient(url, max_retries=1, timeout=3) as client:
+            with pytest.raises(GleitzeitError) as raised:
+                await client.get(RUN)
+        return raised.value
+
+    with stranger(answer) as url:
+        begun = time.monotonic()
+        with Client(url, max_retries=1, timeout=3) as client, pytest.raises(GleitzeitError) as raised:
+            client.get(RUN)
+        for error in (raised.value, asyncio.run(same(url))):
+            assert (error.name, error.code, error.unreachable) == (name, _reach.CODES[name], True)
+            assert told in error.message and url in error.message and advice in error.hint, str(error)
+            assert f"hint: {error.hint}" in str(error)
+        assert time.monotonic() - begun < 20
+
+
+def test_another_server_of_grpc_is_not_taken_for_a_control_plane() -> None:
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"127.0.0.1:{port}") as client, pytest.raises(GleitzeitError, match="does not know this call") as raised:
+            client.get(RUN)
+        assert f"127.0.0.1:{port}" in raised.value.message and "another server" in raised.value.hint
+        assert raised.value.name == "METHOD_NOT_SUPPORTED" and not raised.value.is_worth_repeating
+    finally:
+        server.stop(None).wait(60)
+
+
+def test_waiting_for_what_never_passes_ends_at_once() -> None:
+    with stranger(HTTP) as url, Client(url, patience=600, max_retries=1000) as client:
+        begun = time.monotonic()
+        with pytest.raises(GleitzeitError, match="is no control plane"):
+            client.wait(RUN)
+        with pytest.raises(GleitzeitError, match="is no control plane"):
+            list(client.watch(RUN))
+        assert time.monotonic() - begun < 20
+
+
+def test_a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() -> None:
+    with Client(free_url(), max_retries=0) as client, pytest.raises(GleitzeitError, match="nothing listens") as nobody:
+        client.get(RUN)
+    assert nobody.value.name == "CONNECTION_REFUSED" and "gleitzeit start" in nobody.value.hint
+    # A label of 64 characters cannot be one: no name server is asked.
+    with Client("x" * 64 + ":8000", max_retries=9) as client, pytest.raises(GleitzeitError, match="no address is known") as none:
+        client.get(RUN)
+    assert none.value.name == "NETWORK_UNREACHABLE" and "DNS" in none.value.hint
+
+
+def test_a_control_plane_that_is_there_is_not_called_a_stranger(plane: Plane) -> None:
+    assert _reach.probe(plane.url) == Found("control_plane")
+    late = GleitzeitError("it took long", code=-25003, name="CONNECTION_TIMEOUT", unreachable=True, lasting=True)
+    assert _reach.explained(late, plane.url, was_reached=False) is late
+
+
+def test_local_addresses_are_reached_without_the_proxy(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", free_url())
+    with Client(plane.url, max_retries=0) as client, pytest.raises(GleitzeitError) as unknown:
+        client.get(RUN)
+    assert unknown.value.name == "WORKFLOW_NOT_FOUND"
+
+
+def test_a_missing_token_and_a_wrong_one_are_told_apart(tmp_path: pathlib.Path) -> None:
+    plane = Plane(tmp_path, "--token", "right")
+    try:
+        for token, told in ((None, "the token is missing"), ("wrong", "the token is wrong")):
+            with Client(plane.url, token=token) as client, pytest.raises(GleitzeitError, match=told) as refused:
+                client.get(RUN)
+            assert refused.value.name == "AUTHENTICATION_FAILED" and "GLEITZEIT_TOKEN" in refused.value.message
+    finally:
+        plane.stop()
+
+
+def test_what_answers_is_known_by_its_first_words() -> None:
+    ours = "nothing is served here; gRPC, Socket.IO, /healthz, /readyz and /metrics are\n"
+    refusal = "AUTHORIZATION_FAILED: this control plane is not called x\n"
+    for answer, ended, found in (
+        (b"", True, Found("closed")),
+        (b"", False, Found("silent")),
+        (b"\0\x1b[2Jx", False, Found("other", "\\u{0}\\u{1b}[2Jx")),
+        (b"HTTP/1.0", True, Found("http")),
+        (b"HTTP/1.1 400 Bad\r\n\r\nThe plain HTTP request was sent to HTTPS port", True, Found("tls")),
+        (f"HTTP/1.1 404 Not Found\r\n\r\n{ours}".encode(), True, Found("control_plane")),
+        (f"HTTP/1.1 404 Not Found\r\n\r\n4b\r\n{ours}\r\n0\r\n".encode(), True, Found("control_plane")),
+        (
+            f"HTTP/1.1 403 Forbidden\r\n\r\n{refusal}".encode(),
+            True,
+            Found("refusal", "this control plane is not called x", name="AUTHORIZATION_FAILED"),
+        ),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\nAUTHORIZATION_FAILED: \x1b[2Jgone", True, Found("refusal", "\\u{1b}[2Jgone", name="AUTHORIZATION_FAILED")),
+    ):
+        assert _reach.of_answer(answer, ended) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "found", "speech", "environment", "told", "advice"),
+    [
+        (URL, Found("no_answer"), "gRPC", {}, "does not answer (why)", "firewalls"),
+        (URL, Found("no_answer"), "gRPC", {"http_proxy": "http://u:p@p:1"}, "", "the proxy of http_proxy: set no_grpc_proxy=hub.example"),
+        (URL, Found("no_answer"), "WebSocket", {"ALL_PROXY": "p"}, "", "ALL_PROXY is set, but providers reach"),
+        (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must pass WebSockets"),
+        ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "collectors of OpenTelemetry"),
+        ("https://hub.example", Found("http", status=400), "gRPC", {}, "is no port for TLS", "write `http://`"),
+        ("https://hub.example", Found("closed"), "gRPC", {}, "but the connection fails: why", "its certificate"),
+    ],
+)
+def test_each_cause_has_its_advice(
+    url: str, found: Found, speech: str, environment: dict[str, str], told: str, advice: str
+) -> None:
+    cause = _reach.cause(url, found, "why", speech, environment)
+    assert url in cause.message and told in cause.message and advice in cause.hint, cause
+    assert "\n" not in cause.message + cause.hint and "u:p" not in cause.hint
+
+
+def test_a_proxy_is_only_told_of_where_the_way_is_the_trouble() -> None:
+    proxies: Any = {"http_proxy": "p", "no_proxy": "other, .example"}
+    for found in (Found("tls"), Found("http", status=404)):
+        assert "proxy of" not in _reach.cause(URL, found, "why", "gRPC", {"http_proxy": "p"}).hint
+    assert "proxy of" not in _reach.cause(URL, Found("no_answer"), "why", "gRPC", proxies).hint
+
+
+def test_looking_is_limited_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        assert _reach.probe(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2) == Found("silent")
+        assert time.monotonic() - begun < 5
+
+
+def test_a_provider_says_what_is_there_and_serves_once_a_control_plane_is(tmp_path: pathlib.Path) -> None:
+    plane = Plane(tmp_path)
+    plane.stop()
+    with contextlib.ExitStack() as stack:
+        with stranger(HTTP, plane.port) as url:
+            said = stack.enter_context(running(plane, ONE, tmp_path)).said
+            until("it says what is there", lambda: any(f"{url} is no control plane" in line for line in said))
+            line = next(line for line in said if url in line)
+            assert "another HTTP server answers there" in line and "--port PORT" in line and "trying again" in line
+        plane.start()
+        stack.callback(plane.stop)
+        until("it serves", lambda: any(f"serving lab/one at {url}" in line for line in said))
+        assert sum("another HTTP server" in line for line in said) == 1, said
+
+
+def test_a_provider_names_the_token_that_is_refused(tmp_path: pathlib.Path) -> None:
+    plane = Plane(tmp_path, "--token", "right")
+    try:
+        for token, told in (("", "the token is missing"), ("wrong", "the token is wrong")):
+            with running(plane, ONE, tmp_path, GLEITZEIT_TOKEN=token) as program:
+                said = program.said
+                until(f"it says `{told}`", lambda: any(told in line for line in said))
+                line = next(line for line in said if told in line)
+                assert plane.url in line and "GLEITZEIT_TOKEN" in line and "trying again" in line
+                program.process.send_signal(signal.SIGINT)
+                assert program.process.wait(60) == 0
+            assert not any("Traceback" in line for line in said), said
+        with running(plane, ONE, tmp_path, GLEITZEIT_TOKEN="right") as program:
+            until("it serves", lambda: any("serving lab/one" in line for line in program.said))
+    finally:
+        plane.stop()

@@ -1,0 +1,71 @@
+//! Making the connection, and finding out why it cannot be made.
+
+use std::time::Duration;
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_link::{Cause, Found, Speech, look, proxy};
+use tonic::Request;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic_prost::ProstCodec;
+
+use crate::config::ClientConfig;
+use crate::error::{Error, Result, innermost};
+
+/// How often a connection with open calls is checked, and how long the check may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Within this time a control plane must have said something, whatever it is.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// A connection to the control plane at `url`.
+///
+/// # Errors
+/// If the address is none, or why there is no control plane that can be reached.
+pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
+        .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    let reason = match open(&endpoint, config.connect_timeout).await {
+        Ok(channel) => return Ok(channel),
+        Err(reason) => reason,
+    };
+    let cause = cause(url, &reason).await;
+    // It may have begun to listen just now.
+    if cause.code == ErrorCode::ConnectionLost && cause.may_pass {
+        return open(&endpoint, config.connect_timeout).await.map_err(|_| Error::unreached(cause));
+    }
+    Err(Error::unreached(cause))
+}
+
+/// Connects and waits for the answer of a control plane: a port may accept connections although nobody reads them, or
+/// somebody else does. Whether it can do its work shows at the first call.
+///
+/// # Errors
+/// Why it cannot be reached, in the words of the connection.
+async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Channel, String> {
+    let connected = tokio::time::timeout(limit, endpoint.connect()).await;
+    let channel = connected
+        .map_err(|_| format!("no connection within {} s", limit.as_secs_f32()))?
+        .map_err(|error| innermost(&error))?;
+    let mut health = tonic::client::Grpc::new(channel.clone());
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let answered = async {
+        health.ready().await.map_err(|error| innermost(&error))?;
+        // Both messages are read as empty ones. A control plane answers everybody.
+        let answer = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
+        answer.map(drop).map_err(|status| innermost(&status))
+    };
+    let silent = |_| format!("no answer within {} s", FIRST_WORD.as_secs());
+    tokio::time::timeout(FIRST_WORD, answered).await.map_err(silent)??;
+    Ok(channel)
+}
+
+/// What stands at the address instead of a control plane that can be reached.
+async fn cause(url: &str, reason: &str) -> Cause {
+    let found = look(url).await.unwrap_or_else(Found::NoHost);
+    Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
+}

@@ -1,0 +1,239 @@
+//! What `validate` says of the content of tasks, beyond their schemas: programs as their interpreters read them,
+//! addresses as the provider would take them, and bodies. Nothing of a workflow is run.
+//!
+//! Only `validate` asks: it costs the start of interpreters, and a run meets the same mistake in the task itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gleitzeit_core::spec::{Language, Limits, Note, Problem, Task, Workflow, Written, unfilled, written};
+use gleitzeit_core::template::{self, Piece};
+use gleitzeit_providers::syntax::{self, Mistake, Unchecked};
+use serde_json::Value;
+
+use crate::setup::Workers;
+use crate::workflow::Source;
+
+const PYTHON: &[(&str, &str)] = &[("python/execute", "code")];
+const SHELL: &[(&str, &str)] = &[("shell/run", "command")];
+const ADDRESSES: &[(&str, &str)] = &[("http/request", "url")];
+const BODIES: &[(&str, &str)] = &[("http/request", "body")];
+
+/// So many problems are told at most, and so many notes.
+const MOST_TOLD: usize = Limits::DEFAULT.problems;
+
+/// A file whose workflow is valid as far as its schemas go.
+pub(crate) struct Valid {
+    pub(crate) source: Source,
+    pub(crate) workflow: Workflow,
+}
+
+/// What was found in all files.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) notes: Vec<Note>,
+}
+
+impl Found {
+    /// Tells a problem, unless there are enough: the place of each of any number would take its time to find.
+    fn problem(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.problems.len() < MOST_TOLD {
+            self.problems.push(problem());
+        }
+    }
+
+    /// The same for a note.
+    fn note(&mut self, note: impl FnOnce() -> Note) {
+        if self.notes.len() < MOST_TOLD {
+            self.notes.push(note());
+        }
+    }
+}
+
+/// A program of a file, as an interpreter is to read it.
+struct Program<'w> {
+    source: &'w str,
+    file: &'w str,
+    written: Written<'w>,
+    text: String,
+}
+
+/// Looks at the content of all tasks of all files.
+pub(crate) async fn check(files: &[Valid], workers: &Workers) -> Found {
+    let mut found = Found::default();
+    for Valid { source, workflow } in files {
+        if let Ok(text) = source.text() {
+            addresses(text, &source.name, workflow, workers, &mut found);
+            bodies(text, &source.name, workflow, &mut found);
+        }
+    }
+    python(files, workers, &mut found).await;
+    shell(files, workers, &mut found).await;
+    found.problems.sort_by_key(|problem| (place_of(files, &problem.file), problem.line, problem.column));
+    found
+}
+
+fn place_of(files: &[Valid], file: &str) -> usize {
+    files.iter().position(|it| it.source.name == file).unwrap_or(usize::MAX)
+}
+
+fn programs<'w>(files: &'w [Valid], wanted: &[(&str, &str)], language: Language) -> Vec<Program<'w>> {
+    let mut programs = Vec::new();
+    for Valid { source, workflow } in files {
+        let Ok(text) = source.text() else { continue };
+        for written in written(text, workflow, wanted) {
+            // Where a reference cannot stand was told before.
+            if let Ok(program) = template::outline(written.text, language) {
+                programs.push(Program { source: text, file: &source.name, written, text: program });
+            }
+        }
+    }
+    programs
+}
+
+/// All programs of one interpreter in one process.
+async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
+    let mut by_interpreter: BTreeMap<String, Vec<Program<'_>>> = BTreeMap::new();
+    for program in programs(files, PYTHON, Language::Python) {
+        let interpreter = workers.of_task(program.written.task, syntax::python_of);
+        by_interpreter.entry(interpreter.unwrap_or_else(|| "python3".to_owned())).or_default().push(program);
+    }
+    for (interpreter, programs) in by_interpreter {
+        let texts: Vec<&str> = programs.iter().map(|program| program.text.as_str()).collect();
+        match syntax::check_python(&interpreter, &texts, &workers.settings).await {
+            Ok(mistakes) => {
+                let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
+                tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found);
+            }
+            Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
+        }
+    }
+}
+
+async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
+    let mut by_shell: BTreeMap<PathBuf, Vec<Program<'_>>> = BTreeMap::new();
+    for program in programs(files, SHELL, Language::Shell) {
+        let shell = workers.of_task(program.written.task, syntax::shell_of);
+        by_shell.entry(shell.unwrap_or_else(|| PathBuf::from("/bin/sh"))).or_default().push(program);
+    }
+    for (shell, programs) in by_shell {
+        let commands: Vec<(Option<&str>, &str)> = programs
+            .iter()
+            .map(|it| (it.written.task.parameters.get("shell").and_then(Value::as_str), it.text.as_str()))
+            .collect();
+        let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
+        let hint = "the task's shell says so with `-n`, and the task would fail";
+        tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found);
+        for why in unread {
+            found.note(|| unchecked(&programs[0], "some shell commands were", why));
+        }
+    }
+}
+
+/// Mistakes are errors where the interpreter is the one that would run the program; else they are notes.
+fn tell(
+    programs: &[Program<'_>],
+    mistakes: Vec<Option<Mistake>>,
+    what: &str,
+    hint: &str,
+    workers: &Workers,
+    found: &mut Found,
+) {
+    for (program, mistake) in programs.iter().zip(mistakes) {
+        let Some(Mistake { line, column, message }) = mistake else { continue };
+        let Program { source, file, written, text } = program;
+        let line = line.min(written.text.lines().count().max(1));
+        // Without a column the line as a whole is meant.
+        let column = column.unwrap_or_else(|| {
+            let line = text.lines().nth(line - 1).unwrap_or_default();
+            line.chars().take_while(|letter| letter.is_whitespace()).count() + 1
+        });
+        let at = unfilled(written.text, text, (line, column));
+        let message = format!("{what}: {message}");
+        if workers.are_here {
+            found.problem(|| written.problem(source, file, at, message).hint(hint));
+        } else {
+            let hint = Some(format!("{hint}, unless its worker has another"));
+            found.note(|| Note { hint, ..written.note(source, file, at, message) });
+        }
+    }
+}
+
+fn unchecked(program: &Program<'_>, what: &str, why: Unchecked) -> Note {
+    Note {
+        file: program.file.to_owned(),
+        line: None,
+        column: None,
+        field: String::new(),
+        message: format!("{what} not checked: {}", why.reason),
+        hint: Some(why.remedy),
+    }
+}
+
+/// A text without references, as it is meant.
+fn literal(text: &str) -> Option<String> {
+    let pieces = template::parse(text).ok()?;
+    pieces
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Some(text),
+            Piece::Reference(_) => None,
+        })
+        .collect()
+}
+
+fn addresses(source: &str, file: &str, workflow: &Workflow, workers: &Workers, found: &mut Found) {
+    for written in written(source, workflow, ADDRESSES) {
+        let Some(url) = literal(written.text) else { continue };
+        if let Err(why) = address(&url, written.task, workers) {
+            found.problem(|| written.problem(source, file, (1, 1), why));
+        }
+    }
+}
+
+/// Whether one of the providers that may get the task would take an address.
+fn address(url: &str, task: &Task, workers: &Workers) -> Result<(), String> {
+    let is_path = url.starts_with('/') && !url.starts_with("//");
+    if !is_path {
+        return gleitzeit_providers::check_url(url, None);
+    }
+    let addresses = workers.addresses(task);
+    let (anywhere, bases): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| *address == Some("*"));
+    if bases.is_empty() {
+        // Somebody else may have a base address.
+        let is_hopeless = workers.are_all && !anywhere.is_empty();
+        return if is_hopeless { gleitzeit_providers::check_url(url, None) } else { Ok(()) };
+    }
+    // Whoever has not said where its service is has a base address all the same.
+    let said =
+        bases.into_iter().map(|base| base.map_or(Ok(()), |base| gleitzeit_providers::check_url(url, Some(base))));
+    said.reduce(|one, other| if one.is_ok() { one } else { other }).unwrap_or(Ok(()))
+}
+
+/// Bodies that cannot be sent, or are no JSON although they are called so.
+fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
+    for written in written(source, workflow, BODIES) {
+        let parameters = &written.task.parameters;
+        if parameters.get("json").is_some() {
+            let message = "`body` is given beside `json`";
+            found.problem(|| written.problem(source, file, (1, 1), message).hint("keep one of them"));
+            continue;
+        }
+        let (true, Some(body)) = (is_called_json(parameters), literal(written.text)) else { continue };
+        if let Err(why) = gleitzeit_core::json::parse(&body) {
+            let message = format!("`body` is called JSON and is none: {why}");
+            let hint = Some("give the value as `json`, which is written as JSON and sets the header".to_owned());
+            found.note(|| Note { hint, ..written.note(source, file, (1, 1), message) });
+        }
+    }
+}
+
+fn is_called_json(parameters: &Value) -> bool {
+    let headers = parameters.get("headers").and_then(Value::as_object);
+    let called = headers.into_iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    called.filter_map(|(_, value)| value.as_str()).any(|value| {
+        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        kind == "application/json" || kind == "text/json" || kind.ends_with("+json")
+    })
+}

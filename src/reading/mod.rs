@@ -1,0 +1,257 @@
+//! Where commands find runs: on the control plane, and in the stores of runs that no control plane serves. Nothing is
+//! started for them.
+//!
+//! A named control plane is asked alone. If none is named, the one at the default address is asked, if one answers there,
+//! and the stores that `gleitzeit run` keeps; if none answers, also the store that `gleitzeit start` would open.
+
+mod pages;
+mod refuse;
+
+use std::path::PathBuf;
+
+use gleitzeit_control_plane::kept::{Kept, Kind, Whereabouts};
+use gleitzeit_core::RunId;
+use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunSummary};
+
+use crate::cli::ClientArgs;
+use crate::error::{CommandError, Exit, chain};
+use crate::{client, hub_url, output, past};
+
+use pages::{Cursor, Shown, Source};
+pub(crate) use refuse::{refuse_cancel, refuse_retry};
+
+/// Of so many stores that cannot be read it is said why.
+const TOLD: usize = 5;
+
+/// A run that was found.
+pub(crate) struct Found {
+    /// Whom to ask about it.
+    pub(crate) client: Client,
+    pub(crate) run_id: String,
+    /// Its store, if none of the control planes that were asked serves it.
+    pub(crate) kept: Option<Whereabouts>,
+    /// Whether a control plane answers at the default address, where so no other can be started.
+    is_plane_there: bool,
+}
+
+/// Finds the run that the user means: by its id, the beginning of one, or `last`, which is the newest of all that are
+/// looked at.
+///
+/// # Errors
+/// If there is none, or several begin so.
+pub(crate) async fn find(args: &ClientArgs, wanted: &str) -> Result<Found, CommandError> {
+    Sources::open(args).await?.find(wanted).await
+}
+
+/// All that is looked at.
+pub(crate) struct Sources {
+    plane: Option<Client>,
+    stores: Option<Stores>,
+    /// Why the control plane is not among them.
+    away: Option<CommandError>,
+}
+
+/// Runs in stores that no control plane serves.
+struct Stores {
+    kept: Kept,
+    client: Client,
+}
+
+impl Stores {
+    fn new(control_plane: Option<PathBuf>) -> Result<Self, CommandError> {
+        let kept = Kept::new(past::folder().unwrap_or_default(), control_plane);
+        let streams = kept.clone();
+        let config = ClientConfig::new("the stores of `gleitzeit run`");
+        Ok(Self { client: Client::within(config, move || streams.connect())?, kept })
+    }
+
+    /// Says which stores are left out since they cannot be read; of many only how many.
+    fn tell_trouble(&self) {
+        let troubles = self.kept.take_trouble();
+        let more = troubles.len().saturating_sub(TOLD);
+        for trouble in troubles.into_iter().take(TOLD) {
+            let (store, why) = (trouble.store.display().to_string(), chain(&trouble.why));
+            let why = if why.contains(&store) { why } else { format!("the store `{store}`: {why}") };
+            let remedy = match trouble.kind {
+                Kind::Run => "remove its folder if it is not needed",
+                Kind::ControlPlane => "`gleitzeit store check` says more",
+            };
+            output::note(&format!("left out: {why}; {remedy}"));
+        }
+        if more > 0 {
+            output::note(&format!("left out: {more} more stores that cannot be read"));
+        }
+    }
+
+    fn whereabouts(&self, run_id: &str) -> Option<Whereabouts> {
+        self.kept.whereabouts(run_id.parse::<RunId>().ok()?)
+    }
+}
+
+impl Sources {
+    /// Reaches the control plane, without starting one.
+    ///
+    /// # Errors
+    /// If one was named and cannot be reached.
+    pub(crate) async fn open(args: &ClientArgs) -> Result<Self, CommandError> {
+        if hub_url::named(args.hub_url.as_deref()).is_some() {
+            return Ok(Self { plane: Some(client::connect(args).await?), stores: None, away: None });
+        }
+        match Client::connect(client::config(args)).await {
+            Ok(plane) => Ok(Self { plane: Some(plane), stores: Some(Stores::new(None)?), away: None }),
+            Err(error) => {
+                let is_silent = !client::nobody_listens(&error);
+                let away = client::unreached(error, args);
+                if is_silent {
+                    tell_away(&away);
+                }
+                Ok(Self { plane: None, stores: Some(Stores::new(past::control_plane_store())?), away: Some(away) })
+            }
+        }
+    }
+
+    /// Goes on without a control plane that does not answer as one. What the user asked wrongly is an error everywhere.
+    fn without_plane(&mut self, error: gleitzeit_sdk::Error) -> Result<(), CommandError> {
+        let error = CommandError::from(error);
+        if self.stores.is_none() || error.exit == Exit::Usage {
+            return Err(error);
+        }
+        tell_away(&error);
+        self.plane = None;
+        self.away = Some(error);
+        Ok(())
+    }
+
+    async fn find(mut self, wanted: &str) -> Result<Found, CommandError> {
+        let Some(stores) = &self.stores else {
+            let client = self.plane.ok_or_else(|| CommandError::internal("no control plane was named"))?;
+            let run_id = client::find_run(&client, wanted).await?;
+            return Ok(Found { client, run_id, kept: None, is_plane_there: true });
+        };
+        let filter = client::filter_of(wanted)?;
+        let in_stores = stores.client.list_runs(&filter).await?.items;
+        stores.tell_trouble();
+        let on_plane = self.on_plane(&filter).await?;
+        let found = pages::merge(on_plane, in_stores);
+        match self.plane {
+            // It knows more of a run that is gone than that no list has it.
+            Some(client) if found.is_empty() && client::is_full_id(wanted) => {
+                return Ok(Found { client, run_id: wanted.to_owned(), kept: None, is_plane_there: true });
+            }
+            plane => self.plane = plane,
+        }
+        let runs: Vec<RunSummary> = found.iter().map(|(run, _)| run.clone()).collect();
+        let run_id = client::the_one(&runs, wanted).map_err(|error| self.not_found(error, wanted, runs.is_empty()))?;
+        let source = found.iter().find(|(run, _)| run.run_id == run_id).map(|(_, source)| *source);
+        let is_plane_there = self.plane.is_some();
+        match (source, self.plane, self.stores) {
+            (Some(Source::Plane), Some(client), _) => Ok(Found { client, run_id, kept: None, is_plane_there }),
+            (_, _, Some(stores)) => {
+                Ok(Found { kept: stores.whereabouts(&run_id), client: stores.client, run_id, is_plane_there })
+            }
+            _ => Err(CommandError::internal(format!("run {run_id} was found nowhere"))),
+        }
+    }
+
+    /// The first page of what the control plane has.
+    async fn on_plane(&mut self, filter: &RunFilter) -> Result<Vec<RunSummary>, CommandError> {
+        let Some(plane) = &self.plane else { return Ok(Vec::new()) };
+        match plane.list_runs(filter).await {
+            Ok(page) => Ok(page.items),
+            Err(error) => self.without_plane(error).map(|()| Vec::new()),
+        }
+    }
+
+    /// Why no run was found. The one that is meant may be on a control plane that does not answer.
+    fn not_found(&self, error: CommandError, wanted: &str, is_unknown: bool) -> CommandError {
+        match &self.away {
+            Some(away) if is_unknown && wanted != "last" => {
+                let message = format!("no run that is kept here begins with `{wanted}`, and {}", away.message);
+                let told = CommandError::new(away.exit, away.code, message);
+                told.hint(away.hint.clone().unwrap_or_else(|| "`gleitzeit list` shows the runs there are".to_owned()))
+            }
+            _ => error,
+        }
+    }
+
+    /// A page of runs, the newest first, and where each is if they are at several places.
+    ///
+    /// # Errors
+    /// If the filter or its page token makes no sense, or a named control plane does not answer.
+    pub(crate) async fn list(
+        &mut self,
+        filter: &RunFilter,
+    ) -> Result<(Page<RunSummary>, Vec<Option<String>>), CommandError> {
+        let Some(stores) = &self.stores else {
+            let plane = self.plane.as_ref().ok_or_else(|| CommandError::internal("no control plane was named"))?;
+            let page = plane.list_runs(filter).await?;
+            let places = vec![None; page.items.len()];
+            return Ok((page, places));
+        };
+        let cursor = Cursor::read(filter.page_token.as_deref(), self.plane.is_some())?;
+        let in_stores = pages::fetch(&stores.client, &cursor, Source::Stores, filter).await?;
+        stores.tell_trouble();
+        let on_plane = match &self.plane {
+            Some(plane) => pages::fetch(plane, &cursor, Source::Plane, filter).await,
+            None => Ok(Shown::default()),
+        };
+        let on_plane = match on_plane {
+            Ok(shown) => shown,
+            Err(error) => {
+                self.without_plane(error)?;
+                Shown::default()
+            }
+        };
+        let (page, sources) = pages::page(on_plane, in_stores, filter.page_size);
+        let places = page.items.iter().zip(sources).map(|(run, source)| self.place(run, source)).collect();
+        Ok((page, told_apart(places)))
+    }
+
+    /// Whether one run alone begins so, wherever it is; no if somebody cannot say.
+    pub(crate) async fn names_one(&self, prefix: &str) -> bool {
+        let filter = RunFilter { run_id_prefix: Some(prefix.to_owned()), page_size: 2, ..RunFilter::default() };
+        let mut count = 0;
+        for client in self.plane.iter().chain(self.stores.as_ref().map(|stores| &stores.client)) {
+            match client.list_runs(&filter).await {
+                Ok(page) => count += page.items.len(),
+                Err(_) => return false,
+            }
+        }
+        count == 1
+    }
+
+    /// Where a run is, in the words of the list.
+    fn place(&self, run: &RunSummary, source: Source) -> String {
+        let kept = || self.stores.as_ref()?.whereabouts(&run.run_id);
+        match (source, kept()) {
+            (Source::Plane, _) => self.plane.as_ref().map_or(DEFAULT_URL, |plane| &plane.config().url).to_owned(),
+            (Source::Stores, Some(Whereabouts { kind: Kind::ControlPlane, store, .. })) => {
+                format!("sqlite:{}", store.display())
+            }
+            (Source::Stores, _) => "run".to_owned(),
+        }
+    }
+}
+
+fn tell_away(why: &CommandError) {
+    output::note(&format!("the control plane at {DEFAULT_URL} is left out: {}", why.message));
+}
+
+/// Places, if there are several.
+fn told_apart(places: Vec<String>) -> Vec<Option<String>> {
+    let is_one = places.iter().all(|place| Some(place) == places.first());
+    places.into_iter().map(|place| Some(place).filter(|_| !is_one)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_if_they_differ() {
+        let places = |names: &[&str]| told_apart(names.iter().map(|name| (*name).to_owned()).collect());
+        assert!(places(&[]).is_empty());
+        assert_eq!(places(&["run", "run"]), [None, None]);
+        assert_eq!(places(&["run", "u"]), [Some("run".to_owned()), Some("u".to_owned())]);
+    }
+}

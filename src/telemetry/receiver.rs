@@ -1,0 +1,352 @@
+//! Whoever receives spans or metrics, as OpenTelemetry's variables name them: what stands there if they do not take what
+//! they are sent, and what to do about it.
+//!
+//! The library that exports says little more than "network error". What is there is looked at once at the start, since a
+//! wrong protocol would otherwise show only with the first export, and again after an export that failed.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe};
+
+/// What was found is believed for so long.
+const KEPT: Duration = Duration::from_secs(30);
+
+/// How a receiver is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Http,
+    Grpc,
+}
+
+/// Where one signal goes.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    signal: &'static str,
+    speech: Speech,
+    url: String,
+    address: Option<Address>,
+    /// The variable that names a proxy: requests over HTTP go through it.
+    proxy: Option<&'static str>,
+    known: Mutex<Option<(Instant, Found)>>,
+}
+
+/// The address taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    is_tls: bool,
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// What to tell of a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Advice {
+    what: String,
+    remedy: String,
+    /// Whether it stays so until somebody changes something; a receiver that is away comes back.
+    lasts: bool,
+}
+
+impl Receiver {
+    /// Of a signal, such as `TRACES`, by the variables, which `read` reads.
+    pub(super) fn new(signal: &'static str, read: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| read(name).filter(|value| !value.is_empty());
+        let own = |what: &str| set(&format!("OTEL_EXPORTER_OTLP_{signal}_{what}"));
+        let protocol = own("PROTOCOL").or_else(|| set("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        let speech = if protocol.as_deref() == Some("grpc") { Speech::Grpc } else { Speech::Http };
+        let common = || {
+            let base = set("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap_or_default();
+            match speech {
+                Speech::Http => format!("{}/v1/{}", base.trim_end_matches('/'), signal.to_ascii_lowercase()),
+                Speech::Grpc => base,
+            }
+        };
+        let url = own("ENDPOINT").unwrap_or_else(common);
+        let address = Address::of(&url);
+        let is_http = speech == Speech::Http;
+        let proxy = address.as_ref().filter(|_| is_http).and_then(|address| proxy(address, set));
+        Self { signal, speech, url, address, proxy, known: Mutex::new(None) }
+    }
+
+    /// What it receives, such as `TRACES`.
+    pub(super) fn signal(&self) -> &'static str {
+        self.signal
+    }
+
+    /// Looks what is there, and says once if it cannot be what was meant.
+    pub(super) async fn check(&self) {
+        // What is reached through a proxy cannot be looked at directly.
+        if self.proxy.is_some() {
+            return;
+        }
+        let Some(advice) = self.advice().await.filter(|advice| advice.lasts) else { return };
+        let signal = self.signal.to_ascii_lowercase();
+        tracing::warn!(endpoint = self.url, remedy = advice.remedy, "no {signal} will be exported: {}", advice.what);
+    }
+
+    /// What to say of an export that failed: where to, why, and what to do.
+    pub(super) async fn explain(&self, error: &str) -> String {
+        let error = error.strip_prefix("Operation failed: ").unwrap_or(error);
+        let way = match (self.speech, self.proxy) {
+            (Speech::Http, Some(name)) => format!(" over HTTP through the proxy of {name}"),
+            (Speech::Http, None) => " over HTTP".to_owned(),
+            (Speech::Grpc, _) => " over gRPC".to_owned(),
+        };
+        let failed = format!("to {}{way}: {error}", self.url);
+        if self.proxy.is_some() {
+            return format!("{failed}; set NO_PROXY to reach it directly");
+        }
+        match self.advice().await {
+            Some(advice) => format!("{failed}: {}; {}", advice.what, advice.remedy),
+            None => failed,
+        }
+    }
+
+    async fn advice(&self) -> Option<Advice> {
+        let address = self.address.as_ref()?;
+        let known = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let recent = known().as_ref().filter(|(at, _)| at.elapsed() < KEPT).map(|(_, found)| found.clone());
+        let found = match recent {
+            Some(found) => found,
+            None => {
+                let found = probe(&address.host, address.port, &question(self.speech, address), PROBE_LIMIT).await;
+                *known() = Some((Instant::now(), found.clone()));
+                found
+            }
+        };
+        advice(self.speech, address, &found)
+    }
+}
+
+impl Address {
+    /// `None` if it is no address with a scheme: the exporter says so itself.
+    fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+            _ => (authority, if is_tls { 443 } else { 80 }),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        (!host.is_empty()).then(|| Self { is_tls, authority: authority.to_owned(), host, port, path: path.to_owned() })
+    }
+}
+
+/// The variable that names the proxy through which requests over HTTP go there, as the library reads them.
+fn proxy(address: &Address, set: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let names = match address.is_tls {
+        true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        false => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    let exempt = set("NO_PROXY").or_else(|| set("no_proxy")).unwrap_or_default();
+    if exempt.split(',').any(|entry| is_exempt(&address.host, entry.trim())) {
+        return None;
+    }
+    names.into_iter().find(|name| set(name).is_some())
+}
+
+/// Whether an entry of `NO_PROXY` means a host: everything, a domain, an address, or a network.
+fn is_exempt(host: &str, entry: &str) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    let Ok(ip) = host.parse::<IpAddr>() else {
+        let domain = entry.trim_start_matches('.').to_ascii_lowercase();
+        let host = host.to_ascii_lowercase();
+        return !domain.is_empty()
+            && host.strip_suffix(&domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    };
+    let (network, length) = entry.split_once('/').unwrap_or((entry, "128"));
+    let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
+    let (shared, width) = match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => ((ip.to_bits() ^ network.to_bits()).leading_zeros(), 32),
+        (IpAddr::V6(ip), IpAddr::V6(network)) => ((ip.to_bits() ^ network.to_bits()).leading_zeros(), 128),
+        _ => return false,
+    };
+    shared >= length.min(width)
+}
+
+/// What is said to find out who listens: over HTTP a request to export nothing, as it is meant to be made.
+fn question(speech: Speech, address: &Address) -> Vec<u8> {
+    match speech {
+        Speech::Grpc => HTTP2.to_vec(),
+        Speech::Http => format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\nuser-agent: gleitzeit/{}\r\ncontent-type: application/x-protobuf\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n",
+            address.path,
+            address.authority,
+            env!("CARGO_PKG_VERSION")
+        )
+        .into_bytes(),
+    }
+}
+
+/// What is wrong with what was found; none if it may well be a receiver.
+fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
+    let Address { authority, path, .. } = address;
+    let lasting = |what: String, remedy: &str| Some(Advice { what, remedy: remedy.to_owned(), lasts: true });
+    let passing = |what: String| {
+        let remedy = "start a receiver there, or correct OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
+        Some(Advice { what, remedy, lasts: false })
+    };
+    match found {
+        Found::NoHost(why) => lasting(
+            format!("no address is known for the host `{}` ({why})", address.host),
+            "correct OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        Found::Refused => passing(format!("nothing listens at {authority}")),
+        Found::Unreachable(why) => passing(format!("{authority} cannot be reached ({why})")),
+        Found::NoAnswer => passing(format!("{authority} does not answer")),
+        // This question is no TLS, to which servers of TLS may well say nothing.
+        _ if address.is_tls => match found {
+            Found::Http { .. } | Found::Http2 | Found::ControlPlane | Found::Refusal(..) => {
+                lasting(format!("{authority} speaks without TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
+            }
+            _ => None,
+        },
+        Found::Tls => lasting(
+            format!("{authority} is a port for TLS"),
+            match speech {
+                Speech::Http => "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`",
+                Speech::Grpc => "use a port without TLS, or `https://` with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            },
+        ),
+        Found::Silent => passing(format!("{authority} accepts connections and says nothing")),
+        Found::Other(start) => lasting(
+            format!("what listens at {authority} is no receiver of OTLP: it says `{start}`"),
+            "correct OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        Found::ControlPlane | Found::Refusal(..) => lasting(
+            format!("a control plane of Gleitzeit listens at {authority}, which receives no telemetry"),
+            "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector",
+        ),
+        Found::Http2 | Found::Closed => match speech {
+            Speech::Http if *found == Found::Http2 || address.port == 4317 => lasting(
+                format!("{authority} speaks gRPC only, and HTTP is sent"),
+                "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use the receiver's port for HTTP (4318)",
+            ),
+            Speech::Http => passing(format!("{authority} closes connections without a word")),
+            Speech::Grpc if *found == Found::Http2 => None,
+            Speech::Grpc => passing(format!("{authority} closes connections without a word")),
+        },
+        Found::Http { status, .. } => match (speech, status) {
+            (Speech::Grpc, _) => lasting(
+                format!("{authority} speaks HTTP/1 only, and gRPC is sent"),
+                "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the receiver's port for gRPC (4317)",
+            ),
+            (Speech::Http, 404 | 405 | 501) => lasting(
+                format!("the HTTP server at {authority} receives nothing at {path} (status {status})"),
+                "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector's port for HTTP (4318)",
+            ),
+            (Speech::Http, 502..=504) => passing(format!("the proxy at {authority} answers {status}")),
+            // Others are about what was sent, which was not what is exported.
+            (Speech::Http, _) => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receiver(variables: &[(&str, &str)]) -> Receiver {
+        let read = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+        Receiver::new("TRACES", read)
+    }
+
+    #[test]
+    fn where_a_signal_goes_is_read_as_the_exporter_reads_it() {
+        const BASE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        const OWN: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+        for (variables, speech, url) in [
+            (&[(BASE, "http://c:4318/")][..], Speech::Http, "http://c:4318/v1/traces"),
+            (&[(BASE, "http://c:4317"), (PROTOCOL, "grpc")], Speech::Grpc, "http://c:4317"),
+            (&[(BASE, "http://c:4318"), (OWN, "http://d/x"), (PROTOCOL, "")], Speech::Http, "http://d/x"),
+            (
+                &[(BASE, "http://c:1"), (PROTOCOL, "grpc"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")],
+                Speech::Http,
+                "http://c:1/v1/traces",
+            ),
+        ] {
+            let receiver = receiver(variables);
+            assert_eq!((receiver.speech, receiver.url.as_str()), (speech, url), "{variables:?}");
+        }
+        let address = |url: &str| Address::of(url).map(|it| (it.is_tls, it.host, it.port, it.path));
+        assert_eq!(address("http://[::1]:4318/v1/traces"), Some((false, "::1".into(), 4318, "/v1/traces".into())));
+        assert_eq!(address("https://u:p@c"), Some((true, "c".into(), 443, "/".into())));
+        for none in ["c:4318", "http://", "ftp://c", "http://c:x"] {
+            assert_eq!(address(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_told_of_where_the_library_goes_through_one() {
+        const TO: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        for (variables, expected) in [
+            (&[(TO, "http://c:1"), ("http_proxy", "p")][..], Some("http_proxy")),
+            (&[(TO, "http://c:1"), ("HTTPS_PROXY", "p")], None),
+            (&[(TO, "https://c:1"), ("HTTPS_PROXY", "p")], Some("HTTPS_PROXY")),
+            (&[(TO, "https://c:1"), ("all_proxy", "p"), ("HTTPS_PROXY", "")], Some("all_proxy")),
+            (&[(TO, "http://c:1"), ("HTTP_PROXY", "p"), grpc], None),
+            (&[(TO, "http://a.c:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "x, .C")], None),
+            (&[(TO, "http://bc:1"), ("HTTP_PROXY", "p"), ("no_proxy", "c,")], Some("HTTP_PROXY")),
+            (&[(TO, "http://10.1.2.3:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "10.1.0.0/16")], None),
+            (
+                &[(TO, "http://10.2.2.3:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "10.1.0.0/16,10.2.2.4")],
+                Some("HTTP_PROXY"),
+            ),
+            (&[(TO, "http://[::1]:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "::1")], None),
+            (&[(TO, "http://c:1"), ("HTTP_PROXY", "p"), ("NO_PROXY", "*")], None),
+        ] {
+            assert_eq!(receiver(variables).proxy, expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_there_instead_of_a_receiver_is_told_with_what_to_do() {
+        let http = |status| Found::Http { status, server: String::new() };
+        let (plain, tls) = ("http://c:4317/v1/traces", "https://c:4318");
+        for (speech, url, found, told) in [
+            (Speech::Http, plain, Found::Http2, Some(("speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
+            (Speech::Http, plain, Found::Closed, Some(("speaks gRPC only", "4318", true))),
+            (Speech::Http, "http://c:1", Found::Closed, Some(("without a word", "correct", false))),
+            (Speech::Grpc, plain, Found::Http2, None),
+            (Speech::Grpc, plain, http(400), Some(("speaks HTTP/1 only", "http/protobuf", true))),
+            (Speech::Http, plain, http(404), Some(("receives nothing at /v1/traces", "4318", true))),
+            (Speech::Http, plain, http(200), None),
+            (Speech::Http, plain, http(401), None),
+            (Speech::Http, plain, http(503), Some(("answers 503", "start", false))),
+            (Speech::Http, plain, Found::Tls, Some(("a port for TLS", "`https://`", true))),
+            (Speech::Http, tls, Found::Tls, None),
+            (Speech::Http, tls, Found::Closed, None),
+            (Speech::Http, tls, Found::Silent, None),
+            (Speech::Http, tls, http(400), Some(("without TLS", "`http://`", true))),
+            (Speech::Http, tls, Found::Refused, Some(("nothing listens at c:4318", "start a receiver", false))),
+            (Speech::Http, plain, Found::ControlPlane, Some(("a control plane", "a collector", true))),
+            (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it says `SSH`", "correct", true))),
+            (Speech::Grpc, plain, Found::NoHost("no".to_owned()), Some(("for the host `c` (no)", "correct", true))),
+        ] {
+            let address = Address::of(url).expect("an address");
+            let given = advice(speech, &address, &found);
+            let Some((what, remedy, lasts)) = told else {
+                assert_eq!(given, None, "{speech:?} {url} {found:?}");
+                continue;
+            };
+            let given = given.unwrap_or_else(|| panic!("nothing is told: {speech:?} {url} {found:?}"));
+            assert!(given.what.contains(what) && given.remedy.contains(remedy), "{given:?}");
+            assert_eq!(given.lasts, lasts, "{given:?}");
+        }
+    }
+}

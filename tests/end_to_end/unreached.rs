@@ -1,0 +1,142 @@
+//! Whoever finds no control plane at an address is told what is there instead, and what to do: commands, workers, and
+//! whoever sends telemetry.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Cluster, Kind, PATIENCE, Sandbox, Stranger, example, free_port, until};
+
+/// What is told of each, its code, and a part of the advice.
+const STRANGERS: [(Kind, &str, &str, &str); 7] = [
+    (
+        Kind::Http,
+        "NOT_A_CONTROL_PLANE",
+        "another HTTP server answers there (status 404, server `stranger/1`)",
+        "--port",
+    ),
+    (Kind::Gateway, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
+    (Kind::Ssh, "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "another program has the port"),
+    (Kind::Tls, "NOT_A_CONTROL_PLANE", "is a port for TLS", "the control plane itself listens on"),
+    (Kind::Http2, "NOT_A_CONTROL_PLANE", "which speaks HTTP/2 only", "another program has the port"),
+    (Kind::Closing, "CONNECTION_LOST", "closes them without a word", "what listens there"),
+    (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but said nothing", "what listens there"),
+];
+
+/// The host of an address without its port, of which no name server is asked: its label is too long.
+fn no_host() -> String {
+    format!("http://{}:8000", "x".repeat(64))
+}
+
+fn list(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
+    let begun = Instant::now();
+    let ended = sandbox.gleitzeit(&["list", "--hub-url", url, "-o", "json"]).exits(3);
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}: {ended}", begun.elapsed());
+    assert_eq!(ended.json()["errors"][0]["name"], code, "{ended}");
+    assert!(ended.stderr.contains(url) && ended.stderr.contains(told), "`{told}`: {ended}");
+    let (_, hint) = ended.stderr.split_once("hint: ").unwrap_or_else(|| panic!("no hint: {ended}"));
+    assert!(hint.contains(advice), "`{advice}`: {ended}");
+}
+
+#[test]
+fn commands_say_what_is_there_instead_of_a_control_plane() {
+    let sandbox = Sandbox::new();
+    for (kind, code, told, advice) in STRANGERS {
+        let stranger = Stranger::start(kind);
+        list(&sandbox, &stranger.url(), code, told, advice);
+    }
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    list(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
+    list(&sandbox, &no_host(), "NETWORK_UNREACHABLE", "no address is known for the host", "DNS");
+}
+
+#[test]
+fn a_proxy_that_is_not_used_is_named() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("HTTP_PROXY", "http://proxy.example:3128");
+    list(
+        &sandbox,
+        &no_host(),
+        "NETWORK_UNREACHABLE",
+        "no address is known",
+        "HTTP_PROXY is set, but control planes are reached directly",
+    );
+}
+
+#[test]
+fn workers_say_what_is_there_instead_of_a_control_plane_and_try_on() {
+    let sandbox = Sandbox::new();
+    for (kind, code, told, advice) in STRANGERS {
+        let stranger = Stranger::start(kind);
+        worker(&sandbox, &stranger.url(), code, told, advice);
+    }
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    worker(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
+}
+
+fn worker(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
+    let mut agent = sandbox.start(&["agent", "--role", "queue", "--hub-url", url]);
+    let log = until(&format!("the agent says `{told}`"), PATIENCE, || {
+        let log = agent.stderr();
+        log.contains(told).then_some(log)
+    });
+    assert!(log.contains(url) && log.contains(code) && log.contains(advice), "{log}");
+    assert!(agent.is_running());
+    let ended = agent.terminate(PATIENCE).exits(0);
+    assert_eq!(ended.stderr.matches(told).count(), 1, "it is told once: {ended}");
+}
+
+#[test]
+fn a_token_that_is_missing_and_one_that_is_wrong_are_told_apart() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub_with(&["--token", "right"]);
+    let none: &[&str] = &[];
+    for (token, told) in [(none, "the token is missing"), (&["--token", "wrong"], "the token is wrong")] {
+        let url = cluster.url.clone();
+        let list = ["list", "--hub-url", &url, "-o", "json"];
+        let ended = cluster.sandbox.gleitzeit(&[&list[..], token].concat()).exits(1);
+        assert_eq!(ended.json()["errors"][0]["name"], "AUTHENTICATION_FAILED", "{ended}");
+        assert!(ended.stderr.contains(told) && ended.stderr.contains("GLEITZEIT_TOKEN"), "{ended}");
+        let agent = ["agent", "--role", "queue", "--hub-url", &url];
+        let agent = cluster.sandbox.start(&[&agent[..], token].concat());
+        until(&format!("the agent says `{told}`"), PATIENCE, || agent.stderr().contains(told).then_some(()));
+        agent.terminate(PATIENCE).exits(0);
+    }
+}
+
+#[test]
+fn a_receiver_of_telemetry_that_is_spoken_to_wrongly_is_told_of_at_the_start() {
+    for (kind, protocol, told, remedy) in [
+        (Kind::Http2, "http/protobuf", "speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        (Kind::Http, "grpc", "speaks HTTP/1 only", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        (Kind::Http, "http/protobuf", "receives nothing at /v1/traces (status 404)", "4318"),
+        (Kind::Tls, "http/protobuf", "is a port for TLS", "`https://`"),
+    ] {
+        let (stranger, mut cluster) = (Stranger::start(kind), Cluster::new());
+        cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &stranger.url());
+        cluster.sandbox.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        cluster.start_hub();
+        let log = until(&format!("the hub says `{told}`"), Duration::from_secs(20), || {
+            let log = cluster.hub_log();
+            log.contains(told).then_some(log)
+        });
+        assert!(log.contains(remedy) && log.contains(&stranger.url()), "{log}");
+    }
+}
+
+#[test]
+fn an_export_that_fails_names_its_receiver_and_the_cause() {
+    let mut cluster = Cluster::new();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &nobody);
+    cluster.sandbox.set("OTEL_EXPORTER_OTLP_TIMEOUT", "1000");
+    cluster.sandbox.set("OTEL_METRICS_EXPORTER", "none");
+    cluster.start_all(&[]);
+    let run = cluster.submit(&example("parallel.yaml"));
+    cluster.until_ended(&run);
+    let line = until("the export is told of", PATIENCE, || {
+        let log = cluster.hub_log();
+        log.lines().find(|line| line.contains("traces cannot be exported")).map(str::to_owned)
+    });
+    for part in [&*nobody, "over HTTP", "nothing listens at", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        assert!(line.contains(part), "`{part}`: {line}");
+    }
+}

@@ -1,0 +1,111 @@
+//! A terminal of its own with a shell in it, under a server of its own, which goes with this. What a command printed is
+//! read between the prompts around it; each prompt has its number.
+
+use std::process::Command;
+
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::support::{PATIENCE, Sandbox, until};
+
+pub(crate) struct Terminal {
+    socket: String,
+    columns: usize,
+    /// The number of the prompt that waits.
+    number: usize,
+}
+
+impl Terminal {
+    #[track_caller]
+    pub(crate) fn start(sandbox: &Sandbox, columns: u16, rows: u16) -> Self {
+        let socket = sandbox.path().join("tmux").display().to_string();
+        let this = Self { socket, columns: columns.into(), number: 1 };
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_gleitzeit"));
+        let programs = program.parent().expect("a folder").display();
+        let path = std::env::var("PATH").expect("a path");
+        let (home, folder) = (sandbox.home(), sandbox.path().display().to_string());
+        let shell = format!(
+            "exec env -i HOME='{}' PATH='{programs}:{path}' TERM=screen LANG=C.UTF-8 PS1='\\#$ ' bash --noprofile --norc",
+            home.display()
+        );
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        let session = ["new-session", "-d", "-x", &columns, "-y", &rows, "-c", &folder, "sh", "-c", &shell];
+        this.tmux(&[&["-f", "/dev/null", "set-option", "-g", "history-limit", "5000", ";"][..], &session[..]].concat());
+        this.until_prompt(1);
+        this
+    }
+
+    #[track_caller]
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let output = Command::new("tmux").args(["-S", &self.socket]).args(arguments).env_remove("TMUX").output();
+        let output = output.expect("this test needs `tmux`");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Everything so far, each line whole although it may have wrapped.
+    fn history(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-J", "-S", "-"])
+    }
+
+    #[track_caller]
+    fn until_prompt(&self, number: usize) {
+        let prompt = format!("{number}$");
+        until(&format!("the prompt {prompt} in:\n{}", self.history()), PATIENCE, || {
+            self.history().trim_end().ends_with(&format!("\n{prompt}")).then_some(()).or_else(|| {
+                // Nothing but the first one.
+                (self.history().trim() == prompt).then_some(())
+            })
+        });
+    }
+
+    /// Has a text stand somewhere on the screen.
+    #[track_caller]
+    pub(crate) fn until(&self, text: &str) {
+        until(&format!("`{text}` on the screen:\n{}", self.history()), PATIENCE, || {
+            self.tmux(&["capture-pane", "-p"]).contains(text).then_some(())
+        });
+    }
+
+    pub(crate) fn press(&self, keys: &str) {
+        self.tmux(&["send-keys", keys]);
+    }
+
+    /// Types a line; its prompt's number.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, line: &str) -> usize {
+        self.tmux(&["send-keys", "-l", line]);
+        self.tmux(&["send-keys", "Enter"]);
+        self.number += 1;
+        self.number - 1
+    }
+
+    /// What the command of a prompt printed, once it has ended, no line of it wider than the terminal.
+    #[track_caller]
+    pub(crate) fn end(&self, number: usize) -> String {
+        self.until_prompt(number + 1);
+        let history = self.history();
+        let (begun, ended) = (format!("{number}$ "), format!("{}$", number + 1));
+        let lines = history.lines().skip_while(|line| !line.starts_with(&begun)).skip(1);
+        let said: Vec<&str> = lines.take_while(|line| line.trim_end() != ended).map(str::trim_end).collect();
+        for line in &said {
+            // A path or an address is not broken: it is there to be copied, as what a task says is.
+            let is_whole = !line.trim().contains(' ') || line.starts_with("report: ") || line.contains("No such file");
+            let fits = line.width() <= self.columns || is_whole;
+            assert!(fits, "wider than {}: {line}\nin:\n{}", self.columns, said.join("\n"));
+        }
+        said.join("\n")
+    }
+
+    /// Runs a command.
+    #[track_caller]
+    pub(crate) fn run(&mut self, line: &str) -> String {
+        let number = self.begin(line);
+        self.end(number)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
+    }
+}
