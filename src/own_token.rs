@@ -69,7 +69,7 @@ pub(crate) fn publish(own: &mut Option<OwnToken>, address: SocketAddr) -> Result
 
 /// The token in the file of a port, which holds the wanted one afterwards, or the one that it held, or a new one.
 fn hold(port: u16, wanted: Option<&str>) -> Result<(String, File), CommandError> {
-    let Some(file) = TokenFile::of_port(port, |name| std::env::var_os(name)) else {
+    let Some(file) = TokenFile::of_port(port, gleitzeit_link::variable) else {
         let error = CommandError::usage("there is no place for the control plane's token: HOME is not set");
         return Err(error.hint("set HOME or XDG_STATE_HOME, give a token in GLEITZEIT_TOKEN, or say `--no-auth`"));
     };

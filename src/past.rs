@@ -76,7 +76,7 @@ impl OwnFolder {
             }
             (ran, _) => {
                 if ran && !self.is_found {
-                    output::note("the run is not kept: neither XDG_DATA_HOME nor HOME names a folder for it");
+                    output::note("the run is not kept: neither XDG_DATA_HOME nor HOME names an absolute path");
                 }
                 self.remove();
             }

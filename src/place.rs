@@ -1,6 +1,5 @@
 //! Where things lie on this machine: the user's data folder, and stores given as URLs.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 use gleitzeit_control_plane::StoreConfig;
@@ -10,14 +9,14 @@ use crate::error::CommandError;
 /// The user's data folder: `$XDG_DATA_HOME/gleitzeit`, else `~/.local/share/gleitzeit`. It may not be there yet.
 ///
 /// # Errors
-/// If the environment names neither.
+/// If there is neither.
 pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| gleitzeit_link::variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map(|folder| folder.join("gleitzeit"))
         .ok_or_else(|| {
-            CommandError::usage("there is no data folder: neither XDG_DATA_HOME nor HOME is set")
+            CommandError::usage("there is no data folder: neither XDG_DATA_HOME nor HOME is set, and the system knows no home of this user")
                 .hint("set HOME, or name a store with `--store sqlite:PATH`")
         })
 }

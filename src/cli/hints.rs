@@ -73,14 +73,19 @@ fn words(command: &str) -> Option<Vec<String>> {
 }
 
 fn is_accepted(words: &[String]) -> Result<(), String> {
+    let has_options = words.iter().any(|word| word.starts_with('-'));
     match Cli::command().try_get_matches_from(words) {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
             // An option that is only named: `gleitzeit list --limit`.
             ErrorKind::InvalidValue if !error.to_string().contains("invalid value") => Ok(()),
-            // A command or an option that is only named: `gleitzeit run`, `gleitzeit logs -f`.
-            ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(()),
+            // A command that is only named: `gleitzeit run`.
+            ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                if !has_options =>
+            {
+                Ok(())
+            }
             _ => Err(error.to_string()),
         },
     }

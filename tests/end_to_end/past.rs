@@ -107,7 +107,7 @@ fn without_a_folder_for_it_a_run_leaves_nothing_and_says_so() {
     let temporary = sandbox.path().join("temporary");
     fs::create_dir(&temporary).expect("made");
     let mut command = sandbox.command(&["run", &example("chain.yaml")]);
-    command.env_remove("HOME").env("TMPDIR", &temporary);
+    command.env("HOME", "no/absolute/path").env("TMPDIR", &temporary);
     let ended = sandbox.start_command(command).wait(PATIENCE).exits(0);
     assert!(ended.stderr.contains("the run is not kept") && !ended.stderr.contains("see it again"), "{ended}");
     let left: Vec<_> = fs::read_dir(&temporary).expect("there").flatten().map(|entry| entry.file_name()).collect();
@@ -125,7 +125,7 @@ fn where_there_is_nothing_it_is_said_how_to_make_a_run() {
         assert!(none.stderr.contains("no runs yet") && none.stderr.contains("gleitzeit run FILE"), "{none}");
     }
     let removed = sandbox.gleitzeit(&["prune", "--older-than", "0", "-o", "json"]).exits(0).json();
-    assert_eq!(removed, json!({"runs": 0, "entries": 0, "run_stores": 0}));
+    assert_eq!(removed, json!({"runs": 0, "entries": 0, "run_stores": 0, "protocols": 0}));
     nothing_was_started(&sandbox);
 }
 

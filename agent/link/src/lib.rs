@@ -29,7 +29,7 @@ pub use probe::{HTTP2, PROBE_LIMIT, front_page, look, probe};
 pub use pulse::Pulse;
 pub use reach::{Cause, Found, Speech, proxy};
 pub use session::{Driver, connect};
-pub use token::{TokenFile, TokenSource, check_private, read_token};
+pub use token::{TokenFile, TokenSource, check_private, read_token, variable};
 
 /// Reads a frame as a connection does; for fuzzing.
 #[doc(hidden)]

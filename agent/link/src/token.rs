@@ -62,6 +62,15 @@ impl fmt::Debug for TokenSource {
     }
 }
 
+/// A variable of the environment. Where `HOME` is not set, the home that the system knows of this user stands for it, as
+/// `~` does in a shell: services and containers often start without.
+pub fn variable(name: &str) -> Option<OsString> {
+    match name {
+        "HOME" => std::env::home_dir().map(PathBuf::into_os_string),
+        name => std::env::var_os(name),
+    }
+}
+
 /// The file in which a control plane keeps its own token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile(PathBuf);

@@ -55,7 +55,8 @@ def _file(url: str) -> Optional[pathlib.Path]:
             return None
     except ValueError:
         return None
-    state, home = os.environ.get("XDG_STATE_HOME", ""), os.environ.get("HOME", "")
+    # Without HOME, as in some services, the home that the system knows of this user.
+    state, home = os.environ.get("XDG_STATE_HOME", ""), os.path.expanduser("~")
     if os.path.isabs(state):
         folder = pathlib.Path(state)
     elif os.path.isabs(home):

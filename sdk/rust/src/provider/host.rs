@@ -47,8 +47,8 @@ pub(super) async fn serve(
     protocols: Vec<ProtocolDefinition>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let token = TokenSource::new(provider.token.clone(), &provider.url, |name| std::env::var_os(name));
-    let unused_proxy = gleitzeit_link::proxy(|name| std::env::var_os(name));
+    let token = TokenSource::new(provider.token.clone(), &provider.url, gleitzeit_link::variable);
+    let unused_proxy = gleitzeit_link::proxy(gleitzeit_link::variable);
     let config = LinkConfig { url: provider.url.clone(), token, unused_proxy, ..LinkConfig::default() };
     let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
         .map_err(|error| Error::invalid(error.to_string()))?;
