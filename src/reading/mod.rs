@@ -10,7 +10,7 @@ mod refuse;
 use std::path::PathBuf;
 
 use gleitzeit_control_plane::kept::{Kept, Kind, Whereabouts};
-use gleitzeit_core::RunId;
+use gleitzeit_core::{ErrorCode, RunId};
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunSummary};
 
 use crate::cli::ClientArgs;
@@ -100,7 +100,9 @@ impl Sources {
         match Client::connect(client::config(args)).await {
             Ok(plane) => Ok(Self { plane: Some(plane), stores: Some(Stores::new(None)?), away: None }),
             Err(error) => {
-                let is_silent = !client::nobody_listens(&error);
+                // A root without `/etc/hosts` knows no `localhost`, where then nobody is either.
+                let is_nameless = error.known() == Some(ErrorCode::NetworkUnreachable);
+                let is_silent = !client::nobody_listens(&error) && !is_nameless;
                 let away = client::unreached(error, args);
                 if is_silent {
                     tell_away(&away);
