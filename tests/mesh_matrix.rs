@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use gleitzeit_core::hub::{Config, Hub, Input, Output, Start};
+use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start};
 use gleitzeit_core::mesh::{FromHub, Role, ToHub};
+use gleitzeit_core::run::{Entry, Request, Verdict};
 use gleitzeit_core::time::Instant;
+use gleitzeit_core::{Position, Seq, Timestamp};
 
 const ROLES: [&str; 4] = ["queue", "resolver", "engine", "provider"];
 /// Any socket that reads the journal; none of ours does.
@@ -173,6 +176,22 @@ fn samples() -> BTreeMap<String, ToHub> {
     events.collect()
 }
 
+/// The journal's answer to what the hub asks of it while a component registers.
+fn recorded(asked: &[Output]) -> Batch {
+    let mut batch = Batch::default();
+    for output in asked {
+        let Output::Request { token, request } = output else { continue };
+        if let Request::RegisterProtocol { protocol } = request {
+            let position = Position(batch.entries.len() as u64 + 1);
+            let (seq, recorded_at) = (Seq(0), Timestamp(0));
+            let event = protocol.clone().into();
+            batch.entries.push(Arc::new(Entry { position, run_id: None, seq, recorded_at, queue: None, event }));
+        }
+        batch.answers.push((*token, Verdict::Duplicate { run_id: None }));
+    }
+    batch
+}
+
 /// Whether the hub takes an event from a role; `None` is a socket that has not registered.
 fn is_taken(role: Option<Role>, event: ToHub) -> bool {
     let (socket, now) = (1, Instant(0));
@@ -190,12 +209,7 @@ fn is_taken(role: Option<Role>, event: ToHub) -> bool {
             register.protocols = vec![serde_json::from_value(math).expect("valid")];
         }
         hub.handle(now, Input::Received { socket, message: register.into(), message_id: None }, &mut out);
-        let answers = out.iter().filter_map(|output| match output {
-            Output::Request { token, .. } => Some((*token, gleitzeit_core::run::Verdict::Duplicate { run_id: None })),
-            _ => None,
-        });
-        let batch = gleitzeit_core::hub::Batch { answers: answers.collect(), ..Default::default() };
-        hub.handle(now, Input::Committed(batch.into()), &mut out);
+        hub.handle(now, Input::Committed(recorded(&out).into()), &mut out);
         assert_eq!(hub.components().len(), 1, "a {role} is registered");
     }
     out.clear();
