@@ -16,7 +16,7 @@ const TO_THE_MILLISECOND: usize = 13;
 const ASKED: usize = 50;
 
 /// The shortest beginning of each id that is no other's of the list. `sorted` is in the order of the ids, either way.
-fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
     let in_common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     let shortest = |(at, id): (usize, &&'a str)| {
         let beside = [at.checked_sub(1), Some(at + 1)].into_iter().flatten().filter_map(|at| sorted.get(at));
