@@ -242,6 +242,13 @@ fn ran(payload: &Value) -> String {
     }
 }
 
+/// How long something took, or has taken so far, then in whole seconds: tenths would only flicker. None if it has not begun.
+pub(crate) fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let ms = to.unwrap_or(now).ms_since(from?);
+    let ms = if to.is_some() { ms } else { ms / 1_000 * 1_000 };
+    Some(duration(Duration::from_millis(ms)))
+}
+
 /// `12 ms`, `1.2 s`, `2 min 5 s`, `10 min`, `3 h 12 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let ms = duration.as_millis();

@@ -16,6 +16,10 @@ pub(super) enum Place {
     RunEvents,
     /// Of an open run: what it waits for.
     Waiting,
+    /// Of an open task: what is known of it.
+    Details,
+    /// Of an open task: what it prints.
+    Log,
     /// The page with all keys.
     Help,
 }
@@ -41,6 +45,8 @@ pub(super) enum Command {
     ShowEvents,
     ShowTasks,
     ShowRunEvents,
+    ShowDetails,
+    ShowLog,
     Explain,
     Cancel,
     Retry,
@@ -59,33 +65,55 @@ pub(super) struct Binding {
     pub(super) hint: Option<&'static str>,
 }
 
-use Place::{Components, Events, Help, Providers, RunEvents, Runs, Tasks, Waiting};
+use Place::{Components, Details, Events, Help, Log, Providers, RunEvents, Runs, Tasks, Waiting};
 
-const ALL: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting, Help];
+const ALL: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting, Details, Log, Help];
 /// Everywhere but in the help itself.
-const SHOWN: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting];
+const SHOWN: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting, Details, Log];
+/// In an open run or task.
+const INNER: &[Place] = &[Tasks, RunEvents, Waiting, Details, Log];
 const OF_RUN: &[Place] = &[Tasks, RunEvents, Waiting];
 /// Where a run is selected or open.
-const WITH_RUN: &[Place] = &[Runs, Tasks, RunEvents, Waiting];
+const WITH_RUN: &[Place] = &[Runs, Tasks, RunEvents, Waiting, Details, Log];
 
 /// All keys. The hints at the foot appear in this order, as many as there is room for.
 pub(super) const KEYS: &[Binding] = &[
     on(&[char('?')], Command::Help, SHOWN, "shows this help", Some("help")),
     on(&[KeyCode::Esc, char('q'), char('?')], Command::Back, &[Help], "goes back", Some("back")),
-    on(&[KeyCode::Enter, KeyCode::Right], Command::Open, &[Runs, Events], "opens the selected run", Some("open")),
-    on(&[KeyCode::Esc, KeyCode::Backspace, KeyCode::Left], Command::Back, OF_RUN, "goes back", Some("back")),
+    on(
+        &[KeyCode::Enter, KeyCode::Right],
+        Command::Open,
+        &[Runs, Events, Tasks, RunEvents, Waiting],
+        "opens the selected run, and in it a task",
+        Some("open"),
+    ),
+    on(&[KeyCode::Esc, KeyCode::Backspace, KeyCode::Left], Command::Back, INNER, "goes back", Some("back")),
     on(&[char('q')], Command::Leave, SHOWN, "leaves the monitor", Some("leave")),
-    on(&[KeyCode::Tab], Command::Next, SHOWN, "goes to the next view, or to the next part of a run", Some("next")),
+    on(
+        &[KeyCode::Tab],
+        Command::Next,
+        SHOWN,
+        "goes to the next view, or to the next part of a run or task",
+        Some("next"),
+    ),
     on(
         &[char('f')],
         Command::Follow,
-        &[Events, RunEvents],
+        &[Events, RunEvents, Log],
         "follows what is new, or stops; moving up stops it too",
         Some("follow"),
     ),
+    on(&[char('l')], Command::ShowLog, &[Tasks, Details], "shows what the task prints", Some("log")),
+    on(&[char('d')], Command::ShowDetails, &[Log], "shows what is known of the task", Some("details")),
     on(&[char('c')], Command::Cancel, WITH_RUN, "cancels the run, after a question", Some("cancel")),
     on(&[char('r')], Command::Retry, WITH_RUN, "runs a failed or cancelled run again, after a question", Some("retry")),
-    on(&[char('e')], Command::Explain, WITH_RUN, "shows what the run waits for", Some("explain")),
+    on(
+        &[char('e')],
+        Command::Explain,
+        &[Runs, Tasks, RunEvents, Waiting],
+        "shows what the run waits for",
+        Some("explain"),
+    ),
     on(&[char('t')], Command::ShowTasks, OF_RUN, "shows the run's tasks", Some("tasks")),
     on(&[char('v')], Command::ShowRunEvents, OF_RUN, "shows the run's events", Some("events")),
     on(&[KeyCode::Up, char('k')], Command::Up, ALL, "moves up", None),

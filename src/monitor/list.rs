@@ -16,9 +16,13 @@ pub(super) enum Motion {
 }
 
 impl Motion {
-    /// Whether it leads away from the end.
-    fn is_back(self) -> bool {
-        matches!(self, Self::Up | Self::PageUp | Self::First)
+    /// Whether the end is followed after it.
+    fn followed(self, follows: Option<bool>) -> Option<bool> {
+        follows.map(|follows| match self {
+            Self::Up | Self::PageUp | Self::First => false,
+            Self::Last => true,
+            Self::Down | Self::PageDown => follows,
+        })
     }
 
     fn from(self, at: usize, rows: usize) -> usize {
@@ -70,9 +74,7 @@ impl Cursor {
     /// Moves. Up ends following, to the end begins it again.
     pub(super) fn go(&mut self, motion: Motion) {
         self.selected = motion.from(self.selected, self.rows);
-        if motion.is_back() || motion == Motion::Last {
-            self.follows = self.follows.map(|_| motion == Motion::Last);
-        }
+        self.follows = motion.followed(self.follows);
         self.settle(self.len, self.rows);
     }
 
@@ -103,25 +105,50 @@ impl Cursor {
     }
 }
 
-/// The first visible line of a text, and whether its end is to stay in sight.
+/// The first visible line of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scroll {
     top: usize,
     len: usize,
     rows: usize,
+    /// Whether the end stays in sight; none: the text does not grow.
+    follows: Option<bool>,
 }
 
 impl Scroll {
-    /// Moves.
+    /// At the end of a text that grows there, and staying there.
+    pub(super) fn at_end() -> Self {
+        Self { follows: Some(true), ..Self::default() }
+    }
+
+    /// Whether the end stays in sight; none if the text does not grow.
+    pub(super) fn follows(&self) -> Option<bool> {
+        self.follows
+    }
+
+    /// Begins or ends following.
+    pub(super) fn toggle(&mut self) {
+        self.follows = self.follows.map(|follows| !follows);
+        self.settle(self.len, self.rows);
+    }
+
+    /// Moves. Up ends following, to the end begins it again.
     pub(super) fn go(&mut self, motion: Motion) {
         self.top = motion.from(self.top, self.rows);
+        self.follows = motion.followed(self.follows);
         self.settle(self.len, self.rows);
+    }
+
+    /// So many lines at the beginning were removed.
+    pub(super) fn first_removed(&mut self, count: usize) {
+        self.top = self.top.saturating_sub(count);
     }
 
     /// Fits into a text or screen of another height.
     pub(super) fn settle(&mut self, len: usize, rows: usize) {
         (self.len, self.rows) = (len, rows);
-        self.top = self.top.min(len.saturating_sub(rows));
+        let last = len.saturating_sub(rows);
+        self.top = if self.follows == Some(true) { last } else { self.top.min(last) };
     }
 
     /// Which lines are visible.
@@ -204,5 +231,24 @@ mod tests {
         assert_eq!(scroll.visible(), 5..30);
         scroll.settle(3, 25);
         assert_eq!(scroll.visible(), 0..3);
+    }
+
+    #[test]
+    fn a_text_that_grows_follows_its_end_until_one_moves_up() {
+        let mut scroll = Scroll::at_end();
+        scroll.settle(100, 10);
+        assert_eq!((scroll.visible(), scroll.follows()), (90..100, Some(true)));
+        scroll.go(Motion::Up);
+        scroll.settle(120, 10);
+        assert_eq!((scroll.visible(), scroll.follows()), (89..99, Some(false)));
+        scroll.first_removed(40);
+        scroll.settle(80, 10);
+        assert_eq!(scroll.visible(), 49..59, "what is read stays where it is");
+        scroll.go(Motion::Last);
+        scroll.settle(120, 10);
+        assert_eq!((scroll.visible(), scroll.follows()), (110..120, Some(true)));
+        scroll.toggle();
+        scroll.settle(130, 10);
+        assert_eq!((scroll.visible(), scroll.follows()), (110..120, Some(false)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
-use gleitzeit_sdk::{Client, Events, RecordedEvent, Result, RunEvent, RunFilter, TaskFilter, Watch};
+use gleitzeit_sdk::{Client, Events, RecordedEvent, Result, RunEvent, RunFilter, Task, TaskFilter, Watch};
 
 use super::model::{Act, Detail, Seen, Wanted};
 
@@ -22,7 +22,12 @@ pub(super) enum Told {
     Done(Result<String>),
     Event(Box<RecordedEvent>),
     OfRun(String, Box<RunEvent>),
+    /// Of the open task.
+    OfTask(Box<RunEvent>, OpenTaskId),
 }
+
+/// A task by its run's id and its own.
+pub(super) type OpenTaskId = (String, String);
 
 /// What is being asked.
 #[derive(Default)]
@@ -32,7 +37,8 @@ pub(super) struct Reader {
     again: bool,
     act: Option<BoxFuture<'static, Told>>,
     events: AllEvents,
-    run: Option<OfRun>,
+    run: Option<Feed>,
+    task: Option<Feed>,
 }
 
 /// The events of all runs.
@@ -44,15 +50,38 @@ enum AllEvents {
     Open(Box<Events>),
 }
 
-/// The events of the open run.
-struct OfRun {
-    id: String,
+/// The events of the open run, or of its open task.
+struct Feed {
+    run_id: String,
+    /// Only of this task, and with what it says.
+    task_id: Option<String>,
     /// None while the control plane is away.
     watch: Option<Watch>,
     /// Whether the run has ended and they have all come.
     is_over: bool,
     /// Where they go on.
     next: u64,
+}
+
+impl Feed {
+    fn new(client: &Client, run_id: &str, task_id: Option<&str>) -> Self {
+        let watch = client.watch(run_id, 1);
+        let watch = if task_id.is_some() { watch.with_progress_so_far() } else { watch };
+        let (run_id, task_id) = (run_id.to_owned(), task_id.map(str::to_owned));
+        Self { run_id, task_id, watch: Some(watch), is_over: false, next: 1 }
+    }
+
+    fn is_of(&self, run_id: &str, task_id: Option<&str>) -> bool {
+        self.run_id == run_id && self.task_id.as_deref() == task_id
+    }
+
+    /// Goes on where the control plane went away.
+    fn resume(&mut self, client: &Client) {
+        if self.watch.is_none() && !self.is_over {
+            let watch = client.watch(&self.run_id, self.next);
+            self.watch = Some(if self.task_id.is_some() { watch.with_progress() } else { watch });
+        }
+    }
 }
 
 impl Reader {
@@ -92,19 +121,16 @@ impl Reader {
         }
     }
 
-    /// Follows the events of the open run, and of no other.
+    /// Follows the events of the open run and task, and of no others.
     pub(super) fn follow(&mut self, client: &Client, wanted: &Wanted) {
-        let Some(id) = &wanted.run else { return self.run = None };
-        if self.run.as_ref().is_none_or(|run| run.id != *id) {
-            self.run = Some(OfRun { id: id.clone(), watch: Some(client.watch(id, 1)), is_over: false, next: 1 });
-        }
+        let run = wanted.run.as_deref();
+        follow(&mut self.run, client, run.map(|run| (run, None)));
+        follow(&mut self.task, client, run.zip(wanted.task.as_deref()).map(|(run, task)| (run, Some(task))));
     }
 
     /// Goes on where the control plane went away.
     pub(super) fn resume(&mut self, client: &Client) {
-        if let Some(OfRun { id, watch: watch @ None, is_over: false, next }) = &mut self.run {
-            *watch = Some(client.watch(id, *next));
-        }
+        [&mut self.run, &mut self.task].into_iter().flatten().for_each(|feed| feed.resume(client));
     }
 
     /// What comes next. Cancel-safe.
@@ -113,7 +139,8 @@ impl Reader {
             told = of(&mut self.look) => told,
             told = of(&mut self.act) => told,
             told = event(&mut self.events) => told,
-            told = of_run(&mut self.run) => told,
+            told = of_feed(&mut self.run) => told,
+            told = of_feed(&mut self.task) => told,
         }
     }
 }
@@ -147,16 +174,32 @@ async fn event(events: &mut AllEvents) -> Told {
     }
 }
 
-async fn of_run(run: &mut Option<OfRun>) -> Told {
-    if let Some(OfRun { id, watch, is_over, next }) = run
-        && let Some(open) = watch
-    {
-        let came = open.next().await;
-        if let Ok(Some(event)) = came {
+fn follow(feed: &mut Option<Feed>, client: &Client, wanted: Option<(&str, Option<&str>)>) {
+    match (&feed, wanted) {
+        (Some(there), Some((run, task))) if there.is_of(run, task) => {}
+        (_, wanted) => *feed = wanted.map(|(run, task)| Feed::new(client, run, task)),
+    }
+}
+
+async fn of_feed(feed: &mut Option<Feed>) -> Told {
+    if let Some(Feed { run_id, task_id, watch, is_over, next }) = feed {
+        while let Some(open) = watch {
+            let event = match open.next().await {
+                Ok(Some(event)) => event,
+                other => {
+                    (*watch, *is_over) = (None, other.is_ok());
+                    break;
+                }
+            };
             *next = (*next).max(event.seq + 1);
-            return Told::OfRun(id.clone(), Box::new(event));
+            match task_id {
+                None => return Told::OfRun(run_id.clone(), Box::new(event)),
+                Some(task) if event.task_id.as_ref() == Some(task) => {
+                    return Told::OfTask(Box::new(event), (run_id.clone(), task.clone()));
+                }
+                Some(_) => {}
+            }
         }
-        (*watch, *is_over) = (None, came.is_ok());
     }
     pending().await
 }
@@ -172,7 +215,17 @@ async fn look(client: &Client, wanted: &Wanted) -> Result<Seen> {
         None => None,
         Some(run_id) => Some(detail(client, run_id).await?),
     };
-    Ok(Seen { status, runs, components, providers, detail })
+    let task = match (&wanted.run, &wanted.task) {
+        (Some(run_id), Some(task_id)) if !wanted.is_task_known => task(client, run_id, task_id).await?,
+        _ => None,
+    };
+    Ok(Seen { status, runs, components, providers, detail, task })
+}
+
+/// A task with its result.
+async fn task(client: &Client, run_id: &str, task_id: &str) -> Result<Option<Task>> {
+    let filter = TaskFilter { task_ids: vec![task_id.to_owned()], with_dependencies: true, ..TaskFilter::default() };
+    Ok(client.list_tasks(run_id, &filter).await?.items.into_iter().next())
 }
 
 async fn detail(client: &Client, run_id: &str) -> Result<Detail> {

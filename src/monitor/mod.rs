@@ -4,10 +4,12 @@
 mod draw;
 mod keys;
 mod list;
+mod log;
 mod look;
 mod model;
 mod paint;
 mod recent;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -149,6 +151,7 @@ impl Monitor<'_> {
                 model.happened(&event);
             }
             Told::OfRun(run_id, event) => model.happened_in(&run_id, &event),
+            Told::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
         }
     }
 }

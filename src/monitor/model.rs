@@ -1,12 +1,16 @@
 //! What is shown, and what keys mean. Pure: time and what was found come from outside.
 
+use std::time::Instant;
+
 use gleitzeit_sdk::{Component, Explanation, Provider, RecordedEvent, Run, RunEvent, RunStatus, RunSummary, Status};
-use gleitzeit_sdk::{Task, Timestamp};
+use gleitzeit_sdk::{Task, Timestamp, Waiting};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::keys::{self, Command, Place};
 use super::list::{Cursor, Motion, Scroll};
+use super::look::OpenTaskId;
 use super::recent::{EventLine, Recent};
+use super::task::{OpenTask, TaskPart};
 use crate::view;
 
 /// Everything that was found.
@@ -17,6 +21,8 @@ pub(super) struct Seen {
     pub(super) components: Vec<Component>,
     pub(super) providers: Vec<Provider>,
     pub(super) detail: Option<Detail>,
+    /// The open task, if it was asked for.
+    pub(super) task: Option<Task>,
 }
 
 /// One run in full.
@@ -25,6 +31,15 @@ pub(super) struct Detail {
     pub(super) run: Run,
     pub(super) explanation: Explanation,
     pub(super) tasks: Vec<Task>,
+}
+
+impl Detail {
+    /// What waits, and why: first the run as a whole, which is none of its tasks.
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (Option<&str>, &Waiting)> {
+        let of_run = self.explanation.waiting.as_ref().map(|waiting| (None, waiting));
+        let tasks = self.explanation.tasks.iter();
+        of_run.into_iter().chain(tasks.filter_map(|task| Some((Some(task.id.as_str()), task.waiting.as_ref()?))))
+    }
 }
 
 /// What fills the screen.
@@ -78,16 +93,27 @@ pub(super) enum Action {
 pub(super) struct Wanted {
     /// The open run, by id.
     pub(super) run: Option<String>,
+    /// Its open task, by id.
+    pub(super) task: Option<String>,
+    /// Whether that is known as it will always be.
+    pub(super) is_task_known: bool,
 }
 
 /// A run that is open.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct OpenRun {
     pub(super) id: String,
     pub(super) part: Part,
     /// Where one is among its tasks, or reasons to wait.
     pub(super) cursor: Cursor,
     pub(super) events: Recent,
+    pub(super) task: Option<OpenTask>,
+}
+
+impl OpenRun {
+    fn new(id: String, part: Part) -> Self {
+        Self { id, part, cursor: Cursor::default(), events: Recent::default(), task: None }
+    }
 }
 
 /// How times and ids are told.
@@ -140,23 +166,32 @@ impl Model {
 
     /// What is to be looked at.
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { run: self.run.as_ref().map(|run| run.id.clone()) }
+        let Some(run) = &self.run else { return Wanted::default() };
+        let task = run.task.as_ref();
+        Wanted {
+            run: Some(run.id.clone()),
+            task: task.map(|task| task.id.clone()),
+            is_task_known: task.is_some_and(OpenTask::is_known),
+        }
     }
 
     /// Takes what was found, or why nothing was: then what was there before stays.
     pub(super) fn see(&mut self, wanted: &Wanted, found: gleitzeit_sdk::Result<Seen>) {
         match found {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 if std::mem::take(&mut self.is_away) {
                     self.note = None;
                 }
                 let selected = self.selected_run().map(|run| run.run_id.clone());
+                if let Some((open, task)) = self.open_task(wanted).zip(seen.task.take()) {
+                    open.see(task);
+                }
                 self.seen = Some(seen);
                 self.select_run(selected.as_deref());
             }
             // A run that was removed meanwhile.
             Err(error) if !error.is_unreachable() && wanted.run.is_some() => {
-                if *wanted == self.wanted() {
+                if wanted.run == self.wanted().run {
                     self.close();
                     self.note = Some(error.to_string());
                 }
@@ -190,6 +225,20 @@ impl Model {
         }
     }
 
+    /// Takes something that was recorded of a task, or that it said.
+    pub(super) fn happened_to(&mut self, (run_id, task_id): &OpenTaskId, event: &RunEvent, now: Instant) {
+        let wanted = Wanted { run: Some(run_id.clone()), task: Some(task_id.clone()), is_task_known: false };
+        if let Some(open) = self.open_task(&wanted) {
+            open.happened(event, now);
+        }
+    }
+
+    /// The open task, if it is the one that was wanted.
+    fn open_task(&mut self, wanted: &Wanted) -> Option<&mut OpenTask> {
+        let run = self.run.as_mut().filter(|run| Some(&run.id) == wanted.run.as_ref())?;
+        run.task.as_mut().filter(|task| Some(&task.id) == wanted.task.as_ref())
+    }
+
     pub(super) fn say(&mut self, said: gleitzeit_sdk::Result<String>) {
         self.note = Some(said.unwrap_or_else(|error| error.to_string()));
     }
@@ -198,10 +247,12 @@ impl Model {
     pub(super) fn place(&self) -> Place {
         match (&self.help, &self.run, self.view) {
             (Some(_), _, _) => Place::Help,
-            (None, Some(run), _) => match run.part {
-                Part::Tasks => Place::Tasks,
-                Part::Events => Place::RunEvents,
-                Part::Explain => Place::Waiting,
+            (None, Some(run), _) => match (run.task.as_ref().map(|task| task.part), run.part) {
+                (Some(TaskPart::Details), _) => Place::Details,
+                (Some(TaskPart::Log), _) => Place::Log,
+                (None, Part::Tasks) => Place::Tasks,
+                (None, Part::Events) => Place::RunEvents,
+                (None, Part::Explain) => Place::Waiting,
             },
             (None, None, View::Runs) => Place::Runs,
             (None, None, View::Components) => Place::Components,
@@ -226,13 +277,22 @@ impl Model {
             Command::Leave => return Action::Leave,
             Command::Help => self.help = Some(Scroll::default()),
             Command::Back if self.help.is_some() => self.help = None,
-            Command::Back => self.close(),
+            Command::Back => match &mut self.run {
+                Some(OpenRun { task: task @ Some(_), .. }) => *task = None,
+                _ => self.close(),
+            },
+            Command::Open if self.run.is_some() => return self.open_selected_task(TaskPart::Details),
             Command::Open => return self.open(Part::Tasks),
             Command::Explain => return self.open(Part::Explain),
+            Command::ShowLog => return self.open_selected_task(TaskPart::Log),
+            Command::ShowDetails => return self.open_selected_task(TaskPart::Details),
             Command::ShowTasks => self.turn(Part::Tasks),
             Command::ShowRunEvents => self.turn(Part::Events),
             Command::Next => self.next(),
-            Command::Follow => self.cursor_here().toggle(),
+            Command::Follow => match self.task_mut() {
+                Some(task) => task.scroll().toggle(),
+                None => self.cursor_here().toggle(),
+            },
             Command::ShowRuns => self.show(View::Runs),
             Command::ShowComponents => self.show(View::Components),
             Command::ShowProviders => self.show(View::Providers),
@@ -250,10 +310,18 @@ impl Model {
     }
 
     fn go(&mut self, motion: Motion) {
-        match &mut self.help {
-            Some(help) => help.go(motion),
-            None => self.cursor_here().go(motion),
+        if let Some(help) = &mut self.help {
+            help.go(motion);
+        } else if let Some(task) = self.task_mut() {
+            task.scroll().go(motion);
+        } else {
+            self.cursor_here().go(motion);
         }
+    }
+
+    /// The open task.
+    pub(super) fn task_mut(&mut self) -> Option<&mut OpenTask> {
+        self.run.as_mut()?.task.as_mut()
     }
 
     /// Where one is in the list that is shown.
@@ -321,8 +389,33 @@ impl Model {
             View::Components | View::Providers => None,
         };
         let Some(id) = selected else { return Action::None };
-        self.run = Some(OpenRun { id, part, cursor: Cursor::default(), events: Recent::default() });
+        self.run = Some(OpenRun::new(id, part));
         Action::Refresh
+    }
+
+    /// Opens the task that is selected in the open run, or another part of the open one.
+    fn open_selected_task(&mut self, part: TaskPart) -> Action {
+        if let Some(open) = self.task_mut() {
+            open.part = part;
+            return Action::None;
+        }
+        let selected = self.selected_task();
+        if let (Some(run), Some(id)) = (&mut self.run, selected) {
+            run.task = Some(OpenTask::new(id, part));
+            return Action::Refresh;
+        }
+        Action::None
+    }
+
+    /// The task that the selected row of the open run speaks of.
+    fn selected_task(&self) -> Option<String> {
+        let run = self.run.as_ref()?;
+        let at = run.cursor.selected();
+        match run.part {
+            Part::Tasks => self.detail()?.tasks.get(at).map(|task| task.id.clone()),
+            Part::Events => run.events.selected()?.task_id.clone(),
+            Part::Explain => self.detail()?.reasons().nth(at).and_then(|(task, _)| task.map(str::to_owned)),
+        }
     }
 
     fn show(&mut self, view: View) {
@@ -330,6 +423,10 @@ impl Model {
     }
 
     fn next(&mut self) {
+        if let Some(task) = self.task_mut() {
+            task.part = if task.part == TaskPart::Details { TaskPart::Log } else { TaskPart::Details };
+            return;
+        }
         if let Some(run) = &self.run {
             let next = match run.part {
                 Part::Tasks => Part::Events,

@@ -2,12 +2,17 @@
 
 pub(super) mod samples;
 
-use gleitzeit_sdk::RunStatus;
+use std::time::Instant;
+
+use gleitzeit_core::Payload;
+use gleitzeit_sdk::{RunEvent, RunStatus, Task};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::model::{Act, Action, Model, Wanted};
+use serde_json::json;
+
 use samples::{detail, model, run, see, seen};
 
 fn press(model: &mut Model, code: KeyCode) -> Action {
@@ -88,18 +93,98 @@ fn runs_look_good_in_all_sizes() {
 
 #[test]
 fn an_open_run_looks_good_in_all_sizes() {
-    let mut model = model();
-    press(&mut model, KeyCode::Enter);
-    let mut seen = seen();
-    seen.detail = Some(detail());
-    see(&mut model, seen);
-    samples::events(&mut model);
+    let mut model = with_open_run();
     let mut text = in_all_sizes(&mut model);
     for part in ['v', 'e'] {
         press(&mut model, KeyCode::Char(part));
         text = format!("{text}\n{}", screen_of(&mut model, 60, 15));
     }
     insta::assert_snapshot!(text);
+}
+
+/// With the run open that is the newest.
+fn with_open_run() -> Model {
+    let mut model = model();
+    press(&mut model, KeyCode::Enter);
+    let mut seen = seen();
+    seen.detail = Some(detail());
+    see(&mut model, seen);
+    samples::events(&mut model);
+    screen(&mut model);
+    model
+}
+
+/// Takes events of the open task.
+fn happened(model: &mut Model, events: Vec<RunEvent>) {
+    let wanted = model.wanted();
+    let of = (wanted.run.expect("an open run"), wanted.task.expect("an open task"));
+    events.iter().for_each(|event| model.happened_to(&of, event, Instant::now()));
+}
+
+#[test]
+fn a_task_is_opened_with_its_parameters_and_result_and_its_log_is_followed() {
+    let mut model = with_open_run();
+    press(&mut model, KeyCode::Down);
+    assert_eq!(press(&mut model, KeyCode::Enter), Action::Refresh);
+    assert_eq!(model.wanted().task.as_deref(), Some("train"));
+    assert!(screen(&mut model).contains("looking"));
+    let parameters = json!({"parameters": {"command": "python3 train.py --epochs 30", "env": {"DEVICE": "cpu"}}});
+    let said = json!({"text": (1..=30).map(|epoch| format!("epoch {epoch}\n")).collect::<String>()});
+    let event = |kind, payload| RunEvent { payload: Some(Payload::from(payload)), ..samples::event(2, kind, "train") };
+    happened(&mut model, vec![event("task_ready", parameters), event("method_progress", said)]);
+    let mut seen = seen();
+    let of_train = detail().tasks.remove(1);
+    seen.detail = Some(detail());
+    seen.task = Some(Task { dependencies: vec!["fetch".to_owned()], ..of_train });
+    see(&mut model, seen);
+    let details = in_all_sizes(&mut model);
+    press(&mut model, KeyCode::Char('l'));
+    let log = in_all_sizes(&mut model);
+    insta::assert_snapshot!(format!("{details}\n{log}"));
+    assert!(log.contains("epoch 30") && log.contains("(30 lines), following"), "{log}");
+    press(&mut model, KeyCode::Up);
+    happened(&mut model, vec![event("method_progress", json!({"text": "epoch 31\n"}))]);
+    let text = screen(&mut model);
+    assert!(!text.contains("epoch 31") && text.contains("(31 lines) "), "{text}");
+    press(&mut model, KeyCode::Char('f'));
+    assert!(screen(&mut model).contains("epoch 31"));
+    for (place, text) in [("the details", "Task train"), ("the log", "Log of train")] {
+        press(&mut model, KeyCode::Tab);
+        assert!(screen(&mut model).contains(text), "{place}");
+    }
+    press(&mut model, KeyCode::Esc);
+    assert!(screen(&mut model).contains("Tasks (4)"));
+    assert_eq!(model.wanted().task, None);
+}
+
+#[test]
+fn a_task_is_opened_from_wherever_it_is_named() {
+    for (part, expected) in [('v', "train"), ('e', "last")] {
+        let mut model = with_open_run();
+        press(&mut model, KeyCode::Char(part));
+        screen(&mut model);
+        press(&mut model, KeyCode::Enter);
+        assert_eq!(model.wanted().task.as_deref(), Some(expected), "{part}");
+    }
+    let mut model = model();
+    press(&mut model, KeyCode::Char('4'));
+    screen(&mut model);
+    press(&mut model, KeyCode::Enter);
+    assert_eq!(model.wanted().run, Some(run(3, "", RunStatus::Running).run_id), "the run of the event");
+}
+
+#[test]
+fn a_task_that_cannot_change_any_more_is_not_asked_for_again() {
+    let mut model = with_open_run();
+    press(&mut model, KeyCode::Enter);
+    assert!(!model.wanted().is_task_known);
+    let mut seen = seen();
+    seen.task = Some(detail().tasks.remove(0));
+    see(&mut model, seen.clone());
+    assert!(model.wanted().is_task_known);
+    seen.task = None;
+    see(&mut model, seen);
+    assert!(screen(&mut model).contains("\"n\": 1"), "it stays");
 }
 
 #[test]

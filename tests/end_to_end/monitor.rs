@@ -92,7 +92,7 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.press("c");
     screen.until(&format!("cancel Watched ({run})? y: yes"));
     screen.press("y");
-    screen.until("cancelled");
+    screen.until("Watched  cancelled");
     assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
     screen.press("r");
     screen.until(&format!("retry Watched ({run})? y: yes"));
@@ -103,6 +103,47 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.until("retried as");
     screen.press("Escape");
     screen.until("Runs (3)");
+    screen.press("q");
+    screen.until("ended with 0");
+}
+
+#[test]
+fn a_task_is_opened_and_what_it_prints_is_followed() {
+    let cluster = Cluster::all_in_one(&[]);
+    let gate = cluster.sandbox.path().join("gate");
+    let command = format!(
+        "for n in 1 2 3; do echo line $n; done; while [ ! -e {} ]; do sleep 0.05; done; echo the end",
+        gate.display()
+    );
+    let workflow = json!({"name": "Said", "tasks": [
+        {"id": "prepares", "method": "util/echo", "parameters": {"message": "ready to go"}},
+        {"id": "prints", "method": "shell/run", "parameters": {"command": command}, "dependencies": ["prepares"]},
+        {"id": "fails", "method": "util/fail", "parameters": {"message": "no luck today"}, "dependencies": ["prints"]},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("said.json", workflow.to_string()));
+    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    screen.until("Said");
+    screen.press("Enter");
+    screen.until_all(&["prints", "running"]);
+    screen.press("Down");
+    screen.press("l");
+    screen.until_all(&["Log of prints (3 lines), following", "line 1", "line 3"]);
+    screen.press("d");
+    screen.until_all(&["Task prints", "after       prepares", "parameters", "the end"]);
+    screen.press("l");
+    std::fs::write(&gate, "").expect("opened");
+    screen.until_all(&["line 3", "the end", "task prints completed"]);
+    cluster.until_ended(&run);
+    screen.press("Escape");
+    screen.until("Tasks (3)");
+    screen.press("Up");
+    screen.press("Enter");
+    screen.until_all(&["Task prepares", "completed", "result", "ready to go"]);
+    screen.press("Escape");
+    screen.until("Tasks (3)");
+    screen.press("End");
+    screen.press("Enter");
+    screen.until_all(&["Task fails", "failed", "no luck today"]);
     screen.press("q");
     screen.until("ended with 0");
 }

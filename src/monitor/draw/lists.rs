@@ -7,7 +7,7 @@ use gleitzeit_sdk::{Component, Provider, RunSummary, Task, Timestamp};
 
 use crate::color::Tone;
 use crate::monitor::keys::Place;
-use crate::monitor::model::{Detail, Model, View};
+use crate::monitor::model::{Looks, Model, View};
 use crate::monitor::recent::{EventLine, Recent};
 use crate::{ids, view, when};
 
@@ -38,8 +38,8 @@ pub(super) fn len(model: &Model, place: Place) -> usize {
         Place::Events => Some(model.events.lines().len()),
         Place::Tasks => detail.map(|detail| detail.tasks.len()),
         Place::RunEvents => model.run.as_ref().map(|run| run.events.lines().len()),
-        Place::Waiting => detail.map(|detail| reasons(detail).count()),
-        Place::Help => None,
+        Place::Waiting => detail.map(|detail| detail.reasons().count()),
+        Place::Details | Place::Log | Place::Help => None,
     };
     len.unwrap_or_default()
 }
@@ -59,7 +59,7 @@ pub(super) fn title(model: &Model, place: Place) -> String {
             format!("Events ({count}){follows}")
         }
         Place::Waiting => format!("What it waits for ({count})"),
-        Place::Help => String::new(),
+        Place::Details | Place::Log | Place::Help => String::new(),
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) fn of(model: &Model, place: Place, visible: Range<usize>) -> List {
         Place::Tasks => tasks(model, model.detail().and_then(|detail| detail.tasks.get(visible)).unwrap_or_default()),
         Place::RunEvents => run_events(model, visible),
         Place::Waiting => waiting(model, visible),
-        Place::Help => List::default(),
+        Place::Details | Place::Log | Place::Help => List::default(),
     }
 }
 
@@ -217,38 +217,31 @@ fn tasks(model: &Model, tasks: &[Task]) -> List {
     }
 }
 
-/// What waits, and why: the run as a whole first.
-fn reasons(detail: &Detail) -> impl Iterator<Item = (&str, &gleitzeit_sdk::Waiting)> {
-    let of_run = detail.explanation.waiting.as_ref().map(|waiting| ("(run)", waiting));
-    let of_tasks = detail.explanation.tasks.iter();
-    of_run.into_iter().chain(of_tasks.filter_map(|task| Some((task.id.as_str(), task.waiting.as_ref()?))))
-}
-
 fn waiting(model: &Model, visible: Range<usize>) -> List {
     let Some(detail) = model.detail() else { return List::default() };
-    let rows = reasons(detail).skip(visible.start).take(visible.len()).map(|(what, waiting)| {
+    let rows = detail.reasons().skip(visible.start).take(visible.len()).map(|(what, waiting)| {
         let remedy = waiting.remedy.as_ref().map(|it| format!("  → {it}")).unwrap_or_default();
         let why = format!("{}{remedy}", waiting.reason);
-        vec![plain(view::first_line(what, 60)), dim(when(model, waiting.since)), plain(view::first_line(&why, 500))]
+        vec![
+            plain(view::first_line(what.unwrap_or("(run)"), 60)),
+            dim(when(model, waiting.since)),
+            plain(view::first_line(&why, 500)),
+        ]
     });
     List { head: &["what", "since", "why"], spare: &["since"], dear: &["why"], rows: rows.collect() }
 }
 
 /// How long it took, or has taken so far.
 pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> String {
-    from.map_or_else(String::new, |from| {
-        let ms = to.unwrap_or(now).ms_since(from);
-        // Of what goes on, tenths of seconds would only flicker.
-        let ms = if to.is_some() { ms } else { ms / 1_000 * 1_000 };
-        view::duration(Duration::from_millis(ms))
-    })
+    view::elapsed(from, to, now).unwrap_or_default()
 }
 
 /// A time as it is shown here.
 pub(super) fn when(model: &Model, at: Option<Timestamp>) -> String {
-    match at {
-        Some(at) if model.looks.relative_times => when::relative(at, model.now),
-        Some(at) => at.to_string(),
-        None => String::new(),
-    }
+    at.map(|at| told(model.looks, model.now, at)).unwrap_or_default()
+}
+
+/// A time by how long ago it was, or in full.
+pub(super) fn told(looks: Looks, now: Timestamp, at: Timestamp) -> String {
+    if looks.relative_times { when::relative(at, now) } else { at.to_string() }
 }

@@ -33,6 +33,8 @@ pub(super) fn all(model: &mut Model, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(footer(model, columns, lines)), foot);
     match model.place() {
         Place::Help => help(model, body, frame),
+        Place::Details => task_details(model, body, frame),
+        Place::Log => task_log(model, body, frame),
         place if model.seen.is_none() => waiting(model, place, body, frame),
         Place::Tasks | Place::Waiting if model.detail().is_none() => waiting(model, model.place(), body, frame),
         place => list(model, place, body, frame),
@@ -135,7 +137,8 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
         pieces.push(format!("trace {}", run.correlation_id));
         about.push(Line::from(joined(pieces, columns)));
     }
-    if let Some(error) = &run.error {
+    // Of an open task there is more to tell.
+    if let Some(error) = run.error.as_ref().filter(|_| !matches!(model.place(), Place::Details | Place::Log)) {
         about.push(Line::styled(view::first_line(&view::failure(error), columns), paint::of(Tone::Bad)));
     }
     about
@@ -185,5 +188,36 @@ fn help(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let Some(help) = &mut model.help else { return };
     help.settle(text.len(), usize::from(inner.height));
     let lines: Vec<Line<'_>> = text[help.visible()].iter().map(|line| Line::raw(line.clone())).collect();
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
+    let (looks, now) = (model.looks, model.now);
+    let Some(task) = model.task_mut() else { return };
+    let inner = titled(format!("Task {}", view::first_line(&task.id, 60)), area, frame);
+    let text = task.text(usize::from(inner.width), |at| lists::told(looks, now, at), now);
+    task.details.settle(text.len(), usize::from(inner.height));
+    let lines = text.get(task.details.visible()).unwrap_or_default().iter();
+    let lines: Vec<Line<'_>> = lines.map(|(line, tone)| Line::styled(line.clone(), paint::of(*tone))).collect();
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn task_log(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
+    let Some(task) = model.task_mut() else { return };
+    let follows = if task.tail.follows() == Some(true) { ", following" } else { "" };
+    let title = format!("Log of {} ({} lines){follows}", view::first_line(&task.id, 40), task.log.lines().len());
+    let inner = titled(title, area, frame);
+    task.columns = usize::from(inner.width);
+    let rows = task.log.lines().iter().flat_map(|line| {
+        let pieces = width::fold(&line.text, task.columns);
+        pieces.into_iter().map(|piece| (piece, line.tone()))
+    });
+    let rows: Vec<(&str, Tone)> = rows.collect();
+    task.tail.settle(rows.len(), usize::from(inner.height));
+    let visible = rows.get(task.tail.visible()).unwrap_or_default().iter();
+    let mut lines: Vec<Line<'_>> = visible.map(|(text, tone)| Line::styled(*text, paint::of(*tone))).collect();
+    if lines.is_empty() {
+        lines.push(Line::styled("nothing was printed yet", paint::of(Tone::Dim)));
+    }
     frame.render_widget(Paragraph::new(lines), inner);
 }

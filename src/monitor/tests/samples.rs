@@ -43,7 +43,7 @@ pub(in crate::monitor) fn seen() -> Seen {
         run(2, "Two", RunStatus::Failed),
         run(1, "Quickstart with a name that is longer than others", RunStatus::Completed),
     ];
-    Seen { status, runs, components: vec![component()], providers: vec![provider()], detail: None }
+    Seen { status, runs, components: vec![component()], providers: vec![provider()], detail: None, task: None }
 }
 
 pub(in crate::monitor) fn model() -> Model {
