@@ -38,6 +38,7 @@ pub(super) enum Command {
     First,
     Last,
     Next,
+    Filter,
     Follow,
     ShowRuns,
     ShowComponents,
@@ -87,7 +88,14 @@ pub(super) const KEYS: &[Binding] = &[
         "opens the selected run, and in it a task",
         Some("open"),
     ),
-    on(&[KeyCode::Esc, KeyCode::Backspace, KeyCode::Left], Command::Back, INNER, "goes back", Some("back")),
+    on(
+        &[KeyCode::Esc, KeyCode::Backspace, KeyCode::Left],
+        Command::Back,
+        INNER,
+        "ends the filter, or goes back",
+        Some("back"),
+    ),
+    on(&[KeyCode::Esc], Command::Back, &[Runs], "ends the filter", None),
     on(&[char('q')], Command::Leave, SHOWN, "leaves the monitor", Some("leave")),
     on(
         &[KeyCode::Tab],
@@ -95,6 +103,13 @@ pub(super) const KEYS: &[Binding] = &[
         SHOWN,
         "goes to the next view, or to the next part of a run or task",
         Some("next"),
+    ),
+    on(
+        &[char('/')],
+        Command::Filter,
+        &[Runs, Tasks],
+        "lists only what has all these words; also NAME=VALUE: status, name, id, method or a label",
+        Some("filter"),
     ),
     on(
         &[char('f')],

@@ -7,12 +7,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
 use gleitzeit_sdk::{Client, Events, RecordedEvent, Result, RunEvent, RunFilter, Task, TaskFilter, Watch};
 
-use super::model::{Act, Detail, Seen, Wanted};
+use super::seen::{Act, Detail, Seen, Wanted};
 
 /// So many runs are shown, the newest.
 const RUNS: u32 = 100;
 /// So many tasks of a run.
 const TASKS: u32 = 500;
+/// So many of either among which a filter looks for more than the control plane can.
+const FILTERED: u32 = 1_000;
 
 /// What came.
 #[derive(Debug)]
@@ -206,20 +208,22 @@ async fn of_feed(feed: &mut Option<Feed>) -> Told {
 
 /// Everything that is shown, as it is now.
 async fn look(client: &Client, wanted: &Wanted) -> Result<Seen> {
-    let filter = RunFilter { page_size: RUNS, ..RunFilter::default() };
+    let page_size = if wanted.filter.is_empty() { RUNS } else { FILTERED };
+    let filter = RunFilter { page_size, ..wanted.filter.asked() };
     let status = client.status().await?;
-    let runs = client.list_runs(&filter).await?.items;
+    let runs = client.list_runs(&filter).await?;
     let components = client.components(&[], None).await?.items;
     let providers = client.providers(None, None).await?.items;
     let detail = match &wanted.run {
         None => None,
-        Some(run_id) => Some(detail(client, run_id).await?),
+        Some(run_id) => Some(detail(client, run_id, wanted).await?),
     };
     let task = match (&wanted.run, &wanted.task) {
         (Some(run_id), Some(task_id)) if !wanted.is_task_known => task(client, run_id, task_id).await?,
         _ => None,
     };
-    Ok(Seen { status, runs, components, providers, detail, task })
+    let (has_more_runs, runs) = (runs.next_page_token.is_some(), runs.items);
+    Ok(Seen { status, runs, has_more_runs, components, providers, detail, task })
 }
 
 /// A task with its result.
@@ -228,12 +232,13 @@ async fn task(client: &Client, run_id: &str, task_id: &str) -> Result<Option<Tas
     Ok(client.list_tasks(run_id, &filter).await?.items.into_iter().next())
 }
 
-async fn detail(client: &Client, run_id: &str) -> Result<Detail> {
-    let filter = TaskFilter { page_size: TASKS, ..TaskFilter::default() };
+async fn detail(client: &Client, run_id: &str, wanted: &Wanted) -> Result<Detail> {
+    let page_size = if wanted.task_filter.is_empty() { TASKS } else { FILTERED };
+    let filter = TaskFilter { page_size, ..wanted.task_filter.asked_tasks() };
     let run = client.wait_without_results(run_id, Some(Duration::ZERO)).await?;
     let explanation = client.explain(run_id, None).await?;
-    let tasks = client.list_tasks(run_id, &filter).await?.items;
-    Ok(Detail { run, explanation, tasks })
+    let tasks = client.list_tasks(run_id, &filter).await?;
+    Ok(Detail { run, explanation, has_more_tasks: tasks.next_page_token.is_some(), tasks: tasks.items })
 }
 
 async fn done(client: &Client, act: Act) -> Result<String> {

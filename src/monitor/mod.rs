@@ -2,6 +2,7 @@
 //! table of `keys`), `draw` how it looks; `look` asks the control plane. Here the terminal is read and written.
 
 mod draw;
+mod filter;
 mod keys;
 mod list;
 mod log;
@@ -9,6 +10,7 @@ mod look;
 mod model;
 mod paint;
 mod recent;
+mod seen;
 mod task;
 #[cfg(test)]
 mod tests;

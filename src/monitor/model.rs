@@ -2,45 +2,16 @@
 
 use std::time::Instant;
 
-use gleitzeit_sdk::{Component, Explanation, Provider, RecordedEvent, Run, RunEvent, RunStatus, RunSummary, Status};
-use gleitzeit_sdk::{Task, Timestamp, Waiting};
+use gleitzeit_sdk::{RecordedEvent, RunEvent, RunStatus, RunSummary, Task, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::filter::Filter;
 use super::keys::{self, Command, Place};
 use super::list::{Cursor, Motion, Scroll};
 use super::look::OpenTaskId;
 use super::recent::{EventLine, Recent};
+use super::seen::{Act, Detail, Seen, Wanted};
 use super::task::{OpenTask, TaskPart};
-use crate::view;
-
-/// Everything that was found.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) status: Status,
-    pub(super) runs: Vec<RunSummary>,
-    pub(super) components: Vec<Component>,
-    pub(super) providers: Vec<Provider>,
-    pub(super) detail: Option<Detail>,
-    /// The open task, if it was asked for.
-    pub(super) task: Option<Task>,
-}
-
-/// One run in full.
-#[derive(Clone, Debug)]
-pub(super) struct Detail {
-    pub(super) run: Run,
-    pub(super) explanation: Explanation,
-    pub(super) tasks: Vec<Task>,
-}
-
-impl Detail {
-    /// What waits, and why: first the run as a whole, which is none of its tasks.
-    pub(super) fn reasons(&self) -> impl Iterator<Item = (Option<&str>, &Waiting)> {
-        let of_run = self.explanation.waiting.as_ref().map(|waiting| (None, waiting));
-        let tasks = self.explanation.tasks.iter();
-        of_run.into_iter().chain(tasks.filter_map(|task| Some((Some(task.id.as_str()), task.waiting.as_ref()?))))
-    }
-}
 
 /// What fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +43,6 @@ pub(super) enum Part {
     Explain,
 }
 
-/// Something that is done to a run, once it was asked for and agreed to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    Cancel { run_id: String, name: String },
-    Retry { run_id: String, name: String },
-}
-
 /// What is to be done because of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -86,17 +50,6 @@ pub(super) enum Action {
     Leave,
     Refresh,
     Do(Act),
-}
-
-/// What is looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// The open run, by id.
-    pub(super) run: Option<String>,
-    /// Its open task, by id.
-    pub(super) task: Option<String>,
-    /// Whether that is known as it will always be.
-    pub(super) is_task_known: bool,
 }
 
 /// A run that is open.
@@ -107,12 +60,14 @@ pub(super) struct OpenRun {
     /// Where one is among its tasks, or reasons to wait.
     pub(super) cursor: Cursor,
     pub(super) events: Recent,
+    /// Which of its tasks are listed.
+    pub(super) filter: Filter,
     pub(super) task: Option<OpenTask>,
 }
 
 impl OpenRun {
     fn new(id: String, part: Part) -> Self {
-        Self { id, part, cursor: Cursor::default(), events: Recent::default(), task: None }
+        Self { id, part, cursor: Cursor::default(), events: Recent::default(), filter: Filter::default(), task: None }
     }
 }
 
@@ -135,7 +90,12 @@ pub(super) struct Model {
     /// What was recorded lately.
     pub(super) events: Recent,
     pub(super) view: View,
+    /// Where one is in what is listed, but for events.
     pub(super) cursor: Cursor,
+    /// Which runs are listed.
+    pub(super) filter: Filter,
+    /// Whether a filter is being typed: then keys are its text.
+    pub(super) is_typing: bool,
     pub(super) run: Option<OpenRun>,
     /// The help, while it is shown.
     pub(super) help: Option<Scroll>,
@@ -156,6 +116,8 @@ impl Model {
             events: Recent::default(),
             view: View::Runs,
             cursor: Cursor::default(),
+            filter: Filter::default(),
+            is_typing: false,
             run: None,
             help: None,
             asked: None,
@@ -166,10 +128,13 @@ impl Model {
 
     /// What is to be looked at.
     pub(super) fn wanted(&self) -> Wanted {
-        let Some(run) = &self.run else { return Wanted::default() };
+        let filter = self.filter.clone();
+        let Some(run) = &self.run else { return Wanted { filter, ..Wanted::default() } };
         let task = run.task.as_ref();
         Wanted {
+            filter,
             run: Some(run.id.clone()),
+            task_filter: run.filter.clone(),
             task: task.map(|task| task.id.clone()),
             is_task_known: task.is_some_and(OpenTask::is_known),
         }
@@ -182,12 +147,14 @@ impl Model {
                 if std::mem::take(&mut self.is_away) {
                     self.note = None;
                 }
-                let selected = self.selected_run().map(|run| run.run_id.clone());
-                if let Some((open, task)) = self.open_task(wanted).zip(seen.task.take()) {
+                let (run, task) = (self.selected_run().map(|run| run.run_id.clone()), self.selected_task());
+                let open = self.open_task(wanted.run.as_ref(), wanted.task.as_ref());
+                if let Some((open, task)) = open.zip(seen.task.take()) {
                     open.see(task);
                 }
                 self.seen = Some(seen);
-                self.select_run(selected.as_deref());
+                self.select_run(run.as_deref());
+                self.select_task(task.as_deref());
             }
             // A run that was removed meanwhile.
             Err(error) if !error.is_unreachable() && wanted.run.is_some() => {
@@ -205,12 +172,31 @@ impl Model {
 
     /// The selected run stays so, whatever comes before it.
     fn select_run(&mut self, run_id: Option<&str>) {
-        if self.view == View::Runs
-            && let (Some(run_id), Some(seen)) = (run_id, &self.seen)
-            && let Some(at) = seen.runs.iter().position(|run| run.run_id == run_id)
-        {
+        let at = self.runs().iter().position(|run| Some(run.run_id.as_str()) == run_id);
+        if let (View::Runs, Some(at)) = (self.view, at) {
             self.cursor.select(at);
         }
+    }
+
+    /// And so does the selected task.
+    fn select_task(&mut self, task_id: Option<&str>) {
+        let at = self.tasks().iter().position(|task| Some(task.id.as_str()) == task_id);
+        if let (Some(OpenRun { part: Part::Tasks, cursor, .. }), Some(at)) = (&mut self.run, at) {
+            cursor.select(at);
+        }
+    }
+
+    /// The runs that are listed.
+    pub(super) fn runs(&self) -> Vec<&RunSummary> {
+        let runs = self.seen.iter().flat_map(|seen| &seen.runs);
+        runs.filter(|run| self.filter.of_run(run)).collect()
+    }
+
+    /// The tasks of the open run that are listed.
+    pub(super) fn tasks(&self) -> Vec<&Task> {
+        let filter = self.run.as_ref().map(|run| &run.filter);
+        let tasks = self.detail().into_iter().flat_map(|detail| &detail.tasks);
+        tasks.filter(|task| filter.is_none_or(|filter| filter.of_task(task))).collect()
     }
 
     /// Takes something that was just recorded.
@@ -227,16 +213,15 @@ impl Model {
 
     /// Takes something that was recorded of a task, or that it said.
     pub(super) fn happened_to(&mut self, (run_id, task_id): &OpenTaskId, event: &RunEvent, now: Instant) {
-        let wanted = Wanted { run: Some(run_id.clone()), task: Some(task_id.clone()), is_task_known: false };
-        if let Some(open) = self.open_task(&wanted) {
+        if let Some(open) = self.open_task(Some(run_id), Some(task_id)) {
             open.happened(event, now);
         }
     }
 
-    /// The open task, if it is the one that was wanted.
-    fn open_task(&mut self, wanted: &Wanted) -> Option<&mut OpenTask> {
-        let run = self.run.as_mut().filter(|run| Some(&run.id) == wanted.run.as_ref())?;
-        run.task.as_mut().filter(|task| Some(&task.id) == wanted.task.as_ref())
+    /// The open task, if it is this one.
+    fn open_task(&mut self, run_id: Option<&String>, task_id: Option<&String>) -> Option<&mut OpenTask> {
+        let run = self.run.as_mut().filter(|run| Some(&run.id) == run_id)?;
+        run.task.as_mut().filter(|task| Some(&task.id) == task_id)
     }
 
     pub(super) fn say(&mut self, said: gleitzeit_sdk::Result<String>) {
@@ -269,18 +254,70 @@ impl Model {
             return if key.code == KeyCode::Char('y') { Action::Do(act) } else { Action::None };
         }
         self.note = self.note.take().filter(|_| self.is_away);
+        if self.is_typing {
+            return self.type_key(key.code);
+        }
         keys::find(self.place(), key.code).map_or(Action::None, |command| self.obey(command))
+    }
+
+    /// What a key does to the filter that is being typed. What is listed follows at once; the control plane is asked when
+    /// it is complete.
+    fn type_key(&mut self, key: KeyCode) -> Action {
+        let mut text = self.filter_here().text().to_owned();
+        match key {
+            KeyCode::Char(c) => text.push(c),
+            KeyCode::Backspace => drop(text.pop()),
+            KeyCode::Esc => text.clear(),
+            _ => {}
+        }
+        self.set_filter(Filter::new(&text));
+        self.is_typing = !matches!(key, KeyCode::Enter | KeyCode::Esc);
+        if self.is_typing { Action::None } else { Action::Refresh }
+    }
+
+    /// The filter of what is listed.
+    pub(super) fn filter_here(&self) -> &Filter {
+        self.run.as_ref().map_or(&self.filter, |run| &run.filter)
+    }
+
+    fn set_filter(&mut self, filter: Filter) {
+        let (run, task) = (self.selected_run().map(|run| run.run_id.clone()), self.selected_task());
+        match &mut self.run {
+            Some(open) => {
+                open.filter = filter;
+                open.cursor.select(0);
+                self.select_task(task.as_deref());
+            }
+            None => {
+                self.filter = filter;
+                self.cursor.select(0);
+                self.select_run(run.as_deref());
+            }
+        }
+    }
+
+    /// Goes back by one step.
+    fn back(&mut self) -> Action {
+        let is_filtered = matches!(self.place(), Place::Runs | Place::Tasks) && !self.filter_here().is_empty();
+        match &mut self.run {
+            _ if self.help.is_some() => self.help = None,
+            _ if is_filtered => {
+                self.set_filter(Filter::default());
+                return Action::Refresh;
+            }
+            Some(OpenRun { task: task @ Some(_), .. }) => *task = None,
+            Some(_) => self.close(),
+            None => {}
+        }
+        Action::None
     }
 
     fn obey(&mut self, command: Command) -> Action {
         match command {
             Command::Leave => return Action::Leave,
             Command::Help => self.help = Some(Scroll::default()),
-            Command::Back if self.help.is_some() => self.help = None,
-            Command::Back => match &mut self.run {
-                Some(OpenRun { task: task @ Some(_), .. }) => *task = None,
-                _ => self.close(),
-            },
+            Command::Back => return self.back(),
+            Command::Filter => self.is_typing = true,
             Command::Open if self.run.is_some() => return self.open_selected_task(TaskPart::Details),
             Command::Open => return self.open(Part::Tasks),
             Command::Explain => return self.open(Part::Explain),
@@ -354,7 +391,7 @@ impl Model {
 
     /// The run that is selected in the list.
     fn selected_run(&self) -> Option<&RunSummary> {
-        self.seen.as_ref()?.runs.get(self.cursor.selected()).filter(|_| self.view == View::Runs)
+        self.runs().get(self.cursor.selected()).copied().filter(|_| self.view == View::Runs)
     }
 
     /// The run that keys speak of, with its name and status: the open one, or the selected one of the list.
@@ -412,7 +449,7 @@ impl Model {
         let run = self.run.as_ref()?;
         let at = run.cursor.selected();
         match run.part {
-            Part::Tasks => self.detail()?.tasks.get(at).map(|task| task.id.clone()),
+            Part::Tasks => self.tasks().get(at).map(|task| task.id.clone()),
             Part::Events => run.events.selected()?.task_id.clone(),
             Part::Explain => self.detail()?.reasons().nth(at).and_then(|(task, _)| task.map(str::to_owned)),
         }
@@ -448,16 +485,5 @@ impl Model {
     fn close(&mut self) {
         let open = self.run.take().map(|run| run.id);
         self.select_run(open.as_deref());
-    }
-}
-
-impl Act {
-    /// What is asked before it is done.
-    pub(super) fn question(&self) -> String {
-        let (verb, run_id, name) = match self {
-            Self::Cancel { run_id, name } => ("cancel", run_id, name),
-            Self::Retry { run_id, name } => ("retry", run_id, name),
-        };
-        format!("{verb} {} ({run_id})? y: yes, any other key: no", view::first_line(name, 30))
     }
 }

@@ -10,7 +10,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::model::{Act, Action, Model, Wanted};
+use super::model::{Action, Model};
+use super::seen::{Act, Detail, Wanted};
 use serde_json::json;
 
 use samples::{detail, model, run, see, seen};
@@ -84,6 +85,63 @@ fn a_run_stays_selected_whatever_comes_before_it() {
     see(&mut model, seen);
     press(&mut model, KeyCode::Char('r'));
     assert!(screen(&mut model).contains("retry Two ("), "and not the one that is where it was");
+}
+
+fn type_text(model: &mut Model, text: &str) {
+    for c in text.chars() {
+        assert_eq!(press(model, KeyCode::Char(c)), Action::None, "{c}");
+    }
+}
+
+#[test]
+fn a_filter_is_typed_and_lists_only_what_passes() {
+    let mut model = model();
+    type_text(&mut model, "/failed q");
+    assert_eq!(press(&mut model, KeyCode::Backspace), Action::None);
+    let text = screen_of(&mut model, 60, 15);
+    assert!(
+        text.contains("(1), filter: failed") && text.contains("Two") && text.ends_with("filter: failed ▏"),
+        "{text}"
+    );
+    assert_eq!(press(&mut model, KeyCode::Enter), Action::Refresh);
+    assert_eq!(model.wanted().filter.text(), "failed ");
+    assert!(!screen(&mut model).contains("Nightly report"));
+    press(&mut model, KeyCode::Char('r'));
+    assert!(screen(&mut model).contains("retry Two ("), "what is selected is what is seen");
+    press(&mut model, KeyCode::Char('n'));
+    assert_eq!(press(&mut model, KeyCode::Esc), Action::Refresh);
+    assert!(screen(&mut model).contains("Nightly report"));
+    assert_eq!(model.cursor.selected(), 1, "the same run stays selected");
+    type_text(&mut model, "/nothing");
+    assert!(screen(&mut model).contains("1 Runs (0), filter: nothing"));
+    assert_eq!(press(&mut model, KeyCode::Esc), Action::Refresh);
+    assert!(screen(&mut model).contains("1 Runs (3) "));
+    type_text(&mut model, &format!("/{}", "long ".repeat(100)));
+    assert!(screen_of(&mut model, 60, 15).ends_with("long long ▏"), "its end is seen");
+    assert_eq!(model.key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Action::Leave);
+}
+
+#[test]
+fn tasks_have_a_filter_of_their_own_that_ends_before_their_run_is_left() {
+    let mut model = with_open_run();
+    type_text(&mut model, "/status=fail,run");
+    press(&mut model, KeyCode::Enter);
+    let text = screen(&mut model);
+    assert!(text.contains("Tasks (2), filter: status=fail,run") && !text.contains("fetch"), "{text}");
+    assert!(model.wanted().filter.is_empty(), "that of the runs is another");
+    press(&mut model, KeyCode::Down);
+    press(&mut model, KeyCode::Enter);
+    assert_eq!(model.wanted().task.as_deref(), Some("broken"));
+    press(&mut model, KeyCode::Esc);
+    let mut more = seen();
+    more.has_more_runs = true;
+    more.detail = Some(Detail { has_more_tasks: true, ..detail() });
+    see(&mut model, more);
+    assert!(screen(&mut model).contains("Tasks (2) of the first 4, filter: status=fail,run"));
+    assert_eq!(press(&mut model, KeyCode::Esc), Action::Refresh);
+    assert!(screen(&mut model).contains("Tasks (4), the first"));
+    press(&mut model, KeyCode::Esc);
+    assert!(screen(&mut model).contains("1 Runs (3), the newest"));
 }
 
 #[test]

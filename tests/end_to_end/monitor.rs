@@ -35,6 +35,10 @@ impl Tmux {
         self.tmux(&["send-keys", keys]);
     }
 
+    fn type_text(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
     #[track_caller]
     fn until(&self, text: &str) {
         self.until_all(&[text]);
@@ -82,9 +86,17 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.until("task a completed");
     screen.press("1");
     screen.until("Runs (2)");
-    screen.press("Down");
+    screen.press("/");
+    screen.type_text("status=running");
+    screen.until("1 Runs (1), filter: status=running");
+    screen.press("Enter");
     screen.press("Enter");
     screen.until_all(&["Tasks (2)", "sleeps", "waits"]);
+    screen.press("/");
+    screen.type_text("wait");
+    screen.until("Tasks (1), filter: wait");
+    screen.press("Escape");
+    screen.until("Tasks (2)");
     screen.press("e");
     screen.until("What it waits for");
     screen.press("v");
@@ -101,6 +113,8 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.until("retry Watched");
     screen.press("y");
     screen.until("retried as");
+    screen.press("Escape");
+    screen.until("filter: status=running");
     screen.press("Escape");
     screen.until("Runs (3)");
     screen.press("q");

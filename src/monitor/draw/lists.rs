@@ -32,11 +32,11 @@ pub(super) struct List {
 pub(super) fn len(model: &Model, place: Place) -> usize {
     let (seen, detail) = (model.seen.as_ref(), model.detail());
     let len = match place {
-        Place::Runs => seen.map(|seen| seen.runs.len()),
+        Place::Runs => Some(model.runs().len()),
         Place::Components => seen.map(|seen| seen.components.len()),
         Place::Providers => seen.map(|seen| seen.providers.len()),
         Place::Events => Some(model.events.lines().len()),
-        Place::Tasks => detail.map(|detail| detail.tasks.len()),
+        Place::Tasks => Some(model.tasks().len()),
         Place::RunEvents => model.run.as_ref().map(|run| run.events.lines().len()),
         Place::Waiting => detail.map(|detail| detail.reasons().count()),
         Place::Details | Place::Log | Place::Help => None,
@@ -48,18 +48,33 @@ pub(super) fn len(model: &Model, place: Place) -> usize {
 pub(super) fn title(model: &Model, place: Place) -> String {
     let count = len(model, place);
     match place {
-        Place::Runs | Place::Components | Place::Providers => format!("{} ({count})", model.view.title()),
+        Place::Runs => {
+            let more = model.seen.as_ref().filter(|seen| seen.has_more_runs).map(|seen| seen.runs.len());
+            format!("{} ({count}){}", model.view.title(), filtered(model, more, "newest"))
+        }
+        Place::Components | Place::Providers => format!("{} ({count})", model.view.title()),
         Place::Events => format!("{} ({count}){}", View::Events.title(), following(&model.events)),
-        Place::Tasks => match model.detail().map_or(0, |detail| detail.run.task_count) {
-            all if usize::try_from(all).is_ok_and(|all| all > count) => format!("Tasks ({count} of {all})"),
-            _ => format!("Tasks ({count})"),
-        },
+        Place::Tasks => {
+            let more = model.detail().filter(|detail| detail.has_more_tasks).map(|detail| detail.tasks.len());
+            format!("Tasks ({count}){}", filtered(model, more, "first"))
+        }
         Place::RunEvents => {
             let follows = model.run.as_ref().map(|run| following(&run.events)).unwrap_or_default();
             format!("Events ({count}){follows}")
         }
         Place::Waiting => format!("What it waits for ({count})"),
         Place::Details | Place::Log | Place::Help => String::new(),
+    }
+}
+
+/// Which of them are listed, if not all. `more`: there are more than the so many that were looked at.
+fn filtered(model: &Model, more: Option<usize>, which: &str) -> String {
+    let filter = model.filter_here().text();
+    match (filter, more) {
+        ("", None) => String::new(),
+        ("", Some(_)) => format!(", the {which}"),
+        (filter, None) => format!(", filter: {filter}"),
+        (filter, Some(more)) => format!(" of the {which} {more}, filter: {filter}"),
     }
 }
 
@@ -71,11 +86,11 @@ fn following(events: &Recent) -> &'static str {
 pub(super) fn of(model: &Model, place: Place, visible: Range<usize>) -> List {
     let Some(seen) = &model.seen else { return List::default() };
     match place {
-        Place::Runs => runs(model, seen.runs.get(visible).unwrap_or_default()),
+        Place::Runs => runs(model, model.runs().get(visible).unwrap_or_default()),
         Place::Components => components(model, seen.components.get(visible).unwrap_or_default()),
         Place::Providers => providers(seen.providers.get(visible).unwrap_or_default()),
         Place::Events => all_events(model, visible),
-        Place::Tasks => tasks(model, model.detail().and_then(|detail| detail.tasks.get(visible)).unwrap_or_default()),
+        Place::Tasks => tasks(model, model.tasks().get(visible).unwrap_or_default()),
         Place::RunEvents => run_events(model, visible),
         Place::Waiting => waiting(model, visible),
         Place::Details | Place::Log | Place::Help => List::default(),
@@ -90,7 +105,7 @@ fn dim(text: impl Into<String>) -> Cell {
     (text.into(), Tone::Dim)
 }
 
-fn runs(model: &Model, runs: &[RunSummary]) -> List {
+fn runs(model: &Model, runs: &[&RunSummary]) -> List {
     let ids: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
     // The newest come first, so they are in the order of their ids.
     let shown = if model.looks.short_ids { ids::shortest(&ids) } else { ids };
@@ -193,7 +208,7 @@ fn run_events(model: &Model, visible: Range<usize>) -> List {
     List { head: &["seq", "time", "after", "event"], spare: &["seq", "time"], dear: &["event"], rows: rows.collect() }
 }
 
-fn tasks(model: &Model, tasks: &[Task]) -> List {
+fn tasks(model: &Model, tasks: &[&Task]) -> List {
     let rows = tasks.iter().map(|task| {
         let about = match (&task.waiting, &task.error) {
             (Some(waiting), _) => waiting.reason.clone(),

@@ -9,8 +9,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
 use super::keys::{self, Place};
-use super::model::{Detail, Model, View};
+use super::model::{Model, View};
 use super::paint;
+use super::seen::Detail;
 use crate::color::Tone;
 use crate::table::Table;
 use crate::{view, width};
@@ -92,6 +93,11 @@ fn joined(pieces: impl IntoIterator<Item = String>, columns: usize) -> String {
 }
 
 fn footer(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
+    if model.is_typing {
+        let typed = Line::styled(typed(model.filter_here().text(), columns), paint::of(Tone::Mark));
+        let hints = Line::styled("Enter keep  Esc end", paint::of(Tone::Dim));
+        return if lines > 1 { vec![typed, hints] } else { vec![typed] };
+    }
     let said = match (&model.asked, &model.note) {
         (Some(act), _) => Some((act.question(), Tone::Warning)),
         (None, Some(note)) if model.is_away => Some((view::first_line(note, columns), Tone::Bad)),
@@ -107,6 +113,14 @@ fn footer(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
         Some(said) => vec![said],
         None => vec![hints()],
     }
+}
+
+/// The end of what is being typed.
+fn typed(text: &str, columns: usize) -> String {
+    const BEFORE: &str = "filter: ";
+    let room = columns.saturating_sub(BEFORE.len() + 1);
+    let end = text.char_indices().map(|(at, _)| &text[at..]).find(|end| width::of(end) <= room).unwrap_or_default();
+    format!("{BEFORE}{end}▏")
 }
 
 /// What an open run is.

@@ -8,7 +8,8 @@ use gleitzeit_sdk::{
 use serde_json::json;
 
 use crate::document;
-use crate::monitor::model::{Detail, Looks, Model, Seen};
+use crate::monitor::model::{Looks, Model};
+use crate::monitor::seen::{Detail, Seen};
 
 /// When it is looked.
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -43,7 +44,15 @@ pub(in crate::monitor) fn seen() -> Seen {
         run(2, "Two", RunStatus::Failed),
         run(1, "Quickstart with a name that is longer than others", RunStatus::Completed),
     ];
-    Seen { status, runs, components: vec![component()], providers: vec![provider()], detail: None, task: None }
+    Seen {
+        status,
+        runs,
+        has_more_runs: false,
+        components: vec![component()],
+        providers: vec![provider()],
+        detail: None,
+        task: None,
+    }
 }
 
 pub(in crate::monitor) fn model() -> Model {
@@ -139,7 +148,7 @@ pub(in crate::monitor) fn detail() -> Detail {
         more_tasks: 0,
         dependent_tasks: 1,
     };
-    Detail { run, explanation, tasks }
+    Detail { run, explanation, tasks, has_more_tasks: false }
 }
 
 fn component() -> Component {
