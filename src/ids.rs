@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use crate::looks;
 
 /// An id's digits up to its millisecond, with the hyphen between them: `01a20df0-52a2`.
-const TO_THE_MILLISECOND: usize = 13;
+pub(crate) const TO_THE_MILLISECOND: usize = 13;
 /// So many are asked about; of a list with more of them the others stay whole.
 const ASKED: usize = 50;
 

@@ -60,7 +60,7 @@ pub(super) struct Binding {
     pub(super) command: Command,
     /// Where it holds.
     pub(super) places: &'static [Place],
-    /// What it does, for the help.
+    /// What it does, for the help; empty: another line says it.
     pub(super) help: &'static str,
     /// What it does in one word, for the foot; none: it is only in the help.
     pub(super) hint: Option<&'static str>,
@@ -80,7 +80,7 @@ const WITH_RUN: &[Place] = &[Runs, Tasks, RunEvents, Waiting, Details, Log];
 /// All keys. The hints at the foot appear in this order, as many as there is room for.
 pub(super) const KEYS: &[Binding] = &[
     on(&[char('?')], Command::Help, SHOWN, "shows this help", Some("help")),
-    on(&[KeyCode::Esc, char('q'), char('?')], Command::Back, &[Help], "goes back", Some("back")),
+    on(&[KeyCode::Esc, char('q'), char('?')], Command::Back, &[Help], "", Some("back")),
     on(
         &[KeyCode::Enter, KeyCode::Right],
         Command::Open,
@@ -95,7 +95,7 @@ pub(super) const KEYS: &[Binding] = &[
         "ends the filter, or goes back",
         Some("back"),
     ),
-    on(&[KeyCode::Esc], Command::Back, &[Runs], "ends the filter", None),
+    on(&[KeyCode::Esc], Command::Back, &[Runs], "", None),
     on(&[char('q')], Command::Leave, SHOWN, "leaves the monitor", Some("leave")),
     on(
         &[KeyCode::Tab],

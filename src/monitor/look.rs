@@ -130,6 +130,11 @@ impl Reader {
         follow(&mut self.task, client, run.zip(wanted.task.as_deref()).map(|(run, task)| (run, Some(task))));
     }
 
+    /// The events of the open task are to be followed from their beginning again; false if there are none.
+    pub(super) fn forget_task(&mut self) -> bool {
+        self.task.take().is_some()
+    }
+
     /// Goes on where the control plane went away.
     pub(super) fn resume(&mut self, client: &Client) {
         [&mut self.run, &mut self.task].into_iter().flatten().for_each(|feed| feed.resume(client));

@@ -29,6 +29,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::{client, looks, when};
 use look::{Reader, Told};
 use model::{Action, Looks, Model};
+use task::OpenTask;
 
 /// How often it is looked again.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -135,7 +136,12 @@ impl Monitor<'_> {
     fn take(&mut self, model: &mut Model, told: Told) {
         match told {
             Told::Seen(wanted, seen) => {
+                let was_away = model.is_away;
                 model.see(&wanted, *seen);
+                // What was printed meanwhile was not heard, but is kept.
+                if was_away && !model.is_away && self.reader.forget_task() {
+                    model.task_mut().into_iter().for_each(OpenTask::hear_anew);
+                }
                 if self.reader.take_again() {
                     self.reader.look(self.client, model.wanted());
                 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{RecordedEvent, RunEvent, RunStatus, RunSummary, Task, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -157,7 +158,7 @@ impl Model {
                 self.select_task(task.as_deref());
             }
             // A run that was removed meanwhile.
-            Err(error) if !error.is_unreachable() && wanted.run.is_some() => {
+            Err(error) if error.known() == Some(ErrorCode::WorkflowNotFound) => {
                 if wanted.run == self.wanted().run {
                     self.close();
                     self.note = Some(error.to_string());

@@ -68,6 +68,11 @@ impl OpenTask {
         self.tell();
     }
 
+    /// What it printed is read anew, from its beginning.
+    pub(super) fn hear_anew(&mut self) {
+        self.log = Log::default();
+    }
+
     /// Takes an event of it.
     pub(super) fn happened(&mut self, event: &RunEvent, now: Instant) {
         if let Some(parameters) = Parameters::told_by(event) {
@@ -98,18 +103,17 @@ impl OpenTask {
         let elsewhere = "`gleitzeit status RUN -o json` shows results, `watch RUN -o json` the rest";
         match &self.parameters {
             Parameters::Known(parameters) => json(&mut self.blocks, "parameters", parameters, elsewhere),
-            Parameters::Omitted => {
-                let text = "(they are too large to be shown here)".to_owned();
-                block(&mut self.blocks, "parameters", [text].into_iter(), Tone::Dim);
-            }
+            Parameters::Omitted => omitted(&mut self.blocks, "parameters"),
             Parameters::Unknown if task.status == TaskStatus::Waiting => {
                 let text = "(known once it is ready)".to_owned();
                 block(&mut self.blocks, "parameters", [text].into_iter(), Tone::Dim);
             }
             Parameters::Unknown => {}
         }
-        if let Some(result) = &task.result {
-            json(&mut self.blocks, "result", result, elsewhere);
+        match &task.result {
+            Some(result) => json(&mut self.blocks, "result", result, elsewhere),
+            None if task.result_omitted => omitted(&mut self.blocks, "result"),
+            None => {}
         }
         if let Some(data) = error.and_then(|error| error.data.as_ref()) {
             json(&mut self.blocks, "error's data", data, elsewhere);
@@ -155,15 +159,25 @@ fn facts(task: &Task, when: impl Fn(Timestamp) -> String, now: Timestamp) -> Vec
     }
     facts.extend(task.started_at.map(|started| ("started", when(started), Tone::Plain)));
     facts.extend(task.finished_at.map(|finished| ("finished", when(finished), Tone::Plain)));
-    let took = view::elapsed(task.started_at, task.finished_at, now);
-    facts.extend(took.map(|took| ("took", took, Tone::Plain)));
+    facts.extend(worked(task, now).map(|took| ("took", took, Tone::Plain)));
     facts
+}
+
+/// How long the latest attempt of a task took, or has taken so far; none between two attempts.
+pub(super) fn worked(task: &Task, now: Timestamp) -> Option<String> {
+    let is_open = matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running);
+    view::elapsed(task.started_at.filter(|_| is_open || task.finished_at.is_some()), task.finished_at, now)
 }
 
 fn block(blocks: &mut Vec<TextLine>, title: &str, lines: impl Iterator<Item = String>, tone: Tone) {
     blocks.push((String::new(), Tone::Plain));
     blocks.push((title.to_owned(), Tone::Heading));
     blocks.extend(lines.map(|line| (format!("  {}", view::clean(&line).replace('\t', "    ")), tone)));
+}
+
+/// What is there, but was not sent.
+fn omitted(blocks: &mut Vec<TextLine>, title: &str) {
+    block(blocks, title, ["(too large to be shown here)".to_owned()].into_iter(), Tone::Dim);
 }
 
 /// A JSON text, of which so much is shown as anybody reads here.
@@ -207,7 +221,7 @@ mod tests {
         for expected in [
             "status      running, attempt 2",
             "after       a, b",
-            "took        9.0 s",
+            "took        9 s",
             "parameters\n  {\n    \"url\": \"http://localhost\"\n  }",
             "result\n  {\n    \"text\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaa\naaaaaaaaaaaaa\"\n  }",
         ] {
@@ -233,6 +247,15 @@ mod tests {
         let shown = text(&open, 60);
         assert!(shown.contains("TASK_EXECUTION_FAILED (-29002): no\u{fffd}[2J luck"), "{shown}");
         assert!(shown.contains("error's data\n  {\n    \"output\": \"a\\n\"") && open.is_known(), "{shown}");
+    }
+
+    #[test]
+    fn between_two_attempts_nothing_takes_time() {
+        let now = Timestamp(1_000_000);
+        let took = |status| worked(&samples::task("a", status), now);
+        assert_eq!(took(TaskStatus::Running).as_deref(), Some("9 s"));
+        assert_eq!(took(TaskStatus::Completed).as_deref(), Some("4.4 s"));
+        assert_eq!((took(TaskStatus::Backoff), took(TaskStatus::Ready)), (None, None));
     }
 
     #[test]

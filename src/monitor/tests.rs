@@ -2,6 +2,7 @@
 
 pub(super) mod samples;
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use gleitzeit_core::Payload;
@@ -13,6 +14,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::model::{Action, Model};
 use super::seen::{Act, Detail, Wanted};
 use serde_json::json;
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use samples::{detail, model, run, see, seen};
 
@@ -55,6 +58,8 @@ fn runs_are_chosen_cancelled_and_retried_by_keys_and_only_after_a_question() {
     assert!(screen(&mut model).contains(&format!("cancel Nightly report ({})? y: yes", newest.run_id)));
     assert_eq!(press(&mut model, KeyCode::Char('n')), Action::None, "nothing without a yes");
     press(&mut model, KeyCode::Char('c'));
+    let question = "cancel Nightly report (01a20df0-0003)? y: yes, else: no";
+    assert!(screen_of(&mut model, 60, 15).ends_with(question), "what to press is seen on any screen");
     let cancel = Act::Cancel { run_id: newest.run_id, name: newest.name };
     assert_eq!(press(&mut model, KeyCode::Char('y')), Action::Do(cancel));
     press(&mut model, KeyCode::Down);
@@ -296,6 +301,24 @@ fn where_the_control_plane_is_away_what_was_seen_stays() {
     assert!(text.contains("nobody is there") && text.contains("Nightly report"), "{text}");
     see(&mut model, seen());
     assert!(!screen(&mut model).contains("nobody is there"));
+}
+
+#[test]
+fn a_run_that_was_removed_is_closed_and_no_other_trouble_closes_it() {
+    let refusal = |reason: &str| {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, "gleitzeit", HashMap::new());
+        gleitzeit_sdk::Error::from(tonic::Status::with_error_details(Code::NotFound, "it is gone", details))
+    };
+    let mut model = with_open_run();
+    let wanted = model.wanted();
+    model.see(&wanted, Err(refusal("AUTHORIZATION_FAILED")));
+    assert_eq!(model.wanted(), wanted);
+    model.see(&Wanted { run: Some("another".to_owned()), ..wanted.clone() }, Err(refusal("WORKFLOW_NOT_FOUND")));
+    assert_eq!(model.wanted(), wanted, "an answer that comes late says nothing of it");
+    model.see(&wanted, Err(refusal("WORKFLOW_NOT_FOUND")));
+    assert_eq!(model.wanted().run, None);
+    assert!(screen(&mut model).contains("it is gone"));
 }
 
 #[test]

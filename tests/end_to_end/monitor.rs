@@ -163,6 +163,37 @@ fn a_task_is_opened_and_what_it_prints_is_followed() {
 }
 
 #[test]
+fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
+    let mut cluster = Cluster::all_in_one(&[]);
+    let gate = cluster.sandbox.path().join("gate");
+    let command = format!("echo here; while [ ! -e {} ]; do sleep 0.05; done", gate.display());
+    let workflow = json!({"name": "Goes on", "tasks": [
+        {"id": "prints", "method": "shell/run", "parameters": {"command": command}},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("goes_on.json", workflow.to_string()));
+    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    screen.until("Goes on");
+    screen.press("Enter");
+    screen.until("Tasks (1)");
+    screen.press("l");
+    screen.until_all(&["Log of prints (1 line)", "here"]);
+    cluster.kill_9_hub();
+    screen.until("broke off");
+    screen.press("d");
+    screen.until_all(&["Task prints", "broke off"]);
+    cluster.start_all(&[]);
+    screen.press("l");
+    screen.until_all(&["attempt 1 stopped", "── attempt 2 ──\nhere"]);
+    screen.tmux(&["resize-window", "-x", "60", "-y", "15"]);
+    screen.until("f follow  d details\n");
+    std::fs::write(&gate, "").expect("opened");
+    screen.until("task prints completed");
+    cluster.until_ended(&run);
+    screen.press("q");
+    screen.until("ended with 0");
+}
+
+#[test]
 fn without_a_terminal_it_says_what_else_there_is() {
     let cluster = Cluster::all_in_one(&[]);
     let ended = cluster.client(&["monitor"]).exits(2);

@@ -9,6 +9,7 @@ use crate::color::Tone;
 use crate::monitor::keys::Place;
 use crate::monitor::model::{Looks, Model, View};
 use crate::monitor::recent::{EventLine, Recent};
+use crate::monitor::task::worked;
 use crate::{ids, view, when};
 
 /// A cell is no longer than this.
@@ -219,7 +220,7 @@ fn tasks(model: &Model, tasks: &[&Task]) -> List {
             plain(view::first_line(&task.id, 60)),
             (view::task_status(task.status).to_owned(), Tone::of_task(task.status)),
             plain(task.attempt.to_string()),
-            plain(took(task.started_at, task.finished_at, model.now)),
+            plain(worked(task, model.now).unwrap_or_default()),
             dim(view::first_line(&task.method, 40)),
             plain(view::first_line(&about, ABOUT)),
         ]

@@ -99,7 +99,7 @@ fn footer(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
         return if lines > 1 { vec![typed, hints] } else { vec![typed] };
     }
     let said = match (&model.asked, &model.note) {
-        (Some(act), _) => Some((act.question(), Tone::Warning)),
+        (Some(act), _) => Some((act.question(columns), Tone::Warning)),
         (None, Some(note)) if model.is_away => Some((view::first_line(note, columns), Tone::Bad)),
         (None, Some(note)) => Some((view::first_line(note, columns), Tone::Plain)),
         (None, None) => None,
@@ -192,9 +192,7 @@ fn rows_of(list: &List, selected: usize, columns: usize) -> Vec<Line<'static>> {
 fn help(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     const KEYS: usize = 18;
     let inner = titled("Keys".to_owned(), area, frame);
-    // What the keys do in the help itself stands at the foot.
-    let elsewhere = |binding: &&keys::Binding| binding.places != [Place::Help];
-    let bindings = keys::KEYS.iter().filter(elsewhere).map(|binding| {
+    let bindings = keys::KEYS.iter().filter(|binding| !binding.help.is_empty()).map(|binding| {
         let text = format!("{}{}", width::padded(&binding.label(), KEYS), binding.help);
         width::wrap(&text, usize::from(inner.width), KEYS)
     });
@@ -219,7 +217,11 @@ fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
 fn task_log(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let Some(task) = model.task_mut() else { return };
     let follows = if task.tail.follows() == Some(true) { ", following" } else { "" };
-    let title = format!("Log of {} ({} lines){follows}", view::first_line(&task.id, 40), task.log.lines().len());
+    let count = match task.log.lines().len() {
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
+    };
+    let title = format!("Log of {} ({count}){follows}", view::first_line(&task.id, 40));
     let inner = titled(title, area, frame);
     task.columns = usize::from(inner.width);
     let rows = task.log.lines().iter().flat_map(|line| {
@@ -231,7 +233,8 @@ fn task_log(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let visible = rows.get(task.tail.visible()).unwrap_or_default().iter();
     let mut lines: Vec<Line<'_>> = visible.map(|(text, tone)| Line::styled(*text, paint::of(*tone))).collect();
     if lines.is_empty() {
-        lines.push(Line::styled("nothing was printed yet", paint::of(Tone::Dim)));
+        let nothing = if task.is_known() { "nothing was printed" } else { "nothing was printed yet" };
+        lines.push(Line::styled(nothing, paint::of(Tone::Dim)));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
