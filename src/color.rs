@@ -65,6 +65,11 @@ impl Tone {
         }
     }
 
+    /// Of an event of this kind.
+    pub(crate) fn of_event(kind: &str) -> Self {
+        event_word(kind).map_or(Self::Plain, |(tone, _)| tone)
+    }
+
     /// Of a component that is there or not.
     pub(crate) fn of_presence(status: PresenceStatus) -> Self {
         match status {
@@ -82,6 +87,20 @@ impl Tone {
             HealthState::Starting | HealthState::Slow => Self::Warning,
         }
     }
+}
+
+/// The word of an event's line that says what became of a run or task, and its colour.
+fn event_word(kind: &str) -> Option<(Tone, &'static str)> {
+    Some(match kind {
+        "workflow_completed" | "task_completed" => (Tone::Good, "completed"),
+        "workflow_failed" | "task_failed" | "task_attempt_failed" => (Tone::Bad, "failed"),
+        "workflow_cancelled" | "task_cancelled" => (Tone::Warning, "cancelled"),
+        "task_attempt_stopped" => (Tone::Warning, "stopped"),
+        "task_skipped" => (Tone::Warning, "skipped"),
+        "task_retry_scheduled" => (Tone::Warning, "tried again"),
+        "task_dispatched" => (Tone::Busy, "started"),
+        _ => return None,
+    })
 }
 
 /// Colours text, or leaves it as it is.
@@ -156,16 +175,7 @@ impl Paint {
 
     /// A line of an event, as [`view::event`] tells it, with the word coloured that says what became of it.
     pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
-        let (tone, word) = match event.kind.as_str() {
-            "workflow_completed" | "task_completed" => (Tone::Good, "completed"),
-            "workflow_failed" | "task_failed" | "task_attempt_failed" => (Tone::Bad, "failed"),
-            "workflow_cancelled" | "task_cancelled" => (Tone::Warning, "cancelled"),
-            "task_attempt_stopped" => (Tone::Warning, "stopped"),
-            "task_skipped" => (Tone::Warning, "skipped"),
-            "task_retry_scheduled" => (Tone::Warning, "tried again"),
-            "task_dispatched" => (Tone::Busy, "started"),
-            _ => return line.to_owned(),
-        };
+        let Some((tone, word)) = event_word(&event.kind) else { return line.to_owned() };
         // A task may be called like the word.
         let name = event.task_id.as_ref().map_or(0, |task| "task ".len() + task.len());
         self.first(line, name, word, tone)

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use crate::looks;
 
 /// An id's digits up to its millisecond, with the hyphen between them: `01a20df0-52a2`.
-const TO_THE_MILLISECOND: usize = 13;
+pub(crate) const TO_THE_MILLISECOND: usize = 13;
 /// So many are asked about; of a list with more of them the others stay whole.
 const ASKED: usize = 50;
 
 /// The shortest beginning of each id that is no other's of the list. `sorted` is in the order of the ids, either way.
-fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
     let in_common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     let shortest = |(at, id): (usize, &&'a str)| {
         let beside = [at.checked_sub(1), Some(at + 1)].into_iter().flatten().filter_map(|at| sorted.get(at));

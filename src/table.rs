@@ -9,6 +9,8 @@ const GAP: usize = 2;
 const LEAST: usize = 10;
 /// A first column, which says what its line is about, keeps as much.
 const LEAST_FIRST: usize = 20;
+/// And one that matters most, before others are left out for it.
+const LEAST_DEAR: usize = 24;
 
 /// A table before it is fitted. Cells may be coloured.
 pub(crate) struct Table<'a> {
@@ -16,12 +18,14 @@ pub(crate) struct Table<'a> {
     rows: &'a [Vec<String>],
     /// Columns that are left out if there is no room, the first of them first.
     spare: &'a [&'a str],
+    /// Columns that matter more than those.
+    dear: &'a [&'a str],
 }
 
 impl<'a> Table<'a> {
     /// A table of columns with these headings.
     pub(crate) fn new(head: &'a [&'a str], rows: &'a [Vec<String>]) -> Self {
-        Self { head, rows, spare: &[] }
+        Self { head, rows, spare: &[], dear: &[] }
     }
 
     /// The same with columns, by their headings, that may be left out where there is no room for all.
@@ -30,17 +34,21 @@ impl<'a> Table<'a> {
         Self { spare, ..self }
     }
 
+    /// The same with columns, by their headings, for whose sake others are left out before these become very narrow.
+    #[must_use]
+    pub(crate) fn dear(self, dear: &'a [&'a str]) -> Self {
+        Self { dear, ..self }
+    }
+
     /// Its lines: columns as wide as their widest cells, together no wider than the terminal, if there is one.
     pub(crate) fn lines(&self, columns: Option<usize>, paint: Paint) -> String {
         let columns = columns.unwrap_or(usize::MAX);
-        let shown = self.shown(columns);
-        let mut widths: Vec<usize> = shown.iter().map(|at| self.width(*at)).collect();
-        narrow(&mut widths, columns);
+        let fitted = self.fitted(columns);
         let mut text = String::new();
         let head: Vec<String> = self.head.iter().map(|cell| paint.text(Tone::Heading, &cell.to_uppercase())).collect();
         for row in std::iter::once(&head).chain(self.rows) {
             let mut line = String::new();
-            for (at, width) in shown.iter().zip(&widths) {
+            for (at, width) in &fitted {
                 if !line.is_empty() {
                     line.push_str("  ");
                 }
@@ -53,6 +61,14 @@ impl<'a> Table<'a> {
         text
     }
 
+    /// Which columns are shown where there is so much room, by their places, and how wide each is.
+    pub(crate) fn fitted(&self, columns: usize) -> Vec<(usize, usize)> {
+        let shown = self.shown(columns);
+        let mut widths: Vec<usize> = shown.iter().map(|at| self.width(*at)).collect();
+        narrow(&mut widths, columns);
+        shown.into_iter().zip(widths).collect()
+    }
+
     /// How wide a column wants to be.
     fn width(&self, at: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width::of(cell));
@@ -62,7 +78,14 @@ impl<'a> Table<'a> {
     /// The columns that are shown: those that are spare go while even the narrowest lines do not fit.
     fn shown(&self, columns: usize) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.head.len()).collect();
-        let least = |at: &usize| self.width(*at).min(if *at == 0 { LEAST_FIRST } else { LEAST });
+        let least = |at: &usize| {
+            let least = match self.head[*at] {
+                dear if self.dear.contains(&dear) => LEAST_DEAR,
+                _ if *at == 0 => LEAST_FIRST,
+                _ => LEAST,
+            };
+            self.width(*at).min(least)
+        };
         for spare in self.spare {
             let needed = shown.iter().map(least).sum::<usize>() + GAP * shown.len().saturating_sub(1);
             if needed <= columns {
@@ -127,6 +150,15 @@ mod tests {
                 assert!(width::of(line) <= columns, "{columns}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn others_are_left_out_for_columns_that_matter_more() {
+        let rows = [row(&["fetch", "1", "util/echo", "a reason that is rather long"])];
+        let table = Table::new(&["task", "attempt", "method", "about"], &rows).spare(&["method", "attempt"]);
+        let head = |table: &Table<'_>| table.lines(Some(42), Paint::OFF).lines().next().map(str::to_owned);
+        assert_eq!(head(&table).as_deref(), Some("TASK   ATTEMPT  METHOD     ABOUT"));
+        assert_eq!(head(&table.dear(&["about"])).as_deref(), Some("TASK   ATTEMPT  ABOUT"));
     }
 
     #[test]

@@ -243,6 +243,15 @@ fn ran(payload: &Value) -> String {
     }
 }
 
+/// How long something took, or has taken so far, then in whole seconds: tenths would only flicker. None if it has not begun.
+pub(crate) fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let ms = to.unwrap_or(now).ms_since(from?);
+    Some(match ms / 1_000 {
+        seconds @ 0..60 if to.is_none() => format!("{seconds} s"),
+        _ => duration(Duration::from_millis(ms)),
+    })
+}
+
 /// `12 ms`, `1.2 s`, `2 min 5 s`, `10 min`, `3 h 12 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -391,6 +400,20 @@ mod tests {
             (event("task_of_the_future", 1, Value::Null), Some("task a: task of the future")),
         ] {
             assert_eq!(told.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn what_goes_on_is_counted_in_whole_seconds() {
+        let at = |ms| Some(Timestamp(ms));
+        for (from, to, expected) in [
+            (at(1_000), at(1_340), Some("340 ms")),
+            (at(1_000), None, Some("3 s")),
+            (at(5_000), None, Some("0 s")),
+            (at(-60_500), None, Some("1 min 5 s")),
+            (None, at(1), None),
+        ] {
+            assert_eq!(elapsed(from, to, Timestamp(4_900)).as_deref(), expected, "clocks may differ");
         }
     }
 

@@ -71,6 +71,22 @@ pub(crate) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(of(text))))
 }
 
+/// A text of one line in pieces of at most so many columns, broken wherever one is full. An empty one is one empty piece.
+pub(crate) fn fold(text: &str, columns: usize) -> Vec<&str> {
+    let (mut pieces, mut begin, mut used) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        let wide = of_char(c);
+        // A character that is wider than a line has one of its own.
+        if used + wide > columns && at > begin {
+            pieces.push(&text[begin..at]);
+            (begin, used) = (at, 0);
+        }
+        used += wide;
+    }
+    pieces.push(&text[begin..]);
+    pieces
+}
+
 /// A text in lines of at most so many columns. What goes on in a next line is indented by `hang` more than its first.
 /// Lines are broken between words, and not within `…` of backticks: what stands there is there to be copied. A word that is
 /// wider than a line has one of its own.
@@ -171,6 +187,21 @@ mod tests {
             let shown = cut(text, columns);
             assert_eq!(shown, expected);
             assert!(of(&shown) <= columns, "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_folded_loses_nothing() {
+        for (text, columns, expected) in [
+            ("", 3, &[""][..]),
+            ("abc", 3, &["abc"]),
+            ("abcdefg", 3, &["abc", "def", "g"]),
+            ("a漢字b", 3, &["a漢", "字b"]),
+            ("e\u{301}e\u{301}", 1, &["e\u{301}", "e\u{301}"]),
+            ("漢字", 1, &["漢", "字"]),
+            ("ab", 0, &["a", "b"]),
+        ] {
+            assert_eq!(fold(text, columns), expected, "{text}");
         }
     }
 

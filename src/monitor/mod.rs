@@ -1,34 +1,42 @@
-//! `gleitzeit monitor`: a view of the whole that fills the terminal. `model` knows what is shown and what keys mean,
-//! `draw` how it looks; here it is fetched and done.
+//! `gleitzeit monitor`: a view of the whole that fills the terminal. `model` knows what is shown and what keys mean (by the
+//! table of `keys`), `draw` how it looks; `look` asks the control plane. Here the terminal is read and written.
 
 mod draw;
+mod filter;
+mod keys;
+mod list;
+mod log;
+mod look;
 mod model;
+mod paint;
+mod recent;
+mod seen;
+mod task;
 #[cfg(test)]
 mod tests;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use gleitzeit_sdk::{Client, Events, RecordedEvent, RunFilter, TaskFilter};
+use gleitzeit_sdk::Client;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cli::ClientArgs;
-use crate::client;
 use crate::error::{CommandError, CommandResult, Exit};
-use model::{Action, Detail, Model, Seen};
+use crate::{client, looks, when};
+use look::{Reader, Told};
+use model::{Action, Looks, Model};
+use task::OpenTask;
 
 /// How often it is looked again.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How often it is drawn at most, however much happens.
+const FRAME: Duration = Duration::from_millis(50);
 /// How often it is looked whether the terminal is still wanted.
 const KEYS: Duration = Duration::from_millis(100);
-/// So many runs are shown, the newest.
-const RUNS: u32 = 100;
-/// So many tasks and events of a run.
-const TASKS: u32 = 500;
-const EVENTS: usize = 500;
 
 /// Shows it until somebody leaves it.
 ///
@@ -57,62 +65,102 @@ impl Drop for Restored {
 
 async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult {
     let mut keys = keys();
-    let mut model = Model::new(client.config().url.clone());
-    let mut events = client.events(0).await.ok();
-    let mut last = 0;
+    let shown = Looks { relative_times: looks::relative_times(), short_ids: looks::short_ids() };
+    let mut model = Model::new(client.config().url.clone(), shown, when::now());
+    let mut monitor = Monitor { client, reader: Reader::default(), last: None };
     let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // When it is drawn next; none if nothing has changed since.
+    let mut frame = Some(Instant::now());
+    monitor.reader.follow_all(client, 0);
     loop {
-        let drawn = terminal.draw(|frame| draw::all(&mut model, frame));
-        drawn.map_err(|error| CommandError::internal(format!("cannot draw: {error}")))?;
-        let action = tokio::select! {
-            _ = refresh.tick() => Action::Refresh,
-            event = next(&mut events) => {
-                match event {
-                    Some(event) => {
-                        last = event.position;
-                        model.happened(event);
-                    }
-                    // The control plane is away: it is tried again when it is looked at next.
-                    None => events = None,
+        if frame.is_some_and(|frame| frame <= Instant::now()) {
+            model.now = when::now();
+            let drawn = terminal.draw(|frame| draw::all(&mut model, frame));
+            drawn.map_err(|error| CommandError::internal(format!("cannot draw: {error}")))?;
+            frame = None;
+        }
+        monitor.reader.follow(client, &model.wanted());
+        tokio::select! {
+            () = at(frame) => {}
+            _ = refresh.tick() => monitor.reader.look(client, model.wanted()),
+            told = monitor.reader.next() => {
+                frame = frame.or_else(|| Some(Instant::now() + FRAME));
+                monitor.take(&mut model, told);
+            }
+            event = keys.recv() => {
+                // What a key changes, and another size, is shown at once.
+                frame = Some(Instant::now());
+                let action = match event {
+                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release => model.key(key),
+                    Some(_) => Action::None,
+                    None => Action::Leave,
+                };
+                if action == Action::Leave {
+                    return Ok(Exit::Success);
                 }
-                Action::None
-            }
-            event = keys.recv() => match event {
-                Some(Event::Key(key)) if key.kind != KeyEventKind::Release => model.key(key),
-                // Resized: drawn anew.
-                Some(_) => Action::None,
-                None => Action::Leave,
-            },
-        };
-        match action {
-            Action::None => {}
-            Action::Leave => return Ok(Exit::Success),
-            Action::Refresh => {
-                model.see(look(client, model.open()).await);
-                if events.is_none() && !model.is_away {
-                    events = client.events(last + 1).await.ok();
-                }
-            }
-            Action::Cancel(run) => {
-                let asked = client.cancel(&run, "cancelled in the monitor").await;
-                model.say(asked.map(|_| "asked it to end".to_owned()));
-                model.see(look(client, model.open()).await);
-            }
-            Action::Retry(run) => {
-                let asked = client.retry(&run, None, false).await;
-                model.say(asked.map(|new| format!("retried as {}", new.id())));
-                model.see(look(client, model.open()).await);
+                monitor.act(&mut model, action);
             }
         }
     }
 }
 
-/// The next event; none if the stream broke. Stays pending without one.
-async fn next(events: &mut Option<Events>) -> Option<RecordedEvent> {
-    match events {
-        Some(events) => events.next().await.ok(),
+async fn at(frame: Option<Instant>) {
+    match frame {
+        Some(frame) => sleep_until(frame).await,
         None => std::future::pending().await,
+    }
+}
+
+/// What stands between the model and the control plane.
+struct Monitor<'a> {
+    client: &'a Client,
+    reader: Reader,
+    /// The last event of all runs that came.
+    last: Option<u64>,
+}
+
+impl Monitor<'_> {
+    fn act(&mut self, model: &mut Model, action: Action) {
+        match action {
+            Action::None | Action::Leave => {}
+            Action::Refresh => self.reader.look(self.client, model.wanted()),
+            Action::Do(act) => {
+                if !self.reader.act(self.client, act) {
+                    model.say(Ok("what was asked for before is not done yet".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, model: &mut Model, told: Told) {
+        match told {
+            Told::Seen(wanted, seen) => {
+                let was_away = model.is_away;
+                model.see(&wanted, *seen);
+                // What was printed meanwhile was not heard, but is kept.
+                if was_away && !model.is_away && self.reader.forget_task() {
+                    model.task_mut().into_iter().for_each(OpenTask::hear_anew);
+                }
+                if self.reader.take_again() {
+                    self.reader.look(self.client, model.wanted());
+                }
+                if !model.is_away {
+                    self.reader.follow_all(self.client, self.last.map_or(0, |last| last + 1));
+                    self.reader.resume(self.client);
+                }
+            }
+            Told::Done(said) => {
+                model.say(said);
+                self.reader.look(self.client, model.wanted());
+            }
+            Told::Event(event) => {
+                self.last = Some(event.position);
+                model.happened(&event);
+            }
+            Told::OfRun(run_id, event) => model.happened_in(&run_id, &event),
+            Told::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
+        }
     }
 }
 
@@ -136,37 +184,4 @@ fn keys() -> mpsc::Receiver<Event> {
         }
     });
     keys
-}
-
-/// Everything that is shown, as it is now.
-async fn look(client: &Client, open: Option<String>) -> gleitzeit_sdk::Result<Seen> {
-    let filter = RunFilter { page_size: RUNS, ..RunFilter::default() };
-    let status = client.status().await?;
-    let runs = client.list_runs(&filter).await?.items;
-    let components = client.components(&[], None).await?.items;
-    let providers = client.providers(None, None).await?.items;
-    let detail = match open {
-        None => None,
-        Some(run_id) => {
-            let filter = TaskFilter { page_size: TASKS, ..TaskFilter::default() };
-            let (run, explanation) = (client.get_run(&run_id).await?, client.explain(&run_id, None).await?);
-            let tasks = client.list_tasks(&run_id, &filter).await?.items;
-            Some(Detail { run, explanation, tasks, events: recent_events(client, &run_id).await? })
-        }
-    };
-    Ok(Seen { status, runs, components, providers, detail })
-}
-
-/// The last events of a run that are there already.
-async fn recent_events(client: &Client, run_id: &str) -> gleitzeit_sdk::Result<Vec<gleitzeit_sdk::RunEvent>> {
-    let mut events = Vec::new();
-    let mut watch = client.watch(run_id, 1);
-    // A run that goes on has more to come: what is there comes at once.
-    while let Ok(next) = tokio::time::timeout(Duration::from_millis(50), watch.next()).await {
-        let Some(event) = next? else { break };
-        events.push(event);
-    }
-    let surplus = events.len().saturating_sub(EVENTS);
-    events.drain(..surplus);
-    Ok(events)
 }

@@ -35,6 +35,10 @@ impl Tmux {
         self.tmux(&["send-keys", keys]);
     }
 
+    fn type_text(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
     #[track_caller]
     fn until(&self, text: &str) {
         self.until_all(&[text]);
@@ -65,7 +69,11 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     ]});
     let run = cluster.submit(&cluster.sandbox.file("watched.json", workflow.to_string()));
     let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
-    screen.until_all(&["1 running, 0 completed", &run, "Watched"]);
+    screen.until_all(&["1 running, 0 completed", &run[..13], "Watched"]);
+    screen.press("?");
+    screen.until_all(&["leaves the monitor", "shows the providers and their health"]);
+    screen.press("Escape");
+    screen.until("1 Runs (1)");
     screen.press("2");
     screen.until_all(&["Components (9)", "64 shards", "engine"]);
     screen.press("3");
@@ -78,22 +86,109 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
     screen.until("task a completed");
     screen.press("1");
     screen.until("Runs (2)");
-    screen.press("Down");
+    screen.press("/");
+    screen.type_text("status=running");
+    screen.until("1 Runs (1), filter: status=running");
+    screen.press("Enter");
     screen.press("Enter");
     screen.until_all(&["Tasks (2)", "sleeps", "waits"]);
+    screen.press("/");
+    screen.type_text("wait");
+    screen.until("Tasks (1), filter: wait");
+    screen.press("Escape");
+    screen.until("Tasks (2)");
     screen.press("e");
     screen.until("What it waits for");
     screen.press("v");
-    screen.until("task sleeps started");
+    screen.until_all(&["task sleeps started", &run]);
     screen.press("c");
-    screen.until(&format!("cancel {run}? y: yes"));
+    screen.until(&format!("cancel Watched ({run})? y: yes"));
     screen.press("y");
-    screen.until("cancelled");
+    screen.until("Watched  cancelled");
     assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
     screen.press("r");
+    screen.until(&format!("retry Watched ({run})? y: yes"));
+    screen.press("n");
+    screen.press("r");
+    screen.until("retry Watched");
+    screen.press("y");
     screen.until("retried as");
     screen.press("Escape");
+    screen.until("filter: status=running");
+    screen.press("Escape");
     screen.until("Runs (3)");
+    screen.press("q");
+    screen.until("ended with 0");
+}
+
+#[test]
+fn a_task_is_opened_and_what_it_prints_is_followed() {
+    let cluster = Cluster::all_in_one(&[]);
+    let gate = cluster.sandbox.path().join("gate");
+    let command = format!(
+        "for n in 1 2 3; do echo line $n; done; while [ ! -e {} ]; do sleep 0.05; done; echo the end",
+        gate.display()
+    );
+    let workflow = json!({"name": "Said", "tasks": [
+        {"id": "prepares", "method": "util/echo", "parameters": {"message": "ready to go"}},
+        {"id": "prints", "method": "shell/run", "parameters": {"command": command}, "dependencies": ["prepares"]},
+        {"id": "fails", "method": "util/fail", "parameters": {"message": "no luck today"}, "dependencies": ["prints"]},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("said.json", workflow.to_string()));
+    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    screen.until("Said");
+    screen.press("Enter");
+    screen.until_all(&["prints", "running"]);
+    screen.press("Down");
+    screen.press("l");
+    screen.until_all(&["Log of prints (3 lines), following", "line 1", "line 3"]);
+    screen.press("d");
+    screen.until_all(&["Task prints", "after       prepares", "parameters", "the end"]);
+    screen.press("l");
+    std::fs::write(&gate, "").expect("opened");
+    screen.until_all(&["line 3", "the end", "task prints completed"]);
+    cluster.until_ended(&run);
+    screen.press("Escape");
+    screen.until("Tasks (3)");
+    screen.press("Up");
+    screen.press("Enter");
+    screen.until_all(&["Task prepares", "completed", "result", "ready to go"]);
+    screen.press("Escape");
+    screen.until("Tasks (3)");
+    screen.press("End");
+    screen.press("Enter");
+    screen.until_all(&["Task fails", "failed", "no luck today"]);
+    screen.press("q");
+    screen.until("ended with 0");
+}
+
+#[test]
+fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
+    let mut cluster = Cluster::all_in_one(&[]);
+    let gate = cluster.sandbox.path().join("gate");
+    let command = format!("echo here; while [ ! -e {} ]; do sleep 0.05; done", gate.display());
+    let workflow = json!({"name": "Goes on", "tasks": [
+        {"id": "prints", "method": "shell/run", "parameters": {"command": command}},
+    ]});
+    let run = cluster.submit(&cluster.sandbox.file("goes_on.json", workflow.to_string()));
+    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    screen.until("Goes on");
+    screen.press("Enter");
+    screen.until("Tasks (1)");
+    screen.press("l");
+    screen.until_all(&["Log of prints (1 line)", "here"]);
+    cluster.kill_9_hub();
+    screen.until("broke off");
+    screen.press("d");
+    screen.until_all(&["Task prints", "broke off"]);
+    cluster.start_all(&[]);
+    screen.press("l");
+    screen.until_all(&["attempt 1 stopped", "── attempt 2 ──\nhere"]);
+    screen.tmux(&["resize-window", "-x", "60", "-y", "15"]);
+    screen.until("f follow  d details\n");
+    std::fs::write(&gate, "").expect("opened");
+    screen.until("task prints completed");
+    cluster.until_ended(&run);
     screen.press("q");
     screen.until("ended with 0");
 }
