@@ -485,6 +485,7 @@ impl Model {
 
     fn close(&mut self) {
         let open = self.run.take().map(|run| run.id);
+        self.is_typing = false;
         self.select_run(open.as_deref());
     }
 }

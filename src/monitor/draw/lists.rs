@@ -57,7 +57,12 @@ pub(super) fn title(model: &Model, place: Place) -> String {
         Place::Events => format!("{} ({count}){}", View::Events.title(), following(&model.events)),
         Place::Tasks => {
             let more = model.detail().filter(|detail| detail.has_more_tasks).map(|detail| detail.tasks.len());
-            format!("Tasks ({count}){}", filtered(model, more, "first"))
+            match model.detail() {
+                Some(detail) if more.is_some() && model.filter_here().is_empty() => {
+                    format!("Tasks ({count} of {})", detail.run.task_count)
+                }
+                _ => format!("Tasks ({count}){}", filtered(model, more, "first")),
+            }
         }
         Place::RunEvents => {
             let follows = model.run.as_ref().map(|run| following(&run.events)).unwrap_or_default();
