@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
-COLUMNS, ROWS = 80, 40
+COLUMNS, ROWS = 80, 44
 #: Of a character, and of a line, in the picture's units.
 WIDTH, HEIGHT, MARGIN = 8.4, 19, 16
 COLOURS = {31: "#ff7b72", 32: "#7ee787", 33: "#e3b341", 34: "#79c0ff", 35: "#d2a8ff", 36: "#76e3ea", 90: "#8b949e"}
@@ -55,9 +56,9 @@ def session(program: pathlib.Path) -> str:
             tmux("kill-server")
 
 
-def pieces(line: str) -> "list[tuple[str, str]]":
-    """A line's texts, each with its style."""
-    found, style = [], {"colour": "", "bold": False, "dim": False}
+def pieces(line: str, style: "dict[str, Any]") -> "list[tuple[str, str]]":
+    """A line's texts, each with its style; it goes on in the next line."""
+    found = []
     for part in re.split(r"(\x1b\[[0-9;]*m)", line):
         if part.startswith("\x1b["):
             for code in (int(it or 0) for it in part[2:-1].split(";")):
@@ -80,7 +81,7 @@ def pieces(line: str) -> "list[tuple[str, str]]":
 
 def draw(screen: str) -> str:
     """The picture of a screen."""
-    lines = [re.sub(r"^(\x1b\[[0-9;]*m)*\d+\$ ", "\x1b[32m$\x1b[0m \x1b[1m", line) for line in screen.rstrip().splitlines()]
+    lines = [re.sub(r"^(\x1b\[[0-9;]*m)*\d+\$ ", "\x1b[0;32m$\x1b[0m \x1b[1m", line) for line in screen.rstrip().splitlines()]
     lines = [line for line in lines if not re.fullmatch(r"(\x1b\[[0-9;]*m)*\d+\$\s*(\x1b\[[0-9;]*m)*", line)]
     width, height = COLUMNS * WIDTH + 2 * MARGIN, len(lines) * HEIGHT + 2 * MARGIN
     out = [
@@ -89,9 +90,12 @@ def draw(screen: str) -> str:
         f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#0d1117"/>',
         '<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="14" fill="#e6edf3">',
     ]
+    style: "dict[str, Any]" = {"colour": "", "bold": False, "dim": False}
     for row, line in enumerate(lines):
         column = 0
-        for text, attributes in pieces(line):
+        if line.startswith("\x1b[0;32m$"):
+            line += "\x1b[0m"
+        for text, attributes in pieces(line, style):
             if text.strip():
                 x, y = MARGIN + column * WIDTH, MARGIN + row * HEIGHT + 14
                 size = f'{len(text) * WIDTH:g}'
