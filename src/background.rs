@@ -24,7 +24,7 @@ use crate::{output, place, setup};
 /// How long a control plane may take to be ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a control plane that has its port may take to leave its marker.
-const MARKER_LIMIT: Duration = Duration::from_secs(10);
+const MARKER_LIMIT: Duration = Duration::from_secs(3);
 /// How often it is looked whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
 /// A log beyond this is put aside at the next start.

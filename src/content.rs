@@ -104,7 +104,7 @@ async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
         match syntax::check_python(&interpreter, &texts, &workers.settings).await {
             Ok(mistakes) => {
                 let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
-                tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found);
+                tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
             }
             Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
         }
@@ -124,7 +124,7 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
             .collect();
         let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
         let hint = "the task's shell says so with `-n`, and the task would fail";
-        tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found);
+        tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
         for why in unread {
             found.note(|| unchecked(&programs[0], "some shell commands were", why));
         }
@@ -139,9 +139,11 @@ fn tell(
     hint: &str,
     workers: &Workers,
     found: &mut Found,
+    ends_before: fn(&str, usize) -> bool,
 ) {
     for (program, mistake) in programs.iter().zip(mistakes) {
         let Some(Mistake { line, column, message }) = mistake else { continue };
+        let is_reached = !ends_before(&program.text, line);
         let Program { source, file, written, text } = program;
         let line = line.min(written.text.lines().count().max(1));
         // Without a column the line as a whole is meant.
@@ -151,13 +153,22 @@ fn tell(
         });
         let at = unfilled(written.text, text, (line, column));
         let message = format!("{what}: {message}");
-        if workers.are_here {
+        if workers.are_here && is_reached {
             found.problem(|| written.problem(source, file, at, message).hint(hint));
         } else {
-            let hint = Some(format!("{hint}, unless its worker has another"));
+            let unless = if is_reached { "its worker has another" } else { "its program ends before that line" };
+            let hint = Some(format!("{hint}, unless {unless}"));
             found.note(|| Note { hint, ..written.note(source, file, at, message) });
         }
     }
+}
+
+/// Whether a program may end before a line. A shell reads a command when it comes to it, so that what stands behind
+/// `exit` need not be a program at all; Python never gets so far with a mistake in any line.
+fn ends_before(text: &str, line: usize) -> bool {
+    let word =
+        |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| matches!(word, "exit" | "exec" | "return"));
+    text.lines().take(line.saturating_sub(1)).any(word)
 }
 
 fn unchecked(program: &Program<'_>, what: &str, why: Unchecked) -> Note {

@@ -94,7 +94,9 @@ fn hint(root: &Command, error: &clap::Error, arguments: &[String]) -> String {
         ErrorKind::InvalidValue => wrong(ContextKind::SuggestedValue).map(|value| format!("did you mean `{value}`?")),
         _ => None,
     };
+    let is_before = error.kind() == ErrorKind::InvalidSubcommand && !reached.command.has_subcommands();
     meant.unwrap_or_else(|| match reached.command.has_subcommands() {
+        false if is_before => format!("did you mean `{}`?", reached.name),
         true => format!("`{} --help` lists the commands", reached.name),
         false => format!("`{} --help` says what it takes", reached.name),
     })

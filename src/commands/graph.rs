@@ -49,10 +49,12 @@ fn of_file(args: &GraphArgs) -> CommandResult {
 
 fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let Found { client, run_id, .. } = reading::find(&args.client, wanted).await.map_err(|error| {
+        let found = reading::find(&args.client, wanted).await.map_err(|error| {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;
+        found.tell_if_elsewhere().await?;
+        let Found { client, run_id, .. } = found;
         let (workflow, run) = snapshot(&client, &run_id).await?;
         print(args, &workflow, Some(&run))
     })

@@ -14,7 +14,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::reading::Sources;
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{color, ids, inputs, output, view};
+use crate::{color, hub_url, ids, inputs, output, view};
 
 const HEAD: [&str; 7] = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
 const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
@@ -63,13 +63,10 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
             items: items.map(|(run, place)| RunItem::from(run).at(place)).collect(),
             next_page_token: page.next_page_token,
         };
-        output::document(args.output.format(), &list, |list| {
-            let mut text = table(&rows);
-            if let Some(token) = &list.next_page_token {
-                text.push_str(&format!("\nthere are more: {again} --page-token {token}\n"));
-            }
-            text
-        })?;
+        output::document(args.output.format(), &list, |_| table(&rows))?;
+        if let (Some(token), Format::Table) = (&list.next_page_token, args.output.format()) {
+            output::note(&format!("there are more: `{again} --page-token {token}`"));
+        }
         if list.items.is_empty() && args.output.format() == Format::Table && is_everything {
             output::note("there are no runs yet: `gleitzeit run FILE` makes one, and so does `gleitzeit submit FILE`");
         }
@@ -119,6 +116,12 @@ fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestam
     for label in &args.labels {
         command.push_str(&format!(" --label {}", quoted(label)));
     }
+    if let Some(url) = hub_url::named(args.client.hub_url.as_deref())
+        && hub_url::of_environment().as_deref() != Some(url)
+    {
+        command.push_str(&format!(" --hub-url {}", quoted(url)));
+    }
+    command.push_str(&format!(" --limit {}", args.limit));
     for (flag, time) in [("since", since), ("until", until)] {
         if let Some(time) = time {
             command.push_str(&format!(" --{flag} {time}"));

@@ -12,7 +12,7 @@ use crate::{client, hub_url, output, past};
 
 pub(crate) fn run(args: PruneArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
-        let of_runs = match args.client.hub_url {
+        let of_runs = match hub_url::named(args.client.hub_url.as_deref()) {
             Some(_) => None,
             None => Some(of_runs(args.older_than.unwrap_or(DEFAULT_RETENTION)).await?),
         };
@@ -51,6 +51,10 @@ async fn on_plane(args: &PruneArgs) -> Result<sdk::Pruned, CommandError> {
     match Client::connect(client::config(&args.client)).await {
         Ok(client) => Ok(client.prune(args.older_than).await?),
         Err(error) if hub_url::named(args.client.hub_url.as_deref()).is_none() && client::nobody_listens(&error) => {
+            output::note(&format!(
+                "no control plane answers at {}: only the stores of `gleitzeit run` were looked at",
+                gleitzeit_sdk::DEFAULT_URL
+            ));
             Ok(sdk::Pruned::default())
         }
         Err(error) => Err(client::unreached(error, &args.client)),

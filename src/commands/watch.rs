@@ -22,7 +22,9 @@ use crate::{causes, color, output, view};
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run goes on whoever watches.
     block_on(OnSignal::Drop, |_| async move {
-        let Found { client, run_id, .. } = reading::find(&args.client, &args.run).await?;
+        let found = reading::find(&args.client, &args.run).await?;
+        found.tell_if_elsewhere().await?;
+        let Found { client, run_id, .. } = found;
         let format = args.output.format();
         let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
         if format != Format::Table {

@@ -8,10 +8,11 @@ mod pages;
 mod refuse;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gleitzeit_control_plane::kept::{Kept, Kind, Whereabouts};
 use gleitzeit_core::{ErrorCode, RunId};
-use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunSummary};
+use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunStatus, RunSummary};
 
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, Exit, chain};
@@ -41,6 +42,27 @@ pub(crate) struct Found {
 /// If there is none, or several begin so.
 pub(crate) async fn find(args: &ClientArgs, wanted: &str) -> Result<Found, CommandError> {
     Sources::open(args).await?.find(wanted).await
+}
+
+impl Found {
+    /// Says so if the run goes on in another process, which alone knows what its tasks print.
+    ///
+    /// # Errors
+    /// If the run cannot be read.
+    pub(crate) async fn tell_if_elsewhere(&self) -> Result<(), CommandError> {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        let run = self.client.wait_without_results(&self.run_id, Some(Duration::ZERO)).await?;
+        if let Some(error) = run.error.as_ref().filter(|_| run.is_interrupted()) {
+            output::note(&format!("this run is interrupted: {}", error.message));
+        } else if run.status == RunStatus::Running {
+            output::note(
+                "this run goes on in another process: what a task prints is shown there, and here once it has ended",
+            );
+        }
+        Ok(())
+    }
 }
 
 /// All that is looked at.

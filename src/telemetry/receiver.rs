@@ -85,7 +85,12 @@ impl Receiver {
         }
         let Some(advice) = self.advice().await.filter(|advice| advice.lasts) else { return };
         let signal = self.signal.to_ascii_lowercase();
-        tracing::warn!(endpoint = self.url, remedy = advice.remedy, "no {signal} will be exported: {}", advice.what);
+        tracing::warn!(
+            endpoint = shown(&self.url),
+            remedy = advice.remedy,
+            "no {signal} will be exported: {}",
+            advice.what
+        );
     }
 
     /// What to say of an export that failed: where to, why, and what to do.
@@ -96,7 +101,7 @@ impl Receiver {
             (Speech::Http, None) => " over HTTP".to_owned(),
             (Speech::Grpc, _) => " over gRPC".to_owned(),
         };
-        let failed = format!("to {}{way}: {error}", self.url);
+        let failed = format!("to {}{way}: {error}", shown(&self.url));
         if self.proxy.is_some() {
             return format!("{failed}; set NO_PROXY to reach it directly");
         }
@@ -120,6 +125,11 @@ impl Receiver {
         };
         advice(self.speech, address, &found)
     }
+}
+
+/// An address as anybody may read it: without a user, a password and what follows its path.
+fn shown(url: &str) -> String {
+    gleitzeit_link::without_secrets(url)
 }
 
 impl Address {

@@ -175,9 +175,17 @@ fn runs_are_listed_by_when_they_were_submitted() {
     assert_eq!(ids(&cluster.ask(&["list", "--since", &times[1]])), expected(&|time| *time >= times[1]));
     assert_eq!(ids(&cluster.ask(&["list", "--until", &times[1]])), expected(&|time| *time < times[1]));
     let paged = cluster.client(&["list", "--since", "1h", "--limit", "2"]).exits(0);
-    let again = paged.stdout.split("there are more: gleitzeit ").nth(1).expect("there are more").trim().to_owned();
-    let next: Vec<&str> = again.split(' ').collect();
-    assert!(cluster.client(&next).exits(0).stdout.contains(&runs[0]), "{again}");
+    let again = paged
+        .stderr
+        .split("there are more: `gleitzeit ")
+        .nth(1)
+        .expect("there are more")
+        .trim()
+        .trim_end_matches('`')
+        .to_owned();
+    // As it stands: it names the control plane as well.
+    let next: Vec<&str> = again.split(' ').map(|word| word.trim_matches('\'')).collect();
+    assert!(cluster.sandbox.gleitzeit(&next).exits(0).stdout.contains(&runs[0]), "{again}");
     let never = cluster.client(&["list", "--since", "1h", "--until", "2h"]).exits(2);
     assert!(never.stderr.contains("no run can be listed"), "{never}");
     assert!(cluster.client(&["list", "--since", "soon"]).exits(2).stderr.contains("an age such as 10m"));

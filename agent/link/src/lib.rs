@@ -27,7 +27,7 @@ pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
 pub use probe::{HTTP2, PROBE_LIMIT, front_page, look, probe};
 pub use pulse::Pulse;
-pub use reach::{Cause, Found, Speech, proxy};
+pub use reach::{Cause, Found, Speech, proxy, without_secrets};
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token, variable};
 

@@ -166,7 +166,17 @@ pub fn proxy(read: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
     names.into_iter().find(|name| read(name).is_some_and(|value| !value.is_empty()))
 }
 
+/// An address as anybody may read it: without a user and a password, and without what stands behind its path.
+pub fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+}
+
 fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
+    let url = &without_secrets(url);
     let host = host(url);
     match found {
         Found::NoHost(why) => (
@@ -279,6 +289,17 @@ mod tests {
     fn http1(status: &str, body: &str) -> Found {
         let answer = format!("HTTP/1.1 {status}\r\nServer: nginx/1.25\r\nx: y\r\n\r\n{body}");
         Found::of_answer(answer.as_bytes(), true)
+    }
+
+    #[test]
+    fn no_secret_of_an_address_is_told() {
+        for (url, expected) in [
+            ("http://user:hunter2@hub:8000/x?api_key=y#z", "http://hub:8000/x"),
+            ("user:hunter2@hub", "hub"),
+            ("http://[::1]:8000", "http://[::1]:8000"),
+        ] {
+            assert_eq!(without_secrets(url), expected);
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(crate) fn token_refusal(given: Option<&str>) -> &'static str {
             "the token is missing: this control plane asks for one; set GLEITZEIT_TOKEN, or send `authorization: Bearer TOKEN`"
         }
         Some(_) => {
-            "the token is wrong: it is not this control plane's; set GLEITZEIT_TOKEN to that which it was started with"
+            "the token is wrong: it is not this control plane's; leave it out (unset GLEITZEIT_TOKEN) where the control plane is your \
+             own on this machine, else give that which it was started with"
         }
     }
 }

@@ -9,12 +9,15 @@ use gleitzeit_core::{AttemptRef, RunId, TaskId};
 
 use crate::hub::Progress;
 
-/// Of one attempt.
+/// Of one attempt: so much of what it said, in so many pieces. The last one is kept, whatever it takes.
 const MOST_OF_ATTEMPT: usize = 64 * 1024;
+const MOST_PIECES: usize = 2_000;
 /// Of all together; past it the longest lose their beginning.
 const MOST_OF_ALL: usize = 64 * 1024 * 1024;
 /// What a piece takes besides its data, roughly.
 const FLAT: usize = 256;
+/// What stands around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
+const AROUND: usize = 48;
 
 /// The last that each open attempt has said.
 #[derive(Debug)]
@@ -33,23 +36,34 @@ pub(super) struct Said {
 #[derive(Debug, Default)]
 struct Ring {
     pieces: VecDeque<(u64, Arc<Progress>)>,
+    /// What all of them take.
     bytes: usize,
+    /// What was said in them.
+    said: usize,
 }
 
 impl Ring {
     fn push(&mut self, number: u64, piece: Arc<Progress>) {
         self.bytes += size(&piece);
+        self.said += said(&piece);
         self.pieces.push_back((number, piece));
     }
 
-    /// Drops the oldest pieces until no more than so many bytes are left.
-    fn shrink(&mut self, most: usize) {
-        while self.bytes > most
+    /// Drops the oldest pieces while there is too much; never the last one.
+    fn shrink_while(&mut self, is_too_much: impl Fn(&Self) -> bool) {
+        while self.pieces.len() > 1
+            && is_too_much(self)
             && let Some((_, oldest)) = self.pieces.pop_front()
         {
             self.bytes -= size(&oldest);
+            self.said -= said(&oldest);
         }
     }
+}
+
+/// What was said in a piece. Of a process's output that is its text; what stands around it in JSON is not counted.
+fn said(piece: &Progress) -> usize {
+    piece.data.size_bytes().saturating_sub(AROUND)
 }
 
 fn size(piece: &Progress) -> usize {
@@ -73,14 +87,17 @@ impl Said {
         let mut ring = self.take(&at).unwrap_or_default();
         ring.push(self.number, piece);
         self.number += 1;
-        ring.shrink(self.most_of_attempt);
+        let most = self.most_of_attempt;
+        ring.shrink_while(|ring| ring.said > most || ring.pieces.len() > MOST_PIECES);
         self.put(at, ring);
         while self.bytes > self.most_of_all
             && let Some((size, at)) = self.by_size.last().cloned()
             && let Some(mut ring) = self.take(&at)
         {
-            ring.shrink(size - 1);
-            self.put(at, ring);
+            if ring.pieces.len() > 1 {
+                ring.shrink_while(|ring| ring.bytes >= size);
+                self.put(at, ring);
+            }
         }
     }
 
@@ -224,7 +241,7 @@ mod tests {
         for number in 0..1_000 {
             said.add(piece(run(1), "a", 1, &format!("{number:04}")));
         }
-        assert_eq!(told(&said, run(1)).first().map(String::as_str), Some("a10990"));
+        assert_eq!(told(&said, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
         said.add(piece(run(2), "a", 1, "once"));
         for number in 0..1_000 {
             let task = char::from_digit(10 + number % 20, 36).expect("a letter").to_string();
@@ -234,7 +251,22 @@ mod tests {
         assert_eq!(said.bytes, said.attempts.values().map(|ring| ring.bytes).sum::<usize>());
         assert_eq!(told(&said, run(2)), ["a1once"], "those that say much are cut first");
         assert!(told(&said, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
-        said.add(piece(run(4), "a", 1, &"x".repeat(20 * each)));
+        said.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
         assert!(told(&said, run(4)).is_empty(), "what is larger than all that may be is not kept");
+    }
+
+    #[test]
+    fn what_counts_of_an_attempt_is_its_text_and_its_last_piece_stays() {
+        let mut said = Said::default();
+        for number in 0..3_000 {
+            said.add(piece(run(1), "a", 1, &format!("line {number}\n")));
+        }
+        assert_eq!(told(&said, run(1)).len(), MOST_PIECES, "short lines do not push each other out early");
+        for _ in 0..100 {
+            said.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
+        }
+        assert!((60..=70).contains(&told(&said, run(2)).len()), "64 KiB: {}", told(&said, run(2)).len());
+        said.add(piece(run(2), "a", 1, &"y".repeat(MOST_OF_ATTEMPT + 100)));
+        assert_eq!(told(&said, run(2)).len(), 1, "a piece that is larger than all before is still told");
     }
 }

@@ -299,6 +299,16 @@ impl Store for SqliteStore {
         self.state.pruned
     }
 
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // A file system that does not say has room as far as anybody knows.
+        let Ok(told) = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+        if told.f_bavail.saturating_mul(told.f_frsize) >= bytes {
+            return Ok(());
+        }
+        Err(StoreError::NoRoom { path: self.path.clone(), why: format!("its disk has less than {bytes} bytes left") })
+    }
+
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError> {
         let step = |store: &mut Self| {
             let transaction = store.db.transaction()?;

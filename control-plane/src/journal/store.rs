@@ -156,9 +156,9 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
-    /// Removing finished runs needs room that is not there. Nothing was changed, and writing goes on.
+    /// Removing what is old needs room that is not there. Nothing was changed, and writing goes on.
     #[error(
-        "there is no room to remove finished runs from the store `{}`: {why}; what is removed is written to its log \
+        "there is no room to remove what is old from the store `{}`: {why}; what is removed is written to its log \
          first, so make some room and try again",
         path.display()
     )]
@@ -319,6 +319,14 @@ pub trait Store: Send {
     /// `NoRoom` if there is no room to write it: then nothing was changed, and the store can be used as before. Else if it
     /// could not be written.
     fn prune(&mut self, ended: Timestamp) -> Result<Pruned, StoreError>;
+
+    /// Whether so many bytes more could be written, as far as that can be told without writing them.
+    ///
+    /// # Errors
+    /// `NoRoom` if not.
+    fn check_room(&self, _bytes: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Removes entries of no run, given by their places in order: a few at a time. Returns how many were there.
     ///

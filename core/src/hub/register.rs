@@ -317,6 +317,8 @@ fn check_address(address: Option<&str>) -> Result<(), Failure> {
         format!("must have at most {MAX_ADDRESS_BYTES} bytes and no control characters")
     } else if authority.contains('@') {
         "holds a user or a password, and everybody may read it: leave them out".to_owned()
+    } else if address.contains(['?', '#']) {
+        "goes on behind its path, where keys are often written, and everybody may read it: leave that out".to_owned()
     } else {
         return Ok(());
     };

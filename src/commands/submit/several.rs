@@ -1,5 +1,6 @@
 //! Several workflow files at once: all are checked, then all are sent, in the order in which they were named.
 
+use std::io::IsTerminal as _;
 use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
@@ -48,8 +49,11 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
         if args.wait && sent.refused.is_none() {
             return wait(&client, &sent.runs, format, &stop).await;
         }
-        output::document(format, &sent.documents(), |_| {
-            sent.runs.iter().map(|it| format!("{}\n", it.run.id())).collect()
+        // One who reads both has been told each id with its file.
+        let is_told = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        output::document(format, &sent.documents(), |_| match is_told {
+            true => String::new(),
+            false => sent.runs.iter().map(|it| format!("{}\n", it.run.id())).collect(),
         })?;
         match sent.refused {
             None => Ok(Exit::Success),

@@ -12,6 +12,8 @@ use crate::journal::{Pruned, PrunedProtocols, StoreError};
 
 /// So many entries that no longer matter are removed in a step.
 const STEP_ENTRIES: usize = 500;
+/// What a step records may need so much room. An entry that cannot be written ends the writer, and this is no reason to.
+const ROOM: u64 = 16 * 1024 * 1024;
 /// They are kept for so long in any case: whoever follows the journal from the store is told of what happened lately.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
 
@@ -52,6 +54,9 @@ impl Writer {
         unused: Duration,
         served: Vec<ProtocolUse>,
     ) -> Result<Result<PrunedProtocols, StoreError>, WriterError> {
+        if let Err(error) = self.store.check_room(ROOM) {
+            return unless_full(Err(error)).map_err(WriterError::from);
+        }
         let now = self.clock.now();
         let outcome = self.ledger.propose(&Request::PruneProtocols { unused_ms: millis(unused), served }, now)?;
         let is_removal = |event: &Event| matches!(event, Event::ProtocolRemoved(_));

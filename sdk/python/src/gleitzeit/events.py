@@ -94,7 +94,12 @@ class WorkflowCancelled(_SetAside):
     reason: str
 
 
-class TaskReady(TypedDict):
+class _OfProvider(TypedDict, total=False):
+    #: The provider that the task names; absent if it names none.
+    provider: str
+
+
+class TaskReady(_OfProvider):
     """What the task depends on is there."""
 
     task_id: str
@@ -112,7 +117,7 @@ class _OfAttempt(TypedDict):
     attempt: int
 
 
-class TaskDispatched(_OfAttempt):
+class TaskDispatched(_OfAttempt, _OfProvider):
     """An attempt was given to an engine."""
 
     engine: str

@@ -129,7 +129,7 @@ class Event:
     task: str
     #: The attempt it speaks of, from 1; 0 if it speaks of none.
     attempt: int
-    #: When it was recorded; ``None`` for ``method_progress``.
+    #: When it was recorded; for ``method_progress`` when the control plane heard it.
     time: Optional[datetime.datetime]
     #: Its data, as :mod:`gleitzeit.events` describes it for each type.
     payload: Json = None
