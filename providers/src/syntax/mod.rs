@@ -1,7 +1,7 @@
 //! Whether programs can be parsed, as the interpreters say that would run them. Nothing of a program is run.
 //!
 //! The invariants: all Python programs of a check share one process; no check takes longer than [`PATIENCE`] or reads
-//! more than [`MOST_ANSWER`] bytes; an interpreter that is not there, or does not answer, finds no mistake and is told
+//! more than `MOST_ANSWER` bytes; an interpreter that is not there, or does not answer, finds no mistake and is told
 //! of.
 
 mod shell;
