@@ -91,14 +91,16 @@ class PruneRunsRequest(_message.Message):
     def __init__(self, older_than: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class PruneRunsResponse(_message.Message):
-    __slots__ = ("runs", "entries", "more")
+    __slots__ = ("runs", "entries", "more", "protocols")
     RUNS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOLS_FIELD_NUMBER: _ClassVar[int]
     runs: int
     entries: int
     more: bool
-    def __init__(self, runs: _Optional[int] = ..., entries: _Optional[int] = ..., more: bool = ...) -> None: ...
+    protocols: int
+    def __init__(self, runs: _Optional[int] = ..., entries: _Optional[int] = ..., more: bool = ..., protocols: _Optional[int] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("from_position",)

@@ -101,7 +101,7 @@ class SystemServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListProtocols(self, request, context):
-        """Lists all protocols ever registered, by name, then version.
+        """Lists all protocols that are registered, by name, then version.
 
         Errors: INVALID_ARGUMENT if `page_size` or `page_token` is malformed.
         """
@@ -124,8 +124,9 @@ class SystemServiceServicer(object):
 
     def PruneRuns(self, request, context):
         """Removes finished runs that ended long enough ago, with all that is stored of them and with their request ids: a
-        request id of a removed run makes a new run. Runs that repeat a removed one stay as they are, and so do protocols.
-        Works for a few seconds at most and may be called again at any time; what is removed already is not counted again.
+        request id of a removed run makes a new run. Runs that repeat a removed one stay as they are. Then it removes
+        protocols that providers have registered, that none of them serves, that no unfinished run needs and that nobody has
+        used for as long; a provider that comes back registers its protocols again. Works for a few seconds at most and may be called again at any time; what is removed already is not counted again.
 
         Errors: INVALID_ARGUMENT if `older_than` is negative, or absent and the control plane keeps finished runs for ever.
         """
