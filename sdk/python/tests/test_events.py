@@ -12,7 +12,8 @@ REPOSITORY = ROOT.parent.parent
 #: One of every form that was ever recorded.
 GOLDEN = [json.loads(it.read_text()) for it in sorted((REPOSITORY / "core" / "tests" / "golden" / "events").glob("*.json"))]
 #: Of no run; and what is not sent of a submission, of which only the workflow's name is.
-OTHERS, PRIVATE = {"ownership_granted", "protocol_registered"}, {"workflow", "files", "env", "request"}
+OTHERS = {"ownership_granted", "protocol_registered", "protocol_removed", "protocols_used"}
+PRIVATE = {"workflow", "files", "env", "request"}
 PAGE = (REPOSITORY / "docs" / "PYTHON_SDK.md").read_text()
 
 
