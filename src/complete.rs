@@ -140,16 +140,28 @@ fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Opt
             ArgValueCompleter::new(move |start: &OsStr| inputs(&given, start))
         }
         ("run", "file") | ("validate" | "migrate", "files") => ArgValueCompleter::new(workflows),
-        _ if is_called("FILE") => ArgValueCompleter::new(PathCompleter::any()),
-        _ if is_called("DIR") => ArgValueCompleter::new(PathCompleter::dir()),
+        _ if is_called("FILE") => ArgValueCompleter::new(|start: &OsStr| paths(PathCompleter::any(), start)),
+        _ if is_called("DIR") => ArgValueCompleter::new(|start: &OsStr| paths(PathCompleter::dir(), start)),
         _ => return None,
     })
 }
 
-/// Those that begin so.
+/// Those that begin so, as far as they are [plain](is_plain).
 fn matching(start: &OsStr, all: impl IntoIterator<Item = CompletionCandidate>) -> Vec<CompletionCandidate> {
     let start = start.to_string_lossy();
-    all.into_iter().filter(|it| it.get_value().to_string_lossy().starts_with(&*start)).collect()
+    all.into_iter().filter(|it| it.get_value().to_string_lossy().starts_with(&*start)).filter(is_plain).collect()
+}
+
+/// Whether a shell takes a word as it is. It is put onto the command line without quotes, and names, labels and files are
+/// made by others: what a shell could act on is not offered.
+fn is_plain(candidate: &CompletionCandidate) -> bool {
+    let is_safe = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
+    candidate.get_value().to_str().is_some_and(|word| word.chars().all(is_safe))
+}
+
+/// Files and folders.
+fn paths(completer: PathCompleter, start: &OsStr) -> Vec<CompletionCandidate> {
+    completer.complete(start).into_iter().filter(is_plain).collect()
 }
 
 fn candidate(value: &str, about: String) -> CompletionCandidate {
@@ -215,7 +227,7 @@ fn workflows(start: &OsStr) -> Vec<CompletionCandidate> {
         let ending = path.extension().and_then(OsStr::to_str);
         path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending))
     };
-    PathCompleter::any().filter(is_workflow).complete(start)
+    paths(PathCompleter::any().filter(is_workflow), start)
 }
 
 /// The inputs that the workflow declares.
@@ -269,6 +281,14 @@ mod tests {
             assert!(script.contains(VARIABLE) && script.contains("gz"), "{script}");
         }
         assert!(script("ksh", "gz").is_err());
+    }
+
+    #[test]
+    fn what_a_shell_could_act_on_is_not_offered() {
+        let all = ["k=v", "k=$(id)", "a b", "`id`", "x;y", "größe=1.5", "\x1b[2J", "~root", "it's"];
+        let offered = matching(OsStr::new(""), all.map(CompletionCandidate::new));
+        let words: Vec<_> = offered.iter().map(|it| it.get_value().to_string_lossy().into_owned()).collect();
+        assert_eq!(words, ["k=v", "größe=1.5"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) fn inputs(
         let (name, text) = split(pair, "--input")?;
         let stays_text = matches!(declared.and_then(|declared| declared.get(name)), Some(Value::String(_)));
         let value = match text.strip_prefix('@') {
-            Some(path) => Value::String(std::fs::read_to_string(path).map_err(|error| {
+            Some(path) => Value::String(crate::workflow::text_of(path).map_err(|error| {
                 CommandError::usage(format!("cannot read `{path}` for the input `{name}`: {error}"))
             })?),
             None if stays_text => Value::String(text.to_owned()),

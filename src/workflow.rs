@@ -217,6 +217,15 @@ fn last_tasks(workflow: &Workflow) -> Vec<String> {
     last.map(|task| task.id.to_string()).collect()
 }
 
+/// The text of a file that an argument names, within the limit of a workflow's file.
+///
+/// # Errors
+/// If it cannot be read, is larger, or is no text.
+pub(crate) fn text_of(path: impl AsRef<Path>) -> io::Result<String> {
+    let bytes = read(File::open(path)?)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
 fn read(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);

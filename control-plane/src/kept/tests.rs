@@ -178,6 +178,19 @@ fn what_is_no_store_or_a_damaged_one_is_told_and_the_rest_is_listed() {
     assert!(kept.take_trouble().is_empty(), "told once");
 }
 
+#[test]
+fn a_pipe_in_the_place_of_a_lock_keeps_nobody_waiting() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = run(home.path(), 1, End::Completed);
+    let lock = folder.join("journal.db.lock");
+    fs::remove_file(&lock).expect("it was there");
+    let made = std::process::Command::new("mkfifo").arg(&lock).status().expect("mkfifo");
+    assert!(made.success());
+    run(home.path(), 2, End::Completed);
+    let kept = Kept::new(home.path().to_owned(), None);
+    assert!(ids(&kept, &RunFilter::default(), None, 9).contains(&run_id(2)));
+}
+
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(now.as_millis()).expect("small")

@@ -49,7 +49,7 @@ impl Look {
         let file = Arc::new(File::open(path).map_err(refused)?);
         let lock = beside(path, ".lock");
         // Before anything is read: what was marked by now must be found.
-        let marked = File::open(&lock).ok().and_then(|lock| Mark::new(lock).read());
+        let marked = open_lock(&lock).ok().and_then(|lock| Mark::new(lock).read());
         let mut holder = Holder { file: file.clone(), lock, is_still: false };
         let is_held = holder.is_there();
         let has_log = fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
@@ -108,9 +108,20 @@ impl Holder {
     }
 }
 
+/// Opens the file beside a store, whoever made it: a pipe there keeps nobody waiting, and is none.
+fn open_lock(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+    }
+}
+
 /// The same by the lock file, where the store itself cannot be locked: for a moment the lock is taken.
 fn is_locked(lock: &Path) -> bool {
-    File::open(lock).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    open_lock(lock).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// A store that nobody else can open as its writer, whatever it holds, until this is dropped.
