@@ -70,6 +70,12 @@ pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
 }
 
+/// How many runs begin so, counted to two; none if the control plane does not say.
+pub(crate) async fn count_of(client: &Client, prefix: &str) -> Option<usize> {
+    let filter = RunFilter { run_id_prefix: Some(prefix.to_owned()), page_size: 2, ..RunFilter::default() };
+    client.list_runs(&filter).await.ok().map(|page| page.items.len())
+}
+
 /// The id of the run that the user means: an id, the beginning of one, or `last`.
 ///
 /// # Errors

@@ -1,18 +1,18 @@
 //! The documents that commands print: what a program may rely on. Fields are only ever added.
 
+mod protocols;
 mod trace;
 
 use std::collections::BTreeMap;
 
 use gleitzeit_sdk::{
-    Component, ComponentCounts, Explanation, Failure, HealthState, Note, Payload, PresenceStatus, Protocol, Provider,
-    Role, Run, RunCounts, RunEvent, RunHandle, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
+    Component, ComponentCounts, Explanation, Failure, HealthState, Note, Payload, PresenceStatus, Provider, Role, Run,
+    RunCounts, RunEvent, RunHandle, RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::view;
-
+pub(crate) use protocols::{MethodItem, ProtocolItem};
 pub(crate) use trace::TraceDocument;
 
 /// A list's page.
@@ -423,91 +423,6 @@ impl From<Provider> for ProviderItem {
             capacity: provider.capacity,
             capabilities: provider.capabilities,
             address: provider.address,
-        }
-    }
-}
-
-/// A protocol in a list.
-#[derive(Serialize)]
-pub(crate) struct ProtocolItem {
-    name: String,
-    version: String,
-    methods: Vec<MethodItem>,
-}
-
-/// A method of a protocol.
-#[derive(Serialize)]
-pub(crate) struct MethodItem {
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) parameters: Option<Payload>,
-    pub(crate) returns: Option<Payload>,
-    pub(crate) timeout_ms: Option<u64>,
-}
-
-impl ProtocolItem {
-    /// Such as `llm/v1`.
-    pub(crate) fn id(&self) -> String {
-        format!("{}/{}", self.name, self.version)
-    }
-
-    /// All that a user may name it by, methods included.
-    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        let methods = self.methods.iter().map(|method| method.name.clone());
-        [self.name.clone(), self.id()].into_iter().chain(methods)
-    }
-
-    /// What of it has this name: all, if it is the protocol's; one method; or nothing.
-    pub(crate) fn named(mut self, name: &str) -> Option<Self> {
-        if name != self.name && name != self.id() {
-            self.methods.retain(|method| method.name == name);
-        }
-        (!self.methods.is_empty()).then_some(self)
-    }
-
-    pub(crate) fn methods(&self) -> &[MethodItem] {
-        &self.methods
-    }
-
-    /// For people: method, protocol, what it does.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        self.methods.iter().map(|method| {
-            let about = method.description.as_deref().unwrap_or_default();
-            vec![method.name.clone(), self.id(), view::first_line(about, 80)]
-        })
-    }
-}
-
-impl From<Protocol> for ProtocolItem {
-    fn from(protocol: Protocol) -> Self {
-        let method = |method: gleitzeit_sdk::Method| MethodItem {
-            name: method.name,
-            description: method.description,
-            parameters: method.parameters,
-            returns: method.returns,
-            timeout_ms: method.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        };
-        Self {
-            name: protocol.name,
-            version: protocol.version,
-            methods: protocol.methods.into_iter().map(method).collect(),
-        }
-    }
-}
-
-impl From<gleitzeit_protocols::Protocol> for ProtocolItem {
-    fn from(protocol: gleitzeit_protocols::Protocol) -> Self {
-        let method = |(name, method): (String, gleitzeit_protocols::Method)| MethodItem {
-            name,
-            description: method.description,
-            parameters: method.parameters.map(Payload::from),
-            returns: method.returns.map(Payload::from),
-            timeout_ms: method.timeout_ms,
-        };
-        Self {
-            name: protocol.name,
-            version: protocol.version,
-            methods: protocol.methods.into_iter().map(method).collect(),
         }
     }
 }

@@ -282,6 +282,23 @@ pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static s
     }
 }
 
+/// The states of a run.
+pub(crate) const RUN_STATUSES: [RunStatus; 4] =
+    [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+
+/// The states of a task, in the order in which it comes through them.
+pub(crate) const TASK_STATUSES: [TaskStatus; 9] = [
+    TaskStatus::Waiting,
+    TaskStatus::Ready,
+    TaskStatus::Dispatched,
+    TaskStatus::Running,
+    TaskStatus::Backoff,
+    TaskStatus::Completed,
+    TaskStatus::Failed,
+    TaskStatus::Skipped,
+    TaskStatus::Cancelled,
+];
+
 /// The word for a run's status.
 pub(crate) fn run_status(status: RunStatus) -> &'static str {
     match status {

@@ -410,7 +410,7 @@ pub(crate) struct ValidateArgs {
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// A provider file of the workers that are to run them: tasks may name its provider (repeatable)
-    #[arg(long = "provider", value_name = "FILE", conflicts_with = "hub_url")]
+    #[arg(long = "provider", value_name = "FILE")]
     pub(crate) providers: Vec<PathBuf>,
     /// A folder of such files
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]

@@ -3,8 +3,6 @@
 mod told;
 mod watch;
 
-use std::time::SystemTime;
-
 use gleitzeit_sdk::{Page, RunFilter, RunStatus, RunSummary, Timestamp};
 
 use crate::cli::{Format, ListArgs};
@@ -14,13 +12,12 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::reading::Sources;
 use crate::signals::{OnSignal, block_on};
 use crate::table::Table;
-use crate::{color, hub_url, ids, inputs, output, view};
+use crate::{color, hub_url, ids, inputs, output, view, when};
 
 const HEAD: [&str; 7] = ["run", "name", "status", "tasks", "submitted", "finished", "where"];
-const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
 pub(crate) fn run(args: ListArgs) -> CommandResult {
-    let now = now();
+    let now = when::now();
     let (since, until) = (args.since.map(|it| it.seen_at(now)), args.until.map(|it| it.seen_at(now)));
     if let (Some(since), Some(until)) = (since, until)
         && since >= until
@@ -98,11 +95,6 @@ fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {
     ]
 }
 
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// The command with its filters: the token of the next page belongs to them, and ages would be others by then.
 fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
     let mut command = "gleitzeit list".to_owned();
@@ -131,8 +123,8 @@ fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestam
 }
 
 fn status(word: &str) -> Result<RunStatus, CommandError> {
-    let words = STATUSES.map(view::run_status);
-    STATUSES.into_iter().find(|status| view::run_status(*status) == word).ok_or_else(|| {
+    let words = view::RUN_STATUSES.map(view::run_status);
+    view::RUN_STATUSES.into_iter().find(|status| view::run_status(*status) == word).ok_or_else(|| {
         let error = CommandError::usage(format!("`{word}` is no status of a run"));
         error.hint(format!("use {}", words.join(", ")))
     })

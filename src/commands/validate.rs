@@ -29,6 +29,11 @@ struct Here {
 pub(crate) fn run(args: ValidateArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let (checker, workers) = match hub_url::named(args.hub_url.as_deref()).filter(|_| !args.offline) {
+            Some(_) if !args.providers.is_empty() => {
+                let error =
+                    CommandError::usage("a control plane knows its own providers: `--provider` has no effect there");
+                return Err(error.hint("`--offline` checks here, with the providers of the files that are given"));
+            }
             Some(url) => (there(url, &args).await?, Workers::elsewhere()),
             None => {
                 let registry = setup::registry(&args.definitions)?;

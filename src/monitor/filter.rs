@@ -1,6 +1,6 @@
 //! Filters of runs and tasks: words that must all be found, and `NAME=VALUE`. Pure.
 
-use gleitzeit_sdk::{RunFilter, RunStatus, RunSummary, Task, TaskFilter, TaskStatus};
+use gleitzeit_sdk::{RunFilter, RunSummary, Task, TaskFilter};
 
 use crate::view;
 
@@ -8,18 +8,6 @@ use crate::view;
 const LONGEST: usize = 200;
 /// The control plane refuses more labels at once.
 const LABELS: usize = 32;
-const STATUSES: [RunStatus; 4] = [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
-const TASK_STATUSES: [TaskStatus; 9] = [
-    TaskStatus::Waiting,
-    TaskStatus::Ready,
-    TaskStatus::Dispatched,
-    TaskStatus::Running,
-    TaskStatus::Backoff,
-    TaskStatus::Completed,
-    TaskStatus::Failed,
-    TaskStatus::Skipped,
-    TaskStatus::Cancelled,
-];
 
 /// What must hold of whatever is listed; nothing: everything is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +81,8 @@ impl Filter {
 
     /// As much of it as the control plane can look for by itself, among all runs there are.
     pub(super) fn asked(&self) -> RunFilter {
-        let mut asked = RunFilter { statuses: self.statuses(&STATUSES, view::run_status), ..RunFilter::default() };
+        let mut asked =
+            RunFilter { statuses: self.statuses(&view::RUN_STATUSES, view::run_status), ..RunFilter::default() };
         for (name, value) in self.fields() {
             match name {
                 "id" if is_id(value) => asked.run_id_prefix = Some(value.to_owned()),
@@ -109,7 +98,7 @@ impl Filter {
 
     /// The same of all tasks of a run.
     pub(super) fn asked_tasks(&self) -> TaskFilter {
-        TaskFilter { statuses: self.statuses(&TASK_STATUSES, view::task_status), ..TaskFilter::default() }
+        TaskFilter { statuses: self.statuses(&view::TASK_STATUSES, view::task_status), ..TaskFilter::default() }
     }
 
     fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -139,6 +128,8 @@ fn is_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::samples;
+    use gleitzeit_sdk::{RunStatus, TaskStatus};
+
     use super::*;
 
     #[test]

@@ -233,12 +233,11 @@ impl Sources {
 
     /// Whether one run alone begins so, wherever it is; no if somebody cannot say.
     pub(crate) async fn names_one(&self, prefix: &str) -> bool {
-        let filter = RunFilter { run_id_prefix: Some(prefix.to_owned()), page_size: 2, ..RunFilter::default() };
         let mut count = 0;
         for client in self.plane.iter().chain(self.stores.as_ref().map(|stores| &stores.client)) {
-            match client.list_runs(&filter).await {
-                Ok(page) => count += page.items.len(),
-                Err(_) => return false,
+            match client::count_of(client, prefix).await {
+                Some(some) => count += some,
+                None => return false,
             }
         }
         count == 1

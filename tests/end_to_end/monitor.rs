@@ -1,42 +1,26 @@
 //! The view that fills the terminal, in a terminal: driven by keys and read as it stands there.
 
-use std::process::Command;
-
 use serde_json::json;
 
-use crate::support::{Cluster, PATIENCE, until};
+use crate::support::{Cluster, PATIENCE, Tmux, until};
 
-/// A terminal of its own, under a server of its own, which goes with this.
-struct Tmux {
-    socket: String,
-}
+/// A monitor on a screen, which stays to be read when the program has ended.
+struct Screen(Tmux);
 
-impl Tmux {
+impl Screen {
     #[track_caller]
     fn start(cluster: &Cluster, arguments: &str) -> Self {
-        let socket = cluster.sandbox.path().join("tmux").display().to_string();
-        let this = Self { socket };
         let (home, program) = (cluster.sandbox.home(), env!("CARGO_BIN_EXE_gleitzeit"));
-        // It stays to be read when the program has ended.
-        let shell = format!("HOME={} {program} {arguments}; echo ended with $?; sleep 600", home.display());
-        this.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "30", "sh", "-c", &shell]);
-        this
+        let line = format!("HOME={} {program} {arguments}; echo ended with $?; sleep 600", home.display());
+        Self(Tmux::start(cluster.sandbox.path(), 140, 30, &line))
     }
 
-    #[track_caller]
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux").args(["-S", &self.socket]).args(arguments).env_remove("TMUX").output();
-        let output = output.expect("this test needs `tmux`");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn press(&self, keys: &str) {
-        self.tmux(&["send-keys", keys]);
+    fn press(&self, key: &str) {
+        self.0.press(key);
     }
 
     fn type_text(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", text]);
+        self.0.type_text(text);
     }
 
     #[track_caller]
@@ -48,15 +32,9 @@ impl Tmux {
     #[track_caller]
     fn until_all(&self, texts: &[&str]) {
         until(&format!("{texts:?} on the screen"), PATIENCE, || {
-            let screen = self.tmux(&["capture-pane", "-p"]);
+            let screen = self.0.screen();
             texts.iter().all(|text| screen.contains(text)).then_some(())
         });
-    }
-}
-
-impl Drop for Tmux {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
     }
 }
 
@@ -68,7 +46,7 @@ fn runs_are_seen_opened_explained_cancelled_and_retried() {
         {"id": "waits", "method": "util/echo", "dependencies": ["sleeps"]},
     ]});
     let run = cluster.submit(&cluster.sandbox.file("watched.json", workflow.to_string()));
-    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    let screen = Screen::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
     screen.until_all(&["1 running, 0 completed", &run[..13], "Watched"]);
     screen.press("?");
     screen.until_all(&["leaves the monitor", "shows the providers and their health"]);
@@ -135,7 +113,7 @@ fn a_task_is_opened_and_what_it_prints_is_followed() {
         {"id": "fails", "method": "util/fail", "parameters": {"message": "no luck today"}, "dependencies": ["prints"]},
     ]});
     let run = cluster.submit(&cluster.sandbox.file("said.json", workflow.to_string()));
-    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    let screen = Screen::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
     screen.until("Said");
     screen.press("Enter");
     screen.until_all(&["prints", "running"]);
@@ -171,7 +149,7 @@ fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
         {"id": "prints", "method": "shell/run", "parameters": {"command": command}},
     ]});
     let run = cluster.submit(&cluster.sandbox.file("goes_on.json", workflow.to_string()));
-    let screen = Tmux::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
+    let screen = Screen::start(&cluster, &format!("monitor --hub-url {}", cluster.url));
     screen.until("Goes on");
     screen.press("Enter");
     screen.until("Tasks (1)");
@@ -184,7 +162,7 @@ fn while_the_control_plane_is_away_keys_work_and_afterwards_it_goes_on() {
     cluster.start_all(&[]);
     screen.press("l");
     screen.until_all(&["attempt 1 stopped", "── attempt 2 ──\nhere"]);
-    screen.tmux(&["resize-window", "-x", "60", "-y", "15"]);
+    screen.0.resize(60, 15);
     screen.until("f follow  d details\n");
     std::fs::write(&gate, "").expect("opened");
     screen.until("task prints completed");

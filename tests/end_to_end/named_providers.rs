@@ -123,6 +123,17 @@ fn a_path_needs_a_provider_with_an_address() {
     };
     let north = provider(&sandbox, "north", "http://127.0.0.1:1");
     sandbox.gleitzeit(&["validate", &file(", provider: north"), "--provider", &north]).exits(0);
+    // An address in the environment says who is asked, and an empty one names nobody.
+    let at_north = file(", provider: north");
+    let with_address = |address: &str, more: &[&str]| {
+        let arguments = [&["validate", &at_north, "--provider", &north], more].concat();
+        let mut command = sandbox.command(&arguments);
+        command.env("GLEITZEIT_HUB_URL", address);
+        sandbox.start_command(command).wait(PATIENCE)
+    };
+    with_address("", &[]).exits(0);
+    with_address("http://localhost:1", &["--offline"]).exits(0);
+    assert!(with_address("http://localhost:1", &[]).exits(2).stderr.contains("`--offline`"));
     let refused = sandbox.gleitzeit(&["validate", &file(", provider: http"), "--provider", &north]).exits(2);
     assert!(refused.stderr.contains("`url`: `/a` is a path, but the provider has no `base_url`"), "{refused}");
     sandbox.gleitzeit(&["validate", &file("")]).exits(0);

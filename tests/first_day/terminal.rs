@@ -1,14 +1,13 @@
-//! A terminal of its own with a shell in it, under a server of its own, which goes with this. What a command printed is
-//! read between the prompts around it; each prompt has its number.
+//! A terminal with a shell in it. What a command printed is read between the prompts around it; each prompt has its number.
 
-use std::process::Command;
+use std::path::Path;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::support::{PATIENCE, Sandbox, until};
+use crate::support::{PATIENCE, Sandbox, Tmux, until};
 
 pub(crate) struct Terminal {
-    socket: String,
+    tmux: Tmux,
     columns: usize,
     /// The number of the prompt that waits.
     number: usize,
@@ -17,34 +16,23 @@ pub(crate) struct Terminal {
 impl Terminal {
     #[track_caller]
     pub(crate) fn start(sandbox: &Sandbox, columns: u16, rows: u16) -> Self {
-        let socket = sandbox.path().join("tmux").display().to_string();
-        let this = Self { socket, columns: columns.into(), number: 1 };
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_gleitzeit"));
+        let program = Path::new(env!("CARGO_BIN_EXE_gleitzeit"));
         let programs = program.parent().expect("a folder").display();
         let path = std::env::var("PATH").expect("a path");
-        let (home, folder) = (sandbox.home(), sandbox.path().display().to_string());
-        let shell = format!(
-            "exec env -i HOME='{}' PATH='{programs}:{path}' TERM=screen LANG=C.UTF-8 PS1='\\#$ ' bash --noprofile --norc",
-            home.display()
+        let line = format!(
+            "exec env -i HOME='{}' PATH='{programs}:{path}' TERM=screen LANG=C.UTF-8 HISTFILE= PS1='\\#$ ' bash --noprofile \
+             --norc",
+            sandbox.home().display()
         );
-        let (columns, rows) = (columns.to_string(), rows.to_string());
-        let session = ["new-session", "-d", "-x", &columns, "-y", &rows, "-c", &folder, "sh", "-c", &shell];
-        this.tmux(&[&["-f", "/dev/null", "set-option", "-g", "history-limit", "5000", ";"][..], &session[..]].concat());
+        let tmux = Tmux::start(sandbox.path(), columns, rows, &line);
+        let this = Self { tmux, columns: columns.into(), number: 1 };
         this.until_prompt(1);
         this
     }
 
-    #[track_caller]
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux").args(["-S", &self.socket]).args(arguments).env_remove("TMUX").output();
-        let output = output.expect("this test needs `tmux`");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// Everything so far, each line whole although it may have wrapped.
     fn history(&self) -> String {
-        self.tmux(&["capture-pane", "-p", "-J", "-S", "-"])
+        self.tmux.ask(&["capture-pane", "-p", "-J", "-S", "-"])
     }
 
     #[track_caller]
@@ -62,19 +50,19 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn until(&self, text: &str) {
         until(&format!("`{text}` on the screen:\n{}", self.history()), PATIENCE, || {
-            self.tmux(&["capture-pane", "-p"]).contains(text).then_some(())
+            self.tmux.screen().contains(text).then_some(())
         });
     }
 
     pub(crate) fn press(&self, keys: &str) {
-        self.tmux(&["send-keys", keys]);
+        self.tmux.press(keys);
     }
 
     /// Types a line; its prompt's number.
     #[track_caller]
     pub(crate) fn begin(&mut self, line: &str) -> usize {
-        self.tmux(&["send-keys", "-l", line]);
-        self.tmux(&["send-keys", "Enter"]);
+        self.tmux.type_text(line);
+        self.tmux.press("Enter");
         self.number += 1;
         self.number - 1
     }
@@ -101,11 +89,5 @@ impl Terminal {
     pub(crate) fn run(&mut self, line: &str) -> String {
         let number = self.begin(line);
         self.end(number)
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
     }
 }

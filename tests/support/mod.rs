@@ -14,6 +14,7 @@ mod relay;
 mod sandbox;
 mod socket;
 mod stranger;
+mod tmux;
 mod wait;
 
 pub(crate) use cluster::{Cluster, shipped_providers, text};
@@ -29,4 +30,5 @@ pub(crate) use relay::{Relay, Way, Weather};
 pub(crate) use sandbox::{Sandbox, default_port_is_left_alone, default_port_is_used, example, free_port};
 pub(crate) use socket::Socket;
 pub(crate) use stranger::{Kind, Stranger};
+pub(crate) use tmux::Tmux;
 pub(crate) use wait::{PATIENCE, until};

@@ -1,15 +1,16 @@
 //! The one task that owns the hub's machine, and the sockets it writes to.
 
+mod learn;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
-use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ProtocolDefinition, ToHub};
-use gleitzeit_core::run::event::{ProtocolRegistered, ProtocolRemoved};
-use gleitzeit_core::run::{Event, ProtocolUse};
+use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ToHub};
+use gleitzeit_core::run::ProtocolUse;
 use gleitzeit_core::{AttemptRef, Failure, Instant, Timestamp};
-use gleitzeit_protocols::{Compiled, LearnError, Registry};
+use gleitzeit_protocols::{Compiled, Registry};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ impl HubTask {
         // Also what was registered since the port was made: whoever connects first may already use it.
         let known = journal.protocols();
         for definition in known.iter() {
-            note(registry.learn(definition));
+            learn::note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
         let said = Arc::<Mutex<Said>>::default();
@@ -213,54 +214,6 @@ impl HubTask {
             self.recorded.push(batch.clone());
         }
         self.machine.accept(self.now(), input);
-    }
-
-    fn learn_protocols(&mut self, batch: &Batch) {
-        for entry in &batch.entries {
-            match &entry.event {
-                Event::ProtocolRegistered(registered) => self.learn_protocol(registered.clone()),
-                Event::ProtocolRemoved(ProtocolRemoved { name, version }) => {
-                    tracing::info!(protocol = name, version, "an unused protocol was removed");
-                    self.in_registry(|registry| {
-                        registry.forget(name, version);
-                    });
-                }
-                Event::WorkflowSubmitted(_)
-                | Event::WorkflowCancelRequested(_)
-                | Event::TaskReady(_)
-                | Event::TaskDispatched(_)
-                | Event::TaskStarted(_)
-                | Event::TaskCompleted(_)
-                | Event::TaskAttemptFailed(_)
-                | Event::TaskAttemptStopped(_)
-                | Event::TaskRequeued(_)
-                | Event::TaskRetryScheduled(_)
-                | Event::TaskFailed(_)
-                | Event::TaskSkipped(_)
-                | Event::TaskCancelled(_)
-                | Event::WorkflowCompleted(_)
-                | Event::WorkflowFailed(_)
-                | Event::WorkflowCancelled(_)
-                | Event::OwnershipGranted(_)
-                | Event::ProtocolsUsed(_) => {}
-            }
-        }
-    }
-
-    fn learn_protocol(&mut self, ProtocolRegistered { name, version, methods }: ProtocolRegistered) {
-        let definition = ProtocolDefinition { name, version, methods };
-        let compiled = self.compiling.take(&definition);
-        self.in_registry(|registry| match compiled {
-            Some(compiled) => note(registry.adopt(&compiled).map_err(LearnError::from)),
-            None => note(registry.learn(&definition)),
-        });
-    }
-
-    fn in_registry(&self, change: impl FnOnce(&mut Registry)) {
-        match self.registry.write() {
-            Ok(mut registry) => change(&mut registry),
-            Err(_) => tracing::error!("the registry of protocols cannot be used any more"),
-        }
     }
 
     fn hear_outside(&mut self, message: ToMachine) {
@@ -488,16 +441,6 @@ impl HubTask {
             });
             reply.send(ToMachine::Entries { token, entries }).ok();
         });
-    }
-}
-
-/// What was recorded is known from now on.
-fn note(learned: Result<bool, LearnError>) {
-    match learned {
-        Ok(_) => {}
-        Err(LearnError::Unreadable(problems)) => tracing::warn!(?problems, "a recorded protocol cannot be read"),
-        // The journal has decided which of them counts.
-        Err(LearnError::Conflict(conflict)) => tracing::warn!(%conflict, "a recorded protocol is known otherwise"),
     }
 }
 

@@ -77,7 +77,7 @@ impl View {
             Self::Screen(screen) => {
                 // Between others than these the short ids would have to be asked for, each second.
                 let ids = if screen.is_gapless {
-                    shown_ids(&page, true, async |short| names_one(client, short).await).await
+                    shown_ids(&page, true, async |short| client::count_of(client, short).await == Some(1)).await
                 } else {
                     Shown::default()
                 };
@@ -95,12 +95,6 @@ impl View {
             }
         }
     }
-}
-
-/// Whether one run alone begins so; no if the control plane does not say.
-async fn names_one(client: &Client, prefix: &str) -> bool {
-    let filter = RunFilter { run_id_prefix: Some(prefix.to_owned()), page_size: 2, ..RunFilter::default() };
-    client.list_runs(&filter).await.is_ok_and(|page| page.items.len() == 1)
 }
 
 /// What has become of runs that are not among the newest any more.
