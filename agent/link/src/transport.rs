@@ -90,11 +90,17 @@ impl Connection {
         self.socket.flush().await.map_err(|error| error.to_string())
     }
 
-    /// The clean end: leaves the namespace, then closes the WebSocket.
+    /// The clean end: leaves the namespace, closes the WebSocket and waits until the hub has closed it, too.
+    ///
+    /// A socket that is dropped while something lies in it unread is reset, and what the hub has not read by then is
+    /// lost with it (RFC 2525, 2.17).
     pub(crate) async fn goodbye(mut self) -> Result<(), String> {
         self.feed(frame::DISCONNECT.to_owned()).await?;
         self.flush().await?;
-        self.socket.close(None).await.map_err(|error| error.to_string())
+        self.socket.close(None).await.map_err(|error| error.to_string())?;
+        // How the hub ends it, in order or not, says nothing: it has read everything.
+        while let Some(Ok(_)) = self.socket.next().await {}
+        Ok(())
     }
 }
 

@@ -10,8 +10,9 @@ use gleitzeit_link::{LinkConfig, LinkEvent, SendError, TokenSource};
 use serde_json::value::RawValue;
 use socketioxide::socket::DisconnectReason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 fn number(n: usize) -> serde_json::Value {
@@ -142,18 +143,27 @@ async fn a_hub_that_never_welcomes_is_tried_again() {
     assert!(client.events.try_recv().is_none(), "it was never connected, and is told of once");
 }
 
+/// A connection as a hub welcomes it, in the test's hands. It promises a ping at least every so many milliseconds, and
+/// then half of that again.
+async fn welcomed(listener: &TcpListener, ping_interval: u64) -> WebSocketStream<TcpStream> {
+    let (stream, _) = timeout(DEADLINE, listener.accept()).await.expect("in time").expect("a client");
+    let mut server = tokio_tungstenite::accept_async(stream).await.expect("an upgrade");
+    let open = serde_json::json!({
+        "sid": "a", "upgrades": [], "pingInterval": ping_interval, "pingTimeout": ping_interval / 2, "maxPayload": 1
+    });
+    server.send(Message::text(format!("0{open}"))).await.expect("sent");
+    assert_eq!(server.next().await.expect("open").expect("a frame").to_text().expect("text"), "40");
+    for packet in ["40{\"sid\":\"b\"}", "42[\"early\",{}]", "42[\"welcome\",{\"hub\":\"test\"}]"] {
+        server.send(Message::text(packet)).await.expect("sent");
+    }
+    server
+}
+
 #[tokio::test]
 async fn a_frozen_hub_is_noticed_within_its_ping_times() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut client = Client::to(listener.local_addr().expect("bound"));
-    let (stream, _) = timeout(DEADLINE, listener.accept()).await.expect("in time").expect("a client");
-    let mut server = tokio_tungstenite::accept_async(stream).await.expect("an upgrade");
-    let open = r#"0{"sid":"a","upgrades":[],"pingInterval":200,"pingTimeout":100,"maxPayload":1}"#;
-    server.send(Message::text(open)).await.expect("sent");
-    assert_eq!(server.next().await.expect("open").expect("a frame").to_text().expect("text"), "40");
-    server.send(Message::text("40{\"sid\":\"b\"}")).await.expect("sent");
-    server.send(Message::text("42[\"early\",{}]")).await.expect("sent");
-    server.send(Message::text("42[\"welcome\",{\"hub\":\"test\"}]")).await.expect("sent");
+    let mut server = welcomed(&listener, 200).await;
     client.connected().await;
     server.send(Message::text("2")).await.expect("sent");
     assert_eq!(server.next().await.expect("open").expect("a frame").to_text().expect("text"), "3");
@@ -242,6 +252,32 @@ async fn close_sends_what_is_queued_and_says_goodbye() {
     assert_eq!(hub.gone().await, DisconnectReason::ClientNSDisconnect);
     timeout(DEADLINE, &mut client.driver).await.expect("the driver ends").expect("without panic");
     assert!(matches!(client.link.send("late", &number(0)).await, Err(SendError::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_reads_late_loses_nothing_of_what_was_sent_before_the_goodbye() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let mut client = Client::start(LinkConfig { inbound_capacity: 1, ..config(address) });
+    let mut server = welcomed(&listener, 20_000).await;
+    client.connected().await;
+    for n in 0..100 {
+        client.link.send("up", &number(n)).await.expect("connected");
+    }
+    // More than the client takes: some of it lies unread when the client goes.
+    for _ in 0..100 {
+        server.send(Message::text("42[\"down\",{}]")).await.expect("sent");
+    }
+    client.link.close();
+    timeout(Duration::from_millis(300), &mut client.driver).await.expect_err("it goes when the hub knows of it");
+    for n in 0..100 {
+        let frame = server.next().await.expect("open").expect("no reset");
+        assert_eq!(frame.to_text().expect("text"), format!("42[\"up\",{{\"n\":{n}}}]"));
+    }
+    assert_eq!(server.next().await.expect("open").expect("no reset").to_text().expect("text"), "41");
+    assert!(server.next().await.expect("open").expect("no reset").is_close());
+    drop(server);
+    timeout(DEADLINE, &mut client.driver).await.expect("the driver ends").expect("without panic");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,7 +64,7 @@ pub(crate) struct HubTask {
     started: Clock,
     journal: Journal,
     port: HubPort,
-    /// Bounded by what sockets may have waiting: each counts its own.
+    /// Bounded by what sockets may have waiting, of which each counts its own, and by the open calls of the API.
     inbox: mpsc::UnboundedReceiver<ToMachine>,
     to_self: mpsc::UnboundedSender<ToMachine>,
     peers: BTreeMap<SocketId, Peer>,
