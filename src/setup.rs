@@ -135,7 +135,7 @@ pub(crate) fn providers_of(worker: &AgentConfig) -> KnownProviders {
 /// A provider can only serve a protocol that is known here.
 fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml::Problem> {
     let wanted = format!("{}/{}", definition.protocol, definition.version);
-    if registry.protocol(&definition.protocol, &definition.version).is_some() {
+    if registry.methods(&definition.protocol, &definition.version).is_some() {
         return None;
     }
     // Names only are compared: the versions of strangers look alike.
@@ -323,11 +323,9 @@ pub(crate) fn agent(
 pub(crate) fn only_for(mut worker: AgentConfig, workflow: &Workflow) -> AgentConfig {
     let AgentConfig { providers, protocols, roles, .. } = &mut worker;
     providers.retain(|definition| {
-        protocols.protocol(&definition.protocol, &definition.version).is_some_and(|protocol| {
-            workflow
-                .tasks
-                .iter()
-                .any(|task| protocol.methods.contains_key(task.method.as_str()) && admits(task, &definition.name))
+        let mut methods = protocols.methods(&definition.protocol, &definition.version).into_iter().flatten();
+        methods.any(|method| {
+            workflow.tasks.iter().any(|task| task.method.as_str() == method && admits(task, &definition.name))
         })
     });
     if providers.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use gleitzeit_core::ProtocolName;
 use gleitzeit_core::mesh::{LocalHub, ProtocolDefinition};
 use gleitzeit_core::run::Request;
@@ -132,9 +132,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
 
 /// Makes the protocols known that come with the configuration: all together, so that they share a commit.
 async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Error> {
-    let shipped = Registry::shipped();
     let proposals = config.registry.definitions().map(|definition| {
-        let is_shipped = shipped.definitions().any(|known| known == definition);
+        let is_shipped = Registry::ships(definition);
         let ProtocolDefinition { name, version, methods } = definition.clone();
         let protocol = ProtocolRegistered { name, version, methods };
         journal.propose(match is_shipped {
@@ -143,8 +142,9 @@ async fn register_protocols(config: &Config, journal: &Journal) -> Result<(), Er
         })
     });
     let names = config.registry.definitions().map(|it| ProtocolName::new(&it.name, &it.version)).collect();
-    journal.keep_protocols(names).await?;
-    for verdict in join_all(proposals).await {
+    let (kept, verdicts) = join(journal.keep_protocols(names), join_all(proposals)).await;
+    kept?;
+    for verdict in verdicts {
         if let Verdict::Invalid(failure) = verdict? {
             tracing::warn!(error = %failure, "a protocol differs from the one that the journal knows under its name");
         }

@@ -7,6 +7,7 @@
 //! parameter are inserted as data.
 
 mod cost;
+mod known;
 mod load;
 mod pattern;
 mod protocol;

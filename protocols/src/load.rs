@@ -5,20 +5,49 @@ use std::path::Path;
 use crate::protocol::Protocol;
 use crate::yaml::{MAX_FILE_BYTES, Place, Problem};
 
-const SHIPPED: &[(&str, &str)] = &[
-    ("protocols/http_v1.yaml", include_str!("../http_v1.yaml")),
-    ("protocols/llm_v1.yaml", include_str!("../llm_v1.yaml")),
-    ("protocols/python_v1.yaml", include_str!("../python_v1.yaml")),
-    ("protocols/shell_v1.yaml", include_str!("../shell_v1.yaml")),
-    ("protocols/util_v1.yaml", include_str!("../util_v1.yaml")),
+/// A protocol that is embedded in the binary. What it is called and which methods it has is said here too, so that it is
+/// read only by a process that has to do with it.
+#[derive(Debug)]
+pub(crate) struct Shipped {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// In the order of the file.
+    pub(crate) methods: &'static [&'static str],
+    text: &'static str,
+}
+
+pub(crate) const SHIPPED: [Shipped; 5] = [
+    Shipped { name: "http", version: "v1", methods: &["http/request"], text: include_str!("../http_v1.yaml") },
+    Shipped {
+        name: "llm",
+        version: "v1",
+        methods: &["llm/chat", "llm/complete", "llm/vision", "llm/embed"],
+        text: include_str!("../llm_v1.yaml"),
+    },
+    Shipped {
+        name: "python",
+        version: "v1",
+        methods: &["python/execute", "python/validate"],
+        text: include_str!("../python_v1.yaml"),
+    },
+    Shipped { name: "shell", version: "v1", methods: &["shell/run"], text: include_str!("../shell_v1.yaml") },
+    Shipped {
+        name: "util",
+        version: "v1",
+        methods: &["util/echo", "util/sleep", "util/fail"],
+        text: include_str!("../util_v1.yaml"),
+    },
 ];
+
+impl Shipped {
+    pub(crate) fn read(&self) -> Protocol {
+        Protocol::parse_shipped(self.text).expect("shipped protocols are checked by a test")
+    }
+}
 
 /// The protocols that ship with Gleitzeit.
 pub fn shipped() -> Vec<Protocol> {
-    SHIPPED
-        .iter()
-        .map(|(_, text)| Protocol::parse_shipped(text).expect("shipped protocols are checked by a test"))
-        .collect()
+    SHIPPED.iter().map(Shipped::read).collect()
 }
 
 /// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
@@ -92,9 +121,20 @@ mod tests {
 
     #[test]
     fn what_is_shipped_is_a_protocol_with_schemas_that_compile_and_examples_that_fit() {
-        for ((file, text), shipped) in SHIPPED.iter().zip(shipped()) {
-            let tried = Protocol::parse(file, text).unwrap_or_else(|problems| panic!("{file}: {problems:?}"));
-            assert_eq!(tried, shipped, "{file}");
+        for shipped in &SHIPPED {
+            let file = format!("{}_{}.yaml", shipped.name, shipped.version);
+            let tried = Protocol::parse(&file, shipped.text).unwrap_or_else(|problems| panic!("{problems:?}"));
+            assert_eq!(tried, shipped.read(), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_shipped_protocol_before_it_is_read_is_true() {
+        for shipped in &SHIPPED {
+            let protocol = shipped.read();
+            assert_eq!((&*protocol.name, &*protocol.version), (shipped.name, shipped.version));
+            let methods: Vec<&str> = protocol.methods.keys().map(String::as_str).collect();
+            assert_eq!(methods, shipped.methods);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! version never changes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use gleitzeit_core::contract;
@@ -12,6 +12,7 @@ use gleitzeit_core::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::known::{self, Entry, Known, Schemas};
 use crate::protocol::{Method, Protocol};
 use crate::schema::{Schema, SchemaError};
 use crate::yaml::{Problem, describe};
@@ -20,29 +21,13 @@ use crate::yaml::{Problem, describe};
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// By name; versions in natural order, the newest last.
-    protocols: BTreeMap<String, Vec<Arc<Known>>>,
+    protocols: BTreeMap<String, Vec<Entry>>,
 }
 
-#[derive(Debug)]
-struct Known {
-    protocol: Protocol,
-    /// As it is handed around.
-    definition: ProtocolDefinition,
-    schemas: BTreeMap<String, Schemas>,
-}
-
-#[derive(Debug, Default)]
-struct Schemas {
-    parameters: Option<Schema>,
-    returns: Option<Schema>,
-}
-
-/// What is shipped, read once for the whole process.
+/// What is shipped.
 static SHIPPED: LazyLock<Registry> = LazyLock::new(|| {
     let mut registry = Registry::new();
-    for protocol in crate::load::shipped() {
-        registry.insert(Known::shipped(protocol));
-    }
+    known::SHIPPED.iter().for_each(|shipped| registry.insert(Entry::Shipped(shipped)));
     registry
 });
 
@@ -79,36 +64,6 @@ pub enum Conflict {
         #[source]
         cause: SchemaError,
     },
-}
-
-impl Known {
-    fn compiled(protocol: Protocol) -> Result<Self, Conflict> {
-        let mut schemas = BTreeMap::new();
-        for (name, method) in &protocol.methods {
-            let compile = |field: &'static str, schema: &Option<Value>| {
-                schema.as_ref().map(Schema::compile).transpose().map_err(|cause| Conflict::Schema {
-                    method: name.clone(),
-                    field,
-                    cause,
-                })
-            };
-            let compiled = Schemas {
-                parameters: compile("parameters", &method.parameters)?,
-                returns: compile("returns", &method.returns)?,
-            };
-            schemas.insert(name.clone(), compiled);
-        }
-        Ok(Self { definition: protocol.to_definition(), protocol, schemas })
-    }
-
-    fn shipped(protocol: Protocol) -> Arc<Self> {
-        let of = |method: &Method| Schemas {
-            parameters: method.parameters.as_ref().map(Schema::shipped),
-            returns: method.returns.as_ref().map(Schema::shipped),
-        };
-        let schemas = protocol.methods.iter().map(|(name, method)| (name.clone(), of(method))).collect();
-        Arc::new(Self { definition: protocol.to_definition(), protocol, schemas })
-    }
 }
 
 /// A protocol that was read and compiled, to be added later.
@@ -161,9 +116,14 @@ impl Registry {
         SHIPPED.clone()
     }
 
+    /// Whether a definition is, to the letter, one that ships with Gleitzeit.
+    pub fn ships(definition: &ProtocolDefinition) -> bool {
+        shipped_as(definition).is_some()
+    }
+
     /// Compiles all schemas now: for processes that serve, so that nobody waits for it later.
     pub fn prepare(&self) {
-        let schemas = self.protocols.values().flatten().flat_map(|known| known.schemas.values());
+        let schemas = self.entries().flat_map(|entry| entry.known().schemas.values());
         schemas.flat_map(|of| of.parameters.iter().chain(&of.returns)).for_each(Schema::prepare);
     }
 
@@ -175,7 +135,7 @@ impl Registry {
         match (self.known(&definition.name, &definition.version), shipped_as(definition)) {
             (Some(known), _) if known.definition == *definition => Ok(false),
             (None, Some(shipped)) => {
-                self.insert(shipped.clone());
+                self.insert(Entry::Read(shipped.clone()));
                 Ok(true)
             }
             _ => {
@@ -212,7 +172,7 @@ impl Registry {
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
             return same(&known.protocol, protocol).map(|()| false);
         }
-        self.insert(compiled.known.clone());
+        self.insert(Entry::Read(compiled.known.clone()));
         Ok(true)
     }
 
@@ -225,21 +185,32 @@ impl Registry {
         if let Some(known) = self.known(&protocol.name, &protocol.version) {
             return same(&known.protocol, &protocol).map(|()| false);
         }
-        self.insert(Arc::new(Known::compiled(protocol)?));
+        self.insert(Entry::Read(Arc::new(Known::compiled(protocol)?)));
         Ok(true)
     }
 
-    fn insert(&mut self, known: Arc<Known>) {
-        let versions = self.protocols.entry(known.protocol.name.clone()).or_default();
-        let at = versions.partition_point(|it| natural(&it.protocol.version, &known.protocol.version).is_lt());
-        versions.insert(at, known);
+    fn insert(&mut self, entry: Entry) {
+        let versions = self.protocols.entry(entry.name().to_owned()).or_default();
+        let at = versions.partition_point(|it| natural(it.version(), entry.version()).is_lt());
+        versions.insert(at, entry);
+    }
+
+    /// The protocols that have one of these methods, and no others.
+    #[must_use]
+    pub fn only_with<'a>(&self, methods: impl IntoIterator<Item = &'a str>) -> Self {
+        let methods: BTreeSet<&str> = methods.into_iter().collect();
+        let mut only = Self::new();
+        self.entries()
+            .filter(|entry| entry.methods().any(|method| methods.contains(method)))
+            .for_each(|entry| only.insert(entry.clone()));
+        only
     }
 
     /// Takes a protocol out; `false` if it was not known.
     pub fn forget(&mut self, name: &str, version: &str) -> bool {
         let Some(versions) = self.protocols.get_mut(name) else { return false };
         let before = versions.len();
-        versions.retain(|known| known.protocol.version != version);
+        versions.retain(|entry| entry.version() != version);
         let is_gone = versions.len() < before;
         if versions.is_empty() {
             self.protocols.remove(name);
@@ -247,19 +218,28 @@ impl Registry {
         is_gone
     }
 
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.protocols.values().flatten()
+    }
+
     /// All protocols, by name and version.
     pub fn iter(&self) -> impl Iterator<Item = &Protocol> {
-        self.protocols.values().flatten().map(|known| &known.protocol)
+        self.entries().map(|entry| &entry.known().protocol)
     }
 
     /// The same as they are handed around.
     pub fn definitions(&self) -> impl Iterator<Item = &ProtocolDefinition> {
-        self.protocols.values().flatten().map(|known| &known.definition)
+        self.entries().map(|entry| &entry.known().definition)
     }
 
     /// The protocol of this name and version.
     pub fn protocol(&self, name: &str, version: &str) -> Option<&Protocol> {
         self.known(name, version).map(|known| &known.protocol)
+    }
+
+    /// The methods of this version of a protocol, by full name; none if it is not known.
+    pub fn methods(&self, name: &str, version: &str) -> Option<impl Iterator<Item = &str>> {
+        self.entry(name, version).map(Entry::methods)
     }
 
     /// The method in this version of its protocol.
@@ -270,7 +250,8 @@ impl Registry {
     /// The newest version of its protocol that has the method.
     pub fn newest(&self, method: &str) -> Option<(&Protocol, &Method)> {
         let versions = self.protocols.get(prefix(method))?;
-        versions.iter().rev().find_map(|known| Some((&known.protocol, known.protocol.methods.get(method)?)))
+        let newest = versions.iter().rev().find(|entry| entry.methods().any(|known| known == method))?.known();
+        Some((&newest.protocol, newest.protocol.methods.get(method)?))
     }
 
     /// Adds the defaults of absent parameters; does nothing if the method or its schema is not known.
@@ -303,8 +284,12 @@ impl Registry {
         }
     }
 
+    fn entry(&self, name: &str, version: &str) -> Option<&Entry> {
+        self.protocols.get(name)?.iter().find(|entry| entry.version() == version)
+    }
+
     fn known(&self, name: &str, version: &str) -> Option<&Arc<Known>> {
-        self.protocols.get(name)?.iter().find(|known| known.protocol.version == version)
+        self.entry(name, version).map(Entry::known)
     }
 
     fn schemas(&self, method: &str, version: &str) -> Option<&Schemas> {
@@ -325,7 +310,7 @@ impl Catalog for Registry {
     }
 
     fn method_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.iter().flat_map(|protocol| protocol.methods.keys().cloned()).collect();
+        let mut names: Vec<_> = self.entries().flat_map(Entry::methods).map(str::to_owned).collect();
         names.sort_unstable();
         names.dedup();
         names

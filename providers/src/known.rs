@@ -10,10 +10,10 @@ use crate::factory::{Factory, Settings};
 /// definition whose protocol is not known serves nothing.
 pub fn known(definitions: &[Definition], protocols: &Registry, settings: &Settings) -> Vec<KnownProvider> {
     let one = |definition: &Definition| {
-        let protocol = protocols.protocol(&definition.protocol, &definition.version);
+        let methods = protocols.methods(&definition.protocol, &definition.version);
         KnownProvider {
             name: definition.name.clone(),
-            methods: protocol.iter().flat_map(|protocol| protocol.methods.keys().cloned()).collect(),
+            methods: methods.into_iter().flatten().map(str::to_owned).collect(),
             address: Factory::address(definition, settings),
         }
     };

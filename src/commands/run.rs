@@ -64,7 +64,8 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     // Nobody else can come to a control plane with a token of its own.
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = OwnFolder::new()?;
-    let config = telemetry.of(setup::own_control_plane(&folder.store(), args, registry));
+    let of_tasks = registry.only_with(checked.tasks.iter().map(|task| task.method.as_str()));
+    let config = telemetry.of(setup::own_control_plane(&folder.store(), args, Arc::new(of_tasks)));
     let format = args.output.format();
     let reached = Reached::default();
     let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {

@@ -7,6 +7,7 @@ mod kept;
 mod looked;
 mod outlet;
 mod page;
+mod reflection;
 mod refusal;
 mod runs;
 mod submit;
@@ -24,7 +25,7 @@ use gleitzeit_core::spec::{Environment, Limits};
 use gleitzeit_core::{ErrorCode, Failure, RunId};
 use gleitzeit_proto::v1::system_service_server::SystemServiceServer;
 use gleitzeit_proto::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
-use gleitzeit_proto::{FILE_DESCRIPTOR_SET, status, v1};
+use gleitzeit_proto::{status, v1};
 use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -127,23 +128,10 @@ pub(crate) fn routes(state: State, allow_origins: &[String]) -> Router {
     let authorize = Authorize(state.clone());
     let systems = SystemServiceServer::new(state.clone()).accept_compressed(CompressionEncoding::Gzip);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let mut routes = Routes::new(workflows(state))
+    let routes = Routes::new(workflows(state))
         .add_service(InterceptedService::new(Refusals(systems), authorize.clone()))
         .add_service(health_service);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    // Python's and older tools ask for the version before.
-    match (reflection().build_v1(), reflection().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => {
-            routes = routes
-                .add_service(InterceptedService::new(v1, authorize.clone()))
-                .add_service(InterceptedService::new(v1alpha, authorize));
-        }
-        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is not served"),
-    }
+    let routes = reflection::added_to(routes, &authorize);
     // Ready as soon as it is served: the store is open by then.
     tokio::spawn(async move {
         health.set_serving::<WorkflowServiceServer<State>>().await;

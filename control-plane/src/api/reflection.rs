@@ -1,0 +1,81 @@
+//! Reflection: what the API looks like, for tools that ask. It is put together when the first one does; for most
+//! processes that is never, and it would be a tenth of what a short one does.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::http::Request;
+use gleitzeit_proto::FILE_DESCRIPTOR_SET;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic_reflection::server::Builder;
+use tower::Service;
+
+use super::Authorize;
+
+/// What is described.
+fn described<'a>() -> Builder<'a> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Adds both versions of the service: Python's and older tools ask for the one before.
+pub(super) fn added_to(routes: Routes, authorize: &Authorize) -> Routes {
+    const READABLE: &str = "what the build makes of the proto files can be read, as a test shows";
+    let v1 = OnDemand::new(|| described().build_v1().expect(READABLE));
+    let v1alpha = OnDemand::new(|| described().build_v1alpha().expect(READABLE));
+    routes
+        .add_service(InterceptedService::new(v1, authorize.clone()))
+        .add_service(InterceptedService::new(v1alpha, authorize.clone()))
+}
+
+/// A service that is made for its first request.
+struct OnDemand<S> {
+    make: fn() -> S,
+    made: Arc<OnceLock<S>>,
+}
+
+impl<S> OnDemand<S> {
+    fn new(make: fn() -> S) -> Self {
+        Self { make, made: Arc::default() }
+    }
+}
+
+impl<S> Clone for OnDemand<S> {
+    fn clone(&self) -> Self {
+        Self { make: self.make, made: self.made.clone() }
+    }
+}
+
+impl<S: NamedService> NamedService for OnDemand<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// The service itself is always ready, as tonic's are.
+impl<S: Service<Request<Body>, Error = Infallible> + Clone> Service<Request<Body>> for OnDemand<S> {
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.made.get_or_init(self.make).clone().call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_can_be_made() {
+        assert!(described().build_v1().is_ok() && described().build_v1alpha().is_ok());
+    }
+}

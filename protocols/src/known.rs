@@ -1,0 +1,114 @@
+//! One protocol of a registry, with its schemas. What is shipped is read when somebody needs more of it than its names:
+//! most processes have to do with one or two protocols.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use gleitzeit_core::mesh::ProtocolDefinition;
+use serde_json::Value;
+
+use crate::load::{self, Shipped};
+use crate::protocol::{Method, Protocol};
+use crate::registry::Conflict;
+use crate::schema::Schema;
+
+/// A protocol that was read.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) protocol: Protocol,
+    /// As it is handed around.
+    pub(crate) definition: ProtocolDefinition,
+    pub(crate) schemas: BTreeMap<String, Schemas>,
+}
+
+/// The schemas of a method.
+#[derive(Debug, Default)]
+pub(crate) struct Schemas {
+    pub(crate) parameters: Option<Schema>,
+    pub(crate) returns: Option<Schema>,
+}
+
+impl Known {
+    /// Compiles the schemas.
+    ///
+    /// # Errors
+    /// If one does not compile.
+    pub(crate) fn compiled(protocol: Protocol) -> Result<Self, Conflict> {
+        let mut schemas = BTreeMap::new();
+        for (name, method) in &protocol.methods {
+            let compile = |field: &'static str, schema: &Option<Value>| {
+                schema.as_ref().map(Schema::compile).transpose().map_err(|cause| Conflict::Schema {
+                    method: name.clone(),
+                    field,
+                    cause,
+                })
+            };
+            let compiled = Schemas {
+                parameters: compile("parameters", &method.parameters)?,
+                returns: compile("returns", &method.returns)?,
+            };
+            schemas.insert(name.clone(), compiled);
+        }
+        Ok(Self { definition: protocol.to_definition(), protocol, schemas })
+    }
+
+    fn shipped(protocol: Protocol) -> Self {
+        let of = |method: &Method| Schemas {
+            parameters: method.parameters.as_ref().map(Schema::shipped),
+            returns: method.returns.as_ref().map(Schema::shipped),
+        };
+        let schemas = protocol.methods.iter().map(|(name, method)| (name.clone(), of(method))).collect();
+        Self { definition: protocol.to_definition(), protocol, schemas }
+    }
+}
+
+/// What is shipped, each read at most once in a process.
+pub(crate) static SHIPPED: LazyLock<[Unread; load::SHIPPED.len()]> =
+    LazyLock::new(|| load::SHIPPED.map(|shipped| Unread { shipped, known: OnceLock::new() }));
+
+/// A shipped protocol that may not be read yet.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    shipped: Shipped,
+    known: OnceLock<Arc<Known>>,
+}
+
+/// A protocol under its name and version.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Read(Arc<Known>),
+    Shipped(&'static Unread),
+}
+
+impl Entry {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Read(known) => &known.protocol.name,
+            Self::Shipped(unread) => unread.shipped.name,
+        }
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        match self {
+            Self::Read(known) => &known.protocol.version,
+            Self::Shipped(unread) => unread.shipped.version,
+        }
+    }
+
+    /// Its methods by full name, in the order of the protocol.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
+        let (read, shipped) = match self {
+            Self::Read(known) => (Some(known.protocol.methods.keys()), None),
+            Self::Shipped(unread) => (None, Some(unread.shipped.methods.iter().copied())),
+        };
+        read.into_iter().flatten().map(String::as_str).chain(shipped.into_iter().flatten())
+    }
+
+    /// All of it; a shipped one is read now if it was not.
+    pub(crate) fn known(&self) -> &Arc<Known> {
+        match self {
+            Self::Read(known) => known,
+            Self::Shipped(unread) => unread.known.get_or_init(|| Arc::new(Known::shipped(unread.shipped.read()))),
+        }
+    }
+}
