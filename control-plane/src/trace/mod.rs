@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use gleitzeit_core::trace::{Recorder, Span, TraceId};
 use gleitzeit_core::{RunId, Seq, Timestamp};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError, Reader, StoreError, Summary};
@@ -59,22 +59,26 @@ impl Exporter {
     /// Starts it; it ends once everything is exported that ended before `stop`, or when that takes longer than `grace`.
     pub(crate) async fn start(
         journal: Journal,
-        cursor: Cursor,
+        mut cursor: Cursor,
         sink: Arc<dyn SpanSink>,
         stop: CancellationToken,
         grace: Duration,
     ) -> Result<Self, JournalError> {
         let reader = journal.reader().await?;
-        let changes = journal.changes();
+        let mut changes = journal.changes();
         drop(journal);
+        // From now on: the thread may get its first turn when the first run has long ended.
+        let now = changes.borrow_and_update().recorded_at;
+        cursor.begin(now, now.minus_ms(LOOK_BACK_MS));
         let work = move || {
             let own = rustix::thread::gettid();
             if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
                 tracing::debug!(%error, "traces are exported at the same priority as runs are worked on");
             }
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            let mut follower = Follower { reader, cursor, sink, at_cursor: HashSet::new(), is_refused: false };
-            runtime.block_on(follower.follow(changes, stop, grace));
+            let stop = stop.child_token();
+            let mut follower = Follower { reader, cursor, sink, stop, at_cursor: HashSet::new(), is_refused: false };
+            runtime.block_on(follower.follow(changes, grace));
         };
         let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(work);
         thread.map(|thread| Self { thread }).map_err(|error| StoreError::Thread(error).into())
@@ -93,32 +97,43 @@ struct Follower {
     reader: Box<dyn Reader>,
     cursor: Cursor,
     sink: Arc<dyn SpanSink>,
+    stop: CancellationToken,
     /// The runs that ended at the cursor's time and are exported.
     at_cursor: HashSet<RunId>,
     is_refused: bool,
 }
 
 impl Follower {
-    async fn follow(&mut self, mut changes: watch::Receiver<Summary>, stop: CancellationToken, grace: Duration) {
-        let now = changes.borrow_and_update().recorded_at;
-        self.cursor.begin(now, now.minus_ms(LOOK_BACK_MS));
+    async fn follow(&mut self, mut changes: watch::Receiver<Summary>, grace: Duration) {
+        let stop = self.stop.clone();
+        let too_late = async {
+            stop.cancelled().await;
+            sleep(grace).await;
+        };
+        // What is on its way when the stop comes is waited for: sent again, it would be there twice.
         let until_stopped = async {
             loop {
+                let is_last = stop.is_cancelled();
                 self.export_all().await;
-                if changes.changed().await.is_err() {
+                if is_last {
                     return;
                 }
-                sleep(LINGER).await;
+                tokio::select! {
+                    changed = changes.changed() => {
+                        if changed.is_err() {
+                            stop.cancel();
+                        }
+                    }
+                    () = stop.cancelled() => {}
+                }
+                stop.run_until_cancelled(sleep(LINGER)).await;
                 changes.mark_unchanged();
             }
         };
         tokio::select! {
             () = until_stopped => {}
-            () = stop.cancelled() => {}
-        }
-        // What ended meanwhile; the rest is exported after the next start.
-        if timeout(grace, self.export_all()).await.is_err() {
-            tracing::warn!("some traces are not exported: the receiver does not take them");
+            // The rest is exported after the next start.
+            () = too_late => tracing::warn!("some traces are not exported: the receiver does not take them"),
         }
     }
 
@@ -196,12 +211,21 @@ impl Follower {
                 if !std::mem::replace(&mut self.is_refused, true) {
                     tracing::warn!(why, "traces cannot be exported; trying on, the journal keeps them");
                 }
-                sleep(pause).await;
+                self.rest(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
             if std::mem::replace(&mut self.is_refused, false) {
                 tracing::info!("traces are exported again");
             }
+        }
+    }
+
+    /// Waits before it tries again; a stop that comes meanwhile wants one more try at once.
+    async fn rest(&self, pause: Duration) {
+        if self.stop.is_cancelled() {
+            sleep(pause).await;
+        } else {
+            self.stop.run_until_cancelled(sleep(pause)).await;
         }
     }
 }

@@ -7,6 +7,8 @@ use gleitzeit_core::run::Request;
 use gleitzeit_core::run::command::CancelWorkflow;
 use gleitzeit_core::run::event::CancelCause;
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::journal::suite::{run_id, submission};
 use crate::journal::{MemoryStore, WriterConfig};
@@ -89,6 +91,45 @@ async fn every_run_is_exported_once_it_has_ended_and_none_that_nobody_wants() {
     // The run of the very millisecond at which it began may be among them.
     runs.retain(|run| *run != run_id(1).to_string());
     assert_eq!(runs, wanted, "what ended before the stop is exported, too");
+    drop(journal);
+    writer.stop().await.expect("it stops");
+}
+
+/// Takes spans only while the control plane is stopping.
+struct Late {
+    stop: CancellationToken,
+    received: Received,
+    begun: AtomicBool,
+}
+
+#[async_trait]
+impl SpanSink for Late {
+    fn wants(&self, _: TraceId, _: Option<bool>) -> bool {
+        true
+    }
+
+    async fn export(&self, spans: Vec<Span>) -> Result<(), String> {
+        self.received.export(spans).await?;
+        self.begun.store(true, Ordering::Relaxed);
+        self.stop.cancelled().await;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_when_the_stop_comes_is_not_sent_again() {
+    let (journal, _port, writer) =
+        Journal::start(Box::new(MemoryStore::default()), WriterConfig::default()).expect("it starts");
+    let stop = CancellationToken::new();
+    let sink = Arc::new(Late { stop: stop.clone(), received: Received::default(), begun: AtomicBool::new(false) });
+    let cursor = Cursor::of(None);
+    let exporter = Exporter::start(journal.clone(), cursor, sink.clone(), stop.clone(), GRACE).await.expect("started");
+    let run = end(&journal, 1, None).await;
+    until("it is on its way", || sink.begun.load(Ordering::Relaxed)).await;
+    stop.cancel();
+    exporter.ended().await;
+    assert_eq!(sink.received.runs(), [run]);
     drop(journal);
     writer.stop().await.expect("it stops");
 }
