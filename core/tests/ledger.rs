@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{Desk, run_id, submitted, task, workflow};
 use gleitzeit_core::ledger::Effect;
-use gleitzeit_core::run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
+use gleitzeit_core::run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry, StopAttempt};
 use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
 use gleitzeit_core::run::{Event, MAX_LOSSES, Request, RunStatus, TaskStatus, Verdict};
 use gleitzeit_core::{ErrorCode, Failure, Payload, QueueName, Slice};
@@ -119,6 +119,23 @@ fn whoever_is_not_current_is_fenced_and_changes_nothing() {
     assert_eq!(desk.propose(desk.dispatch("a", 3)).verdict, Verdict::Fenced, "q was deposed");
     desk.ok(desk.complete("a", 2, json!(2)));
     assert_eq!(desk.propose(desk.complete("a", 2, json!(2))).verdict, Verdict::Duplicate { run_id: None });
+    desk.check_replay();
+}
+
+#[test]
+fn an_engine_that_heard_of_a_cancellation_in_a_lost_history_has_given_the_attempt_up() {
+    let mut desk = Desk::new(4);
+    desk.submit(workflow(vec![task("a", &[])], &[]));
+    desk.ok(desk.ready("a"));
+    desk.ok(desk.dispatch("a", 1));
+    let heard = StopAttempt { at: desk.at("a", 1), reason: StopReason::Cancelled };
+    let outcome = desk.ok(desk.engine(heard.into()));
+    let stopped = outcome.entries.iter().find_map(|entry| match &entry.event {
+        Event::TaskAttemptStopped(stopped) => Some(stopped.reason),
+        _ => None,
+    });
+    assert_eq!(stopped, Some(StopReason::EngineLost), "the run goes on");
+    desk.ok(desk.queue(RequeueTask { run_id: desk.run, task_id: "a".into(), attempt: 1 }.into()));
     desk.check_replay();
 }
 

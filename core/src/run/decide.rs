@@ -256,7 +256,12 @@ impl State {
 
     fn decide_stop(&self, stop: &StopAttempt, engine: Option<&ComponentId>) -> Decision {
         let (at, task) = self.held(&stop.at, engine, None)?;
-        Ok(self.stopped(at, task, stop.reason, false))
+        let reason = match stop.reason {
+            // The cancellation was recorded in a history that is lost. In this one the engine has given the attempt up.
+            StopReason::Cancelled if self.cancel.is_none() => StopReason::EngineLost,
+            reason => reason,
+        };
+        Ok(self.stopped(at, task, reason, false))
     }
 
     /// The end of an open attempt that says nothing about the work; in a run that is to end, also the task's end.

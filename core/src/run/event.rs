@@ -284,7 +284,7 @@ pub struct TaskAttemptFailed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The hub declared the engine lost.
+    /// The hub declared the engine lost, or the engine gave it up for what a lost history said.
     EngineLost,
     /// The provider that worked on it was lost, or the engine was without a hub for too long.
     ProviderLost,
