@@ -4,7 +4,8 @@
 //! It is written after each commit and not forced to the disk, so it may lag after a power cut, and is never ahead.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use gleitzeit_core::Position;
 
@@ -51,8 +52,7 @@ impl Mark {
     }
 
     fn put(&mut self, store_id: &str, position: Position) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(line(store_id, position).as_bytes())
+        self.file.write_all_at(line(store_id, position).as_bytes(), 0)
     }
 }
 
