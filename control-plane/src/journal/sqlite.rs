@@ -37,7 +37,7 @@ use gleitzeit_core::run::event::EVENT_VERSION;
 use gleitzeit_core::run::{Entry, Event};
 use gleitzeit_core::{History, Position, QueueName, TermId, Timestamp};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::journal::store::is_corrupt;
 use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
@@ -220,14 +220,15 @@ fn at(path: &Path, error: StoreError) -> StoreError {
 
 impl SqliteStore {
     fn write_all(&mut self, entries: &[Arc<Entry>]) -> rusqlite::Result<()> {
-        let transaction = self.db.transaction()?;
-        for entry in entries {
-            let sum = write(&transaction, entry)?;
-            rows::record(&transaction, entry, &mut self.state.lists)?;
-            self.state.count(entry, sum);
-        }
-        self.state.write(&transaction)?;
-        transaction.commit()
+        let Self { db, state, .. } = self;
+        in_transaction(db, || {
+            for entry in entries {
+                let sum = write(db, entry)?;
+                rows::record(db, entry, &mut state.lists)?;
+                state.count(entry, sum);
+            }
+            state.write(db)
+        })
     }
 
     /// Changes the file, and never again once that has failed.
@@ -346,7 +347,18 @@ impl Store for SqliteStore {
     }
 }
 
-fn write(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<u64> {
+/// As [`Connection::transaction`] does it, which reads its statements anew each time: a fiftieth of a small run.
+fn in_transaction(db: &Connection, change: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let execute = |sql| db.prepare_cached(sql)?.execute([]).map(drop);
+    execute("BEGIN")?;
+    let changed = change().and_then(|()| execute("COMMIT"));
+    if changed.is_err() && !db.is_autocommit() {
+        execute("ROLLBACK")?;
+    }
+    changed
+}
+
+fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
     let run_id = entry.run_id.map(|id| id.0.into_bytes());
     let queue = entry.queue.as_ref().map(QueueName::as_str);
     let kind = entry.event.kind();

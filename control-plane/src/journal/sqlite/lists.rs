@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::journal::StoreError;
 
@@ -78,11 +78,9 @@ impl Lists {
         self.requests = self.requests.wrapping_sub(sum);
     }
 
-    /// Writes them, with the sum of what the store says of itself.
-    pub(super) fn write(self, db: &Connection, state: u64) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO state VALUES (2, '', ?1, ?2, ?3, 0, 0)";
-        db.prepare_cached(sql)?.execute(params![stored(self.runs), stored(self.requests), stored(state)])?;
-        Ok(())
+    /// As they are written beside what the store says of itself: of runs and of request ids.
+    pub(super) fn stored(self) -> [i64; 2] {
+        [stored(self.runs), stored(self.requests)]
     }
 
     /// As they were written, and the sum of what the store says of itself; none if they never were.

@@ -129,12 +129,22 @@ fn record_end(
     let id = run_id.0.into_bytes();
     let error = error.map(serde_json::to_string).transpose().map_err(unwritable)?;
     let sum = end_sum(&id, name(status), at.0, error.as_deref());
-    if let Some((_, before, finished_at)) = listed(db, &id)? {
-        lists.remove_status(&id, &before, finished_at);
-        lists.add_status(&id, name(status), Some(at.0));
+    let mut end = |before: &str, finished_at: Option<i64>| -> rusqlite::Result<bool> {
+        let sql =
+            "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1 AND status = ?6";
+        let changed = db.prepare_cached(sql)?.execute(params![id, name(status), at.0, error, stored(sum), before])?;
+        if changed > 0 {
+            lists.remove_status(&id, before, finished_at);
+            lists.add_status(&id, name(status), Some(at.0));
+        }
+        Ok(changed > 0)
+    };
+    // Nearly always it was running, and need not be looked up.
+    if !end(name(RunStatus::Running), None)?
+        && let Some((_, before, finished_at)) = listed(db, &id)?
+    {
+        end(&before, finished_at)?;
     }
-    db.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, end_sum = ?5 WHERE run_id = ?1")?
-        .execute(params![id, name(status), at.0, error, stored(sum)])?;
     Ok(())
 }
 

@@ -110,8 +110,10 @@ impl State {
         self.pruned = self.pruned.max(position);
     }
 
+    /// Both rows, in one statement: it is a part of each transaction.
     pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT OR REPLACE INTO state VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6), (2, '', ?7, ?8, ?9, 0, 0)";
+        let [runs, requests] = self.lists.stored();
         db.prepare_cached(sql)?.execute(params![
             self.store_id,
             signed(self.tail.position.0),
@@ -119,8 +121,11 @@ impl State {
             stored(self.live),
             signed(self.runs),
             signed(self.pruned.0),
+            runs,
+            requests,
+            stored(self.sum()),
         ])?;
-        self.lists.write(db, self.sum())
+        Ok(())
     }
 
     fn sum(&self) -> u64 {
