@@ -8,7 +8,7 @@ use gleitzeit_control_plane::Config;
 use gleitzeit_core::ErrorCode;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
-use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, Workflow};
+use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, WatchRunRequest, Workflow};
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
 use plane::Plane;
 use tokio::task::JoinSet;
@@ -129,6 +129,34 @@ async fn a_filter_with_too_many_values_is_refused_and_names_the_limit() {
     let refused = client.submit_workflow(submission).await.expect_err("too many");
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     assert!(refused.message().contains("at most 256 labels"), "{refused:?}");
+    plane.stop().await;
+}
+
+/// A service that follows each of its runs has one connection for all of them.
+#[tokio::test]
+async fn one_connection_carries_all_watches_that_a_caller_may_have_and_calls_beside_them() {
+    let plane = Plane::start(Config::default()).await;
+    let mut client = client(&plane).await;
+    let run_id = client.submit_workflow(submission("watched")).await.expect("a run").into_inner().run_id;
+    let request = || WatchRunRequest { run_id: run_id.clone(), ..WatchRunRequest::default() };
+    let mut watches = Vec::new();
+    let refused = loop {
+        match tokio::time::timeout(Duration::from_secs(10), client.watch_run(request())).await.expect("an answer") {
+            Ok(watch) => watches.push(watch.into_inner()),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((watches.len(), refused.code()), (2_048, Code::ResourceExhausted), "{refused:?}");
+    assert!(refused.message().contains("2048 streams are open"), "{refused:?}");
+    client.list_runs(ListRunsRequest::default()).await.expect("there is room for calls");
+    watches.pop();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while client.watch_run(request()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("one that ended makes room");
     plane.stop().await;
 }
 

@@ -36,8 +36,10 @@ const BODY: Duration = Duration::from_secs(20);
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Who gives none within this time is dropped.
 const PONG: Duration = Duration::from_secs(20);
-/// How many requests of one HTTP/2 connection are answered at a time; others wait for their turn at the client.
-const STREAMS: u32 = 200;
+/// How many requests of one HTTP/2 connection are answered at a time; others wait for their turn at the client, which knows
+/// no reason. So a caller reaches the bound of its streams first (`STREAMS_OF_CALLER`), and is told, and has room left for
+/// other calls.
+const STREAMS: u32 = 2_500;
 /// The largest head of a request.
 const HEAD_BYTES: u32 = 32 * 1024;
 /// What is read of HTTP/1 before it is understood; the head must fit.
