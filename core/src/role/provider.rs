@@ -319,7 +319,7 @@ impl Provider {
 
     /// Says what changed at once, or as soon as the registration before is answered: the hub takes one at a time.
     fn register_again(&mut self, out: &mut Vec<Output>) {
-        if self.link.is_up() && self.said != Some(self.to_say()) {
+        if self.link.is_up() && self.unanswered == 0 && self.said != Some(self.to_say()) {
             self.register(out);
         }
     }

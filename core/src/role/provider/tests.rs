@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::id::RunId;
-use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod};
+use crate::mesh::{CallMeta, ComponentRegistered, ExecuteMethod, HealthState};
 use crate::role::ALONE_LIMIT_MS;
 use crate::secret::Secret;
 use crate::spec::Priority;
@@ -245,6 +245,17 @@ fn a_draining_provider_serves_what_was_on_its_way_when_the_hub_heard_of_it() {
     assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), ["register Some(0) []"]);
     assert_eq!(bench.call("a"), ["start a"]);
     assert_eq!(bench.finish("a"), ["result a"]);
+    assert_eq!(bench.registered(), ["drained"]);
+}
+
+#[test]
+fn what_changes_while_a_registration_is_not_answered_is_said_after_it() {
+    let health = |state| Input::Health(Health { state, ..Health::default() });
+    let mut bench = Bench::new();
+    assert_eq!(bench.input(health(HealthState::Unhealthy)).len(), 1, "it is registered, and says so");
+    assert_eq!(bench.input(health(HealthState::Healthy)), [""; 0], "the hub takes one at a time");
+    assert_eq!(bench.input(Input::Drain { grace_ms: 100 }), [""; 0]);
+    assert_eq!(bench.registered(), ["register Some(0) []"]);
     assert_eq!(bench.registered(), ["drained"]);
 }
 

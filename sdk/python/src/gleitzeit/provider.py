@@ -243,7 +243,10 @@ class Provider:
 
     async def _drain(self, limit: float) -> None:
         self._is_draining = True
-        if self._is_registered:
+        if self._unanswered:
+            # The control plane takes one registration at a time: this one follows the answer that is on its way.
+            self._asks = True
+        elif self._is_registered:
             await self._register()
         if self._tasks and self._hurried is not None:
             hurried = asyncio.ensure_future(self._hurried.wait())
