@@ -16,7 +16,7 @@ mod schema;
 mod violation;
 pub mod yaml;
 
-pub use load::{load_dir, load_files, read_file, shipped, yaml_files};
+pub use load::{load_dir, load_files, read_file, yaml_files};
 pub use protocol::{Method, Protocol};
 pub use registry::{Compiled, Conflict, LearnError, Registry};
 pub use schema::{Schema, SchemaError};

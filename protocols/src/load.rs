@@ -45,11 +45,6 @@ impl Shipped {
     }
 }
 
-/// The protocols that ship with Gleitzeit.
-pub fn shipped() -> Vec<Protocol> {
-    SHIPPED.iter().map(Shipped::read).collect()
-}
-
 /// Reads all `*.yaml` and `*.yml` files of a folder, in the order of their names.
 ///
 /// # Errors

@@ -67,8 +67,20 @@ fn the_same_version_with_other_schemas_is_refused() {
 }
 
 #[test]
+fn what_methods_do_not_need_is_left_out() {
+    let mut registry = Registry::shipped();
+    registry.register(math("v1", "a")).expect("new");
+    registry.register(math("v2", "a")).expect("new");
+    let only = registry.only_with(["util/echo", "math/add", "nobody/knows"]);
+    let names: Vec<String> = only.iter().map(Protocol::id).collect();
+    assert_eq!(names, ["math/v1", "math/v2", "util/v1"]);
+    assert!(only.methods("util", "v1").is_some_and(|mut methods| methods.any(|method| method == "util/sleep")));
+    assert!(only.methods("http", "v1").is_none() && registry.methods("http", "v1").is_some());
+}
+
+#[test]
 fn a_protocol_survives_the_mesh() {
-    for protocol in crate::shipped() {
+    for protocol in Registry::shipped().iter() {
         let back = Protocol::from_definition(&protocol.to_definition()).expect("valid");
         assert_eq!(back.methods, protocol.methods);
         let mut registry = Registry::shipped();

@@ -301,3 +301,27 @@ def test_schemas_come_from_type_hints() -> None:
         schema.of_method(bad)
     with pytest.raises(ValueError, match="PROTOCOL/METHOD"):
         provider.Provider().method("add")
+
+
+def test_a_drain_waits_for_the_answer_to_the_registration_before() -> None:
+    class Line:
+        is_connected, url = True, "http://127.0.0.1:1"
+
+        def __init__(self) -> None:
+            self.said: List[Any] = []
+
+        async def emit(self, event: str, body: Dict[str, Any]) -> None:
+            self.said.append((event, body["max_concurrency"]))
+
+    async def drained() -> List[List[Any]]:
+        mine, line = provider.Provider("lab", max_concurrency=8), Line()
+        mine._line = line  # type: ignore[assignment]
+        await mine._welcome()
+        await mine._drain(0)
+        before = list(line.said)
+        await mine._registered({})
+        return [before, line.said]
+
+    before, after = asyncio.run(drained())
+    assert before == [("register_component", 8)], "the control plane takes one at a time"
+    assert after == [*before, ("register_component", 0)]
