@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
 use gleitzeit_control_plane::{self as control_plane, Config};
 use gleitzeit_core::ErrorCode;
-use gleitzeit_link::TokenSource;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,17 +28,16 @@ struct Part<E> {
 }
 
 impl Plane {
-    /// Starts both; the worker takes its address and token from the control plane.
+    /// Starts both; the worker takes its address from the control plane, and needs no token.
     ///
     /// # Errors
     /// If either is wrongly set, or the control plane cannot listen or open its store.
     pub(crate) async fn start(config: Config, worker: AgentConfig) -> Result<Self, CommandError> {
-        let token = config.token.clone().map_or(TokenSource::None, TokenSource::Given);
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();
         let hub_url = setup::local_url(address);
-        let worker = AgentConfig { hub_url, token, max_payload_bytes, is_within_hub: true, ..worker };
+        let worker = AgentConfig { hub_url, max_payload_bytes, is_within_hub: true, ..worker };
         let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
         let ready = agent.ready();
         let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());

@@ -16,6 +16,6 @@ mod metrics;
 mod trace;
 
 pub use app::{App, Error, build};
-pub use config::{Config, ReadEnv, StoreConfig};
+pub use config::{Config, ReadEnv, StoreConfig, Token};
 pub use metrics::MetricsSource;
 pub use trace::SpanSink;

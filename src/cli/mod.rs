@@ -9,6 +9,7 @@ mod runs;
 mod server;
 mod store;
 mod suggest;
+mod token;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub(crate) use server::{
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 pub(crate) use suggest::refusal;
+pub(crate) use token::TokenArgs;
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 ///
@@ -279,9 +281,8 @@ pub(crate) struct ClientArgs {
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
 
-    /// The control plane's token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }
 
 /// A command that only asks.
@@ -406,9 +407,8 @@ pub(crate) struct ValidateArgs {
     /// Check against what is built in or in a folder, whatever GLEITZEIT_HUB_URL names
     #[arg(long)]
     pub(crate) offline: bool,
-    /// The control plane's token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
     /// A provider file of the workers that are to run them: tasks may name its provider (repeatable)
     #[arg(long = "provider", value_name = "FILE")]
     pub(crate) providers: Vec<PathBuf>,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use gleitzeit_agent::{Agent, AgentConfig};
-use gleitzeit_link::TokenSource;
 use gleitzeit_sdk::DEFAULT_URL;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
-        token: TokenSource::new(args.client.token.clone(), &hub_url, gleitzeit_link::variable),
+        token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
         hub_url,
         unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
