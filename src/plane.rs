@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
-use gleitzeit_control_plane::{self as control_plane, Config};
+use gleitzeit_control_plane::{self as control_plane, Config, Liveness};
 use gleitzeit_core::ErrorCode;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::setup;
 pub(crate) struct Plane {
     address: SocketAddr,
     ready: watch::Receiver<bool>,
+    liveness: Liveness,
     hub: Part<control_plane::Error>,
     worker: Part<AgentError>,
 }
@@ -39,15 +40,20 @@ impl Plane {
         let hub_url = setup::local_url(address);
         let worker = AgentConfig { hub_url, max_payload_bytes, is_within_hub: true, ..worker };
         let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
-        let ready = agent.ready();
+        let (ready, liveness) = (agent.ready(), app.liveness());
         let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());
         let hub = Part::new(hub_stop.clone(), app.run(hub_stop));
         let worker = Part::new(agent_stop.clone(), agent.run(agent_stop, CancellationToken::new()));
-        Ok(Self { address, ready, hub, worker })
+        Ok(Self { address, ready, liveness, hub, worker })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// For whoever looks after its control plane.
+    pub(crate) fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Waits until all roles are registered, or the worker has ended.

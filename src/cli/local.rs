@@ -91,6 +91,16 @@ pub(crate) struct DoctorArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// `gleitzeit healthcheck`
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// The control plane to ask (default: http://localhost:8000)
+    #[arg(long, alias = "url", env = "GLEITZEIT_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
 /// `gleitzeit man`
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {

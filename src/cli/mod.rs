@@ -18,8 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use global::{ColorWhen, Global, LogFormat};
 pub(crate) use help::shown as shown_help;
 pub(crate) use local::{
-    CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
-    Program,
+    CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, HealthcheckArgs, InitArgs, InitKind, LogsArgs, ManArgs,
+    MigrateArgs, MonitorArgs, Program,
 };
 pub(crate) use runs::{CancelArgs, ListArgs, SubmitArgs};
 pub(crate) use server::{
@@ -138,6 +138,9 @@ pub(crate) enum Command {
     /// Look whether this machine has what workflows need, and what to do about what it has not
     #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
+    /// Ask whether a control plane can be used; exits with 0 if it can
+    #[command(after_help = "Example:\n  gleitzeit healthcheck --hub-url http://localhost:8000")]
+    Healthcheck(HealthcheckArgs),
     /// Look at runs, components and providers in a view that fills the terminal
     #[command(after_help = "Example:\n  gleitzeit monitor")]
     Monitor(MonitorArgs),
@@ -186,6 +189,7 @@ impl Command {
             Self::Graph(args) => args.output.format(),
             Self::Init(args) => args.output.format(),
             Self::Doctor(args) => args.output.format(),
+            Self::Healthcheck(args) => args.output.format(),
             Self::Cancel(args) => args.output.format(),
             Self::Retry(args) => args.output.format(),
             Self::Prune(args) => args.output.format(),

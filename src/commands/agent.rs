@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
-use crate::setup;
 use crate::signals::{OnSignal, block_on};
+use crate::{service, setup};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
@@ -23,6 +23,8 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
+        // It is of use as soon as it runs: it waits for its control plane, however long that is away.
+        let _told = service::tell(stop.clone(), async {}, || async { true });
         // The second signal drops the agent as it runs.
         agent.run(stop, CancellationToken::new()).await.map_err(from_agent)?;
         Ok(Exit::Success)

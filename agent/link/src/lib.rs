@@ -26,7 +26,7 @@ mod transport;
 
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
-pub use probe::{HTTP2, PROBE_LIMIT, front_page, look, probe};
+pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe};
 pub use pulse::Pulse;
 pub use reach::{Cause, Found, Speech, proxy, without_secrets};
 pub use secret::SecretFile;
