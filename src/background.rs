@@ -31,6 +31,8 @@ const POLL: Duration = Duration::from_millis(20);
 const MAX_LOG_BYTES: u64 = 16 << 20;
 /// How much of a log is shown if a start fails.
 const LOG_TAIL: u64 = 2_000;
+/// What helps if the data folder cannot be made.
+const DATA_FOLDER: &str = "name a folder in XDG_DATA_HOME that you may write to";
 /// What a control plane says on stdout once it can be used.
 const READY: &str = "ready at ";
 
@@ -67,7 +69,7 @@ impl Marker {
     /// wrong is only logged.
     pub(crate) fn hold(port: u16) -> Option<Self> {
         let made = marker_path(port).and_then(|path| {
-            place::make_folder(path.parent().unwrap_or(Path::new("/")))?;
+            place::make_folder(path.parent().unwrap_or(Path::new("/")), DATA_FOLDER)?;
             let write = || {
                 let mut file = open(&path, true)?;
                 file.try_lock().map_err(io::Error::from)?;
@@ -210,7 +212,7 @@ pub(crate) async fn start_default() -> Result<Started, CommandError> {
 /// If it ends or is not ready in time; it is not left behind then.
 pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started, CommandError> {
     let folder = place::data_folder()?;
-    place::make_folder(&folder)?;
+    place::make_folder(&folder, DATA_FOLDER)?;
     let log = folder.join(format!("hub-{port}.log"));
     let cannot = |what: &str, error: io::Error| CommandError::internal(format!("cannot {what}: {error}"));
     let file = open_log(&log).map_err(|error| cannot(&format!("write the log `{}`", log.display()), error))?;

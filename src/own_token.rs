@@ -14,7 +14,7 @@ use gleitzeit_link::{TokenFile, check_private, read_token};
 
 use crate::cli::HubArgs;
 use crate::error::CommandError;
-use crate::place;
+use crate::place::{self, Denied};
 
 /// A control plane's own token, from its making until the control plane ends.
 #[derive(Debug)]
@@ -74,10 +74,15 @@ fn hold(port: u16, wanted: Option<&str>) -> Result<(String, File), CommandError>
         return Err(error.hint("set HOME or XDG_STATE_HOME, give a token in GLEITZEIT_TOKEN, or say `--no-auth`"));
     };
     let path = file.path();
-    place::make_folder(path.parent().unwrap_or(Path::new("/")))?;
+    let instead = "name another with XDG_STATE_HOME, or give a token in GLEITZEIT_TOKEN or with --token-file";
+    place::make_folder(path.parent().unwrap_or(Path::new("/")), instead)?;
     open(path).and_then(|file| token_in(file, wanted)).map_err(|error| {
-        CommandError::internal(format!("cannot use the control plane's token in `{}`: {error}", path.display()))
-            .hint("remove it if it is not needed, give a token in GLEITZEIT_TOKEN, or say `--no-auth`")
+        let message = format!("cannot use the control plane's token in `{}`: {error}", path.display());
+        let instead = "give a token in GLEITZEIT_TOKEN or with --token-file, or say `--no-auth`";
+        match Denied::of(path.parent().unwrap_or(Path::new("/"))) {
+            Some(denied) => CommandError::internal(format!("{message}; {denied}")).hint(denied.remedy(instead)),
+            None => CommandError::internal(message).hint(format!("remove it if it is not needed, {instead}")),
+        }
     })
 }
 

@@ -46,9 +46,7 @@ impl OwnFolder {
     pub(crate) fn new() -> Result<Self, CommandError> {
         let (runs, is_found) = folder().map_or_else(|| (std::env::temp_dir(), false), |runs| (runs, true));
         let path = runs.join(kept::folder_name());
-        place::make_folder(&path).map_err(|error| {
-            error.hint("runs are kept below XDG_DATA_HOME: name a folder there that you may write to")
-        })?;
+        place::make_folder(&path, "name a folder in XDG_DATA_HOME that you may write to: runs are kept there")?;
         Ok(Self { path, is_found })
     }
 

@@ -1,8 +1,12 @@
 //! Where things lie on this machine: the user's data folder, and stores given as URLs.
 
+use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use gleitzeit_control_plane::StoreConfig;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 
 use crate::error::CommandError;
 
@@ -21,15 +25,67 @@ pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
         })
 }
 
-/// A folder of the user's, made if it is not there; nobody else may look into it.
+/// A file or folder that this process may not write to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    path: PathBuf,
+    owner: u32,
+    mode: u32,
+    is_read_only: bool,
+    user: u32,
+}
+
+impl Denied {
+    /// Why a file, or a folder, cannot be made or changed: itself, if it is there, or the first folder above it that is. `None`
+    /// if this process may write there.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let absolute = std::path::absolute(path).ok()?;
+        for path in absolute.ancestors() {
+            let Ok(about) = std::fs::metadata(path) else { continue };
+            let wanted = if about.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+            let error = accessat(CWD, path, wanted, AtFlags::EACCESS).err();
+            if let Some(error @ (Errno::ACCESS | Errno::ROFS)) = error {
+                let user = rustix::process::geteuid().as_raw();
+                let (owner, mode, is_read_only) = (about.uid(), about.mode() & 0o7777, error == Errno::ROFS);
+                return Some(Self { path: path.to_owned(), owner, mode, is_read_only, user });
+            }
+            if about.is_dir() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What to do about it, or instead of it.
+    pub(crate) fn remedy(&self, instead: &str) -> String {
+        if self.is_read_only {
+            return format!("mount a volume there that user {} may write to, or {instead}", self.user);
+        }
+        format!("give it to that user (`chown {} {}`), or {instead}", self.user, self.path.display())
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owner, mode, user, .. } = self;
+        let read_only = if self.is_read_only { "is mounted read-only and " } else { "" };
+        let path = self.path.display();
+        write!(f, "`{path}` {read_only}belongs to user {owner} (mode {mode:04o}), and this process runs as user {user}")
+    }
+}
+
+/// A folder of the user's, made if it is not there; nobody else may look into it. `instead` is what helps if it cannot be made.
 ///
 /// # Errors
 /// If it cannot be made.
-pub(crate) fn make_folder(path: &Path) -> Result<(), CommandError> {
+pub(crate) fn make_folder(path: &Path, instead: &str) -> Result<(), CommandError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        CommandError::internal(format!("cannot make the folder `{}`: {error}", path.display()))
-            .hint("name a folder that you may write to with XDG_DATA_HOME, or a store with `--store sqlite:PATH`")
+        let message = format!("cannot make the folder `{}`: {error}", path.display());
+        match Denied::of(path) {
+            Some(denied) => CommandError::internal(format!("{message}; {denied}")).hint(denied.remedy(instead)),
+            None => CommandError::internal(message).hint(instead),
+        }
     })
 }
 

@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
-use gleitzeit_control_plane::{self as control_plane, Config, Liveness};
+use gleitzeit_control_plane::{self as control_plane, Config, Liveness, StoreConfig};
 use gleitzeit_core::ErrorCode;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{CommandError, Exit, chain};
+use crate::place::Denied;
 use crate::setup;
 
 /// A control plane and a worker that run. Dropping it cuts both off.
@@ -133,7 +134,15 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
         | Error::Journal(JournalError::Store(cause))
         | Error::Writer(WriterError::Store(cause)) => {
             let Some(code) = cause.code() else { return CommandError::internal(text) };
-            CommandError::new(Exit::Failed, code, text).hint(code.remedy())
+            let denied = match &error {
+                Error::Store { store: StoreConfig::Sqlite(path), .. } => Denied::of(path),
+                _ => None,
+            };
+            match denied {
+                Some(denied) => CommandError::new(Exit::Failed, code, format!("{text}; {denied}"))
+                    .hint(denied.remedy("name another file with --store (GLEITZEIT_STORE_URL)")),
+                None => CommandError::new(Exit::Failed, code, text).hint(code.remedy()),
+            }
         }
         Error::Listen { .. } | Error::Journal(_) | Error::Writer(_) | Error::Serve(_) => CommandError::internal(text),
     }

@@ -16,6 +16,7 @@ use gleitzeit_providers::{Definition, Settings};
 
 use crate::cli::{DefinitionArgs, HubArgs, PatienceArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
+use crate::place::Denied;
 use crate::{output, place};
 
 /// The shipped protocols, and those of the folder that was named.
@@ -293,7 +294,12 @@ fn check_temporary_folder(folder: &Path) -> Result<(), CommandError> {
     let made = tempfile::Builder::new().prefix("gleitzeit-").tempdir_in(folder);
     made.map(drop).map_err(|error| {
         let message = format!("the temporary folder `{}` cannot be used: {error}", folder.display());
-        let mut error = CommandError::usage(message).hint("make the folder, or name another with TMPDIR");
+        let mut error = match Denied::of(folder) {
+            Some(denied) => {
+                CommandError::usage(format!("{message}; {denied}")).hint(denied.remedy("name another with TMPDIR"))
+            }
+            None => CommandError::usage(message).hint("make the folder, or name another with TMPDIR"),
+        };
         error.code = ErrorCode::ConfigurationError;
         error
     })

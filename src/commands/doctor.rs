@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::cli::{ClientArgs, DEFAULT_PORT, DoctorArgs};
 use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, hub_url, output, place, view};
 
@@ -173,7 +174,10 @@ fn store(url: Option<&str>) -> Check {
     match tempfile::Builder::new().prefix(".gleitzeit-doctor-").tempfile_in(folder) {
         Ok(_) if path.is_dir() => failed(format!("`{}` is a folder", path.display()), remedy),
         Ok(_) => Check::new("store", Finding::Ok, path.display().to_string()),
-        Err(error) => failed(format!("`{}` cannot be written: {error}", folder.display()), remedy),
+        Err(error) => match Denied::of(&path) {
+            Some(denied) => failed(denied.to_string(), denied.remedy(&remedy)),
+            None => failed(format!("`{}` cannot be written: {error}", folder.display()), remedy),
+        },
     }
 }
 

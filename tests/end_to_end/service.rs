@@ -121,3 +121,51 @@ fn systemd_is_told_when_it_can_be_used_that_it_lives_and_that_it_ends() {
         manager.set_nonblocking(false).expect("set");
     }
 }
+
+/// What root may do everywhere another user may not.
+fn as_other_user(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> crate::support::Ended {
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    let variables = ["HOME", "TMPDIR", "PATH"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.arg(program).args(arguments).env_clear().envs(variables);
+    command
+        .envs(sandbox.command(&[]).get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+    sandbox.start_command(command).wait(PATIENCE)
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // Another user has to get at the program.
+    let open = tempfile::Builder::new().prefix("gleitzeit-open-").tempdir().expect("a folder");
+    let program = open.path().join("gleitzeit");
+    fs::copy(env!("CARGO_BIN_EXE_gleitzeit"), &program).expect("copied");
+    let locked = open.path().join("locked");
+    fs::create_dir(&locked).expect("a folder");
+    for (path, mode) in [(open.path(), 0o755), (&locked, 0o555)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    }
+    let (program, locked) = (program.display().to_string(), locked.display().to_string());
+    let owner = rustix::process::geteuid().as_raw();
+    let user = if owner == 0 { 65534 } else { owner };
+    let about = format!("`{locked}` belongs to user {owner} (mode 0555), and this process runs as user {user}");
+    let remedy = format!("give it to that user (`chown {user} {locked}`), or ");
+
+    let mut sandbox = Sandbox::new();
+    sandbox.set("HOME", &locked);
+    let store = format!("sqlite:{locked}/deep/journal.db");
+    let of_store = as_other_user(&sandbox, &program, &["hub", "--port", "0", "--store", &store, "--token", "t"]);
+    let of_state = as_other_user(&sandbox, &program, &["hub", "--port", "0", "--store", "memory:"]);
+    sandbox.set("TMPDIR", &locked);
+    let of_temporary =
+        as_other_user(&sandbox, &program, &["agent", "--role", "all", "--hub-url", "http://127.0.0.1:1"]);
+    for (refused, instead) in [(of_store, "--store"), (of_state, "XDG_STATE_HOME"), (of_temporary, "TMPDIR")] {
+        let stderr = refused.stderr.clone();
+        assert!(refused.code() != 0 && stderr.contains(&about), "{refused}");
+        let hint = stderr.lines().find(|line| line.contains(&remedy)).unwrap_or_else(|| panic!("{refused}"));
+        assert!(hint.contains(instead), "{hint}");
+    }
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).expect("set");
+}
