@@ -116,7 +116,13 @@ func read(err error) refusal {
 
 // passes says whether the same request may succeed later.
 func (r refusal) passes() bool {
-	return r.busy || r.code == codes.Unavailable || r.code == codes.DeadlineExceeded
+	switch r.code {
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return true
+	case codes.Internal, codes.Unknown, codes.Canceled:
+		return r.busy || r.reason == "" // broken on the way: what the control plane answers has a reason
+	}
+	return r.busy
 }
 
 func wait(ctx context.Context, delay time.Duration) error {

@@ -5,6 +5,7 @@ import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import io.github.gleitzeit.v1.*;
+import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
@@ -145,7 +146,15 @@ public final class Hello {
 
         /** Whether the same request may succeed later. */
         boolean passes() {
-            return busy || code == Status.Code.UNAVAILABLE || code == Status.Code.DEADLINE_EXCEEDED;
+            if (Context.current().isCancelled()) {
+                return false; // the caller no longer wants it
+            }
+            return busy || switch (code) {
+                case UNAVAILABLE, DEADLINE_EXCEEDED -> true;
+                // Broken on the way: what the control plane answers has a reason.
+                case INTERNAL, UNKNOWN, CANCELLED -> reason.isEmpty();
+                default -> false;
+            };
         }
     }
 // ---------------------------------------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ async function watch(client, metadata, runId, deadline, seen) {
 // answer; what is wrong with the workflow or request; whether the same request may succeed later, and when.
 function read(error) {
   const refused = { code: error.code, reason: '', problems: [], afterMs: PAUSE_MS };
-  refused.passes = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED].includes(error.code);
+  const { UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN, CANCELLED } = grpc.status;
+  refused.passes = [UNAVAILABLE, DEADLINE_EXCEEDED].includes(error.code);
   const [bytes] = error.metadata?.get('grpc-status-details-bin') ?? [];
   const details = bytes ? rpc.Status.deserialize(bytes).details : [];
   for (const detail of details) {
@@ -97,11 +98,13 @@ function read(error) {
     } else if (type === 'google.rpc.BadRequest') {
       refused.problems = rpc.BadRequest.deserialize(detail.value).fieldViolations;
     } else if (type === 'google.rpc.RetryInfo') {
-      const { seconds, nanos } = rpc.RetryInfo.deserialize(detail.value).retryDelay;
+      const { seconds, nanos } = rpc.RetryInfo.deserialize(detail.value).retryDelay ?? { seconds: 0, nanos: 0 };
       refused.passes = true; // the server has too much to do now
       refused.afterMs = seconds * 1_000 + nanos / 1_000_000;
     }
   }
+  // Broken on the way: what the control plane answers has a reason.
+  if (!refused.reason && [INTERNAL, UNKNOWN, CANCELLED].includes(error.code)) refused.passes = true;
   return refused;
 }
 // ---------------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,11 @@ PAUSE_S = 0.5  # between them, unless the server says how long
 
 def connect(address):
     """A connection that notices within half a minute when nobody is there any more."""
-    options = {"grpc.keepalive_time_ms": 20_000, "grpc.keepalive_timeout_ms": 10_000}
+    options = {
+        "grpc.keepalive_time_ms": 20_000,
+        "grpc.keepalive_timeout_ms": 10_000,
+        "grpc.http2.max_pings_without_data": 0,  # as many as it takes, also while a run is silent
+    }
     # Behind a proxy that ends TLS: grpc.secure_channel with grpc.ssl_channel_credentials().
     return grpc.insecure_channel(address, options=list(options.items()))
 
@@ -85,6 +89,9 @@ class Refusal:
                 self.problems = list(bad.field_violations)
             elif detail.Unpack(again):  # the server has too much to do now
                 self.passes, self.after_s = True, again.retry_delay.ToMilliseconds() / 1_000
+        # Broken on the way: what the control plane answers has a reason.
+        broken = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+        self.passes = self.passes or (not self.reason and self.code in broken)
 # ----------------------------------------------------------------------------------------------------------------------
 
 
