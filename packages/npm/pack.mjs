@@ -2,7 +2,7 @@
 //
 //   node packages/npm/pack.mjs OUT linux-x64=target/release/gleitzeit [linux-arm64=FILE …]
 //
-// Prints the tarballs, the platforms' first, since they are published first. The version is the one of `Cargo.toml`.
+// Prints the tarballs, the platforms' first, since they are to be published first. The version is the one of `Cargo.toml`.
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -60,7 +60,7 @@ function platformPackage(stage, platform, binary) {
   const description = `The program gleitzeit for ${system}; a part of the package gleitzeit`;
   const manifest = { name, version: version(), description, keywords, license, homepage, repository, bugs, os: [os], cpu: [cpu], libc };
   writeFileSync(join(folder, "package.json"), JSON.stringify({ ...manifest, files: ["bin", "LICENSE-APACHE", "LICENSE-MIT"], preferUnplugged: true }, null, 2));
-  writeFileSync(join(folder, "README.md"), `# ${name}\n\n${description}: \`npm install gleitzeit\`.\n`);
+  writeFileSync(join(folder, "README.md"), `# ${name}\n\n${description}.\n`);
   return folder;
 }
 

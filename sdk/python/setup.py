@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 
-from setuptools import setup
+import setuptools
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,13 +23,13 @@ def read(name: str) -> dict[str, dict]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SystemExit(
-            f"{path} is missing: `sdk/python` is installed from a checkout of the repository; "
-            "elsewhere use `pip install gleitzeit`"
+            f"{path} is missing: `sdk/python` is installed from within a checkout of the repository, and pip before 21.3 "
+            "copies it elsewhere first\n\nhint: `python -m pip install --upgrade pip`, then again in the checkout"
         ) from error
 
 
 project = read("pyproject.toml")["project"]
-setup(
+setuptools.setup(
     version=read("Cargo.toml")["workspace"]["package"]["version"],
     description=project["description"],
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),

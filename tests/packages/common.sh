@@ -1,5 +1,7 @@
-# What the tests of the packages share. Sourced by scripts that have set `folder`, an empty folder of their own, and that
-# call `plain` to run a command as a new user would: with a home of its own and nothing of Gleitzeit in the environment.
+# What the tests of the packages share. Sourced by scripts that set `folder`, an empty folder of their own, and `bin`, where
+# the programs are, and that call `plain` to run a command as a new user would: with a home of its own and nothing of
+# Gleitzeit in the environment.
+# Everything here runs with what macOS has, too: bash 3.2, no `timeout`, no nanoseconds of `date`, no `realpath`.
 
 PATIENCE=60
 started=()
@@ -9,8 +11,9 @@ fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 # Ends what `in_background` started, whatever happened, and waits until nothing of it is left.
 finish() {
   local group end=$((SECONDS + 20))
-  for group in "${started[@]}"; do kill -- "-$group" 2>/dev/null || true; done
-  for group in "${started[@]}"; do
+  # An empty list counts as unset before bash 4.4.
+  for group in ${started[@]+"${started[@]}"}; do kill -- "-$group" 2>/dev/null || true; done
+  for group in ${started[@]+"${started[@]}"}; do
     while kill -0 -- "-$group" 2>/dev/null; do
       [ $SECONDS -lt $end ] || kill -KILL -- "-$group" 2>/dev/null || true
       sleep 0.05
@@ -19,11 +22,20 @@ finish() {
 }
 trap finish EXIT
 
-# plain COMMAND…: with `bin` as the first folder of the path.
+# absolute PATH: of a file or folder that is there.
+absolute() {
+  if [ -d "$1" ]; then (cd "$1" && pwd); else echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; fi
+}
+
+# plain COMMAND…: with `bin` as the first folder of the path. The alarm, which the command keeps, ends it after its patience.
 plain() {
   env -i HOME="$folder/home" PATH="$bin:$(dirname "$(command -v node || echo /usr/bin/node)"):/usr/local/bin:/usr/bin:/bin" \
-    ${GLEITZEIT_HUB_URL:+GLEITZEIT_HUB_URL="$GLEITZEIT_HUB_URL"} timeout --foreground "$PATIENCE" "$@"
+    ${GLEITZEIT_HUB_URL:+GLEITZEIT_HUB_URL="$GLEITZEIT_HUB_URL"} \
+    perl -e 'alarm shift; exec @ARGV or die "cannot start $ARGV[0]: $!\n"' "$PATIENCE" "$@"
 }
+
+# In milliseconds.
+now() { python3 -c 'import time; print(int(time.monotonic() * 1000))'; }
 
 # expect TEXT COMMAND…: it ends with 0 and says the text.
 expect() {
@@ -66,9 +78,9 @@ start_control_plane() {
 within() {
   local limit="$1" what="$2" begin took
   shift 2
-  begin=$(date +%s%N)
+  begin=$(now)
   "$@"
-  took=$((($(date +%s%N) - begin) / 1000000))
+  took=$(($(now) - begin))
   echo "$what: $took ms"
   [ -z "$limit" ] || [ "$took" -le $((limit * 1000)) ] || fail "$what took $took ms; at most $limit s were allowed"
 }

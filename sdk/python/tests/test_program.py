@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -41,3 +42,14 @@ def test_the_installation_for_development_has_no_program() -> None:
     ended = subprocess.run([sys.executable, "-m", "gleitzeit", "version"], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, ""), ended
     assert ended.stderr.startswith("python -m gleitzeit: ") and "hint: " in ended.stderr
+
+
+def test_a_copy_of_the_folder_that_an_old_pip_made_says_what_to_do(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("setuptools")
+    copy = tmp_path / "sdk" / "python"
+    copy.mkdir(parents=True)
+    shutil.copy(pathlib.Path(__file__).parent.parent / "setup.py", copy)
+    command = [sys.executable, "setup.py", "--version"]
+    ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1, ended
+    assert str(tmp_path / "pyproject.toml") in ended.stderr and "pip install --upgrade pip" in ended.stderr

@@ -15,8 +15,8 @@ function program() {
   } catch {
     const known = Object.keys(optionalDependencies);
     const advice = known.includes(name)
-      ? `install without --omit=optional or --no-optional, on the platform that runs it and with glibc (not musl), or add it: ` +
-        `npm install ${name}@${version}`
+      ? `install without --omit=optional or --no-optional, on the platform that runs it and with glibc (not musl), or install ` +
+        `its file, ${name.slice(1).replace("/", "-")}-${version}.tgz, beside this package`
       : `there are ${known.join(", ")}; on Windows use WSL, elsewhere \`cargo install --locked --path .\` in a checkout`;
     throw new Error(`the package ${name}, which has the program for this platform, is not installed\n\nhint: ${advice}`);
   }
