@@ -2,6 +2,7 @@
 
 mod plane;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gleitzeit_control_plane::Config;
@@ -10,11 +11,17 @@ use gleitzeit_proto::v1::submit_workflow_request::Source;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
 use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, WatchRunRequest, Workflow};
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
-use plane::Plane;
+use plane::{PATIENCE, Plane};
+use prost::Message as _;
+use prost_types::FileDescriptorProto;
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
 async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
@@ -239,5 +246,54 @@ async fn inputs_that_cannot_be_carried_are_refused_with_their_place() {
         assert_eq!(status.code(), Code::InvalidArgument, "{inputs}: {status:?}");
         assert!(status.message().contains(said), "{inputs}: {}", status.message());
     }
+    plane.stop().await;
+}
+
+/// What reflection answers to one question.
+async fn described(client: &mut ServerReflectionClient<Channel>, question: MessageRequest) -> Vec<FileDescriptorProto> {
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question.clone()) };
+    let mut request = tonic::Request::new(tokio_stream::once(request));
+    request.set_timeout(PATIENCE);
+    let mut answers = client.server_reflection_info(request).await.expect("it is served").into_inner();
+    let answer = answers.message().await.expect("in time").expect("an answer");
+    let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+        panic!("{question:?} is answered with {answer:?}")
+    };
+    let decode = |file: &Vec<u8>| FileDescriptorProto::decode(&file[..]).expect("a descriptor");
+    files.file_descriptor_proto.iter().map(decode).collect()
+}
+
+/// As tools do it that print an error's details: by the name in `type_url`, then every file that one imports.
+#[tokio::test]
+async fn every_message_that_errors_carry_is_described_with_all_it_needs() {
+    let plane = Plane::start(Config::default()).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", plane.address)).expect("an address");
+    let mut client = ServerReflectionClient::new(endpoint.connect().await.expect("it listens"));
+    let (mut known, mut open) = (BTreeMap::new(), Vec::new());
+    for message in ["Status", "ErrorInfo", "BadRequest", "RetryInfo", "ResourceInfo", "QuotaFailure"] {
+        let symbol = MessageRequest::FileContainingSymbol(format!("google.rpc.{message}"));
+        let files = described(&mut client, symbol).await;
+        let defines = |file: &FileDescriptorProto| {
+            file.package() == "google.rpc" && file.message_type.iter().any(|it| it.name() == message)
+        };
+        assert!(files.iter().any(defines), "google.rpc.{message}: {files:?}");
+        open.extend(files);
+    }
+    while let Some(file) = open.pop() {
+        for import in &file.dependency {
+            if !known.contains_key(import) {
+                open.extend(described(&mut client, MessageRequest::FileByFilename(import.clone())).await);
+            }
+        }
+        known.insert(file.name().to_owned(), file.package().to_owned());
+    }
+    let files: Vec<&str> = known.keys().map(String::as_str).collect();
+    let expected = [
+        "google/protobuf/any.proto",
+        "google/protobuf/duration.proto",
+        "google/rpc/error_details.proto",
+        "google/rpc/status.proto",
+    ];
+    assert_eq!(files, expected);
     plane.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -52,6 +53,31 @@ fn every_command_and_option_is_in_the_reference() {
 fn gz_is_the_same_program() {
     let version = |program: &str| Command::new(program).arg("version").output().expect("starts").stdout;
     assert_eq!(version(env!("CARGO_BIN_EXE_gz")), version(GLEITZEIT));
+    let refused = Command::new(env!("CARGO_BIN_EXE_gz")).args(["list", "--nope"]).output().expect("starts");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("Usage: gz list"),
+        "it is called by the name that was typed"
+    );
+}
+
+#[test]
+fn gz_becomes_the_program_in_its_own_folder_also_through_links_and_says_so_where_there_is_none() {
+    let folders = [(); 2].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"));
+    let gz = folders[0].path().join("gz");
+    // A copy that another test's process inherits while it is written could not be started.
+    fs::hard_link(env!("CARGO_BIN_EXE_gz"), &gz).expect("linked");
+    let alone = Command::new(&gz).arg("version").output().expect("starts");
+    let said = String::from_utf8_lossy(&alone.stderr);
+    let missing = folders[0].path().canonicalize().expect("there").join("gleitzeit");
+    assert_eq!(alone.status.code(), Some(1), "{said}");
+    assert!(said.contains(&missing.display().to_string()) && said.contains("hint: "), "{said}");
+
+    symlink(GLEITZEIT, &missing).expect("linked");
+    let elsewhere = folders[1].path().join("short");
+    symlink(&gz, &elsewhere).expect("linked");
+    let found = Command::new(&elsewhere).arg("version").output().expect("starts");
+    assert!(found.status.success() && !found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
 }
 
 /// The `sh` blocks of the reference, each run as it stands in a home of its own. Only the port differs: the default one

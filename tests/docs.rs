@@ -12,12 +12,29 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Folders with a README of their own, which registries show.
+const READMES: &[&str] = &[
+    "agent",
+    "agent/link",
+    "control-plane",
+    "core",
+    "packages/npm/gleitzeit",
+    "proto",
+    "protocols",
+    "providers",
+    "sdk/python",
+    "sdk/rust",
+];
+
 fn documents() -> Vec<PathBuf> {
     let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md")];
     for folder in ["docs", "docs/design"] {
         let found = fs::read_dir(root().join(folder)).expect("the folder is there");
         let found = found.map(|entry| entry.expect("readable").path());
         documents.extend(found.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    for folder in READMES {
+        documents.push(root().join(folder).join("README.md"));
     }
     documents.sort();
     documents
@@ -134,8 +151,8 @@ fn files_in_the_documents_are_the_files() {
             let (language, after) = after.split_once('\n').expect("a block");
             let (_, after) = after.split_once("\n```\n").expect("the block ends");
             let file = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let dashes = format!("// {}\n", "-".repeat(117));
-            let part = file.split(&dashes).nth(1).unwrap_or(&file);
+            let dashes = [format!("// {}\n", "-".repeat(117)), format!("# {}\n", "-".repeat(118))];
+            let part = dashes.iter().find_map(|dashes| file.split(dashes.as_str()).nth(1)).unwrap_or(&file);
             write!(expected, "{before}\n<!-- {name} -->\n```{language}\n{part}```\n")
                 .expect("writing to a string works");
             rest = after;

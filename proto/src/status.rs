@@ -9,6 +9,8 @@ use std::time::Duration;
 use gleitzeit_core::error::GrpcCode;
 use gleitzeit_core::spec::Problem;
 use gleitzeit_core::{ErrorCode, Failure, RunId};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -21,6 +23,28 @@ pub const DOMAIN: &str = "gleitzeit";
 const VIOLATION_BYTES: usize = 5 * 1024;
 const MESSAGE_CHARS: usize = 1_000;
 const DATA: &str = "data";
+
+/// Where `google.rpc` and its files are published.
+const PUBLISHED: &str = "google/rpc/";
+
+/// The descriptors of `google.rpc` for server reflection, so that tools can print details: under the names that its
+/// files have wherever they are published, since a tool may know one of them already.
+///
+/// # Errors
+/// If the descriptors of the crate that encodes the details cannot be read; a test does so.
+pub fn descriptors() -> Result<FileDescriptorSet, prost::DecodeError> {
+    let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
+    let short: Vec<String> = set.file.iter().map(|file| file.name().to_owned()).collect();
+    let publish = |name: &mut String| {
+        if short.contains(name) && !name.contains('/') {
+            name.insert_str(0, PUBLISHED);
+        }
+    };
+    for file in &mut set.file {
+        file.name.iter_mut().chain(&mut file.dependency).for_each(publish);
+    }
+    Ok(set)
+}
 
 fn code(code: ErrorCode) -> Code {
     match code.grpc() {
@@ -216,6 +240,18 @@ mod tests {
             ..Problem::of_file("w.yaml", ErrorCode::WorkflowValidationFailed, format!("unknown field `metod{at}`: x"))
         }
         .at(at, 5)
+    }
+
+    #[test]
+    fn the_details_are_described_under_their_published_names() {
+        let set = descriptors().expect("they can be read");
+        let names: Vec<&str> = set.file.iter().map(|file| file.name()).collect();
+        for file in ["google/rpc/status.proto", "google/rpc/error_details.proto"] {
+            assert!(names.contains(&file), "{names:?}");
+        }
+        for file in &set.file {
+            assert!(file.dependency.iter().all(|it| names.contains(&it.as_str())), "{:?}", file.dependency);
+        }
     }
 
     #[test]

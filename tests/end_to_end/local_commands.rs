@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Sandbox, example};
+use crate::support::{Cluster, PATIENCE, Sandbox, example};
 
 #[test]
 fn a_workflow_is_drawn_for_the_terminal_mermaid_graphviz_and_programs() {
@@ -134,6 +134,14 @@ fn the_doctor_names_what_is_missing_and_what_to_do() {
     assert_eq!(finding(&fine, "store")["finding"], "ok");
     let ollama = finding(&fine, "provider ollama");
     assert!(ollama["finding"] == "warning" && ollama["about"].to_string().contains("ollama serve"), "{ollama}");
+    assert_eq!(finding(&fine, "platform")["finding"], "ok");
+    let mut portable = sandbox.command(&["doctor", "-o", "json"]);
+    portable.env("GLEITZEIT_PORTABLE", "1");
+    let portable = sandbox.start_command(portable).wait(PATIENCE).exits(0).json();
+    for name in ["platform", "provider python_local", "provider shell_local"] {
+        let found = finding(&portable, name);
+        assert!(found["finding"] == "warning" && found["about"].to_string().contains("GLEITZEIT_PORTABLE"), "{found}");
+    }
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
     let away = ask(&["--hub-url", &format!("http://{nobody}")], 1);
     assert_eq!(finding(&away, "control plane")["finding"], "failed");

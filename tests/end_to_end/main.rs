@@ -22,6 +22,7 @@ mod foreign_protocols;
 mod foreign_provider;
 mod foreign_strict;
 mod frozen;
+mod generated;
 mod grpc_web;
 mod habits;
 mod health;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::http::Request;
-use gleitzeit_proto::FILE_DESCRIPTOR_SET;
+use gleitzeit_proto::{FILE_DESCRIPTOR_SET, status};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -16,16 +16,19 @@ use tower::Service;
 
 use super::Authorize;
 
+const READABLE: &str = "what the build makes of the proto files can be read, as a test shows";
+
 /// What is described.
 fn described<'a>() -> Builder<'a> {
     Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // No method names them: errors carry them packed, and tools ask for them when they print one.
+        .register_file_descriptor_set(status::descriptors().expect(READABLE))
 }
 
 /// Adds both versions of the service: Python's and older tools ask for the one before.
 pub(super) fn added_to(routes: Routes, authorize: &Authorize) -> Routes {
-    const READABLE: &str = "what the build makes of the proto files can be read, as a test shows";
     let v1 = OnDemand::new(|| described().build_v1().expect(READABLE));
     let v1alpha = OnDemand::new(|| described().build_v1alpha().expect(READABLE));
     routes

@@ -43,8 +43,10 @@ except grpc.RpcError as error:
     assert bad.field_violations[0].description.startswith("3:"), bad
 else:
     raise AssertionError("it was accepted")
-services = ProtoReflectionDescriptorDatabase(channel).get_services()
+database = ProtoReflectionDescriptorDatabase(channel)
+services = database.get_services()
 assert "gleitzeit.v1.WorkflowService" in services, services
+assert database.FindFileContainingSymbol("google.rpc.ErrorInfo").name == "google/rpc/error_details.proto"
 '''
 
 

@@ -105,6 +105,8 @@ class Settings:
         return [
             ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             ("grpc.keepalive_time_ms", 10_000),
+            # As many as it takes: a watch of a run in which nothing happens has no other traffic.
+            ("grpc.http2.max_pings_without_data", 0),
             # How long a new connection waits for the first word of the other side.
             ("grpc.min_reconnect_backoff_ms", FIRST_WORD_MS),
             # No proxy reaches this machine's own addresses for us.

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gleitzeit/v1/trace.proto\x12\x0cgleitzeit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12)\n\x05start\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x17\n\x0f\x61ttributes_json\x18\x08 \x01(\tB\x08\n\x06_errorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gleitzeit/v1/trace.proto\x12\x0cgleitzeit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12)\n\x05start\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x17\n\x0f\x61ttributes_json\x18\x08 \x01(\tB\x08\n\x06_errorB\xb7\x01\n\x16io.github.gleitzeit.v1B\nTraceProtoP\x01Z;github.com/gleitzeit/gleitzeit/gen/gleitzeit/v1;gleitzeitv1\xaa\x02\x0cGleitzeit.V1\xba\x02\x0bGleitzeitV1\xca\x02\x0cGleitzeit\\V1\xe2\x02\x15Gleitzeit\\V1\\Metadata\xea\x02\rGleitzeit::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gleitzeit.v1.trace_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.gleitzeit.v1B\nTraceProtoP\001Z;github.com/gleitzeit/gleitzeit/gen/gleitzeit/v1;gleitzeitv1\252\002\014Gleitzeit.V1\272\002\013GleitzeitV1\312\002\014Gleitzeit\\V1\342\002\025Gleitzeit\\V1\\Metadata\352\002\rGleitzeit::V1'
   _globals['_SPAN']._serialized_start=76
   _globals['_SPAN']._serialized_end=294
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,55 @@
+"""`python -m gleitzeit` is the program of the same installation, or says that there is none."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gleitzeit import _program
+
+
+@pytest.fixture
+def installation(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A folder for packages in which no installer has recorded anything."""
+    monkeypatch.setattr(_program, "HERE", tmp_path / "gleitzeit")
+    monkeypatch.setattr(importlib.metadata, "files", lambda _: None)
+    return tmp_path
+
+
+def test_the_program_beside_the_package_is_found(installation: pathlib.Path) -> None:
+    program = installation / "bin" / "gleitzeit"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    with pytest.raises(_program.ProgramNotFound):
+        _program.find()  # it cannot be started
+    program.chmod(0o755)
+    assert _program.find() == str(program)
+
+
+def test_without_a_program_it_is_said_where_it_was_looked_for_and_what_to_do(installation: pathlib.Path) -> None:
+    with pytest.raises(_program.ProgramNotFound) as refused:
+        _program.find()
+    said = str(refused.value)
+    assert str(installation / "bin" / "gleitzeit") in said and "hint: " in said and "pip install ." in said
+
+
+def test_the_installation_for_development_has_no_program() -> None:
+    ended = subprocess.run([sys.executable, "-m", "gleitzeit", "version"], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, ""), ended
+    assert ended.stderr.startswith("python -m gleitzeit: ") and "hint: " in ended.stderr
+
+
+def test_a_copy_of_the_folder_that_an_old_pip_made_says_what_to_do(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("setuptools")
+    copy = tmp_path / "sdk" / "python"
+    copy.mkdir(parents=True)
+    shutil.copy(pathlib.Path(__file__).parent.parent / "setup.py", copy)
+    command = [sys.executable, "setup.py", "--version"]
+    ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1, ended
+    assert str(tmp_path / "pyproject.toml") in ended.stderr and "pip install --upgrade pip" in ended.stderr

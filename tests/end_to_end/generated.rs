@@ -1,0 +1,310 @@
+//! Clients in other languages, each made by the commands of docs/GRPC.md alone: what they see of a control plane that is
+//! killed under them, and of refusals. A language whose tools are missing, or whose packages cannot be fetched, is left
+//! out, with one line that says so; with `GLEITZEIT_ALL_CLIENTS=1` that is a failure.
+
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::support::{Cluster, PATIENCE, Process, Sandbox, free_port, until};
+
+/// How long making a client may take: its packages are fetched and compiled.
+const MAKING: Duration = Duration::from_secs(1_200);
+
+/// One is made at a time: compilers of several languages at once leave the other tests no processor.
+static MAKER: Mutex<()> = Mutex::new(());
+
+const TOKEN: &str = "a-token-for-generated-clients";
+
+/// The address in the documents.
+const ADDRESS: &str = "127.0.0.1:8000";
+
+/// What is said between the commands that make a client and those that start it.
+const MADE: &str = "the client is made";
+
+/// How tools say that they did not reach who has the packages; what else makes them fail is a mistake of the document or
+/// the client.
+const UNREACHED: &[&str] = &[
+    // Go
+    "dial tcp",
+    "proxyconnect tcp",
+    "TLS handshake timeout",
+    // npm
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ENETUNREACH",
+    "ETIMEDOUT",
+    "ERR_SOCKET_TIMEOUT",
+    // pip
+    "Failed to establish a new connection",
+    "Connection to ",
+    "Cannot connect to proxy",
+    "Read timed out",
+    // Maven
+    "Unknown host",
+    "Network is unreachable",
+    "Name or service not known",
+    "Temporary failure in name resolution",
+    "Connection refused",
+    "connect timed out",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The `sh` blocks of one section of the document.
+fn commands(section: &str) -> String {
+    let text = fs::read_to_string(root().join("docs/GRPC.md")).expect("readable");
+    let (_, after) = text.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section `{section}`"));
+    let section = after.split("\n## ").next().unwrap_or_default();
+    let blocks: Vec<&str> = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty(), "no commands in `{section}`");
+    format!("set -eu\n{}", blocks.concat())
+}
+
+/// The commands that make a client and start it, with a word between the two.
+fn told(section: &str, address: &str) -> String {
+    let commands = commands(section);
+    let starting = commands.find(ADDRESS).unwrap_or_else(|| panic!("nothing of `{section}` calls {ADDRESS}"));
+    let (making, starting) = commands.split_at(commands[..starting].rfind('\n').expect("not the first line") + 1);
+    format!("{making}echo '{MADE}'\n{}", starting.replace(ADDRESS, address))
+}
+
+/// A folder that looks like a checkout, in which commands leave what they make.
+fn checkout(sandbox: &Sandbox) -> PathBuf {
+    let folder = sandbox.path().join("checkout");
+    fs::create_dir(&folder).expect("a folder");
+    for name in ["proto", "tests", "buf.gen.yaml"] {
+        symlink(root().join(name), folder.join(name)).expect("writable");
+    }
+    folder
+}
+
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_gleitzeit")).ancestors().nth(2).expect("the target folder")
+}
+
+/// The search path, with what CI installs for the project.
+fn search_path() -> String {
+    format!("{}:{}", env::var("PATH").unwrap_or_default(), target().join("buf/node_modules/.bin").display())
+}
+
+/// The commands of a section, about to run in such a folder. They have this user's home, where tools have been told where
+/// packages come from; what they fetch is kept below `target`.
+fn shell(section: &str, folder: &Path, address: &str) -> Command {
+    let kept = target().join("clients");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &told(section, address)])
+        .current_dir(folder)
+        .env("PATH", search_path())
+        .env("GLEITZEIT_TOKEN", TOKEN)
+        .env("GOPATH", kept.join("go"))
+        .env("GOCACHE", kept.join("go-build"))
+        .env("GOTOOLCHAIN", "local")
+        // Else `cargo clean` could not remove what Go keeps.
+        .env("GOFLAGS", "-modcacherw")
+        .env_remove("GOWORK")
+        .env("npm_config_cache", kept.join("npm"))
+        .env("PIP_CACHE_DIR", kept.join("pip"))
+        .env("MAVEN_OPTS", format!("-Dmaven.repo.local={}", kept.join("maven").display()))
+        .env_remove("MAVEN_ARGS")
+        .stdin(Stdio::null());
+    for name in ["no_proxy", "NO_PROXY", "no_grpc_proxy"] {
+        let others = env::var(name).map(|others| format!(",{others}")).unwrap_or_default();
+        command.env(name, format!("127.0.0.1{others}"));
+    }
+    command
+}
+
+/// A tool and how it says its version.
+struct Tool {
+    program: &'static str,
+    asked: &'static str,
+    /// What the version begins with, and the least number that may follow.
+    at_least: Option<(&'static str, u32)>,
+}
+
+const fn tool(program: &'static str, asked: &'static str) -> Tool {
+    Tool { program, asked, at_least: None }
+}
+
+const fn version(program: &'static str, asked: &'static str, before: &'static str, least: u32) -> Tool {
+    Tool { program, asked, at_least: Some((before, least)) }
+}
+
+impl Tool {
+    /// What is missing.
+    fn missing(&self) -> Option<String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{} {}", self.program, self.asked)]).env("PATH", search_path());
+        let output = command.stdin(Stdio::null()).output().expect("sh starts");
+        if !output.status.success() {
+            return Some(format!("no `{}`", self.program));
+        }
+        let (before, least) = self.at_least?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let rest = said.trim().strip_prefix(before).unwrap_or_default();
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        let enough = digits.parse::<u32>().is_ok_and(|number| number >= least);
+        (!enough).then(|| format!("`{}` is {}, and {before}{least} or newer is needed", self.program, said.trim()))
+    }
+}
+
+/// One task that ends at once, and one that waits for a file.
+fn workflow(go: &Path) -> String {
+    format!(
+        "name: Hello\ntasks:\n  - id: first\n    method: util/echo\n    parameters: {{text: hello}}\n  - id: wait\n    method: \
+         shell/run\n    dependencies: [first]\n    parameters:\n      command: until [ -e '{}' ]; do sleep 0.1; done\noutputs: \
+         {{said: '${{first.text}}'}}\n",
+        go.display()
+    )
+}
+
+/// Says that a client is left out, or fails where all are wanted.
+fn leave_out(section: &str, why: &str) {
+    let all = env::var_os("GLEITZEIT_ALL_CLIENTS").is_some_and(|value| value == "1");
+    assert!(!all, "GLEITZEIT_ALL_CLIENTS=1, but the client in {section} cannot be tried: {why}");
+    // Past the test's own capture: that something was not tried is to be seen.
+    let _ = writeln!(std::io::stderr(), "not tried: the client in {section}: {why}");
+}
+
+/// Waits until the client is made; says why not, if that is nobody's mistake.
+fn make(client: &mut Process) -> Result<(), String> {
+    let made = until("the client is made, or cannot be", MAKING, || {
+        // What it says is read after it has ended.
+        let ended = !client.is_running();
+        // Maven resets colours that it never set, in front of what comes next.
+        let made = client.stdout().lines().any(|line| line.ends_with(MADE));
+        (made || ended).then_some(made)
+    });
+    if made {
+        return Ok(());
+    }
+    let said = format!("{}{}", client.stdout(), client.stderr());
+    match said.lines().find(|line| UNREACHED.iter().any(|word| line.contains(word))) {
+        Some(line) => Err(format!("its packages cannot be fetched: {}", line.trim())),
+        None => panic!("the commands of the document fail:\n{said}"),
+    }
+}
+
+/// Makes the client of a section and has it do all it does, while the control plane is killed and comes back.
+fn try_client(section: &str, tools: &[Tool]) {
+    let missing: Vec<String> = tools.iter().filter_map(Tool::missing).collect();
+    if !missing.is_empty() {
+        return leave_out(section, &missing.join(", "));
+    }
+    let _made_alone = MAKER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cluster = Cluster::new();
+    cluster.sandbox.set("GLEITZEIT_TOKEN", TOKEN);
+    cluster.start_all(&[]);
+    let (folder, go) = (checkout(&cluster.sandbox), cluster.sandbox.path().join("go"));
+    fs::write(folder.join("hello.yaml"), workflow(&go)).expect("writable");
+    let address = cluster.url.trim_start_matches("http://").to_owned();
+    let mut client = cluster.sandbox.start_command(shell(section, &folder, &address));
+    if let Err(why) = make(&mut client) {
+        return leave_out(section, &why);
+    }
+
+    let event = client.said("event 6 ", PATIENCE);
+    assert_eq!(event, "task_dispatched wait", "{}", client.stdout());
+    cluster.kill_9_hub();
+    cluster.start_all(&[]);
+    fs::write(&go, "").expect("writable");
+    check(&cluster, client);
+}
+
+/// What it said until its end.
+fn check(cluster: &Cluster, client: Process) {
+    let ended = client.wait(PATIENCE).exits(0);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let all = |word: &str| -> Vec<&str> { lines.iter().filter_map(|line| line.strip_prefix(word)).collect() };
+    let one = |word: &str| -> &str {
+        let found = all(word);
+        assert_eq!(found.len(), 1, "`{word}` in {ended}");
+        found[0]
+    };
+
+    let run = one("submitted ");
+    assert_eq!(one("again ").to_lowercase(), format!("{run} true"), "{ended}");
+    let listed = cluster.ask(&["list"]);
+    let listed: Vec<&str> =
+        listed["items"].as_array().expect("a list").iter().filter_map(|it| it["run_id"].as_str()).collect();
+    assert_eq!(listed, [run], "one run, of whichever request");
+
+    let events: Vec<(usize, &str)> = all("event ")
+        .into_iter()
+        .map(|event| event.split_once(' ').expect("number and type"))
+        .map(|(number, kind)| (number.parse().expect("a number"), kind.trim()))
+        .collect();
+    let numbers: Vec<usize> = events.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=events.len()).collect::<Vec<_>>(), "each once, in order, without a gap: {ended}");
+    assert_eq!(events.last().map(|(_, kind)| *kind), Some("workflow_completed"), "{ended}");
+    // It was cut off in the middle: what was lost with the control plane is among what it saw afterwards.
+    assert!(events.iter().any(|(_, kind)| *kind == "task_requeued wait"), "{ended}");
+    assert_eq!(one("ended "), "RUN_STATUS_COMPLETED {\"said\":\"hello\"}", "{ended}");
+
+    assert_eq!(one("refused "), "WORKFLOW_VALIDATION_FAILED", "{ended}");
+    let problems = [
+        "tasks[0].methd WORKFLOW_VALIDATION_FAILED 4:5: unknown field `methd` in the task",
+        "tasks[1].method METHOD_NOT_FOUND 5:21: unknown method `util/ecko`",
+    ];
+    assert_eq!(all("problem "), problems, "{ended}");
+    assert_eq!(one("stranger ").to_uppercase(), "UNAUTHENTICATED AUTHENTICATION_FAILED", "{ended}");
+}
+
+#[test]
+fn a_client_in_go_is_made_by_the_commands_of_the_document_and_loses_nothing() {
+    try_client("Go", &[version("go", "env GOVERSION", "go1.", 24), tool("buf", "--version")]);
+}
+
+#[test]
+fn a_client_in_java_is_made_by_the_commands_of_the_document_and_loses_nothing() {
+    try_client("Java", &[version("javac", "-version", "javac ", 17), tool("mvn", "--version")]);
+}
+
+#[test]
+fn a_client_in_node_is_made_by_the_commands_of_the_document_and_loses_nothing() {
+    try_client("Node", &[version("node", "--version", "v", 18), tool("npm", "--version")]);
+}
+
+#[test]
+fn a_client_in_python_is_made_by_the_commands_of_the_document_and_loses_nothing() {
+    try_client(
+        "Python",
+        &[version("python3", "--version", "Python 3.", 9), tool("python3", "-c 'import venv, ensurepip'")],
+    );
+}
+
+/// The commands before those of the languages, in a home of their own; only the port differs.
+#[test]
+fn the_control_plane_of_the_document_is_there_for_clients() {
+    let (sandbox, port) = (Sandbox::new(), free_port().to_string());
+    let commands =
+        commands("A control plane to call").replace("start --background", &format!("start --background --port {port}"));
+    let script = format!(
+        "{}\n[ -s hello.yaml ]\n[ \"$GLEITZEIT_TOKEN\" = \"$(cat \"$HOME/.local/state/gleitzeit/token-{port}\")\" ]\ngleitzeit status --hub-url \
+         http://127.0.0.1:{port}\n",
+        commands.replace("token-8000", &format!("token-{port}"))
+    );
+    let folder = Path::new(env!("CARGO_BIN_EXE_gleitzeit")).parent().expect("a folder");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script])
+        .current_dir(sandbox.path())
+        .env("PATH", format!("{}:{}", folder.display(), env::var("PATH").unwrap_or_default()))
+        .env("HOME", sandbox.home())
+        .stdin(Stdio::null());
+    for name in ["GLEITZEIT_HUB_URL", "GLEITZEIT_TOKEN", "GLEITZEIT_STORE_URL", "XDG_STATE_HOME", "XDG_DATA_HOME"] {
+        command.env_remove(name);
+    }
+    sandbox.start_command(command).wait(PATIENCE).exits(0);
+}
