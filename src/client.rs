@@ -62,7 +62,7 @@ pub(crate) fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
 
 pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
     let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
-    ClientConfig { token: args.token.clone(), traceparent: caller(), ..ClientConfig::new(url) }
+    args.token.for_client(ClientConfig { traceparent: caller(), ..ClientConfig::new(url) })
 }
 
 /// The trace that this command is called in, if whoever calls says so.

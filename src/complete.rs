@@ -17,7 +17,7 @@ use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::RunStatus;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, TokenArgs};
 use crate::error::CommandError;
 use crate::{output, settings};
 
@@ -70,7 +70,7 @@ struct Given {
     /// The command's name.
     command: String,
     hub_url: Option<String>,
-    token: Option<String>,
+    token: TokenArgs,
     /// The first run that is named.
     run: Option<String>,
     /// The first word that may be a file.
@@ -92,7 +92,7 @@ impl Given {
         Self {
             command: name.to_owned(),
             hub_url: one(matches, "hub_url"),
-            token: one(matches, "token"),
+            token: token(matches),
             run: one(matches, "run"),
             file: file.or_else(|| one(matches, "words")),
         }
@@ -102,6 +102,11 @@ impl Given {
 /// The first value of an argument, if the command has it and it is of this kind.
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
     matches.try_get_many::<T>(id).ok().flatten()?.next().cloned()
+}
+
+fn token(matches: &ArgMatches) -> TokenArgs {
+    let text = one::<String>(matches, "token").filter(|token| !token.is_empty()).map(TokenArgs::Token);
+    text.or_else(|| one(matches, "token_file").map(TokenArgs::File)).unwrap_or_default()
 }
 
 /// Gives every argument of which there is something to know its candidates, by its name in the grammar.
@@ -255,7 +260,7 @@ mod tests {
     fn what_stands_before_is_understood_although_the_line_is_not_finished() {
         let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t "));
         assert_eq!((given.command.as_str(), given.run.as_deref()), ("logs", Some("0193")));
-        assert_eq!((given.hub_url.as_deref(), given.token.as_deref()), (Some("http://h:1"), Some("t")));
+        assert_eq!((given.hub_url.as_deref(), given.token), (Some("http://h:1"), TokenArgs::Token("t".to_owned())));
         let given = Given::read(&words("gz submit a.yaml n=1 --inp"));
         assert_eq!(given.file, Some("a.yaml".into()));
         assert_eq!(Given::read(&words("gz")).command, "");

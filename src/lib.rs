@@ -29,11 +29,13 @@ mod monitor;
 mod output;
 mod own_token;
 mod past;
+mod pid_one;
 mod place;
 mod plan;
 mod plane;
 mod progress;
 mod reading;
+mod service;
 mod settings;
 mod setup;
 mod signals;
@@ -63,6 +65,9 @@ use crate::telemetry::Telemetry;
 pub fn main() -> ExitCode {
     allocator::settle();
     sink::take_panics();
+    if let Some(exit) = pid_one::stand_in() {
+        return exit;
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(exit) = complete::answer(&arguments) {
         return exit;

@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
-use gleitzeit_control_plane::{self as control_plane, Config};
+use gleitzeit_control_plane::{self as control_plane, Config, Liveness};
 use gleitzeit_core::ErrorCode;
-use gleitzeit_link::TokenSource;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +17,7 @@ use crate::setup;
 pub(crate) struct Plane {
     address: SocketAddr,
     ready: watch::Receiver<bool>,
+    liveness: Liveness,
     hub: Part<control_plane::Error>,
     worker: Part<AgentError>,
 }
@@ -29,27 +29,31 @@ struct Part<E> {
 }
 
 impl Plane {
-    /// Starts both; the worker takes its address and token from the control plane.
+    /// Starts both; the worker takes its address from the control plane, and needs no token.
     ///
     /// # Errors
     /// If either is wrongly set, or the control plane cannot listen or open its store.
     pub(crate) async fn start(config: Config, worker: AgentConfig) -> Result<Self, CommandError> {
-        let token = config.token.clone().map_or(TokenSource::None, TokenSource::Given);
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
         let address = app.local_addr();
         let hub_url = setup::local_url(address);
-        let worker = AgentConfig { hub_url, token, max_payload_bytes, is_within_hub: true, ..worker };
+        let worker = AgentConfig { hub_url, max_payload_bytes, is_within_hub: true, ..worker };
         let agent = Agent::with_connector(worker, within(app.local_hub())).map_err(from_agent)?;
-        let ready = agent.ready();
+        let (ready, liveness) = (agent.ready(), app.liveness());
         let (hub_stop, agent_stop) = (CancellationToken::new(), CancellationToken::new());
         let hub = Part::new(hub_stop.clone(), app.run(hub_stop));
         let worker = Part::new(agent_stop.clone(), agent.run(agent_stop, CancellationToken::new()));
-        Ok(Self { address, ready, hub, worker })
+        Ok(Self { address, ready, liveness, hub, worker })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// For whoever looks after its control plane.
+    pub(crate) fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Waits until all roles are registered, or the worker has ended.

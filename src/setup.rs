@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
-use gleitzeit_control_plane::{Config, StoreConfig};
+use gleitzeit_control_plane::{Config, StoreConfig, Token};
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::Role;
 use gleitzeit_core::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow, closest};
+use gleitzeit_link::TokenSource;
 use gleitzeit_protocols::{Protocol, Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
 
@@ -176,7 +177,7 @@ fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
 /// If the store is not one that can be used.
 pub(crate) fn control_plane(
     args: &HubArgs,
-    token: Option<&str>,
+    own_token: Option<&str>,
     registry: Arc<Registry>,
 ) -> Result<Config, CommandError> {
     if args.no_auth {
@@ -192,7 +193,7 @@ pub(crate) fn control_plane(
         host: args.host,
         port: args.port,
         store: place::store(args.store.as_deref())?,
-        token: args.token.clone().or_else(|| token.map(str::to_owned)),
+        token: asked_token(args, own_token)?,
         insecure: args.no_auth,
         allow_hosts: args.allow_hosts.clone(),
         allow_origins: args.allow_origins.clone(),
@@ -210,6 +211,14 @@ pub(crate) fn control_plane(
             .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         hub: patience(&args.patience),
         ..Config::default()
+    })
+}
+
+/// The token that is asked for: the one that is given, else the control plane's own.
+fn asked_token(args: &HubArgs, own: Option<&str>) -> Result<Option<Token>, CommandError> {
+    Ok(match args.token.source()? {
+        TokenSource::File(file) => Some(Token::read_by(move || file.current())),
+        given => given.current().as_deref().or(own).map(Token::from),
     })
 }
 
@@ -266,7 +275,7 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
         port: 0,
         store: StoreConfig::Sqlite(store.to_owned()),
         // Others on this machine could find the port.
-        token: Some(crate::own_token::new_token()),
+        token: Some(crate::own_token::new_token().as_str().into()),
         allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
         registry,

@@ -43,7 +43,7 @@ async fn status(plane: &Plane, authorization: Option<&str>) -> Result<(), tonic:
 
 #[tokio::test]
 async fn health_needs_no_token() {
-    let plane = Plane::start(Config { token: Some("secret".to_owned()), ..Config::default() }).await;
+    let plane = Plane::start(Config { token: Some("secret".into()), ..Config::default() }).await;
     assert_eq!(get(&plane, "/healthz", "").await, "HTTP/1.1 200 OK");
     assert_eq!(get(&plane, "/readyz", "").await, "HTTP/1.1 200 OK");
     assert_eq!(get(&plane, "/nothing", "").await, "HTTP/1.1 404 Not Found");
@@ -52,7 +52,7 @@ async fn health_needs_no_token() {
 
 #[tokio::test]
 async fn a_token_is_required_on_mesh_and_grpc() {
-    let plane = Plane::start(Config { token: Some("secret".to_owned()), ..Config::default() }).await;
+    let plane = Plane::start(Config { token: Some("secret".into()), ..Config::default() }).await;
     for wrong in [None, Some("wrong"), Some("")] {
         match join(&plane, wrong).await {
             LinkEvent::Refused { message, .. } => assert!(message.contains("AUTHENTICATION_FAILED"), "{message}"),

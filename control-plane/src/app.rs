@@ -89,6 +89,28 @@ pub struct App {
     hub_handle: hub::HubHandle,
     entrance: hub::Entrance,
     metrics: Option<Metrics>,
+    readiness: Readiness,
+}
+
+/// How it is with a control plane that runs.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    readiness: Readiness,
+    journal: Journal,
+    hub: hub::HubHandle,
+}
+
+impl Liveness {
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&self) {
+        self.readiness.wait().await;
+    }
+
+    /// Whether journal and hub go on working; waits until they answer.
+    pub async fn is_alive(&self) -> bool {
+        let (journal, hub) = join(self.journal.answers(), self.hub.served()).await;
+        journal.is_ok() && hub.is_some()
+    }
 }
 
 /// Checks the configuration, listens, opens the store and replays what is not finished.
@@ -127,7 +149,8 @@ pub async fn build(config: Config) -> Result<App, Error> {
 
     let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
     let (hub, hub_handle, entrance) = HubTask::new(hub_config, journal.clone(), port, metrics.clone());
-    Ok(App { config, address, listener, journal, writer, hub, hub_handle, entrance, metrics })
+    let readiness = Readiness::default();
+    Ok(App { config, address, listener, journal, writer, hub, hub_handle, entrance, metrics, readiness })
 }
 
 /// Makes the protocols known that come with the configuration: all together, so that they share a commit.
@@ -212,6 +235,12 @@ impl App {
         self.address
     }
 
+    /// For whoever looks after it while it runs.
+    pub fn liveness(&self) -> Liveness {
+        let (readiness, journal, hub) = (self.readiness.clone(), self.journal.clone(), self.hub_handle.clone());
+        Liveness { readiness, journal, hub }
+    }
+
     /// The hub, for roles in this process.
     pub fn local_hub(&self) -> Arc<dyn LocalHub> {
         Arc::new(hub::Local(self.entrance.clone()))
@@ -222,8 +251,8 @@ impl App {
     /// # Errors
     /// If the journal's writer or the listener failed: nothing was acknowledged that is not in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, address, listener, journal, mut writer, hub, hub_handle, entrance, metrics } = self;
-        let readiness = Readiness::default();
+        let Self { config, address, listener, journal, mut writer, hub, hub_handle, entrance, metrics, readiness } =
+            self;
         // After everything that can still end a run.
         let stop_traces = CancellationToken::new();
         let admission = Arc::new(Admission {

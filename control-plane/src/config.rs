@@ -46,6 +46,37 @@ impl fmt::Display for StoreConfig {
 /// Reads one environment variable of the control plane.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// What everybody who connects must show. It may change while the control plane runs: those who are connected stay.
+#[derive(Clone)]
+pub struct Token(Arc<dyn Fn() -> Arc<str> + Send + Sync>);
+
+impl Token {
+    /// One that is asked for whenever somebody shows a token.
+    pub fn read_by(read: impl Fn() -> Arc<str> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The token as it is now.
+    pub fn current(&self) -> Arc<str> {
+        (self.0)()
+    }
+}
+
+/// One that stays.
+impl From<&str> for Token {
+    fn from(token: &str) -> Self {
+        let token: Arc<str> = token.into();
+        Self::read_by(move || token.clone())
+    }
+}
+
+/// Never shows it.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// Everything a control plane is set to.
 #[derive(Clone)]
 pub struct Config {
@@ -56,7 +87,7 @@ pub struct Config {
     /// Where the journal is kept.
     pub store: StoreConfig,
     /// Required on mesh and gRPC if set.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Allows listening beyond loopback without a token.
     pub insecure: bool,
     /// Names by which it may be called besides its address and `localhost`; none by default. Beyond loopback and with a
@@ -158,7 +189,7 @@ impl Config {
                 self.host
             ));
         }
-        if self.token.as_ref().is_some_and(String::is_empty) {
+        if self.token.as_ref().is_some_and(|token| token.current().is_empty()) {
             problems.push("the token is empty; unset GLEITZEIT_TOKEN or give it a value".to_owned());
         }
         if !(1_024..=8 * 1024 * 1024).contains(&self.max_payload_bytes) {

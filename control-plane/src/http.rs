@@ -1,7 +1,6 @@
 //! Health and metrics over plain HTTP.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::watch;
 
 use crate::hub::{Admission, HubHandle, token_refusal};
 use crate::journal::Journal;
@@ -16,11 +16,17 @@ use crate::metrics::{Metrics, MetricsSource};
 
 /// Whether the control plane can do its work.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(watch::Sender<bool>);
 
 impl Readiness {
     pub(crate) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.0.send_replace(ready);
+    }
+
+    /// Waits until it can.
+    pub(crate) async fn wait(&self) {
+        // The sender is `self`, and so is there.
+        let _ = self.0.subscribe().wait_for(|ready| *ready).await;
     }
 }
 
@@ -37,7 +43,7 @@ pub(crate) async fn nothing_here(request: Request) -> Response {
 /// `/healthz`: the process lives. `/readyz`: the store is open and gRPC and mesh are served, whatever is connected.
 pub(crate) fn routes(readiness: Readiness) -> Router {
     let ready = |State(readiness): State<Readiness>| async move {
-        if readiness.0.load(Ordering::Relaxed) {
+        if *readiness.0.borrow() {
             (StatusCode::OK, "ready\n")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")

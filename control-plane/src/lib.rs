@@ -15,7 +15,7 @@ pub mod kept;
 mod metrics;
 mod trace;
 
-pub use app::{App, Error, build};
-pub use config::{Config, ReadEnv, StoreConfig};
+pub use app::{App, Error, Liveness, build};
+pub use config::{Config, ReadEnv, StoreConfig, Token};
 pub use metrics::MetricsSource;
 pub use trace::SpanSink;

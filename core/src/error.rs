@@ -138,7 +138,7 @@ codes! {
     ConnectionRefused = -25002, "CONNECTION_REFUSED", false, Unavailable, "the control plane refused the connection", "start one with `gleitzeit start`";
     ConnectionTimeout = -25003, "CONNECTION_TIMEOUT", true, Unavailable, "the connection took too long", "check the address and the network";
     ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "it is made again by itself";
-    AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token";
+    AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token, or GLEITZEIT_TOKEN_FILE to a file that holds it";
     AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
     NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "what answers at the address is no control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
 }

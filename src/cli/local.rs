@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::server::age;
-use super::{DefinitionArgs, OutputArgs};
+use super::{DefinitionArgs, OutputArgs, TokenArgs};
 
 /// `gleitzeit migrate`
 #[derive(Debug, Args)]
@@ -82,12 +82,21 @@ pub(crate) struct DoctorArgs {
     /// The control plane to look at
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
-    /// Its token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
     /// The store: sqlite:PATH (default: the one in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `gleitzeit healthcheck`
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// The control plane to ask (default: http://localhost:8000)
+    #[arg(long, alias = "url", env = "GLEITZEIT_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -9,6 +9,7 @@ mod runs;
 mod server;
 mod store;
 mod suggest;
+mod token;
 
 use std::path::PathBuf;
 
@@ -17,8 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use global::{ColorWhen, Global, LogFormat};
 pub(crate) use help::shown as shown_help;
 pub(crate) use local::{
-    CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, InitArgs, InitKind, LogsArgs, ManArgs, MigrateArgs, MonitorArgs,
-    Program,
+    CompletionsArgs, DoctorArgs, GraphArgs, GraphForm, HealthcheckArgs, InitArgs, InitKind, LogsArgs, ManArgs,
+    MigrateArgs, MonitorArgs, Program,
 };
 pub(crate) use runs::{CancelArgs, ListArgs, SubmitArgs};
 pub(crate) use server::{
@@ -27,6 +28,7 @@ pub(crate) use server::{
 };
 pub(crate) use store::{BackupArgs, CheckArgs, PruneArgs, RestoreArgs, StoreCommand};
 pub(crate) use suggest::refusal;
+pub(crate) use token::TokenArgs;
 
 /// Durable workflows of LLM, Python, shell and HTTP tasks.
 ///
@@ -136,6 +138,9 @@ pub(crate) enum Command {
     /// Look whether this machine has what workflows need, and what to do about what it has not
     #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
+    /// Ask whether a control plane can be used; exits with 0 if it can
+    #[command(after_help = "Example:\n  gleitzeit healthcheck --hub-url http://localhost:8000")]
+    Healthcheck(HealthcheckArgs),
     /// Look at runs, components and providers in a view that fills the terminal
     #[command(after_help = "Example:\n  gleitzeit monitor")]
     Monitor(MonitorArgs),
@@ -184,6 +189,7 @@ impl Command {
             Self::Graph(args) => args.output.format(),
             Self::Init(args) => args.output.format(),
             Self::Doctor(args) => args.output.format(),
+            Self::Healthcheck(args) => args.output.format(),
             Self::Cancel(args) => args.output.format(),
             Self::Retry(args) => args.output.format(),
             Self::Prune(args) => args.output.format(),
@@ -279,9 +285,8 @@ pub(crate) struct ClientArgs {
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
 
-    /// The control plane's token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }
 
 /// A command that only asks.
@@ -406,9 +411,8 @@ pub(crate) struct ValidateArgs {
     /// Check against what is built in or in a folder, whatever GLEITZEIT_HUB_URL names
     #[arg(long)]
     pub(crate) offline: bool,
-    /// The control plane's token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
     /// A provider file of the workers that are to run them: tasks may name its provider (repeatable)
     #[arg(long = "provider", value_name = "FILE")]
     pub(crate) providers: Vec<PathBuf>,

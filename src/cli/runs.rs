@@ -154,6 +154,7 @@ fn point(text: &str) -> Result<Point, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::TokenArgs;
     use super::*;
 
     #[test]
@@ -191,7 +192,7 @@ mod tests {
             follow: false,
             dry_run: false,
             request_id: None,
-            client: ClientArgs { hub_url: None, token: None },
+            client: ClientArgs { hub_url: None, token: TokenArgs::None },
             output: OutputArgs { format: super::super::Format::Table, json: false },
         };
         let (files, given) = args.files_and_inputs();

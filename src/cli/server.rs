@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs};
+use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs, TokenArgs};
 
 /// Where a control plane listens unless told otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
@@ -29,11 +29,10 @@ pub(crate) struct HubArgs {
     /// Where the journal is kept: sqlite:PATH, or memory: (default: a file in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
-    /// Asked of everybody who connects (default, on this machine: one of its own, which only its user can read)
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
     /// Ask nobody for a token: whoever reaches the port can run code as the user of the workers
-    #[arg(long, alias = "insecure", conflicts_with = "token")]
+    #[arg(long, alias = "insecure", conflicts_with_all = ["token", "token_file"])]
     pub(crate) no_auth: bool,
     /// A name by which the control plane is called, besides its address and localhost (repeatable)
     #[arg(long = "allow-host", value_name = "NAME")]
@@ -236,9 +235,8 @@ pub(crate) struct RunArgs {
     /// Run on this control plane instead of inside this process
     #[arg(long, env = "GLEITZEIT_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
-    /// The control plane's token
-    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -3,27 +3,28 @@
 use std::sync::Arc;
 
 use gleitzeit_agent::{Agent, AgentConfig};
-use gleitzeit_link::TokenSource;
 use gleitzeit_sdk::DEFAULT_URL;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
-use crate::setup;
 use crate::signals::{OnSignal, block_on};
+use crate::{service, setup};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
     let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
-        token: TokenSource::new(args.client.token.clone(), &hub_url, gleitzeit_link::variable),
+        token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
         hub_url,
         unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
+        // It is of use as soon as it runs: it waits for its control plane, however long that is away.
+        let _told = service::tell(stop.clone(), async {}, || async { true });
         // The second signal drops the agent as it runs.
         agent.run(stop, CancellationToken::new()).await.map_err(from_agent)?;
         Ok(Exit::Success)

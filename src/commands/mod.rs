@@ -9,6 +9,7 @@ mod doctor;
 mod dry_run;
 mod explain;
 mod graph;
+mod healthcheck;
 mod hub;
 mod init;
 mod list;
@@ -65,6 +66,7 @@ pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
         Command::Graph(args) => graph::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Healthcheck(args) => healthcheck::run(args),
         Command::Man(args) => man::run(&args),
         Command::Monitor(args) => monitor::run(args),
         Command::Providers(args) => providers::run(args),

@@ -71,7 +71,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     let result = block_on_threads(Threads::All, OnSignal::Finish, |stop| {
         let reached = &reached;
         async move {
-            let token = config.token.clone();
+            let token = config.token.as_ref().map(|token| token.current().to_string());
             let mut plane = Plane::start(config, worker).await?;
             let reach = ClientConfig {
                 token,

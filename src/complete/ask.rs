@@ -65,13 +65,12 @@ pub(super) fn names(
 /// Asks the control plane that the words or the environment name, or the default one.
 fn asked<T>(given: &Given, ask: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let url = hub_url::named(given.hub_url.as_deref()).map(str::to_owned).or_else(hub_url::of_environment);
-    let config = ClientConfig {
-        token: given.token.clone().filter(|token| !token.is_empty()),
+    let config = given.token.for_client(ClientConfig {
         connect_timeout: MOMENT,
         call_timeout: MOMENT,
         max_retries: 0,
         ..ClientConfig::new(url.unwrap_or_else(|| DEFAULT_URL.to_owned()))
-    };
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let found = runtime.block_on(async {
         let client = tokio::time::timeout(MOMENT, Client::connect(config)).await.ok()?.ok()?;

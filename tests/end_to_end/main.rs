@@ -49,6 +49,7 @@ mod repeats;
 mod restart;
 mod run;
 mod rust_sdk;
+mod service;
 mod shell;
 mod sources;
 #[path = "../support/mod.rs"]

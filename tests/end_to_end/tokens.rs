@@ -150,3 +150,58 @@ fn code_of_a_task_finds_no_token_in_the_processes_of_its_user() {
     agent.terminate(PATIENCE).exits(0);
     hub.terminate(PATIENCE).exits(0);
 }
+
+#[test]
+fn a_token_in_a_file_is_taken_up_by_all_when_it_changes() {
+    let own = Own::new();
+    let (asked, shown) = (own.sandbox.path().join("asked"), own.sandbox.path().join("shown"));
+    let write = |token: &str| [&asked, &shown].map(|file| fs::write(file, format!("{token}\n")).expect("written"));
+    write("first");
+    let (asked, shown) = (asked.display().to_string(), shown.display().to_string());
+    let store = format!("sqlite:{}", own.sandbox.path().join("hub.db").display());
+    let hub = ["hub", "--port", &own.port, "--store", &store, "--token-file", &asked];
+    let mut first = own.sandbox.start(&hub);
+    first.said("ready at ", PATIENCE);
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", first.pid())).expect("a process");
+    assert!(!command.contains("first"), "{command}");
+
+    let other = Sandbox::new();
+    let agent = ["agent", "--role", "all", "--hub-url", &own.url, "--token-file", &shown];
+    let _agent = own.sandbox.start(&agent);
+    let workflow =
+        other.file("w.yaml", "name: W\ntasks: [{id: a, method: shell/run, parameters: {command: echo hi}}]\n");
+    let submit = |more: &[&str]| {
+        let mut arguments = vec!["submit", &workflow, "--wait", "--hub-url", &own.url];
+        arguments.extend(more);
+        other.gleitzeit(&arguments)
+    };
+    submit(&["--token-file", &shown]).exits(0);
+
+    write("second");
+    let refused = submit(&["--token", "first"]);
+    assert!(refused.code() != 0 && refused.stderr.contains("the token is wrong"), "{}", refused.stderr);
+    submit(&["--token-file", &shown]).exits(0);
+    // Agents that come back show the new one, too.
+    first.kill_9();
+    let mut second = own.sandbox.start(&hub);
+    second.said("ready at ", PATIENCE);
+    submit(&["--token", "second"]).exits(0);
+}
+
+#[test]
+fn a_file_without_a_token_is_refused_before_anything_starts() {
+    let sandbox = Sandbox::new();
+    let none = sandbox.path().join("none").display().to_string();
+    let empty = sandbox.file("empty", "\n");
+    for (file, why) in [(&none, "No such file"), (&empty, "it holds no token")] {
+        for arguments in [["hub", "--port", "0"], ["agent", "--role", "all"], ["status", "-o", "table"]] {
+            let mut arguments = arguments.to_vec();
+            arguments.extend(["--token-file", file]);
+            let refused = sandbox.gleitzeit(&arguments);
+            assert!(refused.stderr.contains(file) && refused.stderr.contains(why), "{arguments:?}: {}", refused.stderr);
+            assert_eq!(refused.code(), 2, "{arguments:?}");
+        }
+    }
+    let both = sandbox.gleitzeit(&["status", "--token", "t", "--token-file", &empty]);
+    assert!(both.code() == 2 && both.stderr.contains("say the same"), "{}", both.stderr);
+}

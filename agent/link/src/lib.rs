@@ -19,15 +19,17 @@ mod probe;
 mod pulse;
 mod reach;
 mod reconnect;
+mod secret;
 mod session;
 mod token;
 mod transport;
 
 pub use config::{ConfigError, LinkConfig, base_url};
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
-pub use probe::{HTTP2, PROBE_LIMIT, front_page, look, probe};
+pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe};
 pub use pulse::Pulse;
 pub use reach::{Cause, Found, Speech, proxy, without_secrets};
+pub use secret::SecretFile;
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token, variable};
 

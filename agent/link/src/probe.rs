@@ -22,8 +22,12 @@ pub const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
 
 /// A request over HTTP/1 for the front page of a host.
 pub fn front_page(authority: &str) -> Vec<u8> {
+    page(authority, "/")
+}
+
+fn page(authority: &str, path: &str) -> Vec<u8> {
     format!(
-        "GET / HTTP/1.1\r\nhost: {authority}\r\nuser-agent: gleitzeit/{}\r\naccept: */*\r\nconnection: close\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: gleitzeit/{}\r\naccept: */*\r\nconnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     )
     .into_bytes()
@@ -36,6 +40,15 @@ pub fn front_page(authority: &str) -> Vec<u8> {
 pub async fn look(url: &str) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
     Ok(probe(&address.host, address.port, &front_page(&address.authority), PROBE_LIMIT).await)
+}
+
+/// What a control plane at an address answers when it is asked whether it can be used.
+///
+/// # Errors
+/// If it is no address.
+pub async fn ask_ready(url: &str) -> Result<Found, String> {
+    let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
+    Ok(probe(&address.host, address.port, &page(&address.authority, "/readyz"), PROBE_LIMIT).await)
 }
 
 /// What answers at a host's port to what is said there, within `limit`.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::secret::SecretFile;
+
 /// A longer token is none of ours.
 const MAX_TOKEN_BYTES: u64 = 4_096;
 /// Where a control plane listens if its address names no port, as everywhere for `http`.
@@ -28,6 +30,8 @@ pub enum TokenSource {
     None,
     /// Always this one.
     Given(String),
+    /// The one in a file, as it is then.
+    File(SecretFile),
     /// That of this user's own control plane, while it lives.
     Kept(TokenFile),
 }
@@ -35,9 +39,15 @@ pub enum TokenSource {
 impl TokenSource {
     /// The given token, else that of this user's own control plane at the address; `read` reads the environment.
     pub fn new(given: Option<String>, url: &str, read: impl Fn(&str) -> Option<OsString>) -> Self {
-        match given {
-            Some(token) => Self::Given(token),
-            None => TokenFile::at_url(url, read).map_or(Self::None, Self::Kept),
+        given.map_or(Self::None, Self::Given).or_kept(url, read)
+    }
+
+    /// This one, or where it is none that of this user's own control plane at the address; `read` reads the environment.
+    #[must_use]
+    pub fn or_kept(self, url: &str, read: impl Fn(&str) -> Option<OsString>) -> Self {
+        match self {
+            Self::None => TokenFile::at_url(url, read).map_or(Self::None, Self::Kept),
+            given => given,
         }
     }
 
@@ -46,6 +56,7 @@ impl TokenSource {
         match self {
             Self::None => None,
             Self::Given(token) => Some(token.clone()),
+            Self::File(file) => Some(file.current().to_string()),
             Self::Kept(file) => file.of_living(),
         }
     }
@@ -57,6 +68,7 @@ impl fmt::Debug for TokenSource {
         match self {
             Self::None => f.write_str("None"),
             Self::Given(_) => f.write_str("Given(…)"),
+            Self::File(file) => file.fmt(f),
             Self::Kept(file) => file.fmt(f),
         }
     }
@@ -127,16 +139,20 @@ pub fn check_private(file: &File) -> io::Result<()> {
 /// The token in a file; `None` if it holds none.
 ///
 /// # Errors
-/// If it cannot be read or is no text.
+/// If it cannot be read, is no text or too long.
 pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
-    (&mut file).take(MAX_TOKEN_BYTES).read_to_string(&mut text)?;
+    (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_TOKEN_BYTES {
+        let message = format!("it is longer than {MAX_TOKEN_BYTES} bytes, as no token is");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     let token = text.trim();
     Ok((!token.is_empty()).then(|| token.to_owned()))
 }
 
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {

@@ -38,7 +38,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use crate::api::looked::Looked;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
-use crate::config::{Config, ReadEnv};
+use crate::config::{Config, ReadEnv, Token};
 use crate::connection::Connection;
 use crate::hub::{HubHandle, check_token, token_refusal};
 use crate::journal::{Journal, JournalError, StoreError};
@@ -52,7 +52,7 @@ struct Inner {
     hub: HubHandle,
     limits: Limits,
     environment: AllowedEnv,
-    token: Option<String>,
+    token: Option<Token>,
     /// After which finished runs go; none: never.
     retention: Option<Duration>,
     max_message_bytes: usize,
@@ -148,7 +148,7 @@ impl Interceptor for Authorize {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-        if check_token(self.0.0.token.as_deref(), given) {
+        if check_token(self.0.0.token.as_ref(), given) {
             return Ok(request);
         }
         Err(status::to_status(&Failure::new(ErrorCode::AuthenticationFailed, token_refusal(given))))

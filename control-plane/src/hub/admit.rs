@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::config::Token;
 use crate::connection::{Address, Connection};
 
 /// A session of the polling transport that nobody was let into ends after this time.
@@ -27,7 +28,7 @@ const ADDRESSES: usize = 1_024;
 pub(crate) struct Admission {
     pub(crate) handshakes: Handshakes,
     /// Required on mesh and gRPC if set.
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Token>,
     /// Origins of web pages that may connect; `*` is any.
     pub(crate) allow_origins: Vec<String>,
 }
@@ -40,10 +41,11 @@ pub(crate) struct Auth {
 }
 
 /// Whether a given token is the required one, in a time that depends on the length of the given one alone.
-pub(crate) fn check_token(required: Option<&str>, given: Option<&str>) -> bool {
+pub(crate) fn check_token(required: Option<&Token>, given: Option<&str>) -> bool {
     match (required, given) {
         (None, _) => true,
         (Some(required), Some(given)) => {
+            let required = required.current();
             let pairs = given.bytes().zip(required.bytes().cycle());
             let same = pairs.fold(Choice::from(1), |same, (given, required)| same & given.ct_eq(&required));
             (same & given.len().ct_eq(&required.len())).into()
@@ -113,7 +115,7 @@ pub(crate) async fn check_handshake(admission: Arc<Admission>, request: Request,
 
 impl Admission {
     pub(crate) fn admits_token(&self, given: Option<&str>) -> bool {
-        check_token(self.token.as_deref(), given)
+        check_token(self.token.as_ref(), given)
     }
 
     fn admits_origin(&self, origin: &str, host: Option<&str>) -> bool {
@@ -204,7 +206,8 @@ mod tests {
             (Some("secret"), Some("secreu"), false),
             (Some("secret"), None, false),
         ] {
-            assert_eq!(check_token(required, given), admitted, "{required:?} {given:?}");
+            let token = required.map(Token::from);
+            assert_eq!(check_token(token.as_ref(), given), admitted, "{required:?} {given:?}");
         }
     }
 }

@@ -335,6 +335,16 @@ impl Journal {
         self.send(Work::Confirm).await
     }
 
+    /// Waits until the writer has come to this: it goes on.
+    ///
+    /// # Errors
+    /// `Closed` if it has ended.
+    pub async fn answers(&self) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Work::Answer(reply)).await?;
+        answer.await.map_err(|_| JournalError::Closed)
+    }
+
     /// Follows a run: every entry with `seq` of at least `from` once, in order, those to come as they are committed.
     pub fn watch(&self, run_id: RunId, from: Seq) -> RunWatch {
         RunWatch::new(self.clone(), run_id, from)

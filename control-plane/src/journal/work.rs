@@ -100,6 +100,8 @@ pub enum Work {
     KeepProtocols(Vec<ProtocolName>),
     /// See whether the store is still there; without it there is no going on.
     Confirm,
+    /// Say that the writer goes on.
+    Answer(oneshot::Sender<()>),
     /// Take no more work, do what is waiting, and end.
     Stop,
 }

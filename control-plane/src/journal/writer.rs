@@ -343,6 +343,8 @@ impl Writer {
             }
             Work::KeepProtocols(names) => self.ledger.keep_protocols(names),
             Work::Confirm => self.store.confirm()?,
+            // As above.
+            Work::Answer(reply) => drop(reply.send(())),
             Work::Stop => self.work.close(),
         }
         Ok(())

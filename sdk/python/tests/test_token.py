@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Optional
 
 import pytest
 
@@ -33,3 +34,43 @@ def test_the_token_of_this_users_own_control_plane_is_found(
         plane.stop()
     with pytest.raises(GleitzeitError):
         list(Client(plane.url, max_retries=0).list(limit=1))
+
+
+def test_a_token_in_a_file_is_read_again_when_it_changes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("GLEITZEIT_TOKEN", raising=False)
+    asked, shown = tmp_path / "asked", tmp_path / "shown"
+    asked.write_text("first\n")
+    shown.write_text("first")
+    plane = Plane(tmp_path, "--token-file", str(asked))
+    try:
+        with Client(plane.url, token_file=shown) as client:
+            assert list(client.list(limit=1)) == []
+            asked.write_text("second\n")
+            with pytest.raises(GleitzeitError) as refused:
+                list(client.list(limit=1))
+            assert refused.value.name == "AUTHENTICATION_FAILED"
+            shown.unlink()
+            shown.write_text("second")
+            assert list(client.list(limit=1)) == []
+        monkeypatch.setenv("GLEITZEIT_TOKEN_FILE", str(shown))
+        with Client(plane.url) as named:
+            assert list(named.list(limit=1)) == []
+    finally:
+        plane.stop()
+
+
+@pytest.mark.parametrize(
+    "content, why", [(None, "No such file"), ("", "it holds none"), ("x" * 5_000, "longer than 4096 bytes")]
+)
+def test_a_file_without_a_token_is_refused(tmp_path: pathlib.Path, content: Optional[str], why: str) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(GleitzeitError, match=why) as refused:
+        Client("http://127.0.0.1:1", token_file=file)
+    assert str(file) in str(refused.value)
+    with pytest.raises(GleitzeitError, match="say the same"):
+        Client("http://127.0.0.1:1", token="t", token_file=file)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gleitzeit_core::ErrorCode;
+use gleitzeit_link::{SecretFile, TokenSource};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
@@ -20,21 +21,25 @@ const MAX_ASKED: Duration = Duration::from_secs(30);
 /// Adds the token and the caller's trace context to every call.
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    token: Option<MetadataValue<Ascii>>,
+    token: Token,
     traceparent: Option<MetadataValue<Ascii>>,
 }
 
+#[derive(Clone)]
+enum Token {
+    None,
+    Fixed(MetadataValue<Ascii>),
+    /// Looked at for each call, since it may change.
+    File(SecretFile),
+}
+
 impl Credentials {
-    pub(crate) fn new(token: Option<&str>, traceparent: Option<&str>) -> Result<Self> {
-        let token = token
-            .map(|token| {
-                let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
-                    .parse()
-                    .map_err(|_| Error::invalid("the token holds characters that a header cannot carry"))?;
-                value.set_sensitive(true);
-                Ok::<_, Error>(value)
-            })
-            .transpose()?;
+    pub(crate) fn new(token: TokenSource, traceparent: Option<&str>) -> Result<Self> {
+        let token = match token {
+            TokenSource::File(file) => bearer(&file.current()).map(|_| Token::File(file)),
+            other => other.current().map_or(Ok(Token::None), |token| bearer(&token).map(Token::Fixed)),
+        };
+        let token = token.map_err(Error::invalid)?;
         let traceparent = traceparent
             .map(|context| context.parse().map_err(|_| Error::invalid("the trace context is not what W3C defines")))
             .transpose()?;
@@ -42,10 +47,23 @@ impl Credentials {
     }
 }
 
+/// What is sent with a token.
+fn bearer(token: &str) -> std::result::Result<MetadataValue<Ascii>, &'static str> {
+    let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
+    let mut value = value.map_err(|_| "the token holds characters that a header cannot carry")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.token {
-            request.metadata_mut().insert("authorization", token.clone());
+        let token = match &self.token {
+            Token::None => None,
+            Token::Fixed(token) => Some(token.clone()),
+            Token::File(file) => Some(bearer(&file.current()).map_err(Status::unauthenticated)?),
+        };
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", token);
         }
         if let Some(context) = &self.traceparent {
             request.metadata_mut().insert("traceparent", context.clone());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gleitzeit_core::mesh::Role;
-use gleitzeit_link::TokenSource;
 use gleitzeit_proto::convert::note_from;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
@@ -57,8 +56,7 @@ impl Client {
     /// it is no control plane. What is there instead is looked at for up to 2 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
-        let token = TokenSource::new(config.token.clone(), &url, gleitzeit_link::variable).current();
-        let credentials = Credentials::new(token.as_deref(), config.traceparent.as_deref())?;
+        let credentials = Credentials::new(config.token_source(&url)?, config.traceparent.as_deref())?;
         let channel = connect::channel(&config, &url).await?;
         Ok(Self::on(channel, credentials, config))
     }

@@ -1,6 +1,9 @@
 //! How a client reaches its control plane.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use gleitzeit_link::{SecretFile, TokenSource};
 
 use crate::error::{Error, Result};
 
@@ -15,6 +18,9 @@ pub struct ClientConfig {
     /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
     /// user keeps for itself, if one lives at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
     pub token: Option<String>,
+    /// A file that holds the token and nothing else, read again when it changes; [`ClientConfig::token`] goes before it.
+    /// Default: none.
+    pub token_file: Option<PathBuf>,
     /// The W3C trace context (`traceparent`) in which runs are submitted: their spans are part of it. Default: none, and
     /// each run has a trace of its own.
     pub traceparent: Option<String>,
@@ -35,6 +41,7 @@ impl Default for ClientConfig {
         Self {
             url: DEFAULT_URL.to_owned(),
             token: None,
+            token_file: None,
             traceparent: None,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
@@ -51,6 +58,7 @@ impl std::fmt::Debug for ClientConfig {
         f.debug_struct("ClientConfig")
             .field("url", &self.url)
             .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("token_file", &self.token_file)
             .field("traceparent", &self.traceparent)
             .field("connect_timeout", &self.connect_timeout)
             .field("call_timeout", &self.call_timeout)
@@ -68,11 +76,20 @@ impl ClientConfig {
     }
 
     /// For the control plane that the environment names: `GLEITZEIT_HUB_URL` (else [`DEFAULT_URL`]), its token in
-    /// `GLEITZEIT_TOKEN`, and the caller's trace context in `TRACEPARENT`.
+    /// `GLEITZEIT_TOKEN` or in the file of `GLEITZEIT_TOKEN_FILE`, and the caller's trace context in `TRACEPARENT`.
     pub fn from_env() -> Self {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        Self { token: read("GLEITZEIT_TOKEN"), traceparent: read("TRACEPARENT"), ..Self::new(url) }
+        let token_file = read("GLEITZEIT_TOKEN_FILE").map(PathBuf::from);
+        Self { token: read("GLEITZEIT_TOKEN"), token_file, traceparent: read("TRACEPARENT"), ..Self::new(url) }
+    }
+
+    /// Where the token comes from at the address `url`.
+    ///
+    /// # Errors
+    /// If its file cannot be used.
+    pub(crate) fn token_source(&self, url: &str) -> Result<TokenSource> {
+        token_source(self.token.as_ref(), self.token_file.as_deref(), url)
     }
 
     /// The address with its scheme.
@@ -82,6 +99,18 @@ impl ClientConfig {
     pub(crate) fn endpoint(&self) -> Result<String> {
         gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
+}
+
+/// The token that is given, else the one in a file, else that of this user's own control plane at an address.
+pub(crate) fn token_source(given: Option<&String>, file: Option<&Path>, url: &str) -> Result<TokenSource> {
+    let source = match (given, file) {
+        (Some(token), _) => TokenSource::Given(token.clone()),
+        (None, Some(path)) => SecretFile::open(path)
+            .map(TokenSource::File)
+            .map_err(|error| Error::invalid(format!("cannot use the token in `{}`: {error}", path.display())))?,
+        (None, None) => TokenSource::None,
+    };
+    Ok(source.or_kept(url, gleitzeit_link::variable))
 }
 
 #[cfg(test)]

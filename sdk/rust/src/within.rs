@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
+use gleitzeit_link::TokenSource;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::codegen::Service;
@@ -29,7 +30,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let credentials = Credentials::new(None, config.traceparent.as_deref())?;
+        let credentials = Credentials::new(TokenSource::None, config.traceparent.as_deref())?;
         let channel = Endpoint::from_static(NOWHERE).connect_with_connector_lazy(Within(connect));
         Ok(Self::on(channel, credentials, config))
     }

@@ -8,7 +8,7 @@ import pathlib
 import random
 import stat
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Optional, Union
 
 import yaml
@@ -52,7 +52,8 @@ class Settings:
 
     #: Where the control plane is, such as ``http://localhost:8000``.
     url: str
-    token: Optional[str] = None
+    #: What gives the token whenever a call is made.
+    token: _token.Source = field(default=lambda: None, repr=False, compare=False)
     #: How long one call may take.
     timeout: float = 30.0
     #: How often a call that may be made again is.
@@ -63,12 +64,21 @@ class Settings:
     traceparent: Optional[str] = None
 
     @staticmethod
-    def make(url: Optional[str], token: Optional[str], **more: Any) -> Settings:
+    def make(
+        url: Optional[str],
+        token: Optional[str],
+        token_file: Union[None, str, os.PathLike[str]] = None,
+        **more: Any,
+    ) -> Settings:
         """With what the environment says where nothing is said here."""
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
         url = base_url(url)
         more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
-        return Settings(url, token or os.environ.get("GLEITZEIT_TOKEN") or _token.kept(url), **more)
+        try:
+            given = _token.source(token, token_file, url)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+        return Settings(url, given, **more)
 
     @property
     def target(self) -> str:
@@ -85,7 +95,8 @@ class Settings:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
-        given = (("authorization", self.token and f"Bearer {self.token}"), ("traceparent", self.traceparent))
+        token = self.token()
+        given = (("authorization", token and f"Bearer {token}"), ("traceparent", self.traceparent))
         return tuple((name, value) for name, value in given if value)
 
     @property

@@ -1,4 +1,4 @@
-"""The token that a control plane of the same user keeps on this machine.
+"""The token that is shown to a control plane: one in a file, or the one that it keeps for its user on this machine.
 
 A control plane that was given no token makes one of its own, in a file that only its user can read, and holds a shared
 lock on that file for as long as it lives. Where an exclusive lock can be had no control plane of this user listens:
@@ -12,15 +12,74 @@ import os
 import pathlib
 import stat
 import urllib.parse
-from typing import Optional
+from typing import Callable, Optional, Union
 
 try:
     import fcntl
 except ImportError:  # no POSIX: control planes of the same machine do not run there
     fcntl = None  # type: ignore[assignment]
 
-#: A longer token is none of ours.
+#: A longer token is none.
 MAX_BYTES = 4_096
+
+
+class SecretFile:
+    """A file that holds a token and nothing else, as systemd and Kubernetes hand out secrets. It may change."""
+
+    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
+        self.path = os.fspath(path)
+        self._token = self._read()
+
+    def __repr__(self) -> str:
+        return f"SecretFile({self.path!r})"
+
+    def current(self) -> str:
+        """The token as it is now; while the file cannot be read, as it was: secrets are often replaced by removing them."""
+        try:
+            self._token = self._read()
+        except ValueError:
+            pass
+        return self._token
+
+    def _read(self) -> str:
+        try:
+            # A pipe would be waited for, and could not be read again.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise ValueError(f"cannot use the token in `{self.path}`: it is no regular file")
+            with open(self.path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise ValueError(f"cannot use the token in `{self.path}`: it is longer than {MAX_BYTES} bytes")
+            token = content.decode("utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"cannot use the token in `{self.path}`: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"cannot use the token in `{self.path}`: it is no text") from None
+        if not token:
+            raise ValueError(f"cannot use the token in `{self.path}`: it holds none")
+        return token
+
+
+#: What gives the token whenever one is needed; none if there is none.
+Source = Callable[[], Optional[str]]
+
+
+def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: str) -> Source:
+    """Where the token comes from: given, in a file, named by the environment, or kept by a control plane at ``url``.
+
+    Raises ``ValueError`` if a file is named that cannot be used.
+    """
+    if token and file:
+        raise ValueError("`token` and `token_file` say the same; give one of them")
+    if file is None and not token:
+        token = os.environ.get("GLEITZEIT_TOKEN")
+        if not token:
+            file = os.environ.get("GLEITZEIT_TOKEN_FILE") or None
+    if token:
+        return lambda: token
+    if file is not None:
+        return SecretFile(file).current
+    return lambda: kept(url)
 
 
 def kept(url: str) -> Optional[str]:

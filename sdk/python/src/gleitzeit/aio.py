@@ -23,7 +23,8 @@ from .v1 import workflow_service_pb2_grpc
 class AsyncClient:
     """A connection to a control plane: it is made when it is needed, and made again by itself.
 
-    ``url`` and ``token`` default to ``GLEITZEIT_HUB_URL`` and ``GLEITZEIT_TOKEN``; without a token, that of this
+    ``url``, ``token`` and ``token_file`` default to ``GLEITZEIT_HUB_URL``, ``GLEITZEIT_TOKEN`` and
+    ``GLEITZEIT_TOKEN_FILE``, which is read again when it changes; without a token, that of this
     user's own control plane is taken. Times are in seconds. Every method
     raises ``GleitzeitError``. It belongs to the event loop in which it is made.
     """

@@ -21,8 +21,9 @@ from .v1 import workflow_service_pb2_grpc
 class Client:
     """A connection to a control plane: it is made when it is needed, and made again by itself.
 
-    ``url`` and ``token`` default to ``GLEITZEIT_HUB_URL`` and ``GLEITZEIT_TOKEN``; without a token, that of this
-    user's own control plane is taken. Times are in seconds. Every method
+    ``url``, ``token`` and ``token_file`` default to ``GLEITZEIT_HUB_URL``, ``GLEITZEIT_TOKEN`` and
+    ``GLEITZEIT_TOKEN_FILE``; without a token, that of this user's own control plane is taken. The file is read again when it
+    changes. Times are in seconds. Every method
     raises ``GleitzeitError``. May be shared by threads.
     """
 

@@ -11,13 +11,14 @@ use gleitzeit_core::role::provider::{Config, Input, Output, Provider as Machine}
 use gleitzeit_core::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
 use gleitzeit_core::tagged::Body;
 use gleitzeit_core::{ErrorCode, Failure, Instant, Payload, Secret};
-use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError, TokenSource};
+use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant as Clock;
 use tokio_util::sync::CancellationToken;
 
 use super::{Call, CallError, Provider};
+use crate::config::token_source;
 use crate::error::{Error, Result};
 
 /// Progress that may wait for the control plane; what does not fit is dropped.
@@ -47,7 +48,7 @@ pub(super) async fn serve(
     protocols: Vec<ProtocolDefinition>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let token = TokenSource::new(provider.token.clone(), &provider.url, gleitzeit_link::variable);
+    let token = token_source(provider.token.as_ref(), provider.token_file.as_deref(), &provider.url)?;
     let unused_proxy = gleitzeit_link::proxy(gleitzeit_link::variable);
     let config = LinkConfig { url: provider.url.clone(), token, unused_proxy, ..LinkConfig::default() };
     let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())

@@ -29,6 +29,7 @@ mod host;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,7 @@ pub struct Provider {
     version: String,
     url: String,
     token: Option<String>,
+    token_file: Option<PathBuf>,
     max_concurrency: u32,
     drain_timeout: Duration,
     max_payload_bytes: usize,
@@ -104,8 +106,8 @@ impl std::fmt::Debug for Provider {
 
 impl Provider {
     /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
-    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
-    /// one it takes the token that a control plane of the same user keeps on this machine.
+    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN` or in the file of
+    /// `GLEITZEIT_TOKEN_FILE`, unless told otherwise; without one it takes the token that a control plane of the same user keeps on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
@@ -113,6 +115,7 @@ impl Provider {
             version: "v1".to_owned(),
             url: read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
             token: read("GLEITZEIT_TOKEN"),
+            token_file: read("GLEITZEIT_TOKEN_FILE").map(PathBuf::from),
             max_concurrency: 16,
             drain_timeout: Duration::from_secs(30),
             max_payload_bytes: 1024 * 1024,
@@ -124,7 +127,14 @@ impl Provider {
     /// Where the control plane is, and its token.
     #[must_use]
     pub fn at(mut self, url: &str, token: Option<&str>) -> Self {
-        (self.url, self.token) = (url.to_owned(), token.map(str::to_owned));
+        (self.url, self.token, self.token_file) = (url.to_owned(), token.map(str::to_owned), None);
+        self
+    }
+
+    /// A file that holds the token and nothing else, instead of a given one; it is read again when it changes.
+    #[must_use]
+    pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        (self.token, self.token_file) = (None, Some(file.into()));
         self
     }
 

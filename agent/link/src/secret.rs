@@ -1,0 +1,193 @@
+//! A token in a file, as systemd, Kubernetes and Docker hand out secrets: it is not in the environment, where children of
+//! a process find it, nor in the list of processes, and whoever keeps it may change it while everything runs.
+
+use std::fmt;
+use std::fs::{Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{info, warn};
+
+use crate::token::{NONBLOCK, read_token};
+
+/// A file that holds a token and nothing else, but for spaces and line ends around it. Clones share what was read.
+#[derive(Clone)]
+pub struct SecretFile {
+    path: Arc<Path>,
+    last: Arc<Mutex<Last>>,
+}
+
+/// What was read last.
+struct Last {
+    /// The file that it stood in; `None` once it could not be read, so that this is said once.
+    read_from: Option<Stamp>,
+    token: Arc<str>,
+}
+
+/// By what a file is known to be another, or to have changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(of: &Metadata) -> Self {
+        Self {
+            device: of.dev(),
+            inode: of.ino(),
+            bytes: of.len(),
+            modified: (of.mtime(), of.mtime_nsec()),
+            changed: (of.ctime(), of.ctime_nsec()),
+        }
+    }
+}
+
+impl SecretFile {
+    /// Reads it for the first time.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no regular file, or holds no token.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let (stamp, token) = read(&path)?;
+        let last = Last { read_from: Some(stamp), token: token.into() };
+        Ok(Self { path: path.into(), last: Arc::new(Mutex::new(last)) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The token, read anew if the file has changed. While the file cannot be read, it is what was read last: secrets are
+    /// often replaced by removing them first.
+    pub fn current(&self) -> Arc<str> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = std::fs::metadata(&self.path).map(|metadata| Stamp::from(&metadata));
+        if now.as_ref().ok().is_some_and(|now| Some(*now) == last.read_from) {
+            return last.token.clone();
+        }
+        match now.and_then(|_| read(&self.path)) {
+            Ok((stamp, token)) => {
+                if *token != *last.token {
+                    info!(file = %self.path.display(), "the token has changed");
+                }
+                *last = Last { read_from: Some(stamp), token: token.into() };
+            }
+            Err(error) => {
+                if last.read_from.take().is_some() {
+                    warn!(file = %self.path.display(), %error, "the token cannot be read again; the last one stays");
+                }
+            }
+        }
+        last.token.clone()
+    }
+}
+
+/// The token and the file that it stands in.
+fn read(path: &Path) -> io::Result<(Stamp, String)> {
+    // Links are followed: Kubernetes changes secrets by turning one. A pipe would be waited for.
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file, which could be read again"));
+    }
+    let token = read_token(&file)?;
+    let token = token.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))?;
+    Ok((Stamp::from(&metadata), token))
+}
+
+/// Never shows the token.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SecretFile").field(&self.path).finish()
+    }
+}
+
+impl PartialEq for SecretFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for SecretFile {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own, removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("gleitzeit-secret-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_again_when_its_file_changes() {
+        let folder = Folder::new("changes");
+        let path = folder.0.join("token");
+        std::fs::write(&path, " first\n").expect("written");
+        let secret = SecretFile::open(&path).expect("a token");
+        let other = secret.clone();
+        assert_eq!(&*secret.current(), "first");
+        std::fs::write(&path, "the second").expect("written");
+        assert_eq!((&*secret.current(), &*other.current()), ("the second", "the second"));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(&*secret.current(), "the second", "it is being replaced");
+        std::fs::write(&path, "\n").expect("written");
+        assert_eq!(&*secret.current(), "the second", "an empty file is none");
+        std::fs::write(&path, "the third").expect("written");
+        assert_eq!(&*secret.current(), "the third");
+        assert_eq!(format!("{secret:?}"), format!("SecretFile({path:?})"));
+    }
+
+    #[test]
+    fn a_link_that_is_turned_leads_to_another_token() {
+        let folder = Folder::new("link");
+        let link = folder.0.join("token");
+        for (name, token) in [("a", "one"), ("b", "two")] {
+            std::fs::write(folder.0.join(name), token).expect("written");
+        }
+        std::os::unix::fs::symlink("a", &link).expect("linked");
+        let secret = SecretFile::open(&link).expect("a token");
+        assert_eq!(&*secret.current(), "one");
+        std::os::unix::fs::symlink("b", folder.0.join("new")).expect("linked");
+        std::fs::rename(folder.0.join("new"), &link).expect("turned");
+        assert_eq!(&*secret.current(), "two");
+    }
+
+    #[test]
+    fn what_holds_no_token_is_refused_and_nothing_is_waited_for() {
+        let folder = Folder::new("none");
+        let path = folder.0.join("token");
+        let refused = |path: &Path| SecretFile::open(path).expect_err("refused").to_string();
+        assert!(refused(&path).contains("No such file"), "{}", refused(&path));
+        std::fs::write(&path, " \n").expect("written");
+        assert_eq!(refused(&path), "it holds no token");
+        let pipe = folder.0.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("a pipe");
+        assert!(refused(&pipe).contains("no regular file"), "{}", refused(&pipe));
+        assert!(refused(&folder.0).contains("no regular file"), "{}", refused(&folder.0));
+        let long = "x".repeat(5_000);
+        std::fs::write(&path, long).expect("written");
+        assert!(refused(&path).contains("longer than 4096"), "{}", refused(&path));
+    }
+}

@@ -1,0 +1,130 @@
+//! The token of a control plane: what it asks for, and what is shown to it.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use gleitzeit_core::ErrorCode;
+use gleitzeit_link::{SecretFile, TokenSource};
+use gleitzeit_sdk::ClientConfig;
+
+use crate::error::CommandError;
+
+/// Where a token is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TokenArgs {
+    /// Nowhere.
+    #[default]
+    None,
+    Token(String),
+    File(PathBuf),
+}
+
+/// How it is written.
+#[derive(Debug, Args)]
+struct Written {
+    /// The control plane's token (default, on this machine: the one that it makes for its user)
+    #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file with the token, read again when it changes
+    #[arg(long, env = "GLEITZEIT_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// Where options come from, the first before the others.
+const ORIGINS: [ValueSource; 3] = [ValueSource::CommandLine, ValueSource::EnvVariable, ValueSource::DefaultValue];
+
+impl FromArgMatches for TokenArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let Written { mut token, mut token_file } = Written::from_arg_matches(matches)?;
+        for origin in ORIGINS {
+            let stands = |name, is_given: bool| is_given && matches.value_source(name) == Some(origin);
+            let of_origin = (stands("token", token.is_some()), stands("token_file", token_file.is_some()));
+            match of_origin {
+                (true, true) if origin == ValueSource::CommandLine => {
+                    let message = "`--token` and `--token-file` say the same; give one of them\n";
+                    return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+                }
+                (true, _) => return Ok(token.take().map_or(Self::None, Self::Token)),
+                (false, true) => return Ok(token_file.take().map_or(Self::None, Self::File)),
+                (false, false) => {}
+            }
+        }
+        Ok(Self::None)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for TokenArgs {
+    fn augment_args(command: Command) -> Command {
+        Written::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Written::augment_args_for_update(command)
+    }
+}
+
+impl TokenArgs {
+    /// Whether one is given at all.
+    pub(crate) fn is_some(&self) -> bool {
+        *self != Self::None
+    }
+
+    /// A client that shows it.
+    pub(crate) fn for_client(&self, config: ClientConfig) -> ClientConfig {
+        match self.clone() {
+            Self::None => config,
+            Self::Token(token) => ClientConfig { token: Some(token), ..config },
+            Self::File(path) => ClientConfig { token_file: Some(path), ..config },
+        }
+    }
+
+    /// The token, or the file, which holds one now.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub(crate) fn source(&self) -> Result<TokenSource, CommandError> {
+        match self {
+            Self::None => Ok(TokenSource::None),
+            Self::Token(token) => Ok(TokenSource::Given(token.clone())),
+            Self::File(path) => SecretFile::open(path).map(TokenSource::File).map_err(|error| {
+                let message = format!("cannot use the token in `{}`: {error}", path.display());
+                let hint = "`--token-file` (GLEITZEIT_TOKEN_FILE) names a file that holds the token and nothing else";
+                CommandError { code: ErrorCode::ConfigurationError, ..CommandError::usage(message).hint(hint) }
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<TokenArgs, clap::Error> {
+        let command = TokenArgs::augment_args(Command::new("x"));
+        let matches = command.try_get_matches_from(std::iter::once(&"x").chain(arguments))?;
+        TokenArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn a_token_is_given_by_itself_or_in_a_file() {
+        assert_eq!(read(&["--token", "t"]).expect("read"), TokenArgs::Token("t".to_owned()));
+        assert_eq!(read(&["--token-file", "f"]).expect("read"), TokenArgs::File("f".into()));
+        let refused = read(&["--token", "t", "--token-file", "f"]).expect_err("both");
+        assert!(refused.to_string().contains("`--token` and `--token-file`"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_error_with_its_name() {
+        let error = TokenArgs::File("/nowhere/token".into()).source().expect_err("no file");
+        assert_eq!(error.code, ErrorCode::ConfigurationError);
+        assert!(error.message.contains("`/nowhere/token`"), "{}", error.message);
+        assert!(error.hint.is_some_and(|hint| hint.contains("GLEITZEIT_TOKEN_FILE")));
+    }
+}

@@ -1,0 +1,32 @@
+//! `gleitzeit healthcheck`: whether a control plane can be used, for whoever starts others when it can, or again when it
+//! cannot.
+
+use gleitzeit_core::ErrorCode;
+use gleitzeit_link::{Cause, Found, Speech, ask_ready};
+use gleitzeit_sdk::DEFAULT_URL;
+use serde_json::json;
+
+use crate::cli::HealthcheckArgs;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::signals::{OnSignal, block_on};
+use crate::{hub_url, output};
+
+pub(crate) fn run(args: HealthcheckArgs) -> CommandResult {
+    block_on(OnSignal::Drop, |_| async move {
+        let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
+        match ask_ready(url).await.map_err(CommandError::usage)? {
+            Found::Http { status: 200, .. } => {}
+            Found::Http { status: 503, .. } => {
+                let message = format!("the control plane at {url} cannot be used now: it starts, or ends");
+                return Err(CommandError::new(Exit::Failed, ErrorCode::SystemNotInitialized, message)
+                    .hint("wait; its log says what it does"));
+            }
+            found => {
+                let cause = Cause::new(url, &found, Speech::Grpc, "");
+                return Err(CommandError::new(Exit::Unreachable, cause.code, cause.message).hint(cause.hint));
+            }
+        }
+        output::document(args.output.format(), &json!({ "url": url, "ready": true }), |_| format!("ready: {url}\n"))?;
+        Ok(Exit::Success)
+    })
+}
