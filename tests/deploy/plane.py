@@ -51,10 +51,10 @@ class Plane:
         self.processes[name] = process
         return process
 
-    def start_hub(self) -> None:
+    def start_hub(self, *options: str) -> None:
         """At a port that the system chooses, and at the same one when it is started again."""
         port = self.url.rpartition(":")[2] or "0"
-        process = self._start("hub", "hub", "--port", port, "--store", f"sqlite:{self.folder}/journal.db")
+        process = self._start("hub", "hub", "--port", port, "--store", f"sqlite:{self.folder}/journal.db", *options)
         assert process.stdout
         said = process.stdout.readline()
         assert said.startswith("ready at "), (self.folder / "hub.log").read_text()
