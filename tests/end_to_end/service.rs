@@ -6,9 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::support::{PATIENCE, Process, Sandbox, free_port, until};
+use crate::support::{Cluster, PATIENCE, Process, Sandbox, free_port, until};
 
 /// The children of a process: their ids and states.
 fn children(of: i32) -> Vec<(i32, char)> {
@@ -164,8 +164,43 @@ fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
     for (refused, instead) in [(of_store, "--store"), (of_state, "XDG_STATE_HOME"), (of_temporary, "TMPDIR")] {
         let stderr = refused.stderr.clone();
         assert!(refused.code() != 0 && stderr.contains(&about), "{refused}");
-        let hint = stderr.lines().find(|line| line.contains(&remedy)).unwrap_or_else(|| panic!("{refused}"));
+        // What else does not work is in the log before.
+        let hint = stderr.lines().rfind(|line| line.contains(&remedy)).unwrap_or_else(|| panic!("{refused}"));
         assert!(hint.contains(instead), "{hint}");
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).expect("set");
+}
+
+#[test]
+fn a_signal_to_the_whole_process_group_leaves_the_tasks_that_a_drain_waits_for() {
+    let mut cluster = Cluster::new();
+    cluster.start_hub();
+    for role in ["queue", "resolver"] {
+        cluster.start_agent_with(role, role, &[]);
+    }
+    cluster.start_agent_with("worker", "all", &["--drain-timeout", "5m"]);
+    cluster.until_connected("engine", 1);
+    let gate = cluster.sandbox.path().join("gate").display().to_string();
+    let text = format!(
+        "name: W\ntasks:\n  - {{id: shell, method: shell/run, parameters: {{command: 'until [ -e {gate} ]; do sleep 0.05; done; echo done'}}}}\n  \
+         - id: python\n    method: python/execute\n    parameters:\n      code: |\n        import os, time\n        \
+         while not os.path.exists('{gate}'):\n            time.sleep(0.05)\n        result = 'done'\n"
+    );
+    let run = cluster.submit(&cluster.sandbox.file("w.yaml", &text));
+    cluster.until_run(&run, "both are at work", |run| {
+        ["shell", "python"].iter().all(|task| run["tasks"][task]["status"] == "running")
+    });
+    let worker = cluster.take_agent("worker");
+    // As a shell that is the first process of a container does it, and a terminal.
+    kill_process_group(Pid::from_raw(worker.pid()).expect("a process"), Signal::TERM).expect("it runs");
+    until("it drains", PATIENCE, || {
+        let engines = cluster.components().into_iter().filter(|it| it["role"] == "engine");
+        engines.collect::<Vec<_>>().iter().all(|it| it["capacity"] == 0).then_some(())
+    });
+    fs::write(&gate, "").expect("written");
+    worker.wait(PATIENCE).exits(0);
+    let ended = cluster.until_run(&run, "it has ended", |run| run["status"] == "completed");
+    for task in ["shell", "python"] {
+        assert_eq!(ended["tasks"][task]["attempt"], 1, "{ended:#}");
+    }
 }
