@@ -66,6 +66,13 @@ pub(crate) struct Global {
     )]
     pub(crate) log_format: LogFormat,
 
+    /// A file (PEM) with the root of a private authority, for https
+    ///
+    /// It is trusted beside the bundled roots and the machine's own (or those of SSL_CERT_FILE and SSL_CERT_DIR) by all that
+    /// the command reaches: the control plane, services that providers call, receivers of telemetry.
+    #[arg(long, global = true, env = "GLEITZEIT_CA", value_name = "FILE", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+
     /// A YAML file with options, named like the flags
     ///
     /// A flag goes before the environment, the environment before the file, the file before the defaults.

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
-use crate::setup;
 use crate::signals::{OnSignal, block_on};
+use crate::{setup, trust};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
@@ -19,6 +19,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let config = AgentConfig {
         token: TokenSource::new(args.client.token.clone(), &hub_url, gleitzeit_link::variable),
         hub_url,
+        trust: trust::roots(),
         unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };

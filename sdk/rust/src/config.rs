@@ -1,6 +1,9 @@
 //! How a client reaches its control plane.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use gleitzeit_tls::{CA_VARIABLE, Trust};
 
 use crate::error::{Error, Result};
 
@@ -10,8 +13,12 @@ pub const DEFAULT_URL: &str = "http://localhost:8000";
 /// How a client reaches its control plane, and how patient it is.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// The control plane's address, `http://HOST:PORT`; without a scheme `http://` is meant. Default: [`DEFAULT_URL`].
+    /// The control plane's address, `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends TLS; without a scheme
+    /// `http://` is meant. Default: [`DEFAULT_URL`].
     pub url: String,
+    /// A file (PEM) with the root of a private authority, believed for `https` beside the bundled roots and the machine's
+    /// own, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Default: none.
+    pub ca: Option<PathBuf>,
     /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
     /// user keeps for itself, if one lives at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
     pub token: Option<String>,
@@ -34,6 +41,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             url: DEFAULT_URL.to_owned(),
+            ca: None,
             token: None,
             traceparent: None,
             connect_timeout: Duration::from_secs(5),
@@ -50,6 +58,7 @@ impl std::fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientConfig")
             .field("url", &self.url)
+            .field("ca", &self.ca)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("traceparent", &self.traceparent)
             .field("connect_timeout", &self.connect_timeout)
@@ -68,11 +77,12 @@ impl ClientConfig {
     }
 
     /// For the control plane that the environment names: `GLEITZEIT_HUB_URL` (else [`DEFAULT_URL`]), its token in
-    /// `GLEITZEIT_TOKEN`, and the caller's trace context in `TRACEPARENT`.
+    /// `GLEITZEIT_TOKEN`, a private root in the file of `GLEITZEIT_CA`, and the caller's trace context in `TRACEPARENT`.
     pub fn from_env() -> Self {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        Self { token: read("GLEITZEIT_TOKEN"), traceparent: read("TRACEPARENT"), ..Self::new(url) }
+        let ca = read(CA_VARIABLE).map(PathBuf::from);
+        Self { ca, token: read("GLEITZEIT_TOKEN"), traceparent: read("TRACEPARENT"), ..Self::new(url) }
     }
 
     /// The address with its scheme.
@@ -82,6 +92,17 @@ impl ClientConfig {
     pub(crate) fn endpoint(&self) -> Result<String> {
         gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
+
+    /// The roots that are believed.
+    pub(crate) fn trust(&self) -> Trust {
+        trust(self.ca.as_deref())
+    }
+}
+
+/// The roots that are believed: those of the environment, but for `GLEITZEIT_CA`, and those of a file.
+pub(crate) fn trust(ca: Option<&Path>) -> Trust {
+    let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| gleitzeit_link::variable(name)).flatten());
+    machine.beside_any(ca)
 }
 
 #[cfg(test)]
@@ -98,7 +119,9 @@ mod tests {
             ("http://localhost:8000/path", None),
             ("localhost:x", None),
             (":8000", None),
-            ("https://localhost:8000", None),
+            ("https://localhost:8000/", Some("https://localhost:8000")),
+            ("https://localhost", Some("https://localhost")),
+            ("https://localhost/path", None),
             ("redis://x", None),
             ("http://", None),
             ("", None),

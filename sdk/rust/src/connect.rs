@@ -1,10 +1,19 @@
 //! Making the connection, and finding out why it cannot be made.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{Cause, Found, Speech, look, proxy};
+use gleitzeit_tls::{ConnectError, Connector, Stream, Trust};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tonic::Request;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
@@ -29,14 +38,16 @@ pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel>
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let reason = match open(&endpoint, config.connect_timeout).await {
+    let trust = config.trust();
+    let way = url.starts_with("https:").then(|| Secure::new(&trust));
+    let reason = match open(&endpoint, way.as_ref(), config.connect_timeout).await {
         Ok(channel) => return Ok(channel),
         Err(reason) => reason,
     };
-    let cause = cause(url, &reason).await;
+    let cause = cause(url, &reason, &trust).await;
     // It may have begun to listen just now.
     if cause.code == ErrorCode::ConnectionLost && cause.may_pass {
-        return open(&endpoint, config.connect_timeout).await.map_err(|_| Error::unreached(cause));
+        return open(&endpoint, way.as_ref(), config.connect_timeout).await.map_err(|_| Error::unreached(cause));
     }
     Err(Error::unreached(cause))
 }
@@ -46,8 +57,14 @@ pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel>
 ///
 /// # Errors
 /// Why it cannot be reached, in the words of the connection.
-async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Channel, String> {
-    let connected = tokio::time::timeout(limit, endpoint.connect()).await;
+async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std::result::Result<Channel, String> {
+    let connecting = async {
+        match way {
+            Some(way) => endpoint.connect_with_connector(way.clone()).await,
+            None => endpoint.connect().await,
+        }
+    };
+    let connected = tokio::time::timeout(limit, connecting).await;
     let channel = connected
         .map_err(|_| format!("no connection within {} s", limit.as_secs_f32()))?
         .map_err(|error| innermost(&error))?;
@@ -65,7 +82,47 @@ async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Chann
 }
 
 /// What stands at the address instead of a control plane that can be reached.
-async fn cause(url: &str, reason: &str) -> Cause {
-    let found = look(url).await.unwrap_or_else(Found::NoHost);
+async fn cause(url: &str, reason: &str, trust: &Trust) -> Cause {
+    let found = look(url, Speech::Grpc, reason, trust).await.unwrap_or_else(Found::NoHost);
     Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
+}
+
+/// A channel with TLS to whatever speaks gRPC at an endpoint's `https` address, connected when it is needed. Called within
+/// a runtime.
+#[doc(hidden)]
+pub fn secure_channel(endpoint: &Endpoint, trust: &Trust) -> Channel {
+    endpoint.connect_with_connector_lazy(Secure::new(trust))
+}
+
+/// Makes connections with TLS for the channel, each time it needs one; the channel limits how long that may take.
+#[derive(Clone)]
+struct Secure(Arc<Connector>);
+
+impl Secure {
+    fn new(trust: &Trust) -> Self {
+        Self(Arc::new(Connector::http2(trust)))
+    }
+}
+
+impl Service<Uri> for Secure {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        /// As everywhere for `https`.
+        const PORT: u16 = 443;
+        let connector = self.0.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+            let connected = TcpStream::connect((host, uri.port_u16().unwrap_or(PORT))).await;
+            let stream = connected.map_err(ConnectError::Io)?;
+            stream.set_nodelay(true).map_err(ConnectError::Io)?;
+            connector.connect(host, stream).await.map(TokioIo::new)
+        })
+    }
 }

@@ -25,6 +25,8 @@ mod workflow;
 
 pub use client::Client;
 pub use config::{ClientConfig, DEFAULT_URL};
+#[doc(hidden)]
+pub use connect::secure_channel;
 pub use error::{Error, Result};
 pub use events::{Events, RecordedEvent};
 pub use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};

@@ -26,7 +26,7 @@ import time
 import uuid
 from typing import Any, Callable, Optional, TypeVar
 
-from . import _json, _token, schema
+from . import _json, _tls, _token, schema
 from ._line import Line
 from ._requests import DEFAULT_URL, base_url
 from ._threads import Threads
@@ -162,18 +162,26 @@ class Provider:
         return add
 
     def serve(
-        self, url: Optional[str] = None, *, token: Optional[str] = None, drain_timeout: float = 30.0
+        self,
+        url: Optional[str] = None,
+        *,
+        token: Optional[str] = None,
+        ca: Optional[str] = None,
+        drain_timeout: float = 30.0,
     ) -> None:
         """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds; the second
         time it ends at once. What it serves and where is said in a line, as a record of the logger
-        ``gleitzeit.provider`` if the program has set up logging, else on standard error."""
-        asyncio.run(self.serve_async(url, token=token, drain_timeout=drain_timeout, handle_signals=True))
+        ``gleitzeit.provider`` if the program has set up logging, else on standard error. ``ca`` is a file with the root of a
+        private authority, for ``https`` (``GLEITZEIT_CA``)."""
+        serving = self.serve_async(url, token=token, ca=ca, drain_timeout=drain_timeout, handle_signals=True)
+        asyncio.run(serving)
 
     async def serve_async(
         self,
         url: Optional[str] = None,
         *,
         token: Optional[str] = None,
+        ca: Optional[str] = None,
         drain_timeout: float = 30.0,
         handle_signals: bool = False,
     ) -> None:
@@ -187,7 +195,7 @@ class Provider:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._signalled, drain_timeout)
-        line = self._line = self._new_line(url, token)
+        line = self._line = self._new_line(url, token, ca)
         connecting = asyncio.ensure_future(line.run())
         ended = asyncio.ensure_future(self._ended.wait())
         beating = asyncio.ensure_future(self._beating())
@@ -207,7 +215,7 @@ class Provider:
         if self._rejected is not None:
             raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
 
-    def _new_line(self, url: Optional[str], token: Optional[str]) -> Line:
+    def _new_line(self, url: Optional[str], token: Optional[str], ca: Optional[str]) -> Line:
         address = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
         given = token or os.environ.get("GLEITZEIT_TOKEN")
         handlers = {
@@ -220,7 +228,7 @@ class Provider:
             "mesh_error": self._mesh_error,
         }
         # Asked for at each connection: the control plane may have been started after this provider.
-        return Line(address, lambda: given or _token.kept(address) or "", handlers, self._lost)
+        return Line(address, lambda: given or _token.kept(address) or "", handlers, self._lost, _tls.named(ca))
 
     def stop(self) -> None:
         """Ends ``serve``: takes nothing new, finishes what runs. From the event loop's own thread."""

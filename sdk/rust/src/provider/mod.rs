@@ -29,12 +29,14 @@ mod host;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::{ErrorCode, Payload};
+use gleitzeit_tls::CA_VARIABLE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -87,6 +89,7 @@ pub struct Provider {
     name: String,
     version: String,
     url: String,
+    ca: Option<PathBuf>,
     token: Option<String>,
     max_concurrency: u32,
     drain_timeout: Duration,
@@ -104,14 +107,15 @@ impl std::fmt::Debug for Provider {
 
 impl Provider {
     /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
-    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN`, unless told otherwise; without
-    /// one it takes the token that a control plane of the same user keeps on this machine.
+    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], its token in `GLEITZEIT_TOKEN` and a private root for `https` in the
+    /// file of `GLEITZEIT_CA`, unless told otherwise; without a token it takes the token that a control plane of the same user keeps on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
             name: name.to_owned(),
             version: "v1".to_owned(),
             url: read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            ca: read(CA_VARIABLE).map(PathBuf::from),
             token: read("GLEITZEIT_TOKEN"),
             max_concurrency: 16,
             drain_timeout: Duration::from_secs(30),
@@ -125,6 +129,13 @@ impl Provider {
     #[must_use]
     pub fn at(mut self, url: &str, token: Option<&str>) -> Self {
         (self.url, self.token) = (url.to_owned(), token.map(str::to_owned));
+        self
+    }
+
+    /// A file (PEM) with the root of a private authority, believed beside the others if the address is one of `https`.
+    #[must_use]
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
         self
     }
 
