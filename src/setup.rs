@@ -349,7 +349,7 @@ pub(crate) fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// What executors may know of this machine, and the roots that they believe.
+/// What executors may know of this machine, and the roots that they trust.
 pub(crate) fn machine() -> Settings {
     Settings { trust: crate::trust::roots(), ..Settings::from_env(|name| std::env::var_os(name)) }
 }

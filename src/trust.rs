@@ -1,4 +1,4 @@
-//! The roots that this process believes: settled once, from the options and the environment, and asked for by whatever
+//! The roots that this process trusts: settled once, from the options and the environment, and asked for by whatever
 //! makes connections. Until it is settled, and in tests, the environment alone counts.
 
 use std::path::PathBuf;
@@ -39,6 +39,6 @@ fn settled() -> &'static (Option<PathBuf>, Trust) {
 
 fn with(ca: Option<PathBuf>) -> (Option<PathBuf>, Trust) {
     let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| std::env::var_os(name)).flatten());
-    let trust = machine.beside_any(ca.as_deref());
+    let trust = ca.as_ref().map_or(machine.clone(), |ca| machine.with("--ca or GLEITZEIT_CA", ca));
     (ca, trust)
 }

@@ -26,7 +26,7 @@ const MAX_SLOTS: u32 = 100_000;
 pub struct AgentConfig {
     /// Address of the control plane, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub hub_url: String,
-    /// The roots that are believed where that is one of `https`. Default: the bundled ones and the machine's own.
+    /// The roots that are trusted where that is one of `https`. Default: the bundled ones and the machine's own.
     pub trust: Trust,
     /// What the control plane asks for on connect. Default none.
     pub token: TokenSource,

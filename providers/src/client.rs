@@ -19,10 +19,13 @@ const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
 
 /// A server that asks for more patience has a mistake in its clock.
 const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How a root is given to a provider.
+const CA: &str =
+    "`ca: FILE` below the provider's `connection`, or --ca FILE or GLEITZEIT_CA where its worker is started";
 /// The cause if nobody listens.
 pub(crate) const REFUSED: &str = "connection refused";
 
-/// A client that follows no redirects, believes the roots of the settings and those of the file `ca`, and uses the proxies
+/// A client that follows no redirects, trusts the roots of the settings and those of the file `ca`, and uses the proxies
 /// that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for
 /// connecting and for each wait for more of an answer. Of roots only the file is read yet.
 pub(crate) fn builder(settings: &Settings, ca: Option<&Path>, timeout: Duration) -> Result<ClientBuilder, String> {
@@ -37,8 +40,8 @@ pub(crate) fn patient_builder(
 ) -> Result<ClientBuilder, String> {
     let mut trust = settings.trust.clone();
     if let Some(ca) = ca {
-        trust = trust.beside(ca);
-        trust.check().map_err(|error| format!("the provider's `ca` is of no use: {error}"))?;
+        trust = trust.with("`ca` of the provider", ca);
+        trust.check().map_err(|error| error.to_string())?;
     }
     let mut builder = Client::builder()
         .use_preconfigured_tls(trust.config(&[b"h2", b"http/1.1"]))
@@ -67,7 +70,7 @@ pub(crate) fn patient_builder(
 /// what to do.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     if let Some(untrusted) = Untrusted::among(error) {
-        return format!("{untrusted}; {}", untrusted.remedy());
+        return format!("{untrusted}; {}", untrusted.remedy_by(CA));
     }
     let mut last: &dyn std::error::Error = error;
     loop {

@@ -17,7 +17,7 @@ use crate::regular;
 pub struct Connection {
     /// Where it is.
     pub base_url: BaseUrl,
-    /// `ca`: a file (PEM) with a root that is believed beside the others. Default none.
+    /// `ca`: a file (PEM) with a root that is trusted beside the others. Default none.
     pub ca: Option<PathBuf>,
     /// How long a connection, and each wait for more of an answer, may take. Default 60 s.
     pub timeout: Duration,

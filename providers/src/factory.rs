@@ -28,7 +28,7 @@ pub struct Settings {
     pub temp: PathBuf,
     /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
     pub cpus: u32,
-    /// The roots that are believed when a service shows its certificate.
+    /// The roots that are trusted when a service shows its certificate.
     pub trust: Trust,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,

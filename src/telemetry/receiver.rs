@@ -252,6 +252,10 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
         Found::NotTls => {
             lasting(format!("{authority} speaks without TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
         }
+        Found::UnknownHost => lasting(
+            format!("the server at {authority} serves no host of that name over TLS"),
+            "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
+        ),
         Found::NoHandshake(why) => passing(format!("the TLS handshake with {authority} fails ({why})")),
         Found::Tls => {
             lasting(format!("{authority} is a port for TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gleitzeit_tls::{Trust, Untrusted};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// The most of an answer that is read: a receiver says little.
 const MOST_BYTES: usize = 4 << 20;
@@ -65,6 +65,5 @@ fn told(error: reqwest::Error) -> HttpError {
 /// # Errors
 /// If it is no address.
 pub(super) fn grpc(url: &str, timeout: Duration, trust: &Trust) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| format!("`{url}` is no address: {error}"))?;
-    Ok(gleitzeit_sdk::secure_channel(&endpoint.timeout(timeout), trust))
+    gleitzeit_sdk::secure_channel(url, timeout, trust).map_err(|error| format!("`{url}` is no address: {error}"))
 }

@@ -19,7 +19,7 @@ pub enum ConnectError {
     /// The host cannot be that of a certificate.
     #[error("`{0}` is no name that a certificate can have")]
     Name(String),
-    /// Its certificate is not believed.
+    /// Its certificate is not trusted.
     #[error("{0}")]
     Untrusted(Untrusted),
     /// What answers does not speak TLS.
@@ -28,6 +28,9 @@ pub enum ConnectError {
     /// TLS is spoken, and none of the application protocols that were offered.
     #[error("the server speaks none of the protocols that were offered: {0}")]
     Protocol(String),
+    /// The server serves no host of this name; of an address none is shown to it.
+    #[error("the server has no host of the name `{0}`")]
+    UnknownHost(String),
     /// The other side asks for a certificate of the client.
     #[error("the server asks for a certificate of the client, and none can be given")]
     ClientCertificate,
@@ -76,14 +79,14 @@ impl Connector {
     /// See [`ConnectError`].
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream, ConnectError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Name(host.to_owned()))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|error| self.failure(error))?;
+        let stream = self.connector.connect(name, stream).await.map_err(|error| self.failure(host, error))?;
         if self.must_agree && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ConnectError::Protocol(self.protocols.clone()));
         }
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    fn failure(&self, error: io::Error) -> ConnectError {
+    fn failure(&self, host: &str, error: io::Error) -> ConnectError {
         if let Some(untrusted) = Untrusted::among(&error) {
             return ConnectError::Untrusted(untrusted.clone());
         }
@@ -95,6 +98,9 @@ impl Connector {
             rustls::Error::NoApplicationProtocol
             | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
                 ConnectError::Protocol(self.protocols.clone())
+            }
+            rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+                ConnectError::UnknownHost(host.to_owned())
             }
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => ConnectError::ClientCertificate,
             other => ConnectError::Tls(other.clone()),

@@ -1,4 +1,4 @@
-//! TLS as every client here speaks it: which roots are believed, and what is said of a certificate that is not.
+//! TLS as every client here speaks it: which roots are trusted, and what is said of a certificate that is not.
 //!
 //! [`Trust`] holds the roots: a bundled list, the machine's own or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name, and the
 //! files of `--ca`. Nothing is read before the first handshake, so that what needs no TLS pays nothing and fails for no

@@ -1,4 +1,4 @@
-//! The roots that are believed, and where they come from.
+//! The roots that are trusted, and where they come from.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -34,13 +34,13 @@ const MOST_BYTES: u64 = 16 << 20;
 /// The most files of a folder: those of machines have some 300, each under two names.
 const MOST_FILES: usize = 10_000;
 
-/// The roots of a process: what is believed when a server shows a certificate. Cheap to clone; clones share what was read.
+/// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
 #[derive(Clone)]
 pub struct Trust(Arc<Inner>);
 
 struct Inner {
     machine: Machine,
-    added: Vec<PathBuf>,
+    added: Vec<Added>,
     verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, CaError>>,
 }
 
@@ -53,13 +53,20 @@ enum Machine {
     Named { file: Option<PathBuf>, folders: Vec<PathBuf> },
 }
 
+/// A file of further roots, and the setting that names it, as messages call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Added {
+    named: &'static str,
+    path: PathBuf,
+}
+
 /// Roots that were named and cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CaError {
     /// A file or folder cannot be read.
-    #[error("the certificates of {named} cannot be read from `{}`: {why}", path.display())]
+    #[error("`{}`, which {named} names, cannot be read: {why}", path.display())]
     Unreadable {
-        /// What named it: an option or a variable.
+        /// The setting that names it: an option, a variable or a field.
         named: &'static str,
         /// Where it is.
         path: PathBuf,
@@ -72,7 +79,7 @@ pub enum CaError {
          `openssl x509 -inform der` makes it from DER", path.display()
     )]
     Empty {
-        /// What named it: an option or a variable.
+        /// The setting that names it: an option, a variable or a field.
         named: &'static str,
         /// Where it is.
         path: PathBuf,
@@ -81,8 +88,6 @@ pub enum CaError {
     #[error("the roots cannot be used: {0}")]
     Unusable(String),
 }
-
-const CA: &str = "--ca (GLEITZEIT_CA)";
 
 /// The bundled roots and the machine's own, whatever the environment says.
 impl Default for Trust {
@@ -111,29 +116,24 @@ impl Trust {
                 Machine::Named { file, folders: folders.unwrap_or_default() }
             }
         };
-        Self::of(machine, set(CA_VARIABLE).map(PathBuf::from).into_iter().collect())
+        let trust = Self::of(machine, Vec::new());
+        set(CA_VARIABLE).map_or(trust.clone(), |path| trust.with(CA_VARIABLE, PathBuf::from(path)))
     }
 
-    /// The same with the roots of another file.
+    /// The same with the roots of another file; `named` is the setting that names it, as an error shall call it.
     #[must_use]
-    pub fn beside(&self, ca: impl Into<PathBuf>) -> Self {
-        let added = self.0.added.iter().cloned().chain([ca.into()]).collect();
+    pub fn with(&self, named: &'static str, path: impl Into<PathBuf>) -> Self {
+        let added = self.0.added.iter().cloned().chain([Added { named, path: path.into() }]).collect();
         Self::of(self.0.machine.clone(), added)
     }
 
-    /// The same with the roots of another file, if one is named.
-    #[must_use]
-    pub fn beside_any(&self, ca: Option<&Path>) -> Self {
-        ca.map_or_else(|| self.clone(), |ca| self.beside(ca))
-    }
-
-    /// Reads the files of `--ca` now, for whoever can still correct them.
+    /// Reads the files that were added now, so that a mistake in one is an error before anything is connected.
     ///
     /// # Errors
     /// If one cannot be read or holds no certificate.
     pub fn check(&self) -> Result<(), CaError> {
         let mut store = RootCertStore::empty();
-        self.0.added.iter().try_for_each(|path| add_file(&mut store, CA, path))
+        self.0.added.iter().try_for_each(|it| add_file(&mut store, it.named, &it.path))
     }
 
     /// How a client with these roots speaks TLS, offering the application protocols in this order. Nothing is read yet.
@@ -155,7 +155,7 @@ impl Trust {
         self.0.verifier.get_or_init(|| self.0.read()).clone()
     }
 
-    fn of(machine: Machine, added: Vec<PathBuf>) -> Self {
+    fn of(machine: Machine, added: Vec<Added>) -> Self {
         Self(Arc::new(Inner { machine, added, verifier: OnceLock::new() }))
     }
 }
@@ -175,7 +175,7 @@ impl Inner {
                 folders.iter().try_for_each(|path| add_folder(&mut store, path))?;
             }
         }
-        self.added.iter().try_for_each(|path| add_file(&mut store, CA, path))?;
+        self.added.iter().try_for_each(|it| add_file(&mut store, it.named, &it.path))?;
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider())
             .build()
             .map_err(|error| CaError::Unusable(error.to_string()))
@@ -255,11 +255,17 @@ mod tests {
         for (variables, told) in [
             (
                 &[(FILE_VARIABLE, "/nowhere/roots.pem")][..],
-                "SSL_CERT_FILE cannot be read from `/nowhere/roots.pem`: No",
+                "`/nowhere/roots.pem`, which SSL_CERT_FILE names, cannot be read: No",
             ),
-            (&[(FOLDER_VARIABLE, "/nowhere")], "SSL_CERT_DIR cannot be read from `/nowhere`"),
-            (&[(CA_VARIABLE, "/dev/null")], "GLEITZEIT_CA) cannot be read from `/dev/null`: it is no regular file"),
-            (&[(CA_VARIABLE, "Cargo.toml")], "holds no certificate: expected PEM"),
+            (&[(FOLDER_VARIABLE, "/nowhere")], "`/nowhere`, which SSL_CERT_DIR names, cannot be read: No"),
+            (
+                &[(CA_VARIABLE, "/dev/null")],
+                "`/dev/null`, which GLEITZEIT_CA names, cannot be read: it is no regular file",
+            ),
+            (
+                &[(CA_VARIABLE, "Cargo.toml")],
+                "`Cargo.toml`, which GLEITZEIT_CA names, holds no certificate: expected PEM",
+            ),
         ] {
             let trust = trust(variables);
             drop(trust.config(&[b"h2"]));

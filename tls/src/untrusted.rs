@@ -1,4 +1,4 @@
-//! What is said of a certificate that is not believed: the host that showed it, who issued it, what is wrong, and what to
+//! What is said of a certificate that is not trusted: the host that showed it, who issued it, what is wrong, and what to
 //! do about it.
 
 use std::error::Error;
@@ -17,7 +17,7 @@ const SHOWN: usize = 5;
 const DAY_S: u64 = 86_400;
 const HOUR_S: u64 = 3_600;
 
-/// A certificate that is not believed.
+/// A certificate that is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untrusted {
     /// The host whose certificate it should be.
@@ -31,7 +31,7 @@ pub struct Untrusted {
 /// What is wrong with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No root that is believed stands behind it.
+    /// No root that is trusted stands behind it.
     UnknownIssuer {
         /// Whether it says that it issued itself.
         is_own: bool,
@@ -52,6 +52,8 @@ pub enum Fault {
         /// What this machine's clock says.
         now: String,
     },
+    /// Its time ends before it begins.
+    Never,
     /// It is for other names.
     OtherName {
         /// Those that it has.
@@ -76,6 +78,8 @@ impl Fault {
                 at: instant(*not_after),
                 since: span(time.as_secs().saturating_sub(not_after.as_secs())),
             },
+            // Without the times rustls says it of those alone whose end lies before their beginning.
+            CertificateError::Expired => Self::Never,
             CertificateError::NotValidYetContext { not_before, .. } => {
                 Self::NotYet { at: instant(*not_before), now: instant(now) }
             }
@@ -98,7 +102,7 @@ impl Untrusted {
         Self { host: host.to_owned(), issuer, fault }
     }
 
-    /// The certificate that was not believed, if that is among the causes of an error, also inside one of I/O.
+    /// The certificate that was not trusted, if that is among the causes of an error, also inside one of I/O.
     pub fn among<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -122,15 +126,20 @@ impl Untrusted {
         Self::among(held)
     }
 
-    /// What to do about it, on one line.
+    /// What to do about it, on one line; a root is given by `--ca` or the environment.
     pub fn remedy(&self) -> String {
+        self.remedy_by("--ca FILE or GLEITZEIT_CA")
+    }
+
+    /// The same where a root is given in another way, such as "`ca: FILE` in x".
+    pub fn remedy_by(&self, way: &str) -> String {
         let Self { host, issuer, fault } = self;
         match fault {
             Fault::UnknownIssuer { is_own: true } => {
-                "give that certificate, which the server's owner has, with --ca FILE or GLEITZEIT_CA".to_owned()
+                format!("give that certificate, which the server's owner has, with {way}")
             }
             Fault::UnknownIssuer { is_own: false } => format!(
-                "give the root certificate of `{issuer}` with --ca FILE or GLEITZEIT_CA; if it is a public authority, have the \
+                "give the root certificate of `{issuer}` with {way}; if it is a public authority, have the \
                  server send the whole chain (nginx: a `ssl_certificate` with the certificates between)"
             ),
             Fault::Authority => format!(
@@ -142,6 +151,7 @@ impl Untrusted {
                 "renew it where TLS ends (the proxy), or set this machine's clock if that is wrong".to_owned()
             }
             Fault::NotYet { .. } => "set this machine's clock, or wait until then".to_owned(),
+            Fault::Never => "have it made anew, for some days from now on (openssl: `-days`)".to_owned(),
             Fault::OtherName { names } if names.is_empty() => {
                 format!(
                     "have it made with `-addext subjectAltName={}`; a common name alone counts for nothing",
@@ -192,6 +202,12 @@ impl fmt::Display for Untrusted {
                 write!(
                     f,
                     "the certificate of `{host}`, issued by `{issuer}`, is valid only from {at} on; here it is {now}"
+                )
+            }
+            Fault::Never => {
+                write!(
+                    f,
+                    "the certificate of `{host}`, issued by `{issuer}`, is never valid: its time ends before it begins"
                 )
             }
             Fault::OtherName { names } if names.is_empty() => {
@@ -269,6 +285,7 @@ mod tests {
                 "renew it",
             ),
             (Fault::NotYet { at: "2027".into(), now: "2026".into() }, "from 2027 on; here it is 2026", "clock"),
+            (Fault::Never, "never valid", "`-days`"),
             (
                 other(&["a.example", "b.example"]),
                 "for `a.example`, `b.example` and not for `hub.example`",

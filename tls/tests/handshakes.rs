@@ -104,7 +104,7 @@ async fn refused(trust: &Trust, host: &str, shown: &Shown) -> Untrusted {
 }
 
 #[tokio::test]
-async fn a_private_root_is_believed_where_it_is_named() {
+async fn a_private_root_is_trusted_where_it_is_named() {
     let (authority, folder) = (Authority::new(), TempDir::new().expect("a folder"));
     let shown = authority.issue(&["localhost", "127.0.0.1"], |_| {});
     let ca = authority.kept(&folder);
@@ -113,25 +113,25 @@ async fn a_private_root_is_believed_where_it_is_named() {
         Trust::of_environment(move |asked| (asked == name).then(|| value.clone().into_os_string()))
     };
     for trust in [
-        Trust::default().beside(&ca),
+        Trust::default().with("--ca", &ca),
         by_variable("GLEITZEIT_CA", ca.clone()),
         by_variable("SSL_CERT_FILE", ca.clone()),
         by_variable("SSL_CERT_DIR", folder.path().to_owned()),
     ] {
         for host in ["localhost", "127.0.0.1"] {
-            assert_eq!(echo(&trust, host, address).await.expect("believed"), 8, "{trust:?}");
+            assert_eq!(echo(&trust, host, address).await.expect("trusted"), 8, "{trust:?}");
         }
     }
     let own = authority.issue(&["localhost"], |_| {});
     std::fs::write(folder.path().join("own.pem"), own.pem.as_bytes()).expect("a file");
-    let trust = Trust::default().beside(folder.path().join("own.pem"));
+    let trust = Trust::default().with("--ca", folder.path().join("own.pem"));
     assert!(matches!(refused(&trust, "localhost", &shown).await.fault, Fault::UnknownIssuer { is_own: false }));
 }
 
 #[tokio::test]
 async fn each_bad_certificate_is_told_apart() {
     let (authority, folder) = (Authority::new(), TempDir::new().expect("a folder"));
-    let trust = Trust::default().beside(authority.kept(&folder));
+    let trust = Trust::default().with("--ca", authority.kept(&folder));
 
     let strange = Authority::new().issue(&["localhost"], |_| {});
     let untrusted = refused(&Trust::default(), "localhost", &strange).await;
@@ -152,6 +152,11 @@ async fn each_bad_certificate_is_told_apart() {
     });
     let fault = refused(&trust, "localhost", &early).await.fault;
     assert!(matches!(&fault, Fault::NotYet { at, .. } if at == "4000-01-01T00:00:00Z"), "{fault:?}");
+
+    let never = authority.issue(&["localhost"], |params| {
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 2, 1), date_time_ymd(2020, 1, 1));
+    });
+    assert_eq!(refused(&trust, "localhost", &never).await.fault, Fault::Never);
 
     let other = authority.issue(&["hub.example", "10.0.0.7"], |_| {});
     let names = vec!["hub.example".to_owned(), "10.0.0.7".to_owned()];
@@ -174,13 +179,13 @@ async fn what_signs_itself_is_told_with_what_to_do() {
         (Shown { certificate: certificate.der().clone(), key: key.into(), pem: certificate.pem() }, path)
     };
     let (authority, path) = own(IsCa::Ca(BasicConstraints::Unconstrained), "authority.pem");
-    for trust in [Trust::default(), Trust::default().beside(path)] {
+    for trust in [Trust::default(), Trust::default().with("--ca", path)] {
         assert_eq!(refused(&trust, "localhost", &authority).await.fault, Fault::Authority);
     }
     let (leaf, path) = own(IsCa::ExplicitNoCa, "leaf.pem");
     assert_eq!(refused(&Trust::default(), "localhost", &leaf).await.fault, Fault::UnknownIssuer { is_own: true });
-    let believed = echo(&Trust::default().beside(path), "localhost", server(&leaf, &[]).await).await;
-    assert_eq!(believed.expect("it is given itself"), 8);
+    let trusted = echo(&Trust::default().with("--ca", path), "localhost", server(&leaf, &[]).await).await;
+    assert_eq!(trusted.expect("it is given itself"), 8);
 }
 
 #[tokio::test]
@@ -194,7 +199,7 @@ async fn roots_that_cannot_be_read_are_told_at_the_handshake() {
 #[tokio::test]
 async fn a_server_without_http2_and_one_without_tls_are_told_apart() {
     let (authority, folder) = (Authority::new(), TempDir::new().expect("a folder"));
-    let trust = Trust::default().beside(authority.kept(&folder));
+    let trust = Trust::default().with("--ca", authority.kept(&folder));
     let shown = authority.issue(&["localhost"], |_| {});
     let connect = async |address: SocketAddr| {
         let stream = TcpStream::connect(address).await.expect("it listens");

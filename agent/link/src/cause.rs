@@ -102,6 +102,10 @@ fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, S
         Found::NoHandshake(why) => {
             (ErrorCode::ConnectionLost, format!("{url} is a port for TLS, but the handshake fails: {why}"))
         }
+        Found::UnknownHost => (
+            ErrorCode::ConnectionLost,
+            format!("cannot connect to {url}: the server there serves no host of the name `{host}` over TLS"),
+        ),
         Found::Untrusted { what, .. } => (ErrorCode::CertificateNotTrusted, format!("cannot connect to {url}: {what}")),
         Found::Http { status, server } if is_gateway(*status) => (
             ErrorCode::NetworkUnreachable,
@@ -118,9 +122,10 @@ fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, S
         Found::ControlPlane { proxy, lacks: Some(lacks) } => {
             let proxy = if proxy.is_empty() { String::new() } else { format!(" (`{proxy}`)") };
             let what = match lacks {
-                Lacks::Http2 => "speaks HTTP/1 only, and gRPC needs HTTP/2",
-                Lacks::Grpc => "passes calls on as HTTP/1, and gRPC needs HTTP/2",
-                Lacks::Upgrade => "passes no upgrade to WebSocket, over which components come",
+                Lacks::Http2 => "speaks HTTP/1 only, and gRPC needs HTTP/2".to_owned(),
+                Lacks::Grpc => "passes calls on as HTTP/1, and gRPC needs HTTP/2".to_owned(),
+                Lacks::Refused(text) => format!("passes calls of gRPC on in a way that is refused: {text}"),
+                Lacks::Upgrade => "passes no upgrade to WebSocket, over which components come".to_owned(),
             };
             (
                 ErrorCode::ConnectionLost,
@@ -164,6 +169,11 @@ fn hint(url: &str, found: &Found, speech: Speech) -> String {
                 "see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
             )
         }
+        Found::UnknownHost => {
+            format!(
+                "use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
+            )
+        }
         Found::Untrusted { remedy, .. } => remedy.clone(),
         Found::Http { status, .. } if is_gateway(*status) => {
             "start the control plane behind it, or see the proxy's log".to_owned()
@@ -181,6 +191,11 @@ fn hint(url: &str, found: &Found, speech: Speech) -> String {
             ),
             Lacks::Grpc => {
                 "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"
+                    .to_owned()
+            }
+            Lacks::Refused(_) => {
+                "let it pass on the name that it was called by (nginx: `grpc_set_header Host $host;`), and start the \
+                 control plane with `--allow-host` of that name"
                     .to_owned()
             }
             Lacks::Upgrade => {
@@ -254,6 +269,7 @@ mod tests {
             (Found::Tls, C::NotAControlPlane, "a port for TLS", "write `https://`", false),
             (Found::NotTls, C::NotAControlPlane, "no port for TLS", "write `http://`", false),
             (Found::NoHandshake("why".to_owned()), C::ConnectionLost, "the handshake fails: why", "TLS 1.2", true),
+            (Found::UnknownHost, C::ConnectionLost, "no host of the name `hub.example`", "server_name", false),
             (
                 Found::Untrusted { what: "it expired".to_owned(), remedy: "renew it".to_owned() },
                 C::CertificateNotTrusted,
@@ -269,6 +285,13 @@ mod tests {
                 false,
             ),
             (lacking(Lacks::Grpc), C::ConnectionLost, "passes calls on as HTTP/1", "`grpc_pass grpc://…`", false),
+            (
+                lacking(Lacks::Refused("not so".into())),
+                C::ConnectionLost,
+                "is refused: not so",
+                "grpc_set_header",
+                false,
+            ),
             (lacking(Lacks::Upgrade), C::ConnectionLost, "no upgrade to WebSocket", "Upgrade $http_upgrade", false),
             (
                 other(404),

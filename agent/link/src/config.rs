@@ -20,7 +20,7 @@ pub(crate) const READ_BYTES: usize = 4 * 1024;
 pub struct LinkConfig {
     /// Address of the hub, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub url: String,
-    /// The roots that are believed where the address is one of `https`. Default: the bundled ones and the machine's own.
+    /// The roots that are trusted where the address is one of `https`. Default: the bundled ones and the machine's own.
     pub trust: Trust,
     /// Sent as `auth: {token}`, looked for at each connect. Default none.
     pub token: TokenSource,

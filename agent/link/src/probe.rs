@@ -31,6 +31,16 @@ pub fn front_page(authority: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+fn call(authority: &str) -> Vec<u8> {
+    let head = format!(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/grpc\r\nte: trailers\r\n\
+         connection: close\r\ncontent-length: 5\r\n\r\n"
+    );
+    // An empty message: not compressed, no bytes.
+    [head.as_bytes(), &[0; 5]].concat()
+}
+
 /// A request for a WebSocket, as components make it, but without a token; its key is the example of RFC 6455.
 fn upgrade(authority: &str) -> Vec<u8> {
     format!(
@@ -69,6 +79,9 @@ async fn ask_at(address: &Address, said: &[u8], trust: &Trust) -> Found {
 
 /// What of gRPC does not get through, though a page does.
 async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust) -> Option<Lacks> {
+    if let Found::Refusal(_, text) = ask_at(address, &call(&address.authority), trust).await {
+        return Some(Lacks::Refused(text));
+    }
     let speaks_http2 = match address.is_tls {
         true => {
             let end = Instant::now() + PROBE_LIMIT;
@@ -85,12 +98,16 @@ async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust) -> Option<La
             _ => return None,
         },
     };
-    // In the words of tonic, for an answer that is none of gRPC.
-    let is_answered_otherwise = reason.contains("HTTP status code") && !reason.contains("code 5");
     match speaks_http2 {
         false => Some(Lacks::Http2),
-        true => is_answered_otherwise.then_some(Lacks::Grpc),
+        true => other_answer(reason).filter(|status| *status < 500).map(|_| Lacks::Grpc),
     }
+}
+
+/// The status of an answer over HTTP that is none of gRPC, in the words of tonic.
+fn other_answer(reason: &str) -> Option<u16> {
+    let (_, rest) = reason.split_once("HTTP status code ").or_else(|| reason.split_once("response with status: "))?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// Whether upgrades do not get through, though a page does.
@@ -141,6 +158,7 @@ pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trus
             }
             other => other,
         },
+        ConnectError::UnknownHost(_) => Found::UnknownHost,
         other @ (ConnectError::Name(_) | ConnectError::ClientCertificate | ConnectError::Tls(_)) => {
             Found::NoHandshake(other.to_string())
         }
@@ -239,6 +257,18 @@ mod tests {
             (b"SSH-2.0-OpenSSH", true),
         ] {
             assert_eq!(is_whole(answer), is_it, "{:?}", String::from_utf8_lossy(answer));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_none_of_grpc_has_a_status() {
+        for (reason, status) in [
+            ("grpc-status header missing, mapped from HTTP status code 404", Some(404)),
+            ("invalid compression flag: 65 (…) while receiving response with status: 403 Forbidden", Some(403)),
+            ("HTTP status code", None),
+            ("http2 error", None),
+        ] {
+            assert_eq!(other_answer(reason), status, "{reason}");
         }
     }
 

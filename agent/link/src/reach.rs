@@ -34,6 +34,8 @@ pub enum Found {
     NotTls,
     /// TLS is spoken, but the handshake fails; why.
     NoHandshake(String),
+    /// TLS is spoken, and the server has no host of the name that it was asked for.
+    UnknownHost,
     /// A server whose certificate is not trusted.
     Untrusted {
         /// Which host's, who issued it, and what is wrong with it.
@@ -64,12 +66,14 @@ pub enum Found {
 }
 
 /// What a proxy does not let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lacks {
     /// HTTP/2 from its clients, which gRPC needs.
     Http2,
     /// Calls of gRPC: they are passed on as HTTP/1.
     Grpc,
+    /// Calls of gRPC as they are made: what the control plane refuses of what it is passed, in its words.
+    Refused(String),
     /// Upgrades to WebSocket.
     Upgrade,
 }
@@ -104,6 +108,7 @@ impl Found {
             Self::NoHost(_)
             | Self::Tls
             | Self::NotTls
+            | Self::UnknownHost
             | Self::Untrusted { .. }
             | Self::Http2
             | Self::Refusal(..)

@@ -185,6 +185,8 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),
         ("https://hub.example", Found("no_handshake", "odd"), "gRPC", {}, "the handshake fails: odd", "TLS 1.2"),
         ("https://hub.example", Found("untrusted", "it expired", hint="renew it"), "gRPC", {}, "it expired", "renew it"),
+        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "no host of the name `hub.example`", "server_name"),
+        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "is refused: not so", "grpc_set_header"),
         (URL, Found("control_plane", name="nginx/1", lacks="http2"), "gRPC", {}, "(`nginx/1`) speaks HTTP/1 only", "use `https://`"),
         (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy before it passes calls on", "grpc_pass"),
         (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "no upgrade", "Upgrade $http_upgrade"),

@@ -181,7 +181,7 @@ def test_what_speaks_no_tls_and_a_proxy_without_http2_are_named(plane: Plane, au
 def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
-    for given, told in ((tmp_path / "none.pem", "cannot be read from"), (empty, "holds no certificate"), (tmp_path, "no regular file")):
+    for given, told in ((tmp_path / "none.pem", "cannot be read"), (empty, "holds no certificate"), (tmp_path, "no regular file")):
         with pytest.raises(GleitzeitError, match=told) as raised:
             Client("https://localhost:1", ca=str(given))
         assert str(given) in raised.value.message and "GLEITZEIT_CA" in raised.value.message

@@ -16,7 +16,7 @@ pub struct ClientConfig {
     /// The control plane's address, `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends TLS; without a scheme
     /// `http://` is meant. Default: [`DEFAULT_URL`].
     pub url: String,
-    /// A file (PEM) with the root of a private authority, believed for `https` beside the bundled roots and the machine's
+    /// A file (PEM) with the root of a private authority, trusted for `https` beside the bundled roots and the machine's
     /// own, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Default: none.
     pub ca: Option<PathBuf>,
     /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
@@ -93,16 +93,16 @@ impl ClientConfig {
         gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
 
-    /// The roots that are believed.
+    /// The roots that are trusted.
     pub(crate) fn trust(&self) -> Trust {
         trust(self.ca.as_deref())
     }
 }
 
-/// The roots that are believed: those of the environment, but for `GLEITZEIT_CA`, and those of a file.
+/// The roots that are trusted: those of the environment, but for `GLEITZEIT_CA`, and those of a file.
 pub(crate) fn trust(ca: Option<&Path>) -> Trust {
     let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| gleitzeit_link::variable(name)).flatten());
-    machine.beside_any(ca)
+    ca.map_or(machine.clone(), |ca| machine.with("`ca` or GLEITZEIT_CA", ca))
 }
 
 #[cfg(test)]

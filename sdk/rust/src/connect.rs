@@ -1,25 +1,18 @@
 //! Making the connection, and finding out why it cannot be made.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{Cause, Found, Speech, look, proxy};
-use gleitzeit_tls::{ConnectError, Connector, Stream, Trust};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use gleitzeit_tls::Trust;
 use tonic::Request;
-use tonic::codegen::Service;
-use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use crate::config::ClientConfig;
 use crate::error::{Error, Result, innermost};
+use crate::secure::{self, Secure};
 
 /// How often a connection with open calls is checked, and how long the check may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -31,15 +24,19 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the address is none, or why there is no control plane that can be reached.
 pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
+    let trust = config.trust();
+    let way = url.starts_with("https:").then(|| Secure::new(&trust));
+    let endpoint = match way {
+        Some(_) => secure::endpoint(url),
+        None => Endpoint::from_shared(url.to_owned()).map_err(|error| error.to_string()),
+    };
+    let endpoint = endpoint
+        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()).map_err(|error| error.to_string()))
         .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let trust = config.trust();
-    let way = url.starts_with("https:").then(|| Secure::new(&trust));
     let reason = match open(&endpoint, way.as_ref(), config.connect_timeout).await {
         Ok(channel) => return Ok(channel),
         Err(reason) => reason,
@@ -85,44 +82,4 @@ async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std
 async fn cause(url: &str, reason: &str, trust: &Trust) -> Cause {
     let found = look(url, Speech::Grpc, reason, trust).await.unwrap_or_else(Found::NoHost);
     Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
-}
-
-/// A channel with TLS to whatever speaks gRPC at an endpoint's `https` address, connected when it is needed. Called within
-/// a runtime.
-#[doc(hidden)]
-pub fn secure_channel(endpoint: &Endpoint, trust: &Trust) -> Channel {
-    endpoint.connect_with_connector_lazy(Secure::new(trust))
-}
-
-/// Makes connections with TLS for the channel, each time it needs one; the channel limits how long that may take.
-#[derive(Clone)]
-struct Secure(Arc<Connector>);
-
-impl Secure {
-    fn new(trust: &Trust) -> Self {
-        Self(Arc::new(Connector::http2(trust)))
-    }
-}
-
-impl Service<Uri> for Secure {
-    type Response = TokioIo<Stream>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        /// As everywhere for `https`.
-        const PORT: u16 = 443;
-        let connector = self.0.clone();
-        Box::pin(async move {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-            let connected = TcpStream::connect((host, uri.port_u16().unwrap_or(PORT))).await;
-            let stream = connected.map_err(ConnectError::Io)?;
-            stream.set_nodelay(true).map_err(ConnectError::Io)?;
-            connector.connect(host, stream).await.map(TokioIo::new)
-        })
-    }
 }

@@ -61,10 +61,27 @@ UPGRADE = "\r\n".join(
         "\r\n",
     )
 )
+#: A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+CALL = "\r\n".join(
+    (
+        "POST /grpc.health.v1.Health/Check HTTP/1.1",
+        "host: {}",
+        "content-type: application/grpc",
+        "te: trailers",
+        "connection: close",
+        "content-length: 5",
+        "\r\n\0\0\0\0\0",
+    )
+)
 #: What a proxy does not let through: as it is told, and what to set in it.
 LACKS = {
     "http2": ("speaks HTTP/1 only, and gRPC needs HTTP/2", "let it take HTTP/2 and pass calls on with it (nginx: `listen … ssl http2` and `grpc_pass`)"),
     "grpc": ("passes calls on as HTTP/1, and gRPC needs HTTP/2", "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"),
+    "refused": (
+        "passes calls of gRPC on in a way that is refused",
+        "let it pass on the name that it was called by (nginx: `grpc_set_header Host $host;`), and start the control plane "
+        "with `--allow-host` of that name",
+    ),
     "upgrade": (
         "passes no upgrade to WebSocket, over which components come",
         "let it pass them (nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
@@ -76,8 +93,8 @@ LACKS = {
 @dataclass(frozen=True)
 class Found:
     """What was found at an address: ``kind`` is one of ``no_host``, ``refused``, ``unreachable``, ``no_answer``,
-    ``silent``, ``closed``, ``tls``, ``not_tls``, ``no_handshake``, ``untrusted``, ``http``, ``http2``, ``control_plane``,
-    ``refusal`` and ``other``."""
+    ``silent``, ``closed``, ``tls``, ``not_tls``, ``no_handshake``, ``unknown_host``, ``untrusted``, ``http``, ``http2``,
+    ``control_plane``, ``refusal`` and ``other``."""
 
     kind: str
     #: In the words of the system, or of what answers.
@@ -217,6 +234,9 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
         return "CONNECTION_LOST", f"{text}: no control plane answers there"
     if kind == "untrusted":
         return "CERTIFICATE_NOT_TRUSTED", f"cannot connect to {url}: {found.text}"
+    if kind == "unknown_host":
+        text = f"the server there serves no host of the name `{host}` over TLS"
+        return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "no_handshake":
         return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"
     if kind == "tls":
@@ -235,7 +255,7 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     if kind == "control_plane" and found.lacks:
         proxy = f" (`{found.name}`)" if found.name else ""
         text = f"a control plane answers at {url}, but the proxy before it{proxy} {LACKS[found.lacks][0]}"
-        return "CONNECTION_LOST", text
+        return "CONNECTION_LOST", f"{text}: {found.text}" if found.text else text
     if kind == "control_plane":
         return "CONNECTION_LOST", f"a control plane answers at {url}, but {speech} does not get through: {reason}"
     if kind == "refusal":
@@ -256,6 +276,8 @@ def _hint(url: str, found: Found, speech: str) -> str:
         return f"see what listens there (`ss -ltnp`), or {NAME_IT}"
     if kind == "untrusted":
         return found.hint
+    if kind == "unknown_host":
+        return f"use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
     if kind == "no_handshake":
         return f"see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
     if kind == "tls":
@@ -311,6 +333,9 @@ def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
         answer = probe(url, ca=ca, said=UPGRADE.format(authority).encode("ascii", "replace"))
         lacks = "upgrade" if answer.kind == "http" and answer.status != 101 and answer.status < 500 else ""
         return dataclasses.replace(found, lacks=lacks)
+    refusal = probe(url, ca=ca, said=CALL.format(authority).encode("ascii", "replace"))
+    if refusal.kind == "refusal":
+        return dataclasses.replace(found, lacks="refused", text=refusal.text)
     if url.startswith("https:"):
         speaks: Optional[bool] = "selected ALPN" not in reason
     else:
@@ -367,6 +392,8 @@ def _ask_securely(
         return Found("untrusted", f"the certificate of `{host}` cannot be checked: {problem.message}", hint="correct that setting, or leave it out")
     except OSError as problem:
         reason = getattr(problem, "reason", None) or str(problem)
+        if reason == "TLSV1_UNRECOGNIZED_NAME":
+            return Found("unknown_host")
     # What speaks no TLS may well say nothing to it, or something that is none.
     try:
         with socket.create_connection(address, LIMIT) as again:

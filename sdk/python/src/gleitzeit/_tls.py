@@ -71,7 +71,7 @@ def _roots(ca: Optional[str], file: Optional[str], folders: Optional[str]) -> by
     for folder in filter(None, (folders or "").split(os.pathsep)):
         found += _of_folder(folder)
     if ca is not None:
-        found += _of_file(ca, f"`ca` ({CA_VARIABLE})")
+        found += _of_file(ca, f"`ca` or {CA_VARIABLE}")
     # Most are in two of the lists.
     return b"\n".join(dict.fromkeys(found)) + b"\n"
 
@@ -91,7 +91,7 @@ def _of_folder(path: str) -> list[bytes]:
             if entry.is_file():
                 found += _ONE.findall(_read(str(entry), "SSL_CERT_DIR"))
     except OSError as problem:
-        raise _wrong(f"the certificates of SSL_CERT_DIR cannot be read from `{path}`: {problem.strerror}") from problem
+        raise _wrong(f"`{path}`, which SSL_CERT_DIR names, cannot be read: {problem.strerror}") from problem
     return found
 
 
@@ -102,7 +102,7 @@ def _read(path: str, name: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(MOST_BYTES)
     except OSError as problem:
-        raise _wrong(f"the certificates of {name} cannot be read from `{path}`: {problem.strerror}") from problem
+        raise _wrong(f"`{path}`, which {name} names, cannot be read: {problem.strerror}") from problem
 
 
 def _wrong(message: str) -> GleitzeitError:

@@ -132,7 +132,7 @@ impl Provider {
         self
     }
 
-    /// A file (PEM) with the root of a private authority, believed beside the others if the address is one of `https`.
+    /// A file (PEM) with the root of a private authority, trusted beside the others if the address is one of `https`.
     #[must_use]
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
