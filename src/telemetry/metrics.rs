@@ -20,7 +20,6 @@ use super::process;
 use super::receiver::Receiver;
 use super::way::Way;
 use crate::error::CommandError;
-use crate::trust;
 
 /// What is measured, and by whom it is read.
 pub(super) struct Metrics {
@@ -50,7 +49,7 @@ impl Metrics {
                     .hint("check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL, or set OTEL_METRICS_EXPORTER=none")
             };
             let made = MetricExporter::builder();
-            let built = match otlp.metrics.way(&trust::roots()).map_err(|error| wrong(&error))? {
+            let built = match otlp.metrics.way().map_err(|error| wrong(&error))? {
                 Way::Http(client) => made.with_http().with_http_client(client).build(),
                 Way::Grpc(None) => made.with_tonic().build(),
                 Way::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),

@@ -13,7 +13,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::receiver::Receiver;
 use super::way::Way;
 use crate::error::CommandError;
-use crate::trust;
 
 /// So long a process that ends tries to hand over what is left.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -84,7 +83,7 @@ impl Otlp {
             )
         };
         let builder = SpanExporter::builder();
-        let built = match self.traces.way(&trust::roots()).map_err(|error| wrong(&error))? {
+        let built = match self.traces.way().map_err(|error| wrong(&error))? {
             Way::Http(client) => builder.with_http().with_http_client(client).build(),
             Way::Grpc(None) => builder.with_tonic().build(),
             Way::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),

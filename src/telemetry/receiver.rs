@@ -35,6 +35,8 @@ pub(super) struct Receiver {
     url: String,
     /// How long an answer is waited for.
     timeout: Duration,
+    /// The file of a further root, and the variable that names it.
+    certificate: Option<(&'static str, String)>,
     address: Option<Address>,
     /// The variable that names a proxy: requests over HTTP go through it.
     proxy: Option<&'static str>,
@@ -81,7 +83,13 @@ impl Receiver {
         let wait = own("TIMEOUT").and_then(|ms| ms.parse().ok());
         let wait = wait.or_else(|| set("OTEL_EXPORTER_OTLP_TIMEOUT")?.parse().ok());
         let timeout = wait.map_or(TIMEOUT, Duration::from_millis);
-        Self { signal, speech, url, timeout, address, proxy, known: Mutex::new(None) }
+        let of_signal = match signal {
+            "METRICS" => "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+            _ => "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        };
+        let certificate =
+            [of_signal, "OTEL_EXPORTER_OTLP_CERTIFICATE"].into_iter().find_map(|name| Some((name, set(name)?)));
+        Self { signal, speech, url, timeout, certificate, address, proxy, known: Mutex::new(None) }
     }
 
     /// What it receives, such as `TRACES`.
@@ -89,15 +97,22 @@ impl Receiver {
         self.signal
     }
 
+    /// The roots of this process, and that of its own which OpenTelemetry's variables name.
+    fn trust(&self) -> Trust {
+        let roots = trust::roots();
+        self.certificate.as_ref().map_or(roots.clone(), |(named, path)| roots.with(named, path))
+    }
+
     /// What is sent with; within the runtime that sends.
     ///
     /// # Errors
     /// If there is no way to send there.
-    pub(super) fn way(&self, trust: &Trust) -> Result<Way, String> {
+    pub(super) fn way(&self) -> Result<Way, String> {
+        let trust = self.trust();
         match self.speech {
-            Speech::Http => Http::new(self.timeout, trust).map(Way::Http),
+            Speech::Http => Http::new(self.timeout, &trust).map(Way::Http),
             Speech::Grpc if self.url.starts_with("https:") => {
-                way::grpc(&self.url, self.timeout, trust).map(|channel| Way::Grpc(Some(channel)))
+                way::grpc(&self.url, self.timeout, &trust).map(|channel| Way::Grpc(Some(channel)))
             }
             Speech::Grpc => Ok(Way::Grpc(None)),
         }
@@ -147,7 +162,7 @@ impl Receiver {
                 let (host, port, asked) = (&address.host, address.port, question(self.speech, address));
                 let found = match address.is_tls {
                     // What speaks HTTP/2 only says so before anything is asked.
-                    true => probe_tls(host, port, &asked, PROBE_LIMIT, &trust::roots()).await,
+                    true => probe_tls(host, port, &asked, PROBE_LIMIT, &self.trust()).await,
                     false => probe(host, port, &asked, PROBE_LIMIT).await,
                 };
                 *known() = Some((Instant::now(), found.clone()));

@@ -252,12 +252,14 @@ fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
     let without_grpc = |text: String| {
         text.replace(
             "grpc_pass grpc://gleitzeit_grpc;",
-            "proxy_pass http://gleitzeit_http;\n      proxy_http_version 1.1;",
+            "proxy_pass http://gleitzeit_http;\n      proxy_http_version 1.1;\n      proxy_set_header Host $host;",
         )
     };
-    let changes: [(&dyn Fn(String) -> String, _, _); 2] = [
+    let without_name = |text: String| text.replace("grpc_set_header Host $host;", "");
+    let changes: [(&dyn Fn(String) -> String, _, _); 3] = [
         (&without_http2, "speaks HTTP/1 only, and gRPC needs HTTP/2", "ssl http2"),
         (&without_grpc, "passes calls on as HTTP/1", "`grpc_pass grpc://…`"),
+        (&without_name, "this control plane is not called \"gleitzeit_grpc\"", "`grpc_set_header Host $host;`"),
     ];
     for (change, told, advice) in changes {
         let proxied = Proxied::start(change);
