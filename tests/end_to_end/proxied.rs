@@ -358,9 +358,11 @@ fn spans_are_sent_over_tls_to_a_receiver_that_is_trusted() {
     proxied.cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
     let workflow = "name: Traced\ntasks: [{id: a, method: util/echo}]\n";
     let file = proxied.cluster.sandbox.file("traced.yaml", workflow);
-    for protocol in ["http/protobuf", "grpc"] {
+    for (protocol, names_root) in [("http/protobuf", "GLEITZEIT_CA"), ("grpc", "OTEL_EXPORTER_OTLP_CERTIFICATE")] {
         proxied.cluster.sandbox.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
-        let run = proxied.cluster.sandbox.gleitzeit(&["run", &file, "--ca", &proxied.ca, "-o", "json"]).exits(0).json();
+        proxied.cluster.sandbox.set(names_root, &proxied.ca);
+        let run = proxied.cluster.sandbox.gleitzeit(&["run", &file, "-o", "json"]).exits(0).json();
+        proxied.cluster.sandbox.set(names_root, "");
         let trace_id = text(&run["run_id"]).replace('-', "");
         until(&format!("spans come over {protocol}"), PATIENCE, || {
             (!receiver.trace(&trace_id).is_empty()).then_some(())
