@@ -97,8 +97,6 @@ async fn a_websocket_whose_upgrade_a_proxy_took_away_is_refused() {
     let socket = "/socket.io/?EIO=4&transport=websocket";
     let key = "Connection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     assert_eq!(get(&plane, socket, key).await, "HTTP/1.1 426 Upgrade Required");
-    let whole = format!("{key}Upgrade: WebSocket\r\n");
-    assert_eq!(get(&plane, socket, &whole).await, "HTTP/1.1 101 Switching Protocols");
     plane.stop().await;
 }
 
