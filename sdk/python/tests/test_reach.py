@@ -16,7 +16,7 @@ import grpc
 import pytest
 from conftest import Plane, running, until
 
-from gleitzeit import AsyncClient, Client, GleitzeitError, _reach
+from gleitzeit import AsyncClient, Client, GleitzeitError, _reach, errors
 from gleitzeit._reach import Found
 
 RUN = "01930000-0000-7000-8000-000000000001"
@@ -245,3 +245,21 @@ def test_a_provider_names_the_token_that_is_refused(tmp_path: pathlib.Path) -> N
             until("it serves", lambda: any("serving lab/one" in line for line in program.said))
     finally:
         plane.stop()
+
+
+class _Refused(grpc.RpcError):  # type: ignore[misc]
+    """As gRPC tells of an answer over HTTP."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.PERMISSION_DENIED
+
+    def details(self) -> str:
+        return "Received http2 header with status: 403"
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+def test_an_answer_that_is_none_of_grpc_is_looked_into() -> None:
+    error = errors.from_rpc(_Refused(), URL)
+    assert (error.name, error.unreachable) == ("CONNECTION_LOST", True) and "403" in error._reason

@@ -178,6 +178,23 @@ def test_what_speaks_no_tls_and_a_proxy_without_http2_are_named(plane: Plane, au
     assert "listen … ssl http2" in raised.value.hint
 
 
+@pytest.mark.parametrize(
+    "reason, lacks",
+    [
+        ("Cannot check peer: missing selected ALPN property.", "http2"),
+        ("SSL routines:OPENSSL_internal:TLSV1_ALERT_NO_APPLICATION_PROTOCOL: Invalid", "http2"),
+        ("Received http2 header with status: 400", "grpc"),
+        ("Received http2 header with status: 502", ""),
+    ],
+)
+def test_what_a_proxy_lacks_is_known_by_the_words_of_grpc(
+    plane: Plane, authority: Authority, reason: str, lacks: str
+) -> None:
+    with front(authority.issue("lacks"), plane.port) as url:
+        found = _reach.look(url, "gRPC", reason, str(authority.ca))
+    assert (found.kind, found.lacks) == ("control_plane", lacks)
+
+
 def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")

@@ -337,7 +337,8 @@ def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
     if refusal.kind == "refusal":
         return dataclasses.replace(found, lacks="refused", text=refusal.text)
     if url.startswith("https:"):
-        speaks: Optional[bool] = "selected ALPN" not in reason
+        # Of servers that name no protocol, and of those that refuse the one that is offered.
+        speaks: Optional[bool] = not re.search("selected ALPN|NO_APPLICATION_PROTOCOL", reason)
     else:
         answer = probe(url, said=HTTP2)
         speaks = answer.kind == "http2" if answer.kind in ("http", "http2") and answer.status < 500 else None
