@@ -279,6 +279,8 @@ fn a_proxy_that_does_not_let_all_through_is_named_with_what_to_set() {
     agent.terminate(PATIENCE).exits(0);
 }
 
+type Maker<'a> = &'a dyn Fn(&Authority) -> Certificate;
+
 #[test]
 fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
     if !nginx_is_here("a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy") {
@@ -287,7 +289,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
     let over = |params: &mut CertificateParams| {
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 2, 1));
     };
-    let makers: [(&dyn Fn(&Authority) -> Certificate, _, _); 3] = [
+    let makers: [(Maker<'_>, _, _); 3] = [
         (
             &|authority| authority.quick(&["localhost"]),
             "is that of an authority (CA:TRUE",
