@@ -1,7 +1,7 @@
 //! Control planes that run on this machine: each leaves a marker in the data folder for as long as it lives, so that
 //! `stop` finds it; `--background` starts one that outlives the command.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::DEFAULT_PORT;
 use crate::error::{CommandError, Exit};
-use crate::{output, place, setup};
+use crate::{output, place, setup, trust};
 
 /// How long a control plane may take to be ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -198,12 +198,13 @@ pub(crate) struct Started {
     pub(crate) log: PathBuf,
 }
 
-/// Starts control plane and worker at the default address.
+/// Starts control plane and worker at the default address, with the roots of this process.
 ///
 /// # Errors
 /// If it does not become ready.
 pub(crate) async fn start_default() -> Result<Started, CommandError> {
-    start([OsStr::new("start")].map(OsString::from).to_vec(), DEFAULT_PORT).await
+    let ca = trust::ca().map(|path| [OsString::from("--ca"), path.into_os_string()]);
+    start([OsString::from("start")].into_iter().chain(ca.into_iter().flatten()).collect(), DEFAULT_PORT).await
 }
 
 /// Starts this program with the arguments of a `start` and returns once it is ready.

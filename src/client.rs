@@ -6,7 +6,7 @@ use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, Run, RunFilter, Run
 use crate::background;
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, Exit};
-use crate::{hub_url, output};
+use crate::{hub_url, output, trust};
 
 /// Connects to the control plane that was named, or to the default one.
 ///
@@ -62,7 +62,7 @@ pub(crate) fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
 
 pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
     let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
-    args.token.for_client(ClientConfig { traceparent: caller(), ..ClientConfig::new(url) })
+    args.token.for_client(ClientConfig { ca: trust::ca(), traceparent: caller(), ..ClientConfig::new(url) })
 }
 
 /// The trace that this command is called in, if whoever calls says so.

@@ -6,7 +6,7 @@
 mod ask;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ struct Given {
     command: String,
     hub_url: Option<String>,
     token: TokenArgs,
+    ca: Option<PathBuf>,
     /// The first run that is named.
     run: Option<String>,
     /// The first word that may be a file.
@@ -88,11 +89,12 @@ impl Given {
         }
         let Ok(matches) = command.try_get_matches_from(words) else { return Self::default() };
         let Some((name, matches)) = matches.subcommand() else { return Self::default() };
-        let file = one::<std::path::PathBuf>(matches, "file").map(std::path::PathBuf::into_os_string);
+        let file = one::<PathBuf>(matches, "file").map(PathBuf::into_os_string);
         Self {
             command: name.to_owned(),
             hub_url: one(matches, "hub_url"),
             token: token(matches),
+            ca: one(matches, "ca"),
             run: one(matches, "run"),
             file: file.or_else(|| one(matches, "words")),
         }
@@ -258,9 +260,10 @@ mod tests {
 
     #[test]
     fn what_stands_before_is_understood_although_the_line_is_not_finished() {
-        let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t "));
+        let given = Given::read(&words("gz logs 0193 --hub-url http://h:1 --token t --ca c.pem "));
         assert_eq!((given.command.as_str(), given.run.as_deref()), ("logs", Some("0193")));
         assert_eq!((given.hub_url.as_deref(), given.token), (Some("http://h:1"), TokenArgs::Token("t".to_owned())));
+        assert_eq!(given.ca, Some("c.pem".into()));
         let given = Given::read(&words("gz submit a.yaml n=1 --inp"));
         assert_eq!(given.file, Some("a.yaml".into()));
         assert_eq!(Given::read(&words("gz")).command, "");

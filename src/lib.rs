@@ -44,6 +44,7 @@ mod table;
 mod telemetry;
 mod timeline;
 mod told;
+mod trust;
 mod view;
 mod when;
 mod width;
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
+    trust::settle(cli.global.ca.clone())?;
     // Before there are threads, and what is wrong with it once there is a log.
     let concealed = if cli.command.keeps_secrets() { concealed::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;

@@ -95,14 +95,14 @@ impl Workers {
     /// If a provider file is wrong.
     pub(crate) fn here(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Self, CommandError> {
         let definitions = providers(folder, files, registry)?;
-        let settings = Settings::from_env(|name| std::env::var_os(name));
+        let settings = machine();
         let known = gleitzeit_providers::known(&definitions, registry, &settings);
         Ok(Self { definitions, known, settings, are_all: folder.is_some() || !files.is_empty(), are_here: true })
     }
 
     /// Workers of which nothing is known.
     pub(crate) fn elsewhere() -> Self {
-        let settings = Settings::from_env(|name| std::env::var_os(name));
+        let settings = machine();
         Self { definitions: Vec::new(), known: Vec::new(), settings, are_all: false, are_here: false }
     }
 
@@ -325,7 +325,7 @@ pub(crate) fn agent(
         queues: (!args.queues.is_empty()).then(|| args.queues.iter().map(|name| name.as_str().into()).collect()),
         providers: providers(args.providers_dir.as_deref(), &args.providers, &registry)?,
         protocols: registry,
-        settings: Settings::from_env(|name| std::env::var_os(name)),
+        settings: machine(),
         name: name.map_or_else(machine_name, str::to_owned),
         drain_timeout: args.drain_timeout,
         alone_limit: args.alone_limit,
@@ -362,6 +362,11 @@ pub(crate) fn local_url(address: SocketAddr) -> String {
         ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// What executors may know of this machine, and the roots that they trust.
+pub(crate) fn machine() -> Settings {
+    Settings { trust: crate::trust::roots(), ..Settings::from_env(|name| std::env::var_os(name)) }
 }
 
 #[cfg(test)]

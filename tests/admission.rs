@@ -92,6 +92,15 @@ async fn a_name_that_is_none_of_ours_is_refused() {
 }
 
 #[tokio::test]
+async fn a_websocket_whose_upgrade_a_proxy_took_away_is_refused() {
+    let plane = Plane::start(Config::default()).await;
+    let socket = "/socket.io/?EIO=4&transport=websocket";
+    let key = "Connection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(get(&plane, socket, key).await, "HTTP/1.1 426 Upgrade Required");
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn a_web_page_of_another_origin_is_refused() {
     let config = Config { allow_origins: vec!["https://ours.example".to_owned()], ..Config::default() };
     let plane = Plane::start(config).await;

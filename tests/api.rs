@@ -8,8 +8,11 @@ use std::time::Duration;
 use gleitzeit_control_plane::Config;
 use gleitzeit_core::ErrorCode;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
+use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
-use gleitzeit_proto::v1::{ListRunsRequest, SubmitWorkflowRequest, Task, WatchRunRequest, Workflow};
+use gleitzeit_proto::v1::{
+    ListRunsRequest, SubmitWorkflowRequest, Task, WatchEventsRequest, WatchRunRequest, Workflow,
+};
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
 use plane::{PATIENCE, Plane};
 use prost::Message as _;
@@ -55,6 +58,32 @@ async fn a_typed_submission_that_is_repeated_is_the_same_run() {
     let mut other = submission("again");
     other.labels.insert("one".to_owned(), "more".to_owned());
     client.submit_workflow(other).await.expect_err("another body under the same id");
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_with_nothing_to_say_says_that_it_lives() {
+    let plane = Plane::start(Config { say_nothing_every: Duration::from_millis(50), ..Config::default() }).await;
+    let mut client = client(&plane).await;
+    // Nobody works on it.
+    let run_id = client.submit_workflow(submission("idle")).await.expect("taken").into_inner().run_id;
+    let watch = WatchRunRequest { run_id, ..WatchRunRequest::default() };
+    let mut run = client.watch_run(watch).await.expect("there is one").into_inner();
+    let endpoint = Endpoint::from_shared(format!("http://{}", plane.address)).expect("an address");
+    let mut system = SystemServiceClient::new(endpoint.connect().await.expect("it listens"));
+    let mut all = system.watch_events(WatchEventsRequest::default()).await.expect("it is served").into_inner();
+    let quiet = async {
+        let (mut events, mut silences) = (0, 0);
+        while silences < 3 {
+            let message = run.message().await.expect("it goes on").expect("it does not end");
+            assert_eq!(message.run, None);
+            events += message.events.len();
+            silences += usize::from(message.events.is_empty());
+        }
+        assert!(events > 0, "what was recorded came first");
+        while !all.message().await.expect("it goes on").expect("it does not end").events.is_empty() {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), quiet).await.expect("in time");
     plane.stop().await;
 }
 

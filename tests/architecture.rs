@@ -8,11 +8,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gleitzeit-core", &[]),
     ("gleitzeit-proto", &["gleitzeit-core"]),
     ("gleitzeit-protocols", &["gleitzeit-core"]),
-    ("gleitzeit-providers", &["gleitzeit-core", "gleitzeit-protocols"]),
-    ("gleitzeit-link", &["gleitzeit-core"]),
+    ("gleitzeit-tls", &[]),
+    ("gleitzeit-providers", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-tls"]),
+    ("gleitzeit-link", &["gleitzeit-core", "gleitzeit-tls"]),
     ("gleitzeit-control-plane", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-protocols"]),
     ("gleitzeit-agent", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-providers", "gleitzeit-link"]),
-    ("gleitzeit-sdk", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-link"]),
+    ("gleitzeit-sdk", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
 ];
 
 /// What must never be among the dependencies of the core, directly or through others.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gleitzeit_core::id::QueueName;
 use gleitzeit_core::mesh::Role;
-use gleitzeit_link::{LinkConfig, TokenSource};
+use gleitzeit_link::{LinkConfig, TokenSource, Trust};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Definition, Factory, Settings};
 use thiserror::Error;
@@ -24,8 +24,10 @@ const MAX_SLOTS: u32 = 100_000;
 /// How an agent finds its hub and what it does there.
 #[derive(Clone)]
 pub struct AgentConfig {
-    /// Address of the control plane, `http://host:port`. Default `http://localhost:8000`.
+    /// Address of the control plane, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub hub_url: String,
+    /// The roots that are trusted where that is one of `https`. Default: the bundled ones and the machine's own.
+    pub trust: Trust,
     /// What the control plane asks for on connect. Default none.
     pub token: TokenSource,
     /// The variable that names a proxy, to be told of when the control plane cannot be reached. Default none.
@@ -65,6 +67,7 @@ impl Default for AgentConfig {
     fn default() -> Self {
         Self {
             hub_url: LinkConfig::default().url,
+            trust: Trust::default(),
             token: TokenSource::None,
             unused_proxy: None,
             roles: Role::ALL.to_vec(),
@@ -172,7 +175,7 @@ impl AgentConfig {
     /// How each component's link is set.
     pub(crate) fn link(&self) -> LinkConfig {
         let (url, token, unused_proxy) = (self.hub_url.clone(), self.token.clone(), self.unused_proxy);
-        LinkConfig { url, token, unused_proxy, ..LinkConfig::default() }
+        LinkConfig { url, trust: self.trust.clone(), token, unused_proxy, ..LinkConfig::default() }
     }
 }
 

@@ -277,6 +277,7 @@ impl App {
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
             .fallback(http::nothing_here)
             .layer(socket_layer)
+            .layer(from_fn(hub::check_upgrade))
             .layer(from_fn(handshakes))
             .layer(from_fn(origins));
 

@@ -117,6 +117,9 @@ pub struct Config {
     /// The most connections at a time from one address, all of this machine's own as one; none: half of
     /// `max_connections`, so that one address leaves room for others.
     pub max_connections_per_address: Option<usize>,
+    /// A stream of events that has nothing to say for so long says that (default 20 s): proxies cut what is silent for 60 s,
+    /// and not all count what keeps HTTP/2 itself alive.
+    pub say_nothing_every: Duration,
     /// Times and limits of the hub.
     pub hub: gleitzeit_core::hub::Config,
     /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
@@ -152,6 +155,7 @@ impl Default for Config {
             max_submitting_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
             max_connections_per_address: None,
+            say_nothing_every: Duration::from_secs(20),
             hub: gleitzeit_core::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),

@@ -141,6 +141,7 @@ codes! {
     AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token, or GLEITZEIT_TOKEN_FILE to a file that holds it";
     AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
     NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "what answers at the address is no control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
+    CertificateNotTrusted = -25008, "CERTIFICATE_NOT_TRUSTED", false, Unavailable, "the server's certificate is not trusted", "see the message; `--ca FILE` names the root of a private authority";
 }
 
 impl fmt::Display for ErrorCode {

@@ -1,14 +1,13 @@
 //! HTTP clients of executors: one way to make them, so that TLS, certificates and proxies are the same everywhere. The
 //! invariant: no client reads the environment by itself, and plain HTTP works on a machine without certificates.
 
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use gleitzeit_tls::Untrusted;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::factory::Settings;
 
@@ -20,20 +19,32 @@ const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
 
 /// A server that asks for more patience has a mistake in its clock.
 const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How a root is given to a provider.
+const CA: &str =
+    "`ca: FILE` below the provider's `connection`, or --ca FILE or GLEITZEIT_CA where its worker is started";
 /// The cause if nobody listens.
 pub(crate) const REFUSED: &str = "connection refused";
 
-/// A client that follows no redirects, trusts what this machine trusts and uses the proxies that `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for connecting and for
-/// each wait for more of an answer.
-pub(crate) fn builder(settings: &Settings, timeout: Duration) -> Result<ClientBuilder, String> {
-    Ok(patient_builder(settings, timeout)?.read_timeout(timeout))
+/// A client that follows no redirects, trusts the roots of the settings and those of the file `ca`, and uses the proxies
+/// that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, except for this machine itself. `timeout` is for
+/// connecting and for each wait for more of an answer. Of roots only the file is read yet.
+pub(crate) fn builder(settings: &Settings, ca: Option<&Path>, timeout: Duration) -> Result<ClientBuilder, String> {
+    Ok(patient_builder(settings, ca, timeout)?.read_timeout(timeout))
 }
 
 /// The same for a caller that counts the waits for more of an answer itself.
-pub(crate) fn patient_builder(settings: &Settings, timeout: Duration) -> Result<ClientBuilder, String> {
+pub(crate) fn patient_builder(
+    settings: &Settings,
+    ca: Option<&Path>,
+    timeout: Duration,
+) -> Result<ClientBuilder, String> {
+    let mut trust = settings.trust.clone();
+    if let Some(ca) = ca {
+        trust = trust.with("`ca` of the provider", ca);
+        trust.check().map_err(|error| error.to_string())?;
+    }
     let mut builder = Client::builder()
-        .tls_backend_preconfigured(tls()?)
+        .use_preconfigured_tls(trust.config(&[b"h2", b"http/1.1"]))
         .redirect(Policy::none())
         .referer(false)
         .user_agent(concat!("gleitzeit/", env!("CARGO_PKG_VERSION")))
@@ -55,31 +66,12 @@ pub(crate) fn patient_builder(settings: &Settings, timeout: Duration) -> Result<
     Ok(builder)
 }
 
-/// The certificates are read once; where there are none, only what needs them fails.
-fn tls() -> Result<ClientConfig, String> {
-    static CONFIG: OnceLock<Result<ClientConfig, String>> = OnceLock::new();
-    CONFIG
-        .get_or_init(|| {
-            let config = || {
-                ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                    .with_safe_default_protocol_versions()
-            };
-            let mut config = match config().and_then(|config| config.with_platform_verifier()) {
-                Ok(config) => config.with_no_client_auth(),
-                Err(error) => {
-                    tracing::debug!(%error, "no certificates");
-                    let config = config().map_err(|error| format!("TLS cannot be used: {error}"))?;
-                    config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-                }
-            };
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            Ok(config)
-        })
-        .clone()
-}
-
-/// What lies at the bottom of an error: reqwest's own words name the request only.
+/// What lies at the bottom of an error: reqwest's own words name the request only. Of a certificate that is not trusted also
+/// what to do.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
+    if let Some(untrusted) = Untrusted::among(error) {
+        return format!("{untrusted}; {}", untrusted.remedy_by(CA));
+    }
     let mut last: &dyn std::error::Error = error;
     loop {
         if let Some(io) = last.downcast_ref::<std::io::Error>()

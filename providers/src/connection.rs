@@ -17,6 +17,8 @@ use crate::regular;
 pub struct Connection {
     /// Where it is.
     pub base_url: BaseUrl,
+    /// `ca`: a file (PEM) with a root that is trusted beside the others. Default none.
+    pub ca: Option<PathBuf>,
     /// How long a connection, and each wait for more of an answer, may take. Default 60 s.
     pub timeout: Duration,
     /// How often a request that reached nobody is sent again within one call. Default 0.
@@ -174,7 +176,7 @@ impl fmt::Display for Secret {
     }
 }
 
-const CONNECTION_FIELDS: &[&str] = &["base_url", "base_url_env", "timeout", "retries", "health_check"];
+const CONNECTION_FIELDS: &[&str] = &["base_url", "base_url_env", "ca", "timeout", "retries", "health_check"];
 const HEALTH_FIELDS: &[&str] = &["path", "timeout"];
 const AUTHENTICATION_FIELDS: &[&str] = &["type", "env", "file", "header", "username", "optional"];
 const MOST_RETRIES: u64 = 10;
@@ -224,7 +226,8 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
         }
     };
     let health_check = fields.get("health_check").map_or_else(HealthCheck::default, |node| read_health(reader, node));
-    Some(Connection { base_url: base_url?, timeout, retries, health_check })
+    let ca = fields.get("ca").and_then(|node| reader.text(node, "ca")).map(|path| reader.beside(&path));
+    Some(Connection { base_url: base_url?, ca, timeout, retries, health_check })
 }
 
 fn read_health(reader: &mut Reader, node: &Node) -> HealthCheck {

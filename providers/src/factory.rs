@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gleitzeit_core::error::{ErrorCode, Failure};
 use gleitzeit_protocols::Registry;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_tls::Trust;
 use thiserror::Error;
 
 use crate::call::Executor;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub temp: PathBuf,
     /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
     pub cpus: u32,
+    /// The roots that are trusted when a service shows its certificate.
+    pub trust: Trust,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,
 }
@@ -54,6 +57,7 @@ impl Settings {
             home: read("HOME"),
             temp: read("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from),
             cpus: cpus.unwrap_or(1),
+            trust: Trust::of_environment(&read),
             environment: Arc::new(read),
         }
     }

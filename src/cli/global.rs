@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
@@ -65,6 +66,14 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) log_format: LogFormat,
+
+    /// A file (PEM) with the root of a private authority, for https
+    ///
+    /// It is trusted beside the bundled roots and the machine's own (or those of SSL_CERT_FILE and SSL_CERT_DIR) by all that
+    /// the command reaches: the control plane, services that providers call, receivers of telemetry.
+    #[arg(long, global = true, env = "GLEITZEIT_CA", value_name = "FILE", hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) ca: Option<PathBuf>,
 
     /// A YAML file with options, named like the flags
     ///

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn options_of_every_command_stand_last_under_a_heading_of_their_own() {
-        let globals = ["--color", "--utc", "--full", "--quiet", "--verbose", "--log-level", "--config", "--help"];
+        let globals =
+            ["--color", "--utc", "--full", "--quiet", "--verbose", "--log-level", "--ca", "--config", "--help"];
         for (name, mut command) in all() {
             let help = command.render_help().to_string();
             let (own, last) = help.split_once("\nGlobal options:\n").unwrap_or_else(|| panic!("{name}: {help}"));

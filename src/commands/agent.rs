@@ -10,7 +10,7 @@ use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
 use crate::signals::{OnSignal, block_on};
-use crate::{service, setup};
+use crate::{service, setup, trust};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let config = AgentConfig {
         token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
         hub_url,
+        trust: trust::roots(),
         unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };

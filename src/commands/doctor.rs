@@ -8,7 +8,7 @@ use gleitzeit_control_plane::StoreConfig;
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_protocols::Registry;
-use gleitzeit_providers::{Factory, Settings};
+use gleitzeit_providers::Factory;
 use gleitzeit_sdk::{Client, DEFAULT_URL};
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::color::Tone;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
-use crate::{client, color, hub_url, output, place, view};
+use crate::{client, color, hub_url, output, place, setup, view};
 
 /// How it is with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -186,7 +186,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the built-in providers say of themselves.
 async fn providers() -> Vec<Check> {
-    let (registry, settings) = (Registry::shipped(), Settings::from_env(|name| std::env::var_os(name)));
+    let (registry, settings) = (Registry::shipped(), setup::machine());
     let mut checks = Vec::new();
     for definition in gleitzeit_providers::shipped() {
         let name = format!("provider {}", definition.name);

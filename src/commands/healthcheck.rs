@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::cli::HealthcheckArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::signals::{OnSignal, block_on};
-use crate::{hub_url, output};
+use crate::{hub_url, output, trust};
 
 pub(crate) fn run(args: HealthcheckArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let url = hub_url::named(args.hub_url.as_deref()).unwrap_or(DEFAULT_URL);
-        match ask_ready(url).await.map_err(CommandError::usage)? {
+        match ask_ready(url, &trust::roots()).await.map_err(CommandError::usage)? {
             Found::Http { status: 200, .. } => {}
             Found::Http { status: 503, .. } => {
                 let message = format!("the control plane at {url} cannot be used now: it starts, or ends");

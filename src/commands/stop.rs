@@ -28,8 +28,9 @@ fn port(given: Option<u16>, named: Option<&str>) -> (u16, Option<String>) {
         (None, Some((_, Some(port)))) => (port, None),
         (None, Some((url, None))) => {
             let note = format!(
-                "GLEITZEIT_HUB_URL names {url}, which is not of this machine: `stop` only ends a control plane of this \
-                 machine, here the one on port {DEFAULT_PORT}"
+                "GLEITZEIT_HUB_URL names {url}, which is {}: `stop` only ends a control plane of this machine, here the \
+                 one on port {DEFAULT_PORT}",
+                if url.starts_with("https:") { "a proxy's" } else { "not of this machine" }
             );
             (DEFAULT_PORT, Some(note))
         }

@@ -66,6 +66,7 @@ pub(super) fn names(
 fn asked<T>(given: &Given, ask: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let url = hub_url::named(given.hub_url.as_deref()).map(str::to_owned).or_else(hub_url::of_environment);
     let config = given.token.for_client(ClientConfig {
+        ca: given.ca.clone().filter(|path| !path.as_os_str().is_empty()),
         connect_timeout: MOMENT,
         call_timeout: MOMENT,
         max_retries: 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gleitzeit_control_plane::MetricsSource;
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_otlp::MetricExporter;
+use opentelemetry_otlp::{MetricExporter, WithHttpConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use super::otlp::{self, Otlp};
 use super::process;
 use super::receiver::Receiver;
+use super::way::Way;
 use crate::error::CommandError;
 
 /// What is measured, and by whom it is read.
@@ -43,10 +44,17 @@ impl Metrics {
         if let Some(otlp) = otlp {
             let handle = otlp.handle();
             let _inside = handle.enter();
-            let exporter = MetricExporter::builder().build().map_err(|error| {
+            let wrong = |error: &dyn std::fmt::Display| {
                 CommandError::usage(format!("metrics cannot be exported: {error}"))
                     .hint("check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL, or set OTEL_METRICS_EXPORTER=none")
-            })?;
+            };
+            let made = MetricExporter::builder();
+            let built = match otlp.metrics.way().map_err(|error| wrong(&error))? {
+                Way::Http(client) => made.with_http().with_http_client(client).build(),
+                Way::Grpc(None) => made.with_tonic().build(),
+                Way::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),
+            };
+            let exporter = built.map_err(|error| wrong(&error))?;
             let exporter = Inside { exporter, receiver: otlp.metrics.clone(), handle: otlp.handle() };
             builder = builder.with_reader(PeriodicReader::builder(exporter).build());
         }

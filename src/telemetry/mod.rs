@@ -9,6 +9,7 @@ mod process;
 mod receiver;
 mod sampling;
 mod spans;
+mod way;
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};

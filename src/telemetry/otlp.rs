@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::SpanExporter;
+use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::receiver::Receiver;
+use super::way::Way;
 use crate::error::CommandError;
 
 /// So long a process that ends tries to hand over what is left.
@@ -41,8 +42,6 @@ impl Otlp {
     /// # Errors
     /// If the thread cannot be started.
     pub(super) fn start() -> Result<Self, CommandError> {
-        // Whoever sends to an `https:` address needs it; a second installation is none.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let be_nice = || {
             let own = rustix::thread::gettid();
             // Without it the export takes as much as everything else.
@@ -77,12 +76,19 @@ impl Otlp {
     /// If a variable cannot be understood.
     pub(super) fn span_exporter(&self) -> Result<SpanExporter, CommandError> {
         let _inside = self.runtime.enter();
-        let mut exporter = SpanExporter::builder().build().map_err(|error| {
+        let wrong = |error: &dyn std::fmt::Display| {
             CommandError::usage(format!("traces cannot be exported: {error}")).hint(
                 "check OTEL_EXPORTER_OTLP_ENDPOINT (such as http://localhost:4318) and OTEL_EXPORTER_OTLP_PROTOCOL \
                  (grpc or http/protobuf), or unset them",
             )
-        })?;
+        };
+        let builder = SpanExporter::builder();
+        let built = match self.traces.way().map_err(|error| wrong(&error))? {
+            Way::Http(client) => builder.with_http().with_http_client(client).build(),
+            Way::Grpc(None) => builder.with_tonic().build(),
+            Way::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),
+        };
+        let mut exporter = built.map_err(|error| wrong(&error))?;
         exporter.set_resource(&resource());
         Ok(exporter)
     }

@@ -8,10 +8,17 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe};
+use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, probe_tls};
+use gleitzeit_tls::Trust;
+
+use super::way::{self, Http, Way};
+use crate::trust;
 
 /// What was found is believed for so long.
 const KEPT: Duration = Duration::from_secs(30);
+
+/// How long an answer is waited for if no variable says otherwise, as OpenTelemetry has it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a receiver is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +33,10 @@ pub(super) struct Receiver {
     signal: &'static str,
     speech: Speech,
     url: String,
+    /// How long an answer is waited for.
+    timeout: Duration,
+    /// The file of a further root, and the variable that names it.
+    certificate: Option<(&'static str, String)>,
     address: Option<Address>,
     /// The variable that names a proxy: requests over HTTP go through it.
     proxy: Option<&'static str>,
@@ -69,12 +80,42 @@ impl Receiver {
         let address = Address::of(&url);
         let is_http = speech == Speech::Http;
         let proxy = address.as_ref().filter(|_| is_http).and_then(|address| proxy(address, set));
-        Self { signal, speech, url, address, proxy, known: Mutex::new(None) }
+        let wait = own("TIMEOUT").and_then(|ms| ms.parse().ok());
+        let wait = wait.or_else(|| set("OTEL_EXPORTER_OTLP_TIMEOUT")?.parse().ok());
+        let timeout = wait.map_or(TIMEOUT, Duration::from_millis);
+        let of_signal = match signal {
+            "METRICS" => "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+            _ => "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        };
+        let certificate =
+            [of_signal, "OTEL_EXPORTER_OTLP_CERTIFICATE"].into_iter().find_map(|name| Some((name, set(name)?)));
+        Self { signal, speech, url, timeout, certificate, address, proxy, known: Mutex::new(None) }
     }
 
     /// What it receives, such as `TRACES`.
     pub(super) fn signal(&self) -> &'static str {
         self.signal
+    }
+
+    /// The roots of this process, and that of its own which OpenTelemetry's variables name.
+    fn trust(&self) -> Trust {
+        let roots = trust::roots();
+        self.certificate.as_ref().map_or(roots.clone(), |(named, path)| roots.with(named, path))
+    }
+
+    /// What is sent with; within the runtime that sends.
+    ///
+    /// # Errors
+    /// If there is no way to send there.
+    pub(super) fn way(&self) -> Result<Way, String> {
+        let trust = self.trust();
+        match self.speech {
+            Speech::Http => Http::new(self.timeout, &trust).map(Way::Http),
+            Speech::Grpc if self.url.starts_with("https:") => {
+                way::grpc(&self.url, self.timeout, &trust).map(|channel| Way::Grpc(Some(channel)))
+            }
+            Speech::Grpc => Ok(Way::Grpc(None)),
+        }
     }
 
     /// Looks what is there, and says once if it cannot be what was meant.
@@ -118,7 +159,12 @@ impl Receiver {
         let found = match recent {
             Some(found) => found,
             None => {
-                let found = probe(&address.host, address.port, &question(self.speech, address), PROBE_LIMIT).await;
+                let (host, port, asked) = (&address.host, address.port, question(self.speech, address));
+                let found = match address.is_tls {
+                    // What speaks HTTP/2 only says so before anything is asked.
+                    true => probe_tls(host, port, &asked, PROBE_LIMIT, &self.trust()).await,
+                    false => probe(host, port, &asked, PROBE_LIMIT).await,
+                };
                 *known() = Some((Instant::now(), found.clone()));
                 found
             }
@@ -217,29 +263,29 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
         Found::Refused => passing(format!("nothing listens at {authority}")),
         Found::Unreachable(why) => passing(format!("{authority} cannot be reached ({why})")),
         Found::NoAnswer => passing(format!("{authority} does not answer")),
-        // This question is no TLS, to which servers of TLS may well say nothing.
-        _ if address.is_tls => match found {
-            Found::Http { .. } | Found::Http2 | Found::ControlPlane | Found::Refusal(..) => {
-                lasting(format!("{authority} speaks without TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
-            }
-            _ => None,
-        },
-        Found::Tls => lasting(
-            format!("{authority} is a port for TLS"),
-            match speech {
-                Speech::Http => "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`",
-                Speech::Grpc => "use a port without TLS, or `https://` with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
-            },
+        Found::Untrusted { what, remedy } => lasting(what.clone(), remedy),
+        Found::NotTls => {
+            lasting(format!("{authority} speaks without TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `http://`")
+        }
+        Found::UnknownHost => lasting(
+            format!("the server at {authority} serves no host of that name over TLS"),
+            "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
+        Found::NoHandshake(why) => passing(format!("the TLS handshake with {authority} fails ({why})")),
+        Found::Tls => {
+            lasting(format!("{authority} is a port for TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`")
+        }
         Found::Silent => passing(format!("{authority} accepts connections and says nothing")),
         Found::Other(start) => lasting(
             format!("what listens at {authority} is no receiver of OTLP: it says `{start}`"),
             "correct OTEL_EXPORTER_OTLP_ENDPOINT",
         ),
-        Found::ControlPlane | Found::Refusal(..) => lasting(
+        Found::ControlPlane { .. } | Found::Refusal(..) => lasting(
             format!("a control plane of Gleitzeit listens at {authority}, which receives no telemetry"),
             "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector",
         ),
+        // HTTP/2 is offered as well when spans are sent.
+        Found::Http2 if address.is_tls => None,
         Found::Http2 | Found::Closed => match speech {
             Speech::Http if *found == Found::Http2 || address.port == 4317 => lasting(
                 format!("{authority} speaks gRPC only, and HTTP is sent"),
@@ -250,6 +296,8 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
             Speech::Grpc => passing(format!("{authority} closes connections without a word")),
         },
         Found::Http { status, .. } => match (speech, status) {
+            // Over TLS both were offered HTTP/1, and gRPC chooses for itself.
+            (Speech::Grpc, _) if address.is_tls => None,
             (Speech::Grpc, _) => lasting(
                 format!("{authority} speaks HTTP/1 only, and gRPC is sent"),
                 "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the receiver's port for gRPC (4317)",
@@ -327,6 +375,7 @@ mod tests {
     #[test]
     fn what_stands_there_instead_of_a_receiver_is_told_with_what_to_do() {
         let http = |status| Found::Http { status, server: String::new() };
+        let control_plane = Found::ControlPlane { proxy: String::new(), lacks: None };
         let (plain, tls) = ("http://c:4317/v1/traces", "https://c:4318");
         for (speech, url, found, told) in [
             (Speech::Http, plain, Found::Http2, Some(("speaks gRPC only", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", true))),
@@ -339,12 +388,22 @@ mod tests {
             (Speech::Http, plain, http(401), None),
             (Speech::Http, plain, http(503), Some(("answers 503", "start", false))),
             (Speech::Http, plain, Found::Tls, Some(("a port for TLS", "`https://`", true))),
-            (Speech::Http, tls, Found::Tls, None),
-            (Speech::Http, tls, Found::Closed, None),
-            (Speech::Http, tls, Found::Silent, None),
-            (Speech::Http, tls, http(400), Some(("without TLS", "`http://`", true))),
+            (Speech::Http, tls, Found::NotTls, Some(("without TLS", "`http://`", true))),
+            (
+                Speech::Http,
+                tls,
+                Found::NoHandshake("odd".into()),
+                Some(("handshake with c:4318 fails (odd)", "start", false)),
+            ),
+            (
+                Speech::Grpc,
+                tls,
+                Found::Untrusted { what: "it expired".into(), remedy: "renew it".into() },
+                Some(("it expired", "renew it", true)),
+            ),
+            (Speech::Grpc, tls, http(400), None),
             (Speech::Http, tls, Found::Refused, Some(("nothing listens at c:4318", "start a receiver", false))),
-            (Speech::Http, plain, Found::ControlPlane, Some(("a control plane", "a collector", true))),
+            (Speech::Http, plain, control_plane, Some(("a control plane", "a collector", true))),
             (Speech::Grpc, plain, Found::Other("SSH".to_owned()), Some(("it says `SSH`", "correct", true))),
             (Speech::Grpc, plain, Found::NoHost("no".to_owned()), Some(("for the host `c` (no)", "correct", true))),
         ] {

@@ -43,6 +43,7 @@ mod network;
 mod past;
 mod payloads;
 mod progress;
+mod proxied;
 mod python;
 mod reach;
 mod readers;

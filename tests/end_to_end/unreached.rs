@@ -15,7 +15,7 @@ const STRANGERS: [(Kind, &str, &str, &str); 7] = [
     ),
     (Kind::Gateway, "NETWORK_UNREACHABLE", "a proxy whose control plane is away: it answers 502", "the proxy's log"),
     (Kind::Ssh, "NOT_A_CONTROL_PLANE", "it says `SSH-2.0-OpenSSH_9.6`", "another program has the port"),
-    (Kind::Tls, "NOT_A_CONTROL_PLANE", "is a port for TLS", "the control plane itself listens on"),
+    (Kind::Tls, "NOT_A_CONTROL_PLANE", "is a port for TLS", "write `https://`"),
     (Kind::Http2, "NOT_A_CONTROL_PLANE", "which speaks HTTP/2 only", "another program has the port"),
     (Kind::Closing, "CONNECTION_LOST", "closes them without a word", "what listens there"),
     (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but said nothing", "what listens there"),

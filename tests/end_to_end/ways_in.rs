@@ -31,7 +31,7 @@ fn an_address_means_the_same_to_every_command() {
         agent.terminate(PATIENCE).exits(0);
         cluster.until_connected("queue", 0);
     }
-    for url in [format!("http://{host}/path"), format!("https://{host}"), "redis://x".to_owned()] {
+    for url in [format!("http://{host}/path"), format!("https://{host}/path"), "redis://x".to_owned()] {
         let (list, agent) = (["list", "--hub-url", &url], ["agent", "--role", "queue", "--hub-url", &url]);
         for command in [&list[..], &agent] {
             let ended = cluster.sandbox.gleitzeit(command);

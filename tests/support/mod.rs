@@ -1,9 +1,11 @@
 //! Processes, their homes, and the questions tests ask of them. No assertion about the product lives here, except that
 //! what it prints can be read.
 
+mod certificates;
 mod cluster;
 mod http;
 mod journal;
+mod nginx;
 mod node;
 mod process;
 mod python;
@@ -17,9 +19,11 @@ mod stranger;
 mod tmux;
 mod wait;
 
+pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{Cluster, shipped_providers, text};
 pub(crate) use http::{ask, get};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
+pub(crate) use nginx::{Nginx, nginx_is_here};
 pub(crate) use node::node;
 pub(crate) use process::{Ended, Process};
 pub(crate) use python::{Beat, beat, gone, now_ms};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use gleitzeit_tls::Trust;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::token::TokenSource;
@@ -17,11 +18,13 @@ pub(crate) const READ_BYTES: usize = 4 * 1024;
 /// How a link finds its hub and how patient it is.
 #[derive(Clone)]
 pub struct LinkConfig {
-    /// Address of the hub, `http://host:port`. Default `http://localhost:8000`.
+    /// Address of the hub, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub url: String,
+    /// The roots that are trusted where the address is one of `https`. Default: the bundled ones and the machine's own.
+    pub trust: Trust,
     /// Sent as `auth: {token}`, looked for at each connect. Default none.
     pub token: TokenSource,
-    /// For the TCP connection, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
+    /// For the TCP connection, TLS, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
     pub connect_timeout: Duration,
     /// From the handshake until `welcome`; after it the connection is dropped and tried again. Default 5 s.
     pub welcome_timeout: Duration,
@@ -47,6 +50,7 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             url: "http://localhost:8000".to_owned(),
+            trust: Trust::default(),
             token: TokenSource::None,
             connect_timeout: Duration::from_secs(5),
             welcome_timeout: Duration::from_secs(5),
@@ -80,6 +84,7 @@ pub struct ConfigError(pub Vec<String>);
 /// Where to connect, taken apart once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
+    pub(crate) is_tls: bool,
     pub(crate) authority: String,
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -126,43 +131,49 @@ impl LinkConfig {
         let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
             return Err(format!("`{url}` has no host"));
         };
+        let is_tls = uri.scheme_str() == Some("https");
         Ok(Address {
+            is_tls,
             authority: authority.as_str().rsplit('@').next().unwrap_or_default().to_owned(),
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
         })
     }
 }
 
-/// The address of a control plane as everybody writes it: `http://HOST:PORT`, where `http://` may be left out and slashes
-/// may follow. Whatever reaches a control plane reads its address with this.
+/// The address of a control plane as everybody writes it: `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends
+/// TLS, where `http://` may be left out and slashes may follow. Whatever reaches a control plane reads its address with
+/// this.
 ///
 /// # Errors
 /// What is wrong with it: another scheme, a path, or no host.
 pub fn base_url(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    match scheme {
-        "http" | "ws" => {}
-        "https" | "wss" => return Err(format!("`{text}`: TLS is not supported yet, use http://")),
-        _ => return Err(format!("`{text}`: only `http://` addresses are supported, not `{scheme}://`")),
-    }
+    let scheme = match scheme {
+        "http" | "ws" => "http",
+        "https" | "wss" => "https",
+        _ => {
+            return Err(format!("`{text}`: only `http://` and `https://` addresses are supported, not `{scheme}://`"));
+        }
+    };
+    let expected = format!("expected `{scheme}://HOST:PORT`");
     let host = rest.trim_end_matches('/');
     if host.is_empty() {
-        return Err(format!("`{text}` is no address: expected `http://HOST:PORT`"));
+        return Err(format!("`{text}` is no address: {expected}"));
     }
     if host.contains(['/', '?', '#']) {
-        return Err(format!("`{text}` must have no path: expected `http://HOST:PORT`"));
+        return Err(format!("`{text}` must have no path: {expected}"));
     }
-    let url = format!("http://{host}");
+    let url = format!("{scheme}://{host}");
     let names_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
     match url.parse::<Uri>() {
         Ok(uri) if names_port && uri.port_u16().is_none() => {
-            Err(format!("`{text}` has no port that is a number: expected `http://HOST:PORT`"))
+            Err(format!("`{text}` has no port that is a number: {expected}"))
         }
         Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(url),
-        Ok(_) => Err(format!("`{text}` has no host: expected `http://HOST:PORT`")),
-        Err(error) => Err(format!("`{text}` is no address: {error}; expected `http://HOST:PORT`")),
+        Ok(_) => Err(format!("`{text}` has no host: {expected}")),
+        Err(error) => Err(format!("`{text}` is no address: {error}; {expected}")),
     }
 }
 
@@ -177,9 +188,23 @@ mod tests {
         assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 8000, "[::1]:8000"));
         assert_eq!(address("http://hub").expect("valid").port, 80);
         assert_eq!(address("hub:8000//").expect("valid").port, 8000);
-        for bad in
-            ["https://hub", "http://hub/path", "hub:8000/path", "hub:8000?x", "http://:8000", "hub:x", "", "ftp://hub"]
+        for (url, host, port) in
+            [("https://hub", "hub", 443), ("wss://[::1]/", "::1", 443), ("https://hub:8443", "hub", 8443)]
         {
+            let address = address(url).expect("valid");
+            assert_eq!((address.is_tls, address.host.as_str(), address.port), (true, host, port), "{url}");
+        }
+        for bad in [
+            "https://hub/path",
+            "https://",
+            "http://hub/path",
+            "hub:8000/path",
+            "hub:8000?x",
+            "http://:8000",
+            "hub:x",
+            "",
+            "ftp://hub",
+        ] {
             assert!(address(bad).is_err(), "{bad}");
         }
     }

@@ -12,6 +12,7 @@
 
 pub mod memory;
 
+mod cause;
 mod config;
 mod frame;
 mod outbox;
@@ -24,11 +25,13 @@ mod session;
 mod token;
 mod transport;
 
+pub use cause::{Cause, Speech, proxy, without_secrets};
 pub use config::{ConfigError, LinkConfig, base_url};
+pub use gleitzeit_tls::Trust;
 pub use outbox::{Link, LinkEvent, LinkEvents, SendError};
-pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe};
+pub use probe::{HTTP2, PROBE_LIMIT, ask_ready, front_page, look, probe, probe_tls};
 pub use pulse::Pulse;
-pub use reach::{Cause, Found, Speech, proxy, without_secrets};
+pub use reach::{Found, Lacks};
 pub use secret::SecretFile;
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token, variable};

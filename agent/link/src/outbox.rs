@@ -13,9 +13,9 @@ use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::cause::Cause;
 use crate::config::LinkConfig;
 use crate::frame;
-use crate::reach::Cause;
 
 /// What a link tells its host, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,14 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use gleitzeit_tls::{ConnectError, Connector, Trust};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::config::{LinkConfig, base_url};
-use crate::reach::Found;
+use crate::cause::Speech;
+use crate::config::{Address, LinkConfig, base_url};
+use crate::reach::{Found, Lacks};
 
 /// How long looking may take in all.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -33,46 +35,178 @@ fn page(authority: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What is at the address of a control plane, which everybody may write as [`base_url`] says.
+/// A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+fn call(authority: &str) -> Vec<u8> {
+    let head = format!(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/grpc\r\nte: trailers\r\n\
+         connection: close\r\ncontent-length: 5\r\n\r\n"
+    );
+    // An empty message: not compressed, no bytes.
+    [head.as_bytes(), &[0; 5]].concat()
+}
+
+/// A request for a WebSocket, as components make it, but without a token; its key is the example of RFC 6455.
+fn upgrade(authority: &str) -> Vec<u8> {
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: {authority}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// What is at the address of a control plane, which everybody may write as [`base_url`] says, for a caller of this kind
+/// who could not connect for `reason`, in the words of the connection; whom a proxy in between holds up, if one does.
 ///
 /// # Errors
 /// If it is no address.
-pub async fn look(url: &str) -> Result<Found, String> {
+pub async fn look(url: &str, speech: Speech, reason: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
-    Ok(probe(&address.host, address.port, &front_page(&address.authority), PROBE_LIMIT).await)
+    let found = ask_at(&address, &front_page(&address.authority), trust).await;
+    Ok(match found {
+        Found::ControlPlane { proxy, .. } => {
+            let lacks = match speech {
+                Speech::Grpc => lacks_grpc(&address, reason, trust).await,
+                Speech::Mesh => lacks_upgrade(&address, trust).await,
+            };
+            Found::ControlPlane { proxy, lacks }
+        }
+        other => other,
+    })
+}
+
+async fn ask_at(address: &Address, said: &[u8], trust: &Trust) -> Found {
+    match address.is_tls {
+        true => probe_tls(&address.host, address.port, said, PROBE_LIMIT, trust).await,
+        false => probe(&address.host, address.port, said, PROBE_LIMIT).await,
+    }
+}
+
+/// What of gRPC does not get through, though a page does.
+async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust) -> Option<Lacks> {
+    if let Found::Refusal(_, text) = ask_at(address, &call(&address.authority), trust).await {
+        return Some(Lacks::Refused(text));
+    }
+    let speaks_http2 = match address.is_tls {
+        true => {
+            let end = Instant::now() + PROBE_LIMIT;
+            let stream = connect(&address.host, address.port, end).await.ok()?;
+            match timeout_at(end, Connector::http2(trust).connect(&address.host, stream)).await.ok()? {
+                Ok(_) => true,
+                Err(ConnectError::Protocol(_)) => false,
+                Err(_) => return None,
+            }
+        }
+        false => match probe(&address.host, address.port, HTTP2, PROBE_LIMIT).await {
+            Found::Http2 => true,
+            Found::Http { status, .. } if status < 500 => false,
+            _ => return None,
+        },
+    };
+    match speaks_http2 {
+        false => Some(Lacks::Http2),
+        true => other_answer(reason).filter(|status| *status < 500).map(|_| Lacks::Grpc),
+    }
+}
+
+/// The status of an answer over HTTP that is none of gRPC, in the words of tonic.
+fn other_answer(reason: &str) -> Option<u16> {
+    let (_, rest) = reason.split_once("HTTP status code ").or_else(|| reason.split_once("response with status: "))?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// Whether upgrades do not get through, though a page does.
+async fn lacks_upgrade(address: &Address, trust: &Trust) -> Option<Lacks> {
+    match ask_at(address, &upgrade(&address.authority), trust).await {
+        Found::Http { status, .. } if status != 101 && status < 500 => Some(Lacks::Upgrade),
+        _ => None,
+    }
 }
 
 /// What a control plane at an address answers when it is asked whether it can be used.
 ///
 /// # Errors
 /// If it is no address.
-pub async fn ask_ready(url: &str) -> Result<Found, String> {
+pub async fn ask_ready(url: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
-    Ok(probe(&address.host, address.port, &page(&address.authority, "/readyz"), PROBE_LIMIT).await)
+    Ok(ask_at(&address, &page(&address.authority, "/readyz"), trust).await)
 }
 
 /// What answers at a host's port to what is said there, within `limit`.
 pub async fn probe(host: &str, port: u16, said: &[u8], limit: Duration) -> Found {
     let end = Instant::now() + limit;
+    match connect(host, port, end).await {
+        Ok(stream) => ask(stream, said, end).await,
+        Err(found) => found,
+    }
+}
+
+/// The same over TLS. The limit holds twice where what is there speaks none, since that is looked at, too.
+pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trust: &Trust) -> Found {
+    let end = Instant::now() + limit;
+    let stream = match connect(host, port, end).await {
+        Ok(stream) => stream,
+        Err(found) => return found,
+    };
+    let failure = match timeout_at(end, Connector::http1(trust).connect(host, stream)).await {
+        Ok(Ok(stream)) => return ask(stream, said, end).await,
+        Ok(Err(failure)) => failure,
+        Err(_elapsed) => ConnectError::Io(io::ErrorKind::TimedOut.into()),
+    };
+    match failure {
+        ConnectError::Untrusted(untrusted) => {
+            Found::Untrusted { what: untrusted.to_string(), remedy: untrusted.remedy() }
+        }
+        ConnectError::NotTls => Found::NotTls,
+        // HTTP/1 was offered, and is not spoken.
+        ConnectError::Protocol(_) => Found::Http2,
+        // What speaks no TLS may well say nothing to it.
+        ConnectError::Io(error) => match probe(host, port, said, limit).await {
+            found @ (Found::Silent | Found::Closed | Found::Tls) if error.kind() != io::ErrorKind::TimedOut => {
+                let why = if found == Found::Tls { error.to_string() } else { "the connection ends in it".to_owned() };
+                Found::NoHandshake(why)
+            }
+            Found::Tls => Found::NoHandshake("it takes too long".to_owned()),
+            Found::Http { .. } | Found::Http2 | Found::ControlPlane { .. } | Found::Refusal(..) | Found::Other(_) => {
+                Found::NotTls
+            }
+            other => other,
+        },
+        ConnectError::UnknownHost(_) => Found::UnknownHost,
+        other @ (ConnectError::Name(_) | ConnectError::ClientCertificate | ConnectError::Tls(_)) => {
+            Found::NoHandshake(other.to_string())
+        }
+    }
+}
+
+/// A connection to a host, or what is there instead.
+async fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Found> {
     let addresses = match timeout_at(end, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
-        Ok(Err(error)) => return Found::NoHost(of_lookup(&error)),
-        Err(_elapsed) => return Found::NoHost("the name servers do not answer".to_owned()),
+        Ok(Err(error)) => return Err(Found::NoHost(of_lookup(&error))),
+        Err(_elapsed) => return Err(Found::NoHost("the name servers do not answer".to_owned())),
     };
     if addresses.is_empty() {
-        return Found::NoHost("it has none".to_owned());
+        return Err(Found::NoHost("it has none".to_owned()));
     }
-    let mut stream = match timeout_at(end, TcpStream::connect(&addresses[..])).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return of_connect(&error),
-        Err(_elapsed) => return Found::NoAnswer,
-    };
+    match timeout_at(end, TcpStream::connect(&addresses[..])).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(of_connect(&error)),
+        Err(_elapsed) => Err(Found::NoAnswer),
+    }
+}
+
+/// What is answered on a connection.
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], end: Instant) -> Found {
     // A server that closes while it is spoken to may have said why.
-    let _ = timeout_at(end, stream.write_all(said)).await;
+    let _ = timeout_at(end, async {
+        stream.write_all(said).await?;
+        stream.flush().await
+    })
+    .await;
     let (mut answer, mut ended) = (Vec::with_capacity(READ_BYTES), false);
     while answer.len() < READ_BYTES && !ended && !is_whole(&answer) {
         let mut piece = [0; 1024];
-        match timeout(end.saturating_duration_since(Instant::now()), stream.read(&mut piece)).await {
+        match timeout_at(end, stream.read(&mut piece)).await {
             Ok(Ok(0) | Err(_)) => ended = true,
             Ok(Ok(read)) => answer.extend_from_slice(&piece[..read]),
             Err(_elapsed) => break,
@@ -90,6 +224,10 @@ fn is_whole(answer: &[u8]) -> bool {
     }
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    // What follows is no HTTP any more.
+    if head.split(' ').nth(1) == Some("101") {
+        return true;
+    }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
@@ -124,6 +262,7 @@ mod tests {
             (b"HTTP", false),
             (b"HTTP/1.1 200 OK\r\n", false),
             (b"HTTP/1.1 200 OK\r\n\r\nx", false),
+            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", true),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx", false),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nxy", true),
             (b"\0\0\0\x04\0\0\0\0", false),
@@ -134,13 +273,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_answer_that_is_none_of_grpc_has_a_status() {
+        for (reason, status) in [
+            ("grpc-status header missing, mapped from HTTP status code 404", Some(404)),
+            ("invalid compression flag: 65 (…) while receiving response with status: 403 Forbidden", Some(403)),
+            ("HTTP status code", None),
+            ("http2 error", None),
+        ] {
+            assert_eq!(other_answer(reason), status, "{reason}");
+        }
+    }
+
     #[tokio::test]
     async fn a_port_where_nothing_listens_and_a_name_that_is_none_are_told_apart() {
+        let look = async |url: String| look(&url, Speech::Grpc, "", &Trust::default()).await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        assert_eq!(look(&format!("127.0.0.1:{free}")).await, Ok(Found::Refused));
+        assert_eq!(look(format!("127.0.0.1:{free}")).await, Ok(Found::Refused));
         // A label of 64 characters cannot be one: no name server is asked.
-        let found = look(&format!("http://{}:1", "x".repeat(64))).await;
+        let found = look(format!("http://{}:1", "x".repeat(64))).await;
         assert!(matches!(&found, Ok(Found::NoHost(why)) if !why.is_empty()), "{found:?}");
-        assert!(look("ftp://x").await.is_err());
+        assert!(look("ftp://x".to_owned()).await.is_err());
     }
 }

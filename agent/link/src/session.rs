@@ -6,16 +6,18 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use gleitzeit_tls::Connector;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
+use crate::cause::{Cause, Speech};
 use crate::config::{ConfigError, LinkConfig, base_url};
 use crate::frame::{self, Packet};
 use crate::outbox::{self, Ends, Frame, Link, LinkEvent, LinkEvents};
 use crate::probe::look;
-use crate::reach::{Cause, Found, Speech};
+use crate::reach::Found;
 use crate::reconnect::Backoff;
 use crate::transport::{Connection, Failure};
 
@@ -31,12 +33,16 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 pub fn connect(config: LinkConfig, token: &CancellationToken) -> Result<(Link, LinkEvents, Driver), ConfigError> {
     config.validate()?;
     let (link, events, ends) = outbox::link(&config, token);
-    Ok((link, events, Driver { config, ends }))
+    let is_tls = config.address().is_ok_and(|address| address.is_tls);
+    let tls = is_tls.then(|| Connector::http1(&config.trust));
+    Ok((link, events, Driver { config, tls, ends }))
 }
 
 /// The work of one link, to be spawned by its owner. Dropping it drops the connection without a goodbye.
 pub struct Driver {
     config: LinkConfig,
+    /// Of an address that asks for it.
+    tls: Option<Connector>,
     ends: Ends,
 }
 
@@ -67,7 +73,7 @@ impl Driver {
             let established = tokio::select! {
                 () = self.ends.closing.cancelled() => return,
                 () = self.ends.events.closed() => return,
-                result = discarding(&mut self.ends.frames, Connection::establish(&self.config)) => result,
+                result = discarding(&mut self.ends.frames, Connection::establish(&self.config, self.tls.as_ref())) => result,
             };
             match established {
                 Ok(connection) => {
@@ -268,7 +274,7 @@ impl Driver {
 /// What stands at the address instead of a hub that lets us in.
 async fn cause(config: LinkConfig, reason: String) -> Cause {
     // What is no address was refused before anything began.
-    let found = look(&config.url).await.unwrap_or_else(Found::NoHost);
+    let found = look(&config.url, Speech::Mesh, &reason, &config.trust).await.unwrap_or_else(Found::NoHost);
     let shown = base_url(&config.url).unwrap_or(config.url);
     Cause::new(&shown, &found, Speech::Mesh, &reason).beside_proxy(config.unused_proxy)
 }

@@ -19,8 +19,9 @@ use crate::secret::SecretFile;
 
 /// A longer token is none of ours.
 const MAX_TOKEN_BYTES: u64 = 4_096;
-/// Where a control plane listens if its address names no port, as everywhere for `http`.
+/// Where a control plane listens if its address names no port, as everywhere for `http` and `https`.
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// The token of a connection, looked for anew each time one is made.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -103,7 +104,8 @@ impl TokenFile {
         let uri: Uri = url.parse().ok()?;
         let host = uri.host()?.trim_matches(['[', ']']);
         let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if is_here { Self::of_port(uri.port_u16().unwrap_or(HTTP_PORT), read) } else { None }
+        let usual = if uri.scheme_str() == Some("https") { HTTPS_PORT } else { HTTP_PORT };
+        if is_here { Self::of_port(uri.port_u16().unwrap_or(usual), read) } else { None }
     }
 
     /// Where it is.
@@ -178,6 +180,7 @@ mod tests {
             ("http://127.1.2.3:8000/x", of(8000)),
             ("http://[::1]:8000", of(8000)),
             ("http://localhost", of(80)),
+            ("https://localhost", of(443)),
             ("http://10.0.0.1:8000", None),
             ("http://localhost.example:8000", None),
             ("http://example:8000", None),

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use gleitzeit_tls::{ConnectError, Connector, Stream};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -51,9 +52,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
 /// A connection that was welcomed.
 pub(crate) struct Connection {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     /// After so long without a word the hub counts as gone: its ping interval and timeout.
     pub(crate) silence: Duration,
     /// Body of `welcome`.
@@ -61,9 +68,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, joins the namespace and waits for `welcome`.
-    pub(crate) async fn establish(config: &LinkConfig) -> Result<Self, Failure> {
-        let (mut socket, silence) = timeout(config.connect_timeout, open(config))
+    /// Connects, with TLS where it is given, joins the namespace and waits for `welcome`.
+    pub(crate) async fn establish(config: &LinkConfig, tls: Option<&Connector>) -> Result<Self, Failure> {
+        let (mut socket, silence) = timeout(config.connect_timeout, open(config, tls))
             .await
             .map_err(|_elapsed| Failure::Unreachable(format!("no answer within {:?}", config.connect_timeout)))??;
         let welcome = timeout(config.welcome_timeout, join(&mut socket, config.token.current().as_deref()))
@@ -111,12 +118,17 @@ struct Handshake {
     ping_timeout: u64,
 }
 
-async fn open(config: &LinkConfig) -> Result<(WebSocketStream<TcpStream>, Duration), Failure> {
+async fn open(config: &LinkConfig, tls: Option<&Connector>) -> Result<(WebSocketStream<Stream>, Duration), Failure> {
     let address = config.address().map_err(Failure::Unreachable)?;
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     // Small messages follow each other; held back for an acknowledgement they may wait 40 ms.
     stream.set_nodelay(true)?;
-    let request = format!("ws://{}/socket.io/?EIO=4&transport=websocket", address.authority).into_client_request()?;
+    let (scheme, stream) = match tls {
+        Some(tls) => ("wss", tls.connect(&address.host, stream).await?),
+        None => ("ws", Stream::Plain(stream)),
+    };
+    let url = format!("{scheme}://{}/socket.io/?EIO=4&transport=websocket", address.authority);
+    let request = url.into_client_request()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .max_message_size(Some(FRAME_LIMIT_BYTES))
@@ -132,7 +144,7 @@ async fn open(config: &LinkConfig) -> Result<(WebSocketStream<TcpStream>, Durati
     Ok((socket, silence))
 }
 
-async fn join(socket: &mut WebSocketStream<TcpStream>, token: Option<&str>) -> Result<String, Failure> {
+async fn join(socket: &mut WebSocketStream<Stream>, token: Option<&str>) -> Result<String, Failure> {
     socket.send(Message::text(frame::join(token))).await?;
     loop {
         let text = next_text(socket).await?;
@@ -154,7 +166,7 @@ async fn join(socket: &mut WebSocketStream<TcpStream>, token: Option<&str>) -> R
     }
 }
 
-async fn next_text(socket: &mut WebSocketStream<TcpStream>) -> Result<Utf8Bytes, Failure> {
+async fn next_text(socket: &mut WebSocketStream<Stream>) -> Result<Utf8Bytes, Failure> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text),

@@ -4,6 +4,7 @@ use gleitzeit_core::Position;
 use gleitzeit_core::run::Entry;
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
+use tokio::time::sleep_until;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -44,8 +45,15 @@ impl State {
     async fn tell_all(&self, mut next: Position, outlet: &Outlet<v1::WatchEventsResponse>) -> Result<(), JournalError> {
         let mut changes = self.0.journal.changes();
         loop {
-            let there = changes.wait_for(|summary| summary.position >= next).await;
-            let there = there.map_err(|_| JournalError::Closed)?.position;
+            let there = loop {
+                let quiet_until = outlet.quiet_until();
+                tokio::select! {
+                    there = changes.wait_for(|summary| summary.position >= next) => {
+                        break there.map_err(|_| JournalError::Closed)?.position;
+                    }
+                    () = sleep_until(quiet_until) => outlet.say_nothing(v1::WatchEventsResponse::default()),
+                }
+            };
             // Nothing is read for a reader that has not taken what it was sent.
             if outlet.room().await.is_err() {
                 return Ok(());

@@ -105,7 +105,7 @@ impl State {
             checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))),
             started_at: SystemTime::now(),
             stopping,
-            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms)),
+            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms), config.say_nothing_every),
             looked: None,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::status;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -30,6 +30,7 @@ pub(super) struct Outlet<T> {
     messages: mpsc::Sender<Result<T, Status>>,
     connection: Option<Connection>,
     patience: Duration,
+    quiet: Duration,
     _place: Place,
 }
 
@@ -67,6 +68,17 @@ impl<T: Send + 'static> Outlet<T> {
         self.room().await.map(|room| room.fill(message))
     }
 
+    /// When something is to be said again if nothing is until then.
+    pub(super) fn quiet_until(&self) -> Instant {
+        Instant::now() + self.quiet
+    }
+
+    /// Sends a message that says nothing, so that no proxy in between takes the stream for dead; none if one waits anyway.
+    pub(super) fn say_nothing(&self, nothing: T) {
+        // A reader that is gone is noticed elsewhere.
+        self.messages.try_send(Ok(nothing)).ok();
+    }
+
     /// The last that is sent.
     pub(super) async fn fail(&self, why: Status) {
         if let Ok(room) = self.room().await {
@@ -97,6 +109,7 @@ impl<T: Send + 'static> Outlet<T> {
 pub(super) struct Outlets {
     callers: Arc<Callers>,
     patience: Duration,
+    quiet: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -120,9 +133,9 @@ impl Drop for Place {
 }
 
 impl Outlets {
-    /// Readers may take nothing for so long.
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { callers: Arc::default(), patience }
+    /// Readers may take nothing for so long, and are told nothing for so long.
+    pub(super) fn new(patience: Duration, quiet: Duration) -> Self {
+        Self { callers: Arc::default(), patience, quiet }
     }
 
     /// A stream for who called over this connection.
@@ -132,7 +145,7 @@ impl Outlets {
     pub(super) fn open<T>(&self, connection: Option<Connection>) -> Result<(Outlet<T>, Messages<T>), Status> {
         let place = connection.as_ref().map_or(Ok(Place(None)), |connection| self.place(connection.address()))?;
         let (messages, stream) = mpsc::channel(BUFFERED);
-        let outlet = Outlet { messages, connection, patience: self.patience, _place: place };
+        let outlet = Outlet { messages, connection, patience: self.patience, quiet: self.quiet, _place: place };
         Ok((outlet, ReceiverStream::new(stream)))
     }
 
@@ -156,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_message_waits_and_a_reader_that_takes_none_is_given_up() {
-        let outlets = Outlets::new(Duration::from_secs(30));
+        let outlets = Outlets::new(Duration::from_secs(30), Duration::from_secs(20));
         let (outlet, mut stream) = outlets.open::<u32>(None).expect("room");
         outlet.send(1).await.ok().expect("the first waits");
         let late = timeout(Duration::from_secs(29), outlet.send(2)).await;
@@ -168,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_has_its_share_and_others_theirs() {
-        let outlets = Outlets::new(Duration::from_secs(30));
+        let outlets = Outlets::new(Duration::from_secs(30), Duration::from_secs(20));
         let address = |ip: &str| Address::from(ip.parse::<std::net::IpAddr>().expect("an address"));
         let places: Vec<Place> =
             (0..STREAMS_OF_CALLER).map(|_| outlets.place(address("10.0.0.1")).expect("room")).collect();

@@ -10,6 +10,7 @@ use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use crate::api::batch::batches;
@@ -53,7 +54,8 @@ impl State {
         let (watch, state, behind) =
             (self.0.journal.watch(id, from), self.clone(), (run.seq >= from).then_some(run.seq));
         outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move {
-            Follow { state, id, watch, progress, held, behind, outlet }.follow().await;
+            let quiet_until = outlet.quiet_until();
+            Follow { state, id, watch, progress, held, behind, quiet_until, outlet }.follow().await;
         });
         Ok(Box::pin(stream))
     }
@@ -99,6 +101,8 @@ struct Follow {
     held: Vec<Arc<Progress>>,
     /// Until the entry with this number was passed on: before that, attempts may speak whose begin is still to be told.
     behind: Option<Seq>,
+    /// When it is said that there is nothing to say.
+    quiet_until: Instant,
     outlet: Arc<Outlet<v1::WatchRunResponse>>,
 }
 
@@ -137,6 +141,10 @@ impl Follow {
                     if self.pass_on(Vec::new()).await.is_err() {
                         return;
                     }
+                }
+                () = sleep_until(self.quiet_until) => {
+                    self.outlet.say_nothing(v1::WatchRunResponse::default());
+                    self.quiet_until = self.outlet.quiet_until();
                 }
             }
         }
@@ -180,12 +188,13 @@ impl Follow {
     }
 
     /// Each message is made when there is room for it.
-    async fn send_all(&self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), Gone> {
+    async fn send_all(&mut self, events: impl Iterator<Item = v1::RunEvent>) -> Result<(), Gone> {
         let mut messages = batches(events);
         loop {
             let room = self.outlet.room().await?;
             let Some(events) = messages.next() else { return Ok(()) };
             room.fill(v1::WatchRunResponse { events, run: None });
+            self.quiet_until = self.outlet.quiet_until();
         }
     }
 

@@ -91,6 +91,20 @@ impl Handshakes {
     }
 }
 
+/// Refuses requests for a WebSocket that lack what makes them one: proxies that do not pass upgrades take it away. They
+/// would be agreed to, and the connection be closed without a word.
+pub(crate) async fn check_upgrade(request: Request, next: Next) -> Response {
+    let is_for_socket = request.uri().path().starts_with("/socket.io")
+        && request.uri().query().is_some_and(|query| query.contains("transport=websocket"));
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if is_for_socket && !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        let text =
+            "a WebSocket was asked for without `Upgrade: websocket`; let the proxy in between pass upgrades on\n";
+        return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
+    }
+    next.run(request).await
+}
+
 /// Bounds the sessions of the polling transport that are begun without the token. A client may show it afterwards, as most
 /// do, so a session has to be made first; over WebSocket the connection itself is bounded.
 pub(crate) async fn check_handshake(admission: Arc<Admission>, request: Request, next: Next) -> Response {

@@ -24,7 +24,9 @@ use gleitzeit_protocols::Registry;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
-pub(crate) use admit::{Admission, CONNECT_TIMEOUT, check_handshake, check_origin, check_token, token_refusal};
+pub(crate) use admit::{
+    Admission, CONNECT_TIMEOUT, check_handshake, check_origin, check_token, check_upgrade, token_refusal,
+};
 pub(crate) use host::Hosts;
 pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;

@@ -689,7 +689,7 @@ pub struct WatchEventsRequest {
 /// See SystemService.WatchEvents.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchEventsResponse {
-    /// The next ones; never none.
+    /// The next ones; none in a message that only says that the stream lives, see WatchRunResponse.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RecordedEvent>,
 }
@@ -1858,7 +1858,8 @@ pub struct WatchRunRequest {
 /// See WorkflowService.WatchRun.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchRunResponse {
-    /// In order of `seq`, `method_progress` between them; empty only in the last message.
+    /// In order of `seq`, `method_progress` between them; empty in the last message, and in one that only says that the stream
+    /// lives: such a one comes every 20 s in which nothing else does, so that no proxy in between cuts the stream.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<RunEvent>,
     /// Only in the last message: the final run without task results.

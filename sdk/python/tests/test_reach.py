@@ -16,7 +16,7 @@ import grpc
 import pytest
 from conftest import Plane, running, until
 
-from gleitzeit import AsyncClient, Client, GleitzeitError, _reach
+from gleitzeit import AsyncClient, Client, GleitzeitError, _reach, errors
 from gleitzeit._reach import Found
 
 RUN = "01930000-0000-7000-8000-000000000001"
@@ -162,6 +162,7 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         (b"HTTP/1.0", True, Found("http")),
         (b"HTTP/1.1 400 Bad\r\n\r\nThe plain HTTP request was sent to HTTPS port", True, Found("tls")),
         (f"HTTP/1.1 404 Not Found\r\n\r\n{ours}".encode(), True, Found("control_plane")),
+        (f"HTTP/1.1 404 Not Found\r\nServer: nginx/1\r\n\r\n{ours}".encode(), True, Found("control_plane", name="nginx/1")),
         (f"HTTP/1.1 404 Not Found\r\n\r\n4b\r\n{ours}\r\n0\r\n".encode(), True, Found("control_plane")),
         (
             f"HTTP/1.1 403 Forbidden\r\n\r\n{refusal}".encode(),
@@ -181,8 +182,14 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         (URL, Found("no_answer"), "WebSocket", {"ALL_PROXY": "p"}, "", "ALL_PROXY is set, but providers reach"),
         (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must pass WebSockets"),
         ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "collectors of OpenTelemetry"),
-        ("https://hub.example", Found("http", status=400), "gRPC", {}, "is no port for TLS", "write `http://`"),
-        ("https://hub.example", Found("closed"), "gRPC", {}, "but the connection fails: why", "its certificate"),
+        ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),
+        ("https://hub.example", Found("no_handshake", "odd"), "gRPC", {}, "the handshake fails: odd", "TLS 1.2"),
+        ("https://hub.example", Found("untrusted", "it expired", hint="renew it"), "gRPC", {}, "it expired", "renew it"),
+        ("https://hub.example", Found("unknown_host"), "gRPC", {}, "no host of the name `hub.example`", "server_name"),
+        (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "is refused: not so", "grpc_set_header"),
+        (URL, Found("control_plane", name="nginx/1", lacks="http2"), "gRPC", {}, "(`nginx/1`) speaks HTTP/1 only", "use `https://`"),
+        (URL, Found("control_plane", lacks="grpc"), "gRPC", {}, "the proxy before it passes calls on", "grpc_pass"),
+        (URL, Found("control_plane", lacks="upgrade"), "WebSocket", {}, "no upgrade", "Upgrade $http_upgrade"),
     ],
 )
 def test_each_cause_has_its_advice(
@@ -238,3 +245,21 @@ def test_a_provider_names_the_token_that_is_refused(tmp_path: pathlib.Path) -> N
             until("it serves", lambda: any("serving lab/one" in line for line in program.said))
     finally:
         plane.stop()
+
+
+class _Refused(grpc.RpcError):  # type: ignore[misc]
+    """As gRPC tells of an answer over HTTP."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.PERMISSION_DENIED
+
+    def details(self) -> str:
+        return "Received http2 header with status: 403"
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+def test_an_answer_that_is_none_of_grpc_is_looked_into() -> None:
+    error = errors.from_rpc(_Refused(), URL)
+    assert (error.name, error.unreachable) == ("CONNECTION_LOST", True) and "403" in error._reason

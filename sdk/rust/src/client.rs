@@ -56,6 +56,7 @@ impl Client {
     /// it is no control plane. What is there instead is looked at for up to 2 s.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
+        config.trust().check().map_err(|error| Error::invalid(error.to_string()))?;
         let credentials = Credentials::new(config.token_source(&url)?, config.traceparent.as_deref())?;
         let channel = connect::channel(&config, &url).await?;
         Ok(Self::on(channel, credentials, config))

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gleitzeit_link::{SecretFile, TokenSource};
+use gleitzeit_tls::{CA_VARIABLE, Trust};
 
 use crate::error::{Error, Result};
 
@@ -13,8 +14,12 @@ pub const DEFAULT_URL: &str = "http://localhost:8000";
 /// How a client reaches its control plane, and how patient it is.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// The control plane's address, `http://HOST:PORT`; without a scheme `http://` is meant. Default: [`DEFAULT_URL`].
+    /// The control plane's address, `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends TLS; without a scheme
+    /// `http://` is meant. Default: [`DEFAULT_URL`].
     pub url: String,
+    /// A file (PEM) with the root of a private authority, trusted for `https` beside the bundled roots and the machine's
+    /// own, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Default: none.
+    pub ca: Option<PathBuf>,
     /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
     /// user keeps for itself, if one lives at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
     pub token: Option<String>,
@@ -40,6 +45,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             url: DEFAULT_URL.to_owned(),
+            ca: None,
             token: None,
             token_file: None,
             traceparent: None,
@@ -57,6 +63,7 @@ impl std::fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientConfig")
             .field("url", &self.url)
+            .field("ca", &self.ca)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("token_file", &self.token_file)
             .field("traceparent", &self.traceparent)
@@ -76,12 +83,14 @@ impl ClientConfig {
     }
 
     /// For the control plane that the environment names: `GLEITZEIT_HUB_URL` (else [`DEFAULT_URL`]), its token in
-    /// `GLEITZEIT_TOKEN` or in the file of `GLEITZEIT_TOKEN_FILE`, and the caller's trace context in `TRACEPARENT`.
+    /// `GLEITZEIT_TOKEN` or in the file of `GLEITZEIT_TOKEN_FILE`, a private root in the file of `GLEITZEIT_CA`, and the
+    /// caller's trace context in `TRACEPARENT`.
     pub fn from_env() -> Self {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        let token_file = read("GLEITZEIT_TOKEN_FILE").map(PathBuf::from);
-        Self { token: read("GLEITZEIT_TOKEN"), token_file, traceparent: read("TRACEPARENT"), ..Self::new(url) }
+        let path = |name: &str| read(name).map(PathBuf::from);
+        let (ca, token_file) = (path(CA_VARIABLE), path("GLEITZEIT_TOKEN_FILE"));
+        Self { ca, token: read("GLEITZEIT_TOKEN"), token_file, traceparent: read("TRACEPARENT"), ..Self::new(url) }
     }
 
     /// Where the token comes from at the address `url`.
@@ -99,6 +108,17 @@ impl ClientConfig {
     pub(crate) fn endpoint(&self) -> Result<String> {
         gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
+
+    /// The roots that are trusted.
+    pub(crate) fn trust(&self) -> Trust {
+        trust(self.ca.as_deref())
+    }
+}
+
+/// The roots that are trusted: those of the environment, but for `GLEITZEIT_CA`, and those of a file.
+pub(crate) fn trust(ca: Option<&Path>) -> Trust {
+    let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| gleitzeit_link::variable(name)).flatten());
+    ca.map_or(machine.clone(), |ca| machine.with("`ca` or GLEITZEIT_CA", ca))
 }
 
 /// The token that is given, else the one in a file, else that of this user's own control plane at an address.
@@ -127,7 +147,9 @@ mod tests {
             ("http://localhost:8000/path", None),
             ("localhost:x", None),
             (":8000", None),
-            ("https://localhost:8000", None),
+            ("https://localhost:8000/", Some("https://localhost:8000")),
+            ("https://localhost", Some("https://localhost")),
+            ("https://localhost/path", None),
             ("redis://x", None),
             ("http://", None),
             ("", None),

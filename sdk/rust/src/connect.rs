@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{Cause, Found, Speech, look, proxy};
+use gleitzeit_tls::Trust;
 use tonic::Request;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
@@ -11,6 +12,7 @@ use tonic_prost::ProstCodec;
 
 use crate::config::ClientConfig;
 use crate::error::{Error, Result, innermost};
+use crate::secure::{self, Secure};
 
 /// How often a connection with open calls is checked, and how long the check may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -22,21 +24,27 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the address is none, or why there is no control plane that can be reached.
 pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()))
+    let trust = config.trust();
+    let way = url.starts_with("https:").then(|| Secure::new(&trust));
+    let endpoint = match way {
+        Some(_) => secure::endpoint(url),
+        None => Endpoint::from_shared(url.to_owned()).map_err(|error| error.to_string()),
+    };
+    let endpoint = endpoint
+        .and_then(|endpoint| endpoint.user_agent(config.user_agent.clone()).map_err(|error| error.to_string()))
         .map_err(|error| Error::invalid(format!("`{}` is no address: {error}", config.url)))?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let reason = match open(&endpoint, config.connect_timeout).await {
+    let reason = match open(&endpoint, way.as_ref(), config.connect_timeout).await {
         Ok(channel) => return Ok(channel),
         Err(reason) => reason,
     };
-    let cause = cause(url, &reason).await;
+    let cause = cause(url, &reason, &trust).await;
     // It may have begun to listen just now.
     if cause.code == ErrorCode::ConnectionLost && cause.may_pass {
-        return open(&endpoint, config.connect_timeout).await.map_err(|_| Error::unreached(cause));
+        return open(&endpoint, way.as_ref(), config.connect_timeout).await.map_err(|_| Error::unreached(cause));
     }
     Err(Error::unreached(cause))
 }
@@ -46,8 +54,14 @@ pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel>
 ///
 /// # Errors
 /// Why it cannot be reached, in the words of the connection.
-async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Channel, String> {
-    let connected = tokio::time::timeout(limit, endpoint.connect()).await;
+async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std::result::Result<Channel, String> {
+    let connecting = async {
+        match way {
+            Some(way) => endpoint.connect_with_connector(way.clone()).await,
+            None => endpoint.connect().await,
+        }
+    };
+    let connected = tokio::time::timeout(limit, connecting).await;
     let channel = connected
         .map_err(|_| format!("no connection within {} s", limit.as_secs_f32()))?
         .map_err(|error| innermost(&error))?;
@@ -65,7 +79,7 @@ async fn open(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Chann
 }
 
 /// What stands at the address instead of a control plane that can be reached.
-async fn cause(url: &str, reason: &str) -> Cause {
-    let found = look(url).await.unwrap_or_else(Found::NoHost);
+async fn cause(url: &str, reason: &str, trust: &Trust) -> Cause {
+    let found = look(url, Speech::Grpc, reason, trust).await.unwrap_or_else(Found::NoHost);
     Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
 }

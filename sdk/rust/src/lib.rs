@@ -16,6 +16,7 @@ mod output;
 pub mod provider;
 mod regular;
 mod run;
+mod secure;
 mod submission;
 mod system;
 mod trace;
@@ -36,6 +37,8 @@ pub use output::{OutputStream, TaskOutput};
 #[doc(hidden)]
 pub use regular::open as open_regular;
 pub use run::{Cancelled, Explanation, Run, RunEvent, RunFilter, RunSummary, Task, TaskFilter, Waiting};
+#[doc(hidden)]
+pub use secure::secure_channel;
 pub use submission::Submission;
 pub use system::{Component, ComponentCounts, Method, Page, Protocol, Provider, Pruned, RunCounts, Status, Validation};
 pub use trace::Span;

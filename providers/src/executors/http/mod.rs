@@ -105,14 +105,15 @@ struct Http {
 }
 
 impl Http {
-    /// Made once, on a thread that may wait: the machine's certificates are read.
+    /// Made once, on a thread that may wait: a file with a root may be read.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
             let settings = self.settings.clone();
             let timeout = self.connection.as_ref().map_or(TIMEOUT, |connection| connection.timeout);
+            let ca = self.connection.as_ref().and_then(|connection| connection.ca.clone());
             let only_public = self.options.refuse_private_addresses;
             let made = tokio::task::spawn_blocking(move || {
-                let builder = client::builder(&settings, timeout)?;
+                let builder = client::builder(&settings, ca.as_deref(), timeout)?;
                 // A proxy would look the names up by itself.
                 let builder =
                     if only_public { builder.no_proxy().dns_resolver(Arc::new(address::OnlyPublic)) } else { builder };

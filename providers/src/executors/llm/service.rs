@@ -51,12 +51,12 @@ impl Service {
         Self { api, connection, authentication, settings, client: OnceCell::new() }
     }
 
-    /// Made once, on a thread that may wait: the machine's certificates are read.
+    /// Made once, on a thread that may wait: a file with a root may be read.
     async fn client(&self) -> Result<&Client, String> {
         let make = || async {
-            let (settings, timeout) = (self.settings.clone(), self.connection.timeout);
+            let (settings, ca, timeout) = (self.settings.clone(), self.connection.ca.clone(), self.connection.timeout);
             let made = tokio::task::spawn_blocking(move || {
-                let builder = client::patient_builder(&settings, timeout)?;
+                let builder = client::patient_builder(&settings, ca.as_deref(), timeout)?;
                 builder.build().map_err(|error| format!("no HTTP client can be made: {}", client::chain(&error)))
             });
             made.await.map_err(|error| format!("no HTTP client can be made: {error}"))?

@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping, Optional
 
 import socketio
 
-from . import _reach
+from . import _reach, _tls
 from ._threads import Threads
 
 log = logging.getLogger("gleitzeit.provider")
@@ -32,8 +32,11 @@ class Line:
         token: Callable[[], str],
         handlers: Mapping[str, Callable[..., Any]],
         lost: Callable[[], None],
+        ca: Optional[str] = None,
     ) -> None:
-        self.url = url
+        self.url, self._ca = url, ca
+        # Made once: the machine's roots are some hundred.
+        self._options = {"ssl": _tls.context(ca)} if url.startswith("https:") else {}
         self._token, self._handlers, self._lost = token, handlers, lost
         self._hub: Any = None
         self._lost_at: Optional[float] = None
@@ -86,7 +89,9 @@ class Line:
         """Why there is no connection; nothing if there is one."""
         self._refusal = None
         # A client for each connection: nothing of the last one is left. Signals are the program's.
-        hub = self._hub = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        hub = self._hub = socketio.AsyncClient(
+            reconnection=False, handle_sigint=False, websocket_extra_options=dict(self._options)
+        )
         hub.on("connect", lambda: None)
         hub.on("connect_error", self._refused)
         for event, handler in self._handlers.items():
@@ -124,7 +129,7 @@ class Line:
             text = f"the control plane at {self.url} does not let this provider in: {self._refusal}"
             self._say(logging.ERROR, text)
             return
-        found = await self._looking.run(lambda: _reach.probe(self.url))
+        found = await self._looking.run(lambda: _reach.look(self.url, "WebSocket", reason, self._ca))
         cause = _reach.cause(self.url, found, reason, "WebSocket")
         is_restart = self._lost_at is not None and time.monotonic() - self._lost_at < RESTART
         if not (cause.may_pass and is_restart):

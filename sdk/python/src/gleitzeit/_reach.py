@@ -6,16 +6,19 @@ says what was found. The same is found and told by the commands and the Rust SDK
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import queue
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional
 
+from . import _tls
 from .errors import GleitzeitError, unreached
 
 #: How long looking may take in all, in seconds.
@@ -42,27 +45,74 @@ CODES = {
     "AUTHENTICATION_FAILED": -25005,
     "AUTHORIZATION_FAILED": -25006,
     "NOT_A_CONTROL_PLANE": -25007,
+    "CERTIFICATE_NOT_TRUSTED": -25008,
+}
+#: The beginning of HTTP/2: its preface, and settings that say nothing.
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+#: A request for a WebSocket, as providers make it, but without a token; its key is the example of RFC 6455.
+UPGRADE = "\r\n".join(
+    (
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        "host: {}",
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "\r\n",
+    )
+)
+#: A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+CALL = "\r\n".join(
+    (
+        "POST /grpc.health.v1.Health/Check HTTP/1.1",
+        "host: {}",
+        "content-type: application/grpc",
+        "te: trailers",
+        "connection: close",
+        "content-length: 5",
+        "\r\n\0\0\0\0\0",
+    )
+)
+#: What a proxy does not let through: as it is told, and what to set in it.
+LACKS = {
+    "http2": ("speaks HTTP/1 only, and gRPC needs HTTP/2", "let it take HTTP/2 and pass calls on with it (nginx: `listen … ssl http2` and `grpc_pass`)"),
+    "grpc": ("passes calls on as HTTP/1, and gRPC needs HTTP/2", "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"),
+    "refused": (
+        "passes calls of gRPC on in a way that is refused",
+        "let it pass on the name that it was called by (nginx: `grpc_set_header Host $host;`), and start the control plane "
+        "with `--allow-host` of that name",
+    ),
+    "upgrade": (
+        "passes no upgrade to WebSocket, over which components come",
+        "let it pass them (nginx: `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+        "proxy_set_header Connection upgrade;` for `/socket.io/`)",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Found:
     """What was found at an address: ``kind`` is one of ``no_host``, ``refused``, ``unreachable``, ``no_answer``,
-    ``silent``, ``closed``, ``tls``, ``http``, ``http2``, ``control_plane``, ``refusal`` and ``other``."""
+    ``silent``, ``closed``, ``tls``, ``not_tls``, ``no_handshake``, ``unknown_host``, ``untrusted``, ``http``, ``http2``,
+    ``control_plane``, ``refusal`` and ``other``."""
 
     kind: str
     #: In the words of the system, or of what answers.
     text: str = ""
     #: Of an answer over HTTP.
     status: int = 0
-    #: What an HTTP server calls itself; of a refusal the name of its code.
+    #: What an HTTP server calls itself, or the proxy before a control plane; of a refusal the name of its code.
     name: str = ""
+    #: What to do about a certificate.
+    hint: str = ""
+    #: What the proxy before a control plane does not let through: one of ``LACKS``.
+    lacks: str = ""
 
     @property
     def may_pass(self) -> bool:
         """Whether it may be otherwise soon: a control plane that is started again looks so for a while."""
-        passing = ("refused", "unreachable", "no_answer", "silent", "closed", "control_plane")
-        return self.kind in passing or self.is_gateway
+        passing = ("refused", "unreachable", "no_answer", "silent", "closed", "no_handshake")
+        return self.kind in passing or self.is_gateway or (self.kind == "control_plane" and not self.lacks)
 
     @property
     def is_gateway(self) -> bool:
@@ -81,16 +131,16 @@ class Cause:
     may_pass: bool
 
 
-def explained(error: GleitzeitError, url: str, was_reached: bool) -> GleitzeitError:
+def explained(error: GleitzeitError, url: str, was_reached: bool, ca: Optional[str] = None) -> GleitzeitError:
     """A failed call's error, or why the control plane could not be reached, if it was for that; looks what is there.
 
     What does not pass by itself is only waited for if the control plane ``was_reached`` before.
     """
     if not error.unreachable or error.name not in ("CONNECTION_LOST", "CONNECTION_TIMEOUT"):
         return error
-    found = probe(url)
+    found = look(url, "gRPC", error._reason, ca)
     why = cause(url, found, error._reason)
-    if found.kind == "control_plane":
+    if found.kind == "control_plane" and not found.lacks:
         # It is there, and was busy, or on its way up or down; unless a proxy stands between.
         if "proxy of" not in why.hint:
             return error
@@ -127,12 +177,13 @@ def _http(answer: str) -> Found:
     first, *lines = head.splitlines()
     status = first.split(" ")[1] if first.count(" ") else ""
     servers = [line.partition(":")[2] for line in lines if line.lower().startswith("server:")]
+    proxies = servers or [line.partition(":")[2] for line in lines if line.lower().startswith("via:")]
     if any(text in body for text in WANTS_TLS):
         return Found("tls")
     # Bodies without a length come in pieces, each behind a line with its size.
     body = next((line for line in body.splitlines() if " " in line), body).strip()
     if body.startswith(OURS):
-        return Found("control_plane")
+        return Found("control_plane", name=shown(proxies[0]) if proxies else "")
     name, separator, text = body.partition(": ")
     if separator and name in CODES:
         return Found("refusal", shown(text, SHOWN_REFUSAL), name=name)
@@ -154,8 +205,6 @@ def cause(
 
     ``speech`` is what the caller speaks: ``gRPC``, or ``WebSocket`` over which providers come.
     """
-    if url.startswith("https:") and found.kind in ("closed", "silent"):
-        found = Found("tls")  # to what is no TLS its servers may well say nothing
     name, message = _told(url, found, speech, reason)
     code = CODES[name]
     hint = _hint(url, found, speech)
@@ -183,12 +232,17 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     if kind == "closed":
         text = f"{url} accepts connections and closes them without a word"
         return "CONNECTION_LOST", f"{text}: no control plane answers there"
-    if kind == "tls" and url.startswith("https:"):
-        return "CONNECTION_LOST", f"{url} is a port for TLS, but the connection fails: {reason}"
+    if kind == "untrusted":
+        return "CERTIFICATE_NOT_TRUSTED", f"cannot connect to {url}: {found.text}"
+    if kind == "unknown_host":
+        text = f"the server there serves no host of the name `{host}` over TLS"
+        return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
+    if kind == "no_handshake":
+        return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"
     if kind == "tls":
-        return "NOT_A_CONTROL_PLANE", f"{url} is a port for TLS (https), and plain HTTP is spoken"
-    if url.startswith("https:") and kind in ("http", "http2", "control_plane", "refusal"):
-        return "NOT_A_CONTROL_PLANE", f"{url} is no port for TLS: what listens there speaks plain HTTP"
+        return "NOT_A_CONTROL_PLANE", f"{url} is a port for TLS (https), and plain HTTP was spoken"
+    if kind == "not_tls":
+        return "NOT_A_CONTROL_PLANE", f"{url} is no port for TLS: what listens there speaks without it"
     if found.is_gateway:
         text = f"{url} leads to a proxy whose control plane is away: it answers {found.status}{server}"
         return "NETWORK_UNREACHABLE", text
@@ -198,6 +252,10 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     if kind == "http2":
         text = "another server answers there, which speaks HTTP/2 only, as gRPC does"
         return "NOT_A_CONTROL_PLANE", f"{url} is no control plane: {text}"
+    if kind == "control_plane" and found.lacks:
+        proxy = f" (`{found.name}`)" if found.name else ""
+        text = f"a control plane answers at {url}, but the proxy before it{proxy} {LACKS[found.lacks][0]}"
+        return "CONNECTION_LOST", f"{text}: {found.text}" if found.text else text
     if kind == "control_plane":
         return "CONNECTION_LOST", f"a control plane answers at {url}, but {speech} does not get through: {reason}"
     if kind == "refusal":
@@ -216,18 +274,25 @@ def _hint(url: str, found: Found, speech: str) -> str:
         return f"check the address, the network, and firewalls between here and there, or {NAME_IT}"
     if kind in ("silent", "closed"):
         return f"see what listens there (`ss -ltnp`), or {NAME_IT}"
-    if kind == "tls" and url.startswith("https:"):
-        return "check its certificate and the name it is for"
+    if kind == "untrusted":
+        return found.hint
+    if kind == "unknown_host":
+        return f"use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
+    if kind == "no_handshake":
+        return f"see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
     if kind == "tls":
         return f"write `https://` if a proxy with TLS stands before the control plane, or {NAME_IT}"
-    if url.startswith("https:") and kind in ("http", "http2", "control_plane", "refusal"):
-        return "write `http://`"
+    if kind == "not_tls":
+        return f"write `http://` if it is the control plane's own port, or {NAME_IT}"
     if found.is_gateway:
         return "start the control plane behind it, or see the proxy's log"
     if kind == "http2" and url.endswith(":4317"):
         return f"port 4317 is that of collectors of OpenTelemetry: {NAME_IT}"
     if kind in ("http", "http2", "other"):
         return f"another program has the port: {NAME_IT}, or start one on a free port: `gleitzeit start --port PORT`"
+    if kind == "control_plane" and found.lacks:
+        plain = found.lacks == "http2" and not url.startswith("https:")
+        return LACKS[found.lacks][1] + ("; over plain HTTP most proxies cannot: use `https://`" if plain else "")
     if kind == "control_plane":
         needs = "HTTP/2" if speech == "gRPC" else "WebSockets"
         return f"try again; a proxy or load balancer in between must pass {needs}"
@@ -257,16 +322,44 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
     return f"gRPC goes through the proxy of {name}: set no_grpc_proxy={host} to reach it directly"
 
 
-def probe(url: str, limit: float = LIMIT) -> Found:
-    """What is at an address, within so many seconds."""
+def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
+    """What is at the address of a control plane, for a caller who could not connect for ``reason``; and what a proxy before
+    it does not let through."""
+    found = probe(url, ca=ca)
+    if found.kind != "control_plane":
+        return found
+    authority = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
+    if speech != "gRPC":
+        answer = probe(url, ca=ca, said=UPGRADE.format(authority).encode("ascii", "replace"))
+        lacks = "upgrade" if answer.kind == "http" and answer.status != 101 and answer.status < 500 else ""
+        return dataclasses.replace(found, lacks=lacks)
+    refusal = probe(url, ca=ca, said=CALL.format(authority).encode("ascii", "replace"))
+    if refusal.kind == "refusal":
+        return dataclasses.replace(found, lacks="refused", text=refusal.text)
+    if url.startswith("https:"):
+        # Of servers that name no protocol, and of those that refuse the one that is offered.
+        speaks: Optional[bool] = not re.search("selected ALPN|NO_APPLICATION_PROTOCOL", reason)
+    else:
+        answer = probe(url, said=HTTP2)
+        speaks = answer.kind == "http2" if answer.kind in ("http", "http2") and answer.status < 500 else None
+    if speaks is False:
+        return dataclasses.replace(found, lacks="http2")
+    # In the words of gRPC, for an answer that is none of gRPC.
+    answered_otherwise = re.search(r"http2 header with status: [1-4]", reason)
+    return dataclasses.replace(found, lacks="grpc") if speaks and answered_otherwise else found
+
+
+def probe(url: str, limit: float = LIMIT, ca: Optional[str] = None, said: bytes = b"") -> Found:
+    """What is at an address, within so many seconds; to ``said``, or to a request for the front page."""
     parts = urllib.parse.urlsplit(url)
+    host, authority = parts.hostname or "", parts.netloc.rpartition("@")[2]
     end = time.monotonic() + limit
 
     def left() -> float:
         return max(end - time.monotonic(), 0.01)
 
     try:
-        addresses = _addresses(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), left())
+        addresses = _addresses(host, parts.port or (443 if parts.scheme == "https" else 80), left())
     except TimeoutError:
         return Found("no_host", "the name servers do not answer")
     except (OSError, UnicodeError) as problem:
@@ -279,8 +372,39 @@ def probe(url: str, limit: float = LIMIT) -> Found:
             found = _of_connect(problem)
             continue
         with stream:
-            return _ask(stream, parts.netloc.rpartition("@")[2], left)
+            if parts.scheme == "https":
+                return _ask_securely(stream, address, host, said or _front_page(authority), ca, left)
+            return _ask(stream, said or _front_page(authority), left)
     return found
+
+
+def _ask_securely(
+    stream: socket.socket, address: tuple[str, int], host: str, said: bytes, ca: Optional[str], left: Callable[[], float]
+) -> Found:
+    """What answers over TLS, or why there is none."""
+    stream.settimeout(left())
+    try:
+        with _tls.context(ca).wrap_socket(stream, server_hostname=host) as secure:
+            return _ask(secure, said, left)
+    except ssl.SSLCertVerificationError as problem:
+        text, hint = _tls.untrusted(problem, host, _tls.shown_by(address, host, left))
+        return Found("untrusted", text, hint=hint)
+    except GleitzeitError as problem:
+        return Found("untrusted", f"the certificate of `{host}` cannot be checked: {problem.message}", hint="correct that setting, or leave it out")
+    except OSError as problem:
+        reason = getattr(problem, "reason", None) or str(problem)
+        if reason == "TLSV1_UNRECOGNIZED_NAME":
+            return Found("unknown_host")
+    # What speaks no TLS may well say nothing to it, or something that is none.
+    try:
+        with socket.create_connection(address, LIMIT) as again:
+            end = time.monotonic() + LIMIT
+            plain = _ask(again, _front_page(host), lambda: max(end - time.monotonic(), 0.01))
+    except OSError as problem:
+        return _of_connect(problem)
+    if plain.kind in ("silent", "closed", "tls"):
+        return Found("no_handshake", str(reason).replace("_", " ").lower())
+    return Found("not_tls")
 
 
 def _addresses(host: str, port: int, limit: float) -> list[tuple[str, int]]:
@@ -313,13 +437,16 @@ def _of_connect(problem: OSError) -> Found:
     return Found("unreachable", problem.strerror or str(problem))
 
 
-def _ask(stream: socket.socket, authority: str, left: Callable[[], float]) -> Found:
+def _front_page(authority: str) -> bytes:
     headers = f"host: {authority}\r\nuser-agent: gleitzeit-python\r\naccept: */*\r\nconnection: close"
-    request = f"GET / HTTP/1.1\r\n{headers}\r\n\r\n"
+    return f"GET / HTTP/1.1\r\n{headers}\r\n\r\n".encode("ascii", "replace")
+
+
+def _ask(stream: socket.socket, said: bytes, left: Callable[[], float]) -> Found:
     answer, ended = b"", False
     try:
         stream.settimeout(left())
-        stream.sendall(request.encode("ascii", "replace"))
+        stream.sendall(said)
     except OSError:
         pass  # a server that closes while it is spoken to may have said why
     while len(answer) < MOST and not ended and not _is_whole(answer) and left() > 0.01:
@@ -339,5 +466,7 @@ def _is_whole(answer: bytes) -> bool:
     if not b"HTTP/1.".startswith(answer[:7]):
         return len(answer) >= 9
     head, separator, body = answer.partition(b"\r\n\r\n")
+    if separator and re.match(rb"HTTP/1\.\d 101", head):
+        return True  # what follows is no HTTP any more
     length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
     return bool(separator) and length is not None and len(body) >= int(length[1])

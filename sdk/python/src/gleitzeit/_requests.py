@@ -11,9 +11,10 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Optional, Union
 
+import grpc
 import yaml
 
-from . import _json, _reach, _token
+from . import _json, _reach, _tls, _token
 from .errors import GleitzeitError
 from .v1 import run_pb2, workflow_service_pb2 as pb
 from .workflow import Workflow
@@ -54,6 +55,8 @@ class Settings:
     url: str
     #: What gives the token whenever a call is made.
     token: _token.Source = field(default=lambda: None, repr=False, compare=False)
+    #: A file (PEM) with the root of a private authority, trusted beside the others where the address is one of ``https``.
+    ca: Optional[str] = None
     #: How long one call may take.
     timeout: float = 30.0
     #: How often a call that may be made again is.
@@ -74,6 +77,7 @@ class Settings:
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
         url = base_url(url)
         more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
+        more["ca"] = _tls.named(more.get("ca"))
         try:
             given = _token.source(token, token_file, url)
         except ValueError as error:
@@ -91,6 +95,11 @@ class Settings:
     def is_secure(self) -> bool:
         """Whether the connection is encrypted."""
         return self.url.startswith("https://")
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Of an encrypted connection."""
+        return grpc.ssl_channel_credentials(_tls.roots(self.ca))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

@@ -34,7 +34,7 @@ class AsyncClient:
         target, options = self.settings.target, self.settings.options
         self._was_reached = False
         if self.settings.is_secure:
-            self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+            self._channel = grpc.aio.secure_channel(target, self.settings.credentials, options=options)
         else:
             self._channel = grpc.aio.insecure_channel(target, options=options)
         self._workflows: Any = workflow_service_pb2_grpc.WorkflowServiceStub(self._channel)  # type: ignore[no-untyped-call]
@@ -253,7 +253,7 @@ class AsyncClient:
 
     async def _explained(self, error: GleitzeitError) -> GleitzeitError:
         """Looks what is at the address if the control plane was not reached."""
-        return await asyncio.to_thread(_reach.explained, error, self.settings.url, self._was_reached)
+        return await asyncio.to_thread(_reach.explained, error, self.settings.url, self._was_reached, self.settings.ca)
 
     async def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
         """Waits before another try, or raises; since when the control plane is away."""

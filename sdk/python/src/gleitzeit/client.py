@@ -23,7 +23,8 @@ class Client:
 
     ``url``, ``token`` and ``token_file`` default to ``GLEITZEIT_HUB_URL``, ``GLEITZEIT_TOKEN`` and
     ``GLEITZEIT_TOKEN_FILE``; without a token, that of this user's own control plane is taken. The file is read again when it
-    changes. Times are in seconds. Every method
+    changes. ``ca`` is a file with the root of a private authority, for ``https`` (``GLEITZEIT_CA``). Times are in seconds.
+    Every method
     raises ``GleitzeitError``. May be shared by threads.
     """
 
@@ -32,7 +33,7 @@ class Client:
         target, options = self.settings.target, self.settings.options
         self._was_reached = False
         if self.settings.is_secure:
-            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+            self._channel = grpc.secure_channel(target, self.settings.credentials, options)
         else:
             self._channel = grpc.insecure_channel(target, options)
         self._workflows: Any = workflow_service_pb2_grpc.WorkflowServiceStub(self._channel)  # type: ignore[no-untyped-call]
@@ -248,7 +249,7 @@ class Client:
 
     def _explained(self, error: GleitzeitError) -> GleitzeitError:
         """Looks what is at the address if the control plane was not reached."""
-        return _reach.explained(error, self.settings.url, self._was_reached)
+        return _reach.explained(error, self.settings.url, self._was_reached, self.settings.ca)
 
     def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
         """Waits before another try, or raises; since when the control plane is away."""

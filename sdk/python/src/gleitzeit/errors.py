@@ -22,6 +22,8 @@ _ON_THE_WAY = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+# In the words of gRPC, of an answer that is none of gRPC: a proxy's, or a refusal before any service.
+_OF_HTTP = "Received http2 header with status"
 _AWAY = {"SYSTEM_SHUTDOWN", "SYSTEM_NOT_INITIALIZED"}
 # For answers that do not say who made them.
 _UNNAMED = {
@@ -133,7 +135,7 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
         return GleitzeitError(
             message, code=number, name=info.reason, problems=tuple(problems), retry_after=retry_after, unreachable=away
         )
-    if code in _ON_THE_WAY:
+    if code in _ON_THE_WAY or message.startswith(_OF_HTTP):
         # The connection is there, and its other side has not said a word for as long as it is waited for.
         is_silent = "before receiving SETTINGS frame" in message
         timed_out = code == grpc.StatusCode.DEADLINE_EXCEEDED or is_silent

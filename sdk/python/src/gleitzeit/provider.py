@@ -26,7 +26,7 @@ import time
 import uuid
 from typing import Any, Callable, Optional, TypeVar, Union
 
-from . import _json, _token, schema
+from . import _json, _tls, _token, schema
 from ._line import Line
 from ._requests import DEFAULT_URL, base_url
 from ._threads import Threads
@@ -167,13 +167,15 @@ class Provider:
         *,
         token: Optional[str] = None,
         token_file: Union[None, str, os.PathLike[str]] = None,
+        ca: Optional[str] = None,
         drain_timeout: float = 30.0,
     ) -> None:
         """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds; the second
         time it ends at once. What it serves and where is said in a line, as a record of the logger
-        ``gleitzeit.provider`` if the program has set up logging, else on standard error."""
+        ``gleitzeit.provider`` if the program has set up logging, else on standard error. ``ca`` is a file with the root of a
+        private authority, for ``https`` (``GLEITZEIT_CA``)."""
         serving = self.serve_async(
-            url, token=token, token_file=token_file, drain_timeout=drain_timeout, handle_signals=True
+            url, token=token, token_file=token_file, ca=ca, drain_timeout=drain_timeout, handle_signals=True
         )
         asyncio.run(serving)
 
@@ -183,6 +185,7 @@ class Provider:
         *,
         token: Optional[str] = None,
         token_file: Union[None, str, os.PathLike[str]] = None,
+        ca: Optional[str] = None,
         drain_timeout: float = 30.0,
         handle_signals: bool = False,
     ) -> None:
@@ -196,7 +199,8 @@ class Provider:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._signalled, drain_timeout)
-        line = self._line = self._new_line(url, token, token_file)
+        address = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
+        line = self._line = self._new_line(address, _token.source(token, token_file, address), ca)
         connecting = asyncio.ensure_future(line.run())
         ended = asyncio.ensure_future(self._ended.wait())
         beating = asyncio.ensure_future(self._beating())
@@ -216,11 +220,7 @@ class Provider:
         if self._rejected is not None:
             raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
 
-    def _new_line(
-        self, url: Optional[str], token: Optional[str], token_file: Union[None, str, os.PathLike[str]]
-    ) -> Line:
-        address = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
-        given = _token.source(token, token_file, address)
+    def _new_line(self, address: str, token: _token.Source, ca: Optional[str]) -> Line:
         handlers = {
             "welcome": self._welcome,
             "component_registered": self._registered,
@@ -231,7 +231,7 @@ class Provider:
             "mesh_error": self._mesh_error,
         }
         # Asked for at each connection: the control plane may have been started after this provider.
-        return Line(address, lambda: given() or "", handlers, self._lost)
+        return Line(address, lambda: token() or "", handlers, self._lost, _tls.named(ca))
 
     def stop(self) -> None:
         """Ends ``serve``: takes nothing new, finishes what runs. From the event loop's own thread."""

@@ -50,7 +50,9 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let token = token_source(provider.token.as_ref(), provider.token_file.as_deref(), &provider.url)?;
     let unused_proxy = gleitzeit_link::proxy(gleitzeit_link::variable);
-    let config = LinkConfig { url: provider.url.clone(), token, unused_proxy, ..LinkConfig::default() };
+    let trust = crate::config::trust(provider.ca.as_deref());
+    trust.check().map_err(|error| Error::invalid(error.to_string()))?;
+    let config = LinkConfig { url: provider.url.clone(), trust, token, unused_proxy, ..LinkConfig::default() };
     let (link, mut events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use gleitzeit_core::mesh::ProtocolDefinition;
 use gleitzeit_core::{ErrorCode, Payload};
+use gleitzeit_tls::CA_VARIABLE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -88,6 +89,7 @@ pub struct Provider {
     name: String,
     version: String,
     url: String,
+    ca: Option<PathBuf>,
     token: Option<String>,
     token_file: Option<PathBuf>,
     max_concurrency: u32,
@@ -106,14 +108,16 @@ impl std::fmt::Debug for Provider {
 
 impl Provider {
     /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
-    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], and its token in `GLEITZEIT_TOKEN` or in the file of
-    /// `GLEITZEIT_TOKEN_FILE`, unless told otherwise; without one it takes the token that a control plane of the same user keeps on this machine.
+    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], its token in `GLEITZEIT_TOKEN` or in the file of
+    /// `GLEITZEIT_TOKEN_FILE`, and a private root for `https` in the file of `GLEITZEIT_CA`, unless told otherwise; without
+    /// a token it takes the one that a control plane of the same user keeps on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
             name: name.to_owned(),
             version: "v1".to_owned(),
             url: read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            ca: read(CA_VARIABLE).map(PathBuf::from),
             token: read("GLEITZEIT_TOKEN"),
             token_file: read("GLEITZEIT_TOKEN_FILE").map(PathBuf::from),
             max_concurrency: 16,
@@ -135,6 +139,13 @@ impl Provider {
     #[must_use]
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         (self.token, self.token_file) = (None, Some(file.into()));
+        self
+    }
+
+    /// A file (PEM) with the root of a private authority, trusted beside the others if the address is one of `https`.
+    #[must_use]
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
         self
     }
 

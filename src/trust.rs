@@ -1,0 +1,44 @@
+//! The roots that this process trusts: settled once, from the options and the environment, and asked for by whatever
+//! makes connections. Until it is settled, and in tests, the environment alone counts.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use gleitzeit_tls::{CA_VARIABLE, Trust};
+
+use crate::error::CommandError;
+
+static SETTLED: OnceLock<(Option<PathBuf>, Trust)> = OnceLock::new();
+
+/// Settles it with the file of `--ca`, which is that of `GLEITZEIT_CA` if the option is not given.
+///
+/// # Errors
+/// If the file cannot be read or holds no certificate.
+pub(crate) fn settle(ca: Option<PathBuf>) -> Result<(), CommandError> {
+    let ca = ca.filter(|path| !path.as_os_str().is_empty());
+    let (_, trust) = SETTLED.get_or_init(|| with(ca));
+    trust.check().map_err(|error| {
+        CommandError::usage(error.to_string())
+            .hint("name a file with the root certificate, or leave --ca and GLEITZEIT_CA out")
+    })
+}
+
+/// The roots.
+pub(crate) fn roots() -> Trust {
+    settled().1.clone()
+}
+
+/// The file of further roots, if one is named.
+pub(crate) fn ca() -> Option<PathBuf> {
+    settled().0.clone()
+}
+
+fn settled() -> &'static (Option<PathBuf>, Trust) {
+    SETTLED.get_or_init(|| with(std::env::var_os(CA_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)))
+}
+
+fn with(ca: Option<PathBuf>) -> (Option<PathBuf>, Trust) {
+    let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| std::env::var_os(name)).flatten());
+    let trust = ca.as_ref().map_or(machine.clone(), |ca| machine.with("--ca or GLEITZEIT_CA", ca));
+    (ca, trust)
+}
