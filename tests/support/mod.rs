@@ -2,6 +2,7 @@
 //! what it prints can be read.
 
 mod cluster;
+mod gateway;
 mod http;
 mod journal;
 mod node;
@@ -18,6 +19,7 @@ mod tmux;
 mod wait;
 
 pub(crate) use cluster::{Cluster, shipped_providers, text};
+pub(crate) use gateway::Gateway;
 pub(crate) use http::{ask, get};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
 pub(crate) use node::node;
