@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::support::{Cluster, PATIENCE, Process, Sandbox, free_port, until};
+use tonic::Code;
+
+use crate::support::{Cluster, Gateway, PATIENCE, Process, Sandbox, free_port, until};
 
 /// How long making a client may take: its packages are fetched and compiled.
 const MAKING: Duration = Duration::from_secs(1_200);
@@ -26,6 +28,9 @@ const ADDRESS: &str = "127.0.0.1:8000";
 
 /// What is said between the commands that make a client and those that start it.
 const MADE: &str = "the client is made";
+
+/// What is said before it is started a second time.
+const AGAIN: &str = "once more, behind a gateway";
 
 /// How tools say that they did not reach who has the packages; what else makes them fail is a mistake of the document or
 /// the client.
@@ -44,7 +49,7 @@ const UNREACHED: &[&str] = &[
     "ERR_SOCKET_TIMEOUT",
     // pip
     "Failed to establish a new connection",
-    "Connection to ",
+    "(connect timeout=",
     "Cannot connect to proxy",
     "Read timed out",
     // Maven
@@ -54,6 +59,10 @@ const UNREACHED: &[&str] = &[
     "Temporary failure in name resolution",
     "Connection refused",
     "connect timed out",
+    // What proxies answer.
+    "Tunnel connection failed",
+    "403 Forbidden",
+    "503 Service Unavailable",
 ];
 
 fn root() -> &'static Path {
@@ -70,12 +79,13 @@ fn commands(section: &str) -> String {
     format!("set -eu\n{}", blocks.concat())
 }
 
-/// The commands that make a client and start it, with a word between the two.
-fn told(section: &str, address: &str) -> String {
+/// The commands that make a client and start it, once at each of the addresses, with words in between.
+fn told(section: &str, addresses: [&str; 2]) -> String {
     let commands = commands(section);
     let starting = commands.find(ADDRESS).unwrap_or_else(|| panic!("nothing of `{section}` calls {ADDRESS}"));
     let (making, starting) = commands.split_at(commands[..starting].rfind('\n').expect("not the first line") + 1);
-    format!("{making}echo '{MADE}'\n{}", starting.replace(ADDRESS, address))
+    let [first, second] = addresses.map(|address| starting.replace(ADDRESS, address));
+    format!("{making}echo '{MADE}'\n{first}echo '{AGAIN}'\n{second}")
 }
 
 /// A folder that looks like a checkout, in which commands leave what they make.
@@ -99,11 +109,12 @@ fn search_path() -> String {
 
 /// The commands of a section, about to run in such a folder. They have this user's home, where tools have been told where
 /// packages come from; what they fetch is kept below `target`.
-fn shell(section: &str, folder: &Path, address: &str) -> Command {
+fn shell(section: &str, folder: &Path, addresses: [&str; 2]) -> Command {
     let kept = target().join("clients");
+    let maven = env::var("MAVEN_OPTS").unwrap_or_default();
     let mut command = Command::new("sh");
     command
-        .args(["-c", &told(section, address)])
+        .args(["-c", &told(section, addresses)])
         .current_dir(folder)
         .env("PATH", search_path())
         .env("GLEITZEIT_TOKEN", TOKEN)
@@ -115,8 +126,7 @@ fn shell(section: &str, folder: &Path, address: &str) -> Command {
         .env_remove("GOWORK")
         .env("npm_config_cache", kept.join("npm"))
         .env("PIP_CACHE_DIR", kept.join("pip"))
-        .env("MAVEN_OPTS", format!("-Dmaven.repo.local={}", kept.join("maven").display()))
-        .env_remove("MAVEN_ARGS")
+        .env("MAVEN_OPTS", format!("{maven} -Dmaven.repo.local={}", kept.join("maven").display()))
         .stdin(Stdio::null());
     for name in ["no_proxy", "NO_PROXY", "no_grpc_proxy"] {
         let others = env::var(name).map(|others| format!(",{others}")).unwrap_or_default();
@@ -196,7 +206,8 @@ fn make(client: &mut Process) -> Result<(), String> {
     }
 }
 
-/// Makes the client of a section and has it do all it does, while the control plane is killed and comes back.
+/// Makes the client of a section and has it do all it does, while the control plane is killed and comes back; and then once
+/// more, while its watches get the codes that stand for a broken connection.
 fn try_client(section: &str, tools: &[Tool]) {
     let missing: Vec<String> = tools.iter().filter_map(Tool::missing).collect();
     if !missing.is_empty() {
@@ -208,8 +219,9 @@ fn try_client(section: &str, tools: &[Tool]) {
     cluster.start_all(&[]);
     let (folder, go) = (checkout(&cluster.sandbox), cluster.sandbox.path().join("go"));
     fs::write(folder.join("hello.yaml"), workflow(&go)).expect("writable");
-    let address = cluster.url.trim_start_matches("http://").to_owned();
-    let mut client = cluster.sandbox.start_command(shell(section, &folder, &address));
+    let gateway = Gateway::start(&cluster.url, &[Code::Internal, Code::Unknown, Code::Cancelled]);
+    let addresses = [cluster.url.trim_start_matches("http://"), &gateway.address];
+    let mut client = cluster.sandbox.start_command(shell(section, &folder, addresses));
     if let Err(why) = make(&mut client) {
         return leave_out(section, &why);
     }
@@ -220,45 +232,56 @@ fn try_client(section: &str, tools: &[Tool]) {
     cluster.start_all(&[]);
     fs::write(&go, "").expect("writable");
     check(&cluster, client);
+    assert_eq!(gateway.left(), 0, "it was broken off as often as it was to be");
 }
 
-/// What it said until its end.
+/// What it said until its end, the first time and the second.
 fn check(cluster: &Cluster, client: Process) {
     let ended = client.wait(PATIENCE).exits(0);
-    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let (first, second) = ended.stdout.split_once(&format!("{AGAIN}\n")).unwrap_or_else(|| panic!("{ended}"));
+    let (run, kinds) = checked(first);
+    // It was cut off in the middle: what was lost with the control plane is among what it saw afterwards.
+    assert!(kinds.contains(&"task_requeued wait"), "{ended}");
+    let runs = [run, checked(second).0];
+
+    let listed = cluster.ask(&["list"]);
+    let mut listed: Vec<&str> =
+        listed["items"].as_array().expect("a list").iter().filter_map(|it| it["run_id"].as_str()).collect();
+    // Ids sort by time.
+    listed.sort_unstable();
+    assert_eq!(listed, runs, "one run each time, of whichever request");
+}
+
+/// What a client said, if it is what it should: its run, and the events that it saw.
+fn checked(said: &str) -> (&str, Vec<&str>) {
+    let lines: Vec<&str> = said.lines().collect();
     let all = |word: &str| -> Vec<&str> { lines.iter().filter_map(|line| line.strip_prefix(word)).collect() };
     let one = |word: &str| -> &str {
         let found = all(word);
-        assert_eq!(found.len(), 1, "`{word}` in {ended}");
+        assert_eq!(found.len(), 1, "`{word}` in {said}");
         found[0]
     };
 
     let run = one("submitted ");
-    assert_eq!(one("again ").to_lowercase(), format!("{run} true"), "{ended}");
-    let listed = cluster.ask(&["list"]);
-    let listed: Vec<&str> =
-        listed["items"].as_array().expect("a list").iter().filter_map(|it| it["run_id"].as_str()).collect();
-    assert_eq!(listed, [run], "one run, of whichever request");
+    assert_eq!(one("again ").to_lowercase(), format!("{run} true"), "{said}");
 
-    let events: Vec<(usize, &str)> = all("event ")
+    let (numbers, kinds): (Vec<usize>, Vec<&str>) = all("event ")
         .into_iter()
         .map(|event| event.split_once(' ').expect("number and type"))
-        .map(|(number, kind)| (number.parse().expect("a number"), kind.trim()))
-        .collect();
-    let numbers: Vec<usize> = events.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=events.len()).collect::<Vec<_>>(), "each once, in order, without a gap: {ended}");
-    assert_eq!(events.last().map(|(_, kind)| *kind), Some("workflow_completed"), "{ended}");
-    // It was cut off in the middle: what was lost with the control plane is among what it saw afterwards.
-    assert!(events.iter().any(|(_, kind)| *kind == "task_requeued wait"), "{ended}");
-    assert_eq!(one("ended "), "RUN_STATUS_COMPLETED {\"said\":\"hello\"}", "{ended}");
+        .map(|(number, kind)| (number.parse::<usize>().expect("a number"), kind.trim()))
+        .unzip();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>(), "each once, in order, without a gap: {said}");
+    assert_eq!(kinds.last(), Some(&"workflow_completed"), "{said}");
+    assert_eq!(one("ended "), "RUN_STATUS_COMPLETED {\"said\":\"hello\"}", "{said}");
 
-    assert_eq!(one("refused "), "WORKFLOW_VALIDATION_FAILED", "{ended}");
+    assert_eq!(one("refused "), "WORKFLOW_VALIDATION_FAILED", "{said}");
     let problems = [
         "tasks[0].methd WORKFLOW_VALIDATION_FAILED 4:5: unknown field `methd` in the task",
         "tasks[1].method METHOD_NOT_FOUND 5:21: unknown method `util/ecko`",
     ];
-    assert_eq!(all("problem "), problems, "{ended}");
-    assert_eq!(one("stranger ").to_uppercase(), "UNAUTHENTICATED AUTHENTICATION_FAILED", "{ended}");
+    assert_eq!(all("problem "), problems, "{said}");
+    assert_eq!(one("stranger ").to_uppercase(), "UNAUTHENTICATED AUTHENTICATION_FAILED", "{said}");
+    (run, kinds)
 }
 
 #[test]

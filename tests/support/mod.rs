@@ -3,6 +3,7 @@
 
 mod certificates;
 mod cluster;
+mod gateway;
 mod http;
 mod journal;
 mod nginx;
@@ -21,6 +22,7 @@ mod wait;
 
 pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{Cluster, shipped_providers, text};
+pub(crate) use gateway::Gateway;
 pub(crate) use http::{ask, get};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
 pub(crate) use nginx::{Nginx, nginx_is_here};
