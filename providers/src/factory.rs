@@ -14,6 +14,7 @@ use crate::call::Executor;
 use crate::connection::BaseUrl;
 use crate::definition::Definition;
 use crate::executors::{builtin, http, llm, python, shell};
+use crate::platform::{PORTABLE, Way, is_chosen};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
@@ -27,6 +28,9 @@ pub struct Settings {
     pub temp: PathBuf,
     /// How many CPUs there are: executors that start processes take four calls at a time for each, and at least eight.
     pub cpus: u32,
+    /// Whether calls are held together by process groups alone also where the kernel has better means: the variable
+    /// `GLEITZEIT_PORTABLE`. Off Linux they always are.
+    pub portable: bool,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,
 }
@@ -41,6 +45,7 @@ impl fmt::Debug for Settings {
             .field("home", &self.home)
             .field("temp", &self.temp)
             .field("cpus", &self.cpus)
+            .field("portable", &self.portable)
             .finish_non_exhaustive()
     }
 }
@@ -54,8 +59,14 @@ impl Settings {
             home: read("HOME"),
             temp: read("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from),
             cpus: cpus.unwrap_or(1),
+            portable: is_chosen(read(PORTABLE).and_then(|value| value.into_string().ok()).as_deref()),
             environment: Arc::new(read),
         }
+    }
+
+    /// How the processes of calls are held together.
+    pub(crate) fn way(&self) -> Way {
+        Way::of(self.portable)
     }
 
     /// An environment variable that is set, not empty and UTF-8.

@@ -1,6 +1,7 @@
 //! The processes of one call, from the agent's side: their start, their end. `outer.sh` is the only child of the agent;
 //! it ends when all others have, and ends all others when its standard input ends.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -17,6 +18,7 @@ use crate::executors::process::confined::Confinement;
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::system_calls::{self, Stage};
 use crate::factory::Settings;
+use crate::platform::{fresh_processes, group_lives, own_session};
 
 const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");
@@ -26,6 +28,8 @@ const INNER: &str = include_str!("inner.sh");
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where nobody may wait for long.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Each finds what forked during the one before; stopped processes fork no more.
+const MOST_SEARCHES: usize = 10;
 /// Of our own processes within the family: the watcher, `unshare`, the first process of the namespace.
 pub(super) const OURS: u64 = 3;
 
@@ -46,6 +50,7 @@ pub(super) struct Family {
     child: Child,
     /// Held open as long as the family may live.
     life: Option<ChildStdin>,
+    namespaces: Namespaces,
 }
 
 impl Family {
@@ -62,9 +67,9 @@ impl Family {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
         if namespaces != Namespaces::None {
-            command.arg("unshare").args(namespaces.arguments(options.limits.sandbox));
+            command.arg("unshare").args(namespaces.arguments(options.limits.sandbox)).arg("setsid");
         }
-        command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
+        command.args(["/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
         let (numbers, processes) = namespaces.bounds(options.limits.max_processes);
         command
             .arg(numbers)
@@ -82,8 +87,12 @@ impl Family {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        // Of the whole call, where only the group holds it together; else of the processes around it.
+        match namespaces {
+            Namespaces::None => own_session(&mut command),
+            _ => drop(command.process_group(0)),
+        }
         if let Some(home) = &settings.home {
             command.env("HOME", home);
         }
@@ -92,7 +101,7 @@ impl Family {
         let life = child.stdin.take();
         let output = child.stdout.take().ok_or_else(missing)?;
         let errors = child.stderr.take().ok_or_else(missing)?;
-        Ok((Self { child, life }, output, errors))
+        Ok((Self { child, life, namespaces }, output, errors))
     }
 
     /// The number of the process below which all others are.
@@ -102,20 +111,37 @@ impl Family {
 
     /// Waits until all are dead.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
-        self.child.wait().await.map(|_| ())
+        let root = self.child.id();
+        let ended = self.child.wait().await.map(|_| ());
+        // It ends its group with itself, unless it was ended from within by a signal that others in the group ignore.
+        if let (Namespaces::None, Some(root)) = (self.namespaces, root) {
+            end_group(root).await;
+        }
+        ended
     }
 
     /// Kills all and waits until they are dead.
     pub(super) async fn end(mut self) {
+        let group = self.child.id().filter(|_| self.namespaces == Namespaces::None);
+        if let Some(root) = group {
+            // All of the group at once: what multiplies does so no more while the rest is looked for.
+            signal_group(root, Signal::STOP);
+            end_leavers(root).await;
+            signal_group(root, Signal::KILL);
+        }
         self.life = None;
         if timeout(PATIENCE, self.child.wait()).await.is_err() {
             tracing::warn!(pid = self.child.id(), "a command did not die in time");
+        }
+        if let Some(root) = group {
+            end_group(root).await;
         }
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
+        let group = self.child.id().filter(|_| self.namespaces == Namespaces::None);
         self.life = None;
         // Dropped without `end`, which is rare: the few milliseconds that dying takes are waited for here, so that the
         // folder can be removed afterwards.
@@ -130,7 +156,72 @@ impl Drop for Family {
         {
             tracing::debug!(%error, "the processes of a command were gone");
         }
+        if let Some(leader) = group {
+            while signal_group(leader, Signal::KILL) && Instant::now() < deadline && group_lives(leader) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
+}
+
+/// Kills what is below a process and has left its group: the end of the group would not reach it. What is found is stopped
+/// first, so that none forks away from the search.
+async fn end_leavers(root: u32) {
+    let mut stopped = BTreeSet::new();
+    for _ in 0..MOST_SEARCHES {
+        let seen = match fresh_processes().await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(%error, "what a command started outside of its group may outlive it");
+                break;
+            }
+        };
+        let group = |pid: &u32| seen.0.get(pid).map(|process| process.group);
+        let family = seen.family(root).into_iter().filter(|pid| group(pid) != Some(root));
+        let found: Vec<u32> = family.filter(|pid| stopped.insert(*pid)).collect();
+        if found.is_empty() {
+            break;
+        }
+        found.into_iter().for_each(|pid| signal(pid, Signal::STOP));
+    }
+    stopped.iter().for_each(|pid| signal(*pid, Signal::KILL));
+    // Nobody else waits for them.
+    let deadline = Instant::now() + LAST_PATIENCE;
+    while !stopped.is_empty() && Instant::now() < deadline {
+        match fresh_processes().await {
+            Ok(seen) if stopped.iter().any(|pid| seen.0.contains_key(pid)) => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            _ => break,
+        }
+    }
+}
+
+/// Kills a group and waits until all of it are dead. Its number is nobody else's as long as there is one of it.
+async fn end_group(leader: u32) {
+    let deadline = Instant::now() + LAST_PATIENCE;
+    while signal_group(leader, Signal::KILL) && Instant::now() < deadline {
+        // Zombies are of the group until somebody reaps them, which not every first process of a container does.
+        match fresh_processes().await {
+            Ok(seen) if seen.0.values().any(|process| process.group == leader) => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            _ => break,
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It has ended by itself, or changed its user.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Whether there was anybody.
+fn signal_group(leader: u32, signal: Signal) -> bool {
+    let leader = i32::try_from(leader).ok().and_then(Pid::from_raw);
+    leader.is_some_and(|leader| rustix::process::kill_process_group(leader, signal).is_ok())
 }
 
 /// As `inner.sh` takes them.

@@ -1,4 +1,5 @@
-# Outside the namespace, leader of a process group: $1 the call's folder, $2 `space` or `group`, then what to run.
+# Outside the namespace, leader of a process group: $1 the call's folder, $2 `space` or `group`, then what to run. With
+# `group` all of the call is in this group, and ends with it; what has to be said by then is in the file of handle 7.
 # Its standard input is held open by the agent and by nobody else. When that ends, the agent wants the end or is dead.
 call=$1 kind=$2
 shift 2
@@ -10,7 +11,6 @@ exec >/dev/null 2>&1
     exec 7>&-
     read -r _ <&9
     if [ "$kind" = group ]; then
-        kill -s KILL -- "-$child"
         kill -s KILL 0
     fi
     # The first process of a namespace takes all others with it, and its parent waits until they are gone.
@@ -30,7 +30,7 @@ exec 9<&-
 wait "$child"
 status=$?
 if [ "$kind" = group ]; then
-    kill -s KILL -- "-$child"
+    kill -s KILL 0
 fi
 kill -s KILL "$watcher"
 wait "$watcher"

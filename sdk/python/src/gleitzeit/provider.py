@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -19,7 +20,6 @@ import inspect
 import logging
 import os
 import secrets
-import signal
 import sys
 import threading
 import time
@@ -29,6 +29,7 @@ from typing import Any, Callable, Optional, TypeVar
 from . import _json, _token, schema
 from ._line import Line
 from ._requests import DEFAULT_URL, base_url
+from ._signals import heard
 from ._threads import Threads
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -184,14 +185,14 @@ class Provider:
         self._is_program, self._was_told = handle_signals, False
         self._seen, self._wanted = _now(), asyncio.Event()
         self._wanted.set()
-        if handle_signals:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._signalled, drain_timeout)
         line = self._line = self._new_line(url, token)
         connecting = asyncio.ensure_future(line.run())
         ended = asyncio.ensure_future(self._ended.wait())
         beating = asyncio.ensure_future(self._beating())
+        signals = contextlib.ExitStack()
         try:
+            if handle_signals:
+                signals.enter_context(heard(self._loop, lambda: self._signalled(drain_timeout)))
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
@@ -204,6 +205,7 @@ class Provider:
                 call._cancelled.set()
                 running.cancel()
             await line.close()
+            signals.close()
         if self._rejected is not None:
             raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
 

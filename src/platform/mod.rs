@@ -1,0 +1,17 @@
+//! What differs between systems, for the command line: what a process hides and says of itself, priorities of threads, the
+//! allocator. `linux` holds what only Linux has, `portable` does as much as there is elsewhere.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use portable::*;
+
+/// Open files and connections of this process; none if the system does not say.
+pub(crate) fn open_files() -> Option<i64> {
+    std::fs::read_dir("/dev/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
+}
