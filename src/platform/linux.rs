@@ -85,6 +85,11 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 
+/// Open files and connections of this process; none if the system does not say.
+pub(crate) fn open_files() -> Option<i64> {
+    fs::read_dir("/proc/self/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
+}
+
 /// Bytes of this process that are in memory.
 pub(crate) fn resident() -> Option<i64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;

@@ -10,8 +10,3 @@ mod portable;
 pub(crate) use linux::*;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::*;
-
-/// Open files and connections of this process; none if the system does not say.
-pub(crate) fn open_files() -> Option<i64> {
-    std::fs::read_dir("/dev/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
-}

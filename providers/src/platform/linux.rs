@@ -1,10 +1,10 @@
 //! Linux: handles of processes, capabilities, filters of system calls, and what `/proc` shows.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,10 +13,16 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Instruction;
 use super::table::{Process, Processes};
+
+/// One argument or variable may have 32 pages of 4 KiB (`MAX_ARG_STRLEN`).
+pub(crate) const MOST_ONE_TEXT: usize = 128 * 1024;
+
 /// Most calls are over by then and never looked at.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// A fork bomb doubles every few milliseconds at first; later the kernel's limit on process numbers slows it.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(150);
+/// One look serves all calls that want one within this time.
+pub(crate) const SAME_LOOK: Duration = Duration::from_millis(10);
 
 /// A process that keeps its identity: its number is given to no other as long as this is held.
 #[derive(Debug)]
@@ -104,28 +110,20 @@ pub(crate) fn shows_the_kernel(file: &File) -> io::Result<bool> {
     Ok([0x9fa0, 0x6265_6572].contains(&kind))
 }
 
-/// All processes that have not ended.
+/// What all arguments and variables of a process may have together, in bytes: a quarter of the stack's limit, between
+/// 128 KiB and three quarters of its default of 8 MiB.
+pub(crate) fn most_texts() -> u64 {
+    const LEAST: u64 = 128 << 10;
+    const MOST: u64 = 6 << 20;
+    let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    stack.map_or(MOST, |stack| (stack / 4).clamp(LEAST, MOST))
+}
+
+/// All processes as they are now. Blocks, for milliseconds.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
-pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
-    tokio::task::spawn_blocking(read_all).await.map_err(io::Error::other)?.map(Arc::new)
-}
-
-/// All processes as they are now.
-///
-/// # Errors
-/// If `/proc` cannot be read.
-pub(crate) async fn fresh_processes() -> io::Result<Arc<Processes>> {
-    processes().await
-}
-
-/// Whether anybody of a process group lives, of which somebody can be sent signals: zombies can.
-pub(crate) fn group_lives(leader: u32) -> bool {
-    read_all().is_ok_and(|seen| seen.0.values().any(|process| process.group == leader))
-}
-
-fn read_all() -> io::Result<Processes> {
+pub(crate) fn look() -> io::Result<Processes> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     Ok(Processes(pids.filter_map(|pid| Some((pid, read(pid, page)?))).collect()))
@@ -133,18 +131,26 @@ fn read_all() -> io::Result<Processes> {
 
 fn read(pid: u32, page: u64) -> Option<Process> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name may hold spaces and brackets; the last bracket ends it. Then: state, parent, group, … resident as the 22nd.
+    parse(&String::from_utf8_lossy(&stat), page)
+}
+
+/// Reads a line of `/proc/PID/stat`; none if the process has ended. One whose first thread has ended is a zombie by its
+/// state, and lives as long as it has others.
+fn parse(stat: &str, page: u64) -> Option<Process> {
+    // The name may hold spaces and brackets; the last bracket ends it. Then the state is the first field, the parent the
+    // second, the group the third, the number of threads the 18th, and the resident pages the 22nd.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    let pages: u64 = fields.nth(18)?.parse().ok()?;
-    (state != "Z").then_some(Process { parent, group, resident: pages.saturating_mul(page) })
+    let threads: u32 = fields.nth(14)?.parse().ok()?;
+    let pages: u64 = fields.nth(3)?.parse().ok()?;
+    let has_ended = state == "X" || state == "Z" && threads <= 1;
+    (!has_ended).then_some(Process { parent, group, resident: pages.saturating_mul(page) })
 }
 
 /// Bytes of memory of these processes, of shared ones their part; who has ended by now has none.
-pub(crate) async fn held(family: Vec<u32>, _seen: &Processes) -> u64 {
+pub(crate) async fn held(family: BTreeSet<u32>, _seen: &Processes) -> u64 {
     tokio::task::spawn_blocking(move || family.iter().filter_map(|pid| proportional(*pid)).sum()).await.unwrap_or(0)
 }
 
@@ -152,4 +158,33 @@ fn proportional(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_with_threads_lives() {
+        let stat = |state: &str, threads: u32| {
+            format!(
+                "7 (a b) c) {state} 3 5 5 0 -1 4194304 90 0 0 0 1 2 0 0 20 0 {threads} 0 8899 9000 12 18446744073709551615"
+            )
+        };
+        let expected = Some(Process { parent: 3, group: 5, resident: 12 * 4096 });
+        for (state, threads, lives) in
+            [("S", 1, true), ("R", 3, true), ("T", 1, true), ("Z", 2, true), ("Z", 1, false), ("X", 1, false)]
+        {
+            assert_eq!(parse(&stat(state, threads), 4096), expected.filter(|_| lives), "{state} {threads}");
+        }
+    }
+
+    #[test]
+    fn the_table_tells_of_this_process_what_the_system_says() {
+        let own = look().expect("readable").0[&std::process::id()];
+        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+        assert_eq!(Some(own.parent), parent);
+        assert_eq!(own.group, rustix::process::getpgrp().as_raw_nonzero().get().cast_unsigned());
+        assert!(own.resident > 100_000, "{own:?}");
+    }
 }

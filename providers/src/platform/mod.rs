@@ -4,6 +4,12 @@
 //! [`Way`] says how the processes of a call are held together. On Linux that is namespaces of the kernel, unless
 //! [`PORTABLE`] is set; elsewhere it is the portable way.
 
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
 #[cfg(target_os = "linux")]
 mod linux;
 // On Linux only a part of it is used, and all of it is tested.
@@ -18,8 +24,8 @@ use portable as system;
 
 pub(crate) use portable::own_session;
 pub(crate) use system::{
-    FIRST_LOOK, Handle, LONGEST_PAUSE, fresh_processes, group_lives, held, load_filter, may_trace, processes,
-    receive_handle, send_flags, shows_the_kernel, take_tracing,
+    FIRST_LOOK, Handle, LONGEST_PAUSE, MOST_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
+    send_flags, shows_the_kernel, take_tracing,
 };
 pub(crate) use table::Processes;
 
@@ -28,6 +34,23 @@ pub(crate) const FORKS_ARE_WHOLE: bool = !cfg!(target_vendor = "apple");
 
 /// The variable that chooses the portable way on Linux too.
 pub(crate) const PORTABLE: &str = "GLEITZEIT_PORTABLE";
+
+/// The processes of this machine, as they are now or were a moment ago.
+///
+/// # Errors
+/// As [`look`] does.
+pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
+    static LAST: Mutex<Option<(Instant, Arc<Processes>)>> = Mutex::const_new(None);
+    let mut last = LAST.lock().await;
+    if let Some((at, processes)) = &*last
+        && at.elapsed() < system::SAME_LOOK
+    {
+        return Ok(processes.clone());
+    }
+    let processes = Arc::new(tokio::task::spawn_blocking(look).await.map_err(io::Error::other)??);
+    *last = Some((Instant::now(), processes.clone()));
+    Ok(processes)
+}
 
 /// One instruction: operation, where to go on if it holds and if not, operand.
 pub(crate) type Instruction = (u16, u8, u8, u32);

@@ -1,18 +1,17 @@
 //! What every system of the POSIX family has: process groups, sessions and `ps`. Compiled and tested on Linux too.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::Signal;
-use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
 
 use super::Instruction;
 use super::table::{Process, Processes};
@@ -21,11 +20,13 @@ use super::table::{Process, Processes};
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(200);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(600);
 /// One look serves all calls that want one within this time.
-const SAME: Duration = Duration::from_millis(150);
+pub(crate) const SAME_LOOK: Duration = Duration::from_millis(150);
 /// `ps` takes milliseconds; who does not answer for so long tells nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A line has some 40 bytes: a hundred thousand processes.
-const MOST_SAID: u64 = 4 << 20;
+const MOST_SAID: usize = 4 << 20;
+/// Only the sum of arguments and variables is bounded.
+pub(crate) const MOST_ONE_TEXT: usize = usize::MAX;
 
 /// There are no handles of processes: nobody can hold one.
 #[derive(Debug)]
@@ -79,55 +80,52 @@ pub(crate) fn shows_the_kernel(_file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// What `ps` says at the moment, or said just now.
+/// All processes as `ps` shows them now. Blocks, for milliseconds as a rule and not for ever.
 ///
 /// # Errors
 /// If it cannot be started, or does not answer.
-pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
-    static LAST: Mutex<Option<(Instant, Arc<Processes>)>> = Mutex::const_new(None);
-    let mut last = LAST.lock().await;
-    if let Some((at, processes)) = &*last
-        && at.elapsed() < SAME
-    {
-        return Ok(processes.clone());
-    }
-    let processes = Arc::new(ask().await?);
-    *last = Some((Instant::now(), processes.clone()));
-    Ok(processes)
-}
-
-/// What `ps` says now.
-///
-/// # Errors
-/// If it cannot be started, or does not answer.
-pub(crate) async fn fresh_processes() -> io::Result<Arc<Processes>> {
-    ask().await.map(Arc::new)
-}
-
-/// Whether anybody of a process group lives, of which somebody can be sent signals. To zombies alone nobody can send any here,
-/// and the first process reaps them at once.
-pub(crate) fn group_lives(_leader: u32) -> bool {
-    true
-}
-
-async fn ask() -> io::Result<Processes> {
-    let mut command = Command::new("ps");
+pub(crate) fn look() -> io::Result<Processes> {
+    let mut command = std::process::Command::new("ps");
     command.args(["-A", "-o", "pid=,ppid=,pgid=,rss=,stat="]).stdin(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let own = child.id();
-    let output = child.stdout.take().ok_or_else(|| io::Error::other("`ps` has no output"))?;
-    let mut text = String::new();
-    timeout(PATIENCE, output.take(MOST_SAID).read_to_string(&mut text)).await.map_err(io::Error::other)??;
-    let mut processes = read_all(&text);
-    if let Some(own) = own {
-        processes.0.remove(&own);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let said = child.stdout.take().ok_or_else(|| io::Error::other("`ps` has no output")).and_then(read_in_time);
+    if said.is_err() {
+        // It has ended by itself, or does now.
+        let _ = child.kill();
     }
-    // It has said all; kept as a child it would be a zombie.
-    let _ = timeout(PATIENCE, child.wait()).await;
+    child.wait()?;
+    let mut processes = read_all(&String::from_utf8_lossy(&said?));
+    processes.0.remove(&child.id());
     Ok(processes)
 }
 
-/// Reads lines of `pid ppid pgid rss stat`, where memory is in KiB.
+fn read_in_time(mut output: impl Read + AsFd) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut text, mut part) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+        let ready = match poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        if ready == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match output.read(&mut part)? {
+            0 => return Ok(text),
+            read if text.len() + read > MOST_SAID => return Err(io::Error::other("`ps` does not come to an end")),
+            read => text.extend_from_slice(&part[..read]),
+        }
+    }
+}
+
+/// What every system with large arguments takes of them and of variables together (macOS, the BSDs), in bytes.
+pub(crate) fn most_texts() -> u64 {
+    1 << 20
+}
+
+/// Reads lines of `pid ppid pgid rss stat`, where memory is in KiB. A zombie with threads (`l`) is a process whose first
+/// thread has ended, and lives.
 fn read_all(text: &str) -> Processes {
     let read = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -135,14 +133,15 @@ fn read_all(text: &str) -> Processes {
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let kib: u64 = fields.next()?.parse().ok()?;
-        let has_ended = fields.next()?.starts_with('Z');
+        let state = fields.next()?;
+        let has_ended = state.starts_with('Z') && !state.contains('l');
         (!has_ended).then_some((pid, Process { parent, group, resident: kib.saturating_mul(1024) }))
     };
     Processes(text.lines().filter_map(read).collect())
 }
 
 /// Bytes of memory of these processes. What they share is counted for each: nobody here says how much that is.
-pub(crate) async fn held(family: Vec<u32>, seen: &Processes) -> u64 {
+pub(crate) async fn held(family: BTreeSet<u32>, seen: &Processes) -> u64 {
     seen.resident(&family)
 }
 
@@ -165,15 +164,24 @@ mod tests {
 
     #[test]
     fn lines_of_ps_are_read_and_zombies_left_out() {
-        let text = "    1     0     1  12000 Ss\n  20     1    20      0 Z+\n 21 20 20 5 R<+\nnonsense\n";
+        let text =
+            "    1     0     1  12000 Ss\n  20     1    20      0 Z+\n 21 20 20 5 R<+\n 22 20 20 0 Zl\nnonsense\n";
         let table = read_all(text);
-        assert_eq!(table.0.len(), 2);
+        assert_eq!(table.0.len(), 3);
+        assert_eq!(table.0[&22].parent, 20, "its other threads live");
         assert_eq!(table.0[&21], Process { parent: 20, group: 20, resident: 5 * 1024 });
     }
 
-    #[tokio::test]
-    async fn ps_tells_of_this_process_what_the_system_says() {
-        let table = match processes().await {
+    #[test]
+    fn what_does_not_end_is_not_read_for_ever() {
+        let endless = File::open("/dev/zero").expect("opened");
+        let error = read_in_time(endless).expect_err("too much");
+        assert!(error.to_string().contains("does not come to an end"), "{error}");
+    }
+
+    #[test]
+    fn ps_tells_of_this_process_what_the_system_says() {
+        let table = match look() {
             Ok(table) => table,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return skipped("there is no `ps` here"),
             Err(error) => panic!("{error}"),

@@ -92,7 +92,8 @@ def limit_process_numbers(most):
         pass
 
 
-processes = processes_of_proc
+def processes(_deadline):
+    return processes_of_proc()
 
 
 def introduce(sock, pid):
@@ -104,18 +105,7 @@ def introduce(sock, pid):
         os.close(pidfd)
 
 
-def be_the_first_to_go():
-    """If memory runs out all the same, the kernel shall end the code and not the agent."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
-            file.write("500")
-    except OSError:
-        pass
-
-
 def set_limit(name, soft, hard):
-    if resource is None:  # the server was started within them
-        return
     kind = getattr(resource, name)
     most = resource.getrlimit(kind)[1]
     if most != resource.RLIM_INFINITY:
@@ -154,7 +144,7 @@ class KernelLane(Lane):
         return status
 
     def end_family(self, deadline):
-        """Kills and reaps until nobody is left."""
+        """Kills and reaps until nobody is left; whether so in time."""
         while True:
             if self.contained:
                 try:
@@ -162,15 +152,14 @@ class KernelLane(Lane):
                 except ProcessLookupError:
                     pass
             else:
-                kill_descendants()
+                kill_descendants(deadline)
             try:
-                while True:
-                    if os.waitpid(-1, 0 if self.contained else os.WNOHANG)[0] == 0:
-                        break
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
             except ChildProcessError:
-                return
-            if deadline is not None and time.monotonic() > deadline:
-                return
+                return True
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.001)
 
 

@@ -78,22 +78,31 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
 
 /// The way that this machine and this interpreter have, and why it is the portable one, if it is.
 fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (Namespaces, Option<String>) {
-    match (wanted, settings.way()) {
-        (Namespaces::Portable, _) => (Namespaces::Portable, Some("it was asked for".to_owned())),
-        (Namespaces::Auto, Way::Portable(why)) => (Namespaces::Portable, Some(why)),
-        (Namespaces::Auto, Way::Kernel) if interpreter.lacks("ctypes") => {
-            (Namespaces::Portable, Some("this Python has no `ctypes`".to_owned()))
+    let missing = ["ctypes", "resource"].into_iter().find(|module| interpreter.lacks(module));
+    match (wanted, settings.way(), missing) {
+        (Namespaces::Portable, ..) => (Namespaces::Portable, Some("it was asked for".to_owned())),
+        (Namespaces::Auto, Way::Portable(why), _) => (Namespaces::Portable, Some(why)),
+        (Namespaces::Auto, Way::Kernel, Some(module)) => {
+            (Namespaces::Portable, Some(format!("this Python has no `{module}`")))
         }
-        (wanted, _) => (wanted, None),
+        (wanted, ..) => (wanted, None),
     }
 }
 
 /// What the Python side needs to know of the options.
-fn told(options: &Options, (namespaces, reason): (Namespaces, Option<String>), is_fresh: bool) -> Told {
+fn told(
+    options: &Options,
+    (namespaces, reason): (Namespaces, Option<String>),
+    interpreter: &Interpreter,
+    is_fresh: bool,
+) -> Told {
+    // Who cannot limit itself is started within its limits.
+    let cannot_limit = interpreter.lacks("resource");
     Told {
         namespaces,
         reason,
-        fresh: is_fresh.then_some(server::BOOTSTRAP),
+        fresh: (is_fresh || cannot_limit).then_some(server::BOOTSTRAP),
+        within: if cannot_limit { server::within(&options.limits) } else { Vec::new() },
         max_processes: options.limits.max_processes,
         max_memory_bytes: options.limits.max_memory_bytes,
         max_result_bytes: options.max_result_bytes,
@@ -165,7 +174,7 @@ impl Python {
             folder: workspace.path().to_owned(),
             path: self.settings.path.clone(),
             home: self.settings.home.clone(),
-            told: told(&self.options, way(self.wanted, interpreter, &self.settings), self.is_fresh),
+            told: told(&self.options, way(self.wanted, interpreter, &self.settings), interpreter, self.is_fresh),
             patience: self.patience,
         }
     }

@@ -1,8 +1,8 @@
 # The way of every other system, and of Linux where Python has no `ctypes` or the kernel is to be asked for nothing:
 # process groups, parents, and the ends of sockets and pipes. A call's worker leads a session and a group of its own. What
 # it leaves in the group is killed by its lane; what it started and left outside the group it kills itself at its end. When
-# a call is ended early, the lane finds all of it by parents and groups. A process that has left the group, and whose
-# parent has ended, is found by nobody.
+# a call is ended early, the lane finds all of it by parents and groups; the agent does if the lane is dead. A process that
+# has left the group, and whose parent has ended, is found by nobody.
 
 
 class Namespaces:
@@ -17,7 +17,7 @@ def nothing(*_):
     """What only Linux offers."""
 
 
-conceal = reveal = own_mounts = be_the_first_to_go = nothing
+conceal = reveal = own_mounts = nothing
 
 
 def introduce(sock, pid):
@@ -39,30 +39,35 @@ def set_limit(name, soft, hard):
         pass
 
 
-def processes_of_ps():
-    """The parent and the group of each process that has not ended, as `ps` tells them; nothing if it does not."""
+def processes_of_ps(deadline):
+    """The parent and the group of each process that has not ended, as `ps` tells them; nothing if it does not in time."""
     import subprocess
 
     table = {}
     try:
         ps = subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL)
-        try:
-            text = ps.communicate(timeout=5)[0]
-        except subprocess.TimeoutExpired:
-            ps.kill()
-            text = ps.communicate()[0]
     except OSError:
+        return table
+    try:
+        text = ps.communicate(timeout=max(0.2, deadline - time.monotonic()))[0]
+    except subprocess.TimeoutExpired:
+        ps.kill()
         return table
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) == 4 and int(fields[0]) != ps.pid and not fields[3].startswith(b"Z"):
-            table[int(fields[0])] = (int(fields[1]), int(fields[2]))
+        try:
+            pid, parent, group = (int(field) for field in fields[:3])
+            # Where a zombie has threads (`l`) only its first one has ended.
+            if pid != ps.pid and not (fields[3].startswith(b"Z") and b"l" not in fields[3]):
+                table[pid] = (parent, group)
+        except (IndexError, ValueError):
+            pass
     return table
 
 
-def processes():
-    return processes_of_proc() if os.path.exists("/proc/self/stat") else processes_of_ps()
+def processes(deadline):
+    return processes_of_proc() if os.path.exists("/proc/self/stat") else processes_of_ps(deadline)
 
 
 def end_children():
@@ -72,11 +77,12 @@ def end_children():
             pass
     except ChildProcessError:
         return
-    kill_descendants()
+    kill_descendants(time.monotonic() + _LEAVE_SECONDS)
 
 
 class PortableLane(Lane):
-    worker = None
+    # Its child, while that is unreaped; the group of the child, when it is reaped.
+    worker = group = None
 
     def settle(self):
         # A byte for each child that ends, so that it can be waited for together with the ends of socket and lifeline.
@@ -101,9 +107,12 @@ class PortableLane(Lane):
 
     def await_end(self, worker):
         self.worker = worker
+        # Should the lane be killed, the agent ends the worker.
+        self.sock.sendall(b"W" + worker.to_bytes(4, "big"))
         while True:
-            pid, status = os.waitpid(worker, os.WNOHANG)
-            if pid:
+            status = end_of(worker)
+            if status is not None:
+                self.worker, self.group = None, worker
                 return status
             ready = select.select([self.woken, self.sock, self.lifeline], [], [])[0]
             # Nothing is asked of a lane whose call has not ended, but to end.
@@ -114,39 +123,76 @@ class PortableLane(Lane):
             except BlockingIOError:
                 pass
 
+    def leave(self, *_):
+        try:
+            if self.end_family(time.monotonic() + _LEAVE_SECONDS):
+                self.sock.sendall(b"L" + bytes(4))
+        finally:
+            os._exit(1)
+
     def end_family(self, deadline):
-        """After a call: what is left of its group. Before its end: all that is below."""
-        worker, self.worker = self.worker, None
-        if worker is None:
-            return
-        killed = set()
-        if deadline is not None:
+        """After a call what is left of its group, before its end all that is below; whether they are dead in time."""
+        killed, left = set(), set()
+        if self.worker is not None:
+            self.group = self.worker
             # All of the group at once: what multiplies does so no more while the rest is looked for.
-            signal_group(worker, signal.SIGSTOP)
-            killed = kill_descendants()
-        end = time.monotonic() + _DEAD_SECONDS
-        # Zombies are of the group until somebody reaps them, which not every first process of a container does.
-        while (signal_group(worker, signal.SIGKILL) or killed) and time.monotonic() < end:
+            signal_group(self.group, signal.SIGSTOP)
             try:
-                os.waitpid(worker, os.WNOHANG)
-            except ChildProcessError:
-                pass
-            if all(pid not in killed and group != worker for pid, (_, group) in processes().items()):
+                killed = kill_descendants((time.monotonic() + deadline) / 2)
+            finally:
+                signal_group(self.group, signal.SIGKILL)
+        while self.group is not None and (killed or group_is_there(self.group)):
+            table = processes(deadline)
+            left = {pid for pid, (_, group) in table.items() if pid in killed or group == self.group}
+            if not left:
                 break
+            if time.monotonic() > deadline:
+                return False
+            # One of the group is there, so that its number is its own.
+            if any(table[pid][1] == self.group for pid in left):
+                signal_group(self.group, signal.SIGKILL)
             time.sleep(0.001)
+        self.group = None
+        return True
+
+
+def end_of(worker):
+    """How a child ended, if it has. What is left of its group is killed first: as soon as it is reaped, its number may be
+    given to others."""
+    if hasattr(os, "waitid"):
+        if os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        signal_group(worker, signal.SIGKILL)
+        return os.waitpid(worker, 0)[1]
+    # On macOS before Python 3.13: the number is not given to others that soon.
+    pid, status = os.waitpid(worker, os.WNOHANG)
+    if pid == 0:
+        return None
+    signal_group(worker, signal.SIGKILL)
+    return status
 
 
 def signal_group(leader, number):
-    """Whether there was anybody."""
     try:
         os.killpg(leader, number)
-        return True
-    except OSError:  # macOS says of a group of zombies that it may not be killed
+    except OSError:  # there is nobody, or none of them may be signalled
+        pass
+
+
+def group_is_there(leader):
+    """With zombies too, and on macOS with these alone nobody may be signalled."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
         return False
+    except OSError:
+        pass
+    return True
 
 
 def become_fresh(fds, config):
-    """An interpreter of its own for the call: not every system lets a fork of Python use all of its libraries."""
+    """An interpreter of its own for the call: not every system lets a fork of Python use all of its libraries, and not every
+    Python can limit what it takes."""
     import tempfile
 
     with tempfile.TemporaryFile(buffering=0) as file:
@@ -157,7 +203,8 @@ def become_fresh(fds, config):
         os.dup2(file.fileno(), 0)
         for fd in fds:
             os.set_inheritable(fd, True)
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-c", config["fresh"]])
+        command = [*config["within"], sys.executable, "-X", "utf8", "-c", config["fresh"]]
+        os.execv(command[0], command)
 
 
 def begin_fresh(config):

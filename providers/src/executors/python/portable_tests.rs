@@ -84,11 +84,102 @@ async fn serves_calls(bench: &Bench) {
         eventually("it is dead", || !alive(&pid.to_string())).await;
     }
     let marker = bench.temp.path().join("pids");
-    let params = json!({"code": stubborn(&marker), "context": {}, "timeout": 3});
-    let (outcome, pids) = tokio::join!(bench.execute(params, Context::default()), pids(&marker));
-    assert_eq!(outcome.expect_err("too slow").code, ErrorCode::TaskTimeout);
+    let params = json!({"code": stubborn(&marker), "context": {}});
+    let cancel = CancellationToken::new();
+    let context = Context { cancel: cancel.clone(), ..Context::default() };
+    let (outcome, pids) = tokio::join!(bench.execute(params, context), async {
+        let pids = pids(&marker).await;
+        cancel.cancel();
+        pids
+    });
+    assert_eq!(outcome.expect_err("cancelled").code, ErrorCode::TaskCancelled);
     eventually("both are dead", || !pids.iter().any(|pid| alive(pid))).await;
     assert_eq!(bench.left_behind(), 0);
+}
+
+/// Starts one in the group and one outside, tells its own number and theirs in a file, and goes on as `then` says.
+fn with_children(marker: &Path, then: &str) -> String {
+    format!(
+        "import os, signal, subprocess\n\
+         pids = [os.getpid(), *(subprocess.Popen(['sleep', '600'], start_new_session=new).pid for new in (0, 1))]\n\
+         open({marker:?} + '.tmp', 'w').write(' '.join(map(str, pids)))\n\
+         os.rename({marker:?} + '.tmp', {marker:?})\n{then}\nwhile True: signal.pause()\n"
+    )
+}
+
+fn numbers(marker: &Path) -> Vec<String> {
+    std::fs::read_to_string(marker).expect("written").split(' ').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_call_whose_lane_is_killed_ends_with_it() {
+    let bench = bench_in("max_processes: 20", Namespaces::Portable);
+    let marker = bench.temp.path().join("pids");
+    let error = bench.run(&with_children(&marker, "os.kill(os.getppid(), signal.SIGKILL)")).await.expect_err("lost");
+    assert_eq!((error.code, &error.data["lost"]), (ErrorCode::ProviderNotAvailable, &json!(true)), "{error:?}");
+    let pids = numbers(&marker);
+    eventually("all are dead", || !pids.iter().any(|pid| alive(pid))).await;
+    assert_eq!(bench.run("result = 1").await.expect("another serves")["result"], json!(1));
+    assert_eq!(bench.left_behind(), 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_lane_is_stopped_ends_all_the_same() {
+    let bench = bench_in("max_processes: 20", Namespaces::Portable);
+    let marker = bench.temp.path().join("pids");
+    let code = with_children(&marker, "os.kill(os.getppid(), signal.SIGSTOP)\nopen('stopped', 'w').close()");
+    let cancel = CancellationToken::new();
+    let context = Context { cancel: cancel.clone(), ..Context::default() };
+    let (outcome, ()) = tokio::join!(bench.execute(json!({"code": code, "context": {}}), context), async {
+        eventually("it runs", || marker.exists()).await;
+        let parent = parent_of(&numbers(&marker)[0]);
+        eventually("its lane is stopped", || state_of(&parent) == Some('T')).await;
+        cancel.cancel();
+    });
+    assert_eq!(outcome.expect_err("cancelled").code, ErrorCode::TaskCancelled);
+    let pids = numbers(&marker);
+    eventually("all are dead", || !pids.iter().any(|pid| alive(pid))).await;
+}
+
+/// The fields of `/proc/PID/stat` behind the name.
+fn fields_of(pid: &str) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+fn parent_of(pid: &str) -> String {
+    fields_of(pid).get(1).cloned().expect("it lives")
+}
+
+fn state_of(pid: &str) -> Option<char> {
+    fields_of(pid).first()?.chars().next()
+}
+
+/// A process whose first thread has ended is a zombie by its state, and its other threads go on.
+#[tokio::test]
+async fn a_process_without_its_first_thread_ends_with_the_call() {
+    let code = "import ctypes, os, threading, time\npid = os.fork()\nif pid == 0:\n    os.setsid()\n    \
+                threading.Thread(target=time.sleep, args=(600,)).start()\n    \
+                ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)\n\
+                def stat(): return open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()\n\
+                while stat()[0] != 'Z': time.sleep(0.001)\nresult = [pid, int(stat()[17])]";
+    for namespaces in [Namespaces::None, Namespaces::Portable] {
+        let outcome = bench_in("max_processes: 20", namespaces).run(code).await.expect("runs");
+        assert_eq!(outcome["result"][1], json!(2), "{namespaces:?}: it has a thread");
+        let pid = outcome["result"][0].to_string();
+        let threads = || fields_of(&pid).get(17).map(|count| count.parse::<u32>().expect("a number"));
+        eventually("its thread has ended", || threads().is_none_or(|count| count <= 1)).await;
+    }
+}
+
+#[tokio::test]
+async fn code_that_hinders_the_end_of_its_children_has_its_result() {
+    let bench = bench_in("max_processes: 20", Namespaces::Portable);
+    let code = "import os, subprocess\nresult = subprocess.Popen(['sleep', '600']).pid\ndef no(*_): raise SystemExit(7)\n\
+                os.listdir = os.waitpid = os.kill = os.path.exists = no";
+    let outcome = bench.run(code).await.expect("runs");
+    eventually("its lane ends them", || !alive(&outcome["result"].to_string())).await;
 }
 
 #[tokio::test]
@@ -119,11 +210,30 @@ async fn a_python_with_the_least_of_its_library_serves_calls() {
 }
 
 #[tokio::test]
+async fn a_python_that_cannot_set_limits_has_calls_limited_and_not_their_server() {
+    let Some(poor) = poor(&["resource"]) else { return };
+    let code = "import os\ndef of(pid): return [line.split()[-3:-1] for line in open(f'/proc/{pid}/limits')\n    \
+                if line.startswith(('Max open files', 'Max file size', 'Max cpu time'))]\nresult = [of('self'), of(os.getppid())]";
+    let outcome = poor.bench.run(code).await.expect("runs");
+    assert_eq!(poor.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
+    let blocks = (1_000_000_u64.div_ceil(512) * 512).to_string();
+    let expected = json!([["3600", "3602"], [blocks, blocks], ["40", "40"]]);
+    assert_eq!(outcome["result"][0], expected);
+    let own = std::fs::read_to_string("/proc/self/limits").expect("readable");
+    let own = ["Max cpu time", "Max file size", "Max open files"].map(|name| {
+        let line = own.lines().find(|line| line.starts_with(name)).expect("named");
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        json!([fields[fields.len() - 3], fields[fields.len() - 2]])
+    });
+    assert_eq!(outcome["result"][1], json!(own), "its lane has those of the agent");
+}
+
+#[tokio::test]
 async fn the_table_of_ps_is_that_of_proc() {
     let bench = bench_in("max_processes: 20", Namespaces::Portable);
     let code = format!(
         "import os, signal, time\n{}\ncode = context['code'].split('def end_children')[0]\nexec(code)\n\
-         ps, me = processes_of_ps(), os.getpid()\nresult = None if not ps else [list(ps[me]), [os.getppid(), os.getpgid(0)]]",
+         ps, me = processes_of_ps(time.monotonic() + 20), os.getpid()\nresult = None if not ps else [list(ps[me]), [os.getppid(), os.getpgid(0)]]",
         "resource = None"
     );
     let params = json!({"code": code, "context": {"code": include_str!("portable.py")}});

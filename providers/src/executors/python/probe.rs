@@ -26,7 +26,7 @@ fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
         if let (Namespaces::Portable, Some(why)) = &way {
             return Err(format!("`sandbox: strict` is not possible here: {why}"));
         }
-        let told = told(options, way, false);
+        let told = told(options, way, &interpreter, false);
         let (path, home) = (settings.path.clone(), settings.home.clone());
         let folder = workspace.path().to_owned();
         let start = Start { interpreter, folder, path, home, told, patience: PATIENCE };

@@ -17,7 +17,10 @@ import time
 import traceback
 
 _MOST_FDS = 3
-_DEAD_SECONDS = 1.0
+# What is left of a call that has ended is dead within so many seconds, or its lane serves no further call.
+_END_SECONDS = 5.0
+# A lane that is told to end ends its call within so many; the agent waits for four (`lane.rs`) and then kills it.
+_LEAVE_SECONDS = 1.0
 
 
 def receive(sock):
@@ -64,7 +67,7 @@ class Lane:
         self.settle()
 
     def leave(self, *_):
-        self.end_family(time.monotonic() + _DEAD_SECONDS)
+        self.end_family(time.monotonic() + _LEAVE_SECONDS)
         os._exit(1)
 
     def leave_if_orphaned(self):
@@ -83,50 +86,60 @@ class Lane:
             except OSError:
                 self.leave()
             if worker == 0:
-                self.sock.close()
-                self.become_worker(fds)
-                work(*fds, self.config, self.strict)
+                try:
+                    os.setsid()
+                    self.sock.close()
+                    self.become_worker(fds)
+                    work(*fds, self.config, self.strict)
+                except BaseException:
+                    traceback.print_exc()
+                    sys.stderr.flush()
                 os._exit(1)
             for fd in fds:
                 os.close(fd)
             status = self.await_end(worker)
-            self.end_family(None)
-            self.sock.sendall(b"E" + status.to_bytes(4, "big"))
+            is_ended = self.end_family(time.monotonic() + _END_SECONDS)
+            self.sock.sendall((b"E" if is_ended else b"S") + status.to_bytes(4, "big"))
+            if not is_ended:
+                os._exit(1)
 
 
-def kill_descendants():
-    """Stops them first, so that none can fork away from the search, then kills them; with them all of their groups. Says
-    which they were."""
+def kill_descendants(deadline):
+    """Stops them first, so that none can fork away from the search, then kills them, whatever happens; with them all of
+    their groups. Searches until the deadline and once at least. Says which they were."""
     me, stopped = os.getpid(), set()
-    while True:
-        table = processes()
-        own = table.get(me, (0, 0))[1]
-        family, groups, size = {me}, set(), 0
-        while len(family) != size:
-            size = len(family)
-            family.update(pid for pid, (parent, group) in table.items() if parent in family or group in groups)
-            groups.update(table[pid][1] for pid in family if pid in table and table[pid][1] != own)
-        found = family - stopped - {me}
-        if not found:
-            break
-        for pid in found:
-            signal_if_there(pid, signal.SIGSTOP)
-        stopped |= found
-    for pid in stopped:
-        signal_if_there(pid, signal.SIGKILL)
-    return stopped
+    try:
+        while True:
+            table = processes(deadline)
+            own = table.get(me, (0, 0))[1]
+            family, groups, size = {me}, set(), 0
+            while len(family) != size:
+                size = len(family)
+                family.update(pid for pid, (parent, group) in table.items() if parent in family or group in groups)
+                groups.update(table[pid][1] for pid in family if pid in table and table[pid][1] != own)
+            found = family - stopped - {me}
+            for pid in found:
+                stopped.add(pid)
+                signal_if_there(pid, signal.SIGSTOP)
+            if not found or time.monotonic() > deadline:
+                return stopped
+    finally:
+        for pid in stopped:
+            signal_if_there(pid, signal.SIGKILL)
 
 
 def processes_of_proc():
-    """The parent and the group of each process that has not ended, as `/proc` shows them."""
+    """The parent and the group of each process that has not ended, as `/proc` shows them. One whose first thread has ended is
+    a zombie by its state, and lives as long as it has others."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:
-                    state, parent, group = file.read().rsplit(b")", 1)[1].split()[:3]
-                if state not in (b"Z", b"X"):
-                    table[int(name)] = (int(parent), int(group))
+                    fields = file.read().rsplit(b")", 1)[1].split()
+                state, parent, group, threads = fields[0], int(fields[1]), int(fields[2]), int(fields[17])
+                if state != b"X" and not (state == b"Z" and threads <= 1):
+                    table[int(name)] = (parent, group)
             except (OSError, IndexError, ValueError):
                 pass
     return table
@@ -135,6 +148,15 @@ def processes_of_proc():
 def signal_if_there(pid, number):
     try:
         os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def be_the_first_to_go():
+    """If memory runs out all the same, Linux shall end the code and not the agent."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            file.write("500")
     except OSError:
         pass
 
@@ -157,10 +179,13 @@ def tell(said):
 
 
 def close_inherited():
-    try:
-        inherited = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:
-        inherited = range(3, 1024)
+    inherited = range(3, 1024)
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            inherited = [int(name) for name in os.listdir(folder)]
+            break
+        except OSError:
+            pass
     for fd in inherited:
         if fd > 2:
             try:
@@ -230,7 +255,10 @@ def serve(config):
             os.dup2(null, 0)
             os.close(null)
             lane = own_lane(sock, lifeline, namespaces, config, strict)
-            lane.serve()
+            try:
+                lane.serve()
+            finally:  # whatever went wrong, its call ends with it
+                lane.leave()
         try:
             introduce(sock, pid)
         except OSError:

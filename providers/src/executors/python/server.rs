@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::interpreter::Interpreter;
 use super::wire;
 use crate::executors::process::confined::Confinement;
+use crate::executors::process::limits::Limits;
 use crate::executors::process::readiness::NotReady;
 
 /// Reads the program from standard input, so that it is neither a file nor an argument.
@@ -43,6 +44,20 @@ const WITHIN_LIMITS: &str = r#"
 { ulimit -c 0; ulimit -d "$1"; ulimit -v "$2"; ulimit -n "$4"; ulimit -f "$5"
   ulimit -S -t "$3"; ulimit -H -t "$(($3 + 2))"; } 2>/dev/null
 shift 5; exec "$@""#;
+
+/// How an interpreter is started within the limits of a call, where Python cannot set them itself; the interpreter follows.
+pub(super) fn within(limits: &Limits) -> Vec<String> {
+    let kib = |bytes: u64| bytes.div_ceil(1024);
+    let numbers = [
+        kib(limits.max_memory_bytes),
+        kib(limits.max_memory_bytes.saturating_mul(4)),
+        limits.max_cpu_seconds,
+        limits.max_open_files,
+        limits.max_file_bytes.div_ceil(512),
+    ];
+    let command = ["/bin/sh", "-c", WITHIN_LIMITS, "sh"].map(str::to_owned);
+    command.into_iter().chain(numbers.map(|number| number.to_string())).collect()
+}
 /// Of what it says while it starts.
 const MOST_SAID: usize = 64 * 1024;
 
@@ -69,8 +84,10 @@ pub(super) struct Told {
     pub(super) namespaces: Namespaces,
     /// Why it is the portable way, if it is.
     pub(super) reason: Option<String>,
-    /// How a fresh interpreter is started for each call, if each has one.
+    /// What a fresh interpreter begins with, if each call has one.
     pub(super) fresh: Option<&'static str>,
+    /// What starts it, if not it itself.
+    pub(super) within: Vec<String>,
     pub(super) max_processes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_result_bytes: usize,
@@ -115,23 +132,6 @@ pub(super) struct Start {
     pub(super) patience: Duration,
 }
 
-impl Start {
-    /// The interpreter's command. Where Python cannot set the limits of a call itself, it is started within them.
-    fn command(&self) -> Command {
-        if !self.interpreter.lacks("resource") {
-            return Command::new(&self.interpreter.path);
-        }
-        let told = &self.told;
-        let kib = |bytes: u64| bytes.div_ceil(1024).to_string();
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", WITHIN_LIMITS, "sh"]).arg(kib(told.max_memory_bytes));
-        command.arg(kib(told.max_memory_bytes.saturating_mul(4))).arg(told.max_cpu_seconds.to_string());
-        command.arg(told.max_open_files.to_string()).arg(told.max_file_bytes.div_ceil(512).to_string());
-        command.arg(&self.interpreter.path);
-        command
-    }
-}
-
 /// Dies when dropped, with all lanes.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -154,7 +154,7 @@ impl Server {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut control = UnixStream::from_std(ours).map_err(failed)?;
-        let mut command = start.command();
+        let mut command = Command::new(&start.interpreter.path);
         command
             .args(["-X", "utf8", "-c", BOOTSTRAP])
             .env_clear()

@@ -1,7 +1,6 @@
 //! The processes of one call, from the agent's side: their start, their end. `outer.sh` is the only child of the agent;
 //! it ends when all others have, and ends all others when its standard input ends.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -15,10 +14,11 @@ use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
 use crate::executors::process::confined::Confinement;
+use crate::executors::process::group::{self, Leader};
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::system_calls::{self, Stage};
 use crate::factory::Settings;
-use crate::platform::{fresh_processes, group_lives, own_session};
+use crate::platform::own_session;
 
 const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");
@@ -28,8 +28,6 @@ const INNER: &str = include_str!("inner.sh");
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where nobody may wait for long.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
-/// Each finds what forked during the one before; stopped processes fork no more.
-const MOST_SEARCHES: usize = 10;
 /// Of our own processes within the family: the watcher, `unshare`, the first process of the namespace.
 pub(super) const OURS: u64 = 3;
 
@@ -50,7 +48,8 @@ pub(super) struct Family {
     child: Child,
     /// Held open as long as the family may live.
     life: Option<ChildStdin>,
-    namespaces: Namespaces,
+    /// The group that may have living members, where only that holds the family together.
+    group: Option<u32>,
 }
 
 impl Family {
@@ -101,7 +100,8 @@ impl Family {
         let life = child.stdin.take();
         let output = child.stdout.take().ok_or_else(missing)?;
         let errors = child.stderr.take().ok_or_else(missing)?;
-        Ok((Self { child, life, namespaces }, output, errors))
+        let group = child.id().filter(|_| namespaces == Namespaces::None);
+        Ok((Self { child, life, group }, output, errors))
     }
 
     /// The number of the process below which all others are.
@@ -109,39 +109,45 @@ impl Family {
         self.child.id()
     }
 
-    /// Waits until all are dead.
+    /// Waits until all are dead. Safe to drop: what has not died by then dies in `end`.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
-        let root = self.child.id();
-        let ended = self.child.wait().await.map(|_| ());
-        // It ends its group with itself, unless it was ended from within by a signal that others in the group ignore.
-        if let (Namespaces::None, Some(root)) = (self.namespaces, root) {
-            end_group(root).await;
-        }
+        let ended = self.child.wait().await.map(drop);
+        self.end_group().await;
         ended
     }
 
-    /// Kills all and waits until they are dead.
+    /// Kills all and waits until they are dead. Safe to drop: the rest is then done at once.
     pub(super) async fn end(mut self) {
-        let group = self.child.id().filter(|_| self.namespaces == Namespaces::None);
-        if let Some(root) = group {
-            // All of the group at once: what multiplies does so no more while the rest is looked for.
-            signal_group(root, Signal::STOP);
-            end_leavers(root).await;
-            signal_group(root, Signal::KILL);
-        }
+        self.end_group().await;
         self.life = None;
         if timeout(PATIENCE, self.child.wait()).await.is_err() {
             tracing::warn!(pid = self.child.id(), "a command did not die in time");
         }
-        if let Some(root) = group {
-            end_group(root).await;
+    }
+
+    /// Nothing where namespaces hold the family together.
+    async fn end_group(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        // Goes on also if nobody waits for it: what is stopped is killed.
+        match tokio::task::spawn_blocking(move || group::end(leader, PATIENCE)).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(group = self.group, "processes of a command did not die in time"),
+            Err(error) => tracing::warn!(%error, "the end of a command broke off"),
         }
+        self.group = None;
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        let is_held = self.child.id().is_some();
+        self.group.map(if is_held { Leader::Held } else { Leader::Gone })
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        let group = self.child.id().filter(|_| self.namespaces == Namespaces::None);
+        if let Some(leader) = self.leader() {
+            group::end(leader, LAST_PATIENCE);
+        }
         self.life = None;
         // Dropped without `end`, which is rare: the few milliseconds that dying takes are waited for here, so that the
         // folder can be removed afterwards.
@@ -156,72 +162,7 @@ impl Drop for Family {
         {
             tracing::debug!(%error, "the processes of a command were gone");
         }
-        if let Some(leader) = group {
-            while signal_group(leader, Signal::KILL) && Instant::now() < deadline && group_lives(leader) {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
     }
-}
-
-/// Kills what is below a process and has left its group: the end of the group would not reach it. What is found is stopped
-/// first, so that none forks away from the search.
-async fn end_leavers(root: u32) {
-    let mut stopped = BTreeSet::new();
-    for _ in 0..MOST_SEARCHES {
-        let seen = match fresh_processes().await {
-            Ok(seen) => seen,
-            Err(error) => {
-                tracing::warn!(%error, "what a command started outside of its group may outlive it");
-                break;
-            }
-        };
-        let group = |pid: &u32| seen.0.get(pid).map(|process| process.group);
-        let family = seen.family(root).into_iter().filter(|pid| group(pid) != Some(root));
-        let found: Vec<u32> = family.filter(|pid| stopped.insert(*pid)).collect();
-        if found.is_empty() {
-            break;
-        }
-        found.into_iter().for_each(|pid| signal(pid, Signal::STOP));
-    }
-    stopped.iter().for_each(|pid| signal(*pid, Signal::KILL));
-    // Nobody else waits for them.
-    let deadline = Instant::now() + LAST_PATIENCE;
-    while !stopped.is_empty() && Instant::now() < deadline {
-        match fresh_processes().await {
-            Ok(seen) if stopped.iter().any(|pid| seen.0.contains_key(pid)) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            _ => break,
-        }
-    }
-}
-
-/// Kills a group and waits until all of it are dead. Its number is nobody else's as long as there is one of it.
-async fn end_group(leader: u32) {
-    let deadline = Instant::now() + LAST_PATIENCE;
-    while signal_group(leader, Signal::KILL) && Instant::now() < deadline {
-        // Zombies are of the group until somebody reaps them, which not every first process of a container does.
-        match fresh_processes().await {
-            Ok(seen) if seen.0.values().any(|process| process.group == leader) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            _ => break,
-        }
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It has ended by itself, or changed its user.
-        let _ = rustix::process::kill_process(pid, signal);
-    }
-}
-
-/// Whether there was anybody.
-fn signal_group(leader: u32, signal: Signal) -> bool {
-    let leader = i32::try_from(leader).ok().and_then(Pid::from_raw);
-    leader.is_some_and(|leader| rustix::process::kill_process_group(leader, signal).is_ok())
 }
 
 /// As `inner.sh` takes them.

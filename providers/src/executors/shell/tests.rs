@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::executors::again;
 use crate::platform::Way;
 
 fn settings(temp: &Path) -> Settings {
@@ -44,26 +43,6 @@ fn is_portable() -> bool {
 /// Before a command that is to leave its session, where leaving is of no avail.
 fn leaving() -> &'static str {
     if is_portable() { "" } else { "setsid " }
-}
-
-#[tokio::test]
-#[ignore = "it takes minutes; CI runs it by itself"]
-async fn whole_suite_in_the_portable_way() {
-    // `strict` is refused there, as its own test says.
-    again::run("executors::shell::", &["strict_tests"], &[("GLEITZEIT_PORTABLE", "1")]).await;
-}
-
-#[test]
-fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
-    let file = "name: s\nprotocol: shell/v1\nexecutor: shell-local\noptions: {sandbox: strict}\n";
-    let folder = tempfile::tempdir().expect("folder");
-    let path = folder.path().join("s.yaml");
-    std::fs::write(&path, file).expect("written");
-    let definition = crate::load_file(&path).expect("valid");
-    let portable = Settings { portable: true, ..settings(folder.path()) };
-    let error = crate::Factory::build(&definition, &Registry::shipped(), &portable).expect_err("refused").to_string();
-    assert!(error.contains("`sandbox: strict` is not possible here: it needs Linux and its namespaces"), "{error}");
-    assert_eq!(error.lines().filter(|line| line.contains("is not possible here")).count(), 1, "{error}");
 }
 
 fn within() -> Context {
@@ -122,10 +101,11 @@ fn unique() -> String {
     format!("{}.{}", 100_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// Starts two that have left the session and its streams, says so in a file, and waits.
+/// Starts one that has left its session, and one that has lost its parent as well where that is of no avail; says so in a
+/// file, and waits.
 fn stubborn(seconds: &str, ready: &Path) -> String {
     format!(
-        "trap '' TERM INT HUP\n{leaving}sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
+        "trap '' TERM INT HUP\nsetsid sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
          ({leaving}sh -c 'trap \"\" TERM; (sleep {seconds} &) ; sleep {seconds}' &)\n\
          echo ready > {ready:?}\nsleep {seconds}",
         leaving = leaving()
@@ -410,5 +390,7 @@ fn wrong_options_are_named() {
 
 #[path = "limit_tests.rs"]
 mod limit_tests;
+#[path = "portable_tests.rs"]
+mod portable_tests;
 #[path = "strict_tests.rs"]
 mod strict_tests;
