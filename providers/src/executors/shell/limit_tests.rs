@@ -56,7 +56,7 @@ async fn agent_that_will_be_killed() {
     let Some(temp) = std::env::var_os("GLEITZEIT_TEST_SHELL_VICTIM") else { return };
     let temp = PathBuf::from(temp);
     let seconds = std::fs::read_to_string(temp.join("seconds")).expect("told");
-    let _ = bench().run(&stubborn(&seconds, &temp.join("ready"))).await;
+    let _ = bench().run(&stubborn(&seconds, &temp.join("ready"), leaving())).await;
 }
 
 #[tokio::test]

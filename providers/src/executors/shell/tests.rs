@@ -101,11 +101,11 @@ fn unique() -> String {
     format!("{}.{}", 100_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// Starts one that has left its session, and one that has lost its parent as well where that is of no avail; says so in a
-/// file, and waits.
-fn stubborn(seconds: &str, ready: &Path) -> String {
+/// Starts one that leaves its session as `leaves` says, and one that has lost its parent as well where leaving is of no avail;
+/// says so in a file, and waits.
+fn stubborn(seconds: &str, ready: &Path, leaves: &str) -> String {
     format!(
-        "trap '' TERM INT HUP\nsetsid sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
+        "trap '' TERM INT HUP\n{leaves}sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
          ({leaving}sh -c 'trap \"\" TERM; (sleep {seconds} &) ; sleep {seconds}' &)\n\
          echo ready > {ready:?}\nsleep {seconds}",
         leaving = leaving()
@@ -219,7 +219,7 @@ async fn timeouts_and_cancel_end_everything_soon() {
         let limit = Duration::from_millis(700);
         let deadline = (how == "context").then(|| Instant::now() + limit);
         let context = Context { cancel: cancel.clone(), deadline, ..Context::default() };
-        let mut params = json!({"command": stubborn(&seconds, &ready)});
+        let mut params = json!({"command": stubborn(&seconds, &ready, "setsid ")});
         if how == "own" {
             params["timeout"] = json!(0.7);
         }
