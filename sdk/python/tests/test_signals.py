@@ -22,7 +22,10 @@ class LoopOfWindows(asyncio.SelectorEventLoop):
 
 @pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, LoopOfWindows])
 def test_signals_are_heard_in_the_loop_and_left_as_they_were(kind: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    def own(*_: object) -> None:
+        raise AssertionError("nobody is to call it")
+
+    found = {number: signal.signal(number, own) for number in (signal.SIGTERM, signal.SIGINT)}
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
@@ -34,9 +37,11 @@ def test_signals_are_heard_in_the_loop_and_left_as_they_were(kind: Callable[[], 
     loop = kind()
     try:
         loop.run_until_complete(scenario(loop))
+        assert [signal.getsignal(number) for number in found] == [own, own]
     finally:
         loop.close()
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+        for number, before in found.items():
+            signal.signal(number, before)
 
 
 def test_a_provider_serves_and_ends_orderly_where_the_loop_watches_no_signals(

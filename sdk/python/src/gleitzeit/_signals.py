@@ -20,18 +20,20 @@ def heard(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Iterator[
     restore: List[Callable[[], Any]] = []
 
     def watch(number: int) -> None:
+        before = signal.getsignal(number)
+        # What was not set from Python cannot be set anew.
+        restore.append(lambda: signal.signal(number, signal.SIG_DFL if before is None else before))
         try:
             loop.add_signal_handler(number, act)
             restore.append(lambda: loop.remove_signal_handler(number))
         except NotImplementedError:
             # The interpreter calls it between two instructions of this thread, at any place: the loop calls `act` later.
-            before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
-            restore.append(lambda: signal.signal(number, signal.SIG_DFL if before is None else before))
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
     try:
         for number in ENDING:
             watch(number)
         yield
     finally:
-        for undo in restore:
+        for undo in reversed(restore):
             undo()
