@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use crate::platform::look;
 
@@ -46,32 +47,34 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
                 break;
             }
         };
-        let family = seen.group(number);
-        if family.iter().any(|pid| seen.0.get(pid).is_some_and(|process| process.group == number)) {
+        let is_member = |pid: &u32| seen.0.get(pid).is_some_and(|process| process.group == number);
+        let (members, outside): (Vec<u32>, Vec<u32>) = seen.group(number).into_iter().partition(is_member);
+        let (had_group, had) = (stopped.group.is_some(), stopped.processes.len());
+        if !members.is_empty() {
             stopped.stop_group(number);
         }
-        let before = stopped.processes.len();
-        family.into_iter().for_each(|pid| stopped.stop(pid));
+        outside.into_iter().for_each(|pid| stopped.stop(pid));
         // Stopped processes fork no more: a round that finds nobody new is the last.
-        if stopped.processes.len() == before || Instant::now() >= searched_by {
+        let is_new = stopped.processes.len() > had || stopped.group.is_some() && !had_group;
+        if !is_new || Instant::now() >= searched_by {
             break;
         }
     }
-    let Stopped { processes, .. } = &stopped;
-    if processes.is_empty() && stopped.group.is_none() {
-        return true;
-    }
-    let killed = processes.clone();
+    let (has_group, killed) = (stopped.group.is_some(), stopped.processes.clone());
     drop(stopped);
-    all_die(number, &killed, Instant::now() + patience / 2)
+    all_die(has_group.then_some(number), &killed, Instant::now() + patience / 2)
 }
 
-/// Waits until none of these, and nobody of a group, lives; whether so in time.
-fn all_die(group: u32, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
+/// Waits until nobody of a group, and none of these, lives; whether so in time.
+fn all_die(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
     loop {
+        // Mostly it is gone at once, and looking costs more than asking for it.
+        if killed.is_empty() && !group.is_some_and(is_there) {
+            return true;
+        }
         // Without a look nobody can tell; the signals were sent.
         let Ok(seen) = look() else { return false };
-        if !seen.0.iter().any(|(pid, process)| process.group == group || killed.contains(pid)) {
+        if !seen.0.iter().any(|(pid, process)| Some(process.group) == group || killed.contains(pid)) {
             return true;
         }
         if Instant::now() >= deadline {
@@ -121,6 +124,11 @@ fn signal_group(leader: u32, signal: Signal) {
     if let Some(leader) = number(leader) {
         let _ = kill_process_group(leader, signal);
     }
+}
+
+/// Whether there is anybody in a group, a zombie perhaps.
+fn is_there(leader: u32) -> bool {
+    number(leader).is_some_and(|leader| test_kill_process_group(leader) != Err(Errno::SRCH))
 }
 
 fn number(pid: u32) -> Option<Pid> {
