@@ -3,7 +3,6 @@
 //! Only here is a log installed, the environment read, a signal handled and an exit code chosen; the libraries take
 //! arguments. Results go to stdout as one document, everything else to stderr.
 
-mod allocator;
 mod background;
 mod batch;
 mod causes;
@@ -12,7 +11,6 @@ mod client;
 mod color;
 mod commands;
 mod complete;
-mod concealed;
 mod content;
 mod document;
 mod error;
@@ -33,6 +31,7 @@ mod pid_one;
 mod place;
 mod plan;
 mod plane;
+mod platform;
 mod progress;
 mod reading;
 mod service;
@@ -64,7 +63,7 @@ use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
-    allocator::settle();
+    platform::settle_allocator();
     sink::take_panics();
     if let Some(exit) = pid_one::stand_in() {
         return exit;
@@ -90,7 +89,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Exit, CommandError> {
     trust::settle(cli.global.ca.clone())?;
     // Before there are threads, and what is wrong with it once there is a log.
-    let concealed = if cli.command.keeps_secrets() { concealed::conceal() } else { Ok(()) };
+    let concealed = if cli.command.keeps_secrets() { platform::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;
     if let Err(error) = concealed {
         tracing::warn!(%error, "other processes of this user can read the memory of this one, and its token");

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 use tokio::signal::unix::{Signal as Heard, SignalKind, signal};
 
-use crate::concealed;
+use crate::platform;
 
 /// What is passed on.
 const PASSED: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
@@ -45,7 +45,7 @@ fn run() -> io::Result<ExitStatus> {
         let mut told = Told::new()?;
         let child = start()?;
         // The child has what it needs of the environment.
-        let concealed = concealed::conceal();
+        let concealed = platform::conceal();
         if let Err(error) = concealed {
             crate::output::note(&format!("other processes of this container can read the token of this one: {error}"));
         }

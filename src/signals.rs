@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::sink;
+use crate::{platform, sink};
 
 /// Whether a command has something to put in order when it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Interrupts {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hang_up: (!ignores_hang_up()).then(|| listen(SignalKind::hangup())).transpose()?,
+            hang_up: (!platform::ignores_hang_up()).then(|| listen(SignalKind::hangup())).transpose()?,
         })
     }
 
@@ -132,29 +132,5 @@ async fn heard(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
-    }
-}
-
-/// Whether this process was started so: what is ignored is inherited.
-fn ignores_hang_up() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SignalKind::hangup()))
-}
-
-/// Reads the mask of ignored signals, in hexadecimal digits, where the lowest bit is signal 1.
-fn ignores(status: &str, signal: SignalKind) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (signal.as_raw_value() - 1)) != 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_ignored_is_read_from_the_status_of_the_process() {
-        let status = "Name:\tgleitzeit\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
-        assert!(ignores(status, SignalKind::hangup()) && ignores(status, SignalKind::pipe()));
-        assert!(!ignores(status, SignalKind::terminate()) && !ignores("", SignalKind::hangup()));
     }
 }

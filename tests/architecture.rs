@@ -1,6 +1,8 @@
 //! The house: imports point one way, and the core stays pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 
 /// Which crates of ours each crate may see.
@@ -81,4 +83,45 @@ fn the_core_builds_without_a_runtime() {
     for id in reached {
         assert!(!IMPURE.contains(&names[id]), "the core depends on {}", names[id]);
     }
+}
+
+/// Where it may be asked which system this is; whoever needs to know asks there.
+const PLATFORMS: [&str; 4] =
+    ["providers/src/platform/", "control-plane/src/platform/", "src/platform/", "sdk/rust/src/regular.rs"];
+
+#[test]
+fn only_the_platform_modules_ask_which_system_this_is() {
+    const QUESTIONS: [&str; 6] =
+        ["target_os", "target_vendor", "target_family", "cfg(unix", "cfg(windows", "cfg!(unix"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut open, mut asked) = (Vec::new(), BTreeSet::new());
+    for room in ["core", "proto", "protocols", "providers", "control-plane", "agent", "sdk/rust", "src"] {
+        open.push(root.join(room));
+    }
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let is_test = path
+                .file_name()
+                .is_some_and(|name| ["tests", "examples", "benches", "target"].map(OsStr::new).contains(&name));
+            if !is_test {
+                open.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+            }
+            continue;
+        }
+        let name = path.strip_prefix(root).expect("below it").to_str().expect("text").to_owned();
+        if !name.ends_with(".rs") || name.ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        // Tests may ask whether there is something to try.
+        let end = ["#[cfg(test)]", "#[test]", "#[tokio::test]"].iter().filter_map(|mark| text.find(mark)).min();
+        let text = &text[..end.unwrap_or(text.len())];
+        if let Some(question) = QUESTIONS.iter().find(|question| text.contains(**question)) {
+            let place = PLATFORMS.iter().find(|place| name.starts_with(**place));
+            asked.insert(
+                *place.unwrap_or_else(|| panic!("{name} asks for the system (`{question}`): let `platform` say it")),
+            );
+        }
+    }
+    assert_eq!(asked, BTreeSet::from(PLATFORMS), "each of them is one");
 }

@@ -13,6 +13,7 @@ mod hub;
 pub mod journal;
 pub mod kept;
 mod metrics;
+mod platform;
 mod trace;
 
 pub use app::{App, Error, Liveness, build};

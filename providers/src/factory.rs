@@ -15,6 +15,7 @@ use crate::call::Executor;
 use crate::connection::BaseUrl;
 use crate::definition::Definition;
 use crate::executors::{builtin, http, llm, python, shell};
+use crate::platform::{PORTABLE, Way, is_chosen};
 use crate::provider::Provider;
 
 /// What the shell knows of the machine; executors read no environment themselves.
@@ -30,6 +31,9 @@ pub struct Settings {
     pub cpus: u32,
     /// The roots that are trusted when a service shows its certificate.
     pub trust: Trust,
+    /// Whether calls are held together by process groups alone also where the kernel has better means: the variable
+    /// `GLEITZEIT_PORTABLE`. Off Linux they always are.
+    pub portable: bool,
     /// Reads an environment variable that a definition names, for addresses and secrets.
     pub environment: Environment,
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for Settings {
             .field("home", &self.home)
             .field("temp", &self.temp)
             .field("cpus", &self.cpus)
+            .field("portable", &self.portable)
             .finish_non_exhaustive()
     }
 }
@@ -58,8 +63,14 @@ impl Settings {
             temp: read("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from),
             cpus: cpus.unwrap_or(1),
             trust: Trust::of_environment(&read),
+            portable: is_chosen(read(PORTABLE).and_then(|value| value.into_string().ok()).as_deref()),
             environment: Arc::new(read),
         }
+    }
+
+    /// How the processes of calls are held together.
+    pub(crate) fn way(&self) -> Way {
+        Way::of(self.portable)
     }
 
     /// An environment variable that is set, not empty and UTF-8.

@@ -9,6 +9,7 @@ mod definition;
 mod executors;
 mod factory;
 mod known;
+mod platform;
 mod provider;
 mod regular;
 pub mod syntax;
@@ -19,6 +20,7 @@ pub use definition::{Definition, load_dir, load_file, shipped};
 pub use executors::http::check_url;
 pub use factory::{Environment, Factory, ProviderError, Settings};
 pub use known::known;
+pub use platform::describe as describe_platform;
 pub use provider::Provider;
 
 /// Reads an answer as the HTTP provider does. Only for fuzzing.

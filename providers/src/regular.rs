@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use crate::platform::shows_the_kernel;
+
 /// Opens a regular file.
 ///
 /// # Errors
@@ -35,18 +37,6 @@ fn check(kind: FileType) -> io::Result<()> {
 
 fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
-}
-
-#[cfg(target_os = "linux")]
-fn shows_the_kernel(file: &File) -> io::Result<bool> {
-    // PROC_SUPER_MAGIC and SYSFS_MAGIC of `linux/magic.h`.
-    let kind = rustix::fs::fstatfs(file)?.f_type;
-    Ok([0x9fa0, 0x6265_6572].contains(&kind))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn shows_the_kernel(_file: &File) -> io::Result<bool> {
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use gleitzeit_control_plane::StoreConfig;
 use gleitzeit_core::ErrorCode;
 use gleitzeit_core::mesh::{Health, HealthState};
 use gleitzeit_protocols::Registry;
-use gleitzeit_providers::Factory;
+use gleitzeit_providers::{Factory, Settings};
 use gleitzeit_sdk::{Client, DEFAULT_URL};
 use serde::Serialize;
 use serde_json::json;
@@ -52,9 +52,11 @@ impl Check {
 pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let mut checks = vec![Check::new("version", Finding::Ok, env!("CARGO_PKG_VERSION"))];
+        let settings = setup::machine();
+        checks.push(platform(&settings));
         checks.extend(control_plane(&args).await);
         checks.push(store(args.store.as_deref()));
-        checks.extend(providers().await);
+        checks.extend(providers(&settings).await);
         let is_fine = checks.iter().all(|check| check.finding != Finding::Failed);
         output::document(args.output.format(), &json!({ "checks": checks }), |_| checks.iter().map(text).collect())?;
         Ok(if is_fine { Exit::Success } else { Exit::Failed })
@@ -90,6 +92,14 @@ fn text(check: &Check) -> String {
     let remedy = check.remedy.as_ref().map(|remedy| format!("{:indent$}→ {}", "", paint.marked(remedy)));
     let lines = std::iter::once((about, hang)).chain(remedy.map(|remedy| (remedy, 2)));
     lines.map(|(line, hang)| format!("{}\n", output::wrapped(&line, hang))).collect()
+}
+
+/// What the system gives to the processes of tasks.
+fn platform(settings: &Settings) -> Check {
+    match gleitzeit_providers::describe_platform(settings) {
+        (about, None) => Check::new("platform", Finding::Ok, about),
+        (about, Some(remedy)) => Check::new("platform", Finding::Warning, about).remedy(remedy),
+    }
 }
 
 /// Who answers where one is expected, and whether everybody there is of this version.
@@ -185,12 +195,12 @@ fn store(url: Option<&str>) -> Check {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the built-in providers say of themselves.
-async fn providers() -> Vec<Check> {
-    let (registry, settings) = (Registry::shipped(), setup::machine());
+async fn providers(settings: &Settings) -> Vec<Check> {
+    let registry = Registry::shipped();
     let mut checks = Vec::new();
     for definition in gleitzeit_providers::shipped() {
         let name = format!("provider {}", definition.name);
-        checks.push(match Factory::build(&definition, &registry, &settings) {
+        checks.push(match Factory::build(&definition, &registry, settings) {
             Ok(provider) => {
                 let asked = tokio::time::timeout(PATIENCE, provider.health()).await;
                 let late = |_| Health::slow(format!("it did not answer within {} s", PATIENCE.as_secs()));

@@ -13,13 +13,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::receiver::Receiver;
 use super::way::Way;
 use crate::error::CommandError;
+use crate::platform;
 
 /// So long a process that ends tries to hand over what is left.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The same for a command that somebody waits for; its control plane has as long for the spans of its run before.
 pub(super) const LAST_WORDS_OF_RUN: Duration = Duration::from_secs(1);
-/// The work of the process goes before.
-const NICENESS: i32 = 10;
 
 /// Whether OpenTelemetry's variables ask for a signal, such as `TRACES`: its or the common endpoint is set, and nothing
 /// switches it off.
@@ -43,9 +42,10 @@ impl Otlp {
     /// If the thread cannot be started.
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
-            let own = rustix::thread::gettid();
             // Without it the export takes as much as everything else.
-            let _ = rustix::process::setpriority_process(Some(own), NICENESS);
+            if let Err(error) = platform::yield_to_others() {
+                tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
+            }
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,10 +1,11 @@
 //! What this process itself takes, named by OpenTelemetry's conventions; its start as Prometheus's own clients have it.
 
-use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+
+use crate::platform;
 
 /// Has it looked at whenever metrics are read.
 pub(super) fn observe(meter: &Meter) {
@@ -20,7 +21,7 @@ pub(super) fn observe(meter: &Meter) {
         .with_unit("By")
         .with_description("Memory that is in use")
         .with_callback(|observer| {
-            if let Some(bytes) = resident() {
+            if let Some(bytes) = platform::resident() {
                 observer.observe(bytes, &[]);
             }
         })
@@ -30,7 +31,7 @@ pub(super) fn observe(meter: &Meter) {
         .with_unit("{file_descriptor}")
         .with_description("Open files and connections")
         .with_callback(|observer| {
-            if let Some(open) = fs::read_dir("/proc/self/fd").ok().and_then(|open| i64::try_from(open.count()).ok()) {
+            if let Some(open) = platform::open_files() {
                 observer.observe(open, &[]);
             }
         })
@@ -40,7 +41,7 @@ pub(super) fn observe(meter: &Meter) {
         .with_unit("s")
         .with_description("Time that processors worked for the process")
         .with_callback(|observer| {
-            if let Some((user, system)) = cpu() {
+            if let Some((user, system)) = platform::cpu() {
                 observer.observe(user, &[KeyValue::new("cpu.mode", "user")]);
                 observer.observe(system, &[KeyValue::new("cpu.mode", "system")]);
             }
@@ -55,19 +56,4 @@ pub(super) fn observe_log(meter: &Meter) {
         .with_description("Lines of the log that were dropped because nobody read them")
         .with_callback(|observer| observer.observe(crate::sink::dropped(), &[]))
         .build();
-}
-
-fn resident() -> Option<i64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
-    pages.checked_mul(i64::try_from(rustix::param::page_size()).ok()?)
-}
-
-/// Seconds of its own and in the system for it.
-fn cpu() -> Option<(f64, f64)> {
-    let text = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold blanks.
-    let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
-    let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / rustix::param::clock_ticks_per_second() as f64);
-    Some((seconds()?, seconds()?))
 }

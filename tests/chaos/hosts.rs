@@ -2,10 +2,8 @@
 //! direction only. They have no names and go with the last process in them, so that nothing can be left behind.
 
 use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::process::Command;
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Said where there can be no such hosts and nobody wants to do without.
 const REMEDY: &str = "run as root with `ip` (package iproute2) installed, or leave faults of networks out with \
@@ -112,9 +110,20 @@ fn space(number: usize) -> Result<File, String> {
 }
 
 /// Moves this thread.
+#[cfg(target_os = "linux")]
 fn enter(space: &File) -> Result<(), String> {
+    use std::os::fd::AsFd as _;
+
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| format!("a namespace cannot be entered: {error}"))
+}
+
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+fn enter(_space: &File) -> Result<(), String> {
+    Err("only Linux has them".to_owned())
 }
 
 fn ip(arguments: &str) -> Result<(), String> {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError, Reader, StoreError, Summary};
+use crate::platform;
 
 pub(crate) use cursor::Cursor;
 
@@ -33,8 +34,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const LOOK_BACK_MS: u64 = 3_600_000;
 /// Spans that are refused for longer are left out: others may be taken.
 const GIVE_UP: Duration = Duration::from_secs(3_600);
-/// Runs go before: on a machine that is busy this thread gets what they leave.
-const NICENESS: i32 = 10;
 
 /// Where spans go.
 #[async_trait]
@@ -71,8 +70,8 @@ impl Exporter {
         let now = changes.borrow_and_update().recorded_at;
         cursor.begin(now, now.minus_ms(LOOK_BACK_MS));
         let work = move || {
-            let own = rustix::thread::gettid();
-            if let Err(error) = rustix::process::setpriority_process(Some(own), NICENESS) {
+            // Runs go before.
+            if let Err(error) = platform::yield_to_others() {
                 tracing::debug!(%error, "traces are exported at the same priority as runs are worked on");
             }
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };

@@ -1,5 +1,7 @@
 //! The executors, one file or folder each. None of them knows the mesh.
 
+#[cfg(test)]
+mod again;
 pub(crate) mod builtin;
 pub(crate) mod http;
 pub(crate) mod llm;

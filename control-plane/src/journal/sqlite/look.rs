@@ -10,8 +10,9 @@ use std::sync::Arc;
 use gleitzeit_core::Position;
 
 use crate::journal::{Reader, StoreError};
+use crate::platform::is_claimed;
 
-use super::claim::{Claim, is_claimed};
+use super::claim::Claim;
 use super::mark::Mark;
 use super::part::beside;
 use super::read::SqliteReader;

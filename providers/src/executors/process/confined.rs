@@ -6,7 +6,7 @@ use std::io;
 use tokio::process::{Child, Command};
 
 use super::limits::Sandbox;
-use super::system_calls::Instruction;
+use crate::platform::{Instruction, load_filter, may_trace, take_tracing};
 
 /// What a process and all that it starts do without.
 #[derive(Clone, Debug)]
@@ -43,59 +43,11 @@ impl Confinement {
                 let _inside = runtime.enter();
                 take_tracing();
                 if let Self::Filtered(filter) = self {
-                    load(filter)?;
+                    load_filter(filter)?;
                 }
                 command.spawn()
             })?;
             starting.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts it broke off")))
         })
     }
-}
-
-/// Whether this process could hand on the right to look into others; root can.
-#[cfg(target_os = "linux")]
-fn may_trace() -> bool {
-    use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
-    let is_permitted = |sets: rustix::thread::CapabilitySets| sets.permitted.contains(CapabilitySet::SYS_PTRACE);
-    rustix::thread::capabilities(None).is_ok_and(is_permitted)
-        && capability_is_in_bounding_set(CapabilitySet::SYS_PTRACE).unwrap_or(true)
-}
-
-/// For what this thread starts from now on. Fails only for who has not got it: then there is nothing to take.
-#[cfg(target_os = "linux")]
-fn take_tracing() {
-    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
-    if let Err(error) = remove_capability_from_bounding_set(CapabilitySet::SYS_PTRACE) {
-        tracing::debug!(%error, "the right to trace stays as it is");
-    }
-}
-
-/// Loads a filter of system calls for this thread and what it starts.
-#[cfg(target_os = "linux")]
-fn load(filter: &[Instruction]) -> io::Result<()> {
-    let mut program: Vec<libc::sock_filter> =
-        filter.iter().map(|(code, jt, jf, k)| libc::sock_filter { code: *code, jt: *jt, jf: *jf, k: *k }).collect();
-    let len = u16::try_from(program.len()).map_err(io::Error::other)?;
-    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-    rustix::thread::set_no_new_privs(true)?;
-    #[expect(
-        unsafe_code,
-        reason = "no library that is used here loads filters; the kernel copies the program and checks it"
-    )]
-    // SAFETY: `program` points to `len` instructions that live until the call returns.
-    let loaded = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    if loaded == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn may_trace() -> bool {
-    false
-}
-
-#[cfg(not(target_os = "linux"))]
-fn take_tracing() {}
-
-#[cfg(not(target_os = "linux"))]
-fn load(_filter: &[Instruction]) -> io::Result<()> {
-    Err(io::Error::other("this system has no filter of system calls"))
 }

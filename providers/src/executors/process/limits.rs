@@ -16,6 +16,10 @@ pub(in crate::executors) fn concurrency(settings: &Settings) -> u32 {
     settings.cpus.saturating_mul(4).max(8)
 }
 
+/// What to do where there is no strict sandbox.
+pub(in crate::executors) const INSTEAD_OF_STRICT: &str =
+    "use `sandbox: limits`; or run the agent on Linux, with a newer kernel or more rights";
+
 /// How much is kept from the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::executors) enum Sandbox {

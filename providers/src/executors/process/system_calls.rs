@@ -5,6 +5,7 @@
 //! what it refuses answers with EPERM, as if by rights.
 
 use super::readiness::NotReady;
+use crate::platform::Instruction;
 
 /// Whose calls a filter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +134,6 @@ const X86_64: Machine =
     Machine { audit: 0xC000_003E, unshare: 272, clone: 56, clone3: 435, socketpair: 53, is_x86: true };
 const AARCH64: Machine =
     Machine { audit: 0xC000_00B7, unshare: 97, clone: 220, clone3: 435, socketpair: 199, is_x86: false };
-
-/// One instruction: operation, where to go on if it holds and if not, operand.
-pub(in crate::executors) type Instruction = (u16, u8, u8, u32);
 
 const LOAD: u16 = 0x20;
 const EQUAL: u16 = 0x15;

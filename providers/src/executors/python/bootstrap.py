@@ -7,4 +7,5 @@ def take(count):
             os._exit(0)
         data += part
     return data
-exec(compile(take(int.from_bytes(take(4), "big")), "<gleitzeit>", "exec"))
+PROGRAM = take(int.from_bytes(take(4), "big"))
+exec(compile(PROGRAM, "<gleitzeit>", "exec"))

@@ -6,10 +6,26 @@ use std::process::Stdio;
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::factory::Settings;
 
-const PROBE: &str = "import sys; print(sys.executable); print(*sys.version_info[:2])";
+const PROBE: &str = "import sys\nprint(sys.executable)\nprint(*sys.version_info[:2])\n\
+    for name in ('ctypes', 'json', 'resource'):\n    try: __import__(name)\n    except ImportError: print(name)";
 
-/// The path of the real executable, or why there is none and what to do.
-pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, NotReady> {
+/// A Python that serves calls.
+#[derive(Clone, Debug)]
+pub(super) struct Interpreter {
+    /// The real executable.
+    pub(super) path: PathBuf,
+    /// Modules of the standard library that it is to have and has not, of those that are used here.
+    lacks: Vec<String>,
+}
+
+impl Interpreter {
+    pub(super) fn lacks(&self, module: &str) -> bool {
+        self.lacks.iter().any(|name| name == module)
+    }
+}
+
+/// The interpreter that is really started, or why there is none and what to do.
+pub(super) async fn find(name: &str, settings: &Settings) -> Result<Interpreter, NotReady> {
     let remedy = "install Python 3.8 or newer, or name it with `python_executable` in the provider's options";
     let mut command = tokio::process::Command::new(name);
     // A shim may need the whole of its user's settings, but not ours: PATH and HOME suffice for those known.
@@ -41,5 +57,5 @@ pub(super) async fn find(name: &str, settings: &Settings) -> Result<PathBuf, Not
     if !path.is_absolute() {
         return Err(NotReady::Refused(format!("`{name}` does not know its own executable; {remedy}")));
     }
-    Ok(path)
+    Ok(Interpreter { path, lacks: lines.map(str::to_owned).collect() })
 }

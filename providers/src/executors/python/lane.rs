@@ -5,9 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -15,10 +17,52 @@ use tokio::time::timeout;
 
 use super::server::{Namespaces, Server};
 use super::wire;
+use crate::executors::process::group::{self, Leader};
 use crate::executors::process::readiness::PATIENCE;
+use crate::platform::Handle;
 
-/// A killed family is dead within milliseconds; a process that the kernel cannot end now holds nobody up.
-const DEAD: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// A killed family is dead within so many seconds; a process that the kernel cannot end now holds nobody up.
+const DEAD_SECONDS: i64 = 2;
+/// A lane in the portable way looks for what it has to kill, for longer if `ps` takes long (`_LEAVE_SECONDS` in `server.py`).
+/// It is killed itself only when it should have been done long ago: it would leave what it has stopped.
+const LEAVING_SECONDS: i64 = 4;
+/// What a lane says, in bytes: a letter and a number.
+const FRAME: usize = 5;
+
+/// A lane's process, as the agent knows it.
+#[derive(Debug)]
+enum Process {
+    /// By a handle of the kernel.
+    Held(Handle),
+    /// By its number. It ends when its socket is closed, and the socket ends with it.
+    Numbered(u32),
+}
+
+/// What a lane says of itself and its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// The number of its worker, in the portable way.
+    Worker(u32),
+    /// The worker has ended, and all that it started.
+    Ended(ExitStatus),
+    /// The worker has ended, but something that it started cannot be ended: the lane ends itself.
+    Spent(ExitStatus),
+    /// In the portable way, before it ends itself: all of its call are dead.
+    Left,
+}
+
+impl Said {
+    fn read([letter, number @ ..]: [u8; FRAME]) -> io::Result<Self> {
+        let status = || ExitStatus::from_raw(i32::from_be_bytes(number));
+        match letter {
+            b'W' => Ok(Self::Worker(u32::from_be_bytes(number))),
+            b'E' => Ok(Self::Ended(status())),
+            b'S' => Ok(Self::Spent(status())),
+            b'L' => Ok(Self::Left),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
 
 /// A worker that waits for its call.
 #[derive(Debug)]
@@ -31,9 +75,15 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct Lane {
     socket: UnixStream,
-    process: OwnedFd,
+    process: Process,
     contained: bool,
     worker: Option<Worker>,
+    /// The part of a frame that has been read, kept here so that whoever reads may be dropped.
+    frame: Vec<u8>,
+    /// The worker's number, as long as it or what it started may live: its lane should end it, and if that is gone we do.
+    unended: Option<u32>,
+    /// Whether it serves no further call.
+    pub(super) is_spent: bool,
     /// Which start of the server it belongs to.
     pub(super) generation: u64,
 }
@@ -46,13 +96,14 @@ impl Lane {
     pub(super) async fn open(server: &Server, generation: u64) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let socket = UnixStream::from_std(ours)?;
+        let mut socket = UnixStream::from_std(ours)?;
         let theirs = OwnedFd::from(theirs);
         server.fork(&theirs).await?;
         drop(theirs);
-        let process = timeout(PATIENCE, wire::receive_handle(&socket, b'P')).await??;
-        let mut lane =
-            Self { socket, process, contained: server.namespaces != Namespaces::None, worker: None, generation };
+        let process = timeout(PATIENCE, introduced(&mut socket, server.namespaces)).await??;
+        let contained = matches!(server.namespaces, Namespaces::Root | Namespaces::User);
+        let (frame, unended, is_spent) = (Vec::with_capacity(FRAME), None, false);
+        let mut lane = Self { socket, process, contained, worker: None, frame, unended, is_spent, generation };
         lane.prepare().await?;
         Ok(lane)
     }
@@ -83,10 +134,36 @@ impl Lane {
     /// # Errors
     /// If the lane itself is gone, and with it the call.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let mut said = [0; 5];
-        self.socket.read_exact(&mut said).await?;
-        let [b'E', status @ ..] = said else { return Err(io::ErrorKind::InvalidData.into()) };
-        Ok(ExitStatus::from_raw(i32::from_be_bytes(status)))
+        loop {
+            let mut part = [0; FRAME];
+            let missing = FRAME - self.frame.len();
+            match self.socket.read(&mut part[..missing]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => self.frame.extend_from_slice(&part[..read]),
+            }
+            match self.heard()? {
+                Some(Said::Ended(status)) => return Ok(status),
+                Some(Said::Spent(status)) => {
+                    tracing::warn!("something that the code of a task started cannot be ended");
+                    self.is_spent = true;
+                    return Ok(status);
+                }
+                Some(Said::Left) => return Err(io::ErrorKind::InvalidData.into()),
+                Some(Said::Worker(_)) | None => {}
+            }
+        }
+    }
+
+    /// What was said, if it has been read to its end.
+    fn heard(&mut self) -> io::Result<Option<Said>> {
+        let Ok(frame) = <[u8; FRAME]>::try_from(self.frame.as_slice()) else { return Ok(None) };
+        self.frame.clear();
+        let said = Said::read(frame)?;
+        self.unended = match said {
+            Said::Worker(number) => Some(number),
+            Said::Ended(_) | Said::Spent(_) | Said::Left => None,
+        };
+        Ok(Some(said))
     }
 
     /// Ends the lane and everything of its call; waits until they are dead, but not for ever.
@@ -96,21 +173,132 @@ impl Lane {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 
-    /// Its process handle, for looking at its family.
-    pub(super) fn handle(&self) -> &OwnedFd {
-        &self.process
+    /// What tells the number of its process as long as it is there, for looking at its family.
+    ///
+    /// # Errors
+    /// If this process has too many open files.
+    pub(super) fn number(&self) -> io::Result<impl Fn() -> Option<u32> + use<>> {
+        let (handle, number) = match &self.process {
+            Process::Held(handle) => (Some(handle.try_clone()?), None),
+            Process::Numbered(number) => (None, Some(*number)),
+        };
+        Ok(move || handle.as_ref().map_or(number, Handle::number))
     }
 
     fn kill(&self) {
-        // A lane without a namespace ends its family itself. Fails only if it is dead already.
-        let _ = pidfd_send_signal(&self.process, if self.contained { Signal::KILL } else { Signal::TERM });
+        // Either fails only if it is dead already.
+        match &self.process {
+            // A lane without a namespace ends its family itself.
+            Process::Held(handle) => drop(handle.signal(if self.contained { Signal::KILL } else { Signal::TERM })),
+            Process::Numbered(_) => drop(shutdown(&self.socket, Shutdown::Write)),
+        }
     }
+
+    /// Waits until it is dead, but not for ever.
+    fn wait(&mut self) {
+        let number = match &self.process {
+            Process::Held(handle) => return handle.wait(DEAD_SECONDS),
+            Process::Numbered(number) => *number,
+        };
+        if !self.has_left()
+            && let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw)
+        {
+            // It is stopped, or hangs: it has its number still, for its end of the socket is open.
+            let _ = kill_process(pid, Signal::KILL);
+            tracing::warn!(pid = number, "a lane of Python did not end in time and was killed");
+            self.has_left();
+        }
+        // It was killed before it could end its worker.
+        if let Some(worker) = self.unended.take() {
+            group::end(Leader::Gone(worker), Duration::from_secs(DEAD_SECONDS.cast_unsigned()));
+        }
+    }
+
+    /// Reads what it still says; whether its end of the socket was closed in time.
+    fn has_left(&mut self) -> bool {
+        let limit = Timespec { tv_sec: LEAVING_SECONDS, tv_nsec: 0 };
+        loop {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&limit)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return false,
+            }
+            let mut part = [0; FRAME];
+            let missing = FRAME - self.frame.len();
+            match rustix::io::read(&self.socket, &mut part[..missing]) {
+                Ok(0) => return true,
+                Ok(read) => self.frame.extend_from_slice(&part[..read]),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+                // Its end was closed with something unread.
+                Err(_) => return true,
+            }
+            if self.heard().is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+/// How a lane says which process it is.
+async fn introduced(socket: &mut UnixStream, namespaces: Namespaces) -> io::Result<Process> {
+    if namespaces != Namespaces::Portable {
+        return wire::receive_handle(socket, b'P').await.map(Process::Held);
+    }
+    let mut said = [0; FRAME];
+    socket.read_exact(&mut said).await?;
+    let [b'P', number @ ..] = said else { return Err(io::ErrorKind::InvalidData.into()) };
+    Ok(Process::Numbered(u32::from_be_bytes(number)))
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         self.kill();
         // Blocks for the millisecond or two that dying takes: what owned the call then removes its folder.
-        let _ = poll(&mut [PollFd::new(&self.process, PollFlags::IN)], Some(&DEAD));
+        self.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Nobody's number.
+    const NOBODY: u32 = u32::MAX;
+
+    #[tokio::test]
+    async fn what_a_lane_says_may_come_in_parts_and_be_waited_for_again() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("set");
+        let mut lane = Lane {
+            socket: UnixStream::from_std(ours).expect("taken"),
+            process: Process::Numbered(NOBODY),
+            contained: false,
+            worker: None,
+            frame: Vec::new(),
+            unended: None,
+            is_spent: false,
+            generation: 1,
+        };
+        let mut write = |bytes: &[u8]| theirs.write_all(bytes).expect("written");
+        write(&[b"W".as_slice(), &NOBODY.to_be_bytes(), b"E\0"].concat());
+        while lane.unended != Some(NOBODY) || lane.frame.len() < 2 {
+            tokio::select! {
+                biased;
+                _ = lane.ended() => panic!("it has said half of it"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        write(b"\0\x03\0");
+        assert_eq!(lane.ended().await.expect("said").code(), Some(3));
+        assert_eq!((lane.unended, lane.is_spent), (None, false));
+        write(b"S\0\0\0\x09");
+        assert_eq!(lane.ended().await.expect("said").signal(), Some(9));
+        assert!(lane.is_spent, "what could not be ended is no other call's");
+        write(b"X\0\0\0\0");
+        assert_eq!(lane.ended().await.expect_err("no such word").kind(), io::ErrorKind::InvalidData);
+        drop(theirs);
+        assert!(lane.has_left());
     }
 }

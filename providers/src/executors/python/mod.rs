@@ -1,11 +1,13 @@
 //! `python-local`: real Python, one clean process per call, forked from a warm server. What belongs to one call is in
 //! `run` and `answer`, the processes in `server`, `lane` and `pool`, finding the interpreter in `interpreter`. The Python
-//! side is `server.py` (fork server and lanes), `worker.py` (one call) and `kernel.py`.
+//! side is `server.py` (fork server and lanes) and `worker.py` (one call), with either `linux.py`, `kernel.py` and `strict.py`
+//! or `portable.py`; `plain_json.py` is for a Python without `json`.
 //!
 //! The code runs with user and system site-packages but not with the working folder on `sys.path`, with an environment
 //! of PATH, HOME, LANG=C.UTF-8 and TMPDIR (its own folder) and nothing else, without inherited file handles, with an
 //! empty standard input, and in a process namespace that ends with the call: at the end, on timeout, on cancel and when
-//! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents.
+//! the agent dies. Where the kernel has no namespaces for us, what the code started is found by its parents; the portable way
+//! has process groups beside them.
 
 mod answer;
 mod interpreter;
@@ -18,7 +20,6 @@ mod server;
 mod wanted;
 mod wire;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ use crate::executors::process::readiness::{NotReady, PATIENCE, healthy};
 use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
+use crate::platform::{FORKS_ARE_WHOLE, Way};
+use interpreter::Interpreter;
 use options::Options;
 use pool::Pool;
 use server::{Namespaces, Start, Told};
@@ -61,10 +64,11 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let options = options::read(&mut reader, definition.options.node.as_ref());
     let options = reader.finish(Some(options))?;
     if options.limits.sandbox == Sandbox::Strict {
-        probe::strict(&options, settings).map_err(|message| {
+        let possible = settings.way().lacks_strict().map_or_else(|| probe::strict(&options, settings), Err);
+        possible.map_err(|message| {
             let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
             let mut reader = Reader::new(definition.options.file.clone());
-            reader.problem(place, message, Some("use `sandbox: limits`, or a newer kernel or more rights".to_owned()));
+            reader.problem(place, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
             reader.finish(Some(())).err().unwrap_or_default()
         })?;
     }
@@ -72,10 +76,33 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     Ok(Arc::new(Python::new(options, settings.clone(), concurrency, Namespaces::Auto)))
 }
 
+/// The way that this machine and this interpreter have, and why it is the portable one, if it is.
+fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (Namespaces, Option<String>) {
+    let missing = ["ctypes", "resource"].into_iter().find(|module| interpreter.lacks(module));
+    match (wanted, settings.way(), missing) {
+        (Namespaces::Portable, ..) => (Namespaces::Portable, Some("it was asked for".to_owned())),
+        (Namespaces::Auto, Way::Portable(why), _) => (Namespaces::Portable, Some(why)),
+        (Namespaces::Auto, Way::Kernel, Some(module)) => {
+            (Namespaces::Portable, Some(format!("this Python has no `{module}`")))
+        }
+        (wanted, ..) => (wanted, None),
+    }
+}
+
 /// What the Python side needs to know of the options.
-fn told(options: &Options, namespaces: Namespaces) -> Told {
+fn told(
+    options: &Options,
+    (namespaces, reason): (Namespaces, Option<String>),
+    interpreter: &Interpreter,
+    is_fresh: bool,
+) -> Told {
+    // Who cannot limit itself is started within its limits.
+    let cannot_limit = interpreter.lacks("resource");
     Told {
         namespaces,
+        reason,
+        fresh: (is_fresh || cannot_limit).then_some(server::BOOTSTRAP),
+        within: if cannot_limit { server::within(&options.limits) } else { Vec::new() },
         max_processes: options.limits.max_processes,
         max_memory_bytes: options.limits.max_memory_bytes,
         max_result_bytes: options.max_result_bytes,
@@ -90,10 +117,11 @@ fn told(options: &Options, namespaces: Namespaces) -> Told {
 
 struct Python {
     options: Options,
-    told: Told,
+    wanted: Namespaces,
+    is_fresh: bool,
     settings: Settings,
     /// Looked for until it is found once.
-    interpreter: OnceCell<PathBuf>,
+    interpreter: OnceCell<Interpreter>,
     workspace: OnceCell<Workspace>,
     start: OnceCell<Arc<Start>>,
     /// Of each start of a process.
@@ -104,10 +132,10 @@ struct Python {
 
 impl Python {
     fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
-        let told = told(&options, namespaces);
         let pool = Pool::new(concurrency);
         let (interpreter, workspace, start) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { options, told, settings, interpreter, workspace, start, patience: PATIENCE, pool }
+        let (wanted, is_fresh) = (namespaces, !FORKS_ARE_WHOLE);
+        Self { options, wanted, is_fresh, settings, interpreter, workspace, start, patience: PATIENCE, pool }
     }
 
     async fn ready(&self) -> Result<(&Arc<Start>, &Workspace), NotReady> {
@@ -140,13 +168,13 @@ impl Python {
         }
     }
 
-    fn start(&self, interpreter: &Path, workspace: &Workspace) -> Start {
+    fn start(&self, interpreter: &Interpreter, workspace: &Workspace) -> Start {
         Start {
-            interpreter: interpreter.to_owned(),
+            interpreter: interpreter.clone(),
             folder: workspace.path().to_owned(),
             path: self.settings.path.clone(),
             home: self.settings.home.clone(),
-            told: self.told.clone(),
+            told: told(&self.options, way(self.wanted, interpreter, &self.settings), interpreter, self.is_fresh),
             patience: self.patience,
         }
     }
@@ -176,7 +204,7 @@ impl Executor for Python {
             Ok((start, _)) => start,
             Err(not_ready) => return not_ready.health(),
         };
-        let interpreter = &start.interpreter;
+        let interpreter = &start.interpreter.path;
         if !tokio::fs::try_exists(interpreter).await.unwrap_or(false) {
             return Health::unhealthy(format!("`{}` is gone; restore it or restart the agent", interpreter.display()));
         }

@@ -73,7 +73,8 @@ impl Pool {
 
     /// Takes back a lane whose call has ended.
     pub(super) async fn give_back(&self, mut lane: Lane) {
-        if lane.prepare().await.is_err() {
+        if lane.is_spent || lane.prepare().await.is_err() {
+            lane.end().await;
             return;
         }
         let mut state = self.state.lock().await;

@@ -3,7 +3,7 @@
 
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
-use super::{interpreter, told};
+use super::{interpreter, told, way};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
@@ -22,7 +22,11 @@ fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
         let temp = &settings.temp;
         let workspace = Workspace::create(temp)
             .map_err(|error| format!("no temporary folder can be made in `{}`: {error}", temp.display()))?;
-        let told = told(options, Namespaces::Auto);
+        let way = way(Namespaces::Auto, &interpreter, settings);
+        if let (Namespaces::Portable, Some(why)) = &way {
+            return Err(format!("`sandbox: strict` is not possible here: {why}"));
+        }
+        let told = told(options, way, &interpreter, false);
         let (path, home) = (settings.path.clone(), settings.home.clone());
         let folder = workspace.path().to_owned();
         let start = Start { interpreter, folder, path, home, told, patience: PATIENCE };

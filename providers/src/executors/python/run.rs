@@ -22,7 +22,7 @@ use super::wanted::Wanted;
 use super::wire;
 use crate::call::{Call, CallError, Context};
 use crate::executors::process::capture::{Captured, StreamLimits};
-use crate::executors::process::watch::{process_of, watch};
+use crate::executors::process::watch::watch;
 use crate::executors::process::workspace::{Workspace, clear};
 
 /// After the family is dead its streams end at once; only a process that escaped can hold them longer.
@@ -86,7 +86,7 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
     let request =
         serde_json::to_vec(&request).map_err(|error| CallError::new(ErrorCode::InvalidParams, error.to_string()))?;
     let mut working = Working { lane, folder };
-    let handle = working.lane.handle().try_clone().map_err(io("the process cannot be watched"))?;
+    let number = working.lane.number().map_err(io("the process cannot be watched"))?;
 
     let own_limit = async {
         match own {
@@ -105,7 +105,7 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
             ErrorCode::TaskTimeout,
             format!("the code ran longer than its `timeout` of {seconds} s"),
         )),
-        error = watch(move || process_of(&handle), 0, &job.options.limits) => Err(error),
+        error = watch(number, 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
     output.tell_rest();

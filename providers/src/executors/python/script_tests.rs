@@ -21,7 +21,8 @@ async fn a_script_runs_by_name_with_arguments_at_every_level() {
     let text = "import sys\nprint(__name__)\nresult = [sys.argv, context['n'], __file__.endswith('add.py')]\n\
                 if context['n'] == 2:\n    raise ValueError('two')\n";
     std::fs::write(scripts.path().join("reports/add.py"), text).expect("written");
-    for level in ["limits", "strict"] {
+    let levels: &[&str] = if is_portable() { &["limits"] } else { &["limits", "strict"] };
+    for level in levels {
         let bench = bench_with(&format!("sandbox: {level}\nscripts_dir: {:?}", scripts.path()));
         let params = |n: i32| json!({"file": "reports/add.py", "args": ["--x", "ü $(id)"], "context": {"n": n}});
         let outcome = bench.execute(params(1), Context::default()).await.expect("runs");
@@ -82,7 +83,9 @@ async fn validating_finds_the_place_and_runs_nothing() {
     let outcome = bench.validate("x = 1\nif x\n    y = 2\n").await;
     assert_eq!((&outcome["valid"], &outcome["errors"][0]["line"]), (&json!(false), &json!(2)));
     assert_eq!(outcome["errors"][0]["column"], json!(5));
-    assert!(outcome["errors"][0]["message"].as_str().is_some_and(|said| said.contains("expected ':'")), "{outcome}");
+    // Before 3.10 Python does not say what it expected.
+    let said = outcome["errors"][0]["message"].as_str().expect("text");
+    assert!(said.contains("expected ':'") || said == "invalid syntax", "{outcome}");
     for broken in ["x = '\0'", "return 1", &format!("x = {}1{}", "(".repeat(500), ")".repeat(500)), "\u{202e}"] {
         assert_eq!(bench.validate(broken).await["valid"], json!(false), "{broken:?}");
     }

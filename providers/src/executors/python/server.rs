@@ -13,25 +13,51 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
+use super::interpreter::Interpreter;
 use super::wire;
 use crate::executors::process::confined::Confinement;
+use crate::executors::process::limits::Limits;
 use crate::executors::process::readiness::NotReady;
 
 /// Reads the program from standard input, so that it is neither a file nor an argument.
 pub(super) const BOOTSTRAP: &str = include_str!("bootstrap.py");
-/// The whole of the Python side.
-pub(super) const PROGRAM: &str = concat!(
-    include_str!("kernel.py"),
-    "\n",
-    include_str!("strict.py"),
-    "\n",
-    include_str!("worker.py"),
-    "\n",
-    include_str!("server.py"),
-    "\nserve()\n"
-);
+const COMMON: &str = concat!(include_str!("worker.py"), "\n", include_str!("server.py"), "\n");
+const KERNEL: &str = concat!(include_str!("kernel.py"), "\n", include_str!("strict.py"), "\n");
+const LINUX: &str = include_str!("linux.py");
+const PORTABLE: &str = include_str!("portable.py");
+const PLAIN_JSON: &str = include_str!("plain_json.py");
 const NO_PROCESSES: &str = "no process namespaces: what a call starts is found by its parents only";
+const ONLY_GROUPS: &str = "the portable way: what a call starts is found by its process group and its parents only";
 const NO_MOUNTS: &str = "no mount namespace: what the code of a task mounts, this machine sees";
+
+/// The whole of the Python side, for an interpreter that may lack modules.
+fn program(namespaces: Namespaces, interpreter: &Interpreter) -> String {
+    let is_portable = namespaces == Namespaces::Portable;
+    let json = if interpreter.lacks("json") { PLAIN_JSON } else { "import json\n" };
+    let resource = if interpreter.lacks("resource") { "resource = None\n" } else { "import resource\n" };
+    let (kernel, way) = if is_portable { ("", PORTABLE) } else { (KERNEL, LINUX) };
+    [json, resource, kernel, COMMON, way, "\nmain()\n"].concat()
+}
+
+/// Starts the rest of its arguments within limits: KiB of data and of addresses, seconds, open files, blocks of 512 bytes.
+const WITHIN_LIMITS: &str = r#"
+{ ulimit -c 0; ulimit -d "$1"; ulimit -v "$2"; ulimit -n "$4"; ulimit -f "$5"
+  ulimit -S -t "$3"; ulimit -H -t "$(($3 + 2))"; } 2>/dev/null
+shift 5; exec "$@""#;
+
+/// How an interpreter is started within the limits of a call, where Python cannot set them itself; the interpreter follows.
+pub(super) fn within(limits: &Limits) -> Vec<String> {
+    let kib = |bytes: u64| bytes.div_ceil(1024);
+    let numbers = [
+        kib(limits.max_memory_bytes),
+        kib(limits.max_memory_bytes.saturating_mul(4)),
+        limits.max_cpu_seconds,
+        limits.max_open_files,
+        limits.max_file_bytes.div_ceil(512),
+    ];
+    let command = ["/bin/sh", "-c", WITHIN_LIMITS, "sh"].map(str::to_owned);
+    command.into_iter().chain(numbers.map(|number| number.to_string())).collect()
+}
 /// Of what it says while it starts.
 const MOST_SAID: usize = 64 * 1024;
 
@@ -46,14 +72,22 @@ pub(super) enum Namespaces {
     Root,
     /// By a user namespace.
     User,
-    /// Not at all: the family is then found by its parents.
+    /// Not at all: the family is then found by its parents, and orphans are adopted.
     None,
+    /// Nothing of the kernel's is used that only Linux has.
+    Portable,
 }
 
 /// What the Python side is told at its start.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Told {
     pub(super) namespaces: Namespaces,
+    /// Why it is the portable way, if it is.
+    pub(super) reason: Option<String>,
+    /// What a fresh interpreter begins with, if each call has one.
+    pub(super) fresh: Option<&'static str>,
+    /// What starts it, if not it itself.
+    pub(super) within: Vec<String>,
     pub(super) max_processes: u64,
     pub(super) max_memory_bytes: u64,
     pub(super) max_result_bytes: usize,
@@ -89,7 +123,7 @@ struct Said {
 /// How it is started.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
-    pub(super) interpreter: PathBuf,
+    pub(super) interpreter: Interpreter,
     pub(super) folder: PathBuf,
     pub(super) path: OsString,
     pub(super) home: Option<OsString>,
@@ -116,10 +150,11 @@ impl Server {
         let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
         let proof = proof.map_err(|error| refused(format!("no temporary folder can be made: {error}")))?;
         let introduction = Introduction { told: &start.told, proof: proof.path() };
+        let program = program(start.told.namespaces, &start.interpreter);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut control = UnixStream::from_std(ours).map_err(failed)?;
-        let mut command = Command::new(&start.interpreter);
+        let mut command = Command::new(&start.interpreter.path);
         command
             .args(["-X", "utf8", "-c", BOOTSTRAP])
             .env_clear()
@@ -140,7 +175,7 @@ impl Server {
             .map_err(|error| refused(format!("Python cannot be started: {error}")))?;
         // Our copy of its end of the socket goes, so that its death shows as the end of the stream.
         drop(command);
-        let said = match timeout(start.patience, introduce(&mut control, &introduction)).await {
+        let said = match timeout(start.patience, introduce(&mut control, &program, &introduction)).await {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => {
                 let reason = last_words(child.stderr.take()).await;
@@ -155,15 +190,18 @@ impl Server {
             return Err(refused(error));
         }
         let namespaces = said.namespaces.unwrap_or(Namespaces::None);
-        if namespaces == Namespaces::None {
-            let reason = said.reason.as_deref().unwrap_or_default();
-            tracing::warn!(reason, "{NO_PROCESSES}");
+        let reason = said.reason.as_deref().unwrap_or_default();
+        match namespaces {
+            Namespaces::None => tracing::warn!(reason, "{NO_PROCESSES}"),
+            Namespaces::Portable => tracing::warn!(reason, "{ONLY_GROUPS}"),
+            _ => {}
         }
         if let Some(reason) = &said.shared_mounts {
             tracing::warn!(reason, "{NO_MOUNTS}");
         }
         let lacks = match (namespaces, said.shared_mounts) {
             (Namespaces::None, _) => Some(format!("{NO_PROCESSES} ({})", said.reason.unwrap_or_default())),
+            (Namespaces::Portable, _) => Some(format!("{ONLY_GROUPS} ({})", said.reason.unwrap_or_default())),
             (_, Some(reason)) => Some(format!("{NO_MOUNTS} ({reason})")),
             (_, None) => None,
         };
@@ -187,8 +225,8 @@ impl Server {
     }
 }
 
-async fn introduce(control: &mut UnixStream, introduction: &Introduction<'_>) -> io::Result<Said> {
-    wire::write_sized(control, PROGRAM.as_bytes()).await?;
+async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Said> {
+    wire::write_sized(control, program.as_bytes()).await?;
     wire::write_sized(control, &serde_json::to_vec(introduction)?).await?;
     let said = wire::read_sized(control, MOST_SAID).await?;
     Ok(serde_json::from_slice(&said)?)

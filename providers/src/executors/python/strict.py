@@ -106,3 +106,50 @@ class Strict:
         load_filter(self.filter)
         for fd in (own, rules, *(fd for fd, _ in self.paths)):
             os.close(fd)
+
+
+def prove(strict, namespaces, folder):
+    """Tries from inside what must not work: a sandbox that is only believed in is none."""
+    ours, theirs = os.pipe()
+    pid = namespaces.fork()
+    if pid == 0:
+        try:
+            rules = strict.prepare()
+            strict.enter(rules, folder)
+            found = breaches(folder)
+        except Exception as error:
+            found = str(error)
+        os.write(theirs, (found or "+").encode("utf-8", "replace")[:1000])
+        os._exit(0)
+    os.close(theirs)
+    said = os.read(ours, 1000)
+    os.close(ours)
+    os.waitpid(pid, 0)
+    if said != b"+":
+        raise OSError(said.decode("utf-8", "replace") or "the proof ended early")
+
+
+def breaches(folder):
+    """What could be done all the same, or could not although it should; empty if all is as it must be."""
+    def works(what):
+        try:
+            what()
+            return True
+        except OSError:
+            return False
+
+    own = os.path.join(folder, "own")
+    with open(own, "w") as file:
+        file.write("own")
+    os.remove(own)
+    for what, name in (
+        (lambda: os.listdir("/"), "the root folder can be read"),
+        (lambda: open("/proc/self/status").close(), "/proc can be read"),
+        (lambda: open(os.path.join(folder, "..", "other"), "w").close(), "files can be written elsewhere"),
+        (lambda: os.chmod(os.path.join(folder, ".."), 0o700), "modes can be changed elsewhere"),
+        (lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(), "sockets can be opened"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(), "local sockets can be opened"),
+    ):
+        if works(what):
+            return name
+    return ""

@@ -1,15 +1,14 @@
 //! What passes between this process and Python's: frames, and file handles beside single bytes.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
+
+use crate::platform::{self, Handle};
 
 /// Sends one byte with file handles, at most three.
 pub(super) async fn send_handles(stream: &UnixStream, byte: u8, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -19,29 +18,15 @@ pub(super) async fn send_handles(stream: &UnixStream, byte: u8, handles: &[Borro
         if !control.push(SendAncillaryMessage::ScmRights(handles)) {
             return Err(io::Error::other("too many file handles"));
         }
-        let sent = sendmsg(stream, &[IoSlice::new(&[byte])], &mut control, SendFlags::NOSIGNAL)?;
+        let sent = sendmsg(stream, &[IoSlice::new(&[byte])], &mut control, platform::send_flags())?;
         if sent == 1 { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     };
     stream.async_io(Interest::WRITABLE, send).await
 }
 
-/// Receives one byte with the file handle that comes with it.
-pub(super) async fn receive_handle(stream: &UnixStream, byte: u8) -> io::Result<OwnedFd> {
-    let receive = || {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut said = [0];
-        let received = recvmsg(stream, &mut [IoSliceMut::new(&mut said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        let handle = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut handles) => handles.next(),
-            _ => None,
-        });
-        match handle {
-            Some(handle) if received.bytes == 1 && said == [byte] => Ok(handle),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    };
-    stream.async_io(Interest::READABLE, receive).await
+/// Receives one byte with the handle of a process that comes with it.
+pub(super) async fn receive_handle(stream: &UnixStream, byte: u8) -> io::Result<Handle> {
+    stream.async_io(Interest::READABLE, || platform::receive_handle(stream, byte)).await
 }
 
 /// Writes a length and the bytes.

@@ -14,9 +14,11 @@ use super::interpreter::Interpreter;
 use super::namespaces::Namespaces;
 use super::options::Options;
 use crate::executors::process::confined::Confinement;
+use crate::executors::process::group::{self, Leader};
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::system_calls::{self, Stage};
 use crate::factory::Settings;
+use crate::platform::own_session;
 
 const OUTER: &str = include_str!("outer.sh");
 const FIRST: &str = include_str!("first.sh");
@@ -46,6 +48,8 @@ pub(super) struct Family {
     child: Child,
     /// Held open as long as the family may live.
     life: Option<ChildStdin>,
+    /// The group that may have living members, where only that holds the family together.
+    group: Option<u32>,
 }
 
 impl Family {
@@ -62,9 +66,9 @@ impl Family {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", OUTER, "sh"]).arg(folder).arg(namespaces.kind());
         if namespaces != Namespaces::None {
-            command.arg("unshare").args(namespaces.arguments(options.limits.sandbox));
+            command.arg("unshare").args(namespaces.arguments(options.limits.sandbox)).arg("setsid");
         }
-        command.args(["setsid", "/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
+        command.args(["/bin/sh", "-c", FIRST, "sh"]).arg(folder).args([sandbox, INNER, STRICT]);
         let (numbers, processes) = namespaces.bounds(options.limits.max_processes);
         command
             .arg(numbers)
@@ -82,8 +86,12 @@ impl Family {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        // Of the whole call, where only the group holds it together; else of the processes around it.
+        match namespaces {
+            Namespaces::None => own_session(&mut command),
+            _ => drop(command.process_group(0)),
+        }
         if let Some(home) = &settings.home {
             command.env("HOME", home);
         }
@@ -92,7 +100,8 @@ impl Family {
         let life = child.stdin.take();
         let output = child.stdout.take().ok_or_else(missing)?;
         let errors = child.stderr.take().ok_or_else(missing)?;
-        Ok((Self { child, life }, output, errors))
+        let group = child.id().filter(|_| namespaces == Namespaces::None);
+        Ok((Self { child, life, group }, output, errors))
     }
 
     /// The number of the process below which all others are.
@@ -100,22 +109,45 @@ impl Family {
         self.child.id()
     }
 
-    /// Waits until all are dead.
+    /// Waits until all are dead. Safe to drop: what has not died by then dies in `end`.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
-        self.child.wait().await.map(|_| ())
+        let ended = self.child.wait().await.map(drop);
+        self.end_group().await;
+        ended
     }
 
-    /// Kills all and waits until they are dead.
+    /// Kills all and waits until they are dead. Safe to drop: the rest is then done at once.
     pub(super) async fn end(mut self) {
+        self.end_group().await;
         self.life = None;
         if timeout(PATIENCE, self.child.wait()).await.is_err() {
             tracing::warn!(pid = self.child.id(), "a command did not die in time");
         }
     }
+
+    /// Nothing where namespaces hold the family together.
+    async fn end_group(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        // Goes on also if nobody waits for it: what is stopped is killed.
+        match tokio::task::spawn_blocking(move || group::end(leader, PATIENCE)).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(group = self.group, "processes of a command did not die in time"),
+            Err(error) => tracing::warn!(%error, "the end of a command broke off"),
+        }
+        self.group = None;
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        let is_held = self.child.id().is_some();
+        self.group.map(if is_held { Leader::Held } else { Leader::Gone })
+    }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
+        if let Some(leader) = self.leader() {
+            group::end(leader, LAST_PATIENCE);
+        }
         self.life = None;
         // Dropped without `end`, which is rare: the few milliseconds that dying takes are waited for here, so that the
         // folder can be removed afterwards.

@@ -55,10 +55,11 @@ pub(crate) fn build(definition: &Definition, settings: &Settings) -> Result<Arc<
     let options = reader.finish(Some(options))?;
     let shell = Shell::new(options, settings.clone(), None);
     if shell.options.limits.sandbox == Sandbox::Strict {
-        strict::prove(&shell).map_err(|message| {
+        let possible = shell.settings.way().lacks_strict().map_or_else(|| strict::prove(&shell), Err);
+        possible.map_err(|message| {
             let place = definition.options.node.as_ref().map(|node| node.place).unwrap_or_default();
             let mut reader = Reader::new(definition.options.file.clone());
-            reader.problem(place, message, Some("use `sandbox: limits`, or a newer kernel or more rights".to_owned()));
+            reader.problem(place, message, Some(limits::INSTEAD_OF_STRICT.to_owned()));
             reader.finish(Some(())).err().unwrap_or_default()
         })?;
     }
@@ -93,7 +94,7 @@ impl Shell {
         let workspace = self.workspace.get_or_try_init(create).await.map_err(|error| {
             failed(format!("no temporary folder can be made in `{}`: {error}", self.settings.temp.display()))
         })?;
-        let find = || Namespaces::find(&self.settings.path, self.options.limits.sandbox);
+        let find = || Namespaces::find(&self.settings, self.options.limits.sandbox);
         let namespaces = *self.namespaces.get_or_try_init(find).await?;
         Ok(run::Place { workspace, namespaces, settings: &self.settings, options: &self.options })
     }
@@ -132,7 +133,7 @@ impl Executor for Shell {
     }
 
     async fn health(&self) -> Health {
-        self.ready().await.map_or_else(NotReady::health, |place| healthy(place.namespaces.lacks()))
+        self.ready().await.map_or_else(NotReady::health, |place| healthy(place.namespaces.lacks(&self.settings.way())))
     }
 }
 

@@ -1,6 +1,5 @@
 //! How a call gets a process namespace of its own; tried once.
 
-use std::ffi::OsStr;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -8,6 +7,8 @@ use tokio::time::timeout;
 
 use crate::executors::process::limits::Sandbox;
 use crate::executors::process::readiness::{NotReady, PATIENCE};
+use crate::factory::Settings;
+use crate::platform::Way;
 
 /// A process namespace; what dies last in it is its first process, and nothing survives that.
 const COMMON: &[&str] = &["--fork", "--pid", "--mount-proc", "--kill-child"];
@@ -34,7 +35,7 @@ pub(super) enum Namespaces {
     Root,
     /// By a user namespace.
     User,
-    /// There is none: a call is held together by its session only.
+    /// There is none, or none is wanted: a call is held together by its process group, and found by its parents.
     None,
 }
 
@@ -43,9 +44,13 @@ impl Namespaces {
     ///
     /// # Errors
     /// If that cannot be told, for what tries it does not come to an end: a busy machine has namespaces too.
-    pub(super) async fn find(path: &OsStr, sandbox: Sandbox) -> Result<Self, NotReady> {
+    pub(super) async fn find(settings: &Settings, sandbox: Sandbox) -> Result<Self, NotReady> {
+        if let Way::Portable(why) = settings.way() {
+            tracing::warn!(reason = why, "{NONE}");
+            return Ok(Self::None);
+        }
         for way in [Self::Root, Self::User] {
-            if way.works(path, sandbox).await? {
+            if way.works(&settings.path, sandbox).await? {
                 return Ok(way);
             }
         }
@@ -53,7 +58,7 @@ impl Namespaces {
         Ok(Self::None)
     }
 
-    async fn works(self, path: &OsStr, sandbox: Sandbox) -> Result<bool, NotReady> {
+    async fn works(self, path: &std::ffi::OsStr, sandbox: Sandbox) -> Result<bool, NotReady> {
         let mut command = Command::new("unshare");
         command
             .args(self.arguments(sandbox))
@@ -98,8 +103,12 @@ impl Namespaces {
     }
 
     /// What this machine does not give, in words.
-    pub(super) fn lacks(self) -> Option<String> {
-        (self == Self::None).then(|| NONE.to_owned())
+    pub(super) fn lacks(self, way: &Way) -> Option<String> {
+        match (self, way) {
+            (Self::None, Way::Portable(why)) => Some(format!("{NONE} ({why})")),
+            (Self::None, Way::Kernel) => Some(NONE.to_owned()),
+            _ => None,
+        }
     }
 
     /// As `outer.sh` names it.

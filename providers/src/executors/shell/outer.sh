@@ -1,5 +1,7 @@
-# Outside the namespace, leader of a process group: $1 the call's folder, $2 `space` or `group`, then what to run.
-# Its standard input is held open by the agent and by nobody else. When that ends, the agent wants the end or is dead.
+# Outside the namespace, leader of a process group: $1 the call's folder, $2 `space` or `group`, then what to run. With
+# `group` all of the call is in this group, and the agent ends what is left of it; the watcher stays in it until then, so
+# that its number is nobody else's. Its standard input is held open by the agent and by nobody else. When that ends, the
+# agent wants the end or is dead.
 call=$1 kind=$2
 shift 2
 exec 3>&- 4>&- 5>&- 6>&- 7>"$call/status" 8>&- 9<&0 </dev/null
@@ -10,7 +12,6 @@ exec >/dev/null 2>&1
     exec 7>&-
     read -r _ <&9
     if [ "$kind" = group ]; then
-        kill -s KILL -- "-$child"
         kill -s KILL 0
     fi
     # The first process of a namespace takes all others with it, and its parent waits until they are gone.
@@ -29,9 +30,8 @@ watcher=$!
 exec 9<&-
 wait "$child"
 status=$?
-if [ "$kind" = group ]; then
-    kill -s KILL -- "-$child"
+if [ "$kind" = space ]; then
+    kill -s KILL "$watcher"
+    wait "$watcher"
 fi
-kill -s KILL "$watcher"
-wait "$watcher"
 exit "$status"

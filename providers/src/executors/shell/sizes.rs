@@ -6,34 +6,18 @@ use std::collections::BTreeMap;
 use gleitzeit_core::error::ErrorCode;
 
 use crate::call::CallError;
+use crate::platform::{MOST_ONE_TEXT, most_texts};
 
-/// Linux takes 32 pages of 4 KiB in one argument or variable (`MAX_ARG_STRLEN`); elsewhere only the sum is bounded.
-const MOST_ONE: usize = if cfg!(target_os = "linux") { 128 * 1024 } else { usize::MAX };
 /// For what every process is given beside: `PATH` and its like, and the ends of all texts.
 const BESIDE: u64 = 16 * 1024;
 /// A pointer to each text.
 const POINTER: usize = 8;
 
-/// What all variables and arguments may have together, in bytes.
-fn most_together() -> u64 {
-    /// What every system with large arguments takes (macOS, the BSDs).
-    const COMMON: u64 = 1 << 20;
-    /// Linux: a quarter of the stack's limit, between 128 KiB and three quarters of its default of 8 MiB.
-    const LEAST: u64 = 128 << 10;
-    const MOST: u64 = 6 << 20;
-    if cfg!(target_os = "linux") {
-        let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
-        stack.map_or(MOST, |stack| (stack / 4).clamp(LEAST, MOST))
-    } else {
-        COMMON
-    }
-}
-
 /// # Errors
 /// If a variable is longer than the system takes, or all of them and `command` together are: which, how long, the limit
 /// and the remedy.
 pub(super) fn check(env: &BTreeMap<String, String>, command: &str) -> Result<(), CallError> {
-    check_against(env, command, MOST_ONE, most_together().saturating_sub(BESIDE))
+    check_against(env, command, MOST_ONE_TEXT, most_texts().saturating_sub(BESIDE))
 }
 
 fn check_against(env: &BTreeMap<String, String>, command: &str, one: usize, together: u64) -> Result<(), CallError> {
@@ -95,6 +79,6 @@ mod tests {
 
     #[test]
     fn the_system_takes_at_least_what_posix_says() {
-        assert!((100 << 10..=6 << 20).contains(&(most_together() - BESIDE)));
+        assert!((100 << 10..=6 << 20).contains(&(most_texts() - BESIDE)));
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::platform::Way;
 
 fn settings(temp: &Path) -> Settings {
     let mut settings = Settings::from_env(|name| std::env::var_os(name));
@@ -32,6 +33,16 @@ fn bench_in(options: &str, namespaces: Option<Namespaces>) -> Bench {
 
 fn bench() -> Bench {
     bench_in("{}", None)
+}
+
+/// Whether the tests run in the portable way, which holds a call together by its process group.
+fn is_portable() -> bool {
+    settings(Path::new("/tmp")).way() != Way::Kernel
+}
+
+/// Before a command that is to leave its session, where leaving is of no avail.
+fn leaving() -> &'static str {
+    if is_portable() { "" } else { "setsid " }
 }
 
 fn within() -> Context {
@@ -90,12 +101,14 @@ fn unique() -> String {
     format!("{}.{}", 100_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// Starts two that have left the session and its streams, says so in a file, and waits.
-fn stubborn(seconds: &str, ready: &Path) -> String {
+/// Starts one that leaves its session as `leaves` says, and one that has lost its parent as well where leaving is of no avail;
+/// says so in a file, and waits.
+fn stubborn(seconds: &str, ready: &Path, leaves: &str) -> String {
     format!(
-        "trap '' TERM INT HUP\nsetsid sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
-         (setsid sh -c 'trap \"\" TERM; (sleep {seconds} &) ; sleep {seconds}' &)\n\
-         echo ready > {ready:?}\nsleep {seconds}"
+        "trap '' TERM INT HUP\n{leaves}sleep {seconds} >/dev/null 2>&1 </dev/null &\n\
+         ({leaving}sh -c 'trap \"\" TERM; (sleep {seconds} &) ; sleep {seconds}' &)\n\
+         echo ready > {ready:?}\nsleep {seconds}",
+        leaving = leaving()
     )
 }
 
@@ -186,7 +199,9 @@ async fn a_command_longer_than_an_argument_runs() {
 async fn what_a_command_leaves_running_ends_with_it() {
     let bench = bench();
     let seconds = unique();
-    let command = format!("setsid sleep {seconds} & (setsid sh -c 'sleep {seconds} & sleep {seconds}' &); sleep 0.1");
+    let leaving = leaving();
+    let command =
+        format!("{leaving}sleep {seconds} & ({leaving}sh -c 'sleep {seconds} & sleep {seconds}' &); sleep 0.1");
     let began = Instant::now();
     bench.run(&command).await.expect("runs");
     assert!(began.elapsed() < Duration::from_secs(5), "it waited for what it should end");
@@ -204,7 +219,7 @@ async fn timeouts_and_cancel_end_everything_soon() {
         let limit = Duration::from_millis(700);
         let deadline = (how == "context").then(|| Instant::now() + limit);
         let context = Context { cancel: cancel.clone(), deadline, ..Context::default() };
-        let mut params = json!({"command": stubborn(&seconds, &ready)});
+        let mut params = json!({"command": stubborn(&seconds, &ready, "setsid ")});
         if how == "own" {
             params["timeout"] = json!(0.7);
         }
@@ -237,7 +252,9 @@ async fn timeouts_and_cancel_end_everything_soon() {
 #[tokio::test]
 async fn commands_that_kill_all_they_can_harm_only_themselves() {
     let bench = bench();
-    for command in ["kill -9 -1; exit 7", "kill -9 0", "kill -9 $PPID; exit 5", "trap 'kill 0' EXIT; exit 0"] {
+    // The portable way has no wall against the first: it would end the agent, and all of its user.
+    let all = (!is_portable()).then_some("kill -9 -1; exit 7");
+    for command in all.into_iter().chain(["kill -9 0", "kill -9 $PPID; exit 5", "trap 'kill 0' EXIT; exit 0"]) {
         let began = Instant::now();
         let _ = bench.run(command).await;
         assert!(began.elapsed() < Duration::from_secs(5), "{command}");
@@ -282,7 +299,8 @@ async fn a_missing_shell_is_unhealthy_with_the_remedy() {
     assert!(health.reason.is_some_and(|reason| reason.contains("`/no/such/shell`") && reason.contains("`shell`")));
     let error = bench.run("true").await.expect_err("no shell");
     assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);
-    assert_eq!(self::bench().shell.health().await, Health::default());
+    let health = self::bench().shell.health().await;
+    assert_eq!((health.state, health.reason.is_some()), (Health::default().state, is_portable()));
 }
 
 #[tokio::test]
@@ -372,5 +390,7 @@ fn wrong_options_are_named() {
 
 #[path = "limit_tests.rs"]
 mod limit_tests;
+#[path = "portable_tests.rs"]
+mod portable_tests;
 #[path = "strict_tests.rs"]
 mod strict_tests;

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -19,7 +20,6 @@ import inspect
 import logging
 import os
 import secrets
-import signal
 import sys
 import threading
 import time
@@ -29,6 +29,7 @@ from typing import Any, Callable, Optional, TypeVar, Union
 from . import _json, _tls, _token, schema
 from ._line import Line
 from ._requests import DEFAULT_URL, base_url
+from ._signals import heard
 from ._threads import Threads
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -196,15 +197,15 @@ class Provider:
         self._is_program, self._was_told = handle_signals, False
         self._seen, self._wanted = _now(), asyncio.Event()
         self._wanted.set()
-        if handle_signals:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._signalled, drain_timeout)
         address = base_url(url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL)
         line = self._line = self._new_line(address, _token.source(token, token_file, address), ca)
         connecting = asyncio.ensure_future(line.run())
         ended = asyncio.ensure_future(self._ended.wait())
         beating = asyncio.ensure_future(self._beating())
+        signals = contextlib.ExitStack()
         try:
+            if handle_signals:
+                signals.enter_context(heard(self._loop, lambda: self._signalled(drain_timeout)))
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
                 connecting.result()
@@ -217,6 +218,7 @@ class Provider:
                 call._cancelled.set()
                 running.cancel()
             await line.close()
+            signals.close()
         if self._rejected is not None:
             raise RuntimeError(f"the control plane refused the provider: {self._rejected}")
 

@@ -1,0 +1,132 @@
+//! What differs between systems, for all of this crate. `linux` holds what only Linux has, `portable` does the same with
+//! what POSIX gives, and works on Linux too. The rest of the crate asks here and has no `cfg` of its own.
+//!
+//! [`Way`] says how the processes of a call are held together. On Linux that is namespaces of the kernel, unless
+//! [`PORTABLE`] is set; elsewhere it is the portable way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
+#[cfg(target_os = "linux")]
+mod linux;
+// On Linux only a part of it is used, and all of it is tested.
+#[cfg_attr(target_os = "linux", expect(dead_code, reason = "it stands in for `linux` where there is none"))]
+mod portable;
+mod table;
+
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(not(target_os = "linux"))]
+use portable as system;
+
+pub(crate) use portable::own_session;
+pub(crate) use system::{
+    FIRST_LOOK, Handle, LONGEST_PAUSE, MOST_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
+    send_flags, shows_the_kernel, take_tracing,
+};
+pub(crate) use table::Processes;
+
+/// Whether a process that is a fork of another, and starts no program, may use every library. Those of Apple end some.
+pub(crate) const FORKS_ARE_WHOLE: bool = !cfg!(target_vendor = "apple");
+
+/// The variable that chooses the portable way on Linux too.
+pub(crate) const PORTABLE: &str = "GLEITZEIT_PORTABLE";
+
+/// The processes of this machine, as they are now or were a moment ago.
+///
+/// # Errors
+/// As [`look`] does.
+pub(crate) async fn processes() -> io::Result<Arc<Processes>> {
+    static LAST: Mutex<Option<(Instant, Arc<Processes>)>> = Mutex::const_new(None);
+    let mut last = LAST.lock().await;
+    if let Some((at, processes)) = &*last
+        && at.elapsed() < system::SAME_LOOK
+    {
+        return Ok(processes.clone());
+    }
+    let processes = Arc::new(tokio::task::spawn_blocking(look).await.map_err(io::Error::other)??);
+    *last = Some((Instant::now(), processes.clone()));
+    Ok(processes)
+}
+
+/// One instruction: operation, where to go on if it holds and if not, operand.
+pub(crate) type Instruction = (u16, u8, u8, u32);
+
+/// How the processes of a call are held together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By what the kernel of Linux has: namespaces where it gives them, else handles of processes and adopted orphans.
+    Kernel,
+    /// By process groups and by parents alone; says why.
+    Portable(String),
+}
+
+impl Way {
+    /// Of this machine, and of what was chosen.
+    pub(crate) fn of(is_chosen: bool) -> Self {
+        match () {
+            () if !cfg!(target_os = "linux") => Self::Portable(format!("{} has no namespaces", name())),
+            () if is_chosen => Self::Portable(format!("{PORTABLE} is set")),
+            () => Self::Kernel,
+        }
+    }
+
+    /// Why there is no strict sandbox, if this way has none.
+    pub(crate) fn lacks_strict(&self) -> Option<String> {
+        let Self::Portable(why) = self else { return None };
+        Some(format!("`sandbox: strict` is not possible here: it needs Linux and its namespaces, and {why}"))
+    }
+}
+
+/// Whether a value of [`PORTABLE`] chooses the portable way.
+pub(crate) fn is_chosen(value: Option<&str>) -> bool {
+    value.is_some_and(|value| !["", "0", "false", "no"].contains(&value.trim()))
+}
+
+/// The system's name, as its users call it.
+fn name() -> &'static str {
+    match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        other => other,
+    }
+}
+
+/// What this machine gives to the processes of calls, in one line; and what to do if it is not all that this program can use.
+pub fn describe(settings: &crate::factory::Settings) -> (String, Option<&'static str>) {
+    let uname = rustix::system::uname();
+    let system = format!("{} {} on {}", name(), uname.release().to_string_lossy(), std::env::consts::ARCH);
+    let Way::Portable(why) = settings.way() else {
+        let about = format!("{system}: namespaces, process handles and system call filters, as the kernel gives them");
+        return (about, None);
+    };
+    let remedy = match cfg!(target_os = "linux") {
+        true => "unset GLEITZEIT_PORTABLE to have what this kernel gives",
+        false => "run agents on Linux for tasks that nobody trusts",
+    };
+    (format!("{system}: process groups and `setrlimit`, without namespaces and strict sandboxes ({why})"), Some(remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_portable_way_is_chosen_by_a_variable_that_says_yes() {
+        for (value, expected) in
+            [(Some("1"), true), (Some("yes"), true), (Some("0"), false), (Some(""), false), (None, false)]
+        {
+            assert_eq!(is_chosen(value), expected, "{value:?}");
+        }
+        let Way::Portable(why) = Way::of(true) else { panic!("it was chosen") };
+        assert!(why.contains(PORTABLE) || cfg!(not(target_os = "linux")), "{why}");
+        let refused = Way::of(true).lacks_strict().expect("it has none");
+        assert!(
+            refused.contains("`sandbox: strict` is not possible here") && refused.lines().count() == 1,
+            "{refused}"
+        );
+    }
+}

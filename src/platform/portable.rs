@@ -1,0 +1,70 @@
+//! What there is off Linux: less, and what is missing is said or left out.
+
+use std::io;
+
+/// Only the allocator of Linux is settled.
+pub(crate) fn settle_allocator() -> bool {
+    false
+}
+
+/// Nobody but root may read the memory of a process that is not theirs to debug.
+#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+pub(crate) fn conceal() -> io::Result<()> {
+    Ok(())
+}
+
+/// Lets this thread have only what other threads leave on a machine that is busy.
+///
+/// # Errors
+/// If the system refuses, or has no priorities of single threads.
+#[cfg(target_os = "macos")]
+#[expect(unsafe_code, reason = "only a call of the C library sets this")]
+pub(crate) fn yield_to_others() -> io::Result<()> {
+    // SAFETY: the call takes two numbers, and sets only what the calling thread is.
+    match unsafe { libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Lets this thread have only what other threads leave on a machine that is busy.
+///
+/// # Errors
+/// Always: there are no priorities of single threads.
+#[cfg(not(target_os = "macos"))]
+pub(crate) fn yield_to_others() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Open files and connections of this process; none if the system does not say.
+pub(crate) fn open_files() -> Option<i64> {
+    std::fs::read_dir("/dev/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
+}
+
+/// Nobody says at no cost how many bytes of this process are in memory at the moment.
+pub(crate) fn resident() -> Option<i64> {
+    None
+}
+
+/// Seconds that processors worked for this process: of its own, and in the system for it.
+#[expect(unsafe_code, reason = "no library that is used here asks for it")]
+pub(crate) fn cpu() -> Option<(f64, f64)> {
+    // SAFETY: all of it are numbers, for which zeros are values.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `used` is written by the call alone.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut used) } != 0 {
+        return None;
+    }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + f64::from(time.tv_usec) / 1e6;
+    Some((seconds(used.ru_utime), seconds(used.ru_stime)))
+}
+
+/// Whether this process was started so that a hang-up does not end it: what is ignored is inherited.
+#[expect(unsafe_code, reason = "no library that is used here asks for it")]
+pub(crate) fn ignores_hang_up() -> bool {
+    // SAFETY: all of it are numbers and addresses, for which zeros are values.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set, and `now` is written by the call alone.
+    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
