@@ -22,6 +22,7 @@ mod inputs;
 mod json;
 mod lines;
 mod looks;
+mod memory;
 mod method_view;
 mod monitor;
 mod output;

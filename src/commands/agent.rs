@@ -10,7 +10,7 @@ use crate::cli::AgentArgs;
 use crate::error::{CommandResult, Exit};
 use crate::plane::from_agent;
 use crate::signals::{OnSignal, block_on};
-use crate::{service, setup, trust};
+use crate::{memory, service, setup, trust};
 
 pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     };
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
+        let _returning = memory::return_when_settled();
         // It is of use as soon as it runs: it waits for its control plane, however long that is away.
         let _told = service::tell(stop.clone(), async {}, || async { true });
         // The second signal drops the agent as it runs.

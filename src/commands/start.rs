@@ -10,7 +10,7 @@ use crate::own_token::{OwnToken, publish};
 use crate::plane::Plane;
 use crate::signals::{OnSignal, Threads, block_on, block_on_threads};
 use crate::telemetry::Telemetry;
-use crate::{output, service, setup};
+use crate::{memory, output, service, setup};
 
 pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     let registry = Arc::new(setup::registry_to_serve(&args.definitions)?);
@@ -25,6 +25,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
         let mut plane = Plane::start(config, worker).await?;
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
+        let _returning = memory::return_when_settled();
         let _told = service::of_control_plane(stop.clone(), plane.liveness());
         publish(&mut own, plane.address())?;
         let address = plane.address();

@@ -43,6 +43,21 @@ pub(crate) fn settle_allocator() -> bool {
     wanted.into_iter().all(|(what, value)| unsafe { libc::mallopt(what, value) } == 1)
 }
 
+/// Gives back what is free between pieces that are in use, everywhere; whether something was given back. An arena whose
+/// turn it is answers nobody meanwhile.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "only a call of the C library does this")]
+pub(crate) fn give_back_memory() -> bool {
+    // SAFETY: the call takes a number, and works under the allocator's own locks.
+    unsafe { libc::malloc_trim(0) == 1 }
+}
+
+/// Other allocators do it by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn give_back_memory() -> bool {
+    false
+}
+
 /// Other allocators are left as they are.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn settle_allocator() -> bool {

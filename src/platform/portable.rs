@@ -7,6 +7,11 @@ pub(crate) fn settle_allocator() -> bool {
     false
 }
 
+/// Other allocators give free memory back by themselves.
+pub(crate) fn give_back_memory() -> bool {
+    false
+}
+
 /// Nobody but root may read the memory of a process that is not theirs to debug.
 #[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub(crate) fn conceal() -> io::Result<()> {
