@@ -271,6 +271,10 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
             format!("the server at {authority} serves no host of that name over TLS"),
             "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
+        Found::WantsCertificate => lasting(
+            format!("the server at {authority} asks for a certificate of the client, and none can be given"),
+            "let it ask for none",
+        ),
         Found::NoHandshake(why) => passing(format!("the TLS handshake with {authority} fails ({why})")),
         Found::Tls => {
             lasting(format!("{authority} is a port for TLS"), "write OTEL_EXPORTER_OTLP_ENDPOINT with `https://`")

@@ -106,6 +106,12 @@ fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, S
             ErrorCode::ConnectionLost,
             format!("cannot connect to {url}: the server there serves no host of the name `{host}` over TLS"),
         ),
+        Found::WantsCertificate => (
+            ErrorCode::ConnectionLost,
+            format!(
+                "cannot connect to {url}: the server there asks for a certificate of the client, and none can be given"
+            ),
+        ),
         Found::Untrusted { what, .. } => (ErrorCode::CertificateNotTrusted, format!("cannot connect to {url}: {what}")),
         Found::Http { status, server } if is_gateway(*status) => (
             ErrorCode::NetworkUnreachable,
@@ -173,6 +179,9 @@ fn hint(url: &str, found: &Found, speech: Speech) -> String {
             format!(
                 "use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
             )
+        }
+        Found::WantsCertificate => {
+            "let the proxy ask for none (nginx: `ssl_verify_client off;`); the token says who may come in".to_owned()
         }
         Found::Untrusted { remedy, .. } => remedy.clone(),
         Found::Http { status, .. } if is_gateway(*status) => {
@@ -270,6 +279,7 @@ mod tests {
             (Found::NotTls, C::NotAControlPlane, "no port for TLS", "write `http://`", false),
             (Found::NoHandshake("why".to_owned()), C::ConnectionLost, "the handshake fails: why", "TLS 1.2", true),
             (Found::UnknownHost, C::ConnectionLost, "no host of the name `hub.example`", "server_name", false),
+            (Found::WantsCertificate, C::ConnectionLost, "asks for a certificate", "ssl_verify_client", false),
             (
                 Found::Untrusted { what: "it expired".to_owned(), remedy: "renew it".to_owned() },
                 C::CertificateNotTrusted,

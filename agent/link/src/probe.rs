@@ -172,9 +172,8 @@ pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trus
             other => other,
         },
         ConnectError::UnknownHost(_) => Found::UnknownHost,
-        other @ (ConnectError::Name(_) | ConnectError::ClientCertificate | ConnectError::Tls(_)) => {
-            Found::NoHandshake(other.to_string())
-        }
+        ConnectError::ClientCertificate => Found::WantsCertificate,
+        other @ (ConnectError::Name(_) | ConnectError::Tls(_)) => Found::NoHandshake(other.to_string()),
     }
 }
 

@@ -13,6 +13,9 @@ const OURS: &str = "nothing is served here; gRPC, Socket.IO";
 const WANTS_TLS: [&str; 3] =
     ["plain HTTP request was sent to HTTPS port", "an HTTP request to an HTTPS server", "plain HTTP to an SSL-enabled"];
 
+/// What nginx answers, over TLS, to a client without a certificate.
+const WANTS_CERTIFICATE: &str = "No required SSL certificate was sent";
+
 /// What was found at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -36,6 +39,8 @@ pub enum Found {
     NoHandshake(String),
     /// TLS is spoken, and the server has no host of the name that it was asked for.
     UnknownHost,
+    /// A server that asks for a certificate of its client.
+    WantsCertificate,
     /// A server whose certificate is not trusted.
     Untrusted {
         /// Which host's, who issued it, and what is wrong with it.
@@ -109,6 +114,7 @@ impl Found {
             | Self::Tls
             | Self::NotTls
             | Self::UnknownHost
+            | Self::WantsCertificate
             | Self::Untrusted { .. }
             | Self::Http2
             | Self::Refusal(..)
@@ -134,6 +140,9 @@ fn http(answer: &str) -> Found {
     let server = header("server").unwrap_or_default();
     if WANTS_TLS.iter().any(|text| body.contains(text)) {
         return Found::Tls;
+    }
+    if body.contains(WANTS_CERTIFICATE) {
+        return Found::WantsCertificate;
     }
     // Bodies without a length come in pieces, each behind a line with its size.
     let body = body.lines().find(|line| line.contains(' ')).unwrap_or(body).trim();
@@ -187,6 +196,10 @@ mod tests {
             (http1("502 Bad Gateway", ""), other(502)),
             (http1("400 Bad Request", "The plain HTTP request was sent to HTTPS port"), Found::Tls),
             (http1("400 Bad Request", "Client sent an HTTP request to an HTTPS server.\n"), Found::Tls),
+            (
+                http1("400 Bad Request", "<center>No required SSL certificate was sent</center>"),
+                Found::WantsCertificate,
+            ),
             (http1("404 Not Found", &format!("{OURS}, /healthz are\n")), behind("nginx/1.25")),
             (http1("404 Not Found", &format!("4a\r\n{OURS}, /healthz are\n\r\n0\r\n\r\n")), behind("nginx/1.25")),
             (Found::of_answer(format!("HTTP/1.1 404 N\r\n\r\n{OURS}").as_bytes(), true), behind("")),

@@ -93,8 +93,8 @@ LACKS = {
 @dataclass(frozen=True)
 class Found:
     """What was found at an address: ``kind`` is one of ``no_host``, ``refused``, ``unreachable``, ``no_answer``,
-    ``silent``, ``closed``, ``tls``, ``not_tls``, ``no_handshake``, ``unknown_host``, ``untrusted``, ``http``, ``http2``,
-    ``control_plane``, ``refusal`` and ``other``."""
+    ``silent``, ``closed``, ``tls``, ``not_tls``, ``no_handshake``, ``unknown_host``, ``wants_certificate``,
+    ``untrusted``, ``http``, ``http2``, ``control_plane``, ``refusal`` and ``other``."""
 
     kind: str
     #: In the words of the system, or of what answers.
@@ -180,6 +180,9 @@ def _http(answer: str) -> Found:
     proxies = servers or [line.partition(":")[2] for line in lines if line.lower().startswith("via:")]
     if any(text in body for text in WANTS_TLS):
         return Found("tls")
+    # In the words of nginx.
+    if "No required SSL certificate was sent" in body:
+        return Found("wants_certificate")
     # Bodies without a length come in pieces, each behind a line with its size.
     body = next((line for line in body.splitlines() if " " in line), body).strip()
     if body.startswith(OURS):
@@ -237,6 +240,9 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
     if kind == "unknown_host":
         text = f"the server there serves no host of the name `{host}` over TLS"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
+    if kind == "wants_certificate":
+        text = "the server there asks for a certificate of the client, and none can be given"
+        return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "no_handshake":
         return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"
     if kind == "tls":
@@ -278,6 +284,8 @@ def _hint(url: str, found: Found, speech: str) -> str:
         return found.hint
     if kind == "unknown_host":
         return f"use a name that the proxy there serves (nginx: `server_name`, and a certificate for it), or {NAME_IT}"
+    if kind == "wants_certificate":
+        return "let the proxy ask for none (nginx: `ssl_verify_client off;`); the token says who may come in"
     if kind == "no_handshake":
         return f"see the log of the proxy that ends TLS there: it must know this name and offer TLS 1.2 or 1.3; or {NAME_IT}"
     if kind == "tls":
