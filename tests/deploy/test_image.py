@@ -159,7 +159,7 @@ def test_the_first_process_leaves_no_zombies_takes_a_new_token_and_ends_in_time(
     container, url = started
     token = (files / "token").read_text()
     for _ in range(4):
-        (run,) = client(url, token, "submit", str(files / "orphans.json"), "--wait")
+        run = client(url, token, "submit", str(files / "orphans.json"), "--wait")
         assert run["status"] == "completed"
 
     def zombies() -> list[str]:

@@ -69,7 +69,7 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
         (machine.root / "root/packaged.yaml").write_text(WORKFLOW)
         variables = {"GLEITZEIT_TOKEN_FILE": "/etc/gleitzeit/token", "GLEITZEIT_HUB_URL": "http://127.0.0.1:8000"}
         machine.must("gleitzeit", "healthcheck", **variables)
-        (run,) = json.loads(machine.must("gleitzeit", "submit", "/root/packaged.yaml", "--wait", "--json", **variables))
+        run = json.loads(machine.must("gleitzeit", "submit", "/root/packaged.yaml", "--wait", "--json", **variables))
         results = {name: task["result"] for name, task in run["tasks"].items()}
         assert run["status"] == "completed", run
         assert str(results["python"]["result"]) == machine.must("id", "--user", "gleitzeit-agent").strip()
