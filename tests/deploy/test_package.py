@@ -82,6 +82,13 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
             assert token not in machine.must("cat", f"/proc/{process}/cmdline") + machine.must("cat", f"/proc/{process}/environ")
             shown = machine.must("systemctl", "show", "--property=NRestarts,Result", unit)
             assert "NRestarts=0" in shown and "Result=success" in shown, machine.journal()
+        # An update restarts what runs, and that only.
+        was = machine.must("systemctl", "show", "--property=MainPID", "gleitzeit-hub", "gleitzeit-agent@1")
+        machine.must("dpkg", "--install", "/root/gleitzeit.deb")
+        now = machine.must("systemctl", "show", "--property=MainPID", "gleitzeit-hub", "gleitzeit-agent@1")
+        assert not set(was.split()) & set(now.split()) and "MainPID=0" not in now
+        assert machine.must("cat", "/etc/gleitzeit/token") == token
+        assert "inactive" in machine.run("systemctl", "is-active", "gleitzeit-agent@2").stdout
         machine.must("systemctl", "stop", "gleitzeit-agent@1", "gleitzeit-hub")
         for unit in ("gleitzeit-hub", "gleitzeit-agent@1"):
             shown = machine.must("systemctl", "show", "--property=Result,ExecMainStatus", unit)
