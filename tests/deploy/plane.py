@@ -11,6 +11,9 @@ from typing import Any
 
 from conftest import clean_environment, program
 
+# What a client is told while a control plane is restarted.
+AWAY = ("CONNECTION_REFUSED", "CONNECTION_LOST", "CONNECTION_TIMEOUT", "SYSTEM_SHUTDOWN")
+
 
 def until(what: str, found: Callable[[], bool], patience: float = 120) -> None:
     """Waits until something holds; fails with its name after `patience` seconds."""
@@ -68,16 +71,28 @@ class Plane:
         process.kill()
         process.wait()
 
+    def stop(self, name: str) -> None:
+        """As an update does it: SIGTERM, and the time that it takes."""
+        process = self.processes.pop(name)
+        process.terminate()
+        assert process.wait(timeout=60) == 0, (self.folder / f"{name}.log").read_text()[-2000:]
+
     def ask(self, *words: str) -> Any:
         command = [program(), *words, "--json", "--hub-url", self.url, "--token-file", self.token]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    def submit(self, name: str, tasks: list[dict[str, Any]]) -> str:
+    def submit(self, name: str, tasks: list[dict[str, Any]], request_id: str | None = None) -> str:
+        """With a request id it is repeated while nobody is there, as a program of a user's would do it."""
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps({"name": name, "tasks": tasks}))
-        found = self.ask("submit", str(file))
+        words = ["submit", str(file), *(["--request-id", request_id] if request_id else [])]
+        found = self.ask(*words)
+        deadline = time.monotonic() + 60
+        while request_id and "run_id" not in found and time.monotonic() < deadline:
+            assert found["errors"][0]["name"] in AWAY, found
+            found = self.ask(*words)
         assert "run_id" in found, found
         return str(found["run_id"])
 

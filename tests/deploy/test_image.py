@@ -104,7 +104,7 @@ def test_the_image_says_what_it_is_and_what_it_is_made_of(slim: Engine, work_fol
     labels = image["Labels"]
     assert labels["org.opencontainers.image.title"] == "Gleitzeit" and labels["org.opencontainers.image.licenses"]
     assert image["Config"]["User"] == "65532:65532" and "/data" in image["Config"]["Volumes"]
-    assert image["HealthCheck"]["Test"] == ["CMD", "gleitzeit", "healthcheck"]
+    assert image["Healthcheck"]["Test"] == ["CMD", "gleitzeit", "healthcheck"]
     listed = slim("run", "--rm", *LIMITS, "--entrypoint", "cat", "localhost/gleitzeit:slim", "/usr/share/sbom/gleitzeit.cdx.json")
     document = json.loads(listed.stdout)
     names = {it["name"] for it in document["components"]}
@@ -159,7 +159,7 @@ def test_the_first_process_leaves_no_zombies_takes_a_new_token_and_ends_in_time(
     container, url = started
     token = (files / "token").read_text()
     for _ in range(4):
-        (run,) = client(url, token, "submit", str(files / "orphans.json"), "--wait")
+        run = client(url, token, "submit", str(files / "orphans.json"), "--wait")
         assert run["status"] == "completed"
 
     def zombies() -> list[str]:

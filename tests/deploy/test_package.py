@@ -69,7 +69,7 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
         (machine.root / "root/packaged.yaml").write_text(WORKFLOW)
         variables = {"GLEITZEIT_TOKEN_FILE": "/etc/gleitzeit/token", "GLEITZEIT_HUB_URL": "http://127.0.0.1:8000"}
         machine.must("gleitzeit", "healthcheck", **variables)
-        (run,) = json.loads(machine.must("gleitzeit", "submit", "/root/packaged.yaml", "--wait", "--json", **variables))
+        run = json.loads(machine.must("gleitzeit", "submit", "/root/packaged.yaml", "--wait", "--json", **variables))
         results = {name: task["result"] for name, task in run["tasks"].items()}
         assert run["status"] == "completed", run
         assert str(results["python"]["result"]) == machine.must("id", "--user", "gleitzeit-agent").strip()
@@ -82,6 +82,13 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
             assert token not in machine.must("cat", f"/proc/{process}/cmdline") + machine.must("cat", f"/proc/{process}/environ")
             shown = machine.must("systemctl", "show", "--property=NRestarts,Result", unit)
             assert "NRestarts=0" in shown and "Result=success" in shown, machine.journal()
+        # An update restarts what runs, and that only.
+        was = machine.must("systemctl", "show", "--property=MainPID", "gleitzeit-hub", "gleitzeit-agent@1")
+        machine.must("dpkg", "--install", "/root/gleitzeit.deb")
+        now = machine.must("systemctl", "show", "--property=MainPID", "gleitzeit-hub", "gleitzeit-agent@1")
+        assert not set(was.split()) & set(now.split()) and "MainPID=0" not in now
+        assert machine.must("cat", "/etc/gleitzeit/token") == token
+        assert "inactive" in machine.run("systemctl", "is-active", "gleitzeit-agent@2").stdout
         machine.must("systemctl", "stop", "gleitzeit-agent@1", "gleitzeit-hub")
         for unit in ("gleitzeit-hub", "gleitzeit-agent@1"):
             shown = machine.must("systemctl", "show", "--property=Result,ExecMainStatus", unit)
