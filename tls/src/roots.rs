@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -33,6 +34,8 @@ const USUAL: [&str; 4] = [
 const MOST_BYTES: u64 = 16 << 20;
 /// The most files of a folder: those of machines have some 300, each under two names.
 const MOST_FILES: usize = 10_000;
+
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
 #[derive(Clone)]
@@ -208,8 +211,8 @@ fn add_folder(store: &mut RootCertStore, path: &Path) -> Result<(), CaError> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    // A pipe would be waited for, and a device has no end.
+    // Opening a pipe would wait for a writer, and a device has no end.
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
@@ -275,5 +278,15 @@ mod tests {
         assert!(trust(&[(CA_VARIABLE, "Cargo.toml")]).check().is_err());
         assert!(trust(&[(FILE_VARIABLE, "/nowhere")]).check().is_ok(), "only what the user of this program named");
         assert!(Trust::default().verifier().is_ok(), "the bundled roots are there everywhere");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("a pipe");
+        let error = Trust::default().with("--ca", &pipe).check().expect_err("it is a pipe").to_string();
+        assert!(error.ends_with("which --ca names, cannot be read: it is no regular file"), "{error}");
     }
 }
