@@ -57,7 +57,17 @@ class SecretFile:
             raise ValueError(f"cannot use the token in `{self.path}`: it is no text") from None
         if not token:
             raise ValueError(f"cannot use the token in `{self.path}`: it holds none")
+        if not _is_token(token):
+            raise ValueError(f"cannot use the token in `{self.path}`: it holds {_MORE}")
         return token
+
+
+_MORE = "more than one line, or characters that no token has"
+
+
+def _is_token(text: str) -> bool:
+    """Whether a header can carry it as a token: visible characters of ASCII alone."""
+    return all("!" <= character <= "~" for character in text)
 
 
 #: What gives the token whenever one is needed; none if there is none.
@@ -67,7 +77,7 @@ Source = Callable[[], Optional[str]]
 def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: str) -> Source:
     """Where the token comes from: given, in a file, named by the environment, or kept by a control plane at ``url``.
 
-    Raises ``ValueError`` if a file is named that cannot be used.
+    Raises ``ValueError`` if the token, or a file that is named, cannot be used.
     """
     if token and file:
         raise ValueError("`token` and `token_file` say the same; give one of them")
@@ -76,6 +86,8 @@ def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: 
         if not token:
             file = os.environ.get("GLEITZEIT_TOKEN_FILE") or None
     if token:
+        if not _is_token(token):
+            raise ValueError(f"cannot use the token of `token` or GLEITZEIT_TOKEN: it holds {_MORE}")
         return lambda: token
     if file is not None:
         return SecretFile(file).current
@@ -98,7 +110,8 @@ def kept(url: str) -> Optional[str]:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return os.read(number, MAX_BYTES).decode("ascii", "replace").strip() or None
+            token = os.read(number, MAX_BYTES).decode("ascii", "replace").strip()
+            return token if token and _is_token(token) else None
         return None
     except OSError:
         return None
