@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 
 from conftest import Plane
-from gleitzeit import AsyncClient, Client, GleitzeitError
+from gleitzeit import AsyncClient, Client, GleitzeitError, _token
 
 
 def test_the_token_of_this_users_own_control_plane_is_found(
@@ -93,3 +93,14 @@ def test_a_token_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GLEITZEIT_TOKEN", token)
     with pytest.raises(GleitzeitError, match="GLEITZEIT_TOKEN"):
         Client("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "url, port", [("http://localhost", 80), ("https://localhost", 443), ("https://[::1]:8443", 8443), ("https://hub.example", None)]
+)
+def test_a_token_is_looked_for_at_the_port_of_the_address(
+    monkeypatch: pytest.MonkeyPatch, url: str, port: Optional[int]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    expected = pathlib.Path(f"/state/gleitzeit/token-{port}") if port else None
+    assert _token._file(url) == expected

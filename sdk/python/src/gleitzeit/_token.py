@@ -122,7 +122,7 @@ def kept(url: str) -> Optional[str]:
 def _file(url: str) -> Optional[pathlib.Path]:
     try:
         parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 80
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             return None
     except ValueError:
