@@ -209,6 +209,28 @@ def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.P
         assert client.settings.ca == str(empty), "without TLS it is not read"
 
 
+def test_a_broken_root_is_told_with_its_file_and_left_out_beside_a_good_one(
+    authority: Authority, tmp_path: pathlib.Path
+) -> None:
+    good, file = authority.ca.read_bytes(), tmp_path / "roots.pem"
+    lines = good.splitlines(keepends=True)
+    cut = b"".join((lines[0], lines[1][:-2] + b"\n", *lines[2:]))
+    stray = good.replace(lines[1], b"\xff" + lines[1])
+    empty = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    for broken in (cut, stray, empty):
+        file.write_bytes(broken)
+        with pytest.raises(GleitzeitError, match="holds no certificate that can be read: write the file anew") as raised:
+            Client("https://localhost:1", ca=str(file))
+        assert str(file) in raised.value.message and "GLEITZEIT_CA" in raised.value.message
+        with pytest.raises(GleitzeitError, match="SSL_CERT_FILE"):
+            _tls.context(None, {"SSL_CERT_FILE": str(file)})
+        _tls._roots.cache_clear()
+        file.write_bytes(broken + good)
+        assert _tls.context(str(file)).get_ca_certs()
+        assert ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(good.decode())).encode() in _tls.roots(str(file))
+        _tls._roots.cache_clear()
+
+
 def test_a_broken_certificate_is_none(authority: Authority) -> None:
     der = ssl.PEM_cert_to_DER_cert(authority.ca.read_text())
     read = _x509.read(der)
