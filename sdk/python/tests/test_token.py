@@ -104,3 +104,21 @@ def test_a_token_is_looked_for_at_the_port_of_the_address(
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     expected = pathlib.Path(f"/state/gleitzeit/token-{port}") if port else None
     assert _token._file(url) == expected
+
+
+def test_a_token_that_cannot_be_read_again_is_told_once_each_time(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    secret = _token.SecretFile(file)
+    assert secret.current() == "first" and not caplog.messages
+    file.unlink()
+    assert [secret.current() for _ in range(3)] == ["first"] * 3
+    assert len(caplog.messages) == 1 and f"cannot use the token in `{file}`: No such file" in caplog.messages[0]
+    assert caplog.messages[0].endswith("; the last one stays") and caplog.records[0].levelname == "WARNING"
+    file.write_text("second")
+    assert secret.current() == "second" and len(caplog.messages) == 1
+    file.write_text("alpha\nbeta")
+    assert [secret.current() for _ in range(2)] == ["second"] * 2 and len(caplog.messages) == 2
+    assert "alpha" not in caplog.text

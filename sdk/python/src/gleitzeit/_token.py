@@ -8,6 +8,7 @@ whatever listens at the port is another user's, and is not shown the token.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import pathlib
 import stat
@@ -19,6 +20,8 @@ try:
 except ImportError:  # no POSIX: control planes of the same machine do not run there
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger("gleitzeit")
+
 #: A longer token is none.
 MAX_BYTES = 4_096
 
@@ -29,6 +32,7 @@ class SecretFile:
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path = os.fspath(path)
         self._token = self._read()
+        self._is_told = False
 
     def __repr__(self) -> str:
         return f"SecretFile({self.path!r})"
@@ -36,9 +40,11 @@ class SecretFile:
     def current(self) -> str:
         """The token as it is now; while the file cannot be read, as it was: secrets are often replaced by removing them."""
         try:
-            self._token = self._read()
-        except ValueError:
-            pass
+            self._token, self._is_told = self._read(), False
+        except ValueError as problem:
+            if not self._is_told:
+                log.warning("%s; the last one stays", problem)
+            self._is_told = True
         return self._token
 
     def _read(self) -> str:
