@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::name::{names, shown};
+use crate::name::{names, printable, shown};
 
 /// So many names of a certificate are shown.
 const SHOWN: usize = 5;
@@ -246,7 +246,7 @@ fn alternative(host: &str) -> String {
 /// A name as the library shows it, `DnsName("a.example")`, without what stands around it, and nothing a terminal obeys.
 fn plain(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-    inner.trim_matches('"').chars().filter(|c| !c.is_control()).take(100).collect()
+    inner.trim_matches('"').chars().take(100).flat_map(printable).collect()
 }
 
 fn instant(time: UnixTime) -> String {
@@ -328,5 +328,6 @@ mod tests {
             (plain("DnsName(\"a.example\")"), plain("IpAddress(10.0.0.7)")),
             ("a.example".into(), "10.0.0.7".into())
         );
+        assert_eq!(plain("DnsName(\"a\u{202e}\x1b[2J\u{200b}b\")"), "a\\u{202e}\\u{1b}[2J\\u{200b}b");
     }
 }

@@ -242,6 +242,15 @@ def test_a_broken_certificate_is_none(authority: Authority) -> None:
             _x509.read(der[:at] + bytes([value]) + der[at + 1 :])
 
 
+def test_a_host_in_a_certificate_is_shown_without_what_a_terminal_obeys() -> None:
+    def field(kind: int, content: bytes) -> bytes:
+        return bytes([kind, len(content)]) + content
+
+    names = field(0x30, field(0x82, b"a\x1b[2J" + b"b" * 105))
+    whole = field(0x30, field(0x30, field(0x06, b"\x55\x1d\x11") + field(0x04, names)))
+    assert list(_x509._names(whole)) == ["a\\u{1b}[2J" + "b" * 95]
+
+
 def test_looking_over_tls_is_limited_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
