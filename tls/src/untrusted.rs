@@ -98,7 +98,7 @@ impl Fault {
 
 impl Untrusted {
     pub(crate) fn new(host: &str, certificate: &CertificateDer<'_>, fault: Fault) -> Self {
-        let issuer = names(certificate).map_or_else(|| "somebody who cannot be read".to_owned(), |it| shown(it.issuer));
+        let issuer = names(certificate).map_or_else(|| "an unreadable issuer".to_owned(), |it| shown(it.issuer));
         Self { host: host.to_owned(), issuer, fault }
     }
 
@@ -140,7 +140,7 @@ impl Untrusted {
             }
             Fault::UnknownIssuer { is_own: false } => format!(
                 "give the root certificate of `{issuer}` with {way}; if it is a public authority, have the \
-                 server send the whole chain (nginx: a `ssl_certificate` with the certificates between)"
+                 server send the whole chain (nginx: a `ssl_certificate` with the intermediate certificates)"
             ),
             Fault::Authority => format!(
                 "have a server's certificate made, with `-addext basicConstraints=critical,CA:FALSE` and `-addext \
@@ -179,16 +179,10 @@ impl fmt::Display for Untrusted {
         let Self { host, issuer, fault } = self;
         match fault {
             Fault::UnknownIssuer { is_own: true } => {
-                write!(
-                    f,
-                    "the certificate of `{host}` is signed by itself (`{issuer}`), and is none of the roots known here"
-                )
+                write!(f, "the certificate of `{host}` is self-signed (`{issuer}`) and is not a trusted root")
             }
             Fault::UnknownIssuer { is_own: false } => {
-                write!(
-                    f,
-                    "the certificate of `{host}` is issued by `{issuer}`, and none of the roots known here stands behind that"
-                )
+                write!(f, "the certificate of `{host}` is issued by `{issuer}`, and no trusted root issued it")
             }
             Fault::Authority => write!(
                 f,
@@ -274,10 +268,10 @@ mod tests {
         for (fault, what, remedy) in [
             (
                 Fault::UnknownIssuer { is_own: false },
-                "none of the roots",
+                "no trusted root issued it",
                 "the root certificate of `Lab Root` with --ca FILE",
             ),
-            (Fault::UnknownIssuer { is_own: true }, "signed by itself (`Lab Root`)", "--ca FILE or GLEITZEIT_CA"),
+            (Fault::UnknownIssuer { is_own: true }, "self-signed (`Lab Root`)", "--ca FILE or GLEITZEIT_CA"),
             (Fault::Authority, "CA:TRUE", "-addext subjectAltName=DNS:hub.example"),
             (
                 Fault::Expired { at: "2026-01-01T00:00:00Z".into(), since: "3 days".into() },

@@ -185,7 +185,7 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),
         ("https://hub.example", Found("no_handshake", "odd"), "gRPC", {}, "the handshake fails: odd", "TLS 1.2"),
         ("https://hub.example", Found("untrusted", "it expired", hint="renew it"), "gRPC", {}, "it expired", "renew it"),
-        ("https://hub.example", Found("wants_certificate"), "gRPC", {}, "asks for a certificate", "ssl_verify_client"),
+        ("https://hub.example", Found("wants_certificate"), "gRPC", {}, "requires a client certificate", "ssl_verify_client"),
         ("https://hub.example", Found("unknown_host"), "gRPC", {}, "no host of the name `hub.example`", "server_name"),
         (URL, Found("control_plane", "not so", lacks="refused"), "gRPC", {}, "is refused: not so", "grpc_set_header"),
         (URL, Found("control_plane", name="nginx/1", lacks="http2"), "gRPC", {}, "(`nginx/1`) speaks HTTP/1 only", "use `https://`"),

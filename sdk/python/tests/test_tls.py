@@ -151,7 +151,7 @@ def test_each_bad_certificate_is_told_apart(authority: Authority, tmp_path: path
     with_dates = "-not_after" in subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, timeout=60).stderr
     cases = [
         (Authority(other, "Other Root").issue("a"), "is issued by `Other Root`", "root certificate of `Other Root`"),
-        (authority.own("quick"), "is signed by itself (`own`)", "give that certificate"),
+        (authority.own("quick"), "is self-signed (`own`)", "give that certificate"),
         (authority.issue("elsewhere", "DNS:hub.example"), "is for `hub.example` and not for `localhost`", "one of its names"),
         (authority.issue("nameless", ""), "names no host", "subjectAltName=DNS:localhost"),
         (authority.issue("over", "DNS:localhost", *(past if with_dates else ("-days", "-1"))), "expired at 20", "renew it"),

@@ -241,7 +241,7 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
         text = f"the server there serves no host of the name `{host}` over TLS"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "wants_certificate":
-        text = "the server there asks for a certificate of the client, and none can be given"
+        text = "the server there requires a client certificate, and none can be given"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "no_handshake":
         return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"

@@ -132,7 +132,7 @@ def _wrong(message: str) -> GleitzeitError:
 def untrusted(problem: ssl.SSLCertVerificationError, host: str, certificate: bytes) -> tuple[str, str]:
     """What is wrong with the certificate that a host showed, and what to do about it."""
     read = _x509.read(certificate)
-    issuer = read.issuer if read else "somebody who cannot be read"
+    issuer = read.issuer if read else "an unreadable issuer"
     code = problem.verify_code
     subject = f"the certificate of `{host}`, issued by `{issuer}`,"
     if code == EXPIRED and read:
@@ -143,10 +143,10 @@ def untrusted(problem: ssl.SSLCertVerificationError, host: str, certificate: byt
     if code in (OTHER_NAME, OTHER_ADDRESS) and read:
         return _other_name(subject, host, read.names)
     if code in UNKNOWN_ISSUER and read and read.is_own:
-        text = f"the certificate of `{host}` is signed by itself (`{issuer}`), and is none of the roots known here"
+        text = f"the certificate of `{host}` is self-signed (`{issuer}`) and is not a trusted root"
         return text, f"give that certificate, which the server's owner has, with {CA_VARIABLE} or `ca`"
     if code in UNKNOWN_ISSUER:
-        text = f"the certificate of `{host}` is issued by `{issuer}`, and none of the roots known here stands behind that"
+        text = f"the certificate of `{host}` is issued by `{issuer}`, and no trusted root issued it"
         chain = "if it is a public authority, have the server send the whole chain"
         return text, f"give the root certificate of `{issuer}` with {CA_VARIABLE} or `ca`; {chain}"
     return f"{subject} is not valid: {problem.verify_message}", "have another certificate made for it"
