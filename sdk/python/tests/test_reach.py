@@ -180,6 +180,8 @@ def test_what_answers_is_known_by_its_first_words() -> None:
         (URL, Found("no_answer"), "gRPC", {}, "does not answer (why)", "firewalls"),
         (URL, Found("no_answer"), "gRPC", {"http_proxy": "http://u:p@p:1"}, "", "the proxy of http_proxy: set no_grpc_proxy=hub.example"),
         (URL, Found("no_answer"), "WebSocket", {"ALL_PROXY": "p"}, "", "ALL_PROXY is set, but providers reach"),
+        ("https://hub.example", Found("no_answer"), "WebSocket", {"http_proxy": "p", "HTTPS_PROXY": "p"}, "", "HTTPS_PROXY is set, but"),
+        (URL, Found("no_answer"), "WebSocket", {"https_proxy": "p", "HTTP_PROXY": "p"}, "", "HTTP_PROXY is set, but"),
         (URL, Found("control_plane"), "WebSocket", {}, "WebSocket does not get through: why", "must pass WebSockets"),
         ("http://localhost:4317", Found("http2"), "gRPC", {}, "HTTP/2 only", "collectors of OpenTelemetry"),
         ("https://hub.example", Found("not_tls"), "gRPC", {}, "is no port for TLS", "write `http://`"),

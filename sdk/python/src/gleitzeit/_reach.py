@@ -318,7 +318,8 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
     if is_local(url):
         return ""
     if speech != "gRPC":
-        names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+        own = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy", "HTTP_PROXY")
+        names = (*own, "all_proxy", "ALL_PROXY")
         name = next((it for it in names if environment.get(it)), "")
         return f"{name} is set, but providers reach control planes directly, not through a proxy" if name else ""
     # As gRPC reads them, which goes through the first that is set.
