@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Arg, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::Shells;
 use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
@@ -107,8 +107,8 @@ fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Opti
 }
 
 fn token(matches: &ArgMatches) -> TokenArgs {
-    let text = one::<String>(matches, "token").filter(|token| !token.is_empty()).map(TokenArgs::Token);
-    text.or_else(|| one(matches, "token_file").map(TokenArgs::File)).unwrap_or_default()
+    let has_one = matches.try_contains_id("token").is_ok();
+    has_one.then(|| TokenArgs::from_arg_matches(matches).ok()).flatten().unwrap_or_default()
 }
 
 /// Gives every argument of which there is something to know its candidates, by its name in the grammar.

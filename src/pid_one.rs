@@ -15,10 +15,13 @@ use crate::platform;
 
 /// What is passed on.
 const PASSED: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+/// What `wait` gives for an exit code of 1.
+const UNKNOWN_END: i32 = 1 << 8;
 /// Added to the signal that ended a program, as shells do it.
 const BY_SIGNAL: i32 = 128;
 
-/// Runs this program as a child if this is the first process, and gives what it ended with. `None` for every other process.
+/// Runs this program as a child if this is the first process, and gives what it ended with. `None` for every other process,
+/// and where no child could be started.
 pub(crate) fn stand_in() -> Option<ExitCode> {
     if !getpid().is_init() {
         return None;
@@ -42,7 +45,7 @@ fn run() -> io::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut ended = signal(SignalKind::child())?;
-        let mut told = Told::new()?;
+        let mut signals = Signals::new()?;
         let child = start()?;
         // The child has what it needs of the environment.
         let concealed = platform::conceal();
@@ -52,12 +55,12 @@ fn run() -> io::Result<ExitStatus> {
         loop {
             tokio::select! {
                 _ = ended.recv() => {
-                    if let Some(status) = reap(child)? {
+                    if let Some(status) = reap(child) {
                         return Ok(status);
                     }
                 }
                 // It may have ended, which is heard next.
-                number = told.next() => drop(kill_process(child, number)),
+                number = signals.next() => drop(kill_process(child, number)),
             }
         }
     })
@@ -69,31 +72,38 @@ fn start() -> io::Result<Pid> {
     let name = arguments.next().unwrap_or_else(|| "gleitzeit".into());
     let child = Command::new(std::env::current_exe()?).arg0(name).args(arguments).process_group(0).spawn()?;
     let pid = Pid::from_child(&child);
-    if rustix::termios::isatty(io::stdin()) {
-        rustix::termios::tcsetpgrp(io::stdin(), pid)?;
+    // Without it, where it is not this session's terminal, Ctrl-C comes here and is passed on.
+    if rustix::termios::isatty(io::stdin())
+        && let Err(error) = rustix::termios::tcsetpgrp(io::stdin(), pid)
+    {
+        crate::output::note(&format!("the terminal is not handed to the program: {error}"));
     }
     Ok(pid)
 }
 
 /// Waits for all that has ended; how the child did if it is among them.
-fn reap(child: Pid) -> io::Result<Option<ExitStatus>> {
+fn reap(child: Pid) -> Option<ExitStatus> {
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == child => return Ok(Some(ExitStatus::from_raw(status.as_raw()))),
+            Ok(Some((pid, status))) if pid == child => return Some(ExitStatus::from_raw(status.as_raw())),
             Ok(Some(_)) => {}
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Ok(None) => return None,
+            // There is no child, so how it ended is not known; it must not run a second time.
+            Err(_) => return Some(ExitStatus::from_raw(UNKNOWN_END)),
         }
     }
 }
 
 /// The signals that are passed on.
-struct Told(Vec<(Signal, Heard)>);
+struct Signals(Vec<(Signal, Heard)>);
 
-impl Told {
+impl Signals {
     fn new() -> io::Result<Self> {
-        let heard = PASSED.map(|number| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?)));
-        heard.into_iter().collect::<io::Result<_>>().map(Self)
+        // What is ignored here, as `nohup` wants it, the program is to ignore as well; a handler would be undone for it.
+        let ignored = platform::ignores_hang_up();
+        let passed = PASSED.into_iter().filter(|number| *number != Signal::HUP || !ignored);
+        let heard = passed.map(|number| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?)));
+        heard.collect::<io::Result<_>>().map(Self)
     }
 
     /// The next that comes. Cancel-safe.

@@ -29,6 +29,8 @@ pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     path: PathBuf,
+    /// What would have to be made there on the way to what is wanted; none if it is there.
+    missing: Option<PathBuf>,
     owner: u32,
     mode: u32,
     is_read_only: bool,
@@ -40,14 +42,18 @@ impl Denied {
     /// if this process may write there.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let absolute = std::path::absolute(path).ok()?;
+        let mut missing = None;
         for path in absolute.ancestors() {
-            let Ok(about) = std::fs::metadata(path) else { continue };
+            let Ok(about) = std::fs::metadata(path) else {
+                missing = Some(path.to_owned());
+                continue;
+            };
             let wanted = if about.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
             let error = accessat(CWD, path, wanted, AtFlags::EACCESS).err();
             if let Some(error @ (Errno::ACCESS | Errno::ROFS)) = error {
                 let user = rustix::process::geteuid().as_raw();
                 let (owner, mode, is_read_only) = (about.uid(), about.mode() & 0o7777, error == Errno::ROFS);
-                return Some(Self { path: path.to_owned(), owner, mode, is_read_only, user });
+                return Some(Self { path: path.to_owned(), missing, owner, mode, is_read_only, user });
             }
             if about.is_dir() {
                 return None;
@@ -61,8 +67,23 @@ impl Denied {
         if self.is_read_only {
             return format!("mount a volume there that user {} may write to, or {instead}", self.user);
         }
-        format!("give it to that user (`chown {} {}`), or {instead}", self.user, self.path.display())
+        let user = self.user;
+        match &self.missing {
+            // Others may need what is there.
+            Some(missing) => {
+                let folder = quoted(missing);
+                format!("make a folder there for that user (`install -d -o {user} {folder}`), or {instead}")
+            }
+            None => format!("give it to that user (`chown {user} {}`), or {instead}", quoted(&self.path)),
+        }
     }
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 impl fmt::Display for Denied {

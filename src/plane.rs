@@ -78,6 +78,7 @@ impl Plane {
     /// # Errors
     /// The first thing that went wrong meanwhile.
     pub(crate) async fn stop(mut self) -> Result<(), CommandError> {
+        self.liveness.leave();
         let worker = self.worker.finish(from_agent).await;
         let hub = self.hub.finish(from_control_plane).await;
         worker.and(hub)

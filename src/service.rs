@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gleitzeit_control_plane::Liveness;
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,6 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// How much, each time.
 const EXTEND_BY: Duration = Duration::from_secs(20);
+/// What ends stops answering before the process has ended; for so long that is taken for its end.
+const LAST_STEPS: Duration = Duration::from_secs(30);
 
 /// Tells systemd of a service from now on until it is dropped: that it is ready once `ready` ends, that it is alive for as
 /// long as `is_alive` says so, and that it stops once it is told to.
@@ -28,15 +30,11 @@ where
         if stop.run_until_cancelled(ready).await.is_some() {
             say(vec![NotifyState::Ready]).await;
         }
-        stop.run_until_cancelled(watched(is_alive)).await;
-        let by = u32::try_from(EXTEND_BY.as_micros()).unwrap_or(u32::MAX);
-        let mut every = interval(EXTEND_EVERY);
-        let mut told = vec![NotifyState::Stopping];
-        loop {
-            every.tick().await;
-            told.extend([NotifyState::ExtendTimeoutUsec(by), NotifyState::Watchdog]);
-            say(std::mem::take(&mut told)).await;
+        if let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) {
+            stop.run_until_cancelled(watched(limit, &is_alive, say)).await;
         }
+        stop.cancelled().await;
+        draining(is_alive, say).await;
     })))
 }
 
@@ -51,20 +49,44 @@ pub(crate) fn of_control_plane(stop: CancellationToken, liveness: Liveness) -> O
     })
 }
 
-/// Says that the service is alive, twice in the time that systemd waits for it, for as long as it is.
-async fn watched<F: Future<Output = bool>>(is_alive: impl Fn() -> F) {
-    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
-        return std::future::pending().await;
-    };
-    let mut every = interval(limit / 2);
+/// Says that the service is alive, three times in the time that systemd waits for it, for as long as it is: whoever looks
+/// may take a third of it.
+async fn watched<F, S>(limit: Duration, is_alive: impl Fn() -> F, say: impl Fn(Vec<NotifyState<'static>>) -> S)
+where
+    F: Future<Output = bool>,
+    S: Future<Output = ()>,
+{
+    let mut every = interval(limit / 3);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        match timeout(limit / 2, is_alive()).await {
+        match timeout(limit / 3, is_alive()).await {
             Ok(true) => say(vec![NotifyState::Watchdog]).await,
             _ => tracing::warn!("no progress is made; systemd will end this process if that goes on"),
         }
     }
+}
+
+/// Asks for time while the service drains, for as long as it is alive and takes its last steps. After that systemd ends it
+/// when its own patience is over.
+async fn draining<F, S>(is_alive: impl Fn() -> F, say: impl Fn(Vec<NotifyState<'static>>) -> S)
+where
+    F: Future<Output = bool>,
+    S: Future<Output = ()>,
+{
+    let by = u32::try_from(EXTEND_BY.as_micros()).unwrap_or(u32::MAX);
+    let mut every = interval(EXTEND_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut told, mut alive_at) = (vec![NotifyState::Stopping], Instant::now());
+    while alive_at.elapsed() < LAST_STEPS {
+        every.tick().await;
+        told.extend([NotifyState::ExtendTimeoutUsec(by), NotifyState::Watchdog]);
+        say(std::mem::take(&mut told)).await;
+        if timeout(EXTEND_EVERY, is_alive()).await == Ok(true) {
+            alive_at = Instant::now();
+        }
+    }
+    tracing::warn!("the end takes long, and nothing moves; systemd will end this process");
 }
 
 /// What systemd does not take is of no use to anybody else. It may make whoever tells it something wait.
@@ -72,5 +94,49 @@ async fn say(states: Vec<NotifyState<'static>>) {
     let told = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await;
     if let Ok(Err(error)) = told {
         tracing::warn!(%error, "systemd cannot be told how it is with this service");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Say = Box<dyn Fn(Vec<NotifyState<'static>>) -> std::future::Ready<()>>;
+
+    /// What is told within a minute.
+    async fn told<F: Future<Output = ()>>(telling: impl FnOnce(Say) -> F) -> Vec<String> {
+        let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let said = told.clone();
+        let say = move |states: Vec<NotifyState<'static>>| {
+            let text: Vec<String> = states.iter().map(ToString::to_string).collect();
+            said.lock().expect("no panic").push(text.join(" "));
+            std::future::ready(())
+        };
+        let _ = timeout(Duration::from_secs(60), telling(Box::new(say))).await;
+        let told = told.lock().expect("no panic");
+        told.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_only_while_progress_is_made() {
+        let limit = Duration::from_secs(30);
+        let alive = told(|say| watched(limit, || async { true }, say)).await;
+        assert!(alive.len() >= 6 && alive.iter().all(|told| told == "WATCHDOG=1"), "{alive:?}");
+        let dead = told(|say| watched(limit, || async { false }, say)).await;
+        assert!(dead.is_empty(), "{dead:?}");
+        let stuck = told(|say| watched(limit, std::future::pending, say)).await;
+        assert!(stuck.is_empty(), "{stuck:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_to_end_is_asked_for_only_while_something_moves() {
+        let more = "EXTEND_TIMEOUT_USEC=20000000 WATCHDOG=1";
+        let alive = told(|say| draining(|| async { true }, say)).await;
+        assert_eq!(alive[0], format!("STOPPING=1 {more}"));
+        assert!(alive.len() >= 12 && alive[1..].iter().all(|told| told == more), "{alive:?}");
+        let stuck = told(|say| draining(std::future::pending, say)).await;
+        assert!((2..=7).contains(&stuck.len()), "{stuck:?}");
     }
 }

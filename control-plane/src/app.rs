@@ -101,6 +101,11 @@ pub struct Liveness {
 }
 
 impl Liveness {
+    /// Has `/readyz` say from now on that it cannot be used: it goes on only for as long as its workers drain.
+    pub fn leave(&self) {
+        self.readiness.set(false);
+    }
+
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         self.readiness.wait().await;

@@ -1,7 +1,9 @@
 //! The token of a control plane: what it asks for, and what is shown to it.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -12,7 +14,7 @@ use gleitzeit_sdk::ClientConfig;
 use crate::error::CommandError;
 
 /// Where a token is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) enum TokenArgs {
     /// Nowhere.
     #[default]
@@ -21,14 +23,26 @@ pub(crate) enum TokenArgs {
     File(PathBuf),
 }
 
+/// Never shows a token.
+impl fmt::Debug for TokenArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Token(_) => f.write_str("Token(…)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
 /// How it is written.
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Written {
     /// The control plane's token (default, on this machine: the one that it makes for its user)
     #[arg(long, env = "GLEITZEIT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// A file with the token, read again when it changes
-    #[arg(long, env = "GLEITZEIT_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, env = "GLEITZEIT_TOKEN_FILE", value_name = "FILE", hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     token_file: Option<PathBuf>,
 }
 
@@ -38,6 +52,10 @@ const ORIGINS: [ValueSource; 3] = [ValueSource::CommandLine, ValueSource::EnvVar
 impl FromArgMatches for TokenArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let Written { mut token, mut token_file } = Written::from_arg_matches(matches)?;
+        // A variable that is empty says nothing.
+        let is_variable = |name| matches.value_source(name) == Some(ValueSource::EnvVariable);
+        token = token.filter(|token| !token.is_empty() || !is_variable("token"));
+        token_file = token_file.filter(|path| !path.as_os_str().is_empty() || !is_variable("token_file"));
         for origin in ORIGINS {
             let stands = |name, is_given: bool| is_given && matches.value_source(name) == Some(origin);
             let of_origin = (stands("token", token.is_some()), stands("token_file", token_file.is_some()));

@@ -151,7 +151,9 @@ fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
     let owner = rustix::process::geteuid().as_raw();
     let user = if owner == 0 { 65534 } else { owner };
     let about = format!("`{locked}` belongs to user {owner} (mode 0555), and this process runs as user {user}");
-    let remedy = format!("give it to that user (`chown {user} {locked}`), or ");
+    let made =
+        |folder: &str| format!("make a folder there for that user (`install -d -o {user} {locked}/{folder}`), or ");
+    let given = format!("give it to that user (`chown {user} {locked}`), or ");
 
     let mut sandbox = Sandbox::new();
     sandbox.set("HOME", &locked);
@@ -161,7 +163,11 @@ fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
     sandbox.set("TMPDIR", &locked);
     let of_temporary =
         as_other_user(&sandbox, &program, &["agent", "--role", "all", "--hub-url", "http://127.0.0.1:1"]);
-    for (refused, instead) in [(of_store, "--store"), (of_state, "XDG_STATE_HOME"), (of_temporary, "TMPDIR")] {
+    for (refused, remedy, instead) in [
+        (of_store, made("deep"), "--store"),
+        (of_state, made(".local"), "XDG_STATE_HOME"),
+        (of_temporary, given, "TMPDIR"),
+    ] {
         let stderr = refused.stderr.clone();
         assert!(refused.code() != 0 && stderr.contains(&about), "{refused}");
         // What else does not work is in the log before.

@@ -205,3 +205,20 @@ fn a_file_without_a_token_is_refused_before_anything_starts() {
     let both = sandbox.gleitzeit(&["status", "--token", "t", "--token-file", &empty]);
     assert!(both.code() == 2 && both.stderr.contains("say the same"), "{}", both.stderr);
 }
+
+#[test]
+fn variables_that_are_empty_say_nothing() {
+    let own = Own::new();
+    let token = own.sandbox.file("token", "secret\n");
+    let mut sandbox = Sandbox::new();
+    sandbox.set("GLEITZEIT_TOKEN", "");
+    sandbox.set("GLEITZEIT_TOKEN_FILE", &token);
+    let store = format!("sqlite:{}", own.sandbox.path().join("hub.db").display());
+    let mut hub = sandbox.start(&["hub", "--port", &own.port, "--store", &store]);
+    hub.said("ready at ", PATIENCE);
+    own.status(&sandbox, &[]).exits(0);
+    let mut empty = Sandbox::new();
+    empty.set("GLEITZEIT_TOKEN_FILE", "");
+    own.status(&empty, &["--token", "secret"]).exits(0);
+    assert!(own.status(&empty, &[]).stderr.contains("the token is missing"));
+}

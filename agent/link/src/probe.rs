@@ -122,13 +122,18 @@ async fn lacks_upgrade(address: &Address, trust: &Trust, end: Instant) -> Option
     }
 }
 
-/// What a control plane at an address answers when it is asked whether it can be used.
+/// What a control plane at an address answers when it is asked whether it can be used, or what is there instead: any server
+/// may answer everything with 200.
 ///
 /// # Errors
 /// If it is no address.
 pub async fn ask_ready(url: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
-    Ok(ask_at(&address, &page(&address.authority, "/readyz"), trust, Instant::now() + PROBE_LIMIT).await)
+    let end = Instant::now() + PROBE_LIMIT;
+    match ask_at(&address, &front_page(&address.authority), trust, end).await {
+        Found::ControlPlane { .. } => Ok(ask_at(&address, &page(&address.authority, "/readyz"), trust, end).await),
+        other => Ok(other),
+    }
 }
 
 /// What answers at a host's port to what is said there, within `limit`.

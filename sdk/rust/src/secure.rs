@@ -31,14 +31,15 @@ pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
     Ok(endpoint.origin(origin))
 }
 
-/// A channel to whatever speaks gRPC at an address of `https`, connected when it is needed; `timeout` is for each call.
+/// A channel to whatever speaks gRPC at an address of `https`, connected when it is needed; `timeout` is for
+/// each call, and for making the connection.
 /// Called within a runtime.
 ///
 /// # Errors
 /// If it is no address, in the words of the library.
 #[doc(hidden)]
 pub fn secure_channel(url: &str, timeout: Duration, trust: &Trust) -> Result<Channel, String> {
-    Ok(endpoint(url)?.timeout(timeout).connect_with_connector_lazy(Secure::new(trust)))
+    Ok(endpoint(url)?.timeout(timeout).connect_timeout(timeout).connect_with_connector_lazy(Secure::new(trust)))
 }
 
 /// Makes connections with TLS for a channel, each time it needs one. The channel limits how long that may take.

@@ -14,6 +14,9 @@ use crate::platform::look;
 
 /// Between looks at who still dies. Looking takes milliseconds itself.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often it is asked first whether a group is still there, and how long is waited in between.
+const ASKS: u32 = 10;
+const SHORT_PAUSE: Duration = Duration::from_micros(500);
 
 /// The leader of a process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,9 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
         Leader::Gone(number) => (number, false),
     };
     let mut stopped = Stopped { group: None, processes: BTreeSet::new() };
-    if is_held {
+    // Of a leader that is gone somebody else, the watcher as a rule, keeps the number. So its group is ended also where nobody
+    // can be looked at.
+    if is_held || is_there(number) {
         stopped.stop_group(number);
     }
     let searched_by = Instant::now() + patience / 2;
@@ -67,6 +72,13 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
 
 /// Waits until nobody of a group, and none of these, lives; whether so in time.
 fn all_die(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
+    // Who is killed is reaped within a moment, and asking costs less than looking at all processes of the machine.
+    for _ in 0..ASKS {
+        if killed.is_empty() && !group.is_some_and(is_there) {
+            return true;
+        }
+        sleep(SHORT_PAUSE);
+    }
     loop {
         // Mostly it is gone at once, and looking costs more than asking for it.
         if killed.is_empty() && !group.is_some_and(is_there) {
