@@ -180,6 +180,10 @@ def test_grpc_and_websocket_take_two_objects() -> None:
 
     assert "/socket.io" in paths(mesh) and not paths(grpc) & paths(mesh)
     assert "/metrics" not in paths(mesh), "metrics are for those inside"
+    # ingress-nginx refuses `Prefix` and `Exact` for anything but letters, digits, `/`, `_` and `-`.
+    for ingress in (grpc, mesh):
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            assert path["pathType"] == "ImplementationSpecific" or re.fullmatch(r"/[\w/-]*", path["path"], re.A), path
     # Every service of the API goes through, by ingress and by gateway.
     declared = set()
     for file in (ROOT / "proto/gleitzeit").rglob("*.proto"):
@@ -199,6 +203,9 @@ def test_values_that_are_misspelt_or_missing_are_refused() -> None:
         ({"image": {"repository": "r"}, "controlPlane": {"retention": "a month"}}, "retention"),
         ({"image": {"repository": "r"}, "agents": {"a": {"roles": ["enigne"]}}}, "agents"),
         ({"image": {"repository": "r"}, "ingress": {"enabled": True}}, "ingress.host is empty"),
+        ({"image": {"repository": "r"}, "ingress": {"pathType": "Exact"}}, "pathType"),
+        ({"image": {"repository": "r"}, "agentDefaults": {"autoscaling": {"minReplicas": 0}}}, "minReplicas"),
+        ({"image": {"repository": "r"}, "controlPlane": {"service": {"port": 8080}}}, "httpPort are both 8080"),
         ({"image": {"repository": "r"}, "gateway": {"enabled": True}}, "gateway.parentRefs is empty"),
     ]:
         with pytest.raises(charts.Refused, match=why):
