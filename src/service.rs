@@ -103,15 +103,16 @@ mod tests {
 
     use super::*;
 
+    type Say = Box<dyn Fn(Vec<NotifyState<'static>>) -> std::future::Ready<()>>;
+
     /// What is told within a minute.
-    async fn told<F: Future<Output = ()>>(
-        telling: impl FnOnce(Box<dyn Fn(Vec<NotifyState<'static>>)>) -> F,
-    ) -> Vec<String> {
+    async fn told<F: Future<Output = ()>>(telling: impl FnOnce(Say) -> F) -> Vec<String> {
         let told = std::sync::Arc::new(Mutex::new(Vec::new()));
         let said = told.clone();
         let say = move |states: Vec<NotifyState<'static>>| {
             let text: Vec<String> = states.iter().map(ToString::to_string).collect();
             said.lock().expect("no panic").push(text.join(" "));
+            std::future::ready(())
         };
         let _ = timeout(Duration::from_secs(60), telling(Box::new(say))).await;
         let told = told.lock().expect("no panic");
@@ -121,21 +122,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_only_while_progress_is_made() {
         let limit = Duration::from_secs(30);
-        let alive = told(|say| watched(limit, || async { true }, move |it| std::future::ready(say(it)))).await;
+        let alive = told(|say| watched(limit, || async { true }, say)).await;
         assert!(alive.len() >= 6 && alive.iter().all(|told| told == "WATCHDOG=1"), "{alive:?}");
-        let dead = told(|say| watched(limit, || async { false }, move |it| std::future::ready(say(it)))).await;
+        let dead = told(|say| watched(limit, || async { false }, say)).await;
         assert!(dead.is_empty(), "{dead:?}");
-        let stuck = told(|say| watched(limit, std::future::pending, move |it| std::future::ready(say(it)))).await;
+        let stuck = told(|say| watched(limit, std::future::pending, say)).await;
         assert!(stuck.is_empty(), "{stuck:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_to_end_is_asked_for_only_while_something_moves() {
         let more = "EXTEND_TIMEOUT_USEC=20000000 WATCHDOG=1";
-        let alive = told(|say| draining(|| async { true }, move |it| std::future::ready(say(it)))).await;
+        let alive = told(|say| draining(|| async { true }, say)).await;
         assert_eq!(alive[0], format!("STOPPING=1 {more}"));
         assert!(alive.len() >= 12 && alive[1..].iter().all(|told| told == more), "{alive:?}");
-        let stuck = told(|say| draining(std::future::pending, move |it| std::future::ready(say(it)))).await;
+        let stuck = told(|say| draining(std::future::pending, say)).await;
         assert!((2..=7).contains(&stuck.len()), "{stuck:?}");
     }
 }

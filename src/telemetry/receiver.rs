@@ -272,7 +272,7 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
             "write OTEL_EXPORTER_OTLP_ENDPOINT with a name that it serves",
         ),
         Found::WantsCertificate => lasting(
-            format!("the server at {authority} asks for a certificate of the client, and none can be given"),
+            format!("the server at {authority} requires a client certificate, and none can be given"),
             "let it ask for none",
         ),
         Found::NoHandshake(why) => passing(format!("the TLS handshake with {authority} fails ({why})")),

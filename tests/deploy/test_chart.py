@@ -135,7 +135,6 @@ def test_what_is_named_is_there(objects: list[Object]) -> None:
         found = [service for service in of_kind(objects, "Service") if wanted.items() <= service["metadata"]["labels"].items()]
         assert len(found) == 1, "the control plane is to be asked once"
         assert it["spec"]["endpoints"][0]["port"] in [port["name"] for port in found[0]["spec"]["ports"]]
-        assert found[0]["metadata"]["labels"][it["spec"]["jobLabel"]] == "gleitzeit", "the alerts ask for this job"
     services = {it["metadata"]["name"]: {port["name"]: port for port in it["spec"]["ports"]} for it in of_kind(objects, "Service")}
     for it in of_kind(objects, "StatefulSet"):
         assert it["spec"]["serviceName"] in services
@@ -159,6 +158,28 @@ def test_what_is_named_is_there(objects: list[Object]) -> None:
                 assert mount["name"] in volumes or mount["name"] in claimed, mount
 
 
+def test_the_alerts_find_their_job_under_any_name() -> None:
+    for names in ({}, {"nameOverride": "flows"}, {"fullnameOverride": "flows"}):
+        values = {"image": {"repository": "r"}, "metrics": {"serviceMonitor": {"enabled": True}}, **names}
+        (monitor,) = of_kind(charts.render(CHART, values), "ServiceMonitor")
+        assert "jobLabel" not in monitor["spec"]
+        assert monitor["spec"]["endpoints"][0]["relabelings"] == [{"targetLabel": "job", "replacement": "gleitzeit"}]
+
+
+def test_a_pod_that_does_not_get_ready_can_be_rolled_back(objects: list[Object]) -> None:
+    (control_plane,) = of_kind(objects, "StatefulSet")
+    assert control_plane["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_an_agent_is_ready_when_its_token_is_taken(objects: list[Object]) -> None:
+    for deployment in of_kind(objects, "Deployment"):
+        (agent,) = deployment["spec"]["template"]["spec"]["containers"]
+        probe = agent["readinessProbe"]["exec"]["command"]
+        assert probe[:2] == ["gleitzeit", "status"]
+        # It asks where the agent asks, with what the agent shows.
+        assert set(probe[2:]) == {word for word in agent["args"] if word.startswith(("--hub-url=", "--token-file="))}
+
+
 def test_an_update_drains_within_the_grace_period(objects: list[Object]) -> None:
     assert [it["spec"]["replicas"] for it in of_kind(objects, "StatefulSet")] == [1]
     for deployment in of_kind(objects, "Deployment"):
@@ -180,6 +201,10 @@ def test_grpc_and_websocket_take_two_objects() -> None:
 
     assert "/socket.io" in paths(mesh) and not paths(grpc) & paths(mesh)
     assert "/metrics" not in paths(mesh), "metrics are for those inside"
+    # ingress-nginx refuses `Prefix` and `Exact` for anything but letters, digits, `/`, `_` and `-`.
+    for ingress in (grpc, mesh):
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            assert path["pathType"] == "ImplementationSpecific" or re.fullmatch(r"/[\w/-]*", path["path"], re.A), path
     # Every service of the API goes through, by ingress and by gateway.
     declared = set()
     for file in (ROOT / "proto/gleitzeit").rglob("*.proto"):
@@ -199,6 +224,9 @@ def test_values_that_are_misspelt_or_missing_are_refused() -> None:
         ({"image": {"repository": "r"}, "controlPlane": {"retention": "a month"}}, "retention"),
         ({"image": {"repository": "r"}, "agents": {"a": {"roles": ["enigne"]}}}, "agents"),
         ({"image": {"repository": "r"}, "ingress": {"enabled": True}}, "ingress.host is empty"),
+        ({"image": {"repository": "r"}, "ingress": {"pathType": "Exact"}}, "pathType"),
+        ({"image": {"repository": "r"}, "agentDefaults": {"autoscaling": {"minReplicas": 0}}}, "minReplicas"),
+        ({"image": {"repository": "r"}, "controlPlane": {"service": {"port": 8080}}}, "httpPort are both 8080"),
         ({"image": {"repository": "r"}, "gateway": {"enabled": True}}, "gateway.parentRefs is empty"),
     ]:
         with pytest.raises(charts.Refused, match=why):

@@ -23,6 +23,11 @@ tasks:
     method: shell/run
     provider: shell_local
     parameters: {command: "cat /etc/gleitzeit/token /var/lib/gleitzeit/journal.db", expected_exit_codes: [1]}
+  - {id: copy, method: shell/run, provider: shell_local, parameters: {command: "cat /run/credentials/gleitzeit-agent@1.service/token"}}
+  - id: strict_copy
+    method: shell/run
+    provider: shell_strict
+    parameters: {command: "cat /run/credentials/gleitzeit-agent@1.service/token", expected_exit_codes: [1]}
 """
 STRICT = "name: {name}_strict\nprotocol: {name}/v1\nexecutor: {name}-local\noptions: {{sandbox: strict}}\n"
 
@@ -75,7 +80,10 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
         assert str(results["python"]["result"]) == machine.must("id", "--user", "gleitzeit-agent").strip()
         # A call has a process namespace of its own, also at the lower level.
         assert int(results["alone"]["output"]) < 10
-        assert "Permission denied" in results["foreign"]["error_output"] and token not in results["foreign"]["output"]
+        # Tasks reach neither the journal nor the token's file, but at `limits` the agent's own copy, as docs/DEPLOYMENT.md says.
+        assert results["foreign"]["error_output"].count("Permission denied") == 2 and results["foreign"]["output"] == ""
+        assert results["copy"]["output"].strip() == token
+        assert results["strict_copy"]["output"] == "" and "No such file" in results["strict_copy"]["error_output"], results["strict_copy"]
 
         for unit in ("gleitzeit-hub", "gleitzeit-agent@1"):
             process = machine.must("systemctl", "show", "--property=MainPID", "--value", unit).strip()
@@ -89,6 +97,15 @@ def test_it_is_installed_used_and_removed_without_a_trace(package: Path, work_fo
         assert not set(was.split()) & set(now.split()) and "MainPID=0" not in now
         assert machine.must("cat", "/etc/gleitzeit/token") == token
         assert "inactive" in machine.run("systemctl", "is-active", "gleitzeit-agent@2").stdout
+        # One that does not start leaves the package installed all the same.
+        options = machine.root / "etc/gleitzeit/hub.yaml"
+        good = options.read_text()
+        options.write_text("port: eight\n")
+        machine.must("dpkg", "--install", "/root/gleitzeit.deb")
+        assert machine.must("dpkg-query", "--show", "--showformat=${db:Status-Status}", "gleitzeit") == "installed"
+        assert machine.run("systemctl", "is-active", "gleitzeit-hub").stdout.strip() != "active"
+        options.write_text(good)
+        machine.must("systemctl", "restart", "gleitzeit-hub")
         machine.must("systemctl", "stop", "gleitzeit-agent@1", "gleitzeit-hub")
         for unit in ("gleitzeit-hub", "gleitzeit-agent@1"):
             shown = machine.must("systemctl", "show", "--property=Result,ExecMainStatus", unit)

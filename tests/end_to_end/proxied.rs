@@ -312,7 +312,7 @@ fn a_certificate_that_is_not_trusted_is_told_with_host_issuer_and_remedy() {
     }
     let proxied = Proxied::start(|text| text);
     let url = proxied.nginx.url();
-    let told = "is issued by `Lab Root`, and none of the roots known here stands behind that";
+    let told = "is issued by `Lab Root`, and no trusted root issued it";
     let advice = "the root certificate of `Lab Root` with --ca FILE or GLEITZEIT_CA";
     untrusted(&proxied.cluster.sandbox.gleitzeit(&["list", "--hub-url", &url, "-o", "json"]), &proxied, told, advice);
     let agent = proxied.cluster.sandbox.start(&["agent", "--hub-url", &url]);
@@ -373,8 +373,7 @@ fn spans_are_sent_over_tls_to_a_receiver_that_is_trusted() {
     let hub = proxied.cluster.sandbox.start(&["start", "--port", "0", "--store", "memory:", "--no-auth"]);
     let log = until("the start says that nothing is exported", Duration::from_secs(20), || {
         let log = hub.stderr();
-        let is_told =
-            |what: &str| log.lines().any(|it| it.contains(what) && it.contains("none of the roots known here"));
+        let is_told = |what: &str| log.lines().any(|it| it.contains(what) && it.contains("no trusted root issued it"));
         (is_told("no traces will be exported") && is_told("no metrics will be exported")).then_some(log)
     });
     assert!(log.contains("--ca FILE"), "{log}");

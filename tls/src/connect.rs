@@ -31,8 +31,8 @@ pub enum ConnectError {
     /// The server serves no host of this name; of an address none is shown to it.
     #[error("the server has no host of the name `{0}`")]
     UnknownHost(String),
-    /// The other side asks for a certificate of the client.
-    #[error("the server asks for a certificate of the client, and none can be given")]
+    /// The other side requires a client certificate.
+    #[error("the server requires a client certificate, and none can be given")]
     ClientCertificate,
     /// The two sides do not come together, in the words of the library.
     #[error("{0}")]

@@ -79,7 +79,8 @@ fn text(kind: u8, value: &[u8]) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-fn printable(c: char) -> Vec<char> {
+/// A character, or its escape if it is one that a terminal obeys or that changes the order of what is shown.
+pub(crate) fn printable(c: char) -> Vec<char> {
     if matches!(c, '"' | '\'' | '\\') { vec![c] } else { c.escape_debug().collect() }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
@@ -34,6 +35,8 @@ const MOST_BYTES: u64 = 16 << 20;
 /// The most files of a folder: those of machines have some 300, each under two names.
 const MOST_FILES: usize = 10_000;
 
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
 /// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
 #[derive(Clone)]
 pub struct Trust(Arc<Inner>);
@@ -41,7 +44,8 @@ pub struct Trust(Arc<Inner>);
 struct Inner {
     machine: Machine,
     added: Vec<Added>,
-    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, CaError>>,
+    /// Made when it is first needed; a failure is not kept, since the file may be mended while the process runs.
+    verifier: Mutex<Option<Arc<WebPkiServerVerifier>>>,
 }
 
 /// What stands for the machine's own roots.
@@ -150,13 +154,18 @@ impl Trust {
         config
     }
 
-    /// What checks certificates; read once, at the first handshake.
+    /// What checks certificates; read once, at the first handshake for which the roots can be used.
     pub(crate) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, CaError> {
-        self.0.verifier.get_or_init(|| self.0.read()).clone()
+        // Held while the roots are read, so that handshakes at the same time do not all read them.
+        let mut kept = self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verifier) = &*kept {
+            return Ok(verifier.clone());
+        }
+        Ok(kept.insert(self.0.read()?).clone())
     }
 
     fn of(machine: Machine, added: Vec<Added>) -> Self {
-        Self(Arc::new(Inner { machine, added, verifier: OnceLock::new() }))
+        Self(Arc::new(Inner { machine, added, verifier: Mutex::default() }))
     }
 }
 
@@ -208,8 +217,8 @@ fn add_folder(store: &mut RootCertStore, path: &Path) -> Result<(), CaError> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    // A pipe would be waited for, and a device has no end.
+    // Opening a pipe would wait for a writer, and a device has no end.
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
@@ -275,5 +284,28 @@ mod tests {
         assert!(trust(&[(CA_VARIABLE, "Cargo.toml")]).check().is_err());
         assert!(trust(&[(FILE_VARIABLE, "/nowhere")]).check().is_ok(), "only what the user of this program named");
         assert!(Trust::default().verifier().is_ok(), "the bundled roots are there everywhere");
+    }
+
+    #[test]
+    fn roots_that_could_not_be_used_are_read_again_and_others_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        let trust = Trust::default().with("--ca", &path);
+        assert!(trust.verifier().is_err(), "there is no file yet");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        std::fs::write(&path, params.self_signed(&key).expect("a certificate").pem()).expect("written");
+        let read = trust.verifier().expect("now there is one");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(Arc::ptr_eq(&read, &trust.clone().verifier().expect("it is kept")));
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it is there").success());
+        let error = Trust::default().with("--ca", &pipe).check().expect_err("it is a pipe").to_string();
+        assert!(error.ends_with("which --ca names, cannot be read: it is no regular file"), "{error}");
     }
 }

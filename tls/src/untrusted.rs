@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::name::{names, shown};
+use crate::name::{names, printable, shown};
 
 /// So many names of a certificate are shown.
 const SHOWN: usize = 5;
@@ -98,7 +98,7 @@ impl Fault {
 
 impl Untrusted {
     pub(crate) fn new(host: &str, certificate: &CertificateDer<'_>, fault: Fault) -> Self {
-        let issuer = names(certificate).map_or_else(|| "somebody who cannot be read".to_owned(), |it| shown(it.issuer));
+        let issuer = names(certificate).map_or_else(|| "an unreadable issuer".to_owned(), |it| shown(it.issuer));
         Self { host: host.to_owned(), issuer, fault }
     }
 
@@ -140,7 +140,7 @@ impl Untrusted {
             }
             Fault::UnknownIssuer { is_own: false } => format!(
                 "give the root certificate of `{issuer}` with {way}; if it is a public authority, have the \
-                 server send the whole chain (nginx: a `ssl_certificate` with the certificates between)"
+                 server send the whole chain (nginx: a `ssl_certificate` with the intermediate certificates)"
             ),
             Fault::Authority => format!(
                 "have a server's certificate made, with `-addext basicConstraints=critical,CA:FALSE` and `-addext \
@@ -179,16 +179,10 @@ impl fmt::Display for Untrusted {
         let Self { host, issuer, fault } = self;
         match fault {
             Fault::UnknownIssuer { is_own: true } => {
-                write!(
-                    f,
-                    "the certificate of `{host}` is signed by itself (`{issuer}`), and is none of the roots known here"
-                )
+                write!(f, "the certificate of `{host}` is self-signed (`{issuer}`) and is not a trusted root")
             }
             Fault::UnknownIssuer { is_own: false } => {
-                write!(
-                    f,
-                    "the certificate of `{host}` is issued by `{issuer}`, and none of the roots known here stands behind that"
-                )
+                write!(f, "the certificate of `{host}` is issued by `{issuer}`, and no trusted root issued it")
             }
             Fault::Authority => write!(
                 f,
@@ -246,7 +240,7 @@ fn alternative(host: &str) -> String {
 /// A name as the library shows it, `DnsName("a.example")`, without what stands around it, and nothing a terminal obeys.
 fn plain(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-    inner.trim_matches('"').chars().filter(|c| !c.is_control()).take(100).collect()
+    inner.trim_matches('"').chars().take(100).flat_map(printable).collect()
 }
 
 fn instant(time: UnixTime) -> String {
@@ -274,10 +268,10 @@ mod tests {
         for (fault, what, remedy) in [
             (
                 Fault::UnknownIssuer { is_own: false },
-                "none of the roots",
+                "no trusted root issued it",
                 "the root certificate of `Lab Root` with --ca FILE",
             ),
-            (Fault::UnknownIssuer { is_own: true }, "signed by itself (`Lab Root`)", "--ca FILE or GLEITZEIT_CA"),
+            (Fault::UnknownIssuer { is_own: true }, "self-signed (`Lab Root`)", "--ca FILE or GLEITZEIT_CA"),
             (Fault::Authority, "CA:TRUE", "-addext subjectAltName=DNS:hub.example"),
             (
                 Fault::Expired { at: "2026-01-01T00:00:00Z".into(), since: "3 days".into() },
@@ -328,5 +322,6 @@ mod tests {
             (plain("DnsName(\"a.example\")"), plain("IpAddress(10.0.0.7)")),
             ("a.example".into(), "10.0.0.7".into())
         );
+        assert_eq!(plain("DnsName(\"a\u{202e}\x1b[2J\u{200b}b\")"), "a\\u{202e}\\u{1b}[2J\\u{200b}b");
     }
 }

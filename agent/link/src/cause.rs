@@ -108,9 +108,7 @@ fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, S
         ),
         Found::WantsCertificate => (
             ErrorCode::ConnectionLost,
-            format!(
-                "cannot connect to {url}: the server there asks for a certificate of the client, and none can be given"
-            ),
+            format!("cannot connect to {url}: the server there requires a client certificate, and none can be given"),
         ),
         Found::Untrusted { what, .. } => (ErrorCode::CertificateNotTrusted, format!("cannot connect to {url}: {what}")),
         Found::Http { status, server } if is_gateway(*status) => (
@@ -279,7 +277,7 @@ mod tests {
             (Found::NotTls, C::NotAControlPlane, "no port for TLS", "write `http://`", false),
             (Found::NoHandshake("why".to_owned()), C::ConnectionLost, "the handshake fails: why", "TLS 1.2", true),
             (Found::UnknownHost, C::ConnectionLost, "no host of the name `hub.example`", "server_name", false),
-            (Found::WantsCertificate, C::ConnectionLost, "asks for a certificate", "ssl_verify_client", false),
+            (Found::WantsCertificate, C::ConnectionLost, "requires a client certificate", "ssl_verify_client", false),
             (
                 Found::Untrusted { what: "it expired".to_owned(), remedy: "renew it".to_owned() },
                 C::CertificateNotTrusted,

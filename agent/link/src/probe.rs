@@ -14,7 +14,7 @@ use crate::cause::Speech;
 use crate::config::{Address, LinkConfig, base_url};
 use crate::reach::{Found, Lacks};
 
-/// How long looking may take in all.
+/// How long looking may take in all, however many requests it is.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// So much of an answer is read; what tells servers apart stands at its start.
 const READ_BYTES: usize = 4 * 1024;
@@ -61,12 +61,13 @@ fn upgrade(authority: &str) -> Vec<u8> {
 /// If it is no address.
 pub async fn look(url: &str, speech: Speech, reason: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
-    let found = ask_at(&address, &front_page(&address.authority), trust).await;
+    let end = Instant::now() + PROBE_LIMIT;
+    let found = ask_at(&address, &front_page(&address.authority), trust, end).await;
     Ok(match found {
         Found::ControlPlane { proxy, .. } => {
             let lacks = match speech {
-                Speech::Grpc => lacks_grpc(&address, reason, trust).await,
-                Speech::Mesh => lacks_upgrade(&address, trust).await,
+                Speech::Grpc => lacks_grpc(&address, reason, trust, end).await,
+                Speech::Mesh => lacks_upgrade(&address, trust, end).await,
             };
             Found::ControlPlane { proxy, lacks }
         }
@@ -74,21 +75,20 @@ pub async fn look(url: &str, speech: Speech, reason: &str, trust: &Trust) -> Res
     })
 }
 
-async fn ask_at(address: &Address, said: &[u8], trust: &Trust) -> Found {
+async fn ask_at(address: &Address, said: &[u8], trust: &Trust, end: Instant) -> Found {
     match address.is_tls {
-        true => probe_tls(&address.host, address.port, said, PROBE_LIMIT, trust).await,
-        false => probe(&address.host, address.port, said, PROBE_LIMIT).await,
+        true => probe_tls_until(&address.host, address.port, said, end, trust).await,
+        false => probe_until(&address.host, address.port, said, end).await,
     }
 }
 
 /// What of gRPC does not get through, though a page does.
-async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust) -> Option<Lacks> {
-    if let Found::Refusal(_, text) = ask_at(address, &call(&address.authority), trust).await {
+async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust, end: Instant) -> Option<Lacks> {
+    if let Found::Refusal(_, text) = ask_at(address, &call(&address.authority), trust, end).await {
         return Some(Lacks::Refused(text));
     }
     let speaks_http2 = match address.is_tls {
         true => {
-            let end = Instant::now() + PROBE_LIMIT;
             let stream = connect(&address.host, address.port, end).await.ok()?;
             match timeout_at(end, Connector::http2(trust).connect(&address.host, stream)).await.ok()? {
                 Ok(_) => true,
@@ -96,7 +96,7 @@ async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust) -> Option<La
                 Err(_) => return None,
             }
         }
-        false => match probe(&address.host, address.port, HTTP2, PROBE_LIMIT).await {
+        false => match probe_until(&address.host, address.port, HTTP2, end).await {
             Found::Http2 => true,
             Found::Http { status, .. } if status < 500 => false,
             _ => return None,
@@ -115,8 +115,8 @@ fn other_answer(reason: &str) -> Option<u16> {
 }
 
 /// Whether upgrades do not get through, though a page does.
-async fn lacks_upgrade(address: &Address, trust: &Trust) -> Option<Lacks> {
-    match ask_at(address, &upgrade(&address.authority), trust).await {
+async fn lacks_upgrade(address: &Address, trust: &Trust, end: Instant) -> Option<Lacks> {
+    match ask_at(address, &upgrade(&address.authority), trust, end).await {
         Found::Http { status, .. } if status != 101 && status < 500 => Some(Lacks::Upgrade),
         _ => None,
     }
@@ -129,29 +129,38 @@ async fn lacks_upgrade(address: &Address, trust: &Trust) -> Option<Lacks> {
 /// If it is no address.
 pub async fn ask_ready(url: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
-    match ask_at(&address, &front_page(&address.authority), trust).await {
-        Found::ControlPlane { .. } => Ok(ask_at(&address, &page(&address.authority, "/readyz"), trust).await),
+    let end = Instant::now() + PROBE_LIMIT;
+    match ask_at(&address, &front_page(&address.authority), trust, end).await {
+        Found::ControlPlane { .. } => Ok(ask_at(&address, &page(&address.authority, "/readyz"), trust, end).await),
         other => Ok(other),
     }
 }
 
 /// What answers at a host's port to what is said there, within `limit`.
 pub async fn probe(host: &str, port: u16, said: &[u8], limit: Duration) -> Found {
-    let end = Instant::now() + limit;
+    probe_until(host, port, said, Instant::now() + limit).await
+}
+
+async fn probe_until(host: &str, port: u16, said: &[u8], end: Instant) -> Found {
     match connect(host, port, end).await {
         Ok(stream) => ask(stream, said, end).await,
         Err(found) => found,
     }
 }
 
-/// The same over TLS. The limit holds twice where what is there speaks none, since that is looked at, too.
+/// The same over TLS. The handshake may take half of the time, since what speaks no TLS is looked at without, too.
 pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trust: &Trust) -> Found {
-    let end = Instant::now() + limit;
+    probe_tls_until(host, port, said, Instant::now() + limit, trust).await
+}
+
+async fn probe_tls_until(host: &str, port: u16, said: &[u8], end: Instant, trust: &Trust) -> Found {
     let stream = match connect(host, port, end).await {
         Ok(stream) => stream,
         Err(found) => return found,
     };
-    let failure = match timeout_at(end, Connector::http1(trust).connect(host, stream)).await {
+    let now = Instant::now();
+    let half = now + end.saturating_duration_since(now) / 2;
+    let failure = match timeout_at(half, Connector::http1(trust).connect(host, stream)).await {
         Ok(Ok(stream)) => return ask(stream, said, end).await,
         Ok(Err(failure)) => failure,
         Err(_elapsed) => ConnectError::Io(io::ErrorKind::TimedOut.into()),
@@ -164,7 +173,7 @@ pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trus
         // HTTP/1 was offered, and is not spoken.
         ConnectError::Protocol(_) => Found::Http2,
         // What speaks no TLS may well say nothing to it.
-        ConnectError::Io(error) => match probe(host, port, said, limit).await {
+        ConnectError::Io(error) => match probe_until(host, port, said, end).await {
             found @ (Found::Silent | Found::Closed | Found::Tls) if error.kind() != io::ErrorKind::TimedOut => {
                 let why = if found == Found::Tls { error.to_string() } else { "the connection ends in it".to_owned() };
                 Found::NoHandshake(why)
@@ -297,5 +306,14 @@ mod tests {
         let found = look(format!("http://{}:1", "x".repeat(64))).await;
         assert!(matches!(&found, Ok(Found::NoHost(why)) if !why.is_empty()), "{found:?}");
         assert!(look("ftp://x".to_owned()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_limit_holds_in_all_where_nothing_is_said_to_tls_nor_without() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let (begun, limit) = (Instant::now(), Duration::from_millis(500));
+        assert_eq!(probe_tls("127.0.0.1", port, HTTP2, limit, &Trust::default()).await, Found::Silent);
+        assert!(begun.elapsed() < limit * 9 / 5, "{:?}", begun.elapsed());
     }
 }

@@ -52,7 +52,7 @@ impl SecretFile {
     /// Reads it for the first time.
     ///
     /// # Errors
-    /// If it cannot be read, is no regular file, or holds no token.
+    /// If it cannot be read, is no regular file, or holds no token, or anything besides one.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let (stamp, token) = read(&path)?;
@@ -147,14 +147,14 @@ mod tests {
         let secret = SecretFile::open(&path).expect("a token");
         let other = secret.clone();
         assert_eq!(&*secret.current(), "first");
-        std::fs::write(&path, "the second").expect("written");
-        assert_eq!((&*secret.current(), &*other.current()), ("the second", "the second"));
+        std::fs::write(&path, "second").expect("written");
+        assert_eq!((&*secret.current(), &*other.current()), ("second", "second"));
         std::fs::remove_file(&path).expect("removed");
-        assert_eq!(&*secret.current(), "the second", "it is being replaced");
+        assert_eq!(&*secret.current(), "second", "it is being replaced");
         std::fs::write(&path, "\n").expect("written");
-        assert_eq!(&*secret.current(), "the second", "an empty file is none");
-        std::fs::write(&path, "the third").expect("written");
-        assert_eq!(&*secret.current(), "the third");
+        assert_eq!(&*secret.current(), "second", "an empty file is none");
+        std::fs::write(&path, "third").expect("written");
+        assert_eq!(&*secret.current(), "third");
         assert_eq!(format!("{secret:?}"), format!("SecretFile({path:?})"));
     }
 
@@ -181,9 +181,13 @@ mod tests {
         assert!(refused(&path).contains("No such file"), "{}", refused(&path));
         std::fs::write(&path, " \n").expect("written");
         assert_eq!(refused(&path), "it holds no token");
+        for content in ["one\ntwo\n", "one two", "\u{feff}one", "o\x1bne", "t\u{f6}ken"] {
+            std::fs::write(&path, content).expect("written");
+            let told = "it holds more than one line, or characters that no token has";
+            assert_eq!(refused(&path), told, "{content:?}");
+        }
         let pipe = folder.0.join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
-            .expect("a pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it is there").success());
         assert!(refused(&pipe).contains("no regular file"), "{}", refused(&pipe));
         assert!(refused(&folder.0).contains("no regular file"), "{}", refused(&folder.0));
         let long = "x".repeat(5_000);

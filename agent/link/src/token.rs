@@ -141,7 +141,7 @@ pub fn check_private(file: &File) -> io::Result<()> {
 /// The token in a file; `None` if it holds none.
 ///
 /// # Errors
-/// If it cannot be read, is no text or too long.
+/// If it cannot be read, is no text or too long, or holds what no header can carry as a token.
 pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
     (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;
@@ -150,6 +150,10 @@ pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let token = text.trim();
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "it holds more than one line, or characters that no token has";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     Ok((!token.is_empty()).then(|| token.to_owned()))
 }
 

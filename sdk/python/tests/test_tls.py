@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from typing import Iterator, Optional
 
 import pytest
@@ -151,7 +152,7 @@ def test_each_bad_certificate_is_told_apart(authority: Authority, tmp_path: path
     with_dates = "-not_after" in subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, timeout=60).stderr
     cases = [
         (Authority(other, "Other Root").issue("a"), "is issued by `Other Root`", "root certificate of `Other Root`"),
-        (authority.own("quick"), "is signed by itself (`own`)", "give that certificate"),
+        (authority.own("quick"), "is self-signed (`own`)", "give that certificate"),
         (authority.issue("elsewhere", "DNS:hub.example"), "is for `hub.example` and not for `localhost`", "one of its names"),
         (authority.issue("nameless", ""), "names no host", "subjectAltName=DNS:localhost"),
         (authority.issue("over", "DNS:localhost", *(past if with_dates else ("-days", "-1"))), "expired at 20", "renew it"),
@@ -209,6 +210,28 @@ def test_roots_that_cannot_be_used_are_told_with_their_place(tmp_path: pathlib.P
         assert client.settings.ca == str(empty), "without TLS it is not read"
 
 
+def test_a_broken_root_is_told_with_its_file_and_left_out_beside_a_good_one(
+    authority: Authority, tmp_path: pathlib.Path
+) -> None:
+    good, file = authority.ca.read_bytes(), tmp_path / "roots.pem"
+    lines = good.splitlines(keepends=True)
+    cut = b"".join((lines[0], lines[1][:-2] + b"\n", *lines[2:]))
+    stray = good.replace(lines[1], b"\xff" + lines[1])
+    empty = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    for broken in (cut, stray, empty):
+        file.write_bytes(broken)
+        with pytest.raises(GleitzeitError, match="holds no certificate that can be read: write the file anew") as raised:
+            Client("https://localhost:1", ca=str(file))
+        assert str(file) in raised.value.message and "GLEITZEIT_CA" in raised.value.message
+        with pytest.raises(GleitzeitError, match="SSL_CERT_FILE"):
+            _tls.context(None, {"SSL_CERT_FILE": str(file)})
+        _tls._roots.cache_clear()
+        file.write_bytes(broken + good)
+        assert _tls.context(str(file)).get_ca_certs()
+        assert ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(good.decode())).encode() in _tls.roots(str(file))
+        _tls._roots.cache_clear()
+
+
 def test_a_broken_certificate_is_none(authority: Authority) -> None:
     der = ssl.PEM_cert_to_DER_cert(authority.ca.read_text())
     read = _x509.read(der)
@@ -220,7 +243,18 @@ def test_a_broken_certificate_is_none(authority: Authority) -> None:
             _x509.read(der[:at] + bytes([value]) + der[at + 1 :])
 
 
-def test_looking_over_tls_is_limited_in_time() -> None:
+def test_a_host_in_a_certificate_is_shown_without_what_a_terminal_obeys() -> None:
+    def field(kind: int, content: bytes) -> bytes:
+        return bytes([kind, len(content)]) + content
+
+    names = field(0x30, field(0x82, b"a\x1b[2J" + b"b" * 105))
+    whole = field(0x30, field(0x30, field(0x06, b"\x55\x1d\x11") + field(0x04, names)))
+    assert list(_x509._names(whole)) == ["a\\u{1b}[2J" + "b" * 95]
+
+
+def test_looking_over_tls_is_limited_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reach, "LIMIT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        assert _reach.probe(url, 0.2).kind in ("no_handshake", "no_answer")
+        url, begun = f"https://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
+        assert _reach.look(url, "gRPC", "").kind in ("no_handshake", "no_answer")
+    assert time.monotonic() - begun < 1.8

@@ -21,7 +21,7 @@ from typing import Any, Callable, Mapping, Optional
 from . import _tls
 from .errors import GleitzeitError, unreached
 
-#: How long looking may take in all, in seconds.
+#: How long looking may take in all, in seconds, however many requests it is.
 LIMIT = 2.0
 #: So much of an answer is read; what tells servers apart stands at its start.
 MOST = 4096
@@ -241,7 +241,7 @@ def _told(url: str, found: Found, speech: str, reason: str) -> tuple[str, str]:
         text = f"the server there serves no host of the name `{host}` over TLS"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "wants_certificate":
-        text = "the server there asks for a certificate of the client, and none can be given"
+        text = "the server there requires a client certificate, and none can be given"
         return "CONNECTION_LOST", f"cannot connect to {url}: {text}"
     if kind == "no_handshake":
         return "CONNECTION_LOST", f"{url} is a port for TLS, but the handshake fails: {found.text}"
@@ -318,7 +318,8 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
     if is_local(url):
         return ""
     if speech != "gRPC":
-        names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+        own = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy", "HTTP_PROXY")
+        names = (*own, "all_proxy", "ALL_PROXY")
         name = next((it for it in names if environment.get(it)), "")
         return f"{name} is set, but providers reach control planes directly, not through a proxy" if name else ""
     # As gRPC reads them, which goes through the first that is set.
@@ -333,22 +334,27 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
 def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
     """What is at the address of a control plane, for a caller who could not connect for ``reason``; and what a proxy before
     it does not let through."""
-    found = probe(url, ca=ca)
+    end = time.monotonic() + LIMIT
+
+    def ask(said: bytes = b"") -> Found:
+        return probe(url, max(end - time.monotonic(), 0.01), ca, said)
+
+    found = ask()
     if found.kind != "control_plane":
         return found
     authority = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
     if speech != "gRPC":
-        answer = probe(url, ca=ca, said=UPGRADE.format(authority).encode("ascii", "replace"))
+        answer = ask(UPGRADE.format(authority).encode("ascii", "replace"))
         lacks = "upgrade" if answer.kind == "http" and answer.status != 101 and answer.status < 500 else ""
         return dataclasses.replace(found, lacks=lacks)
-    refusal = probe(url, ca=ca, said=CALL.format(authority).encode("ascii", "replace"))
+    refusal = ask(CALL.format(authority).encode("ascii", "replace"))
     if refusal.kind == "refusal":
         return dataclasses.replace(found, lacks="refused", text=refusal.text)
     if url.startswith("https:"):
         # Of servers that name no protocol, and of those that refuse the one that is offered.
         speaks: Optional[bool] = not re.search("selected ALPN|NO_APPLICATION_PROTOCOL", reason)
     else:
-        answer = probe(url, said=HTTP2)
+        answer = ask(HTTP2)
         speaks = answer.kind == "http2" if answer.kind in ("http", "http2") and answer.status < 500 else None
     if speaks is False:
         return dataclasses.replace(found, lacks="http2")
@@ -390,7 +396,8 @@ def _ask_securely(
     stream: socket.socket, address: tuple[str, int], host: str, said: bytes, ca: Optional[str], left: Callable[[], float]
 ) -> Found:
     """What answers over TLS, or why there is none."""
-    stream.settimeout(left())
+    # Half of the time stays for looking without.
+    stream.settimeout(left() / 2)
     try:
         with _tls.context(ca).wrap_socket(stream, server_hostname=host) as secure:
             return _ask(secure, said, left)
@@ -405,9 +412,8 @@ def _ask_securely(
             return Found("unknown_host")
     # What speaks no TLS may well say nothing to it, or something that is none.
     try:
-        with socket.create_connection(address, LIMIT) as again:
-            end = time.monotonic() + LIMIT
-            plain = _ask(again, _front_page(host), lambda: max(end - time.monotonic(), 0.01))
+        with socket.create_connection(address, left()) as again:
+            plain = _ask(again, _front_page(host), left)
     except OSError as problem:
         return _of_connect(problem)
     if plain.kind in ("silent", "closed", "tls"):

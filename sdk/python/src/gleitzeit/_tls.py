@@ -6,6 +6,8 @@ machine's own, and those of ``ca`` (``GLEITZEIT_CA``).
 
 from __future__ import annotations
 
+import base64
+import binascii
 import functools
 import ipaddress
 import os
@@ -31,7 +33,7 @@ USUAL = (
 MOST_BYTES, MOST_FILES = 16 << 20, 10_000
 #: So many names of a certificate are shown.
 SHOWN = 5
-_ONE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+_ONE = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----")
 
 # OpenSSL's numbers of what is wrong with a certificate.
 EXPIRED, NOT_YET, OTHER_NAME, OTHER_ADDRESS = 10, 9, 62, 64
@@ -62,10 +64,10 @@ def _set(name: str, environment: Optional[Mapping[str, str]]) -> Optional[str]:
 
 @functools.lru_cache(maxsize=4)
 def _roots(ca: Optional[str], file: Optional[str], folders: Optional[str]) -> bytes:
-    found = _ONE.findall(pkgutil.get_data("grpc._cython", "_credentials/roots.pem") or b"")
+    found = _certificates(pkgutil.get_data("grpc._cython", "_credentials/roots.pem") or b"")
     if file is None and folders is None:
         usual = next((it for it in USUAL if os.path.isfile(it)), None)
-        found += _ONE.findall(_read(usual, "the machine")) if usual else []
+        found += _certificates(_read(usual, "the machine")) if usual else []
     if file is not None:
         found += _of_file(file, "SSL_CERT_FILE")
     for folder in filter(None, (folders or "").split(os.pathsep)):
@@ -73,11 +75,29 @@ def _roots(ca: Optional[str], file: Optional[str], folders: Optional[str]) -> by
     if ca is not None:
         found += _of_file(ca, f"`ca` or {CA_VARIABLE}")
     # Most are in two of the lists.
-    return b"\n".join(dict.fromkeys(found)) + b"\n"
+    return "".join(ssl.DER_cert_to_PEM_cert(it) for it in dict.fromkeys(found)).encode("ascii")
+
+
+def _certificates(text: bytes) -> list[bytes]:
+    """The certificates of a PEM file, as DER. Those that cannot be understood are left out, as the commands do it: there
+    are old ones in every machine's list."""
+    found, trial = [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for body in _ONE.findall(text):
+        try:
+            certificate = base64.b64decode(b"".join(body.split()), validate=True)
+            trial.load_verify_locations(cadata=certificate)
+        except (binascii.Error, ValueError, ssl.SSLError):
+            continue
+        found.append(certificate)
+    return found
 
 
 def _of_file(path: str, name: str) -> list[bytes]:
-    found = _ONE.findall(_read(path, name))
+    text = _read(path, name)
+    found = _certificates(text)
+    if not found and _ONE.search(text):
+        advice = "write the file anew from its source (`openssl x509 -in FILE -noout -text` shows whether it can be read)"
+        raise _wrong(f"`{path}`, which {name} names, holds no certificate that can be read: {advice}")
     if not found:
         expected = "expected PEM (`-----BEGIN CERTIFICATE-----`); `openssl x509 -inform der` makes it from DER"
         raise _wrong(f"`{path}`, which {name} names, holds no certificate: {expected}")
@@ -89,7 +109,7 @@ def _of_folder(path: str) -> list[bytes]:
     try:
         for entry in sorted(pathlib.Path(path).iterdir())[:MOST_FILES]:
             if entry.is_file():
-                found += _ONE.findall(_read(str(entry), "SSL_CERT_DIR"))
+                found += _certificates(_read(str(entry), "SSL_CERT_DIR"))
     except OSError as problem:
         raise _wrong(f"`{path}`, which SSL_CERT_DIR names, cannot be read: {problem.strerror}") from problem
     return found
@@ -112,7 +132,7 @@ def _wrong(message: str) -> GleitzeitError:
 def untrusted(problem: ssl.SSLCertVerificationError, host: str, certificate: bytes) -> tuple[str, str]:
     """What is wrong with the certificate that a host showed, and what to do about it."""
     read = _x509.read(certificate)
-    issuer = read.issuer if read else "somebody who cannot be read"
+    issuer = read.issuer if read else "an unreadable issuer"
     code = problem.verify_code
     subject = f"the certificate of `{host}`, issued by `{issuer}`,"
     if code == EXPIRED and read:
@@ -123,10 +143,10 @@ def untrusted(problem: ssl.SSLCertVerificationError, host: str, certificate: byt
     if code in (OTHER_NAME, OTHER_ADDRESS) and read:
         return _other_name(subject, host, read.names)
     if code in UNKNOWN_ISSUER and read and read.is_own:
-        text = f"the certificate of `{host}` is signed by itself (`{issuer}`), and is none of the roots known here"
+        text = f"the certificate of `{host}` is self-signed (`{issuer}`) and is not a trusted root"
         return text, f"give that certificate, which the server's owner has, with {CA_VARIABLE} or `ca`"
     if code in UNKNOWN_ISSUER:
-        text = f"the certificate of `{host}` is issued by `{issuer}`, and none of the roots known here stands behind that"
+        text = f"the certificate of `{host}` is issued by `{issuer}`, and no trusted root issued it"
         chain = "if it is a public authority, have the server send the whole chain"
         return text, f"give the root certificate of `{issuer}` with {CA_VARIABLE} or `ca`; {chain}"
     return f"{subject} is not valid: {problem.verify_message}", "have another certificate made for it"

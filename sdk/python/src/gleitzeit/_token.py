@@ -8,6 +8,7 @@ whatever listens at the port is another user's, and is not shown the token.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import pathlib
 import stat
@@ -19,6 +20,8 @@ try:
 except ImportError:  # no POSIX: control planes of the same machine do not run there
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger("gleitzeit")
+
 #: A longer token is none.
 MAX_BYTES = 4_096
 
@@ -29,6 +32,7 @@ class SecretFile:
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path = os.fspath(path)
         self._token = self._read()
+        self._is_told = False
 
     def __repr__(self) -> str:
         return f"SecretFile({self.path!r})"
@@ -36,9 +40,11 @@ class SecretFile:
     def current(self) -> str:
         """The token as it is now; while the file cannot be read, as it was: secrets are often replaced by removing them."""
         try:
-            self._token = self._read()
-        except ValueError:
-            pass
+            self._token, self._is_told = self._read(), False
+        except ValueError as problem:
+            if not self._is_told:
+                log.warning("%s; the last one stays", problem)
+            self._is_told = True
         return self._token
 
     def _read(self) -> str:
@@ -57,7 +63,17 @@ class SecretFile:
             raise ValueError(f"cannot use the token in `{self.path}`: it is no text") from None
         if not token:
             raise ValueError(f"cannot use the token in `{self.path}`: it holds none")
+        if not _is_token(token):
+            raise ValueError(f"cannot use the token in `{self.path}`: it holds {_MORE}")
         return token
+
+
+_MORE = "more than one line, or characters that no token has"
+
+
+def _is_token(text: str) -> bool:
+    """Whether a header can carry it as a token: visible characters of ASCII alone."""
+    return all("!" <= character <= "~" for character in text)
 
 
 #: What gives the token whenever one is needed; none if there is none.
@@ -67,7 +83,7 @@ Source = Callable[[], Optional[str]]
 def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: str) -> Source:
     """Where the token comes from: given, in a file, named by the environment, or kept by a control plane at ``url``.
 
-    Raises ``ValueError`` if a file is named that cannot be used.
+    Raises ``ValueError`` if the token, or a file that is named, cannot be used.
     """
     if token and file:
         raise ValueError("`token` and `token_file` say the same; give one of them")
@@ -76,6 +92,8 @@ def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: 
         if not token:
             file = os.environ.get("GLEITZEIT_TOKEN_FILE") or None
     if token:
+        if not _is_token(token):
+            raise ValueError(f"cannot use the token of `token` or GLEITZEIT_TOKEN: it holds {_MORE}")
         return lambda: token
     if file is not None:
         return SecretFile(file).current
@@ -98,7 +116,8 @@ def kept(url: str) -> Optional[str]:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return os.read(number, MAX_BYTES).decode("ascii", "replace").strip() or None
+            token = os.read(number, MAX_BYTES).decode("ascii", "replace").strip()
+            return token if token and _is_token(token) else None
         return None
     except OSError:
         return None
@@ -109,7 +128,7 @@ def kept(url: str) -> Optional[str]:
 def _file(url: str) -> Optional[pathlib.Path]:
     try:
         parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 80
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             return None
     except ValueError:

@@ -11,8 +11,8 @@ COMMON_NAME, ORGANIZATION, ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a",
 SEQUENCE, SET, OBJECT_ID, OCTETS, WIDE_TEXT = 0x30, 0x31, 0x06, 0x04, 0x1E
 VERSION, EXTENSIONS = 0xA0, 0xA3
 SHORT_TIME, DNS_NAME, IP_ADDRESS = 0x17, 0x82, 0x87
-#: So many characters of each part are shown.
-SHOWN = 64
+#: So many characters of each part are shown, and of each host's name.
+SHOWN, SHOWN_NAME = 64, 100
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,16 @@ def _name(text: bytes) -> str:
         for _, pair in _fields(group):
             (_, known), (kind, value) = list(_fields(pair))[:2]
             shown = value.decode("utf-16-be" if kind == WIDE_TEXT else "utf-8", "replace").strip()[:SHOWN]
-            parts.setdefault(known, "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in shown))
+            parts.setdefault(known, _printable(shown))
     common, organization = parts.get(COMMON_NAME), parts.get(ORGANIZATION)
     if common and organization and common != organization:
         return f"{common} ({organization})"
     return common or organization or "an issuer without a name"
+
+
+def _printable(text: str) -> str:
+    """With escapes for what a terminal obeys."""
+    return "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in text)
 
 
 def _time(kind: int, value: bytes) -> str:
@@ -84,6 +89,6 @@ def _names(extensions: bytes) -> Iterator[str]:
         if parts[0] == (OBJECT_ID, ALTERNATIVE_NAMES) and parts[-1][0] == OCTETS:
             for kind, value in _fields(_inside(parts[-1][1])):
                 if kind == DNS_NAME:
-                    yield "".join(it for it in value.decode("ascii", "replace") if it.isprintable())
+                    yield _printable(value.decode("ascii", "replace")[:SHOWN_NAME])
                 elif kind == IP_ADDRESS:
                     yield str(ipaddress.ip_address(value))
