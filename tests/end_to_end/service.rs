@@ -210,3 +210,24 @@ fn a_signal_to_the_whole_process_group_leaves_the_tasks_that_a_drain_waits_for()
         assert_eq!(ended["tasks"][task]["attempt"], 1, "{ended:#}");
     }
 }
+
+#[test]
+fn readiness_goes_first_when_a_control_plane_ends_with_its_worker() {
+    let sandbox = Sandbox::new();
+    let store = format!("sqlite:{}", sandbox.path().join("hub.db").display());
+    let mut plane = sandbox.start(&["start", "--port", "0", "--store", &store, "--drain-timeout", "5m"]);
+    let url = plane.said("ready at ", PATIENCE);
+    let (begun, gate) = (sandbox.path().join("begun"), sandbox.path().join("gate"));
+    let command = format!("touch {}; until [ -e {} ]; do sleep 0.05; done", begun.display(), gate.display());
+    let text = format!("name: W\ntasks: [{{id: a, method: shell/run, parameters: {{command: '{command}'}}}}]\n");
+    sandbox.gleitzeit(&["submit", &sandbox.file("w.yaml", &text), "--hub-url", &url]).exits(0);
+    until("the task is at work", PATIENCE, || begun.exists().then_some(()));
+    sandbox.gleitzeit(&["healthcheck", "--hub-url", &url]).exits(0);
+    plane.signal(Signal::TERM);
+    until("it says that it cannot be used", PATIENCE, || {
+        let asked = sandbox.gleitzeit(&["healthcheck", "--hub-url", &url]);
+        (asked.code() == 1 && asked.stderr.contains("it starts, or ends")).then_some(())
+    });
+    fs::write(&gate, "").expect("written");
+    plane.wait(PATIENCE).exits(0);
+}
