@@ -17,9 +17,9 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     let hub_url = args.client.hub_url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned());
     let config = AgentConfig {
         token: args.client.token.source()?.or_kept(&hub_url, gleitzeit_link::variable),
+        unused_proxy: gleitzeit_link::proxy(&hub_url, |name| std::env::var_os(name)),
         hub_url,
         trust: trust::roots(),
-        unused_proxy: gleitzeit_link::proxy(|name| std::env::var_os(name)),
         ..setup::agent(&args.worker, &args.roles, args.name.as_deref(), args.max_payload_bytes, registry)?
     };
     block_on(OnSignal::Finish, |stop| async move {

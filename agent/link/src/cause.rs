@@ -52,9 +52,11 @@ impl Cause {
     }
 }
 
-/// The variable that names a proxy for HTTP, if one does; `read` reads the environment.
-pub fn proxy(read: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
-    let names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// The variable that names a proxy for an address, if one does; `read` reads the environment.
+pub fn proxy(url: &str, read: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
+    let own =
+        if url.trim().starts_with("https://") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let names = [own[0], own[1], "ALL_PROXY", "all_proxy"];
     names.into_iter().find(|name| read(name).is_some_and(|value| !value.is_empty()))
 }
 
@@ -342,9 +344,9 @@ mod tests {
     fn a_proxy_that_is_not_used_is_told_of_where_the_way_is_the_trouble() {
         let set = |name: &str| (name == "ALL_PROXY").then(|| OsString::from("socks5://proxy:1080"));
         let cause = |found: &Found| Cause::new(URL, found, Speech::Mesh, "");
-        assert!(cause(&Found::NoAnswer).beside_proxy(proxy(set)).hint.contains("ALL_PROXY is set"));
-        assert_eq!(cause(&Found::NoAnswer).beside_proxy(proxy(|_| None)), cause(&Found::NoAnswer));
-        assert_eq!(cause(&Found::Tls).beside_proxy(proxy(set)), cause(&Found::Tls));
+        assert!(cause(&Found::NoAnswer).beside_proxy(proxy(URL, set)).hint.contains("ALL_PROXY is set"));
+        assert_eq!(cause(&Found::NoAnswer).beside_proxy(proxy(URL, |_| None)), cause(&Found::NoAnswer));
+        assert_eq!(cause(&Found::Tls).beside_proxy(proxy(URL, set)), cause(&Found::Tls));
     }
 
     #[test]
@@ -356,6 +358,20 @@ mod tests {
             ("http://hub", ("hub", None)),
         ] {
             assert_eq!((host(url), port(url)), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_variable_of_a_proxy_is_that_of_the_scheme() {
+        let set = |names: &'static [&'static str]| move |name: &str| names.contains(&name).then(|| "p:1".into());
+        for (url, names, expected) in [
+            ("http://h", &["HTTPS_PROXY", "HTTP_PROXY"][..], Some("HTTP_PROXY")),
+            ("h:8000", &["http_proxy"][..], Some("http_proxy")),
+            ("https://h", &["HTTPS_PROXY", "HTTP_PROXY"][..], Some("HTTPS_PROXY")),
+            ("https://h", &["HTTP_PROXY"][..], None),
+            ("https://h", &["all_proxy"][..], Some("all_proxy")),
+        ] {
+            assert_eq!(proxy(url, set(names)), expected, "{url} {names:?}");
         }
     }
 }

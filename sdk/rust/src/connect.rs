@@ -81,5 +81,5 @@ async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std
 /// What stands at the address instead of a control plane that can be reached.
 async fn cause(url: &str, reason: &str, trust: &Trust) -> Cause {
     let found = look(url, Speech::Grpc, reason, trust).await.unwrap_or_else(Found::NoHost);
-    Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(|name| std::env::var_os(name)))
+    Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(url, |name| std::env::var_os(name)))
 }

@@ -49,7 +49,7 @@ pub(super) async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let token = token_source(provider.token.as_ref(), provider.token_file.as_deref(), &provider.url)?;
-    let unused_proxy = gleitzeit_link::proxy(gleitzeit_link::variable);
+    let unused_proxy = gleitzeit_link::proxy(&provider.url, gleitzeit_link::variable);
     let trust = crate::config::trust(provider.ca.as_deref());
     trust.check().map_err(|error| Error::invalid(error.to_string()))?;
     let config = LinkConfig { url: provider.url.clone(), trust, token, unused_proxy, ..LinkConfig::default() };
