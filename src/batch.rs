@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::run::event::WorkflowSubmitted;
-use gleitzeit_core::spec::{self, Catalog, Checked, Environment, Given, Limits, Problem, Workflow};
+use gleitzeit_run::event::WorkflowSubmitted;
+use gleitzeit_run::submission::{self, Environment, Given};
 use gleitzeit_sdk::Client;
+use gleitzeit_workflow::spec::{Catalog, Checked, Limits, Problem, Workflow};
 use serde_json::{Map, Value};
 
 use crate::cli::InputArgs;
@@ -159,7 +160,7 @@ fn bind(
         files: workflow.files.keys().map(|name| (name.clone(), Vec::new())).collect(),
         labels: inputs::labels(&given.labels)?,
     };
-    Ok(spec::bind(workflow.clone(), given, environment, &source.name))
+    Ok(submission::bind(workflow.clone(), given, environment, &source.name))
 }
 
 #[cfg(test)]

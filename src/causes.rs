@@ -149,7 +149,7 @@ fn lines(text: &mut String, said: &str) {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::ErrorCode;
+    use gleitzeit_workflow::ErrorCode;
     use serde_json::json;
 
     use super::*;

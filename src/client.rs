@@ -1,7 +1,7 @@
 //! Reaching a control plane, and finding the run that the user means.
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, Run, RunFilter, RunSummary, TaskFilter};
+use gleitzeit_workflow::ErrorCode;
 
 use crate::background;
 use crate::cli::ClientArgs;

@@ -212,8 +212,8 @@ impl Paint {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::ErrorCode;
     use gleitzeit_sdk::Failure;
+    use gleitzeit_workflow::ErrorCode;
 
     use super::*;
 

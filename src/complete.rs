@@ -13,9 +13,9 @@ use std::sync::Arc;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
 use clap_complete::env::Shells;
-use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::RunStatus;
+use gleitzeit_workflow::spec::{AnyMethod, Limits, check_bytes};
 
 use crate::cli::{Cli, TokenArgs};
 use crate::error::CommandError;

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gleitzeit_core::spec::{Language, Limits, Note, Problem, Task, Workflow, Written, unfilled, written};
-use gleitzeit_core::template::{self, Piece};
 use gleitzeit_providers::syntax::{self, Mistake, Unchecked};
+use gleitzeit_workflow::spec::{Language, Limits, Note, Problem, Task, Workflow, Written, unfilled, written};
+use gleitzeit_workflow::template::{self, Piece};
 use serde_json::Value;
 
 use crate::setup::Workers;
@@ -232,7 +232,7 @@ fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
             continue;
         }
         let (true, Some(body)) = (is_called_json(parameters), literal(written.text)) else { continue };
-        if let Err(why) = gleitzeit_core::json::parse(&body) {
+        if let Err(why) = gleitzeit_workflow::json::parse(&body) {
             let message = format!("`body` is called JSON and is none: {why}");
             let hint = Some("give the value as `json`, which is written as JSON and sets the header".to_owned());
             found.note(|| Note { hint, ..written.note(source, file, (1, 1), message) });

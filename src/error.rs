@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_sdk as sdk;
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::spec::{Note, Problem};
 
 /// The process's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{RunHandle, RunStatus, TaskFilter, TaskStatus};
+use gleitzeit_workflow::ErrorCode;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gleitzeit_core::json;
+use gleitzeit_workflow::json;
 use serde_json::{Map, Value};
 
 use crate::error::CommandError;

@@ -1,7 +1,7 @@
 //! JSON text for people: indented, every literal as it was written. Going through parsed values would round large
 //! numbers.
 
-use gleitzeit_core::json::MAX_DEPTH;
+use gleitzeit_workflow::json::MAX_DEPTH;
 
 /// Levels that stand on lines of their own: more than any value that is accepted and what is printed around it have. What
 /// was stored before there was a limit may be far deeper, and its blanks would fill all memory.

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use gleitzeit_core::json;
-use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_sdk::Run;
+use gleitzeit_workflow::json;
+use gleitzeit_workflow::spec::{Note, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 

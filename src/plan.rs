@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use gleitzeit_agent::AgentConfig;
-use gleitzeit_core::graph::Graph;
-use gleitzeit_core::mesh::{Health, HealthState, PresenceStatus};
-use gleitzeit_core::role::engine::DEFAULT_TIMEOUT_MS;
-use gleitzeit_core::spec::{Note, Task, Workflow};
+use gleitzeit_mesh::role::engine::DEFAULT_TIMEOUT_MS;
+use gleitzeit_mesh::wire::{Health, HealthState, PresenceStatus};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::Factory;
 use gleitzeit_sdk::Client;
+use gleitzeit_workflow::graph::Graph;
+use gleitzeit_workflow::spec::{Note, Task, Workflow};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use gleitzeit_agent::{Agent, AgentConfig, AgentError, within};
 use gleitzeit_control_plane::{self as control_plane, Config, Liveness, StoreConfig};
-use gleitzeit_core::ErrorCode;
+use gleitzeit_workflow::ErrorCode;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;

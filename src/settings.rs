@@ -78,7 +78,7 @@ fn with_default(mut command: Command, flag: &str, values: Vec<String>) -> Result
 fn suggestion(command: &Command, key: &str) -> String {
     let all = std::iter::once(command).chain(command.get_subcommands());
     let flags = all.flat_map(|it| it.get_arguments().filter_map(|a| a.get_long()));
-    match gleitzeit_core::spec::closest(&key.replace('_', "-"), flags) {
+    match gleitzeit_workflow::spec::closest(&key.replace('_', "-"), flags) {
         Some(flag) => format!("did you mean `{flag}`?"),
         None => "options are named like the flags: see `gleitzeit COMMAND --help`".to_owned(),
     }

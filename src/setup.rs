@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use gleitzeit_agent::{AgentConfig, merge_definitions, parse_roles};
 use gleitzeit_control_plane::{Config, StoreConfig, Token};
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::mesh::Role;
-use gleitzeit_core::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow, closest};
 use gleitzeit_link::TokenSource;
+use gleitzeit_mesh::wire::Role;
 use gleitzeit_protocols::{Protocol, Registry, yaml};
 use gleitzeit_providers::{Definition, Settings};
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::spec::{KnownProvider, KnownProviders, Others, Problem, Task, Workflow, closest};
 
 use crate::cli::{DefinitionArgs, HubArgs, PatienceArgs, RunArgs, WorkerArgs};
 use crate::error::CommandError;
@@ -257,16 +257,16 @@ fn connections_within(wanted: u32, files: Option<u64>) -> usize {
     usize::try_from(most.min(u64::from(wanted))).unwrap_or(usize::MAX)
 }
 
-fn patience(args: &PatienceArgs) -> gleitzeit_core::hub::Config {
+fn patience(args: &PatienceArgs) -> gleitzeit_mesh::hub::Config {
     let ms = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
-    gleitzeit_core::hub::Config {
+    gleitzeit_mesh::hub::Config {
         heartbeat_interval_ms: ms(args.heartbeat_interval),
         owner_silence_ms: ms(args.owner_patience),
         provider_silence_ms: ms(args.provider_patience),
         engine_silence_ms: ms(args.engine_patience),
         accept_timeout_ms: ms(args.take_timeout),
         slow_consumer_ms: ms(args.confirm_timeout),
-        ..gleitzeit_core::hub::Config::default()
+        ..gleitzeit_mesh::hub::Config::default()
     }
 }
 
@@ -371,7 +371,7 @@ pub(crate) fn machine() -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::spec;
+    use gleitzeit_workflow::spec;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 //!
 //! Without colours and a width it is the same text as the error's own.
 
-use gleitzeit_core::spec::{Note, Problem};
 use gleitzeit_sdk::Failure;
+use gleitzeit_workflow::spec::{Note, Problem};
 
 use crate::color::{Paint, Tone};
 use crate::error::CommandError;
@@ -106,7 +106,7 @@ fn parts<'a>(shown: &'a str, message: &str, hint: Option<&'a str>) -> (&'a str, 
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::ErrorCode;
+    use gleitzeit_workflow::ErrorCode;
 
     use super::*;
 

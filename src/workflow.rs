@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{self, AnyMethod, Catalog, Checked, Limits, Note, Problem, Workflow};
 use gleitzeit_sdk::{Client, RunHandle, Submission};
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::spec::{self, AnyMethod, Catalog, Checked, Limits, Note, Problem, Workflow};
 use serde_json::{Map, Value};
 
 use crate::cli::InputArgs;

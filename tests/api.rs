@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gleitzeit_control_plane::Config;
-use gleitzeit_core::ErrorCode;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
 use gleitzeit_proto::v1::system_service_client::SystemServiceClient;
 use gleitzeit_proto::v1::workflow_service_client::WorkflowServiceClient;
@@ -14,6 +13,7 @@ use gleitzeit_proto::v1::{
     ListRunsRequest, SubmitWorkflowRequest, Task, WatchEventsRequest, WatchRunRequest, Workflow,
 };
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
+use gleitzeit_workflow::ErrorCode;
 use plane::{PATIENCE, Plane};
 use prost::Message as _;
 use prost_types::FileDescriptorProto;

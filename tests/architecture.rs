@@ -6,10 +6,15 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which crates of ours each crate may see.
+/// The domain, in the order in which one learns it: each knows only those before it.
+const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
+
 const ARROWS: &[(&str, &[&str])] = &[
-    ("gleitzeit-core", &[]),
-    ("gleitzeit-proto", &["gleitzeit-core"]),
-    ("gleitzeit-protocols", &["gleitzeit-core"]),
+    ("gleitzeit-workflow", &[]),
+    ("gleitzeit-run", &["gleitzeit-workflow"]),
+    ("gleitzeit-mesh", &["gleitzeit-run", "gleitzeit-workflow"]),
+    ("gleitzeit-proto", &CORE),
+    ("gleitzeit-protocols", &CORE),
     ("gleitzeit-tls", &[]),
     ("gleitzeit-providers", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-tls"]),
     ("gleitzeit-link", &["gleitzeit-core", "gleitzeit-tls"]),
@@ -67,7 +72,7 @@ fn the_core_builds_without_a_runtime() {
         .iter()
         .map(|package| (package["id"].as_str().expect("id"), package["name"].as_str().expect("name")))
         .collect();
-    let core = names.iter().find(|(_, name)| **name == "gleitzeit-core").expect("the core is there").0;
+    let core = names.iter().find(|(_, name)| **name == "gleitzeit-mesh").expect("the core is there").0;
     let (mut open, mut reached) = (vec![*core], BTreeSet::new());
     while let Some(id) = open.pop() {
         if !reached.insert(id) {

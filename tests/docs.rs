@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::spec::{Limits, check};
 use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::ErrorCode;
+use gleitzeit_workflow::spec::{Limits, check};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -6,25 +6,38 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::hub::{Batch, Config, Hub, Input, Output, Start};
-use gleitzeit_core::mesh::{FromHub, Role, ToHub};
-use gleitzeit_core::run::{Entry, Request, Verdict};
-use gleitzeit_core::time::Instant;
-use gleitzeit_core::{Position, Seq, Timestamp};
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, Start};
+use gleitzeit_mesh::wire::{FromHub, Role, ToHub};
+use gleitzeit_run::{Entry, Position, Request, Seq, Verdict};
+use gleitzeit_workflow::Timestamp;
+use gleitzeit_workflow::time::Instant;
 
 const ROLES: [&str; 4] = ["queue", "resolver", "engine", "provider"];
 /// Any socket that reads the journal; none of ours does.
 const WATCHER: &str = "watcher";
 /// The code of each party.
 const CODE: &[(&str, &[&str])] = &[
-    ("hub", &["core/src/hub"]),
-    ("queue", &["core/src/role/queue", "core/src/role/owner.rs", "core/src/role/outbox.rs"]),
+    ("hub", &["core/mesh/src/hub.rs", "core/mesh/src/hub"]),
+    (
+        "queue",
+        &[
+            "core/mesh/src/role/queue.rs",
+            "core/mesh/src/role/queue",
+            "core/mesh/src/role/owner.rs",
+            "core/mesh/src/role/outbox.rs",
+        ],
+    ),
     (
         "resolver",
-        &["core/src/role/resolver.rs", "core/src/role/resolver", "core/src/role/owner.rs", "core/src/role/outbox.rs"],
+        &[
+            "core/mesh/src/role/resolver.rs",
+            "core/mesh/src/role/resolver",
+            "core/mesh/src/role/owner.rs",
+            "core/mesh/src/role/outbox.rs",
+        ],
     ),
-    ("engine", &["core/src/role/engine", "core/src/role/outbox.rs"]),
-    ("provider", &["core/src/role/provider.rs"]),
+    ("engine", &["core/mesh/src/role/engine.rs", "core/mesh/src/role/engine", "core/mesh/src/role/outbox.rs"]),
+    ("provider", &["core/mesh/src/role/provider.rs", "core/mesh/src/role/provider"]),
 ];
 /// What the hub sends to a role that has no use for it so far.
 const UNUSED: &[(&str, &str, &str)] =
@@ -165,7 +178,7 @@ fn the_documented_table_is_what_the_code_does() {
 
 /// The events of the golden files, one of each kind.
 fn samples() -> BTreeMap<String, ToHub> {
-    let folder = root().join("core/tests/golden/mesh/to_hub");
+    let folder = root().join("core/mesh/tests/golden/to_hub");
     let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
     let events = files.map(|path| {
         let text = fs::read_to_string(path).expect("readable");

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use gleitzeit_control_plane::journal::{SqliteStore, Store};
 use gleitzeit_control_plane::{Config, StoreConfig};
-use gleitzeit_core::run::event::{TaskCompleted, WorkflowSubmitted};
-use gleitzeit_core::run::{Entry, Event};
-use gleitzeit_core::{Payload, Position, RunId, Seq, Timestamp};
+use gleitzeit_run::event::{TaskCompleted, WorkflowSubmitted};
+use gleitzeit_run::{Entry, Event, Position, RunId, Seq};
 use gleitzeit_sdk::{Client, ClientConfig, RunFilter, RunStatus};
+use gleitzeit_workflow::{Payload, Timestamp};
 use plane::Plane;
 use serde_json::{Value, json};
 

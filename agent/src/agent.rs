@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::Secret;
-use gleitzeit_core::error::Failure;
-use gleitzeit_core::id::ComponentId;
-use gleitzeit_core::mesh::Role;
-use gleitzeit_core::role::{Identity, engine, provider, queue, resolver};
+use gleitzeit_mesh::role::{Identity, engine, provider, queue, resolver};
+use gleitzeit_mesh::wire::Role;
 use gleitzeit_providers::{Factory, Provider};
+use gleitzeit_run::Secret;
+use gleitzeit_run::id::ComponentId;
+use gleitzeit_workflow::error::Failure;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

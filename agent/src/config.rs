@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::id::QueueName;
-use gleitzeit_core::mesh::Role;
 use gleitzeit_link::{LinkConfig, TokenSource, Trust};
+use gleitzeit_mesh::wire::Role;
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Definition, Factory, Settings};
+use gleitzeit_workflow::id::QueueName;
 use thiserror::Error;
 
 /// The largest payload that fits into a frame with room to spare.
@@ -78,7 +78,7 @@ impl Default for AgentConfig {
             settings: Settings::from_env(|_| None),
             name: "agent".to_owned(),
             drain_timeout: Duration::from_secs(30),
-            alone_limit: Duration::from_millis(gleitzeit_core::role::ALONE_LIMIT_MS),
+            alone_limit: Duration::from_millis(gleitzeit_mesh::role::ALONE_LIMIT_MS),
             max_payload_bytes: 1024 * 1024,
             health_interval: Duration::from_secs(10),
             serves_alone: false,

@@ -5,9 +5,9 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use gleitzeit_core::id::ComponentId;
-use gleitzeit_core::mesh::LocalHub;
 use gleitzeit_link::{Link, LinkConfig, LinkEvents};
+use gleitzeit_mesh::wire::LocalHub;
+use gleitzeit_run::id::ComponentId;
 use tokio_util::sync::CancellationToken;
 
 use crate::line::Line;

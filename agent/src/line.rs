@@ -5,9 +5,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
-use gleitzeit_core::tagged::Body;
 use gleitzeit_link::{Cause, Link, LinkEvent, LinkEvents, SendError};
+use gleitzeit_mesh::wire::{FromHub, LocalHub, LocalSocket, ToHub};
+use gleitzeit_workflow::tagged::Body;
 use tokio::time::{Instant, sleep_until};
 
 /// A local hub that closes a socket is asked for another one so much later.
@@ -199,7 +199,7 @@ mod tests {
     use std::sync::Mutex;
     use std::task::{Context, Poll};
 
-    use gleitzeit_core::mesh::{Heartbeat, HeartbeatResponse, Welcome};
+    use gleitzeit_mesh::wire::{Heartbeat, HeartbeatResponse, Welcome};
     use tokio::sync::mpsc;
 
     use super::*;

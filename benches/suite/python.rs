@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
-use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Call, Context, Factory, Provider, Settings, shipped};
+use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 
 use crate::Size;

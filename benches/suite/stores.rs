@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, ensure};
 use gleitzeit_control_plane::journal::{SqliteStore, Store};
-use gleitzeit_core::ledger::Ledger;
-use gleitzeit_core::run::command::{CompleteAttempt, DispatchTask, ReadyTask};
-use gleitzeit_core::run::event::{ProtocolRegistered, WorkflowSubmitted};
-use gleitzeit_core::run::{Command, Entry, Fence, Limits, Request, Verdict};
-use gleitzeit_core::spec::{Environment, Given, Priority, bind, check};
-use gleitzeit_core::{AttemptRef, ComponentId, Epoch, Payload, QueueName, RunId, Slice, TaskId, Timestamp};
 use gleitzeit_protocols::Registry;
+use gleitzeit_run::command::{CompleteAttempt, DispatchTask, ReadyTask};
+use gleitzeit_run::event::{ProtocolRegistered, WorkflowSubmitted};
+use gleitzeit_run::ledger::Ledger;
+use gleitzeit_run::submission::{Environment, Given, bind};
+use gleitzeit_run::{AttemptRef, Command, ComponentId, Entry, Epoch, Fence, Limits, Request, RunId, Slice, Verdict};
+use gleitzeit_workflow::spec::{Priority, check};
+use gleitzeit_workflow::{Payload, QueueName, TaskId, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -69,7 +70,7 @@ pub(crate) fn unfinished(path: &Path, tasks: usize) -> anyhow::Result<()> {
 impl Maker {
     fn new(path: &Path, workflow: &str) -> anyhow::Result<Self> {
         let registry = Registry::shipped();
-        let limits = gleitzeit_core::spec::Limits { bytes: usize::MAX, tasks: usize::MAX, ..Default::default() };
+        let limits = gleitzeit_workflow::spec::Limits { bytes: usize::MAX, tasks: usize::MAX, ..Default::default() };
         let workflow = check(workflow, "bench", &registry, &limits).map_err(|problems| anyhow!("{problems:?}"))?;
         let bound = bind(workflow, Given::default(), &NoEnvironment, "bench").map_err(|it| anyhow!("{it:?}"))?;
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
@@ -85,7 +86,7 @@ impl Maker {
             maker.propose(Request::RegisterProtocol { protocol })?;
         }
         let queue = Slice::Queue(QueueName::default_queue());
-        for slice in gleitzeit_core::Shard::all().map(Slice::Shard).chain([queue]) {
+        for slice in gleitzeit_run::Shard::all().map(Slice::Shard).chain([queue]) {
             maker.propose(Request::Grant { slice, component_id: COMPONENT.into() })?;
         }
         maker.ledger.engine_connected(COMPONENT.into(), 64);

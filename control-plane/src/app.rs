@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use axum::middleware::from_fn;
 use futures_util::future::{join, join_all};
-use gleitzeit_core::ProtocolName;
-use gleitzeit_core::mesh::{LocalHub, ProtocolDefinition};
-use gleitzeit_core::run::Request;
-use gleitzeit_core::run::event::ProtocolRegistered;
-use gleitzeit_core::run::{self, Verdict};
+use gleitzeit_mesh::wire::{LocalHub, ProtocolDefinition};
 use gleitzeit_protocols::Registry;
+use gleitzeit_run as run;
+use gleitzeit_run::event::ProtocolRegistered;
+use gleitzeit_run::{Request, Verdict};
+use gleitzeit_workflow::ProtocolName;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -152,7 +152,7 @@ pub async fn build(config: Config) -> Result<App, Error> {
     let (journal, port, writer) = started.map_err(|source| Error::Store { store: config.store.clone(), source })?;
     register_protocols(&config, &journal).await?;
 
-    let hub_config = gleitzeit_core::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
+    let hub_config = gleitzeit_mesh::hub::Config { max_payload_bytes: config.max_payload_bytes, ..config.hub.clone() };
     let (hub, hub_handle, entrance) = HubTask::new(hub_config, journal.clone(), port, metrics.clone());
     let readiness = Readiness::default();
     Ok(App { config, address, listener, journal, writer, hub, hub_handle, entrance, metrics, readiness })

@@ -121,7 +121,7 @@ pub struct Config {
     /// and not all count what keeps HTTP/2 itself alive.
     pub say_nothing_every: Duration,
     /// Times and limits of the hub.
-    pub hub: gleitzeit_core::hub::Config,
+    pub hub: gleitzeit_mesh::hub::Config,
     /// After this time finished runs are removed (default 30 days); none: they are kept for ever.
     pub retention: Option<Duration>,
     /// How often it is looked for finished runs to remove (default 10 min). The first time comes as late, so that whoever
@@ -156,7 +156,7 @@ impl Default for Config {
             max_connections: 10_000,
             max_connections_per_address: None,
             say_nothing_every: Duration::from_secs(20),
-            hub: gleitzeit_core::hub::Config::default(),
+            hub: gleitzeit_mesh::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
             metrics: None,

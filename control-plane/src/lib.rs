@@ -1,7 +1,7 @@
 //! The control plane: gRPC API, Socket.IO hub and journal behind one port.
 //!
 //! [`build`] makes one from a [`Config`], [`App::run`] serves it until it is told to stop. Rules of the domain live in
-//! `gleitzeit-core`; here are their shells.
+//! `gleitzeit-mesh`; here are their shells.
 
 mod api;
 mod app;

@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use gleitzeit_core::json;
 use libfuzzer_sys::fuzz_target;
+use gleitzeit_workflow::json;
 
 const LIMIT: usize = 100_000;
 /// A byte takes six at most as text in JSON, and four thirds in base64; headers stand beside it.

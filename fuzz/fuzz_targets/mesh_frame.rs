@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use gleitzeit_core::mesh::{FromHub, ToHub};
 use libfuzzer_sys::fuzz_target;
+use gleitzeit_mesh::wire::{FromHub, ToHub};
 
 fuzz_target!(|text: &str| {
     let (name, body) = match gleitzeit_link::read_frame(text) {

@@ -12,8 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fuzz_target!(|input: (&str, &str)| {
     let (schema, value) = input;
-    let Ok(schema) = gleitzeit_core::json::parse(schema) else { return };
-    let value = gleitzeit_core::json::parse(value).unwrap_or_default();
+    let Ok(schema) = gleitzeit_workflow::json::parse(schema) else { return };
+    let value = gleitzeit_workflow::json::parse(value).unwrap_or_default();
     let begun = Instant::now();
     let Ok(compiled) = Schema::compile(&schema) else { return };
     let violations = compiled.check(&value);

@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use gleitzeit_core::spec::{Catalog, Limits, check_bytes};
 use gleitzeit_protocols::Registry;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
+use gleitzeit_workflow::spec::{Catalog, Limits, check_bytes};
 
 fn nodes(value: &Value) -> usize {
     1 + match value {

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use gleitzeit_core::error::GrpcCode;
-use gleitzeit_core::spec::Problem;
-use gleitzeit_core::{ErrorCode, Failure, RunId};
+use gleitzeit_run::RunId;
+use gleitzeit_workflow::error::GrpcCode;
+use gleitzeit_workflow::spec::Problem;
+use gleitzeit_workflow::{ErrorCode, Failure};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::{Code, Status};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use gleitzeit_core::mesh::ProtocolDefinition;
+use gleitzeit_mesh::wire::ProtocolDefinition;
 use serde_json::Value;
 
 use crate::load::{self, Shipped};

@@ -1,9 +1,9 @@
 //! A protocol as written in YAML or sent over the mesh, checked. The invariant: the schemas of a [`Protocol`] compile.
 
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::payload::Payload;
-use gleitzeit_core::run::event::ProtocolRegistered;
-use gleitzeit_core::spec::{Language, PathSegment, Violation};
+use gleitzeit_mesh::wire::ProtocolDefinition;
+use gleitzeit_run::event::ProtocolRegistered;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::spec::{Language, PathSegment, Violation};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use gleitzeit_core::contract;
-use gleitzeit_core::error::{ErrorCode, Failure};
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::spec::{Catalog, MethodInfo, Violation};
+use gleitzeit_mesh::wire::ProtocolDefinition;
+use gleitzeit_workflow::contract;
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::spec::{Catalog, MethodInfo, Violation};
 use serde_json::Value;
 use thiserror::Error;
 

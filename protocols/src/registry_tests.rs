@@ -1,5 +1,5 @@
-use gleitzeit_core::Payload;
-use gleitzeit_core::spec::{Language, PathSegment};
+use gleitzeit_workflow::Payload;
+use gleitzeit_workflow::spec::{Language, PathSegment};
 use serde_json::json;
 
 use super::*;

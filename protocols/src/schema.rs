@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use gleitzeit_core::spec::Violation;
+use gleitzeit_workflow::spec::Violation;
 use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 use thiserror::Error;

@@ -1,7 +1,7 @@
 //! From the validator's errors to what we say: lowercase, what was expected and what was found, with a suggestion.
 
-use gleitzeit_core::spec::{PathSegment, Violation, closest};
-use gleitzeit_core::template;
+use gleitzeit_workflow::spec::{PathSegment, Violation, closest};
+use gleitzeit_workflow::template;
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::LocationSegment;

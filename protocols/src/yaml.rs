@@ -12,7 +12,7 @@ use serde_yaml::Spanned;
 /// A definition file may not be larger: far above any sensible one, far below what would be felt.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Nothing may be nested deeper.
-pub const MAX_DEPTH: usize = gleitzeit_core::json::MAX_DEPTH;
+pub const MAX_DEPTH: usize = gleitzeit_workflow::json::MAX_DEPTH;
 
 /// A place in a file, both from 1; 0 means unknown (the definition came over the mesh).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -428,5 +428,5 @@ pub fn duration_ms(value: &Value) -> Option<u64> {
 
 /// "did you mean" for a misspelt word, if one of the known is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    gleitzeit_core::spec::closest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
+    gleitzeit_workflow::spec::closest(word, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::error::{ErrorCode, Failure};
-use gleitzeit_core::id::MethodName;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_mesh::wire::Health;
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::id::MethodName;
+use gleitzeit_workflow::payload::Payload;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;

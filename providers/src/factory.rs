@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gleitzeit_core::error::{ErrorCode, Failure};
 use gleitzeit_protocols::Registry;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use gleitzeit_tls::Trust;
+use gleitzeit_workflow::error::{ErrorCode, Failure};
 use thiserror::Error;
 
 use crate::call::Executor;

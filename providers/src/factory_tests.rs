@@ -1,4 +1,4 @@
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 use tokio::time::Instant;
 

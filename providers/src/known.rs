@@ -1,7 +1,7 @@
 //! Providers as the check of a workflow knows them.
 
-use gleitzeit_core::spec::KnownProvider;
 use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::spec::KnownProvider;
 
 use crate::definition::Definition;
 use crate::factory::{Factory, Settings};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_mesh::wire::Health;
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;

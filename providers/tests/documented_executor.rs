@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::MethodName;
+use gleitzeit_workflow::MethodName;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gleitzeit_core::{ErrorCode, Payload};
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
 use gleitzeit_providers::{Call, CallError, Context, Definition, Executor, Settings};
+use gleitzeit_workflow::{ErrorCode, Payload};
 use serde::Deserialize;
 use serde_json::json;
 

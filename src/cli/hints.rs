@@ -11,7 +11,9 @@ use super::Cli;
 /// Where hints are written.
 const FOLDERS: &[&str] = &[
     "src",
-    "core/src",
+    "core/workflow/src",
+    "core/run/src",
+    "core/mesh/src",
     "control-plane/src",
     "agent/src",
     "agent/link/src",

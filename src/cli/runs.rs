@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use gleitzeit_core::Timestamp;
+use gleitzeit_workflow::Timestamp;
 
 use super::server::age;
 use super::{ClientArgs, InputArgs, OutputArgs};

@@ -95,10 +95,10 @@ pub(crate) struct PatienceArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LimitArgs {
     /// The largest workflow with its inputs and files, in bytes
-    #[arg(long, default_value_t = gleitzeit_core::spec::Limits::DEFAULT.bytes, value_name = "BYTES")]
+    #[arg(long, default_value_t = gleitzeit_workflow::spec::Limits::DEFAULT.bytes, value_name = "BYTES")]
     pub(crate) max_workflow_bytes: usize,
     /// The most tasks of a workflow
-    #[arg(long, default_value_t = gleitzeit_core::spec::Limits::DEFAULT.tasks, value_name = "N")]
+    #[arg(long, default_value_t = gleitzeit_workflow::spec::Limits::DEFAULT.tasks, value_name = "N")]
     pub(crate) max_tasks: usize,
     /// The largest parameter set or result, in bytes: at most 8388608
     #[arg(long, default_value_t = MAX_PAYLOAD_BYTES, value_name = "BYTES")]

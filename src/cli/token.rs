@@ -7,9 +7,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{SecretFile, TokenSource};
 use gleitzeit_sdk::ClientConfig;
+use gleitzeit_workflow::ErrorCode;
 
 use crate::error::CommandError;
 

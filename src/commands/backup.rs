@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gleitzeit_control_plane::StoreConfig;
 use gleitzeit_control_plane::journal::{self, Copied, StoreError};
-use gleitzeit_core::ErrorCode;
+use gleitzeit_workflow::ErrorCode;
 
 use crate::cli::{BackupArgs, RestoreArgs};
 use crate::document::Copy;

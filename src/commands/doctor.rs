@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use gleitzeit_control_plane::StoreConfig;
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_mesh::wire::{Health, HealthState};
 use gleitzeit_protocols::Registry;
 use gleitzeit_providers::{Factory, Settings};
 use gleitzeit_sdk::{Client, DEFAULT_URL};
+use gleitzeit_workflow::ErrorCode;
 use serde::Serialize;
 use serde_json::json;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use gleitzeit_core::spec::{Limits, WithProviders};
 use gleitzeit_sdk::{Client, DEFAULT_URL};
+use gleitzeit_workflow::spec::{Limits, WithProviders};
 
 use crate::batch::{Allowed, AnyVariable, Judge, check_all};
 use crate::cli::{ClientArgs, Format, InputArgs, RunArgs};

@@ -4,9 +4,9 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
-use gleitzeit_core::graph::Graph;
-use gleitzeit_core::spec::{Limits, Priority, RetryPolicy, Task, Workflow};
 use gleitzeit_sdk::{Client, RunStatus, TaskFilter, TaskStatus};
+use gleitzeit_workflow::graph::Graph;
+use gleitzeit_workflow::spec::{Limits, Priority, RetryPolicy, Task, Workflow};
 use serde_json::json;
 
 use crate::cli::{GraphArgs, GraphForm};

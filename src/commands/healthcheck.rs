@@ -1,9 +1,9 @@
 //! `gleitzeit healthcheck`: whether a control plane can be used, for whoever starts others when it can, or again when it
 //! cannot.
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{Cause, Found, Speech, ask_ready};
 use gleitzeit_sdk::DEFAULT_URL;
+use gleitzeit_workflow::ErrorCode;
 use serde_json::json;
 
 use crate::cli::HealthcheckArgs;

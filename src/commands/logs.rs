@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gleitzeit_core::{ErrorCode, Failure, Payload};
 use gleitzeit_sdk::{Client, OutputStream, RunEvent, Task, TaskFilter, TaskStatus, Timestamp};
+use gleitzeit_workflow::{ErrorCode, Failure, Payload};
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use gleitzeit_core::spec::{Change, Limits, Note, Problem, migrate};
 use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::spec::{Change, Limits, Note, Problem, migrate};
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
                 Ok(()) => file.written = true,
                 Err(error) => {
                     let message = format!("cannot be written: {error}");
-                    let code = gleitzeit_core::ErrorCode::InvalidParams;
+                    let code = gleitzeit_workflow::ErrorCode::InvalidParams;
                     file.errors.push(Problem::of_file(&file.file, code, message));
                 }
             }

@@ -1,8 +1,8 @@
 //! `gleitzeit protocols`: the methods that tasks may name, and what one takes and returns.
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_protocols::yaml::nearest;
 use gleitzeit_sdk::DEFAULT_URL;
+use gleitzeit_workflow::ErrorCode;
 
 use crate::cli::ProtocolsArgs;
 use crate::document::{List, ProtocolItem};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gleitzeit_agent::AgentConfig;
-use gleitzeit_core::spec::{Limits, WithProviders};
 use gleitzeit_sdk::{Client, ClientConfig};
+use gleitzeit_workflow::spec::{Limits, WithProviders};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Format, RunArgs};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use gleitzeit_control_plane::journal::{self, Checked, Wrong};
-use gleitzeit_core::run::RunStatus;
+use gleitzeit_run::RunStatus;
 
 use super::backup;
 use crate::cli::CheckArgs;

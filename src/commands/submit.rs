@@ -2,7 +2,7 @@
 
 mod several;
 
-use gleitzeit_core::spec::Limits;
+use gleitzeit_workflow::spec::Limits;
 
 use crate::batch::read_all;
 use crate::cli::{Format, InputArgs, SubmitArgs};

@@ -1,8 +1,8 @@
 //! `gleitzeit validate`: what is wrong with workflow files, without running them.
 
-use gleitzeit_core::spec::{KnownProviders, Limits, Note, Problem, WithProviders, Workflow};
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::Client;
+use gleitzeit_workflow::spec::{KnownProviders, Limits, Note, Problem, WithProviders, Workflow};
 use serde_json::json;
 
 use crate::cli::{ClientArgs, ValidateArgs};

@@ -18,7 +18,7 @@ pub(crate) fn run() -> Run {
         dependencies: Vec::new(),
         provider: None,
     };
-    let failure = Failure::new(gleitzeit_core::ErrorCode::TaskTimeout, "too slow");
+    let failure = Failure::new(gleitzeit_workflow::ErrorCode::TaskTimeout, "too slow");
     Run {
         run_id: "01930000-0000-7000-8000-000000000001".to_owned(),
         correlation_id: "01930000000070008000000000000001".to_owned(),

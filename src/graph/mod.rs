@@ -5,8 +5,8 @@ mod terminal;
 
 use std::fmt::Write as _;
 
-use gleitzeit_core::graph::Graph;
-use gleitzeit_core::spec::{Task, Workflow};
+use gleitzeit_workflow::graph::Graph;
+use gleitzeit_workflow::spec::{Task, Workflow};
 
 use crate::view;
 

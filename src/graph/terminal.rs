@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use gleitzeit_core::graph::Graph;
-use gleitzeit_core::spec::Workflow;
+use gleitzeit_workflow::graph::Graph;
+use gleitzeit_workflow::spec::Workflow;
 
 use super::marks::{self, Marks};
 use super::{called, dependencies, steps};
@@ -248,7 +248,7 @@ fn connect(canvas: &mut Canvas, from: (usize, usize), lane: usize, to: (usize, u
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::spec::{AnyMethod, Limits, check};
+    use gleitzeit_workflow::spec::{AnyMethod, Limits, check};
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{RecordedEvent, RunEvent, RunStatus, RunSummary, Task, Timestamp};
+use gleitzeit_workflow::ErrorCode;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::filter::Filter;

@@ -5,19 +5,18 @@ pub(super) mod samples;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use gleitzeit_core::Payload;
 use gleitzeit_sdk::{RunEvent, RunStatus, Task};
+use gleitzeit_workflow::Payload;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
-use super::model::{Action, Model};
-use super::seen::{Act, Detail, Wanted};
+use samples::{detail, model, run, see, seen};
 use serde_json::json;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use samples::{detail, model, run, see, seen};
+use super::model::{Action, Model};
+use super::seen::{Act, Detail, Wanted};
 
 fn press(model: &mut Model, code: KeyCode) -> Action {
     model.key(KeyEvent::from(code))

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gleitzeit_control_plane::kept::{Kept, Kind, Whereabouts};
-use gleitzeit_core::{ErrorCode, RunId};
+use gleitzeit_run::RunId;
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, RunFilter, RunStatus, RunSummary};
+use gleitzeit_workflow::ErrorCode;
+use pages::{Cursor, Shown, Source};
 
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, Exit, chain};
 use crate::{client, hub_url, output, past};
-
-use pages::{Cursor, Shown, Source};
 pub(crate) use refuse::{refuse_cancel, refuse_retry};
 
 /// Of so many stores that cannot be read it is said why.

@@ -1,13 +1,12 @@
 //! What cannot be done with a run that no control plane serves, and what can.
 
 use gleitzeit_control_plane::kept::{Kind, Whereabouts};
-use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{Cancelled, Run, RunStatus};
-
-use crate::error::{CommandError, Exit};
-use crate::view;
+use gleitzeit_workflow::ErrorCode;
 
 use super::Found;
+use crate::error::{CommandError, Exit};
+use crate::view;
 
 /// Refuses to cancel a run that no control plane serves. One that is cancelled already stays so: how it was is returned.
 ///

@@ -51,7 +51,7 @@ impl ShouldSample for ByTrace {
         let caller = parent.map(|parent| parent.span().span_context().clone()).filter(|it| it.is_valid());
         // An attempt is said to be sampled unless the run's caller says otherwise.
         let refused = caller.as_ref().filter(|caller| !caller.is_sampled()).map(|_| false);
-        let trace_id = gleitzeit_core::trace::TraceId(u128::from_be_bytes(trace_id.to_bytes()));
+        let trace_id = gleitzeit_run::trace::TraceId(u128::from_be_bytes(trace_id.to_bytes()));
         let keeps = caller.is_some() && self.0.keeps(trace_id, refused);
         SamplingResult {
             decision: if keeps { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop },

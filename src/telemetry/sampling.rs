@@ -1,6 +1,6 @@
 //! Which traces are kept: `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`, as OpenTelemetry defines them.
 
-use gleitzeit_core::trace::TraceId;
+use gleitzeit_run::trace::TraceId;
 
 use crate::error::CommandError;
 

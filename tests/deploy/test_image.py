@@ -108,7 +108,7 @@ def test_the_image_says_what_it_is_and_what_it_is_made_of(slim: Engine, work_fol
     listed = slim("run", "--rm", *LIMITS, "--entrypoint", "cat", "localhost/gleitzeit:slim", "/usr/share/sbom/gleitzeit.cdx.json")
     document = json.loads(listed.stdout)
     names = {it["name"] for it in document["components"]}
-    assert document["bomFormat"] == "CycloneDX" and {"tokio", "tonic", "gleitzeit-core"} <= names
+    assert document["bomFormat"] == "CycloneDX" and {"tokio", "tonic", "gleitzeit-workflow"} <= names
     # What is only for tests is in no program.
     assert "insta" not in names and "socketioxide" not in names
     archive = work_folder / "image/gleitzeit-slim.tar"

@@ -142,7 +142,7 @@ impl Ended {
     /// Stdout as one JSON document and nothing else.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        gleitzeit_core::json::decode(&self.stdout)
+        gleitzeit_workflow::json::decode(&self.stdout)
             .unwrap_or_else(|error| panic!("not one JSON document ({error}): {self}"))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-use gleitzeit_core::ErrorCode;
+use gleitzeit_workflow::ErrorCode;
 
 use crate::reach::{Found, Lacks, is_gateway};
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: [`crate::probe`] does the looking, and [`crate::cause`] says what is told of it.
 
-use gleitzeit_core::ErrorCode;
+use gleitzeit_workflow::ErrorCode;
 
 /// So many characters of what a stranger says are shown, and of why a control plane refuses.
 const SHOWN: usize = 60;

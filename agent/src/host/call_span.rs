@@ -1,10 +1,10 @@
 //! The span of a call: what its logs say they are about, and what a trace shows below the attempt.
 
-use gleitzeit_core::id::MethodName;
-use gleitzeit_core::mesh::CallMeta;
-use gleitzeit_core::payload::Payload;
-use gleitzeit_core::trace;
+use gleitzeit_mesh::wire::CallMeta;
 use gleitzeit_providers::{CallError, Provider};
+use gleitzeit_run::trace;
+use gleitzeit_workflow::id::MethodName;
+use gleitzeit_workflow::payload::Payload;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, Context, StringValue};
 use tracing::{Level, Span, debug_span, field};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::time::Instant;
+use gleitzeit_workflow::time::Instant;
 
 /// Counts from when it was made; copies agree.
 #[derive(Clone, Copy, Debug)]

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::future::pending;
 
-use gleitzeit_core::error::{ErrorCode, Failure};
-use gleitzeit_core::id::{AttemptRef, MethodName, ProtocolName};
-use gleitzeit_core::json::Problem;
-use gleitzeit_core::ledger::Assignment;
-use gleitzeit_core::mesh::{ProtocolDefinition, Protocols};
-use gleitzeit_core::payload::Payload;
-use gleitzeit_core::role::engine::{Engine, Input, Output};
-use gleitzeit_core::spec::{PathSegment, Violation};
-use gleitzeit_core::time::Instant;
+use gleitzeit_mesh::role::engine::{Engine, Input, Output};
+use gleitzeit_mesh::wire::{ProtocolDefinition, Protocols};
 use gleitzeit_protocols::{LearnError, Method, Registry};
+use gleitzeit_run::id::AttemptRef;
+use gleitzeit_run::ledger::Assignment;
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::id::{MethodName, ProtocolName};
+use gleitzeit_workflow::json::Problem;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::spec::{PathSegment, Violation};
+use gleitzeit_workflow::time::Instant;
 use serde_json::{Value, json};
 use tracing::{debug, error};
 
@@ -204,10 +205,10 @@ fn path(segments: &[PathSegment]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::Secret;
-    use gleitzeit_core::role::Identity;
-    use gleitzeit_core::role::engine::Config;
+    use gleitzeit_mesh::role::Identity;
+    use gleitzeit_mesh::role::engine::Config;
     use gleitzeit_protocols::Protocol;
+    use gleitzeit_run::Secret;
 
     use super::*;
 

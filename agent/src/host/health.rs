@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use gleitzeit_core::mesh::{Health, HealthState};
+use gleitzeit_mesh::wire::{Health, HealthState};
 use gleitzeit_providers::Provider;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};

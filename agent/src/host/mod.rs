@@ -17,8 +17,8 @@ pub use call_span::{CALL_TARGET, LOG_FIELDS, attribute_value};
 
 use std::future::{Future, ready};
 
-use gleitzeit_core::role::{Input, Output};
-use gleitzeit_core::time::Instant;
+use gleitzeit_mesh::role::{Input, Output};
+use gleitzeit_workflow::time::Instant;
 
 pub(crate) use clock::Clock;
 

@@ -2,10 +2,10 @@
 
 use std::future::{Future, pending};
 
-use gleitzeit_core::role::queue::Queue;
-use gleitzeit_core::role::resolver::Resolver;
-use gleitzeit_core::role::{Input, Output};
-use gleitzeit_core::time::Instant;
+use gleitzeit_mesh::role::queue::Queue;
+use gleitzeit_mesh::role::resolver::Resolver;
+use gleitzeit_mesh::role::{Input, Output};
+use gleitzeit_workflow::time::Instant;
 
 use super::{Event, Machine, Todo};
 

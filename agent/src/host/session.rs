@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::error::Failure;
-use gleitzeit_core::mesh::ToHub;
-use gleitzeit_core::role::{Input, Output, may_pass};
-use gleitzeit_core::time::Instant;
 use gleitzeit_link::SendError;
+use gleitzeit_mesh::role::{Input, Output, may_pass};
+use gleitzeit_mesh::wire::ToHub;
+use gleitzeit_workflow::error::Failure;
+use gleitzeit_workflow::time::Instant;
 use tokio::sync::watch;
 use tracing::{debug, error, info, trace, warn};
 

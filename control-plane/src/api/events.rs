@@ -1,9 +1,8 @@
 //! Following all that is recorded.
 
-use gleitzeit_core::Position;
-use gleitzeit_core::run::Entry;
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
+use gleitzeit_run::{Entry, Position};
 use tokio::time::sleep_until;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;

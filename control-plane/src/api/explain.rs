@@ -1,10 +1,10 @@
 //! Why a run has not ended.
 
-use gleitzeit_core::ErrorCode;
-use gleitzeit_core::Failure;
-use gleitzeit_core::run::{self, Owed};
-use gleitzeit_core::spec::closest;
 use gleitzeit_proto::{convert, status, v1};
+use gleitzeit_run as run;
+use gleitzeit_run::Owed;
+use gleitzeit_workflow::spec::closest;
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::Status;
 
 use crate::api::{State, run_id};

@@ -1,8 +1,8 @@
 //! The API of runs in stores that are only looked at. It answers as a control plane does, as far as reading goes.
 
-use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::v1::workflow_service_server::WorkflowService;
 use gleitzeit_proto::{status, v1};
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::{Request, Response, Status};
 
 use crate::api::runs::{Listing, listing};

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::{convert, v1};
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::State;

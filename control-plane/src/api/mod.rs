@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use gleitzeit_core::spec::{Environment, Limits};
-use gleitzeit_core::{ErrorCode, Failure, RunId};
 use gleitzeit_proto::v1::system_service_server::SystemServiceServer;
 use gleitzeit_proto::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use gleitzeit_proto::{status, v1};
+use gleitzeit_run::RunId;
+use gleitzeit_run::submission::Environment;
+use gleitzeit_workflow::spec::Limits;
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;

@@ -7,8 +7,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_proto::status;
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::hub::Present;
-use gleitzeit_core::run::command::CancelWorkflow;
-use gleitzeit_core::run::event::CancelCause;
-use gleitzeit_core::run::{self, RunStatus, Verdict};
-use gleitzeit_core::{AttemptRef, ErrorCode, Failure, RunId};
+use gleitzeit_mesh::hub::Present;
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::{status, v1};
+use gleitzeit_run as run;
+use gleitzeit_run::command::CancelWorkflow;
+use gleitzeit_run::event::CancelCause;
+use gleitzeit_run::{AttemptRef, RunId, RunStatus, Verdict};
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::time::timeout;
 use tonic::Status;
 

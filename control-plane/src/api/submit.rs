@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::mesh::Role;
-use gleitzeit_core::run::event::{RequestKey, WorkflowSubmitted};
-use gleitzeit_core::run::{self, Verdict};
-use gleitzeit_core::spec::{
-    Catalog, Checked, Given, KnownProvider, KnownProviders, Others, Problem, WithProviders, bind, examine,
-    examine_value,
-};
-use gleitzeit_core::{ErrorCode, Failure, RunId, json};
+use gleitzeit_mesh::wire::Role;
 use gleitzeit_proto::{convert, status, v1};
+use gleitzeit_run as run;
+use gleitzeit_run::event::{RequestKey, WorkflowSubmitted};
+use gleitzeit_run::submission::{Given, bind};
+use gleitzeit_run::{RunId, Verdict};
+use gleitzeit_workflow::spec::{
+    Catalog, Checked, KnownProvider, KnownProviders, Others, Problem, WithProviders, examine, examine_value,
+};
+use gleitzeit_workflow::{ErrorCode, Failure, json};
 use prost::Message as _;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -227,7 +228,7 @@ impl State {
 
     fn check_size(&self, submitted: &WorkflowSubmitted) -> Result<(), Status> {
         let files = submitted.files.values().map(|file| match file {
-            gleitzeit_core::spec::FileContent::Text(text) | gleitzeit_core::spec::FileContent::Base64(text) => {
+            gleitzeit_workflow::spec::FileContent::Text(text) | gleitzeit_workflow::spec::FileContent::Base64(text) => {
                 text.len()
             }
         });

@@ -1,12 +1,13 @@
 //! What a control plane knows of itself and of who is connected.
 
-use gleitzeit_core::Slice;
-use gleitzeit_core::hub::ComponentView;
-use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-use gleitzeit_proto::v1::system_service_server::SystemService;
-use gleitzeit_proto::{convert, status, v1};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
+
+use gleitzeit_mesh::hub::ComponentView;
+use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
+use gleitzeit_proto::v1::system_service_server::SystemService;
+use gleitzeit_proto::{convert, status, v1};
+use gleitzeit_run::Slice;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 

@@ -1,9 +1,9 @@
 //! Telling where a run's time went.
 
-use gleitzeit_core::trace::{Recorder, Span};
-use gleitzeit_core::{RunId, Seq};
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
+use gleitzeit_run::trace::{Recorder, Span};
+use gleitzeit_run::{RunId, Seq};
 use tonic::Status;
 
 use crate::api::batch::batches;

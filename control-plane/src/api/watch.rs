@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gleitzeit_core::hub::Present;
-use gleitzeit_core::run::{self, TaskStatus};
-use gleitzeit_core::{RunId, Seq};
+use gleitzeit_mesh::hub::Present;
 use gleitzeit_proto::convert::{self, RunOptions};
 use gleitzeit_proto::v1;
+use gleitzeit_run as run;
+use gleitzeit_run::{RunId, Seq, TaskStatus};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep_until};
@@ -270,7 +270,8 @@ fn progress_event(progress: &Progress) -> v1::RunEvent {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::{AttemptRef, Payload, TaskId, Timestamp};
+    use gleitzeit_run::AttemptRef;
+    use gleitzeit_workflow::{Payload, TaskId, Timestamp};
     use serde_json::Value;
     use uuid::Uuid;
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use gleitzeit_core::hub::SocketId;
-use gleitzeit_core::mesh::{ProtocolDefinition, ToHub};
-use gleitzeit_core::{ErrorCode, Failure};
+use gleitzeit_mesh::hub::SocketId;
+use gleitzeit_mesh::wire::{ProtocolDefinition, ToHub};
 use gleitzeit_protocols::{Compiled, Registry};
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::hub::inbox::{Place, Received};
@@ -118,8 +118,8 @@ fn compile(definitions: &[ProtocolDefinition]) -> Result<Vec<Compiled>, Failure>
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::Payload;
-    use gleitzeit_core::mesh::{Meta, RegisterComponent, Role};
+    use gleitzeit_mesh::wire::{Meta, RegisterComponent, Role};
+    use gleitzeit_workflow::Payload;
     use serde_json::{Value, json};
 
     use super::*;

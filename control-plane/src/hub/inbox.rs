@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use gleitzeit_core::hub::SocketId;
-use gleitzeit_core::mesh::{CallEnd, ToHub};
+use gleitzeit_mesh::hub::SocketId;
+use gleitzeit_mesh::wire::{CallEnd, ToHub};
 use tokio::sync::mpsc;
 
 use crate::hub::compile::Heard;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gleitzeit_core::mesh::{FromHub, LocalHub, LocalSocket, ToHub};
+use gleitzeit_mesh::wire::{FromHub, LocalHub, LocalSocket, ToHub};
 use tokio::sync::mpsc;
 
 use crate::hub::inbox::{Entrance, Inbox};
@@ -62,7 +62,7 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
-    use gleitzeit_core::mesh::RegisterComponent;
+    use gleitzeit_mesh::wire::RegisterComponent;
     use serde_json::json;
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use gleitzeit_core::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
-use gleitzeit_core::mesh::{FromHub, Meta, MethodResult, ToHub};
-use gleitzeit_core::run::ProtocolUse;
-use gleitzeit_core::{AttemptRef, Failure, Instant, Timestamp};
+use gleitzeit_mesh::hub::{Batch, ComponentView, Config, Hub, Input, Output, Present, SocketId, Start};
+use gleitzeit_mesh::wire::{FromHub, Meta, MethodResult, ToHub};
 use gleitzeit_protocols::{Compiled, Registry};
+use gleitzeit_run::{AttemptRef, ProtocolUse};
+use gleitzeit_workflow::{Failure, Instant, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ pub(crate) enum ToMachine {
     /// A socket is gone.
     Gone { socket: SocketId, clean: bool, reason: Option<&'static str> },
     /// Entries that the machine asked for.
-    Entries { token: u64, entries: Vec<Arc<gleitzeit_core::run::Entry>> },
+    Entries { token: u64, entries: Vec<Arc<gleitzeit_run::Entry>> },
     /// The API wants to know who is there.
     Components(oneshot::Sender<Vec<ComponentView>>),
     /// Somebody wants to know what is awaited, and where these attempts are.
@@ -431,7 +431,7 @@ impl HubTask {
         self.close_again_at = (!self.closing.is_empty()).then(|| Clock::now() + CLOSE_AGAIN);
     }
 
-    fn read(&self, token: u64, from: gleitzeit_core::Position, limit: usize) {
+    fn read(&self, token: u64, from: gleitzeit_run::Position, limit: usize) {
         let (journal, reply) = (self.journal.clone(), self.to_self.clone());
         // Ends by itself: the read is bounded, and its answer is dropped if the hub is gone.
         tokio::spawn(async move {

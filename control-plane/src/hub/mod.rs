@@ -1,4 +1,4 @@
-//! The hub's shell: sockets and the journal on one side, the pure machine (`gleitzeit_core::hub`) on the other.
+//! The hub's shell: sockets and the journal on one side, the pure machine (`gleitzeit_mesh::hub`) on the other.
 //!
 //! One task owns the machine. Sockets hand it decoded events through one ordered channel; it writes to sockets and to the
 //! journal's writer. No rule of the domain lives here.
@@ -17,10 +17,10 @@ mod socket;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gleitzeit_core::hub::{ComponentView, Present};
-use gleitzeit_core::run::ProtocolUse;
-use gleitzeit_core::{AttemptRef, Payload, RunId, Timestamp};
+use gleitzeit_mesh::hub::{ComponentView, Present};
 use gleitzeit_protocols::Registry;
+use gleitzeit_run::{AttemptRef, ProtocolUse, RunId};
+use gleitzeit_workflow::{Payload, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 

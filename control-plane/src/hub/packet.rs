@@ -3,7 +3,7 @@
 //! Only the frame of a packet is read here. What it holds is passed on as it was written, so that it is read once, by
 //! whoever knows what it should be.
 
-use gleitzeit_core::mesh::MeshError;
+use gleitzeit_mesh::wire::MeshError;
 use serde_json::{Value, json};
 
 /// One packet from a client.
@@ -100,7 +100,7 @@ pub(crate) fn acknowledgement(ack: u64, refusal: Option<&MeshError>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::ErrorCode;
+    use gleitzeit_workflow::ErrorCode;
 
     use super::*;
 

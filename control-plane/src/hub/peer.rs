@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
-use gleitzeit_core::mesh::{FromHub, Meta, with_meta};
-use gleitzeit_core::tagged::Body;
+use gleitzeit_mesh::wire::{FromHub, Meta, with_meta};
+use gleitzeit_workflow::tagged::Body;
 use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use gleitzeit_core::run::{Entry, Event};
-use gleitzeit_core::{AttemptRef, RunId, TaskId};
+use gleitzeit_run::{AttemptRef, Entry, Event, RunId};
+use gleitzeit_workflow::TaskId;
 
 use crate::hub::Progress;
 
@@ -166,8 +166,9 @@ impl Said {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::run::event::{TaskCompleted, TaskFailed, WorkflowCompleted};
-    use gleitzeit_core::{ErrorCode, Failure, Payload, Position, Seq, Timestamp};
+    use gleitzeit_run::event::{TaskCompleted, TaskFailed, WorkflowCompleted};
+    use gleitzeit_run::{Position, Seq};
+    use gleitzeit_workflow::{ErrorCode, Failure, Payload, Timestamp};
     use serde_json::{Value, json};
     use uuid::Uuid;
 

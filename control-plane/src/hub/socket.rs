@@ -14,9 +14,9 @@ use engineioxide::config::EngineIoConfig;
 use engineioxide::handler::EngineIoHandler;
 use engineioxide::layer::EngineIoLayer;
 use engineioxide::{DisconnectReason, Socket, Str, TransportType};
-use gleitzeit_core::hub::SocketId;
-use gleitzeit_core::json;
-use gleitzeit_core::mesh::{MeshError, ToHub, message_id, salvage};
+use gleitzeit_mesh::hub::SocketId;
+use gleitzeit_mesh::wire::{MeshError, ToHub, message_id, salvage};
+use gleitzeit_workflow::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::error::TrySendError;
 

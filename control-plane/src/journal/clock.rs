@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gleitzeit_core::{RunId, Timestamp};
+use gleitzeit_run::RunId;
+use gleitzeit_workflow::Timestamp;
 use uuid::{ContextV7, Uuid};
 
 /// What the time is read from.

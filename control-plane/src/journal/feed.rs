@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gleitzeit_core::run::{Entry, Event, State};
-use gleitzeit_core::{RunId, Seq};
+use gleitzeit_run::{Entry, Event, RunId, Seq, State};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{Journal, JournalError, Most, Work, ending};

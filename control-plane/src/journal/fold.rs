@@ -1,7 +1,6 @@
 //! A run that is no longer held, folded from its entries with the same `apply` that made it.
 
-use gleitzeit_core::run::{Event, State};
-use gleitzeit_core::{RunId, Seq};
+use gleitzeit_run::{Event, RunId, Seq, State};
 
 use super::guard::guarded;
 use super::{Reader, RunFilter, RunRow, StoreError};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::run::State;
-use gleitzeit_core::{RunId, Timestamp};
+use gleitzeit_run::{RunId, State};
+use gleitzeit_workflow::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
 use super::clock::{Clock, Clocks, RunIds};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{History, Position, RunId, Seq, Term, TermId, Timestamp};
+use gleitzeit_run::{Entry, Event, History, Position, RunId, RunStatus, Seq, Term, TermId};
+use gleitzeit_workflow::Timestamp;
 
 use super::{Most, Pruned, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 

@@ -23,11 +23,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::hub;
-use gleitzeit_core::ledger::Backlog;
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::run::{Entry, ProtocolUse, Request, State, Verdict};
-use gleitzeit_core::{Position, ProtocolName, RunId, Seq, TermId, Timestamp};
+use gleitzeit_mesh::hub;
+use gleitzeit_mesh::wire::ProtocolDefinition;
+use gleitzeit_run::ledger::Backlog;
+use gleitzeit_run::{Entry, Position, ProtocolUse, Request, RunId, Seq, State, TermId, Verdict};
+use gleitzeit_workflow::{ProtocolName, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;

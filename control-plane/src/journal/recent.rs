@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use gleitzeit_core::RunId;
-use gleitzeit_core::run::State;
-use gleitzeit_core::spec::FileContent;
+use gleitzeit_run::{RunId, State};
+use gleitzeit_workflow::spec::FileContent;
 
 /// The cache.
 #[derive(Debug)]
@@ -73,16 +72,17 @@ fn rough_bytes(state: &State) -> usize {
     let payloads = state.tasks.iter().flat_map(|task| [&task.result, &task.parameters]).flatten();
     TASK_BYTES * (1 + state.tasks.len())
         + submitted.inputs.size_bytes()
-        + state.outputs.as_ref().map_or(0, gleitzeit_core::Payload::size_bytes)
+        + state.outputs.as_ref().map_or(0, gleitzeit_workflow::Payload::size_bytes)
         + files.sum::<usize>()
-        + payloads.map(gleitzeit_core::Payload::size_bytes).sum::<usize>()
+        + payloads.map(gleitzeit_workflow::Payload::size_bytes).sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
+    use gleitzeit_workflow::Timestamp;
+
     use super::*;
     use crate::journal::suite::{run_id, submission};
-    use gleitzeit_core::Timestamp;
 
     fn state(n: u128) -> Arc<State> {
         Arc::new(State::new(run_id(n), submission("w"), Timestamp(0)))

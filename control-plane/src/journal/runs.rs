@@ -1,9 +1,8 @@
 //! Runs as they are listed: one row each, a cache of their entries. Never here: anything that only a row knows.
 
+use gleitzeit_run::{Entry, Event, RunId, RunStatus};
+use gleitzeit_workflow::{Failure, Timestamp};
 use indexmap::IndexMap;
-
-use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{Failure, RunId, Timestamp};
 use uuid::Uuid;
 
 /// What a list shows of a run.

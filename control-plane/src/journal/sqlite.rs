@@ -33,9 +33,9 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::run::event::EVENT_VERSION;
-use gleitzeit_core::run::{Entry, Event};
-use gleitzeit_core::{History, Position, QueueName, TermId, Timestamp};
+use gleitzeit_run::event::EVENT_VERSION;
+use gleitzeit_run::{Entry, Event, History, Position, TermId};
+use gleitzeit_workflow::{QueueName, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, params};
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::run::{Entry, RunStatus};
-use gleitzeit_core::{ErrorCode, History, Position, RunId, Seq, TermId, Timestamp};
+use gleitzeit_run::{Entry, History, Position, RunId, RunStatus, Seq, TermId};
+use gleitzeit_workflow::{ErrorCode, Timestamp};
 use thiserror::Error;
 
 use crate::journal::{RunCounts, RunFilter, RunRow};

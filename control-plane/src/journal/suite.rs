@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use gleitzeit_core::run::Entry;
-use gleitzeit_core::run::event::{
+use gleitzeit_run::event::{
     OwnershipGranted, RequestKey, TaskCompleted, WorkflowCompleted, WorkflowFailed, WorkflowSubmitted,
 };
-use gleitzeit_core::run::{Event, RunStatus};
-use gleitzeit_core::spec::{Priority, RetryPolicy, Task, Workflow};
-use gleitzeit_core::{Epoch, ErrorCode, Failure, Payload, Position, QueueName, RunId, Seq, Slice, Timestamp};
+use gleitzeit_run::{Entry, Epoch, Event, Position, RunId, RunStatus, Seq, Slice};
+use gleitzeit_workflow::spec::{Priority, RetryPolicy, Task, Workflow};
+use gleitzeit_workflow::{ErrorCode, Failure, Payload, QueueName, Timestamp};
 use serde_json::json;
 
 use super::{Reader, RunCounts, RunFilter, Store, StoreError, Tail};

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use gleitzeit_core::hub::Input;
-use gleitzeit_core::run::RunStatus;
-use gleitzeit_core::run::command::{
+use gleitzeit_mesh::hub::Input;
+use gleitzeit_run::command::{
     CancelWorkflow, Command, CompleteAttempt, DispatchTask, Fence, ReadyTask, RequeueTask, StopAttempt,
 };
-use gleitzeit_core::run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
-use gleitzeit_core::{AttemptRef, Epoch, History, Payload, QueueName, Slice, TermId};
+use gleitzeit_run::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, WorkflowSubmitted};
+use gleitzeit_run::{AttemptRef, Epoch, History, RunStatus, Slice, TermId};
+use gleitzeit_workflow::{Payload, QueueName};
 use serde_json::json;
 
 use super::suite::{labelled, run_id, submission};
@@ -62,7 +62,7 @@ impl Desk {
         let shard = Slice::Shard(run_id(n).shard());
         let queue = QueueName::default_queue();
         let parameters = Payload::from(json!({}));
-        let (run_id, task_id) = (run_id(n), gleitzeit_core::TaskId::from("only"));
+        let (run_id, task_id) = (run_id(n), gleitzeit_workflow::TaskId::from("only"));
         let ready = ReadyTask {
             run_id,
             task_id: task_id.clone(),
@@ -267,7 +267,7 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
     assert_eq!(seqs(&watch.next().await.expect("read").expect("entries")), [1]);
     // It is registered, and now it sleeps through more batches than its channel holds.
     let (shard, queue) = (Slice::Shard(run_id(1).shard()), Slice::Queue(QueueName::default_queue()));
-    let task_id = gleitzeit_core::TaskId::from("only");
+    let task_id = gleitzeit_workflow::TaskId::from("only");
     let parameters = Payload::from(json!({}));
     let ready = ReadyTask {
         run_id: run_id(1),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::hub::{Output, Token};
-use gleitzeit_core::ledger::Backlog;
-use gleitzeit_core::run::{ProtocolUse, Request, State, Verdict};
-use gleitzeit_core::{ComponentId, ProtocolName, RunId, Slice};
+use gleitzeit_mesh::hub::{Output, Token};
+use gleitzeit_run::ledger::Backlog;
+use gleitzeit_run::{ComponentId, ProtocolUse, Request, RunId, Slice, State, Verdict};
+use gleitzeit_workflow::ProtocolName;
 use tokio::sync::oneshot;
 
 use super::{Pruned, PrunedProtocols, StoreError, Subscription};

@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gleitzeit_core::hub::{self, Batch, Input};
-use gleitzeit_core::ledger::Ledger;
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::run::{ApplyError, Entry, Event, Limits, Request, State, Verdict};
-use gleitzeit_core::spec::FileContent;
-use gleitzeit_core::{History, Position, RunId};
+use gleitzeit_mesh::hub::{self, Batch, Input};
+use gleitzeit_mesh::wire::ProtocolDefinition;
+use gleitzeit_run::ledger::Ledger;
+use gleitzeit_run::{ApplyError, Entry, Event, History, Limits, Position, Request, RunId, State, Verdict};
+use gleitzeit_workflow::spec::FileContent;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,9 +19,8 @@ use super::clock::{Clock, Clocks};
 use super::feed::Feed;
 use super::guard::guarded;
 use super::recent::Recent;
-use crate::metrics::Metrics;
-
 use super::{HubPort, Reader, RunCounts, Store, StoreError, Subscription, Summary, Work, ending, new_term};
+use crate::metrics::Metrics;
 
 /// A batch ends after so many entries…
 const BATCH_ENTRIES: usize = 1_000;

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gleitzeit_core::RunId;
-use gleitzeit_core::run::RunStatus;
 use gleitzeit_proto::v1::workflow_service_server::WorkflowServiceServer;
+use gleitzeit_run::{RunId, RunStatus};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::DuplexStream;
 use tower::Service as _;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use gleitzeit_core::RunId;
+use gleitzeit_run::RunId;
 use uuid::Uuid;
 
 /// The file of a run's store, in its folder.

@@ -6,11 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gleitzeit_core::Timestamp;
-
-use crate::journal::{Alone, Look, StoreError};
+use gleitzeit_workflow::Timestamp;
 
 use super::places::{Folder, STORE, folders};
+use crate::journal::{Alone, Look, StoreError};
 
 /// What the names of folders begin with that are being removed.
 pub(super) const GONE: &str = "gone-";

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gleitzeit_core::run::RunStatus;
-use gleitzeit_core::{ErrorCode, Seq};
+use gleitzeit_run::{RunStatus, Seq};
+use gleitzeit_workflow::ErrorCode;
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -119,7 +119,7 @@ async fn a_run_that_another_writes_is_followed_to_its_end() {
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
     let journal = Journal::looked_at(Look::open(&path).expect("read").expect("a store"));
     let mut watch = journal.watch(run_id(1), Seq(1));
-    let next = |entries: Option<Vec<Arc<gleitzeit_core::run::Entry>>>| entries.map(|it| it.len());
+    let next = |entries: Option<Vec<Arc<gleitzeit_run::Entry>>>| entries.map(|it| it.len());
     assert_eq!(next(watch.next().await.expect("read")), Some(1));
     store.append(&[feed.completed(1)]).expect("written");
     assert_eq!(next(watch.next().await.expect("read")), Some(1));

@@ -6,16 +6,15 @@ mod now;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::hub::Batch;
-use gleitzeit_core::ledger::Ledger;
-use gleitzeit_core::mesh::Role;
-use gleitzeit_core::run::event::StopReason;
-use gleitzeit_core::run::{Entry, Event, State, TaskState};
-use gleitzeit_core::{RunId, TaskId};
+use gleitzeit_mesh::hub::Batch;
+use gleitzeit_mesh::wire::Role;
+use gleitzeit_run::event::StopReason;
+use gleitzeit_run::ledger::Ledger;
+use gleitzeit_run::{Entry, Event, RunId, State, TaskState};
+use gleitzeit_workflow::TaskId;
+use now::Now;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
-
-use now::Now;
 
 /// Where measurements go, and how they are read as text.
 #[derive(Clone)]

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gleitzeit_core::hub::ComponentView;
-use gleitzeit_core::ledger::Backlog;
-use gleitzeit_core::mesh::{PresenceStatus, Role};
+use gleitzeit_mesh::hub::ComponentView;
+use gleitzeit_mesh::wire::{PresenceStatus, Role};
+use gleitzeit_run::ledger::Backlog;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::Timestamp;
+use gleitzeit_workflow::Timestamp;
 
 /// A place in the order of ends, on disk if the journal is.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::trace::{Recorder, Span, TraceId};
-use gleitzeit_core::{RunId, Seq, Timestamp};
+use gleitzeit_run::trace::{Recorder, Span, TraceId};
+use gleitzeit_run::{RunId, Seq};
+use gleitzeit_workflow::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

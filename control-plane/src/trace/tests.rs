@@ -3,10 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gleitzeit_core::run::Request;
-use gleitzeit_core::run::command::CancelWorkflow;
-use gleitzeit_core::run::event::CancelCause;
-
+use gleitzeit_run::Request;
+use gleitzeit_run::command::CancelWorkflow;
+use gleitzeit_run::event::CancelCause;
 use tokio::time::timeout;
 
 use super::*;
@@ -49,7 +48,7 @@ impl Received {
 
 /// A run that was cancelled before anything of it began.
 async fn end(journal: &Journal, n: u128, traceparent: Option<&str>) -> String {
-    let mut submitted = gleitzeit_core::run::event::WorkflowSubmitted::clone(&submission("w"));
+    let mut submitted = gleitzeit_run::event::WorkflowSubmitted::clone(&submission("w"));
     submitted.correlation_id = format!("{n:032x}");
     submitted.traceparent = traceparent.map(str::to_owned);
     let submit = Request::Submit { run_id: run_id(n), submitted: Arc::new(submitted), known: None };

@@ -1,6 +1,6 @@
 //! Entries of the journal as those who follow a run see them.
 
-use gleitzeit_core::run::{Entry, Event};
+use gleitzeit_run::{Entry, Event};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -8,9 +8,9 @@ mod workflow;
 
 use std::time::Duration;
 
-use gleitzeit_core::run::Waiting;
-use gleitzeit_core::spec::{Note, Problem};
-use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+use gleitzeit_run::Waiting;
+use gleitzeit_workflow::spec::{Note, Problem};
+use gleitzeit_workflow::{ErrorCode, Failure, Payload, Timestamp};
 
 use crate::v1;
 

@@ -1,7 +1,7 @@
 //! Enums on the wire and in the domain.
 
-use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-use gleitzeit_core::run::{RunStatus, TaskStatus};
+use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
+use gleitzeit_run::{RunStatus, TaskStatus};
 
 use crate::v1;
 

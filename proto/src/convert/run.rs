@@ -1,8 +1,8 @@
 //! Runs and tasks as people read them.
 
-use gleitzeit_core::hub::Present;
-use gleitzeit_core::run::{State, TaskStatus};
-use gleitzeit_core::{ErrorCode, Failure};
+use gleitzeit_mesh::hub::Present;
+use gleitzeit_run::{State, TaskStatus};
+use gleitzeit_workflow::{ErrorCode, Failure};
 use prost::Message as _;
 
 use crate::convert::{error, run_status, task_status, timestamp, waiting};

@@ -1,6 +1,6 @@
 //! Spans on the wire.
 
-use gleitzeit_core::trace::{Outcome, Span};
+use gleitzeit_run::trace::{Outcome, Span};
 use serde_json::{Map, Value};
 
 use super::timestamp;

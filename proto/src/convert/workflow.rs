@@ -1,7 +1,7 @@
 //! A workflow that came as a message, as the value that its YAML form would be.
 
-use gleitzeit_core::spec::{Limits, Problem};
-use gleitzeit_core::{ErrorCode, json as checked};
+use gleitzeit_workflow::spec::{Limits, Problem};
+use gleitzeit_workflow::{ErrorCode, json as checked};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 

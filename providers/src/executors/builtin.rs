@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::payload::Payload;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
 use serde::Deserialize;
 use serde_json::json;
 

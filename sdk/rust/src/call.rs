@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{SecretFile, TokenSource};
+use gleitzeit_workflow::ErrorCode;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_link::{Cause, Found, Speech, look, proxy};
 use gleitzeit_tls::Trust;
+use gleitzeit_workflow::ErrorCode;
 use tonic::Request;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-use gleitzeit_core::run::{RunStatus, TaskStatus};
-use gleitzeit_core::spec::Problem;
-use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
 use gleitzeit_proto::v1;
+use gleitzeit_run::{RunStatus, TaskStatus};
+use gleitzeit_workflow::spec::Problem;
+use gleitzeit_workflow::{ErrorCode, Failure, Payload, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::run::{Explanation, Run, RunEvent, RunSummary, Task, Waiting};

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use gleitzeit_core::spec::Problem;
-use gleitzeit_core::{ErrorCode, Failure};
 use gleitzeit_link::Cause;
+use gleitzeit_workflow::spec::Problem;
+use gleitzeit_workflow::{ErrorCode, Failure};
 use tonic::Code;
 use tonic_types::StatusExt;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::run::RunStatus;
-use gleitzeit_core::spec::Note;
+use gleitzeit_run::RunStatus;
+use gleitzeit_workflow::spec::Note;
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;

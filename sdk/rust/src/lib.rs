@@ -28,10 +28,10 @@ pub use client::Client;
 pub use config::{ClientConfig, DEFAULT_URL};
 pub use error::{Error, Result};
 pub use events::{Events, RecordedEvent};
-pub use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-pub use gleitzeit_core::run::{RunStatus, TaskStatus};
-pub use gleitzeit_core::spec::{Note, Problem};
-pub use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+pub use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
+pub use gleitzeit_run::{RunStatus, TaskStatus};
+pub use gleitzeit_workflow::spec::{Note, Problem};
+pub use gleitzeit_workflow::{ErrorCode, Failure, Payload, Timestamp};
 pub use handle::RunHandle;
 pub use output::{OutputStream, TaskOutput};
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! What tasks print while they run, in pieces.
 
-use gleitzeit_core::Timestamp;
 use gleitzeit_proto::v1;
+use gleitzeit_workflow::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
@@ -107,7 +107,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use gleitzeit_core::Payload;
+    use gleitzeit_workflow::Payload;
     use serde_json::{Value, json};
 
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gleitzeit_core::run::{RunStatus, TaskStatus};
-use gleitzeit_core::{ErrorCode, Failure, Payload, Timestamp};
+use gleitzeit_run::{RunStatus, TaskStatus};
+use gleitzeit_workflow::{ErrorCode, Failure, Payload, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};

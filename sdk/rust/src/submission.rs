@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
-use gleitzeit_core::Payload;
-use gleitzeit_core::spec::{AnyMethod, Limits, check_bytes};
+use gleitzeit_workflow::Payload;
+use gleitzeit_workflow::spec::{AnyMethod, Limits, check_bytes};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::mesh::{HealthState, PresenceStatus, Role};
-use gleitzeit_core::spec::{Note, Problem};
-use gleitzeit_core::{Payload, Timestamp};
+use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
+use gleitzeit_workflow::spec::{Note, Problem};
+use gleitzeit_workflow::{Payload, Timestamp};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

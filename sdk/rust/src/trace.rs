@@ -1,7 +1,7 @@
 //! Where a run's time went.
 
-use gleitzeit_core::Timestamp;
 use gleitzeit_proto::v1;
+use gleitzeit_workflow::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::convert;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
-use gleitzeit_core::ErrorCode;
 use gleitzeit_sdk::{Client, RunFilter, RunStatus, RunSummary};
+use gleitzeit_workflow::ErrorCode;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use gleitzeit_core::Payload;
 use gleitzeit_sdk::{Client, RunEvent, Task, Timestamp};
+use gleitzeit_workflow::Payload;
 use tokio::time::{interval, sleep_until};
 
 use super::{before, is_open, is_since, so_far, tasks};

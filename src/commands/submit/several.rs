@@ -4,8 +4,8 @@ use std::io::IsTerminal as _;
 use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
-use gleitzeit_core::spec::Limits;
 use gleitzeit_sdk::{Client, Run, RunHandle, RunStatus};
+use gleitzeit_workflow::spec::Limits;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
 /// A run and the file that it is of.
 struct Sent<'a> {
     source: &'a Source,
-    prepared_notes: Vec<gleitzeit_core::spec::Note>,
+    prepared_notes: Vec<gleitzeit_workflow::spec::Note>,
     last_tasks: Vec<String>,
     run: RunHandle,
 }

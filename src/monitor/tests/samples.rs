@@ -1,10 +1,10 @@
 //! What the tests look at.
 
-use gleitzeit_core::{ErrorCode, Failure, Payload};
 use gleitzeit_sdk::{
     Component, ComponentCounts, Explanation, HealthState, PresenceStatus, Provider, RecordedEvent, RunCounts, RunEvent,
     RunStatus, RunSummary, Status, Task, TaskStatus, Timestamp, Waiting,
 };
+use gleitzeit_workflow::{ErrorCode, Failure, Payload};
 use serde_json::json;
 
 use crate::document;
@@ -154,7 +154,7 @@ pub(in crate::monitor) fn detail() -> Detail {
 fn component() -> Component {
     Component {
         component_id: "engine-0001".to_owned(),
-        role: gleitzeit_core::mesh::Role::Engine,
+        role: gleitzeit_mesh::wire::Role::Engine,
         name: "worker-1".to_owned(),
         version: "0".to_owned(),
         status: PresenceStatus::Connected,

@@ -1,10 +1,10 @@
 //! What the machine's registry learns from the journal.
 
-use gleitzeit_core::hub::Batch;
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::run::Event;
-use gleitzeit_core::run::event::{ProtocolRegistered, ProtocolRemoved};
+use gleitzeit_mesh::hub::Batch;
+use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_protocols::{LearnError, Registry};
+use gleitzeit_run::Event;
+use gleitzeit_run::event::{ProtocolRegistered, ProtocolRemoved};
 
 use super::HubTask;
 

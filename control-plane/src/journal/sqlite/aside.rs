@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use gleitzeit_core::run::RunStatus;
-use gleitzeit_core::run::{Request, Verdict};
-use gleitzeit_core::{ErrorCode, Payload, Position};
+use gleitzeit_run::{Position, Request, RunStatus, Verdict};
+use gleitzeit_workflow::{ErrorCode, Payload};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
@@ -88,7 +87,7 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     let fine = journal.run(run_id(1)).await.expect("answered").expect("there");
     assert_eq!(fine.status, RunStatus::Running);
     // Owners hear nothing of them.
-    let shard = gleitzeit_core::Slice::Shard(run_id(2).shard());
+    let shard = gleitzeit_run::Slice::Shard(run_id(2).shard());
     port.work.send(Work::QuerySlice { token: 1, slice: shard }).await.expect("taken");
 
     // A request of theirs is known, and an ordinary cancel cannot end them.
@@ -190,7 +189,7 @@ async fn a_run_that_takes_too_much_is_set_aside_until_a_start_takes_more() {
     let mut store = SqliteStore::open(&path).expect("a store");
     let mut feed = Feeder::default();
     let large = json!({"workflow": {"name": "large", "tasks": []}, "inputs": {}, "correlation_id": "x".repeat(20_000)});
-    let large: gleitzeit_core::run::event::WorkflowSubmitted =
+    let large: gleitzeit_run::event::WorkflowSubmitted =
         serde_json::from_str(&large.to_string()).expect("a submission");
     let large = std::sync::Arc::new(large);
     store.append(&[feed.submitted(1, submission("fine")), feed.submitted(2, large)]).expect("written");

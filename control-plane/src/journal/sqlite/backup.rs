@@ -4,18 +4,17 @@
 use std::fs::File;
 use std::path::Path;
 
-use gleitzeit_core::Position;
+use gleitzeit_run::Position;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
-
-use crate::journal::{RunCounts, StoreError, new_term};
 
 use super::mark::Mark;
 use super::part::{Part, beside, sync_folder};
 use super::read::{COLUMNS, entry};
 use super::state::State;
 use super::{SqliteStore, Store, at, database, lists, real_path, restore};
+use crate::journal::{RunCounts, StoreError, new_term};
 
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

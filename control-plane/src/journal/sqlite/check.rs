@@ -3,17 +3,16 @@
 
 use std::path::Path;
 
-use gleitzeit_core::run::{Event, RunStatus, State as Run};
-use gleitzeit_core::{ErrorCode, Position, RunId, Seq};
+use gleitzeit_run::{Event, Position, RunId, RunStatus, Seq, State as Run};
+use gleitzeit_workflow::ErrorCode;
 use rusqlite::{Connection, OpenFlags};
-
-use crate::journal::StoreError;
-use crate::journal::guard::guarded;
 
 use super::lists::{self, Lists};
 use super::read::{COLUMNS, entry};
 use super::state::State;
 use super::{at, database, migrate, real_path, restore, rows};
+use crate::journal::StoreError;
+use crate::journal::guard::guarded;
 
 /// So many are named.
 const MOST_WRONG: usize = 1_000;
@@ -168,7 +167,7 @@ fn finish(db: &Connection, read: Option<Current>, checked: &mut Checked) {
         return;
     };
     let status = row.as_ref().map(|row| row.status);
-    let was_ended = row.as_ref().and_then(|row| row.error.as_ref()).and_then(gleitzeit_core::Failure::known)
+    let was_ended = row.as_ref().and_then(|row| row.error.as_ref()).and_then(gleitzeit_workflow::Failure::known)
         == Some(ErrorCode::PersistenceIntegrityError);
     match (why, run, status) {
         // Somebody knows and has ended it.

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::run::{Entry, RunStatus};
-use gleitzeit_core::{Position, RunId, Seq, Timestamp};
+use gleitzeit_run::{Entry, Position, RunId, RunStatus, Seq};
+use gleitzeit_workflow::Timestamp;
 
 use super::lists::SCANS;
 use super::{SqliteStore, Store, StoreError, Tail, backup, check, number, repair, restore};

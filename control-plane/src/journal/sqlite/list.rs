@@ -1,16 +1,14 @@
 //! Listing runs. Each part of a query walks one index that is in the order of the page, wherever the page begins: by id,
 //! status or name, a page reads about as many rows as it shows. Whatever else is asked for is tried on each of them.
 
-use gleitzeit_core::RunId;
-use gleitzeit_core::run::RunStatus;
+use gleitzeit_run::{RunId, RunStatus};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use uuid::Uuid;
 
-use crate::journal::{RunFilter, RunRow, StoreError};
-
 use super::database;
 use super::rows::{name, run};
+use crate::journal::{RunFilter, RunRow, StoreError};
 
 /// As [`run`] reads them.
 const COLUMNS: &str = "run_id, name, status, correlation_id, submitted_at, finished_at, labels, error, task_count,
@@ -106,7 +104,7 @@ impl Part {
 mod tests {
     use std::path::Path;
 
-    use gleitzeit_core::Timestamp;
+    use gleitzeit_workflow::Timestamp;
 
     use super::*;
     use crate::journal::{SqliteStore, suite};

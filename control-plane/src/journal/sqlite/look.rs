@@ -7,10 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::Position;
-
-use crate::journal::{Reader, StoreError};
-use crate::platform::is_claimed;
+use gleitzeit_run::Position;
 
 use super::claim::Claim;
 use super::mark::Mark;
@@ -18,6 +15,8 @@ use super::part::beside;
 use super::read::SqliteReader;
 use super::state::{State, missing};
 use super::{at, database, lock, log_of, migrate, real_path};
+use crate::journal::{Reader, StoreError};
+use crate::platform::is_claimed;
 
 /// A store that is looked at.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::{ErrorCode, Position};
+use gleitzeit_run::Position;
+use gleitzeit_workflow::ErrorCode;
 
 use super::part::{beside, part_of};
 use super::swap::tests::cut_off;

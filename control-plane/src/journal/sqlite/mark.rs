@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
-use gleitzeit_core::Position;
+use gleitzeit_run::Position;
 
 use super::sum::Sum;
 

@@ -2,15 +2,15 @@
 //! noted; then its entries go, the last ones first; at last the room is given back to the disk. A step that was cut off
 //! by a crash has either happened or not, and what is noted is gone on with.
 
-use gleitzeit_core::{Position, RunId, Timestamp};
+use gleitzeit_run::{Position, RunId};
+use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-
-use crate::journal::Pruned;
 
 use super::read::run_id;
 use super::state::State;
 use super::sum::loaded;
 use super::{number, rows, signed};
+use crate::journal::Pruned;
 
 /// How many entries go in a step.
 const STEP_ENTRIES: usize = 500;

@@ -5,19 +5,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gleitzeit_core::run::event::EVENT_VERSION;
-use gleitzeit_core::run::{Entry, Event};
-use gleitzeit_core::{Position, QueueName, RunId, Seq, Timestamp};
+use gleitzeit_run::event::EVENT_VERSION;
+use gleitzeit_run::{Entry, Event, Position, RunId, Seq};
+use gleitzeit_workflow::{QueueName, Timestamp};
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use uuid::Uuid;
-
-use crate::journal::guard::guarded;
-use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
 use super::claim::Claim;
 use super::list::list;
 use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
+use crate::journal::guard::guarded;
+use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
 /// As [`entry`] reads them.
 pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,

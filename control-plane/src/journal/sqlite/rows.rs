@@ -1,18 +1,17 @@
 //! The tables beside the entries: a row per run for lists, and the request ids. Both are caches, written in the same
 //! transaction as the entries they follow from, and made again whenever `ROWS_VERSION` changes.
 
-use gleitzeit_core::run::event::RequestKey;
-use gleitzeit_core::run::{Entry, Event, RunStatus};
-use gleitzeit_core::{ErrorCode, Failure, RunId, Timestamp};
+use gleitzeit_run::event::RequestKey;
+use gleitzeit_run::{Entry, Event, RunId, RunStatus};
+use gleitzeit_workflow::{ErrorCode, Failure, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Error as JsonError, Value};
-
-use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
 
 use super::database;
 use super::lists::{Lists, request_sum};
 use super::read::{entry, run_id};
 use super::sum::{Sum, stored};
+use crate::journal::{RunCounts, RunRow, StoreError, Unreadable, ending};
 
 /// To be raised with each change of these tables; 0 is none yet.
 pub(super) const ROWS_VERSION: u32 = 4;

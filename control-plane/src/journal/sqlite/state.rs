@@ -5,17 +5,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use gleitzeit_core::run::Entry;
-use gleitzeit_core::{Position, RunId, Timestamp};
+use gleitzeit_run::{Entry, Position, RunId};
+use gleitzeit_workflow::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-
-use crate::journal::{StoreError, Tail, ending};
 
 use super::lists::Lists;
 use super::mark::Mark;
 use super::read::run_id;
 use super::sum::{Sum, loaded, stored};
 use super::{database, number, signed};
+use crate::journal::{StoreError, Tail, ending};
 
 /// In its second row stand the sums of the lists ([`Lists`]): a table of their own would be another page of each
 /// transaction, which is a third more to write.
@@ -76,7 +75,7 @@ impl State {
         self.tail = Tail { position: entry.position, recorded_at: entry.recorded_at };
         self.live = self.live.wrapping_add(sum);
         let Some(run_id) = entry.run_id else { return };
-        if matches!(entry.event, gleitzeit_core::run::Event::WorkflowSubmitted(_)) {
+        if matches!(entry.event, gleitzeit_run::Event::WorkflowSubmitted(_)) {
             self.runs += 1;
         }
         let of_run = self.of_runs.entry(run_id).or_default();

@@ -5,14 +5,13 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use gleitzeit_core::Position;
-
-use crate::journal::StoreError;
+use gleitzeit_run::Position;
 
 use super::create_private;
 use super::mark::Mark;
 use super::part::{Part, beside, is_id, part_of, sync_folder};
 use super::sum::Sum;
+use crate::journal::StoreError;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The terms of a store: each start, and each copy, begins one after the last entry. The table is no part of the format:
 //! a version that does not know it leaves it as it is, and a store without it gets it at its next start.
 
-use gleitzeit_core::{History, Position, Term, TermId};
+use gleitzeit_run::{History, Position, Term, TermId};
 use rusqlite::{Connection, params};
 
 use super::sum::{Sum, loaded, stored};
@@ -76,7 +76,7 @@ mod tests {
         for number in 3..=KEPT + 1 {
             next(format!("t{number}"), 5);
         }
-        let seen = |id: &str| gleitzeit_core::Seen { term: id.into(), position: Position(0) };
+        let seen = |id: &str| gleitzeit_run::Seen { term: id.into(), position: Position(0) };
         let history = next("last".into(), 5);
         assert!(!history.has(&seen("t1"), Position(9)) && history.has(&seen("t3"), Position(9)));
     }

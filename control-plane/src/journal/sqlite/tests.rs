@@ -1,10 +1,12 @@
 //! What only a file can do wrong, and the suite of all stores.
 
+use gleitzeit_run::Seq;
+use gleitzeit_workflow::Payload;
+use serde_json::json;
+
 use super::*;
 use crate::journal::suite::{self, Feeder, labelled, store_suite, submission};
 use crate::journal::{FORMAT_VERSION, RunFilter};
-use gleitzeit_core::{Payload, Seq};
-use serde_json::json;
 
 fn fresh() -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -316,10 +318,12 @@ fn pruning_gives_room_back_and_is_gone_on_with_after_a_crash() {
 /// Removing needs room first. That there is none ends nothing.
 #[tokio::test]
 async fn pruning_without_room_is_an_error_and_everything_goes_on() {
-    use crate::journal::{Journal, JournalError, WriterConfig};
-    use gleitzeit_core::ErrorCode;
-    use gleitzeit_core::run::{Request, Verdict};
     use std::time::Duration;
+
+    use gleitzeit_run::{Request, Verdict};
+    use gleitzeit_workflow::ErrorCode;
+
+    use crate::journal::{Journal, JournalError, WriterConfig};
     let (_keep, mut store) = fresh();
     let _ = with_finished_runs(&mut store);
     let path = store.path.clone();

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::hub::Input;
-use gleitzeit_core::run::{Event, ProtocolUse, Request};
+use gleitzeit_mesh::hub::Input;
+use gleitzeit_run::{Event, ProtocolUse, Request};
 
 use super::{Writer, WriterError};
 use crate::journal::{Pruned, PrunedProtocols, StoreError};

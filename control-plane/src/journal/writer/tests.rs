@@ -1,7 +1,8 @@
+use gleitzeit_run::RunStatus;
+use gleitzeit_workflow::Payload;
+
 use super::*;
 use crate::journal::suite::{Feeder, labelled, run_id, submission};
-use gleitzeit_core::Payload;
-use gleitzeit_core::run::RunStatus;
 
 #[test]
 fn a_run_whose_replay_panics_is_set_aside_and_the_others_start() {

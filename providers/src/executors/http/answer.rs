@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::json;
-use gleitzeit_core::payload::Payload;
-
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::json;
+use gleitzeit_workflow::payload::Payload;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
 use reqwest::{StatusCode, Url};
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, LOCATION, USER_AGENT,

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_mesh::wire::Health;
 use gleitzeit_protocols::yaml::{Kind, Node, Problem, Reader};
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
 use reqwest::Client;
 use serde_json::Value;
 use tokio::sync::OnceCell;

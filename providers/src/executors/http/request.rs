@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RANGE, TE,
     TRANSFER_ENCODING, UPGRADE,

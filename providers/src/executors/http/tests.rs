@@ -345,11 +345,11 @@ async fn a_service_that_does_not_answer_in_time_is_slow_and_one_that_refuses_is_
     };
     let health = provider(&text(port)).health().await;
     let reason = health.reason.as_deref().unwrap_or_default();
-    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Slow, "{health:?}");
+    assert_eq!(health.state, gleitzeit_mesh::wire::HealthState::Slow, "{health:?}");
     assert!(reason.ends_with("did not answer within 0.2 s"), "{reason}");
     drop(silent);
     let health = provider(&text(port)).health().await;
-    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Unhealthy, "{health:?}");
+    assert_eq!(health.state, gleitzeit_mesh::wire::HealthState::Unhealthy, "{health:?}");
 }
 
 #[tokio::test]

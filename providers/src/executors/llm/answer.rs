@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::json;
-use gleitzeit_core::payload::Payload;
-use gleitzeit_core::spec::PathSegment;
 use gleitzeit_protocols::Schema;
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::json;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::spec::PathSegment;
 use serde_json::{Value, json};
 
 use super::config::Api;

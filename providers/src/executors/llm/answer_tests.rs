@@ -136,7 +136,7 @@ fn what_is_kept_in_an_error_is_bounded() {
         let kept = error.data[name].as_str().expect("text");
         assert!(kept.len() < KEPT + 50 && kept.contains("bytes in all"), "{name}: {}", kept.len());
     }
-    let failure = gleitzeit_core::error::Failure::from(error);
+    let failure = gleitzeit_workflow::error::Failure::from(error);
     let size = failure.size_bytes();
     assert_eq!(failure.bounded().size_bytes(), size, "nothing more is cut from it");
 }

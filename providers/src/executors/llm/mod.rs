@@ -21,20 +21,20 @@ mod stream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use answer::Wanted;
 use async_trait::async_trait;
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use config::{Api, Config};
+use gleitzeit_mesh::wire::Health;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
+use serde_json::{Map, Value};
+use service::Service;
 
 use crate::call::{Call, CallError, Context, Executor};
 use crate::connection::BaseUrl;
 use crate::definition::Definition;
 use crate::factory::Settings;
-use answer::Wanted;
-use config::{Api, Config};
-use serde_json::{Map, Value};
-use service::Service;
 
 pub(crate) const METHODS: &[&str] = &["llm/chat", "llm/complete", "llm/vision", "llm/embed"];
 

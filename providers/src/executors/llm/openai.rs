@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gleitzeit_core::json;
+use gleitzeit_workflow::json;
 use serde_json::{Map, Value, json};
 
 use super::answer::About;

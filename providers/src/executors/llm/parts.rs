@@ -1,6 +1,6 @@
 //! Reads what servers send: JSON that may hold anything. Whatever is not as expected is an error that names its place.
 
-use gleitzeit_core::json;
+use gleitzeit_workflow::json;
 use serde_json::{Map, Value};
 
 pub(super) type Object = Map<String, Value>;

@@ -4,7 +4,7 @@
 use std::mem;
 use std::time::Duration;
 
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 use tokio::time::Instant;
 

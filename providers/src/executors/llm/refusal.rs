@@ -1,7 +1,7 @@
 //! What a server's refusal means: whether the same request may be sent again, when, and what a person can do. The
 //! invariant: no text from here holds a secret.
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Said {
 
     fn body(text: &str) -> Self {
         // What is no JSON, or no good one, is taken as it is.
-        let parsed = gleitzeit_core::json::parse(text).unwrap_or(Value::Null);
+        let parsed = gleitzeit_workflow::json::parse(text).unwrap_or(Value::Null);
         for name in ["error", "message", "detail"] {
             if let Some(error) = parsed.get(name).filter(|error| !error.is_null()) {
                 return Self::read(error);

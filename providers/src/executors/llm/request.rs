@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use gleitzeit_core::error::ErrorCode;
 use gleitzeit_protocols::Schema;
+use gleitzeit_workflow::error::ErrorCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

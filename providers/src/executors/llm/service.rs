@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::Health;
+use gleitzeit_mesh::wire::Health;
+use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! An answer that comes piece by piece: lines of bounded length, text that is shown as it comes, and an end that must be
 //! said. Which lines mean what is the business of `ollama` and `openai`.
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Reads a stream to its end and keeps only its beginning, so that no output costs much memory.
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};

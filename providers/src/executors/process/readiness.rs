@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::Health;
+use gleitzeit_mesh::wire::Health;
+use gleitzeit_workflow::error::ErrorCode;
 
 use crate::call::CallError;
 

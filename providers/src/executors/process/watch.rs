@@ -1,7 +1,7 @@
 //! Looks at the family of a call that runs long: how many processes it has and how much memory they hold together.
 //! The kernel's own limits hold for single processes; these are for all.
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 
 use super::limits::Limits;
 use crate::call::CallError;

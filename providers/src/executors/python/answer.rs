@@ -4,9 +4,9 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::json::{self, Fault, MAX_DEPTH, Problem};
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::json::{self, Fault, MAX_DEPTH, Problem};
+use gleitzeit_workflow::payload::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};

@@ -24,10 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gleitzeit_core::json::MAX_DEPTH;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_mesh::wire::Health;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_workflow::json::MAX_DEPTH;
+use gleitzeit_workflow::payload::Payload;
+use interpreter::Interpreter;
+use options::Options;
+use pool::Pool;
+use server::{Namespaces, Start, Told};
 use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
@@ -38,10 +42,6 @@ use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 use crate::platform::{FORKS_ARE_WHOLE, Way};
-use interpreter::Interpreter;
-use options::Options;
-use pool::Pool;
-use server::{Namespaces, Start, Told};
 
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tempfile::TempDir;

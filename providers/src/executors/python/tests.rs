@@ -1,12 +1,13 @@
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::mesh::HealthState;
+use std::path::{Path, PathBuf};
+
+use gleitzeit_mesh::wire::HealthState;
 use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use std::path::{Path, PathBuf};
 
 #[path = "limits_tests.rs"]
 mod limits_tests;

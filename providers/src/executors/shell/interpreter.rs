@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use serde::Deserialize;
 
 use super::options::Options;

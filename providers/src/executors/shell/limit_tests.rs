@@ -201,7 +201,7 @@ async fn commands_of_root_cannot_look_into_the_agent_or_change_it() {
 #[tokio::test]
 async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() {
     let health = bench_in("{}", Some(Namespaces::None)).shell.health().await;
-    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Healthy, "{health:?}");
+    assert_eq!(health.state, gleitzeit_mesh::wire::HealthState::Healthy, "{health:?}");
     let reason = health.reason.expect("said");
     assert!(reason.starts_with("no process namespaces: ") && reason.lines().count() == 1, "{reason}");
 }

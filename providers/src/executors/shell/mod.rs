@@ -19,9 +19,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gleitzeit_core::mesh::Health;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_mesh::wire::Health;
 use gleitzeit_protocols::yaml::{Node, Problem, Reader};
+use gleitzeit_workflow::payload::Payload;
+use namespaces::Namespaces;
+use options::Options;
 use tokio::sync::OnceCell;
 
 use super::process::limits::{self, Sandbox};
@@ -30,8 +32,6 @@ use super::process::workspace::Workspace;
 use crate::call::{Call, CallError, Context, Executor};
 use crate::definition::Definition;
 use crate::factory::Settings;
-use namespaces::Namespaces;
-use options::Options;
 
 pub(crate) const METHODS: &[&str] = &["shell/run"];
 

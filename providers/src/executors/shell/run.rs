@@ -5,8 +5,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;

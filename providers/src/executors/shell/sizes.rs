@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 
 use crate::call::CallError;
 use crate::platform::{MOST_ONE_TEXT, most_texts};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::payload::Payload;
+use gleitzeit_workflow::payload::Payload;
 use serde_json::json;
 use tokio::time::Instant;
 

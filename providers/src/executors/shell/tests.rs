@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gleitzeit_core::error::ErrorCode;
 use gleitzeit_protocols::Registry;
+use gleitzeit_workflow::error::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -295,7 +295,7 @@ async fn other_shells_and_other_ways_to_a_namespace_work() {
 async fn a_missing_shell_is_unhealthy_with_the_remedy() {
     let bench = bench_in("shell: /no/such/shell", None);
     let health = bench.shell.health().await;
-    assert_eq!(health.state, gleitzeit_core::mesh::HealthState::Unhealthy);
+    assert_eq!(health.state, gleitzeit_mesh::wire::HealthState::Unhealthy);
     assert!(health.reason.is_some_and(|reason| reason.contains("`/no/such/shell`") && reason.contains("`shell`")));
     let error = bench.run("true").await.expect_err("no shell");
     assert_eq!(error.code, ErrorCode::ProviderInitializationFailed);

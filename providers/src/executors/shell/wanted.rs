@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use gleitzeit_core::error::ErrorCode;
+use gleitzeit_workflow::error::ErrorCode;
 use serde::Deserialize;
 
 use super::interpreter::Named;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::id::CallId;
-use gleitzeit_core::mesh::CallMeta;
-use gleitzeit_core::{ErrorCode, Failure, Payload};
+use gleitzeit_mesh::id::CallId;
+use gleitzeit_mesh::wire::CallMeta;
+use gleitzeit_workflow::{ErrorCode, Failure, Payload};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 

@@ -34,9 +34,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleitzeit_core::mesh::ProtocolDefinition;
-use gleitzeit_core::{ErrorCode, Payload};
+use gleitzeit_mesh::wire::ProtocolDefinition;
 use gleitzeit_tls::CA_VARIABLE;
+use gleitzeit_workflow::{ErrorCode, Payload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};

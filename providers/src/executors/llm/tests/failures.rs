@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gleitzeit_core::mesh::HealthState;
+use gleitzeit_mesh::wire::HealthState;
 
 use super::*;
 

@@ -1,0 +1,491 @@
+//! The hub's logic: who is there, who owns what, what is sent to whom. It makes no choices about work and keeps no truth:
+//! everything durable in it follows from committed entries.
+//!
+//! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
+//! (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
+//! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
+//! `present` (what people may ask).
+
+mod binding;
+mod calls;
+mod config;
+mod frames;
+mod io;
+mod leases;
+mod names;
+mod ownership;
+mod presence;
+mod present;
+mod protocols;
+mod register;
+mod session;
+mod standing;
+mod stream;
+mod view;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gleitzeit_run::command::{FailAttempt, FailTask};
+use gleitzeit_run::event::StopReason;
+use gleitzeit_run::id::{AttemptRef, ComponentId, Position, TermId};
+use gleitzeit_run::term::History;
+use gleitzeit_run::{Command, Event, Request, Verdict};
+use gleitzeit_workflow::error::ErrorCode;
+use gleitzeit_workflow::time::Instant;
+
+use crate::id::CallId;
+use crate::wire::{AppendResult, FromHub, MeshError, ProposalResult, ProposalVerdict, Role, ToHub, Welcome};
+
+pub use config::{Config, Start};
+pub use io::{Batch, Input, Output, SocketId, Token};
+use present::Departures;
+pub use present::Present;
+pub use view::ComponentView;
+
+use calls::Calls;
+use leases::Leases;
+use ownership::Ownerships;
+use presence::Component;
+use protocols::Known;
+use session::{MAX_REFUSALS, MAX_UNANSWERED, Pending, Session};
+use stream::Stream;
+
+/// What a point in time was set for; when it comes, the state says whether it still matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Silence(ComponentId),
+    Heartbeat(SocketId),
+    Accept(AttemptRef),
+    Orphan(CallId),
+    Slow(SocketId),
+    Stranger(SocketId),
+}
+
+/// The hub's state machine.
+#[derive(Debug)]
+pub struct Hub {
+    config: Config,
+    /// The journal's terms, by which it is known what of a component's past is in it.
+    history: History,
+    /// What the secrets that it gives are made from.
+    seed: [u8; 32],
+    secrets_given: u64,
+    born: Instant,
+    now: Instant,
+    /// Whether it is about to be stopped: nothing is begun any more.
+    is_stopping: bool,
+    out: Vec<Output>,
+    /// What the input that is being taken was refused with.
+    refused: Option<MeshError>,
+    next_token: Token,
+    pending: BTreeMap<Token, Pending>,
+    sessions: BTreeMap<SocketId, Session>,
+    components: BTreeMap<ComponentId, Component>,
+    departures: Departures,
+    ownerships: Ownerships,
+    stream: Stream,
+    leases: Leases,
+    calls: Calls,
+    known: Known,
+    timers: BTreeSet<(Instant, Timer)>,
+    /// Sessions whose cursor may have something to send.
+    dirty: BTreeSet<SocketId>,
+    /// Whether somebody came, went or a slice appeared.
+    replan: bool,
+}
+
+impl Hub {
+    /// A hub without sockets. Everyone that the journal names counts as silent from now on, save for roles that were in
+    /// the process of a hub before: that has ended, and they with it.
+    pub fn new(config: Config, start: Start, now: Instant) -> Self {
+        let mut hub = Self {
+            stream: Stream::new(start.position, start.pruned, config.kept_bytes),
+            history: start.history,
+            seed: start.seed,
+            secrets_given: 0,
+            config,
+            born: now,
+            now,
+            is_stopping: false,
+            out: Vec::new(),
+            refused: None,
+            next_token: 0,
+            pending: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            components: BTreeMap::new(),
+            departures: Departures::default(),
+            ownerships: Ownerships::new(start.owners, start.queues),
+            leases: Leases::default(),
+            calls: Calls::default(),
+            known: Known::new(start.protocols),
+            timers: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            replan: true,
+        };
+        for lease in start.open {
+            let (at, engine) = (lease.at.clone(), lease.engine.clone());
+            hub.leases.restore(lease);
+            if engine.is_within_hub() {
+                hub.stop_lease(at, StopReason::EngineLost);
+            } else {
+                hub.expect_back(&engine, Role::Engine);
+            }
+        }
+        for (owner, role) in hub.ownerships.owners_by_role() {
+            if !owner.is_within_hub() {
+                hub.expect_back(&owner, role);
+            }
+        }
+        hub
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input);
+        self.flush(out);
+    }
+
+    /// What happens. Several inputs that are there at once may be accepted before one [`Hub::flush`]: what they lead to
+    /// then shares messages.
+    pub fn accept(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        self.refused = None;
+        match input {
+            Input::Connected { socket, is_within } => {
+                self.sessions.insert(socket, Session { is_within, ..Session::default() });
+                let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
+                self.send(socket, FromHub::Welcome(welcome));
+                self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
+            }
+            Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
+            Input::Malformed { socket, in_reply_to, message } => {
+                if self.sessions.contains_key(&socket) {
+                    self.log(true, "an event could not be read", format!("{}: {message}", self.label(socket)));
+                    self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+                }
+            }
+            Input::Unregistrable { socket, error } => self.reject(socket, error),
+            Input::Disconnected { socket, clean, reason } => self.disconnected(socket, clean, reason),
+            Input::Committed(batch) => self.committed(&batch),
+            Input::SliceState { token, state } => self.slice_state(token, &state),
+            Input::EngineState { token, effects } => self.engine_state(token, effects),
+            Input::Pruned { through } => self.stream.prune(through),
+            Input::Entries { token, entries } => self.entries(token, entries),
+            Input::Stopping => self.is_stopping = true,
+        }
+    }
+
+    /// The error that the last input was answered with, if it was refused at once.
+    pub fn take_refusal(&mut self) -> Option<MeshError> {
+        self.refused.take()
+    }
+
+    /// To be called when [`Hub::next_deadline`] has come.
+    pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        while let Some((at, _)) = self.timers.first() {
+            if *at > self.now {
+                break;
+            }
+            let Some((_, timer)) = self.timers.pop_first() else { break };
+            match timer {
+                Timer::Silence(component) => self.check_silence(&component),
+                Timer::Heartbeat(socket) => self.heartbeat(socket),
+                Timer::Accept(at) => self.check_accepted(&at),
+                Timer::Orphan(call) => self.check_orphan(&call),
+                Timer::Slow(socket) => self.check_slow(socket),
+                Timer::Stranger(socket) => self.check_stranger(socket),
+            }
+        }
+        self.flush(out);
+    }
+
+    /// When [`Hub::tick`] is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Whether attempts are open, so that calls and answers may be on their way.
+    pub fn has_open_attempts(&self) -> bool {
+        !self.leases.is_empty()
+    }
+
+    /// The id of the term that lasts.
+    fn term(&self) -> Option<TermId> {
+        self.history.current().map(|term| term.id.clone())
+    }
+
+    /// The last entry the hub has heard of.
+    pub fn position(&self) -> Position {
+        self.stream.head()
+    }
+
+    /// What is to be done about everything that was accepted.
+    pub fn flush(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.replan) {
+            self.plan();
+        }
+        self.flush_leases();
+        self.flush_calls();
+        for socket in std::mem::take(&mut self.dirty) {
+            self.pump(socket);
+        }
+        out.append(&mut self.out);
+    }
+
+    fn received(&mut self, socket: SocketId, message: ToHub, message_id: Option<String>) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.unanswered_heartbeat = None;
+        let component = session.component.clone();
+        if let Some(component_id) = &component {
+            self.heard_of(component_id);
+        }
+        let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
+        let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);
+        match (message, component, role) {
+            (ToHub::RegisterComponent(register), _, _) => self.register(socket, register),
+            (ToHub::HeartbeatResponse(response), component, _) => self.heartbeat_answered(socket, component, response),
+            (ToHub::EventsAck(ack), _, _) => self.confirm(socket, ack.position),
+            (ToHub::Watch(watch), None, _) => self.watch(socket, watch),
+            (ToHub::Watch(_), Some(_), _) => {
+                let message = "a registered component cannot watch; open another socket for that";
+                self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
+            }
+            // The id of a call says where its answer goes, also before its provider has registered again.
+            (ToHub::MethodResult(ends), component, _) => {
+                for end in ends.results {
+                    self.call_answered(socket, component.as_ref(), end, in_reply_to.clone());
+                }
+            }
+            (ToHub::Append(append), Some(component_id), Some(Role::Queue | Role::Resolver | Role::Engine)) => {
+                if let Some(position) = append.position {
+                    self.confirm(socket, position);
+                }
+                self.append(socket, &component_id, append.proposals, in_reply_to);
+            }
+            (ToHub::TaskTaken(taken), Some(engine), Some(Role::Engine)) => self.taken(socket, &engine, taken.attempts),
+            (ToHub::ExecuteMethod(execute), Some(engine), Some(Role::Engine)) => {
+                for call in execute.calls {
+                    self.call(socket, &engine, call, in_reply_to.clone());
+                }
+            }
+            (ToHub::MethodWaiting(told), Some(provider), Some(Role::Provider)) => {
+                self.provider_turned(&provider, told.ids, true);
+            }
+            (ToHub::MethodStarted(told), Some(provider), Some(Role::Provider)) => {
+                self.provider_turned(&provider, told.ids, false);
+            }
+            (ToHub::CancelMethod(cancel), Some(engine), Some(Role::Engine)) => self.cancel_call(&engine, &cancel.id),
+            (ToHub::MethodProgress(progress), Some(provider), Some(Role::Provider)) => {
+                self.call_progress(socket, &provider, progress, in_reply_to);
+            }
+            (message, None, _) => {
+                let text = format!("`{}` came before `register_component` was accepted", message.kind());
+                self.refuse(socket, ErrorCode::InvalidRequest, text, in_reply_to);
+            }
+            (message, Some(_), role) => {
+                let role = role.map_or("component", Role::as_str);
+                let text = format!("a {role} does not send `{}`", message.kind());
+                self.refuse(socket, ErrorCode::InvalidRequest, text, in_reply_to);
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        socket: SocketId,
+        component_id: &ComponentId,
+        proposals: Vec<crate::wire::ProposalItem>,
+        in_reply_to: Option<String>,
+    ) {
+        let unanswered = self.sessions.get(&socket).map_or(0, |session| session.unanswered);
+        if unanswered + proposals.len() > MAX_UNANSWERED {
+            let text = format!("more than {MAX_UNANSWERED} proposals are unanswered");
+            self.refuse(socket, ErrorCode::RateLimitExceeded, text, in_reply_to);
+            return self.close(socket, "too many unanswered proposals");
+        }
+        for proposal in proposals {
+            let proposal_id = proposal.proposal_id;
+            if let Some(error) = self.oversized(&proposal.command) {
+                let result = ProposalResult {
+                    proposal_id,
+                    verdict: ProposalVerdict::Invalid,
+                    position: None,
+                    error: Some(error),
+                };
+                self.answer(socket, self.stream.head(), result);
+                continue;
+            }
+            let component_id = component_id.clone();
+            let request =
+                Request::Component { component_id, fence: proposal.fence, command: bounded(proposal.command) };
+            if let Some(session) = self.sessions.get_mut(&socket) {
+                session.unanswered += 1;
+            }
+            self.request(Pending::Proposal { socket, proposal_id }, request);
+        }
+    }
+
+    /// Components check this before they send; here it is enforced. Errors that are too large are cut, see [`bounded`].
+    fn oversized(&self, command: &Command) -> Option<gleitzeit_workflow::error::Failure> {
+        let (what, size) = match command {
+            Command::ReadyTask(ready) => ("parameters", ready.parameters.size_bytes()),
+            Command::CompleteAttempt(complete) => ("result", complete.result.size_bytes()),
+            _ => return None,
+        };
+        let limit = self.config.max_payload_bytes;
+        (size > limit).then(|| {
+            let message = format!("`{what}` is {size} bytes; the limit is {limit}");
+            gleitzeit_workflow::error::Failure::new(ErrorCode::TaskResultInvalid, message)
+        })
+    }
+
+    fn committed(&mut self, batch: &Batch) {
+        for entry in &batch.entries {
+            match &entry.event {
+                Event::OwnershipGranted(granted) => self.granted(granted),
+                Event::ProtocolRegistered(protocol) => self.protocol_registered(protocol),
+                Event::ProtocolRemoved(protocol) => self.protocol_removed(protocol),
+                Event::TaskReady(ready) => self.name_queue(&ready.queue),
+                Event::WorkflowSubmitted(_)
+                | Event::WorkflowCancelRequested(_)
+                | Event::TaskDispatched(_)
+                | Event::TaskStarted(_)
+                | Event::TaskCompleted(_)
+                | Event::TaskAttemptFailed(_)
+                | Event::TaskAttemptStopped(_)
+                | Event::TaskRequeued(_)
+                | Event::TaskRetryScheduled(_)
+                | Event::TaskFailed(_)
+                | Event::TaskSkipped(_)
+                | Event::TaskCancelled(_)
+                | Event::WorkflowCompleted(_)
+                | Event::WorkflowFailed(_)
+                | Event::WorkflowCancelled(_)
+                | Event::ProtocolsUsed(_) => {}
+            }
+            self.stream.push(entry.clone());
+        }
+        for effect in &batch.effects {
+            self.effect(effect);
+        }
+        for (token, verdict) in &batch.answers {
+            self.answered(*token, verdict);
+        }
+        let cursors = self.sessions.iter().filter(|(_, session)| session.cursor.is_some());
+        self.dirty.extend(cursors.map(|(socket, _)| *socket));
+    }
+
+    fn answered(&mut self, token: Token, verdict: &Verdict) {
+        match self.pending.remove(&token) {
+            Some(Pending::Proposal { socket, proposal_id }) => {
+                let Some(session) = self.sessions.get_mut(&socket) else { return };
+                session.unanswered = session.unanswered.saturating_sub(1);
+                if let (Verdict::Ok { position }, Some(cursor)) = (verdict, session.cursor.as_mut()) {
+                    cursor.recorded(*position, proposal_id.clone());
+                }
+                let result = proposal_result(proposal_id, verdict);
+                self.answer(socket, self.stream.head(), result);
+            }
+            Some(Pending::Grant { slice }) => {
+                self.ownerships.grant_answered(&slice);
+                self.replan = true;
+            }
+            Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
+            Some(Pending::Restored) => self.protocol_restored(verdict),
+            Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
+            // These are answered by inputs of their own.
+            Some(other) => {
+                self.pending.insert(token, other);
+            }
+            None => {}
+        }
+    }
+
+    /// Answers a proposal, after the entries up to `after` if the socket is sent entries.
+    fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.answers.push_back((after, result));
+        self.dirty.insert(socket);
+    }
+
+    fn request(&mut self, pending: Pending, request: Request) {
+        let token = self.token(pending);
+        self.out.push(Output::Request { token, request });
+    }
+
+    fn token(&mut self, pending: Pending) -> Token {
+        self.next_token += 1;
+        self.pending.insert(self.next_token, pending);
+        self.next_token
+    }
+
+    fn send(&mut self, socket: SocketId, message: FromHub) {
+        self.out.push(Output::Send { socket, message: Arc::new(message) });
+    }
+
+    fn refuse(&mut self, socket: SocketId, code: ErrorCode, message: impl Into<String>, in_reply_to: Option<String>) {
+        let error = MeshError::new(code, message, in_reply_to);
+        self.refused = Some(error.clone());
+        self.send(socket, FromHub::MeshError(error));
+        self.count_refusal(socket);
+    }
+
+    /// Whoever sends nothing but what is refused may not stay.
+    fn count_refusal(&mut self, socket: SocketId) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.refusals += 1;
+        if session.refusals > MAX_REFUSALS {
+            self.close(socket, "it goes on sending what is refused");
+        }
+    }
+
+    /// Drops a socket of our own accord: its component is silent from now on.
+    fn close(&mut self, socket: SocketId, reason: &str) {
+        if self.sessions.contains_key(&socket) {
+            self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
+            self.disconnected(socket, false, None);
+        }
+    }
+
+    fn log(&mut self, warning: bool, message: &'static str, detail: String) {
+        self.out.push(Output::Log { warning, message, detail });
+    }
+
+    fn set_timer(&mut self, after_ms: u64, timer: Timer) {
+        self.timers.insert((self.now.plus_ms(after_ms), timer));
+    }
+
+    /// The socket of a component that may be given work.
+    fn socket_of(&self, component_id: &ComponentId) -> Option<SocketId> {
+        self.components.get(component_id).filter(|component| component.is_connected())?.socket
+    }
+}
+
+fn proposal_result(proposal_id: crate::id::ProposalId, verdict: &Verdict) -> ProposalResult {
+    let (verdict, position, error) = match verdict {
+        Verdict::Ok { position } => (ProposalVerdict::Ok, Some(*position), None),
+        Verdict::Duplicate { .. } => (ProposalVerdict::Duplicate, None, None),
+        Verdict::Fenced => (ProposalVerdict::Fenced, None, None),
+        Verdict::NoSlot => (ProposalVerdict::NoSlot, None, None),
+        Verdict::Invalid(failure) => (ProposalVerdict::Invalid, None, Some(failure.clone())),
+    };
+    ProposalResult { proposal_id, verdict, position, error }
+}
+
+fn append_result(results: Vec<ProposalResult>) -> FromHub {
+    FromHub::AppendResult(AppendResult { results })
+}
+
+/// Refusing a failure for its size would leave its task without an end.
+fn bounded(mut command: Command) -> Command {
+    match &mut command {
+        Command::FailAttempt(FailAttempt { error, .. }) | Command::FailTask(FailTask { error, .. }) => {
+            *error = error.clone().bounded();
+        }
+        _ => {}
+    }
+    command
+}

@@ -1,0 +1,77 @@
+//! The ids under which providers know calls. They name the entry of the attempt's dispatch besides what the engine's own
+//! id says, so that an answer to a call of a lost history is never taken for one of this.
+
+use gleitzeit_run::id::{AttemptRef, Position, TermId};
+use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_workflow::error::ErrorCode;
+
+use crate::hub::Hub;
+use crate::id::CallId;
+
+/// Where an attempt was dispatched, in front of the engine's id: `tPOSITION.TERM/…`. A run's id, with which the others
+/// begin, has no `t`.
+fn name(position: Position, term: &TermId, id: &CallId) -> CallId {
+    CallId::from(format!("t{position}.{term}/{id}"))
+}
+
+/// The engine's id, and where it says that the attempt was dispatched.
+fn parse(told: &CallId) -> (Option<(Position, TermId)>, CallId) {
+    let read = || {
+        let (tag, id) = told.as_str().strip_prefix('t')?.split_once('/')?;
+        let (position, term) = tag.split_once('.')?;
+        Some(((Position(position.parse().ok()?), TermId::from(term)), CallId::from(id)))
+    };
+    match read() {
+        Some((tag, id)) => (Some(tag), id),
+        None => (None, told.clone()),
+    }
+}
+
+impl Hub {
+    /// The id under which a provider is told of a call that is made for an open attempt.
+    pub(super) fn told_id(&self, id: &CallId, at: &AttemptRef) -> CallId {
+        let dispatched = self.leases.dispatched(at).unwrap_or_default();
+        match self.history.of(dispatched) {
+            Some(term) => name(dispatched, &term.id, id),
+            None => id.clone(),
+        }
+    }
+
+    /// The engine's id of a call of which a provider speaks.
+    ///
+    /// # Errors
+    /// If it was made in a history that is lost, or nobody made it.
+    pub(super) fn own_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
+        let (tag, id) = parse(told);
+        if planted::is(Bug::LostCallNames) {
+            return Ok(id);
+        }
+        if let Some((position, term)) = &tag {
+            let is_known = self.history.of(*position).is_some_and(|of| of.id == *term);
+            if !is_known || *position > self.stream.head() {
+                let message = format!("call `{told}` was made for an attempt that is not in this journal");
+                return Err((ErrorCode::HistoryLost, message));
+            }
+        }
+        let Some((_, at)) = id.parse() else { return Ok(id) };
+        if self.leases.dispatched(&at).is_some() && self.told_id(&id, &at) != *told {
+            return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
+        }
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_as_it_was_made_and_anything_else_is_an_engines_own_id() {
+        let id = CallId::from("01900000-0000-7000-8000-000000000000/1/a/t7.x/e");
+        let told = name(Position(7), &"ab".into(), &id);
+        assert_eq!(parse(&told), (Some((Position(7), "ab".into())), id.clone()));
+        for text in [id.as_str(), "", "t", "t7/x", "t.ab/x", "tx.ab/x", "t-1.ab/x", "t7.ab"] {
+            assert_eq!(parse(&text.into()), (None, text.into()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! What a run waits for, as far as it lies with who is connected: the facts that hold a queue's owner back, and where
+//! its open attempts are.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use gleitzeit_run::id::{AttemptRef, ComponentId};
+use gleitzeit_run::route::Route;
+use gleitzeit_run::{Owed, State, Waiting};
+use gleitzeit_workflow::id::{MethodName, QueueName};
+use gleitzeit_workflow::time::{Instant, Timestamp};
+
+use crate::hub::Hub;
+use crate::hub::calls::CallPlace;
+use crate::hub::presence::Component;
+use crate::placement;
+use crate::placement::{Hold, Slots};
+use crate::wire::{Health, HealthState, Role};
+
+/// So many departures are remembered.
+const DEPARTED_KEPT: usize = 64;
+/// So many holders of slots are named, and so many providers.
+const NAMED: usize = 3;
+/// What a provider says of itself is cut to so many characters.
+const SHOWN_REASON: usize = 300;
+
+/// Somebody who left or was lost.
+#[derive(Clone, Debug)]
+struct Departed {
+    role: Role,
+    name: String,
+    queues: Option<Vec<QueueName>>,
+    methods: Vec<MethodName>,
+    at: Instant,
+}
+
+/// The latest of them, the newest last.
+#[derive(Debug, Default)]
+pub(super) struct Departures(VecDeque<Departed>);
+
+impl Departures {
+    pub(super) fn note(&mut self, component: &Component, at: Instant) {
+        if self.0.len() == DEPARTED_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(Departed {
+            role: component.role,
+            name: component.name.clone(),
+            queues: component.queues.clone(),
+            methods: component.methods.clone(),
+            at,
+        });
+    }
+}
+
+/// Who is there, for the question what a run waits for.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    now: Instant,
+    /// The same moment for people.
+    clock: Timestamp,
+    resolvers: usize,
+    queue_owners: usize,
+    engines: Vec<Engine>,
+    /// Silent ones, and in how many milliseconds they count as lost.
+    silent: BTreeMap<ComponentId, u64>,
+    names: BTreeMap<ComponentId, String>,
+    methods: BTreeMap<MethodName, Vec<Provider>>,
+    /// How many calls on a route wait for a provider that has room.
+    lines: BTreeMap<Route, usize>,
+    departed: Vec<Departed>,
+    attempts: BTreeMap<AttemptRef, CallPlace>,
+}
+
+#[derive(Clone, Debug)]
+struct Engine {
+    id: ComponentId,
+    queues: Option<Vec<QueueName>>,
+    capacity: u32,
+    used: u32,
+    /// The first few of its open attempts.
+    some: Vec<AttemptRef>,
+}
+
+#[derive(Clone, Debug)]
+struct Provider {
+    name: String,
+    capacity: u32,
+    health: Health,
+    calls: usize,
+}
+
+impl Hub {
+    /// Who is there now, and where these attempts are; `clock` is what people call now.
+    pub fn present(&self, attempts: &[AttemptRef], clock: Timestamp) -> Present {
+        let mut present = Present { now: self.now, clock, ..Present::default() };
+        for (id, component) in &self.components {
+            present.names.insert(id.clone(), component.name.clone());
+            if let Some(left_ms) = self.lost_in(component) {
+                present.silent.insert(id.clone(), left_ms);
+            }
+            if !component.is_connected() {
+                continue;
+            }
+            match component.role {
+                Role::Resolver => present.resolvers += 1,
+                Role::Queue => present.queue_owners += 1,
+                Role::Engine => present.engines.push(Engine {
+                    id: id.clone(),
+                    queues: component.queues.clone(),
+                    capacity: component.capacity,
+                    used: u32::try_from(self.leases.count(id)).unwrap_or(u32::MAX),
+                    some: self.leases.of(id).take(NAMED).cloned().collect(),
+                }),
+                Role::Provider if component.capacity > 0 => {
+                    for method in &component.methods {
+                        present.methods.entry(method.clone()).or_default().push(Provider {
+                            name: component.name.clone(),
+                            capacity: component.capacity,
+                            health: component.health.clone(),
+                            calls: self.calls.count(id),
+                        });
+                    }
+                }
+                Role::Provider => {}
+            }
+        }
+        present.lines = self.calls.waiting().collect();
+        present.departed = self.departures.0.iter().cloned().collect();
+        present.attempts = attempts.iter().filter_map(|at| Some((at.clone(), self.place_of(at)?))).collect();
+        present
+    }
+}
+
+impl Present {
+    /// What a task of a run waits for; `None` if it is final.
+    pub fn waiting(&self, run: &State, at: usize) -> Option<Waiting> {
+        let mut waiting = run.waiting(at)?;
+        let task = run.task(at);
+        let queue = run.tasks[at].queue.as_ref().unwrap_or(&task.queue);
+        let route = Route::new(&task.method, task.provider.as_ref());
+        match run.owed(at)? {
+            Owed::Ready if self.resolvers == 0 => {
+                let reason =
+                    format!("its dependencies are done, but no resolver is connected{}", self.last(Role::Resolver));
+                waiting.say(reason, "start one with `gleitzeit agent --role resolver`");
+            }
+            Owed::Dispatch { not_before: None } | Owed::Decision if self.queue_owners == 0 => {
+                let reason = format!("no owner for queue `{queue}` is connected{}", self.last(Role::Queue));
+                waiting.say(reason, "start one with `gleitzeit agent --role queue`");
+            }
+            Owed::Dispatch { not_before: None } => {
+                if let Some(hold) = self.hold(&route, queue) {
+                    waiting.say(self.told(&hold), hold.remedy());
+                }
+            }
+            Owed::Report { engine } | Owed::Stop { engine } => {
+                let attempt =
+                    AttemptRef { run_id: run.run_id, task_id: task.id.clone(), attempt: run.tasks[at].attempt };
+                self.open(&attempt, &engine, &route, &mut waiting);
+            }
+            Owed::Dependencies | Owed::Ready | Owed::Dispatch { .. } | Owed::Decision => {}
+        }
+        Some(waiting)
+    }
+
+    /// The same predicate as the owner of the queue asks, of what the hub knows.
+    fn hold(&self, route: &Route, queue: &QueueName) -> Option<Hold> {
+        let given = self.serving(route).map(|provider| provider.calls).sum::<usize>();
+        let calling = u32::try_from(given + self.waiting_on(route)).unwrap_or(u32::MAX);
+        placement::gate(route, self.serving(route).map(|it| (it.capacity, it.health.state)), calling)
+            .and_then(|turn| placement::roomiest(queue, route, turn, self.slots()))
+            .err()
+    }
+
+    /// Why nobody could serve a route, however little there is to do.
+    fn unserved(&self, route: &Route) -> Option<Hold> {
+        placement::gate(route, self.serving(route).map(|it| (it.capacity, it.health.state)), 0).err()
+    }
+
+    /// The providers that may serve a route.
+    fn serving(&self, route: &Route) -> impl Iterator<Item = &Provider> {
+        self.methods.get(&route.method).into_iter().flatten().filter(|provider| route.admits(&provider.name))
+    }
+
+    /// How many calls wait on a route. Those on others, such as those to one of its providers by name, wait for what
+    /// they can only have of that one.
+    fn waiting_on(&self, route: &Route) -> usize {
+        self.lines.get(route).copied().unwrap_or(0)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Slots<'_>> {
+        self.engines.iter().map(|engine| Slots {
+            engine: &engine.id,
+            queues: engine.queues.as_deref(),
+            capacity: engine.capacity,
+            used: engine.used,
+        })
+    }
+
+    /// With what is known beyond the mere fact.
+    fn told(&self, hold: &Hold) -> String {
+        match hold {
+            Hold::NoProvider(route) => {
+                let last = self.departed.iter().rev();
+                let last = last.filter(|it| route.admits(&it.name)).find(|it| it.methods.contains(&route.method));
+                format!("{hold}{}{}", self.others(route), self.left(last))
+            }
+            Hold::NoEngine(queue) => {
+                let served = |it: &&Departed| it.queues.as_ref().is_none_or(|queues| queues.contains(queue));
+                let last = self.departed.iter().rev().filter(|it| it.role == Role::Engine).find(served);
+                format!("{hold}{}", self.left(last))
+            }
+            Hold::NoSlot(queue) => {
+                let engines = self.slots().zip(&self.engines).filter(|(slots, _)| slots.serves(queue));
+                let (mut slots, mut named) = (0, Vec::new());
+                for (of, engine) in engines {
+                    slots += u64::from(of.capacity);
+                    named.extend(engine.some.iter().map(|at| format!("`{}` of run {}", at.task_id, at.run_id)));
+                }
+                named.truncate(NAMED);
+                format!(
+                    "all {slots} slots of the engines for queue `{queue}` are in use, by {}",
+                    and_more(&named, slots)
+                )
+            }
+            Hold::ProvidersBusy(route) => {
+                let calls: usize = self.serving(route).map(|provider| provider.calls).sum();
+                let names: Vec<&str> = self.serving(route).take(NAMED).map(|provider| provider.name.as_str()).collect();
+                let most: u64 = self.serving(route).map(|provider| u64::from(provider.capacity)).sum();
+                let work = format!(
+                    "all providers of {route} ({}) are at work, with {} of at most {most} at a time",
+                    names.join(", "),
+                    counted(calls)
+                );
+                match self.waiting_on(route) {
+                    0 => work,
+                    waiting => format!("{work}; {} ready for them", counted(waiting)),
+                }
+            }
+            Hold::ProvidersStarting(route) => {
+                let starting = self.serving(route).filter(|it| it.health.state == HealthState::Starting);
+                let told: BTreeSet<String> = starting
+                    .filter_map(|it| {
+                        let why: String = it.health.reason.as_deref()?.chars().take(SHOWN_REASON).collect();
+                        Some(format!("{}: {why}", it.name))
+                    })
+                    .collect();
+                let told: Vec<String> = told.into_iter().take(NAMED).collect();
+                if told.is_empty() { hold.to_string() } else { format!("{hold}: {}", told.join("; ")) }
+            }
+        }
+    }
+
+    /// Where an open attempt is.
+    fn open(&self, attempt: &AttemptRef, engine: &ComponentId, route: &Route, waiting: &mut Waiting) {
+        let number = attempt.attempt;
+        let name = self.name(engine);
+        if let Some(left_ms) = self.silent.get(engine) {
+            let reason = format!("attempt {number} is open on engine {name}, which is silent");
+            waiting.say(reason, "if it does not come back by then, the attempt is given to another engine");
+            waiting.until = Some(self.clock.plus_ms(*left_ms));
+            return;
+        }
+        match self.attempts.get(attempt) {
+            Some(CallPlace::NotTaken) => {
+                waiting.until = None;
+                waiting.reason = format!("attempt {number} was given to engine {name}, which has not taken it yet");
+            }
+            Some(CallPlace::Engine) => {
+                waiting.until = None;
+                if let Some(hold) = self.unserved(route) {
+                    waiting
+                        .say(format!("attempt {number} is open on engine {name}: {}", self.told(&hold)), hold.remedy());
+                }
+            }
+            None => {}
+            Some(CallPlace::Hub { before }) => {
+                let hold = self.unserved(route).unwrap_or_else(|| Hold::ProvidersBusy(route.clone()));
+                let place = match before {
+                    0 => "is the next to be worked on".to_owned(),
+                    before => format!("waits behind {}", counted(*before)),
+                };
+                let reason = format!("attempt {number} on engine {name} {place}: {}", self.told(&hold));
+                waiting.say(reason, hold.remedy());
+                waiting.until = None;
+            }
+            Some(CallPlace::Idle(provider)) => {
+                let provider = self.name(provider);
+                waiting.reason =
+                    format!("attempt {number} on engine {name} is with provider {provider}, which is busy");
+                waiting.until = None;
+            }
+            Some(CallPlace::Provider(provider)) => {
+                let provider = self.name(provider);
+                waiting.reason =
+                    format!("attempt {number} is open on engine {name} and at work at provider {provider}");
+            }
+        }
+    }
+
+    fn name(&self, id: &ComponentId) -> String {
+        match self.names.get(id).filter(|name| !name.is_empty()) {
+            Some(name) => format!("`{id}` ({name})"),
+            None => format!("`{id}`"),
+        }
+    }
+
+    fn last(&self, role: Role) -> String {
+        self.left(self.departed.iter().rev().find(|it| it.role == role))
+    }
+
+    /// Who serves the method of a route under another name.
+    fn others(&self, route: &Route) -> String {
+        if route.provider.is_none() {
+            return String::new();
+        }
+        let any = Route::any(route.method.clone());
+        let names: BTreeSet<String> = self.serving(&any).map(|it| format!("`{}`", it.name)).collect();
+        let count = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        let named: Vec<String> = names.into_iter().take(NAMED).collect();
+        match count {
+            0 => "; nor does any other".to_owned(),
+            1 => format!("; {} does", named.join("")),
+            count => format!("; {} do", and_more(&named, count)),
+        }
+    }
+
+    fn left(&self, last: Option<&Departed>) -> String {
+        last.map_or_else(String::new, |last| {
+            let ago = people(self.now.ms_since(last.at));
+            format!("; the last one (`{}`) left {ago} ago", last.name)
+        })
+    }
+}
+
+fn counted(calls: usize) -> String {
+    format!("{calls} {}", if calls == 1 { "call" } else { "calls" })
+}
+
+/// Such as `a, b, c and 61 more`.
+fn and_more(named: &[String], all: u64) -> String {
+    let more = all.saturating_sub(u64::try_from(named.len()).unwrap_or(u64::MAX));
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
+/// A duration in its largest unit.
+fn people(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,142 @@
+//! The protocols that the hub knows, and which of them its components serve or have served: pruning asks for that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_run::event::{ProtocolRegistered, ProtocolRemoved};
+use gleitzeit_run::{ProtocolUse, Request, Verdict};
+use gleitzeit_workflow::id::ProtocolName;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::time::Instant;
+
+use crate::hub::register::method_names;
+use crate::hub::session::Pending;
+use crate::hub::{Hub, SocketId};
+use crate::wire::{FromHub, ProtocolDefinition, Protocols, RegisterComponent, Role};
+
+/// What is registered, as far as the hub has heard.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    protocols: BTreeMap<ProtocolName, Payload>,
+    /// Full names of all methods, each with the protocols that have it.
+    methods: BTreeMap<String, BTreeSet<ProtocolName>>,
+    /// When a component that served it left or was lost; of those that are registered.
+    left: BTreeMap<ProtocolName, Instant>,
+}
+
+impl Known {
+    pub(super) fn new(definitions: Vec<ProtocolDefinition>) -> Self {
+        let mut known = Self::default();
+        for definition in definitions {
+            known.insert(definition);
+        }
+        known
+    }
+
+    fn insert(&mut self, definition: ProtocolDefinition) {
+        let name = ProtocolName::new(&definition.name, &definition.version);
+        self.forget_methods(&name);
+        for method in method_names(&definition) {
+            self.methods.entry(method).or_default().insert(name.clone());
+        }
+        self.protocols.insert(name, definition.methods);
+    }
+
+    fn remove(&mut self, name: &ProtocolName) -> Option<Payload> {
+        self.forget_methods(name);
+        self.left.remove(name);
+        self.protocols.remove(name)
+    }
+
+    fn forget_methods(&mut self, name: &ProtocolName) {
+        let Some(methods) = self.protocols.get(name).cloned() else { return };
+        let ProtocolName { name: protocol, version } = name.clone();
+        for method in method_names(&ProtocolDefinition { name: protocol, version, methods }) {
+            let Some(those) = self.methods.get_mut(&method) else { continue };
+            those.remove(name);
+            if those.is_empty() {
+                self.methods.remove(&method);
+            }
+        }
+    }
+
+    pub(super) fn has_method(&self, method: &str) -> bool {
+        self.methods.contains_key(method)
+    }
+
+    /// Whether it is registered, whatever its schemas.
+    pub(super) fn has(&self, it: &ProtocolDefinition) -> bool {
+        self.protocols.contains_key(&ProtocolName::new(&it.name, &it.version))
+    }
+
+    /// Whether it is registered to the letter.
+    pub(super) fn has_exactly(&self, it: &ProtocolDefinition) -> bool {
+        self.protocols.get(&ProtocolName::new(&it.name, &it.version)) == Some(&it.methods)
+    }
+
+    pub(super) fn definitions(&self) -> impl Iterator<Item = ProtocolDefinition> {
+        self.protocols.iter().map(|(it, methods)| definition(it.clone(), methods.clone()))
+    }
+
+    /// What a component serves: the protocols that it names, and of methods that none of these describes each protocol
+    /// that has them.
+    pub(super) fn served_by(&self, register: &RegisterComponent) -> BTreeSet<ProtocolName> {
+        let described: BTreeSet<String> = register.protocols.iter().flat_map(method_names).collect();
+        let others = register.methods.iter().filter(|method| !described.contains(method.as_str()));
+        let of_others = others.filter_map(|method| self.methods.get(method.as_str())).flatten().cloned();
+        register.protocols.iter().map(|it| ProtocolName::new(&it.name, &it.version)).chain(of_others).collect()
+    }
+
+    /// Somebody who served these is not there any more.
+    pub(super) fn left(&mut self, served: BTreeSet<ProtocolName>, now: Instant) {
+        self.left.extend(served.into_iter().filter(|name| self.protocols.contains_key(name)).map(|name| (name, now)));
+    }
+}
+
+fn definition(ProtocolName { name, version }: ProtocolName, methods: Payload) -> ProtocolDefinition {
+    ProtocolDefinition { name, version, methods }
+}
+
+impl Hub {
+    /// When components served which protocols, since the hub started; what nobody has served is left out.
+    pub fn served(&self, now: Instant) -> Vec<ProtocolUse> {
+        let mut ago: BTreeMap<&ProtocolName, u64> =
+            self.known.left.iter().map(|(name, at)| (name, now.ms_since(*at).max(1))).collect();
+        let there = self.components.values().flat_map(|component| &component.served);
+        ago.extend(there.map(|name| (name, 0)));
+        ago.into_iter().map(|(name, ago_ms)| ProtocolUse { protocol: name.clone(), ago_ms }).collect()
+    }
+
+    pub(super) fn protocol_registered(&mut self, protocol: &ProtocolRegistered) {
+        let ProtocolRegistered { name, version, methods } = protocol.clone();
+        let definition = ProtocolDefinition { name, version, methods };
+        self.known.insert(definition.clone());
+        self.tell_of_protocols(&Protocols { protocols: vec![definition], removed: Vec::new() });
+    }
+
+    pub(super) fn protocol_removed(&mut self, removed: &ProtocolRemoved) {
+        let name = ProtocolName::new(&removed.name, &removed.version);
+        let Some(methods) = self.known.remove(&name) else { return };
+        self.tell_of_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
+        // Somebody came who serves it while it was being removed.
+        if self.components.values().any(|component| component.served.contains(&name)) {
+            let ProtocolName { name, version } = name;
+            let protocol = ProtocolRegistered { name, version, methods };
+            self.request(Pending::Restored, Request::RegisterProtocol { protocol });
+        }
+    }
+
+    pub(super) fn protocol_restored(&mut self, verdict: &Verdict) {
+        if let Verdict::Invalid(failure) = verdict {
+            let message = "a protocol that is served was removed and cannot be registered again";
+            self.log(true, message, failure.to_string());
+        }
+    }
+
+    fn tell_of_protocols(&mut self, protocols: &Protocols) {
+        let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
+        let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
+        for socket in listeners {
+            self.send(socket, FromHub::Protocols(protocols.clone()));
+        }
+    }
+}

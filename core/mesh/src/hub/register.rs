@@ -1,0 +1,378 @@
+//! Registration: who a socket is, and where a component goes on after a reconnect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_run::event::ProtocolRegistered;
+use gleitzeit_run::id::ComponentId;
+use gleitzeit_run::{Request, Verdict};
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::payload::Payload;
+use serde::de::IgnoredAny;
+
+use crate::hub::frames::frames;
+use crate::hub::presence::Component;
+use crate::hub::session::{Pending, Registering};
+use crate::hub::standing::Standing;
+use crate::hub::{Hub, Output, SocketId, Timer};
+use crate::wire::{
+    ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,
+    Role,
+};
+
+/// Ids, names and versions of components may be so long.
+const MAX_NAME_BYTES: usize = 200;
+/// A component may name so many queues.
+const MAX_QUEUES: usize = 10_000;
+/// And so many methods, or protocols: each that is new is kept until nobody has used it for long.
+const MAX_METHODS: usize = 1_000;
+/// A socket that wants an id that is taken stays for so long.
+const TAKEN_MS: u64 = 1_000;
+/// And so many capabilities, each as long as a name.
+const MAX_CAPABILITIES: usize = 100;
+/// The address of a provider's service may be so long.
+const MAX_ADDRESS_BYTES: usize = 2_000;
+
+impl Hub {
+    pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
+        let checked = self.check_registration(socket, &register).and_then(|()| self.standing(socket, &register));
+        if let Err(error) = checked {
+            return self.reject(socket, error);
+        }
+        let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
+        let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has_exactly(it)).collect();
+        match unknown.is_empty() {
+            true => self.complete_registration(socket, register),
+            false => self.make_known(socket, register, unknown),
+        }
+    }
+
+    /// A registration waits until its protocols are recorded.
+    fn make_known(&mut self, socket: SocketId, register: Box<RegisterComponent>, unknown: Vec<ProtocolDefinition>) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        session.registering = Some(Registering { register, open: unknown.len() });
+        for ProtocolDefinition { name, version, methods } in unknown {
+            let protocol = ProtocolRegistered { name, version, methods };
+            self.request(Pending::Protocol { socket }, Request::RegisterProtocol { protocol });
+        }
+    }
+
+    fn check_registration(&self, socket: SocketId, register: &RegisterComponent) -> Result<(), Failure> {
+        let invalid = |message: String| Err(Failure::new(ErrorCode::InvalidRequest, message));
+        let id = register.component_id.as_ref().map_or("-", ComponentId::as_str);
+        let capabilities = register.capabilities.iter().map(|word| ("capabilities", word.as_str()));
+        let names = [("component_id", id), ("name", &register.name), ("version", &register.version)];
+        for (field, text) in names.into_iter().chain(capabilities) {
+            if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+                return invalid(format!(
+                    "`{field}` must have at most {MAX_NAME_BYTES} bytes and no control characters"
+                ));
+            }
+        }
+        check_address(register.address.as_deref())?;
+        if id.is_empty() {
+            return invalid("`component_id` is empty; leave it out to be given one".to_owned());
+        }
+        let queues = register.queues.as_ref().map_or(0, Vec::len);
+        for (what, count, most) in [
+            ("queues", queues, MAX_QUEUES),
+            ("methods", register.methods.len(), MAX_METHODS),
+            ("protocols", register.protocols.len(), MAX_METHODS),
+        ] {
+            if count > most {
+                return invalid(format!("a component names at most {most} {what}, and this one names {count}"));
+            }
+        }
+        if register.capabilities.len() > MAX_CAPABILITIES {
+            return invalid(format!("at most {MAX_CAPABILITIES} capabilities can be named"));
+        }
+        let limit = self.config.max_payload_bytes;
+        if let Some(protocol) = register.protocols.iter().find(|it| it.methods.size_bytes() > limit) {
+            let ProtocolDefinition { name, version, methods } = protocol;
+            return invalid(format!(
+                "protocol `{name}/{version}` has {} bytes of methods; the limit is {limit}",
+                methods.size_bytes()
+            ));
+        }
+        let session = self.sessions.get(&socket);
+        if session.is_some_and(|session| session.registering.is_some()) {
+            return invalid("the registration before is not answered yet".to_owned());
+        }
+        let registered = session.and_then(|session| session.component.as_ref());
+        if registered.is_some_and(|registered| registered.as_str() != id) {
+            return invalid(format!("this socket is registered as `{}`", registered.map_or("", ComponentId::as_str)));
+        }
+        self.check_binding(socket, register)?;
+        let other_role = self.components.get(id).filter(|component| component.role != register.component_type);
+        if let Some(component) = other_role {
+            return invalid(format!("component `{id}` is a {}", component.role));
+        }
+        if let Some(protocol) = register.protocols.iter().find(|protocol| read_method_names(protocol).is_none()) {
+            return invalid(format!(
+                "the methods of protocol `{}/{}` are no JSON object",
+                protocol.name, protocol.version
+            ));
+        }
+        if let Some(method) = register.methods.iter().find(|method| !is_method_name(method.as_str())) {
+            return invalid(format!(
+                "`{method}` cannot be a method's name; expected PROTOCOL/METHOD, such as `math/add`"
+            ));
+        }
+        if register.component_type == Role::Provider && register.methods.is_empty() && register.protocols.is_empty() {
+            return invalid("a provider names `methods`, `protocols` or both".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Methods that no protocol describes accept any object, and stay known as such: each in a protocol version of its
+    /// own, which any real version outranks.
+    fn without_schema(&self, register: &RegisterComponent) -> Vec<ProtocolDefinition> {
+        let described: BTreeSet<String> = register.protocols.iter().flat_map(method_names).collect();
+        let unknown = register
+            .methods
+            .iter()
+            .filter(|method| !described.contains(method.as_str()) && !self.known.has_method(method.as_str()));
+        unknown
+            .filter_map(|method| {
+                let (name, rest) = method.as_str().split_once('/')?;
+                let methods = Payload::from_value(&serde_json::json!({ method.as_str(): {} }));
+                Some(ProtocolDefinition { name: name.to_owned(), version: format!("any.{rest}"), methods })
+            })
+            .collect()
+    }
+
+    pub(super) fn reject(&mut self, socket: SocketId, error: Failure) {
+        self.log(true, "registration rejected", format!("{}: {error}", self.label(socket)));
+        let in_reply_to = Some("register_component".to_owned());
+        self.refused = error.known().map(|code| MeshError::new(code, error.message.clone(), in_reply_to));
+        let error_code = error.known();
+        self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
+        // A client whose id may be free in a moment comes back by itself once it is cut off.
+        let is_taken = error_code == Some(ErrorCode::ComponentIdTaken);
+        let stays_ms = if is_taken { self.config.stranger_ms.min(TAKEN_MS) } else { self.config.stranger_ms };
+        self.set_timer(stays_ms, Timer::Stranger(socket));
+        self.count_refusal(socket);
+    }
+
+    pub(super) fn protocol_answered(&mut self, socket: SocketId, verdict: &Verdict) {
+        let Some(session) = self.sessions.get_mut(&socket) else { return };
+        let Some(registering) = session.registering.as_mut() else { return };
+        match verdict {
+            Verdict::Ok { .. } | Verdict::Duplicate { .. } => {
+                registering.open -= 1;
+                if registering.open > 0 {
+                    return;
+                }
+                let Some(Registering { register, .. }) = session.registering.take() else { return };
+                // One may have been removed while the others were recorded.
+                let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
+                let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has(it)).collect();
+                match unknown.is_empty() {
+                    true => self.complete_registration(socket, register),
+                    false => self.make_known(socket, register, unknown),
+                }
+            }
+            Verdict::Invalid(failure) => {
+                session.registering = None;
+                self.reject(socket, failure.clone());
+            }
+            Verdict::Fenced | Verdict::NoSlot => {
+                session.registering = None;
+                let failure = Failure::new(ErrorCode::InternalError, "the protocol could not be recorded");
+                self.reject(socket, failure);
+            }
+        }
+    }
+
+    fn complete_registration(&mut self, socket: SocketId, mut register: Box<RegisterComponent>) {
+        if !self.sessions.contains_key(&socket) {
+            return;
+        }
+        // Another may have taken the id while the protocols were recorded.
+        if let Err(error) = self.check_binding(socket, &register) {
+            return self.reject(socket, error);
+        }
+        // It was current or lost before its protocols were recorded, and the same holds now.
+        let starts_anew = self.standing(socket, &register) == Ok(Standing::Lost);
+        if starts_anew {
+            register.owned.clear();
+            register.attempts.clear();
+            if register.component_type == Role::Engine {
+                register.calls = None;
+            }
+        }
+        let component_id = register.component_id.clone().unwrap_or_else(|| {
+            // Unique among those that are there: socket ids are never used twice in the life of a hub.
+            ComponentId::from(format!("{}-{}-{socket}", register.component_type, self.stream.head()))
+        });
+        let session = self.sessions.get_mut(&socket);
+        let again = session.is_some_and(|session| session.component.replace(component_id.clone()).is_some());
+        let before = self.components.get(&component_id).and_then(|component| component.socket);
+        if let Some(before) = before.filter(|before| *before != socket) {
+            self.sessions.remove(&before);
+            self.out.push(Output::Close {
+                socket: before,
+                for_good: true,
+                reason: "its component connected again".to_owned(),
+            });
+        }
+        let connected_at = self.components.get(&component_id).filter(|_| again).and_then(|it| it.connected_at);
+        let (proof, secret) = self.bind(&component_id, register.secret.as_ref());
+        let served = self.known.served_by(&register);
+        let component =
+            Component { proof: Some(proof), served, ..component(&register, socket, connected_at.or(Some(self.now))) };
+        let name = component.name.clone();
+        if let Some(before) = self.components.insert(component_id.clone(), component) {
+            self.known.left(before.served, self.now);
+        }
+        let heartbeat_interval_ms = self.config.heartbeat_interval_ms;
+        let registered = ComponentRegistered {
+            component_id: component_id.clone(),
+            name,
+            heartbeat_interval_ms,
+            secret,
+            term: self.term(),
+            starts_anew,
+        };
+        if let Some(seen) = register.seen.as_ref().filter(|_| starts_anew) {
+            let detail = format!("{component_id}: {}", self.not_of_this_journal(seen));
+            self.log(true, "what a component has seen is lost and it starts anew", detail);
+        }
+        // Calls that were given to it until now go before the answer: then it knows that no others are on their way.
+        self.flush_calls();
+        // An engine that drains is answered once the writer has heard of it: no attempt is on its way then. A provider is
+        // answered behind the cancels of what it lists: it knows then what of that is wanted.
+        let is_late = match register.component_type {
+            // Of what comes before the answer it would forget what it is given now.
+            Role::Engine => register.slots == Some(0) && !starts_anew,
+            Role::Provider => true,
+            Role::Queue | Role::Resolver => false,
+        };
+        let mut answer = Some(registered);
+        if !is_late && let Some(registered) = answer.take() {
+            self.send(socket, FromHub::ComponentRegistered(registered));
+        }
+        self.announce(&component_id);
+        if !again {
+            self.log(false, "component registered", component_id.to_string());
+            self.introduce(socket, &component_id, register.component_type);
+        }
+        self.resume(socket, &component_id, *register, again, answer);
+        if !again {
+            // At once: only who has answered one before is judged by the next.
+            self.heartbeat(socket);
+        }
+        self.replan = true;
+    }
+
+    /// What a component hears once after each connect.
+    fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
+        if matches!(role, Role::Resolver | Role::Engine) {
+            for protocols in frames(self.known.definitions(), |it| it.methods.size_bytes()) {
+                self.send(socket, FromHub::Protocols(Protocols { protocols, removed: Vec::new() }));
+            }
+        }
+        if matches!(role, Role::Queue | Role::Engine) {
+            self.tell_everything(socket, component_id);
+        }
+    }
+
+    fn resume(
+        &mut self,
+        socket: SocketId,
+        component_id: &ComponentId,
+        register: RegisterComponent,
+        again: bool,
+        answer: Option<ComponentRegistered>,
+    ) {
+        match register.component_type {
+            Role::Queue | Role::Resolver if !again => {
+                self.resume_ownership(socket, component_id, register.owned);
+            }
+            Role::Queue | Role::Resolver => {}
+            Role::Engine => {
+                for queue in register.queues.iter().flatten() {
+                    self.name_queue(queue);
+                }
+                self.resume_leases(component_id, register.attempts);
+                self.engine_is_there(socket, component_id, register.slots.unwrap_or(1), answer);
+                self.resume_engine_calls(component_id, register.calls.unwrap_or_default());
+            }
+            Role::Provider => {
+                self.resume_provider_calls(socket, component_id, register.calls, again);
+                if let Some(registered) = answer {
+                    self.send(socket, FromHub::ComponentRegistered(registered));
+                }
+                self.provider_changed(component_id);
+            }
+        }
+    }
+}
+
+/// Everybody who lists providers reads it.
+fn check_address(address: Option<&str>) -> Result<(), Failure> {
+    let Some(address) = address else { return Ok(()) };
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let wrong = if address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
+        format!("must have at most {MAX_ADDRESS_BYTES} bytes and no control characters")
+    } else if authority.contains('@') {
+        "holds a user or a password, and everybody may read it: leave them out".to_owned()
+    } else if address.contains(['?', '#']) {
+        "goes on behind its path, where keys are often written, and everybody may read it: leave that out".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(ErrorCode::InvalidRequest, format!("`address` {wrong}")))
+}
+
+fn component(
+    register: &RegisterComponent,
+    socket: SocketId,
+    connected_at: Option<gleitzeit_workflow::time::Instant>,
+) -> Component {
+    let role = register.component_type;
+    let capacity = match role {
+        Role::Engine => register.slots.unwrap_or(1),
+        Role::Provider => register.max_concurrency.unwrap_or(1),
+        Role::Queue | Role::Resolver => 0,
+    };
+    let mut methods: BTreeSet<_> = register.methods.iter().cloned().collect();
+    methods.extend(register.protocols.iter().flat_map(method_names).map(Into::into));
+    Component {
+        role,
+        name: register.name.clone(),
+        version: register.version.clone(),
+        proof: None,
+        socket: Some(socket),
+        connected_at,
+        silent_since: None,
+        queues: register.queues.clone(),
+        methods: methods.into_iter().collect(),
+        protocols: register.protocols.iter().map(|it| format!("{}/{}", it.name, it.version)).collect(),
+        served: BTreeSet::new(),
+        capabilities: register.capabilities.clone(),
+        capacity,
+        batch: register.batch,
+        health: register.health.clone().unwrap_or_default(),
+        address: register.address.clone(),
+    }
+}
+
+/// A protocol's methods are opaque here, but their keys are the methods' full names.
+pub(super) fn method_names(protocol: &ProtocolDefinition) -> Vec<String> {
+    // A registration without them was refused.
+    read_method_names(protocol).unwrap_or_default()
+}
+
+fn read_method_names(protocol: &ProtocolDefinition) -> Option<Vec<String>> {
+    let methods: BTreeMap<String, IgnoredAny> = serde_json::from_str(protocol.methods.get()).ok()?;
+    Some(methods.into_keys().collect())
+}
+
+fn is_method_name(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    text.len() <= 128 && text.split_once('/').is_some_and(|(protocol, method)| is_name(protocol) && is_name(method))
+}

@@ -1,0 +1,497 @@
+//! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports the end.
+//!
+//! An attempt stays known until its end is answered by the hub, over reconnects too; it is reported once.
+
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_run::Command;
+use gleitzeit_run::command::{FailAttempt, StopAttempt};
+use gleitzeit_run::event::StopReason;
+use gleitzeit_run::id::{AttemptRef, ComponentId};
+use gleitzeit_run::ledger::Assignment;
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::id::{MethodName, QueueName};
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::time::Instant;
+
+use crate::id::CallId;
+use crate::role;
+use crate::role::outbox::Outbox;
+use crate::role::{ALONE_LIMIT_MS, Identity, Link, Past, earliest};
+use crate::wire::{
+    ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, Protocols,
+    Role, ToHub,
+};
+
+/// An attempt on which a provider still works after this time is reported as started.
+const START_AFTER_MS: u64 = 50;
+/// A new connection's hub says at once which calls wait, and by then what became of those that the hub before it held. So
+/// long the time of an attempt that waited stands still, whatever the hub says or leaves unsaid.
+const RESTATED_MS: u64 = 10_000;
+/// The limit of an attempt if neither its task nor its method names one.
+pub const DEFAULT_TIMEOUT_MS: u64 = 600_000;
+/// After a registration the providers' states have arrived within this time: until then nobody is missed.
+pub const SETTLE_MS: u64 = 1_000;
+/// How long a drained engine waits for the hub's last answers after its grace period.
+const LAST_ANSWERS_MS: u64 = 5_000;
+
+/// What an engine is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// About its connection.
+    Hub(role::Input),
+    /// The answer to [`Output::Prepare`].
+    Prepared {
+        /// Which attempt.
+        at: AttemptRef,
+        /// The parameters with defaults, valid, and the method's own timeout; or what is wrong with them.
+        result: Result<(Payload, Option<u64>), Failure>,
+    },
+    /// The answer to [`Output::CheckResult`].
+    Checked {
+        /// Which attempt.
+        at: AttemptRef,
+        /// The result, or what is wrong with it.
+        result: Result<Payload, Failure>,
+    },
+    /// Take nothing more, finish within this time, stop the rest.
+    Drain {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
+}
+
+/// What an engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// About its connection.
+    Hub(role::Output),
+    /// Fill in defaults and validate; answered by [`Input::Prepared`].
+    Prepare {
+        /// The attempt.
+        assignment: Assignment,
+    },
+    /// Validate a result; answered by [`Input::Checked`].
+    CheckResult {
+        /// Which attempt.
+        at: AttemptRef,
+        /// Of which method.
+        method: MethodName,
+        /// In which version of its protocol.
+        protocol_version: String,
+        /// What the provider returned.
+        result: Payload,
+    },
+    /// Definitions to validate with, and others that are gone.
+    Protocols(Protocols),
+    /// The journal that everything came from is lost: nothing that was to be validated, and no definition, counts any
+    /// more.
+    Forget,
+    /// Everything is reported and answered: disconnect.
+    Drained,
+}
+
+/// What an engine is set to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many attempts it holds at once.
+    pub slots: u32,
+    /// The queues it works for; `None`: all.
+    pub queues: Option<Vec<QueueName>>,
+    /// The largest result, as JSON text in bytes.
+    pub max_payload_bytes: usize,
+    /// For how long after each registration, in milliseconds, providers may still be on their way and none is missed.
+    pub settle_ms: u64,
+    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
+    pub alone_limit_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            queues: None,
+            max_payload_bytes: 1024 * 1024,
+            settle_ms: SETTLE_MS,
+            alone_limit_ms: ALONE_LIMIT_MS,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Preparing,
+    /// Valid; a provider is to be named.
+    Prepared(Payload),
+    Calling,
+    Checking,
+}
+
+#[derive(Clone, Debug)]
+struct Work {
+    assignment: Assignment,
+    /// How long a provider may work on it.
+    limit_ms: u64,
+    /// When the run's time is up.
+    run_ends: Option<Instant>,
+    /// Since when a provider works on it, as far as is known; absent while it waits for one.
+    began: Option<Instant>,
+    /// When the provider had answered.
+    answered: Option<Instant>,
+    /// Whether it was reported as started.
+    is_started: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Start,
+    Timeout,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    until: Instant,
+    done: bool,
+}
+
+/// The engine role's state machine.
+#[derive(Debug)]
+pub struct Engine {
+    identity: Identity,
+    config: Config,
+    past: Past,
+    link: Link,
+    down_since: Option<Instant>,
+    settled_at: Option<Instant>,
+    work: BTreeMap<AttemptRef, Work>,
+    timers: BTreeSet<(Instant, AttemptRef, Timer)>,
+    prepared: BTreeSet<AttemptRef>,
+    outbox: Outbox,
+    /// Ends that are not answered yet.
+    reported: BTreeSet<AttemptRef>,
+    /// With whether the hub has named it since the last registration.
+    providers: BTreeMap<ComponentId, (ComponentStatus, bool)>,
+    /// Those of them that have been healthy since they are known.
+    proven: BTreeSet<ComponentId>,
+    drain: Option<Drain>,
+    /// Registrations on this connection that were not answered yet.
+    unanswered: u32,
+    taken: Vec<AttemptRef>,
+    calls: Vec<MethodCall>,
+    cancels: Vec<CallId>,
+}
+
+impl Engine {
+    /// An engine without work.
+    pub fn new(identity: Identity, config: Config) -> Self {
+        Self {
+            identity,
+            config,
+            past: Past::default(),
+            link: Link::Down,
+            down_since: None,
+            settled_at: None,
+            work: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            outbox: Outbox::default(),
+            reported: BTreeSet::new(),
+            providers: BTreeMap::new(),
+            proven: BTreeSet::new(),
+            drain: None,
+            unanswered: 0,
+            taken: Vec::new(),
+            calls: Vec::new(),
+            cancels: Vec::new(),
+        }
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Hub(role::Input::Connected) => {
+                self.down_since.get_or_insert(now);
+                self.link = Link::Registering { since: now };
+                self.unanswered = 0;
+                self.register(out);
+            }
+            Input::Hub(role::Input::Disconnected) => self.drop_link(now),
+            Input::Hub(role::Input::Tick) => self.tick_link(now, out),
+            Input::Hub(role::Input::Message(message)) => {
+                if self.link != Link::Down {
+                    self.message(now, message, out);
+                }
+            }
+            Input::Prepared { at, result } => self.on_prepared(now, &at, result),
+            Input::Checked { at, result } => self.on_checked(now, &at, result),
+            Input::Drain { grace_ms } => {
+                if self.drain.is_none() {
+                    self.drain = Some(Drain { until: now.plus_ms(grace_ms), done: false });
+                    if self.link.is_up() {
+                        self.register(out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.run_timers(now);
+        self.name_providers(now);
+        self.say(now, out);
+    }
+
+    /// When `Tick` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let drain = self
+            .drain
+            .filter(|drain| !drain.done)
+            .map(|drain| if self.work.is_empty() { drain.until.plus_ms(LAST_ANSWERS_MS) } else { drain.until });
+        earliest([
+            self.link.deadline(),
+            self.outbox.deadline().filter(|_| self.link.is_up()),
+            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.settled_at,
+            self.timers.first().map(|(at, _, _)| *at),
+            drain,
+        ])
+    }
+
+    /// The attempts it works on.
+    pub fn working_on(&self) -> impl Iterator<Item = &AttemptRef> {
+        self.work.keys()
+    }
+
+    /// The attempts whose end was not answered yet.
+    pub fn unanswered(&self) -> impl Iterator<Item = &AttemptRef> {
+        self.reported.iter()
+    }
+
+    fn register(&mut self, out: &mut Vec<Output>) {
+        self.unanswered += 1;
+        let mut register = self.identity.register(Role::Engine, &self.past);
+        register.queues.clone_from(&self.config.queues);
+        register.slots = Some(if self.drain.is_some() { 0 } else { self.config.slots });
+        register.attempts = self.work.keys().chain(&self.reported).cloned().collect();
+        let calling = self.work.iter().filter(|(_, work)| work.stage == Stage::Calling);
+        register.calls = Some(calling.map(|(at, _)| CallId::new(&self.identity.component_id, at)).collect());
+        send(out, ToHub::RegisterComponent(Box::new(register)));
+    }
+
+    fn drop_link(&mut self, now: Instant) {
+        self.link = Link::Down;
+        self.settled_at = None;
+        self.down_since.get_or_insert(now);
+    }
+
+    fn tick_link(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let mut of_link = Vec::new();
+        self.link.tick(now, &mut of_link);
+        out.extend(of_link.into_iter().map(Output::Hub));
+        if self.link.is_up() && self.outbox.deadline().is_some_and(|at| at <= now) {
+            self.drop_link(now);
+            let reason = "reports were not answered".to_owned();
+            out.push(Output::Hub(role::Output::Reconnect { reason }));
+        }
+    }
+
+    fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
+        match message {
+            FromHub::ComponentRegistered(answer) => {
+                let mut log = Vec::new();
+                if self.past.registered(&answer, &mut log) {
+                    self.start_anew(out);
+                }
+                out.extend(log.into_iter().map(Output::Hub));
+                self.unanswered = self.unanswered.saturating_sub(1);
+                if !self.link.is_up() {
+                    self.resume_time(now);
+                    self.link = Link::Up;
+                    self.down_since = None;
+                    self.settled_at = Some(now.plus_ms(self.config.settle_ms));
+                    self.outbox.rewind();
+                    for (_, named) in self.providers.values_mut() {
+                        *named = false;
+                    }
+                    // The wish to drain may have come while the registration was on its way.
+                    if self.drain.is_some() {
+                        self.register(out);
+                    }
+                }
+                out.push(Output::Hub(role::Output::Registered));
+            }
+            FromHub::RegistrationRejected(rejected) => {
+                self.drop_link(now);
+                out.push(Output::Hub(role::Output::Rejected { error: rejected.error }));
+            }
+            FromHub::Heartbeat(_) => {
+                let load = u32::try_from(self.work.len()).ok();
+                send(out, ToHub::HeartbeatResponse(HeartbeatResponse { load, ..HeartbeatResponse::default() }));
+            }
+            FromHub::ComponentStatus(status) if status.role == Role::Provider => {
+                if status.status == PresenceStatus::Connected {
+                    if status.health.state == HealthState::Healthy {
+                        self.proven.insert(status.component_id.clone());
+                    }
+                    self.providers.insert(status.component_id.clone(), (status, true));
+                } else {
+                    self.providers.remove(&status.component_id);
+                    self.proven.remove(&status.component_id);
+                }
+            }
+            FromHub::Protocols(protocols) => out.push(Output::Protocols(protocols)),
+            FromHub::ExecuteTask(tasks) => {
+                for assignment in tasks.tasks {
+                    self.take(now, assignment, out);
+                }
+            }
+            FromHub::CancelTask(cancel) => {
+                for at in cancel.attempts {
+                    self.stop(&at, StopReason::Cancelled);
+                }
+            }
+            FromHub::MethodResult(ends) => {
+                for end in ends.results {
+                    self.call_ended(now, &end.id, end.outcome, out);
+                }
+            }
+            FromHub::MethodWaiting(waiting) => {
+                for id in waiting.ids {
+                    self.call_turned(&id, None);
+                }
+            }
+            FromHub::MethodStarted(started) => {
+                for id in started.ids {
+                    self.call_turned(&id, Some(now));
+                }
+            }
+            FromHub::AppendResult(answer) => {
+                for result in answer.results {
+                    self.answered(now, result, out);
+                }
+            }
+            FromHub::MeshError(error) => {
+                let detail = format!("{}: {}", error.name, error.message);
+                let message = "the hub refused an event";
+                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
+            }
+            _ => {}
+        }
+    }
+
+    /// The journal that its attempts came from is lost. Nobody waits for them, so nothing is said of them.
+    fn start_anew(&mut self, out: &mut Vec<Output>) {
+        self.work.clear();
+        self.timers.clear();
+        self.prepared.clear();
+        self.outbox.clear();
+        self.reported.clear();
+        self.taken.clear();
+        self.calls.clear();
+        self.cancels.clear();
+        out.push(Output::Forget);
+    }
+
+    fn answered(&mut self, now: Instant, result: crate::wire::ProposalResult, out: &mut Vec<Output>) {
+        self.past.see(result.position.unwrap_or_default());
+        let Some((_, item)) = self.outbox.settle(now, &result.proposal_id) else { return };
+        let at = match &item.command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => return,
+        };
+        self.reported.remove(at);
+        if result.verdict == ProposalVerdict::Fenced {
+            let warning = !matches!(item.command, Command::StopAttempt(_));
+            let message = "a report counts no more: the attempt was ended without this engine";
+            let detail = format!("{} of {at}", item.command.kind());
+            out.push(Output::Hub(role::Output::Log { warning, message, detail }));
+        }
+        if result.verdict != ProposalVerdict::Invalid {
+            return;
+        }
+        let error = result.error.unwrap_or_else(|| Failure::new(ErrorCode::InternalError, "no reason was given"));
+        let detail = format!("{} of {at}: {error}", item.command.kind());
+        out.push(Output::Hub(role::Output::Log { warning: true, message: "report refused as invalid", detail }));
+        // The attempt is still open for the journal, and nobody else can end it.
+        if let Command::CompleteAttempt(complete) = item.command {
+            let ran_ms = complete.ran_ms;
+            self.report(FailAttempt { at: complete.at, error, retryable: false, retry_after_ms: None, ran_ms }.into());
+        }
+    }
+
+    /// Ends an attempt that says nothing about the work; also one that is not known, since the hub waits for it.
+    fn stop(&mut self, at: &AttemptRef, reason: StopReason) {
+        self.forget(at);
+        if !self.reported.contains(at) {
+            self.report(StopAttempt { at: at.clone(), reason }.into());
+        }
+    }
+
+    fn report(&mut self, command: Command) {
+        let at = match &command {
+            Command::CompleteAttempt(complete) => &complete.at,
+            Command::FailAttempt(fail) => &fail.at,
+            Command::StopAttempt(stop) => &stop.at,
+            _ => {
+                self.outbox.push(None, command);
+                return;
+            }
+        };
+        self.reported.insert(at.clone());
+        self.outbox.push(None, command);
+    }
+
+    fn say(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let drained = self.drain.filter(|drain| !drain.done);
+        if let Some(drain) = drained.filter(|drain| drain.until <= now) {
+            let rest: Vec<AttemptRef> = self.work.keys().cloned().collect();
+            rest.iter().for_each(|at| self.stop(at, StopReason::Drain));
+            if drain.until.plus_ms(LAST_ANSWERS_MS) <= now {
+                self.finish_drain(out);
+            }
+        }
+        let (taken, calls) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.calls));
+        let cancels = std::mem::take(&mut self.cancels);
+        if self.link.is_up() {
+            work::send_all(taken, calls, cancels, out);
+            let mut appends = Vec::new();
+            self.outbox.flush(now, None, &mut appends);
+            out.extend(appends.into_iter().map(Output::Hub));
+        }
+        if drained.is_some() && self.is_known() && self.work.is_empty() && self.outbox.len() == 0 {
+            self.finish_drain(out);
+        }
+    }
+
+    /// Whether the hub has heard of all that was registered, or is away. Until it has heard of a wish to drain, attempts may
+    /// be on their way: they are worked on as well.
+    fn is_known(&self) -> bool {
+        self.link == Link::Down || (self.link.is_up() && self.unanswered == 0)
+    }
+
+    fn finish_drain(&mut self, out: &mut Vec<Output>) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done) {
+            drain.done = true;
+            out.push(Output::Drained);
+        }
+    }
+}
+
+fn send(out: &mut Vec<Output>, message: ToHub) {
+    out.push(Output::Hub(role::Output::Send(message)));
+}
+
+#[cfg(test)]
+mod tests;

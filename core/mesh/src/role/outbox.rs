@@ -1,0 +1,141 @@
+//! Proposals that the hub has not answered yet, in order. They survive reconnects; each is answered once and then gone.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_run::id::{Position, Slice};
+use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::{Command, Fence};
+use gleitzeit_workflow::time::Instant;
+
+use crate::id::ProposalId;
+use crate::role::{ANSWER_TIMEOUT_MS, Output};
+use crate::wire::{Append, ProposalItem, ToHub};
+
+/// At most so many proposals are sent without an answer; more wait here.
+pub const MAX_UNANSWERED: usize = 1_000;
+/// No frame holds more than this, save for one larger payload.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+/// What a proposal costs besides its payload, generously.
+const OVERHEAD_BYTES: usize = 512;
+
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) fence: Option<Fence>,
+    pub(super) command: Command,
+    /// Its entry has been seen, so it need not be sent again.
+    pub(super) applied: bool,
+    /// Made under an ownership that was revoked: not sent any more, but its entry may still come.
+    dropped: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    last: u64,
+    items: BTreeMap<u64, Outgoing>,
+    /// Everything up to here has been sent on this socket.
+    sent: u64,
+    unanswered: usize,
+    waiting_since: Option<Instant>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, fence: Option<Fence>, command: Command) -> u64 {
+        self.last += 1;
+        self.items.insert(self.last, Outgoing { fence, command, applied: false, dropped: false });
+        self.last
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn get_mut(&mut self, id: &ProposalId) -> Option<&mut Outgoing> {
+        self.items.get_mut(&number(id)?)
+    }
+
+    /// Takes out an answered proposal.
+    pub(super) fn settle(&mut self, now: Instant, id: &ProposalId) -> Option<(u64, Outgoing)> {
+        let number = number(id)?;
+        let item = self.items.remove(&number)?;
+        if number <= self.sent {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+        self.waiting_since = (self.unanswered > 0).then_some(now);
+        Some((number, item))
+    }
+
+    /// Forgets what was proposed under an ownership that is over. What was sent stays until it is answered or a new
+    /// socket is there, since its entry may still come.
+    pub(super) fn revoke(&mut self, slice: &Slice) {
+        let sent = self.sent;
+        self.items.retain(|number, item| {
+            let of_slice = item.fence.as_ref().is_some_and(|fence| fence.slice == *slice);
+            item.dropped |= of_slice;
+            !of_slice || *number <= sent
+        });
+    }
+
+    /// Forgets everything; numbers are not used again.
+    pub(super) fn clear(&mut self) {
+        *self = Self { last: self.last, ..Self::default() };
+    }
+
+    /// A new socket: everything is to be sent again, except what is known to be recorded or no longer wanted.
+    pub(super) fn rewind(&mut self) {
+        self.items.retain(|_, item| !item.applied && !item.dropped && !planted::is(Bug::NoResend));
+        (self.sent, self.unanswered, self.waiting_since) = (0, 0, None);
+    }
+
+    /// Sends what may be sent. The first frame carries `position`; returns whether there was one.
+    pub(super) fn flush(&mut self, now: Instant, mut position: Option<Position>, out: &mut Vec<Output>) -> bool {
+        let before = out.len();
+        let (mut proposals, mut bytes) = (Vec::new(), 0);
+        let mut sent = self.sent;
+        for (number, item) in self.items.range(self.sent + 1..) {
+            if self.unanswered >= MAX_UNANSWERED {
+                break;
+            }
+            let size = OVERHEAD_BYTES + payload_bytes(&item.command);
+            if bytes > 0 && bytes + size > MAX_FRAME_BYTES {
+                let full = std::mem::take(&mut proposals);
+                out.push(Output::Send(ToHub::Append(Append { proposals: full, position: position.take() })));
+                bytes = 0;
+            }
+            bytes += size;
+            sent = *number;
+            self.unanswered += 1;
+            proposals.push(ProposalItem {
+                proposal_id: number.to_string().into(),
+                fence: item.fence.clone(),
+                command: item.command.clone(),
+            });
+        }
+        self.sent = sent;
+        if !proposals.is_empty() {
+            out.push(Output::Send(ToHub::Append(Append { proposals, position: position.take() })));
+            self.waiting_since.get_or_insert(now);
+        }
+        out.len() > before
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting_since.map(|since| since.plus_ms(ANSWER_TIMEOUT_MS))
+    }
+}
+
+fn number(id: &ProposalId) -> Option<u64> {
+    id.as_str().parse().ok()
+}
+
+fn payload_bytes(command: &Command) -> usize {
+    let failure = |error: &gleitzeit_workflow::error::Failure| {
+        error.message.len() + error.data.as_ref().map_or(0, gleitzeit_workflow::payload::Payload::size_bytes)
+    };
+    match command {
+        Command::ReadyTask(ready) => ready.parameters.size_bytes(),
+        Command::CompleteAttempt(complete) => complete.result.size_bytes(),
+        Command::FailAttempt(fail) => failure(&fail.error),
+        Command::FailTask(fail) => failure(&fail.error),
+        _ => 0,
+    }
+}

@@ -1,0 +1,487 @@
+//! The provider role: one provider definition's session. The host runs the calls; this keeps them and their answers.
+//!
+//! A call is started once, whatever is sent again; its answer is kept until it could be sent, and a while longer: a hub
+//! that dies takes with it what it was about to pass on.
+//!
+//! Nothing begins that may not be wanted any more. A call begins only after all that came with it was read, its cancel for
+//! one. After the process stood still nothing begins until the hub has answered a registration that lists what came: the
+//! cancels of what was given to others meanwhile, or has ended, come before that answer.
+
+mod sent;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::id::MethodName;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::time::Instant;
+use sent::{Sent, size};
+
+use crate::id::CallId;
+use crate::role;
+use crate::role::{Identity, Link, Past, earliest};
+use crate::wire::{
+    CallEnd, CancelMethod, FromHub, Health, HeartbeatResponse, MethodCall, MethodOutcome, MethodProgress, MethodResult,
+    MethodStarted, MethodWaiting, ProtocolDefinition, Role, ToHub,
+};
+
+/// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
+const MARGIN: usize = 16;
+/// No frame of answers holds more than this, save for one larger result.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// What a provider is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// About its connection.
+    Hub(role::Input),
+    /// A call ended.
+    Finished {
+        /// Which.
+        id: CallId,
+        /// How.
+        outcome: MethodOutcome,
+    },
+    /// A call cannot begin: those before it still have its place. Its time does not count.
+    Waiting {
+        /// Which.
+        id: CallId,
+    },
+    /// A call that waited has begun.
+    Started {
+        /// Which.
+        id: CallId,
+    },
+    /// A call has output while it runs; lost without a hub.
+    Progress {
+        /// Which.
+        id: CallId,
+        /// Any JSON value.
+        data: Payload,
+    },
+    /// The provider's health as it is now.
+    Health(Health),
+    /// The process stood still for longer than a moment and goes on.
+    Woke,
+    /// Take nothing more, finish within this time, cancel the rest.
+    Drain {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
+}
+
+/// What a provider wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// About its connection.
+    Hub(role::Output),
+    /// Run a call; answered by [`Input::Finished`].
+    Start {
+        /// What.
+        call: MethodCall,
+    },
+    /// Stop a call; its end is not wanted any more.
+    Cancel {
+        /// Which.
+        id: CallId,
+    },
+    /// Every call has ended: disconnect.
+    Drained,
+}
+
+/// Whether what came is still wanted is not certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// The hub is to be asked.
+    ToAsk,
+    /// It was asked by a registration that it has not answered.
+    Asked,
+}
+
+/// What a provider offers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Methods whose protocols are known already.
+    pub methods: Vec<MethodName>,
+    /// Protocols with their schemas.
+    pub protocols: Vec<ProtocolDefinition>,
+    /// How many calls it takes at once.
+    pub max_concurrency: u32,
+    /// What it can do beyond its methods, in words for lists.
+    pub capabilities: Vec<String>,
+    /// Where the service is that it calls, see [`crate::wire::RegisterComponent::address`].
+    pub address: Option<String>,
+    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
+    pub alone_limit_ms: u64,
+}
+
+/// The provider role's state machine.
+#[derive(Debug)]
+pub struct Provider {
+    identity: Identity,
+    config: Config,
+    health: Health,
+    /// Concurrency and health as last registered.
+    said: Option<(u32, Health)>,
+    /// Registrations on this connection that were not answered yet.
+    unanswered: u32,
+    /// Its calls say themselves where they come from.
+    past: Past,
+    link: Link,
+    down_since: Option<Instant>,
+    running: BTreeSet<CallId>,
+    /// Those of them that the host has not been given, in the order in which they came.
+    held: Vec<MethodCall>,
+    doubt: Option<Doubt>,
+    /// Those of them that have not begun for want of a place.
+    waiting: BTreeSet<CallId>,
+    /// Those of which the hub has heard that they have not.
+    said_waiting: BTreeSet<CallId>,
+    /// Not sent yet.
+    answers: BTreeMap<CallId, MethodOutcome>,
+    sent: Sent,
+    /// Whether what was sent is to be sent again once the hub has said what of it is not wanted.
+    offers: bool,
+    drain_until: Option<Instant>,
+    drained: bool,
+}
+
+impl Provider {
+    /// A provider without calls.
+    pub fn new(identity: Identity, config: Config) -> Self {
+        Self {
+            identity,
+            config,
+            health: Health::default(),
+            said: None,
+            unanswered: 0,
+            past: Past::default(),
+            link: Link::Down,
+            down_since: None,
+            running: BTreeSet::new(),
+            held: Vec::new(),
+            doubt: None,
+            waiting: BTreeSet::new(),
+            said_waiting: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            sent: Sent::default(),
+            offers: false,
+            drain_until: None,
+            drained: false,
+        }
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Hub(role::Input::Connected) => {
+                self.give_up_if_alone(now, out);
+                self.down_since.get_or_insert(now);
+                self.link = Link::Registering { since: now };
+                self.unanswered = 0;
+                self.sent.expire(now);
+                self.offers = true;
+                self.register(out);
+                self.doubt = self.doubt.map(|_| Doubt::Asked);
+            }
+            Input::Hub(role::Input::Disconnected) => self.drop_link(now),
+            Input::Hub(role::Input::Tick) => {
+                let mut of_link = Vec::new();
+                self.link.tick(now, &mut of_link);
+                out.extend(of_link.into_iter().map(Output::Hub));
+            }
+            Input::Hub(role::Input::Message(message)) => {
+                if self.link != Link::Down {
+                    self.message(now, message, out);
+                }
+            }
+            Input::Finished { id, outcome } => {
+                // The end of a cancelled call is not wanted.
+                if self.running.remove(&id) {
+                    self.answers.insert(id, outcome);
+                }
+            }
+            Input::Waiting { id } => {
+                if self.running.contains(&id) {
+                    self.waiting.insert(id);
+                }
+            }
+            Input::Started { id } => {
+                self.waiting.remove(&id);
+            }
+            Input::Progress { id, data } => {
+                if self.link.is_up() && self.running.contains(&id) {
+                    send(out, ToHub::MethodProgress(MethodProgress { id, data }));
+                }
+            }
+            Input::Woke => {
+                self.doubt = Some(Doubt::ToAsk);
+                self.ask(out);
+            }
+            Input::Health(health) => {
+                if self.health != health {
+                    self.health = health;
+                    self.register_again(out);
+                }
+            }
+            Input::Drain { grace_ms } => {
+                if self.drain_until.is_none() {
+                    self.drain_until = Some(now.plus_ms(grace_ms));
+                    self.register_again(out);
+                }
+            }
+        }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.run_timers(now, out);
+        self.begin(out);
+        self.say(now, out);
+    }
+
+    /// When `Tick` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let is_alone = self.link == Link::Down && !self.running.is_empty();
+        earliest([
+            self.link.deadline(),
+            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.drain_until.filter(|_| !self.drained),
+            self.sent.deadline(),
+        ])
+    }
+
+    /// The calls that run.
+    pub fn running(&self) -> impl Iterator<Item = &CallId> {
+        self.running.iter()
+    }
+
+    /// Whether calls are held back until the hub has said what of them is wanted.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// Asks the hub what is still wanted, by a registration of which the next answer must be.
+    fn ask(&mut self, out: &mut Vec<Output>) {
+        if self.doubt == Some(Doubt::ToAsk) && self.link.is_up() && self.unanswered == 0 {
+            self.register(out);
+            self.doubt = Some(Doubt::Asked);
+        }
+    }
+
+    /// Gives the host what came, unless it was cancelled meanwhile.
+    fn begin(&mut self, out: &mut Vec<Output>) {
+        if self.doubt.is_none() {
+            out.extend(self.held.drain(..).map(|call| Output::Start { call }));
+        }
+    }
+
+    /// Ends a call of which nobody wants to hear any more.
+    fn stop(&mut self, id: CallId, out: &mut Vec<Output>) {
+        match self.held.iter().position(|call| call.id == id) {
+            Some(at) => drop(self.held.remove(at)),
+            None => out.push(Output::Cancel { id }),
+        }
+    }
+
+    fn stop_all(&mut self, out: &mut Vec<Output>) {
+        for id in std::mem::take(&mut self.running) {
+            self.stop(id, out);
+        }
+    }
+
+    fn register(&mut self, out: &mut Vec<Output>) {
+        self.unanswered += 1;
+        let (capacity, health) = self.to_say();
+        self.said = Some((capacity, health.clone()));
+        let mut register = self.identity.register(Role::Provider, &self.past);
+        register.methods.clone_from(&self.config.methods);
+        register.protocols.clone_from(&self.config.protocols);
+        register.capabilities.clone_from(&self.config.capabilities);
+        register.address.clone_from(&self.config.address);
+        register.max_concurrency = Some(capacity);
+        register.batch = true;
+        let offered = self.sent.ids().filter(|_| self.offers);
+        register.calls = Some(self.running.iter().chain(self.answers.keys()).chain(offered).cloned().collect());
+        register.health = Some(health);
+        send(out, ToHub::RegisterComponent(Box::new(register)));
+    }
+
+    fn to_say(&self) -> (u32, Health) {
+        let capacity = if self.drain_until.is_some() { 0 } else { self.config.max_concurrency };
+        (capacity, self.health.clone())
+    }
+
+    /// Says what changed at once, or as soon as the registration before is answered: the hub takes one at a time.
+    fn register_again(&mut self, out: &mut Vec<Output>) {
+        if self.link.is_up() && self.unanswered == 0 && self.said != Some(self.to_say()) {
+            self.register(out);
+        }
+    }
+
+    fn drop_link(&mut self, now: Instant) {
+        self.link = Link::Down;
+        self.down_since.get_or_insert(now);
+    }
+
+    fn message(&mut self, now: Instant, message: FromHub, out: &mut Vec<Output>) {
+        match message {
+            FromHub::ComponentRegistered(answer) => {
+                let mut log = Vec::new();
+                if self.past.registered(&answer, &mut log) {
+                    self.start_anew(out);
+                }
+                out.extend(log.into_iter().map(Output::Hub));
+                self.unanswered = self.unanswered.saturating_sub(1);
+                self.link = Link::Up;
+                self.down_since = None;
+                if self.doubt == Some(Doubt::Asked) {
+                    self.doubt = None;
+                }
+                self.ask(out);
+                if std::mem::take(&mut self.offers) {
+                    self.said_waiting.clear();
+                    self.answers.extend(self.sent.take().map(|end| (end.id, end.outcome)));
+                }
+                out.push(Output::Hub(role::Output::Registered));
+                self.register_again(out);
+            }
+            FromHub::RegistrationRejected(rejected) => {
+                self.drop_link(now);
+                out.push(Output::Hub(role::Output::Rejected { error: rejected.error }));
+            }
+            FromHub::Heartbeat(_) => {
+                let (load, health) = (u32::try_from(self.running.len()).ok(), Some(self.health.clone()));
+                send(out, ToHub::HeartbeatResponse(HeartbeatResponse { load, health, status: None }));
+            }
+            FromHub::ExecuteMethod(calls) => {
+                for call in calls.calls {
+                    self.take(call);
+                }
+            }
+            FromHub::CancelMethod(CancelMethod { id }) => {
+                self.answers.remove(&id);
+                self.sent.remove(&id);
+                if self.running.remove(&id) {
+                    self.stop(id, out);
+                }
+            }
+            FromHub::MeshError(error) => {
+                let detail = format!("{}: {}", error.name, error.message);
+                let message = "the hub refused an event";
+                out.push(Output::Hub(role::Output::Log { warning: true, message, detail }));
+            }
+            _ => {}
+        }
+    }
+
+    /// The journal that its calls came from is lost.
+    fn start_anew(&mut self, out: &mut Vec<Output>) {
+        self.answers.clear();
+        self.sent.clear();
+        self.stop_all(out);
+    }
+
+    fn take(&mut self, call: MethodCall) {
+        if self.running.contains(&call.id) || self.answers.contains_key(&call.id) {
+            return;
+        }
+        // Who asks again has no answer: an engine that began anew after it was told, for one.
+        if let Some(end) = self.sent.remove(&call.id) {
+            self.answers.insert(end.id, end.outcome);
+            return;
+        }
+        let limit = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX).saturating_add(MARGIN);
+        if self.running.len() >= limit {
+            let message = format!("provider `{}` has {} calls open", self.identity.name, self.running.len());
+            let error = Failure::new(ErrorCode::ProviderOverloaded, message);
+            self.answers.insert(call.id, MethodOutcome::Error(error));
+        } else {
+            self.running.insert(call.id.clone());
+            self.held.push(call);
+        }
+    }
+
+    /// After long enough without a hub it has given these calls up: they may be running elsewhere already. Not between
+    /// a registration and its answer: what it lists must be kept.
+    fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
+        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
+            self.answers.clear();
+            self.sent.clear();
+            self.stop_all(out);
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.give_up_if_alone(now, out);
+        self.sent.expire(now);
+        if self.drain_until.is_some_and(|until| until <= now) {
+            // Their engines learn of it when the provider says goodbye: lost, not failed.
+            self.stop_all(out);
+            self.finish_drain(out);
+        }
+    }
+
+    fn say(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.waiting.retain(|id| self.running.contains(id));
+        if self.link.is_up() {
+            self.say_what_waits(out);
+            let (mut results, mut bytes) = (Vec::new(), 0);
+            for (id, outcome) in std::mem::take(&mut self.answers) {
+                let end = CallEnd { id, outcome };
+                if bytes > 0 && bytes + size(&end) > MAX_FRAME_BYTES {
+                    let results = std::mem::take(&mut results);
+                    send(out, ToHub::MethodResult(MethodResult { results }));
+                    bytes = 0;
+                }
+                bytes += size(&end);
+                results.push(end.clone());
+                self.sent.keep(now, end);
+            }
+            if !results.is_empty() {
+                send(out, ToHub::MethodResult(MethodResult { results }));
+            }
+        }
+        // Until the hub has heard of the wish, calls may be on their way: they are served as well.
+        let is_known = self.link == Link::Down || (self.link.is_up() && self.unanswered == 0);
+        if self.drain_until.is_some() && is_known && self.running.is_empty() && self.answers.is_empty() {
+            self.finish_drain(out);
+        }
+    }
+
+    fn say_what_waits(&mut self, out: &mut Vec<Output>) {
+        let ids: Vec<CallId> = self.waiting.difference(&self.said_waiting).cloned().collect();
+        if !ids.is_empty() {
+            send(out, ToHub::MethodWaiting(MethodWaiting { ids }));
+        }
+        let begun = self.said_waiting.iter().filter(|id| self.running.contains(*id) && !self.waiting.contains(*id));
+        let ids: Vec<CallId> = begun.cloned().collect();
+        if !ids.is_empty() {
+            send(out, ToHub::MethodStarted(MethodStarted { ids }));
+        }
+        self.said_waiting.clone_from(&self.waiting);
+    }
+
+    fn finish_drain(&mut self, out: &mut Vec<Output>) {
+        // What is ready to be sent goes first: `say` has the last word.
+        if !self.drained && (self.answers.is_empty() || !self.link.is_up()) {
+            self.drained = true;
+            out.push(Output::Drained);
+        }
+    }
+}
+
+fn send(out: &mut Vec<Output>, message: ToHub) {
+    out.push(Output::Hub(role::Output::Send(message)));
+}
+
+#[cfg(test)]
+mod tests;

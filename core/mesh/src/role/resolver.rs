@@ -1,0 +1,445 @@
+//! The resolver role: when a task's dependencies are done, its parameters are resolved and it becomes ready; when a
+//! run's time is up, the run is asked to end.
+//!
+//! Each step costs only its own neighbourhood in the graph. A result is kept only while a task waits that depends on it.
+//! Runs take turns: however many tasks of one can become ready, those of others are not behind them.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use gleitzeit_run::command::{CancelWorkflow, FailTask, ReadyTask};
+use gleitzeit_run::event::{CancelCause, WorkflowSubmitted};
+use gleitzeit_run::id::{Position, RunId, Slice};
+use gleitzeit_run::ledger::{SliceItem, TaskFact};
+use gleitzeit_run::planted::{self, Bug};
+use gleitzeit_run::{Command, Entry, Event, Read, RunScope, TaskStatus};
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::graph::Graph;
+use gleitzeit_workflow::id::TaskId;
+use gleitzeit_workflow::json;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::spec::{ENVIRONMENT, Task};
+use gleitzeit_workflow::template::{Budget, Scope, TemplateError, references, resolve, resolve_code};
+use gleitzeit_workflow::time::Instant;
+use serde_json::{Map, Value};
+
+use crate::role::owner::{Fact, Owner};
+use crate::role::turns;
+use crate::role::turns::{Lanes, Round};
+use crate::role::{Identity, Input, Output, earliest};
+use crate::wire::{ProposalVerdict, Role};
+
+/// No more tasks are made ready while so many proposals are unanswered: what another run needs meanwhile comes behind
+/// these. With an answer after 5 ms it is still 25,000 tasks a second.
+const MAX_AHEAD: usize = 128;
+/// So many tasks of a run that is new here are looked at before it is another run's turn.
+const ENTER_STEP: usize = 2_048;
+/// A run whose end was refused is asked again after this time, unless it has ended.
+const ASK_AGAIN_MS: u64 = 1_000;
+
+#[derive(Debug)]
+struct Run {
+    submitted: Arc<WorkflowSubmitted>,
+    inputs: Read,
+    graph: Arc<Graph>,
+    /// By task: dependencies that are not done.
+    missing: Vec<usize>,
+    /// By task: dependents that still wait.
+    needed: Vec<usize>,
+    /// By task: neither readied nor ended.
+    waiting: Vec<bool>,
+    completed: Vec<bool>,
+    results: BTreeMap<usize, Read>,
+    deadline: Option<Instant>,
+}
+
+impl Run {
+    fn new(submitted: Arc<WorkflowSubmitted>, deadline: Option<Instant>) -> Self {
+        let graph = submitted.graph();
+        let tasks = graph.len();
+        Self {
+            inputs: submitted.inputs.to_value(),
+            missing: (0..tasks).map(|at| graph.dependencies(at).len()).collect(),
+            needed: (0..tasks).map(|at| graph.dependents(at).len()).collect(),
+            waiting: vec![true; tasks],
+            completed: vec![false; tasks],
+            results: BTreeMap::new(),
+            graph,
+            submitted,
+            deadline,
+        }
+    }
+
+    /// A task needs nothing more: results that only it waited for can go.
+    fn settle(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.waiting[at], false) {
+            return;
+        }
+        for &dependency in self.graph.dependencies(at) {
+            self.needed[dependency] -= 1;
+            if self.needed[dependency] == 0 {
+                self.results.remove(&dependency);
+            }
+        }
+    }
+
+    /// Notes a result; the tasks whose dependencies are all done because of it.
+    fn complete(&mut self, at: usize, result: &Payload) -> Vec<usize> {
+        self.settle(at);
+        if std::mem::replace(&mut self.completed[at], true) {
+            return Vec::new();
+        }
+        if self.needed[at] > 0 {
+            self.results.insert(at, result.to_value());
+        }
+        let mut ready = Vec::new();
+        for &dependent in self.graph.dependents(at) {
+            self.missing[dependent] -= 1;
+            if (self.missing[dependent] == 0 || planted::is(Bug::EarlyReady)) && self.waiting[dependent] {
+                ready.push(dependent);
+            }
+        }
+        ready
+    }
+
+    fn parameters(&self, run_id: RunId, at: usize, max_bytes: usize) -> Result<Payload, Failure> {
+        let task = &self.submitted.workflow.tasks[at];
+        let mut scope = RunScope::new(run_id, &self.submitted, &self.inputs);
+        for &dependency in self.graph.dependencies(at) {
+            if let Some(result) = self.results.get(&dependency) {
+                let id = self.submitted.workflow.tasks[dependency].id.as_str();
+                scope.add_result(id, Cow::Borrowed(result));
+            }
+        }
+        let value = substitute(task, &scope, &mut Budget::new(max_bytes))?;
+        // Values put into parameters lie deeper there than where they come from.
+        json::check_value(&value).map_err(|problem| parameter_error(format!("parameter {}", problem.in_value())))?;
+        let payload = Payload::from_value(&value);
+        if payload.size_bytes() > max_bytes {
+            return Err(too_large(&value, payload.size_bytes(), max_bytes));
+        }
+        Ok(payload)
+    }
+}
+
+/// The resolver role's state machine.
+#[derive(Debug)]
+pub struct Resolver {
+    owner: Owner,
+    max_payload_bytes: usize,
+    runs: BTreeMap<RunId, Run>,
+    timers: BTreeSet<(Instant, RunId)>,
+    ready: Ready,
+}
+
+/// Tasks whose dependencies are done, in the order in which that happened.
+#[derive(Debug, Default)]
+struct Ready {
+    lanes: Lanes<(u64, usize)>,
+    round: Round,
+    last: u64,
+    /// Runs that are new here, and the first of their tasks that was not looked at: they enter in steps.
+    entering: VecDeque<(RunId, usize)>,
+}
+
+impl Ready {
+    fn push(&mut self, now: Instant, run_id: RunId, run: &Run, at: usize) {
+        self.last += 1;
+        let priority = run.submitted.workflow.tasks[at].priority;
+        self.lanes.insert(&mut self.round, run_id, priority, milliseconds(now), (self.last, at));
+    }
+
+    /// Looks at the next tasks of a run that is new here. False if there is none.
+    fn enter(&mut self, now: Instant, runs: &BTreeMap<RunId, Run>) -> bool {
+        let Some((run_id, from)) = self.entering.pop_front() else { return false };
+        let Some(run) = runs.get(&run_id) else { return true };
+        let to = run.graph.len().min(from + ENTER_STEP);
+        for at in (from..to).filter(|&at| run.waiting[at] && run.missing[at] == 0) {
+            self.push(now, run_id, run, at);
+        }
+        if to < run.graph.len() {
+            self.entering.push_back((run_id, to));
+        }
+        true
+    }
+
+    fn forget(&mut self, run_id: RunId) {
+        self.lanes.forget(&mut self.round, run_id);
+        self.entering.retain(|(entering, _)| *entering != run_id);
+    }
+
+    fn retain(&mut self, keep: impl Fn(RunId) -> bool) {
+        self.entering.retain(|(run_id, _)| keep(*run_id));
+        self.lanes.retain(&mut self.round, keep);
+    }
+
+    /// The task whose turn it is.
+    fn pop(&mut self, now: Instant) -> Option<(RunId, usize)> {
+        let heads = self.lanes.heads(&self.round).map(|head| (head, ()));
+        let (head, ()) = turns::choose(milliseconds(now), heads)?;
+        let (run_id, priority, since_ms, item) = (head.run_id, head.priority, head.since_ms, *head.item);
+        self.round.served(run_id);
+        self.lanes.remove(&mut self.round, run_id, priority, since_ms, item);
+        Some((run_id, item.1))
+    }
+}
+
+fn milliseconds(now: Instant) -> i64 {
+    i64::try_from(now.0).unwrap_or(i64::MAX)
+}
+
+impl Resolver {
+    /// A resolver that owns nothing yet. The limit is for one task's parameters, as JSON text in bytes.
+    pub fn new(identity: Identity, max_payload_bytes: usize) -> Self {
+        Self {
+            owner: Owner::new(identity, Role::Resolver),
+            max_payload_bytes,
+            runs: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ready: Ready::default(),
+        }
+    }
+
+    /// What happens, and what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        self.accept(now, input, out);
+        self.flush(now, out);
+    }
+
+    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        let mut facts = Vec::new();
+        self.owner.handle(now, input, &mut facts, out);
+        for fact in facts {
+            self.learn(now, fact);
+        }
+    }
+
+    /// Says what follows from the inputs accepted so far.
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        while let Some((due, run_id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, run_id));
+            self.time_is_up(run_id);
+        }
+        self.ready.enter(now, &self.runs);
+        while self.owner.unanswered() < MAX_AHEAD {
+            match self.ready.pop(now) {
+                Some((run_id, at)) => self.resolve(run_id, at),
+                None if self.ready.enter(now, &self.runs) => {}
+                None => break,
+            }
+        }
+        self.owner.flush(now, out);
+    }
+
+    /// When `Tick` is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        earliest([self.owner.next_deadline(), self.timers.first().map(|(at, _)| *at)])
+    }
+
+    /// The shards whose state is complete.
+    pub fn owned(&self) -> Vec<Slice> {
+        self.owner.owned().map(|(slice, _)| slice.clone()).collect()
+    }
+
+    /// The last position taken in.
+    pub fn position(&self) -> Position {
+        self.owner.position()
+    }
+
+    /// The runs in its care.
+    pub fn runs(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.runs.keys().copied()
+    }
+
+    /// How many results it keeps.
+    pub fn kept_results(&self) -> usize {
+        self.runs.values().map(|run| run.results.len()).sum()
+    }
+
+    fn learn(&mut self, now: Instant, fact: Fact) {
+        match fact {
+            // A run that is to end needs nothing from a resolver.
+            Fact::Item { item: SliceItem::Run(header), granted_at, .. } if !header.cancel_requested => {
+                let deadline = header.remaining_ms.map(|left| granted_at.plus_ms(left));
+                self.insert(header.run_id, header.submitted, deadline);
+            }
+            Fact::Item { item: SliceItem::Task(fact), .. } => self.known(&fact),
+            Fact::Owned { slice: Slice::Shard(shard) } => {
+                let of_shard = self.runs.keys().filter(|run_id| run_id.shard() == shard);
+                self.ready.entering.extend(of_shard.map(|run_id| (*run_id, 0)));
+            }
+            Fact::Revoked { slice: Slice::Shard(shard) } => {
+                self.runs.retain(|run_id, _| run_id.shard() != shard);
+                self.timers.retain(|(_, run_id)| run_id.shard() != shard);
+                self.ready.retain(|run_id| run_id.shard() != shard);
+            }
+            Fact::Entry { entry, owned: true } => self.entry(now, &entry),
+            Fact::Refused { command, verdict, error, .. } => self.refused(now, command, verdict, error),
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, run_id: RunId, submitted: Arc<WorkflowSubmitted>, deadline: Option<Instant>) {
+        self.timers.extend(deadline.map(|at| (at, run_id)));
+        self.runs.insert(run_id, Run::new(submitted, deadline));
+    }
+
+    fn forget(&mut self, run_id: RunId) {
+        self.ready.forget(run_id);
+        if let Some(deadline) = self.runs.remove(&run_id).and_then(|run| run.deadline) {
+            self.timers.remove(&(deadline, run_id));
+        }
+    }
+
+    fn known(&mut self, fact: &TaskFact) {
+        let Some(run) = self.runs.get_mut(&fact.run_id) else { return };
+        let Some(at) = run.graph.index_of(fact.task_id.as_str()) else { return };
+        match (&fact.result, fact.status) {
+            // What becomes ready by it is found when the state is complete.
+            (Some(result), TaskStatus::Completed) => {
+                run.complete(at, result);
+            }
+            (_, TaskStatus::Waiting) => {}
+            _ => run.settle(at),
+        }
+    }
+
+    fn entry(&mut self, now: Instant, entry: &Entry) {
+        let Some(run_id) = entry.run_id else { return };
+        match &entry.event {
+            Event::WorkflowSubmitted(submitted) => {
+                let deadline = submitted.workflow.timeout_ms.map(|limit| now.plus_ms(limit));
+                self.insert(run_id, submitted.clone(), deadline);
+                self.ready.entering.push_back((run_id, 0));
+            }
+            Event::TaskCompleted(event) => {
+                let Some(run) = self.runs.get_mut(&run_id) else { return };
+                let Some(at) = run.graph.index_of(event.task_id.as_str()) else { return };
+                let ready = run.complete(at, &event.result);
+                ready.into_iter().for_each(|at| self.ready.push(now, run_id, run, at));
+            }
+            Event::TaskReady(_) | Event::TaskFailed(_) | Event::TaskSkipped(_) | Event::TaskCancelled(_) => {
+                let Some(run) = self.runs.get_mut(&run_id) else { return };
+                if let Some(at) = entry.event.task_id().and_then(|id| run.graph.index_of(id)) {
+                    run.settle(at);
+                }
+            }
+            Event::WorkflowCancelRequested(_)
+            | Event::WorkflowCompleted(_)
+            | Event::WorkflowFailed(_)
+            | Event::WorkflowCancelled(_) => self.forget(run_id),
+            _ => {}
+        }
+    }
+
+    fn time_is_up(&mut self, run_id: RunId) {
+        let Some(run) = self.runs.get(&run_id) else { return };
+        let limit = run.submitted.workflow.timeout_ms.unwrap_or(0);
+        let reason = format!("the run took longer than its timeout of {limit} ms");
+        let cancel = CancelWorkflow { run_id, cause: CancelCause::Timeout, reason };
+        self.owner.propose(&Slice::Shard(run_id.shard()), Command::CancelWorkflow(cancel));
+    }
+
+    fn resolve(&mut self, run_id: RunId, at: usize) {
+        let Some(run) = self.runs.get_mut(&run_id).filter(|run| run.waiting[at]) else { return };
+        let task = &run.submitted.workflow.tasks[at];
+        let command = match run.parameters(run_id, at, self.max_payload_bytes) {
+            Ok(parameters) => Command::ReadyTask(ReadyTask {
+                run_id,
+                task_id: task.id.clone(),
+                queue: task.queue.clone(),
+                priority: task.priority,
+                parameters,
+            }),
+            Err(error) => Command::FailTask(FailTask { run_id, task_id: task.id.clone(), attempt: 0, error }),
+        };
+        run.settle(at);
+        self.owner.propose(&Slice::Shard(run_id.shard()), command);
+    }
+
+    fn refused(&mut self, now: Instant, command: Command, verdict: ProposalVerdict, error: Option<Failure>) {
+        match command {
+            Command::CancelWorkflow(cancel) => {
+                if let Some(run) = self.runs.get_mut(&cancel.run_id) {
+                    let again = now.plus_ms(ASK_AGAIN_MS);
+                    run.deadline = Some(again);
+                    self.timers.insert((again, cancel.run_id));
+                }
+            }
+            // The journal's own limit may be lower than ours: the task must not wait for ever.
+            Command::ReadyTask(ready) if verdict == ProposalVerdict::Invalid => {
+                let reason = error.map_or_else(|| "no reason was given".to_owned(), |error| error.message);
+                let error = parameter_error(format!("the parameters were refused: {reason}"));
+                self.fail(ready.run_id, ready.task_id, error);
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, run_id: RunId, task_id: TaskId, error: Failure) {
+        let command = Command::FailTask(FailTask { run_id, task_id, attempt: 0, error });
+        self.owner.propose(&Slice::Shard(run_id.shard()), command);
+    }
+}
+
+fn parameter_error(message: String) -> Failure {
+    Failure::new(ErrorCode::TaskParameterError, message)
+}
+
+fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, Failure> {
+    let failed = |error: TemplateError| parameter_error(format!("parameter {error}"));
+    let mut parameters = task.parameters.clone();
+    // Program text is filled in by rules of its own: data never becomes code.
+    let mut programs = Vec::new();
+    for (name, &language) in &task.code {
+        programs.extend(parameters.get_mut(name).map(|program| (name, language, program.take())));
+    }
+    let mut resolved = resolve(&parameters, scope, budget).map_err(failed)?;
+    for (name, language, program) in programs {
+        resolved[name] = match program {
+            Value::String(text) => {
+                let taken = |variable: &str| resolved.get(ENVIRONMENT).is_some_and(|env| env.get(variable).is_some());
+                let filled = resolve_code(&text, language, name, scope, budget, &taken).map_err(failed)?;
+                add_variables(&mut resolved, name, filled.variables)?;
+                Value::String(filled.text)
+            }
+            other => {
+                let mut any = false;
+                references(&other, &mut |_, _| any = true);
+                if any {
+                    let why = "references in program text are only possible where it is one text";
+                    return Err(parameter_error(format!("parameter `{name}`: {why}")));
+                }
+                other
+            }
+        };
+    }
+    Ok(resolved)
+}
+
+/// The values of a program's references, beside the variables that the task gives it.
+fn add_variables(parameters: &mut Value, program: &str, variables: Vec<(String, String)>) -> Result<(), Failure> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let Value::Object(parameters) = parameters else { return Ok(()) };
+    let environment = parameters.entry(ENVIRONMENT).or_insert_with(|| Value::Object(Map::new()));
+    let Value::Object(environment) = environment else {
+        let why = format!("the values in `{program}` become variables in it, and it is no object");
+        return Err(parameter_error(format!("parameter `{ENVIRONMENT}`: {why}")));
+    };
+    environment.extend(variables.into_iter().map(|(name, value)| (name, Value::String(value))));
+    Ok(())
+}
+
+fn too_large(parameters: &Value, bytes: usize, limit: usize) -> Failure {
+    let fields = parameters.as_object().into_iter().flat_map(Map::iter);
+    let sized = fields.map(|(name, value)| (value.to_string().len(), name));
+    let largest = sized.max().map_or_else(String::new, |(size, name)| format!(", of which `{name}` is {size}"));
+    parameter_error(format!("the parameters are {bytes} bytes{largest}; the limit is {limit}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! A hub with a ledger behind it that commits at once, and sockets in the test's hand.
+
+use std::sync::Arc;
+
+use gleitzeit_mesh::hub::{Batch, Config, Hub, Input, Output, Start};
+use gleitzeit_mesh::wire::{FromHub, ProtocolDefinition, ToHub};
+use gleitzeit_run::ledger::Ledger;
+use gleitzeit_run::{Entry, History, Limits, Position, Request, Term, Verdict};
+use gleitzeit_workflow::{Instant, Timestamp};
+use serde_json::{Value, json};
+
+pub(crate) struct Bench {
+    pub(crate) hub: Hub,
+    pub(crate) ledger: Ledger,
+    pub(crate) journal: Vec<Arc<Entry>>,
+    pub(crate) now: Instant,
+    /// What was sent since it was last looked at: to whom, the event's name and its body.
+    pub(crate) sent: Vec<(u64, &'static str, Value)>,
+    pub(crate) closed: Vec<u64>,
+    /// The writer holds back what it was asked for.
+    pub(crate) is_held: bool,
+    held: Vec<Output>,
+    sockets: u64,
+    terms: Vec<Term>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        Self {
+            hub: Hub::new(config, Start::default(), Instant(0)),
+            ledger: Ledger::new(Limits::default()),
+            journal: Vec::new(),
+            now: Instant(0),
+            sent: Vec::new(),
+            closed: Vec::new(),
+            is_held: false,
+            held: Vec::new(),
+            sockets: 0,
+            terms: Vec::new(),
+        }
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.hub.handle(self.now, input, &mut out);
+        self.act(out);
+    }
+
+    fn act(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Send { socket, message } => self.note(socket, &message),
+                Output::Close { socket, .. } => self.closed.push(socket),
+                Output::Progress { .. } | Output::Log { .. } => {}
+                work if self.is_held => self.held.push(work),
+                work => self.write(work),
+            }
+        }
+    }
+
+    fn note(&mut self, socket: u64, message: &FromHub) {
+        let body = serde_json::from_str(&message.body()).expect("JSON");
+        self.sent.push((socket, message.kind(), body));
+    }
+
+    /// The writer does what it was asked for.
+    fn write(&mut self, work: Output) {
+        match work {
+            Output::Request { token, request } => {
+                let (verdict, batch) = self.decide(&request);
+                self.input(Input::Committed(Arc::new(Batch { answers: vec![(token, verdict)], ..batch })));
+            }
+            Output::QuerySlice { token, slice } => {
+                let state = self.ledger.slice_state(&slice, Timestamp(0));
+                self.input(Input::SliceState { token, state });
+            }
+            Output::QueryEngine { token, engine } => {
+                let effects = self.ledger.outstanding(&engine, Timestamp(0));
+                self.input(Input::EngineState { token, effects });
+            }
+            Output::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
+            Output::EngineGone { engine } => self.ledger.engine_gone(&engine),
+            Output::ReadEntries { token, from, limit } => {
+                let from = usize::try_from(from.0 - 1).expect("small");
+                let entries = self.journal.iter().skip(from).take(limit).cloned().collect();
+                self.input(Input::Entries { token, entries });
+            }
+            _ => {}
+        }
+    }
+
+    fn decide(&mut self, request: &Request) -> (Verdict, Batch) {
+        let outcome = self.ledger.propose(request, Timestamp(1_000)).expect("what is decided can be recorded");
+        let entries: Vec<Arc<Entry>> = outcome.entries.into_iter().map(Arc::new).collect();
+        self.journal.extend(entries.iter().cloned());
+        (outcome.verdict, Batch { entries, effects: outcome.effects, answers: Vec::new() })
+    }
+
+    /// Records something that nobody on the mesh asked for.
+    pub(crate) fn record(&mut self, request: &Request) -> Verdict {
+        let (verdict, batch) = self.decide(request);
+        self.input(Input::Committed(Arc::new(batch)));
+        verdict
+    }
+
+    /// The writer goes on.
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
+        for work in std::mem::take(&mut self.held) {
+            self.write(work);
+        }
+    }
+
+    /// Time passes; timers fire when they are due.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let until = self.now.plus_ms(ms);
+        while let Some(at) = self.hub.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let mut out = Vec::new();
+            self.hub.tick(self.now, &mut out);
+            self.act(out);
+        }
+        self.now = until;
+    }
+
+    /// The hub starts anew in a term of its own, on what is left of the journal up to a position.
+    pub(crate) fn begin(&mut self, term: &str, after: Position) {
+        self.journal.retain(|entry| entry.position <= after);
+        self.terms.retain(|term| term.after <= after);
+        self.ledger = Ledger::new(Limits::default());
+        for entry in &self.journal {
+            self.ledger.apply(entry).expect("the journal can be replayed");
+        }
+        let number = u64::try_from(self.terms.len()).expect("few") + 1;
+        self.terms.push(Term { number, id: term.into(), after });
+        self.restart();
+    }
+
+    /// The hub starts anew from the journal: every socket is gone, and so is all it knew besides.
+    pub(crate) fn restart(&mut self) {
+        let start = Start {
+            owners: self.ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
+            open: self.ledger.leases().collect(),
+            queues: self.ledger.queues().cloned().collect(),
+            protocols: self
+                .ledger
+                .protocols()
+                .map(|(name, version, methods)| ProtocolDefinition {
+                    name: name.to_owned(),
+                    version: version.to_owned(),
+                    methods: methods.clone(),
+                })
+                .collect(),
+            position: self.ledger.position(),
+            pruned: Position(0),
+            seed: [7; 32],
+            history: History::new(self.terms.clone()),
+        };
+        self.hub = Hub::new(Config::default(), start, self.now);
+        self.sent.clear();
+    }
+
+    pub(crate) fn connect(&mut self) -> u64 {
+        self.sockets += 1;
+        let socket = self.sockets;
+        self.input(Input::Connected { socket, is_within: false });
+        socket
+    }
+
+    pub(crate) fn say(&mut self, socket: u64, kind: &str, body: &Value) {
+        let message = ToHub::decode(kind, &body.to_string()).expect("a valid event");
+        self.input(Input::Received { socket, message, message_id: None });
+    }
+
+    /// Connects and registers a component; the rest of its registration as JSON.
+    pub(crate) fn join(&mut self, role: &str, id: &str, rest: Value) -> u64 {
+        let socket = self.connect();
+        self.register(socket, role, id, rest);
+        socket
+    }
+
+    pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
+        let mut body = json!({"component_type": role, "component_id": id, "secret": format!("what only {id} knows")});
+        body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
+        self.say(socket, "register_component", &body);
+    }
+
+    pub(crate) fn leave(&mut self, socket: u64, clean: bool) {
+        self.input(Input::Disconnected { socket, clean, reason: None });
+    }
+
+    /// The bodies of an event that were sent to a socket since the last look.
+    pub(crate) fn heard(&mut self, socket: u64, kind: &str) -> Vec<Value> {
+        let (of_it, rest) =
+            std::mem::take(&mut self.sent).into_iter().partition(|(to, it, _)| *to == socket && *it == kind);
+        self.sent = rest;
+        let of_it: Vec<(u64, &str, Value)> = of_it;
+        of_it.into_iter().map(|(_, _, body)| body).collect()
+    }
+
+    /// The names of the events that were sent to a socket and not looked at yet.
+    pub(crate) fn order(&self, socket: u64) -> Vec<&'static str> {
+        self.sent.iter().filter(|(to, ..)| *to == socket).map(|(_, kind, _)| *kind).collect()
+    }
+
+    pub(crate) fn head(&self) -> Position {
+        self.journal.last().map_or(Position(0), |entry| entry.position)
+    }
+}

@@ -1,0 +1,142 @@
+//! Ids and the secrets that they are bound to: who else comes by an id that is known is refused, and its owner notices
+//! nothing.
+
+use gleitzeit_run::{ComponentId, Secret};
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::leases::{Sent, sent};
+
+/// Registers on a new socket; `secret` as it is, or left out.
+fn register(bench: &mut Bench, role: &str, id: &str, secret: Option<&str>) -> u64 {
+    let socket = bench.connect();
+    let mut body = json!({"component_type": role, "component_id": id, "methods": ["m/x"]});
+    if let Some(secret) = secret {
+        body["secret"] = json!(secret);
+    }
+    bench.say(socket, "register_component", &body);
+    socket
+}
+
+/// The name of the error that a socket's registration was refused with; none if it was accepted.
+fn refusal(bench: &mut Bench, socket: u64) -> Option<Value> {
+    let rejected = bench.heard(socket, "registration_rejected").pop().map(|it| it["error"]["name"].clone());
+    let accepted = bench.heard(socket, "component_registered").len();
+    assert_eq!(accepted, usize::from(rejected.is_none()));
+    rejected
+}
+
+#[test]
+fn who_does_not_know_the_secret_of_an_id_is_refused_and_its_owner_goes_on() {
+    let taken = Some(json!("COMPONENT_ID_TAKEN"));
+    for is_connected in [true, false] {
+        let Sent { mut bench, engine, at } = sent(1);
+        bench.sent.clear();
+        if !is_connected {
+            bench.leave(engine, false);
+        }
+        for (role, secret) in [
+            ("engine", None),
+            ("engine", Some("some other secret")),
+            ("provider", None),
+            ("queue", Some("the secret of someone else")),
+        ] {
+            let thief = register(&mut bench, role, "e", secret);
+            assert_eq!(refusal(&mut bench, thief), taken, "{role} {secret:?}");
+            assert_eq!(bench.heard(thief, "execute_task"), [0; 0]);
+        }
+        if is_connected {
+            assert_eq!(bench.closed, [0; 0], "the owner keeps its socket");
+            bench.say(engine, "task_taken", &json!({"attempts": at}));
+            assert_eq!(bench.heard(engine, "mesh_error"), [0; 0]);
+        }
+        // It comes back, also while the hub has not noticed that its connection is gone.
+        let again = bench.join("engine", "e", json!({"slots": 1}));
+        assert_eq!(refusal(&mut bench, again), None);
+        assert_eq!(bench.heard(again, "execute_task").len(), 1);
+    }
+}
+
+#[test]
+fn who_brings_no_secret_is_given_one_and_needs_it_from_then_on() {
+    let mut bench = Bench::new();
+    let socket = register(&mut bench, "provider", "p", None);
+    let given = bench.heard(socket, "component_registered").remove(0)["secret"].clone();
+    let given = given.as_str().expect("a secret").to_owned();
+    // On its own socket it need not show it.
+    bench.say(
+        socket,
+        "register_component",
+        &json!({
+            "component_type": "provider", "component_id": "p", "methods": ["m/x"], "max_concurrency": 0,
+        }),
+    );
+    assert_eq!(bench.heard(socket, "component_registered").remove(0).get("secret"), None);
+    bench.leave(socket, false);
+    let other = register(&mut bench, "provider", "p", None);
+    assert_eq!(refusal(&mut bench, other), Some(json!("COMPONENT_ID_TAKEN")));
+    let socket = register(&mut bench, "provider", "p", Some(&given));
+    assert_eq!(bench.heard(socket, "component_registered").remove(0).get("secret"), None, "it has one");
+    // An id that nobody has any more is free.
+    bench.leave(socket, true);
+    let other = register(&mut bench, "provider", "p", None);
+    let secret = bench.heard(other, "component_registered").remove(0)["secret"].clone();
+    assert_ne!(secret, json!(given));
+    // Who names no id gets one of its own each time.
+    let nameless = bench.connect();
+    bench.say(nameless, "register_component", &json!({"component_type": "provider", "methods": ["m/x"]}));
+    assert_eq!(bench.heard(nameless, "component_registered").len(), 1);
+}
+
+#[test]
+fn who_wants_an_id_that_is_taken_is_cut_off_soon_and_let_in_once_it_is_free() {
+    let mut bench = Bench::new();
+    let before = register(&mut bench, "provider", "p", Some("the secret of before"));
+    bench.leave(before, false);
+    let socket = register(&mut bench, "provider", "p", Some("the secret of today"));
+    assert_eq!(refusal(&mut bench, socket), Some(json!("COMPONENT_ID_TAKEN")));
+    bench.pass(1_000);
+    assert_eq!(bench.closed, [socket], "so that its client comes back");
+    bench.pass(4_000);
+    let socket = register(&mut bench, "provider", "p", Some("the secret of today"));
+    assert_eq!(refusal(&mut bench, socket), None);
+}
+
+#[test]
+fn an_id_that_is_made_from_a_secret_is_nobody_elses_whether_it_is_known_or_not() {
+    let secret = "the secret of its process";
+    for is_within_hub in [false, true] {
+        let mut bench = Bench::new();
+        let id = ComponentId::of_secret("r", &Secret::new(secret), is_within_hub);
+        let id = id.as_str();
+        for wrong in [None, Some("some other secret")] {
+            let thief = register(&mut bench, "resolver", id, wrong);
+            assert_eq!(refusal(&mut bench, thief), Some(json!("COMPONENT_ID_TAKEN")));
+        }
+        let socket = register(&mut bench, "resolver", id, Some(secret));
+        assert_eq!(refusal(&mut bench, socket), None);
+        // A hub that started anew knows no secrets.
+        bench.restart();
+        let thief = register(&mut bench, "resolver", id, Some("some other secret"));
+        assert_eq!(refusal(&mut bench, thief), Some(json!("COMPONENT_ID_TAKEN")));
+        let socket = register(&mut bench, "resolver", id, Some(secret));
+        assert_eq!(refusal(&mut bench, socket), None);
+        assert_eq!(bench.hub.components().len(), 1);
+    }
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_or_that_changes_is_refused() {
+    let mut bench = Bench::new();
+    for secret in ["", "short", &"x".repeat(201)] {
+        let socket = register(&mut bench, "provider", "p", Some(secret));
+        assert_eq!(refusal(&mut bench, socket), Some(json!("INVALID_REQUEST")));
+    }
+    let socket = register(&mut bench, "provider", "p", Some("what only p knows"));
+    assert_eq!(refusal(&mut bench, socket), None);
+    let body = json!({
+        "component_type": "provider", "component_id": "p", "methods": ["m/x"], "secret": "some other secret",
+    });
+    bench.say(socket, "register_component", &body);
+    assert_eq!(refusal(&mut bench, socket), Some(json!("COMPONENT_ID_TAKEN")));
+}

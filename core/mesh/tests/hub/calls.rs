@@ -1,0 +1,539 @@
+//! Method calls between engines and providers.
+
+use gleitzeit_mesh::hub::Input;
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::leases::{Sent, sent};
+
+/// Attempts that the engine has taken.
+pub(crate) fn taken(count: usize) -> Sent {
+    let mut sent = sent(count);
+    sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
+    sent
+}
+
+pub(crate) fn call_id(at: &Value) -> String {
+    let text = |field: &str| at[field].as_str().expect("text").to_owned();
+    format!("{}/{}/{}/e", text("run_id"), at["attempt"], text("task_id"))
+}
+
+pub(crate) fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str]) {
+    call_with(bench, engine, at, providers, 2);
+}
+
+fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
+    let meta = json!({
+        "run_id": at["run_id"], "task_id": at["task_id"], "attempt": at["attempt"], "correlation_id": "",
+        "traceparent": "", "timeout_ms": 9_000,
+    });
+    let call = json!({
+        "jsonrpc": "2.0", "id": call_id(at), "method": "m/x", "params": {}, "meta": meta, "providers": providers,
+        "priority": priority,
+    });
+    bench.say(engine, "execute_method", &call);
+}
+
+fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
+    bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": max_concurrency}))
+}
+
+pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
+    bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
+}
+
+pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
+    calls.iter().map(|it| it["id"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn a_call_goes_to_the_provider_with_the_fewest_and_waits_while_none_has_room() {
+    let Sent { mut bench, engine, at } = taken(4);
+    let (p, p2) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
+    for at in &at {
+        call(&mut bench, engine, at, &["p", "p2"]);
+    }
+    let (of_p, of_p2) = (bench.heard(p, "execute_method"), bench.heard(p2, "execute_method"));
+    assert_eq!(ids(&of_p), [call_id(&at[0]), call_id(&at[2])]);
+    assert_eq!(ids(&of_p2), [call_id(&at[1])]);
+    assert_eq!(of_p2[0].get("providers"), None, "providers need not know of each other");
+    answer(&mut bench, p2, &at[1]);
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[3])], "it has room again");
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
+}
+
+#[test]
+fn the_calls_of_a_lost_provider_are_answered_as_lost() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.leave(p, false);
+    bench.pass(4_999);
+    assert!(bench.heard(engine, "method_result").is_empty(), "it may come back");
+    bench.pass(1);
+    let answers = bench.heard(engine, "method_result");
+    let results = answers[0]["results"].as_array().expect("both at once");
+    for result in results {
+        assert_eq!(result["error"]["name"], "PROVIDER_NOT_AVAILABLE");
+        assert_eq!(result["error"]["data"], json!({"lost": true}));
+    }
+    assert_eq!(results.len(), 2, "the one it held and the one that waited for it");
+}
+
+/// Which calls the engine was told of since the last look.
+pub(crate) fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+    let ids = bench.heard(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
+    ids.map(|id| id.as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn an_engine_hears_which_calls_wait_and_when_they_begin() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert!(!bench.order(engine).contains(&"method_started"), "what is given at once needs no word");
+    call(&mut bench, engine, &at[1], &["p"]);
+    call(&mut bench, engine, &at[2], &["p"]);
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[1]), call_id(&at[2])]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[1])]);
+    // On a new connection what waits is said again; what does not is taken to be worked on.
+    bench.leave(engine, false);
+    let calls = json!([call_id(&at[1]), call_id(&at[2])]);
+    let engine = bench.join("engine", "e", json!({"slots": 3, "attempts": at, "calls": calls}));
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[2])]);
+    // Nobody is left: the last word is that it is lost.
+    bench.pass(5_000);
+    bench.leave(p, true);
+    let lost = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both").clone();
+    assert_eq!(ids(&lost).len(), 2);
+    assert!(told(&mut bench, engine, "method_started").is_empty());
+}
+
+#[test]
+fn what_begins_while_its_engine_is_away_is_told_when_it_is_back() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.leave(engine, false);
+    answer(&mut bench, p, &at[0]);
+    let calls = json!([call_id(&at[0]), call_id(&at[1])]);
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": calls}));
+    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it does not wait any more");
+    answer(&mut bench, p, &at[1]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")).len(), 2);
+}
+
+#[test]
+fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let (p, other) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
+    call(&mut bench, engine, &at[0], &["p"]);
+    let body = json!({"ids": [call_id(&at[0]), call_id(&at[1]), "x"]});
+    bench.say(other, "method_waiting", &body);
+    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it is not that one's");
+    bench.say(p, "method_waiting", &body);
+    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
+    bench.say(p, "method_started", &body);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // A provider that says nothing of it on a new connection works on it.
+    bench.say(p, "method_waiting", &body);
+    bench.leave(p, false);
+    let back = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]});
+    let p = bench.join("provider", "p", back);
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // One that does not know of it has lost it; the time goes on.
+    bench.say(p, "method_waiting", &body);
+    bench.leave(p, false);
+    bench.heard(engine, "method_waiting");
+    bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": []}));
+    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    bench.pass(5_000);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+}
+
+#[test]
+fn what_waits_is_served_by_priority_then_by_age_and_nobody_is_overtaken_for_long() {
+    let Sent { mut bench, engine, at } = taken(6);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call_with(&mut bench, engine, &at[1], &["p"], 1);
+    call_with(&mut bench, engine, &at[2], &["p"], 2);
+    call_with(&mut bench, engine, &at[3], &["p"], 4);
+    call_with(&mut bench, engine, &at[4], &["p"], 2);
+    bench.pass(60_001);
+    call_with(&mut bench, engine, &at[5], &["p"], 2);
+    let mut served = Vec::new();
+    for _ in 0..6 {
+        let calls = bench.heard(p, "execute_method");
+        assert!(calls[0].get("priority").is_none(), "providers need not know of it");
+        served.extend(ids(&calls));
+        let last = served.last().expect("one").clone();
+        let last = at.iter().find(|at| call_id(at) == last).expect("ours").clone();
+        answer(&mut bench, p, &last);
+    }
+    let expected = [0, 3, 2, 4, 1, 5].map(|number: usize| call_id(&at[number]));
+    assert_eq!(served, expected, "a minute is worth a level");
+}
+
+#[test]
+fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 1);
+    at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
+    let (elsewhere, late) = (
+        bench.join("provider", "elsewhere", json!({"methods": ["m/other"], "max_concurrency": 9})),
+        provider(&mut bench, "late", 1),
+    );
+    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[1])]);
+    // More room at one that is full.
+    bench.register(late, "provider", "late", json!({"methods": ["m/x"], "max_concurrency": 2}));
+    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[2])]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert!(bench.heard(elsewhere, "execute_method").is_empty());
+}
+
+#[test]
+fn what_waits_for_a_method_that_its_provider_serves_no_more_goes_back() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.pass(5_000);
+    bench.register(p, "provider", "p", json!({"methods": ["m/other"], "max_concurrency": 1}));
+    let lost = bench.heard(engine, "method_result");
+    assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[1])], &json!(true)));
+}
+
+#[test]
+fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    bench.leave(p, false);
+    let p = bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]}));
+    bench.pass(5_000);
+    let lost = bench.heard(engine, "method_result");
+    assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[1])], &json!(true)));
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(bench.heard(engine, "method_result")[0]["result"], 1);
+}
+
+fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
+    let rest = json!({"methods": ["m/x"], "max_concurrency": 1, "health": {"state": state}});
+    bench.register(provider, "provider", id, rest);
+}
+
+#[test]
+fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
+    let Sent { mut bench, engine, at } = taken(5);
+    // Nobody is waited for any more.
+    bench.pass(5_000);
+    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p2"]);
+    call(&mut bench, engine, &at[2], &["p"]);
+    call(&mut bench, engine, &at[3], &["p", "p2"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[1])]);
+    health(&mut bench, p, "p", "unhealthy");
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])], "what it holds it may finish");
+    // The engine did not know yet.
+    call(&mut bench, engine, &at[4], &["p"]);
+    assert!(bench.heard(p, "execute_method").is_empty(), "but nothing else");
+    answer(&mut bench, p2, &at[1]);
+    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[2])], "in the order of arrival");
+    bench.heard(engine, "method_result");
+    health(&mut bench, p2, "p2", "unhealthy");
+    let back = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both together").clone();
+    assert_eq!(ids(&back), [call_id(&at[3]), call_id(&at[4])]);
+    assert!(back.iter().all(|end| end["error"]["data"]["lost"] == true), "{back:?}");
+}
+
+#[test]
+fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let old = provider(&mut bench, "old", 1);
+    call(&mut bench, engine, &at[0], &["old"]);
+    call(&mut bench, engine, &at[1], &["old"]);
+    let new = provider(&mut bench, "new", 2);
+    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[1])], "although the engine named another");
+    bench.register(old, "provider", "old", json!({"methods": ["m/x"], "max_concurrency": 0}));
+    call(&mut bench, engine, &at[2], &["old"]);
+    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[2])]);
+    answer(&mut bench, old, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+}
+
+#[test]
+fn a_provider_that_is_well_again_gets_what_waits_for_it() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    health(&mut bench, p, "p", "starting");
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert!(bench.heard(p, "execute_method").is_empty() && bench.heard(engine, "method_result").is_empty());
+    bench.say(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+}
+
+#[test]
+fn an_answer_waits_for_an_engine_that_is_away() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    bench.leave(engine, false);
+    answer(&mut bench, p, &at[0]);
+    let back = json!({"slots": 1, "attempts": at, "calls": [call_id(&at[0])]});
+    let engine = bench.join("engine", "e", back);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+}
+
+#[test]
+fn an_answer_finds_its_engine_after_the_hub_was_away() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    bench.restart();
+    let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+    answer(&mut bench, engine, &at[0]);
+    refused(&mut bench, engine, "CALL_NOT_YOURS");
+    // The answer comes before its provider is known again.
+    let nobody = bench.connect();
+    answer(&mut bench, nobody, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    answer(&mut bench, nobody, &at[0]);
+    refused(&mut bench, nobody, "CALL_ENDED");
+    assert!(bench.heard(engine, "method_result").is_empty());
+}
+
+#[test]
+fn a_provider_offers_its_answers_again_to_a_hub_that_has_not_heard_them() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    answer(&mut bench, p, &at[0]);
+    bench.leave(p, false);
+    let both = [call_id(&at[0]), call_id(&at[1])];
+    let again = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": both});
+    let p = bench.join("provider", "p", again.clone());
+    let order = bench.order(p);
+    assert_eq!(order[..3], ["welcome", "cancel_method", "component_registered"], "what is not wanted is said first");
+    assert_eq!(ids(&bench.heard(p, "cancel_method")), [call_id(&at[0])]);
+    answer(&mut bench, p, &at[1]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), both);
+    // This hub has heard neither.
+    bench.restart();
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": both}));
+    let p = bench.join("provider", "p", again);
+    assert!(bench.heard(p, "cancel_method").is_empty());
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+}
+
+#[test]
+fn a_hub_that_has_just_started_waits_for_the_providers_that_are_named() {
+    for comes_back in [true, false] {
+        let Sent { mut bench, engine: _, at } = taken(1);
+        bench.restart();
+        let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
+        call(&mut bench, engine, &at[0], &["p"]);
+        bench.pass(4_999);
+        assert!(bench.heard(engine, "method_result").is_empty(), "it may come back");
+        if comes_back {
+            let p = provider(&mut bench, "p", 1);
+            assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+        } else {
+            bench.pass(1);
+            assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+        }
+    }
+}
+
+#[test]
+fn a_hub_that_stops_passes_on_calls_and_answers_but_no_tasks() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    bench.input(Input::Stopping);
+    call(&mut bench, engine, &at[0], &["p"]);
+    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    bench.leave(engine, false);
+    let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": [at[0]]}));
+    assert!(bench.heard(engine, "execute_task").is_empty(), "the next hub hands out the other one");
+}
+
+#[test]
+fn a_call_that_nobody_can_serve_is_answered_at_once() {
+    let Sent { mut bench, engine, at } = taken(1);
+    bench.pass(5_000);
+    call(&mut bench, engine, &at[0], &["gone"]);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+}
+
+/// One refusal, of this name, was said since the last look.
+#[track_caller]
+fn refused(bench: &mut Bench, socket: u64, name: &str) {
+    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
+}
+
+/// The engine has heard this one answer.
+#[track_caller]
+fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+    assert!(bench.heard(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
+    assert!(bench.heard(provider, "cancel_method").is_empty(), "the call goes on");
+    answer(bench, provider, at);
+    assert!(bench.heard(provider, "mesh_error").is_empty());
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(at)]);
+}
+
+#[test]
+fn nobody_answers_for_another() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
+    let (nobody, other_engine) = (bench.connect(), bench.join("engine", "e2", json!({"slots": 1})));
+    call(&mut bench, engine, &at[0], &["p", "p2"]);
+    for impostor in [p2, nobody, engine, other_engine] {
+        answer(&mut bench, impostor, &at[0]);
+        refused(&mut bench, impostor, "CALL_NOT_YOURS");
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+}
+
+#[test]
+fn nobody_answers_a_call_that_was_given_to_nobody() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 1);
+    let early = bench.join("provider", "p2", json!({"methods": ["m/other"]}));
+    answer(&mut bench, early, &at[1]);
+    refused(&mut bench, early, "CALL_NOT_FOUND");
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    // It waits at the hub for `p` to have room.
+    for impostor in [p, early] {
+        answer(&mut bench, impostor, &at[1]);
+        refused(&mut bench, impostor, "CALL_NOT_YOURS");
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+    goes_on(&mut bench, engine, p, &at[1]);
+}
+
+#[test]
+fn an_answer_to_no_call_is_refused() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    for (id, name) in [
+        ("", "CALL_NOT_FOUND"),
+        ("1", "CALL_NOT_FOUND"),
+        ("a/b/c/d", "CALL_NOT_FOUND"),
+        // An attempt that is not open.
+        ("01930a5c-7e31-7c3d-9b4f-2a6d5e8f9c01/1/t0/e", "CALL_ENDED"),
+        (&call_id(&at[0]).replace("/e", "/e2"), "CALL_ENDED"),
+    ] {
+        bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
+        refused(&mut bench, p, name);
+    }
+    goes_on(&mut bench, engine, p, &at[0]);
+}
+
+#[test]
+fn no_answer_counts_twice() {
+    let Sent { mut bench, engine, at } = taken(2);
+    let p = provider(&mut bench, "p", 2);
+    call(&mut bench, engine, &at[0], &["p"]);
+    call(&mut bench, engine, &at[1], &["p"]);
+    answer(&mut bench, p, &at[0]);
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    // The attempt is open until the engine has reported it, and its call has ended nevertheless.
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    let complete = json!({"ref": at[0], "result": 1, "ran_ms": 1});
+    assert_eq!(crate::leases::propose(&mut bench, engine, None, "complete_attempt", &complete), "ok");
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    // Twice in one event.
+    let end = json!({"jsonrpc": "2.0", "id": call_id(&at[1]), "result": 1});
+    bench.say(p, "method_result", &json!({"results": [end, end]}));
+    refused(&mut bench, p, "CALL_ENDED");
+    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
+}
+
+#[test]
+fn a_late_answer_is_refused() {
+    let Sent { mut bench, engine, at } = taken(3);
+    let p = provider(&mut bench, "p", 3);
+    at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
+    // Cancelled by its engine, failed because its time was up, and lost with its provider.
+    bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
+    answer(&mut bench, p, &at[0]);
+    refused(&mut bench, p, "CALL_ENDED");
+    let error = json!({"code": -29003, "message": "too slow"});
+    let fail = json!({"ref": at[1], "error": error, "retryable": true, "ran_ms": 1});
+    assert_eq!(crate::leases::propose(&mut bench, engine, None, "fail_attempt", &fail), "ok");
+    answer(&mut bench, p, &at[1]);
+    refused(&mut bench, p, "CALL_ENDED");
+    bench.leave(p, false);
+    bench.pass(5_000);
+    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+    let p = bench.join("provider", "p", json!({"methods": ["m/x"], "calls": [call_id(&at[2])]}));
+    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[2]), "it need not go on");
+    answer(&mut bench, p, &at[2]);
+    refused(&mut bench, p, "CALL_ENDED");
+    assert!(bench.heard(engine, "method_result").is_empty());
+}
+
+#[test]
+fn a_provider_may_answer_before_it_has_registered_again() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
+    call(&mut bench, engine, &at[0], &["p"]);
+    bench.leave(p, false);
+    answer(&mut bench, p2, &at[0]);
+    refused(&mut bench, p2, "CALL_NOT_YOURS");
+    let back = bench.connect();
+    goes_on(&mut bench, engine, back, &at[0]);
+}
+
+#[test]
+fn the_end_of_an_attempt_cancels_its_call() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    let stop = json!({"ref": at[0], "reason": "drain"});
+    assert_eq!(crate::leases::propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
+    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[0]));
+}
+
+#[test]
+fn an_error_of_any_size_reaches_the_engine_and_is_cut() {
+    let Sent { mut bench, engine, at } = taken(1);
+    let p = provider(&mut bench, "p", 1);
+    call(&mut bench, engine, &at[0], &["p"]);
+    let data = json!({"retryable": false, "dump": "x".repeat(3 << 20)});
+    let error = json!({"code": 17, "message": "m".repeat(1 << 20), "data": data});
+    bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
+    let heard = bench.heard(engine, "method_result");
+    let [answer] = heard.as_slice() else { panic!("one answer, heard {}", heard.len()) };
+    assert!(answer.to_string().len() < 10_000, "{} bytes", answer.to_string().len());
+    assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["retryable"]), (&json!(17), &json!(false)));
+}
+
+#[test]
+fn a_protocol_larger_than_a_payload_is_refused() {
+    let mut bench = Bench::new();
+    let socket = bench.connect();
+    let methods = json!({"big/x": {"description": "x".repeat(2 << 20)}});
+    let protocols = json!([{"name": "big", "version": "v1", "methods": methods}]);
+    bench.register(socket, "provider", "p", json!({"protocols": protocols}));
+    let rejected = bench.heard(socket, "registration_rejected");
+    assert!(rejected[0].to_string().contains("`big/v1` has"), "{rejected:?}");
+}

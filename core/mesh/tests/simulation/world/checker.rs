@@ -1,0 +1,458 @@
+//! The rules that must hold, in a second and simpler telling of them: it sees what became durable and what asked for it,
+//! and believes nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_run::event::{CancelCause, StopReason};
+use gleitzeit_run::ledger::Ledger;
+use gleitzeit_run::{
+    AttemptRef, ComponentId, Entry, Epoch, Event, Limits, Position, ProtocolUse, Request, RunId, RunStatus, Seq, Slice,
+};
+use gleitzeit_workflow::spec::Workflow;
+use gleitzeit_workflow::{ProtocolName, ProviderName, TaskId, Timestamp};
+use serde_json::Value;
+
+use super::plane::{Caused, Store, tag};
+use super::spans::Traces;
+use super::workload;
+
+/// A rule is broken; says which and how.
+pub(crate) type Verified<T = ()> = Result<T, String>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Waiting,
+    Ready,
+    Open,
+    Undecided,
+    Delayed,
+    Completed,
+    Failed,
+    Skipped,
+    Cancelled,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Task {
+    stage: Stage,
+    dependencies: Vec<TaskId>,
+    provider: Option<ProviderName>,
+    max_attempts: u32,
+    attempt: u32,
+    engine: Option<ComponentId>,
+    failures: u32,
+    losses: u32,
+    not_before: Timestamp,
+    is_stopped: bool,
+    is_final_failure: bool,
+    result: Value,
+    /// Which dispatch its attempt is of.
+    dispatch: String,
+}
+
+impl Task {
+    fn is_final(&self) -> bool {
+        matches!(self.stage, Stage::Completed | Stage::Failed | Stage::Skipped | Stage::Cancelled)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    seq: Seq,
+    tasks: BTreeMap<TaskId, Task>,
+    cancel: Option<CancelCause>,
+    end: Option<RunStatus>,
+    /// The protocols that its tasks name.
+    needs: BTreeSet<ProtocolName>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    /// Everything that was told of and is not lost.
+    log: Vec<Caused>,
+    /// How often the last entries were lost, and for each entry how often that had been so when it became durable.
+    losses: u64,
+    born: Vec<u64>,
+    /// With when they were registered.
+    protocols: BTreeMap<ProtocolName, Timestamp>,
+    runs: BTreeMap<RunId, Run>,
+    owners: BTreeMap<Slice, (ComponentId, Epoch)>,
+    used: BTreeMap<ComponentId, u32>,
+    position: Position,
+    recorded_at: Timestamp,
+    request_ids: BTreeSet<String>,
+    /// The journal replayed, entry by entry as it became durable.
+    replayed: Ledger,
+    traces: Traces,
+}
+
+macro_rules! rule {
+    ($holds:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(format!($($text)*));
+        }
+    };
+}
+
+impl Checker {
+    pub(crate) fn new() -> Self {
+        Self { replayed: Ledger::new(Limits::default()), ..Self::default() }
+    }
+
+    /// Entries became durable.
+    pub(crate) fn durable(&mut self, caused: &[Caused]) -> Verified {
+        for it in caused {
+            self.entry(it)
+                .map_err(|broken| format!("{broken}\n  entry: {:?}\n  asked by: {:?}", it.entry, it.request))?;
+            self.replayed.apply(&it.entry).map_err(|error| format!("it cannot be replayed: {error}"))?;
+            self.traces.take(&it.entry)?;
+        }
+        self.log.extend(caused.iter().cloned());
+        for run_id in caused.iter().filter_map(|it| it.entry.run_id) {
+            let Some(run) = self.runs.get(&run_id) else { continue };
+            let are_final = run.tasks.values().all(Task::is_final);
+            rule!(are_final == run.end.is_some(), "run {run_id} is {:?} with tasks {:?}", run.end, run.tasks);
+            if are_final {
+                self.replayed.evict(run_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The store has lost everything after an entry: what is true follows from what is left.
+    pub(crate) fn lose(&mut self, after: Position) -> Verified {
+        let kept = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let mut log = std::mem::take(&mut self.log);
+        log.truncate(kept);
+        self.born.truncate(kept);
+        *self = Self { losses: self.losses + 1, born: std::mem::take(&mut self.born), ..Self::new() };
+        self.durable(&log)
+    }
+
+    /// The live state is the replayed one; only to be asked when nothing is decided that is not durable.
+    pub(crate) fn live_equals_replayed(&self, live: &Ledger, touched: &BTreeSet<RunId>) -> Verified {
+        for run_id in touched {
+            let (live, replayed) = (live.run(*run_id), self.replayed.run(*run_id));
+            rule!(
+                live == replayed,
+                "live state and replayed journal differ\n  live: {live:?}\n  replayed: {replayed:?}"
+            );
+        }
+        self.open_and_owners(live)
+    }
+
+    fn open_and_owners(&self, live: &Ledger) -> Verified {
+        let replayed = &self.replayed;
+        rule!(live.open_attempts().eq(replayed.open_attempts()), "open attempts differ from the replayed ones");
+        rule!(live.owners().eq(replayed.owners()), "owners differ from the replayed ones");
+        rule!(live.protocols().eq(replayed.protocols()), "protocols differ from the replayed ones");
+        rule!(live.position() == replayed.position(), "positions differ: {} {}", live.position(), replayed.position());
+        for (engine, used) in &self.used {
+            let counted = live.used_slots(engine);
+            rule!(usize::try_from(*used) == Ok(counted), "{engine} has {used} open attempts, but {counted} used slots");
+        }
+        Ok(())
+    }
+
+    /// A control plane started: it knows all that is unfinished, and nothing else.
+    pub(crate) fn restarted(&self, live: &Ledger, store: &Store) -> Verified {
+        rule!(store.position() == self.position, "the store ends at {}, not {}", store.position(), self.position);
+        rule!(live.runs().eq(self.replayed.runs()), "a restarted control plane knows other runs");
+        self.open_and_owners(live)
+    }
+
+    pub(crate) fn knows(&self, run_id: RunId) -> bool {
+        self.runs.contains_key(&run_id)
+    }
+
+    pub(crate) fn end_of(&self, run_id: RunId) -> Option<RunStatus> {
+        self.runs.get(&run_id)?.end
+    }
+
+    /// Whether somebody asked for the end of a run.
+    pub(crate) fn is_asked_to_end(&self, run_id: RunId) -> bool {
+        self.runs.get(&run_id).is_some_and(|run| run.cancel == Some(CancelCause::Requested))
+    }
+
+    pub(crate) fn unfinished(&self) -> Vec<RunId> {
+        self.runs.iter().filter(|(_, run)| run.end.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether an attempt is open.
+    pub(crate) fn is_open(&self, at: &AttemptRef) -> bool {
+        let task = self.runs.get(&at.run_id).and_then(|run| run.tasks.get(&at.task_id));
+        task.is_some_and(|task| task.stage == Stage::Open && task.attempt == at.attempt)
+    }
+
+    /// A provider of this name was given a call.
+    pub(crate) fn was_given(&self, at: &AttemptRef, name: &str) -> Verified {
+        let task = self.runs.get(&at.run_id).and_then(|run| run.tasks.get(&at.task_id));
+        let wanted = task.and_then(|task| task.provider.as_ref());
+        rule!(
+            wanted.is_none_or(|wanted| wanted.as_str() == name),
+            "{at} was given to a provider named `{name}`, and its task names {wanted:?}"
+        );
+        Ok(())
+    }
+
+    fn entry(&mut self, caused: &Caused) -> Verified {
+        let Caused { entry, request, slots } = caused;
+        rule!(entry.position == self.position.next(), "position {} follows {}", entry.position, self.position);
+        rule!(entry.recorded_at >= self.recorded_at, "the journal's clock went back");
+        (self.position, self.recorded_at) = (entry.position, entry.recorded_at);
+        let at = usize::try_from(entry.position.0 - 1).unwrap_or(usize::MAX);
+        // What is told again after a loss is as old as it was.
+        if at == self.born.len() {
+            self.born.push(self.losses);
+        }
+        let tag = tag(entry.position, self.born[at]);
+        self.authority(request)?;
+        let Some(run_id) = entry.run_id else {
+            if let Event::OwnershipGranted(granted) = &entry.event {
+                let before = self.owners.get(&granted.slice).map_or(Epoch(0), |(_, epoch)| *epoch);
+                rule!(granted.epoch > before, "epoch {} of {} follows {before}", granted.epoch, granted.slice);
+                self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
+            }
+            return self.protocol_event(entry, request);
+        };
+        if let Event::WorkflowSubmitted(submitted) = &entry.event {
+            rule!(!self.runs.contains_key(&run_id), "run {run_id} was submitted twice");
+            if let Some(key) = &submitted.request {
+                rule!(self.request_ids.insert(key.request_id.clone()), "request id {} made two runs", key.request_id);
+            }
+            self.runs.insert(run_id, run(&submitted.workflow, entry.seq));
+            return Ok(());
+        }
+        let Some(run) = self.runs.get_mut(&run_id) else { return Err(format!("run {run_id} was never submitted")) };
+        rule!(entry.seq == run.seq.next(), "seq {} follows {}", entry.seq, run.seq);
+        rule!(run.end.is_none(), "run {run_id} had ended");
+        run.seq = entry.seq;
+        if let Some(task_id) = entry.event.task_id() {
+            return task_event(run, task_id, &Told { entry, request, slots: *slots, tag: &tag }, &mut self.used);
+        }
+        run_event(run, &entry.event)
+    }
+
+    /// A protocol that is in use stays.
+    fn protocol_event(&mut self, entry: &Entry, request: &Request) -> Verified {
+        match &entry.event {
+            Event::ProtocolRegistered(event) => {
+                self.protocols.insert(ProtocolName::new(&event.name, &event.version), entry.recorded_at);
+            }
+            Event::ProtocolRemoved(event) => {
+                let name = ProtocolName::new(&event.name, &event.version);
+                let Some(registered) = self.protocols.remove(&name) else {
+                    return Err(format!("`{name}` was removed and not registered"));
+                };
+                let Request::PruneProtocols { unused_ms, served } = request else {
+                    return Err(format!("nobody asked that `{name}` is removed"));
+                };
+                let is_in_use = |it: &ProtocolUse| it.protocol == name && (it.ago_ms == 0 || it.ago_ms < *unused_ms);
+                let is_old = entry.recorded_at.ms_since(registered) >= *unused_ms;
+                rule!(is_old && !served.iter().any(is_in_use), "`{name}` was removed and is in use");
+                let mut unfinished = self.runs.iter().filter(|(_, run)| run.end.is_none());
+                if let Some((run_id, _)) = unfinished.find(|(_, run)| run.needs.contains(&name)) {
+                    return Err(format!("`{name}` was removed and run {run_id} needs it"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Only a current owner is heard.
+    fn authority(&self, request: &Request) -> Verified {
+        let Request::Component { component_id, fence: Some(fence), .. } = request else { return Ok(()) };
+        // A grant of the same batch is in order, too: entries come in the order of their positions.
+        let owner = self.owners.get(&fence.slice);
+        let is_current = owner.is_some_and(|(owner, epoch)| owner == component_id && *epoch == fence.epoch);
+        rule!(
+            is_current,
+            "{component_id} was heard with epoch {} for {}, owned by {owner:?}",
+            fence.epoch,
+            fence.slice
+        );
+        Ok(())
+    }
+}
+
+fn run(workflow: &Workflow, seq: Seq) -> Run {
+    let results = workload::results(workflow);
+    let task = |task: &gleitzeit_workflow::spec::Task| Task {
+        dependencies: task.dependencies.clone(),
+        provider: task.provider.clone(),
+        max_attempts: task.retry.max_attempts,
+        result: results.get(&task.id).cloned().unwrap_or_default(),
+        ..Task::default()
+    };
+    let tasks = workflow.tasks.iter().map(|it| (it.id.clone(), task(it))).collect();
+    let protocol = |task: &gleitzeit_workflow::spec::Task| {
+        let name = task.method.as_str().split('/').next().unwrap_or_default();
+        ProtocolName::new(name, &task.protocol_version)
+    };
+    Run { seq, tasks, cancel: None, end: None, needs: workflow.tasks.iter().map(protocol).collect() }
+}
+
+/// The component that reports about an attempt; `None` is the hub.
+fn reporter(request: &Request) -> Verified<Option<&ComponentId>> {
+    match request {
+        Request::Component { component_id, .. } => Ok(Some(component_id)),
+        Request::HubStop { .. } => Ok(None),
+        other => Err(format!("{other:?} says nothing of attempts")),
+    }
+}
+
+fn is_fenced(request: &Request) -> bool {
+    matches!(request, Request::Component { fence: Some(_), .. })
+}
+
+/// An entry about a task.
+struct Told<'a> {
+    entry: &'a Entry,
+    request: &'a Request,
+    slots: u32,
+    tag: &'a str,
+}
+
+fn task_event(run: &mut Run, task_id: &str, told: &Told<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
+    let Told { entry, request, slots, tag } = *told;
+    let is_ending = run.cancel.is_some();
+    let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
+    let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();
+    let are_done = dependencies.iter().all(is_done);
+    let has_failed =
+        |id: &TaskId| run.tasks.get(id).is_some_and(|it| matches!(it.stage, Stage::Failed | Stage::Skipped));
+    let any_failed = dependencies.iter().any(has_failed);
+    let Some(task) = run.tasks.get_mut(task_id) else { return Err(format!("`{task_id}` is no task of the run")) };
+    rule!(!task.is_final(), "`{task_id}` was final: {:?}", task.stage);
+    let stage = task.stage;
+    let mut end_attempt = |task: &mut Task, attempt: u32| -> Verified {
+        rule!(stage == Stage::Open && task.attempt == attempt, "attempt {attempt} of `{task_id}` was not open");
+        let engine = task.engine.clone().unwrap_or_else(|| "?".into());
+        if let Some(by) = reporter(request)? {
+            rule!(*by == engine, "{by} reported attempt {attempt} of `{task_id}`, leased to {engine}");
+        }
+        *used.entry(engine).or_default() -= 1;
+        Ok(())
+    };
+    match &entry.event {
+        Event::TaskReady(_) => {
+            rule!(stage == Stage::Waiting && are_done && !is_ending, "`{task_id}` became ready as {stage:?}");
+            rule!(is_fenced(request), "nobody's shard");
+            task.stage = Stage::Ready;
+        }
+        Event::TaskDispatched(event) => {
+            let can_go = stage == Stage::Ready || stage == Stage::Delayed && task.not_before <= entry.recorded_at;
+            rule!(can_go && are_done && !is_ending, "`{task_id}` was dispatched as {stage:?}");
+            rule!(event.attempt == task.attempt + 1, "attempt {} follows {}", event.attempt, task.attempt);
+            rule!(is_fenced(request), "nobody's queue");
+            let open = used.entry(event.engine.clone()).or_default();
+            *open += 1;
+            rule!(*open <= slots, "{} has {open} open attempts and {slots} slots", event.engine);
+            (task.stage, task.attempt, task.engine) = (Stage::Open, event.attempt, Some(event.engine.clone()));
+            tag.clone_into(&mut task.dispatch);
+        }
+        Event::TaskStarted(event) => {
+            rule!(stage == Stage::Open && task.attempt == event.attempt && !is_ending, "it was {stage:?}");
+            rule!(reporter(request)? == task.engine.as_ref(), "somebody else reported the start");
+        }
+        Event::TaskCompleted(event) if event.carried => {
+            rule!(stage == Stage::Waiting && matches!(request, Request::Retry { .. }), "carried as {stage:?}");
+            let value = event.result.to_value().unwrap_or_default();
+            rule!(value["value"] == task.result["value"], "`{task_id}` carried {}", event.result.get());
+            task.stage = Stage::Completed;
+        }
+        Event::TaskCompleted(event) => {
+            end_attempt(task, event.attempt)?;
+            rule!(!is_ending, "`{task_id}` completed in a run that is to end");
+            let value = event.result.to_value().unwrap_or_default();
+            rule!(
+                value["value"] == task.result["value"],
+                "`{task_id}` has {}, not {}",
+                event.result.get(),
+                task.result
+            );
+            rule!(
+                value["of"] == task.dispatch.as_str(),
+                "`{task_id}` has the result of dispatch {}, not of {}",
+                value["of"],
+                task.dispatch
+            );
+            task.stage = Stage::Completed;
+        }
+        Event::TaskAttemptFailed(event) => {
+            end_attempt(task, event.attempt)?;
+            rule!(!is_ending, "a failure was counted in a run that is to end");
+            task.failures += 1;
+            task.is_final_failure = !event.retryable;
+            (task.stage, task.is_stopped) = (Stage::Undecided, false);
+        }
+        Event::TaskAttemptStopped(event) => {
+            end_attempt(task, event.attempt)?;
+            let told = event.reason == StopReason::Cancelled;
+            rule!(!told || is_ending, "an attempt was cancelled in a run that goes on");
+            task.losses += 1;
+            (task.stage, task.is_stopped) = (Stage::Undecided, true);
+        }
+        Event::TaskRequeued(_) => {
+            rule!(stage == Stage::Undecided && task.is_stopped && !is_ending, "requeued as {stage:?}");
+            rule!(task.losses < 10, "requeued after {} losses", task.losses);
+            rule!(is_fenced(request), "nobody's queue");
+            task.stage = Stage::Ready;
+        }
+        Event::TaskRetryScheduled(event) => {
+            rule!(stage == Stage::Undecided && !task.is_stopped && !is_ending, "retried as {stage:?}");
+            rule!(task.failures < task.max_attempts, "retried after {} failures", task.failures);
+            rule!(!task.is_final_failure, "retried although it cannot help");
+            rule!(is_fenced(request), "nobody's queue");
+            (task.stage, task.not_before) = (Stage::Delayed, entry.recorded_at.plus_ms(event.delay_ms));
+        }
+        Event::TaskFailed(event) => {
+            let before_any = stage == Stage::Waiting && are_done && event.attempt == 0;
+            let exhausted = if task.is_stopped { task.losses >= 10 } else { task.failures >= task.max_attempts };
+            let at_last = stage == Stage::Undecided && (exhausted || task.is_final_failure && !task.is_stopped);
+            rule!((before_any || at_last) && !is_ending, "`{task_id}` failed as {stage:?}: {task:?}");
+            rule!(is_fenced(request), "nobody's task");
+            task.stage = Stage::Failed;
+        }
+        Event::TaskSkipped(_) => {
+            rule!(stage == Stage::Waiting && any_failed && !is_ending, "`{task_id}` was skipped as {stage:?}");
+            task.stage = Stage::Skipped;
+        }
+        Event::TaskCancelled(_) => {
+            rule!(is_ending && stage != Stage::Open, "`{task_id}` was cancelled as {stage:?}");
+            task.stage = Stage::Cancelled;
+        }
+        other => return Err(format!("`{}` speaks of a task", other.kind())),
+    }
+    Ok(())
+}
+
+fn run_event(run: &mut Run, event: &Event) -> Verified {
+    let all = |stage: Stage| run.tasks.values().all(|task| task.stage == stage);
+    let any = |stage: Stage| run.tasks.values().any(|task| task.stage == stage);
+    let are_final = run.tasks.values().all(Task::is_final);
+    let by_time = run.cancel == Some(CancelCause::Timeout);
+    run.end = match event {
+        Event::WorkflowCancelRequested(event) => {
+            rule!(run.cancel.is_none(), "it was asked to end before");
+            run.cancel = Some(event.cause);
+            return Ok(());
+        }
+        Event::WorkflowCompleted(_) => {
+            rule!(all(Stage::Completed), "it completed without all its tasks");
+            Some(RunStatus::Completed)
+        }
+        Event::WorkflowFailed(_) => {
+            rule!(are_final && (any(Stage::Failed) || by_time), "it failed without a failed task");
+            Some(RunStatus::Failed)
+        }
+        Event::WorkflowCancelled(_) => {
+            rule!(are_final && run.cancel == Some(CancelCause::Requested), "it was not to be cancelled");
+            Some(RunStatus::Cancelled)
+        }
+        other => return Err(format!("`{}` is no event of a run", other.kind())),
+    };
+    Ok(())
+}

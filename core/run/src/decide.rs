@@ -1,0 +1,341 @@
+//! Deciding: what a command leads to, or why it is refused. Nothing here changes the state.
+
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+use gleitzeit_workflow::id::TaskId;
+use gleitzeit_workflow::time::Timestamp;
+
+use crate::command::{
+    CancelWorkflow, Command, CompleteAttempt, DispatchTask, FailAttempt, FailTask, ReadyTask, StartAttempt, StopAttempt,
+};
+use crate::end;
+use crate::event::{
+    Event, StopReason, TaskAttemptFailed, TaskAttemptStopped, TaskCancelled, TaskCompleted, TaskDispatched, TaskFailed,
+    TaskReady, TaskRequeued, TaskRetryScheduled, TaskSkipped, TaskStarted, WorkflowCancelRequested,
+};
+use crate::id::{Attempt, AttemptRef, ComponentId};
+use crate::planted;
+use crate::planted::Bug;
+use crate::state::{State, TaskState, TaskStatus};
+
+/// After so many lost or stopped attempts a task fails instead of being requeued.
+pub const MAX_LOSSES: u32 = 10;
+
+/// Limits that the journal enforces.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest parameter set, result or outputs, as JSON text in bytes.
+    pub max_payload_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_payload_bytes: 1024 * 1024 }
+    }
+}
+
+/// Why a command is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// What it asks for stands already.
+    Duplicate,
+    /// Whoever asks is not current: a stale attempt or lease, or the run is ending.
+    Fenced,
+    /// The engine has no free slot or is not connected.
+    NoSlot,
+    /// It can never be recorded.
+    Invalid(Failure),
+}
+
+type Decision = Result<Vec<Event>, Refusal>;
+
+impl State {
+    /// What a command leads to, in order; everything is recorded in one transaction, or nothing.
+    ///
+    /// `engine` is the proposing component for commands of an engine; `None` lets the hub stop any attempt. Ownership
+    /// and slots are checked by the ledger, which knows them.
+    ///
+    /// # Errors
+    /// If the command is refused; the state stays as it was.
+    pub fn decide(&self, command: &Command, engine: Option<&ComponentId>, now: Timestamp, limits: Limits) -> Decision {
+        match command {
+            Command::CancelWorkflow(cancel) => self.decide_cancel(cancel),
+            Command::ReadyTask(ready) => self.decide_ready(ready, limits),
+            Command::FailTask(fail) => self.decide_fail_task(fail),
+            Command::DispatchTask(dispatch) => self.decide_dispatch(dispatch, now),
+            Command::RequeueTask(requeue) => {
+                let (_, task) = self.undecided(&requeue.task_id, requeue.attempt)?;
+                if task.stopped.is_none() {
+                    return Err(invalid(format!(
+                        "attempt {} of `{}` was not stopped",
+                        requeue.attempt, requeue.task_id
+                    )));
+                }
+                if task.losses >= MAX_LOSSES {
+                    return Err(invalid(format!("`{}` was lost {} times and must fail", requeue.task_id, task.losses)));
+                }
+                Ok(vec![TaskRequeued { task_id: requeue.task_id.clone(), attempt: requeue.attempt }.into()])
+            }
+            Command::ScheduleRetry(retry) => {
+                let (_, task) = self.undecided(&retry.task_id, retry.attempt)?;
+                if task.stopped.is_some() {
+                    return Err(invalid(format!("attempt {} of `{}` did not fail", retry.attempt, retry.task_id)));
+                }
+                let task_id = retry.task_id.clone();
+                Ok(vec![TaskRetryScheduled { task_id, attempt: retry.attempt, delay_ms: retry.delay_ms }.into()])
+            }
+            Command::StartAttempt(start) => self.decide_start(start, engine),
+            Command::CompleteAttempt(complete) => self.decide_complete(complete, engine, limits),
+            Command::FailAttempt(fail) => self.decide_fail_attempt(fail, engine),
+            Command::StopAttempt(stop) => self.decide_stop(stop, engine),
+        }
+    }
+
+    fn decide_cancel(&self, cancel: &CancelWorkflow) -> Decision {
+        if self.status.is_final() {
+            return Err(Refusal::Invalid(Failure::new(
+                ErrorCode::WorkflowInvalidState,
+                format!("run {} has already ended", self.run_id),
+            )));
+        }
+        if self.cancel.is_some() {
+            return Err(Refusal::Duplicate);
+        }
+        let requested = WorkflowCancelRequested { cause: cancel.cause, reason: cancel.reason.clone() };
+        let mut events: Vec<Event> = vec![requested.clone().into()];
+        events.extend(
+            self.tasks
+                .iter()
+                .enumerate()
+                .filter(|(_, task)| !task.status.is_final() && !task.status.is_open())
+                .map(|(at, _)| TaskCancelled { task_id: self.task(at).id.clone() }.into()),
+        );
+        if self.open == 0 {
+            events.push(end::cancelled(self, &requested));
+        }
+        Ok(events)
+    }
+
+    fn decide_ready(&self, ready: &ReadyTask, limits: Limits) -> Decision {
+        let (at, task) = self.live(&ready.task_id)?;
+        if task.status != TaskStatus::Waiting {
+            return Err(if matches!(task.status, TaskStatus::Skipped) { Refusal::Fenced } else { Refusal::Duplicate });
+        }
+        if task.missing_dependencies > 0 && !planted::is(Bug::EarlyReady) {
+            return Err(invalid(format!("`{}` has dependencies that are not done", ready.task_id)));
+        }
+        if ready.parameters.size_bytes() > limits.max_payload_bytes {
+            let error = end::too_large("parameters", ready.parameters.size_bytes(), limits);
+            return Err(Refusal::Invalid(error));
+        }
+        let definition = self.task(at);
+        Ok(vec![
+            TaskReady {
+                task_id: ready.task_id.clone(),
+                method: definition.method.clone(),
+                provider: definition.provider.clone(),
+                queue: ready.queue.clone(),
+                priority: ready.priority,
+                retry: definition.retry.clone(),
+                parameters: ready.parameters.clone(),
+            }
+            .into(),
+        ])
+    }
+
+    fn decide_fail_task(&self, fail: &FailTask) -> Decision {
+        let at = if fail.attempt == 0 {
+            let (at, task) = self.live(&fail.task_id)?;
+            match task.status {
+                TaskStatus::Waiting if task.missing_dependencies == 0 => at,
+                TaskStatus::Waiting => {
+                    return Err(invalid(format!("`{}` has dependencies that are not done", fail.task_id)));
+                }
+                TaskStatus::Failed => return Err(Refusal::Duplicate),
+                _ => return Err(Refusal::Fenced),
+            }
+        } else {
+            self.undecided(&fail.task_id, fail.attempt)?.0
+        };
+        let failed = TaskFailed { task_id: fail.task_id.clone(), attempt: fail.attempt, error: fail.error.clone() };
+        let skipped = self.graph.descendants(at, |task| !self.tasks[task].status.is_final());
+        let left = self.unfinished - 1 - skipped.len();
+        let mut events: Vec<Event> = vec![failed.into()];
+        events.extend(
+            skipped
+                .into_iter()
+                .map(|task| TaskSkipped { task_id: self.task(task).id.clone(), because: fail.task_id.clone() }.into()),
+        );
+        if left == 0 && !planted::is(Bug::NoEnd) {
+            events.push(end::failed(self, Some((at, &fail.error))));
+        }
+        Ok(events)
+    }
+
+    fn decide_dispatch(&self, dispatch: &DispatchTask, now: Timestamp) -> Decision {
+        let (at, task) = self.live(&dispatch.task_id)?;
+        if task.attempt >= dispatch.attempt {
+            let same = task.attempt == dispatch.attempt && task.engine.as_ref() == Some(&dispatch.engine);
+            return Err(if same { Refusal::Duplicate } else { Refusal::Fenced });
+        }
+        if dispatch.attempt != task.attempt + 1 {
+            return Err(invalid(format!(
+                "attempt {} of `{}` cannot follow attempt {}",
+                dispatch.attempt, dispatch.task_id, task.attempt
+            )));
+        }
+        match (task.status, task.not_before) {
+            (TaskStatus::Ready, _) => {}
+            (TaskStatus::Backoff, Some(not_before)) if not_before <= now => {}
+            (TaskStatus::Backoff, Some(not_before)) => {
+                let left = not_before.ms_since(now);
+                return Err(invalid(format!("the delay of `{}` has {left} ms left", dispatch.task_id)));
+            }
+            _ => return Err(Refusal::Fenced),
+        }
+        Ok(vec![
+            TaskDispatched {
+                task_id: dispatch.task_id.clone(),
+                attempt: dispatch.attempt,
+                engine: dispatch.engine.clone(),
+                method: self.task(at).method.clone(),
+                provider: self.task(at).provider.clone(),
+            }
+            .into(),
+        ])
+    }
+
+    fn decide_start(&self, start: &StartAttempt, engine: Option<&ComponentId>) -> Decision {
+        let (_, task) = self.held(&start.at, engine, None)?;
+        if self.cancel.is_some() {
+            return Err(Refusal::Fenced);
+        }
+        if task.status == TaskStatus::Running {
+            return Err(Refusal::Duplicate);
+        }
+        let AttemptRef { task_id, attempt, .. } = start.at.clone();
+        Ok(vec![TaskStarted { task_id, attempt, ran_ms: start.ran_ms }.into()])
+    }
+
+    fn decide_complete(&self, complete: &CompleteAttempt, engine: Option<&ComponentId>, limits: Limits) -> Decision {
+        let (at, task) = self.held(&complete.at, engine, Some(TaskStatus::Completed))?;
+        if self.cancel.is_some() {
+            return Ok(self.stopped(at, task, StopReason::Cancelled, true));
+        }
+        if complete.result.size_bytes() > limits.max_payload_bytes {
+            return Err(Refusal::Invalid(end::too_large("the result", complete.result.size_bytes(), limits)));
+        }
+        let AttemptRef { task_id, attempt, .. } = complete.at.clone();
+        let result = complete.result.clone();
+        let completed = TaskCompleted { task_id, attempt, result, ran_ms: complete.ran_ms, carried: false };
+        let mut events: Vec<Event> = vec![];
+        if self.unfinished == 1 {
+            events.push(match self.failed {
+                Some(_) => end::failed(self, None),
+                None => end::completed(self, Some((at, &complete.result)), limits),
+            });
+        }
+        events.insert(0, completed.into());
+        Ok(events)
+    }
+
+    fn decide_fail_attempt(&self, fail: &FailAttempt, engine: Option<&ComponentId>) -> Decision {
+        let (at, task) = self.held(&fail.at, engine, Some(TaskStatus::Backoff))?;
+        if self.cancel.is_some() {
+            return Ok(self.stopped(at, task, StopReason::Cancelled, true));
+        }
+        let AttemptRef { task_id, attempt, .. } = fail.at.clone();
+        Ok(vec![
+            TaskAttemptFailed {
+                task_id,
+                attempt,
+                error: fail.error.clone(),
+                retryable: fail.retryable,
+                retry_after_ms: fail.retry_after_ms,
+                ran_ms: fail.ran_ms,
+            }
+            .into(),
+        ])
+    }
+
+    fn decide_stop(&self, stop: &StopAttempt, engine: Option<&ComponentId>) -> Decision {
+        let (at, task) = self.held(&stop.at, engine, None)?;
+        let reason = match stop.reason {
+            // The cancellation was recorded in a history that is lost. In this one the engine has given the attempt up.
+            StopReason::Cancelled if self.cancel.is_none() => StopReason::EngineLost,
+            reason => reason,
+        };
+        Ok(self.stopped(at, task, reason, false))
+    }
+
+    /// The end of an open attempt that says nothing about the work; in a run that is to end, also the task's end.
+    fn stopped(&self, at: usize, task: &TaskState, reason: StopReason, late_report: bool) -> Vec<Event> {
+        let task_id = self.task(at).id.clone();
+        let engine = task.engine.clone().unwrap_or_else(|| ComponentId::from(""));
+        let mut events: Vec<Event> = vec![
+            TaskAttemptStopped { task_id: task_id.clone(), attempt: task.attempt, reason, engine, late_report }.into(),
+        ];
+        if let Some(cancel) = &self.cancel {
+            events.push(TaskCancelled { task_id }.into());
+            if self.open == 1 {
+                events.push(end::cancelled(self, cancel));
+            }
+        }
+        events
+    }
+
+    fn find(&self, id: &TaskId) -> Result<(usize, &TaskState), Refusal> {
+        match self.index_of(id.as_str()) {
+            Some(at) => Ok((at, &self.tasks[at])),
+            None => Err(Refusal::Invalid(Failure::new(
+                ErrorCode::TaskNotFound,
+                format!("run {} has no task `{id}`", self.run_id),
+            ))),
+        }
+    }
+
+    /// A task of a run that goes on.
+    fn live(&self, id: &TaskId) -> Result<(usize, &TaskState), Refusal> {
+        let found = self.find(id)?;
+        if self.status.is_final() || self.cancel.is_some() { Err(Refusal::Fenced) } else { Ok(found) }
+    }
+
+    /// A task whose latest attempt ended and whose next step the queue owner has to name.
+    fn undecided(&self, id: &TaskId, attempt: Attempt) -> Result<(usize, &TaskState), Refusal> {
+        let (at, task) = self.live(id)?;
+        if task.attempt != attempt {
+            return Err(Refusal::Fenced);
+        }
+        match task.status {
+            TaskStatus::Backoff if task.not_before.is_none() => Ok((at, task)),
+            TaskStatus::Backoff | TaskStatus::Ready | TaskStatus::Failed => Err(Refusal::Duplicate),
+            _ => Err(Refusal::Fenced),
+        }
+    }
+
+    /// An open attempt, if `engine` holds its lease. `end` is where this kind of report leaves the task: the same
+    /// report of the same attempt again is a duplicate, any other is fenced.
+    fn held(
+        &self,
+        at: &AttemptRef,
+        engine: Option<&ComponentId>,
+        end: Option<TaskStatus>,
+    ) -> Result<(usize, &TaskState), Refusal> {
+        let (index, task) = self.find(&at.task_id)?;
+        let holds = |engine: &ComponentId| task.engine.as_ref() == Some(engine) || planted::is(Bug::NoLease);
+        let current = task.attempt == at.attempt && engine.is_none_or(holds);
+        if current && (task.status.is_open() || planted::is(Bug::NoDuplicateCheck)) {
+            return Ok((index, task));
+        }
+        let was_stopped = task.stops.last().is_some_and(|(attempt, _, _)| *attempt == at.attempt);
+        let stands = match end {
+            Some(TaskStatus::Completed) => task.status == TaskStatus::Completed,
+            Some(_) => task.failures > 0 && task.status != TaskStatus::Completed && !was_stopped,
+            None => was_stopped,
+        };
+        Err(if current && stands { Refusal::Duplicate } else { Refusal::Fenced })
+    }
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::Invalid(Failure::new(ErrorCode::InvalidRequest, message))
+}

@@ -1,0 +1,323 @@
+//! The journal's logic: everything the one writer needs to decide, apply and derive, without I/O.
+//!
+//! The ledger holds what is not finished: runs, ownerships, protocols, request ids. All of it is a fold of the entries;
+//! only the roster of connected engines is not, and it is never stored.
+
+mod aside;
+mod assignment;
+mod authority;
+mod backlog;
+mod decide;
+mod derive;
+mod protocols;
+mod route;
+mod slice;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gleitzeit_workflow::id::QueueName;
+use gleitzeit_workflow::payload::Payload;
+use gleitzeit_workflow::time::Timestamp;
+
+use crate::id::{AttemptRef, ComponentId, Epoch, Position, RunId, Seq, Slice};
+use crate::planted;
+use crate::planted::Bug;
+use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
+
+pub use aside::Aside;
+pub use assignment::{Assignment, Effect, OpenLease};
+pub use backlog::Backlog;
+use backlog::Care;
+use protocols::Protocols;
+pub use route::{Audience, audience, without_payload};
+pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
+
+/// Everything that is not finished.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    limits: Limits,
+    runs: BTreeMap<RunId, State>,
+    owners: BTreeMap<Slice, (ComponentId, Epoch)>,
+    protocols: Protocols,
+    requests: BTreeMap<String, (RunId, String)>,
+    /// Open attempts by engine: used slots are the size of a set, never a second counter.
+    open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
+    queues: BTreeMap<QueueName, Care>,
+    /// Connected engines and their slots. Not a fold: the hub says it after each start.
+    roster: BTreeMap<ComponentId, u32>,
+    /// Unfinished runs whose entries cannot be replayed. Nobody is told of them, and nothing is recorded of them but
+    /// their end.
+    aside: BTreeMap<RunId, Aside>,
+    position: Position,
+    recorded_at: Timestamp,
+}
+
+/// What a request led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What must be written, in one transaction with everything else of its batch.
+    pub entries: Vec<Entry>,
+    /// What engines must be told once it is written.
+    pub effects: Vec<Effect>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Decides a request and records what it leads to. The caller must make the entries durable before it acts on them,
+    /// and must not go on with this ledger if it cannot.
+    ///
+    /// # Errors
+    /// If an entry could not be recorded, which no request can cause: then a rule of `decide` is wrong.
+    pub fn propose(&mut self, request: &Request, now: Timestamp) -> Result<Outcome, ApplyError> {
+        let now = now.max(self.recorded_at);
+        if let Request::PruneProtocols { served, .. } = request {
+            self.saw_served(served, now);
+        }
+        let (run_id, events) = match self.decide(request, now) {
+            Ok(decided) => decided,
+            Err(verdict) => return Ok(Outcome { verdict, entries: Vec::new(), effects: Vec::new() }),
+        };
+        let mut entries = Vec::with_capacity(events.len());
+        let mut effects = Vec::new();
+        let first = self.position.next();
+        for event in events {
+            let entry = self.number(run_id, event, now);
+            self.apply(&entry)?;
+            self.derive_effects(&entry, &mut effects);
+            entries.push(entry);
+        }
+        Ok(Outcome { verdict: Verdict::Ok { position: first }, entries, effects })
+    }
+
+    /// Gives an event its place.
+    fn number(&self, run_id: Option<RunId>, event: Event, now: Timestamp) -> Entry {
+        let state = run_id.and_then(|id| self.runs.get(&id));
+        let queue = match &event {
+            Event::TaskReady(ready) => Some(ready.queue.clone()),
+            other => {
+                let task = event_task(other).and_then(|id| state?.index_of(id)).zip(state);
+                task.and_then(|(at, state)| state.tasks[at].queue.clone())
+            }
+        };
+        let seq = match run_id {
+            Some(run_id) => {
+                let aside = self.aside.get(&run_id).map(|aside| aside.seq);
+                state.map(|state| state.seq).or(aside).map_or(Seq(1), Seq::next)
+            }
+            None => Seq(0),
+        };
+        Entry { position: self.position.next(), run_id, seq, recorded_at: now, queue, event }
+    }
+
+    /// Records an entry, live or at replay. Entries of finished runs may be left out at replay.
+    ///
+    /// # Errors
+    /// If it cannot follow on what was recorded; then the journal is corrupt and the ledger must not be used.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), ApplyError> {
+        self.position = self.position.max(entry.position);
+        self.recorded_at = self.recorded_at.max(entry.recorded_at);
+        match (&entry.event, entry.run_id) {
+            (Event::OwnershipGranted(granted), _) => {
+                self.owners.insert(granted.slice.clone(), (granted.component_id.clone(), granted.epoch));
+            }
+            (Event::ProtocolRegistered(protocol), _) => self.protocols.registered(entry, protocol),
+            (Event::ProtocolsUsed(used), _) => self.protocols.used(entry, used),
+            (Event::ProtocolRemoved(removed), _) => self.protocols.removed(entry, removed),
+            (Event::WorkflowSubmitted(_), Some(run_id)) if self.runs.contains_key(&run_id) => {
+                return Err(ApplyError::Contradiction {
+                    position: entry.position,
+                    kind: entry.event.kind(),
+                    why: format!("run {run_id} was submitted before"),
+                });
+            }
+            (Event::WorkflowSubmitted(submitted), Some(run_id)) => {
+                let mut state = State::new(run_id, submitted.clone(), entry.recorded_at);
+                state.seq = entry.seq;
+                if let Some(request) = &submitted.request {
+                    self.requests.insert(request.request_id.clone(), (run_id, request.body_hash.clone()));
+                }
+                self.runs.insert(run_id, state);
+            }
+            (Event::WorkflowCancelled(cancelled), Some(run_id)) if cancelled.set_aside => {
+                self.aside.remove(&run_id);
+            }
+            (_, Some(run_id)) => {
+                let Some(state) = self.runs.get_mut(&run_id) else {
+                    return Err(ApplyError::Contradiction {
+                        position: entry.position,
+                        kind: entry.event.kind(),
+                        why: format!("run {run_id} is not known"),
+                    });
+                };
+                state.apply(entry)?;
+                self.index(run_id, &entry.event);
+            }
+            (_, None) => {
+                return Err(ApplyError::Contradiction {
+                    position: entry.position,
+                    kind: entry.event.kind(),
+                    why: "it names no run".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the sets of open attempts and of tasks per queue in step with a task's state.
+    fn index(&mut self, run_id: RunId, event: &Event) {
+        let Some(state) = self.runs.get(&run_id) else { return };
+        let Some(at) = event_task(event).and_then(|id| state.index_of(id)) else { return };
+        let task = &state.tasks[at];
+        if let Some(queue) = &task.queue {
+            let in_care = matches!(
+                task.status,
+                TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Dispatched | TaskStatus::Running
+            );
+            if !self.queues.contains_key(queue) {
+                self.queues.insert(queue.clone(), Care::default());
+            }
+            let ready_at = task.ready_at.filter(|_| task.status == TaskStatus::Ready);
+            if let Some(care) = self.queues.get_mut(queue) {
+                care.set((run_id, at), in_care.then_some(ready_at));
+            }
+        }
+        if let Some(engine) = &task.engine {
+            let attempt = AttemptRef { run_id, task_id: state.task(at).id.clone(), attempt: task.attempt };
+            if task.status.is_open() {
+                self.open.entry(engine.clone()).or_default().insert(attempt);
+            } else if let Some(open) = self.open.get_mut(engine) {
+                open.remove(&attempt);
+                if open.is_empty() {
+                    self.open.remove(engine);
+                }
+            }
+        }
+    }
+
+    /// After a replay that left out finished runs: where the journal really ends.
+    pub fn resume_at(&mut self, position: Position, recorded_at: Timestamp) {
+        self.position = self.position.max(position);
+        self.recorded_at = self.recorded_at.max(recorded_at);
+    }
+
+    /// Takes a finished run out; its entries stay in the store.
+    pub fn evict(&mut self, run_id: RunId) -> Option<State> {
+        if !self.runs.get(&run_id)?.status.is_final() {
+            return None;
+        }
+        let state = self.runs.remove(&run_id)?;
+        self.protocols.saw_run(&state, self.recorded_at);
+        if let Some(request) = &state.submitted.request {
+            self.requests.remove(&request.request_id);
+        }
+        Some(state)
+    }
+
+    /// An engine is there with this many slots; 0 while it drains.
+    pub fn engine_connected(&mut self, engine: ComponentId, slots: u32) {
+        self.roster.insert(engine, slots);
+    }
+
+    /// An engine is not there.
+    pub fn engine_gone(&mut self, engine: &ComponentId) {
+        self.roster.remove(engine);
+        if planted::is(Bug::ForgottenLeases) {
+            self.open.remove(engine);
+        }
+    }
+
+    /// An unfinished run, or a finished one that was not evicted yet.
+    pub fn run(&self, run_id: RunId) -> Option<&State> {
+        self.runs.get(&run_id)
+    }
+
+    /// All runs that are held, by id.
+    pub fn runs(&self) -> impl Iterator<Item = &State> {
+        self.runs.values()
+    }
+
+    /// Who owns what, and since which epoch.
+    pub fn owners(&self) -> impl Iterator<Item = (&Slice, &ComponentId, Epoch)> {
+        self.owners.iter().map(|(slice, (component, epoch))| (slice, component, *epoch))
+    }
+
+    /// All open attempts with the engine that holds each lease.
+    pub fn open_attempts(&self) -> impl Iterator<Item = (&AttemptRef, &ComponentId)> {
+        self.open.iter().flat_map(|(engine, attempts)| attempts.iter().map(move |attempt| (attempt, engine)))
+    }
+
+    /// The same, each as the hub has to know it.
+    pub fn leases(&self) -> impl Iterator<Item = OpenLease> {
+        self.open_attempts().map(|(at, engine)| {
+            let state = self.runs.get(&at.run_id);
+            let task = state.and_then(|state| Some((state, state.index_of(at.task_id.as_str())?)));
+            OpenLease {
+                at: at.clone(),
+                engine: engine.clone(),
+                dispatched: task.map_or(Position(0), |(state, index)| state.tasks[index].dispatch_position),
+                provider: task.and_then(|(state, index)| state.task(index).provider.clone()),
+            }
+        })
+    }
+
+    /// How many slots of an engine are used.
+    pub fn used_slots(&self, engine: &ComponentId) -> usize {
+        self.open.get(engine).map_or(0, BTreeSet::len)
+    }
+
+    /// Every queue that a task has named.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueName> {
+        self.queues.keys()
+    }
+
+    /// The registered protocols: name, version and methods.
+    pub fn protocols(&self) -> impl Iterator<Item = (&str, &str, &Payload)> {
+        self.protocols.iter()
+    }
+
+    /// The last entry's place.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The last entry's time.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// How many of the held runs have a status.
+    pub fn count(&self, status: RunStatus) -> usize {
+        self.runs.values().filter(|run| run.status == status).count()
+    }
+}
+
+/// The task that an event speaks of.
+fn event_task(event: &Event) -> Option<&str> {
+    Some(match event {
+        Event::TaskReady(event) => event.task_id.as_str(),
+        Event::TaskDispatched(event) => event.task_id.as_str(),
+        Event::TaskStarted(event) => event.task_id.as_str(),
+        Event::TaskCompleted(event) => event.task_id.as_str(),
+        Event::TaskAttemptFailed(event) => event.task_id.as_str(),
+        Event::TaskAttemptStopped(event) => event.task_id.as_str(),
+        Event::TaskRequeued(event) => event.task_id.as_str(),
+        Event::TaskRetryScheduled(event) => event.task_id.as_str(),
+        Event::TaskFailed(event) => event.task_id.as_str(),
+        Event::TaskSkipped(event) => event.task_id.as_str(),
+        Event::TaskCancelled(event) => event.task_id.as_str(),
+        _ => return None,
+    })
+}
+
+impl Event {
+    /// The task it speaks of, if it speaks of one.
+    pub fn task_id(&self) -> Option<&str> {
+        event_task(self)
+    }
+}

@@ -1,0 +1,64 @@
+//! Runs that cannot be replayed. One of them must not keep all others from starting: it is held apart by its id alone, as
+//! a run without facts, until somebody ends it.
+
+use gleitzeit_workflow::error::{ErrorCode, Failure};
+
+use crate::event::WorkflowCancelled;
+use crate::id::{RunId, Seq};
+use crate::ledger::Ledger;
+use crate::{Entry, Event, Verdict};
+
+/// What is known of a run that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// Of its last entry that was seen.
+    pub seq: Seq,
+    /// What is wrong with which entry.
+    pub why: String,
+}
+
+impl Ledger {
+    /// Records an entry of a run at a start. If it cannot follow on what stands before it, its run is set aside; so is
+    /// everything that comes after it.
+    pub fn replay(&mut self, run_id: RunId, entry: &Entry) {
+        if let Some(aside) = self.aside.get_mut(&run_id) {
+            aside.seq = aside.seq.max(entry.seq);
+            self.resume_at(entry.position, entry.recorded_at);
+        } else if let Err(error) = self.apply(entry) {
+            self.set_aside(run_id, entry.seq, error.to_string());
+        }
+    }
+
+    /// Takes an unfinished run out: nobody is told of it any more. `seq` is its last entry's. The first reason stays.
+    pub fn set_aside(&mut self, run_id: RunId, seq: Seq, why: String) {
+        if let Some(state) = self.runs.remove(&run_id)
+            && let Some(request) = &state.submitted.request
+        {
+            self.requests.remove(&request.request_id);
+        }
+        for tasks in self.queues.values_mut() {
+            tasks.forget(run_id);
+        }
+        self.open.retain(|_, attempts| {
+            attempts.retain(|attempt| attempt.run_id != run_id);
+            !attempts.is_empty()
+        });
+        let aside = self.aside.entry(run_id).or_insert(Aside { seq, why });
+        aside.seq = aside.seq.max(seq);
+    }
+
+    /// The runs that were set aside.
+    pub fn aside(&self) -> impl Iterator<Item = (RunId, &Aside)> {
+        self.aside.iter().map(|(run_id, aside)| (*run_id, aside))
+    }
+
+    /// The end of a run that was set aside.
+    pub(super) fn decide_aside(&self, run_id: RunId, reason: &str) -> Result<Event, Verdict> {
+        let Some(aside) = self.aside.get(&run_id) else {
+            let message = format!("run {run_id} is not set aside");
+            return Err(Verdict::Invalid(Failure::new(ErrorCode::WorkflowInvalidState, message)));
+        };
+        let reason = format!("{reason}; it was set aside, since it could not be replayed: {}", aside.why);
+        Ok(WorkflowCancelled { reason, set_aside: true }.into())
+    }
+}

@@ -1,0 +1,108 @@
+//! What waits for engines: counted as it changes, so that asking costs the same however much waits.
+
+use std::collections::BTreeMap;
+
+use gleitzeit_workflow::id::QueueName;
+use gleitzeit_workflow::time::Timestamp;
+
+use crate::id::RunId;
+use crate::ledger::Ledger;
+
+/// What waits in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Which.
+    pub queue: QueueName,
+    /// How many tasks are ready.
+    pub ready: u64,
+    /// For how long the first of them has been.
+    pub age_ms: u64,
+}
+
+/// The tasks in the care of a queue.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Care {
+    /// By run and index; with since when it has been ready, if it is.
+    tasks: BTreeMap<(RunId, usize), Option<Timestamp>>,
+    /// How many are ready since when.
+    ready: BTreeMap<Timestamp, u64>,
+    ready_count: u64,
+}
+
+impl Care {
+    /// `None`: the task is not in its care; inside, since when it has been ready, if it is.
+    pub(super) fn set(&mut self, task: (RunId, usize), state: Option<Option<Timestamp>>) {
+        let before = match state {
+            Some(ready_at) => self.tasks.insert(task, ready_at),
+            None => self.tasks.remove(&task),
+        };
+        let (before, after) = (before.flatten(), state.flatten());
+        if before == after {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(count) = self.ready.get_mut(&before)
+        {
+            self.ready_count -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.ready.remove(&before);
+            }
+        }
+        if let Some(after) = after {
+            self.ready_count += 1;
+            *self.ready.entry(after).or_default() += 1;
+        }
+    }
+
+    /// Forgets the tasks of a run.
+    pub(super) fn forget(&mut self, run_id: RunId) {
+        let of_run = self.tasks.range((run_id, 0)..=(run_id, usize::MAX));
+        for task in of_run.map(|(task, _)| *task).collect::<Vec<_>>() {
+            self.set(task, None);
+        }
+    }
+
+    /// By run and index.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &(RunId, usize)> {
+        self.tasks.keys()
+    }
+}
+
+impl Ledger {
+    /// What waits in each queue, also in those where nothing does.
+    pub fn backlog(&self, now: Timestamp) -> Vec<Backlog> {
+        let queues = self.queues.iter().map(|(queue, care)| {
+            let age_ms = care.ready.first_key_value().map_or(0, |(oldest, _)| now.ms_since(*oldest));
+            Backlog { queue: queue.clone(), ready: care.ready_count, age_ms }
+        });
+        queues.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ready_is_counted_as_it_changes() {
+        let mut care = Care::default();
+        let task = |at| (RunId(Uuid::from_u128(1)), at);
+        let ready = |at_ms| Some(Some(Timestamp(at_ms)));
+        let counted = |care: &Care| (care.ready_count, care.ready.first_key_value().map(|(oldest, _)| oldest.0));
+        care.set(task(0), ready(5));
+        care.set(task(1), ready(5));
+        care.set(task(2), ready(7));
+        assert_eq!(counted(&care), (3, Some(5)));
+        care.set(task(0), Some(None));
+        care.set(task(0), Some(None));
+        care.set(task(1), None);
+        assert_eq!(counted(&care), (1, Some(7)));
+        care.set(task(0), ready(5));
+        assert_eq!((counted(&care), care.tasks().count()), ((2, Some(5)), 2));
+        care.forget(task(0).0);
+        assert_eq!((counted(&care), care.tasks().count()), ((0, None), 0));
+    }
+}

@@ -1,0 +1,338 @@
+//! The table of error codes: one for YAML validation, gRPC, mesh, command line and logs.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::payload::Payload;
+
+/// The gRPC status a code maps to (names and meaning as in the gRPC status code specification).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the gRPC specification")]
+pub enum GrpcCode {
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $name:literal, $retryable:literal, $grpc:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// A stable error code. Numbers and names never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+
+            /// The stable integer.
+            pub fn code(self) -> i32 {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The stable name in capitals.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Whether the same work may succeed if tried again.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable,)* }
+            }
+
+            /// The gRPC status it maps to.
+            pub fn grpc(self) -> GrpcCode {
+                match self { $(Self::$variant => GrpcCode::$grpc,)* }
+            }
+
+            /// What it means, one sentence without full stop.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// What to do about it.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+
+            /// The code with this integer, if it is in the table.
+            pub fn from_code(code: i32) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+
+            /// The code with this name, if it is in the table.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    ParseError = -32700, "PARSE_ERROR", false, InvalidArgument, "the text is not valid JSON or YAML", "fix the syntax at the place named";
+    InvalidRequest = -32600, "INVALID_REQUEST", false, InvalidArgument, "the message is not a valid request", "compare it with the documented shape";
+    MethodNotFound = -32601, "METHOD_NOT_FOUND", false, NotFound, "the method is not known", "check its name with `gleitzeit protocols`";
+    InvalidParams = -32602, "INVALID_PARAMS", false, InvalidArgument, "the parameters do not match the method's schema", "see the method's schema with `gleitzeit protocols`";
+    InternalError = -32603, "INTERNAL_ERROR", false, Internal, "something went wrong inside Gleitzeit", "look at the component's log and report it";
+    SystemNotInitialized = -31001, "SYSTEM_NOT_INITIALIZED", false, Unavailable, "the component is not ready yet", "wait until `/readyz` answers 200";
+    SystemShutdown = -31002, "SYSTEM_SHUTDOWN", false, Unavailable, "the component is shutting down", "try again once it is back";
+    ConfigurationError = -31003, "CONFIGURATION_ERROR", false, FailedPrecondition, "the configuration is not valid", "correct the setting named";
+    ResourceExhausted = -31004, "RESOURCE_EXHAUSTED", true, ResourceExhausted, "a limit or buffer is full", "try again after the delay, or raise the limit named";
+    RateLimitExceeded = -31005, "RATE_LIMIT_EXCEEDED", true, ResourceExhausted, "too many requests", "try again after the delay";
+    ProtocolNotFound = -30001, "PROTOCOL_NOT_FOUND", false, NotFound, "the protocol is not known", "check its name with `gleitzeit protocols`";
+    ProviderNotFound = -30002, "PROVIDER_NOT_FOUND", false, NotFound, "the provider is not known", "check its name with `gleitzeit providers`";
+    ProviderNotAvailable = -30003, "PROVIDER_NOT_AVAILABLE", true, Unavailable, "no connected provider could serve the call", "start a provider for the method";
+    ProviderInitializationFailed = -30004, "PROVIDER_INITIALIZATION_FAILED", false, Unavailable, "the provider could not start", "read the message, correct its definition or install what it needs";
+    ProviderUnhealthy = -30005, "PROVIDER_UNHEALTHY", true, Unavailable, "all providers of the method are unhealthy", "see the reason with `gleitzeit providers`, or on its machine with `gleitzeit doctor`";
+    ProviderTimeout = -30006, "PROVIDER_TIMEOUT", true, DeadlineExceeded, "the provider did not answer in time", "raise the timeout or check the provider";
+    ProviderOverloaded = -30007, "PROVIDER_OVERLOADED", true, ResourceExhausted, "the provider has no room", "try again later or add capacity";
+    MethodNotSupported = -30008, "METHOD_NOT_SUPPORTED", false, Unimplemented, "the provider does not serve this method", "check its definition";
+    ProtocolVersionMismatch = -30009, "PROTOCOL_VERSION_MISMATCH", false, FailedPrecondition, "the protocol is registered with other schemas under this version", "give the changed protocol a new version";
+    CallNotFound = -30010, "CALL_NOT_FOUND", false, NotFound, "the answer is for a call that nobody made", "answer with the `id` that the call came with";
+    CallEnded = -30011, "CALL_ENDED", false, FailedPrecondition, "the answer is for a call that has ended: answered already, cancelled, timed out or lost", "nothing to do: answer each call once, and none that was cancelled";
+    CallNotYours = -30012, "CALL_NOT_YOURS", false, PermissionDenied, "the answer is for a call that another provider was given", "answer with the `id` that the call came with; register again under the same `component_id` to keep calls";
+    HistoryLost = -30013, "HISTORY_LOST", false, FailedPrecondition, "what the caller has seen is not in this journal: a backup was restored, or the store was removed", "forget what came from the journal that is lost and start anew; old workers are to be restarted";
+    ComponentIdTaken = -30014, "COMPONENT_ID_TAKEN", true, PermissionDenied, "the component's id belongs to another that is connected or may come back", "bring the `secret` of its registration, take another id, or wait until it is lost";
+    TaskValidationFailed = -29001, "TASK_VALIDATION_FAILED", false, InvalidArgument, "the task's parameters do not match the method's schema", "correct the parameter named";
+    TaskExecutionFailed = -29002, "TASK_EXECUTION_FAILED", true, Unknown, "the task's work failed", "read the message; it comes from the task itself";
+    TaskTimeout = -29003, "TASK_TIMEOUT", true, DeadlineExceeded, "the attempt ran longer than its timeout", "raise `timeout` or make the work smaller";
+    TaskCancelled = -29004, "TASK_CANCELLED", false, Cancelled, "the task was cancelled", "submit or retry the run if it was not meant";
+    TaskDependencyFailed = -29005, "TASK_DEPENDENCY_FAILED", false, FailedPrecondition, "a task this one depends on failed", "see the error of the task named";
+    TaskParameterError = -29006, "TASK_PARAMETER_ERROR", false, InvalidArgument, "a reference could not be resolved or a value is too large", "correct the parameter named";
+    TaskResultInvalid = -29007, "TASK_RESULT_INVALID", false, FailedPrecondition, "the result does not match the method's schema, or is no JSON that can be carried", "correct the provider";
+    TaskRetryExhausted = -29008, "TASK_RETRY_EXHAUSTED", false, Aborted, "the task was lost too often", "look at the workers named";
+    TaskNotFound = -29009, "TASK_NOT_FOUND", false, NotFound, "the task is not known", "check its id with `gleitzeit status RUN`";
+    WorkflowValidationFailed = -28001, "WORKFLOW_VALIDATION_FAILED", false, InvalidArgument, "the workflow is not valid", "correct the places named";
+    WorkflowNotFound = -28002, "WORKFLOW_NOT_FOUND", false, NotFound, "the run is not known", "list runs with `gleitzeit list`";
+    WorkflowExecutionFailed = -28003, "WORKFLOW_EXECUTION_FAILED", false, Aborted, "the run failed", "see the failed tasks with `gleitzeit status RUN`";
+    WorkflowTimeout = -28004, "WORKFLOW_TIMEOUT", false, DeadlineExceeded, "the run took longer than its timeout", "raise the workflow's `timeout`";
+    WorkflowCancelled = -28005, "WORKFLOW_CANCELLED", false, Cancelled, "the run was cancelled", "`gleitzeit retry RUN` continues it as a new run";
+    WorkflowCircularDependency = -28006, "WORKFLOW_CIRCULAR_DEPENDENCY", false, InvalidArgument, "tasks depend on each other in a circle", "remove one of the dependencies named";
+    WorkflowInvalidState = -28007, "WORKFLOW_INVALID_STATE", false, FailedPrecondition, "the run's state does not allow this", "see its state with `gleitzeit status RUN`";
+    WorkflowInterrupted = -28008, "WORKFLOW_INTERRUPTED", false, FailedPrecondition, "the process that worked on the run is gone, and the run has not ended", "go on with it as the message says";
+    QueueNotFound = -27001, "QUEUE_NOT_FOUND", false, NotFound, "the queue is not known", "check its name";
+    QueueFull = -27002, "QUEUE_FULL", true, ResourceExhausted, "the queue is full", "try again later";
+    QueueEmpty = -27003, "QUEUE_EMPTY", false, NotFound, "the queue has no task", "nothing to do";
+    SchedulingFailed = -27004, "SCHEDULING_FAILED", false, Aborted, "the task could not be scheduled", "read the message";
+    SchedulerNotRunning = -27005, "SCHEDULER_NOT_RUNNING", false, Unavailable, "no queue role is connected", "start `gleitzeit agent --role queue`";
+    PersistenceConnectionFailed = -26001, "PERSISTENCE_CONNECTION_FAILED", true, Unavailable, "the store cannot be opened", "check the path and its permissions";
+    PersistenceWriteFailed = -26002, "PERSISTENCE_WRITE_FAILED", false, Internal, "the store could not be written", "check disk space and permissions";
+    PersistenceReadFailed = -26003, "PERSISTENCE_READ_FAILED", false, Internal, "the store could not be read", "check the disk";
+    PersistenceTransactionFailed = -26004, "PERSISTENCE_TRANSACTION_FAILED", false, Internal, "a transaction failed", "check the disk and restart the control plane";
+    PersistenceIntegrityError = -26005, "PERSISTENCE_INTEGRITY_ERROR", false, DataLoss, "the store holds what this version cannot apply", "use the version that wrote it, or restore a backup";
+    PersistenceStoreLost = -26007, "PERSISTENCE_STORE_LOST", false, DataLoss, "the store was taken away while it was in use", "put its file back where it was, or restore a backup, and start the control plane again";
+    NetworkUnreachable = -25001, "NETWORK_UNREACHABLE", true, Unavailable, "the network cannot be reached", "check the address and the network";
+    ConnectionRefused = -25002, "CONNECTION_REFUSED", false, Unavailable, "the control plane refused the connection", "start one with `gleitzeit start`";
+    ConnectionTimeout = -25003, "CONNECTION_TIMEOUT", true, Unavailable, "the connection took too long", "check the address and the network";
+    ConnectionLost = -25004, "CONNECTION_LOST", true, Unavailable, "the connection was lost", "it is made again by itself";
+    AuthenticationFailed = -25005, "AUTHENTICATION_FAILED", false, Unauthenticated, "the token is missing or wrong", "set GLEITZEIT_TOKEN to the control plane's token, or GLEITZEIT_TOKEN_FILE to a file that holds it";
+    AuthorizationFailed = -25006, "AUTHORIZATION_FAILED", false, PermissionDenied, "this caller is not allowed here", "see the message for the option that allows it";
+    NotAControlPlane = -25007, "NOT_A_CONTROL_PLANE", false, Unavailable, "what answers at the address is no control plane", "name the control plane's address with --hub-url or GLEITZEIT_HUB_URL";
+    CertificateNotTrusted = -25008, "CERTIFICATE_NOT_TRUSTED", false, Unavailable, "the server's certificate is not trusted", "see the message; `--ca FILE` names the root of a private authority";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error with its details may not be larger: it is journaled, and copied to whatever fails because of it.
+pub const MAX_FAILURE_BYTES: usize = 256 * 1024;
+
+/// Why something failed, as it is journaled, sent and shown: `{code, name, message, data?}`.
+///
+/// The code may be outside the table (a foreign provider's own); then `name` is `ERROR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable integer, or a foreign provider's own.
+    pub code: i32,
+    /// What happened, with the names involved.
+    pub message: String,
+    /// More, for programs; for instance a traceback or the field that was wrong.
+    pub data: Option<Payload>,
+}
+
+/// What an error's `data` may say to the engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Advice {
+    /// Whether another attempt may succeed; without it the code decides.
+    pub retryable: Option<bool>,
+    /// How long to wait before.
+    pub retry_after_ms: Option<u64>,
+    /// The work was lost, and did not fail.
+    pub lost: bool,
+}
+
+impl Advice {
+    /// Whether another attempt may succeed: as the data says, or by the code of the failure that it came with.
+    pub fn is_retryable(&self, error: &Failure) -> bool {
+        let by_code = || match error.known() {
+            None | Some(ErrorCode::TaskExecutionFailed) => true,
+            Some(code) => code.is_retryable(),
+        };
+        self.retryable.unwrap_or_else(|| self.retry_after_ms.is_some() || by_code())
+    }
+}
+
+impl Failure {
+    /// A failure with a code of the table.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code: code.code(), message: message.into(), data: None }
+    }
+
+    /// The same with data for programs.
+    #[must_use]
+    pub fn with_data(mut self, data: Payload) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// Size of what is free in it, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.message.len() + self.data.as_ref().map_or(0, Payload::size_bytes)
+    }
+
+    /// What its data says about trying again; nothing if it is no object. What foreign providers send is checked when it
+    /// comes: a field of another type is refused there.
+    pub fn advice(&self) -> Advice {
+        self.data.as_ref().and_then(|data| data.read().ok()).unwrap_or_default()
+    }
+
+    /// The same, within [`MAX_FAILURE_BYTES`] and with data that can be carried without change: of a larger one, and of
+    /// one whose data cannot, stay its code, the start of its message, and what its data says about trying again.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        /// What is kept of the message.
+        const KEPT: usize = 4 * 1024;
+        let size = self.size_bytes();
+        let is_large = size > MAX_FAILURE_BYTES;
+        let problem = self.data.as_ref().filter(|_| !is_large).and_then(|data| data.check().err());
+        if !is_large && problem.is_none() {
+            return self;
+        }
+        let advice = self.advice();
+        let mut data = serde_json::Map::new();
+        data.extend(advice.retryable.map(|it| ("retryable".to_owned(), it.into())));
+        data.extend(advice.retry_after_ms.map(|it| ("retry_after_ms".to_owned(), it.into())));
+        data.extend(advice.lost.then(|| ("lost".to_owned(), true.into())));
+        if let Some(problem) = problem {
+            data.insert("unreadable".to_owned(), problem.within("data").to_string().into());
+            return Self { data: Some(Payload::from_value(&data.into())), ..self };
+        }
+        data.insert("omitted_bytes".to_owned(), size.into());
+        let end = (0..=self.message.len().min(KEPT)).rev().find(|at| self.message.is_char_boundary(*at)).unwrap_or(0);
+        let message = format!("{} (the error has {size} bytes; the rest is left out)", &self.message[..end]);
+        Self { code: self.code, message, data: Some(Payload::from_value(&data.into())) }
+    }
+
+    /// The code, if it is in the table.
+    pub fn known(&self) -> Option<ErrorCode> {
+        ErrorCode::from_code(self.code)
+    }
+
+    /// The code's name, or `ERROR` if it is not in the table.
+    pub fn name(&self) -> &'static str {
+        self.known().map_or("ERROR", ErrorCode::name)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name(), self.code, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[derive(Serialize)]
+struct FailureOut<'a> {
+    code: i32,
+    name: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Payload>,
+}
+
+#[derive(Deserialize)]
+struct FailureIn {
+    code: i32,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    data: Option<Payload>,
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        FailureOut { code: self.code, name: self.name(), message: &self.message, data: self.data.as_ref() }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Failure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let FailureIn { code, message, data } = FailureIn::deserialize(deserializer)?;
+        Ok(Self { code, message, data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_read_back() {
+        let mut seen = BTreeSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.code()), "{code} has the number of another");
+            assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
+            assert_eq!(ErrorCode::from_name(code.name()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn a_failure_carries_its_name_in_json() {
+        let failure = Failure::new(ErrorCode::TaskTimeout, "too slow");
+        let json = serde_json::to_string(&failure).expect("serializable");
+        assert_eq!(json, r#"{"code":-29003,"name":"TASK_TIMEOUT","message":"too slow"}"#);
+        assert_eq!(serde_json::from_str::<Failure>(&json).expect("readable"), failure);
+    }
+
+    #[test]
+    fn a_huge_failure_keeps_what_decides_about_it() {
+        let data = serde_json::json!({"retryable": false, "retry_after_ms": 7, "trace": "x".repeat(MAX_FAILURE_BYTES)});
+        let huge = Failure { code: 4_711, message: "é".repeat(5_000), data: Some(Payload::from_value(&data)) };
+        let cut = huge.clone().bounded();
+        assert_eq!(cut.code, 4_711);
+        assert!(cut.size_bytes() < 5_000 && cut.message.starts_with('é'), "{} bytes are left", cut.size_bytes());
+        let data = cut.data.as_ref().expect("data").to_value().expect("JSON");
+        assert_eq!((&data["retryable"], &data["retry_after_ms"]), (&false.into(), &7.into()));
+        assert_eq!(data["omitted_bytes"], huge.size_bytes());
+        let small = Failure::new(ErrorCode::TaskTimeout, "too slow");
+        assert_eq!(small.clone().bounded(), small);
+        let data = Payload::grammatical(r#"{"retryable": true, "n": [1e400]}"#.to_owned()).expect("grammatical");
+        let odd = Failure { code: 7, message: "no".to_owned(), data: Some(data) };
+        let kept = odd.bounded();
+        assert_eq!((kept.code, kept.message.as_str()), (7, "no"));
+        let data = kept.data.expect("data").to_value().expect("JSON");
+        assert_eq!(data["retryable"], true);
+        assert!(data["unreadable"].as_str().expect("text").starts_with("in `data.n[0]`: the number 1e400"), "{data}");
+    }
+}

@@ -1,0 +1,395 @@
+//! Checks the tasks of a workflow.
+
+use serde_json::{Map, Value};
+
+use super::catalog::{ENVIRONMENT, Language, MethodInfo, PathSegment, Violation};
+use super::check::Checker;
+use super::cycle::Wanted;
+use super::fields::{Held, Holder, Place, about_task, no_advice};
+use super::problem::closest;
+use super::providers;
+use super::references::{Names, inside};
+use super::scalar;
+use super::tree::{At, Fields, Kind, Node, Spot};
+use super::workflow::{Backoff, Priority, RetryPolicy, Task};
+use super::yaml::shorten;
+use crate::error::ErrorCode;
+use crate::id::{MethodName, ProviderName, QueueName, TaskId};
+use crate::template;
+use crate::template::Piece;
+
+pub(super) const PLACE: Place =
+    Place { what: "the task", known: FIELDS, accepted: &[], elsewhere: ELSEWHERE, advice: about_task };
+const FIELDS: &[&str] =
+    &["id", "method", "provider", "priority", "queue", "timeout", "retry", "parameters", "dependencies"];
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("depends_on", "dependencies"),
+    ("depends", "dependencies"),
+    ("needs", "dependencies"),
+    ("after", "dependencies"),
+    ("upstream", "dependencies"),
+    ("params", "parameters"),
+    ("args", "parameters"),
+    ("arguments", "parameters"),
+    ("with", "parameters"),
+    ("inputs", "parameters"),
+    ("input", "parameters"),
+    ("config", "parameters"),
+    ("uses", "method"),
+    ("type", "method"),
+    ("action", "method"),
+    ("protocol", "method"),
+    ("name", "id"),
+    ("key", "id"),
+    ("retries", "retry"),
+    ("retry_policy", "retry"),
+    ("max_attempts", "retry"),
+    ("max_retries", "retry"),
+    ("timeout_seconds", "timeout"),
+    ("pool", "queue"),
+];
+const RETRY_PLACE: Place =
+    Place { what: "`retry`", known: RETRY, accepted: &[], elsewhere: RETRY_ELSEWHERE, advice: no_advice };
+const RETRY: &[&str] = &["max_attempts", "backoff", "initial_delay", "max_delay", "jitter"];
+const RETRY_ELSEWHERE: &[(&str, &str)] = &[
+    ("limit", "max_attempts"),
+    ("attempts", "max_attempts"),
+    ("max_retries", "max_attempts"),
+    ("delay", "initial_delay"),
+    ("base_delay", "initial_delay"),
+    ("interval", "initial_delay"),
+    ("strategy", "backoff"),
+];
+pub(super) const RESERVED: &[&str] = &["inputs", "env", "files", "run"];
+const MOST_ATTEMPTS: u64 = 1_000;
+
+/// All tasks, if each could be read, and for each what it waits for.
+pub(super) fn check_all(
+    checker: &mut Checker<'_>,
+    nodes: &[Node],
+    names: &Names<'_>,
+) -> (Option<Vec<Task>>, Vec<Vec<Wanted>>) {
+    let root = At::Root;
+    let list = root.key("tasks");
+    let mut wanted = Vec::with_capacity(nodes.len());
+    let mut tasks = Some(Vec::with_capacity(nodes.len()));
+    for (index, node) in nodes.iter().enumerate() {
+        let mut on = Vec::new();
+        let task = one(checker, node, list.index(index), index, names, &mut on);
+        match (task, &mut tasks) {
+            (Some(task), Some(tasks)) => tasks.push(task),
+            _ => tasks = None,
+        }
+        wanted.push(on);
+    }
+    (tasks, wanted)
+}
+
+fn one(
+    checker: &mut Checker<'_>,
+    node: &Node,
+    at: At<'_>,
+    index: usize,
+    names: &Names<'_>,
+    wanted: &mut Vec<Wanted>,
+) -> Option<Task> {
+    let fields = checker.object(node, at, "a task")?;
+    let held = checker.known(node, at, &PLACE);
+    let id = id(checker, node, fields, &held, at);
+    let method = method(checker, node, fields, &held, at, names);
+    let provider = providers::named(checker, fields, at);
+    let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
+    let priority = match given("priority") {
+        None => Priority::default(),
+        Some(node) => scalar::priority(&node.kind).unwrap_or_else(|| {
+            let hint = "write `low`, `normal`, `high`, `urgent` or an integer, higher first".to_owned();
+            checker.wrong(node.spot, at.key("priority"), format!("`priority` cannot be {}", shown(node)), Some(hint));
+            Priority::default()
+        }),
+    };
+    let queue = match given("queue") {
+        None => QueueName::default_queue(),
+        Some(node) => {
+            let name = checker.text(node, at.key("queue"), "`queue`").unwrap_or("default");
+            if !scalar::is_queue(name) {
+                let hint = "letters, digits, `_`, `-` and `.`".to_owned();
+                checker.wrong(
+                    node.spot,
+                    at.key("queue"),
+                    format!("`{}` cannot name a queue", shorten(name)),
+                    Some(hint),
+                );
+            }
+            QueueName::from(name)
+        }
+    };
+    let timeout_ms = given("timeout").and_then(|node| checker.timeout(node, at.key("timeout")));
+    let retry = given("retry").map(|node| retry(checker, node, at.key("retry"))).unwrap_or_default();
+    if let Some((written, node)) = held.of_kind("dependencies", Holder::List) {
+        dependencies(checker, node, at.key(written), index, names, wanted);
+    }
+    let given = held.of_kind("parameters", Holder::Object);
+    let (written, holder) = (given.map_or("parameters", |(written, _)| written), given.map(|(_, node)| node));
+    let inner = at.key(written);
+    let parameters = match holder {
+        None => Value::Object(Map::new()),
+        Some(node) => {
+            checker.object(node, inner, "`parameters`");
+            names.references(checker, node, inner, Some(index), &mut |(on, spot)| {
+                wanted.push(Wanted { on, spot, implied: true });
+            });
+            node.to_value()
+        }
+    };
+    // Stable: of a listed and an implied dependency the listed one stays.
+    wanted.sort_by_key(|wanted| wanted.on);
+    wanted.dedup_by_key(|wanted| wanted.on);
+    let (name, info) = method?;
+    providers::check(checker, fields, at, name, provider.as_ref().map(ProviderName::as_str));
+    if let Some(Node { kind: Kind::Object(given), .. }) = holder {
+        for (parameter, language) in &info.code {
+            if let Some((_, node)) = given.get(parameter) {
+                code(checker, node, inner.key(parameter), *language, info);
+            }
+        }
+    }
+    if let (Some(Node { kind: Kind::Object(given), .. }), Some(schema)) = (holder, &info.parameters) {
+        // Program text is not taken as a value; a reference alone may be an address.
+        let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
+        for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
+            let mut path = vec![PathSegment::Key(parameter.clone())];
+            names.types(checker, (node, inner.key(parameter)), &mut path, (name, schema));
+        }
+    }
+    // Parameters under a near name that are of another kind are not missing.
+    if parameters.is_object() && checker.listening() && (holder.is_some() || !held.is_elsewhere("parameters")) {
+        for violation in checker.catalog.check_template(name, &parameters) {
+            report_violation(checker, holder, node.spot, inner, violation);
+        }
+    }
+    let dependencies = wanted.iter().filter_map(|wanted| names.ids[wanted.on]).map(TaskId::from).collect();
+    Some(Task {
+        id: TaskId::from(id?),
+        method: MethodName::from(name),
+        provider,
+        protocol_version: info.protocol_version.clone(),
+        priority,
+        queue,
+        timeout_ms,
+        retry,
+        dependencies,
+        parameters,
+        code: info.code.clone(),
+    })
+}
+
+fn shown(node: &Node) -> String {
+    match &node.kind {
+        Kind::Text(text) => format!("`{}`", shorten(text)),
+        Kind::Number(number) => format!("`{number}`"),
+        _ => node.what().to_owned(),
+    }
+}
+
+fn id<'n>(checker: &mut Checker<'_>, task: &Node, fields: &'n Fields, held: &Held<'_>, at: At<'_>) -> Option<&'n str> {
+    let Some((_, node)) = fields.get("id") else {
+        if held.is_elsewhere("id") {
+            return None;
+        }
+        checker.wrong(task.spot, at.key("id"), "the task has no `id`", Some("add `id: NAME`".to_owned()));
+        return None;
+    };
+    let id = checker.text(node, at.key("id"), "`id`")?;
+    if RESERVED.contains(&id) {
+        let message = format!("`{id}` is reserved: `${{{id}.…}}` means something else");
+        checker.wrong(node.spot, at.key("id"), message, Some("choose another id".to_owned()));
+    } else if !scalar::is_id(id) {
+        let hint = "letters, digits, `_` and `-`, beginning with a letter or `_`, at most 200".to_owned();
+        checker.wrong(node.spot, at.key("id"), format!("`{}` is no task id", shorten(id)), Some(hint));
+    }
+    Some(id)
+}
+
+fn method<'n, 'm>(
+    checker: &mut Checker<'_>,
+    task: &Node,
+    fields: &'n Fields,
+    held: &Held<'_>,
+    at: At<'_>,
+    names: &'m Names<'_>,
+) -> Option<(&'n str, &'m MethodInfo)> {
+    let at = at.key("method");
+    let Some((_, node)) = fields.get("method") else {
+        if held.is_elsewhere("method") {
+            return None;
+        }
+        let hint = "add `method: …`, such as `python/execute`".to_owned();
+        checker.wrong(task.spot, at, "the task has no `method`", Some(hint));
+        return None;
+    };
+    let name = checker.text(node, at, "`method`")?;
+    if let Some(Some(info)) = names.catalog.get(name) {
+        return Some((name, info));
+    }
+    if checker.listening() {
+        let hint = match checker.method_meant(name) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "see `gleitzeit protocols` for what there is".to_owned(),
+        };
+        let message = format!("unknown method `{}`", shorten(name));
+        checker.report(node.spot, at, ErrorCode::MethodNotFound, message, Some(hint));
+    }
+    None
+}
+
+fn dependencies(
+    checker: &mut Checker<'_>,
+    node: &Node,
+    at: At<'_>,
+    own: usize,
+    names: &Names<'_>,
+    wanted: &mut Vec<Wanted>,
+) {
+    let Kind::List(items) = &node.kind else {
+        let hint = "write `dependencies: [a, b]`".to_owned();
+        checker.wrong(node.spot, at, format!("`dependencies` must be a list, not {}", node.what()), Some(hint));
+        return;
+    };
+    for (index, item) in items.iter().enumerate() {
+        let at = at.index(index);
+        let Some(id) = checker.text(item, at, "a dependency") else { continue };
+        match names.tasks.get(id) {
+            Some(&on) if on == own => {
+                checker.report(
+                    item.spot,
+                    at,
+                    ErrorCode::WorkflowCircularDependency,
+                    format!("task `{id}` depends on itself: {id} -> {id}"),
+                    Some("remove it".to_owned()),
+                );
+            }
+            Some(&on) => wanted.push(Wanted { on, spot: item.spot, implied: false }),
+            None if checker.listening() => {
+                let hint = match (names.named.get(id), closest(id, names.tasks.keys())) {
+                    (Some(named), _) => format!("write the task's id, `{named}`, instead of its name"),
+                    (None, Some(meant)) => format!("did you mean `{meant}`?"),
+                    (None, None) => "a dependency is the id of a task in this file".to_owned(),
+                };
+                checker.wrong(item.spot, at, format!("unknown dependency `{}`", shorten(id)), Some(hint));
+            }
+            None => {}
+        }
+    }
+}
+
+fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    let Kind::Object(fields) = &node.kind else {
+        let hint = "write `retry: {max_attempts: 3}`".to_owned();
+        checker.wrong(node.spot, at, format!("`retry` must be an object, not {}", node.what()), Some(hint));
+        return policy;
+    };
+    checker.known(node, at, &RETRY_PLACE);
+    let given = |field: &str| fields.get(field).map(|(_, node)| node).filter(|node| !matches!(node.kind, Kind::Null));
+    if let Some(node) = given("max_attempts") {
+        let number = match &node.kind {
+            Kind::Number(number) => number.as_u64().filter(|number| (1..=MOST_ATTEMPTS).contains(number)),
+            _ => None,
+        };
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => policy.max_attempts = number,
+            None => {
+                let message =
+                    format!("`max_attempts` must be a whole number from 1 to {MOST_ATTEMPTS}, not {}", shown(node));
+                checker.wrong(node.spot, at.key("max_attempts"), message, Some("the first attempt counts".to_owned()));
+            }
+        }
+    }
+    if let Some(node) = given("backoff") {
+        match &node.kind {
+            Kind::Text(text) if text == "fixed" => policy.backoff = Backoff::Fixed,
+            Kind::Text(text) if text == "linear" => policy.backoff = Backoff::Linear,
+            Kind::Text(text) if text == "exponential" => policy.backoff = Backoff::Exponential,
+            _ => {
+                let hint = "write `fixed`, `linear` or `exponential`".to_owned();
+                checker.wrong(node.spot, at.key("backoff"), format!("`backoff` cannot be {}", shown(node)), Some(hint));
+            }
+        }
+    }
+    if let Some(ms) = given("initial_delay").and_then(|node| checker.duration(node, at.key("initial_delay"))) {
+        policy.initial_delay_ms = ms;
+        policy.max_delay_ms = policy.max_delay_ms.max(ms);
+    }
+    if let Some(node) = given("max_delay")
+        && let Some(ms) = checker.duration(node, at.key("max_delay"))
+    {
+        if given("initial_delay").is_some() && ms < policy.initial_delay_ms {
+            checker.wrong(node.spot, at.key("max_delay"), "`max_delay` is less than `initial_delay`", None);
+        }
+        policy.max_delay_ms = ms;
+    }
+    if let Some(node) = given("jitter") {
+        let number = match &node.kind {
+            Kind::Number(number) => number.as_f64().filter(|number| (0.0..=0.5).contains(number)),
+            _ => None,
+        };
+        match number {
+            Some(number) => policy.jitter = number,
+            None => {
+                let message = format!("`jitter` must be a number from 0 to 0.5, not {}", shown(node));
+                checker.wrong(node.spot, at.key("jitter"), message, None);
+            }
+        }
+    }
+    policy
+}
+
+/// References in program text must stand where data can be inserted.
+fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language, info: &MethodInfo) {
+    let Kind::Text(text) = &node.kind else { return };
+    // A malformed template is reported where references are.
+    if !text.contains("${") || template::parse(text).is_err() {
+        return;
+    }
+    let references =
+        template::parse(text).is_ok_and(|pieces| pieces.iter().any(|it| matches!(it, Piece::Reference(_))));
+    if language == Language::Shell && references && !info.takes_environment() {
+        let message = format!("values in shell text are passed in `{ENVIRONMENT}`, which the method does not declare");
+        let hint = format!("in its protocol, add the parameter `{ENVIRONMENT}`, an object of texts");
+        checker.report(node.spot, at, ErrorCode::TaskParameterError, message, Some(hint));
+        return;
+    }
+    for (offset, message) in template::check_code(text, language).err().unwrap_or_default() {
+        let spot = inside(checker.source, node.spot, text, offset);
+        checker.report(spot, at, ErrorCode::TaskParameterError, message, None);
+    }
+}
+
+/// Finds the place that a violation speaks of: the deepest value on its path that exists.
+fn report_violation(checker: &mut Checker<'_>, holder: Option<&Node>, task: Spot, at: At<'_>, violation: Violation) {
+    use std::fmt::Write;
+    let mut node = holder;
+    let mut spot = holder.map_or(task, |node| node.spot);
+    let mut path = at.to_string();
+    for step in &violation.path {
+        match step {
+            PathSegment::Key(key) => {
+                let _ = write!(path, ".{key}");
+            }
+            PathSegment::Index(index) => {
+                let _ = write!(path, "[{index}]");
+            }
+        }
+        node = match (node.map(|node| &node.kind), step) {
+            (Some(Kind::Object(fields)), PathSegment::Key(key)) => fields.get(key).map(|(_, node)| node),
+            (Some(Kind::List(items)), PathSegment::Index(index)) => items.get(*index),
+            _ => None,
+        };
+        if let Some(node) = node {
+            spot = node.spot;
+        }
+    }
+    let root = At::Root;
+    let hint = violation.hint.or_else(|| Some("`gleitzeit protocols -o json` shows what the method takes".to_owned()));
+    checker.report(spot, root.key(&path), ErrorCode::TaskValidationFailed, violation.message, hint);
+}
