@@ -308,5 +308,4 @@ pub(crate) fn tail(lines: Vec<Line>, most: Option<usize>) -> Vec<Line> {
 }
 
 #[cfg(test)]
-#[path = "lines/tests.rs"]
 mod tests;

@@ -92,7 +92,7 @@ fn the_core_builds_without_a_runtime() {
 
 /// Where it may be asked which system this is; whoever needs to know asks there.
 const PLATFORMS: [&str; 4] =
-    ["providers/src/platform/", "control-plane/src/platform/", "src/platform/", "sdk/rust/src/regular.rs"];
+    ["providers/src/platform", "control-plane/src/platform", "src/platform", "sdk/rust/src/regular.rs"];
 
 #[test]
 fn only_the_platform_modules_ask_which_system_this_is() {

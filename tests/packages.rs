@@ -8,7 +8,15 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What other programs depend on, besides the program itself.
-const FOR_OTHERS: &[&str] = &["gleitzeit", "gleitzeit-link", "gleitzeit-mesh", "gleitzeit-proto", "gleitzeit-run", "gleitzeit-sdk", "gleitzeit-workflow"];
+const FOR_OTHERS: &[&str] = &[
+    "gleitzeit",
+    "gleitzeit-link",
+    "gleitzeit-mesh",
+    "gleitzeit-proto",
+    "gleitzeit-run",
+    "gleitzeit-sdk",
+    "gleitzeit-workflow",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

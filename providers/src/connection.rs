@@ -338,5 +338,4 @@ pub(crate) fn clean_url(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

@@ -291,5 +291,4 @@ impl Factory {
 }
 
 #[cfg(test)]
-#[path = "factory_tests.rs"]
 mod tests;

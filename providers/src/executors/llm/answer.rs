@@ -315,5 +315,4 @@ pub(super) fn checked_vectors(vectors: Vec<Value>, texts: usize, server: &str) -
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
 mod tests;

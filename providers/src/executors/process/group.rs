@@ -148,5 +148,4 @@ fn number(pid: u32) -> Option<Pid> {
 }
 
 #[cfg(test)]
-#[path = "group_tests.rs"]
 mod tests;

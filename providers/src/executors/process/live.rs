@@ -212,5 +212,4 @@ fn json_bytes(c: char) -> usize {
 }
 
 #[cfg(test)]
-#[path = "live_tests.rs"]
 mod tests;

@@ -9,18 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-#[path = "limits_tests.rs"]
-mod limits_tests;
-#[path = "portable_tests.rs"]
-mod portable_tests;
-#[path = "result_tests.rs"]
-mod result_tests;
-#[path = "script_tests.rs"]
-mod script_tests;
-#[path = "slow_tests.rs"]
-mod slow_tests;
-#[path = "strict_tests.rs"]
-mod strict_tests;
+mod limits;
+mod portable;
+mod result;
+mod script;
+mod slow;
+mod strict;
 
 fn settings(temp: &Path) -> Settings {
     let mut settings = Settings::from_env(|name| std::env::var_os(name));

@@ -388,9 +388,6 @@ fn wrong_options_are_named() {
     assert_eq!(problems.len(), 6, "{problems:?}");
 }
 
-#[path = "limit_tests.rs"]
-mod limit_tests;
-#[path = "portable_tests.rs"]
-mod portable_tests;
-#[path = "strict_tests.rs"]
-mod strict_tests;
+mod limits;
+mod portable;
+mod strict;

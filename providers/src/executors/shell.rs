@@ -138,5 +138,4 @@ impl Executor for Shell {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -27,7 +27,7 @@ pub const MOST_TEXT: usize = 16 << 20;
 /// More is not read of what an interpreter says.
 const MOST_ANSWER: u64 = 4 << 20;
 
-const COMPILE: &str = include_str!("compile.py");
+const COMPILE: &str = include_str!("syntax/compile.py");
 
 /// Why a program cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]

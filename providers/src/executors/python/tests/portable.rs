@@ -7,7 +7,7 @@ use crate::executors::again;
 use crate::factory::Factory;
 
 /// Of what the portable way has not.
-const BUT: [&str; 1] = ["strict_tests"];
+const BUT: [&str; 1] = ["tests::strict"];
 /// What takes long, and differs neither between ways nor between versions.
 const LONG: [&str; 2] = ["a_result_that_cannot_be_carried", "a_gigabyte_of_output"];
 
@@ -236,7 +236,7 @@ async fn the_table_of_ps_is_that_of_proc() {
          ps, me = processes_of_ps(time.monotonic() + 20), os.getpid()\nresult = None if not ps else [list(ps[me]), [os.getppid(), os.getpgid(0)]]",
         "resource = None"
     );
-    let params = json!({"code": code, "context": {"code": include_str!("portable.py")}});
+    let params = json!({"code": code, "context": {"code": include_str!("../portable.py")}});
     let outcome = bench.execute(params, Context::default()).await.expect("runs");
     match &outcome["result"] {
         Value::Null => skipped("there is no `ps` here"),

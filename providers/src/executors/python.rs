@@ -213,5 +213,4 @@ impl Executor for Python {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use crate::executors::again;
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_in_the_portable_way() {
     // `strict` is refused there, as its own test says.
-    again::run("executors::shell::", &["strict_tests"], &[("GLEITZEIT_PORTABLE", "1")]).await;
+    again::run("executors::shell::", &["tests::strict"], &[("GLEITZEIT_PORTABLE", "1")]).await;
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn driven(script: &Path, size: [usize; 5], variable: &str, value: &str) -> anyho
 fn celery(size: [usize; 5]) -> anyhow::Result<Found> {
     let folder = tempfile::tempdir()?;
     let script = folder.path().join("celery_bench.py");
-    std::fs::write(&script, include_str!("celery_bench.py"))?;
+    std::fs::write(&script, include_str!("peers/celery_bench.py"))?;
     let port = free_port()?;
     let mut redis = Command::new("redis-server");
     redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--appendonly", "yes"]);
@@ -114,8 +114,8 @@ fn celery(size: [usize; 5]) -> anyhow::Result<Found> {
 fn restate(size: [usize; 5]) -> anyhow::Result<Found> {
     let folder = tempfile::tempdir()?;
     let (service, driver) = (folder.path().join("restate_service.py"), folder.path().join("restate_bench.py"));
-    std::fs::write(&service, include_str!("restate_service.py"))?;
-    std::fs::write(&driver, include_str!("restate_bench.py"))?;
+    std::fs::write(&service, include_str!("peers/restate_service.py"))?;
+    std::fs::write(&driver, include_str!("peers/restate_bench.py"))?;
     let (ingress, admin, node, of_service) = (free_port()?, free_port()?, free_port()?, free_port()?);
     let mut server = Command::new("restate-server");
     server.arg("--base-dir").arg(folder.path().join("data"));
