@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 http://{{ include "gleitzeit.fullname" . }}:{{ .Values.controlPlane.service.port }}
 {{- end -}}
 
-{{/* Where the token's Secret is mounted; a file there changes with the Secret, which a variable would not. */}}
+{{/* The folder in which the token's Secret is mounted; a file changes with the Secret, a variable would not. */}}
 {{- define "gleitzeit.tokenFile" -}}
 /run/secrets/gleitzeit/token
 {{- end -}}
@@ -94,7 +94,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* Where pods go: (dict "root" $ "of" its values) */}}
+{{/* Placement of pods: (dict "root" $ "of" its values) */}}
 {{- define "gleitzeit.placement" -}}
 {{- with .of.nodeSelector }}
 nodeSelector:
