@@ -1,5 +1,6 @@
 //! The hub's decisions one at a time: who owns what, who is there, what is sent to whom and when it is given up.
 
+mod answers;
 mod bench;
 mod binding;
 mod calls;
