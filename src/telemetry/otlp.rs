@@ -39,7 +39,7 @@ pub(super) struct Otlp {
 
 impl Otlp {
     /// # Errors
-    /// If the thread cannot be started.
+    /// If the thread cannot be started, or a variable names no time limit.
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
             // Without it the export takes as much as everything else.
@@ -55,8 +55,8 @@ impl Otlp {
             .build()
             .map_err(|error| CommandError::internal(format!("cannot start the thread of telemetry: {error}")))?;
         let read = |name: &str| std::env::var(name).ok();
-        let receiver = |signal| Arc::new(Receiver::new(signal, read));
-        Ok(Self { runtime, traces: receiver("TRACES"), metrics: receiver("METRICS") })
+        let receiver = |signal| Receiver::new(signal, read).map(Arc::new);
+        Ok(Self { runtime, traces: receiver("TRACES")?, metrics: receiver("METRICS")? })
     }
 
     /// Looks, beside the work, whether those who are to receive can be what they are meant to be, and says if not.

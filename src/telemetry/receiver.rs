@@ -12,6 +12,7 @@ use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, probe_tls};
 use gleitzeit_tls::Trust;
 
 use super::way::{self, Http, Way};
+use crate::error::CommandError;
 use crate::trust;
 
 /// What was found is believed for so long.
@@ -64,7 +65,10 @@ struct Advice {
 
 impl Receiver {
     /// Of a signal, such as `TRACES`, by the variables, which `read` reads.
-    pub(super) fn new(signal: &'static str, read: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// If the time limit is no number of milliseconds.
+    pub(super) fn new(signal: &'static str, read: impl Fn(&str) -> Option<String>) -> Result<Self, CommandError> {
         let set = |name: &str| read(name).filter(|value| !value.is_empty());
         let own = |what: &str| set(&format!("OTEL_EXPORTER_OTLP_{signal}_{what}"));
         let protocol = own("PROTOCOL").or_else(|| set("OTEL_EXPORTER_OTLP_PROTOCOL"));
@@ -80,16 +84,16 @@ impl Receiver {
         let address = Address::of(&url);
         let is_http = speech == Speech::Http;
         let proxy = address.as_ref().filter(|_| is_http).and_then(|address| proxy(address, set));
-        let wait = own("TIMEOUT").and_then(|ms| ms.parse().ok());
-        let wait = wait.or_else(|| set("OTEL_EXPORTER_OTLP_TIMEOUT")?.parse().ok());
-        let timeout = wait.map_or(TIMEOUT, Duration::from_millis);
+        let names = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()];
+        let named = names.into_iter().find_map(|name| set(&name).map(|text| (name, text)));
+        let timeout = named.map_or(Ok(TIMEOUT), |(name, text)| milliseconds(&name, &text))?;
         let of_signal = match signal {
             "METRICS" => "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
             _ => "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
         };
         let certificate =
             [of_signal, "OTEL_EXPORTER_OTLP_CERTIFICATE"].into_iter().find_map(|name| Some((name, set(name)?)));
-        Self { signal, speech, url, timeout, certificate, address, proxy, known: Mutex::new(None) }
+        Ok(Self { signal, speech, url, timeout, certificate, address, proxy, known: Mutex::new(None) })
     }
 
     /// What it receives, such as `TRACES`.
@@ -317,13 +321,32 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
     }
 }
 
+fn milliseconds(name: &str, text: &str) -> Result<Duration, CommandError> {
+    text.parse().map(Duration::from_millis).map_err(|_| {
+        CommandError::usage(format!("{name} is `{text}`")).hint("give a number of milliseconds, such as 10000")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn receiver(variables: &[(&str, &str)]) -> Receiver {
         let read = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
-        Receiver::new("TRACES", read)
+        Receiver::new("TRACES", read).expect("the variables are good")
+    }
+
+    #[test]
+    fn a_time_limit_is_a_number_of_milliseconds() {
+        let limit = |name: &str, value: &str| {
+            Receiver::new("TRACES", |asked| (asked == name).then(|| value.to_owned())).map(|receiver| receiver.timeout)
+        };
+        assert_eq!(limit("OTEL_EXPORTER_OTLP_TIMEOUT", "").expect("as if unset"), TIMEOUT);
+        assert_eq!(limit("OTEL_EXPORTER_OTLP_TIMEOUT", "250").expect("a number"), Duration::from_millis(250));
+        for (name, value) in [("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"), ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1")] {
+            let refused = limit(name, value).expect_err("no number of milliseconds").to_string();
+            assert!(refused.contains(&format!("{name} is `{value}`")), "{refused}");
+        }
     }
 
     #[test]

@@ -350,14 +350,17 @@ fn spans_are_sent_over_tls_to_a_receiver_that_is_trusted() {
     }
     let receiver = Receiver::start();
     let to = receiver.url.strip_prefix("http://").expect("an address").to_owned();
+    // Only those pass that say for whom they send.
+    let named = r#"if ($http_x_tenant != "lab team") { return 403; }"#;
     let mut proxied = Proxied::start(|text| {
         let receives = format!(
-            "location /v1/ {{ proxy_pass http://{to}; }}\n    location /opentelemetry. {{ grpc_pass grpc://{to}; }}\n    location /socket.io/"
+            "location /v1/ {{ {named} proxy_pass http://{to}; }}\n    location /opentelemetry. {{ {named} grpc_pass grpc://{to}; }}\n    location /socket.io/"
         );
         text.replace("location /socket.io/", &receives)
     });
     let url = proxied.nginx.url();
     proxied.cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    proxied.cluster.sandbox.set("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=lab%20team");
     let workflow = "name: Traced\ntasks: [{id: a, method: util/echo}]\n";
     let file = proxied.cluster.sandbox.file("traced.yaml", workflow);
     for (protocol, names_root) in [("http/protobuf", "GLEITZEIT_CA"), ("grpc", "OTEL_EXPORTER_OTLP_CERTIFICATE")] {
