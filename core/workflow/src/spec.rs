@@ -1,4 +1,4 @@
-//! Workflow definitions: from YAML or JSON as written to a checked [`Workflow`], every problem with its place.
+//! Workflow definitions: from the text of a YAML or JSON file to a checked [`Workflow`], every problem with its place.
 
 mod catalog;
 mod check;

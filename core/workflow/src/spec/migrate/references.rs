@@ -9,9 +9,9 @@ use super::{Migration, field, tasks_of};
 use crate::template;
 use crate::template::{Piece, Root, Step};
 
-/// What a reference is written to.
+/// The tasks that a reference can name.
 struct Tasks<'n> {
-    /// Ids and methods.
+    /// From task ids to methods.
     known: BTreeMap<&'n str, Option<&'n str>>,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
 }
 
 impl Tasks<'_> {
-    /// The method of a task, if it has one that is text; none if there is no such task.
+    /// The method of a task, if it is text; `None` if there is no such task.
     fn method_of(&self, id: &str) -> Option<Option<&str>> {
         self.known.get(id).copied()
     }
@@ -66,7 +66,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Mends what stands between `${` or `{{` and its end, in the text as it is written.
+    /// Rewrites the text between `${` or `{{` and its end, as it stands in the source.
     fn text(&self, migration: &mut Migration<'_>, node: &Node, at: &str, edits: &mut Edits<'_>) {
         let written = edits.slice(node.spot);
         let mut from = 0;
@@ -113,7 +113,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// A reference as it is written today; none if it is so already, or means nothing here.
+    /// A reference in today's syntax; `None` if it already is, or if it means nothing here.
     fn mended(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let first = text.find(['.', '[']).map_or(text, |end| &text[..end]);
         let by_id = match migration.aliases.get(first.trim()) {
@@ -125,7 +125,7 @@ impl Tasks<'_> {
         (parsed && mended != text && self.is_reference(&mended)).then_some(mended)
     }
 
-    /// Without the objects in which results came.
+    /// Removes the objects in which results used to be wrapped.
     fn unwrapped(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let pieces = template::parse(&format!("${{{text}}}")).ok()?;
         let [Piece::Reference(reference)] = pieces.as_slice() else { return None };
