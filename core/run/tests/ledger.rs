@@ -1,4 +1,4 @@
-//! The life of a run, seen from the journal.
+//! The life cycle of a run, as recorded in the journal.
 
 use std::sync::Arc;
 
