@@ -1,4 +1,5 @@
-//! Who is there. Only the hub declares loss, on its own monotonic clock; nothing of this is stored.
+//! Presence of components. Only the hub declares a component lost, by its own monotonic clock; nothing of this is
+//! stored.
 
 use std::collections::BTreeSet;
 
@@ -12,35 +13,35 @@ use crate::hub::session::Session;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{ComponentStatus, FromHub, Health, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
 
-/// A component that is connected or silent; the lost ones are forgotten.
+/// A component that is connected or silent; lost ones are removed.
 #[derive(Clone, Debug)]
 pub(super) struct Component {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) version: String,
-    /// Of the secret that it must bring; absent: it has not come since the hub started.
+    /// The proof of the secret that it must present; `None` until it has registered since the hub started.
     pub(super) proof: Option<Proof>,
     pub(super) socket: Option<SocketId>,
     pub(super) connected_at: Option<Instant>,
-    /// Absent: it is connected.
+    /// When it became silent; `None` while it is connected.
     pub(super) silent_since: Option<Instant>,
-    /// Engine: `None` is all.
+    /// Engine: the queues it works for; `None` means all.
     pub(super) queues: Option<Vec<QueueName>>,
-    /// Provider; sorted.
+    /// Provider: the methods it serves, sorted.
     pub(super) methods: Vec<MethodName>,
-    /// Provider: as `name/version`.
+    /// Provider: its protocols as `name/version`.
     pub(super) protocols: Vec<String>,
-    /// What it can be called for; not removed while it is there.
+    /// The protocols it can be called for; they are not removed while it is connected or silent.
     pub(super) served: BTreeSet<ProtocolName>,
-    /// Free words.
+    /// Free-form labels.
     pub(super) capabilities: Vec<String>,
-    /// Engine: slots; provider: calls at once.
+    /// Engine: slots; provider: concurrent calls.
     pub(super) capacity: u32,
-    /// Provider.
+    /// Provider: whether it accepts several calls in one event.
     pub(super) batch: bool,
-    /// Provider.
+    /// Provider: its health.
     pub(super) health: Health,
-    /// Provider: where the service is that it calls.
+    /// Provider: the address of the service it calls.
     pub(super) address: Option<String>,
 }
 
@@ -68,7 +69,7 @@ impl Component {
 }
 
 impl Hub {
-    /// The journal names a component that has not connected since the hub started.
+    /// Adds a component that the journal names and that has not connected since the hub started.
     pub(super) fn expect_back(&mut self, component_id: &ComponentId, role: Role) {
         if self.components.contains_key(component_id) {
             return;
@@ -121,8 +122,9 @@ impl Hub {
         }
     }
 
-    /// It was asked and has not answered. Those who are waited for longer than the interval are so from when they were
-    /// asked; the others get all of the time that they are waited for, in case they were only busy.
+    /// A component did not answer its heartbeat. If its silence limit is longer than the heartbeat interval, its
+    /// silence began when the heartbeat was sent. Otherwise it begins now, so that the component has its whole limit in
+    /// case it was only busy.
     fn missed_heartbeat(&mut self, component_id: &ComponentId, asked: Instant) {
         let Some(component) = self.components.get(component_id) else { return };
         let is_patient = self.patience_ms(component.role) > self.config.heartbeat_interval_ms;
@@ -159,13 +161,13 @@ impl Hub {
         self.lose(component_id);
     }
 
-    /// In how many milliseconds a silent component counts as lost; `None` if it is not silent.
+    /// In how many milliseconds a silent component is declared lost; `None` if it is not silent.
     pub(super) fn lost_in(&self, component: &Component) -> Option<u64> {
         let until = component.silent_since?.plus_ms(self.patience_ms(component.role));
         Some(until.ms_since(self.now))
     }
 
-    /// It is gone: what it held goes to others.
+    /// Removes a component; its leases, calls and slices go to others.
     fn lose(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.remove(component_id) else { return };
         self.departures.note(&component, self.now);
@@ -190,7 +192,7 @@ impl Hub {
         self.replan = true;
     }
 
-    /// Tells queues and engines how a component is.
+    /// Sends a component's status to queues and engines.
     pub(super) fn announce(&mut self, component_id: &ComponentId) {
         if let Some(component) = self.components.get(component_id) {
             let status = component.status(component_id, component.presence());
@@ -213,7 +215,7 @@ impl Hub {
         self.out.extend(sends);
     }
 
-    /// Tells a queue or engine of everyone who is there.
+    /// Sends a queue or engine the status of every component.
     pub(super) fn tell_everything(&mut self, socket: SocketId, listener: &ComponentId) {
         let known = self.components.iter().filter(|(id, _)| *id != listener);
         let known = known.filter(|(_, it)| matches!(it.role, Role::Engine | Role::Provider));
@@ -223,7 +225,7 @@ impl Hub {
         }
     }
 
-    /// Whoever was admitted and says neither who it is nor what it wants to see may not stay.
+    /// Closes a socket that was admitted but neither registers nor watches.
     pub(super) fn check_stranger(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get(&socket) else { return };
         if session.component.is_none() && session.registering.is_none() && session.cursor.is_none() {
@@ -231,7 +233,7 @@ impl Hub {
         }
     }
 
-    /// Asks whether a component is there, and judges it by the last time it was asked.
+    /// Sends a heartbeat, after checking that the previous one was answered.
     pub(super) fn heartbeat(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let Some(component_id) = session.component.clone() else { return };
@@ -263,7 +265,7 @@ impl Hub {
         }
     }
 
-    /// A silent component whose socket is still there says something: it is back.
+    /// A silent component whose socket is still open has sent something: it is connected again.
     pub(super) fn heard_of(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         if component.silent_since.take().is_none() {

@@ -1,6 +1,7 @@
 //! Entries to owners and watchers: a cursor per session with a window, and the latest entries in memory.
 //!
-//! A cursor never skips an entry it owes. What has left the memory is read from the store; who lags delays only itself.
+//! A cursor never skips an entry that its session is owed. Entries that have left memory are read from the store. A
+//! slow reader delays only itself.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -139,7 +140,7 @@ pub(super) struct Cursor {
     watches: bool,
     /// What it owns, and the position up to which the slice's state has everything.
     slices: BTreeMap<Slice, Position>,
-    /// Everything up to here was sent or was not for it.
+    /// Entries up to this position were sent or are not for this session.
     sent: Position,
     /// Sent and not confirmed: where and how large.
     in_flight: VecDeque<(Position, usize)>,
@@ -264,7 +265,7 @@ impl Hub {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let cursor = session.cursor.get_or_insert_with(|| Cursor::new(false, from, now));
-        // Nothing that was not sent yet is for a session that owned nothing.
+        // No unsent entry is for a session that owned nothing.
         if cursor.slices.is_empty() || from < cursor.sent {
             cursor.sent = from;
             cursor.backlog.clear();
@@ -307,7 +308,7 @@ impl Hub {
         }
         cursor.reading = None;
         if entries.is_empty() {
-            // Only what was pruned is gone, and then this cursor would not have asked.
+            // Only pruned entries are missing, and this cursor would not have asked for those.
             let message = "entries that the journal should have could not be read";
             self.refuse(socket, ErrorCode::PersistenceReadFailed, message, None);
             return self.close(socket, message);
@@ -317,7 +318,7 @@ impl Hub {
         self.dirty.insert(socket);
     }
 
-    /// Sends a session what it may be sent now: entries as far as its window goes, then answers.
+    /// Sends a session what is due: entries up to the end of its window, then answers.
     pub(super) fn pump(&mut self, socket: SocketId) {
         let role = self.role_of(socket);
         let Some(session) = self.sessions.get_mut(&socket) else { return };
@@ -352,7 +353,7 @@ impl Hub {
         }
     }
 
-    /// What a session was to be sent next is gone. An owner comes back and gets the state of its slices anew.
+    /// The entries that a session needs next are gone. An owner reconnects and receives the state of its slices anew.
     fn left_behind(&mut self, socket: SocketId, next: Position) {
         let pruned = self.stream.pruned();
         let message =

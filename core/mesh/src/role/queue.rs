@@ -1,6 +1,6 @@
 //! The queue role: which ready task goes to which engine, and what follows the end of an attempt.
 //!
-//! Everything here is a fold of `state` and `events`; a task that was proposed for something waits for its entry.
+//! All state here is a fold of `state` and `events`. A task with an open proposal waits for the proposal's entry.
 
 mod act;
 mod ready;
@@ -45,7 +45,7 @@ struct Waiter {
     queue: QueueName,
     route: Route,
     priority: Priority,
-    /// Since when it has been ready, by this role's clock.
+    /// When it became ready, by this role's clock.
     since_ms: i64,
     order: Position,
     retry: RetryPolicy,
@@ -57,7 +57,7 @@ struct Waiter {
     ended: Option<AttemptEnd>,
 }
 
-/// Why nothing is proposed for a task.
+/// Why no proposal is made for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Its delay is not over.
@@ -71,7 +71,7 @@ pub enum Hold {
     Proposed,
     /// An engine holds the lease.
     Open,
-    /// The hub is not there, or too many proposals are unanswered.
+    /// The hub is disconnected, or too many proposals are unanswered.
     Hub,
 }
 
@@ -97,7 +97,7 @@ pub struct Queue {
     round: Round,
     timers: BTreeSet<(Instant, Key)>,
     undecided: BTreeSet<Key>,
-    /// Open attempts of all queues, and dispatches of ours that are not recorded yet.
+    /// Open attempts of all queues, and this role's own dispatches that are not recorded yet.
     open: BTreeMap<AttemptRef, (ComponentId, Route)>,
     used: BTreeMap<ComponentId, u32>,
     calling: BTreeMap<Route, u32>,
@@ -167,7 +167,7 @@ impl Queue {
         self.owner.position()
     }
 
-    /// How many tasks are in the care of the owned queues.
+    /// How many tasks the owned queues are responsible for.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
@@ -243,7 +243,7 @@ impl Queue {
     }
 
     fn forget_queue(&mut self, queue: &QueueName) {
-        // Dispatches that were never recorded hold no slot; the recorded ones are known from entries.
+        // Dispatches that were never recorded hold no slot; recorded ones are known from their entries.
         let gone: Vec<Key> =
             self.tasks.iter().filter(|(_, task)| task.queue == *queue).map(|(key, _)| key.clone()).collect();
         for key in gone {

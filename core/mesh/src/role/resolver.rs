@@ -1,8 +1,8 @@
-//! The resolver role: when a task's dependencies are done, its parameters are resolved and it becomes ready; when a
-//! run's time is up, the run is asked to end.
+//! The resolver role: when a task's dependencies are completed, it resolves the task's parameters and proposes that the
+//! task is ready; when a run times out, it asks for the run to end.
 //!
-//! Each step costs only its own neighbourhood in the graph. A result is kept only while a task waits that depends on it.
-//! Runs take turns: however many tasks of one can become ready, those of others are not behind them.
+//! Each step costs only its own neighbourhood in the graph. A result is kept only while a dependent task waits. Runs
+//! take turns: however many tasks of one run can become ready, those of other runs are not stuck behind them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,12 +30,12 @@ use crate::role::turns::{Lanes, Round};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::wire::{ProposalVerdict, Role};
 
-/// No more tasks are made ready while so many proposals are unanswered: what another run needs meanwhile comes behind
-/// these. With an answer after 5 ms it is still 25,000 tasks a second.
+/// The number of unanswered proposals at which no more tasks are made ready, because proposals of other runs come
+/// behind these. With an answer after 5 ms it still allows 25,000 tasks a second.
 const MAX_AHEAD: usize = 128;
-/// So many tasks of a run that is new here are looked at before it is another run's turn.
+/// How many tasks of a new run are examined before the next run takes its turn.
 const ENTER_STEP: usize = 2_048;
-/// A run whose end was refused is asked again after this time, unless it has ended.
+/// How long until the end of a run is proposed again after a refusal, in milliseconds, unless the run has ended.
 const ASK_AGAIN_MS: u64 = 1_000;
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Run {
         }
     }
 
-    /// A task needs nothing more: results that only it waited for can go.
+    /// A task needs nothing more: results that only it waited for are dropped.
     fn settle(&mut self, at: usize) {
         if !std::mem::replace(&mut self.waiting[at], false) {
             return;
@@ -84,7 +84,7 @@ impl Run {
         }
     }
 
-    /// Notes a result; the tasks whose dependencies are all done because of it.
+    /// Records a result. Returns the tasks whose dependencies are now all completed.
     fn complete(&mut self, at: usize, result: &Payload) -> Vec<usize> {
         self.settle(at);
         if std::mem::replace(&mut self.completed[at], true) {
@@ -113,7 +113,7 @@ impl Run {
             }
         }
         let value = substitute(task, &scope, &mut Budget::new(max_bytes))?;
-        // Values put into parameters lie deeper there than where they come from.
+        // A value is nested deeper in the parameters than where it came from.
         json::check_value(&value).map_err(|problem| parameter_error(format!("parameter {}", problem.in_value())))?;
         let payload = Payload::from_value(&value);
         if payload.size_bytes() > max_bytes {
@@ -297,7 +297,7 @@ impl Resolver {
         let Some(run) = self.runs.get_mut(&fact.run_id) else { return };
         let Some(at) = run.graph.index_of(fact.task_id.as_str()) else { return };
         match (&fact.result, fact.status) {
-            // What becomes ready by it is found when the state is complete.
+            // Tasks that become ready by it are found when the state is complete.
             (Some(result), TaskStatus::Completed) => {
                 run.complete(at, result);
             }
@@ -368,7 +368,7 @@ impl Resolver {
                     self.timers.insert((again, cancel.run_id));
                 }
             }
-            // The journal's own limit may be lower than ours: the task must not wait for ever.
+            // The journal's limit may be lower than ours. The task fails, so that it does not wait for ever.
             Command::ReadyTask(ready) if verdict == ProposalVerdict::Invalid => {
                 let reason = error.map_or_else(|| "no reason was given".to_owned(), |error| error.message);
                 let error = parameter_error(format!("the parameters were refused: {reason}"));

@@ -14,7 +14,7 @@ struct Bench {
     now: Instant,
     said: Vec<String>,
     proposals: Vec<crate::id::ProposalId>,
-    /// What failed attempts say.
+    /// The messages of failed attempts.
     errors: Vec<String>,
 }
 
@@ -222,7 +222,7 @@ fn the_time_of_an_attempt_begins_when_a_provider_works_on_it() {
     bench.begins(1);
     bench.pass(START_AFTER_MS);
     assert_eq!(bench.said(), ["started 1 50"]);
-    // Heard twice.
+    // The same message arrives twice.
     bench.begins(1);
     bench.pass(4_949);
     assert_eq!(bench.said(), [""; 0]);
@@ -267,12 +267,12 @@ fn an_attempt_that_waited_is_not_without_an_end_when_its_hub_is_replaced() {
     bench.hub(role::Input::Disconnected);
     bench.connect();
     bench.said();
-    // The hub says nothing of it, since it does not know of it: it has time to find out.
+    // The hub says nothing because it does not know of the call: it has time to find out.
     bench.pass(RESTATED_MS + 4_999);
     assert_eq!(bench.said(), ["started 1 4999"]);
     bench.pass(1);
     assert_eq!(bench.said(), ["cancel call", "fail 1 TASK_TIMEOUT true None"]);
-    // Or it says that it waits still.
+    // Or the hub says that it still waits.
     bench.execute(2, None);
     bench.waits(2);
     bench.hub(role::Input::Disconnected);
@@ -334,7 +334,7 @@ fn unhealthy(reason: &str) -> Health {
 #[test]
 fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
     let mut bench = Bench::new();
-    // By name whatever their ids are; what two of one name say alike is said once.
+    // By name, whatever their ids; providers of one name with the same reason are named once.
     for (id, name, reason) in [
         ("1", "openai", "no server is set"),
         ("2", "ollama", "not reachable"),
@@ -375,9 +375,9 @@ fn an_attempt_is_not_retried_if_waiting_does_not_help() {
     for (others, retryable) in [
         (vec![], false),
         (vec![broken()], false),
-        // It has never been there since the engine is.
+        // It has never been connected while the engine was.
         (vec![unhealthy("not reachable")], false),
-        // It was there, and may be again.
+        // It was connected, and may be again.
         (vec![Health::default(), unhealthy("not reachable")], true),
         (vec![Health::default(), broken()], false),
     ] {

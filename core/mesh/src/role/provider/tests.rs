@@ -145,7 +145,7 @@ fn after_the_process_stood_still_the_hub_is_asked_before_anything_begins() {
     assert_eq!(bench.registered(), ["start wanted"]);
     assert!(!bench.provider.is_in_doubt());
 
-    // Another stop, noticed while the hub is asked: what it says then may be from before.
+    // The process is suspended again while the hub is asked: the hub's next answer may be from before.
     bench.input(Input::Woke);
     assert_eq!(bench.input(Input::Woke), [""; 0]);
     assert_eq!(bench.finish("wanted"), ["result wanted"]);
@@ -301,7 +301,7 @@ fn a_call_that_cannot_begin_is_told_and_told_again_on_a_new_connection() {
     assert_eq!(bench.finish("a"), ["result a"]);
     assert_eq!(bench.input(Input::Started { id: "b".into() }), ["started b"]);
     assert_eq!(bench.finish("b"), ["result b"]);
-    // One that is cancelled before it begins needs no word.
+    // A call that is cancelled before it begins needs no message.
     bench.call("c");
     assert_eq!(bench.input(Input::Waiting { id: "c".into() }), ["waiting c"]);
     assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "c".into() })), ["cancel c"]);

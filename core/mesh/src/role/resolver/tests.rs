@@ -169,7 +169,7 @@ fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
     }
 }
 
-/// Before results were checked when they came, such ones were recorded.
+/// Such results were recorded before results were checked on arrival.
 #[test]
 fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_null() {
     let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
@@ -191,7 +191,7 @@ fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_
         assert!(shown[0].starts_with("fail b TASK_PARAMETER_ERROR") && shown[0].contains(expected), "{shown:?}");
         assert!(shown[0].contains("${a.v}"), "{shown:?}");
     }
-    // Who only waits for it needs nothing of it.
+    // A task that only waits for it does not need its value.
     let mut desk = Desk::new(vec![], None);
     desk.event(Arc::new(submitted(&json!([{"id": "a"}, {"id": "b", "dependencies": ["a"]}]), None)));
     desk.record();
@@ -267,7 +267,7 @@ fn values_of_a_shell_command_are_variables_beside_those_of_the_task() {
     assert!(shown.starts_with("fail b TASK_PARAMETER_ERROR") && shown.contains(expected), "{shown}");
 }
 
-/// What is recorded, whatever the order of its fields.
+/// The recorded value, whatever the order of its fields.
 fn as_value(shown: &str) -> Value {
     let parameters = shown.strip_prefix("ready b ").unwrap_or_else(|| panic!("{shown}"));
     serde_json::from_str(parameters).expect("JSON")
@@ -325,7 +325,7 @@ fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
     assert_eq!(done, 2_500);
 }
 
-/// Each would have been 3,000 times as large as the value, and each reads the file or value only as far as it fits.
+/// Each would have been 3,000 times as large as the value. Each reads the file or value only as far as it fits.
 #[test]
 fn many_references_to_something_large_are_never_all_filled_in() {
     let large = "x".repeat(700_000);
@@ -352,7 +352,7 @@ fn many_references_to_something_large_are_never_all_filled_in() {
         desk.completed("a", &result);
         let shown = desk.record();
         assert!(shown[0].contains("TASK_PARAMETER_ERROR"), "{shown:?}");
-        // A variable of a command can hold less than parameters can.
+        // An environment variable can hold less than parameters can.
         let expected = match code["x"] == "shell" {
             true => "a value in a command can have 131053",
             false => "does not fit: of the limit of 1048576 bytes of JSON",
@@ -362,8 +362,8 @@ fn many_references_to_something_large_are_never_all_filled_in() {
     }
 }
 
-/// Runs whose tasks can all become ready at once, of any length: they become so in turns, and no more at a time than the
-/// window holds.
+/// Runs of any length whose tasks can all become ready at once: they become ready in turns, and no more at a time than
+/// the window allows.
 #[test]
 fn runs_are_resolved_in_turns() {
     let mut desk = Desk::new(vec![], None);
@@ -389,7 +389,7 @@ fn runs_are_resolved_in_turns() {
     }
     assert_eq!((order.len(), largest), (3_003, MAX_AHEAD));
     let places = |run_id: RunId| order.iter().enumerate().filter(move |(_, of)| **of == run_id).map(|(at, _)| at);
-    // The large run had the window before the small one came; then it is one of each.
+    // The large run filled the window before the small one came; from then on they alternate.
     assert_eq!(places(small).collect::<Vec<_>>(), [MAX_AHEAD + 1, MAX_AHEAD + 3]);
     let late = places(late).next().expect("it is resolved");
     assert!(late <= 3 * MAX_AHEAD + 1, "it waited for what was on its way and one more, and not until {late}");
@@ -414,7 +414,7 @@ fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
     assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
 }
 
-/// Its first tasks are made ready before all of it was looked at, and then the rest.
+/// Its first tasks are made ready before the whole run was examined, and then the rest.
 #[test]
 fn a_large_run_enters_in_steps_and_as_a_whole() {
     let mut desk = Desk::new(vec![], None);
