@@ -81,7 +81,7 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
     assert_eq!(results.len(), 2, "the one it held and the one that waited for it");
 }
 
-/// Which calls the engine was told of since the last look.
+/// The calls that the engine was sent this event for since the last look.
 pub(crate) fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
     let ids = bench.heard(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
     ids.map(|id| id.as_str().expect("text").to_owned()).collect()
@@ -98,12 +98,12 @@ fn an_engine_hears_which_calls_wait_and_when_they_begin() {
     assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[1]), call_id(&at[2])]);
     answer(&mut bench, p, &at[0]);
     assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[1])]);
-    // On a new connection what waits is said again; what does not is taken to be worked on.
+    // On a new connection, calls that wait are announced again; all others count as being worked on.
     bench.leave(engine, false);
     let calls = json!([call_id(&at[1]), call_id(&at[2])]);
     let engine = bench.join("engine", "e", json!({"slots": 3, "attempts": at, "calls": calls}));
     assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[2])]);
-    // Nobody is left: the last word is that it is lost.
+    // No provider is left: the final message is that the call is lost.
     bench.pass(5_000);
     bench.leave(p, true);
     let lost = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both").clone();
@@ -138,13 +138,13 @@ fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
     assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
     bench.say(p, "method_started", &body);
     assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
-    // A provider that says nothing of it on a new connection works on it.
+    // A provider that reports nothing about the call on a new connection works on it.
     bench.say(p, "method_waiting", &body);
     bench.leave(p, false);
     let back = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]});
     let p = bench.join("provider", "p", back);
     assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
-    // One that does not know of it has lost it; the time goes on.
+    // A provider that does not know the call has lost it; the time continues.
     bench.say(p, "method_waiting", &body);
     bench.leave(p, false);
     bench.heard(engine, "method_waiting");
@@ -188,7 +188,7 @@ fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
         provider(&mut bench, "late", 1),
     );
     assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[1])]);
-    // More room at one that is full.
+    // A full provider gets more room.
     bench.register(late, "provider", "late", json!({"methods": ["m/x"], "max_concurrency": 2}));
     assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[2])]);
     assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
@@ -230,7 +230,7 @@ fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
 #[test]
 fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
     let Sent { mut bench, engine, at } = taken(5);
-    // Nobody is waited for any more.
+    // The hub no longer waits for any provider.
     bench.pass(5_000);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
@@ -302,7 +302,7 @@ fn an_answer_finds_its_engine_after_the_hub_was_away() {
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
     answer(&mut bench, engine, &at[0]);
     refused(&mut bench, engine, "CALL_NOT_YOURS");
-    // The answer comes before its provider is known again.
+    // The answer arrives before its provider has registered again.
     let nobody = bench.connect();
     answer(&mut bench, nobody, &at[0]);
     assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
@@ -327,7 +327,7 @@ fn a_provider_offers_its_answers_again_to_a_hub_that_has_not_heard_them() {
     assert_eq!(ids(&bench.heard(p, "cancel_method")), [call_id(&at[0])]);
     answer(&mut bench, p, &at[1]);
     assert_eq!(ids(&bench.heard(engine, "method_result")), both);
-    // This hub has heard neither.
+    // This hub has received neither.
     bench.restart();
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": both}));
     let p = bench.join("provider", "p", again);
@@ -377,7 +377,7 @@ fn a_call_that_nobody_can_serve_is_answered_at_once() {
     assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
 }
 
-/// One refusal, of this name, was said since the last look.
+/// Checks that exactly one refusal, of this name, was sent since the last look.
 #[track_caller]
 fn refused(bench: &mut Bench, socket: u64, name: &str) {
     let errors = bench.heard(socket, "mesh_error");
@@ -385,7 +385,7 @@ fn refused(bench: &mut Bench, socket: u64, name: &str) {
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
 }
 
-/// The engine has heard this one answer.
+/// Checks that the engine has received exactly this answer.
 #[track_caller]
 fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
     assert!(bench.heard(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
@@ -453,7 +453,7 @@ fn no_answer_counts_twice() {
     call(&mut bench, engine, &at[1], &["p"]);
     answer(&mut bench, p, &at[0]);
     assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
-    // The attempt is open until the engine has reported it, and its call has ended nevertheless.
+    // The attempt stays open until the engine has reported its end, but its call has ended.
     answer(&mut bench, p, &at[0]);
     refused(&mut bench, p, "CALL_ENDED");
     let complete = json!({"ref": at[0], "result": 1, "ran_ms": 1});
@@ -472,7 +472,7 @@ fn a_late_answer_is_refused() {
     let Sent { mut bench, engine, at } = taken(3);
     let p = provider(&mut bench, "p", 3);
     at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
-    // Cancelled by its engine, failed because its time was up, and lost with its provider.
+    // Cancelled by its engine, timed out, and lost with its provider.
     bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
     answer(&mut bench, p, &at[0]);
     refused(&mut bench, p, "CALL_ENDED");

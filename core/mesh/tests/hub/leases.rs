@@ -1,4 +1,4 @@
-//! Attempts on their engines.
+//! Leases: attempts on their engines.
 
 use gleitzeit_fixtures::{run_id, submitted, task, workflow};
 use gleitzeit_run::command::CancelWorkflow;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-/// The engine's.
+/// The engine's secret.
 pub(crate) const SECRET: &str = "what only e knows";
 
-/// A hub with one of each role but no provider, and attempts that were sent to the engine `e`.
+/// A hub with one component of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
     pub(crate) bench: Bench,
     pub(crate) engine: u64,
@@ -24,17 +24,17 @@ pub(crate) fn sent(count: usize) -> Sent {
     sent_on(Bench::new(), count)
 }
 
-/// The same on a bench of the caller's, which has no component yet.
+/// As `sent`, on a bench that the caller made and that has no component yet.
 pub(crate) fn sent_on(bench: Bench, count: usize) -> Sent {
     sent_of(bench, count, "e")
 }
 
-/// The same with an engine of the caller's name.
+/// As `sent`, with the caller's engine id.
 fn sent_of(bench: Bench, count: usize, engine_id: &str) -> Sent {
     sent_to(bench, engine_id, &vec![None; count])
 }
 
-/// An attempt for each of these providers, by whose names their tasks ask.
+/// One attempt for each of these provider names, which the attempts' tasks ask for.
 pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&str>]) -> Sent {
     let count = providers.len();
     let resolver = bench.join("resolver", "r", json!({}));
@@ -58,9 +58,9 @@ pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&st
     Sent { at: at.collect(), bench, engine }
 }
 
-/// Proposes a command; the verdict.
+/// Proposes a command; returns the verdict.
 pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, command: &str, data: &Value) -> Value {
-    // Owners take in what they were sent.
+    // Owners acknowledge what they were sent.
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});
     bench.say(socket, "append", &json!({"proposals": [proposal], "position": position}));

@@ -1,4 +1,4 @@
-//! Calls that only providers of a name may serve.
+//! Calls that only providers of a given name may serve.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn a_call_whose_task_names_a_provider_is_given_to_nobody_else_and_waits_for_it()
         bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": 1, "name": name}))
     };
     let (other, one) = (join(&mut bench, "p1", "other"), join(&mut bench, "p2", "one"));
-    // An engine that knows nothing of names lists another: what the journal says goes before it.
+    // An engine that does not support names lists another provider: the journal takes precedence.
     call(&mut bench, engine, &at[0], &["p1"]);
     assert_eq!(ids(&bench.heard(one, "execute_method")), [call_id(&at[0])]);
     call(&mut bench, engine, &at[1], &["p2"]);
@@ -26,12 +26,12 @@ fn a_call_whose_task_names_a_provider_is_given_to_nobody_else_and_waits_for_it()
     assert!(bench.heard(other, "execute_method").is_empty(), "it waits for another");
     answer(&mut bench, one, &at[0]);
     assert_eq!(ids(&bench.heard(one, "execute_method")), [call_id(&at[1])]);
-    // With the last of the name goes what waits for it.
+    // When the last provider of the name leaves, its waiting calls are returned.
     call(&mut bench, engine, &at[3], &["p2"]);
     bench.heard(engine, "method_result");
     bench.leave(one, true);
     assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
-    // Another of its name may come back to a hub that is new.
+    // Another provider of the name may reconnect to a new hub.
     bench.pass(60_000);
     let lost = bench.heard(engine, "method_result");
     assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[3])], &json!(true)));

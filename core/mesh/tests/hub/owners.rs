@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-/// How many slices each component of a role owns.
+/// The number of slices that each component of a role owns.
 fn shares(bench: &Bench, role: &str) -> BTreeMap<String, usize> {
     let components = bench.hub.components().into_iter().filter(|it| it.role.as_str() == role);
     components.map(|it| (it.component_id.to_string(), it.owned.len())).collect()
@@ -105,7 +105,7 @@ fn a_queue_exists_from_the_first_engine_that_names_it() {
     assert_eq!((granted.len(), &granted[0]["slice"]["queue"]), (1, &json!("gpu")));
 }
 
-/// A watcher and so many entries.
+/// A watcher, and a journal with this many entries.
 fn watched(config: Config, entries: usize) -> (Bench, u64) {
     let mut bench = Bench::with(config);
     let socket = bench.connect();
@@ -157,7 +157,7 @@ fn a_hub_that_starts_waits_for_owners_that_may_come_back_and_not_for_those_of_it
         let mut bench = Bench::new();
         let id = ComponentId::of_secret("q1", &Secret::new(secret), is_within_hub);
         let before = bench.join("queue", id.as_str(), json!({"secret": secret}));
-        // However it ended: with or without a goodbye, the journal names it.
+        // The journal names the component whether it left cleanly or not.
         bench.leave(before, waits_ms == 0);
         bench.restart();
         let socket = bench.join("queue", "q2", json!({}));

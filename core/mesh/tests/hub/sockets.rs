@@ -1,4 +1,4 @@
-//! Sockets and who is behind them.
+//! Sockets and the components behind them.
 
 use gleitzeit_mesh::hub::Input;
 use serde_json::json;
@@ -129,7 +129,7 @@ fn who_sends_nothing_but_garbage_is_disconnected() {
             bench.input(Input::Malformed { socket, in_reply_to: None, message: "no JSON".to_owned() });
         }
     };
-    // Now and then a mistake is no reason.
+    // An occasional mistake is no reason to disconnect.
     for _ in 0..3 {
         garbage(&mut bench, engine, 90);
         bench.pass(5_000);
@@ -169,7 +169,7 @@ fn what_a_provider_says_of_itself_is_shown_and_told_to_engines() {
     let told = bench.heard(engine, "component_status").pop().expect("told");
     assert_eq!((&told["name"], &told["health"]), (&json!("local"), &health));
 
-    // Saying it again replaces what was said.
+    // Registering again replaces the previous registration.
     let well = json!({"name": "local", "methods": ["m/x"], "health": {"state": "healthy"}});
     bench.register(provider, "provider", "p", well);
     assert_eq!(bench.hub.components().pop().expect("it is there").capabilities, Vec::<String>::new());

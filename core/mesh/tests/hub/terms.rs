@@ -1,4 +1,5 @@
-//! A journal behind what components have seen: a backup was restored, or the store was removed, while they stayed up.
+//! A journal that is behind what components have seen: a backup was restored, or the store was removed, while they
+//! stayed up.
 
 use gleitzeit_run::{Event, Position};
 use serde_json::{Value, json};
@@ -6,12 +7,12 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::leases::{Sent, propose, sent_on};
 
-/// A hub in its first term, with an attempt that the engine has taken and that was called at the provider `p`.
+/// A hub in its first term, with an attempt that the engine has taken and for which it has called the provider `p`.
 struct Called {
     sent: Sent,
     /// The last entry before the attempt was dispatched.
     before: Position,
-    /// As the provider knows the call.
+    /// The call's id, as the provider knows it.
     call: String,
 }
 
@@ -59,7 +60,7 @@ fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_ane
     let socket = bench.join("queue", "q", json!({}));
     assert_eq!(registered(&mut bench, socket)["term"], "a");
     let seen = bench.head().0;
-    // The journal goes on, which the owner has seen, and a backup of before is restored.
+    // The journal continues, the owner sees that, and an earlier backup is restored.
     bench.begin("b", Position(seen));
     let owned = |position: u64| json!([{"slice": {"queue": "default"}, "epoch": 1, "position": position}]);
     for (term, position, starts_anew) in [("a", seen, false), ("a", seen + 1, true), ("other", 0, true)] {
@@ -79,7 +80,7 @@ fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_ane
 fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says() {
     let Called { sent: Sent { mut bench, at, .. }, before, .. } = called();
     let seen = json!({"term": "a", "position": bench.head().0});
-    // The attempt is not dispatched yet in the backup: nobody asks the engine to stop it either.
+    // In the backup the attempt is not dispatched yet, so nobody asks the engine to stop it.
     bench.begin("b", before);
     let rest = json!({"slots": 1, "attempts": at, "calls": [], "seen": seen});
     let engine = bench.join("engine", "e", rest.clone());
@@ -95,7 +96,7 @@ fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says(
         (&at[0], &json!(before.0 + 1)),
         "at the place of the lost one"
     );
-    // In a history that it shares, the same registration keeps the attempt.
+    // If the history is shared, the same registration keeps the attempt.
     bench.begin("c", bench.head());
     let seen = json!({"term": "b", "position": bench.head().0});
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at, "calls": [], "seen": seen}));
@@ -113,7 +114,7 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     let dispatch = json!({"run_id": at[0]["run_id"], "task_id": at[0]["task_id"], "attempt": 1, "engine": "e"});
     assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
     bench.say(engine, "task_taken", &json!({"attempts": at}));
-    // The same attempt by name. What the provider lists of the lost one is cancelled.
+    // The same attempt by name: the calls of the lost one that the provider lists are cancelled.
     let provider = join_provider(&mut bench, json!([lost]));
     assert_eq!(bench.heard(provider, "cancel_method"), [json!({"id": lost})]);
     let mut sent = Sent { bench, engine, at };
@@ -128,14 +129,14 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     bench.say(provider, "method_progress", &json!({"id": lost, "data": 1}));
     bench.say(provider, "method_waiting", &json!({"ids": [lost]}));
     assert_eq!(bench.heard(engine, "method_waiting"), [0; 0]);
-    // Nor is the engine's own id, which has no term, the id of a call that was given to a provider.
+    // The engine's own id, which has no term, is not the id of a call that was given to a provider either.
     let own = present.as_str().and_then(|id| id.split_once('/')).expect("a name before the id").1.to_owned();
     bench.say(provider, "method_result", &answer(&json!(own)));
     assert_eq!(codes(bench, provider), ["CALL_NOT_FOUND"]);
     bench.say(provider, "method_result", &answer(&present));
     let result = bench.heard(engine, "method_result").remove(0);
     assert_eq!(result["id"], own, "the engine knows its call by its own id");
-    // What is refused is named as the provider knows it.
+    // A refusal names the call by the provider's id.
     bench.say(provider, "method_result", &answer(&present));
     let refused = bench.heard(provider, "mesh_error").remove(0);
     assert_eq!(refused["name"], "CALL_ENDED");
@@ -160,7 +161,7 @@ fn a_call_goes_on_over_a_new_term_of_the_same_history() {
 fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
     let Called { sent: Sent { mut bench, at, .. }, .. } = called();
     let holds = json!({"slots": 1, "attempts": at});
-    // Under a hub that runs no journal is lost.
+    // The journal cannot be lost under a running hub.
     let engine = bench.join("engine", "e", holds.clone());
     assert_eq!(registered(&mut bench, engine).get("starts_anew"), None);
     bench.begin("b", bench.head());

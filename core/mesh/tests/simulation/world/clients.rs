@@ -1,4 +1,4 @@
-//! Clients: they submit, cancel and retry, and go on asking until they are answered.
+//! Clients: they submit, cancel and retry runs, and repeat each request until it is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::checker::{Checker, Verified};
 use super::plane::{Question, Work};
 use super::{Happening, World, workload};
 
-/// What a client does.
+/// An action of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
     Submit,
@@ -22,9 +22,9 @@ pub(crate) enum Deed {
     Cancel,
     /// Repeats a run that did not complete.
     Retry,
-    /// Has protocols removed that nobody has used for so many milliseconds.
+    /// Requests the removal of protocols that were unused for this many milliseconds.
     Prune(u64),
-    /// Asks the same again, since no answer came.
+    /// Repeats a request that was not answered.
     Again(Question),
 }
 
@@ -40,9 +40,9 @@ enum Asked {
 pub(crate) struct Clients {
     questions: BTreeMap<Question, Asked>,
     last: u64,
-    /// What was promised: these runs exist, and by which request id.
+    /// Acknowledged submissions, by request id: these runs must exist.
     acknowledged: BTreeMap<String, RunId>,
-    /// What was promised: these runs end cancelled.
+    /// Acknowledged cancels: these runs must end cancelled.
     cancelled: BTreeSet<RunId>,
 }
 
@@ -51,7 +51,7 @@ impl Clients {
         self.questions.len()
     }
 
-    /// Everything that was promised was kept.
+    /// Checks that all acknowledgements were honoured.
     pub(crate) fn check_promises(&self, checker: &Checker) -> Verified {
         for (request_id, run_id) in &self.acknowledged {
             if !checker.knows(*run_id) {
@@ -74,7 +74,7 @@ impl Clients {
 }
 
 impl World {
-    /// Sets down what clients do; returns when there will be work.
+    /// Plans the actions of all clients; returns when there will be work.
     pub(super) fn plan_deeds(&mut self) -> Vec<Time> {
         let until = self.settings.faults_until;
         let busy: Vec<Time> = (0..self.chance.within(1..7)).map(|_| self.chance.within(0..until)).collect();
@@ -137,7 +137,7 @@ impl World {
         RequestKey { request_id: format!("request-{number}"), body_hash: number.to_string() }
     }
 
-    /// Asks; who hears nothing for a while asks again, by the same request id.
+    /// Sends a request; if there is no answer for a while, it is repeated with the same request id.
     fn ask(&mut self, question: Question) {
         let Some(asked) = self.clients.questions.get(&question).cloned() else { return };
         let again = self.chance.within(3_000..8_000);
@@ -179,7 +179,7 @@ impl World {
             Asked::Cancel { run_id } => {
                 match verdict {
                     Verdict::Ok { .. } => drop(self.clients.cancelled.insert(*run_id)),
-                    // It has ended meanwhile, or was asked to.
+                    // The run has ended meanwhile, or its end was requested already.
                     Verdict::Invalid(_) | Verdict::Duplicate { .. } => {}
                     other => return Err(format!("a cancel was answered with {other:?}")),
                 }
@@ -203,7 +203,7 @@ impl World {
         Ok(())
     }
 
-    /// What was promised and is lost is owed to nobody; what is left is owed as before.
+    /// Acknowledgements in a lost history are void; the remaining ones still hold.
     pub(super) fn clients_lose_history(&mut self) {
         let Self { clients, checker, store, .. } = self;
         clients.acknowledged.retain(|_, run_id| checker.knows(*run_id));
@@ -215,7 +215,7 @@ impl World {
         });
     }
 
-    /// What was asked and not answered is asked again by whoever asked it.
+    /// A client repeats its unanswered requests.
     pub(super) fn clients_lose_the_plane(&mut self) {
         let lost: Vec<Question> = self.clients.questions.keys().copied().collect();
         for question in lost {

@@ -1,4 +1,4 @@
-//! What goes wrong, and how it ends.
+//! The faults, and how each of them ends.
 
 use gleitzeit_mesh::role::provider;
 use gleitzeit_mesh::wire::{
@@ -51,11 +51,11 @@ const FAULTS: [(Fault, &str, u64); 13] = [
 ];
 
 impl World {
-    /// Sets down what goes wrong: half of it around the times when there is work.
+    /// Plans the faults: half of them around the times when there is work.
     pub(super) fn plan_faults(&mut self, busy: &[Time]) {
         let until = self.settings.faults_until;
         let total: u64 = FAULTS.iter().map(|(_, _, weight)| weight).sum();
-        // From a quiet life to several faults a second.
+        // From few faults to several a second.
         let between = [20_000, 4_000, 1_000, 300][self.chance.index(4)];
         let mut at = 0;
         loop {
@@ -100,7 +100,7 @@ impl World {
             Fault::CutSocket => self.cut_worker(number),
             Fault::CutAllSockets => (0..self.workers.len()).for_each(|number| self.cut_worker(number)),
             Fault::Partition => {
-                // Rather one that is at work.
+                // Prefers a worker that is busy.
                 let busy = self.workers.iter().enumerate().filter(|(_, it)| !it.executions.is_empty());
                 let busy: Vec<usize> = busy.map(|(number, _)| number).collect();
                 let number = self.chance.pick(&busy).unwrap_or(number);
@@ -200,7 +200,7 @@ impl World {
         self.feed(number, ToMachine::Provider(provider::Input::Health(health)))
     }
 
-    /// From now on nothing fails, and what has failed is mended.
+    /// From now on nothing fails, and all damage is repaired.
     pub(super) fn calm_down(&mut self) -> Verified {
         self.is_calm = true;
         self.calm_since = self.agenda.now();
@@ -225,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    /// Somebody who registers and then proposes what is not his to propose: everything must be refused.
+    /// A component registers and then makes proposals that it has no right to: all must be refused.
     pub(super) fn stranger_connects(&mut self) {
         if self.plane.is_some() {
             let socket = self.net.open(Far::Stranger);
@@ -258,7 +258,7 @@ impl World {
         }
     }
 
-    /// For each unfinished task everything that could be said about it, by the fence of its true owner.
+    /// For each unfinished task, every possible proposal about it, with the fence of its true owner.
     fn forgeries(&mut self) -> Vec<ProposalItem> {
         let Some(plane) = &self.plane else { return Vec::new() };
         let mut items = Vec::new();

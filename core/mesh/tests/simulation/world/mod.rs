@@ -1,9 +1,10 @@
-//! A world in virtual time: the real hub, ledger and role machines, scripted executors and clients, a network and a disk
-//! that fail as one seed says, and a checker that watches what becomes durable.
+//! A world in virtual time: the real hub, ledger and role state machines, scripted executors and clients, a network and
+//! a disk that fail as the seed determines, and a checker that watches what becomes durable.
 //!
-//! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
-//! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
-//! `clients`, `watcher`, `workload`, `faults`, `history`, and `checker`, `rules`, `spans` and `times` (what must hold).
+//! In the first phase everything may fail. Then the faults stop, and every run has to end within bounded time. Files:
+//! `agenda` and `chance` (time and randomness), `net` (sockets), `plane` and `shell` (the control plane), `worker` and
+//! `working` (the roles), `clients`, `watcher`, `workload`, `faults`, `history`, and `checker`, `rules`, `spans` and
+//! `times` (the rules that must hold).
 
 mod agenda;
 mod chance;
@@ -41,16 +42,16 @@ use plane::{Plane, Question, Store};
 use times::Times;
 use worker::{Kind, ToMachine, Worker};
 
-/// After the last run's end everything that was kept for it must be forgotten within this time.
+/// How soon after the last run's end all state that was kept for it must be gone.
 const AFTERMATH: Time = 60_000;
-/// How often what need not be checked at each step is checked.
+/// The interval of the checks that are too expensive for every step.
 const CHECK_EVERY: Time = 1_000;
-/// Virtual time begins here: 2026-01-01.
+/// The start of virtual time: 2026-01-01.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
-/// How many of the last steps are shown with a violation.
+/// How many of the last steps a violation shows.
 const SHOWN_STEPS: usize = 300;
 
-/// What happens next.
+/// An event of the simulation.
 #[derive(Debug)]
 enum Happening {
     ToHub(SocketId),
@@ -79,20 +80,20 @@ enum Happening {
     Check,
 }
 
-/// What is chosen for one simulation.
+/// The random settings of one simulation.
 #[derive(Clone, Debug)]
 struct Settings {
-    /// Messages travel as JSON text.
+    /// Whether messages travel as JSON text.
     is_wired: bool,
     hub: Config,
     faults_until: Time,
-    /// Repeats one in so many messages, in permille.
+    /// How many messages are delivered twice, in thousandths.
     repeats: u32,
-    /// The writer answers before it syncs: a mistake that must be found.
+    /// Whether the writer answers before it syncs: a bug that must be found.
     answers_early: bool,
 }
 
-/// A mistake in the simulated shell, to see that it would be found. `None` for all other purposes.
+/// A bug in the simulated shell, to show that it would be found; otherwise `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mistake {
     #[default]
@@ -101,7 +102,7 @@ pub(crate) enum Mistake {
     AnswerEarly,
 }
 
-/// What happened in a simulation in which no rule was broken.
+/// Statistics of a simulation in which no rule was broken.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) steps: u64,
@@ -130,7 +131,7 @@ pub(crate) struct Violation {
     told: Vec<String>,
 }
 
-/// With the last steps before it, or with `{:#}` all of them, if they were told.
+/// Prints the last steps before it, or with `{:#}` all steps if they were recorded.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = if f.alternate() { usize::MAX } else { SHOWN_STEPS };
@@ -141,7 +142,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Lives through one seed.
+/// Simulates one seed.
 pub(crate) fn simulate(seed: u64, mistake: Mistake, is_told: bool) -> Result<Report, Violation> {
     let mut world = World::new(seed, mistake, is_told);
     let lived = world.live();
@@ -169,9 +170,9 @@ struct World {
     is_calm: bool,
     calm_since: Time,
     ended_at: Option<Time>,
-    /// Since when work goes on for an attempt that has ended.
+    /// When work for an ended attempt was first seen to continue.
     overlapping: BTreeMap<(usize, gleitzeit_mesh::CallId), Time>,
-    /// Since when an attempt is not taken or not stopped, by the control plane's generation.
+    /// When an attempt became overdue to be taken or stopped, by the control plane's generation.
     overdue: BTreeMap<(u64, gleitzeit_run::AttemptRef), Time>,
     steps: u64,
     faults: BTreeMap<&'static str, usize>,
@@ -214,7 +215,7 @@ impl World {
         world
     }
 
-    /// Everybody starts, in any order, and the faults and deeds of this seed are set down.
+    /// Starts all workers in any order, and plans the seed's faults and client actions.
     fn begin(&mut self) {
         self.later(0, Happening::PlaneStart);
         for number in 0..self.workers.len() {
@@ -260,7 +261,7 @@ impl World {
             }
             Happening::WriterTakes(generation) => return self.writer_takes(generation),
             Happening::Synced(generation) => return self.synced(generation),
-            // What was promised and is lost before it arrives is asked for again.
+            // An acknowledgement whose entries were lost before it arrives is dropped; the client asks again.
             Happening::Answer { losses, .. } if losses != self.store.losses() => {}
             Happening::Answer { question, verdict, .. } => return self.answered(question, &verdict),
             Happening::PlaneStart if self.plane.is_none() => return self.start_plane(),
@@ -300,7 +301,7 @@ impl World {
         }
     }
 
-    /// Sends to the hub, as far as the socket is whole.
+    /// Sends to the hub, if the socket is intact.
     fn send_up(&mut self, socket: SocketId, up: Up) {
         let latency = self.chance.latency();
         let repeats = self.settings.repeats;
@@ -339,7 +340,7 @@ impl World {
         }
     }
 
-    /// What is under way is gone; each side learns of it in its own time.
+    /// Cuts a socket: messages in transit are lost, and each side notices in its own time.
     fn cut(&mut self, socket: SocketId, notice_up: Time, notice_down: Time) {
         let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
         it.cut = true;
@@ -353,7 +354,7 @@ impl World {
         self.at(now + notice_down, Happening::ToFar(socket));
     }
 
-    /// How long until an end of a broken socket notices.
+    /// How long one end of a broken socket takes to notice.
     fn notice(&mut self) -> Time {
         if self.chance.permille(150) { self.chance.within(50..20_000) } else { self.chance.latency() }
     }
@@ -412,7 +413,7 @@ fn settings(chance: &mut Chance, mistake: Mistake) -> Settings {
     }
 }
 
-/// Who takes part: one to three of each role.
+/// The workers: one to three of each role.
 fn cast(chance: &mut Chance) -> Vec<Kind> {
     let mut cast = Vec::new();
     for role in Role::ALL {
@@ -421,7 +422,7 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             let is_picky = number > 0 && chance.permille(400);
             let is_slow = chance.permille(350);
             let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
-            // Tasks ask for the name of the first.
+            // Some tasks ask for the first one's name.
             let name = if number == 0 || chance.permille(300) { workload::NAMED } else { "other" };
             cast.push(Kind {
                 role,

@@ -1,4 +1,4 @@
-//! The shell of the control plane: it moves what the hub and the writer say.
+//! The shell of the control plane: it moves the messages between the hub, the writer and the sockets.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::{EPOCH, Happening, World, workload};
 impl World {
     pub(super) fn start_plane(&mut self) -> Verified {
         self.generation += 1;
-        // The wall clock may have been set meanwhile.
+        // The wall clock may have been adjusted meanwhile.
         let step = if self.chance.permille(200) { self.chance.within(0..7_200_000) } else { 3_600_000 };
         let wall = EPOCH.plus_ms(self.agenda.now() + step).minus_ms(3_600_000);
         let plane = Plane::start(&mut self.store, self.settings.hub.clone(), self.generation, self.agenda.now(), wall)?;
         self.checker.restarted(&plane.ledger, &self.store)?;
         self.plane = Some(plane);
-        // It plans at once, as the process does.
+        // The hub plans at once, as in the real process.
         self.hub_flushes(self.generation)
     }
 
@@ -146,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// Attempts carry which dispatch they are of, so that their results tell it.
+    /// Adds to each attempt which dispatch it belongs to, so that its result reveals it.
     fn tagged(&self, message: Arc<FromHub>) -> Arc<FromHub> {
         let FromHub::ExecuteTask(given) = &*message else { return message };
         let tagged = |it: &Assignment| workload::tagged(it, &self.store.tag(it.dispatched));

@@ -8,7 +8,7 @@ use super::net::{Down, Far, SocketId, Up};
 use super::{Happening, World};
 
 impl World {
-    /// A reader of the whole journal: it misses nothing and sees nothing twice.
+    /// A watcher of the whole journal: it misses nothing and sees nothing twice.
     pub(super) fn watcher_connects(&mut self) {
         if self.plane.is_none() {
             return self.later(500, Happening::WatcherConnects);
@@ -41,7 +41,7 @@ impl World {
                 }
                 FromHub::Events(events) => {
                     for item in &events.entries {
-                        // Repeated on the way.
+                        // The item was delivered twice.
                         if item.position <= self.watcher.position && self.settings.repeats > 0 {
                             continue;
                         }

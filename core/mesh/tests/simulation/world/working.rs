@@ -68,18 +68,18 @@ impl World {
         let now = self.agenda.now();
         self.times.something_failed(now);
         if matches!(self.workers[number].machine, Machine::Provider(_)) {
-            // As its host notices it.
+            // The host notices that the process was suspended.
             self.feed(number, ToMachine::Provider(provider::Input::Woke))?;
         }
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         for (socket, down) in std::mem::take(&mut worker.stuck) {
             self.hear(socket, number, down)?;
         }
-        // Its timers are long due.
+        // Its timers have long been due.
         self.flush_worker(number)
     }
 
-    /// A worker's link hears something; what comes from a socket it has given up is not heard.
+    /// A worker's link receives a message; messages from a socket that it has given up are ignored.
     fn hear(&mut self, socket: SocketId, number: usize, down: Down) -> Verified {
         if self.workers[number].socket != Some(socket) {
             return Ok(());
@@ -148,7 +148,7 @@ impl World {
         self.worker_did(number, out)?;
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Machine::Queue(queue) = &worker.machine {
-            // Whatever could go has gone: the rest is held back by something that can be named.
+            // Everything that could be dispatched was dispatched: the rest is held back for a reason that can be named.
             let unexplained =
                 queue.ready().find(|(run_id, task_id)| queue.waiting_reason(Instant(now), *run_id, task_id).is_none());
             if let Some((run_id, task_id)) = unexplained {
@@ -236,7 +236,7 @@ impl World {
         Ok(())
     }
 
-    /// An engine can check every attempt that it is given.
+    /// Checks that an engine can validate every attempt that it is given.
     fn check_protocol(&self, number: usize, assignment: &Assignment) -> Verified {
         let protocol = assignment.method.as_str().split('/').next().unwrap_or_default();
         let name = ProtocolName::new(protocol, &assignment.protocol_version);
@@ -273,7 +273,7 @@ impl World {
         self.later(after, Happening::WorkerInput(number, incarnation, Box::new(input)));
     }
 
-    /// Says goodbye after what it has sent.
+    /// Leaves after everything it has sent.
     pub(super) fn leave(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         worker.alive = false;
@@ -285,7 +285,7 @@ impl World {
         self.later(after, Happening::WorkerStart(number));
     }
 
-    /// A scripted executor: it computes, fails, or never ends, after some time.
+    /// A scripted executor: after some time it computes a result, fails, or never ends.
     fn start_call(&mut self, number: usize, call: MethodCall) -> Verified {
         let id = call.id.clone();
         let can_hang = call.meta.timeout_ms <= 30_000 && !self.is_calm;
@@ -294,7 +294,7 @@ impl World {
         self.checker.was_given(&at, self.workers[number].kind.name.unwrap_or_default())?;
         self.workers[number].executions.insert(id.clone(), Execution { at: at.clone(), call });
         let incarnation = self.workers[number].incarnation;
-        // What was cancelled may still be in the way.
+        // A cancelled call may still occupy its place.
         let mut after = 0;
         if self.chance.permille(30) {
             self.soon(number, ToMachine::Provider(provider::Input::Waiting { id: id.clone() }));
