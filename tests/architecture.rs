@@ -5,22 +5,19 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// Which crates of ours each crate may see.
 /// The domain, in the order in which one learns it: each knows only those before it.
 const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
 
+/// Which crates of ours each other crate may see, besides those of the domain.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("gleitzeit-workflow", &[]),
-    ("gleitzeit-run", &["gleitzeit-workflow"]),
-    ("gleitzeit-mesh", &["gleitzeit-run", "gleitzeit-workflow"]),
-    ("gleitzeit-proto", &CORE),
-    ("gleitzeit-protocols", &CORE),
+    ("gleitzeit-proto", &[]),
+    ("gleitzeit-protocols", &[]),
     ("gleitzeit-tls", &[]),
-    ("gleitzeit-providers", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-tls"]),
-    ("gleitzeit-link", &["gleitzeit-core", "gleitzeit-tls"]),
-    ("gleitzeit-control-plane", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-protocols"]),
-    ("gleitzeit-agent", &["gleitzeit-core", "gleitzeit-protocols", "gleitzeit-providers", "gleitzeit-link"]),
-    ("gleitzeit-sdk", &["gleitzeit-core", "gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
+    ("gleitzeit-providers", &["gleitzeit-protocols", "gleitzeit-tls"]),
+    ("gleitzeit-link", &["gleitzeit-tls"]),
+    ("gleitzeit-control-plane", &["gleitzeit-proto", "gleitzeit-protocols"]),
+    ("gleitzeit-agent", &["gleitzeit-protocols", "gleitzeit-providers", "gleitzeit-link"]),
+    ("gleitzeit-sdk", &["gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
 ];
 
 /// What must never be among the dependencies of the core, directly or through others.
@@ -40,21 +37,22 @@ fn metadata() -> serde_json::Value {
 #[test]
 fn imports_follow_the_arrows() {
     let metadata = metadata();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        ARROWS.iter().map(|(name, sees)| (*name, sees.iter().copied().collect())).collect();
+    let others = ARROWS.iter().map(|(name, sees)| (*name, sees.iter().chain(&CORE).copied().collect()));
+    let core = CORE.iter().enumerate().map(|(at, name)| (*name, CORE[..at].iter().copied().collect()));
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = core.chain(others).collect();
     let mut seen = 0;
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("name");
-        let Some(allowed) = allowed.get(name) else { continue };
+        let Some(sees) = allowed.get(name) else { continue };
         seen += 1;
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let dependency_name = dependency["name"].as_str().expect("name");
             if dependency_name.starts_with("gleitzeit") && dependency["kind"] != "dev" {
-                assert!(allowed.contains(dependency_name), "{name} must not see {dependency_name}");
+                assert!(sees.contains(dependency_name), "{name} must not see {dependency_name}");
             }
         }
     }
-    assert_eq!(seen, ARROWS.len(), "every crate of the house is checked");
+    assert_eq!(seen, allowed.len(), "every crate of the house is checked");
 }
 
 #[test]

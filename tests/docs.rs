@@ -17,7 +17,9 @@ const READMES: &[&str] = &[
     "agent",
     "agent/link",
     "control-plane",
-    "core",
+    "core/mesh",
+    "core/run",
+    "core/workflow",
     "packages/npm/gleitzeit",
     "proto",
     "protocols",
@@ -27,7 +29,8 @@ const READMES: &[&str] = &[
 ];
 
 fn documents() -> Vec<PathBuf> {
-    let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md")];
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].iter().map(|name| root().join(name)).collect();
     for folder in ["docs", "docs/design"] {
         let found = fs::read_dir(root().join(folder)).expect("the folder is there");
         let found = found.map(|entry| entry.expect("readable").path());
@@ -120,6 +123,68 @@ fn every_linked_file_is_there() {
             assert!(folder.join(path).exists(), "{} links to `{target}`", document.display());
         }
     }
+}
+
+/// What stands between backticks in one line of a document, outside of blocks, with the number of the line.
+fn code_spans(text: &str) -> Vec<(usize, &str)> {
+    let (mut spans, mut is_block) = (Vec::new(), false);
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            is_block = !is_block;
+        } else if !is_block {
+            spans.extend(line.split('`').skip(1).step_by(2).map(|span| (number + 1, span)));
+        }
+    }
+    spans
+}
+
+/// Whether a file of Rust or Python declares this name, by itself or through `tagged!`.
+fn declares(text: &str, name: &str) -> bool {
+    const KINDS: [&str; 9] = ["fn", "struct", "enum", "trait", "const", "static", "type", "def", "class"];
+    KINDS.iter().any(|kind| {
+        let declared = format!("{kind} {name}");
+        text.match_indices(&declared).any(|(at, _)| {
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            !text[..at].ends_with(is_word) && !text[at + declared.len()..].starts_with(is_word)
+        })
+    }) || text.contains(&format!("\" {name} {{"))
+}
+
+/// What contributors are told to open is there: each path of this repository, and in `file.rs: name` what the file declares.
+#[test]
+fn every_file_and_function_that_contributors_are_told_of_is_there() {
+    let designs = fs::read_dir(root().join("docs/design")).expect("the folder is there");
+    let mut documents: Vec<PathBuf> = designs.map(|entry| entry.expect("readable").path()).collect();
+    documents.push(root().join("CONTRIBUTING.md"));
+    let (mut paths, mut names, mut wrong) = (0, 0, Vec::new());
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("readable");
+        for (line, span) in code_spans(&text) {
+            let (path, name) = match span.split_once(": ") {
+                Some((path, name)) => (path, Some(name)),
+                None => (span, None),
+            };
+            let is_path = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let Some((first, _)) = path.split_once('/').filter(|_| is_path) else { continue };
+            // Names such as `llm/chat` are no paths, and what builds leave behind may be missing.
+            if first == "target" || !root().join(first).is_dir() {
+                continue;
+            }
+            paths += 1;
+            names += usize::from(name.is_some());
+            let place = format!("{}:{line}: {span}", document.display());
+            match name {
+                None if root().join(path).exists() => {}
+                None => wrong.push(place),
+                Some(name) => match fs::read_to_string(root().join(path)) {
+                    Ok(text) if declares(&text, name) => {}
+                    _ => wrong.push(place),
+                },
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not there:\n{}", wrong.join("\n"));
+    assert!(paths >= 200 && names >= 80, "only {paths} paths and {names} names found");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Protocols that nobody uses leave the journal, and the entries about them the store.
 
+use super::clocks::{HOUR, clocks_by_hand};
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);

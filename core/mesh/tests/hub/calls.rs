@@ -22,7 +22,7 @@ pub(crate) fn call(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str
     call_with(bench, engine, at, providers, 2);
 }
 
-fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
+pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], priority: i32) {
     let meta = json!({
         "run_id": at["run_id"], "task_id": at["task_id"], "attempt": at["attempt"], "correlation_id": "",
         "traceparent": "", "timeout_ms": 9_000,
@@ -34,7 +34,7 @@ fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &[&str], pri
     bench.say(engine, "execute_method", &call);
 }
 
-fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
+pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
     bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": max_concurrency}))
 }
 
@@ -44,6 +44,14 @@ pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
 
 pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
     calls.iter().map(|it| it["id"].as_str().expect("text").to_owned()).collect()
+}
+
+/// Checks that exactly one refusal, of this name, was sent since the last look.
+#[track_caller]
+pub(crate) fn refused(bench: &mut Bench, socket: u64, name: &str) {
+    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
 }
 
 #[test]
@@ -222,7 +230,7 @@ fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
     assert_eq!(bench.heard(engine, "method_result")[0]["result"], 1);
 }
 
-fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
+pub(crate) fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
     let rest = json!({"methods": ["m/x"], "max_concurrency": 1, "health": {"state": state}});
     bench.register(provider, "provider", id, rest);
 }
@@ -375,165 +383,4 @@ fn a_call_that_nobody_can_serve_is_answered_at_once() {
     bench.pass(5_000);
     call(&mut bench, engine, &at[0], &["gone"]);
     assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
-}
-
-/// Checks that exactly one refusal, of this name, was sent since the last look.
-#[track_caller]
-fn refused(bench: &mut Bench, socket: u64, name: &str) {
-    let errors = bench.heard(socket, "mesh_error");
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
-}
-
-/// Checks that the engine has received exactly this answer.
-#[track_caller]
-fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
-    assert!(bench.heard(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
-    assert!(bench.heard(provider, "cancel_method").is_empty(), "the call goes on");
-    answer(bench, provider, at);
-    assert!(bench.heard(provider, "mesh_error").is_empty());
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(at)]);
-}
-
-#[test]
-fn nobody_answers_for_another() {
-    let Sent { mut bench, engine, at } = taken(1);
-    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
-    let (nobody, other_engine) = (bench.connect(), bench.join("engine", "e2", json!({"slots": 1})));
-    call(&mut bench, engine, &at[0], &["p", "p2"]);
-    for impostor in [p2, nobody, engine, other_engine] {
-        answer(&mut bench, impostor, &at[0]);
-        refused(&mut bench, impostor, "CALL_NOT_YOURS");
-    }
-    goes_on(&mut bench, engine, p, &at[0]);
-}
-
-#[test]
-fn nobody_answers_a_call_that_was_given_to_nobody() {
-    let Sent { mut bench, engine, at } = taken(2);
-    let p = provider(&mut bench, "p", 1);
-    let early = bench.join("provider", "p2", json!({"methods": ["m/other"]}));
-    answer(&mut bench, early, &at[1]);
-    refused(&mut bench, early, "CALL_NOT_FOUND");
-    call(&mut bench, engine, &at[0], &["p"]);
-    call(&mut bench, engine, &at[1], &["p"]);
-    // It waits at the hub for `p` to have room.
-    for impostor in [p, early] {
-        answer(&mut bench, impostor, &at[1]);
-        refused(&mut bench, impostor, "CALL_NOT_YOURS");
-    }
-    goes_on(&mut bench, engine, p, &at[0]);
-    goes_on(&mut bench, engine, p, &at[1]);
-}
-
-#[test]
-fn an_answer_to_no_call_is_refused() {
-    let Sent { mut bench, engine, at } = taken(1);
-    let p = provider(&mut bench, "p", 1);
-    call(&mut bench, engine, &at[0], &["p"]);
-    for (id, name) in [
-        ("", "CALL_NOT_FOUND"),
-        ("1", "CALL_NOT_FOUND"),
-        ("a/b/c/d", "CALL_NOT_FOUND"),
-        // An attempt that is not open.
-        ("01930a5c-7e31-7c3d-9b4f-2a6d5e8f9c01/1/t0/e", "CALL_ENDED"),
-        (&call_id(&at[0]).replace("/e", "/e2"), "CALL_ENDED"),
-    ] {
-        bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
-        refused(&mut bench, p, name);
-    }
-    goes_on(&mut bench, engine, p, &at[0]);
-}
-
-#[test]
-fn no_answer_counts_twice() {
-    let Sent { mut bench, engine, at } = taken(2);
-    let p = provider(&mut bench, "p", 2);
-    call(&mut bench, engine, &at[0], &["p"]);
-    call(&mut bench, engine, &at[1], &["p"]);
-    answer(&mut bench, p, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
-    // The attempt stays open until the engine has reported its end, but its call has ended.
-    answer(&mut bench, p, &at[0]);
-    refused(&mut bench, p, "CALL_ENDED");
-    let complete = json!({"ref": at[0], "result": 1, "ran_ms": 1});
-    assert_eq!(crate::leases::propose(&mut bench, engine, None, "complete_attempt", &complete), "ok");
-    answer(&mut bench, p, &at[0]);
-    refused(&mut bench, p, "CALL_ENDED");
-    // Twice in one event.
-    let end = json!({"jsonrpc": "2.0", "id": call_id(&at[1]), "result": 1});
-    bench.say(p, "method_result", &json!({"results": [end, end]}));
-    refused(&mut bench, p, "CALL_ENDED");
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
-}
-
-#[test]
-fn a_late_answer_is_refused() {
-    let Sent { mut bench, engine, at } = taken(3);
-    let p = provider(&mut bench, "p", 3);
-    at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
-    // Cancelled by its engine, timed out, and lost with its provider.
-    bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
-    answer(&mut bench, p, &at[0]);
-    refused(&mut bench, p, "CALL_ENDED");
-    let error = json!({"code": -29003, "message": "too slow"});
-    let fail = json!({"ref": at[1], "error": error, "retryable": true, "ran_ms": 1});
-    assert_eq!(crate::leases::propose(&mut bench, engine, None, "fail_attempt", &fail), "ok");
-    answer(&mut bench, p, &at[1]);
-    refused(&mut bench, p, "CALL_ENDED");
-    bench.leave(p, false);
-    bench.pass(5_000);
-    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
-    let p = bench.join("provider", "p", json!({"methods": ["m/x"], "calls": [call_id(&at[2])]}));
-    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[2]), "it need not go on");
-    answer(&mut bench, p, &at[2]);
-    refused(&mut bench, p, "CALL_ENDED");
-    assert!(bench.heard(engine, "method_result").is_empty());
-}
-
-#[test]
-fn a_provider_may_answer_before_it_has_registered_again() {
-    let Sent { mut bench, engine, at } = taken(1);
-    let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
-    call(&mut bench, engine, &at[0], &["p"]);
-    bench.leave(p, false);
-    answer(&mut bench, p2, &at[0]);
-    refused(&mut bench, p2, "CALL_NOT_YOURS");
-    let back = bench.connect();
-    goes_on(&mut bench, engine, back, &at[0]);
-}
-
-#[test]
-fn the_end_of_an_attempt_cancels_its_call() {
-    let Sent { mut bench, engine, at } = taken(1);
-    let p = provider(&mut bench, "p", 1);
-    call(&mut bench, engine, &at[0], &["p"]);
-    let stop = json!({"ref": at[0], "reason": "drain"});
-    assert_eq!(crate::leases::propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
-    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[0]));
-}
-
-#[test]
-fn an_error_of_any_size_reaches_the_engine_and_is_cut() {
-    let Sent { mut bench, engine, at } = taken(1);
-    let p = provider(&mut bench, "p", 1);
-    call(&mut bench, engine, &at[0], &["p"]);
-    let data = json!({"retryable": false, "dump": "x".repeat(3 << 20)});
-    let error = json!({"code": 17, "message": "m".repeat(1 << 20), "data": data});
-    bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
-    let heard = bench.heard(engine, "method_result");
-    let [answer] = heard.as_slice() else { panic!("one answer, heard {}", heard.len()) };
-    assert!(answer.to_string().len() < 10_000, "{} bytes", answer.to_string().len());
-    assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["retryable"]), (&json!(17), &json!(false)));
-}
-
-#[test]
-fn a_protocol_larger_than_a_payload_is_refused() {
-    let mut bench = Bench::new();
-    let socket = bench.connect();
-    let methods = json!({"big/x": {"description": "x".repeat(2 << 20)}});
-    let protocols = json!([{"name": "big", "version": "v1", "methods": methods}]);
-    bench.register(socket, "provider", "p", json!({"protocols": protocols}));
-    let rejected = bench.heard(socket, "registration_rejected");
-    assert!(rejected[0].to_string().contains("`big/v1` has"), "{rejected:?}");
 }

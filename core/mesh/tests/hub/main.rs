@@ -1,5 +1,6 @@
 //! The hub's decisions one at a time: ownership, presence, delivery, and when each is given up.
 
+mod answers;
 mod bench;
 mod binding;
 mod calls;
