@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let found = seeds::live_through(first..first.saturating_add(count));
+    let found = seeds::run_seeds(first..first.saturating_add(count));
     let mut out = std::io::stdout().lock();
     match found {
         Ok(total) => {

@@ -10,6 +10,7 @@ mod binding;
 mod calls;
 mod config;
 mod frames;
+mod history;
 mod io;
 mod leases;
 mod names;
@@ -19,7 +20,6 @@ mod present;
 mod protocols;
 mod register;
 mod session;
-mod standing;
 mod stream;
 mod view;
 mod waiting;
@@ -60,7 +60,7 @@ enum Timer {
     Accept(AttemptRef),
     Orphan(CallId),
     Slow(SocketId),
-    Stranger(SocketId),
+    Unregistered(SocketId),
 }
 
 /// The hub's state machine.
@@ -72,7 +72,7 @@ pub struct Hub {
     /// The seed of the secrets that the hub gives out.
     seed: [u8; 32],
     secrets_given: u64,
-    born: Instant,
+    started_at: Instant,
     now: Instant,
     /// Whether the hub is about to stop: nothing new is begun.
     is_stopping: bool,
@@ -106,7 +106,7 @@ impl Hub {
             seed: start.seed,
             secrets_given: 0,
             config,
-            born: now,
+            started_at: now,
             now,
             is_stopping: false,
             out: Vec::new(),
@@ -130,12 +130,12 @@ impl Hub {
             if engine.is_within_hub() {
                 hub.stop_lease(at, StopReason::EngineLost);
             } else {
-                hub.expect_back(&engine, Role::Engine);
+                hub.await_reconnect(&engine, Role::Engine);
             }
         }
         for (owner, role) in hub.ownerships.owners_by_role() {
             if !owner.is_within_hub() {
-                hub.expect_back(&owner, role);
+                hub.await_reconnect(&owner, role);
             }
         }
         hub
@@ -157,7 +157,7 @@ impl Hub {
                 self.sessions.insert(socket, Session { is_within, ..Session::default() });
                 let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
-                self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
+                self.set_timer(self.config.unregistered_ms, Timer::Unregistered(socket));
             }
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
@@ -196,7 +196,7 @@ impl Hub {
                 Timer::Accept(at) => self.check_accepted(&at),
                 Timer::Orphan(call) => self.check_orphan(&call),
                 Timer::Slow(socket) => self.check_slow(socket),
-                Timer::Stranger(socket) => self.check_stranger(socket),
+                Timer::Unregistered(socket) => self.check_unregistered(socket),
             }
         }
         self.flush(out);
@@ -240,7 +240,7 @@ impl Hub {
         session.unanswered_heartbeat = None;
         let component = session.component.clone();
         if let Some(component_id) = &component {
-            self.heard_of(component_id);
+            self.mark_connected(component_id);
         }
         let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
         let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);

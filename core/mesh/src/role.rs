@@ -27,7 +27,7 @@ const REGISTRATION_TIMEOUT_MS: u64 = 10_000;
 const ANSWER_TIMEOUT_MS: u64 = 60_000;
 /// How long engines and providers continue without a hub, in milliseconds. Then they stop their work, so that it does
 /// not overlap its replacement for long.
-pub const ALONE_LIMIT_MS: u64 = 10_000;
+pub const MAX_DISCONNECTED_MS: u64 = 10_000;
 
 /// The identity of a component.
 #[derive(Clone, Debug)]

@@ -208,7 +208,7 @@ pub enum Request {
         cancel: CancelWorkflow,
     },
     /// The API: end a run that was set aside, whatever its entries say.
-    CancelAside {
+    CancelSetAside {
         /// The run that was set aside.
         run_id: RunId,
         /// Free text, shown to the user.

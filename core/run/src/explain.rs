@@ -12,13 +12,13 @@ const NAMED: usize = 5;
 
 impl State {
     /// The tasks that block the run, by index: their next step is not the end of another task.
-    pub fn holding_up(&self) -> impl Iterator<Item = usize> + '_ {
+    pub fn blockers(&self) -> impl Iterator<Item = usize> + '_ {
         self.outstanding().filter(|(_, owed)| *owed != Owed::Dependencies).map(|(at, _)| at)
     }
 
     /// The blockers of a task that waits for its dependencies, by index, in the order of the workflow; empty if it does
     /// not wait for them.
-    pub fn causes(&self, at: usize) -> Vec<usize> {
+    pub fn blockers_of(&self, at: usize) -> Vec<usize> {
         let (mut open, mut seen, mut causes) = (vec![at], BTreeSet::from([at]), BTreeSet::new());
         while let Some(next) = open.pop() {
             if self.owed(next) != Some(Owed::Dependencies) {
@@ -41,7 +41,7 @@ impl State {
         if self.status.is_final() {
             return None;
         }
-        let holding: Vec<usize> = self.holding_up().collect();
+        let holding: Vec<usize> = self.blockers().collect();
         let named: Vec<String> = holding.iter().take(NAMED).map(|&at| format!("`{}`", self.task(at).id)).collect();
         let more = holding.len().saturating_sub(named.len());
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };

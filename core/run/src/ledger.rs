@@ -24,10 +24,10 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
-pub use aside::Aside;
+pub use aside::SetAsideRun;
 pub use assignment::{Assignment, Effect, OpenLease};
 pub use backlog::Backlog;
-use backlog::Care;
+use backlog::QueueTasks;
 use protocols::Protocols;
 pub use route::{Audience, audience, without_payload};
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
@@ -42,11 +42,11 @@ pub struct Ledger {
     requests: BTreeMap<String, (RunId, String)>,
     /// Open attempts by engine. The number of used slots is the size of a set, never a second counter.
     open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
-    queues: BTreeMap<QueueName, Care>,
+    queues: BTreeMap<QueueName, QueueTasks>,
     /// Connected engines and their slots. This is not a fold: the hub reports it after each start.
     roster: BTreeMap<ComponentId, u32>,
     /// Unfinished runs whose entries cannot be replayed. They are sent to nobody, and only their end is recorded.
-    aside: BTreeMap<RunId, Aside>,
+    aside: BTreeMap<RunId, SetAsideRun>,
     position: Position,
     recorded_at: Timestamp,
 }
@@ -76,7 +76,7 @@ impl Ledger {
     pub fn propose(&mut self, request: &Request, now: Timestamp) -> Result<Outcome, ApplyError> {
         let now = now.max(self.recorded_at);
         if let Request::PruneProtocols { served, .. } = request {
-            self.saw_served(served, now);
+            self.note_served(served, now);
         }
         let (run_id, events) = match self.decide(request, now) {
             Ok(decided) => decided,
@@ -174,16 +174,16 @@ impl Ledger {
         let Some(at) = event_task(event).and_then(|id| state.index_of(id)) else { return };
         let task = &state.tasks[at];
         if let Some(queue) = &task.queue {
-            let in_care = matches!(
+            let is_in_queue = matches!(
                 task.status,
                 TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Dispatched | TaskStatus::Running
             );
             if !self.queues.contains_key(queue) {
-                self.queues.insert(queue.clone(), Care::default());
+                self.queues.insert(queue.clone(), QueueTasks::default());
             }
             let ready_at = task.ready_at.filter(|_| task.status == TaskStatus::Ready);
-            if let Some(care) = self.queues.get_mut(queue) {
-                care.set((run_id, at), in_care.then_some(ready_at));
+            if let Some(of_queue) = self.queues.get_mut(queue) {
+                of_queue.set((run_id, at), is_in_queue.then_some(ready_at));
             }
         }
         if let Some(engine) = &task.engine {
@@ -211,7 +211,7 @@ impl Ledger {
             return None;
         }
         let state = self.runs.remove(&run_id)?;
-        self.protocols.saw_run(&state, self.recorded_at);
+        self.protocols.note_run_use(&state, self.recorded_at);
         if let Some(request) = &state.submitted.request {
             self.requests.remove(&request.request_id);
         }

@@ -51,7 +51,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// Sets the reason, and what to do if it takes too long.
-    pub fn say(&mut self, reason: String, remedy: impl Into<String>) {
+    pub fn set_reason(&mut self, reason: String, remedy: impl Into<String>) {
         self.reason = reason;
         self.remedy = Some(remedy.into());
     }

@@ -76,7 +76,7 @@ impl ComponentId {
     }
 
     /// `None` if the id is not derived from a secret and needs no proof; otherwise whether this proof matches.
-    pub fn needs(&self, proof: Option<&Proof>) -> Option<bool> {
+    pub fn check_proof(&self, proof: Option<&Proof>) -> Option<bool> {
         let text = self.as_str();
         let named = text.strip_suffix(Self::OF_KEY).or_else(|| text.strip_suffix(Self::WITHIN_HUB))?;
         Some(proof.is_some_and(|proof| named.rsplit('-').next() == Some(digits(proof).as_str())))
@@ -105,12 +105,12 @@ mod tests {
             let id = ComponentId::of_secret("engine", &mine, is_within_hub);
             assert_eq!(id.as_str(), expected);
             assert_eq!(id.is_within_hub(), is_within_hub);
-            assert_eq!(id.needs(Some(&mine.proof())), Some(true));
-            assert_eq!((id.needs(Some(&other.proof())), id.needs(None)), (Some(false), Some(false)));
+            assert_eq!(id.check_proof(Some(&mine.proof())), Some(true));
+            assert_eq!((id.check_proof(Some(&other.proof())), id.check_proof(None)), (Some(false), Some(false)));
         }
-        assert_eq!(ComponentId::from("engine-1").needs(None), None, "any other id proves nothing");
+        assert_eq!(ComponentId::from("engine-1").check_proof(None), None, "any other id proves nothing");
         for forged in ["~key", "-~hub", "engine~key", "engine-9f9f5111f7b27a7~key"] {
-            assert_eq!(ComponentId::from(forged).needs(Some(&mine.proof())), Some(false), "{forged}");
+            assert_eq!(ComponentId::from(forged).check_proof(Some(&mine.proof())), Some(false), "{forged}");
         }
     }
 

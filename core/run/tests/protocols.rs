@@ -81,7 +81,7 @@ fn nothing_goes_while_a_run_is_set_aside_of_which_it_is_not_known_what_it_needs(
     let seq = desk.state().seq;
     desk.ledger.set_aside(desk.run, seq, "it cannot be read".to_owned());
     assert_eq!(prune(&mut desk, 0, &[]), [""; 0]);
-    desk.ok(Request::CancelAside { run_id: desk.run, reason: String::new() });
+    desk.ok(Request::CancelSetAside { run_id: desk.run, reason: String::new() });
     assert_eq!(prune(&mut desk, 0, &[]), ["protocol_removed"]);
 }
 

@@ -72,7 +72,7 @@ impl std::fmt::Display for Problem {
 
 impl Problem {
     /// Whether the text is grammatical JSON with a value in it that cannot be carried.
-    pub fn is_of_content(&self) -> bool {
+    pub fn is_content_fault(&self) -> bool {
         !matches!(self.fault, Fault::Syntax(_) | Fault::NotFinite(_))
     }
 

@@ -24,7 +24,7 @@ impl Hub {
         let is_again = self.sessions.get(&socket).is_some_and(|session| session.component.as_ref() == Some(id));
         let is_proven = match self.bound(id) {
             Some(bound) => given.map_or(is_again, |given| given == bound),
-            None => id.needs(given.as_ref()).unwrap_or(true),
+            None => id.check_proof(given.as_ref()).unwrap_or(true),
         };
         if is_proven {
             return Ok(());

@@ -208,7 +208,7 @@ impl Hub {
         let priority = std::mem::take(&mut call.priority);
         // The provider's name comes from the journal, whether or not its engine supports names.
         let (id, route) = (call.id.clone(), Route::new(&call.method, self.leases.provider(&at)));
-        let told = self.told_id(&id, &at);
+        let told = self.provider_call_id(&id, &at);
         if let Some(provider) = self.roomiest(&route, &wanted) {
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
             self.calls.insert(id, engine.clone(), told, holder);
@@ -221,7 +221,7 @@ impl Hub {
                 return self.deliver(engine, lost(id, NOBODY));
             }
             // A named provider was connected before the hub started, and may be back in a moment.
-            self.timers.insert((self.grown_up_at(), Timer::Orphan(id.clone())));
+            self.timers.insert((self.aged_at(), Timer::Orphan(id.clone())));
         }
         let place = self.calls.lines.place(self.now, priority);
         self.calls.insert(id, engine.clone(), told, Holder::Hub { place, route, call: Box::new(call) });
@@ -272,7 +272,7 @@ impl Hub {
             let stranded: Vec<CallId> = self.calls.lines.of(&route).cloned().collect();
             for id in stranded {
                 if self.is_young() {
-                    self.timers.insert((self.grown_up_at(), Timer::Orphan(id)));
+                    self.timers.insert((self.aged_at(), Timer::Orphan(id)));
                 } else if let Some(call) = self.calls.finish(&id) {
                     self.deliver(&call.engine, lost(id, NOBODY));
                 }
@@ -298,7 +298,7 @@ impl Hub {
 
     /// A provider says of calls that it has whether it could begin them.
     pub(super) fn provider_turned(&mut self, provider: &ComponentId, told: Vec<CallId>, are_waiting: bool) {
-        let ids = told.iter().filter_map(|told| self.own_id(told).ok()).collect();
+        let ids = told.iter().filter_map(|told| self.engine_call_id(told).ok()).collect();
         self.calls_turned(provider, ids, are_waiting);
     }
 
@@ -319,7 +319,7 @@ impl Hub {
         progress: MethodProgress,
         in_reply_to: Option<String>,
     ) {
-        let Ok(id) = self.own_id(&progress.id) else { return };
+        let Ok(id) = self.engine_call_id(&progress.id) else { return };
         let held = self.calls.calls.get(&id).is_some_and(|call| call.is_held_by(provider));
         if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;

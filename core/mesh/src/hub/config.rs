@@ -32,7 +32,7 @@ pub struct Config {
     /// How long a consumer may confirm nothing before it is disconnected.
     pub slow_consumer_ms: u64,
     /// How long a socket may neither register nor watch before it is disconnected.
-    pub stranger_ms: u64,
+    pub unregistered_ms: u64,
     /// How many bytes of the latest entries are kept in memory for the cursors; older ones are read from the store.
     pub kept_bytes: usize,
     /// The largest parameter set or result, in bytes of JSON text.
@@ -52,7 +52,7 @@ impl Default for Config {
             window_bytes: 1024 * 1024,
             window_entries: 1_000,
             slow_consumer_ms: 30_000,
-            stranger_ms: 30_000,
+            unregistered_ms: 30_000,
             kept_bytes: 16 * 1024 * 1024,
             max_payload_bytes: 1024 * 1024,
         }

@@ -29,7 +29,7 @@ fn parse(told: &CallId) -> (Option<(Position, TermId)>, CallId) {
 
 impl Hub {
     /// The id by which a provider knows a call for an open attempt.
-    pub(super) fn told_id(&self, id: &CallId, at: &AttemptRef) -> CallId {
+    pub(super) fn provider_call_id(&self, id: &CallId, at: &AttemptRef) -> CallId {
         let dispatched = self.leases.dispatched(at).unwrap_or_default();
         match self.history.of(dispatched) {
             Some(term) => name(dispatched, &term.id, id),
@@ -41,7 +41,7 @@ impl Hub {
     ///
     /// # Errors
     /// If the call was made in a history that is lost, or was never made.
-    pub(super) fn own_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
+    pub(super) fn engine_call_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
         let (tag, id) = parse(told);
         if planted::is(Bug::LostCallNames) {
             return Ok(id);
@@ -54,7 +54,7 @@ impl Hub {
             }
         }
         let Some((_, at)) = id.parse() else { return Ok(id) };
-        if self.leases.dispatched(&at).is_some() && self.told_id(&id, &at) != *told {
+        if self.leases.dispatched(&at).is_some() && self.provider_call_id(&id, &at) != *told {
             return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
         }
         Ok(id)

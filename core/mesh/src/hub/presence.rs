@@ -70,7 +70,7 @@ impl Component {
 
 impl Hub {
     /// Adds a component that the journal names and that has not connected since the hub started.
-    pub(super) fn expect_back(&mut self, component_id: &ComponentId, role: Role) {
+    pub(super) fn await_reconnect(&mut self, component_id: &ComponentId, role: Role) {
         if self.components.contains_key(component_id) {
             return;
         }
@@ -93,10 +93,10 @@ impl Hub {
             address: None,
         };
         self.components.insert(component_id.clone(), component);
-        self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));
+        self.set_timer(self.silence_limit_ms(role), Timer::Silence(component_id.clone()));
     }
 
-    fn patience_ms(&self, role: Role) -> u64 {
+    fn silence_limit_ms(&self, role: Role) -> u64 {
         match role {
             Role::Queue | Role::Resolver => self.config.owner_silence_ms,
             Role::Provider => self.config.provider_silence_ms,
@@ -118,7 +118,7 @@ impl Hub {
         } else {
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
             self.log(true, "component is silent", format!("{component_id}{reason}"));
-            self.fall_silent(&component_id, self.now);
+            self.mark_silent(&component_id, self.now);
         }
     }
 
@@ -127,16 +127,16 @@ impl Hub {
     /// case it was only busy.
     fn missed_heartbeat(&mut self, component_id: &ComponentId, asked: Instant) {
         let Some(component) = self.components.get(component_id) else { return };
-        let is_patient = self.patience_ms(component.role) > self.config.heartbeat_interval_ms;
-        self.fall_silent(component_id, if is_patient { asked } else { self.now });
+        let is_patient = self.silence_limit_ms(component.role) > self.config.heartbeat_interval_ms;
+        self.mark_silent(component_id, if is_patient { asked } else { self.now });
     }
 
-    fn fall_silent(&mut self, component_id: &ComponentId, since: Instant) {
+    fn mark_silent(&mut self, component_id: &ComponentId, since: Instant) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         let role = component.role;
         if component.silent_since.is_none() {
             component.silent_since = Some(since);
-            let until = since.plus_ms(self.patience_ms(role));
+            let until = since.plus_ms(self.silence_limit_ms(role));
             self.timers.insert((until, Timer::Silence(component_id.clone())));
             self.announce(component_id);
         }
@@ -149,7 +149,7 @@ impl Hub {
     pub(super) fn check_silence(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.get(component_id) else { return };
         let Some(since) = component.silent_since else { return };
-        let until = since.plus_ms(self.patience_ms(component.role));
+        let until = since.plus_ms(self.silence_limit_ms(component.role));
         if until > self.now {
             self.timers.insert((until, Timer::Silence(component_id.clone())));
             return;
@@ -162,8 +162,8 @@ impl Hub {
     }
 
     /// In how many milliseconds a silent component is declared lost; `None` if it is not silent.
-    pub(super) fn lost_in(&self, component: &Component) -> Option<u64> {
-        let until = component.silent_since?.plus_ms(self.patience_ms(component.role));
+    pub(super) fn lost_in_ms(&self, component: &Component) -> Option<u64> {
+        let until = component.silent_since?.plus_ms(self.silence_limit_ms(component.role));
         Some(until.ms_since(self.now))
     }
 
@@ -180,7 +180,7 @@ impl Hub {
                 reason: "its component was silent for too long".to_owned(),
             });
         }
-        self.tell_of(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
+        self.broadcast_status(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
         match component.role {
             Role::Engine => {
                 self.out.push(Output::EngineGone { engine: component_id.clone() });
@@ -196,11 +196,11 @@ impl Hub {
     pub(super) fn announce(&mut self, component_id: &ComponentId) {
         if let Some(component) = self.components.get(component_id) {
             let status = component.status(component_id, component.presence());
-            self.tell_of(component_id, component.role, status);
+            self.broadcast_status(component_id, component.role, status);
         }
     }
 
-    fn tell_of(&mut self, component_id: &ComponentId, role: Role, status: ComponentStatus) {
+    fn broadcast_status(&mut self, component_id: &ComponentId, role: Role, status: ComponentStatus) {
         if !matches!(role, Role::Engine | Role::Provider) {
             return;
         }
@@ -216,7 +216,7 @@ impl Hub {
     }
 
     /// Sends a queue or engine the status of every component.
-    pub(super) fn tell_everything(&mut self, socket: SocketId, listener: &ComponentId) {
+    pub(super) fn send_all_statuses(&mut self, socket: SocketId, listener: &ComponentId) {
         let known = self.components.iter().filter(|(id, _)| *id != listener);
         let known = known.filter(|(_, it)| matches!(it.role, Role::Engine | Role::Provider));
         let statuses: Vec<_> = known.map(|(id, it)| it.status(id, it.presence())).collect();
@@ -226,7 +226,7 @@ impl Hub {
     }
 
     /// Closes a socket that was admitted but neither registers nor watches.
-    pub(super) fn check_stranger(&mut self, socket: SocketId) {
+    pub(super) fn check_unregistered(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get(&socket) else { return };
         if session.component.is_none() && session.registering.is_none() && session.cursor.is_none() {
             self.close(socket, "it neither registered nor watched in time");
@@ -266,7 +266,7 @@ impl Hub {
     }
 
     /// A silent component whose socket is still open has sent something: it is connected again.
-    pub(super) fn heard_of(&mut self, component_id: &ComponentId) {
+    pub(super) fn mark_connected(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         if component.silent_since.take().is_none() {
             return;

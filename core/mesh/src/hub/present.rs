@@ -95,7 +95,7 @@ impl Hub {
         let mut present = Present { now: self.now, clock, ..Present::default() };
         for (id, component) in &self.components {
             present.names.insert(id.clone(), component.name.clone());
-            if let Some(left_ms) = self.lost_in(component) {
+            if let Some(left_ms) = self.lost_in_ms(component) {
                 present.silent.insert(id.clone(), left_ms);
             }
             if !component.is_connected() {
@@ -142,15 +142,15 @@ impl Present {
             Owed::Ready if self.resolvers == 0 => {
                 let reason =
                     format!("its dependencies are done, but no resolver is connected{}", self.last(Role::Resolver));
-                waiting.say(reason, "start one with `gleitzeit agent --role resolver`");
+                waiting.set_reason(reason, "start one with `gleitzeit agent --role resolver`");
             }
             Owed::Dispatch { not_before: None } | Owed::Decision if self.queue_owners == 0 => {
                 let reason = format!("no owner for queue `{queue}` is connected{}", self.last(Role::Queue));
-                waiting.say(reason, "start one with `gleitzeit agent --role queue`");
+                waiting.set_reason(reason, "start one with `gleitzeit agent --role queue`");
             }
             Owed::Dispatch { not_before: None } => {
                 if let Some(hold) = self.hold(&route, queue) {
-                    waiting.say(self.told(&hold), hold.remedy());
+                    waiting.set_reason(self.told(&hold), hold.remedy());
                 }
             }
             Owed::Report { engine } | Owed::Stop { engine } => {
@@ -257,7 +257,7 @@ impl Present {
         let name = self.name(engine);
         if let Some(left_ms) = self.silent.get(engine) {
             let reason = format!("attempt {number} is open on engine {name}, which is silent");
-            waiting.say(reason, "if it does not come back by then, the attempt is given to another engine");
+            waiting.set_reason(reason, "if it does not come back by then, the attempt is given to another engine");
             waiting.until = Some(self.clock.plus_ms(*left_ms));
             return;
         }
@@ -269,8 +269,10 @@ impl Present {
             Some(CallPlace::Engine) => {
                 waiting.until = None;
                 if let Some(hold) = self.unserved(route) {
-                    waiting
-                        .say(format!("attempt {number} is open on engine {name}: {}", self.told(&hold)), hold.remedy());
+                    waiting.set_reason(
+                        format!("attempt {number} is open on engine {name}: {}", self.told(&hold)),
+                        hold.remedy(),
+                    );
                 }
             }
             None => {}
@@ -281,7 +283,7 @@ impl Present {
                     before => format!("waits behind {}", counted(*before)),
                 };
                 let reason = format!("attempt {number} on engine {name} {place}: {}", self.told(&hold));
-                waiting.say(reason, hold.remedy());
+                waiting.set_reason(reason, hold.remedy());
                 waiting.until = None;
             }
             Some(CallPlace::Idle(provider)) => {

@@ -111,13 +111,13 @@ impl Hub {
         let ProtocolRegistered { name, version, methods } = protocol.clone();
         let definition = ProtocolDefinition { name, version, methods };
         self.known.insert(definition.clone());
-        self.tell_of_protocols(&Protocols { protocols: vec![definition], removed: Vec::new() });
+        self.broadcast_protocols(&Protocols { protocols: vec![definition], removed: Vec::new() });
     }
 
     pub(super) fn protocol_removed(&mut self, removed: &ProtocolRemoved) {
         let name = ProtocolName::new(&removed.name, &removed.version);
         let Some(methods) = self.known.remove(&name) else { return };
-        self.tell_of_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
+        self.broadcast_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
         // A component that serves it registered while it was being removed.
         if self.components.values().any(|component| component.served.contains(&name)) {
             let ProtocolName { name, version } = name;
@@ -133,7 +133,7 @@ impl Hub {
         }
     }
 
-    fn tell_of_protocols(&mut self, protocols: &Protocols) {
+    fn broadcast_protocols(&mut self, protocols: &Protocols) {
         let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
         let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
         for socket in listeners {

@@ -10,9 +10,9 @@ use gleitzeit_workflow::payload::Payload;
 use serde::de::IgnoredAny;
 
 use crate::hub::frames::frames;
+use crate::hub::history::SeenHistory;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
-use crate::hub::standing::Standing;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{
     ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,
@@ -34,7 +34,7 @@ const MAX_ADDRESS_BYTES: usize = 2_000;
 
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
-        let checked = self.check_registration(socket, &register).and_then(|()| self.standing(socket, &register));
+        let checked = self.check_registration(socket, &register).and_then(|()| self.check_history(socket, &register));
         if let Err(error) = checked {
             return self.reject(socket, error);
         }
@@ -148,8 +148,8 @@ impl Hub {
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
         // If the id may be free in a moment, the client is disconnected and then retries by itself.
         let is_taken = error_code == Some(ErrorCode::ComponentIdTaken);
-        let stays_ms = if is_taken { self.config.stranger_ms.min(TAKEN_MS) } else { self.config.stranger_ms };
-        self.set_timer(stays_ms, Timer::Stranger(socket));
+        let stays_ms = if is_taken { self.config.unregistered_ms.min(TAKEN_MS) } else { self.config.unregistered_ms };
+        self.set_timer(stays_ms, Timer::Unregistered(socket));
         self.count_refusal(socket);
     }
 
@@ -192,7 +192,7 @@ impl Hub {
             return self.reject(socket, error);
         }
         // The component's past was current or lost before its protocols were recorded, and still is.
-        let starts_anew = self.standing(socket, &register) == Ok(Standing::Lost);
+        let starts_anew = self.check_history(socket, &register) == Ok(SeenHistory::Lost);
         if starts_anew {
             register.owned.clear();
             register.attempts.clear();
@@ -255,7 +255,7 @@ impl Hub {
         self.announce(&component_id);
         if !again {
             self.log(false, "component registered", component_id.to_string());
-            self.introduce(socket, &component_id, register.component_type);
+            self.send_initial_state(socket, &component_id, register.component_type);
         }
         self.resume(socket, &component_id, *register, again, answer);
         if !again {
@@ -266,14 +266,14 @@ impl Hub {
     }
 
     /// Sends a component what it receives once after each connect.
-    fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
+    fn send_initial_state(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
         if matches!(role, Role::Resolver | Role::Engine) {
             for protocols in frames(self.known.definitions(), |it| it.methods.size_bytes()) {
                 self.send(socket, FromHub::Protocols(Protocols { protocols, removed: Vec::new() }));
             }
         }
         if matches!(role, Role::Queue | Role::Engine) {
-            self.tell_everything(socket, component_id);
+            self.send_all_statuses(socket, component_id);
         }
     }
 

@@ -19,7 +19,7 @@ use gleitzeit_workflow::time::Instant;
 use crate::id::CallId;
 use crate::role;
 use crate::role::outbox::Outbox;
-use crate::role::{ALONE_LIMIT_MS, Identity, Link, Past, earliest};
+use crate::role::{Identity, Link, MAX_DISCONNECTED_MS, Past, earliest};
 use crate::wire::{
     ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, Protocols,
     Role, ToHub,
@@ -104,7 +104,7 @@ pub struct Config {
     /// How long after each registration, in milliseconds, providers may still be reconnecting, so that none is missed.
     pub settle_ms: u64,
     /// How long it continues to work without a hub, in milliseconds; after that, others may have been given its work.
-    pub alone_limit_ms: u64,
+    pub max_disconnected_ms: u64,
 }
 
 impl Default for Config {
@@ -114,7 +114,7 @@ impl Default for Config {
             queues: None,
             max_payload_bytes: 1024 * 1024,
             settle_ms: SETTLE_MS,
-            alone_limit_ms: ALONE_LIMIT_MS,
+            max_disconnected_ms: MAX_DISCONNECTED_MS,
         }
     }
 }
@@ -259,7 +259,9 @@ impl Engine {
         earliest([
             self.link.deadline(),
             self.outbox.deadline().filter(|_| self.link.is_up()),
-            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.down_since
+                .filter(|_| !self.work.is_empty())
+                .map(|since| since.plus_ms(self.config.max_disconnected_ms)),
             self.settled_at,
             self.timers.first().map(|(at, _, _)| *at),
             drain,

@@ -116,7 +116,7 @@ pub struct Config {
     pub address: Option<String>,
     /// How long it continues without a hub, in milliseconds. Then it stops its work, because others may have been given
     /// it by then.
-    pub alone_limit_ms: u64,
+    pub max_disconnected_ms: u64,
 }
 
 /// The provider role's state machine.
@@ -185,7 +185,7 @@ impl Provider {
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
-                self.give_up_if_alone(now, out);
+                self.give_up_if_disconnected(now, out);
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
                 self.unanswered = 0;
@@ -255,7 +255,7 @@ impl Provider {
         let is_alone = self.link == Link::Down && !self.running.is_empty();
         earliest([
             self.link.deadline(),
-            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.max_disconnected_ms)),
             self.drain_until.filter(|_| !self.drained),
             self.sent.deadline(),
         ])
@@ -414,9 +414,9 @@ impl Provider {
 
     /// Gives up its calls after being without a hub for long enough: they may already run elsewhere. This is not done
     /// between a registration and its answer, because the listed calls must be kept.
-    fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn give_up_if_disconnected(&mut self, now: Instant, out: &mut Vec<Output>) {
         let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
-        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
+        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             self.answers.clear();
             self.sent.clear();
             self.stop_all(out);
@@ -424,7 +424,7 @@ impl Provider {
     }
 
     fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
-        self.give_up_if_alone(now, out);
+        self.give_up_if_disconnected(now, out);
         self.sent.expire(now);
         if self.drain_until.is_some_and(|until| until <= now) {
             // Their engines are told when the provider leaves: lost, not failed.

@@ -107,7 +107,7 @@ pub(crate) fn choose<'a, T: Ord + 'a, W: Ord>(
 /// How many levels are considered: this many of the highest priorities, and this many of those that have waited
 /// longest. If no more priorities than that are in use, all are considered; with any number of them, a step costs no
 /// more.
-const LOOKED_AT: usize = 8;
+const LEVELS_CONSIDERED: usize = 8;
 
 /// Items that wait for the same thing, in a lane for each run and priority.
 #[derive(Debug)]
@@ -241,8 +241,8 @@ impl<T: Ord> Lanes<T> {
 
     /// The heads that may be chosen: for each considered priority, the run whose turn it is.
     pub(crate) fn heads(&mut self, round: &Round) -> impl Iterator<Item = Head<'_, T>> {
-        let highest = self.levels.keys().rev().take(LOOKED_AT).copied();
-        let longest = self.ranks.iter().take(LOOKED_AT).map(|(_, priority)| *priority);
+        let highest = self.levels.keys().rev().take(LEVELS_CONSIDERED).copied();
+        let longest = self.ranks.iter().take(LEVELS_CONSIDERED).map(|(_, priority)| *priority);
         let looked_at: BTreeSet<i32> = highest.chain(longest).collect();
         for priority in &looked_at {
             if let Some(level) = self.levels.get_mut(priority) {

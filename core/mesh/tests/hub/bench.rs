@@ -194,7 +194,7 @@ impl Bench {
     }
 
     /// The bodies of the events of one kind that a socket was sent since the last look.
-    pub(crate) fn heard(&mut self, socket: u64, kind: &str) -> Vec<Value> {
+    pub(crate) fn take_sent(&mut self, socket: u64, kind: &str) -> Vec<Value> {
         let (of_it, rest) =
             std::mem::take(&mut self.sent).into_iter().partition(|(to, it, _)| *to == socket && *it == kind);
         self.sent = rest;

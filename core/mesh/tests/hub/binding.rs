@@ -20,14 +20,14 @@ fn register(bench: &mut Bench, role: &str, id: &str, secret: Option<&str>) -> u6
 
 /// The name of the error with which a socket's registration was refused; `None` if it was accepted.
 fn refusal(bench: &mut Bench, socket: u64) -> Option<Value> {
-    let rejected = bench.heard(socket, "registration_rejected").pop().map(|it| it["error"]["name"].clone());
-    let accepted = bench.heard(socket, "component_registered").len();
+    let rejected = bench.take_sent(socket, "registration_rejected").pop().map(|it| it["error"]["name"].clone());
+    let accepted = bench.take_sent(socket, "component_registered").len();
     assert_eq!(accepted, usize::from(rejected.is_none()));
     rejected
 }
 
 #[test]
-fn who_does_not_know_the_secret_of_an_id_is_refused_and_its_owner_goes_on() {
+fn a_component_without_the_secret_of_an_id_is_refused_and_its_owner_continues() {
     let taken = Some(json!("COMPONENT_ID_TAKEN"));
     for is_connected in [true, false] {
         let Sent { mut bench, engine, at } = sent(1);
@@ -43,25 +43,25 @@ fn who_does_not_know_the_secret_of_an_id_is_refused_and_its_owner_goes_on() {
         ] {
             let thief = register(&mut bench, role, "e", secret);
             assert_eq!(refusal(&mut bench, thief), taken, "{role} {secret:?}");
-            assert_eq!(bench.heard(thief, "execute_task"), [0; 0]);
+            assert_eq!(bench.take_sent(thief, "execute_task"), [0; 0]);
         }
         if is_connected {
             assert_eq!(bench.closed, [0; 0], "the owner keeps its socket");
             bench.say(engine, "task_taken", &json!({"attempts": at}));
-            assert_eq!(bench.heard(engine, "mesh_error"), [0; 0]);
+            assert_eq!(bench.take_sent(engine, "mesh_error"), [0; 0]);
         }
         // It reconnects, even before the hub has noticed that its old connection is gone.
         let again = bench.join("engine", "e", json!({"slots": 1}));
         assert_eq!(refusal(&mut bench, again), None);
-        assert_eq!(bench.heard(again, "execute_task").len(), 1);
+        assert_eq!(bench.take_sent(again, "execute_task").len(), 1);
     }
 }
 
 #[test]
-fn who_brings_no_secret_is_given_one_and_needs_it_from_then_on() {
+fn a_component_without_a_secret_is_given_one_and_needs_it_from_then_on() {
     let mut bench = Bench::new();
     let socket = register(&mut bench, "provider", "p", None);
-    let given = bench.heard(socket, "component_registered").remove(0)["secret"].clone();
+    let given = bench.take_sent(socket, "component_registered").remove(0)["secret"].clone();
     let given = given.as_str().expect("a secret").to_owned();
     // On its own socket it need not present the secret.
     bench.say(
@@ -71,25 +71,25 @@ fn who_brings_no_secret_is_given_one_and_needs_it_from_then_on() {
             "component_type": "provider", "component_id": "p", "methods": ["m/x"], "max_concurrency": 0,
         }),
     );
-    assert_eq!(bench.heard(socket, "component_registered").remove(0).get("secret"), None);
+    assert_eq!(bench.take_sent(socket, "component_registered").remove(0).get("secret"), None);
     bench.leave(socket, false);
     let other = register(&mut bench, "provider", "p", None);
     assert_eq!(refusal(&mut bench, other), Some(json!("COMPONENT_ID_TAKEN")));
     let socket = register(&mut bench, "provider", "p", Some(&given));
-    assert_eq!(bench.heard(socket, "component_registered").remove(0).get("secret"), None, "it has one");
+    assert_eq!(bench.take_sent(socket, "component_registered").remove(0).get("secret"), None, "it has one");
     // An id that no component holds any more is free.
     bench.leave(socket, true);
     let other = register(&mut bench, "provider", "p", None);
-    let secret = bench.heard(other, "component_registered").remove(0)["secret"].clone();
+    let secret = bench.take_sent(other, "component_registered").remove(0)["secret"].clone();
     assert_ne!(secret, json!(given));
     // A component that names no id gets a new one each time.
     let nameless = bench.connect();
     bench.say(nameless, "register_component", &json!({"component_type": "provider", "methods": ["m/x"]}));
-    assert_eq!(bench.heard(nameless, "component_registered").len(), 1);
+    assert_eq!(bench.take_sent(nameless, "component_registered").len(), 1);
 }
 
 #[test]
-fn who_wants_an_id_that_is_taken_is_cut_off_soon_and_let_in_once_it_is_free() {
+fn a_component_that_asks_for_a_taken_id_is_disconnected_soon_and_admitted_once_the_id_is_free() {
     let mut bench = Bench::new();
     let before = register(&mut bench, "provider", "p", Some("the secret of before"));
     bench.leave(before, false);

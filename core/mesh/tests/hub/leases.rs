@@ -53,7 +53,7 @@ pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&st
         let dispatch = json!({"run_id": run_id, "task_id": id, "attempt": 1, "engine": engine_id});
         assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
     }
-    let tasks = bench.heard(engine, "execute_task");
+    let tasks = bench.take_sent(engine, "execute_task");
     let at = tasks.iter().flat_map(|it| it["tasks"].as_array().expect("a list").clone()).map(|it| it["ref"].clone());
     Sent { at: at.collect(), bench, engine }
 }
@@ -64,7 +64,7 @@ pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, comm
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});
     bench.say(socket, "append", &json!({"proposals": [proposal], "position": position}));
-    bench.heard(socket, "append_result").pop().map(|it| it["results"][0]["verdict"].clone()).unwrap_or_default()
+    bench.take_sent(socket, "append_result").pop().map(|it| it["results"][0]["verdict"].clone()).unwrap_or_default()
 }
 
 fn stops(bench: &Bench) -> Vec<StopReason> {
@@ -96,7 +96,7 @@ fn an_attempt_named_at_a_registration_is_taken_and_others_are_sent_again() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.leave(engine, false);
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": [at[1]]}));
-    let again = bench.heard(engine, "execute_task");
+    let again = bench.take_sent(engine, "execute_task");
     assert_eq!(again[0]["tasks"].as_array().expect("a list").len(), 1);
     assert_eq!(again[0]["tasks"][0]["ref"], at[0]);
 }
@@ -121,9 +121,9 @@ fn an_engine_that_leaves_a_heartbeat_unanswered_is_lost_fifteen_seconds_after_it
     let Sent { mut bench, engine, at } = sent(1);
     bench.say(engine, "task_taken", &json!({"attempts": at}));
     bench.say(engine, "heartbeat_response", &json!({}));
-    bench.heard(engine, "heartbeat");
+    bench.take_sent(engine, "heartbeat");
     bench.pass(5_000);
-    assert_eq!(bench.heard(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
+    assert_eq!(bench.take_sent(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
     bench.pass(14_999);
     assert!(stops(&bench).is_empty(), "it may come back");
     bench.pass(1);
@@ -135,7 +135,7 @@ fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
     let mut bench = Bench::new();
     let at = json!({"run_id": run_id(7), "task_id": "x", "attempt": 3});
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": [at]}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!([at]));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!([at]));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_a
     bench.leave(engine, false);
     // The journal has not ended it yet.
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!(at));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!(at));
     bench.release();
     assert_eq!(stops(&bench), [StopReason::NotTaken]);
     bench.pass(10_000);
@@ -159,7 +159,7 @@ fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.say(engine, "task_taken", &json!({"attempts": at}));
     cancel(&mut bench);
-    let told = bench.heard(engine, "cancel_task");
+    let told = bench.take_sent(engine, "cancel_task");
     assert_eq!(told[0]["attempts"], json!(at));
     let stop = json!({"ref": at[0], "reason": "cancelled"});
     assert_eq!(propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
@@ -175,7 +175,7 @@ fn a_cancel_is_told_again_to_an_engine_that_was_away() {
     bench.leave(engine, false);
     cancel(&mut bench);
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!(at));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!(at));
 }
 
 #[test]

@@ -54,20 +54,20 @@ fn engines_and_resolvers_forget_what_is_removed_and_its_provider_registers_it_ag
     let engine = bench.join("engine", "e", json!({}));
     let provider = bench.join("provider", "p", json!({"protocols": math()}));
     bench.leave(provider, true);
-    bench.heard(engine, "protocols");
+    bench.take_sent(engine, "protocols");
     bench.pass(1);
     let served = bench.hub.served(bench.now);
     prune(&mut bench, served);
     assert_eq!(
-        bench.heard(engine, "protocols"),
+        bench.take_sent(engine, "protocols"),
         [json!({"protocols": [], "removed": [{"name": "math", "version": "v1"}]})]
     );
     assert_eq!((known(&bench).len(), bench.hub.served(bench.now)), (0, Vec::new()));
     // Even through a method alone whose schema is no longer known.
     for (rest, expected) in [(json!({"methods": ["math/add"]}), "any.add"), (json!({"protocols": math()}), "v1")] {
         let provider = bench.join("provider", "p", rest);
-        assert_eq!(bench.heard(provider, "component_registered").len(), 1);
-        assert_eq!(bench.heard(engine, "protocols")[0]["protocols"][0]["version"], expected);
+        assert_eq!(bench.take_sent(provider, "component_registered").len(), 1);
+        assert_eq!(bench.take_sent(engine, "protocols")[0]["protocols"][0]["version"], expected);
         bench.leave(provider, true);
     }
     assert_eq!(known(&bench), ["math/any.add", "math/v1"]);
@@ -81,7 +81,7 @@ fn a_protocol_that_is_removed_while_its_provider_registers_is_registered_again()
     // The removal was requested before the provider came.
     prune(&mut bench, Vec::new());
     assert_eq!(known(&bench), ["math/v1"]);
-    let told = bench.heard(engine, "protocols");
+    let told = bench.take_sent(engine, "protocols");
     assert_eq!(told.iter().map(|it| it.get("removed").is_some()).collect::<Vec<_>>(), [false, true, false]);
     bench.leave(provider, true);
 
@@ -91,8 +91,8 @@ fn a_protocol_that_is_removed_while_its_provider_registers_is_registered_again()
     bench.is_held = true;
     let provider = bench.join("provider", "p", json!({"protocols": both}));
     prune(&mut bench, vec![ProtocolUse { protocol: ProtocolName::new("other", "v1"), ago_ms: 0 }]);
-    assert_eq!(bench.heard(provider, "component_registered").len(), 0);
+    assert_eq!(bench.take_sent(provider, "component_registered").len(), 0);
     bench.release();
-    assert_eq!(bench.heard(provider, "component_registered").len(), 1);
+    assert_eq!(bench.take_sent(provider, "component_registered").len(), 1);
     assert_eq!(known(&bench), ["math/v1", "text/v1"]);
 }

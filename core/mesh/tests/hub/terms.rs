@@ -23,7 +23,7 @@ fn called() -> Called {
     sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
     let provider = join_provider(&mut sent.bench, json!([]));
     call(&mut sent);
-    let told = sent.bench.heard(provider, "execute_method").remove(0);
+    let told = sent.bench.take_sent(provider, "execute_method").remove(0);
     let dispatch = sent.bench.journal.iter().find(|entry| matches!(entry.event, Event::TaskDispatched(_)));
     let before = Position(dispatch.expect("it is dispatched").position.0 - 1);
     Called { before, call: told["id"].as_str().expect("an id").to_owned(), sent }
@@ -46,11 +46,11 @@ fn join_provider(bench: &mut Bench, calls: Value) -> u64 {
 }
 
 fn registered(bench: &mut Bench, socket: u64) -> Value {
-    bench.heard(socket, "component_registered").pop().expect("it is registered")
+    bench.take_sent(socket, "component_registered").pop().expect("it is registered")
 }
 
 fn codes(bench: &mut Bench, socket: u64) -> Vec<Value> {
-    bench.heard(socket, "mesh_error").into_iter().map(|it| it["name"].clone()).collect()
+    bench.take_sent(socket, "mesh_error").into_iter().map(|it| it["name"].clone()).collect()
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn an_owner_that_has_seen_more_than_a_restored_journal_holds_gets_everything_ane
         let answer = registered(&mut bench, socket);
         assert_eq!(answer.get("starts_anew").is_some(), starts_anew, "{term} {position}");
         assert_eq!(answer["term"], "b");
-        let ownership = bench.heard(socket, "ownership").remove(0);
+        let ownership = bench.take_sent(socket, "ownership").remove(0);
         assert_eq!(ownership["state_follows"], starts_anew, "{term} {position}");
-        assert_eq!(bench.heard(socket, "state").len(), usize::from(starts_anew));
+        assert_eq!(bench.take_sent(socket, "state").len(), usize::from(starts_anew));
         bench.leave(socket, false);
     }
 }
@@ -85,12 +85,12 @@ fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says(
     let rest = json!({"slots": 1, "attempts": at, "calls": [], "seen": seen});
     let engine = bench.join("engine", "e", rest.clone());
     assert_eq!(registered(&mut bench, engine)["starts_anew"], true);
-    assert_eq!(bench.heard(engine, "cancel_task"), [0; 0]);
+    assert_eq!(bench.take_sent(engine, "cancel_task"), [0; 0]);
     let queue = bench.join("queue", "q", json!({}));
     let fence = json!({"slice": {"queue": "default"}, "epoch": 1});
     let dispatch = json!({"run_id": at[0]["run_id"], "task_id": at[0]["task_id"], "attempt": 1, "engine": "e"});
     assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
-    let given = bench.heard(engine, "execute_task").remove(0);
+    let given = bench.take_sent(engine, "execute_task").remove(0);
     assert_eq!(
         (&given["tasks"][0]["ref"], &given["tasks"][0]["dispatched"]),
         (&at[0], &json!(before.0 + 1)),
@@ -101,7 +101,7 @@ fn an_engine_of_a_lost_history_keeps_nothing_and_is_given_what_the_journal_says(
     let seen = json!({"term": "b", "position": bench.head().0});
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at, "calls": [], "seen": seen}));
     assert_eq!(registered(&mut bench, engine).get("starts_anew"), None);
-    assert_eq!(bench.heard(engine, "execute_task"), [0; 0]);
+    assert_eq!(bench.take_sent(engine, "execute_task"), [0; 0]);
 }
 
 #[test]
@@ -116,29 +116,29 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     bench.say(engine, "task_taken", &json!({"attempts": at}));
     // The same attempt by name: the calls of the lost one that the provider lists are cancelled.
     let provider = join_provider(&mut bench, json!([lost]));
-    assert_eq!(bench.heard(provider, "cancel_method"), [json!({"id": lost})]);
+    assert_eq!(bench.take_sent(provider, "cancel_method"), [json!({"id": lost})]);
     let mut sent = Sent { bench, engine, at };
     call(&mut sent);
     let bench = &mut sent.bench;
-    let present = bench.heard(provider, "execute_method").remove(0)["id"].clone();
+    let present = bench.take_sent(provider, "execute_method").remove(0)["id"].clone();
     assert_ne!(present, lost);
     let answer = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": 1});
     bench.say(provider, "method_result", &answer(&json!(lost)));
     assert_eq!(codes(bench, provider), ["HISTORY_LOST"]);
-    assert_eq!(bench.heard(engine, "method_result"), [0; 0]);
+    assert_eq!(bench.take_sent(engine, "method_result"), [0; 0]);
     bench.say(provider, "method_progress", &json!({"id": lost, "data": 1}));
     bench.say(provider, "method_waiting", &json!({"ids": [lost]}));
-    assert_eq!(bench.heard(engine, "method_waiting"), [0; 0]);
+    assert_eq!(bench.take_sent(engine, "method_waiting"), [0; 0]);
     // The engine's own id, which has no term, is not the id of a call that was given to a provider either.
     let own = present.as_str().and_then(|id| id.split_once('/')).expect("a name before the id").1.to_owned();
     bench.say(provider, "method_result", &answer(&json!(own)));
     assert_eq!(codes(bench, provider), ["CALL_NOT_FOUND"]);
     bench.say(provider, "method_result", &answer(&present));
-    let result = bench.heard(engine, "method_result").remove(0);
+    let result = bench.take_sent(engine, "method_result").remove(0);
     assert_eq!(result["id"], own, "the engine knows its call by its own id");
     // A refusal names the call by the provider's id.
     bench.say(provider, "method_result", &answer(&present));
-    let refused = bench.heard(provider, "mesh_error").remove(0);
+    let refused = bench.take_sent(provider, "mesh_error").remove(0);
     assert_eq!(refused["name"], "CALL_ENDED");
     assert!(refused["message"].as_str().is_some_and(|it| it.contains(present.as_str().expect("an id"))), "{refused}");
 }
@@ -152,9 +152,9 @@ fn a_call_goes_on_over_a_new_term_of_the_same_history() {
     let rest = json!({"slots": 1, "attempts": at, "calls": [own], "seen": seen});
     let engine = bench.join("engine", "e", rest);
     let provider = join_provider(&mut bench, json!([call]));
-    assert_eq!(bench.heard(provider, "cancel_method"), [0; 0]);
+    assert_eq!(bench.take_sent(provider, "cancel_method"), [0; 0]);
     bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call, "result": 1}));
-    assert_eq!(bench.heard(engine, "method_result").remove(0)["id"], own);
+    assert_eq!(bench.take_sent(engine, "method_result").remove(0)["id"], own);
 }
 
 #[test]
@@ -166,11 +166,11 @@ fn a_component_that_holds_something_and_names_no_term_is_told_to_start_again() {
     assert_eq!(registered(&mut bench, engine).get("starts_anew"), None);
     bench.begin("b", bench.head());
     let engine = bench.join("engine", "e", holds);
-    let rejected = bench.heard(engine, "registration_rejected");
+    let rejected = bench.take_sent(engine, "registration_rejected");
     assert_eq!(rejected[0]["error"]["name"], "HISTORY_LOST");
-    assert_eq!(bench.heard(engine, "component_registered"), [0; 0]);
+    assert_eq!(bench.take_sent(engine, "component_registered"), [0; 0]);
     let engine = bench.join("engine", "e", json!({"slots": 1}));
-    assert_eq!(bench.heard(engine, "component_registered").len(), 1, "what holds nothing has nothing to lose");
+    assert_eq!(bench.take_sent(engine, "component_registered").len(), 1, "what holds nothing has nothing to lose");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_journal_from_before_terms_takes_its_components_as_they_are() {
     for (position, is_taken) in [(position, true), (position + 1, false)] {
         let owned = json!([{"slice": {"queue": "default"}, "epoch": 1, "position": position}]);
         let socket = bench.join("queue", &format!("q{position}"), json!({"owned": owned}));
-        assert_eq!(bench.heard(socket, "component_registered").len(), usize::from(is_taken), "{position}");
+        assert_eq!(bench.take_sent(socket, "component_registered").len(), usize::from(is_taken), "{position}");
     }
 }
 
@@ -195,7 +195,7 @@ fn a_watcher_names_the_term_in_which_it_read() {
     bench.begin("b", bench.head());
     for (term, from, is_known) in [("a", head + 1, true), ("a", head + 2, false), ("c", 0, false)] {
         let socket = bench.connect();
-        assert_eq!(bench.heard(socket, "welcome").remove(0)["term"], "b");
+        assert_eq!(bench.take_sent(socket, "welcome").remove(0)["term"], "b");
         bench.say(socket, "watch", &json!({"from_position": from, "term": term}));
         let refused = if is_known { vec![] } else { vec!["HISTORY_LOST"] };
         assert_eq!(codes(&mut bench, socket), refused, "{term} {from}");

@@ -21,7 +21,7 @@ impl fmt::Display for Total {
 }
 
 /// Runs all seeds. On failure returns the first violation that was found, with what led to it.
-pub(crate) fn live_through(seeds: Range<u64>) -> Result<Total, Box<Violation>> {
+pub(crate) fn run_seeds(seeds: Range<u64>) -> Result<Total, Box<Violation>> {
     let next = AtomicU64::new(seeds.start);
     let broken = Mutex::new(None::<u64>);
     let total = Mutex::new(Total::default());

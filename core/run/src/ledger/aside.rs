@@ -10,7 +10,7 @@ use crate::{Entry, Event, Verdict};
 
 /// A run that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
+pub struct SetAsideRun {
     /// The number of its last known entry.
     pub seq: Seq,
     /// Which entry is wrong, and why.
@@ -44,17 +44,17 @@ impl Ledger {
             attempts.retain(|attempt| attempt.run_id != run_id);
             !attempts.is_empty()
         });
-        let aside = self.aside.entry(run_id).or_insert(Aside { seq, why });
+        let aside = self.aside.entry(run_id).or_insert(SetAsideRun { seq, why });
         aside.seq = aside.seq.max(seq);
     }
 
     /// The runs that were set aside.
-    pub fn aside(&self) -> impl Iterator<Item = (RunId, &Aside)> {
+    pub fn aside(&self) -> impl Iterator<Item = (RunId, &SetAsideRun)> {
         self.aside.iter().map(|(run_id, aside)| (*run_id, aside))
     }
 
     /// The event that ends a run that was set aside.
-    pub(super) fn decide_aside(&self, run_id: RunId, reason: &str) -> Result<Event, Verdict> {
+    pub(super) fn decide_cancel_set_aside(&self, run_id: RunId, reason: &str) -> Result<Event, Verdict> {
         let Some(aside) = self.aside.get(&run_id) else {
             let message = format!("run {run_id} is not set aside");
             return Err(Verdict::Invalid(Failure::new(ErrorCode::WorkflowInvalidState, message)));

@@ -21,7 +21,7 @@ pub struct Backlog {
 
 /// The tasks that a queue is responsible for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Care {
+pub(super) struct QueueTasks {
     /// From run and task index to when the task became ready; `None` if it is not ready.
     tasks: BTreeMap<(RunId, usize), Option<Timestamp>>,
     /// How many tasks became ready at each time.
@@ -29,7 +29,7 @@ pub(super) struct Care {
     ready_count: u64,
 }
 
-impl Care {
+impl QueueTasks {
     /// Updates a task. The outer `None` removes it; the inner value is when it became ready, or `None` if it is not
     /// ready.
     pub(super) fn set(&mut self, task: (RunId, usize), state: Option<Option<Timestamp>>) {
@@ -73,9 +73,9 @@ impl Care {
 impl Ledger {
     /// The backlog of every queue, including the empty ones.
     pub fn backlog(&self, now: Timestamp) -> Vec<Backlog> {
-        let queues = self.queues.iter().map(|(queue, care)| {
-            let age_ms = care.ready.first_key_value().map_or(0, |(oldest, _)| now.ms_since(*oldest));
-            Backlog { queue: queue.clone(), ready: care.ready_count, age_ms }
+        let queues = self.queues.iter().map(|(queue, of_queue)| {
+            let age_ms = of_queue.ready.first_key_value().map_or(0, |(oldest, _)| now.ms_since(*oldest));
+            Backlog { queue: queue.clone(), ready: of_queue.ready_count, age_ms }
         });
         queues.collect()
     }
@@ -89,21 +89,23 @@ mod tests {
 
     #[test]
     fn what_is_ready_is_counted_as_it_changes() {
-        let mut care = Care::default();
+        let mut of_queue = QueueTasks::default();
         let task = |at| (RunId(Uuid::from_u128(1)), at);
         let ready = |at_ms| Some(Some(Timestamp(at_ms)));
-        let counted = |care: &Care| (care.ready_count, care.ready.first_key_value().map(|(oldest, _)| oldest.0));
-        care.set(task(0), ready(5));
-        care.set(task(1), ready(5));
-        care.set(task(2), ready(7));
-        assert_eq!(counted(&care), (3, Some(5)));
-        care.set(task(0), Some(None));
-        care.set(task(0), Some(None));
-        care.set(task(1), None);
-        assert_eq!(counted(&care), (1, Some(7)));
-        care.set(task(0), ready(5));
-        assert_eq!((counted(&care), care.tasks().count()), ((2, Some(5)), 2));
-        care.forget(task(0).0);
-        assert_eq!((counted(&care), care.tasks().count()), ((0, None), 0));
+        let counted = |of_queue: &QueueTasks| {
+            (of_queue.ready_count, of_queue.ready.first_key_value().map(|(oldest, _)| oldest.0))
+        };
+        of_queue.set(task(0), ready(5));
+        of_queue.set(task(1), ready(5));
+        of_queue.set(task(2), ready(7));
+        assert_eq!(counted(&of_queue), (3, Some(5)));
+        of_queue.set(task(0), Some(None));
+        of_queue.set(task(0), Some(None));
+        of_queue.set(task(1), None);
+        assert_eq!(counted(&of_queue), (1, Some(7)));
+        of_queue.set(task(0), ready(5));
+        assert_eq!((counted(&of_queue), of_queue.tasks().count()), ((2, Some(5)), 2));
+        of_queue.forget(task(0).0);
+        assert_eq!((counted(&of_queue), of_queue.tasks().count()), ((0, None), 0));
     }
 }

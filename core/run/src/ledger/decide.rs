@@ -47,7 +47,9 @@ impl Ledger {
                 let events = state.decide(&command, None, now, self.limits).map_err(verdict)?;
                 Ok((Some(cancel.run_id), events))
             }
-            Request::CancelAside { run_id, reason } => Ok((Some(*run_id), vec![self.decide_aside(*run_id, reason)?])),
+            Request::CancelSetAside { run_id, reason } => {
+                Ok((Some(*run_id), vec![self.decide_cancel_set_aside(*run_id, reason)?]))
+            }
             Request::Component { component_id, fence, command } => {
                 let run_id = command.run_id();
                 // A run that is not in memory ended long ago or was never accepted, so the command is stale.

@@ -5,7 +5,7 @@ use gleitzeit_workflow::id::QueueName;
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::id::{AttemptRef, ComponentId, Shard, Slice};
-use crate::ledger::backlog::Care;
+use crate::ledger::backlog::QueueTasks;
 use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
@@ -78,7 +78,7 @@ impl Ledger {
                 queue: state.tasks[at].queue.clone()?,
             }))
         });
-        let tasks = self.queues.get(queue).into_iter().flat_map(Care::tasks);
+        let tasks = self.queues.get(queue).into_iter().flat_map(QueueTasks::tasks);
         let tasks = tasks.filter_map(|(run_id, at)| {
             let state = self.runs.get(run_id)?;
             queue_task(state, *at, now).map(SliceItem::QueueTask)

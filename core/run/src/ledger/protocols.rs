@@ -92,7 +92,7 @@ impl Protocols {
             let Some(known) = self.known.get_mut(name) else { continue };
             let before = known.noted.replace(mark);
             count += 1;
-            self.unnote(before);
+            self.release_note(before);
         }
         match count {
             0 => drop(self.obsolete.insert(mark.0, mark.1)),
@@ -113,10 +113,10 @@ impl Protocols {
     fn release(&mut self, known: &Known) {
         self.bytes -= known.methods.size_bytes();
         self.obsolete.insert(known.registered.0, known.registered.1);
-        self.unnote(known.noted);
+        self.release_note(known.noted);
     }
 
-    fn unnote(&mut self, mark: Option<Mark>) {
+    fn release_note(&mut self, mark: Option<Mark>) {
         let Some((position, recorded_at)) = mark else { return };
         let Some((_, count)) = self.notes.get_mut(&position) else { return };
         *count -= 1;
@@ -126,7 +126,7 @@ impl Protocols {
         }
     }
 
-    fn saw(&mut self, name: ProtocolName, at: Timestamp) {
+    fn note_use(&mut self, name: ProtocolName, at: Timestamp) {
         if self.known.contains_key(&name) {
             let seen = self.seen.entry(name).or_insert(at);
             *seen = at.max(*seen);
@@ -134,9 +134,9 @@ impl Protocols {
     }
 
     /// A run has ended: its protocols were in use until then.
-    pub(super) fn saw_run(&mut self, run: &State, at: Timestamp) {
+    pub(super) fn note_run_use(&mut self, run: &State, at: Timestamp) {
         for (name, version) in needs(run) {
-            self.saw(ProtocolName::new(name, version), at);
+            self.note_use(ProtocolName::new(name, version), at);
         }
     }
 
@@ -147,7 +147,7 @@ impl Protocols {
     }
 
     /// The protocols whose use was not recorded for this long.
-    fn unnoted(&self, every_ms: u64) -> Vec<ProtocolName> {
+    fn unrecorded_uses(&self, every_ms: u64) -> Vec<ProtocolName> {
         let late = |name: &ProtocolName, known: &Known| {
             self.seen.get(name).is_some_and(|seen| *seen > known.recorded_use().plus_ms(every_ms))
         };
@@ -162,9 +162,9 @@ impl Ledger {
     }
 
     /// Records that the served protocols are in use now.
-    pub(super) fn saw_served(&mut self, served: &[ProtocolUse], now: Timestamp) {
+    pub(super) fn note_served(&mut self, served: &[ProtocolUse], now: Timestamp) {
         for used in served {
-            self.protocols.saw(used.protocol.clone(), now.minus_ms(used.ago_ms));
+            self.protocols.note_use(used.protocol.clone(), now.minus_ms(used.ago_ms));
         }
     }
 
@@ -172,7 +172,7 @@ impl Ledger {
     pub(super) fn decide_prune(&self, unused_ms: u64, served: &[ProtocolUse], now: Timestamp) -> Vec<Event> {
         let removed = self.unused(unused_ms, served, now);
         let every_ms = (unused_ms / NOTED_PART).max(NOTE_EVERY_MS);
-        let mut used = self.protocols.unnoted(every_ms);
+        let mut used = self.protocols.unrecorded_uses(every_ms);
         used.retain(|name| !removed.contains(name));
         let notes = used.chunks(MAX_NOTED).map(|some| ProtocolsUsed { protocols: some.to_vec() }.into());
         let gone = removed.iter().map(|it| {

@@ -115,7 +115,7 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
             }
             match json::parse(source) {
                 Ok(value) => examine_value(&value, file, catalog, limits),
-                Err(fault) if fault.is_of_content() => {
+                Err(fault) if fault.is_content_fault() => {
                     let (line, column) = place_at(source, fault.at);
                     let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, fault.to_string());
                     vec![problem.at(line, column)].into()

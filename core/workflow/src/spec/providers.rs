@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_reach_different_addresses_has_to_say_which() {
+    fn a_task_whose_providers_have_different_addresses_must_name_one() {
         let (problems, _) = said("method: http/request", Others::Later);
         let expected = "3:19 `http/request` is served by providers of different addresses, `crm` (https://crm.example.com), \
                         `http` (any address): any may get the call; say `provider: crm` or `provider: http`";

@@ -274,7 +274,7 @@ impl<'n> Names<'n> {
             Root::Input(_) => return None,
             Root::File(_) | Root::Env(_) | Root::RunId => (Types::TEXT, "", None),
         };
-        if given.meet(taken) || given == Types::NONE || taken == Types::NONE {
+        if given.overlaps(taken) || given == Types::NONE || taken == Types::NONE {
             return None;
         }
         let given =
@@ -292,7 +292,7 @@ impl<'n> Names<'n> {
         };
         let fits = |name: &&String| {
             let types = returns.map(|returns| types::at(returns, &[PathSegment::Key((*name).clone())], &self.visits));
-            types.is_some_and(|types| types != Types::ANY && types.meet(taken))
+            types.is_some_and(|types| types != Types::ANY && types.overlaps(taken))
         };
         let others: Vec<&String> = fields.into_iter().flat_map(|fields| fields.keys()).filter(fits).collect();
         let hint = if !others.is_empty() {

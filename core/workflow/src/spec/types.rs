@@ -74,7 +74,7 @@ impl Types {
     }
 
     /// Whether a value can fit both schemas.
-    pub(super) fn meet(self, other: Self) -> bool {
+    pub(super) fn overlaps(self, other: Self) -> bool {
         self.and(other) != Self::NONE
     }
 
@@ -151,7 +151,7 @@ impl Walk<'_> {
                     PathSegment::Key(_) => Types::OBJECT,
                     PathSegment::Index(_) => Types::LIST,
                 };
-                if !here(schema).meet(holder) {
+                if !here(schema).overlaps(holder) {
                     return Types::NONE;
                 }
                 inner(schema, step).map_or(Types::ANY, |inner| self.at(inner, rest, depth))

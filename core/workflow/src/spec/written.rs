@@ -10,7 +10,7 @@ use crate::error::ErrorCode;
 
 /// A text in a task's parameters.
 #[derive(Clone, Debug)]
-pub struct Written<'w> {
+pub struct ParameterText<'w> {
     /// The task that has the parameter.
     pub task: &'w Task,
     /// The text, with its references.
@@ -22,7 +22,7 @@ pub struct Written<'w> {
 }
 
 /// The texts that tasks give for these parameters, in the order of the file. Each parameter is named with its method.
-pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]) -> Vec<Written<'w>> {
+pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]) -> Vec<ParameterText<'w>> {
     let mut found = Vec::new();
     let mut root = None;
     for (index, task) in workflow.tasks.iter().enumerate() {
@@ -31,7 +31,7 @@ pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]
             // The source is read only if there is something to look for.
             let root = root.get_or_insert_with(|| read(source));
             let spot = root.as_ref().and_then(|root| spot_of(root, index, parameter)).unwrap_or_default();
-            found.push(Written { task, text, field: format!("tasks[{index}].parameters.{parameter}"), spot });
+            found.push(ParameterText { task, text, field: format!("tasks[{index}].parameters.{parameter}"), spot });
         }
     }
     found
@@ -58,7 +58,7 @@ fn spot_of(root: &Node, index: usize, parameter: &str) -> Option<Spot> {
     field(field(tasks.get(index)?, "parameters")?, parameter).map(|node| node.spot)
 }
 
-impl Written<'_> {
+impl ParameterText<'_> {
     /// A problem at a line and a column of the text, both from 1.
     pub fn problem(&self, source: &str, file: &str, at: (usize, usize), message: impl Into<String>) -> Problem {
         let problem = Problem::of_file(file, ErrorCode::TaskParameterError, message);
@@ -130,7 +130,7 @@ fn before(written: &str, text: &str, may_be_quoted: bool) -> Option<usize> {
 /// Maps a line and a column of a filled-in program to the template it was made from. Both have the same lines except
 /// for the references. A position before or after the references is exact; any other is mapped to where the first
 /// reference begins.
-pub fn unfilled(text: &str, program: &str, (line, column): (usize, usize)) -> (usize, usize) {
+pub fn template_position(text: &str, program: &str, (line, column): (usize, usize)) -> (usize, usize) {
     let nth = line.saturating_sub(1);
     let (Some(text), Some(program)) = (text.lines().nth(nth), program.lines().nth(nth)) else { return (line, column) };
     let same = text.chars().zip(program.chars()).take_while(|(one, other)| one == other).count();
@@ -192,11 +192,11 @@ mod tests {
     #[test]
     fn a_place_in_a_program_is_found_in_what_it_was_made_of() {
         let (text, program) = ("x = ${a.v} + (\ny = 1", "x = (\"x\") + (\ny = 1");
-        assert_eq!(unfilled(text, program, (1, 3)), (1, 3));
-        assert_eq!(unfilled(text, program, (1, 7)), (1, 5));
-        assert_eq!(unfilled(text, program, (1, 13)), (1, 14));
-        assert_eq!(unfilled(text, program, (2, 5)), (2, 5));
-        assert_eq!(unfilled(text, program, (9, 5)), (9, 5));
-        assert_eq!(unfilled("aa", "aaa", (1, 9)), (1, 3));
+        assert_eq!(template_position(text, program, (1, 3)), (1, 3));
+        assert_eq!(template_position(text, program, (1, 7)), (1, 5));
+        assert_eq!(template_position(text, program, (1, 13)), (1, 14));
+        assert_eq!(template_position(text, program, (2, 5)), (2, 5));
+        assert_eq!(template_position(text, program, (9, 5)), (9, 5));
+        assert_eq!(template_position("aa", "aaa", (1, 9)), (1, 3));
     }
 }

@@ -236,7 +236,7 @@ fn hostile_files_are_refused_early() {
 }
 
 #[test]
-fn who_allows_more_tasks_allows_as_many_more_values() {
+fn a_higher_limit_of_tasks_allows_as_many_more_values() {
     assert_eq!(Limits::of(8 << 20, 200_000), Limits::DEFAULT);
     assert_eq!(Limits::of(1_000, 1), Limits { bytes: 1_000, tasks: 1, ..Limits::DEFAULT });
     assert_eq!(Limits::of(64 << 20, 2_000_000).nodes, 10 * Limits::DEFAULT.nodes);

@@ -17,7 +17,8 @@ impl Hub {
         in_reply_to: Option<String>,
     ) {
         end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
-        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
+        let checked =
+            self.engine_call_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
         end.id = match checked {
             Ok(id) => id,
             Err((code, message)) => {

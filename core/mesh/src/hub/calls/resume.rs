@@ -15,11 +15,11 @@ use crate::wire::{CancelMethod, FromHub};
 impl Hub {
     /// Whether providers from before the hub's start may not have had time to reconnect.
     pub(super) fn is_young(&self) -> bool {
-        self.now < self.grown_up_at()
+        self.now < self.aged_at()
     }
 
-    pub(super) fn grown_up_at(&self) -> Instant {
-        self.born.plus_ms(self.config.orphan_timeout_ms)
+    pub(super) fn aged_at(&self) -> Instant {
+        self.started_at.plus_ms(self.config.orphan_timeout_ms)
     }
 
     /// An engine registered: only the calls that it lists are still wanted. It assumes that they are being worked on
@@ -39,7 +39,7 @@ impl Hub {
                 && !self.calls.calls.contains_key(&id)
                 && !answered.contains(&id)
             {
-                let told = self.told_id(&id, &at);
+                let told = self.provider_call_id(&id, &at);
                 self.orphan(id, engine.clone(), told, None);
             }
         }
@@ -76,7 +76,7 @@ impl Hub {
         let mut listed_ids = BTreeSet::new();
         let mut lost_calls = 0_usize;
         for told in listed {
-            let id = match self.own_id(&told) {
+            let id = match self.engine_call_id(&told) {
                 Ok(id) => id,
                 Err((code, _)) => {
                     lost_calls += usize::from(code == ErrorCode::HistoryLost);

@@ -197,7 +197,7 @@ impl Engine {
             self.providers.retain(|_, (_, named)| *named);
             self.proven.retain(|id| self.providers.contains_key(id));
         }
-        if self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
+        if self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             let all: Vec<AttemptRef> = self.work.keys().cloned().collect();
             all.iter().for_each(|at| self.stop(at, StopReason::ProviderLost));
         }

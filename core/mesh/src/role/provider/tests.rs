@@ -4,7 +4,7 @@ use gleitzeit_workflow::spec::Priority;
 use uuid::Uuid;
 
 use super::*;
-use crate::role::ALONE_LIMIT_MS;
+use crate::role::MAX_DISCONNECTED_MS;
 use crate::wire::{CallMeta, ComponentRegistered, ExecuteMethod, HealthState};
 
 struct Bench {
@@ -22,7 +22,7 @@ impl Bench {
             max_concurrency: 2,
             capabilities: vec![],
             address: None,
-            alone_limit_ms: ALONE_LIMIT_MS,
+            max_disconnected_ms: MAX_DISCONNECTED_MS,
         };
         let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
         bench.connect();
@@ -167,7 +167,7 @@ fn what_came_before_the_connection_broke_waits_for_the_next_and_ends_without_it(
     bench.input(Input::Woke);
     bench.call("a");
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS);
     assert_eq!(bench.hub(role::Input::Tick), [""; 0], "nothing begins, and nothing is left");
     assert_eq!(bench.provider.running().count(), 0);
 }
@@ -192,7 +192,7 @@ fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
     assert_eq!(bench.finish("a"), [""; 0]);
     assert_eq!(bench.connect(), ["register Some(2) [\"b\", \"a\"]", "result a"]);
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS);
     assert_eq!(bench.hub(role::Input::Tick), ["cancel b"]);
     assert_eq!(bench.connect(), ["register Some(2) []"]);
 }
@@ -202,7 +202,7 @@ fn what_a_registration_lists_is_kept_until_it_is_answered() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS - 1);
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\"]"]);
     bench.now = bench.now.plus_ms(2);
     assert_eq!(bench.hub(role::Input::Tick), [""; 0]);

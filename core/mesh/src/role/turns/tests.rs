@@ -85,7 +85,7 @@ fn with_any_number_of_priorities_few_are_looked_at() {
     for priority in 0..10_000 {
         line.add(1, priority, 0);
     }
-    assert!(line.lanes[0].heads(&line.round).count() <= 2 * LOOKED_AT);
+    assert!(line.lanes[0].heads(&line.round).count() <= 2 * LEVELS_CONSIDERED);
     assert_eq!(line.serve(1).map(|it| it.priority), Some(9_999));
     // From here on everything new has a worse rank than the lowest, which is therefore considered in the end.
     let mut left = 0;

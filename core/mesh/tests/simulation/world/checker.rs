@@ -229,7 +229,7 @@ impl Checker {
         rule!(run.end.is_none(), "run {run_id} had ended");
         run.seq = entry.seq;
         if let Some(task_id) = entry.event.task_id() {
-            return task_event(run, task_id, &Told { entry, request, slots: *slots, tag: &tag }, &mut self.used);
+            return task_event(run, task_id, &TaskEntry { entry, request, slots: *slots, tag: &tag }, &mut self.used);
         }
         run_event(run, &entry.event)
     }
@@ -308,15 +308,15 @@ fn is_fenced(request: &Request) -> bool {
 }
 
 /// An entry about a task.
-struct Told<'a> {
+struct TaskEntry<'a> {
     entry: &'a Entry,
     request: &'a Request,
     slots: u32,
     tag: &'a str,
 }
 
-fn task_event(run: &mut Run, task_id: &str, told: &Told<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
-    let Told { entry, request, slots, tag } = *told;
+fn task_event(run: &mut Run, task_id: &str, told: &TaskEntry<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
+    let TaskEntry { entry, request, slots, tag } = *told;
     let is_ending = run.cancel.is_some();
     let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
     let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();

@@ -12,11 +12,11 @@ use serde_json::json;
 use super::agenda::Time;
 use super::checker::{Checker, Verified};
 use super::plane::{Question, Work};
-use super::{Happening, World, workload};
+use super::{SimEvent, World, workload};
 
 /// An action of a client.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum ClientAction {
     Submit,
     /// Ends some run.
     Cancel,
@@ -75,30 +75,30 @@ impl Clients {
 
 impl World {
     /// Plans the actions of all clients; returns when there will be work.
-    pub(super) fn plan_deeds(&mut self) -> Vec<Time> {
+    pub(super) fn plan_actions(&mut self) -> Vec<Time> {
         let until = self.settings.faults_until;
         let busy: Vec<Time> = (0..self.chance.within(1..7)).map(|_| self.chance.within(0..until)).collect();
         for at in &busy {
-            self.at(*at, Happening::Client(Deed::Submit));
+            self.at(*at, SimEvent::Client(ClientAction::Submit));
         }
-        for deed in [Deed::Cancel, Deed::Retry] {
+        for action in [ClientAction::Cancel, ClientAction::Retry] {
             for _ in 0..self.chance.within(0..3) {
                 let at = self.chance.within(0..until + 5_000);
-                self.at(at, Happening::Client(deed.clone()));
+                self.at(at, SimEvent::Client(action.clone()));
             }
         }
         for _ in 0..self.chance.within(0..6) {
             let at = self.chance.within(0..until + 5_000);
             let unused_ms = [0, 1_000, 30_000][self.chance.index(3)];
-            self.at(at, Happening::Client(Deed::Prune(unused_ms)));
+            self.at(at, SimEvent::Client(ClientAction::Prune(unused_ms)));
         }
         busy
     }
 
-    pub(super) fn act(&mut self, deed: Deed) {
-        let asked = match deed {
-            Deed::Again(question) => return self.ask(question),
-            Deed::Submit => {
+    pub(super) fn act(&mut self, action: ClientAction) {
+        let asked = match action {
+            ClientAction::Again(question) => return self.ask(question),
+            ClientAction::Submit => {
                 let workflow = workload::workflow(&mut self.chance);
                 let key = self.request_key();
                 let submitted = WorkflowSubmitted {
@@ -115,17 +115,17 @@ impl World {
                 };
                 Asked::Submit { key, submitted: Arc::new(submitted) }
             }
-            Deed::Retry => {
+            ClientAction::Retry => {
                 let failed = self.store.finished.values().filter(|run| run.status != RunStatus::Completed);
                 let failed: Vec<Arc<State>> = failed.cloned().collect();
                 let Some(old) = self.chance.pick(&failed) else { return };
                 Asked::Retry { key: self.request_key(), old }
             }
-            Deed::Cancel => {
+            ClientAction::Cancel => {
                 let Some(run_id) = self.chance.pick(&self.checker.unfinished()) else { return };
                 Asked::Cancel { run_id }
             }
-            Deed::Prune(unused_ms) => Asked::Prune { unused_ms },
+            ClientAction::Prune(unused_ms) => Asked::Prune { unused_ms },
         };
         let question = self.clients.next();
         self.clients.questions.insert(question, asked);
@@ -141,7 +141,7 @@ impl World {
     fn ask(&mut self, question: Question) {
         let Some(asked) = self.clients.questions.get(&question).cloned() else { return };
         let again = self.chance.within(3_000..8_000);
-        self.later(again, Happening::Client(Deed::Again(question)));
+        self.later(again, SimEvent::Client(ClientAction::Again(question)));
         let request = match asked {
             Asked::Submit { submitted, .. } => Request::Submit { run_id: self.new_run_id(), submitted, known: None },
             Asked::Retry { key, old } => Request::Retry {
@@ -216,11 +216,11 @@ impl World {
     }
 
     /// A client repeats its unanswered requests.
-    pub(super) fn clients_lose_the_plane(&mut self) {
+    pub(super) fn clients_lose_connection(&mut self) {
         let lost: Vec<Question> = self.clients.questions.keys().copied().collect();
         for question in lost {
             let after = self.chance.within(0..2_000);
-            self.later(after, Happening::Client(Deed::Again(question)));
+            self.later(after, SimEvent::Client(ClientAction::Again(question)));
         }
     }
 }

@@ -15,7 +15,7 @@ use super::agenda::Time;
 use super::checker::Verified;
 use super::net::{Down, Far, SocketId, Up};
 use super::worker::{Freeze, ToMachine};
-use super::{Happening, World};
+use super::{SimEvent, World};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     Drain,
     SlowDisk,
     Unhealthy,
-    Stranger,
+    Intruder,
 }
 
 const FAULTS: [(Fault, &str, u64); 13] = [
@@ -47,7 +47,7 @@ const FAULTS: [(Fault, &str, u64); 13] = [
     (Fault::Drain, "a worker left", 10),
     (Fault::SlowDisk, "the disk was slow", 5),
     (Fault::Unhealthy, "a provider was unhealthy", 6),
-    (Fault::Stranger, "a stranger forged proposals", 8),
+    (Fault::Intruder, "a stranger forged proposals", 8),
 ];
 
 impl World {
@@ -68,7 +68,7 @@ impl World {
             let mut left = self.chance.within(0..total);
             for (fault, _, weight) in &FAULTS {
                 if left < *weight {
-                    self.at(at, Happening::Fault(fault.clone()));
+                    self.at(at, SimEvent::Fault(fault.clone()));
                     break;
                 }
                 left -= weight;
@@ -120,10 +120,10 @@ impl World {
             Fault::SlowDisk => {
                 self.disk_is_slow = true;
                 let after = self.chance.within(100..6_000);
-                self.later(after, Happening::DiskIsFast);
+                self.later(after, SimEvent::DiskIsFast);
             }
             Fault::Unhealthy => return self.toggle_health(number),
-            Fault::Stranger => self.later(0, Happening::StrangerConnects),
+            Fault::Intruder => self.later(0, SimEvent::StrangerConnects),
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl World {
     pub(super) fn restart_plane(&mut self) {
         let after =
             if self.chance.permille(300) { self.chance.within(5_000..25_000) } else { self.chance.within(0..3_000) };
-        self.later(after, Happening::PlaneStart);
+        self.later(after, SimEvent::PlaneStart);
     }
 
     fn crash_worker(&mut self, number: usize) {
@@ -142,7 +142,7 @@ impl World {
         self.cut_worker(number);
         let after =
             if self.chance.permille(300) { self.chance.within(5_000..25_000) } else { self.chance.within(0..3_000) };
-        self.later(after, Happening::WorkerStart(number));
+        self.later(after, SimEvent::WorkerStart(number));
     }
 
     fn cut_worker(&mut self, number: usize) {
@@ -165,7 +165,7 @@ impl World {
             worker.frozen = Some(Freeze { until, heartbeats });
             let incarnation = worker.incarnation;
             self.times.something_failed(now);
-            self.at(until, Happening::Thaw(number, incarnation));
+            self.at(until, SimEvent::Thaw(number, incarnation));
         }
     }
 
@@ -201,9 +201,9 @@ impl World {
     }
 
     /// From now on nothing fails, and all damage is repaired.
-    pub(super) fn calm_down(&mut self) -> Verified {
+    pub(super) fn stop_faults(&mut self) -> Verified {
         self.is_calm = true;
-        self.calm_since = self.agenda.now();
+        self.faults_stopped_at = self.agenda.now();
         self.disk_is_slow = false;
         if self.plane.is_none() {
             self.start_plane()?;
@@ -226,14 +226,14 @@ impl World {
     }
 
     /// A component registers and then makes proposals that it has no right to: all must be refused.
-    pub(super) fn stranger_connects(&mut self) {
+    pub(super) fn intruder_connects(&mut self) {
         if self.plane.is_some() {
-            let socket = self.net.open(Far::Stranger);
+            let socket = self.net.open(Far::Intruder);
             self.send_up(socket, Up::Open);
         }
     }
 
-    pub(super) fn stranger_receives(&mut self, socket: SocketId, down: &Down) {
+    pub(super) fn intruder_receives(&mut self, socket: SocketId, down: &Down) {
         let Down::Message(message) = down else { return };
         match &**message {
             FromHub::Welcome(_) => {

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Checks that a component is told of a lost history if, and only if, its history is lost.
-    pub(super) fn check_standing(&self, socket: SocketId, message: &FromHub) -> Verified {
+    pub(super) fn check_starts_anew(&self, socket: SocketId, message: &FromHub) -> Verified {
         let FromHub::ComponentRegistered(answer) = message else { return Ok(()) };
         let Some(Far::Worker(number, incarnation)) = self.net.sockets.get(&socket).map(|it| it.far) else {
             return Ok(());

@@ -53,7 +53,7 @@ const SHOWN_STEPS: usize = 300;
 
 /// An event of the simulation.
 #[derive(Debug)]
-enum Happening {
+enum SimEvent {
     ToHub(SocketId),
     ToFar(SocketId),
     HubHears(u64),
@@ -74,7 +74,7 @@ enum Happening {
     WatcherConnects,
     StrangerConnects,
     Fault(Fault),
-    Client(clients::Deed),
+    Client(clients::ClientAction),
     DiskIsFast,
     Calm,
     Check,
@@ -154,7 +154,7 @@ pub(crate) fn simulate(seed: u64, mistake: Mistake, is_told: bool) -> Result<Rep
 
 struct World {
     chance: Chance,
-    agenda: Agenda<Happening>,
+    agenda: Agenda<SimEvent>,
     settings: Settings,
     net: Net,
     store: Store,
@@ -168,7 +168,7 @@ struct World {
     watching: Option<SocketId>,
     disk_is_slow: bool,
     is_calm: bool,
-    calm_since: Time,
+    faults_stopped_at: Time,
     ended_at: Option<Time>,
     /// When work for an ended attempt was first seen to continue.
     overlapping: BTreeMap<(usize, gleitzeit_mesh::CallId), Time>,
@@ -184,8 +184,11 @@ impl World {
     fn new(seed: u64, mistake: Mistake, is_told: bool) -> Self {
         let mut chance = Chance::new(seed);
         let settings = settings(&mut chance, mistake);
-        let workers =
-            cast(&mut chance).into_iter().enumerate().map(|(number, kind)| Worker::new(number, kind)).collect();
+        let workers = choose_workers(&mut chance)
+            .into_iter()
+            .enumerate()
+            .map(|(number, kind)| Worker::new(number, kind))
+            .collect();
         let mut world = Self {
             chance,
             agenda: Agenda::new(),
@@ -202,7 +205,7 @@ impl World {
             watching: None,
             disk_is_slow: false,
             is_calm: false,
-            calm_since: 0,
+            faults_stopped_at: 0,
             ended_at: None,
             overlapping: BTreeMap::new(),
             overdue: BTreeMap::new(),
@@ -217,24 +220,24 @@ impl World {
 
     /// Starts all workers in any order, and plans the seed's faults and client actions.
     fn begin(&mut self) {
-        self.later(0, Happening::PlaneStart);
+        self.later(0, SimEvent::PlaneStart);
         for number in 0..self.workers.len() {
             let after = self.chance.within(0..2_000);
-            self.later(after, Happening::WorkerStart(number));
+            self.later(after, SimEvent::WorkerStart(number));
         }
-        self.later(0, Happening::WatcherConnects);
-        self.later(CHECK_EVERY, Happening::Check);
-        let busy = self.plan_deeds();
+        self.later(0, SimEvent::WatcherConnects);
+        self.later(CHECK_EVERY, SimEvent::Check);
+        let busy = self.plan_actions();
         self.plan_faults(&busy);
         let until = self.settings.faults_until;
-        self.later(until, Happening::Calm);
+        self.later(until, SimEvent::Calm);
     }
 
     fn live(&mut self) -> Verified {
         while !self.is_over() {
             let Some(happening) = self.agenda.pop() else { return Err("nothing will ever happen again".to_owned()) };
             self.steps += 1;
-            if !matches!(happening, Happening::Check) {
+            if !matches!(happening, SimEvent::Check) {
                 self.tell(|| format!("{happening:?}"));
             }
             self.happen(happening)?;
@@ -249,49 +252,49 @@ impl World {
         self.ended_at.is_some_and(|at| self.agenda.now() >= at + AFTERMATH)
     }
 
-    fn happen(&mut self, happening: Happening) -> Verified {
+    fn happen(&mut self, happening: SimEvent) -> Verified {
         match happening {
-            Happening::ToHub(socket) => return self.hub_receives(socket),
-            Happening::ToFar(socket) => return self.far_receives(socket),
-            Happening::HubHears(generation) => return self.hub_hears(generation),
-            Happening::HubTick(generation) => return self.hub_ticks(generation),
-            Happening::HubFlush(generation) => return self.hub_flushes(generation),
-            Happening::HubReads { generation, token, from, limit } => {
+            SimEvent::ToHub(socket) => return self.hub_receives(socket),
+            SimEvent::ToFar(socket) => return self.far_receives(socket),
+            SimEvent::HubHears(generation) => return self.hub_hears(generation),
+            SimEvent::HubTick(generation) => return self.hub_ticks(generation),
+            SimEvent::HubFlush(generation) => return self.hub_flushes(generation),
+            SimEvent::HubReads { generation, token, from, limit } => {
                 return self.hub_reads(generation, token, from, limit);
             }
-            Happening::WriterTakes(generation) => return self.writer_takes(generation),
-            Happening::Synced(generation) => return self.synced(generation),
+            SimEvent::WriterTakes(generation) => return self.writer_takes(generation),
+            SimEvent::Synced(generation) => return self.synced(generation),
             // An acknowledgement whose entries were lost before it arrives is dropped; the client asks again.
-            Happening::Answer { losses, .. } if losses != self.store.losses() => {}
-            Happening::Answer { question, verdict, .. } => return self.answered(question, &verdict),
-            Happening::PlaneStart if self.plane.is_none() => return self.start_plane(),
-            Happening::PlaneStart => {}
-            Happening::WorkerStart(number) => self.start_worker(number),
-            Happening::Connect(number, incarnation) => self.connect(number, incarnation),
-            Happening::WorkerTick(number, incarnation) => return self.worker_ticks(number, incarnation),
-            Happening::WorkerFlush(number, incarnation) => return self.worker_flushes(number, incarnation),
-            Happening::WorkerInput(number, incarnation, input) => {
-                return self.worker_hears(number, incarnation, *input);
+            SimEvent::Answer { losses, .. } if losses != self.store.losses() => {}
+            SimEvent::Answer { question, verdict, .. } => return self.answered(question, &verdict),
+            SimEvent::PlaneStart if self.plane.is_none() => return self.start_plane(),
+            SimEvent::PlaneStart => {}
+            SimEvent::WorkerStart(number) => self.start_worker(number),
+            SimEvent::Connect(number, incarnation) => self.connect(number, incarnation),
+            SimEvent::WorkerTick(number, incarnation) => return self.worker_ticks(number, incarnation),
+            SimEvent::WorkerFlush(number, incarnation) => return self.worker_flushes(number, incarnation),
+            SimEvent::WorkerInput(number, incarnation, input) => {
+                return self.worker_takes_input(number, incarnation, *input);
             }
-            Happening::CallEnds(number, incarnation, id) => return self.call_ends(number, incarnation, id),
-            Happening::Thaw(number, incarnation) => return self.thaw(number, incarnation),
-            Happening::WatcherConnects => self.watcher_connects(),
-            Happening::StrangerConnects => self.stranger_connects(),
-            Happening::Fault(fault) => return self.fail(fault),
-            Happening::Client(deed) => self.act(deed),
-            Happening::DiskIsFast => self.disk_is_slow = false,
-            Happening::Calm => return self.calm_down(),
-            Happening::Check => return self.check(),
+            SimEvent::CallEnds(number, incarnation, id) => return self.call_ends(number, incarnation, id),
+            SimEvent::Thaw(number, incarnation) => return self.thaw(number, incarnation),
+            SimEvent::WatcherConnects => self.watcher_connects(),
+            SimEvent::StrangerConnects => self.intruder_connects(),
+            SimEvent::Fault(fault) => return self.fail(fault),
+            SimEvent::Client(action) => self.act(action),
+            SimEvent::DiskIsFast => self.disk_is_slow = false,
+            SimEvent::Calm => return self.stop_faults(),
+            SimEvent::Check => return self.check(),
         }
         Ok(())
     }
 
-    fn later(&mut self, after: Time, happening: Happening) {
+    fn later(&mut self, after: Time, happening: SimEvent) {
         let at = self.agenda.now() + after;
         self.agenda.at(&mut self.chance, at, happening);
     }
 
-    fn at(&mut self, at: Time, happening: Happening) {
+    fn at(&mut self, at: Time, happening: SimEvent) {
         self.agenda.at(&mut self.chance, at, happening);
     }
 
@@ -314,12 +317,12 @@ impl World {
         let at = it.last_up;
         if is_repeated {
             it.up.push_back(up.clone());
-            self.at(at, Happening::ToHub(socket));
+            self.at(at, SimEvent::ToHub(socket));
         }
         if let Some(it) = self.net.sockets.get_mut(&socket) {
             it.up.push_back(up);
         }
-        self.at(at, Happening::ToHub(socket));
+        self.at(at, SimEvent::ToHub(socket));
     }
 
     fn send_down(&mut self, socket: SocketId, down: Down) {
@@ -336,7 +339,7 @@ impl World {
             if let Some(it) = self.net.sockets.get_mut(&socket) {
                 it.down.push_back(down.clone());
             }
-            self.at(at, Happening::ToFar(socket));
+            self.at(at, SimEvent::ToFar(socket));
         }
     }
 
@@ -350,8 +353,8 @@ impl World {
         it.up.push_back(Up::Closed { clean: false });
         it.down.push_back(Down::Closed);
         let now = self.agenda.now();
-        self.at(now + notice_up, Happening::ToHub(socket));
-        self.at(now + notice_down, Happening::ToFar(socket));
+        self.at(now + notice_up, SimEvent::ToHub(socket));
+        self.at(now + notice_down, SimEvent::ToFar(socket));
     }
 
     /// How long one end of a broken socket takes to notice.
@@ -373,8 +376,8 @@ impl World {
         match it.far {
             Far::Worker(number, incarnation) => self.worker_receives(socket, number, incarnation, down),
             Far::Watcher => self.watcher_receives(socket, &down),
-            Far::Stranger => {
-                self.stranger_receives(socket, &down);
+            Far::Intruder => {
+                self.intruder_receives(socket, &down);
                 Ok(())
             }
         }
@@ -414,8 +417,8 @@ fn settings(chance: &mut Chance, mistake: Mistake) -> Settings {
 }
 
 /// The workers: one to three of each role.
-fn cast(chance: &mut Chance) -> Vec<Kind> {
-    let mut cast = Vec::new();
+fn choose_workers(chance: &mut Chance) -> Vec<Kind> {
+    let mut kinds = Vec::new();
     for role in Role::ALL {
         for number in 0..chance.within(1..4) {
             // The first of each role serves everything, so that every run can end.
@@ -424,7 +427,7 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
             // Some tasks ask for the first one's name.
             let name = if number == 0 || chance.permille(300) { workload::NAMED } else { "other" };
-            cast.push(Kind {
+            kinds.push(Kind {
                 role,
                 name: (role == Role::Provider).then_some(name),
                 slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
@@ -435,5 +438,5 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             });
         }
     }
-    cast
+    kinds
 }

@@ -16,7 +16,7 @@ pub(crate) enum Far {
     Worker(usize, u64),
     Watcher,
     /// An intruder that forges the messages of others.
-    Stranger,
+    Intruder,
 }
 
 /// An event on its way to the hub.

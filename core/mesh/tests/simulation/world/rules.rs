@@ -7,7 +7,7 @@ use gleitzeit_run::ComponentId;
 
 use super::agenda::Time;
 use super::checker::Verified;
-use super::{CHECK_EVERY, Happening, World};
+use super::{CHECK_EVERY, SimEvent, World};
 
 /// Once nothing fails any more, every run must end within this time.
 const PATIENCE: Time = 400_000;
@@ -22,14 +22,14 @@ const DEAF_LIMIT: Time = 15_000;
 impl World {
     /// Checks the rules that always hold but are too expensive for every step.
     pub(super) fn check(&mut self) -> Verified {
-        self.later(CHECK_EVERY, Happening::Check);
+        self.later(CHECK_EVERY, SimEvent::Check);
         self.check_overlaps()?;
         self.check_leases()?;
         let Some(plane) = &self.plane else { return Ok(()) };
         let open: Vec<_> = plane.ledger.open_attempts().map(|(at, _)| at.clone()).collect();
         let present = plane.hub.present(&open, plane.ledger.recorded_at());
         for run in plane.ledger.runs() {
-            let is_held_up = run.run_waiting().is_some() && run.holding_up().next().is_some();
+            let is_held_up = run.run_waiting().is_some() && run.blockers().next().is_some();
             if is_held_up == run.status.is_final() {
                 return Err(format!("run {} cannot tell what it waits for", run.run_id));
             }
@@ -101,7 +101,7 @@ impl World {
             self.ended_at = Some(self.agenda.now());
             return Ok(());
         }
-        if self.agenda.now() < self.calm_since + PATIENCE {
+        if self.agenda.now() < self.faults_stopped_at + PATIENCE {
             return Ok(());
         }
         let mut why = format!("{} runs never end, {open} clients are never answered", unfinished.len());

@@ -246,7 +246,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
                 max_concurrency: kind.max_concurrency,
                 capabilities: Vec::new(),
                 address: None,
-                alone_limit_ms: role::ALONE_LIMIT_MS,
+                max_disconnected_ms: role::MAX_DISCONNECTED_MS,
             };
             Machine::Provider(Box::new(Provider::new(identity, config)))
         }

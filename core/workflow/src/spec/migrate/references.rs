@@ -33,7 +33,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
                 let first = text.split(['.', '[']).next().unwrap_or_default();
                 let is_task = tasks.method_of(first).is_some() || migration.aliases.contains_key(first);
                 if is_task && template::parse(&format!("${{{text}}}")).is_ok() {
-                    let reference = tasks.mended(migration, text).unwrap_or_else(|| text.to_owned());
+                    let reference = tasks.rewritten(migration, text).unwrap_or_else(|| text.to_owned());
                     edits.replace(node.spot.start..node.spot.end, quoted(&format!("${{{reference}}}")));
                     migration.changed(at, format!("became the reference `${{{reference}}}`"));
                 }
@@ -90,10 +90,10 @@ impl Tasks<'_> {
             };
             let (whole, name) = (2 + end + closing.len(), inside[..end].trim());
             from = found + whole;
-            let mended = self.mended(migration, name);
-            let new = match (is_braces, mended) {
-                (false, Some(mended)) => mended,
-                (true, Some(mended)) => mended,
+            let rewritten = self.rewritten(migration, name);
+            let new = match (is_braces, rewritten) {
+                (false, Some(rewritten)) => rewritten,
+                (true, Some(rewritten)) => rewritten,
                 (true, None) if self.is_reference(name) => name.to_owned(),
                 _ => continue,
             };
@@ -114,15 +114,15 @@ impl Tasks<'_> {
     }
 
     /// A reference in today's syntax; `None` if it already is, or if it means nothing here.
-    fn mended(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
+    fn rewritten(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let first = text.find(['.', '[']).map_or(text, |end| &text[..end]);
         let by_id = match migration.aliases.get(first.trim()) {
             Some(id) if self.method_of(first).is_none() => format!("{id}{}", &text[first.len()..]),
             _ => text.to_owned(),
         };
-        let mended = self.unwrapped(migration, &by_id).unwrap_or(by_id);
-        let parsed = template::parse(&format!("${{{mended}}}")).is_ok();
-        (parsed && mended != text && self.is_reference(&mended)).then_some(mended)
+        let rewritten = self.unwrapped(migration, &by_id).unwrap_or(by_id);
+        let parsed = template::parse(&format!("${{{rewritten}}}")).is_ok();
+        (parsed && rewritten != text && self.is_reference(&rewritten)).then_some(rewritten)
     }
 
     /// Removes the objects in which results used to be wrapped.

@@ -24,7 +24,7 @@ fn reports_survive_a_short_absence_of_the_hub_and_work_does_not_survive_a_long_o
     bench.connect();
     assert_eq!(bench.said(), ["register 64 [2, 1]", "complete 1 null"]);
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS - 1);
     bench.tick();
     assert_eq!(bench.engine.working_on().count(), 0, "the timeout of 5 s came first");
     bench.connect();

@@ -11,7 +11,7 @@ use crate::wire::RegisterComponent;
 
 /// Whether the history that a registering component comes from is this journal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SeenHistory {
     /// It is this journal's: what the component holds counts as far as the journal confirms it.
     Current,
     /// It is a history that is lost: the component must forget everything from it.
@@ -23,22 +23,22 @@ impl Hub {
     ///
     /// # Errors
     /// If the component holds something and cannot say in which history it got it.
-    pub(super) fn standing(&self, socket: SocketId, register: &RegisterComponent) -> Result<Standing, Failure> {
-        let Some(term) = self.history.current() else { return Ok(Standing::Current) };
+    pub(super) fn check_history(&self, socket: SocketId, register: &RegisterComponent) -> Result<SeenHistory, Failure> {
+        let Some(term) = self.history.current() else { return Ok(SeenHistory::Current) };
         let head = self.stream.head();
         if let Some(seen) = &register.seen {
             let is_here = self.history.has(seen, head) || planted::is(Bug::LostSeen);
-            return Ok(if is_here { Standing::Current } else { Standing::Lost });
+            return Ok(if is_here { SeenHistory::Current } else { SeenHistory::Lost });
         }
         // Calls carry their own origin in their ids.
         let holds_nothing = register.owned.is_empty() && register.attempts.is_empty();
         let is_within = register.owned.iter().all(|owned| owned.position <= head);
-        if holds_nothing || self.was_here(socket, register.component_id.as_ref()) {
-            return Ok(Standing::Current);
+        if holds_nothing || self.has_registered(socket, register.component_id.as_ref()) {
+            return Ok(SeenHistory::Current);
         }
         // The journal was written by a version without terms, and the component may be of that version too.
         if self.history.is_first() && term.after > Position(0) && is_within {
-            return Ok(Standing::Current);
+            return Ok(SeenHistory::Current);
         }
         let message = "the component holds attempts or slices and does not say in which term it got them (`seen`), so \
                        they may be of a journal that is lost; restart it";
@@ -46,7 +46,7 @@ impl Hub {
     }
 
     /// Whether a component has registered since this hub started: the journal is never replaced under a running hub.
-    fn was_here(&self, socket: SocketId, component_id: Option<&ComponentId>) -> bool {
+    fn has_registered(&self, socket: SocketId, component_id: Option<&ComponentId>) -> bool {
         let is_registered = self.sessions.get(&socket).is_some_and(|session| session.component.is_some());
         let is_known = component_id
             .and_then(|id| self.components.get(id))
