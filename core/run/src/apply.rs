@@ -40,7 +40,7 @@ pub enum ApplyError {
         position: Position,
         /// The kind of the entry's event.
         kind: &'static str,
-        /// What contradicts what.
+        /// A description of the contradiction.
         why: String,
     },
 }

@@ -251,7 +251,7 @@ impl Hub {
         })
     }
 
-    /// Whether somebody may serve a route, now or soon.
+    /// Whether a provider may serve a route, now or soon.
     fn is_served(&self, route: &Route) -> bool {
         let is_fit = |id: &ComponentId| {
             self.components.get(id).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
@@ -296,7 +296,7 @@ impl Hub {
         }
     }
 
-    /// A provider says of calls that it has whether it could begin them.
+    /// A provider reports whether it could begin some of its calls.
     pub(super) fn provider_turned(&mut self, provider: &ComponentId, told: Vec<CallId>, are_waiting: bool) {
         let ids = told.iter().filter_map(|told| self.engine_call_id(told).ok()).collect();
         self.calls_turned(provider, ids, are_waiting);

@@ -21,7 +21,7 @@ pub(super) const MAX_REFUSALS: usize = 100;
 pub(super) struct Session {
     /// Whether its component is in this process.
     pub(super) is_within: bool,
-    /// Who it is, once it is registered.
+    /// The component's id, once it is registered.
     pub(super) component: Option<ComponentId>,
     /// A registration that waits for its protocols to be recorded.
     pub(super) registering: Option<Registering>,
@@ -47,7 +47,7 @@ pub(super) struct Registering {
     pub(super) open: usize,
 }
 
-/// What a request to the writer was made for.
+/// The purpose of a pending request to the writer.
 #[derive(Debug)]
 pub(super) enum Pending {
     Proposal { socket: SocketId, proposal_id: ProposalId },

@@ -24,9 +24,9 @@ use crate::wire::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part,
 
 /// No frame of entries or of a state is filled beyond this.
 const FRAME_BYTES: usize = 512 * 1024;
-/// What an item costs besides its body, generously.
+/// The estimated size of an item besides its body; generous.
 const ITEM_BYTES: usize = 256;
-/// How many entries are read from the store at once.
+/// How many entries one read from the store returns at most.
 const READ_LIMIT: usize = 1_000;
 
 /// An entry with what is derived from it once for all receivers.
@@ -138,7 +138,7 @@ impl Stream {
 pub(super) struct Cursor {
     /// A reader of the whole journal, rather than an owner.
     watches: bool,
-    /// What it owns, and the position up to which the slice's state has everything.
+    /// The slices it owns, each with the position up to which its state is complete.
     slices: BTreeMap<Slice, Position>,
     /// Entries up to this position were sent or are not for this session.
     sent: Position,
@@ -180,7 +180,7 @@ impl Cursor {
         self.in_flight.len() >= config.window_entries || self.in_flight_bytes >= config.window_bytes
     }
 
-    /// What of an entry this session is sent; `None` if it is not for it.
+    /// The part of an entry that this session is sent; `None` if the entry is not for it.
     fn item(&self, role: Option<Role>, is_within: bool, kept: &Kept) -> Option<EventsItem> {
         let position = kept.entry.position;
         if self.watches {
@@ -429,7 +429,7 @@ fn fill(
     read_from
 }
 
-/// A slice's state in pages; the last one says so.
+/// A slice's state in pages; the last page is marked.
 fn pages(slice: &Slice, epoch: Epoch, state: &SliceState) -> Vec<StatePage> {
     let page = |items, part| StatePage { slice: slice.clone(), epoch, items, part, last: false };
     let mut pages = Vec::new();

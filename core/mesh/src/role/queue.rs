@@ -31,7 +31,7 @@ enum Stage {
     Backoff {
         until: Instant,
     },
-    /// A proposal with this number is on its way.
+    /// A proposal with this number is in transit.
     Proposed {
         number: u64,
     },
@@ -65,9 +65,9 @@ pub enum Hold {
         /// In milliseconds.
         remaining_ms: u64,
     },
-    /// Nobody may take it.
+    /// It cannot be dispatched.
     Placement(placement::Hold),
-    /// Something was proposed and is not recorded yet.
+    /// A proposal is not recorded yet.
     Proposed,
     /// An engine holds the lease.
     Open,
@@ -93,7 +93,7 @@ pub struct Queue {
     owner: Owner,
     tasks: BTreeMap<Key, Waiter>,
     ready: BTreeMap<QueueName, Ready>,
-    /// Whose turn it is, over all queues.
+    /// The turns of the runs, over all queues.
     round: Round,
     timers: BTreeSet<(Instant, Key)>,
     undecided: BTreeSet<Key>,
@@ -124,13 +124,13 @@ impl Queue {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         let mut facts = Vec::new();
         self.owner.handle(now, input, &mut facts, out);
@@ -139,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some((at, key)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, key.clone()));
@@ -162,7 +162,7 @@ impl Queue {
         self.owner.owned().map(|(slice, _)| slice.clone()).collect()
     }
 
-    /// The last position taken in.
+    /// The last position that was processed.
     pub fn position(&self) -> Position {
         self.owner.position()
     }

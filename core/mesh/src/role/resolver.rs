@@ -43,11 +43,11 @@ struct Run {
     submitted: Arc<WorkflowSubmitted>,
     inputs: Read,
     graph: Arc<Graph>,
-    /// By task: dependencies that are not done.
+    /// By task: the number of dependencies that are not completed.
     missing: Vec<usize>,
-    /// By task: dependents that still wait.
+    /// By task: the number of dependents that still wait.
     needed: Vec<usize>,
-    /// By task: neither readied nor ended.
+    /// By task: whether it is neither ready nor ended.
     waiting: Vec<bool>,
     completed: Vec<bool>,
     results: BTreeMap<usize, Read>,
@@ -133,13 +133,13 @@ pub struct Resolver {
     ready: Ready,
 }
 
-/// Tasks whose dependencies are done, in the order in which that happened.
+/// Tasks whose dependencies are completed, in the order in which that happened.
 #[derive(Debug, Default)]
 struct Ready {
     lanes: Lanes<(u64, usize)>,
     round: Round,
     last: u64,
-    /// Runs that are new here, and the first of their tasks that was not looked at: they enter in steps.
+    /// New runs, each with the first of its tasks that was not examined: they enter in steps.
     entering: VecDeque<(RunId, usize)>,
 }
 
@@ -150,7 +150,7 @@ impl Ready {
         self.lanes.insert(&mut self.round, run_id, priority, milliseconds(now), (self.last, at));
     }
 
-    /// Looks at the next tasks of a run that is new here. False if there is none.
+    /// Examines the next tasks of a new run. Returns false if there is none.
     fn enter(&mut self, now: Instant, runs: &BTreeMap<RunId, Run>) -> bool {
         let Some((run_id, from)) = self.entering.pop_front() else { return false };
         let Some(run) = runs.get(&run_id) else { return true };
@@ -201,13 +201,13 @@ impl Resolver {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         let mut facts = Vec::new();
         self.owner.handle(now, input, &mut facts, out);
@@ -216,7 +216,7 @@ impl Resolver {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some((due, run_id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, run_id));
@@ -243,17 +243,17 @@ impl Resolver {
         self.owner.owned().map(|(slice, _)| slice.clone()).collect()
     }
 
-    /// The last position taken in.
+    /// The last position that was processed.
     pub fn position(&self) -> Position {
         self.owner.position()
     }
 
-    /// The runs in its care.
+    /// The runs that it is responsible for.
     pub fn runs(&self) -> impl Iterator<Item = RunId> + '_ {
         self.runs.keys().copied()
     }
 
-    /// How many results it keeps.
+    /// The number of results that it keeps.
     pub fn kept_results(&self) -> usize {
         self.runs.values().map(|run| run.results.len()).sum()
     }
@@ -419,7 +419,7 @@ fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Val
     Ok(resolved)
 }
 
-/// The values of a program's references, beside the variables that the task gives it.
+/// Adds the values of a program's references to the variables that the task defines.
 fn add_variables(parameters: &mut Value, program: &str, variables: Vec<(String, String)>) -> Result<(), Failure> {
     if variables.is_empty() {
         return Ok(());

@@ -18,15 +18,15 @@ use crate::id::CallId;
 use crate::role::earliest;
 use crate::wire::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 
-/// No frame of calls holds more than this, save for one larger parameter set.
+/// The largest size of a frame of calls, except for one with a single larger parameter set.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// How many providers' reasons an error contains; each reason is cut as well.
 const MAX_REASONS: usize = 10;
 const MAX_REASON_CHARS: usize = 500;
-/// What a call costs besides its parameters, generously.
+/// The estimated size of a call besides its parameters; generous.
 const CALL_BYTES: usize = 1_024;
 
-/// What is known of providers none of which can.
+/// The reasons of providers of which none can serve a call.
 #[derive(Default)]
 struct Unhealthy {
     /// Name and reason of each.
@@ -132,7 +132,7 @@ impl Engine {
         }
     }
 
-    /// The hub says that a call waits for a provider, or since when one works on it.
+    /// The hub reports that a call waits for a provider, or when one began to work on it.
     pub(super) fn call_turned(&mut self, id: &CallId, began: Option<Instant>) {
         let Some((_, at)) = id.parse().filter(|(engine, _)| *engine == self.identity.component_id) else { return };
         let Some(work) = self.work.get(&at).filter(|work| work.stage == Stage::Calling) else { return };
@@ -331,7 +331,7 @@ impl Work {
         self.began.map_or(0, |began| self.answered.unwrap_or(now).ms_since(began))
     }
 
-    /// What is to happen when.
+    /// The deadlines of an attempt.
     fn timers(&self, at: &AttemptRef) -> impl Iterator<Item = (Instant, AttemptRef, Timer)> {
         let start = self.began.filter(|_| !self.is_started).map(|began| (began.plus_ms(START_AFTER_MS), Timer::Start));
         let timeout = earliest([self.own_end(), self.run_ends]).map(|end| (end, Timer::Timeout));
