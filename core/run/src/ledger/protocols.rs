@@ -31,7 +31,7 @@ type Mark = (Position, Timestamp);
 struct Known {
     methods: Payload,
     registered: Mark,
-    /// The latest `protocols_used` after the registration that names it.
+    /// The latest `protocols_used` that names it, if there is one after its registration.
     noted: Option<Mark>,
 }
 

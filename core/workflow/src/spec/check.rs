@@ -179,7 +179,7 @@ fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Proble
     Err(vec![problem.at(1, 1).hint("put large data into `files` or let a task load it")])
 }
 
-/// The state of one check. The modules beside this one add methods for fields and methods.
+/// The state of one check. Its fields and methods are shared with the sibling modules.
 pub(super) struct Checker<'a> {
     pub(super) file: &'a str,
     /// Empty if a value is checked.

@@ -51,7 +51,7 @@ struct Migration<'a> {
     left: Vec<Change>,
     /// Other names for task ids: task names, and `task_1` for the first task.
     aliases: BTreeMap<String, String>,
-    /// Ids of tasks in the second-oldest format, whose results were wrapped.
+    /// Ids of tasks in the second-to-last format, whose results were wrapped.
     wrapped: BTreeSet<String>,
     /// By method: the fields of its result, if the result can have no others.
     results: BTreeMap<String, Option<Vec<String>>>,
