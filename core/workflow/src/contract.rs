@@ -35,7 +35,7 @@ pub fn differences(known: &Value, new: &Value) -> Vec<String> {
 
 /// The parts of a method that belong to the contract. A method without a description counts as one without schemas.
 fn contract(method: &Value) -> Value {
-    let mut method = without_words(method);
+    let mut method = without_descriptions(method);
     match &mut method {
         Value::Object(fields) => fields.retain(|_, value| !value.is_null()),
         other => *other = Value::Object(Map::new()),
@@ -45,7 +45,7 @@ fn contract(method: &Value) -> Value {
 
 /// Removes text meant for people, wherever it occurs in a schema. A property may have the name of such a keyword; its
 /// value is then a schema, never text or a list, and is kept.
-fn without_words(value: &Value) -> Value {
+fn without_descriptions(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.iter().filter(|(key, value)| match key.as_str() {
@@ -56,11 +56,11 @@ fn without_words(value: &Value) -> Value {
             let kept = kept.map(|(key, value)| {
                 // These keywords hold data, not schemas.
                 let is_data = matches!(key.as_str(), "const" | "enum" | "default");
-                (key.clone(), if is_data { value.clone() } else { without_words(value) })
+                (key.clone(), if is_data { value.clone() } else { without_descriptions(value) })
             });
             Value::Object(kept.collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(without_words).collect()),
+        Value::Array(items) => Value::Array(items.iter().map(without_descriptions).collect()),
         other => other.clone(),
     }
 }

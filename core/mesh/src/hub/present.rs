@@ -150,7 +150,7 @@ impl Present {
             }
             Owed::Dispatch { not_before: None } => {
                 if let Some(hold) = self.hold(&route, queue) {
-                    waiting.set_reason(self.told(&hold), hold.remedy());
+                    waiting.set_reason(self.describe(&hold), hold.remedy());
                 }
             }
             Owed::Report { engine } | Owed::Stop { engine } => {
@@ -198,7 +198,7 @@ impl Present {
     }
 
     /// The hold in words, with further details if known.
-    fn told(&self, hold: &Hold) -> String {
+    fn describe(&self, hold: &Hold) -> String {
         match hold {
             Hold::NoProvider(route) => {
                 let last = self.departed.iter().rev();
@@ -270,7 +270,7 @@ impl Present {
                 waiting.until = None;
                 if let Some(hold) = self.unserved(route) {
                     waiting.set_reason(
-                        format!("attempt {number} is open on engine {name}: {}", self.told(&hold)),
+                        format!("attempt {number} is open on engine {name}: {}", self.describe(&hold)),
                         hold.remedy(),
                     );
                 }
@@ -282,7 +282,7 @@ impl Present {
                     0 => "is the next to be worked on".to_owned(),
                     before => format!("waits behind {}", counted(*before)),
                 };
-                let reason = format!("attempt {number} on engine {name} {place}: {}", self.told(&hold));
+                let reason = format!("attempt {number} on engine {name} {place}: {}", self.describe(&hold));
                 waiting.set_reason(reason, hold.remedy());
                 waiting.until = None;
             }

@@ -8,7 +8,7 @@ use crate::leases::Sent;
 
 /// Checks that the engine has received exactly this answer.
 #[track_caller]
-fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+fn check_continues(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
     assert!(bench.take_sent(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
     assert!(bench.take_sent(provider, "cancel_method").is_empty(), "the call goes on");
     answer(bench, provider, at);
@@ -26,7 +26,7 @@ fn nobody_answers_for_another() {
         answer(&mut bench, impostor, &at[0]);
         refused(&mut bench, impostor, "CALL_NOT_YOURS");
     }
-    goes_on(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[0]);
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn nobody_answers_a_call_that_was_given_to_nobody() {
         answer(&mut bench, impostor, &at[1]);
         refused(&mut bench, impostor, "CALL_NOT_YOURS");
     }
-    goes_on(&mut bench, engine, p, &at[0]);
-    goes_on(&mut bench, engine, p, &at[1]);
+    check_continues(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[1]);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn an_answer_to_no_call_is_refused() {
         ("01930a5c-7e31-7c3d-9b4f-2a6d5e8f9c01/1/t0/e", "CALL_ENDED"),
         (&call_id(&at[0]).replace("/e", "/e2"), "CALL_ENDED"),
     ] {
-        bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
+        bench.send(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
         refused(&mut bench, p, name);
     }
-    goes_on(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[0]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn no_answer_counts_twice() {
     refused(&mut bench, p, "CALL_ENDED");
     // Twice in one event.
     let end = json!({"jsonrpc": "2.0", "id": call_id(&at[1]), "result": 1});
-    bench.say(p, "method_result", &json!({"results": [end, end]}));
+    bench.send(p, "method_result", &json!({"results": [end, end]}));
     refused(&mut bench, p, "CALL_ENDED");
     assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[1])]);
 }
@@ -94,7 +94,7 @@ fn a_late_answer_is_refused() {
     let p = provider(&mut bench, "p", 3);
     at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
     // Cancelled by its engine, timed out, and lost with its provider.
-    bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
+    bench.send(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
     answer(&mut bench, p, &at[0]);
     refused(&mut bench, p, "CALL_ENDED");
     let error = json!({"code": -29003, "message": "too slow"});
@@ -121,7 +121,7 @@ fn a_provider_may_answer_before_it_has_registered_again() {
     answer(&mut bench, p2, &at[0]);
     refused(&mut bench, p2, "CALL_NOT_YOURS");
     let back = bench.connect();
-    goes_on(&mut bench, engine, back, &at[0]);
+    check_continues(&mut bench, engine, back, &at[0]);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn an_error_of_any_size_reaches_the_engine_and_is_cut() {
     call(&mut bench, engine, &at[0], &["p"]);
     let data = json!({"retryable": false, "dump": "x".repeat(3 << 20)});
     let error = json!({"code": 17, "message": "m".repeat(1 << 20), "data": data});
-    bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
+    bench.send(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
     let heard = bench.take_sent(engine, "method_result");
     let [answer] = heard.as_slice() else { panic!("one answer, heard {}", heard.len()) };
     assert!(answer.to_string().len() < 10_000, "{} bytes", answer.to_string().len());

@@ -171,7 +171,7 @@ impl Bench {
         socket
     }
 
-    pub(crate) fn say(&mut self, socket: u64, kind: &str, body: &Value) {
+    pub(crate) fn send(&mut self, socket: u64, kind: &str, body: &Value) {
         let message = ToHub::decode(kind, &body.to_string()).expect("a valid event");
         self.input(Input::Received { socket, message, message_id: None });
     }
@@ -186,7 +186,7 @@ impl Bench {
     pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
         let mut body = json!({"component_type": role, "component_id": id, "secret": format!("what only {id} knows")});
         body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
-        self.say(socket, "register_component", &body);
+        self.send(socket, "register_component", &body);
     }
 
     pub(crate) fn leave(&mut self, socket: u64, clean: bool) {

@@ -14,7 +14,7 @@ fn register(bench: &mut Bench, role: &str, id: &str, secret: Option<&str>) -> u6
     if let Some(secret) = secret {
         body["secret"] = json!(secret);
     }
-    bench.say(socket, "register_component", &body);
+    bench.send(socket, "register_component", &body);
     socket
 }
 
@@ -47,7 +47,7 @@ fn a_component_without_the_secret_of_an_id_is_refused_and_its_owner_continues() 
         }
         if is_connected {
             assert_eq!(bench.closed, [0; 0], "the owner keeps its socket");
-            bench.say(engine, "task_taken", &json!({"attempts": at}));
+            bench.send(engine, "task_taken", &json!({"attempts": at}));
             assert_eq!(bench.take_sent(engine, "mesh_error"), [0; 0]);
         }
         // It reconnects, even before the hub has noticed that its old connection is gone.
@@ -64,7 +64,7 @@ fn a_component_without_a_secret_is_given_one_and_needs_it_from_then_on() {
     let given = bench.take_sent(socket, "component_registered").remove(0)["secret"].clone();
     let given = given.as_str().expect("a secret").to_owned();
     // On its own socket it need not present the secret.
-    bench.say(
+    bench.send(
         socket,
         "register_component",
         &json!({
@@ -84,7 +84,7 @@ fn a_component_without_a_secret_is_given_one_and_needs_it_from_then_on() {
     assert_ne!(secret, json!(given));
     // A component that names no id gets a new one each time.
     let nameless = bench.connect();
-    bench.say(nameless, "register_component", &json!({"component_type": "provider", "methods": ["m/x"]}));
+    bench.send(nameless, "register_component", &json!({"component_type": "provider", "methods": ["m/x"]}));
     assert_eq!(bench.take_sent(nameless, "component_registered").len(), 1);
 }
 
@@ -137,6 +137,6 @@ fn a_secret_that_can_be_guessed_or_that_changes_is_refused() {
     let body = json!({
         "component_type": "provider", "component_id": "p", "methods": ["m/x"], "secret": "some other secret",
     });
-    bench.say(socket, "register_component", &body);
+    bench.send(socket, "register_component", &body);
     assert_eq!(refusal(&mut bench, socket), Some(json!("COMPONENT_ID_TAKEN")));
 }

@@ -9,7 +9,7 @@ use crate::leases::{Sent, sent};
 /// Attempts that the engine has taken.
 pub(crate) fn taken(count: usize) -> Sent {
     let mut sent = sent(count);
-    sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
+    sent.bench.send(sent.engine, "task_taken", &json!({"attempts": sent.at}));
     sent
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &
         "jsonrpc": "2.0", "id": call_id(at), "method": "m/x", "params": {}, "meta": meta, "providers": providers,
         "priority": priority,
     });
-    bench.say(engine, "execute_method", &call);
+    bench.send(engine, "execute_method", &call);
 }
 
 pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
@@ -39,7 +39,7 @@ pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64
 }
 
 pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
-    bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
+    bench.send(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
 }
 
 pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
@@ -140,20 +140,20 @@ fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
     let (p, other) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
     let body = json!({"ids": [call_id(&at[0]), call_id(&at[1]), "x"]});
-    bench.say(other, "method_waiting", &body);
+    bench.send(other, "method_waiting", &body);
     assert!(call_ids(&mut bench, engine, "method_waiting").is_empty(), "it is not that one's");
-    bench.say(p, "method_waiting", &body);
+    bench.send(p, "method_waiting", &body);
     assert_eq!(call_ids(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
-    bench.say(p, "method_started", &body);
+    bench.send(p, "method_started", &body);
     assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[0])]);
     // A provider that reports nothing about the call on a new connection works on it.
-    bench.say(p, "method_waiting", &body);
+    bench.send(p, "method_waiting", &body);
     bench.leave(p, false);
     let back = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]});
     let p = bench.join("provider", "p", back);
     assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[0])]);
     // A provider that does not know the call has lost it; the time continues.
-    bench.say(p, "method_waiting", &body);
+    bench.send(p, "method_waiting", &body);
     bench.leave(p, false);
     bench.take_sent(engine, "method_waiting");
     bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": []}));
@@ -284,7 +284,7 @@ fn a_provider_that_is_well_again_gets_what_waits_for_it() {
     health(&mut bench, p, "p", "starting");
     call(&mut bench, engine, &at[0], &["p"]);
     assert!(bench.take_sent(p, "execute_method").is_empty() && bench.take_sent(engine, "method_result").is_empty());
-    bench.say(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
+    bench.send(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
     assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
 }
 

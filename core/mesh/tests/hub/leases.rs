@@ -63,7 +63,7 @@ pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, comm
     // Owners acknowledge what they were sent.
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});
-    bench.say(socket, "append", &json!({"proposals": [proposal], "position": position}));
+    bench.send(socket, "append", &json!({"proposals": [proposal], "position": position}));
     bench.take_sent(socket, "append_result").pop().map(|it| it["results"][0]["verdict"].clone()).unwrap_or_default()
 }
 
@@ -83,7 +83,7 @@ fn cancel(bench: &mut Bench) {
 #[test]
 fn an_attempt_that_is_not_taken_is_ended_and_its_engine_cut_off() {
     let Sent { mut bench, engine, at } = sent(2);
-    bench.say(engine, "task_taken", &json!({"attempts": [at[0]]}));
+    bench.send(engine, "task_taken", &json!({"attempts": [at[0]]}));
     bench.pass(4_999);
     assert!(bench.closed.is_empty());
     bench.pass(1);
@@ -105,7 +105,7 @@ fn an_attempt_named_at_a_registration_is_taken_and_others_are_sent_again() {
 fn a_silent_engine_is_lost_after_fifteen_seconds_and_a_leaving_one_at_once() {
     for (clean, after) in [(false, 15_000), (true, 0)] {
         let Sent { mut bench, engine, at } = sent(2);
-        bench.say(engine, "task_taken", &json!({"attempts": at}));
+        bench.send(engine, "task_taken", &json!({"attempts": at}));
         bench.leave(engine, clean);
         if !clean {
             bench.pass(after - 1);
@@ -119,8 +119,8 @@ fn a_silent_engine_is_lost_after_fifteen_seconds_and_a_leaving_one_at_once() {
 #[test]
 fn an_engine_that_leaves_a_heartbeat_unanswered_is_lost_fifteen_seconds_after_it_was_asked() {
     let Sent { mut bench, engine, at } = sent(1);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
-    bench.say(engine, "heartbeat_response", &json!({}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "heartbeat_response", &json!({}));
     bench.take_sent(engine, "heartbeat");
     bench.pass(5_000);
     assert_eq!(bench.take_sent(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
@@ -157,7 +157,7 @@ fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_a
 #[test]
 fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
     let Sent { mut bench, engine, at } = sent(2);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     cancel(&mut bench);
     let told = bench.take_sent(engine, "cancel_task");
     assert_eq!(told[0]["attempts"], json!(at));
@@ -171,7 +171,7 @@ fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
 #[test]
 fn a_cancel_is_told_again_to_an_engine_that_was_away() {
     let Sent { mut bench, engine, at } = sent(1);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     bench.leave(engine, false);
     cancel(&mut bench);
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));

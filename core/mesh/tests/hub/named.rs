@@ -10,7 +10,7 @@ use crate::leases::{SECRET, Sent, sent_to};
 fn a_call_whose_task_names_a_provider_is_given_to_nobody_else_and_waits_for_it() {
     let one = Some("one");
     let Sent { mut bench, engine, at } = sent_to(Bench::new(), "e", &[one, one, None, one]);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     let join = |bench: &mut Bench, id: &str, name: &str| {
         bench.join("provider", id, json!({"methods": ["m/x"], "max_concurrency": 1, "name": name}))
     };

@@ -109,7 +109,7 @@ fn a_queue_exists_from_the_first_engine_that_names_it() {
 fn watched(config: Config, entries: usize) -> (Bench, u64) {
     let mut bench = Bench::with(config);
     let socket = bench.connect();
-    bench.say(socket, "watch", &json!({"from_position": 0}));
+    bench.send(socket, "watch", &json!({"from_position": 0}));
     for number in 0..entries {
         let component_id = format!("c{number}").as_str().into();
         let slice = gleitzeit_run::Slice::Queue("default".into());
@@ -129,11 +129,11 @@ fn a_cursor_stops_at_its_window_and_goes_on_where_it_was() {
     for kept_bytes in [1, 1_000_000] {
         let (mut bench, socket) = watched(Config { window_entries: 3, kept_bytes, ..Config::default() }, 8);
         assert_eq!(positions(&mut bench, socket), [1, 2, 3]);
-        bench.say(socket, "events_ack", &json!({"position": 2}));
+        bench.send(socket, "events_ack", &json!({"position": 2}));
         assert_eq!(positions(&mut bench, socket), [4, 5], "kept: {kept_bytes}");
-        bench.say(socket, "events_ack", &json!({"position": 5}));
+        bench.send(socket, "events_ack", &json!({"position": 5}));
         assert_eq!(positions(&mut bench, socket), [6, 7, 8]);
-        bench.say(socket, "events_ack", &json!({"position": 8}));
+        bench.send(socket, "events_ack", &json!({"position": 8}));
         assert_eq!(positions(&mut bench, socket), [0; 0]);
     }
 }
@@ -146,7 +146,7 @@ fn a_consumer_that_confirms_nothing_is_disconnected_and_may_continue_later() {
     bench.pass(1);
     assert_eq!(bench.closed, [socket]);
     let socket = bench.connect();
-    bench.say(socket, "watch", &json!({"from_position": 3}));
+    bench.send(socket, "watch", &json!({"from_position": 3}));
     assert_eq!(positions(&mut bench, socket), [3, 4]);
 }
 

@@ -10,7 +10,7 @@ fn nobody_is_heard_before_it_has_registered() {
     let mut bench = Bench::new();
     let socket = bench.connect();
     assert_eq!(bench.take_sent(socket, "welcome").len(), 1);
-    bench.say(socket, "append", &json!({"proposals": []}));
+    bench.send(socket, "append", &json!({"proposals": []}));
     let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!("INVALID_REQUEST"), &json!("append")));
 }
@@ -71,17 +71,17 @@ fn a_component_that_stops_answering_heartbeats_is_silent_until_its_next_message(
     for _ in 0..2 {
         bench.pass(5_000);
         for socket in [queue, engine] {
-            bench.say(socket, "heartbeat_response", &json!({}));
+            bench.send(socket, "heartbeat_response", &json!({}));
         }
     }
     bench.sent.clear();
     bench.pass(5_000);
-    bench.say(queue, "heartbeat_response", &json!({}));
+    bench.send(queue, "heartbeat_response", &json!({}));
     assert!(bench.take_sent(queue, "component_status").is_empty(), "until the next is due it has time");
     bench.pass(5_000);
     let told = bench.take_sent(queue, "component_status");
     assert_eq!((&told[0]["component_id"], &told[0]["status"]), (&json!("e"), &json!("silent")));
-    bench.say(engine, "heartbeat_response", &json!({}));
+    bench.send(engine, "heartbeat_response", &json!({}));
     assert_eq!(bench.take_sent(queue, "component_status")[0]["status"], "connected");
 }
 
@@ -113,7 +113,7 @@ fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
     let engine = bench.join("engine", "e", json!({"slots": 1}));
     bench.take_sent(engine, "component_registered");
     bench.is_held = true;
-    bench.say(engine, "register_component", &json!({"component_type": "engine", "component_id": "e", "slots": 0}));
+    bench.send(engine, "register_component", &json!({"component_type": "engine", "component_id": "e", "slots": 0}));
     assert!(bench.take_sent(engine, "component_registered").is_empty(), "an attempt may be on its way");
     bench.release();
     assert_eq!(bench.take_sent(engine, "component_registered").len(), 1);
@@ -123,7 +123,7 @@ fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
 fn a_socket_that_sends_nothing_but_garbage_is_disconnected() {
     let mut bench = Bench::new();
     let (engine, watcher) = (bench.join("engine", "e", json!({"slots": 1})), bench.connect());
-    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    bench.send(watcher, "watch", &json!({"from_position": 0}));
     let garbage = |bench: &mut Bench, socket, count| {
         for _ in 0..count {
             bench.input(Input::Malformed { socket, in_reply_to: None, message: "no JSON".to_owned() });
@@ -147,7 +147,7 @@ fn a_socket_that_neither_registers_nor_watches_is_disconnected() {
     let stranger = bench.connect();
     let rejected = bench.join("provider", "p", json!({}));
     let watcher = bench.connect();
-    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    bench.send(watcher, "watch", &json!({"from_position": 0}));
     bench.join("engine", "e", json!({"slots": 1}));
     bench.pass(29_000);
     assert!(bench.closed.is_empty());

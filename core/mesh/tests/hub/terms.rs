@@ -20,7 +20,7 @@ fn called() -> Called {
     let mut bench = Bench::new();
     bench.begin("a", Position(0));
     let mut sent = sent_on(bench, 1);
-    sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
+    sent.bench.send(sent.engine, "task_taken", &json!({"attempts": sent.at}));
     let provider = join_provider(&mut sent.bench, json!([]));
     call(&mut sent);
     let told = sent.bench.take_sent(provider, "execute_method").remove(0);
@@ -38,7 +38,7 @@ fn call(sent: &mut Sent) {
     let text = |field: &str| at[field].as_str().expect("text").to_owned();
     let id = format!("{}/{}/{}/e", text("run_id"), at["attempt"], text("task_id"));
     let call = json!({"id": id, "method": "m/x", "params": {}, "meta": meta, "providers": ["p"]});
-    sent.bench.say(sent.engine, "execute_method", &call);
+    sent.bench.send(sent.engine, "execute_method", &call);
 }
 
 fn join_provider(bench: &mut Bench, calls: Value) -> u64 {
@@ -113,7 +113,7 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     let fence = json!({"slice": {"queue": "default"}, "epoch": 1});
     let dispatch = json!({"run_id": at[0]["run_id"], "task_id": at[0]["task_id"], "attempt": 1, "engine": "e"});
     assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     // The same attempt by name: the calls of the lost one that the provider lists are cancelled.
     let provider = join_provider(&mut bench, json!([lost]));
     assert_eq!(bench.take_sent(provider, "cancel_method"), [json!({"id": lost})]);
@@ -123,21 +123,21 @@ fn an_answer_to_a_call_of_a_lost_history_is_refused_by_name_and_the_present_call
     let present = bench.take_sent(provider, "execute_method").remove(0)["id"].clone();
     assert_ne!(present, lost);
     let answer = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": 1});
-    bench.say(provider, "method_result", &answer(&json!(lost)));
+    bench.send(provider, "method_result", &answer(&json!(lost)));
     assert_eq!(codes(bench, provider), ["HISTORY_LOST"]);
     assert_eq!(bench.take_sent(engine, "method_result"), [0; 0]);
-    bench.say(provider, "method_progress", &json!({"id": lost, "data": 1}));
-    bench.say(provider, "method_waiting", &json!({"ids": [lost]}));
+    bench.send(provider, "method_progress", &json!({"id": lost, "data": 1}));
+    bench.send(provider, "method_waiting", &json!({"ids": [lost]}));
     assert_eq!(bench.take_sent(engine, "method_waiting"), [0; 0]);
     // The engine's own id, which has no term, is not the id of a call that was given to a provider either.
     let own = present.as_str().and_then(|id| id.split_once('/')).expect("a name before the id").1.to_owned();
-    bench.say(provider, "method_result", &answer(&json!(own)));
+    bench.send(provider, "method_result", &answer(&json!(own)));
     assert_eq!(codes(bench, provider), ["CALL_NOT_FOUND"]);
-    bench.say(provider, "method_result", &answer(&present));
+    bench.send(provider, "method_result", &answer(&present));
     let result = bench.take_sent(engine, "method_result").remove(0);
     assert_eq!(result["id"], own, "the engine knows its call by its own id");
     // A refusal names the call by the provider's id.
-    bench.say(provider, "method_result", &answer(&present));
+    bench.send(provider, "method_result", &answer(&present));
     let refused = bench.take_sent(provider, "mesh_error").remove(0);
     assert_eq!(refused["name"], "CALL_ENDED");
     assert!(refused["message"].as_str().is_some_and(|it| it.contains(present.as_str().expect("an id"))), "{refused}");
@@ -153,7 +153,7 @@ fn a_call_goes_on_over_a_new_term_of_the_same_history() {
     let engine = bench.join("engine", "e", rest);
     let provider = join_provider(&mut bench, json!([call]));
     assert_eq!(bench.take_sent(provider, "cancel_method"), [0; 0]);
-    bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call, "result": 1}));
+    bench.send(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call, "result": 1}));
     assert_eq!(bench.take_sent(engine, "method_result").remove(0)["id"], own);
 }
 
@@ -196,7 +196,7 @@ fn a_watcher_names_the_term_in_which_it_read() {
     for (term, from, is_known) in [("a", head + 1, true), ("a", head + 2, false), ("c", 0, false)] {
         let socket = bench.connect();
         assert_eq!(bench.take_sent(socket, "welcome").remove(0)["term"], "b");
-        bench.say(socket, "watch", &json!({"from_position": from, "term": term}));
+        bench.send(socket, "watch", &json!({"from_position": from, "term": term}));
         let refused = if is_known { vec![] } else { vec!["HISTORY_LOST"] };
         assert_eq!(codes(&mut bench, socket), refused, "{term} {from}");
     }

@@ -72,7 +72,7 @@ impl Bench {
     }
 
     fn registered(&mut self) {
-        self.hear(FromHub::ComponentRegistered(ComponentRegistered::new("e1".into(), "e", 5_000)));
+        self.receive(FromHub::ComponentRegistered(ComponentRegistered::new("e1".into(), "e", 5_000)));
     }
 
     fn status(&mut self, status: PresenceStatus, health: Health) {
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn provider(&mut self, id: &str, status: PresenceStatus, health: Health) {
-        self.hear(FromHub::ComponentStatus(serving(id, status, health)));
+        self.receive(FromHub::ComponentStatus(serving(id, status, health)));
     }
 
     fn input(&mut self, input: Input) {
@@ -140,7 +140,7 @@ impl Bench {
         self.input(Input::Hub(input));
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.hub(role::Input::Message(message));
     }
 
@@ -149,20 +149,20 @@ impl Bench {
     }
 
     fn execute(&mut self, attempt: u32, run_remaining_ms: Option<u64>) {
-        self.hear(FromHub::ExecuteTask(ExecuteTask { tasks: vec![assignment(attempt, run_remaining_ms)] }));
+        self.receive(FromHub::ExecuteTask(ExecuteTask { tasks: vec![assignment(attempt, run_remaining_ms)] }));
     }
 
     fn end(&mut self, attempt: u32, outcome: MethodOutcome) {
         let id = CallId::new(&"e1".into(), &at(attempt));
-        self.hear(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
+        self.receive(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
     }
 
     fn waits(&mut self, attempt: u32) {
-        self.hear(FromHub::MethodWaiting(MethodWaiting { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+        self.receive(FromHub::MethodWaiting(MethodWaiting { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
     }
 
     fn begins(&mut self, attempt: u32) {
-        self.hear(FromHub::MethodStarted(MethodStarted { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+        self.receive(FromHub::MethodStarted(MethodStarted { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
     }
 
     fn pass(&mut self, ms: u64) {
@@ -175,7 +175,7 @@ impl Bench {
             .into_iter()
             .map(|proposal_id| ProposalResult { proposal_id, verdict, position: None, error: None })
             .collect();
-        self.hear(FromHub::AppendResult(AppendResult { results }));
+        self.receive(FromHub::AppendResult(AppendResult { results }));
     }
 
     fn said(&mut self) -> Vec<String> {
@@ -345,7 +345,10 @@ fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
     ] {
         let health = Health { reason: (!reason.is_empty()).then(|| reason.to_owned()), ..unhealthy("") };
         let status = PresenceStatus::Connected;
-        bench.hear(FromHub::ComponentStatus(ComponentStatus { name: name.to_owned(), ..serving(id, status, health) }));
+        bench.receive(FromHub::ComponentStatus(ComponentStatus {
+            name: name.to_owned(),
+            ..serving(id, status, health)
+        }));
     }
     bench.status(PresenceStatus::Lost, Health::default());
     bench.execute(1, None);
@@ -359,7 +362,7 @@ fn an_attempt_goes_to_the_provider_that_it_names_or_fails_with_what_that_one_say
     let named = |bench: &mut Bench, attempt: u32, name: &str| {
         let mut tasks = vec![assignment(attempt, None)];
         tasks[0].provider = Some(name.into());
-        bench.hear(FromHub::ExecuteTask(ExecuteTask { tasks }));
+        bench.receive(FromHub::ExecuteTask(ExecuteTask { tasks }));
     };
     let mut bench = Bench::new();
     bench.provider("q", PresenceStatus::Connected, Health::default());

@@ -35,14 +35,14 @@ impl Desk {
         let mut desk = Self { queue: Queue::new(identity), now: Instant(1_000_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
         let registered = ComponentRegistered::new("q1".into(), "q", 5_000);
-        desk.hear(FromHub::ComponentRegistered(registered));
+        desk.receive(FromHub::ComponentRegistered(registered));
         desk.grant();
         desk
     }
 
     /// Grants the default queue, which has no task.
     fn grant(&mut self) {
-        self.hear(FromHub::Ownership(Ownership {
+        self.receive(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,
             slice: Slice::Queue("default".into()),
             epoch: Epoch(1),
@@ -51,7 +51,7 @@ impl Desk {
         }));
         let page =
             StatePage { slice: Slice::Queue("default".into()), epoch: Epoch(1), items: vec![], part: None, last: true };
-        self.hear(FromHub::State(page));
+        self.receive(FromHub::State(page));
     }
 
     fn input(&mut self, input: Input) {
@@ -64,12 +64,12 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.input(Input::Message(message));
     }
 
     fn component(&mut self, id: &str, role: Role, capacity: u32, health: Health) {
-        self.hear(FromHub::ComponentStatus(ComponentStatus {
+        self.receive(FromHub::ComponentStatus(ComponentStatus {
             component_id: id.into(),
             role,
             name: id.to_owned(),
@@ -82,7 +82,7 @@ impl Desk {
     }
 
     fn provider(&mut self, id: &str, methods: &[&str], capacity: u32) {
-        self.hear(FromHub::ComponentStatus(ComponentStatus {
+        self.receive(FromHub::ComponentStatus(ComponentStatus {
             component_id: id.into(),
             role: Role::Provider,
             name: id.to_owned(),
@@ -108,7 +108,7 @@ impl Desk {
             queue: Some("default".into()),
             event: event.into(),
         };
-        self.hear(FromHub::Events(Events { entries: vec![EventsItem::full(&entry)] }));
+        self.receive(FromHub::Events(Events { entries: vec![EventsItem::full(&entry)] }));
     }
 
     fn ready(&mut self, task: &str, priority: i32, max_attempts: u32) {
@@ -146,7 +146,7 @@ impl Desk {
         for (id, _) in sent {
             self.position += 1;
             let own = EventsItem::own(Position(self.position), id.clone());
-            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            self.receive(FromHub::Events(Events { entries: vec![own] }));
             self.answer(id, ProposalVerdict::Ok);
         }
         shown
@@ -154,7 +154,7 @@ impl Desk {
 
     fn answer(&mut self, proposal_id: crate::id::ProposalId, verdict: ProposalVerdict) {
         let result = ProposalResult { proposal_id, verdict, position: None, error: None };
-        self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+        self.receive(FromHub::AppendResult(AppendResult { results: vec![result] }));
     }
 
     fn shown(&mut self) -> Vec<String> {
@@ -333,7 +333,7 @@ fn unanswered_proposals_are_sent_again_after_a_new_registration() {
     desk.input(Input::Disconnected);
     desk.input(Input::Connected);
     assert_eq!(desk.shown(), [""; 0]);
-    desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("q1".into(), "q", 5_000)));
+    desk.receive(FromHub::ComponentRegistered(ComponentRegistered::new("q1".into(), "q", 5_000)));
     assert_eq!(desk.record(), ["dispatch a 1 e"]);
 }
 

@@ -61,16 +61,16 @@ impl Desk {
         let resolver = Resolver::new(identity, max_payload_bytes);
         let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
-        desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("r".into(), "r", 5_000)));
+        desk.receive(FromHub::ComponentRegistered(ComponentRegistered::new("r".into(), "r", 5_000)));
         let slice = Slice::Shard(run_id().shard());
-        desk.hear(FromHub::Ownership(Ownership {
+        desk.receive(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,
             slice: slice.clone(),
             epoch: Epoch(3),
             position: Position(0),
             state_follows: true,
         }));
-        desk.hear(FromHub::State(StatePage { slice, epoch: Epoch(3), items, part, last: true }));
+        desk.receive(FromHub::State(StatePage { slice, epoch: Epoch(3), items, part, last: true }));
         desk
     }
 
@@ -84,7 +84,7 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.input(Input::Message(message));
     }
 
@@ -106,7 +106,7 @@ impl Desk {
 
     fn event(&mut self, event: impl Into<Event>) {
         let item = self.item(event);
-        self.hear(FromHub::Events(Events { entries: vec![item] }));
+        self.receive(FromHub::Events(Events { entries: vec![item] }));
     }
 
     fn completed(&mut self, task: &str, result: &Value) {
@@ -120,10 +120,10 @@ impl Desk {
         for (proposal_id, _) in sent {
             self.position += 1;
             let own = EventsItem::own(Position(self.position), proposal_id.clone());
-            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            self.receive(FromHub::Events(Events { entries: vec![own] }));
             let verdict = ProposalVerdict::Ok;
             let result = ProposalResult { proposal_id, verdict, position: None, error: None };
-            self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+            self.receive(FromHub::AppendResult(AppendResult { results: vec![result] }));
         }
         shown
     }
@@ -307,7 +307,7 @@ fn a_submission_in_parts_is_joined() {
     let (first, second) = text.split_at(text.len() / 2);
     for (part, text) in [(0, first), (1, second)] {
         let piece = EventsItem::piece(item.position, Part { part, of: 2, text: text.to_owned() });
-        desk.hear(FromHub::Events(Events { entries: vec![piece] }));
+        desk.receive(FromHub::Events(Events { entries: vec![piece] }));
     }
     assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
 }
@@ -374,7 +374,7 @@ fn runs_are_resolved_in_turns() {
     };
     for (run_id, tasks) in [(large, 3_000), (small, 2)] {
         let item = desk.item_of(run_id, wide(tasks));
-        desk.hear(FromHub::Events(Events { entries: vec![item] }));
+        desk.receive(FromHub::Events(Events { entries: vec![item] }));
     }
     let mut order = Vec::new();
     let mut largest = 0;
@@ -384,7 +384,7 @@ fn runs_are_resolved_in_turns() {
         desk.record();
         if order.len() == MAX_AHEAD * 2 {
             let item = desk.item_of(late, wide(1));
-            desk.hear(FromHub::Events(Events { entries: vec![item] }));
+            desk.receive(FromHub::Events(Events { entries: vec![item] }));
         }
     }
     assert_eq!((order.len(), largest), (3_003, MAX_AHEAD));
@@ -410,7 +410,7 @@ fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
     let mut desk = Desk::new(vec![], None);
     let written = desk.item(Arc::new(submitted(&chain(), None)));
     let entry = written.entry().expect("readable").expect("in full");
-    desk.hear(FromHub::Events(Events { entries: vec![EventsItem::whole(Arc::new(entry))] }));
+    desk.receive(FromHub::Events(Events { entries: vec![EventsItem::whole(Arc::new(entry))] }));
     assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
 }
 
