@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gleitzeit_providers::syntax::{self, Mistake, Unchecked};
-use gleitzeit_workflow::spec::{Language, Limits, Note, Problem, Task, Workflow, Written, unfilled, written};
+use gleitzeit_workflow::spec::{
+    Language, Limits, Note, ParameterText, Problem, Task, Workflow, template_position, written,
+};
 use gleitzeit_workflow::template::{self, Piece};
 use serde_json::Value;
 
@@ -55,7 +57,7 @@ impl Found {
 struct Program<'w> {
     source: &'w str,
     file: &'w str,
-    written: Written<'w>,
+    written: ParameterText<'w>,
     text: String,
 }
 
@@ -151,7 +153,7 @@ fn tell(
             let line = text.lines().nth(line - 1).unwrap_or_default();
             line.chars().take_while(|letter| letter.is_whitespace()).count() + 1
         });
-        let at = unfilled(written.text, text, (line, column));
+        let at = template_position(written.text, text, (line, column));
         let message = format!("{what}: {message}");
         if workers.are_here && is_reached {
             found.problem(|| written.problem(source, file, at, message).hint(hint));

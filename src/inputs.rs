@@ -27,7 +27,7 @@ pub(crate) fn inputs(
             None if stays_text => Value::String(text.to_owned()),
             None => match json::parse(text) {
                 Ok(value) => value,
-                Err(problem) if problem.is_of_content() => {
+                Err(problem) if problem.is_content_fault() => {
                     return Err(refused(name, &problem.within(name).to_string()));
                 }
                 Err(_) => Value::String(text.to_owned()),

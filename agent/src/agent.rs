@@ -228,7 +228,7 @@ impl Group {
         let all_ready = member.all_ready();
         let host = Host { connection, member, clock, drain: self.drain.subscribe(), tracker: tracker.clone() };
         let limit = config.max_payload_bytes;
-        let alone_limit_ms = u64::try_from(config.alone_limit.as_millis()).unwrap_or(u64::MAX);
+        let max_disconnected_ms = u64::try_from(config.alone_limit.as_millis()).unwrap_or(u64::MAX);
         match kind {
             Kind::Queue => self.spawn(host, OwnerHost(queue::Queue::new(identity))),
             Kind::Resolver => self.spawn(host, OwnerHost(resolver::Resolver::new(identity, limit))),
@@ -236,7 +236,7 @@ impl Group {
                 let queues = config.queues.clone();
                 let settle_ms = if config.serves_alone { 0 } else { engine::SETTLE_MS };
                 let (slots, max_payload_bytes) = (config.slots, limit);
-                let machine = engine::Config { slots, queues, max_payload_bytes, settle_ms, alone_limit_ms };
+                let machine = engine::Config { slots, queues, max_payload_bytes, settle_ms, max_disconnected_ms };
                 self.spawn(host, EngineHost::new(engine::Engine::new(identity, machine), limit));
             }
             Kind::Provider(provider) => {
@@ -248,7 +248,7 @@ impl Group {
                     max_concurrency: provider.max_concurrency(),
                     capabilities: provider.capabilities(),
                     address: provider.address().map(str::to_owned),
-                    alone_limit_ms,
+                    max_disconnected_ms,
                 };
                 let machine = provider::Provider::new(identity, machine);
                 let watching = HealthWatch::new(provider.clone(), config.health_interval, all_ready);

@@ -78,7 +78,7 @@ impl Default for AgentConfig {
             settings: Settings::from_env(|_| None),
             name: "agent".to_owned(),
             drain_timeout: Duration::from_secs(30),
-            alone_limit: Duration::from_millis(gleitzeit_mesh::role::ALONE_LIMIT_MS),
+            alone_limit: Duration::from_millis(gleitzeit_mesh::role::MAX_DISCONNECTED_MS),
             max_payload_bytes: 1024 * 1024,
             health_interval: Duration::from_secs(10),
             serves_alone: false,

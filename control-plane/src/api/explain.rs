@@ -17,10 +17,10 @@ impl State {
         let run = self.find(run_id(&request.run_id)?).await?;
         let present = self.present(&run).await?;
         let tasks: Vec<usize> = match request.task_id.as_str() {
-            "" => run.holding_up().collect(),
+            "" => run.blockers().collect(),
             id => {
                 let at = run.index_of(id).ok_or_else(|| no_such_task(&run, id))?;
-                [vec![at], run.causes(at)].concat()
+                [vec![at], run.blockers_of(at)].concat()
             }
         };
         let dependent = run.outstanding().filter(|(_, owed)| *owed == Owed::Dependencies).count();

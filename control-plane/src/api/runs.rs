@@ -163,7 +163,7 @@ impl State {
     /// Ends a run of which nothing but its id is certain.
     async fn cancel_aside(&self, id: RunId, reason: String) -> Result<v1::CancelRunResponse, Status> {
         let reason = if reason.is_empty() { "cancelled by force".to_owned() } else { reason };
-        let answer = self.0.journal.propose(run::Request::CancelAside { run_id: id, reason }).await;
+        let answer = self.0.journal.propose(run::Request::CancelSetAside { run_id: id, reason }).await;
         match answer.map_err(|error| journal_status(&error))? {
             Verdict::Ok { .. } => {
                 tracing::warn!(gleitzeit.run.id = %id, "a run that was set aside was ended by force");

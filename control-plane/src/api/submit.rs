@@ -312,7 +312,7 @@ fn inputs(text: &str) -> Result<Map<String, Value>, Status> {
     match json::parse(text) {
         Ok(Value::Object(inputs)) => Ok(inputs),
         Ok(_) => Err(status::malformed("inputs_json", "expected a JSON object of names to values")),
-        Err(problem) if problem.is_of_content() => Err(status::malformed("inputs_json", &problem.to_string())),
+        Err(problem) if problem.is_content_fault() => Err(status::malformed("inputs_json", &problem.to_string())),
         Err(problem) => Err(status::malformed("inputs_json", &format!("expected a JSON object: {problem}"))),
     }
 }

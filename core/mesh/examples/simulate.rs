@@ -1,7 +1,7 @@
-//! Lives through as many seeds of the simulation as asked, and tells the steps before a broken rule.
+//! Runs as many seeds of the simulation as asked, and prints the steps that led to a broken rule.
 //!
-//! `cargo run --release -p gleitzeit-mesh --example simulate -- [COUNT] [FIRST]`; the first seed is 0 if not said. With a
-//! COUNT of 1 everything that led to a broken rule is told.
+//! `cargo run --release -p gleitzeit-mesh --example simulate -- [COUNT] [FIRST]`; the first seed defaults to 0. With a
+//! COUNT of 1, every step that led to a broken rule is printed.
 
 #[path = "../tests/simulation/seeds.rs"]
 mod seeds;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let found = seeds::live_through(first..first.saturating_add(count));
+    let found = seeds::run_seeds(first..first.saturating_add(count));
     let mut out = std::io::stdout().lock();
     match found {
         Ok(total) => {

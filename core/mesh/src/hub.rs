@@ -1,15 +1,16 @@
-//! The hub's logic: who is there, who owns what, what is sent to whom. It makes no choices about work and keeps no truth:
-//! everything durable in it follows from committed entries.
+//! The hub's state machine: presence, ownership and delivery of messages. It makes no choices about work and keeps no
+//! truth: everything durable in it follows from committed entries.
 //!
-//! Like every machine here it is synchronous: [`Hub::handle`] takes what happened and says what to do. Files: `session`
-//! (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice), `stream` (entries to owners and
-//! watchers), `leases` (attempts to engines), `calls` (method calls to providers) and `waiting` (those that no provider has room for), `view` and
-//! `present` (what people may ask).
+//! Like every state machine in this crate it is synchronous: [`Hub::handle`] takes an input and returns what to do.
+//! Files: `session` (sockets), `register`, `protocols` and `presence` (components), `ownership` (who owns which slice),
+//! `stream` (entries to owners and watchers), `leases` (attempts to engines), `calls` (method calls to providers) and
+//! `waiting` (calls that no provider has room for), `view` and `present` (answers to people's questions).
 
 mod binding;
 mod calls;
 mod config;
 mod frames;
+mod history;
 mod io;
 mod leases;
 mod names;
@@ -19,7 +20,6 @@ mod present;
 mod protocols;
 mod register;
 mod session;
-mod standing;
 mod stream;
 mod view;
 mod waiting;
@@ -52,7 +52,7 @@ use protocols::Known;
 use session::{MAX_REFUSALS, MAX_UNANSWERED, Pending, Session};
 use stream::Stream;
 
-/// What a point in time was set for; when it comes, the state says whether it still matters.
+/// What a deadline was set for. When the deadline passes, the state decides whether it still matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Silence(ComponentId),
@@ -60,24 +60,24 @@ enum Timer {
     Accept(AttemptRef),
     Orphan(CallId),
     Slow(SocketId),
-    Stranger(SocketId),
+    Unregistered(SocketId),
 }
 
 /// The hub's state machine.
 #[derive(Debug)]
 pub struct Hub {
     config: Config,
-    /// The journal's terms, by which it is known what of a component's past is in it.
+    /// The journal's terms, which show what part of a component's past is in this journal.
     history: History,
-    /// What the secrets that it gives are made from.
+    /// The seed of the secrets that the hub gives out.
     seed: [u8; 32],
     secrets_given: u64,
-    born: Instant,
+    started_at: Instant,
     now: Instant,
-    /// Whether it is about to be stopped: nothing is begun any more.
+    /// Whether the hub is about to stop: nothing new is begun.
     is_stopping: bool,
     out: Vec<Output>,
-    /// What the input that is being taken was refused with.
+    /// The error with which the current input was refused, if it was.
     refused: Option<MeshError>,
     next_token: Token,
     pending: BTreeMap<Token, Pending>,
@@ -92,13 +92,13 @@ pub struct Hub {
     timers: BTreeSet<(Instant, Timer)>,
     /// Sessions whose cursor may have something to send.
     dirty: BTreeSet<SocketId>,
-    /// Whether somebody came, went or a slice appeared.
+    /// Whether ownership must be planned again because a component came or went, or a slice appeared.
     replan: bool,
 }
 
 impl Hub {
-    /// A hub without sockets. Everyone that the journal names counts as silent from now on, save for roles that were in
-    /// the process of a hub before: that has ended, and they with it.
+    /// A hub without sockets. Every component that the journal names counts as silent from now on, except for roles in
+    /// the process of an earlier hub: that process has ended, and they with it.
     pub fn new(config: Config, start: Start, now: Instant) -> Self {
         let mut hub = Self {
             stream: Stream::new(start.position, start.pruned, config.kept_bytes),
@@ -106,7 +106,7 @@ impl Hub {
             seed: start.seed,
             secrets_given: 0,
             config,
-            born: now,
+            started_at: now,
             now,
             is_stopping: false,
             out: Vec::new(),
@@ -130,25 +130,25 @@ impl Hub {
             if engine.is_within_hub() {
                 hub.stop_lease(at, StopReason::EngineLost);
             } else {
-                hub.expect_back(&engine, Role::Engine);
+                hub.await_reconnect(&engine, Role::Engine);
             }
         }
         for (owner, role) in hub.ownerships.owners_by_role() {
             if !owner.is_within_hub() {
-                hub.expect_back(&owner, role);
+                hub.await_reconnect(&owner, role);
             }
         }
         hub
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input);
         self.flush(out);
     }
 
-    /// What happens. Several inputs that are there at once may be accepted before one [`Hub::flush`]: what they lead to
-    /// then shares messages.
+    /// Takes an input. Several inputs that are available at once may be accepted before one [`Hub::flush`], so that
+    /// their consequences share messages.
     pub fn accept(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
         self.refused = None;
@@ -157,7 +157,7 @@ impl Hub {
                 self.sessions.insert(socket, Session { is_within, ..Session::default() });
                 let welcome = Welcome { version: self.config.version.clone(), term: self.term() };
                 self.send(socket, FromHub::Welcome(welcome));
-                self.set_timer(self.config.stranger_ms, Timer::Stranger(socket));
+                self.set_timer(self.config.unregistered_ms, Timer::Unregistered(socket));
             }
             Input::Received { socket, message, message_id } => self.received(socket, message, message_id),
             Input::Malformed { socket, in_reply_to, message } => {
@@ -177,12 +177,12 @@ impl Hub {
         }
     }
 
-    /// The error that the last input was answered with, if it was refused at once.
+    /// The error with which the last input was refused, if it was refused at once.
     pub fn take_refusal(&mut self) -> Option<MeshError> {
         self.refused.take()
     }
 
-    /// To be called when [`Hub::next_deadline`] has come.
+    /// Must be called at the time that [`Hub::next_deadline`] gives.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
         while let Some((at, _)) = self.timers.first() {
@@ -196,33 +196,33 @@ impl Hub {
                 Timer::Accept(at) => self.check_accepted(&at),
                 Timer::Orphan(call) => self.check_orphan(&call),
                 Timer::Slow(socket) => self.check_slow(socket),
-                Timer::Stranger(socket) => self.check_stranger(socket),
+                Timer::Unregistered(socket) => self.check_unregistered(socket),
             }
         }
         self.flush(out);
     }
 
-    /// When [`Hub::tick`] is due.
+    /// When [`Hub::tick`] must be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Whether attempts are open, so that calls and answers may be on their way.
+    /// Whether attempts are open, so that calls and answers may be in transit.
     pub fn has_open_attempts(&self) -> bool {
         !self.leases.is_empty()
     }
 
-    /// The id of the term that lasts.
+    /// The id of the current term.
     fn term(&self) -> Option<TermId> {
         self.history.current().map(|term| term.id.clone())
     }
 
-    /// The last entry the hub has heard of.
+    /// The position of the last entry that the hub has received.
     pub fn position(&self) -> Position {
         self.stream.head()
     }
 
-    /// What is to be done about everything that was accepted.
+    /// Returns what to do about all accepted inputs.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
         if std::mem::take(&mut self.replan) {
             self.plan();
@@ -240,7 +240,7 @@ impl Hub {
         session.unanswered_heartbeat = None;
         let component = session.component.clone();
         if let Some(component_id) = &component {
-            self.heard_of(component_id);
+            self.mark_connected(component_id);
         }
         let in_reply_to = message_id.or_else(|| Some(message.kind().to_owned()));
         let role = component.as_ref().and_then(|id| self.components.get(id)).map(|component| component.role);
@@ -253,7 +253,7 @@ impl Hub {
                 let message = "a registered component cannot watch; open another socket for that";
                 self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
             }
-            // The id of a call says where its answer goes, also before its provider has registered again.
+            // The id of a call determines where its answer goes, even before its provider has registered again.
             (ToHub::MethodResult(ends), component, _) => {
                 for end in ends.results {
                     self.call_answered(socket, component.as_ref(), end, in_reply_to.clone());
@@ -328,7 +328,7 @@ impl Hub {
         }
     }
 
-    /// Components check this before they send; here it is enforced. Errors that are too large are cut, see [`bounded`].
+    /// Enforces a limit that components check before sending. Errors that are too large are cut, see [`bounded`].
     fn oversized(&self, command: &Command) -> Option<gleitzeit_workflow::error::Failure> {
         let (what, size) = match command {
             Command::ReadyTask(ready) => ("parameters", ready.parameters.size_bytes()),
@@ -396,7 +396,7 @@ impl Hub {
             Some(Pending::Protocol { socket }) => self.protocol_answered(socket, verdict),
             Some(Pending::Restored) => self.protocol_restored(verdict),
             Some(Pending::Stop { at }) => self.stop_answered(&at, verdict),
-            // These are answered by inputs of their own.
+            // These answers arrive as inputs of their own.
             Some(other) => {
                 self.pending.insert(token, other);
             }
@@ -404,7 +404,7 @@ impl Hub {
         }
     }
 
-    /// Answers a proposal, after the entries up to `after` if the socket is sent entries.
+    /// Answers a proposal. If the socket receives entries, the answer follows the entries up to `after`.
     fn answer(&mut self, socket: SocketId, after: Position, result: ProposalResult) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.answers.push_back((after, result));
@@ -433,7 +433,7 @@ impl Hub {
         self.count_refusal(socket);
     }
 
-    /// Whoever sends nothing but what is refused may not stay.
+    /// Counts a refused event. A socket that sends only refused events is closed.
     fn count_refusal(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.refusals += 1;
@@ -442,7 +442,7 @@ impl Hub {
         }
     }
 
-    /// Drops a socket of our own accord: its component is silent from now on.
+    /// Closes a socket on the hub's initiative: its component is silent from now on.
     fn close(&mut self, socket: SocketId, reason: &str) {
         if self.sessions.contains_key(&socket) {
             self.out.push(Output::Close { socket, for_good: false, reason: reason.to_owned() });
@@ -479,7 +479,7 @@ fn append_result(results: Vec<ProposalResult>) -> FromHub {
     FromHub::AppendResult(AppendResult { results })
 }
 
-/// Refusing a failure for its size would leave its task without an end.
+/// Cuts a failure that is too large. If it were refused, its task would never end.
 fn bounded(mut command: Command) -> Command {
     match &mut command {
         Command::FailAttempt(FailAttempt { error, .. }) | Command::FailTask(FailTask { error, .. }) => {

@@ -1,26 +1,26 @@
-//! Names of what travels on the mesh until it is answered: proposals and method calls.
+//! Ids of proposals and method calls, which identify them on the mesh until they are answered.
 
 use gleitzeit_run::id::{AttemptRef, ComponentId};
 use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::text_id;
 
 text_id!(
-    /// Names a proposal of one component until it is answered; opaque to the hub.
+    /// Identifies a proposal of one component until it is answered; opaque to the hub.
     ProposalId
 );
 text_id!(
-    /// Names a method call; opaque to providers, it holds engine, run, task and attempt.
+    /// Identifies a method call. It is opaque to providers, and contains engine, run, task and attempt.
     CallId
 );
 
 impl CallId {
-    /// The id of the only call that an engine makes for an attempt: `run/attempt/task/engine`. The parts of a fixed
-    /// form come first and a task id has no slash, so the engine's id may hold anything.
+    /// The id of the one call that an engine makes for an attempt: `run/attempt/task/engine`. The parts with a fixed
+    /// form come first, and a task id contains no slash, so the engine's id may contain anything.
     pub fn new(engine: &ComponentId, at: &AttemptRef) -> Self {
         Self::from(format!("{}/{}/{}/{engine}", at.run_id, at.attempt, at.task_id))
     }
 
-    /// The engine and the attempt a call was made for; `None` if the text is no call id.
+    /// The engine and the attempt that a call was made for; `None` if the text is not a call id.
     pub fn parse(&self) -> Option<(ComponentId, AttemptRef)> {
         let mut parts = self.as_str().splitn(4, '/');
         let run_id = parts.next()?.parse().ok()?;

@@ -1,5 +1,5 @@
-//! Who may take a ready task: the one predicate by which the owner of a queue dispatches, and by which people are told
-//! why nothing happens. Pure, and of whoever counts slots and calls.
+//! Whether a ready task can be dispatched: one predicate, used by the owner of a queue to dispatch and by the hub to
+//! explain why nothing happens. It is pure, and its caller counts slots and calls.
 
 use std::fmt;
 
@@ -10,12 +10,13 @@ use gleitzeit_workflow::spec::Priority;
 
 use crate::wire::HealthState;
 
-/// What waits gains one level of priority in this time. So a task, or a call that waits for a provider, is overtaken only
-/// by those of higher priority that began to wait within (difference in priority) × this after it: with the four named
-/// levels it is next in line after three minutes at most.
+/// The waiting time, in milliseconds, that is worth one level of priority. A task, or a call that waits for a provider,
+/// is therefore overtaken only by those of higher priority that began to wait within (difference in priority) × this
+/// after it: with the four named levels it is next in line after three minutes at most.
 pub const AGE_STEP_MS: i64 = 60_000;
 
-/// Lower goes first. All age alike, so the order of two never changes and nothing is ever sorted again.
+/// The rank by which waiting items are ordered; lower goes first. All items age alike, so the order of two never
+/// changes and nothing is ever sorted again.
 pub fn rank(since_ms: i64, priority: Priority) -> i64 {
     since_ms.saturating_sub(i64::from(priority.0).saturating_mul(AGE_STEP_MS))
 }
@@ -23,11 +24,11 @@ pub fn rank(since_ms: i64, priority: Priority) -> i64 {
 /// Why a ready task is not dispatched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Nobody connected serves its method, or nobody of the name that it asks for.
+    /// No connected provider serves its method, or none of the name that the task asks for.
     NoProvider(Route),
-    /// Its method's providers do not know yet whether they can serve it.
+    /// The providers of its method do not know yet whether they can serve it.
     ProvidersStarting(Route),
-    /// Its method's providers have enough to do.
+    /// The providers of its method have no room.
     ProvidersBusy(Route),
     /// No connected engine works for its queue, or all that do are draining.
     NoEngine(QueueName),
@@ -53,7 +54,7 @@ impl fmt::Display for Hold {
 }
 
 impl Hold {
-    /// What would end it, for people.
+    /// What would end the hold, in words for people.
     pub fn remedy(&self) -> String {
         match self {
             Self::NoProvider(Route { provider: Some(name), .. }) => {
@@ -68,26 +69,26 @@ impl Hold {
     }
 }
 
-/// How many attempts may be open beyond what their providers can work on at once: a quarter of that, from 1 to 64, so
-/// that providers need not wait for the queue and nearly everything that waits does so in a queue, without a slot.
+/// How many attempts may be open beyond what their providers can work on at once: a quarter of that, from 1 to 64.
+/// Providers then need not wait for the queue, and nearly everything that waits does so in a queue, without a slot.
 fn prefetch(capacity: u32) -> u32 {
     (capacity / 4).clamp(1, 64)
 }
 
-/// When an attempt is worked on.
+/// When a provider would work on a dispatched attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// At once.
     Now,
-    /// As soon as a provider has room; until then it waits at the hub.
+    /// As soon as a provider has room; until then the call waits at the hub.
     Next,
 }
 
-/// When a task of a route would be worked on: `providers` are capacity and health of the connected ones that serve it
-/// and do not drain, `calling` is the number of open attempts that only they can serve.
+/// When a task of a route would be worked on. `providers` are the capacity and health of the connected ones that serve
+/// it and do not drain; `calling` is the number of open attempts that only they can serve.
 ///
 /// # Errors
-/// What holds back every task of the route.
+/// The reason that holds back every task of the route.
 pub fn gate(
     route: &Route,
     providers: impl IntoIterator<Item = (u32, HealthState)>,
@@ -108,7 +109,7 @@ pub fn gate(
     if starting && healthy.is_none() {
         return Err(Hold::ProvidersStarting(route.clone()));
     }
-    // All unhealthy: the engine fails the attempt with their own messages.
+    // All are unhealthy: the engine fails the attempt with their own messages.
     let Some(capacity) = healthy else { return Ok(Turn::Now) };
     match calling.checked_sub(capacity) {
         None => Ok(Turn::Now),
@@ -126,7 +127,7 @@ pub struct Slots<'a> {
     pub queues: Option<&'a [QueueName]>,
     /// How many attempts it may hold; 0 while it drains.
     pub capacity: u32,
-    /// How many it holds.
+    /// How many attempts it holds.
     pub used: u32,
 }
 
@@ -136,7 +137,7 @@ impl Slots<'_> {
         self.capacity > 0 && self.queues.is_none_or(|queues| queues.contains(queue))
     }
 
-    /// How many more attempts it may hold. Those that only wait get no more than half of its slots, so that what waits for
+    /// How many more attempts it may hold. Attempts that only wait get at most half of its slots, so that a backlog of
     /// one method does not keep others from being worked on.
     fn free(&self, turn: Turn) -> u32 {
         let kept = match turn {
@@ -147,10 +148,10 @@ impl Slots<'_> {
     }
 }
 
-/// The engine of a queue with the most free slots for an attempt whose turn is now or next; of equals the first.
+/// The engine of a queue with the most free slots for an attempt of this turn; the first of several equals.
 ///
 /// # Errors
-/// What the queue's tasks of this route wait for.
+/// The reason for which the queue's tasks of this route wait.
 pub fn roomiest<'a>(
     queue: &QueueName,
     route: &Route,

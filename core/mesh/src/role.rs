@@ -1,6 +1,6 @@
-//! Each role's decisions as a pure state machine that speaks mesh messages: inputs in, outputs out.
+//! The decisions of each role, as pure state machines that exchange mesh messages: inputs in, outputs out.
 //!
-//! Nothing here keeps anything that cannot be rebuilt from the journal; hosts only move bytes and time.
+//! Nothing here holds state that cannot be rebuilt from the journal; the hosts only move bytes and keep time.
 
 pub mod engine;
 mod outbox;
@@ -20,23 +20,25 @@ use crate::wire::{ComponentRegistered, FromHub, RegisterComponent, Role, ToHub};
 
 pub use outbox::MAX_UNANSWERED;
 
-/// How long a component waits for the answer to its registration before it drops the socket.
+/// How long a component waits for the answer to its registration before it drops the socket, in milliseconds.
 const REGISTRATION_TIMEOUT_MS: u64 = 10_000;
-/// How long proposals may go unanswered before the socket is dropped; they are sent again on the next one.
+/// How long proposals may remain unanswered before the socket is dropped, in milliseconds; they are sent again on the
+/// next one.
 const ANSWER_TIMEOUT_MS: u64 = 60_000;
-/// Without a hub for so long, engines and providers stop their work, so that it does not overlap its successor for long.
-pub const ALONE_LIMIT_MS: u64 = 10_000;
+/// How long engines and providers continue without a hub, in milliseconds. Then they stop their work, so that it does
+/// not overlap its replacement for long.
+pub const MAX_DISCONNECTED_MS: u64 = 10_000;
 
-/// Who a component is.
+/// The identity of a component.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// New at each process start, kept over reconnects.
+    /// The component's id: new at each process start, kept over reconnects.
     pub component_id: ComponentId,
-    /// What binds the id to this component; new with it.
+    /// The secret that binds the id to this component; made together with the id.
     pub secret: Secret,
-    /// For people.
+    /// Its name, for people.
     pub name: String,
-    /// Of the software.
+    /// The version of its software.
     pub version: String,
 }
 
@@ -65,16 +67,16 @@ impl Identity {
     }
 }
 
-/// How much of which journal a component has seen.
+/// What a component has seen of which journal.
 #[derive(Debug, Default)]
 struct Past {
-    /// As the hub named it last.
+    /// The term that the hub named last.
     term: Option<TermId>,
     position: Position,
 }
 
 impl Past {
-    /// It heard of the entry at a position.
+    /// Records that the component received the entry at a position.
     fn see(&mut self, position: Position) {
         self.position = self.position.max(position);
     }
@@ -83,8 +85,8 @@ impl Past {
         self.term.clone().map(|term| Seen { term, position: self.position })
     }
 
-    /// The hub's answer to a registration. True if everything that came from the journal must be forgotten; then an
-    /// operator hears why.
+    /// Processes the hub's answer to a registration. Returns true if everything from the journal must be forgotten; a
+    /// log message then says why.
     #[must_use]
     fn registered(&mut self, answer: &ComponentRegistered, out: &mut Vec<Output>) -> bool {
         if answer.starts_anew {
@@ -95,7 +97,7 @@ impl Past {
                            the store was removed; it starts anew";
             out.push(Output::Log { warning: true, message, detail });
         }
-        // A hub without terms says nothing of the one that was before.
+        // A hub without terms says nothing about the journal of an earlier hub.
         if answer.term.is_some() {
             self.term.clone_from(&answer.term);
         }
@@ -103,7 +105,7 @@ impl Past {
     }
 }
 
-/// What happens to every role. Roles with more to hear have an input type of their own that contains it.
+/// An input of every role. Roles with further inputs have an input type of their own that contains this one.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// `welcome` arrived on a new socket.
@@ -112,39 +114,39 @@ pub enum Input {
     Disconnected,
     /// The hub sent an event.
     Message(FromHub),
-    /// `next_deadline` has come.
+    /// The deadline of `next_deadline` has passed.
     Tick,
 }
 
-/// What every role wants done. Roles with more to say have an output type of their own that contains it.
+/// An output of every role. Roles with further outputs have an output type of their own that contains this one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Send an event to the hub.
     Send(ToHub),
     /// Drop the socket and connect again.
     Reconnect {
-        /// For the log.
+        /// The reason, for the log.
         reason: String,
     },
     /// The hub accepted the registration.
     Registered,
     /// The hub refused the registration: the host decides whether to give up.
     Rejected {
-        /// Why.
+        /// Why the registration was refused.
         error: Failure,
     },
-    /// Something an operator should see.
+    /// A log message for the operator.
     Log {
-        /// Whether something was lost or refused, rather than life cycle.
+        /// Whether something was lost or refused, rather than a life cycle event.
         warning: bool,
         /// A constant sentence.
         message: &'static str,
-        /// What it is about.
+        /// Details: which component, and what.
         detail: String,
     },
 }
 
-/// Whether the same registration may be accepted later: its component is not at fault.
+/// Whether the same registration may be accepted later because the component is not at fault.
 pub fn may_pass(error: &Failure) -> bool {
     error.known().is_some_and(|code| {
         let of_the_store = matches!(
@@ -160,7 +162,7 @@ pub fn may_pass(error: &Failure) -> bool {
     })
 }
 
-/// Where a component stands with the hub.
+/// The state of a component's connection to the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     Down,
@@ -180,7 +182,7 @@ impl Link {
         }
     }
 
-    /// Drops the socket if the registration was not answered.
+    /// Drops the socket if the registration was not answered in time.
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.deadline().is_some_and(|at| at <= now) {
             *self = Self::Down;

@@ -1,7 +1,7 @@
-//! Everything that travels on the event mesh: event names and their JSON bodies.
+//! The events of the mesh: their names and JSON bodies.
 //!
-//! Each event is `(name, one JSON object)`; the object's `meta` is added and read by the shells ([`with_meta`]). Unknown
-//! fields are ignored, so that a newer peer can say more.
+//! Each event is `(name, one JSON object)`. The shells add and read the object's `meta` ([`with_meta`]). Unknown fields
+//! are ignored, so that a newer peer can send more.
 
 mod answer;
 mod call;

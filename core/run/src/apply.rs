@@ -1,4 +1,4 @@
-//! Recording: each event changes only its own task, its neighbours in the graph and the run's counters.
+//! Applying events: each event changes only its own task, the task's neighbours in the graph and the run's counters.
 
 use gleitzeit_workflow::id::TaskId;
 use gleitzeit_workflow::time::Timestamp;
@@ -8,48 +8,48 @@ use crate::event::{Entry, Event};
 use crate::id::{Attempt, Position, Seq};
 use crate::state::{RunStatus, State, TaskState, TaskStatus};
 
-/// An entry that cannot follow on what was recorded before: the journal is corrupt.
+/// Why an entry cannot follow what was recorded before: the journal is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApplyError {
-    /// An entry of a run was left out or stands twice.
+    /// An entry of a run is missing or occurs twice.
     #[error("expected entry {expected} of run {run}, found {found} (`{kind}`)")]
     Sequence {
         /// The run.
         run: crate::id::RunId,
-        /// What should have come.
+        /// The sequence number that should have come next.
         expected: Seq,
-        /// What came.
+        /// The sequence number that was found.
         found: Seq,
-        /// Its event.
+        /// The kind of the entry's event.
         kind: &'static str,
     },
     /// An entry names a task that its run does not have.
     #[error("entry {position} (`{kind}`) names unknown task `{task}`")]
     UnknownTask {
-        /// Of the entry.
+        /// The entry's position in the journal.
         position: Position,
-        /// Its event.
+        /// The kind of the entry's event.
         kind: &'static str,
-        /// The task.
+        /// The unknown task.
         task: TaskId,
     },
     /// An entry contradicts the state.
     #[error("entry {position} (`{kind}`) contradicts what stands before it: {why}")]
     Contradiction {
-        /// Of the entry.
+        /// The entry's position in the journal.
         position: Position,
-        /// Its event.
+        /// The kind of the entry's event.
         kind: &'static str,
-        /// How.
+        /// A description of the contradiction.
         why: String,
     },
 }
 
 impl State {
-    /// Records an entry of this run (any but `workflow_submitted`, which makes the state).
+    /// Applies an entry of this run (any entry but `workflow_submitted`, which creates the state).
     ///
     /// # Errors
-    /// If the entry cannot follow on this state; then the journal is corrupt and the state must not be used.
+    /// If the entry cannot follow this state. The journal is then corrupt and the state must not be used.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), ApplyError> {
         if entry.seq != self.seq.next() {
             return Err(ApplyError::Sequence {
@@ -176,7 +176,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes a task final and drops what is no longer needed of it.
+    /// Makes a task final and drops the data that is no longer needed.
     fn finish(&mut self, entry: &Entry, id: &TaskId, status: TaskStatus) -> Result<usize, ApplyError> {
         let at = self.at(entry, id)?;
         let task = &mut self.tasks[at];

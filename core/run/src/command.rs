@@ -1,4 +1,4 @@
-//! What somebody wishes: commands, imperative. The journal accepts or refuses each; nothing is recorded of a refusal.
+//! Commands: requests in the imperative. The journal accepts or refuses each of them; a refusal is not recorded.
 
 use std::sync::Arc;
 
@@ -13,27 +13,27 @@ use crate::event::{CancelCause, ProtocolRegistered, RequestKey, StopReason, Work
 use crate::id::{Attempt, AttemptRef, ComponentId, Epoch, Position, RunId, Slice};
 
 tagged! {
-    /// A wish of a component, as it stands in an `append` proposal.
+    /// A command of a component, as it is sent in an `append` proposal.
     "command" Command {
-        /// Resolver: the run's time is up.
+        /// Resolver: the run has exceeded its timeout.
         CancelWorkflow(CancelWorkflow) = "cancel_workflow",
-        /// Resolver: dependencies are done, here are the parameters.
+        /// Resolver: the task's dependencies are completed; here are its resolved parameters.
         ReadyTask(ReadyTask) = "ready_task",
-        /// Resolver (attempt 0) or queue owner (the ended attempt): the task fails for good.
+        /// Resolver (attempt 0) or queue owner (an ended attempt): the task fails for good.
         FailTask(FailTask) = "fail_task",
-        /// Queue owner: give the next attempt to an engine.
+        /// Queue owner: dispatch the next attempt to an engine.
         DispatchTask(DispatchTask) = "dispatch_task",
-        /// Queue owner: a stopped attempt's task goes back at once.
+        /// Queue owner: requeue the task of a stopped attempt at once.
         RequeueTask(RequeueTask) = "requeue_task",
-        /// Queue owner: a failed attempt's task goes back after a delay.
+        /// Queue owner: requeue the task of a failed attempt after a delay.
         ScheduleRetry(ScheduleRetry) = "schedule_retry",
-        /// Engine: the attempt has been running for a while.
+        /// Engine: a provider has been working on the attempt for a while.
         StartAttempt(StartAttempt) = "start_attempt",
         /// Engine: the attempt has a result.
         CompleteAttempt(CompleteAttempt) = "complete_attempt",
-        /// Engine: the attempt failed of itself.
+        /// Engine: the attempt failed by itself.
         FailAttempt(FailAttempt) = "fail_attempt",
-        /// Engine or hub: the attempt ended without an answer of the work.
+        /// Engine or hub: the attempt ended without an answer from the work.
         StopAttempt(StopAttempt) = "stop_attempt",
     }
 }
@@ -41,7 +41,7 @@ tagged! {
 /// See [`Command::CancelWorkflow`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelWorkflow {
-    /// The run.
+    /// The run to end.
     pub run_id: RunId,
     /// `requested` from the API, `timeout` from the shard's resolver.
     pub cause: CancelCause,
@@ -54,11 +54,11 @@ pub struct CancelWorkflow {
 pub struct ReadyTask {
     /// The run.
     pub run_id: RunId,
-    /// The task.
+    /// The task that becomes ready.
     pub task_id: TaskId,
-    /// The line it shall wait in.
+    /// The queue it is to wait in.
     pub queue: QueueName,
-    /// Higher goes first.
+    /// Tasks with a higher priority go first.
     pub priority: Priority,
     /// The parameters with all references resolved: a JSON object.
     pub parameters: Payload,
@@ -69,11 +69,11 @@ pub struct ReadyTask {
 pub struct FailTask {
     /// The run.
     pub run_id: RunId,
-    /// The task.
+    /// The task that fails.
     pub task_id: TaskId,
-    /// The ended attempt, or 0 before any.
+    /// The ended attempt; 0 if there was none.
     pub attempt: Attempt,
-    /// Why.
+    /// Why the task fails.
     pub error: Failure,
 }
 
@@ -82,11 +82,11 @@ pub struct FailTask {
 pub struct DispatchTask {
     /// The run.
     pub run_id: RunId,
-    /// The task.
+    /// The task to dispatch.
     pub task_id: TaskId,
-    /// The last attempt's number plus one.
+    /// The number of the new attempt: the last one's plus one.
     pub attempt: Attempt,
-    /// Who shall have it.
+    /// The engine that gets the lease.
     pub engine: ComponentId,
 }
 
@@ -95,7 +95,7 @@ pub struct DispatchTask {
 pub struct RequeueTask {
     /// The run.
     pub run_id: RunId,
-    /// The task.
+    /// The task to requeue.
     pub task_id: TaskId,
     /// The attempt that was stopped.
     pub attempt: Attempt,
@@ -106,152 +106,152 @@ pub struct RequeueTask {
 pub struct ScheduleRetry {
     /// The run.
     pub run_id: RunId,
-    /// The task.
+    /// The task to retry.
     pub task_id: TaskId,
     /// The attempt that failed.
     pub attempt: Attempt,
-    /// From the recording of the entry.
+    /// The delay in milliseconds, counted from when the entry is recorded.
     pub delay_ms: u64,
 }
 
 /// See [`Command::StartAttempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartAttempt {
-    /// Which.
+    /// The attempt that started.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// How long it has been running.
+    /// How long a provider has worked on it, in milliseconds.
     pub ran_ms: u64,
 }
 
 /// See [`Command::CompleteAttempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompleteAttempt {
-    /// Which.
+    /// The attempt that completed.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// Any JSON value.
+    /// The result: any JSON value.
     pub result: Payload,
-    /// How long it ran.
+    /// How long a provider worked on it, in milliseconds.
     pub ran_ms: u64,
 }
 
 /// See [`Command::FailAttempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailAttempt {
-    /// Which.
+    /// The attempt that failed.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// What went wrong.
+    /// The error.
     pub error: Failure,
-    /// Whether trying again can help.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// A lower bound for the delay, named by the provider.
+    /// A lower bound for the delay in milliseconds, set by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// How long it ran.
+    /// How long a provider worked on it, in milliseconds.
     pub ran_ms: u64,
 }
 
 /// See [`Command::StopAttempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopAttempt {
-    /// Which.
+    /// The attempt that stopped.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// Why.
+    /// Why it ended.
     pub reason: StopReason,
 }
 
-/// A slice and the number of the ownership under which a proposal is made.
+/// A slice, and the epoch under which its owner makes a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
-    /// What the proposer owns.
+    /// The slice that the proposer owns.
     pub slice: Slice,
-    /// Since when.
+    /// The epoch of the ownership.
     pub epoch: Epoch,
 }
 
-/// Everything the journal can be asked to record, with who asks. The identity of a component comes from its session,
-/// never from a message's body.
+/// Everything that the journal can be asked to record, and who asks. A component's identity comes from its session,
+/// never from the body of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// The API: a checked workflow becomes a run.
+    /// The API: start a run of a checked workflow.
     Submit {
         /// The new run's id.
         run_id: RunId,
-        /// Everything about it.
+        /// The first event of the run: workflow, inputs and everything else it was submitted with.
         submitted: Arc<WorkflowSubmitted>,
-        /// The run that the store already knows under this request id, with the hash of that request's body.
+        /// The run that the store already has for this request id, with the hash of that request's body.
         known: Option<(RunId, String)>,
     },
-    /// The API: a finished run is repeated as a new one.
+    /// The API: repeat a finished run as a new one.
     Retry {
-        /// The finished run, folded.
+        /// The state of the finished run.
         old: Arc<crate::State>,
         /// The new run's id.
         run_id: RunId,
-        /// Whether all of it is done again; else completed tasks keep their results.
+        /// Whether every task runs again; if not, completed tasks keep their results.
         all: bool,
-        /// Of the new run.
+        /// The new run's correlation id: 32 hex digits.
         correlation_id: String,
         /// The caller's W3C trace context.
         traceparent: Option<String>,
         /// The caller's request id.
         request: Option<RequestKey>,
-        /// The run that the store already knows under this request id, with the hash of that request's body.
+        /// The run that the store already has for this request id, with the hash of that request's body.
         known: Option<(RunId, String)>,
     },
-    /// The API: a run shall end.
+    /// The API: end a run.
     Cancel {
-        /// Which, and why.
+        /// The run, and why it is to end.
         cancel: CancelWorkflow,
     },
-    /// The API: a run that was set aside shall end, whatever its entries say.
-    CancelAside {
-        /// Which.
+    /// The API: end a run that was set aside, whatever its entries say.
+    CancelSetAside {
+        /// The run that was set aside.
         run_id: RunId,
-        /// Why.
+        /// Free text, shown to the user.
         reason: String,
     },
     /// A component's proposal.
     Component {
-        /// Who asks, from its session.
+        /// The proposing component, from its session.
         component_id: ComponentId,
-        /// For owners: under which ownership.
+        /// For owners: the ownership under which they propose.
         fence: Option<Fence>,
-        /// What.
+        /// The proposed command.
         command: Command,
     },
-    /// The hub ends an attempt whose engine is lost or did not take it.
+    /// The hub: stop an attempt whose engine is lost or did not take it.
     HubStop {
-        /// Which, and why.
+        /// The attempt, and why it is stopped.
         stop: StopAttempt,
     },
-    /// The hub makes a component the owner of a slice.
+    /// The hub: make a component the owner of a slice.
     Grant {
-        /// What.
+        /// The slice.
         slice: Slice,
-        /// To whom.
+        /// The new owner.
         component_id: ComponentId,
     },
-    /// The hub makes a protocol known.
+    /// The hub: register a protocol.
     RegisterProtocol {
         /// The protocol.
         protocol: ProtocolRegistered,
     },
-    /// A control plane that starts makes a protocol known that comes with the program. It takes the place of the one of the
-    /// same name and version that another release has left in the journal.
+    /// A starting control plane: register a protocol that is built into the program. It replaces one with the same name
+    /// and version that another release recorded in the journal.
     ShipProtocol {
         /// The protocol.
         protocol: ProtocolRegistered,
     },
-    /// Retention: protocols that nobody serves, no unfinished run needs and nobody has used for long are removed, and it is
-    /// noted of others that they are in use.
+    /// Retention: remove protocols that are not served, not needed by an unfinished run and not used for long, and
+    /// record the use of others.
     PruneProtocols {
-        /// For how many milliseconds a protocol must not have been used.
+        /// How long a protocol must have been unused to be removed, in milliseconds.
         unused_ms: u64,
-        /// When providers served which.
+        /// When providers served which protocols.
         served: Vec<ProtocolUse>,
     },
 }
@@ -259,9 +259,9 @@ pub enum Request {
 /// When a protocol was last served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtocolUse {
-    /// Which.
+    /// The protocol.
     pub protocol: ProtocolName,
-    /// How many milliseconds ago; 0: a provider that serves it is there.
+    /// How many milliseconds ago it was last served; 0 if a provider serves it now.
     pub ago_ms: u64,
 }
 
@@ -270,18 +270,18 @@ pub struct ProtocolUse {
 pub enum Verdict {
     /// Recorded; `position` is that of the first entry it caused.
     Ok {
-        /// Where it stands.
+        /// The position of the first entry that was recorded.
         position: Position,
     },
-    /// It stands already; nothing was recorded.
+    /// The same was recorded before; nothing new was recorded.
     Duplicate {
-        /// For submissions: the first run's id.
+        /// For submissions: the id of the run that the first request created.
         run_id: Option<RunId>,
     },
-    /// The proposer is not current: a stale epoch, attempt or lease, or the run is ending.
+    /// The proposer is not current: its epoch, attempt or lease is stale, or the run is ending.
     Fenced,
     /// The engine has no free slot or is not connected.
     NoSlot,
-    /// It can never be recorded; the reason.
+    /// It can never be recorded; the failure says why.
     Invalid(Failure),
 }

@@ -1,4 +1,4 @@
-//! Deciding: what a command leads to, or why it is refused. Nothing here changes the state.
+//! Deciding: which events a command leads to, or why it is refused. Nothing here changes the state.
 
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 use gleitzeit_workflow::id::TaskId;
@@ -17,13 +17,13 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::state::{State, TaskState, TaskStatus};
 
-/// After so many lost or stopped attempts a task fails instead of being requeued.
+/// After this many lost or stopped attempts a task fails instead of being requeued.
 pub const MAX_LOSSES: u32 = 10;
 
 /// Limits that the journal enforces.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest parameter set, result or outputs, as JSON text in bytes.
+    /// The largest parameter set, result or set of outputs, in bytes of JSON text.
     pub max_payload_bytes: usize,
 }
 
@@ -36,9 +36,9 @@ impl Default for Limits {
 /// Why a command is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
-    /// What it asks for stands already.
+    /// The same was recorded before.
     Duplicate,
-    /// Whoever asks is not current: a stale attempt or lease, or the run is ending.
+    /// The proposer is not current: its attempt or lease is stale, or the run is ending.
     Fenced,
     /// The engine has no free slot or is not connected.
     NoSlot,
@@ -49,13 +49,13 @@ pub enum Refusal {
 type Decision = Result<Vec<Event>, Refusal>;
 
 impl State {
-    /// What a command leads to, in order; everything is recorded in one transaction, or nothing.
+    /// The events that a command leads to, in order. They are recorded in one transaction, or not at all.
     ///
-    /// `engine` is the proposing component for commands of an engine; `None` lets the hub stop any attempt. Ownership
-    /// and slots are checked by the ledger, which knows them.
+    /// `engine` is the component that proposes an engine's command; with `None`, the hub may stop any attempt.
+    /// Ownership and slots are checked by the ledger, which tracks them.
     ///
     /// # Errors
-    /// If the command is refused; the state stays as it was.
+    /// If the command is refused; the state is unchanged.
     pub fn decide(&self, command: &Command, engine: Option<&ComponentId>, now: Timestamp, limits: Limits) -> Decision {
         match command {
             Command::CancelWorkflow(cancel) => self.decide_cancel(cancel),
@@ -260,14 +260,16 @@ impl State {
     fn decide_stop(&self, stop: &StopAttempt, engine: Option<&ComponentId>) -> Decision {
         let (at, task) = self.held(&stop.at, engine, None)?;
         let reason = match stop.reason {
-            // The cancellation was recorded in a history that is lost. In this one the engine has given the attempt up.
+            // The cancellation was recorded in a history that is lost. In the present one the engine has given the
+            // attempt up.
             StopReason::Cancelled if self.cancel.is_none() => StopReason::EngineLost,
             reason => reason,
         };
         Ok(self.stopped(at, task, reason, false))
     }
 
-    /// The end of an open attempt that says nothing about the work; in a run that is to end, also the task's end.
+    /// The events for an open attempt that ends without an answer from the work. If the run is to end, the task ends
+    /// too.
     fn stopped(&self, at: usize, task: &TaskState, reason: StopReason, late_report: bool) -> Vec<Event> {
         let task_id = self.task(at).id.clone();
         let engine = task.engine.clone().unwrap_or_else(|| ComponentId::from(""));
@@ -293,13 +295,13 @@ impl State {
         }
     }
 
-    /// A task of a run that goes on.
+    /// Looks up a task of a run that is not to end.
     fn live(&self, id: &TaskId) -> Result<(usize, &TaskState), Refusal> {
         let found = self.find(id)?;
         if self.status.is_final() || self.cancel.is_some() { Err(Refusal::Fenced) } else { Ok(found) }
     }
 
-    /// A task whose latest attempt ended and whose next step the queue owner has to name.
+    /// Looks up a task whose latest attempt ended and whose owner has not decided the next step.
     fn undecided(&self, id: &TaskId, attempt: Attempt) -> Result<(usize, &TaskState), Refusal> {
         let (at, task) = self.live(id)?;
         if task.attempt != attempt {
@@ -312,8 +314,8 @@ impl State {
         }
     }
 
-    /// An open attempt, if `engine` holds its lease. `end` is where this kind of report leaves the task: the same
-    /// report of the same attempt again is a duplicate, any other is fenced.
+    /// Looks up an open attempt whose lease `engine` holds. `end` is the status that this kind of report leaves the
+    /// task in: repeating the same report for the same attempt is a duplicate, any other report is fenced.
     fn held(
         &self,
         at: &AttemptRef,

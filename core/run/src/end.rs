@@ -1,4 +1,4 @@
-//! How a run ends: the events that `decide` adds when the last task has become final.
+//! How a run ends: the events that `decide` adds when the last task becomes final.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use crate::event::{CancelCause, Event, WorkflowCancelRequested, WorkflowCancelle
 use crate::scope::RunScope;
 use crate::state::State;
 
-/// All tasks completed: the outputs are evaluated. `last` is the result that is being recorded.
+/// All tasks are completed and the outputs are evaluated. `last` is the result that is being recorded.
 pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: Limits) -> Event {
     match outputs(state, last, limits) {
         Ok(outputs) if outputs.size_bytes() <= limits.max_payload_bytes => WorkflowCompleted { outputs }.into(),
@@ -23,7 +23,7 @@ pub(super) fn completed(state: &State, last: Option<(usize, &Payload)>, limits: 
     }
 }
 
-/// A task failed for good: the run fails by the first one. `last` is the failure that is being recorded.
+/// A task has failed for good; the run fails with the first such failure. `last` is the failure that is being recorded.
 pub(super) fn failed(state: &State, last: Option<(usize, &Failure)>) -> Event {
     let first = state.failed.and_then(|at| Some((at, state.tasks[at].error.as_ref()?))).or(last);
     let error = match first {
@@ -37,7 +37,7 @@ pub(super) fn failed(state: &State, last: Option<(usize, &Failure)>) -> Event {
     WorkflowFailed { error }.into()
 }
 
-/// The last attempt of a run that was asked to end has ended.
+/// The last open attempt of a run that was asked to end has ended.
 pub(super) fn cancelled(state: &State, cancel: &WorkflowCancelRequested) -> Event {
     match cancel.cause {
         CancelCause::Requested => WorkflowCancelled { reason: cancel.reason.clone(), set_aside: false }.into(),
@@ -49,7 +49,7 @@ pub(super) fn cancelled(state: &State, cancel: &WorkflowCancelRequested) -> Even
     }
 }
 
-/// A value over the payload limit.
+/// The failure for a value over the payload limit.
 pub(super) fn too_large(what: &str, bytes: usize, limits: Limits) -> Failure {
     Failure::new(
         ErrorCode::TaskParameterError,
@@ -103,7 +103,7 @@ fn referenced(state: &State) -> BTreeSet<usize> {
 }
 
 impl State {
-    /// The end of a run whose tasks have all completed.
+    /// The event that ends a run whose tasks are all completed.
     pub(crate) fn completion(&self, limits: Limits) -> Event {
         completed(self, None, limits)
     }

@@ -1,5 +1,5 @@
-//! What has happened: the events of the journal, past tense. Their JSON is stored for years: fields are only ever
-//! added, with defaults, and for each form ever released a golden JSON stays in the tree.
+//! The events of the journal, in the past tense. Their JSON is stored for years: fields are only ever added, with
+//! defaults, and for each released form a golden JSON file stays in the tree.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,68 +16,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Attempt, ComponentId, Epoch, Position, RunId, Seq, Slice};
 
-/// The version of the event format this code writes; an entry of a later one is refused.
+/// The version of the event format that this code writes. An entry of a later version is refused.
 pub const EVENT_VERSION: u32 = 1;
 
-/// One event in its place in the journal.
+/// One event with its position in the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Place in the whole journal, from 1, without gaps.
+    /// Position in the whole journal, from 1, without gaps.
     pub position: Position,
-    /// The run it belongs to; none for ownership and protocols.
+    /// The run it belongs to; absent for ownerships and protocols.
     pub run_id: Option<RunId>,
-    /// Place among the entries of its run, from 1, without gaps; 0 without a run.
+    /// Number among the entries of its run, from 1, without gaps; 0 without a run.
     pub seq: Seq,
-    /// The writer's clock when it was decided; never decreases along the journal.
+    /// When it was decided, by the writer's clock; never decreases along the journal.
     pub recorded_at: Timestamp,
-    /// The queue of the task it speaks of, once that task was ready: the routing key of queue owners.
+    /// The queue of the event's task, once that task was ready. It is the routing key for queue owners.
     pub queue: Option<QueueName>,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
 tagged! {
-    /// Something that happened.
+    /// An event of the journal.
     "event" Event {
         /// A workflow was accepted as a new run.
         WorkflowSubmitted(Arc<WorkflowSubmitted>) = "workflow_submitted",
-        /// Somebody asked for the run to end, or its time is up.
+        /// The run was asked to end, or exceeded its timeout.
         WorkflowCancelRequested(WorkflowCancelRequested) = "workflow_cancel_requested",
-        /// A task's dependencies are done and its parameters resolved.
+        /// The task's dependencies are completed and its parameters resolved.
         TaskReady(TaskReady) = "task_ready",
-        /// An attempt was given to an engine, which now holds its lease and one of its slots.
+        /// An attempt was dispatched to an engine, which now holds its lease and one of its slots.
         TaskDispatched(TaskDispatched) = "task_dispatched",
-        /// The attempt has been running for a while.
+        /// A provider has been working on the attempt for a while.
         TaskStarted(TaskStarted) = "task_started",
         /// The task has a result.
         TaskCompleted(TaskCompleted) = "task_completed",
-        /// The attempt failed of itself.
+        /// The attempt failed by itself.
         TaskAttemptFailed(TaskAttemptFailed) = "task_attempt_failed",
-        /// The attempt ended without saying anything about the work: lost, drained, not taken, cancelled.
+        /// The attempt ended without a statement about the work: lost, drained, not taken or cancelled.
         TaskAttemptStopped(TaskAttemptStopped) = "task_attempt_stopped",
-        /// A stopped attempt's task goes back to its queue at once.
+        /// The task of a stopped attempt returned to its queue at once.
         TaskRequeued(TaskRequeued) = "task_requeued",
-        /// A failed attempt's task goes back to its queue after a delay.
+        /// The task of a failed attempt returns to its queue after a delay.
         TaskRetryScheduled(TaskRetryScheduled) = "task_retry_scheduled",
         /// The task failed for good.
         TaskFailed(TaskFailed) = "task_failed",
-        /// The task cannot run because one it depends on failed or was skipped.
+        /// The task cannot run because a task that it depends on failed or was skipped.
         TaskSkipped(TaskSkipped) = "task_skipped",
         /// The task ended because its run was cancelled.
         TaskCancelled(TaskCancelled) = "task_cancelled",
         /// All tasks completed and the outputs were evaluated.
         WorkflowCompleted(WorkflowCompleted) = "workflow_completed",
-        /// A task failed for good, the outputs could not be evaluated, or the run's time was up.
+        /// A task failed for good, the outputs could not be evaluated, or the run exceeded its timeout.
         WorkflowFailed(WorkflowFailed) = "workflow_failed",
         /// The run was cancelled and its last attempt has ended.
         WorkflowCancelled(WorkflowCancelled) = "workflow_cancelled",
         /// A component became the owner of a slice.
         OwnershipGranted(OwnershipGranted) = "ownership_granted",
-        /// A protocol became known.
+        /// A protocol was registered.
         ProtocolRegistered(ProtocolRegistered) = "protocol_registered",
-        /// Protocols were in use, so that they are not removed although they were registered long ago.
+        /// Protocols were in use. They are therefore kept although they were registered long ago.
         ProtocolsUsed(ProtocolsUsed) = "protocols_used",
-        /// A protocol that nobody has used for long is not known any more.
+        /// A protocol was removed because it had not been used for long.
         ProtocolRemoved(ProtocolRemoved) = "protocol_removed",
     }
 }
@@ -85,9 +85,9 @@ tagged! {
 /// Makes a submission idempotent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestKey {
-    /// Chosen by the caller.
+    /// The request id, chosen by the caller.
     pub request_id: String,
-    /// Hash of the request's body, so that another body under the same id is noticed.
+    /// A hash of the request's body, to detect another body under the same id.
     pub body_hash: String,
 }
 
@@ -98,33 +98,34 @@ pub struct WorkflowSubmitted {
     pub workflow: Workflow,
     /// All inputs, defaults filled in: a JSON object.
     pub inputs: Payload,
-    /// The files' contents by name.
+    /// The contents of the files by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, FileContent>,
-    /// The environment variables the workflow refers to, as they were at submit.
+    /// The environment variables that the workflow refers to, with their values at submission.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub env: IndexMap<String, String>,
     /// Labels of the definition, overlaid with those of the submission.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub labels: IndexMap<String, String>,
-    /// 32 hex digits: the trace id that everything about this run carries.
+    /// 32 hex digits: the trace id of everything that belongs to the run.
     pub correlation_id: String,
     /// The caller's W3C trace context, if it sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// The run this one repeats.
+    /// The run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
     /// The caller's request id, if it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestKey>,
-    /// What follows from the fields above and takes long to make of a large workflow.
+    /// Data derived from the fields above that is slow to compute for a large workflow.
     #[serde(skip)]
     pub prepared: Prepared,
 }
 
-/// What follows from a submission alone, made once and ahead of those who must not be held up by it. It is no part of the
-/// submission: two are equal without it, and a copy begins without a text, since its fields may be changed.
+/// Data derived from a submission, computed once and in advance so that it does not hold up the writer. It is not part
+/// of the submission: equality ignores it, and a clone starts without the text because the clone's fields may be
+/// changed.
 #[derive(Default)]
 pub struct Prepared {
     graph: OnceLock<Arc<Graph>>,
@@ -156,40 +157,42 @@ impl fmt::Debug for Prepared {
 }
 
 impl WorkflowSubmitted {
-    /// Who depends on whom: made at the first call, shared by all that ask. The workflow must not change after that.
+    /// The dependency graph, built by the first call and shared by all callers. The workflow must not change
+    /// afterwards.
     pub fn graph(&self) -> Arc<Graph> {
         self.prepared.graph.get_or_init(|| Arc::new(Graph::new(&self.workflow))).clone()
     }
 
-    /// Makes what the writer and the resolver would have to make while everybody waits for them. Nothing may be changed
-    /// after that.
+    /// Computes everything that the writer and the resolver would otherwise compute while others wait for them. The
+    /// submission must not change afterwards.
     pub fn prepare(&self) {
         self.graph();
-        // A struct of strings, numbers and raw JSON: serializing it cannot fail.
+        // A struct of strings, numbers and raw JSON always serializes.
         let text = serde_json::to_string(self).expect("a submission is serializable");
         *self.prepared.text() = Some(text);
     }
 
-    /// Its JSON as it was prepared; once, so that it does not take room for as long as the run goes on.
+    /// Takes the JSON text that was prepared. It is returned only once, so that it does not occupy memory while the run
+    /// lasts.
     pub fn take_text(&self) -> Option<String> {
         self.prepared.text().take()
     }
 }
 
-/// Why a run is asked to end.
+/// Why a run was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelCause {
-    /// Somebody asked for it: the run ends `cancelled`.
+    /// A caller asked for it: the run ends `cancelled`.
     Requested,
-    /// The run's time is up: it ends `failed` with `WORKFLOW_TIMEOUT`.
+    /// The run exceeded its timeout: it ends `failed` with `WORKFLOW_TIMEOUT`.
     Timeout,
 }
 
 /// See [`Event::WorkflowCancelRequested`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowCancelRequested {
-    /// Who or what asked for it.
+    /// Whether a caller or the timeout asked for it.
     pub cause: CancelCause,
     /// Free text, shown to the user.
     pub reason: String,
@@ -198,18 +201,18 @@ pub struct WorkflowCancelRequested {
 /// See [`Event::TaskReady`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskReady {
-    /// The task.
+    /// The task that became ready.
     pub task_id: TaskId,
-    /// What will be called.
+    /// The method that will be called.
     pub method: MethodName,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderName>,
-    /// The line it waits in.
+    /// The queue it waits in.
     pub queue: QueueName,
-    /// Higher goes first.
+    /// Tasks with a higher priority go first.
     pub priority: Priority,
-    /// What happens after a failure.
+    /// How failed attempts are retried.
     pub retry: RetryPolicy,
     /// The parameters with all references resolved: a JSON object.
     pub parameters: Payload,
@@ -218,13 +221,13 @@ pub struct TaskReady {
 /// See [`Event::TaskDispatched`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDispatched {
-    /// The task.
+    /// The dispatched task.
     pub task_id: TaskId,
     /// The attempt's number, from 1.
     pub attempt: Attempt,
-    /// Who holds the lease.
+    /// The engine that holds the lease.
     pub engine: ComponentId,
-    /// What is called, so that every queue owner can count the open attempts of a method.
+    /// The method, so that every queue owner can count the open attempts of a method.
     pub method: MethodName,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,7 +241,7 @@ pub struct TaskStarted {
     pub task_id: TaskId,
     /// The attempt.
     pub attempt: Attempt,
-    /// How long a provider had worked on it when the engine said so.
+    /// How long a provider had worked on it when the engine reported it, in milliseconds.
     #[serde(default)]
     pub ran_ms: u64,
 }
@@ -252,10 +255,10 @@ pub struct TaskCompleted {
     pub attempt: Attempt,
     /// The result: any JSON value.
     pub result: Payload,
-    /// How long a provider worked on it.
+    /// How long a provider worked on it, in milliseconds.
     #[serde(default)]
     pub ran_ms: u64,
-    /// Whether it was carried over.
+    /// Whether the result was carried over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried: bool,
 }
@@ -267,38 +270,39 @@ pub struct TaskAttemptFailed {
     pub task_id: TaskId,
     /// The attempt.
     pub attempt: Attempt,
-    /// What went wrong.
+    /// The error.
     pub error: Failure,
-    /// Whether trying again can help.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// A lower bound for the delay, named by the provider.
+    /// A lower bound for the delay in milliseconds, set by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// How long a provider worked on it.
+    /// How long a provider worked on it, in milliseconds.
     #[serde(default)]
     pub ran_ms: u64,
 }
 
-/// Why an attempt ended without an answer of the work.
+/// Why an attempt ended without an answer from the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The hub declared the engine lost, or the engine gave it up for what a lost history said.
+    /// The hub declared the engine lost, or the engine gave the attempt up because of an entry in a history that is
+    /// lost.
     EngineLost,
-    /// The provider that worked on it was lost, or the engine was without a hub for too long.
+    /// The provider that worked on it was lost, or the engine had no hub for too long.
     ProviderLost,
-    /// No connected provider could be named.
+    /// There was no connected provider to name for the call.
     NoProvider,
     /// The engine did not take it in time.
     NotTaken,
-    /// The engine is going away.
+    /// The engine is draining.
     Drain,
-    /// The run was cancelled or its time was up.
+    /// The run was cancelled or exceeded its timeout.
     Cancelled,
 }
 
 impl StopReason {
-    /// For people.
+    /// The reason in words for people.
     pub fn text(self) -> &'static str {
         match self {
             Self::EngineLost => "the engine was lost",
@@ -320,9 +324,9 @@ pub struct TaskAttemptStopped {
     pub attempt: Attempt,
     /// Why it ended.
     pub reason: StopReason,
-    /// Which engine held the lease.
+    /// The engine that held the lease.
     pub engine: ComponentId,
-    /// The attempt had reported a result or failure, which came after the run was to end and was dropped.
+    /// Whether the attempt had reported a result or failure that was dropped because the run was already to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late_report: bool,
 }
@@ -343,7 +347,7 @@ pub struct TaskRetryScheduled {
     pub task_id: TaskId,
     /// The attempt that failed.
     pub attempt: Attempt,
-    /// From the recording of this entry.
+    /// The delay in milliseconds, counted from when this entry was recorded.
     pub delay_ms: u64,
 }
 
@@ -354,7 +358,7 @@ pub struct TaskFailed {
     pub task_id: TaskId,
     /// The last attempt; 0 if there was none.
     pub attempt: Attempt,
-    /// Why.
+    /// Why the task failed.
     pub error: Failure,
 }
 
@@ -363,7 +367,7 @@ pub struct TaskFailed {
 pub struct TaskSkipped {
     /// The task.
     pub task_id: TaskId,
-    /// The failed task it depends on, directly or not.
+    /// The failed task that it depends on, directly or not.
     pub because: TaskId,
 }
 
@@ -384,23 +388,23 @@ pub struct WorkflowCompleted {
 /// See [`Event::WorkflowFailed`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowFailed {
-    /// Why.
+    /// Why the run failed.
     pub error: Failure,
 }
 
 /// See [`Event::WorkflowCancelled`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowCancelled {
-    /// The reason of the first cancel.
+    /// The reason given by the first cancel request.
     pub reason: String,
-    /// The run was set aside, since its entries cannot be replayed: this is its end all the same, and the reason says
+    /// Whether the run was set aside because its entries cannot be replayed. It ends all the same, and the reason says
     /// what is wrong with them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub set_aside: bool,
 }
 
 impl WorkflowCancelled {
-    /// What the run shows as its error.
+    /// The error that the run shows.
     pub fn failure(&self) -> Failure {
         if self.set_aside {
             return Failure::new(ErrorCode::PersistenceIntegrityError, self.reason.clone());
@@ -413,20 +417,20 @@ impl WorkflowCancelled {
 /// See [`Event::OwnershipGranted`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnershipGranted {
-    /// What is owned.
+    /// The slice that is owned.
     pub slice: Slice,
     /// The new owner.
     pub component_id: ComponentId,
-    /// One more than the slice's last.
+    /// The slice's previous epoch plus one.
     pub epoch: Epoch,
 }
 
 /// See [`Event::ProtocolRegistered`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRegistered {
-    /// Such as `math`.
+    /// The protocol's name, such as `math`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
     /// Methods by full name with their schemas: a JSON object, opaque here.
     pub methods: Payload,
@@ -435,16 +439,16 @@ pub struct ProtocolRegistered {
 /// See [`Event::ProtocolsUsed`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolsUsed {
-    /// Which, in order; the time of the entry counts as that of their last use.
+    /// The protocols that were in use, in order. The time of the entry counts as their last use.
     pub protocols: Vec<ProtocolName>,
 }
 
 /// See [`Event::ProtocolRemoved`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRemoved {
-    /// Such as `math`.
+    /// The protocol's name, such as `math`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
 }
 

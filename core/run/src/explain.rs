@@ -1,4 +1,4 @@
-//! What holds a run up: of its tasks that are not final, those that wait for something other than each other.
+//! What blocks a run: its tasks that are not final and wait for something other than each other.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use gleitzeit_workflow::time::Timestamp;
 use crate::outstanding::{Owed, Waiting};
 use crate::state::State;
 
-/// So many tasks are named in a sentence.
+/// The maximum number of tasks that a sentence names.
 const NAMED: usize = 5;
 
 impl State {
-    /// The tasks that hold the run up, by index: what must happen next with them is not another task's end.
-    pub fn holding_up(&self) -> impl Iterator<Item = usize> + '_ {
+    /// The tasks that block the run, by index: their next step is not the end of another task.
+    pub fn blockers(&self) -> impl Iterator<Item = usize> + '_ {
         self.outstanding().filter(|(_, owed)| *owed != Owed::Dependencies).map(|(at, _)| at)
     }
 
-    /// The tasks because of which a task waits for its dependencies, by index, in the order of the workflow; empty if it
-    /// does not.
-    pub fn causes(&self, at: usize) -> Vec<usize> {
+    /// The blockers of a task that waits for its dependencies, by index, in the order of the workflow; empty if it does
+    /// not wait for them.
+    pub fn blockers_of(&self, at: usize) -> Vec<usize> {
         let (mut open, mut seen, mut causes) = (vec![at], BTreeSet::from([at]), BTreeSet::new());
         while let Some(next) = open.pop() {
             if self.owed(next) != Some(Owed::Dependencies) {
@@ -41,7 +41,7 @@ impl State {
         if self.status.is_final() {
             return None;
         }
-        let holding: Vec<usize> = self.holding_up().collect();
+        let holding: Vec<usize> = self.blockers().collect();
         let named: Vec<String> = holding.iter().take(NAMED).map(|&at| format!("`{}`", self.task(at).id)).collect();
         let more = holding.len().saturating_sub(named.len());
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -62,7 +62,7 @@ impl State {
         })
     }
 
-    /// When its time is up, if it has a timeout.
+    /// When its timeout expires, if it has one.
     fn due(&self) -> Option<Timestamp> {
         self.workflow().timeout_ms.map(|timeout_ms| self.submitted_at.plus_ms(timeout_ms))
     }

@@ -1,4 +1,5 @@
-//! Identifiers of runs, of what is recorded of them, and of who works on them, as newtypes. They are made by the shells (which have clocks and randomness); here they are only checked.
+//! Identifiers of runs, of their entries, and of the components that work on them, as newtypes. The shells, which have
+//! clocks and randomness, create them; here they are only checked.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use gleitzeit_workflow::text_id;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many shards the runs are divided into.
+/// The number of shards that runs are divided into.
 pub const SHARDS: u8 = 64;
 
 /// One submission of a workflow: a UUIDv7, so that ids sort by time of submission.
@@ -22,7 +23,7 @@ impl RunId {
         self.0.simple().to_string()
     }
 
-    /// The shard this run belongs to, from the random low bits of its id.
+    /// The run's shard, taken from the random low bits of its id.
     pub fn shard(self) -> Shard {
         Shard(self.0.as_bytes()[15] % SHARDS)
     }
@@ -60,11 +61,11 @@ impl Shard {
 }
 
 text_id!(
-    /// One connected role instance; new at each process start, kept over reconnects.
+    /// One instance of a connected role. A new one is made at each process start and kept over reconnects.
     ComponentId
 );
 text_id!(
-    /// Random name of a term, see [`crate::term`].
+    /// The random name of a term, see [`crate::term`].
     TermId
 );
 
@@ -94,22 +95,22 @@ macro_rules! number {
 }
 
 number!(
-    /// Place of an entry in the whole journal, from 1; 0 is before the first.
+    /// Position of an entry in the whole journal, from 1; 0 is before the first.
     Position
 );
 number!(
-    /// Place of an entry among those of its run, from 1.
+    /// Number of an entry among those of its run, from 1.
     Seq
 );
 number!(
-    /// Number of an ownership; it grows at each change of owner, across restarts too.
+    /// Number of an ownership of a slice. It grows at each change of owner, across restarts too.
     Epoch
 );
 
 /// Number of an execution of a task, from 1; 0 before the first.
 pub type Attempt = u32;
 
-/// What one owner owns: a shard of runs (resolver) or a queue (queue role).
+/// The unit of ownership: a shard of runs (resolver) or a queue (queue role).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Slice {

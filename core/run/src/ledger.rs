@@ -1,7 +1,7 @@
-//! The journal's logic: everything the one writer needs to decide, apply and derive, without I/O.
+//! The journal's logic: everything the single writer needs to decide, apply and derive, without I/O.
 //!
-//! The ledger holds what is not finished: runs, ownerships, protocols, request ids. All of it is a fold of the entries;
-//! only the roster of connected engines is not, and it is never stored.
+//! The ledger holds everything that is not finished: runs, ownerships, protocols, request ids. All of it is a fold of
+//! the entries, except for the registry of connected engines, which is never stored.
 
 mod aside;
 mod assignment;
@@ -24,15 +24,15 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::{ApplyError, Entry, Event, Limits, Request, RunStatus, State, TaskStatus, Verdict};
 
-pub use aside::Aside;
+pub use aside::SetAsideRun;
 pub use assignment::{Assignment, Effect, OpenLease};
 pub use backlog::Backlog;
-use backlog::Care;
+use backlog::QueueTasks;
 use protocols::Protocols;
 pub use route::{Audience, audience, without_payload};
 pub use slice::{AttemptEnd, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState, TaskFact};
 
-/// Everything that is not finished.
+/// The unfinished runs, the owners of slices and the registered protocols.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     limits: Limits,
@@ -40,14 +40,13 @@ pub struct Ledger {
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
     protocols: Protocols,
     requests: BTreeMap<String, (RunId, String)>,
-    /// Open attempts by engine: used slots are the size of a set, never a second counter.
+    /// Open attempts by engine. The number of used slots is the size of a set, never a second counter.
     open: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
-    queues: BTreeMap<QueueName, Care>,
-    /// Connected engines and their slots. Not a fold: the hub says it after each start.
+    queues: BTreeMap<QueueName, QueueTasks>,
+    /// Connected engines and their slots. This is not a fold: the hub reports it after each start.
     roster: BTreeMap<ComponentId, u32>,
-    /// Unfinished runs whose entries cannot be replayed. Nobody is told of them, and nothing is recorded of them but
-    /// their end.
-    aside: BTreeMap<RunId, Aside>,
+    /// Unfinished runs whose entries cannot be replayed. They are sent to nobody, and only their end is recorded.
+    aside: BTreeMap<RunId, SetAsideRun>,
     position: Position,
     recorded_at: Timestamp,
 }
@@ -55,11 +54,11 @@ pub struct Ledger {
 /// What a request led to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The answer.
+    /// The answer to the requester.
     pub verdict: Verdict,
-    /// What must be written, in one transaction with everything else of its batch.
+    /// The entries to write, in one transaction with the rest of their batch.
     pub entries: Vec<Entry>,
-    /// What engines must be told once it is written.
+    /// Messages for engines, to be sent once the entries are written.
     pub effects: Vec<Effect>,
 }
 
@@ -69,15 +68,15 @@ impl Ledger {
         Self { limits, ..Self::default() }
     }
 
-    /// Decides a request and records what it leads to. The caller must make the entries durable before it acts on them,
-    /// and must not go on with this ledger if it cannot.
+    /// Decides a request and applies the resulting entries. The caller must make them durable before acting on them,
+    /// and must drop this ledger if that fails.
     ///
     /// # Errors
-    /// If an entry could not be recorded, which no request can cause: then a rule of `decide` is wrong.
+    /// If an entry cannot be applied. No request can cause that; it means that a rule of `decide` is wrong.
     pub fn propose(&mut self, request: &Request, now: Timestamp) -> Result<Outcome, ApplyError> {
         let now = now.max(self.recorded_at);
         if let Request::PruneProtocols { served, .. } = request {
-            self.saw_served(served, now);
+            self.note_served(served, now);
         }
         let (run_id, events) = match self.decide(request, now) {
             Ok(decided) => decided,
@@ -95,7 +94,7 @@ impl Ledger {
         Ok(Outcome { verdict: Verdict::Ok { position: first }, entries, effects })
     }
 
-    /// Gives an event its place.
+    /// Assigns an event its position in the journal and in its run.
     fn number(&self, run_id: Option<RunId>, event: Event, now: Timestamp) -> Entry {
         let state = run_id.and_then(|id| self.runs.get(&id));
         let queue = match &event {
@@ -115,10 +114,10 @@ impl Ledger {
         Entry { position: self.position.next(), run_id, seq, recorded_at: now, queue, event }
     }
 
-    /// Records an entry, live or at replay. Entries of finished runs may be left out at replay.
+    /// Applies an entry, live or during replay. A replay may leave out the entries of finished runs.
     ///
     /// # Errors
-    /// If it cannot follow on what was recorded; then the journal is corrupt and the ledger must not be used.
+    /// If the entry cannot follow what was recorded. The journal is then corrupt and the ledger must not be used.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), ApplyError> {
         self.position = self.position.max(entry.position);
         self.recorded_at = self.recorded_at.max(entry.recorded_at);
@@ -169,22 +168,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Keeps the sets of open attempts and of tasks per queue in step with a task's state.
+    /// Updates the sets of open attempts and of tasks per queue to match a task's state.
     fn index(&mut self, run_id: RunId, event: &Event) {
         let Some(state) = self.runs.get(&run_id) else { return };
         let Some(at) = event_task(event).and_then(|id| state.index_of(id)) else { return };
         let task = &state.tasks[at];
         if let Some(queue) = &task.queue {
-            let in_care = matches!(
+            let is_in_queue = matches!(
                 task.status,
                 TaskStatus::Ready | TaskStatus::Backoff | TaskStatus::Dispatched | TaskStatus::Running
             );
             if !self.queues.contains_key(queue) {
-                self.queues.insert(queue.clone(), Care::default());
+                self.queues.insert(queue.clone(), QueueTasks::default());
             }
             let ready_at = task.ready_at.filter(|_| task.status == TaskStatus::Ready);
-            if let Some(care) = self.queues.get_mut(queue) {
-                care.set((run_id, at), in_care.then_some(ready_at));
+            if let Some(of_queue) = self.queues.get_mut(queue) {
+                of_queue.set((run_id, at), is_in_queue.then_some(ready_at));
             }
         }
         if let Some(engine) = &task.engine {
@@ -200,31 +199,31 @@ impl Ledger {
         }
     }
 
-    /// After a replay that left out finished runs: where the journal really ends.
+    /// Sets the end of the journal after a replay that left out finished runs.
     pub fn resume_at(&mut self, position: Position, recorded_at: Timestamp) {
         self.position = self.position.max(position);
         self.recorded_at = self.recorded_at.max(recorded_at);
     }
 
-    /// Takes a finished run out; its entries stay in the store.
+    /// Removes a finished run from memory; its entries stay in the store.
     pub fn evict(&mut self, run_id: RunId) -> Option<State> {
         if !self.runs.get(&run_id)?.status.is_final() {
             return None;
         }
         let state = self.runs.remove(&run_id)?;
-        self.protocols.saw_run(&state, self.recorded_at);
+        self.protocols.note_run_use(&state, self.recorded_at);
         if let Some(request) = &state.submitted.request {
             self.requests.remove(&request.request_id);
         }
         Some(state)
     }
 
-    /// An engine is there with this many slots; 0 while it drains.
+    /// An engine is connected with this many slots; 0 while it drains.
     pub fn engine_connected(&mut self, engine: ComponentId, slots: u32) {
         self.roster.insert(engine, slots);
     }
 
-    /// An engine is not there.
+    /// An engine is no longer connected.
     pub fn engine_gone(&mut self, engine: &ComponentId) {
         self.roster.remove(engine);
         if planted::is(Bug::ForgottenLeases) {
@@ -232,27 +231,27 @@ impl Ledger {
         }
     }
 
-    /// An unfinished run, or a finished one that was not evicted yet.
+    /// A run in memory: unfinished, or finished and not yet evicted.
     pub fn run(&self, run_id: RunId) -> Option<&State> {
         self.runs.get(&run_id)
     }
 
-    /// All runs that are held, by id.
+    /// All runs in memory, by id.
     pub fn runs(&self) -> impl Iterator<Item = &State> {
         self.runs.values()
     }
 
-    /// Who owns what, and since which epoch.
+    /// The owner of each slice, with its epoch.
     pub fn owners(&self) -> impl Iterator<Item = (&Slice, &ComponentId, Epoch)> {
         self.owners.iter().map(|(slice, (component, epoch))| (slice, component, *epoch))
     }
 
-    /// All open attempts with the engine that holds each lease.
+    /// All open attempts, each with the engine that holds its lease.
     pub fn open_attempts(&self) -> impl Iterator<Item = (&AttemptRef, &ComponentId)> {
         self.open.iter().flat_map(|(engine, attempts)| attempts.iter().map(move |attempt| (attempt, engine)))
     }
 
-    /// The same, each as the hub has to know it.
+    /// All open attempts with the details that the hub needs.
     pub fn leases(&self) -> impl Iterator<Item = OpenLease> {
         self.open_attempts().map(|(at, engine)| {
             let state = self.runs.get(&at.run_id);
@@ -266,7 +265,7 @@ impl Ledger {
         })
     }
 
-    /// How many slots of an engine are used.
+    /// How many slots of an engine are in use.
     pub fn used_slots(&self, engine: &ComponentId) -> usize {
         self.open.get(engine).map_or(0, BTreeSet::len)
     }
@@ -281,23 +280,23 @@ impl Ledger {
         self.protocols.iter()
     }
 
-    /// The last entry's place.
+    /// The position of the last entry.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The last entry's time.
+    /// When the last entry was recorded.
     pub fn recorded_at(&self) -> Timestamp {
         self.recorded_at
     }
 
-    /// How many of the held runs have a status.
+    /// How many of the runs in memory have this status.
     pub fn count(&self, status: RunStatus) -> usize {
         self.runs.values().filter(|run| run.status == status).count()
     }
 }
 
-/// The task that an event speaks of.
+/// The task that an event is about, if any.
 fn event_task(event: &Event) -> Option<&str> {
     Some(match event {
         Event::TaskReady(event) => event.task_id.as_str(),
@@ -316,7 +315,7 @@ fn event_task(event: &Event) -> Option<&str> {
 }
 
 impl Event {
-    /// The task it speaks of, if it speaks of one.
+    /// The task that the event is about, if any.
     pub fn task_id(&self) -> Option<&str> {
         event_task(self)
     }

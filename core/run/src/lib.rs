@@ -1,42 +1,43 @@
-//! What happens: the state machine of one run, and the ledger of all that are not finished.
+//! The state machine of one run, and the ledger of all unfinished runs.
 //!
-//! Three functions carry a run. `decide` looks at the state and a [`Command`] and answers with events, or refuses.
-//! `apply` records an event that has happened and can only fail on a corrupt journal. `outstanding` says what the world
-//! still owes the run: what a role must do next. A run's state is a fold of its events, so it can be built again from
-//! the journal alone, on any machine.
+//! Three functions carry a run. `decide` takes the state and a [`Command`] and returns events, or refuses. `apply`
+//! records an event that has happened and fails only on a corrupt journal. `outstanding` lists what must happen next,
+//! and which role must do it. A run's state is a fold of its events, so it can be rebuilt from the journal alone, on
+//! any machine.
 //!
-//! `gleitzeit-workflow` says what a definition is; `gleitzeit-mesh` says who sends the commands and who carries out what
-//! is outstanding. Like both, this crate has no clock, no randomness and no I/O.
+//! `gleitzeit-workflow` defines what a definition is. `gleitzeit-mesh` defines who sends the commands and who does the
+//! outstanding work. Like both, this crate has no clock, no randomness and no I/O.
 //!
-//! # What lives where
+//! # Modules
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`command`], [`event`] | what can be asked of a run, and what can happen to it, as they travel and are stored |
-//! | `state`, `tasks` | what is known of a run and of each task: [`State`], [`TaskState`] |
-//! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run is over |
+//! | [`command`], [`event`] | requests to a run and the events of a run, in the form in which they are sent and stored |
+//! | `state`, `tasks` | the state of a run and of each task: [`State`], [`TaskState`] |
+//! | `decide`, `apply`, `end` | which events a command leads to; how an event changes the state; when a run ends |
 //! | `outstanding`, `explain` | what must happen next, and in words why a task waits |
-//! | `scope` | the values that references of a run's tasks see |
+//! | `scope` | the values that a run's references can name |
 //! | [`retry`] | how long to wait before the next attempt |
 //! | [`submission`] | a checked workflow with its inputs, files and environment: the first event of a run |
-//! | [`ledger`] | all unfinished runs, ownerships and protocols: what the one writer of the journal needs to decide |
-//! | [`trace`] | a run's spans, from its entries alone |
+//! | [`ledger`] | all unfinished runs, ownerships and protocols: what the single writer of the journal needs to decide |
+//! | [`trace`] | a run's spans, derived from its entries alone |
 //! | [`term`] | which history a position belongs to |
-//! | [`route`] | who may serve a call |
-//! | [`id`], [`secret`] | names of runs, attempts, entries and components; how a component proves that it is itself |
+//! | [`route`] | which providers may serve a call |
+//! | [`id`], [`secret`] | ids of runs, attempts, entries and components; how a component proves its identity |
 //!
-//! # The way of a command
+//! # How a command is processed
 //!
-//! 1. A [`Request`] reaches [`ledger::Ledger::propose`] with the time. Who sends it is checked first: owners speak under
-//!    an epoch, engines of an attempt whose lease they hold. What is stale is refused with a [`Refusal`].
-//! 2. `decide` turns it into events; each gets its place in the journal and in its run, and is applied at once.
-//! 3. The caller makes the entries durable, and only then acts on the outcome: nothing leaves before it is on disk.
+//! 1. A [`Request`] reaches [`ledger::Ledger::propose`] with the time. Its sender is checked first: an owner acts under
+//!    an epoch, an engine on an attempt whose lease it holds. A stale request is refused with a [`Refusal`].
+//! 2. `decide` turns it into events. Each gets its position in the journal and its number in the run, and is applied at
+//!    once.
+//! 3. The caller makes the entries durable and only then acts on the outcome: nothing is released before it is on disk.
 //!
 //! # Rules
 //!
-//! - `decide` may refuse, `apply` may not. What `apply` cannot record was a mistake of `decide`.
-//! - Nothing is stored that a fold of the events could not give again; counters are sizes of sets.
-//! - Events that were written by any earlier version can be read for ever.
+//! - `decide` may refuse, `apply` may not. An entry that `apply` cannot record is a bug in `decide`.
+//! - Nothing is stored that a fold of the events could not reproduce; counters are sizes of sets.
+//! - Events written by any earlier version stay readable.
 
 mod apply;
 pub mod command;

@@ -1,5 +1,5 @@
-//! What the world still owes a run: for each task that is not final, the one thing that must happen next, from the same
-//! state that `decide` looks at.
+//! Outstanding work: for each task that is not final, the one thing that must happen next, derived from the same state
+//! that `decide` uses.
 
 use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,58 +7,58 @@ use serde::{Deserialize, Serialize};
 use crate::id::ComponentId;
 use crate::state::{State, TaskStatus};
 
-/// So much of an error is told where something else is the subject.
+/// The maximum length in characters of an error that is quoted in a message about something else.
 const MESSAGE_CHARS: usize = 300;
 
-/// What must happen next with a task.
+/// What must happen next to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owed {
-    /// Other tasks must complete.
+    /// Its dependencies must complete.
     Dependencies,
     /// The resolver of its shard must make it ready.
     Ready,
-    /// The owner of its queue must dispatch it, not before a time.
+    /// The owner of its queue must dispatch it, but not before a given time.
     Dispatch {
-        /// From a scheduled retry.
+        /// The end of a retry's delay; `None` if it may be dispatched now.
         not_before: Option<Timestamp>,
     },
-    /// The owner of its queue must say what follows the ended attempt.
+    /// The owner of its queue must decide what follows the ended attempt.
     Decision,
     /// The engine must report the end of the attempt.
     Report {
-        /// Who holds the lease.
+        /// The engine that holds the lease.
         engine: ComponentId,
     },
     /// The engine must stop the attempt, since the run is to end.
     Stop {
-        /// Who holds the lease.
+        /// The engine that holds the lease.
         engine: ComponentId,
     },
 }
 
-/// What something that is not final waits for, for people.
+/// Why something is not final yet, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// What must happen.
     pub reason: String,
-    /// Since when it has been waiting.
+    /// When it began to wait, if that is known.
     pub since: Option<Timestamp>,
-    /// Until when at the latest, if that is known.
+    /// The latest time at which it ends, if that is known.
     pub until: Option<Timestamp>,
-    /// What helps if it takes too long.
+    /// What to do if it takes too long.
     pub remedy: Option<String>,
 }
 
 impl Waiting {
-    /// Says what must happen, and what helps if it takes too long.
-    pub fn say(&mut self, reason: String, remedy: impl Into<String>) {
+    /// Sets the reason, and what to do if it takes too long.
+    pub fn set_reason(&mut self, reason: String, remedy: impl Into<String>) {
         self.reason = reason;
         self.remedy = Some(remedy.into());
     }
 }
 
 impl State {
-    /// What must happen next with a task; `None` if it is final.
+    /// What must happen next to a task; `None` if it is final.
     pub fn owed(&self, at: usize) -> Option<Owed> {
         let task = &self.tasks[at];
         let engine = || task.engine.clone().unwrap_or_else(|| ComponentId::from(""));
@@ -76,12 +76,12 @@ impl State {
         }
     }
 
-    /// All that is owed to this run, by task index.
+    /// Everything that is outstanding for this run, by task index.
     pub fn outstanding(&self) -> impl Iterator<Item = (usize, Owed)> + '_ {
         (0..self.tasks.len()).filter_map(|at| Some((at, self.owed(at)?)))
     }
 
-    /// Why a task is not final yet, for people; `None` if it is.
+    /// Why a task is not final yet, in words for people; `None` if it is final.
     pub fn waiting(&self, at: usize) -> Option<Waiting> {
         let task = &self.tasks[at];
         let queue = task.queue.as_ref().map_or("default", |queue| queue.as_str());
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// When the time of the latest attempt is up, if the task names a timeout.
+    /// When the latest attempt times out, if the task has a timeout.
     fn attempt_due(&self, at: usize) -> Option<Timestamp> {
         let begun = self.tasks[at].started_at.or(self.tasks[at].dispatched_at)?;
         Some(begun.plus_ms(self.task(at).timeout_ms?))

@@ -5,12 +5,14 @@ use gleitzeit_workflow::spec::{Backoff, RetryPolicy};
 
 use crate::id::{Attempt, RunId};
 
-/// The longest delay that a provider can ask for: a day. More is a mistake, and the task would seem to hang.
+/// The longest delay that a provider can ask for, in milliseconds: a day. A longer one is a mistake, and would make the
+/// task appear to hang.
 const MAX_ASKED_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The delay after the `failures`-th failure (from 1), in milliseconds. It never exceeds the policy's maximum, except
-/// that `retry_after_ms`, named by the provider, is a lower bound (up to a day). Jitter shortens or lengthens it by at most the
-/// policy's share, by a hash of run, task and attempt: whoever computes it gets the same.
+/// that `retry_after_ms`, set by the provider, is a lower bound (up to a day). Jitter shortens or lengthens it by at
+/// most the policy's share. It is derived from a hash of run, task and attempt, so every component computes the same
+/// delay.
 pub fn delay_ms(
     policy: &RetryPolicy,
     failures: u32,
@@ -31,7 +33,7 @@ pub fn delay_ms(
     delay.min(policy.max_delay_ms).max(retry_after_ms.unwrap_or(0).min(MAX_ASKED_MS))
 }
 
-/// `delay` ± `share` of it, by where the hash lies in its range.
+/// Varies `delay` by up to ± `share` of it, depending on where the hash lies in its range.
 fn vary(delay: u64, share: f64, hash: u64) -> u64 {
     let permille_share = [0.0, share.clamp(0.0, 0.5) * 1000.0].into_iter().fold(0.0f64, f64::max);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=500 above")]
@@ -41,7 +43,7 @@ fn vary(delay: u64, share: f64, hash: u64) -> u64 {
     if span == 0 { delay } else { low + hash % (span + 1) }
 }
 
-/// FNV-1a, 64 bits: stable over versions and machines, unlike the standard library's hasher.
+/// FNV-1a, 64 bits: stable across versions and machines, unlike the standard library's hasher.
 fn hash(run_id: RunId, task_id: &TaskId, attempt: Attempt) -> u64 {
     let bytes = run_id.0.as_bytes().iter().chain(task_id.as_str().as_bytes()).copied().chain(attempt.to_le_bytes());
     let fnv =

@@ -1,41 +1,41 @@
-//! Who may serve a call: any provider of its method, or only those of one name.
+//! Which providers may serve a call: all providers of its method, or only those with a given name.
 
 use std::fmt;
 
 use gleitzeit_workflow::id::{MethodName, ProviderName};
 
-/// A method, and the provider that a task insists on, if it names one.
+/// A method, and the provider name that a task asks for, if any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// What is called.
+    /// The method that is called.
     pub method: MethodName,
     /// Only providers of this name may serve it; absent: all that serve the method.
     pub provider: Option<ProviderName>,
 }
 
 impl Route {
-    /// To the providers of this name, or to any.
+    /// A route to the providers of this name, or to any.
     pub fn new(method: &MethodName, provider: Option<&ProviderName>) -> Self {
         Self { method: method.clone(), provider: provider.cloned() }
     }
 
-    /// To any provider of a method.
+    /// A route to any provider of a method.
     pub fn any(method: MethodName) -> Self {
         Self { method, provider: None }
     }
 
-    /// Whether a provider of this name is not ruled out.
+    /// Whether the route admits a provider of this name.
     pub fn admits(&self, name: &str) -> bool {
         self.provider.as_ref().is_none_or(|wanted| wanted.as_str() == name)
     }
 
-    /// Whether one provider may stand on both.
+    /// Whether one provider could serve both routes.
     pub fn meets(&self, other: &Self) -> bool {
         let same = self.provider.as_ref().zip(other.provider.as_ref()).is_none_or(|(one, two)| one == two);
         self.method == other.method && same
     }
 
-    /// The routes on which a provider of this name stands that serves these methods.
+    /// The routes that a provider of this name and with these methods serves.
     pub fn of_provider<'a>(name: &'a str, methods: &'a [MethodName]) -> impl Iterator<Item = Self> + 'a {
         methods.iter().flat_map(move |method| {
             let named = (!name.is_empty()).then(|| Self { method: method.clone(), provider: Some(name.into()) });
@@ -44,7 +44,7 @@ impl Route {
     }
 }
 
-/// The method in backticks, with the provider's name if there is one: what stands behind `the providers of`.
+/// The method in backticks, with the provider's name if there is one, written to follow "the providers of".
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.provider {

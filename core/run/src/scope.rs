@@ -1,4 +1,4 @@
-//! What the references of a run can name.
+//! The values that the references of a run can name.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::id::RunId;
 /// A payload as [`gleitzeit_workflow::Payload::to_value`] reads it.
 pub type Read = Result<Value, Problem>;
 
-/// Inputs, files, environment and results of one run.
+/// The inputs, files, environment and results of one run.
 #[derive(Debug)]
 pub struct RunScope<'a> {
     run_id: RunId,
@@ -24,7 +24,7 @@ pub struct RunScope<'a> {
 }
 
 impl<'a> RunScope<'a> {
-    /// A scope without results; `inputs` is the parsed form of the submitted ones.
+    /// A scope without results; `inputs` is the parsed form of the submitted inputs.
     pub fn new(run_id: RunId, submitted: &'a WorkflowSubmitted, inputs: &'a Read) -> Self {
         Self { run_id, submitted, inputs, results: IndexMap::new() }
     }

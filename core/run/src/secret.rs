@@ -1,5 +1,4 @@
-//! What proves that a component is the one that it says it is: a secret that only it knows, and ids that are made from
-//! one.
+//! Proof of a component's identity: a secret that only the component knows, and ids that are derived from a secret.
 
 use std::fmt;
 
@@ -8,38 +7,38 @@ use sha2::{Digest as _, Sha256};
 
 use crate::id::ComponentId;
 
-/// A secret has at least so many bytes, so that it cannot be guessed, and at most so many.
+/// The length of a secret in bytes. The minimum keeps it from being guessed.
 const BYTES: std::ops::RangeInclusive<usize> = 16..=200;
-/// So many hexadecimal digits of the secret's digest stand in an id that is made from it.
+/// How many hexadecimal digits of the secret's digest an id contains.
 const DIGITS: usize = 16;
 
-/// What a component brings to each registration of its id. It is never shown.
+/// A secret that a component presents at each registration of its id. It is never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
-/// The SHA-256 of a secret: enough to know it again.
+/// The SHA-256 of a secret, which is enough to recognize the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Proof([u8; 32]);
 
 impl Secret {
-    /// Of a text that nobody else knows.
+    /// A secret from a text that only the component knows.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The `number`th secret that follows from a random seed; whoever knows one knows no other.
+    /// The `number`-th secret derived from a random seed. Knowing one of them does not reveal another.
     pub fn of_seed(seed: &[u8; 32], number: u64) -> Self {
         let digest = Sha256::new().chain_update(seed).chain_update(number.to_be_bytes()).finalize();
         Self(hex(&digest))
     }
 
-    /// Whether it can be one.
+    /// Whether the length is valid for a secret.
     pub fn is_valid(&self) -> bool {
         BYTES.contains(&self.0.len())
     }
 
-    /// By which it is known again.
+    /// The proof that identifies this secret.
     pub fn proof(&self) -> Proof {
         Proof(Sha256::digest(self.0.as_bytes()).into())
     }
@@ -58,26 +57,26 @@ impl fmt::Debug for Proof {
 }
 
 impl ComponentId {
-    /// How ids end that are made from a secret.
+    /// The suffix of an id that is derived from a secret.
     const OF_KEY: &str = "~key";
-    /// How those end that are made from one by a role in the process of the hub itself.
+    /// The suffix of an id that is derived from a secret by a role in the hub's own process.
     const WITHIN_HUB: &str = "~hub";
 
-    /// An id that its component can prove to any hub, also to one that has never heard of it: `NAME-DIGEST~key`, or
-    /// `NAME-DIGEST~hub` for a role in the process of the hub itself.
+    /// An id that its component can prove to any hub, even to one that has never seen it: `NAME-DIGEST~key`, or
+    /// `NAME-DIGEST~hub` for a role in the hub's own process.
     pub fn of_secret(name: &str, secret: &Secret, is_within_hub: bool) -> Self {
         let ending = if is_within_hub { Self::WITHIN_HUB } else { Self::OF_KEY };
         Self::from(format!("{name}-{}{ending}", digits(&secret.proof())))
     }
 
-    /// Whether the component is a role in the hub's own process. When that process ends so does the component, and no
-    /// later hub needs to wait for it.
+    /// Whether the component is a role in the hub's own process. It ends with that process, and no later hub needs to
+    /// wait for it.
     pub fn is_within_hub(&self) -> bool {
         self.as_str().ends_with(Self::WITHIN_HUB)
     }
 
-    /// Whether the id is made from a secret, so that it must be proven; and whether this is that secret.
-    pub fn needs(&self, proof: Option<&Proof>) -> Option<bool> {
+    /// `None` if the id is not derived from a secret and needs no proof; otherwise whether this proof matches.
+    pub fn check_proof(&self, proof: Option<&Proof>) -> Option<bool> {
         let text = self.as_str();
         let named = text.strip_suffix(Self::OF_KEY).or_else(|| text.strip_suffix(Self::WITHIN_HUB))?;
         Some(proof.is_some_and(|proof| named.rsplit('-').next() == Some(digits(proof).as_str())))
@@ -106,12 +105,12 @@ mod tests {
             let id = ComponentId::of_secret("engine", &mine, is_within_hub);
             assert_eq!(id.as_str(), expected);
             assert_eq!(id.is_within_hub(), is_within_hub);
-            assert_eq!(id.needs(Some(&mine.proof())), Some(true));
-            assert_eq!((id.needs(Some(&other.proof())), id.needs(None)), (Some(false), Some(false)));
+            assert_eq!(id.check_proof(Some(&mine.proof())), Some(true));
+            assert_eq!((id.check_proof(Some(&other.proof())), id.check_proof(None)), (Some(false), Some(false)));
         }
-        assert_eq!(ComponentId::from("engine-1").needs(None), None, "any other id proves nothing");
+        assert_eq!(ComponentId::from("engine-1").check_proof(None), None, "any other id proves nothing");
         for forged in ["~key", "-~hub", "engine~key", "engine-9f9f5111f7b27a7~key"] {
-            assert_eq!(ComponentId::from(forged).needs(Some(&mine.proof())), Some(false), "{forged}");
+            assert_eq!(ComponentId::from(forged).check_proof(Some(&mine.proof())), Some(false), "{forged}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is known of one run: a fold of its entries.
+//! The state of one run: a fold of its entries.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::event::{StopReason, WorkflowCancelRequested, WorkflowSubmitted};
 use crate::id::{Attempt, ComponentId, Position, RunId, Seq};
 use crate::tasks::Tasks;
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -26,109 +26,110 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    /// Whether nothing can change any more.
+    /// Whether the run has ended.
     pub fn is_final(self) -> bool {
         self != Self::Running
     }
 }
 
-/// Where a task stands.
+/// The status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
-    /// For its dependencies.
+    /// It waits for its dependencies.
     Waiting,
-    /// In its queue.
+    /// It is in its queue and can be dispatched.
     Ready,
-    /// An engine holds the lease.
+    /// An engine holds the lease of its latest attempt.
     Dispatched,
-    /// An engine holds the lease and said that it runs.
+    /// An engine holds the lease, and reported that the attempt has started.
     Running,
-    /// An attempt ended without a result; it goes on after a delay or the queue owner's decision.
+    /// An attempt ended without a result; the task continues after a delay or after the queue owner's decision.
     Backoff,
     /// It has a result.
     Completed,
     /// It failed for good.
     Failed,
-    /// One it depends on failed.
+    /// A task that it depends on failed.
     Skipped,
     /// Its run was cancelled.
     Cancelled,
 }
 
 impl TaskStatus {
-    /// Whether nothing can change any more.
+    /// Whether the task has ended.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Skipped | Self::Cancelled)
     }
 
-    /// Whether an engine holds a lease on it.
+    /// Whether an engine holds the lease of an attempt.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Dispatched | Self::Running)
     }
 }
 
-/// What is known of one task of a run.
+/// The state of one task of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskState {
-    /// Where it stands.
+    /// The task's status.
     pub status: TaskStatus,
     /// The latest attempt; 0 before the first.
     pub attempt: Attempt,
-    /// How many attempts failed of themselves.
+    /// How many attempts failed by themselves.
     pub failures: u32,
     /// How many attempts were lost or stopped.
     pub losses: u32,
     /// Dependencies that have not completed yet.
     pub missing_dependencies: u32,
-    /// The queue it was readied into.
+    /// The queue that the task was made ready in.
     pub queue: Option<QueueName>,
     /// Its priority in that queue.
     pub priority: Priority,
-    /// Who holds or held the lease of the latest attempt.
+    /// The engine that holds or held the lease of the latest attempt.
     pub engine: Option<ComponentId>,
     /// The resolved parameters, from ready until the task is final.
     pub parameters: Option<Payload>,
     /// When `task_ready` was recorded.
     pub ready_at: Option<Timestamp>,
-    /// Where `task_ready` stands: the order of submission within its queue.
+    /// Position of its `task_ready` entry, which orders the tasks of a queue.
     pub ready_position: Position,
     /// When the latest attempt was dispatched.
     pub dispatched_at: Option<Timestamp>,
-    /// Where its `task_dispatched` stands; 0 before the first.
+    /// Position of its `task_dispatched` entry; 0 before the first attempt.
     pub dispatch_position: Position,
-    /// When the latest attempt began to run.
+    /// When the latest attempt started.
     pub started_at: Option<Timestamp>,
     /// When it became final.
     pub finished_at: Option<Timestamp>,
-    /// In backoff after the queue owner's decision: not before this. `None` in backoff: the decision is outstanding.
+    /// In backoff, after the queue owner's decision: the time before which it is not dispatched. `None` in backoff
+    /// means that the decision is outstanding.
     pub not_before: Option<Timestamp>,
     /// The last attempt's failure, or the final error.
     pub error: Option<Failure>,
-    /// In backoff before the queue owner's decision, after a failure: what the provider said about trying again.
+    /// In backoff after a failure, before the queue owner's decision: whether another attempt may succeed.
     pub retryable: bool,
-    /// A lower bound for the delay, named by the provider.
+    /// A lower bound for the delay in milliseconds, set by the provider.
     pub retry_after_ms: Option<u64>,
     /// Why the latest attempt was stopped, if it was.
     pub stopped: Option<StopReason>,
-    /// Each attempt that was lost or stopped, for the error when there are too many: number, engine and reason.
+    /// Each lost or stopped attempt: number, engine and reason. The error lists them if there are too many.
     pub stops: Vec<(Attempt, ComponentId, StopReason)>,
-    /// The failed task because of which it was skipped.
+    /// The failed task that caused it to be skipped.
     pub skipped_because: Option<gleitzeit_workflow::id::TaskId>,
     /// The result, once completed.
     pub result: Option<Payload>,
 }
 
-/// What is known of one run.
+/// The state of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Which.
+    /// The run's id.
     pub run_id: RunId,
-    /// Where it stands.
+    /// The run's status.
     pub status: RunStatus,
     /// What it was submitted with.
     pub submitted: Arc<WorkflowSubmitted>,
-    /// Place of its latest entry.
+    /// Number of its latest entry.
     pub seq: Seq,
     /// When it was submitted.
     pub submitted_at: Timestamp,
@@ -136,13 +137,13 @@ pub struct State {
     pub finished_at: Option<Timestamp>,
     /// The first request to end it.
     pub cancel: Option<WorkflowCancelRequested>,
-    /// By the index of the task in the workflow.
+    /// The tasks, by their index in the workflow.
     pub tasks: Tasks,
     /// The outputs, once completed.
     pub outputs: Option<Payload>,
     /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// Who depends on whom.
+    /// The dependency graph.
     pub(super) graph: Arc<Graph>,
     /// How many tasks are not final.
     pub(super) unfinished: usize,
@@ -181,14 +182,14 @@ impl TaskState {
         }
     }
 
-    /// Whether an attempt ended and the queue owner has not yet said what happens next.
+    /// Whether an attempt ended and the queue owner has not decided yet what follows.
     pub fn is_undecided(&self) -> bool {
         self.status == TaskStatus::Backoff && self.not_before.is_none()
     }
 }
 
 impl State {
-    /// A new run.
+    /// The state of a new run.
     pub fn new(run_id: RunId, submitted: Arc<WorkflowSubmitted>, submitted_at: Timestamp) -> Self {
         let graph = submitted.graph();
         let tasks: Tasks = submitted
@@ -231,7 +232,7 @@ impl State {
         self.graph.index_of(id)
     }
 
-    /// Who depends on whom.
+    /// The dependency graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -246,7 +247,7 @@ impl State {
         self.open
     }
 
-    /// What is left of the run's time; `None` without a limit.
+    /// The time that the run has left, in milliseconds; `None` without a limit.
     pub fn remaining_ms(&self, now: Timestamp) -> Option<u64> {
         self.workflow().timeout_ms.map(|limit| limit.saturating_sub(now.ms_since(self.submitted_at)))
     }

@@ -1,4 +1,4 @@
-//! What a checked workflow is given when it is submitted: inputs, files, environment values, labels.
+//! Binds a checked workflow to what its submitter provides: inputs, files, environment values and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use serde_json::{Map, Value};
 
 use crate::event::WorkflowSubmitted;
 
-/// What the submitter gives besides the workflow.
+/// What the submitter provides besides the workflow.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// By declared name.
+    /// Inputs by declared name.
     pub inputs: Map<String, Value>,
-    /// Contents by declared name.
+    /// Contents of files by declared name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Added to the definition's labels; the same key replaces its value.
+    /// Labels that are added to the definition's; a label with the same key is replaced.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -28,11 +28,11 @@ pub struct Given {
 pub trait Environment {
     /// Whether workflows may refer to this variable.
     fn allows(&self, name: &str) -> bool;
-    /// Its value now.
+    /// The variable's current value; `None` if it is not set.
     fn read(&self, name: &str) -> Option<String>;
 }
 
-/// Joins a workflow with what it was given. The result has no trace context and no request key yet.
+/// Combines a workflow with what its submitter provides. The result has no trace context and no request key yet.
 ///
 /// # Errors
 /// Every problem: inputs that are missing, not declared or of another type than their default, files that are missing or

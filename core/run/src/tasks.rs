@@ -1,12 +1,12 @@
-//! The tasks of a run, in pieces that copies share: copying a run of 100,000 tasks for a reader costs the writer a
-//! pointer for each piece, and a change after that copies only the piece that it is in.
+//! The tasks of a run, in chunks that copies share. Copying a run of 100,000 tasks for a reader costs the writer one
+//! pointer for each chunk, and a later change copies only the chunk that it is in.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::state::TaskState;
 
-/// How many tasks are in a piece.
+/// The number of tasks in a chunk.
 const PIECE: usize = 64;
 
 /// A run's tasks, by their index in the workflow.
@@ -17,12 +17,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// How many there are.
+    /// The number of tasks.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there is no task.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -32,7 +32,7 @@ impl Tasks {
         self.pieces.get(at / PIECE)?.get(at % PIECE)
     }
 
-    /// All, in order.
+    /// All tasks, in order.
     pub fn iter(&self) -> impl Iterator<Item = &TaskState> {
         self.pieces.iter().flat_map(|piece| piece.iter())
     }

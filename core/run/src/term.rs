@@ -1,8 +1,8 @@
 //! Terms: which history a position belongs to.
 //!
 //! Each start of a control plane on a store begins a term, a number and a random id, after the store's last entry. A
-//! position alone says nothing once a backup was restored or a store was removed: other entries stand there now. With
-//! the id of the term in which it was learnt it can be checked, see [`History::has`].
+//! position alone is ambiguous after a backup was restored or a store was removed, because other entries may now have
+//! that position. Together with the id of the term in which it was learnt, it can be checked, see [`History::has`].
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,11 @@ use crate::id::{Position, TermId};
 /// One start of a control plane on a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// From 1; it grows with each start. After a restore the same number may come again, with another id.
+    /// The term's number, from 1; it grows with each start. After a restore, a number may occur again with another id.
     pub number: u64,
-    /// Random.
+    /// The term's random id.
     pub id: TermId,
-    /// The last entry of the term before; this one's entries come after it.
+    /// The last entry of the previous term; this term's entries follow it.
     pub after: Position,
 }
 
@@ -24,40 +24,40 @@ pub struct Term {
 pub struct Seen {
     /// The term that the hub named when the component last registered.
     pub term: TermId,
-    /// The last position of which it knows anything; 0: of none.
+    /// The last position that the component has seen; 0 if none.
     #[serde(default)]
     pub position: Position,
 }
 
-/// The terms of a journal, oldest first. Very old ones may be left out: positions of theirs are then taken for foreign.
+/// The terms of a journal, oldest first. Very old ones may be missing; their positions are then treated as foreign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     terms: Vec<Term>,
 }
 
 impl History {
-    /// Of terms in the order of their numbers.
+    /// Takes the terms in the order of their numbers.
     pub fn new(terms: Vec<Term>) -> Self {
         Self { terms }
     }
 
-    /// The term that lasts; `None` if terms are not recorded.
+    /// The current term; `None` if terms are not recorded.
     pub fn current(&self) -> Option<&Term> {
         self.terms.last()
     }
 
-    /// Whether the term that lasts is the first: what was recorded before is from a version without terms.
+    /// Whether the current term is the first one. Earlier entries were then written by a version without terms.
     pub fn is_first(&self) -> bool {
         self.terms.len() == 1 && self.terms[0].number == 1
     }
 
-    /// The term in which an entry was recorded, if that is known.
+    /// The term in which an entry was recorded, if known.
     pub fn of(&self, position: Position) -> Option<&Term> {
         self.terms.iter().rev().find(|term| term.after < position)
     }
 
-    /// Whether everything that was seen is in this journal, whose last entry is `head`: the term is one of its own and
-    /// had come as far before the next began.
+    /// Whether everything that was seen is in this journal, whose last entry is `head`: the journal has that term, and
+    /// the term had reached that position before the next one began.
     pub fn has(&self, seen: &Seen, head: Position) -> bool {
         let Some(at) = self.terms.iter().position(|term| term.id == seen.term) else { return false };
         let end = self.terms.get(at + 1).map_or(head, |next| next.after);

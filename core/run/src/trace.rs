@@ -1,5 +1,5 @@
-//! Where a run's time went, as spans: a fold of its entries. Ids and times follow from the journal alone, so whoever
-//! writes a span writes the same one, and no crash can tear a trace.
+//! Spans that show where a run's time went: a fold of its entries. Ids and times follow from the journal alone, so
+//! every writer of a span produces the same one, and no crash can break a trace.
 
 mod gen_ai;
 mod recorder;
@@ -47,12 +47,12 @@ impl SpanId {
         Self::of(&run_id.to_string())
     }
 
-    /// The span of a task, from its last dependency's end to its own.
+    /// The span of a task, from the end of its last dependency to its own end.
     pub fn of_task(run_id: RunId, task_id: &TaskId) -> Self {
         Self::of(&format!("{run_id}/{task_id}"))
     }
 
-    /// The span of an attempt: what a provider gets as its parent.
+    /// The span of an attempt, which a provider gets as its parent.
     pub fn of_attempt(at: &AttemptRef) -> Self {
         Self::of(&at.to_string())
     }
@@ -66,31 +66,31 @@ impl SpanId {
     }
 }
 
-/// The W3C trace context that a provider gets with an attempt: the run's trace, below the attempt's span. `submitted` is
-/// that of the caller, whose wish to be sampled is kept.
+/// The W3C trace context that a provider gets with an attempt: in the run's trace, below the attempt's span.
+/// `submitted` is the caller's trace context, whose sampling flag is kept.
 pub fn traceparent(at: &AttemptRef, correlation_id: &str, submitted: Option<&str>) -> String {
     let flags = submitted.and_then(|text| text.rsplit('-').next()).filter(|flags| flags.len() == 2).unwrap_or("01");
     format!("00-{correlation_id}-{}-{flags}", SpanId::of_attempt(at))
 }
 
-/// How what a span speaks of ended.
+/// How the subject of a span ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing is known against it.
+    /// No success or failure is known.
     Unset,
-    /// Well.
+    /// It succeeded.
     Ok,
-    /// Badly, with a text for people.
+    /// It failed, with a text for people.
     Error(String),
 }
 
-/// What one span says of a thing is cut to so many characters: receivers refuse what is too large, and all that travels
-/// with it.
+/// The maximum length of a text in a span, in characters: receivers refuse a span that is too large together with
+/// everything sent with it.
 const MAX_TEXT: usize = 1_000;
-/// No list of an attribute is longer.
+/// The maximum length of a list attribute.
 const MAX_ITEMS: usize = 32;
 
-/// At most so much of a text as a span may hold.
+/// Cuts a text to the length that a span may hold.
 fn short(text: &str) -> String {
     if text.len() <= MAX_TEXT {
         return text.to_owned();
@@ -103,26 +103,26 @@ fn short(text: &str) -> String {
 pub struct Span {
     /// The run's correlation id.
     pub trace_id: TraceId,
-    /// From what it speaks of.
+    /// The span's id, derived from its subject.
     pub span_id: SpanId,
-    /// None only of a run whose caller gave no trace context.
+    /// Absent only for a run whose caller sent no trace context.
     pub parent: Option<SpanId>,
-    /// Whether the parent is a span of the caller's.
+    /// Whether the parent is a span of the caller.
     pub is_remote: bool,
-    /// Such as `task essay`, `queue`, `attempt 2`.
+    /// The name, such as `task essay`, `queue`, `attempt 2`.
     pub name: String,
     /// When it began.
     pub start: Timestamp,
-    /// When it ended; none while it goes on.
+    /// When it ended; absent while it is open.
     pub end: Option<Timestamp>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Under names of `gleitzeit.*`, or of OpenTelemetry's conventions: text, numbers and booleans.
+    /// Attributes named `gleitzeit.*` or by OpenTelemetry's conventions: text, numbers and booleans.
     pub attributes: Vec<(&'static str, Value)>,
 }
 
 impl Span {
-    /// Whether it is a whole run's.
+    /// Whether it is the span of a whole run.
     pub fn is_of_run(&self) -> bool {
         self.parent.is_none() || self.is_remote
     }

@@ -1,5 +1,6 @@
-//! Events as they were ever written. A file here is never changed, only added: a new form of an event gets a file of its
-//! own, `<kind>-<what is special>.json`, and all of them must be read and applied for as long as journals are kept.
+//! Events in every form that was ever written. A file here is never changed, only added: a new form of an event gets
+//! its own file, `<kind>-<what is special>.json`. All of them must stay readable and applicable for as long as journals
+//! are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +10,7 @@ use gleitzeit_run::{Entry, Event, Limits, Position, RunId, RunStatus, Seq};
 use gleitzeit_workflow::Timestamp;
 use uuid::Uuid;
 
-/// The files' texts by name.
+/// The texts of the files, by name.
 #[expect(clippy::disallowed_methods, reason = "the files are what is tested")]
 fn golden() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
@@ -60,7 +61,7 @@ fn an_event_without_its_optional_fields_is_read_and_unknown_fields_are_passed_ov
     assert_eq!(unknown.to_string(), "unknown event `task_paused`");
 }
 
-/// Stories told with the files: each must apply and end as said.
+/// Sequences of these files: each must apply and end with the given status.
 const STORIES: &[(&[&str], RunStatus)] = &[
     (&["workflow_submitted", "task_ready", "task_dispatched", "task_started", "task_completed"], RunStatus::Running),
     (

@@ -1,4 +1,4 @@
-//! The life of a run, seen from the journal.
+//! The life cycle of a run, as recorded in the journal.
 
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ fn slots_are_open_attempts_and_never_more_than_the_engine_has() {
 }
 
 #[test]
-fn whoever_is_not_current_is_fenced_and_changes_nothing() {
+fn a_stale_request_is_fenced_and_changes_nothing() {
     let mut desk = Desk::new(4);
     desk.submit(workflow(vec![task("a", &[])], &[]));
     desk.ok(desk.ready("a"));

@@ -1,4 +1,4 @@
-//! What holds for any input: texts that are no workflows, requests in any order.
+//! Properties that hold for any input: texts that are no workflows, and requests in any order.
 
 use gleitzeit_fixtures::{Desk, task, workflow};
 use gleitzeit_run::command::{CancelWorkflow, FailTask, RequeueTask, ScheduleRetry};
@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Knows one method, which takes anything.
+/// A catalog with one method, which accepts anything.
 struct Echo;
 
 impl Catalog for Echo {
@@ -38,7 +38,7 @@ const VALID: &str = "name: Any\ninputs: {a: 1, b: null}\ntimeout: 2m\ntasks:\n  
                      method: util/echo\n    dependencies: [first]\n    parameters: {t: \"a ${first.x} b\"}\noutputs: {o: \
                      \"${second.t}\"}\n";
 
-/// Every problem lies in the text that was given.
+/// Checks that every problem has a place in the given text.
 fn problems_have_places(bytes: &[u8]) -> Result<(), TestCaseError> {
     let lines = u32::try_from(bytes.split(|byte| *byte == b'\n').count()).expect("short texts");
     for problem in check_bytes(bytes, "any.yaml", &Echo, &Limits::default()).err().unwrap_or_default() {
@@ -50,7 +50,7 @@ fn problems_have_places(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces of files as the original Gleitzeit had them.
+/// Pieces of files in the original Gleitzeit's format.
 const PIECES: &[&str] = &[
     "tasks:\n",
     "- ",
@@ -114,7 +114,7 @@ const TASK: &[&str] = &[
     "dependencies: []",
 ];
 
-/// A file of such tasks, in blocks with comments or in braces.
+/// A file with such tasks, in block style with comments or in flow style.
 fn original() -> impl Strategy<Value = String> {
     let fields = proptest::sample::subsequence(TASK, 1..=TASK.len()).prop_filter("no method", |fields| {
         fields.iter().any(|field| field.starts_with("method") || field.starts_with("type"))
@@ -173,7 +173,7 @@ proptest! {
     }
 }
 
-/// Something that somebody may ask of the journal, current or not.
+/// A request to the journal, current or stale.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     Ready,
@@ -194,7 +194,7 @@ fn asks() -> impl Strategy<Value = Vec<(Ask, usize, u32)>> {
         8 => Just(Ready), 8 => Just(Dispatch), 8 => Just(Complete), 3 => Just(Fail), 3 => Just(Stop), 3 => Just(Requeue),
         3 => Just(Retry), 1 => Just(FailForGood), 1 => Just(Cancel), 2 => Just(Wait),
     ];
-    // Attempt 0 is read as the current one.
+    // Attempt 0 stands for the current one.
     vec((ask, 0..5_usize, prop_oneof![4 => Just(0_u32), 1 => 1..4_u32]), 1..120)
 }
 
@@ -263,7 +263,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
-    /// Whatever stands there and wherever it ends, a text is JSON or there is a problem that can be told.
+    /// Whatever the text contains and wherever it ends, it is JSON or has a problem that can be shown.
     #[test]
     fn any_text_is_json_or_its_problem_is_told(
         parts in vec(prop::sample::select(vec![

@@ -1,4 +1,5 @@
-//! Which registered protocols are removed, and that a journal without the entries that no longer matter says the same.
+//! Checks which registered protocols are removed, and that a journal without its obsolete entries replays to the same
+//! state.
 
 use gleitzeit_fixtures::{Desk, task, workflow};
 use gleitzeit_run::event::ProtocolRegistered;
@@ -9,7 +10,7 @@ use serde_json::json;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
-/// For how long a protocol must not have been used.
+/// How long a protocol must have been unused, in milliseconds.
 const UNUSED: u64 = 8 * DAY;
 
 fn register(desk: &mut Desk, name: &str, version: &str) {
@@ -19,7 +20,7 @@ fn register(desk: &mut Desk, name: &str, version: &str) {
     desk.ok(Request::RegisterProtocol { protocol });
 }
 
-/// Prunes and returns the kinds of what was recorded.
+/// Prunes, and returns the kinds of the recorded events.
 fn prune(desk: &mut Desk, unused_ms: u64, served: &[(&str, u64)]) -> Vec<&'static str> {
     let served =
         served.iter().map(|(name, ago_ms)| ProtocolUse { protocol: ProtocolName::new(name, "v1"), ago_ms: *ago_ms });
@@ -56,7 +57,7 @@ fn a_protocol_goes_once_nobody_serves_needs_or_has_lately_used_it() {
     assert_eq!(prune(&mut desk, UNUSED, &served), ["protocol_removed", "protocol_removed", "protocols_used"]);
     assert_eq!(known(&desk.ledger), ["kept/v1", "left/v1", "served/v1", "util/v1"]);
     assert_eq!(prune(&mut desk, UNUSED, &served), [""; 0], "once is enough");
-    // The end of its run is the last use of a protocol. A use counts from when it was noted.
+    // The end of its run is the last use of a protocol. A use counts from when it was recorded.
     desk.through("a", json!({}));
     desk.ledger.evict(desk.run);
     assert_eq!(
@@ -80,7 +81,7 @@ fn nothing_goes_while_a_run_is_set_aside_of_which_it_is_not_known_what_it_needs(
     let seq = desk.state().seq;
     desk.ledger.set_aside(desk.run, seq, "it cannot be read".to_owned());
     assert_eq!(prune(&mut desk, 0, &[]), [""; 0]);
-    desk.ok(Request::CancelAside { run_id: desk.run, reason: String::new() });
+    desk.ok(Request::CancelSetAside { run_id: desk.run, reason: String::new() });
     assert_eq!(prune(&mut desk, 0, &[]), ["protocol_removed"]);
 }
 
@@ -94,7 +95,7 @@ fn a_use_outlives_a_restart_and_is_noted_now_and_then() {
         notes += prune(&mut desk, UNUSED, &[("math", 0)]).len();
     }
     assert!((5..=7).contains(&notes), "an eighth of eight days lies between two: {notes}");
-    // It is lost right after, and with the process what was seen of it.
+    // The process ends right after, and with it what it had seen of the use.
     desk.ledger = replayed(&desk.journal);
     desk.now = desk.now.plus_ms(UNUSED - DAY);
     assert_eq!(prune(&mut desk, UNUSED, &[]), [""; 0]);
@@ -118,7 +119,7 @@ fn a_journal_without_the_entries_that_no_longer_matter_says_the_same() {
     let all = desk.journal.clone();
     let mut left = all.clone();
     let mut ledger = desk.ledger.clone();
-    // Whatever has gone so far, a start in the middle knows the same protocols and goes on with the rest.
+    // Whatever was removed so far, a start in the middle has the same protocols and continues with the rest.
     loop {
         let obsolete = ledger.obsolete(desk.now, 3);
         if obsolete.is_empty() {

@@ -1,4 +1,4 @@
-//! What a workflow is given at submit, and what is refused.
+//! What a submitter provides for a workflow, and what is refused.
 
 use gleitzeit_run::submission::{Environment, Given, bind};
 use gleitzeit_workflow::spec::{FileContent, Problem, Workflow};

@@ -23,7 +23,7 @@ fn submit(desk: &mut Desk, workflow: Workflow, traceparent: Option<&str>) {
     desk.ok(Request::Submit { run_id: desk.run, submitted: Arc::new(submitted), known: None });
 }
 
-/// The time goes on before each request, so that every phase has a length.
+/// Advances the time before each request, so that every phase has a length.
 fn later(desk: &mut Desk, ms: u64) {
     desk.now = Timestamp(desk.now.0 + i64::try_from(ms).expect("small"));
 }
@@ -42,7 +42,8 @@ fn children<'a>(spans: &'a [Span], of: &Span) -> Vec<&'a Span> {
     found
 }
 
-/// One root, parents that are there and enclose, and tasks whose phases follow one another without a gap.
+/// Checks that there is one root, that parents exist and enclose their children, and that a task's phases follow each
+/// other without a gap.
 fn check(spans: &[Span]) -> BTreeMap<String, &Span> {
     let roots: Vec<_> = spans.iter().filter(|span| span.name.starts_with("workflow ")).collect();
     let [root] = roots[..] else { panic!("{} roots", roots.len()) };
@@ -124,7 +125,7 @@ fn every_wait_of_a_task_is_a_span() {
     assert_eq!(attribute(attempts[6], "gleitzeit.stop_reason"), Some(&json!("engine_lost")));
     assert_eq!(tasks["a"].outcome, Outcome::Ok);
     assert_eq!(attribute(tasks["a"], "gleitzeit.task.attempts"), Some(&json!(3)));
-    // What a provider is given as its parent is the attempt's span.
+    // A provider gets the attempt's span as its parent.
     let given = traceparent(&desk.at("a", 3), TRACE, None);
     assert_eq!(given, format!("00-{TRACE}-{}-01", attempts[9].span_id));
 }

@@ -1,14 +1,15 @@
-//! Whether two versions of a protocol's methods are the same contract, and if not, where they differ.
+//! Compares two versions of a protocol's methods: whether they are the same contract, and if not, where they differ.
 //!
-//! Schemas are opaque in the core: they are compared as JSON, and only what describes a method to people may differ.
+//! Schemas are opaque in the core: they are compared as JSON. Only the text that describes a method to people may
+//! differ.
 
 use serde_json::{Map, Value};
 
-/// More are not listed.
+/// The number of differences that are listed by name; the rest is given as a count.
 const MAX_DIFFERENCES: usize = 5;
 
-/// How `new` differs from `known`, both by full name of the method, a few words for each method: empty if they are the
-/// same contract.
+/// Lists how `new` differs from `known`, with a few words for each method. Both map full method names to methods. The
+/// list is empty if they are the same contract.
 pub fn differences(known: &Value, new: &Value) -> Vec<String> {
     let empty = Map::new();
     let (known, new) = (known.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
@@ -32,9 +33,9 @@ pub fn differences(known: &Value, new: &Value) -> Vec<String> {
     found
 }
 
-/// A method without what may differ; one of which nothing is said is one without schemas.
+/// The parts of a method that belong to the contract. A method without a description counts as one without schemas.
 fn contract(method: &Value) -> Value {
-    let mut method = without_words(method);
+    let mut method = without_descriptions(method);
     match &mut method {
         Value::Object(fields) => fields.retain(|_, value| !value.is_null()),
         other => *other = Value::Object(Map::new()),
@@ -42,9 +43,9 @@ fn contract(method: &Value) -> Value {
     method
 }
 
-/// Without words for people, wherever they stand in a schema. Where a keyword of that name would be a property's, its
-/// value is a schema, never text or a list.
-fn without_words(value: &Value) -> Value {
+/// Removes text meant for people, wherever it occurs in a schema. A property may have the name of such a keyword; its
+/// value is then a schema, never text or a list, and is kept.
+fn without_descriptions(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.iter().filter(|(key, value)| match key.as_str() {
@@ -53,18 +54,18 @@ fn without_words(value: &Value) -> Value {
                 _ => true,
             });
             let kept = kept.map(|(key, value)| {
-                // Data, not schemas.
+                // These keywords hold data, not schemas.
                 let is_data = matches!(key.as_str(), "const" | "enum" | "default");
-                (key.clone(), if is_data { value.clone() } else { without_words(value) })
+                (key.clone(), if is_data { value.clone() } else { without_descriptions(value) })
             });
             Value::Object(kept.collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(without_words).collect()),
+        Value::Array(items) => Value::Array(items.iter().map(without_descriptions).collect()),
         other => other.clone(),
     }
 }
 
-/// The path of the first place at which two values differ; empty if it is the values themselves.
+/// The path of the first difference between two values; empty if the values themselves differ.
 fn difference(a: &Value, b: &Value) -> Option<String> {
     if a == b {
         return None;

@@ -48,7 +48,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Whether the same work may succeed if tried again.
+            /// Whether the same work may succeed if it is tried again.
             pub fn is_retryable(self) -> bool {
                 match self { $(Self::$variant => $retryable,)* }
             }
@@ -150,36 +150,37 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// An error with its details may not be larger: it is journaled, and copied to whatever fails because of it.
+/// The largest error, with its details, in bytes. Errors are journaled, and copied to everything that fails because of
+/// them.
 pub const MAX_FAILURE_BYTES: usize = 256 * 1024;
 
-/// Why something failed, as it is journaled, sent and shown: `{code, name, message, data?}`.
+/// Why something failed, in the form in which it is journaled, sent and shown: `{code, name, message, data?}`.
 ///
-/// The code may be outside the table (a foreign provider's own); then `name` is `ERROR`.
+/// A foreign provider may use its own code outside the table; `name` is then `ERROR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The stable integer, or a foreign provider's own.
+    /// The stable integer from the table, or a foreign provider's own.
     pub code: i32,
     /// What happened, with the names involved.
     pub message: String,
-    /// More, for programs; for instance a traceback or the field that was wrong.
+    /// Details for programs, for instance a traceback or the field that was wrong.
     pub data: Option<Payload>,
 }
 
-/// What an error's `data` may say to the engine.
+/// What an error's `data` may tell the engine about retries.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Advice {
-    /// Whether another attempt may succeed; without it the code decides.
+    /// Whether another attempt may succeed; if absent, the code decides.
     pub retryable: Option<bool>,
-    /// How long to wait before.
+    /// How long to wait before the next attempt, in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// The work was lost, and did not fail.
+    /// Whether the work was lost rather than failed.
     pub lost: bool,
 }
 
 impl Advice {
-    /// Whether another attempt may succeed: as the data says, or by the code of the failure that it came with.
+    /// Whether another attempt may succeed: as the data says, or else by the code of the failure that carried it.
     pub fn is_retryable(&self, error: &Failure) -> bool {
         let by_code = || match error.known() {
             None | Some(ErrorCode::TaskExecutionFailed) => true,
@@ -195,29 +196,30 @@ impl Failure {
         Self { code: code.code(), message: message.into(), data: None }
     }
 
-    /// The same with data for programs.
+    /// Adds data for programs.
     #[must_use]
     pub fn with_data(mut self, data: Payload) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// Size of what is free in it, in bytes.
+    /// The size of the variable parts, message and data, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.message.len() + self.data.as_ref().map_or(0, Payload::size_bytes)
     }
 
-    /// What its data says about trying again; nothing if it is no object. What foreign providers send is checked when it
-    /// comes: a field of another type is refused there.
+    /// The retry advice in its data; empty if the data is not an object. The hub checks what foreign providers send on
+    /// arrival and refuses a field of the wrong type.
     pub fn advice(&self) -> Advice {
         self.data.as_ref().and_then(|data| data.read().ok()).unwrap_or_default()
     }
 
-    /// The same, within [`MAX_FAILURE_BYTES`] and with data that can be carried without change: of a larger one, and of
-    /// one whose data cannot, stay its code, the start of its message, and what its data says about trying again.
+    /// Returns the failure within [`MAX_FAILURE_BYTES`] and with data that can be carried without change. Of a failure
+    /// that is too large, or whose data cannot be carried, only the code, the start of the message and the retry advice
+    /// in its data are kept.
     #[must_use]
     pub fn bounded(self) -> Self {
-        /// What is kept of the message.
+        /// Bytes of the message that are kept.
         const KEPT: usize = 4 * 1024;
         let size = self.size_bytes();
         let is_large = size > MAX_FAILURE_BYTES;

@@ -1,4 +1,4 @@
-//! Who depends on whom: tasks by index, so that each step costs only its own neighbourhood.
+//! The dependency graph of a workflow: tasks by index, so that each step costs only its own neighbourhood.
 
 use indexmap::IndexMap;
 
@@ -14,7 +14,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Indexes a workflow. A dependency on a task that does not exist is left out: a checked workflow has none.
+    /// Indexes a workflow. A dependency on a task that does not exist is left out; a checked workflow has none.
     pub fn new(workflow: &Workflow) -> Self {
         let index: IndexMap<TaskId, usize> =
             workflow.tasks.iter().enumerate().map(|(at, task)| (task.id.clone(), at)).collect();
@@ -32,12 +32,12 @@ impl Graph {
         Self { index, dependencies, dependents }
     }
 
-    /// How many tasks there are.
+    /// The number of tasks.
     pub fn len(&self) -> usize {
         self.dependencies.len()
     }
 
-    /// Whether there is no task.
+    /// Whether the workflow has no task.
     pub fn is_empty(&self) -> bool {
         self.dependencies.is_empty()
     }
@@ -57,8 +57,8 @@ impl Graph {
         &self.dependents[at]
     }
 
-    /// All tasks that wait for a task, directly or through others, each once, nearest first. `enter` is asked before a
-    /// task is taken; what it refuses is not followed either.
+    /// All tasks that wait for a task, directly or through others, each once, nearest first. `enter` is called before a
+    /// task is taken; a task that it rejects is not followed either.
     pub fn descendants(&self, at: usize, mut enter: impl FnMut(usize) -> bool) -> Vec<usize> {
         let mut seen = std::collections::BTreeSet::new();
         let mut found: Vec<usize> = Vec::new();

@@ -1,10 +1,10 @@
-//! Names of what a workflow file speaks of: tasks, queues, methods, providers, protocols.
+//! Names of the things a workflow file refers to: tasks, queues, methods, providers, protocols.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Defines a newtype of shared text.
+/// Defines a newtype over shared text.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! text_id {
@@ -54,23 +54,23 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A node of a workflow, unique in it: `[A-Za-z_][A-Za-z0-9_-]*`.
+    /// The id of a task, unique in its workflow: `[A-Za-z_][A-Za-z0-9_-]*`.
     TaskId
 );
 text_id!(
-    /// A named line of ready tasks.
+    /// The name of a queue of ready tasks.
     QueueName
 );
 text_id!(
-    /// A method by its full name, such as `llm/chat`.
+    /// A method's full name, such as `llm/chat`.
     MethodName
 );
 text_id!(
-    /// What a provider is called in its file or by its program; several may have the same name.
+    /// The name of a provider, set by its file or its program; several providers may share a name.
     ProviderName
 );
 impl QueueName {
-    /// The queue of a task that names none.
+    /// The queue of a task that does not name one.
     pub fn default_queue() -> Self {
         Self::from("default")
     }
@@ -79,14 +79,14 @@ impl QueueName {
 /// Names one version of a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProtocolName {
-    /// Such as `math`.
+    /// The protocol's name, such as `math`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
 }
 
 impl ProtocolName {
-    /// Of its parts.
+    /// Joins a name and a version.
     pub fn new(name: &str, version: &str) -> Self {
         Self { name: name.to_owned(), version: version.to_owned() }
     }

@@ -1,8 +1,8 @@
-//! JSON from outside: the one check of what may come in, and the one way to read it.
+//! JSON from outside: the one check of what is accepted, and the one way to read it.
 //!
-//! Whatever passes [`check`] can be carried through every hop without change: it is nested at most [`MAX_DEPTH`] levels,
-//! its whole numbers fit into 64 bits, its other numbers into a double, and its text is Unicode. What does not pass is
-//! refused with its place; nothing is rounded, cut or replaced.
+//! A text that passes [`check`] can be carried through every hop without change: it is nested at most [`MAX_DEPTH`]
+//! levels, its whole numbers fit into 64 bits, its other numbers into a double, and its text is Unicode. A text that
+//! does not pass is refused with the place of the fault; nothing is rounded, cut or replaced.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -11,26 +11,26 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// How deeply lists and objects may be nested, in values and in workflow files alike: `[]` is 1 deep, `[[]]` 2.
+/// The maximum nesting of lists and objects, in values and in workflow files alike: `[]` is 1 deep, `[[]]` 2.
 pub const MAX_DEPTH: usize = 128;
 
-/// A name in a path is cut to so many characters in messages.
+/// Messages cut a name in a path to this many characters.
 const SHOWN_NAME: usize = 60;
-/// A path is cut to so many characters in messages.
+/// Messages cut a path to this many characters.
 const SHOWN_PATH: usize = 120;
-/// A number or a piece of text is cut to so many characters in messages.
+/// Messages cut a number or a piece of text to this many characters.
 const SHOWN_TOKEN: usize = 40;
 
 /// What is wrong with JSON from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
-    /// It is no JSON.
+    /// The text is not JSON.
     #[error("{0}")]
     Syntax(String),
-    /// It holds `NaN`, `Infinity` or `-Infinity`, which some programs write.
+    /// The text holds `NaN`, `Infinity` or `-Infinity`, which some programs write.
     #[error("{0} is no JSON; write null or text instead")]
     NotFinite(&'static str),
-    /// It is nested too deeply.
+    /// The value is nested too deeply.
     #[error("nested deeper than the limit of {MAX_DEPTH} levels")]
     Depth,
     /// A whole number does not fit into 64 bits.
@@ -39,7 +39,7 @@ pub enum Fault {
     /// A number is too large for a double.
     #[error("the number {0} is larger than any that can be carried; send it as text")]
     TooLarge(String),
-    /// A number is not zero and closer to it than any double.
+    /// A number is closer to zero than any double, and not zero.
     #[error("the number {0} is closer to zero than any that can be carried; send it as text")]
     TooSmall(String),
     /// A `\u` escape is half of a surrogate pair.
@@ -50,11 +50,11 @@ pub enum Fault {
 /// What is wrong with JSON from outside, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The path of the value that holds it, as references write it: `a.b[3]['odd key']`; empty for the whole.
+    /// The path of the value that has the fault, as references write it: `a.b[3]['odd key']`; empty for the whole text.
     pub path: String,
-    /// Bytes before it in the text.
+    /// The byte offset of the fault in the text.
     pub at: usize,
-    /// What it is.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -71,24 +71,24 @@ impl std::fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Whether the text is JSON by its grammar, and something in it cannot be carried.
-    pub fn is_of_content(&self) -> bool {
+    /// Whether the text is grammatical JSON with a value in it that cannot be carried.
+    pub fn is_content_fault(&self) -> bool {
         !matches!(self.fault, Fault::Syntax(_) | Fault::NotFinite(_))
     }
 
-    /// What is wrong with a value that was never text: ``a.b`: what is wrong`.
+    /// The message for a value that was never text: ``a.b`: what is wrong`.
     pub fn in_value(&self) -> String {
         let path = shown_text(&self.path, SHOWN_PATH);
         if path.is_empty() { self.fault.to_string() } else { format!("`{path}`: {}", self.fault) }
     }
 
-    /// The field at the top that it is in; empty if it is in none.
+    /// The top-level field that has the fault; empty if there is none.
     pub fn first_step(&self) -> &str {
         let end = self.path.char_indices().find(|(at, letter)| *at > 0 && matches!(letter, '.' | '['));
         self.path.get(..end.map_or(self.path.len(), |(at, _)| at)).unwrap_or(&self.path)
     }
 
-    /// The same, of a value that stands at `field` of something larger.
+    /// The same problem, for a value that is the `field` of something larger.
     #[must_use]
     pub fn within(mut self, field: &str) -> Self {
         let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
@@ -100,15 +100,15 @@ impl Problem {
 /// Checks that a text is one JSON value which can be carried without change.
 ///
 /// # Errors
-/// What is wrong first, and where.
+/// The first fault and its place.
 pub fn check(text: &str) -> Result<(), Problem> {
     check_inside(text, 0)
 }
 
-/// The same of a text that will stand inside `outer` lists and objects, which count for its depth.
+/// Checks a text as [`check`] does, for use inside `outer` lists and objects, which count towards its depth.
 ///
 /// # Errors
-/// What is wrong first, and where.
+/// The first fault and its place.
 pub fn check_inside(text: &str, outer: usize) -> Result<(), Problem> {
     check_grammar(text)?;
     Walk { most: MAX_DEPTH.saturating_sub(outer), ..Walk::new(text) }.run()
@@ -117,22 +117,22 @@ pub fn check_inside(text: &str, outer: usize) -> Result<(), Problem> {
 /// Checks that a text is one JSON value by its grammar alone.
 ///
 /// # Errors
-/// Where it is none: [`Fault::Syntax`] or [`Fault::NotFinite`].
+/// The place where the grammar is broken: [`Fault::Syntax`] or [`Fault::NotFinite`].
 pub fn check_grammar(text: &str) -> Result<(), Problem> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    // Needs no stack, however deep it is.
+    // This needs no stack, however deep the text is nested.
     IgnoredAny::deserialize(&mut reader).and_then(|_| reader.end()).map_err(|error| syntax(text, &error))
 }
 
 /// Checks a text that is known to be grammatical JSON, as raw values are.
 ///
 /// # Errors
-/// What is wrong first, and where.
+/// The first fault and its place.
 pub fn check_grammatical(text: &str) -> Result<(), Problem> {
     Walk::new(text).run()
 }
 
-/// Reads a text that may come from anywhere.
+/// Reads a text from any source.
 ///
 /// # Errors
 /// If it does not pass [`check`].
@@ -141,7 +141,7 @@ pub fn parse(text: &str) -> Result<Value, Problem> {
     read_checked(text)
 }
 
-/// Reads a grammatical text, as raw values are.
+/// Reads a text that is known to be grammatical, as raw values are.
 ///
 /// # Errors
 /// If it does not pass [`check_grammatical`].
@@ -150,8 +150,8 @@ pub fn parse_grammatical(text: &str) -> Result<Value, Problem> {
     read_checked(text)
 }
 
-/// The value of a grammatical text for people: what in it cannot be carried is there as its text, so that whatever was
-/// stored once can be shown. A text that is no JSON at all is shown as it is.
+/// The value of a grammatical text, for display. Parts that cannot be carried appear as their text, so that everything
+/// that was ever stored can be shown. A text that is not JSON is shown as it is.
 pub fn shown(text: &str) -> Value {
     shown_within(text, MAX_DEPTH)
 }
@@ -175,17 +175,17 @@ fn shown_within(text: &str, levels: usize) -> Value {
     }
 }
 
-/// Levels that messages and entries of the journal put around a value, at most.
+/// The maximum number of levels that messages and journal entries put around a value.
 const ENVELOPE: usize = 32;
 
-/// Reads a message, an entry of the journal or parameters into their type: values in them may be as deep as
-/// [`MAX_DEPTH`] allows, whatever stands around them.
+/// Reads a message, a journal entry or parameters into their type. Values in them may be as deep as [`MAX_DEPTH`]
+/// allows, whatever surrounds them.
 ///
 /// # Errors
-/// Those of the parser; also if it is deeper.
+/// The parser's own errors, and one for a text that is nested too deeply.
 pub fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
     match serde_json::from_str(text) {
-        // The parser's own limit is one level less than a value may have.
+        // The parser's own limit is one level below what a value may have.
         Err(error) if error.to_string().starts_with(PARSER_LIMIT) && levels(text) <= MAX_DEPTH + ENVELOPE => {
             let mut reader = serde_json::Deserializer::from_str(text);
             reader.disable_recursion_limit();
@@ -196,10 +196,10 @@ pub fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Er
     }
 }
 
-/// How the parser says that a text is too deep for it.
+/// The start of the parser's message for a text that is too deep for it.
 const PARSER_LIMIT: &str = "recursion limit exceeded";
 
-/// How deeply a text is nested.
+/// The nesting depth of a text.
 fn levels(text: &str) -> usize {
     let (mut level, mut deepest, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
     for byte in text.bytes() {
@@ -220,15 +220,15 @@ fn levels(text: &str) -> usize {
 
 fn read_checked(text: &str) -> Result<Value, Problem> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    // The check has bounded it.
+    // The check above has bounded the depth.
     reader.disable_recursion_limit();
     Value::deserialize(&mut reader).map_err(|error| syntax(text, &error))
 }
 
-/// Checks a value that was made from something other than JSON text: only its depth can be wrong.
+/// Checks a value that was not made from JSON text: only its depth can be wrong.
 ///
 /// # Errors
-/// The place of the first that is too deep; `at` is 0.
+/// The place of the first value that is too deep; `at` is 0.
 pub fn check_value(value: &Value) -> Result<(), Problem> {
     let mut path = Vec::new();
     if is_too_deep(value, &mut path) {
@@ -238,7 +238,7 @@ pub fn check_value(value: &Value) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether `path` steps above it a value goes over the limit; leaves the path there in `path`, the last step first.
+/// Whether a value is nested deeper than the limit. If so, `path` receives the steps to the place, the last one first.
 fn is_too_deep(value: &Value, path: &mut Vec<String>) -> bool {
     fn at(value: &Value, depth: usize, path: &mut Vec<String>) -> bool {
         if !value.is_array() && !value.is_object() {
@@ -261,7 +261,7 @@ fn is_too_deep(value: &Value, path: &mut Vec<String>) -> bool {
     at(value, 0, path)
 }
 
-/// A step to a field, as references write it.
+/// A step to a field, in reference syntax.
 fn step(key: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     if !key.is_empty() && key.chars().all(is_plain) && key.len() <= SHOWN_NAME {
@@ -278,10 +278,10 @@ fn shown_text(text: &str, limit: usize) -> String {
     cut
 }
 
-/// What the parser says of a text that is no JSON, with the path to it as far as the text goes.
+/// The parser's complaint about a text that is not JSON, with the path to the fault as far as the text could be read.
 fn syntax(text: &str, error: &serde_json::Error) -> Problem {
     let at = if error.is_eof() { text.len() } else { offset(text, error.line(), error.column()) };
-    // The parser says where it noticed: at the letter after, or in the middle of a word.
+    // The parser reports where it noticed the fault: at the letter after it, or in the middle of a word.
     let start = text[..at].trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '-').len();
     let word = &text[start..];
     let not_finite = ["NaN", "Infinity", "-Infinity"].into_iter().find(|name| word.starts_with(name));
@@ -294,12 +294,12 @@ fn syntax(text: &str, error: &serde_json::Error) -> Problem {
         }
     };
     let mut walk = Walk::new(&text[..at]);
-    // Whatever else is wrong before it comes later in the order of checks; only the path is wanted.
+    // Other faults before this place come later in the order of checks; only the path is needed here.
     let _ = walk.run();
     Problem { path: walk.path(), at, fault }
 }
 
-/// Bytes before a place that the parser names by line and column, both from 1; at a boundary of characters.
+/// The byte offset of a place that the parser gives by line and column, both from 1; always on a character boundary.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = (before + column.saturating_sub(1)).min(text.len());
@@ -311,18 +311,18 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 
 #[derive(Clone, Copy, Debug)]
 enum Level {
-    /// With the number of the item in which it is.
+    /// Holds the index of the current item.
     List(usize),
-    /// With the place of the key's text between its quotes, once there is one.
+    /// Holds the range of the current key's text between its quotes, once there is one.
     Object { key: Option<(usize, usize)>, wants_key: bool },
 }
 
-/// One pass over the tokens of a grammatical text, or of the start of one.
+/// One pass over the tokens of a grammatical text, or of the beginning of one.
 struct Walk<'a> {
     text: &'a str,
     at: usize,
     levels: Vec<Level>,
-    /// How many levels there may be.
+    /// The maximum number of levels.
     most: usize,
 }
 
@@ -365,7 +365,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// From the opening quote to the closing one.
+    /// Reads from the opening quote to the closing one.
     fn string(&mut self) -> Result<(), Problem> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
@@ -395,7 +395,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The length of the `\u` escape at a place, both halves of a pair taken together.
+    /// The length of the `\u` escape at a place; both halves of a surrogate pair count as one escape.
     fn escape(&self, at: usize, bad: &mut Option<usize>) -> usize {
         let unit = |at: usize| {
             let digits = self.text.get(at..at + 6)?.strip_prefix("\\u")?;

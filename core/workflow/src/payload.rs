@@ -1,8 +1,8 @@
 //! A JSON value as it was written, shared and passed on without being parsed again.
 //!
-//! A payload is grammatical JSON by its type. Whether it can be carried without change ([`crate::json::check`]) is checked
-//! where it comes in, by [`Payload::parse`] or [`Payload::check`], and again by whoever reads it: messages of the mesh and
-//! entries of the journal are decoded without this check, so that what was stored once can always be shown.
+//! A payload is grammatical JSON by its type. Whether it can be carried without change ([`crate::json::check`]) is
+//! checked on arrival, by [`Payload::parse`] or [`Payload::check`], and again by each reader. Mesh messages and journal
+//! entries are decoded without this check, so that everything that was ever stored can be shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::json::Problem;
 
 /// A free-form JSON value (inputs, parameters, results, outputs): valid JSON text behind an `Arc`, cheap to clone.
 ///
-/// Two payloads are equal if their texts are. It must not be a field of an internally tagged, untagged or flattened
-/// type: serde buffers those, and raw JSON cannot pass through its buffer.
+/// Two payloads are equal if their texts are equal. A payload must not be a field of an internally tagged, untagged or
+/// flattened type: serde buffers those, and raw JSON cannot pass through its buffer.
 #[derive(Clone)]
 pub struct Payload(Arc<RawValue>);
 
@@ -33,7 +33,7 @@ impl Payload {
         Self::of(value).expect("a Value is serializable")
     }
 
-    /// Serializes anything. What is written is valid by itself and is not read again.
+    /// Serializes any value. The result is valid by construction and is not parsed again.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
@@ -50,12 +50,12 @@ impl Payload {
         Self::grammatical(text)
     }
 
-    /// Takes JSON text that need not be carried without change: of something that was stored before it was checked.
+    /// Takes JSON text that need not pass [`Payload::check`]: text that was stored before that check existed.
     ///
     /// # Errors
     /// If the text is not one JSON value.
     pub fn grammatical(text: String) -> Result<Self, Problem> {
-        // The text is lost with the error, so it is asked for the place first.
+        // `from_string` drops the text on an error, so the place of the fault is looked up first.
         json::check_grammar(&text)?;
         match RawValue::from_string(text) {
             Ok(raw) => Ok(Self(raw.into())),
@@ -73,10 +73,10 @@ impl Payload {
         self.0.get().len()
     }
 
-    /// Whether it can be carried without change. Reads the text once and builds nothing.
+    /// Checks that the value can be carried without change. Reads the text once and builds nothing.
     ///
     /// # Errors
-    /// What is wrong first, and where.
+    /// The first fault and its place.
     pub fn check(&self) -> Result<(), Problem> {
         json::check_grammatical(self.get())
     }
@@ -84,20 +84,20 @@ impl Payload {
     /// Parses the text into a value.
     ///
     /// # Errors
-    /// What keeps it from being carried without change, and where.
+    /// The fault that keeps it from being carried without change, and its place.
     pub fn to_value(&self) -> Result<Value, Problem> {
         json::parse_grammatical(self.get())
     }
 
-    /// Reads it into a type of its own, however deep values in it may be ([`json::decode`]).
+    /// Reads it into another type, with values as deep as [`json::decode`] allows.
     ///
     /// # Errors
-    /// If it is none of that type.
+    /// If it does not have that type.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
         json::decode(self.get())
     }
 
-    /// The value for people, see [`json::shown`].
+    /// The value for display, see [`json::shown`].
     pub fn shown(&self) -> Value {
         json::shown(self.get())
     }

@@ -1,4 +1,4 @@
-//! Workflow definitions: from YAML or JSON as written to a checked [`Workflow`], every problem with its place.
+//! Workflow definitions: from the text of a YAML or JSON file to a checked [`Workflow`], every problem with its place.
 
 mod catalog;
 mod check;
@@ -25,4 +25,4 @@ pub use migrate::{Change, Migrated, migrate};
 pub use problem::{Note, Problem, closest};
 pub use providers::{KnownProvider, KnownProviders, Others, WithProviders};
 pub use workflow::{Backoff, FileContent, Priority, RetryPolicy, Task, Workflow};
-pub use written::{Written, unfilled, written};
+pub use written::{ParameterText, template_position, written};

@@ -6,16 +6,16 @@
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-/// What travels as a name and a body.
+/// A type that is sent and stored as a name and a body.
 pub trait Tagged {
     /// Serializes the body, without the name around it.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// The serializer's own errors.
     fn serialize_body<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
-/// Serializes as the body alone: [`Tagged`] types themselves serialize with their name around it.
+/// Serializes only the body: [`Tagged`] types themselves serialize with their name around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'a, T>(pub &'a T);
 
@@ -25,13 +25,13 @@ impl<T: Tagged> Serialize for Body<'_, T> {
     }
 }
 
-/// Why a name and a body could not be read.
+/// Why a name and a body could not be decoded.
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// No variant has this name.
     #[error("unknown {what} `{kind}`")]
     Unknown {
-        /// What was being read, such as `event`.
+        /// What was being decoded, such as `event`.
         what: &'static str,
         /// The name that was found.
         kind: String,
@@ -39,7 +39,7 @@ pub enum DecodeError {
     /// The body does not fit the variant of this name.
     #[error("malformed {what} `{kind}`: {problem}")]
     Malformed {
-        /// What was being read, such as `event`.
+        /// What was being decoded, such as `event`.
         what: &'static str,
         /// The name of the variant.
         kind: String,
@@ -53,13 +53,13 @@ pub fn problem_of(text: &str, error: &serde_json::Error) -> String {
     let full = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let Some(problem) = full.strip_suffix(&place) else { return full };
-    // Bodies are one line nearly always; lines before it count with their line break.
+    // A body is nearly always one line; earlier lines count with their line breaks.
     let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let path = path_at(text.as_bytes().get(..before + error.column()).unwrap_or(text.as_bytes()));
     if path.is_empty() { problem.to_owned() } else { format!("in `{path}`: {problem}") }
 }
 
-/// The path of the value that the last byte of a JSON text's beginning belongs to.
+/// The path of the value that contains the last byte of a truncated JSON text.
 fn path_at(json: &[u8]) -> String {
     enum Step {
         Key(String),
@@ -144,7 +144,7 @@ macro_rules! tagged {
 
             /// The body as a JSON value.
             pub fn payload(&self) -> $crate::Payload {
-                // As above.
+                // Serializing cannot fail, as in `body`.
                 $crate::Payload::of(&$crate::tagged::Body(self)).expect("a body is serializable")
             }
 

@@ -1,10 +1,11 @@
-//! `${task.path}`: references in strings, and what they become.
+//! `${task.path}`: references in strings, and how they are replaced.
 //!
-//! Only string values are templates, never keys. A value that is exactly one reference keeps the type of what it names;
-//! inside other text it becomes text. Of k dollars before a `{`, each two are one dollar of text; an odd one left over
-//! begins a reference: `$${x}` is the text `${x}`, `$$${x}` a dollar and a value. What is inserted is never read again.
+//! Only string values are templates, never keys. A value that is exactly one reference keeps the type of the referenced
+//! value; inside other text the value becomes text. In a row of dollar signs before a `{`, each pair stands for one
+//! literal dollar sign, and a remaining odd one begins a reference: `$${x}` is the text `${x}`, `$$${x}` is a dollar
+//! sign and a value. Inserted text is never scanned for references.
 //!
-//! The invariant: what is built stays within a [`Budget`], which is asked before a value is copied.
+//! The invariant: what is built stays within a [`Budget`], which is charged before a value is copied.
 
 mod budget;
 mod code;

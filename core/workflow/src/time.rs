@@ -1,4 +1,4 @@
-//! Time as data. Nothing here can ask what time it is: the shells pass it in.
+//! Time as data. Nothing here reads a clock: the shells pass the time in.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Out of the representable years: clamp, since a time is only ever shown.
+        // Clamps a time outside the representable years, since a time is only ever displayed.
         let nanos = i128::from(self.0) * 1_000_000;
         let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         write!(
@@ -77,18 +77,18 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A point on some shell's monotonic clock, in milliseconds from an arbitrary start; never stored, never sent.
+/// A point on a shell's monotonic clock, in milliseconds from an arbitrary start; never stored, never sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// This instant and `duration` more; saturates.
+    /// The instant `duration` later; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         self.plus_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// This instant and `ms` milliseconds more; saturates.
+    /// The instant `ms` milliseconds later; saturates.
     #[must_use]
     pub fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))

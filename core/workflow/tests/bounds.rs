@@ -1,4 +1,4 @@
-//! What small inputs may cost: memory as the allocator counts it, and how much is made of a file.
+//! The cost of small inputs: memory as the allocator counts it, and how much is built from a file.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 fn count(bytes: isize) {
-    // While a thread ends there is nobody to count for.
+    // While a thread ends, its counter no longer exists.
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         MOST.try_with(|most| most.set(most.get().max(held.get())))
@@ -27,7 +27,7 @@ fn count(bytes: isize) {
 }
 
 #[expect(unsafe_code, reason = "to count what is allocated takes an allocator, which only hands on to the system's")]
-// SAFETY: everything is handed on unchanged.
+// SAFETY: every call is passed on unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `work` gives, and how many bytes were held for it at once.
+/// Returns the result of `work`, and how many bytes it held at the peak.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     MOST.set(before);
@@ -77,7 +77,7 @@ impl Catalog for Echo {
 
 const TASK: &str = "name: n\ntasks:\n- id: a\n  method: util/echo\n  parameters:\n";
 
-/// Files of at most 64 KiB that want to become large.
+/// Files of at most 64 KiB that try to become large.
 fn bombs() -> Vec<(&'static str, String)> {
     let levels = |count: usize, width: usize, open: &str, close: &str| {
         let mut text = format!("{TASK}    a0: &a0 {open}x{close}\n");

@@ -1,4 +1,4 @@
-//! Files of the original Gleitzeit in today's form: each rule, and that all else stays as it is written.
+//! Migration of the original Gleitzeit's files: each rule, and that everything else stays as written.
 
 use gleitzeit_workflow::spec::{Catalog, Language, Limits, MethodInfo, Migrated, Violation, check, migrate};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn migrated(source: &str) -> Migrated {
     migrate(source, "f", &Methods, &Limits::default(), &locate).unwrap_or_else(|problem| panic!("{problem}\n{source}"))
 }
 
-/// Migrates, and checks that a second time changes nothing.
+/// Migrates, and checks that a second migration changes nothing.
 fn text_of(source: &str) -> String {
     let first = migrated(source);
     let second = migrated(&first.text);
@@ -87,7 +87,7 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\n- id: A_B\n- id: c\n  dependencies: [A_B, 'A_B']\n",
         ),
         ("tasks:\n- {id: a, retry: {base_delay: 5.0}}\n", "tasks:\n- {id: a, retry: {initial_delay: 5.0}}\n"),
-        // Where and how something ran.
+        // Where and how a task ran.
         (
             "tasks:\n- id: a\n  method: python/execute\n  parameters:\n    execution_mode: sandboxed\n    image: py\n    code: |\n      x\n    cpu_limit: 1.0\n",
             "tasks:\n- id: a\n  method: python/execute\n  parameters:\n    code: |\n      x\n",
@@ -123,7 +123,7 @@ fn each_rule_changes_its_field_and_nothing_else() {
             "tasks:\n- {name: A B, method: echo, protocol: echo/v1, params: {message: m}}\n- {id: b, parameters: {x: \"${task_1.result.response}\", y: \"${task_1.message}\"}}\n",
             "tasks:\n- {id: A_B, method: util/echo, parameters: {message: m}}\n- {id: b, parameters: {x: \"${A_B.message}\", y: \"${A_B.message}\"}}\n",
         ),
-        // JSON, a byte order mark, and lines of Windows.
+        // JSON, a byte order mark, and Windows line endings.
         (
             "{\"tasks\": [{\"name\": \"A b\", \"protocol\": \"llm/v1\", \"method\": \"chat\", \"params\": {\"file_path\": \"x\", \"messages\": [{}]}}]}",
             "{\"files\": {\"f1\": \"../x\"}, \"tasks\": [{\"id\": \"A_b\", \"method\": \"llm/chat\", \"parameters\": {\"messages\": [{}, {\"role\": \"user\", \"content\": \"${files.f1}\"}]}}]}",
@@ -205,7 +205,7 @@ fn what_cannot_be_edited_in_place_says_so() {
     assert!(refused("tasks: [").contains("invalid YAML"));
     assert!(refused("wait_for_completion: true\nwait_for_completion: true\ntasks: []\n").contains("f:2:1: "));
     assert!(refused("tasks:\n- id: a\n  parameters: {x: {{a.b}}}\n").contains("f:3:"));
-    // Two tasks share what becomes two things.
+    // Two tasks share a node that becomes two things.
     let shared = "tasks:\n- &t {name: A b}\n- *t\n";
     assert!(refused(shared).contains("cannot be edited in place"), "{}", refused(shared));
 }

@@ -60,7 +60,7 @@ impl Reader<'_> {
         }
         match checked::parse(text) {
             Ok(value) => drop(out.insert(key.to_owned(), value)),
-            Err(problem) if problem.is_of_content() => {
+            Err(problem) if problem.is_content_fault() => {
                 self.problem(field, ErrorCode::WorkflowValidationFailed, problem.to_string());
             }
             Err(problem) => self.problem(field, ErrorCode::ParseError, format!("expected JSON: {problem}")),

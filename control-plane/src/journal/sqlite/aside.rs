@@ -94,7 +94,7 @@ async fn a_run_that_cannot_be_replayed_is_set_aside_until_somebody_ends_it() {
     let submit = Request::Submit { run_id: run_id(9), submitted: labelled("x", &[], "mine"), known: None };
     let known = journal.propose(submit).await.expect("answered");
     assert!(matches!(known, Verdict::Duplicate { run_id: Some(first) } if first == run_id(2)), "{known:?}");
-    let end = |n| Request::CancelAside { run_id: run_id(n), reason: "enough".to_owned() };
+    let end = |n| Request::CancelSetAside { run_id: run_id(n), reason: "enough".to_owned() };
     assert!(matches!(journal.propose(end(1)).await, Ok(Verdict::Invalid(_))), "it is not set aside");
     for n in [2, 3] {
         assert!(matches!(journal.propose(end(n)).await, Ok(Verdict::Ok { .. })), "{n}");
@@ -174,7 +174,7 @@ async fn a_run_whose_submission_cannot_be_read_keeps_no_start_from_making_the_li
         let known = journal.propose(submit).await.expect("answered");
         assert!(matches!(known, Verdict::Duplicate { run_id: Some(first) } if first == run_id(2)), "{known:?}");
         for n in if forced { vec![] } else { vec![2, 3] } {
-            let end = Request::CancelAside { run_id: run_id(n), reason: "enough".to_owned() };
+            let end = Request::CancelSetAside { run_id: run_id(n), reason: "enough".to_owned() };
             assert!(matches!(journal.propose(end).await, Ok(Verdict::Ok { .. })), "{n}");
         }
         drop((journal, port));

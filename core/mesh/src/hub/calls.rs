@@ -1,10 +1,11 @@
-//! Method calls between engines and providers: the engine names who may serve a call, the hub hands it to the one with
-//! the fewest open calls. While none has room it waits here for the next provider that serves its method and has, be it
-//! one of those that were named or not, and its engine is told so: the attempt's time counts only while somebody works.
-//! The invariant: a call whose task names a provider is given to nobody of another name.
+//! Method calls between engines and providers. The engine names the providers that may serve a call, and the hub hands
+//! it to the one with the fewest open calls. If none has room, the call waits here for the next provider with room that
+//! serves its method, whether it was named or not. The hub tells the engine so, because an attempt's time counts only
+//! while a provider works on it. The invariant: a call whose task names a provider is never given to a provider of
+//! another name.
 //!
-//! For the hub a call ends with its answer, its cancel or the loss of its provider. Nothing of this is stored: after a
-//! restart the ids say where answers go, and what nobody holds is answered as lost.
+//! For the hub a call ends with its answer, its cancel or the loss of its provider. Calls are not stored: after a
+//! restart their ids determine where answers go, and a call that no provider holds is answered as lost.
 
 mod answers;
 mod resume;
@@ -27,7 +28,7 @@ use crate::wire::{
     MethodResult, MethodStarted, MethodWaiting, Role,
 };
 
-/// Why a call is given back that waited.
+/// Why a waiting call is returned to its engine.
 const NOBODY: &str = "no provider that is connected and well serves the method";
 /// Larger progress is dropped: it is for people who watch, and many pieces are kept for slow ones.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
@@ -36,9 +37,9 @@ const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 enum Holder {
     /// The hub, until a provider has room.
     Hub { place: Place, route: Route, call: Box<MethodCall> },
-    /// A provider; an idle one has told that it cannot begin yet.
+    /// A provider; `is_idle` if it has reported that it cannot begin yet.
     Provider { provider: ComponentId, is_idle: bool },
-    /// Nobody that is known, `last` had it if anybody did; lost if that does not change until then.
+    /// No known component; `last` held it before, if any did. The call is lost if nobody takes it by `until`.
     Nobody { until: Instant, last: Option<ComponentId> },
 }
 
@@ -70,12 +71,12 @@ pub(super) struct Calls {
     lines: Lines,
     /// Calls that ended while their attempt is still open.
     ended: BTreeSet<CallId>,
-    /// Answers for engines that are not there.
+    /// Answers for engines that are not connected.
     kept: BTreeMap<ComponentId, Vec<CallEnd>>,
     /// To be sent at the end of this input.
     to_providers: BTreeMap<ComponentId, Vec<MethodCall>>,
     to_engines: BTreeMap<ComponentId, Vec<CallEnd>>,
-    /// Calls of which their engines may have to hear that they wait, or do so no more.
+    /// Calls that began or ceased to wait, so that their engines may have to be told.
     turned: BTreeSet<CallId>,
 }
 
@@ -86,7 +87,7 @@ pub(super) enum CallPlace {
     NotTaken,
     /// With its engine, which calls nobody at the moment.
     Engine,
-    /// Here: no provider has room for its call, and so many calls of the method are served before.
+    /// At the hub: no provider has room for its call, and `before` calls of the method are served first.
     Hub { before: usize },
     /// With a provider, which cannot begin it yet.
     Idle(ComponentId),
@@ -155,7 +156,7 @@ impl Calls {
         Some(call)
     }
 
-    /// Notes what the engine of a call has heard of it.
+    /// Records what the engine of a call was last told.
     fn said(&mut self, id: CallId, waiting: bool) {
         if let Some(call) = self.calls.get_mut(&id) {
             call.said_waiting = waiting;
@@ -193,7 +194,7 @@ impl Hub {
             let message = format!("call id `{}` does not name this engine and an attempt", call.id);
             return self.refuse(socket, ErrorCode::InvalidRequest, message, in_reply_to);
         };
-        // An attempt that has ended meanwhile: the engine hears of that, or has said so itself.
+        // The attempt has ended meanwhile: the engine is told separately, or reported the end itself.
         if !self.leases.holds(engine, &at) || self.calls.calls.contains_key(&call.id) {
             return;
         }
@@ -205,9 +206,9 @@ impl Hub {
         }
         let wanted = std::mem::take(&mut call.providers);
         let priority = std::mem::take(&mut call.priority);
-        // What the journal says of it, whatever its engine knows of names.
+        // The provider's name comes from the journal, whether or not its engine supports names.
         let (id, route) = (call.id.clone(), Route::new(&call.method, self.leases.provider(&at)));
-        let told = self.told_id(&id, &at);
+        let told = self.provider_call_id(&id, &at);
         if let Some(provider) = self.roomiest(&route, &wanted) {
             let holder = Holder::Provider { provider: provider.clone(), is_idle: false };
             self.calls.insert(id, engine.clone(), told, holder);
@@ -219,14 +220,14 @@ impl Hub {
                 self.calls.ended.insert(id.clone());
                 return self.deliver(engine, lost(id, NOBODY));
             }
-            // Whoever is named was there before the hub started, and may be back in a moment.
-            self.timers.insert((self.grown_up_at(), Timer::Orphan(id.clone())));
+            // A named provider was connected before the hub started, and may be back in a moment.
+            self.timers.insert((self.aged_at(), Timer::Orphan(id.clone())));
         }
         let place = self.calls.lines.place(self.now, priority);
         self.calls.insert(id, engine.clone(), told, Holder::Hub { place, route, call: Box::new(call) });
     }
 
-    /// The provider with room that has the fewest calls, of those that are named if there is one.
+    /// The provider with room and the fewest calls: one of those that are named, if any has room.
     fn roomiest(&self, route: &Route, named: &[ComponentId]) -> Option<ComponentId> {
         let may_take = |id: &&ComponentId| self.serves(id, route) && self.has_room(id);
         let named = named.iter().filter(may_take).min_by_key(|id| self.calls.count(id));
@@ -250,7 +251,7 @@ impl Hub {
         })
     }
 
-    /// Whether somebody may serve a route, now or soon.
+    /// Whether a provider may serve a route, now or soon.
     fn is_served(&self, route: &Route) -> bool {
         let is_fit = |id: &ComponentId| {
             self.components.get(id).is_some_and(|it| it.capacity > 0 && it.health.state != HealthState::Unhealthy)
@@ -264,14 +265,14 @@ impl Hub {
         self.give_back();
     }
 
-    /// Answers calls that wait on a route which nobody serves any more: their tasks go back to where they came from.
+    /// Answers the waiting calls of routes that no provider serves any more, so that their tasks are requeued.
     fn give_back(&mut self) {
         let unserved: Vec<Route> = self.calls.lines.routes().filter(|route| !self.is_served(route)).cloned().collect();
         for route in unserved {
             let stranded: Vec<CallId> = self.calls.lines.of(&route).cloned().collect();
             for id in stranded {
                 if self.is_young() {
-                    self.timers.insert((self.grown_up_at(), Timer::Orphan(id)));
+                    self.timers.insert((self.aged_at(), Timer::Orphan(id)));
                 } else if let Some(call) = self.calls.finish(&id) {
                     self.deliver(&call.engine, lost(id, NOBODY));
                 }
@@ -279,7 +280,7 @@ impl Hub {
         }
     }
 
-    /// Gives a provider what waits for it, as far as it has room.
+    /// Gives a provider waiting calls for as long as it has room.
     pub(super) fn provider_has_room(&mut self, provider: &ComponentId) {
         while self.has_room(provider) {
             let serves = |route: &Route| self.serves(provider, route);
@@ -295,9 +296,9 @@ impl Hub {
         }
     }
 
-    /// A provider says of calls that it has whether it could begin them.
+    /// A provider reports whether it could begin some of its calls.
     pub(super) fn provider_turned(&mut self, provider: &ComponentId, told: Vec<CallId>, are_waiting: bool) {
-        let ids = told.iter().filter_map(|told| self.own_id(told).ok()).collect();
+        let ids = told.iter().filter_map(|told| self.engine_call_id(told).ok()).collect();
         self.calls_turned(provider, ids, are_waiting);
     }
 
@@ -318,7 +319,7 @@ impl Hub {
         progress: MethodProgress,
         in_reply_to: Option<String>,
     ) {
-        let Ok(id) = self.own_id(&progress.id) else { return };
+        let Ok(id) = self.engine_call_id(&progress.id) else { return };
         let held = self.calls.calls.get(&id).is_some_and(|call| call.is_held_by(provider));
         if !held || progress.data.size_bytes() > MAX_PROGRESS_BYTES {
             return;
@@ -343,7 +344,7 @@ impl Hub {
     pub(super) fn attempt_ended(&mut self, engine: &ComponentId, at: &AttemptRef) {
         let id = CallId::new(engine, at);
         self.end_call(&id);
-        // From now on the attempt itself says that it has ended.
+        // From now on the attempt itself records that it has ended.
         self.calls.ended.remove(&id);
         if let Some(kept) = self.calls.kept.get_mut(engine) {
             kept.retain(|end| end.id != id);
@@ -405,14 +406,15 @@ impl Hub {
         self.tell_what_waits();
     }
 
-    /// Tells engines which of their calls wait, and which do so no more; what is given at once costs no word.
+    /// Tells engines which of their calls wait and which no longer do. A call that is handed over at once needs no
+    /// message.
     fn tell_what_waits(&mut self) {
         let mut told: BTreeMap<(SocketId, bool), Vec<CallId>> = BTreeMap::new();
         for id in std::mem::take(&mut self.calls.turned) {
             let Some(call) = self.calls.calls.get_mut(&id).filter(|call| call.is_waiting() != call.said_waiting) else {
                 continue;
             };
-            // Without a socket it hears of it when it registers.
+            // An engine without a socket is told when it registers.
             if let Some(socket) = self.components.get(&call.engine).and_then(|component| component.socket) {
                 call.said_waiting = !call.said_waiting;
                 told.entry((socket, call.said_waiting)).or_default().push(id);

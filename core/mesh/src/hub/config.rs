@@ -1,4 +1,4 @@
-//! What the hub is set to, and what it knows when it starts.
+//! The hub's configuration, and what it is given at its start.
 
 use gleitzeit_run::id::{ComponentId, Epoch, Position, Slice};
 use gleitzeit_run::ledger::OpenLease;
@@ -7,34 +7,35 @@ use gleitzeit_workflow::id::QueueName;
 
 use crate::wire::ProtocolDefinition;
 
-/// Limits and times of the hub.
+/// Limits and timeouts of the hub.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Of the hub's software, for `welcome`.
+    /// The version of the hub's software, for `welcome`.
     pub version: String,
-    /// How often `heartbeat` is sent; one that is unanswered when the next is due makes its component silent.
+    /// The interval of `heartbeat`. A component that has not answered one when the next is due becomes silent.
     pub heartbeat_interval_ms: u64,
-    /// An owner that is silent for so long is replaced.
+    /// How long an owner may be silent before it is replaced.
     pub owner_silence_ms: u64,
-    /// A provider that is silent for so long is lost.
+    /// How long a provider may be silent before it is lost.
     pub provider_silence_ms: u64,
-    /// An engine that is silent for so long is lost.
+    /// How long an engine may be silent before it is lost.
     pub engine_silence_ms: u64,
-    /// An attempt that was sent and not taken for so long is ended; the same for a cancel that was not answered.
+    /// How long a sent attempt may remain untaken before it is ended; also how long a cancel may remain unanswered.
     pub accept_timeout_ms: u64,
-    /// A call that nobody has held for so long after a reconnect is lost.
+    /// How long a call may have no holder after a reconnect before it is lost.
     pub orphan_timeout_ms: u64,
-    /// At most so many bytes of entries are sent past the confirmed position, save for one larger entry.
+    /// The largest number of bytes of entries that are sent past the confirmed position, except for a single larger
+    /// entry.
     pub window_bytes: usize,
-    /// At most so many entries are sent past the confirmed position.
+    /// The largest number of entries that are sent past the confirmed position.
     pub window_entries: usize,
-    /// A consumer that has confirmed nothing for so long is disconnected.
+    /// How long a consumer may confirm nothing before it is disconnected.
     pub slow_consumer_ms: u64,
-    /// A socket that neither registers nor watches for so long is disconnected.
-    pub stranger_ms: u64,
-    /// So many bytes of the latest entries are kept in memory for the cursors; older ones are read from the store.
+    /// How long a socket may neither register nor watch before it is disconnected.
+    pub unregistered_ms: u64,
+    /// How many bytes of the latest entries are kept in memory for the cursors; older ones are read from the store.
     pub kept_bytes: usize,
-    /// The largest parameter set or result, as JSON text.
+    /// The largest parameter set or result, in bytes of JSON text.
     pub max_payload_bytes: usize,
 }
 
@@ -51,17 +52,17 @@ impl Default for Config {
             window_bytes: 1024 * 1024,
             window_entries: 1_000,
             slow_consumer_ms: 30_000,
-            stranger_ms: 30_000,
+            unregistered_ms: 30_000,
             kept_bytes: 16 * 1024 * 1024,
             max_payload_bytes: 1024 * 1024,
         }
     }
 }
 
-/// What the journal says when the hub starts.
+/// The journal's state when the hub starts.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// Who owns what.
+    /// The owner and epoch of each slice.
     pub owners: Vec<(Slice, ComponentId, Epoch)>,
     /// The open attempts.
     pub open: Vec<OpenLease>,
@@ -69,12 +70,12 @@ pub struct Start {
     pub queues: Vec<QueueName>,
     /// Every registered protocol.
     pub protocols: Vec<ProtocolDefinition>,
-    /// The last entry's place.
+    /// The position of the last entry.
     pub position: Position,
-    /// Entries up to here may be gone with their runs.
+    /// Entries up to this position may have been removed with their runs.
     pub pruned: Position,
-    /// Random, for the secrets of components that bring none.
+    /// A random seed for the secrets of components that bring none.
     pub seed: [u8; 32],
-    /// The terms up to the one that lasts; empty: positions are not checked.
+    /// The terms up to the current one; if empty, positions are not checked.
     pub history: History,
 }

@@ -1,8 +1,8 @@
 //! Lists are sent in frames of bounded size, however long they are.
 
-/// No frame holds more than this, save for one item that is larger.
+/// The largest size of a frame, except for one with a single larger item.
 const FRAME_BYTES: usize = 1024 * 1024;
-/// What an item costs besides what is measured of it, generously.
+/// The estimated size of an item besides what is measured; generous.
 const ITEM_BYTES: usize = 1_024;
 
 /// Cuts a list into frames; `size_of` measures what may be large in an item.

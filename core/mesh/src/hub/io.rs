@@ -1,4 +1,4 @@
-//! What goes into the hub's state machine and what comes out of it.
+//! Inputs and outputs of the hub's state machine.
 
 use std::sync::Arc;
 
@@ -9,175 +9,176 @@ use gleitzeit_workflow::error::Failure;
 
 use crate::wire::{FromHub, ToHub};
 
-/// Names one socket; never used twice in the life of a hub.
+/// Identifies a socket; never reused while a hub runs.
 pub type SocketId = u64;
 
-/// Names a request of the hub to the writer until it is answered; never used twice in the life of a hub.
+/// Identifies a request of the hub to the writer until it is answered; never reused while a hub runs.
 pub type Token = u64;
 
-/// What the writer committed in one transaction, in order.
+/// The result of one transaction of the writer, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In the order of their positions, without gaps to the batch before.
+    /// The entries, in the order of their positions, without a gap after the previous batch.
     pub entries: Vec<Arc<Entry>>,
-    /// What engines must be told because of them, in order.
+    /// The messages for engines that the entries cause, in order.
     pub effects: Vec<Effect>,
-    /// Answers to the hub's requests that were decided in this batch, in order.
+    /// The answers to those of the hub's requests that were decided in this batch, in order.
     pub answers: Vec<(Token, Verdict)>,
 }
 
-/// What happens to the hub. All answers of the writer come in the order in which it gave them.
+/// An input of the hub. The writer's answers arrive in the order in which it gave them.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A socket was admitted.
     Connected {
-        /// Which.
+        /// The new socket.
         socket: SocketId,
-        /// Whether its component is in this process: it is handed entries as they are instead of as text.
+        /// Whether its component runs in this process: it then receives entries as shared values instead of text.
         is_within: bool,
     },
     /// A socket sent an event.
     Received {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// What.
+        /// The event.
         message: ToHub,
-        /// Its `meta.id`, for `mesh_error`.
+        /// The event's `meta.id`, for `mesh_error`.
         message_id: Option<String>,
     },
-    /// A socket sent something that is no event of ours; the error is sent back.
+    /// A socket sent something that is not a mesh event; the error is sent back.
     Malformed {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// What it sent, for `mesh_error`.
+        /// The `meta.id` or name of what it sent, for `mesh_error`.
         in_reply_to: Option<String>,
-        /// What is wrong with it.
+        /// The error message.
         message: String,
     },
-    /// A socket wanted to register with something that the shell found to be invalid.
+    /// A socket tried to register with data that the shell found to be invalid.
     Unregistrable {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// What is wrong with it.
+        /// What is wrong with the registration.
         error: Failure,
     },
-    /// A socket is gone.
+    /// A socket was closed.
     Disconnected {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// Whether the peer said goodbye.
+        /// Whether the peer announced that it is leaving.
         clean: bool,
-        /// What ended the connection, for the log, if it is known.
+        /// Why the connection ended, for the log, if known.
         reason: Option<&'static str>,
     },
-    /// The writer committed.
+    /// The writer committed a batch.
     Committed(Arc<Batch>),
-    /// The hub will be stopped in a moment: what is on its way is still passed on, but nothing is begun.
+    /// The hub is about to stop: messages in transit are still delivered, but nothing new is begun.
     Stopping,
     /// The writer's answer to [`Output::QuerySlice`].
     SliceState {
-        /// Which query.
+        /// The token of the query.
         token: Token,
-        /// At one position, after all batches before this input.
+        /// The slice's state, which includes all batches before this input.
         state: SliceState,
     },
     /// The writer's answer to [`Output::QueryEngine`].
     EngineState {
-        /// Which query.
+        /// The token of the query.
         token: Token,
-        /// What the engine is owed: `Execute` for each open attempt, `Cancel` for those to be stopped.
+        /// The messages that the engine is owed: `Execute` for each open attempt, `Cancel` for those that must stop.
         effects: Vec<Effect>,
     },
     /// Finished runs were removed from the store.
     Pruned {
-        /// Entries up to here may be gone.
+        /// Entries up to this position may have been removed.
         through: Position,
     },
-    /// The store's answer to [`Output::ReadEntries`]: consecutive but for what was pruned, at least one unless the journal
-    /// ends there.
+    /// The store's answer to [`Output::ReadEntries`]: consecutive entries except for those that were pruned, and at
+    /// least one unless the journal ends there.
     Entries {
-        /// Which query.
+        /// The token of the query.
         token: Token,
-        /// In order.
+        /// The entries, in order.
         entries: Vec<Arc<Entry>>,
     },
 }
 
-/// What the hub wants done.
+/// An action that the hub requests.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Send an event to a socket.
     Send {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// What.
+        /// The event.
         message: Arc<FromHub>,
     },
-    /// Close a socket; a `Disconnected` for it need not follow.
+    /// Close a socket. A `Disconnected` for it need not follow.
     Close {
-        /// Which.
+        /// The socket.
         socket: SocketId,
-        /// Its component must not connect again by itself; else it may, and will.
+        /// Whether its component must not reconnect by itself; otherwise it may, and will.
         for_good: bool,
-        /// For the log.
+        /// The reason, for the log.
         reason: String,
     },
     /// Ask the journal to record something; the answer comes in a [`Batch`].
     Request {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// What.
+        /// The request.
         request: Request,
     },
     /// Ask the writer for a slice's state.
     QuerySlice {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// Which.
+        /// The slice.
         slice: Slice,
     },
-    /// Ask the writer what an engine is owed.
+    /// Ask the writer for the messages that an engine is owed.
     QueryEngine {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
-        /// Which.
+        /// The engine.
         engine: ComponentId,
     },
-    /// Tell the writer that an engine is there with this many slots (again, if they change); in order with `Request`.
+    /// Tell the writer that an engine is connected with this many slots, and again if they change. The order relative
+    /// to `Request` matters.
     EngineConnected {
-        /// Which.
+        /// The engine.
         engine: ComponentId,
-        /// Its capacity; 0 while draining.
+        /// The number of its slots; 0 while it drains.
         slots: u32,
     },
-    /// Tell the writer that an engine is not there (silent or lost).
+    /// Tell the writer that an engine is not connected (silent or lost).
     EngineGone {
-        /// Which.
+        /// The engine.
         engine: ComponentId,
     },
-    /// Read entries from the store, for a cursor that lags behind what is kept in memory.
+    /// Read entries from the store, for a cursor that is behind the entries in memory.
     ReadEntries {
-        /// For the answer.
+        /// Identifies the answer.
         token: Token,
         /// The first position wanted.
         from: Position,
-        /// At most this many.
+        /// The maximum number of entries.
         limit: usize,
     },
-    /// Output of a running call, for watchers of the run; may be lost.
+    /// Output of a running call, for watchers of the run; may be dropped.
     Progress {
-        /// Of which attempt.
+        /// The attempt.
         at: gleitzeit_run::id::AttemptRef,
         /// Any JSON value.
         data: gleitzeit_workflow::payload::Payload,
     },
-    /// Something an operator should see.
+    /// A log message for the operator.
     Log {
-        /// Whether it is a warning (something was lost or refused) rather than life cycle.
+        /// Whether it is a warning (something was lost or refused) rather than a life cycle event.
         warning: bool,
         /// A constant sentence.
         message: &'static str,
-        /// Which component or socket, and what.
+        /// The component or socket, and details.
         detail: String,
     },
 }

@@ -1,4 +1,5 @@
-//! Attempts: told to their engine until taken, cancelled when their run is to end, ended when their engine is lost.
+//! Leases of attempts: each attempt is sent to its engine until the engine takes it, cancelled when its run is to end,
+//! and ended when its engine is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,30 +17,30 @@ use crate::hub::session::Pending;
 use crate::hub::{Hub, Output, SocketId, Timer, Token};
 use crate::wire::{CancelTask, ComponentRegistered, ExecuteTask, FromHub};
 
-/// Where an open attempt stands with its engine.
+/// The state of an open attempt with regard to its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Its engine is not there, or nothing was said yet.
+    /// Its engine is not connected, or the attempt has not been sent yet.
     Unsent,
-    /// Sent on this socket; to be taken until then.
+    /// Sent on this socket; the engine must take it by this deadline.
     Sent {
         until: Instant,
     },
     Taken,
-    /// To be stopped by the engine until then.
+    /// Cancelled; the engine must stop it by this deadline.
     Cancelling {
         until: Instant,
     },
-    /// The journal was asked to end it.
+    /// The journal has been asked to end it.
     Stopping,
 }
 
 #[derive(Debug)]
 struct Lease {
     engine: ComponentId,
-    /// Where its `task_dispatched` stands.
+    /// The position of its `task_dispatched` entry.
     dispatched: Position,
-    /// The only providers that may serve it, by name.
+    /// The name of the providers that may serve it; absent: any.
     provider: Option<ProviderName>,
     stage: Stage,
 }
@@ -48,12 +49,12 @@ struct Lease {
 pub(super) struct Leases {
     leases: BTreeMap<AttemptRef, Lease>,
     by_engine: BTreeMap<ComponentId, BTreeSet<AttemptRef>>,
-    /// Open since before the hub started: their calls may have been made then.
+    /// Attempts that were open when the hub started: their calls may have been made before.
     restored: BTreeSet<AttemptRef>,
-    /// To be sent at the end of this input.
+    /// Sent at the end of this input.
     execute: BTreeMap<ComponentId, Vec<Assignment>>,
     cancel: BTreeMap<ComponentId, Vec<AttemptRef>>,
-    /// Answers to engines that drain, to be sent behind the attempts that were on their way.
+    /// Answers to engines that drain, sent after the attempts that were in transit.
     answers: Vec<(SocketId, ComponentRegistered)>,
 }
 
@@ -64,18 +65,18 @@ impl Leases {
         self.leases.insert(at, Lease { engine, dispatched, provider, stage: Stage::Unsent });
     }
 
-    /// Opens one that was open when the hub started.
+    /// Restores an attempt that was open when the hub started.
     pub(super) fn restore(&mut self, lease: OpenLease) {
         self.restored.insert(lease.at.clone());
         self.open(lease);
     }
 
-    /// Where an open attempt was dispatched.
+    /// The position of an open attempt's `task_dispatched` entry.
     pub(super) fn dispatched(&self, at: &AttemptRef) -> Option<Position> {
         self.leases.get(at).map(|lease| lease.dispatched)
     }
 
-    /// The only providers that may serve an open attempt, by name.
+    /// The name of the providers that may serve an open attempt; `None`: any, or the attempt is not open.
     pub(super) fn provider(&self, at: &AttemptRef) -> Option<&ProviderName> {
         self.leases.get(at)?.provider.as_ref()
     }
@@ -100,7 +101,7 @@ impl Leases {
         self.leases.get(at).is_some_and(|lease| lease.engine == *engine)
     }
 
-    /// Who holds the lease of an attempt, and whether it has taken it.
+    /// The engine that holds the lease of an attempt, and whether it has taken it.
     pub(super) fn holder(&self, at: &AttemptRef) -> Option<(&ComponentId, bool)> {
         let lease = self.leases.get(at)?;
         Some((&lease.engine, !matches!(lease.stage, Stage::Unsent | Stage::Sent { .. })))
@@ -131,7 +132,7 @@ impl Leases {
 }
 
 impl Hub {
-    /// What follows from a committed entry.
+    /// Processes an effect of a committed entry.
     pub(super) fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Execute { engine, assignment } => {
@@ -144,7 +145,7 @@ impl Hub {
                 if self.socket_of(engine).is_some() {
                     self.leases.execute.entry(engine.clone()).or_default().push(assignment.clone());
                 } else if !self.components.contains_key(engine) {
-                    // It was dispatched before the journal heard that the engine is lost.
+                    // The attempt was dispatched before the journal recorded that the engine is lost.
                     self.stop_lease(assignment.at.clone(), StopReason::EngineLost);
                 }
             }
@@ -168,7 +169,7 @@ impl Hub {
         }
     }
 
-    /// An engine is there: the journal says what it is owed. `answer` is sent behind that.
+    /// An engine is connected: asks the writer what it is owed. `answer` is sent after that.
     pub(super) fn engine_is_there(
         &mut self,
         socket: SocketId,
@@ -181,9 +182,9 @@ impl Hub {
         self.out.push(Output::QueryEngine { token, engine: engine.clone() });
     }
 
-    /// Attempts that an engine names at its registration count as taken; those that are not open are cancelled.
+    /// Attempts that an engine names when it registers count as taken; those that are not open are cancelled.
     pub(super) fn resume_leases(&mut self, engine: &ComponentId, attempts: Vec<AttemptRef>) {
-        // What was sent on the socket before and is not named did not arrive.
+        // Attempts that were sent on the previous socket and are not named did not arrive.
         let of_engine: Vec<AttemptRef> = self.leases.by_engine.get(engine).into_iter().flatten().cloned().collect();
         for at in of_engine {
             if !matches!(self.leases.stage(&at), Some(Stage::Stopping)) {
@@ -196,7 +197,7 @@ impl Hub {
     }
 
     fn take(&mut self, engine: &ComponentId, at: AttemptRef) {
-        // One that is being ended without its engine is not to be worked on either.
+        // An attempt that is being ended without its engine must not be worked on either.
         if !self.leases.holds(engine, &at) || self.leases.stage(&at) == Some(Stage::Stopping) {
             self.leases.cancel.entry(engine.clone()).or_default().push(at);
         } else if matches!(self.leases.stage(&at), Some(Stage::Unsent | Stage::Sent { .. })) {
@@ -210,7 +211,7 @@ impl Hub {
         }
     }
 
-    /// The writer's answer: what an engine is owed.
+    /// The writer's answer: the messages that an engine is owed.
     pub(super) fn engine_state(&mut self, token: Token, effects: Vec<Effect>) {
         let Some(Pending::Engine { engine, socket, answer }) = self.pending.remove(&token) else { return };
         if self.socket_of(&engine) != Some(socket) {
@@ -230,11 +231,11 @@ impl Hub {
         self.leases.answers.extend(answer.map(|answer| (socket, answer)));
     }
 
-    /// Sends what has gathered.
+    /// Sends the collected messages.
     pub(super) fn flush_leases(&mut self) {
         let accept = self.config.accept_timeout_ms;
         let until = self.now.plus_ms(accept);
-        // What a hub that stops was about to hand out, the next one does.
+        // Attempts that a stopping hub was about to hand out are handed out by the next one.
         let execute = if self.is_stopping { BTreeMap::new() } else { std::mem::take(&mut self.leases.execute) };
         for (engine, assignments) in execute {
             let Some(socket) = self.socket_of(&engine) else { continue };
@@ -261,7 +262,7 @@ impl Hub {
         }
     }
 
-    /// An attempt should have been taken, or stopped, by now.
+    /// The deadline for taking or stopping an attempt has passed.
     pub(super) fn check_accepted(&mut self, at: &AttemptRef) {
         let Some(lease) = self.leases.leases.get(at) else { return };
         let overdue = match lease.stage {
@@ -289,7 +290,8 @@ impl Hub {
     }
 
     pub(super) fn stop_answered(&mut self, at: &AttemptRef, verdict: &Verdict) {
-        // Recorded: its `Ended` has come in the same batch. Else it had ended before, and that has come as well.
+        // If it was recorded, its `Ended` came in the same batch. If not, the attempt had already ended, and that
+        // effect has come too.
         if !matches!(verdict, Verdict::Ok { .. }) {
             self.leases.close(at);
         }

@@ -1,5 +1,5 @@
-//! The ids under which providers know calls. They name the entry of the attempt's dispatch besides what the engine's own
-//! id says, so that an answer to a call of a lost history is never taken for one of this.
+//! The ids under which providers know calls. They contain the position of the attempt's dispatch in addition to the
+//! engine's own id, so that an answer to a call of a lost history is never taken for an answer to a current one.
 
 use gleitzeit_run::id::{AttemptRef, Position, TermId};
 use gleitzeit_run::planted::{self, Bug};
@@ -8,13 +8,13 @@ use gleitzeit_workflow::error::ErrorCode;
 use crate::hub::Hub;
 use crate::id::CallId;
 
-/// Where an attempt was dispatched, in front of the engine's id: `tPOSITION.TERM/…`. A run's id, with which the others
-/// begin, has no `t`.
+/// Prefixes the engine's id with where the attempt was dispatched: `tPOSITION.TERM/…`. Ids without the prefix begin
+/// with a run id, which has no `t`.
 fn name(position: Position, term: &TermId, id: &CallId) -> CallId {
     CallId::from(format!("t{position}.{term}/{id}"))
 }
 
-/// The engine's id, and where it says that the attempt was dispatched.
+/// The engine's id, and the position and term of the dispatch if the id contains them.
 fn parse(told: &CallId) -> (Option<(Position, TermId)>, CallId) {
     let read = || {
         let (tag, id) = told.as_str().strip_prefix('t')?.split_once('/')?;
@@ -28,8 +28,8 @@ fn parse(told: &CallId) -> (Option<(Position, TermId)>, CallId) {
 }
 
 impl Hub {
-    /// The id under which a provider is told of a call that is made for an open attempt.
-    pub(super) fn told_id(&self, id: &CallId, at: &AttemptRef) -> CallId {
+    /// The id by which a provider knows a call for an open attempt.
+    pub(super) fn provider_call_id(&self, id: &CallId, at: &AttemptRef) -> CallId {
         let dispatched = self.leases.dispatched(at).unwrap_or_default();
         match self.history.of(dispatched) {
             Some(term) => name(dispatched, &term.id, id),
@@ -37,11 +37,11 @@ impl Hub {
         }
     }
 
-    /// The engine's id of a call of which a provider speaks.
+    /// Maps a provider's id of a call to the engine's id.
     ///
     /// # Errors
-    /// If it was made in a history that is lost, or nobody made it.
-    pub(super) fn own_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
+    /// If the call was made in a history that is lost, or was never made.
+    pub(super) fn engine_call_id(&self, told: &CallId) -> Result<CallId, (ErrorCode, String)> {
         let (tag, id) = parse(told);
         if planted::is(Bug::LostCallNames) {
             return Ok(id);
@@ -54,7 +54,7 @@ impl Hub {
             }
         }
         let Some((_, at)) = id.parse() else { return Ok(id) };
-        if self.leases.dispatched(&at).is_some() && self.told_id(&id, &at) != *told {
+        if self.leases.dispatched(&at).is_some() && self.provider_call_id(&id, &at) != *told {
             return Err((ErrorCode::CallNotFound, format!("call `{told}` was not made")));
         }
         Ok(id)

@@ -1,4 +1,5 @@
-//! Who owns which slice: recorded before it is granted, spread over the live instances, few moves when one joins.
+//! Ownership of slices: recorded before it is granted, spread evenly over the live instances, with few moves when one
+//! joins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,11 @@ use crate::wire::{FromHub, Owned, Ownership, OwnershipStatus, Role};
 
 #[derive(Debug)]
 pub(super) struct Ownerships {
-    /// As recorded.
+    /// The owners on record.
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
     /// Every queue that exists.
     queues: BTreeSet<QueueName>,
-    /// Asked for and not answered yet.
+    /// Slices whose grant was requested and is not answered yet.
     asked: BTreeSet<Slice>,
 }
 
@@ -68,7 +69,7 @@ fn role_for(slice: &Slice) -> Role {
 }
 
 impl Hub {
-    /// A queue exists from the first task or engine that names it.
+    /// Registers a queue, which exists from the first task or engine that names it.
     pub(super) fn name_queue(&mut self, queue: &QueueName) {
         if !self.ownerships.queues.contains(queue) {
             self.ownerships.queues.insert(queue.clone());
@@ -76,7 +77,7 @@ impl Hub {
         }
     }
 
-    /// Asks the journal for owners where there are none, and for a fair share for those who have less.
+    /// Requests owners for slices that have none, and a fair share for owners that have less.
     pub(super) fn plan(&mut self) {
         for role in [Role::Resolver, Role::Queue] {
             let live =
@@ -87,7 +88,7 @@ impl Hub {
             }
             let slices = self.ownerships.slices(role);
             if slices.iter().any(|slice| self.ownerships.asked.contains(slice)) {
-                // One plan at a time: the answers lead here again.
+                // One plan at a time: the answers start the next one.
                 continue;
             }
             for (slice, component_id) in self.moves(&slices, &live) {
@@ -97,7 +98,7 @@ impl Hub {
         }
     }
 
-    /// Which slices shall go to whom.
+    /// Which slices should move to which component.
     fn moves(&self, slices: &[Slice], live: &BTreeSet<ComponentId>) -> Vec<(Slice, ComponentId)> {
         let mut shares: BTreeMap<&ComponentId, Vec<&Slice>> = live.iter().map(|id| (id, Vec::new())).collect();
         let mut free = Vec::new();
@@ -108,7 +109,7 @@ impl Hub {
                         share.push(slice);
                     }
                 }
-                // A silent owner may come back.
+                // A silent owner may reconnect.
                 Some((owner, _)) if self.components.contains_key(owner) => {}
                 _ => free.push(slice),
             }
@@ -165,11 +166,11 @@ impl Hub {
         self.out.push(Output::QuerySlice { token, slice });
     }
 
-    /// An owner registered: it goes on with what it still owns, learns what it lost, and gets the rest anew.
+    /// An owner registered: it keeps what it still owns, is told what it lost, and receives the rest anew.
     pub(super) fn resume_ownership(&mut self, socket: SocketId, component_id: &ComponentId, held: Vec<Owned>) {
         let recorded: BTreeMap<Slice, Epoch> =
             self.ownerships.owned_by(component_id).map(|(slice, epoch)| (slice.clone(), epoch)).collect();
-        // What it missed must still be there.
+        // The entries that it missed must still be available.
         let there = self.stream.pruned()..=self.stream.head();
         let mut goes_on: BTreeMap<Slice, Position> = BTreeMap::new();
         for owned in held {

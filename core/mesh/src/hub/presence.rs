@@ -1,4 +1,5 @@
-//! Who is there. Only the hub declares loss, on its own monotonic clock; nothing of this is stored.
+//! Presence of components. Only the hub declares a component lost, by its own monotonic clock; nothing of this is
+//! stored.
 
 use std::collections::BTreeSet;
 
@@ -12,35 +13,35 @@ use crate::hub::session::Session;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{ComponentStatus, FromHub, Health, Heartbeat, HeartbeatResponse, PresenceStatus, Role};
 
-/// A component that is connected or silent; the lost ones are forgotten.
+/// A component that is connected or silent; lost ones are removed.
 #[derive(Clone, Debug)]
 pub(super) struct Component {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) version: String,
-    /// Of the secret that it must bring; absent: it has not come since the hub started.
+    /// The proof of the secret that it must present; `None` until it has registered since the hub started.
     pub(super) proof: Option<Proof>,
     pub(super) socket: Option<SocketId>,
     pub(super) connected_at: Option<Instant>,
-    /// Absent: it is connected.
+    /// When it became silent; `None` while it is connected.
     pub(super) silent_since: Option<Instant>,
-    /// Engine: `None` is all.
+    /// Engine: the queues it works for; `None` means all.
     pub(super) queues: Option<Vec<QueueName>>,
-    /// Provider; sorted.
+    /// Provider: the methods it serves, sorted.
     pub(super) methods: Vec<MethodName>,
-    /// Provider: as `name/version`.
+    /// Provider: its protocols as `name/version`.
     pub(super) protocols: Vec<String>,
-    /// What it can be called for; not removed while it is there.
+    /// The protocols it can be called for; they are not removed while it is connected or silent.
     pub(super) served: BTreeSet<ProtocolName>,
-    /// Free words.
+    /// Free-form labels.
     pub(super) capabilities: Vec<String>,
-    /// Engine: slots; provider: calls at once.
+    /// Engine: slots; provider: concurrent calls.
     pub(super) capacity: u32,
-    /// Provider.
+    /// Provider: whether it accepts several calls in one event.
     pub(super) batch: bool,
-    /// Provider.
+    /// Provider: its health.
     pub(super) health: Health,
-    /// Provider: where the service is that it calls.
+    /// Provider: the address of the service it calls.
     pub(super) address: Option<String>,
 }
 
@@ -68,8 +69,8 @@ impl Component {
 }
 
 impl Hub {
-    /// The journal names a component that has not connected since the hub started.
-    pub(super) fn expect_back(&mut self, component_id: &ComponentId, role: Role) {
+    /// Adds a component that the journal names and that has not connected since the hub started.
+    pub(super) fn await_reconnect(&mut self, component_id: &ComponentId, role: Role) {
         if self.components.contains_key(component_id) {
             return;
         }
@@ -92,10 +93,10 @@ impl Hub {
             address: None,
         };
         self.components.insert(component_id.clone(), component);
-        self.set_timer(self.patience_ms(role), Timer::Silence(component_id.clone()));
+        self.set_timer(self.silence_limit_ms(role), Timer::Silence(component_id.clone()));
     }
 
-    fn patience_ms(&self, role: Role) -> u64 {
+    fn silence_limit_ms(&self, role: Role) -> u64 {
         match role {
             Role::Queue | Role::Resolver => self.config.owner_silence_ms,
             Role::Provider => self.config.provider_silence_ms,
@@ -117,24 +118,25 @@ impl Hub {
         } else {
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
             self.log(true, "component is silent", format!("{component_id}{reason}"));
-            self.fall_silent(&component_id, self.now);
+            self.mark_silent(&component_id, self.now);
         }
     }
 
-    /// It was asked and has not answered. Those who are waited for longer than the interval are so from when they were
-    /// asked; the others get all of the time that they are waited for, in case they were only busy.
+    /// A component did not answer its heartbeat. If its silence limit is longer than the heartbeat interval, its
+    /// silence began when the heartbeat was sent. Otherwise it begins now, so that the component has its whole limit in
+    /// case it was only busy.
     fn missed_heartbeat(&mut self, component_id: &ComponentId, asked: Instant) {
         let Some(component) = self.components.get(component_id) else { return };
-        let is_patient = self.patience_ms(component.role) > self.config.heartbeat_interval_ms;
-        self.fall_silent(component_id, if is_patient { asked } else { self.now });
+        let is_patient = self.silence_limit_ms(component.role) > self.config.heartbeat_interval_ms;
+        self.mark_silent(component_id, if is_patient { asked } else { self.now });
     }
 
-    fn fall_silent(&mut self, component_id: &ComponentId, since: Instant) {
+    fn mark_silent(&mut self, component_id: &ComponentId, since: Instant) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         let role = component.role;
         if component.silent_since.is_none() {
             component.silent_since = Some(since);
-            let until = since.plus_ms(self.patience_ms(role));
+            let until = since.plus_ms(self.silence_limit_ms(role));
             self.timers.insert((until, Timer::Silence(component_id.clone())));
             self.announce(component_id);
         }
@@ -147,7 +149,7 @@ impl Hub {
     pub(super) fn check_silence(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.get(component_id) else { return };
         let Some(since) = component.silent_since else { return };
-        let until = since.plus_ms(self.patience_ms(component.role));
+        let until = since.plus_ms(self.silence_limit_ms(component.role));
         if until > self.now {
             self.timers.insert((until, Timer::Silence(component_id.clone())));
             return;
@@ -159,13 +161,13 @@ impl Hub {
         self.lose(component_id);
     }
 
-    /// In how many milliseconds a silent component counts as lost; `None` if it is not silent.
-    pub(super) fn lost_in(&self, component: &Component) -> Option<u64> {
-        let until = component.silent_since?.plus_ms(self.patience_ms(component.role));
+    /// In how many milliseconds a silent component is declared lost; `None` if it is not silent.
+    pub(super) fn lost_in_ms(&self, component: &Component) -> Option<u64> {
+        let until = component.silent_since?.plus_ms(self.silence_limit_ms(component.role));
         Some(until.ms_since(self.now))
     }
 
-    /// It is gone: what it held goes to others.
+    /// Removes a component; its leases, calls and slices go to others.
     fn lose(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.remove(component_id) else { return };
         self.departures.note(&component, self.now);
@@ -178,7 +180,7 @@ impl Hub {
                 reason: "its component was silent for too long".to_owned(),
             });
         }
-        self.tell_of(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
+        self.broadcast_status(component_id, component.role, component.status(component_id, PresenceStatus::Lost));
         match component.role {
             Role::Engine => {
                 self.out.push(Output::EngineGone { engine: component_id.clone() });
@@ -190,15 +192,15 @@ impl Hub {
         self.replan = true;
     }
 
-    /// Tells queues and engines how a component is.
+    /// Sends a component's status to queues and engines.
     pub(super) fn announce(&mut self, component_id: &ComponentId) {
         if let Some(component) = self.components.get(component_id) {
             let status = component.status(component_id, component.presence());
-            self.tell_of(component_id, component.role, status);
+            self.broadcast_status(component_id, component.role, status);
         }
     }
 
-    fn tell_of(&mut self, component_id: &ComponentId, role: Role, status: ComponentStatus) {
+    fn broadcast_status(&mut self, component_id: &ComponentId, role: Role, status: ComponentStatus) {
         if !matches!(role, Role::Engine | Role::Provider) {
             return;
         }
@@ -213,8 +215,8 @@ impl Hub {
         self.out.extend(sends);
     }
 
-    /// Tells a queue or engine of everyone who is there.
-    pub(super) fn tell_everything(&mut self, socket: SocketId, listener: &ComponentId) {
+    /// Sends a queue or engine the status of every component.
+    pub(super) fn send_all_statuses(&mut self, socket: SocketId, listener: &ComponentId) {
         let known = self.components.iter().filter(|(id, _)| *id != listener);
         let known = known.filter(|(_, it)| matches!(it.role, Role::Engine | Role::Provider));
         let statuses: Vec<_> = known.map(|(id, it)| it.status(id, it.presence())).collect();
@@ -223,15 +225,15 @@ impl Hub {
         }
     }
 
-    /// Whoever was admitted and says neither who it is nor what it wants to see may not stay.
-    pub(super) fn check_stranger(&mut self, socket: SocketId) {
+    /// Closes a socket that was admitted but neither registers nor watches.
+    pub(super) fn check_unregistered(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get(&socket) else { return };
         if session.component.is_none() && session.registering.is_none() && session.cursor.is_none() {
             self.close(socket, "it neither registered nor watched in time");
         }
     }
 
-    /// Asks whether a component is there, and judges it by the last time it was asked.
+    /// Sends a heartbeat, after checking that the previous one was answered.
     pub(super) fn heartbeat(&mut self, socket: SocketId) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let Some(component_id) = session.component.clone() else { return };
@@ -263,8 +265,8 @@ impl Hub {
         }
     }
 
-    /// A silent component whose socket is still there says something: it is back.
-    pub(super) fn heard_of(&mut self, component_id: &ComponentId) {
+    /// A silent component whose socket is still open has sent something: it is connected again.
+    pub(super) fn mark_connected(&mut self, component_id: &ComponentId) {
         let Some(component) = self.components.get_mut(component_id) else { return };
         if component.silent_since.take().is_none() {
             return;

@@ -1,5 +1,5 @@
-//! What a run waits for, as far as it lies with who is connected: the facts that hold a queue's owner back, and where
-//! its open attempts are.
+//! Why a run waits, as far as it depends on the connected components: what blocks a queue's owner, and where the open
+//! attempts are.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,14 +16,14 @@ use crate::placement;
 use crate::placement::{Hold, Slots};
 use crate::wire::{Health, HealthState, Role};
 
-/// So many departures are remembered.
+/// How many departed components are remembered.
 const DEPARTED_KEPT: usize = 64;
-/// So many holders of slots are named, and so many providers.
+/// The maximum number of slot holders, and of providers, that a message names.
 const NAMED: usize = 3;
-/// What a provider says of itself is cut to so many characters.
+/// The maximum length of a provider's own explanation in a message, in characters.
 const SHOWN_REASON: usize = 300;
 
-/// Somebody who left or was lost.
+/// A component that left or was lost.
 #[derive(Clone, Debug)]
 struct Departed {
     role: Role,
@@ -33,7 +33,7 @@ struct Departed {
     at: Instant,
 }
 
-/// The latest of them, the newest last.
+/// The latest departures, the newest last.
 #[derive(Debug, Default)]
 pub(super) struct Departures(VecDeque<Departed>);
 
@@ -52,20 +52,20 @@ impl Departures {
     }
 }
 
-/// Who is there, for the question what a run waits for.
+/// A snapshot of the connected components, to explain what a run waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Present {
     now: Instant,
-    /// The same moment for people.
+    /// The wall-clock time of the snapshot.
     clock: Timestamp,
     resolvers: usize,
     queue_owners: usize,
     engines: Vec<Engine>,
-    /// Silent ones, and in how many milliseconds they count as lost.
+    /// Silent components, and in how many milliseconds each is declared lost.
     silent: BTreeMap<ComponentId, u64>,
     names: BTreeMap<ComponentId, String>,
     methods: BTreeMap<MethodName, Vec<Provider>>,
-    /// How many calls on a route wait for a provider that has room.
+    /// By route, the number of calls that wait for a provider with room.
     lines: BTreeMap<Route, usize>,
     departed: Vec<Departed>,
     attempts: BTreeMap<AttemptRef, CallPlace>,
@@ -90,12 +90,12 @@ struct Provider {
 }
 
 impl Hub {
-    /// Who is there now, and where these attempts are; `clock` is what people call now.
+    /// A snapshot of the connected components and of where these attempts are; `clock` is the wall-clock time.
     pub fn present(&self, attempts: &[AttemptRef], clock: Timestamp) -> Present {
         let mut present = Present { now: self.now, clock, ..Present::default() };
         for (id, component) in &self.components {
             present.names.insert(id.clone(), component.name.clone());
-            if let Some(left_ms) = self.lost_in(component) {
+            if let Some(left_ms) = self.lost_in_ms(component) {
                 present.silent.insert(id.clone(), left_ms);
             }
             if !component.is_connected() {
@@ -142,15 +142,15 @@ impl Present {
             Owed::Ready if self.resolvers == 0 => {
                 let reason =
                     format!("its dependencies are done, but no resolver is connected{}", self.last(Role::Resolver));
-                waiting.say(reason, "start one with `gleitzeit agent --role resolver`");
+                waiting.set_reason(reason, "start one with `gleitzeit agent --role resolver`");
             }
             Owed::Dispatch { not_before: None } | Owed::Decision if self.queue_owners == 0 => {
                 let reason = format!("no owner for queue `{queue}` is connected{}", self.last(Role::Queue));
-                waiting.say(reason, "start one with `gleitzeit agent --role queue`");
+                waiting.set_reason(reason, "start one with `gleitzeit agent --role queue`");
             }
             Owed::Dispatch { not_before: None } => {
                 if let Some(hold) = self.hold(&route, queue) {
-                    waiting.say(self.told(&hold), hold.remedy());
+                    waiting.set_reason(self.describe(&hold), hold.remedy());
                 }
             }
             Owed::Report { engine } | Owed::Stop { engine } => {
@@ -163,7 +163,7 @@ impl Present {
         Some(waiting)
     }
 
-    /// The same predicate as the owner of the queue asks, of what the hub knows.
+    /// Evaluates the predicate that the queue's owner uses, on the hub's data.
     fn hold(&self, route: &Route, queue: &QueueName) -> Option<Hold> {
         let given = self.serving(route).map(|provider| provider.calls).sum::<usize>();
         let calling = u32::try_from(given + self.waiting_on(route)).unwrap_or(u32::MAX);
@@ -172,7 +172,7 @@ impl Present {
             .err()
     }
 
-    /// Why nobody could serve a route, however little there is to do.
+    /// Why no provider could serve a route, even without any other work.
     fn unserved(&self, route: &Route) -> Option<Hold> {
         placement::gate(route, self.serving(route).map(|it| (it.capacity, it.health.state)), 0).err()
     }
@@ -182,8 +182,8 @@ impl Present {
         self.methods.get(&route.method).into_iter().flatten().filter(|provider| route.admits(&provider.name))
     }
 
-    /// How many calls wait on a route. Those on others, such as those to one of its providers by name, wait for what
-    /// they can only have of that one.
+    /// How many calls wait on a route. Calls on other routes, such as those to a named provider, wait for that provider
+    /// only.
     fn waiting_on(&self, route: &Route) -> usize {
         self.lines.get(route).copied().unwrap_or(0)
     }
@@ -197,8 +197,8 @@ impl Present {
         })
     }
 
-    /// With what is known beyond the mere fact.
-    fn told(&self, hold: &Hold) -> String {
+    /// The hold in words, with further details if known.
+    fn describe(&self, hold: &Hold) -> String {
         match hold {
             Hold::NoProvider(route) => {
                 let last = self.departed.iter().rev();
@@ -251,13 +251,13 @@ impl Present {
         }
     }
 
-    /// Where an open attempt is.
+    /// Describes where an open attempt is.
     fn open(&self, attempt: &AttemptRef, engine: &ComponentId, route: &Route, waiting: &mut Waiting) {
         let number = attempt.attempt;
         let name = self.name(engine);
         if let Some(left_ms) = self.silent.get(engine) {
             let reason = format!("attempt {number} is open on engine {name}, which is silent");
-            waiting.say(reason, "if it does not come back by then, the attempt is given to another engine");
+            waiting.set_reason(reason, "if it does not come back by then, the attempt is given to another engine");
             waiting.until = Some(self.clock.plus_ms(*left_ms));
             return;
         }
@@ -269,8 +269,10 @@ impl Present {
             Some(CallPlace::Engine) => {
                 waiting.until = None;
                 if let Some(hold) = self.unserved(route) {
-                    waiting
-                        .say(format!("attempt {number} is open on engine {name}: {}", self.told(&hold)), hold.remedy());
+                    waiting.set_reason(
+                        format!("attempt {number} is open on engine {name}: {}", self.describe(&hold)),
+                        hold.remedy(),
+                    );
                 }
             }
             None => {}
@@ -280,8 +282,8 @@ impl Present {
                     0 => "is the next to be worked on".to_owned(),
                     before => format!("waits behind {}", counted(*before)),
                 };
-                let reason = format!("attempt {number} on engine {name} {place}: {}", self.told(&hold));
-                waiting.say(reason, hold.remedy());
+                let reason = format!("attempt {number} on engine {name} {place}: {}", self.describe(&hold));
+                waiting.set_reason(reason, hold.remedy());
                 waiting.until = None;
             }
             Some(CallPlace::Idle(provider)) => {
@@ -309,7 +311,7 @@ impl Present {
         self.left(self.departed.iter().rev().find(|it| it.role == role))
     }
 
-    /// Who serves the method of a route under another name.
+    /// Names the providers that serve the route's method under another name.
     fn others(&self, route: &Route) -> String {
         if route.provider.is_none() {
             return String::new();
@@ -343,7 +345,7 @@ fn and_more(named: &[String], all: u64) -> String {
     if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
-/// A duration in its largest unit.
+/// Formats a duration in its largest unit.
 fn people(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {

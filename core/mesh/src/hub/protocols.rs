@@ -1,4 +1,4 @@
-//! The protocols that the hub knows, and which of them its components serve or have served: pruning asks for that.
+//! The protocols that the hub knows, and which of them its components serve or have served. Pruning uses the latter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use crate::hub::session::Pending;
 use crate::hub::{Hub, SocketId};
 use crate::wire::{FromHub, ProtocolDefinition, Protocols, RegisterComponent, Role};
 
-/// What is registered, as far as the hub has heard.
+/// The registered protocols, as far as the hub has received them.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     protocols: BTreeMap<ProtocolName, Payload>,
-    /// Full names of all methods, each with the protocols that have it.
+    /// By full method name: the protocols that have the method.
     methods: BTreeMap<String, BTreeSet<ProtocolName>>,
-    /// When a component that served it left or was lost; of those that are registered.
+    /// When a component that served a protocol left or was lost; only for registered protocols.
     left: BTreeMap<ProtocolName, Instant>,
 }
 
@@ -63,12 +63,12 @@ impl Known {
         self.methods.contains_key(method)
     }
 
-    /// Whether it is registered, whatever its schemas.
+    /// Whether the name and version are registered, whatever the schemas.
     pub(super) fn has(&self, it: &ProtocolDefinition) -> bool {
         self.protocols.contains_key(&ProtocolName::new(&it.name, &it.version))
     }
 
-    /// Whether it is registered to the letter.
+    /// Whether the protocol is registered with identical schemas.
     pub(super) fn has_exactly(&self, it: &ProtocolDefinition) -> bool {
         self.protocols.get(&ProtocolName::new(&it.name, &it.version)) == Some(&it.methods)
     }
@@ -77,8 +77,8 @@ impl Known {
         self.protocols.iter().map(|(it, methods)| definition(it.clone(), methods.clone()))
     }
 
-    /// What a component serves: the protocols that it names, and of methods that none of these describes each protocol
-    /// that has them.
+    /// The protocols that a component serves: those that it names, and for each method that none of these describes,
+    /// every protocol that has it.
     pub(super) fn served_by(&self, register: &RegisterComponent) -> BTreeSet<ProtocolName> {
         let described: BTreeSet<String> = register.protocols.iter().flat_map(method_names).collect();
         let others = register.methods.iter().filter(|method| !described.contains(method.as_str()));
@@ -86,7 +86,7 @@ impl Known {
         register.protocols.iter().map(|it| ProtocolName::new(&it.name, &it.version)).chain(of_others).collect()
     }
 
-    /// Somebody who served these is not there any more.
+    /// A component that served these protocols has left.
     pub(super) fn left(&mut self, served: BTreeSet<ProtocolName>, now: Instant) {
         self.left.extend(served.into_iter().filter(|name| self.protocols.contains_key(name)).map(|name| (name, now)));
     }
@@ -97,7 +97,8 @@ fn definition(ProtocolName { name, version }: ProtocolName, methods: Payload) ->
 }
 
 impl Hub {
-    /// When components served which protocols, since the hub started; what nobody has served is left out.
+    /// When components last served which protocols, since the hub started; protocols that were never served are left
+    /// out.
     pub fn served(&self, now: Instant) -> Vec<ProtocolUse> {
         let mut ago: BTreeMap<&ProtocolName, u64> =
             self.known.left.iter().map(|(name, at)| (name, now.ms_since(*at).max(1))).collect();
@@ -110,14 +111,14 @@ impl Hub {
         let ProtocolRegistered { name, version, methods } = protocol.clone();
         let definition = ProtocolDefinition { name, version, methods };
         self.known.insert(definition.clone());
-        self.tell_of_protocols(&Protocols { protocols: vec![definition], removed: Vec::new() });
+        self.broadcast_protocols(&Protocols { protocols: vec![definition], removed: Vec::new() });
     }
 
     pub(super) fn protocol_removed(&mut self, removed: &ProtocolRemoved) {
         let name = ProtocolName::new(&removed.name, &removed.version);
         let Some(methods) = self.known.remove(&name) else { return };
-        self.tell_of_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
-        // Somebody came who serves it while it was being removed.
+        self.broadcast_protocols(&Protocols { protocols: Vec::new(), removed: vec![name.clone()] });
+        // A component that serves it registered while it was being removed.
         if self.components.values().any(|component| component.served.contains(&name)) {
             let ProtocolName { name, version } = name;
             let protocol = ProtocolRegistered { name, version, methods };
@@ -132,7 +133,7 @@ impl Hub {
         }
     }
 
-    fn tell_of_protocols(&mut self, protocols: &Protocols) {
+    fn broadcast_protocols(&mut self, protocols: &Protocols) {
         let listeners = self.components.values().filter(|it| matches!(it.role, Role::Resolver | Role::Engine));
         let listeners: Vec<SocketId> = listeners.filter_map(|it| it.socket).collect();
         for socket in listeners {

@@ -1,4 +1,4 @@
-//! Registration: who a socket is, and where a component goes on after a reconnect.
+//! Registration: which component a socket belongs to, and where the component continues after a reconnect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,31 +10,31 @@ use gleitzeit_workflow::payload::Payload;
 use serde::de::IgnoredAny;
 
 use crate::hub::frames::frames;
+use crate::hub::history::SeenHistory;
 use crate::hub::presence::Component;
 use crate::hub::session::{Pending, Registering};
-use crate::hub::standing::Standing;
 use crate::hub::{Hub, Output, SocketId, Timer};
 use crate::wire::{
     ComponentRegistered, FromHub, MeshError, ProtocolDefinition, Protocols, RegisterComponent, RegistrationRejected,
     Role,
 };
 
-/// Ids, names and versions of components may be so long.
+/// The maximum length of ids, names and versions of components.
 const MAX_NAME_BYTES: usize = 200;
-/// A component may name so many queues.
+/// The maximum number of queues that a component may name.
 const MAX_QUEUES: usize = 10_000;
-/// And so many methods, or protocols: each that is new is kept until nobody has used it for long.
+/// The maximum number of methods, and of protocols: each new one is kept until it has been unused for long.
 const MAX_METHODS: usize = 1_000;
-/// A socket that wants an id that is taken stays for so long.
+/// How long a socket that asked for an id in use stays open.
 const TAKEN_MS: u64 = 1_000;
-/// And so many capabilities, each as long as a name.
+/// The maximum number of capabilities, each as long as a name.
 const MAX_CAPABILITIES: usize = 100;
-/// The address of a provider's service may be so long.
+/// The maximum length of the address of a provider's service.
 const MAX_ADDRESS_BYTES: usize = 2_000;
 
 impl Hub {
     pub(super) fn register(&mut self, socket: SocketId, register: Box<RegisterComponent>) {
-        let checked = self.check_registration(socket, &register).and_then(|()| self.standing(socket, &register));
+        let checked = self.check_registration(socket, &register).and_then(|()| self.check_history(socket, &register));
         if let Err(error) = checked {
             return self.reject(socket, error);
         }
@@ -46,7 +46,7 @@ impl Hub {
         }
     }
 
-    /// A registration waits until its protocols are recorded.
+    /// Records the protocols of a registration, which waits until they are recorded.
     fn make_known(&mut self, socket: SocketId, register: Box<RegisterComponent>, unknown: Vec<ProtocolDefinition>) {
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         session.registering = Some(Registering { register, open: unknown.len() });
@@ -123,8 +123,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Methods that no protocol describes accept any object, and stay known as such: each in a protocol version of its
-    /// own, which any real version outranks.
+    /// Methods that no protocol describes accept any object. They are registered as such, each in a protocol version of
+    /// its own that ranks below any real version.
     fn without_schema(&self, register: &RegisterComponent) -> Vec<ProtocolDefinition> {
         let described: BTreeSet<String> = register.protocols.iter().flat_map(method_names).collect();
         let unknown = register
@@ -146,10 +146,10 @@ impl Hub {
         self.refused = error.known().map(|code| MeshError::new(code, error.message.clone(), in_reply_to));
         let error_code = error.known();
         self.send(socket, FromHub::RegistrationRejected(RegistrationRejected { error }));
-        // A client whose id may be free in a moment comes back by itself once it is cut off.
+        // If the id may be free in a moment, the client is disconnected and then retries by itself.
         let is_taken = error_code == Some(ErrorCode::ComponentIdTaken);
-        let stays_ms = if is_taken { self.config.stranger_ms.min(TAKEN_MS) } else { self.config.stranger_ms };
-        self.set_timer(stays_ms, Timer::Stranger(socket));
+        let stays_ms = if is_taken { self.config.unregistered_ms.min(TAKEN_MS) } else { self.config.unregistered_ms };
+        self.set_timer(stays_ms, Timer::Unregistered(socket));
         self.count_refusal(socket);
     }
 
@@ -163,7 +163,7 @@ impl Hub {
                     return;
                 }
                 let Some(Registering { register, .. }) = session.registering.take() else { return };
-                // One may have been removed while the others were recorded.
+                // A protocol may have been removed while the others were being recorded.
                 let named = register.protocols.iter().cloned().chain(self.without_schema(&register));
                 let unknown: Vec<ProtocolDefinition> = named.filter(|it| !self.known.has(it)).collect();
                 match unknown.is_empty() {
@@ -187,12 +187,12 @@ impl Hub {
         if !self.sessions.contains_key(&socket) {
             return;
         }
-        // Another may have taken the id while the protocols were recorded.
+        // Another component may have taken the id while the protocols were being recorded.
         if let Err(error) = self.check_binding(socket, &register) {
             return self.reject(socket, error);
         }
-        // It was current or lost before its protocols were recorded, and the same holds now.
-        let starts_anew = self.standing(socket, &register) == Ok(Standing::Lost);
+        // The component's past was current or lost before its protocols were recorded, and still is.
+        let starts_anew = self.check_history(socket, &register) == Ok(SeenHistory::Lost);
         if starts_anew {
             register.owned.clear();
             register.attempts.clear();
@@ -201,7 +201,7 @@ impl Hub {
             }
         }
         let component_id = register.component_id.clone().unwrap_or_else(|| {
-            // Unique among those that are there: socket ids are never used twice in the life of a hub.
+            // Unique among the connected components: socket ids are never reused while a hub runs.
             ComponentId::from(format!("{}-{}-{socket}", register.component_type, self.stream.head()))
         });
         let session = self.sessions.get_mut(&socket);
@@ -237,12 +237,13 @@ impl Hub {
             let detail = format!("{component_id}: {}", self.not_of_this_journal(seen));
             self.log(true, "what a component has seen is lost and it starts anew", detail);
         }
-        // Calls that were given to it until now go before the answer: then it knows that no others are on their way.
+        // Calls that the provider was given before go out before the answer, so that it knows that no others are in
+        // transit.
         self.flush_calls();
-        // An engine that drains is answered once the writer has heard of it: no attempt is on its way then. A provider is
-        // answered behind the cancels of what it lists: it knows then what of that is wanted.
+        // A draining engine is answered once the writer knows that it drains: no attempt is in transit then. A provider
+        // is answered after the cancels of the calls that it lists, so that it knows which of them are still wanted.
         let is_late = match register.component_type {
-            // Of what comes before the answer it would forget what it is given now.
+            // An engine that starts anew would discard what it receives before the answer.
             Role::Engine => register.slots == Some(0) && !starts_anew,
             Role::Provider => true,
             Role::Queue | Role::Resolver => false,
@@ -254,25 +255,25 @@ impl Hub {
         self.announce(&component_id);
         if !again {
             self.log(false, "component registered", component_id.to_string());
-            self.introduce(socket, &component_id, register.component_type);
+            self.send_initial_state(socket, &component_id, register.component_type);
         }
         self.resume(socket, &component_id, *register, again, answer);
         if !again {
-            // At once: only who has answered one before is judged by the next.
+            // Sent at once: a missing answer counts only after the component has answered a heartbeat.
             self.heartbeat(socket);
         }
         self.replan = true;
     }
 
-    /// What a component hears once after each connect.
-    fn introduce(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
+    /// Sends a component what it receives once after each connect.
+    fn send_initial_state(&mut self, socket: SocketId, component_id: &ComponentId, role: Role) {
         if matches!(role, Role::Resolver | Role::Engine) {
             for protocols in frames(self.known.definitions(), |it| it.methods.size_bytes()) {
                 self.send(socket, FromHub::Protocols(Protocols { protocols, removed: Vec::new() }));
             }
         }
         if matches!(role, Role::Queue | Role::Engine) {
-            self.tell_everything(socket, component_id);
+            self.send_all_statuses(socket, component_id);
         }
     }
 
@@ -308,7 +309,7 @@ impl Hub {
     }
 }
 
-/// Everybody who lists providers reads it.
+/// Checks an address, which is shown to everybody who lists providers.
 fn check_address(address: Option<&str>) -> Result<(), Failure> {
     let Some(address) = address else { return Ok(()) };
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
@@ -358,9 +359,9 @@ fn component(
     }
 }
 
-/// A protocol's methods are opaque here, but their keys are the methods' full names.
+/// The full names of a protocol's methods. The methods are opaque here, but their keys are those names.
 pub(super) fn method_names(protocol: &ProtocolDefinition) -> Vec<String> {
-    // A registration without them was refused.
+    // A registration without them has been refused.
     read_method_names(protocol).unwrap_or_default()
 }
 

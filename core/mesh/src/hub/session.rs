@@ -10,10 +10,10 @@ use crate::hub::stream::Cursor;
 use crate::id::ProposalId;
 use crate::wire::{ComponentRegistered, ProposalResult, RegisterComponent};
 
-/// A component may have so many proposals unanswered.
+/// The maximum number of a component's unanswered proposals.
 pub(super) const MAX_UNANSWERED: usize = 1_000;
 
-/// A socket may be refused so many events until it is asked for its next heartbeat; who is never asked, altogether.
+/// The maximum number of refused events between two heartbeats; for a socket without heartbeats, the maximum in total.
 pub(super) const MAX_REFUSALS: usize = 100;
 
 /// One admitted socket.
@@ -21,7 +21,7 @@ pub(super) const MAX_REFUSALS: usize = 100;
 pub(super) struct Session {
     /// Whether its component is in this process.
     pub(super) is_within: bool,
-    /// Who it is, once it is registered.
+    /// The component's id, once it is registered.
     pub(super) component: Option<ComponentId>,
     /// A registration that waits for its protocols to be recorded.
     pub(super) registering: Option<Registering>,
@@ -33,9 +33,9 @@ pub(super) struct Session {
     pub(super) unanswered: usize,
     /// How many of its events were refused, see [`MAX_REFUSALS`].
     pub(super) refusals: usize,
-    /// A heartbeat was sent then, and nothing was heard since.
+    /// When the last heartbeat was sent, if nothing has been received since.
     pub(super) unanswered_heartbeat: Option<Instant>,
-    /// Whether it has ever answered a heartbeat: then a missing answer counts.
+    /// Whether it has ever answered a heartbeat; only then does a missing answer count.
     pub(super) answers_heartbeats: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Registering {
     pub(super) open: usize,
 }
 
-/// What a request to the writer was made for.
+/// The purpose of a pending request to the writer.
 #[derive(Debug)]
 pub(super) enum Pending {
     Proposal { socket: SocketId, proposal_id: ProposalId },

@@ -1,6 +1,7 @@
 //! Entries to owners and watchers: a cursor per session with a window, and the latest entries in memory.
 //!
-//! A cursor never skips an entry it owes. What has left the memory is read from the store; who lags delays only itself.
+//! A cursor never skips an entry that its session is owed. Entries that have left memory are read from the store. A
+//! slow reader delays only itself.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,9 +24,9 @@ use crate::wire::{Events, EventsItem, FromHub, Ownership, OwnershipStatus, Part,
 
 /// No frame of entries or of a state is filled beyond this.
 const FRAME_BYTES: usize = 512 * 1024;
-/// What an item costs besides its body, generously.
+/// The estimated size of an item besides its body; generous.
 const ITEM_BYTES: usize = 256;
-/// How many entries are read from the store at once.
+/// How many entries one read from the store returns at most.
 const READ_LIMIT: usize = 1_000;
 
 /// An entry with what is derived from it once for all receivers.
@@ -137,9 +138,9 @@ impl Stream {
 pub(super) struct Cursor {
     /// A reader of the whole journal, rather than an owner.
     watches: bool,
-    /// What it owns, and the position up to which the slice's state has everything.
+    /// The slices it owns, each with the position up to which its state is complete.
     slices: BTreeMap<Slice, Position>,
-    /// Everything up to here was sent or was not for it.
+    /// Entries up to this position were sent or are not for this session.
     sent: Position,
     /// Sent and not confirmed: where and how large.
     in_flight: VecDeque<(Position, usize)>,
@@ -179,7 +180,7 @@ impl Cursor {
         self.in_flight.len() >= config.window_entries || self.in_flight_bytes >= config.window_bytes
     }
 
-    /// What of an entry this session is sent; `None` if it is not for it.
+    /// The part of an entry that this session is sent; `None` if the entry is not for it.
     fn item(&self, role: Option<Role>, is_within: bool, kept: &Kept) -> Option<EventsItem> {
         let position = kept.entry.position;
         if self.watches {
@@ -264,7 +265,7 @@ impl Hub {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&socket) else { return };
         let cursor = session.cursor.get_or_insert_with(|| Cursor::new(false, from, now));
-        // Nothing that was not sent yet is for a session that owned nothing.
+        // No unsent entry is for a session that owned nothing.
         if cursor.slices.is_empty() || from < cursor.sent {
             cursor.sent = from;
             cursor.backlog.clear();
@@ -307,7 +308,7 @@ impl Hub {
         }
         cursor.reading = None;
         if entries.is_empty() {
-            // Only what was pruned is gone, and then this cursor would not have asked.
+            // Only pruned entries are missing, and this cursor would not have asked for those.
             let message = "entries that the journal should have could not be read";
             self.refuse(socket, ErrorCode::PersistenceReadFailed, message, None);
             return self.close(socket, message);
@@ -317,7 +318,7 @@ impl Hub {
         self.dirty.insert(socket);
     }
 
-    /// Sends a session what it may be sent now: entries as far as its window goes, then answers.
+    /// Sends a session what is due: entries up to the end of its window, then answers.
     pub(super) fn pump(&mut self, socket: SocketId) {
         let role = self.role_of(socket);
         let Some(session) = self.sessions.get_mut(&socket) else { return };
@@ -352,7 +353,7 @@ impl Hub {
         }
     }
 
-    /// What a session was to be sent next is gone. An owner comes back and gets the state of its slices anew.
+    /// The entries that a session needs next are gone. An owner reconnects and receives the state of its slices anew.
     fn left_behind(&mut self, socket: SocketId, next: Position) {
         let pruned = self.stream.pruned();
         let message =
@@ -428,7 +429,7 @@ fn fill(
     read_from
 }
 
-/// A slice's state in pages; the last one says so.
+/// A slice's state in pages; the last page is marked.
 fn pages(slice: &Slice, epoch: Epoch, state: &SliceState) -> Vec<StatePage> {
     let page = |items, part| StatePage { slice: slice.clone(), epoch, items, part, last: false };
     let mut pages = Vec::new();

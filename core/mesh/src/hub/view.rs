@@ -1,4 +1,4 @@
-//! What people may ask the hub.
+//! Views of the hub's components, for people.
 
 use gleitzeit_run::id::{ComponentId, Slice};
 use gleitzeit_workflow::id::{MethodName, QueueName};
@@ -7,22 +7,22 @@ use crate::hub::Hub;
 use crate::hub::presence::Component;
 use crate::wire::{Health, PresenceStatus, Role};
 
-/// One component as people see it.
+/// A component as shown to people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComponentView {
-    /// New at each process start, kept over reconnects.
+    /// The component's id: new at each process start, kept over reconnects.
     pub component_id: ComponentId,
     /// What it does.
     pub role: Role,
-    /// For people; empty if it has not connected since the hub started.
+    /// Its name, for people; empty if it has not connected since the hub started.
     pub name: String,
-    /// Of its software.
+    /// The version of its software.
     pub version: String,
     /// Connected or silent.
     pub status: PresenceStatus,
-    /// How long ago it connected; absent if it has not since the hub started.
+    /// How long it has been connected, in milliseconds; absent if it has not connected since the hub started.
     pub connected_for_ms: Option<u64>,
-    /// Engine: slots; provider: calls at once; 0 while it drains.
+    /// Engine: slots; provider: concurrent calls; 0 while it drains.
     pub capacity: u32,
     /// Engine: open attempts; provider: open calls.
     pub in_use: usize,
@@ -32,18 +32,18 @@ pub struct ComponentView {
     pub methods: Vec<MethodName>,
     /// Provider: the protocols it named, as `name/version`.
     pub protocols: Vec<String>,
-    /// What it says that it can do, in words of its own.
+    /// Its capabilities, in its own words.
     pub capabilities: Vec<String>,
     /// Provider: whether it can do its work.
     pub health: Health,
-    /// Provider: where the service is that it calls, without credentials; `*`: wherever its tasks say.
+    /// Provider: the address of the service it calls, without credentials; `*` if its tasks choose the address.
     pub address: Option<String>,
-    /// What it owns.
+    /// The slices it owns.
     pub owned: Vec<Slice>,
 }
 
 impl Hub {
-    /// Everyone who is connected or silent, by role, then name, then id.
+    /// All connected and silent components, by role, then name, then id.
     pub fn components(&self) -> Vec<ComponentView> {
         let mut views: Vec<ComponentView> = self.components.iter().map(|(id, it)| self.view(id, it)).collect();
         views.sort_by(|a, b| (a.role, &a.name, &a.component_id).cmp(&(b.role, &b.name, &b.component_id)));

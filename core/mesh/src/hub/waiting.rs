@@ -1,4 +1,4 @@
-//! Calls that no provider has room for: a line for each route. Priority counts in it as it does in the queues, with the
+//! Calls that no provider has room for, in one line for each route. Priority counts as it does in the queues, with the
 //! same bound on how long a call can be overtaken.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use gleitzeit_workflow::time::Instant;
 use crate::id::CallId;
 use crate::placement;
 
-/// Lower is served first: rank, then the order of arrival.
+/// Lower is served first: the rank, then the order of arrival.
 pub(super) type Place = (i64, u64);
 
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Lines {
         }
     }
 
-    /// The next call for somebody who serves the routes of which this is true.
+    /// The next call for a provider that serves the routes for which `serves` is true.
     pub(super) fn first(&self, serves: impl Fn(&Route) -> bool) -> Option<&CallId> {
         let served = self.lines.iter().filter(|(route, _)| serves(route));
         served.filter_map(|(_, line)| line.first_key_value()).min().map(|(_, id)| id)
@@ -55,7 +55,7 @@ impl Lines {
         self.lines.get(route).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// How many calls, which one provider could serve as well, are served before the one at this place.
+    /// How many calls that the same provider could serve come before the one at this place.
     pub(super) fn before(&self, route: &Route, place: &Place) -> usize {
         let of_method = self.lines.range(Route::any(route.method.clone())..);
         let of_method = of_method.take_while(|(other, _)| other.method == route.method);

@@ -1,6 +1,6 @@
-//! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports the end.
+//! The engine role: takes attempts, has them validated, names providers, enforces timeouts, reports ends.
 //!
-//! An attempt stays known until its end is answered by the hub, over reconnects too; it is reported once.
+//! An attempt is kept until the hub acknowledges its end, over reconnects too; the end is reported once.
 
 mod work;
 
@@ -19,54 +19,54 @@ use gleitzeit_workflow::time::Instant;
 use crate::id::CallId;
 use crate::role;
 use crate::role::outbox::Outbox;
-use crate::role::{ALONE_LIMIT_MS, Identity, Link, Past, earliest};
+use crate::role::{Identity, Link, MAX_DISCONNECTED_MS, Past, earliest};
 use crate::wire::{
     ComponentStatus, FromHub, HealthState, HeartbeatResponse, MethodCall, PresenceStatus, ProposalVerdict, Protocols,
     Role, ToHub,
 };
 
-/// An attempt on which a provider still works after this time is reported as started.
+/// An attempt that a provider still works on after this time, in milliseconds, is reported as started.
 const START_AFTER_MS: u64 = 50;
-/// A new connection's hub says at once which calls wait, and by then what became of those that the hub before it held. So
-/// long the time of an attempt that waited stands still, whatever the hub says or leaves unsaid.
+/// How long after a new connection the time of a waiting attempt stands still, in milliseconds. The new hub says
+/// at once which calls wait, and by then it also knows what became of the calls that the previous hub held.
 const RESTATED_MS: u64 = 10_000;
-/// The limit of an attempt if neither its task nor its method names one.
+/// The timeout of an attempt, in milliseconds, if neither its task nor its method sets one.
 pub const DEFAULT_TIMEOUT_MS: u64 = 600_000;
-/// After a registration the providers' states have arrived within this time: until then nobody is missed.
+/// How long after a registration, in milliseconds, the providers' states may be incomplete, so that none is missed.
 pub const SETTLE_MS: u64 = 1_000;
-/// How long a drained engine waits for the hub's last answers after its grace period.
+/// How long a drained engine waits for the hub's last answers after its grace period, in milliseconds.
 const LAST_ANSWERS_MS: u64 = 5_000;
 
-/// What an engine is told.
+/// An input of the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// About its connection.
+    /// An event of its connection.
     Hub(role::Input),
     /// The answer to [`Output::Prepare`].
     Prepared {
-        /// Which attempt.
+        /// The attempt.
         at: AttemptRef,
-        /// The parameters with defaults, valid, and the method's own timeout; or what is wrong with them.
+        /// The parameters with defaults, valid, and the method's own timeout (ms); or what is wrong with them.
         result: Result<(Payload, Option<u64>), Failure>,
     },
     /// The answer to [`Output::CheckResult`].
     Checked {
-        /// Which attempt.
+        /// The attempt.
         at: AttemptRef,
         /// The result, or what is wrong with it.
         result: Result<Payload, Failure>,
     },
-    /// Take nothing more, finish within this time, stop the rest.
+    /// Take no new attempts, finish within this time, and stop the rest.
     Drain {
-        /// In milliseconds.
+        /// The grace period in milliseconds.
         grace_ms: u64,
     },
 }
 
-/// What an engine wants done.
+/// An output of the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// About its connection.
+    /// An action on its connection.
     Hub(role::Output),
     /// Fill in defaults and validate; answered by [`Input::Prepared`].
     Prepare {
@@ -75,37 +75,36 @@ pub enum Output {
     },
     /// Validate a result; answered by [`Input::Checked`].
     CheckResult {
-        /// Which attempt.
+        /// The attempt.
         at: AttemptRef,
-        /// Of which method.
+        /// The method.
         method: MethodName,
-        /// In which version of its protocol.
+        /// The version of its protocol.
         protocol_version: String,
         /// What the provider returned.
         result: Payload,
     },
-    /// Definitions to validate with, and others that are gone.
+    /// Protocol definitions to validate with, and those that were removed.
     Protocols(Protocols),
-    /// The journal that everything came from is lost: nothing that was to be validated, and no definition, counts any
-    /// more.
+    /// The journal that everything came from is lost: pending validations and all definitions are void.
     Forget,
-    /// Everything is reported and answered: disconnect.
+    /// Everything is reported and acknowledged: disconnect.
     Drained,
 }
 
-/// What an engine is set to.
+/// The configuration of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many attempts it holds at once.
+    /// How many attempts it holds at the same time.
     pub slots: u32,
     /// The queues it works for; `None`: all.
     pub queues: Option<Vec<QueueName>>,
     /// The largest result, as JSON text in bytes.
     pub max_payload_bytes: usize,
-    /// For how long after each registration, in milliseconds, providers may still be on their way and none is missed.
+    /// How long after each registration, in milliseconds, providers may still be reconnecting, so that none is missed.
     pub settle_ms: u64,
-    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
-    pub alone_limit_ms: u64,
+    /// How long it continues to work without a hub, in milliseconds; after that, others may have been given its work.
+    pub max_disconnected_ms: u64,
 }
 
 impl Default for Config {
@@ -115,7 +114,7 @@ impl Default for Config {
             queues: None,
             max_payload_bytes: 1024 * 1024,
             settle_ms: SETTLE_MS,
-            alone_limit_ms: ALONE_LIMIT_MS,
+            max_disconnected_ms: MAX_DISCONNECTED_MS,
         }
     }
 }
@@ -123,7 +122,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
     Preparing,
-    /// Valid; a provider is to be named.
+    /// The parameters are valid; a provider must be named.
     Prepared(Payload),
     Calling,
     Checking,
@@ -132,13 +131,13 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Work {
     assignment: Assignment,
-    /// How long a provider may work on it.
+    /// How long a provider may work on it, in milliseconds.
     limit_ms: u64,
-    /// When the run's time is up.
+    /// When the run times out.
     run_ends: Option<Instant>,
-    /// Since when a provider works on it, as far as is known; absent while it waits for one.
+    /// When a provider began to work on it, as far as known; `None` while it waits for a provider.
     began: Option<Instant>,
-    /// When the provider had answered.
+    /// When the provider answered.
     answered: Option<Instant>,
     /// Whether it was reported as started.
     is_started: bool,
@@ -170,14 +169,14 @@ pub struct Engine {
     timers: BTreeSet<(Instant, AttemptRef, Timer)>,
     prepared: BTreeSet<AttemptRef>,
     outbox: Outbox,
-    /// Ends that are not answered yet.
+    /// Attempts whose reported end is not acknowledged yet.
     reported: BTreeSet<AttemptRef>,
-    /// With whether the hub has named it since the last registration.
+    /// Each with whether the hub has named it since the last registration.
     providers: BTreeMap<ComponentId, (ComponentStatus, bool)>,
-    /// Those of them that have been healthy since they are known.
+    /// Those that have been healthy at some time since they became known.
     proven: BTreeSet<ComponentId>,
     drain: Option<Drain>,
-    /// Registrations on this connection that were not answered yet.
+    /// The number of registrations on this connection that are not answered yet.
     unanswered: u32,
     taken: Vec<AttemptRef>,
     calls: Vec<MethodCall>,
@@ -209,13 +208,13 @@ impl Engine {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
@@ -244,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now);
         self.name_providers(now);
@@ -260,7 +259,9 @@ impl Engine {
         earliest([
             self.link.deadline(),
             self.outbox.deadline().filter(|_| self.link.is_up()),
-            self.down_since.filter(|_| !self.work.is_empty()).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.down_since
+                .filter(|_| !self.work.is_empty())
+                .map(|since| since.plus_ms(self.config.max_disconnected_ms)),
             self.settled_at,
             self.timers.first().map(|(at, _, _)| *at),
             drain,
@@ -272,7 +273,7 @@ impl Engine {
         self.work.keys()
     }
 
-    /// The attempts whose end was not answered yet.
+    /// The attempts whose end is not acknowledged yet.
     pub fn unanswered(&self) -> impl Iterator<Item = &AttemptRef> {
         self.reported.iter()
     }
@@ -323,7 +324,7 @@ impl Engine {
                     for (_, named) in self.providers.values_mut() {
                         *named = false;
                     }
-                    // The wish to drain may have come while the registration was on its way.
+                    // The request to drain may have come while the registration was in transit.
                     if self.drain.is_some() {
                         self.register(out);
                     }
@@ -389,7 +390,8 @@ impl Engine {
         }
     }
 
-    /// The journal that its attempts came from is lost. Nobody waits for them, so nothing is said of them.
+    /// Forgets everything because the journal that its attempts came from is lost. Nobody waits for the attempts, so
+    /// their ends are not reported.
     fn start_anew(&mut self, out: &mut Vec<Output>) {
         self.work.clear();
         self.timers.clear();
@@ -424,14 +426,14 @@ impl Engine {
         let error = result.error.unwrap_or_else(|| Failure::new(ErrorCode::InternalError, "no reason was given"));
         let detail = format!("{} of {at}: {error}", item.command.kind());
         out.push(Output::Hub(role::Output::Log { warning: true, message: "report refused as invalid", detail }));
-        // The attempt is still open for the journal, and nobody else can end it.
+        // The attempt is still open in the journal, and no other component can end it.
         if let Command::CompleteAttempt(complete) = item.command {
             let ran_ms = complete.ran_ms;
             self.report(FailAttempt { at: complete.at, error, retryable: false, retry_after_ms: None, ran_ms }.into());
         }
     }
 
-    /// Ends an attempt that says nothing about the work; also one that is not known, since the hub waits for it.
+    /// Ends an attempt without a statement about the work; an unknown one too, because the hub waits for it.
     fn stop(&mut self, at: &AttemptRef, reason: StopReason) {
         self.forget(at);
         if !self.reported.contains(at) {
@@ -475,8 +477,8 @@ impl Engine {
         }
     }
 
-    /// Whether the hub has heard of all that was registered, or is away. Until it has heard of a wish to drain, attempts may
-    /// be on their way: they are worked on as well.
+    /// Whether the hub has answered every registration, or is disconnected. Until it knows that the engine drains,
+    /// attempts may be in transit, and are worked on as well.
     fn is_known(&self) -> bool {
         self.link == Link::Down || (self.link.is_up() && self.unanswered == 0)
     }

@@ -11,20 +11,20 @@ use crate::id::ProposalId;
 use crate::role::{ANSWER_TIMEOUT_MS, Output};
 use crate::wire::{Append, ProposalItem, ToHub};
 
-/// At most so many proposals are sent without an answer; more wait here.
+/// The maximum number of proposals in transit; further ones wait here.
 pub const MAX_UNANSWERED: usize = 1_000;
-/// No frame holds more than this, save for one larger payload.
+/// The largest size of a frame, except for one with a single larger payload.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
-/// What a proposal costs besides its payload, generously.
+/// The estimated size of a proposal besides its payload; generous.
 const OVERHEAD_BYTES: usize = 512;
 
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) fence: Option<Fence>,
     pub(super) command: Command,
-    /// Its entry has been seen, so it need not be sent again.
+    /// Whether its entry has been seen, so that it need not be sent again.
     pub(super) applied: bool,
-    /// Made under an ownership that was revoked: not sent any more, but its entry may still come.
+    /// Whether it was made under an ownership that was revoked: it is not sent again, but its entry may still come.
     dropped: bool,
 }
 
@@ -64,8 +64,8 @@ impl Outbox {
         Some((number, item))
     }
 
-    /// Forgets what was proposed under an ownership that is over. What was sent stays until it is answered or a new
-    /// socket is there, since its entry may still come.
+    /// Drops the proposals made under an ownership that is over. Those that were sent stay until they are answered or a
+    /// new socket is open, because their entries may still come.
     pub(super) fn revoke(&mut self, slice: &Slice) {
         let sent = self.sent;
         self.items.retain(|number, item| {

@@ -1,7 +1,7 @@
-//! What queue and resolver share: a session that owns slices.
+//! The part that queue and resolver share: a session that owns slices.
 //!
-//! It joins pages and parts, keeps positions, turns messages into [`Fact`]s for the role, and sends the role's proposals.
-//! It steps down from a slice only when the hub revokes it.
+//! It joins pages and parts, tracks positions, turns messages into [`Fact`]s for the role, and sends the role's
+//! proposals. It gives up a slice only when the hub revokes it.
 
 use std::collections::BTreeMap;
 
@@ -19,37 +19,38 @@ use crate::wire::{
     StatePage, ToHub,
 };
 
-/// A text in parts may not grow beyond this: a submission with its files, encoded. A definition of 64 MiB, the most that a
-/// control plane can be told to take, holds a million short tasks and becomes several times as long.
+/// The largest text that may be joined from parts, in bytes: a submission with its files, encoded. A definition of 64
+/// MiB, the most that a control plane can be configured to accept, holds a million short tasks and becomes several
+/// times as long.
 const MAX_JOINED_BYTES: usize = 512 * 1024 * 1024;
 
-/// What a role learns from its session, in order.
+/// What a role receives from its session, in order.
 #[derive(Debug)]
 pub(super) enum Fact {
-    /// A slice's state is about to come; `alone` if nothing else was owned, so that nothing heard before holds.
+    /// A slice's state follows. With `alone` the session owned nothing else, so everything received before is void.
     Begin { alone: bool },
     /// A piece of that state.
     Item { slice: Slice, item: SliceItem, granted_at: Instant },
     /// The state is complete: the role acts for the slice from now on.
     Owned { slice: Slice },
-    /// The slice is somebody else's.
+    /// The slice is owned by another component now.
     Revoked { slice: Slice },
-    /// An entry in full; `owned` if it must be applied to an owned slice.
+    /// A complete entry; `owned` if it must be applied to an owned slice.
     Entry { entry: Box<Entry>, owned: bool },
     /// A proposal was recorded.
     Recorded { command: Command, owned: bool },
-    /// A proposal was answered with something other than `ok`.
+    /// A proposal was answered with a verdict other than `ok`.
     Refused { number: u64, command: Command, verdict: ProposalVerdict, error: Option<Failure> },
-    /// Anything else the hub sent.
+    /// Any other event from the hub.
     Message(FromHub),
-    /// The session begins anew: what the hub repeats after each registration is forgotten.
+    /// The session begins anew: forget what the hub repeats after each registration.
     Registered,
 }
 
 #[derive(Debug)]
 struct Held {
     epoch: Epoch,
-    /// Entries up to here are in the state.
+    /// Entries up to this position are in the state.
     from: Position,
     granted_at: Instant,
     complete: bool,
@@ -64,7 +65,7 @@ struct Joining {
 }
 
 impl Joining {
-    /// Takes a piece; the whole text once the last one is there.
+    /// Adds a part; returns the whole text once the last part is there.
     fn push(&mut self, part: u32, of: u32, text: &str) -> Result<Option<String>, &'static str> {
         if part != self.next || part >= of {
             return Err("a part is missing");
@@ -87,9 +88,9 @@ pub(super) struct Owner {
     role: Role,
     link: Link,
     held: BTreeMap<Slice, Held>,
-    /// Went to others; not told yet.
+    /// Slices that went to other components; the role has not been told yet.
     revoked: Vec<Slice>,
-    /// The last position taken in.
+    /// The last position that was processed.
     position: Position,
     confirmed: Position,
     past: Past,
@@ -126,17 +127,17 @@ impl Owner {
         self.held.iter().filter(|(_, held)| held.complete).map(|(slice, held)| (slice, held.epoch))
     }
 
-    /// Whether more proposals can be sent at once; who makes many asks first.
+    /// Whether more proposals can be sent at once; a role that makes many checks this first.
     pub(super) fn has_room(&self) -> bool {
         self.outbox.len() < MAX_UNANSWERED
     }
 
-    /// How many proposals are not answered yet, those that were not sent included.
+    /// The number of unanswered proposals, including those that were not sent yet.
     pub(super) fn unanswered(&self) -> usize {
         self.outbox.len()
     }
 
-    /// Proposes a command for a slice; its number, or `None` if the slice is not owned.
+    /// Proposes a command for a slice. Returns the proposal's number, or `None` if the slice is not owned.
     pub(super) fn propose(&mut self, slice: &Slice, command: Command) -> Option<u64> {
         let held = self.held.get(slice).filter(|held| held.complete)?;
         let fence = Fence { slice: slice.clone(), epoch: held.epoch };
@@ -165,7 +166,7 @@ impl Owner {
         }
     }
 
-    /// Sends proposals and confirms what was taken in; after the role has handled the facts.
+    /// Sends proposals and acknowledges entries; called after the role has handled the facts.
     pub(super) fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         if !self.link.is_up() {
             return;
@@ -195,7 +196,7 @@ impl Owner {
     fn drop_link(&mut self) {
         self.link = Link::Down;
         self.joining = Joining::default();
-        // Half a state is of no use: it will be sent again as a whole.
+        // An incomplete state is useless: the hub sends the whole state again.
         self.held.retain(|_, held| held.complete);
     }
 
@@ -204,7 +205,7 @@ impl Owner {
         out.push(Output::Reconnect { reason: reason.to_owned() });
     }
 
-    /// What was built up can no longer be trusted: start over with fresh states.
+    /// The state can no longer be trusted: start over with fresh states.
     fn resync(&mut self, facts: &mut Vec<Fact>) {
         for slice in std::mem::take(&mut self.held).into_keys() {
             self.outbox.revoke(&slice);
@@ -212,7 +213,7 @@ impl Owner {
         }
     }
 
-    /// The journal that everything came from is lost: nothing of it is known or wanted any more.
+    /// The journal that everything came from is lost: forget all of it.
     fn start_anew(&mut self, facts: &mut Vec<Fact>) {
         self.resync(facts);
         self.outbox.clear();
@@ -386,7 +387,7 @@ impl Owner {
         let owned = match slice.and_then(|slice| self.held.get(&slice)) {
             Some(held) if entry.position <= held.from => false,
             Some(held) if held.complete => true,
-            // The hub sends a state as a whole before it goes on with entries.
+            // The hub sends a complete state before it continues with entries.
             Some(_) => return Err("an entry came before the state of its slice"),
             None => false,
         };

@@ -1,11 +1,13 @@
-//! The provider role: one provider definition's session. The host runs the calls; this keeps them and their answers.
+//! The provider role: the session of one provider definition. The host runs the calls; this state machine keeps track
+//! of them and of their answers.
 //!
-//! A call is started once, whatever is sent again; its answer is kept until it could be sent, and a while longer: a hub
-//! that dies takes with it what it was about to pass on.
+//! A call is started once, however often it is sent. Its answer is kept until it was sent, and for a while longer,
+//! because a hub that crashes loses the answers that it was about to deliver.
 //!
-//! Nothing begins that may not be wanted any more. A call begins only after all that came with it was read, its cancel for
-//! one. After the process stood still nothing begins until the hub has answered a registration that lists what came: the
-//! cancels of what was given to others meanwhile, or has ended, come before that answer.
+//! A call that may no longer be wanted is never started. It starts only after everything that arrived with it was read,
+//! such as its cancel. After the process was suspended, no call starts until the hub has answered a registration that
+//! lists the received calls: the cancels of calls that ended or were given to other providers in the meantime precede
+//! that answer.
 
 mod sent;
 
@@ -26,94 +28,95 @@ use crate::wire::{
     MethodStarted, MethodWaiting, ProtocolDefinition, Role, ToHub,
 };
 
-/// So many calls beyond `max_concurrency` are still accepted: the hub may not have seen an answer yet.
+/// How many calls beyond `max_concurrency` are accepted, because the hub may not have seen an answer yet.
 const MARGIN: usize = 16;
-/// No frame of answers holds more than this, save for one larger result.
+/// The largest size of a frame of answers, except for one with a single larger result.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
-/// What a provider is told.
+/// An input of the provider.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// About its connection.
+    /// An event of its connection.
     Hub(role::Input),
     /// A call ended.
     Finished {
-        /// Which.
+        /// The call.
         id: CallId,
-        /// How.
+        /// Its outcome.
         outcome: MethodOutcome,
     },
-    /// A call cannot begin: those before it still have its place. Its time does not count.
+    /// A call cannot begin because earlier calls still occupy its place. Its time does not count.
     Waiting {
-        /// Which.
+        /// The call.
         id: CallId,
     },
     /// A call that waited has begun.
     Started {
-        /// Which.
+        /// The call.
         id: CallId,
     },
-    /// A call has output while it runs; lost without a hub.
+    /// A running call has output; dropped without a hub.
     Progress {
-        /// Which.
+        /// The call.
         id: CallId,
         /// Any JSON value.
         data: Payload,
     },
-    /// The provider's health as it is now.
+    /// The provider's current health.
     Health(Health),
-    /// The process stood still for longer than a moment and goes on.
+    /// The process was suspended for longer than a moment and continues.
     Woke,
-    /// Take nothing more, finish within this time, cancel the rest.
+    /// Take no new calls, finish within this time, and cancel the rest.
     Drain {
-        /// In milliseconds.
+        /// The grace period in milliseconds.
         grace_ms: u64,
     },
 }
 
-/// What a provider wants done.
+/// An output of the provider.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// About its connection.
+    /// An action on its connection.
     Hub(role::Output),
     /// Run a call; answered by [`Input::Finished`].
     Start {
-        /// What.
+        /// The call.
         call: MethodCall,
     },
-    /// Stop a call; its end is not wanted any more.
+    /// Stop a call; its outcome is no longer wanted.
     Cancel {
-        /// Which.
+        /// The call.
         id: CallId,
     },
     /// Every call has ended: disconnect.
     Drained,
 }
 
-/// Whether what came is still wanted is not certain.
+/// The state of uncertainty about whether received calls are still wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {
-    /// The hub is to be asked.
+    /// The hub must be asked.
     ToAsk,
-    /// It was asked by a registration that it has not answered.
+    /// The hub was asked with a registration that it has not answered.
     Asked,
 }
 
-/// What a provider offers.
+/// The configuration of a provider.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Methods whose protocols are known already.
     pub methods: Vec<MethodName>,
     /// Protocols with their schemas.
     pub protocols: Vec<ProtocolDefinition>,
-    /// How many calls it takes at once.
+    /// How many calls it runs at the same time.
     pub max_concurrency: u32,
-    /// What it can do beyond its methods, in words for lists.
+    /// Its capabilities beyond its methods, as labels for lists.
     pub capabilities: Vec<String>,
-    /// Where the service is that it calls, see [`crate::wire::RegisterComponent::address`].
+    /// The address of the service it calls, see [`crate::wire::RegisterComponent::address`].
     pub address: Option<String>,
-    /// Without a hub for so long, in milliseconds, it stops what it works on: others may have it by then.
-    pub alone_limit_ms: u64,
+    /// How long it continues without a hub, in milliseconds. Then it stops its work, because others may have been given
+    /// it by then.
+    pub max_disconnected_ms: u64,
 }
 
 /// The provider role's state machine.
@@ -122,26 +125,26 @@ pub struct Provider {
     identity: Identity,
     config: Config,
     health: Health,
-    /// Concurrency and health as last registered.
+    /// The concurrency and health of the last registration.
     said: Option<(u32, Health)>,
-    /// Registrations on this connection that were not answered yet.
+    /// The number of registrations on this connection that are not answered yet.
     unanswered: u32,
-    /// Its calls say themselves where they come from.
+    /// Its calls carry their own origin in their ids.
     past: Past,
     link: Link,
     down_since: Option<Instant>,
     running: BTreeSet<CallId>,
-    /// Those of them that the host has not been given, in the order in which they came.
+    /// Those that the host has not been given yet, in order of arrival.
     held: Vec<MethodCall>,
     doubt: Option<Doubt>,
-    /// Those of them that have not begun for want of a place.
+    /// Those that have not begun because there was no place.
     waiting: BTreeSet<CallId>,
-    /// Those of which the hub has heard that they have not.
+    /// Those for which the hub was told that they have not begun.
     said_waiting: BTreeSet<CallId>,
-    /// Not sent yet.
+    /// Answers that were not sent yet.
     answers: BTreeMap<CallId, MethodOutcome>,
     sent: Sent,
-    /// Whether what was sent is to be sent again once the hub has said what of it is not wanted.
+    /// Whether sent answers are to be offered again once the hub has said which of them are not wanted.
     offers: bool,
     drain_until: Option<Instant>,
     drained: bool,
@@ -172,17 +175,17 @@ impl Provider {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Hub(role::Input::Connected) => {
-                self.give_up_if_alone(now, out);
+                self.give_up_if_disconnected(now, out);
                 self.down_since.get_or_insert(now);
                 self.link = Link::Registering { since: now };
                 self.unanswered = 0;
@@ -203,7 +206,7 @@ impl Provider {
                 }
             }
             Input::Finished { id, outcome } => {
-                // The end of a cancelled call is not wanted.
+                // The outcome of a cancelled call is not wanted.
                 if self.running.remove(&id) {
                     self.answers.insert(id, outcome);
                 }
@@ -240,7 +243,7 @@ impl Provider {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.run_timers(now, out);
         self.begin(out);
@@ -252,7 +255,7 @@ impl Provider {
         let is_alone = self.link == Link::Down && !self.running.is_empty();
         earliest([
             self.link.deadline(),
-            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.alone_limit_ms)),
+            self.down_since.filter(|_| is_alone).map(|since| since.plus_ms(self.config.max_disconnected_ms)),
             self.drain_until.filter(|_| !self.drained),
             self.sent.deadline(),
         ])
@@ -263,12 +266,12 @@ impl Provider {
         self.running.iter()
     }
 
-    /// Whether calls are held back until the hub has said what of them is wanted.
+    /// Whether calls are held back until the hub has said which of them are wanted.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
-    /// Asks the hub what is still wanted, by a registration of which the next answer must be.
+    /// Asks the hub which calls are still wanted, with a registration that the hub must answer next.
     fn ask(&mut self, out: &mut Vec<Output>) {
         if self.doubt == Some(Doubt::ToAsk) && self.link.is_up() && self.unanswered == 0 {
             self.register(out);
@@ -276,14 +279,14 @@ impl Provider {
         }
     }
 
-    /// Gives the host what came, unless it was cancelled meanwhile.
+    /// Gives the host the received calls, except for those cancelled in the meantime.
     fn begin(&mut self, out: &mut Vec<Output>) {
         if self.doubt.is_none() {
             out.extend(self.held.drain(..).map(|call| Output::Start { call }));
         }
     }
 
-    /// Ends a call of which nobody wants to hear any more.
+    /// Ends a call whose outcome is no longer wanted.
     fn stop(&mut self, id: CallId, out: &mut Vec<Output>) {
         match self.held.iter().position(|call| call.id == id) {
             Some(at) => drop(self.held.remove(at)),
@@ -319,7 +322,7 @@ impl Provider {
         (capacity, self.health.clone())
     }
 
-    /// Says what changed at once, or as soon as the registration before is answered: the hub takes one at a time.
+    /// Registers changes, at once or as soon as the previous registration is answered: the hub processes one at a time.
     fn register_again(&mut self, out: &mut Vec<Output>) {
         if self.link.is_up() && self.unanswered == 0 && self.said != Some(self.to_say()) {
             self.register(out);
@@ -382,7 +385,7 @@ impl Provider {
         }
     }
 
-    /// The journal that its calls came from is lost.
+    /// Forgets everything because the journal that its calls came from is lost.
     fn start_anew(&mut self, out: &mut Vec<Output>) {
         self.answers.clear();
         self.sent.clear();
@@ -393,7 +396,7 @@ impl Provider {
         if self.running.contains(&call.id) || self.answers.contains_key(&call.id) {
             return;
         }
-        // Who asks again has no answer: an engine that began anew after it was told, for one.
+        // The engine asks again, so it has no answer. It may have restarted after it was answered.
         if let Some(end) = self.sent.remove(&call.id) {
             self.answers.insert(end.id, end.outcome);
             return;
@@ -409,11 +412,11 @@ impl Provider {
         }
     }
 
-    /// After long enough without a hub it has given these calls up: they may be running elsewhere already. Not between
-    /// a registration and its answer: what it lists must be kept.
-    fn give_up_if_alone(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// Gives up its calls after being without a hub for long enough: they may already run elsewhere. This is not done
+    /// between a registration and its answer, because the listed calls must be kept.
+    fn give_up_if_disconnected(&mut self, now: Instant, out: &mut Vec<Output>) {
         let is_alone = self.link == Link::Down && !planted::is(Bug::NeverAlone);
-        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
+        if is_alone && self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             self.answers.clear();
             self.sent.clear();
             self.stop_all(out);
@@ -421,10 +424,10 @@ impl Provider {
     }
 
     fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
-        self.give_up_if_alone(now, out);
+        self.give_up_if_disconnected(now, out);
         self.sent.expire(now);
         if self.drain_until.is_some_and(|until| until <= now) {
-            // Their engines learn of it when the provider says goodbye: lost, not failed.
+            // Their engines are told when the provider leaves: lost, not failed.
             self.stop_all(out);
             self.finish_drain(out);
         }
@@ -450,7 +453,7 @@ impl Provider {
                 send(out, ToHub::MethodResult(MethodResult { results }));
             }
         }
-        // Until the hub has heard of the wish, calls may be on their way: they are served as well.
+        // Until the hub knows that the provider drains, calls may be in transit; they are served as well.
         let is_known = self.link == Link::Down || (self.link.is_up() && self.unanswered == 0);
         if self.drain_until.is_some() && is_known && self.running.is_empty() && self.answers.is_empty() {
             self.finish_drain(out);
@@ -471,7 +474,7 @@ impl Provider {
     }
 
     fn finish_drain(&mut self, out: &mut Vec<Output>) {
-        // What is ready to be sent goes first: `say` has the last word.
+        // Answers that are ready to be sent go out first; `say` runs last.
         if !self.drained && (self.answers.is_empty() || !self.link.is_up()) {
             self.drained = true;
             out.push(Output::Drained);

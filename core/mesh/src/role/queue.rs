@@ -1,6 +1,6 @@
 //! The queue role: which ready task goes to which engine, and what follows the end of an attempt.
 //!
-//! Everything here is a fold of `state` and `events`; a task that was proposed for something waits for its entry.
+//! All state here is a fold of `state` and `events`. A task with an open proposal waits for the proposal's entry.
 
 mod act;
 mod ready;
@@ -31,7 +31,7 @@ enum Stage {
     Backoff {
         until: Instant,
     },
-    /// A proposal with this number is on its way.
+    /// A proposal with this number is in transit.
     Proposed {
         number: u64,
     },
@@ -45,7 +45,7 @@ struct Waiter {
     queue: QueueName,
     route: Route,
     priority: Priority,
-    /// Since when it has been ready, by this role's clock.
+    /// When it became ready, by this role's clock.
     since_ms: i64,
     order: Position,
     retry: RetryPolicy,
@@ -57,7 +57,7 @@ struct Waiter {
     ended: Option<AttemptEnd>,
 }
 
-/// Why nothing is proposed for a task.
+/// Why no proposal is made for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Its delay is not over.
@@ -65,13 +65,13 @@ pub enum Hold {
         /// In milliseconds.
         remaining_ms: u64,
     },
-    /// Nobody may take it.
+    /// It cannot be dispatched.
     Placement(placement::Hold),
-    /// Something was proposed and is not recorded yet.
+    /// A proposal is not recorded yet.
     Proposed,
     /// An engine holds the lease.
     Open,
-    /// The hub is not there, or too many proposals are unanswered.
+    /// The hub is disconnected, or too many proposals are unanswered.
     Hub,
 }
 
@@ -93,11 +93,11 @@ pub struct Queue {
     owner: Owner,
     tasks: BTreeMap<Key, Waiter>,
     ready: BTreeMap<QueueName, Ready>,
-    /// Whose turn it is, over all queues.
+    /// The turns of the runs, over all queues.
     round: Round,
     timers: BTreeSet<(Instant, Key)>,
     undecided: BTreeSet<Key>,
-    /// Open attempts of all queues, and dispatches of ours that are not recorded yet.
+    /// Open attempts of all queues, and this role's own dispatches that are not recorded yet.
     open: BTreeMap<AttemptRef, (ComponentId, Route)>,
     used: BTreeMap<ComponentId, u32>,
     calling: BTreeMap<Route, u32>,
@@ -124,13 +124,13 @@ impl Queue {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         let mut facts = Vec::new();
         self.owner.handle(now, input, &mut facts, out);
@@ -139,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some((at, key)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, key.clone()));
@@ -162,12 +162,12 @@ impl Queue {
         self.owner.owned().map(|(slice, _)| slice.clone()).collect()
     }
 
-    /// The last position taken in.
+    /// The last position that was processed.
     pub fn position(&self) -> Position {
         self.owner.position()
     }
 
-    /// How many tasks are in the care of the owned queues.
+    /// How many tasks the owned queues are responsible for.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
@@ -243,7 +243,7 @@ impl Queue {
     }
 
     fn forget_queue(&mut self, queue: &QueueName) {
-        // Dispatches that were never recorded hold no slot; the recorded ones are known from entries.
+        // Dispatches that were never recorded hold no slot; recorded ones are known from their entries.
         let gone: Vec<Key> =
             self.tasks.iter().filter(|(_, task)| task.queue == *queue).map(|(key, _)| key.clone()).collect();
         for key in gone {

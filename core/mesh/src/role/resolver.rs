@@ -1,8 +1,8 @@
-//! The resolver role: when a task's dependencies are done, its parameters are resolved and it becomes ready; when a
-//! run's time is up, the run is asked to end.
+//! The resolver role: when a task's dependencies are completed, it resolves the task's parameters and proposes that the
+//! task is ready; when a run times out, it asks for the run to end.
 //!
-//! Each step costs only its own neighbourhood in the graph. A result is kept only while a task waits that depends on it.
-//! Runs take turns: however many tasks of one can become ready, those of others are not behind them.
+//! Each step costs only its own neighbourhood in the graph. A result is kept only while a dependent task waits. Runs
+//! take turns: however many tasks of one run can become ready, those of other runs are not stuck behind them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,12 +30,12 @@ use crate::role::turns::{Lanes, Round};
 use crate::role::{Identity, Input, Output, earliest};
 use crate::wire::{ProposalVerdict, Role};
 
-/// No more tasks are made ready while so many proposals are unanswered: what another run needs meanwhile comes behind
-/// these. With an answer after 5 ms it is still 25,000 tasks a second.
+/// The number of unanswered proposals at which no more tasks are made ready, because proposals of other runs come
+/// behind these. With an answer after 5 ms it still allows 25,000 tasks a second.
 const MAX_AHEAD: usize = 128;
-/// So many tasks of a run that is new here are looked at before it is another run's turn.
+/// How many tasks of a new run are examined before the next run takes its turn.
 const ENTER_STEP: usize = 2_048;
-/// A run whose end was refused is asked again after this time, unless it has ended.
+/// How long until the end of a run is proposed again after a refusal, in milliseconds, unless the run has ended.
 const ASK_AGAIN_MS: u64 = 1_000;
 
 #[derive(Debug)]
@@ -43,11 +43,11 @@ struct Run {
     submitted: Arc<WorkflowSubmitted>,
     inputs: Read,
     graph: Arc<Graph>,
-    /// By task: dependencies that are not done.
+    /// By task: the number of dependencies that are not completed.
     missing: Vec<usize>,
-    /// By task: dependents that still wait.
+    /// By task: the number of dependents that still wait.
     needed: Vec<usize>,
-    /// By task: neither readied nor ended.
+    /// By task: whether it is neither ready nor ended.
     waiting: Vec<bool>,
     completed: Vec<bool>,
     results: BTreeMap<usize, Read>,
@@ -71,7 +71,7 @@ impl Run {
         }
     }
 
-    /// A task needs nothing more: results that only it waited for can go.
+    /// A task needs nothing more: results that only it waited for are dropped.
     fn settle(&mut self, at: usize) {
         if !std::mem::replace(&mut self.waiting[at], false) {
             return;
@@ -84,7 +84,7 @@ impl Run {
         }
     }
 
-    /// Notes a result; the tasks whose dependencies are all done because of it.
+    /// Records a result. Returns the tasks whose dependencies are now all completed.
     fn complete(&mut self, at: usize, result: &Payload) -> Vec<usize> {
         self.settle(at);
         if std::mem::replace(&mut self.completed[at], true) {
@@ -113,7 +113,7 @@ impl Run {
             }
         }
         let value = substitute(task, &scope, &mut Budget::new(max_bytes))?;
-        // Values put into parameters lie deeper there than where they come from.
+        // A value is nested deeper in the parameters than where it came from.
         json::check_value(&value).map_err(|problem| parameter_error(format!("parameter {}", problem.in_value())))?;
         let payload = Payload::from_value(&value);
         if payload.size_bytes() > max_bytes {
@@ -133,13 +133,13 @@ pub struct Resolver {
     ready: Ready,
 }
 
-/// Tasks whose dependencies are done, in the order in which that happened.
+/// Tasks whose dependencies are completed, in the order in which that happened.
 #[derive(Debug, Default)]
 struct Ready {
     lanes: Lanes<(u64, usize)>,
     round: Round,
     last: u64,
-    /// Runs that are new here, and the first of their tasks that was not looked at: they enter in steps.
+    /// New runs, each with the first of its tasks that was not examined: they enter in steps.
     entering: VecDeque<(RunId, usize)>,
 }
 
@@ -150,7 +150,7 @@ impl Ready {
         self.lanes.insert(&mut self.round, run_id, priority, milliseconds(now), (self.last, at));
     }
 
-    /// Looks at the next tasks of a run that is new here. False if there is none.
+    /// Examines the next tasks of a new run. Returns false if there is none.
     fn enter(&mut self, now: Instant, runs: &BTreeMap<RunId, Run>) -> bool {
         let Some((run_id, from)) = self.entering.pop_front() else { return false };
         let Some(run) = runs.get(&run_id) else { return true };
@@ -201,13 +201,13 @@ impl Resolver {
         }
     }
 
-    /// What happens, and what is to be done about it.
+    /// Takes an input and returns what to do about it.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         self.accept(now, input, out);
         self.flush(now, out);
     }
 
-    /// Takes one of several inputs; what follows from all of them together is said by [`Self::flush`].
+    /// Takes one of several inputs; [`Self::flush`] returns what follows from all of them.
     pub fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         let mut facts = Vec::new();
         self.owner.handle(now, input, &mut facts, out);
@@ -216,7 +216,7 @@ impl Resolver {
         }
     }
 
-    /// Says what follows from the inputs accepted so far.
+    /// Returns what follows from the inputs accepted so far.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some((due, run_id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, run_id));
@@ -243,17 +243,17 @@ impl Resolver {
         self.owner.owned().map(|(slice, _)| slice.clone()).collect()
     }
 
-    /// The last position taken in.
+    /// The last position that was processed.
     pub fn position(&self) -> Position {
         self.owner.position()
     }
 
-    /// The runs in its care.
+    /// The runs that it is responsible for.
     pub fn runs(&self) -> impl Iterator<Item = RunId> + '_ {
         self.runs.keys().copied()
     }
 
-    /// How many results it keeps.
+    /// The number of results that it keeps.
     pub fn kept_results(&self) -> usize {
         self.runs.values().map(|run| run.results.len()).sum()
     }
@@ -297,7 +297,7 @@ impl Resolver {
         let Some(run) = self.runs.get_mut(&fact.run_id) else { return };
         let Some(at) = run.graph.index_of(fact.task_id.as_str()) else { return };
         match (&fact.result, fact.status) {
-            // What becomes ready by it is found when the state is complete.
+            // Tasks that become ready by it are found when the state is complete.
             (Some(result), TaskStatus::Completed) => {
                 run.complete(at, result);
             }
@@ -368,7 +368,7 @@ impl Resolver {
                     self.timers.insert((again, cancel.run_id));
                 }
             }
-            // The journal's own limit may be lower than ours: the task must not wait for ever.
+            // The journal's limit may be lower than ours. The task fails, so that it does not wait for ever.
             Command::ReadyTask(ready) if verdict == ProposalVerdict::Invalid => {
                 let reason = error.map_or_else(|| "no reason was given".to_owned(), |error| error.message);
                 let error = parameter_error(format!("the parameters were refused: {reason}"));
@@ -419,7 +419,7 @@ fn substitute(task: &Task, scope: &dyn Scope, budget: &mut Budget) -> Result<Val
     Ok(resolved)
 }
 
-/// The values of a program's references, beside the variables that the task gives it.
+/// Adds the values of a program's references to the variables that the task defines.
 fn add_variables(parameters: &mut Value, program: &str, variables: Vec<(String, String)>) -> Result<(), Failure> {
     if variables.is_empty() {
         return Ok(());

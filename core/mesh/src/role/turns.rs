@@ -1,13 +1,13 @@
-//! Items of many runs that are served in turns, so that a run's share decides and not its length.
+//! Fair scheduling: items of many runs are served in turns, so that each run gets its share whatever its length.
 //!
-//! Items wait in a lane for each run and priority. Within a priority runs go round: a run that was served goes behind all
-//! others, whatever it has left, and a new run begins behind those that wait. Between priorities the higher goes first,
-//! except that a level whose oldest item has waited [`AGE_STEP_MS`] for each level of difference takes turns with those
-//! above. So an item is overtaken without bound by higher priorities only for that long, and from then on by at most one
-//! service of every other run for each item of its own run that stands before it.
+//! Items wait in a lane for each run and priority. Within a priority, runs take turns: a run that was served goes
+//! behind all others, whatever it has left, and a new run begins behind those that wait. Between priorities the higher
+//! goes first, except that a level whose oldest item has waited [`AGE_STEP_MS`] for each level of difference takes
+//! turns with those above. Higher priorities can therefore overtake an item without bound only for that long. From then
+//! on it is overtaken by at most one service of every other run for each earlier item of its own run.
 //!
-//! A run has one place in the round, also if its items wait in several [`Lanes`] that share a [`Round`]. Every step costs
-//! the logarithm of what waits, and a head for each priority in use.
+//! A run has one place in the round, even if its items wait in several [`Lanes`] that share a [`Round`]. Every step
+//! costs the logarithm of the number of waiting items, and one head for each priority in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use gleitzeit_workflow::spec::Priority;
 
 use crate::placement::{AGE_STEP_MS, rank};
 
-/// Where each run that waits stands in the round.
+/// The place of each waiting run in the round.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     last: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Round {
 #[derive(Debug)]
 struct Place {
     turn: u64,
-    /// In all lanes.
+    /// The number of its items in all lanes.
     items: usize,
 }
 
@@ -50,7 +50,7 @@ impl Round {
         }
     }
 
-    /// The run had its turn: all others that wait now come before its next.
+    /// The run had its turn: all other waiting runs come before its next one.
     pub(crate) fn served(&mut self, run_id: RunId) {
         if let Some(place) = self.places.get_mut(&run_id) {
             self.last += 1;
@@ -63,18 +63,18 @@ impl Round {
     }
 }
 
-/// The run whose turn it is among those of one priority.
+/// The run whose turn it is within one priority.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a, T> {
-    /// Of the level.
+    /// The priority of the level.
     pub(crate) priority: Priority,
-    /// Since when the level's oldest item has waited, in milliseconds.
+    /// When the level's oldest item began to wait, in milliseconds.
     pub(crate) oldest_ms: i64,
     /// The run's place in the round.
     pub(crate) turn: u64,
     /// The run.
     pub(crate) run_id: RunId,
-    /// Since when its item has waited.
+    /// When its item began to wait, in milliseconds.
     pub(crate) since_ms: i64,
     /// Its oldest item.
     pub(crate) item: &'a T,
@@ -88,8 +88,9 @@ impl<T: Ord> Head<'_, T> {
     }
 }
 
-/// The head that is served at a time: of the highest priority or of a level that has waited for long enough, the one
-/// whose turn came first; of the same run the item that has waited longest. With each head goes what it is for.
+/// Chooses the head that is served next. Among the heads of the highest priority and of levels that have waited long
+/// enough, it is the one whose turn came first; within one run, the item that has waited longest. Each head comes with
+/// what it is for.
 pub(crate) fn choose<'a, T: Ord + 'a, W: Ord>(
     now_ms: i64,
     heads: impl IntoIterator<Item = (Head<'a, T>, W)>,
@@ -103,15 +104,16 @@ pub(crate) fn choose<'a, T: Ord + 'a, W: Ord>(
     })
 }
 
-/// So many priorities are looked at of the highest, and so many of those that have waited longest: with no more than that
-/// in use all of them are, and with any number of them a step costs no more.
-const LOOKED_AT: usize = 8;
+/// How many levels are considered: this many of the highest priorities, and this many of those that have waited
+/// longest. If no more priorities than that are in use, all are considered; with any number of them, a step costs no
+/// more.
+const LEVELS_CONSIDERED: usize = 8;
 
-/// What waits for the same thing, in a lane for each run and priority.
+/// Items that wait for the same thing, in a lane for each run and priority.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     levels: BTreeMap<i32, Level<T>>,
-    /// The levels by the rank of their oldest item.
+    /// The levels, by the rank of their oldest item.
     ranks: BTreeSet<(i64, i32)>,
 }
 
@@ -124,9 +126,9 @@ impl<T> Default for Lanes<T> {
 #[derive(Debug)]
 struct Level<T> {
     lanes: BTreeMap<RunId, Lane<T>>,
-    /// By the turn at which each run was last put here, which may have gone on since.
+    /// By the turn at which each run was last put here; its turn may have advanced since.
     order: BTreeSet<(u64, RunId)>,
-    /// By the oldest item of each run.
+    /// By when the oldest item of each run began to wait.
     ages: BTreeSet<(i64, RunId)>,
 }
 
@@ -147,7 +149,7 @@ impl<T: Ord> Level<T> {
         Self { lanes: BTreeMap::new(), order: BTreeSet::new(), ages: BTreeSet::new() }
     }
 
-    /// Changes a lane; the order of ages follows.
+    /// Changes a lane and updates the order of ages.
     fn change(&mut self, run_id: RunId, turn: u64, change: impl FnOnce(&mut BTreeSet<(i64, T)>) -> bool) -> bool {
         let order = &mut self.order;
         let lane = self.lanes.entry(run_id).or_insert_with(|| {
@@ -170,7 +172,7 @@ impl<T: Ord> Level<T> {
         changed
     }
 
-    /// Puts runs that had a turn elsewhere where they belong, until the first is right.
+    /// Moves runs that had a turn in other lanes to their right places, until the first one is right.
     fn settle(&mut self, round: &Round) {
         while let Some(&(turn, run_id)) = self.order.first() {
             let now = round.turn(run_id);
@@ -205,21 +207,21 @@ impl<T: Ord> Lanes<T> {
         }
     }
 
-    /// Takes an item out, if it is there.
+    /// Removes an item, if it is there.
     pub(crate) fn remove(&mut self, round: &mut Round, run_id: RunId, priority: Priority, since_ms: i64, item: T) {
         if self.has(run_id, priority) && self.change(run_id, priority, 0, |items| items.remove(&(since_ms, item))) {
             round.leave(run_id, 1);
         }
     }
 
-    /// Forgets what waits of the runs that are not kept.
+    /// Removes the items of runs that are not kept.
     pub(crate) fn retain(&mut self, round: &mut Round, keep: impl Fn(RunId) -> bool) {
         let runs = self.levels.values().flat_map(|level| level.lanes.keys().copied());
         let gone: BTreeSet<RunId> = runs.filter(|run_id| !keep(*run_id)).collect();
         gone.into_iter().for_each(|run_id| self.forget(round, run_id));
     }
 
-    /// Forgets what waits of a run.
+    /// Removes the items of a run.
     pub(crate) fn forget(&mut self, round: &mut Round, run_id: RunId) {
         let priorities = self.levels.iter().filter(|(_, level)| level.lanes.contains_key(&run_id));
         for priority in priorities.map(|(priority, _)| Priority(*priority)).collect::<Vec<_>>() {
@@ -237,10 +239,10 @@ impl<T: Ord> Lanes<T> {
         self.levels.is_empty()
     }
 
-    /// Of each priority the run whose turn it is, as far as one of them may be chosen.
+    /// The heads that may be chosen: for each considered priority, the run whose turn it is.
     pub(crate) fn heads(&mut self, round: &Round) -> impl Iterator<Item = Head<'_, T>> {
-        let highest = self.levels.keys().rev().take(LOOKED_AT).copied();
-        let longest = self.ranks.iter().take(LOOKED_AT).map(|(_, priority)| *priority);
+        let highest = self.levels.keys().rev().take(LEVELS_CONSIDERED).copied();
+        let longest = self.ranks.iter().take(LEVELS_CONSIDERED).map(|(_, priority)| *priority);
         let looked_at: BTreeSet<i32> = highest.chain(longest).collect();
         for priority in &looked_at {
             if let Some(level) = self.levels.get_mut(priority) {
@@ -254,7 +256,7 @@ impl<T: Ord> Lanes<T> {
         self.levels.get(&priority.0).is_some_and(|level| level.lanes.contains_key(&run_id))
     }
 
-    /// Changes a lane; the order of ranks follows.
+    /// Changes a lane and updates the order of ranks.
     fn change(
         &mut self,
         run_id: RunId,

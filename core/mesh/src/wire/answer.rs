@@ -1,5 +1,5 @@
-//! Reading answers to calls, strictly as JSON-RPC 2.0 says: what is no answer must not end a call. The invariant: an
-//! answer that was read has the right version, an id, and either a result or an error, never both.
+//! Reads answers to calls, strictly by JSON-RPC 2.0: a body that is not an answer must not end a call. The invariant:
+//! an answer that was read has the right version, an id, and either a result or an error, never both.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ enum Field {
     Result,
     Error,
     Results,
-    /// `meta`, and what later versions may add.
+    /// `meta`, and fields that later versions may add.
     #[serde(other)]
     Other,
 }
@@ -124,7 +124,7 @@ impl<'de> Visitor<'de> for Answers {
     }
 }
 
-/// The `error` of an answer. What is journaled is read more leniently.
+/// The `error` of an answer. Journaled errors are read more leniently.
 struct ReadError;
 
 impl<'de> DeserializeSeed<'de> for ReadError {
@@ -175,8 +175,8 @@ impl<'de> Visitor<'de> for ReadError {
     }
 }
 
-/// An error's data may be anything, but what the engine reads in it must be what it seems: a `retryable: "no"` that
-/// nobody understands would be tried again.
+/// An error's data may be anything, but the fields that the engine reads must have the right type: otherwise a
+/// `retryable: "no"` would be ignored and the attempt retried.
 fn check_advice(data: &Payload) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Advice {
@@ -192,9 +192,10 @@ fn check_advice(data: &Payload) -> Result<(), String> {
     read.map(drop).map_err(|error| problem_of(data.get(), &error).replacen("in `", "in `data.", 1))
 }
 
-/// The ends of the calls that the body of a `method_result` names, although the body is no JSON: whoever writes `NaN` into
-/// one result says which call it is. An answer in it that can be read ends its call as it says, one that is no JSON ends it
-/// with TASK_RESULT_INVALID. Empty if brackets or quotes do not close, so that nothing is sure.
+/// The ends of the calls that the body of a `method_result` names although the body is not JSON: a provider that writes
+/// `NaN` into one result still names the call. An answer in it that can be read ends its call as it says; one that is
+/// not JSON ends its call with TASK_RESULT_INVALID. The list is empty if brackets or quotes are not closed, because
+/// nothing is certain then.
 pub fn salvage(body: &str) -> Vec<CallEnd> {
     let Some(fields) = fields(body) else { return Vec::new() };
     let listed = fields.iter().find(|(name, _)| *name == "\"results\"").and_then(|(_, list)| parts(list, '[', ']'));
@@ -202,9 +203,9 @@ pub fn salvage(body: &str) -> Vec<CallEnd> {
     answers.into_iter().filter_map(|answer| serde_json::from_str(answer).ok().or_else(|| unreadable(answer))).collect()
 }
 
-/// The end of the call that an answer names which is no JSON.
+/// The end of the call named by an answer that is not JSON.
 fn unreadable(answer: &str) -> Option<CallEnd> {
-    // What is JSON and no answer ends nothing.
+    // An answer that is JSON but not valid ends nothing.
     let problem = json::check_grammar(answer).err()?;
     let fields = fields(answer)?;
     let mut ids = fields.iter().filter(|(name, _)| *name == "\"id\"");
@@ -214,7 +215,7 @@ fn unreadable(answer: &str) -> Option<CallEnd> {
     Some(CallEnd { id: serde_json::from_str(id).ok()?, outcome })
 }
 
-/// The names, as they are written, and values of an object, in whatever its values consist.
+/// The names, as written, and values of an object, whatever its values contain.
 fn fields(text: &str) -> Option<Vec<(&str, &str)>> {
     parts(text, '{', '}')?.into_iter().map(field).collect()
 }
@@ -225,7 +226,7 @@ fn field(part: &str) -> Option<(&str, &str)> {
     Some((name, rest.trim_start().strip_prefix(':')?.trim()))
 }
 
-/// What stands between the commas of a list or object; `None` unless all of its brackets and quotes close.
+/// The texts between the commas of a list or object; `None` unless all of its brackets and quotes are closed.
 fn parts(text: &str, open: char, close: char) -> Option<Vec<&str>> {
     let inside = text.trim().strip_prefix(open)?.strip_suffix(close)?;
     let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
@@ -250,7 +251,7 @@ fn parts(text: &str, open: char, close: char) -> Option<Vec<&str>> {
     expected.is_empty().then_some(parts)
 }
 
-/// Bytes before the quote that closes a string.
+/// The number of bytes before the quote that closes a string.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     text.bytes().position(|byte| {

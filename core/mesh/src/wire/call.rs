@@ -1,4 +1,4 @@
-//! Method calls between engines and providers: JSON-RPC 2.0, one call or several in an event.
+//! Method calls between engines and providers: JSON-RPC 2.0, with one or several calls in an event.
 
 use gleitzeit_run::id::{Attempt, ComponentId, RunId};
 use gleitzeit_workflow::error::{ErrorCode, Failure};
@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::CallId;
 
-/// The only version of JSON-RPC that is spoken here.
+/// The only supported version of JSON-RPC.
 pub(super) const VERSION: &str = "2.0";
 
-/// What a provider is told about a call besides its parameters.
+/// The context of a call that a provider receives besides the parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallMeta {
     /// The run.
@@ -22,11 +22,11 @@ pub struct CallMeta {
     pub task_id: TaskId,
     /// The attempt's number, from 1.
     pub attempt: Attempt,
-    /// The trace id that everything about the run carries.
+    /// The trace id of everything that belongs to the run.
     pub correlation_id: String,
     /// W3C trace context of the attempt.
     pub traceparent: String,
-    /// How long the provider may work on it.
+    /// How long the provider may work on it, in milliseconds.
     pub timeout_ms: u64,
 }
 
@@ -36,19 +36,19 @@ pub struct MethodCall {
     /// Always `2.0`.
     #[serde(default = "version")]
     pub jsonrpc: String,
-    /// Opaque to providers.
+    /// The call's id; opaque to providers.
     pub id: CallId,
-    /// By full name.
+    /// The full name of the method.
     pub method: MethodName,
-    /// A JSON object.
+    /// The parameters: a JSON object.
     pub params: Payload,
-    /// What it belongs to.
+    /// The run, task and attempt that the call belongs to.
     pub meta: CallMeta,
     /// Engine to hub only: the providers that may serve it at once. If none of them has room, the next one that serves
     /// the method and has room gets it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<ComponentId>,
-    /// Engine to hub only: the task's, for its place among the calls that wait.
+    /// Engine to hub only: the task's priority, which orders the calls that wait.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
 }
@@ -57,11 +57,11 @@ fn version() -> String {
     VERSION.to_owned()
 }
 
-/// `execute_method`: engine → hub → provider. One call stands alone as the body; several are `{calls: […]}`, which a
-/// provider gets only if it asked for `batch`.
+/// `execute_method`: engine → hub → provider. A single call is the body itself; several are `{calls: […]}`, which a
+/// provider receives only if it asked for `batch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecuteMethod {
-    /// At least one.
+    /// The calls, at least one.
     pub calls: Vec<MethodCall>,
 }
 
@@ -70,12 +70,12 @@ pub struct ExecuteMethod {
 pub enum MethodOutcome {
     /// With a result: any JSON value.
     Result(Payload),
-    /// With an error; its `data` may hold `{retryable, retry_after_ms, lost}`.
+    /// With an error; its `data` may contain `{retryable, retry_after_ms, lost}`.
     Error(Failure),
 }
 
 impl MethodOutcome {
-    /// Size of what it carries, in bytes.
+    /// The size of the result or error, in bytes.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Result(result) => result.size_bytes(),
@@ -83,7 +83,8 @@ impl MethodOutcome {
         }
     }
 
-    /// The same within its limits: a result over `max_payload_bytes` becomes an error, a large error is cut.
+    /// The same outcome within the limits: a result over `max_payload_bytes` becomes an error, and a large error is
+    /// cut.
     #[must_use]
     pub fn bounded(self, max_payload_bytes: usize) -> Self {
         match self {
@@ -100,52 +101,52 @@ impl MethodOutcome {
 /// The end of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallEnd {
-    /// Which call.
+    /// The call's id.
     pub id: CallId,
     /// How it ended.
     pub outcome: MethodOutcome,
 }
 
-/// `method_result`: provider → hub → engine. One stands alone as the body; several are `{results: […]}`.
+/// `method_result`: provider → hub → engine. A single end is the body itself; several are `{results: […]}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MethodResult {
-    /// At least one.
+    /// The ends of the calls, at least one.
     pub results: Vec<CallEnd>,
 }
 
-/// `method_progress`: provider → hub → engine; may be lost.
+/// `method_progress`: provider → hub → engine; may be dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MethodProgress {
-    /// Which call.
+    /// The call's id.
     pub id: CallId,
-    /// Any JSON value.
+    /// The output: any JSON value.
     pub data: Payload,
 }
 
 /// `cancel_method`: engine → hub → provider; needs no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelMethod {
-    /// Which call.
+    /// The call's id.
     pub id: CallId,
 }
 
-/// `method_waiting`: provider → hub → engine. Nobody works on these calls until `method_started` says so: they wait for a
-/// provider that has room, or for room within theirs.
+/// `method_waiting`: provider → hub → engine. No provider works on these calls until `method_started` says so: they
+/// wait for a provider that has room, or for room within theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MethodWaiting {
     /// The calls that wait.
     pub ids: Vec<CallId>,
 }
 
-/// `method_started`: provider → hub → engine. From now on a provider works on calls that waited.
+/// `method_started`: provider → hub → engine. A provider now works on calls that waited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MethodStarted {
     /// The calls that began.
     pub ids: Vec<CallId>,
 }
 
-// Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields. Answers
-// are read in `answer`.
+// Raw JSON cannot pass through serde's untagged enums, so both shapes are read as one struct of optional fields.
+// `answer` reads the answers.
 
 impl Serialize for ExecuteMethod {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -160,7 +161,7 @@ impl Serialize for ExecuteMethod {
     }
 }
 
-/// The `meta` of an event with several calls is not that of a call, so it is read only where it must be one.
+/// The `meta` of an event with several calls is not that of a call, so it is read only where it must belong to a call.
 fn call_meta(meta: &Payload) -> Result<CallMeta, String> {
     serde_json::from_str(meta.get()).map_err(|error| match problem_of(meta.get(), &error) {
         problem if problem.starts_with("in `") => problem.replacen("in `", "in `meta.", 1),

@@ -22,9 +22,9 @@ tagged! {
         Welcome(Welcome) = "welcome",
         /// The component is registered.
         ComponentRegistered(ComponentRegistered) = "component_registered",
-        /// It is not, and why.
+        /// The registration was refused, and why.
         RegistrationRejected(RegistrationRejected) = "registration_rejected",
-        /// Are you there?
+        /// Asks the component whether it is still there.
         Heartbeat(Heartbeat) = "heartbeat",
         /// A slice was granted or taken away.
         Ownership(Ownership) = "ownership",
@@ -32,7 +32,7 @@ tagged! {
         State(StatePage) = "state",
         /// Entries in order.
         Events(Events) = "events",
-        /// What became of proposals.
+        /// The verdicts on proposals.
         AppendResult(AppendResult) = "append_result",
         /// Protocol definitions.
         Protocols(Protocols) = "protocols",
@@ -44,13 +44,13 @@ tagged! {
         ExecuteMethod(ExecuteMethod) = "execute_method",
         /// The ends of an engine's calls.
         MethodResult(MethodResult) = "method_result",
-        /// Calls of an engine that nobody works on so far.
+        /// Calls of an engine that no provider works on so far.
         MethodWaiting(MethodWaiting) = "method_waiting",
-        /// Calls that waited and are worked on now.
+        /// Calls that waited and that a provider works on now.
         MethodStarted(MethodStarted) = "method_started",
-        /// The provider may stop a call.
+        /// A call that the provider may stop.
         CancelMethod(CancelMethod) = "cancel_method",
-        /// How an engine or provider is.
+        /// The status of an engine or provider.
         ComponentStatus(ComponentStatus) = "component_status",
         /// Something was refused.
         MeshError(MeshError) = "mesh_error",
@@ -61,9 +61,9 @@ tagged! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Welcome {
-    /// Of the hub's software.
+    /// The version of the hub's software.
     pub version: String,
-    /// The journal's term; what is read in it is of this term.
+    /// The journal's current term; entries that are read now belong to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<TermId>,
 }
@@ -71,25 +71,25 @@ pub struct Welcome {
 /// See [`FromHub::ComponentRegistered`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentRegistered {
-    /// The given id, or the one the hub made.
+    /// The id that the component asked for, or the one that the hub made.
     pub component_id: ComponentId,
-    /// The human label.
+    /// The component's name, for people.
     pub name: String,
-    /// How often `heartbeat` comes.
+    /// The interval of `heartbeat`, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// The secret that the component must bring from now on, if it brought none.
+    /// The secret that the component must present from now on, if it brought none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// The journal's term: positions that are learnt from now on are of this term.
+    /// The journal's current term; positions that are learnt from now on belong to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<TermId>,
-    /// Whether what the component has seen is not in this journal: it must forget all of it.
+    /// Whether what the component has seen is not in this journal, so that it must forget all of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub starts_anew: bool,
 }
 
 impl ComponentRegistered {
-    /// The answer of a hub that says nothing of terms and secrets.
+    /// The answer of a hub that sends neither terms nor secrets.
     pub fn new(component_id: ComponentId, name: impl Into<String>, heartbeat_interval_ms: u64) -> Self {
         Self { component_id, name: name.into(), heartbeat_interval_ms, secret: None, term: None, starts_anew: false }
     }
@@ -98,7 +98,7 @@ impl ComponentRegistered {
 /// See [`FromHub::RegistrationRejected`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationRejected {
-    /// Why.
+    /// Why the registration was refused.
     pub error: Failure,
 }
 
@@ -106,28 +106,28 @@ pub struct RegistrationRejected {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {}
 
-/// Whether a slice was given or taken.
+/// Whether a slice was granted or revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipStatus {
     /// The component owns it now; its `state` follows unless the component had it already.
     Granted,
-    /// The component does not own it any more.
+    /// The component no longer owns it.
     Revoked,
 }
 
 /// See [`FromHub::Ownership`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ownership {
-    /// Given or taken.
+    /// Whether it was granted or revoked.
     pub status: OwnershipStatus,
-    /// What.
+    /// The slice.
     pub slice: Slice,
-    /// The ownership's number, for proposals.
+    /// The epoch of the ownership, which proposals must carry.
     pub epoch: Epoch,
-    /// Entries up to here are in the slice's `state` and are not sent again.
+    /// Entries up to this position are in the slice's `state` and are not sent again.
     pub position: Position,
-    /// Whether `state` pages follow; not if the component continues with what it had.
+    /// Whether `state` pages follow; false if the component continues with the state it had.
     #[serde(default)]
     pub state_follows: bool,
 }
@@ -135,14 +135,14 @@ pub struct Ownership {
 /// See [`FromHub::State`]. Each item is the JSON of a [`gleitzeit_run::ledger::SliceItem`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatePage {
-    /// Of which slice.
+    /// The slice.
     pub slice: Slice,
-    /// Under which ownership.
+    /// The epoch of the ownership.
     pub epoch: Epoch,
-    /// Whole items.
+    /// Complete items.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Payload>,
-    /// A piece of an item that is too large for a frame.
+    /// A part of an item that is too large for a frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
     /// Whether this is the last page.
@@ -152,17 +152,17 @@ pub struct StatePage {
 /// See [`FromHub::Events`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Events {
-    /// In the order of their positions.
+    /// The entries, in the order of their positions.
     pub entries: Vec<EventsItem>,
 }
 
-/// What became of a proposal.
+/// The verdict on a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProposalVerdict {
-    /// Recorded.
+    /// It was recorded.
     Ok,
-    /// It stands already.
+    /// The same was recorded before.
     Duplicate,
     /// The proposer is not current.
     Fenced,
@@ -175,14 +175,14 @@ pub enum ProposalVerdict {
 /// The answer to one proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposalResult {
-    /// Which.
+    /// The proposal's id.
     pub proposal_id: ProposalId,
-    /// What became of it.
+    /// The verdict.
     pub verdict: ProposalVerdict,
-    /// Where its first entry stands, if it was recorded.
+    /// The position of its first entry, if it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// Why it is invalid.
+    /// Why it is invalid; otherwise absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
 }
@@ -190,16 +190,17 @@ pub struct ProposalResult {
 /// See [`FromHub::AppendResult`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendResult {
-    /// After the `events` they speak of.
+    /// The results; each is sent after the `events` that it is about.
     pub results: Vec<ProposalResult>,
 }
 
 /// See [`FromHub::Protocols`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocols {
-    /// New ones; a name and version never changes its schemas, unless it was removed meanwhile.
+    /// New protocols. The schemas of a name and version never change unless it was removed in the meantime.
     pub protocols: Vec<ProtocolDefinition>,
-    /// Those that are not known any more, since nobody has used them for long; to be forgotten before new ones are taken.
+    /// Protocols that were removed because they were unused for long. Receivers must forget them before they take the
+    /// new ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<ProtocolName>,
 }
@@ -207,28 +208,28 @@ pub struct Protocols {
 /// See [`FromHub::ExecuteTask`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecuteTask {
-    /// Repeated after a reconnect until taken.
+    /// The attempts; sent again after a reconnect until they are taken.
     pub tasks: Vec<Assignment>,
 }
 
 /// See [`FromHub::CancelTask`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelTask {
-    /// Which; the engine answers each with a `stop_attempt` proposal, also one it does not know.
+    /// The attempts. The engine answers each with a `stop_attempt` proposal, even one that it does not know.
     pub attempts: Vec<AttemptRef>,
 }
 
 /// See [`FromHub::ComponentStatus`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentStatus {
-    /// Which.
+    /// The component's id.
     pub component_id: ComponentId,
     /// Engine or provider.
     pub role: Role,
-    /// For people.
+    /// Its name, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// How the hub sees it.
+    /// Its status, as the hub sees it.
     pub status: PresenceStatus,
     /// Provider: the methods it serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -236,7 +237,7 @@ pub struct ComponentStatus {
     /// Engine: the queues it works for; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<Vec<gleitzeit_workflow::id::QueueName>>,
-    /// Engine: slots; provider: calls at once.
+    /// Engine: slots; provider: concurrent calls.
     pub capacity: u32,
     /// Provider: whether it can do its work.
     #[serde(default)]
@@ -250,7 +251,7 @@ pub struct MeshError {
     pub code: i32,
     /// Its name.
     pub name: String,
-    /// What was refused and what to do.
+    /// What was refused, and what to do.
     pub message: String,
     /// The `meta.id` of the event that was refused, or its name if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -258,7 +259,7 @@ pub struct MeshError {
 }
 
 impl MeshError {
-    /// An error of the table.
+    /// An error with a code of the table.
     pub fn new(code: ErrorCode, message: impl Into<String>, in_reply_to: Option<String>) -> Self {
         Self { code: code.code(), name: code.name().to_owned(), message: message.into(), in_reply_to }
     }

@@ -5,14 +5,15 @@ use gleitzeit_workflow::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// Who sent an event, when, and on behalf of what. Every field may be left out by a component; the hub fills it in.
+/// The sender of an event, its time, and what it belongs to. A component may leave out every field; the hub fills it
+/// in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Meta {
-    /// Names this event; an answer's `in_reply_to`.
+    /// Identifies this event; an answer refers to it in `in_reply_to`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Of the run it is about, if it is about one.
+    /// The correlation id of the run that the event is about, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// W3C trace context.
@@ -21,13 +22,13 @@ pub struct Meta {
     /// Component id of the sender; `hub` for the hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The sender's wall clock.
+    /// When it was sent, by the sender's wall clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
 }
 
 impl Meta {
-    /// Reads the `meta` of a body; the default if it has none or it is malformed (nothing depends on it).
+    /// Reads the `meta` of a body; the default if the body has none or it is malformed (nothing depends on it).
     pub fn of(body: &str) -> Self {
         #[derive(Deserialize)]
         struct Body {
@@ -38,13 +39,13 @@ impl Meta {
     }
 }
 
-/// The `meta.id` of a body, by which errors refer to it. Bodies without `meta` are not read a second time.
+/// The `meta.id` of a body, to which errors refer. Bodies without `meta` are not parsed a second time.
 pub fn message_id(body: &str) -> Option<String> {
     if body.contains("\"meta\"") { Meta::of(body).id } else { None }
 }
 
-/// The body of a message with `meta` in front of its fields, written in one go. Not for bodies that have a `meta` of
-/// their own.
+/// The body of a message with `meta` in front of its fields, serialized in one pass. Not for bodies that have a `meta`
+/// of their own.
 pub fn with_meta<T: Tagged>(message: &T, meta: &Meta) -> Box<RawValue> {
     #[derive(Serialize)]
     #[serde(bound = "T: Tagged")]
@@ -53,7 +54,7 @@ pub fn with_meta<T: Tagged>(message: &T, meta: &Meta) -> Box<RawValue> {
         #[serde(flatten)]
         body: Body<'a, T>,
     }
-    // Structs of strings, numbers and raw JSON: serializing them cannot fail.
+    // Structs of strings, numbers and raw JSON always serialize.
     to_raw_value(&Whole { meta, body: Body(message) }).expect("a message is serializable")
 }
 

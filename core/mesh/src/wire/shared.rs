@@ -1,4 +1,4 @@
-//! Pieces that several events share.
+//! Types that several events share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,15 +15,15 @@ use thiserror::Error;
 
 use crate::id::ProposalId;
 
-/// What a component does.
+/// The role of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Priorities, retries, dispatch.
+    /// Owns queues: priorities, retries, dispatch.
     Queue,
-    /// Readiness, references, the run's timeout.
+    /// Owns shards of runs: readiness, references, the run's timeout.
     Resolver,
-    /// Routes attempts to providers.
+    /// Executes attempts by calling providers.
     Engine,
     /// Serves methods.
     Provider,
@@ -50,7 +50,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// No role has this name.
+/// The error for text that is not the name of a role.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("unknown role `{0}`: expected `queue`, `resolver` (`deps`), `engine` (`exec`) or `provider`")]
 pub struct RoleParseError(pub String);
@@ -68,15 +68,15 @@ impl FromStr for Role {
     }
 }
 
-/// How the hub sees a component.
+/// The status of a component, as the hub sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PresenceStatus {
-    /// It is there and registered.
+    /// It is connected and registered.
     Connected,
-    /// Its socket dropped or a heartbeat is overdue; it gets no new work.
+    /// Its socket was lost or a heartbeat is overdue; it gets no new work.
     Silent,
-    /// It said goodbye or was silent for too long.
+    /// It left, or was silent for too long.
     Lost,
 }
 
@@ -87,17 +87,18 @@ pub enum HealthState {
     /// It can.
     #[default]
     Healthy,
-    /// It cannot; the reason says why.
+    /// It cannot; `reason` says why.
     Unhealthy,
-    /// It has not found out yet, or what it needs is still starting; what only it could serve waits.
+    /// It does not know yet, or something it needs is still starting. Tasks that only it could serve wait.
     Starting,
-    /// It is late with its answer, and nothing has refused. It gets work like a healthy one: each task's own timeout says
-    /// how long is too long. On the wire it is `healthy` with `slow: true`, so that older hubs and engines go on too.
+    /// It answers late, but nothing was refused. It gets work like a healthy provider: each task's own timeout decides
+    /// how long is too long. On the wire it is `healthy` with `slow: true`, so that older hubs and engines continue to
+    /// work.
     Slow,
 }
 
 impl HealthState {
-    /// Whether it gets work.
+    /// Whether a provider in this state gets work.
     pub fn works(self) -> bool {
         matches!(self, Self::Healthy | Self::Slow)
     }
@@ -109,14 +110,14 @@ impl HealthState {
 pub struct Health {
     /// Whether it can do its work.
     pub state: HealthState,
-    /// Why not, what is slow, or what a healthy one has to do without.
+    /// Why it is unhealthy, what is slow, or what a healthy provider has to do without.
     pub reason: Option<String>,
-    /// Whether it stays so until a person changes something, such as a secret that the service refuses. Only an unhealthy
-    /// provider says so.
+    /// Whether it stays unhealthy until a person changes something, such as a secret that the service refuses. Only an
+    /// unhealthy provider sets it.
     pub lasting: bool,
 }
 
-/// Health as JSON.
+/// The JSON form of health.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(expecting = "struct Health")]
 struct HealthJson {
@@ -148,74 +149,75 @@ impl From<HealthJson> for Health {
 }
 
 impl Health {
-    /// It cannot do its work; that may pass.
+    /// A provider that cannot do its work; that may pass.
     pub fn unhealthy(reason: impl Into<String>) -> Self {
         Self { state: HealthState::Unhealthy, reason: Some(reason.into()), lasting: false }
     }
 
-    /// It cannot do its work, and waiting does not help.
+    /// A provider that cannot do its work, and waiting does not help.
     pub fn broken(reason: impl Into<String>) -> Self {
         Self { lasting: true, ..Self::unhealthy(reason) }
     }
 
-    /// It is late, but nothing has refused: it gets work.
+    /// A provider that answers late although nothing was refused: it gets work.
     pub fn slow(reason: impl Into<String>) -> Self {
         Self { state: HealthState::Slow, reason: Some(reason.into()), lasting: false }
     }
 
-    /// It does not know yet, and says what it waits for.
+    /// A provider that does not know yet whether it can work, with what it waits for.
     pub fn starting(reason: impl Into<String>) -> Self {
         Self { state: HealthState::Starting, reason: Some(reason.into()), lasting: false }
     }
 }
 
-/// A protocol as it is registered and handed around: `methods` is an object of full method names to
-/// `{description?, parameters?, returns?, timeout?}`, opaque to the core.
+/// A protocol as it is registered and distributed: `methods` is an object of full method names to `{description?,
+/// parameters?, returns?, timeout?}`, opaque to the core.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolDefinition {
-    /// Such as `math`.
+    /// The protocol's name, such as `math`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
-    /// By full name.
+    /// The methods by full name: a JSON object.
     pub methods: Payload,
 }
 
-/// A piece of a JSON text that is too large for one frame; the receiver joins the pieces in order.
+/// A part of a JSON text that is too large for one frame; the receiver joins the parts in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Which piece, from 0.
+    /// The number of this part, from 0.
     pub part: u32,
-    /// How many there are.
+    /// The number of parts.
     pub of: u32,
-    /// The piece.
+    /// The text of this part.
     pub text: String,
 }
 
-/// One item of `events`: an entry in full, a piece of one, or (for the proposer's own) only its place and proposal id.
+/// One item of `events`: a complete entry, a part of one, or (for the proposer's own entries) only position and
+/// proposal id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventsItem {
-    /// Place in the journal.
+    /// The position in the journal.
     pub position: Position,
-    /// The proposal of the receiver that caused it; then nothing else follows.
+    /// The receiver's proposal that caused the entry; all other fields are then absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal_id: Option<ProposalId>,
-    /// A piece of the JSON text of an item; joined, it is an `EventsItem` in full.
+    /// The number of this part of an item's JSON text; the joined parts are a complete `EventsItem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u32>,
-    /// How many pieces there are.
+    /// The number of parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
-    /// The piece.
+    /// The text of this part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// The run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
-    /// Place in the run.
+    /// The entry's number in its run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub seq: Seq,
-    /// The writer's clock.
+    /// When the entry was recorded, by the writer's clock.
     #[serde(default, skip_serializing_if = "is_default")]
     pub recorded_at: Timestamp,
     /// The task's queue.
@@ -227,7 +229,7 @@ pub struct EventsItem {
     /// Body of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
-    /// The entry as it is, handed over within a process; then nothing else follows. It is never written.
+    /// The entry itself, passed within a process; all other fields are then absent. It is never serialized.
     #[serde(skip)]
     pub whole: Option<Arc<Entry>>,
 }
@@ -237,7 +239,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl EventsItem {
-    /// An entry in full.
+    /// An item with a complete entry.
     pub fn full(entry: &Entry) -> Self {
         Self {
             run_id: entry.run_id,
@@ -250,22 +252,22 @@ impl EventsItem {
         }
     }
 
-    /// An entry as it is, for a receiver in the same process: nothing of it is copied, written or read.
+    /// An item with the entry itself, for a receiver in the same process: nothing is copied, serialized or parsed.
     pub fn whole(entry: Arc<Entry>) -> Self {
         Self { whole: Some(entry.clone()), ..Self::empty(entry.position) }
     }
 
-    /// The receiver's own entry, without its body.
+    /// An item for the receiver's own entry, without its body.
     pub fn own(position: Position, proposal_id: ProposalId) -> Self {
         Self { proposal_id: Some(proposal_id), ..Self::empty(position) }
     }
 
-    /// A piece of an item.
+    /// An item with a part of an item.
     pub fn piece(position: Position, part: Part) -> Self {
         Self { part: Some(part.part), of: Some(part.of), text: Some(part.text), ..Self::empty(position) }
     }
 
-    /// The entry, if this item is one in full.
+    /// The entry, if this item is a complete one.
     ///
     /// # Errors
     /// If its event is unknown or malformed.

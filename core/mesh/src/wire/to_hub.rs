@@ -17,11 +17,11 @@ use crate::wire::{
 tagged! {
     /// An event from a component to the hub.
     "mesh event" ToHub {
-        /// What the component is; may be repeated and then replaces what was said.
+        /// Registers the component; a repeated registration replaces the previous one.
         RegisterComponent(Box<RegisterComponent>) = "register_component",
         /// The answer to `heartbeat`.
         HeartbeatResponse(HeartbeatResponse) = "heartbeat_response",
-        /// Everything up to a position has been taken in.
+        /// Entries up to a position have been processed.
         EventsAck(EventsAck) = "events_ack",
         /// Proposals to the journal.
         Append(Append) = "append",
@@ -29,7 +29,7 @@ tagged! {
         TaskTaken(TaskTaken) = "task_taken",
         /// Calls of an engine.
         ExecuteMethod(ExecuteMethod) = "execute_method",
-        /// Calls that the provider has and cannot begin yet.
+        /// Calls that the provider has received and cannot begin yet.
         MethodWaiting(MethodWaiting) = "method_waiting",
         /// Calls that waited at the provider and have begun.
         MethodStarted(MethodStarted) = "method_started",
@@ -39,7 +39,7 @@ tagged! {
         MethodResult(MethodResult) = "method_result",
         /// The engine no longer wants a call's answer.
         CancelMethod(CancelMethod) = "cancel_method",
-        /// A reader of the whole journal; needs no registration.
+        /// Starts reading the whole journal; needs no registration.
         Watch(Watch) = "watch",
     }
 }
@@ -47,34 +47,34 @@ tagged! {
 /// See [`ToHub::RegisterComponent`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterComponent {
-    /// What it does.
+    /// The component's role.
     pub component_type: Role,
-    /// Kept over reconnects; the hub makes one if it is left out.
+    /// The component's id, kept over reconnects; the hub makes one if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_id: Option<ComponentId>,
-    /// What binds the id to the component: to be the same at each registration of the id. The hub makes one if it is left
-    /// out the first time.
+    /// The secret that binds the id to the component. It must be the same at each registration of the id. The hub makes
+    /// one if it is absent the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// What it has seen of the journal; absent before its first registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// For people.
+    /// Its name, for people.
     #[serde(default)]
     pub name: String,
-    /// Of the component's software.
+    /// The version of its software.
     #[serde(default)]
     pub version: String,
-    /// Free labels.
+    /// Free-form labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// Queue, resolver: what it owned and how far it got.
+    /// Queue, resolver: the slices it owned and the position it reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owned: Vec<Owned>,
     /// Engine: the queues it works for; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<Vec<QueueName>>,
-    /// Engine: its capacity; 0 while draining.
+    /// Engine: the number of its slots; 0 while it drains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
     /// Engine: the attempts it works on or has not reported yet.
@@ -86,31 +86,31 @@ pub struct RegisterComponent {
     /// Provider: protocols it serves, with their schemas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protocols: Vec<ProtocolDefinition>,
-    /// Provider: how many calls it takes at once (default 1); 0 while draining.
+    /// Provider: how many calls it runs at the same time (default 1); 0 while it drains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<u32>,
-    /// Provider: several calls may come in one event.
+    /// Provider: whether it accepts several calls in one event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch: bool,
-    /// Engine, provider: its open calls; a provider that leaves it out is taken to hold what it was given.
+    /// Engine, provider: its open calls. If a provider leaves this out, it is assumed to hold the calls it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<Vec<CallId>>,
     /// Provider: whether it can do its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// Provider: where the service is that it calls, without credentials: an address, or `*` if its tasks say where.
+    /// Provider: the address of the service it calls, without credentials, or `*` if its tasks choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
 
-/// What an owner still holds when it registers.
+/// A slice that an owner still holds when it registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owned {
-    /// What.
+    /// The slice.
     pub slice: Slice,
-    /// Since when.
+    /// The epoch of the ownership.
     pub epoch: Epoch,
-    /// The last position it has taken in.
+    /// The last position that the owner has processed.
     pub position: Position,
 }
 
@@ -118,10 +118,10 @@ pub struct Owned {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeartbeatResponse {
-    /// Free text.
+    /// The component's own description of its status; free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// Open attempts, calls or owned slices.
+    /// The number of open attempts, calls or owned slices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<u32>,
     /// Provider: whether it can do its work.
@@ -132,16 +132,16 @@ pub struct HeartbeatResponse {
 /// See [`ToHub::EventsAck`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsAck {
-    /// The last position taken in.
+    /// The last position that was processed.
     pub position: Position,
 }
 
 /// See [`ToHub::Append`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Append {
-    /// In the order in which they shall be decided.
+    /// The proposals, in the order in which they are to be decided.
     pub proposals: Vec<ProposalItem>,
-    /// As in `events_ack`.
+    /// The last position that was processed, as in `events_ack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
 }
@@ -149,28 +149,28 @@ pub struct Append {
 /// One proposal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProposalItem {
-    /// Chosen by the proposer; unique among its unanswered ones.
+    /// Chosen by the proposer; unique among its unanswered proposals.
     pub proposal_id: ProposalId,
-    /// Owners: under which ownership.
+    /// For owners: the ownership under which they propose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
-    /// What.
+    /// The proposed command.
     pub command: Command,
 }
 
 /// See [`ToHub::TaskTaken`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskTaken {
-    /// Which.
+    /// The attempts that were taken.
     pub attempts: Vec<AttemptRef>,
 }
 
 /// See [`ToHub::Watch`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// The first position wanted; 0: the oldest that is there. One that was removed with its run is an error.
+    /// The first position wanted; 0 for the oldest that exists. A position that was removed with its run is an error.
     pub from_position: Position,
-    /// The term in which what comes before was read, as `welcome` named it; absent: not checked.
+    /// The term in which earlier entries were read, as `welcome` named it; absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<TermId>,
 }

@@ -1,4 +1,4 @@
-//! Who may answer a call, and what becomes of the other answers.
+//! Answers to calls: which component may send one, and how all others are refused.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,14 @@ use crate::bench::Bench;
 use crate::calls::*;
 use crate::leases::Sent;
 
-/// The engine has heard this one answer.
+/// Checks that the engine has received exactly this answer.
 #[track_caller]
-fn goes_on(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
-    assert!(bench.heard(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
-    assert!(bench.heard(provider, "cancel_method").is_empty(), "the call goes on");
+fn check_continues(bench: &mut Bench, engine: u64, provider: u64, at: &Value) {
+    assert!(bench.take_sent(engine, "method_result").is_empty(), "the engine hears nothing of what was refused");
+    assert!(bench.take_sent(provider, "cancel_method").is_empty(), "the call goes on");
     answer(bench, provider, at);
-    assert!(bench.heard(provider, "mesh_error").is_empty());
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(at)]);
+    assert!(bench.take_sent(provider, "mesh_error").is_empty());
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(at)]);
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn nobody_answers_for_another() {
         answer(&mut bench, impostor, &at[0]);
         refused(&mut bench, impostor, "CALL_NOT_YOURS");
     }
-    goes_on(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[0]);
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn nobody_answers_a_call_that_was_given_to_nobody() {
         answer(&mut bench, impostor, &at[1]);
         refused(&mut bench, impostor, "CALL_NOT_YOURS");
     }
-    goes_on(&mut bench, engine, p, &at[0]);
-    goes_on(&mut bench, engine, p, &at[1]);
+    check_continues(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[1]);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn an_answer_to_no_call_is_refused() {
         ("01930a5c-7e31-7c3d-9b4f-2a6d5e8f9c01/1/t0/e", "CALL_ENDED"),
         (&call_id(&at[0]).replace("/e", "/e2"), "CALL_ENDED"),
     ] {
-        bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
+        bench.send(p, "method_result", &json!({"jsonrpc": "2.0", "id": id, "result": 1}));
         refused(&mut bench, p, name);
     }
-    goes_on(&mut bench, engine, p, &at[0]);
+    check_continues(&mut bench, engine, p, &at[0]);
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn no_answer_counts_twice() {
     call(&mut bench, engine, &at[0], &["p"]);
     call(&mut bench, engine, &at[1], &["p"]);
     answer(&mut bench, p, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
-    // The attempt is open until the engine has reported it, and its call has ended nevertheless.
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
+    // The attempt stays open until the engine has reported its end, but its call has ended.
     answer(&mut bench, p, &at[0]);
     refused(&mut bench, p, "CALL_ENDED");
     let complete = json!({"ref": at[0], "result": 1, "ran_ms": 1});
@@ -83,9 +83,9 @@ fn no_answer_counts_twice() {
     refused(&mut bench, p, "CALL_ENDED");
     // Twice in one event.
     let end = json!({"jsonrpc": "2.0", "id": call_id(&at[1]), "result": 1});
-    bench.say(p, "method_result", &json!({"results": [end, end]}));
+    bench.send(p, "method_result", &json!({"results": [end, end]}));
     refused(&mut bench, p, "CALL_ENDED");
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[1])]);
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn a_late_answer_is_refused() {
     let Sent { mut bench, engine, at } = taken(3);
     let p = provider(&mut bench, "p", 3);
     at.iter().for_each(|at| call(&mut bench, engine, at, &["p"]));
-    // Cancelled by its engine, failed because its time was up, and lost with its provider.
-    bench.say(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
+    // Cancelled by its engine, timed out, and lost with its provider.
+    bench.send(engine, "cancel_method", &json!({"id": call_id(&at[0])}));
     answer(&mut bench, p, &at[0]);
     refused(&mut bench, p, "CALL_ENDED");
     let error = json!({"code": -29003, "message": "too slow"});
@@ -104,12 +104,12 @@ fn a_late_answer_is_refused() {
     refused(&mut bench, p, "CALL_ENDED");
     bench.leave(p, false);
     bench.pass(5_000);
-    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+    assert_eq!(bench.take_sent(engine, "method_result")[0]["error"]["data"]["lost"], true);
     let p = bench.join("provider", "p", json!({"methods": ["m/x"], "calls": [call_id(&at[2])]}));
-    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[2]), "it need not go on");
+    assert_eq!(bench.take_sent(p, "cancel_method")[0]["id"], call_id(&at[2]), "it need not go on");
     answer(&mut bench, p, &at[2]);
     refused(&mut bench, p, "CALL_ENDED");
-    assert!(bench.heard(engine, "method_result").is_empty());
+    assert!(bench.take_sent(engine, "method_result").is_empty());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_provider_may_answer_before_it_has_registered_again() {
     answer(&mut bench, p2, &at[0]);
     refused(&mut bench, p2, "CALL_NOT_YOURS");
     let back = bench.connect();
-    goes_on(&mut bench, engine, back, &at[0]);
+    check_continues(&mut bench, engine, back, &at[0]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn the_end_of_an_attempt_cancels_its_call() {
     call(&mut bench, engine, &at[0], &["p"]);
     let stop = json!({"ref": at[0], "reason": "drain"});
     assert_eq!(crate::leases::propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
-    assert_eq!(bench.heard(p, "cancel_method")[0]["id"], call_id(&at[0]));
+    assert_eq!(bench.take_sent(p, "cancel_method")[0]["id"], call_id(&at[0]));
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn an_error_of_any_size_reaches_the_engine_and_is_cut() {
     call(&mut bench, engine, &at[0], &["p"]);
     let data = json!({"retryable": false, "dump": "x".repeat(3 << 20)});
     let error = json!({"code": 17, "message": "m".repeat(1 << 20), "data": data});
-    bench.say(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
-    let heard = bench.heard(engine, "method_result");
+    bench.send(p, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(&at[0]), "error": error}));
+    let heard = bench.take_sent(engine, "method_result");
     let [answer] = heard.as_slice() else { panic!("one answer, heard {}", heard.len()) };
     assert!(answer.to_string().len() < 10_000, "{} bytes", answer.to_string().len());
     assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["retryable"]), (&json!(17), &json!(false)));
@@ -155,6 +155,6 @@ fn a_protocol_larger_than_a_payload_is_refused() {
     let methods = json!({"big/x": {"description": "x".repeat(2 << 20)}});
     let protocols = json!([{"name": "big", "version": "v1", "methods": methods}]);
     bench.register(socket, "provider", "p", json!({"protocols": protocols}));
-    let rejected = bench.heard(socket, "registration_rejected");
+    let rejected = bench.take_sent(socket, "registration_rejected");
     assert!(rejected[0].to_string().contains("`big/v1` has"), "{rejected:?}");
 }

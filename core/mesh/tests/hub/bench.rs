@@ -1,4 +1,4 @@
-//! A hub with a ledger behind it that commits at once, and sockets in the test's hand.
+//! A test bench: a hub with a ledger behind it that commits at once, and sockets that the test controls.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ pub(crate) struct Bench {
     pub(crate) ledger: Ledger,
     pub(crate) journal: Vec<Arc<Entry>>,
     pub(crate) now: Instant,
-    /// What was sent since it was last looked at: to whom, the event's name and its body.
+    /// Events sent since the last look: the socket, the event's name and its body.
     pub(crate) sent: Vec<(u64, &'static str, Value)>,
     pub(crate) closed: Vec<u64>,
-    /// The writer holds back what it was asked for.
+    /// Whether the writer holds back its work.
     pub(crate) is_held: bool,
     held: Vec<Output>,
     sockets: u64,
@@ -67,7 +67,7 @@ impl Bench {
         self.sent.push((socket, message.kind(), body));
     }
 
-    /// The writer does what it was asked for.
+    /// The writer processes an output of the hub.
     fn write(&mut self, work: Output) {
         match work {
             Output::Request { token, request } => {
@@ -100,14 +100,14 @@ impl Bench {
         (outcome.verdict, Batch { entries, effects: outcome.effects, answers: Vec::new() })
     }
 
-    /// Records something that nobody on the mesh asked for.
+    /// Records a request that did not come over the mesh.
     pub(crate) fn record(&mut self, request: &Request) -> Verdict {
         let (verdict, batch) = self.decide(request);
         self.input(Input::Committed(Arc::new(batch)));
         verdict
     }
 
-    /// The writer goes on.
+    /// The writer continues with the work it held back.
     pub(crate) fn release(&mut self) {
         self.is_held = false;
         for work in std::mem::take(&mut self.held) {
@@ -115,7 +115,7 @@ impl Bench {
         }
     }
 
-    /// Time passes; timers fire when they are due.
+    /// Advances the time; timers fire when they are due.
     pub(crate) fn pass(&mut self, ms: u64) {
         let until = self.now.plus_ms(ms);
         while let Some(at) = self.hub.next_deadline().filter(|at| *at <= until) {
@@ -127,7 +127,7 @@ impl Bench {
         self.now = until;
     }
 
-    /// The hub starts anew in a term of its own, on what is left of the journal up to a position.
+    /// Restarts the hub in a new term, on the part of the journal up to a position.
     pub(crate) fn begin(&mut self, term: &str, after: Position) {
         self.journal.retain(|entry| entry.position <= after);
         self.terms.retain(|term| term.after <= after);
@@ -140,7 +140,7 @@ impl Bench {
         self.restart();
     }
 
-    /// The hub starts anew from the journal: every socket is gone, and so is all it knew besides.
+    /// Restarts the hub from the journal: all sockets and everything else it knew are gone.
     pub(crate) fn restart(&mut self) {
         let start = Start {
             owners: self.ledger.owners().map(|(slice, owner, epoch)| (slice.clone(), owner.clone(), epoch)).collect(),
@@ -171,12 +171,12 @@ impl Bench {
         socket
     }
 
-    pub(crate) fn say(&mut self, socket: u64, kind: &str, body: &Value) {
+    pub(crate) fn send(&mut self, socket: u64, kind: &str, body: &Value) {
         let message = ToHub::decode(kind, &body.to_string()).expect("a valid event");
         self.input(Input::Received { socket, message, message_id: None });
     }
 
-    /// Connects and registers a component; the rest of its registration as JSON.
+    /// Connects and registers a component; `rest` is the rest of its registration as JSON.
     pub(crate) fn join(&mut self, role: &str, id: &str, rest: Value) -> u64 {
         let socket = self.connect();
         self.register(socket, role, id, rest);
@@ -186,15 +186,15 @@ impl Bench {
     pub(crate) fn register(&mut self, socket: u64, role: &str, id: &str, rest: Value) {
         let mut body = json!({"component_type": role, "component_id": id, "secret": format!("what only {id} knows")});
         body.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
-        self.say(socket, "register_component", &body);
+        self.send(socket, "register_component", &body);
     }
 
     pub(crate) fn leave(&mut self, socket: u64, clean: bool) {
         self.input(Input::Disconnected { socket, clean, reason: None });
     }
 
-    /// The bodies of an event that were sent to a socket since the last look.
-    pub(crate) fn heard(&mut self, socket: u64, kind: &str) -> Vec<Value> {
+    /// The bodies of the events of one kind that a socket was sent since the last look.
+    pub(crate) fn take_sent(&mut self, socket: u64, kind: &str) -> Vec<Value> {
         let (of_it, rest) =
             std::mem::take(&mut self.sent).into_iter().partition(|(to, it, _)| *to == socket && *it == kind);
         self.sent = rest;
@@ -202,7 +202,7 @@ impl Bench {
         of_it.into_iter().map(|(_, _, body)| body).collect()
     }
 
-    /// The names of the events that were sent to a socket and not looked at yet.
+    /// The names of the events that a socket was sent and that were not looked at yet.
     pub(crate) fn order(&self, socket: u64) -> Vec<&'static str> {
         self.sent.iter().filter(|(to, ..)| *to == socket).map(|(_, kind, _)| *kind).collect()
     }

@@ -9,7 +9,7 @@ use crate::leases::{Sent, sent};
 /// Attempts that the engine has taken.
 pub(crate) fn taken(count: usize) -> Sent {
     let mut sent = sent(count);
-    sent.bench.say(sent.engine, "task_taken", &json!({"attempts": sent.at}));
+    sent.bench.send(sent.engine, "task_taken", &json!({"attempts": sent.at}));
     sent
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn call_with(bench: &mut Bench, engine: u64, at: &Value, providers: &
         "jsonrpc": "2.0", "id": call_id(at), "method": "m/x", "params": {}, "meta": meta, "providers": providers,
         "priority": priority,
     });
-    bench.say(engine, "execute_method", &call);
+    bench.send(engine, "execute_method", &call);
 }
 
 pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64 {
@@ -39,17 +39,17 @@ pub(crate) fn provider(bench: &mut Bench, id: &str, max_concurrency: u32) -> u64
 }
 
 pub(crate) fn answer(bench: &mut Bench, provider: u64, at: &Value) {
-    bench.say(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
+    bench.send(provider, "method_result", &json!({"jsonrpc": "2.0", "id": call_id(at), "result": 1}));
 }
 
 pub(crate) fn ids(calls: &[Value]) -> Vec<String> {
     calls.iter().map(|it| it["id"].as_str().expect("text").to_owned()).collect()
 }
 
-/// One refusal, of this name, was said since the last look.
+/// Checks that exactly one refusal, of this name, was sent since the last look.
 #[track_caller]
 pub(crate) fn refused(bench: &mut Bench, socket: u64, name: &str) {
-    let errors = bench.heard(socket, "mesh_error");
+    let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!(name), &json!("method_result")), "{errors:?}");
 }
@@ -61,13 +61,13 @@ fn a_call_goes_to_the_provider_with_the_fewest_and_waits_while_none_has_room() {
     for at in &at {
         call(&mut bench, engine, at, &["p", "p2"]);
     }
-    let (of_p, of_p2) = (bench.heard(p, "execute_method"), bench.heard(p2, "execute_method"));
+    let (of_p, of_p2) = (bench.take_sent(p, "execute_method"), bench.take_sent(p2, "execute_method"));
     assert_eq!(ids(&of_p), [call_id(&at[0]), call_id(&at[2])]);
     assert_eq!(ids(&of_p2), [call_id(&at[1])]);
     assert_eq!(of_p2[0].get("providers"), None, "providers need not know of each other");
     answer(&mut bench, p2, &at[1]);
-    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[3])], "it has room again");
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[1])]);
+    assert_eq!(ids(&bench.take_sent(p2, "execute_method")), [call_id(&at[3])], "it has room again");
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[1])]);
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
     call(&mut bench, engine, &at[1], &["p"]);
     bench.leave(p, false);
     bench.pass(4_999);
-    assert!(bench.heard(engine, "method_result").is_empty(), "it may come back");
+    assert!(bench.take_sent(engine, "method_result").is_empty(), "it may come back");
     bench.pass(1);
-    let answers = bench.heard(engine, "method_result");
+    let answers = bench.take_sent(engine, "method_result");
     let results = answers[0]["results"].as_array().expect("both at once");
     for result in results {
         assert_eq!(result["error"]["name"], "PROVIDER_NOT_AVAILABLE");
@@ -89,9 +89,9 @@ fn the_calls_of_a_lost_provider_are_answered_as_lost() {
     assert_eq!(results.len(), 2, "the one it held and the one that waited for it");
 }
 
-/// Which calls the engine was told of since the last look.
-pub(crate) fn told(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
-    let ids = bench.heard(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
+/// The calls that the engine was sent this event for since the last look.
+pub(crate) fn call_ids(bench: &mut Bench, engine: u64, kind: &str) -> Vec<String> {
+    let ids = bench.take_sent(engine, kind).into_iter().flat_map(|it| it["ids"].as_array().expect("a list").clone());
     ids.map(|id| id.as_str().expect("text").to_owned()).collect()
 }
 
@@ -103,20 +103,20 @@ fn an_engine_hears_which_calls_wait_and_when_they_begin() {
     assert!(!bench.order(engine).contains(&"method_started"), "what is given at once needs no word");
     call(&mut bench, engine, &at[1], &["p"]);
     call(&mut bench, engine, &at[2], &["p"]);
-    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[1]), call_id(&at[2])]);
+    assert_eq!(call_ids(&mut bench, engine, "method_waiting"), [call_id(&at[1]), call_id(&at[2])]);
     answer(&mut bench, p, &at[0]);
-    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[1])]);
-    // On a new connection what waits is said again; what does not is taken to be worked on.
+    assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[1])]);
+    // On a new connection, calls that wait are announced again; all others count as being worked on.
     bench.leave(engine, false);
     let calls = json!([call_id(&at[1]), call_id(&at[2])]);
     let engine = bench.join("engine", "e", json!({"slots": 3, "attempts": at, "calls": calls}));
-    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[2])]);
-    // Nobody is left: the last word is that it is lost.
+    assert_eq!(call_ids(&mut bench, engine, "method_waiting"), [call_id(&at[2])]);
+    // No provider is left: the final message is that the call is lost.
     bench.pass(5_000);
     bench.leave(p, true);
-    let lost = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both").clone();
+    let lost = bench.take_sent(engine, "method_result")[0]["results"].as_array().expect("both").clone();
     assert_eq!(ids(&lost).len(), 2);
-    assert!(told(&mut bench, engine, "method_started").is_empty());
+    assert!(call_ids(&mut bench, engine, "method_started").is_empty());
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn what_begins_while_its_engine_is_away_is_told_when_it_is_back() {
     answer(&mut bench, p, &at[0]);
     let calls = json!([call_id(&at[0]), call_id(&at[1])]);
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": calls}));
-    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it does not wait any more");
+    assert!(call_ids(&mut bench, engine, "method_waiting").is_empty(), "it does not wait any more");
     answer(&mut bench, p, &at[1]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")).len(), 2);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")).len(), 2);
 }
 
 #[test]
@@ -140,26 +140,26 @@ fn a_provider_that_cannot_begin_says_so_and_its_word_is_passed_on() {
     let (p, other) = (provider(&mut bench, "p", 2), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
     let body = json!({"ids": [call_id(&at[0]), call_id(&at[1]), "x"]});
-    bench.say(other, "method_waiting", &body);
-    assert!(told(&mut bench, engine, "method_waiting").is_empty(), "it is not that one's");
-    bench.say(p, "method_waiting", &body);
-    assert_eq!(told(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
-    bench.say(p, "method_started", &body);
-    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
-    // A provider that says nothing of it on a new connection works on it.
-    bench.say(p, "method_waiting", &body);
+    bench.send(other, "method_waiting", &body);
+    assert!(call_ids(&mut bench, engine, "method_waiting").is_empty(), "it is not that one's");
+    bench.send(p, "method_waiting", &body);
+    assert_eq!(call_ids(&mut bench, engine, "method_waiting"), [call_id(&at[0])]);
+    bench.send(p, "method_started", &body);
+    assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // A provider that reports nothing about the call on a new connection works on it.
+    bench.send(p, "method_waiting", &body);
     bench.leave(p, false);
     let back = json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]});
     let p = bench.join("provider", "p", back);
-    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
-    // One that does not know of it has lost it; the time goes on.
-    bench.say(p, "method_waiting", &body);
+    assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    // A provider that does not know the call has lost it; the time continues.
+    bench.send(p, "method_waiting", &body);
     bench.leave(p, false);
-    bench.heard(engine, "method_waiting");
+    bench.take_sent(engine, "method_waiting");
     bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": []}));
-    assert_eq!(told(&mut bench, engine, "method_started"), [call_id(&at[0])]);
+    assert_eq!(call_ids(&mut bench, engine, "method_started"), [call_id(&at[0])]);
     bench.pass(5_000);
-    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+    assert_eq!(bench.take_sent(engine, "method_result")[0]["error"]["data"]["lost"], true);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_waits_is_served_by_priority_then_by_age_and_nobody_is_overtaken_for_long
     call_with(&mut bench, engine, &at[5], &["p"], 2);
     let mut served = Vec::new();
     for _ in 0..6 {
-        let calls = bench.heard(p, "execute_method");
+        let calls = bench.take_sent(p, "execute_method");
         assert!(calls[0].get("priority").is_none(), "providers need not know of it");
         served.extend(ids(&calls));
         let last = served.last().expect("one").clone();
@@ -195,12 +195,12 @@ fn what_waits_goes_to_whoever_has_room_first_even_if_it_came_later() {
         bench.join("provider", "elsewhere", json!({"methods": ["m/other"], "max_concurrency": 9})),
         provider(&mut bench, "late", 1),
     );
-    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[1])]);
-    // More room at one that is full.
+    assert_eq!(ids(&bench.take_sent(late, "execute_method")), [call_id(&at[1])]);
+    // A full provider gets more room.
     bench.register(late, "provider", "late", json!({"methods": ["m/x"], "max_concurrency": 2}));
-    assert_eq!(ids(&bench.heard(late, "execute_method")), [call_id(&at[2])]);
-    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
-    assert!(bench.heard(elsewhere, "execute_method").is_empty());
+    assert_eq!(ids(&bench.take_sent(late, "execute_method")), [call_id(&at[2])]);
+    assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
+    assert!(bench.take_sent(elsewhere, "execute_method").is_empty());
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn what_waits_for_a_method_that_its_provider_serves_no_more_goes_back() {
     call(&mut bench, engine, &at[1], &["p"]);
     bench.pass(5_000);
     bench.register(p, "provider", "p", json!({"methods": ["m/other"], "max_concurrency": 1}));
-    let lost = bench.heard(engine, "method_result");
+    let lost = bench.take_sent(engine, "method_result");
     assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[1])], &json!(true)));
 }
 
@@ -224,10 +224,10 @@ fn a_provider_that_blinks_keeps_what_it_lists_and_loses_what_it_does_not() {
     bench.leave(p, false);
     let p = bench.join("provider", "p", json!({"methods": ["m/x"], "max_concurrency": 2, "calls": [call_id(&at[0])]}));
     bench.pass(5_000);
-    let lost = bench.heard(engine, "method_result");
+    let lost = bench.take_sent(engine, "method_result");
     assert_eq!((ids(&lost), &lost[0]["error"]["data"]["lost"]), (vec![call_id(&at[1])], &json!(true)));
     answer(&mut bench, p, &at[0]);
-    assert_eq!(bench.heard(engine, "method_result")[0]["result"], 1);
+    assert_eq!(bench.take_sent(engine, "method_result")[0]["result"], 1);
 }
 
 pub(crate) fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
@@ -238,26 +238,26 @@ pub(crate) fn health(bench: &mut Bench, provider: u64, id: &str, state: &str) {
 #[test]
 fn what_waits_for_a_provider_that_fell_ill_goes_to_others_and_back_if_there_are_none() {
     let Sent { mut bench, engine, at } = taken(5);
-    // Nobody is waited for any more.
+    // The hub no longer waits for any provider.
     bench.pass(5_000);
     let (p, p2) = (provider(&mut bench, "p", 1), provider(&mut bench, "p2", 1));
     call(&mut bench, engine, &at[0], &["p"]);
     call(&mut bench, engine, &at[1], &["p2"]);
     call(&mut bench, engine, &at[2], &["p"]);
     call(&mut bench, engine, &at[3], &["p", "p2"]);
-    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
-    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[1])]);
+    assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(p2, "execute_method")), [call_id(&at[1])]);
     health(&mut bench, p, "p", "unhealthy");
     answer(&mut bench, p, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])], "what it holds it may finish");
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])], "what it holds it may finish");
     // The engine did not know yet.
     call(&mut bench, engine, &at[4], &["p"]);
-    assert!(bench.heard(p, "execute_method").is_empty(), "but nothing else");
+    assert!(bench.take_sent(p, "execute_method").is_empty(), "but nothing else");
     answer(&mut bench, p2, &at[1]);
-    assert_eq!(ids(&bench.heard(p2, "execute_method")), [call_id(&at[2])], "in the order of arrival");
-    bench.heard(engine, "method_result");
+    assert_eq!(ids(&bench.take_sent(p2, "execute_method")), [call_id(&at[2])], "in the order of arrival");
+    bench.take_sent(engine, "method_result");
     health(&mut bench, p2, "p2", "unhealthy");
-    let back = bench.heard(engine, "method_result")[0]["results"].as_array().expect("both together").clone();
+    let back = bench.take_sent(engine, "method_result")[0]["results"].as_array().expect("both together").clone();
     assert_eq!(ids(&back), [call_id(&at[3]), call_id(&at[4])]);
     assert!(back.iter().all(|end| end["error"]["data"]["lost"] == true), "{back:?}");
 }
@@ -269,12 +269,12 @@ fn what_waits_for_a_provider_that_drains_goes_to_the_one_that_replaces_it() {
     call(&mut bench, engine, &at[0], &["old"]);
     call(&mut bench, engine, &at[1], &["old"]);
     let new = provider(&mut bench, "new", 2);
-    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[1])], "although the engine named another");
+    assert_eq!(ids(&bench.take_sent(new, "execute_method")), [call_id(&at[1])], "although the engine named another");
     bench.register(old, "provider", "old", json!({"methods": ["m/x"], "max_concurrency": 0}));
     call(&mut bench, engine, &at[2], &["old"]);
-    assert_eq!(ids(&bench.heard(new, "execute_method")), [call_id(&at[2])]);
+    assert_eq!(ids(&bench.take_sent(new, "execute_method")), [call_id(&at[2])]);
     answer(&mut bench, old, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
 }
 
 #[test]
@@ -283,9 +283,9 @@ fn a_provider_that_is_well_again_gets_what_waits_for_it() {
     let p = provider(&mut bench, "p", 1);
     health(&mut bench, p, "p", "starting");
     call(&mut bench, engine, &at[0], &["p"]);
-    assert!(bench.heard(p, "execute_method").is_empty() && bench.heard(engine, "method_result").is_empty());
-    bench.say(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
-    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert!(bench.take_sent(p, "execute_method").is_empty() && bench.take_sent(engine, "method_result").is_empty());
+    bench.send(p, "heartbeat_response", &json!({"health": {"state": "healthy"}}));
+    assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn an_answer_waits_for_an_engine_that_is_away() {
     answer(&mut bench, p, &at[0]);
     let back = json!({"slots": 1, "attempts": at, "calls": [call_id(&at[0])]});
     let engine = bench.join("engine", "e", back);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
 }
 
 #[test]
@@ -305,18 +305,18 @@ fn an_answer_finds_its_engine_after_the_hub_was_away() {
     let Sent { mut bench, engine, at } = taken(1);
     let p = provider(&mut bench, "p", 1);
     call(&mut bench, engine, &at[0], &["p"]);
-    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
     bench.restart();
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
     answer(&mut bench, engine, &at[0]);
     refused(&mut bench, engine, "CALL_NOT_YOURS");
-    // The answer comes before its provider is known again.
+    // The answer arrives before its provider has registered again.
     let nobody = bench.connect();
     answer(&mut bench, nobody, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
     answer(&mut bench, nobody, &at[0]);
     refused(&mut bench, nobody, "CALL_ENDED");
-    assert!(bench.heard(engine, "method_result").is_empty());
+    assert!(bench.take_sent(engine, "method_result").is_empty());
 }
 
 #[test]
@@ -332,16 +332,16 @@ fn a_provider_offers_its_answers_again_to_a_hub_that_has_not_heard_them() {
     let p = bench.join("provider", "p", again.clone());
     let order = bench.order(p);
     assert_eq!(order[..3], ["welcome", "cancel_method", "component_registered"], "what is not wanted is said first");
-    assert_eq!(ids(&bench.heard(p, "cancel_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(p, "cancel_method")), [call_id(&at[0])]);
     answer(&mut bench, p, &at[1]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), both);
-    // This hub has heard neither.
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), both);
+    // This hub has received neither.
     bench.restart();
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": at, "calls": both}));
     let p = bench.join("provider", "p", again);
-    assert!(bench.heard(p, "cancel_method").is_empty());
+    assert!(bench.take_sent(p, "cancel_method").is_empty());
     answer(&mut bench, p, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
 }
 
 #[test]
@@ -352,13 +352,13 @@ fn a_hub_that_has_just_started_waits_for_the_providers_that_are_named() {
         let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
         call(&mut bench, engine, &at[0], &["p"]);
         bench.pass(4_999);
-        assert!(bench.heard(engine, "method_result").is_empty(), "it may come back");
+        assert!(bench.take_sent(engine, "method_result").is_empty(), "it may come back");
         if comes_back {
             let p = provider(&mut bench, "p", 1);
-            assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+            assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
         } else {
             bench.pass(1);
-            assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+            assert_eq!(bench.take_sent(engine, "method_result")[0]["error"]["data"]["lost"], true);
         }
     }
 }
@@ -369,12 +369,12 @@ fn a_hub_that_stops_passes_on_calls_and_answers_but_no_tasks() {
     let p = provider(&mut bench, "p", 2);
     bench.input(Input::Stopping);
     call(&mut bench, engine, &at[0], &["p"]);
-    assert_eq!(ids(&bench.heard(p, "execute_method")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(p, "execute_method")), [call_id(&at[0])]);
     answer(&mut bench, p, &at[0]);
-    assert_eq!(ids(&bench.heard(engine, "method_result")), [call_id(&at[0])]);
+    assert_eq!(ids(&bench.take_sent(engine, "method_result")), [call_id(&at[0])]);
     bench.leave(engine, false);
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": [at[0]]}));
-    assert!(bench.heard(engine, "execute_task").is_empty(), "the next hub hands out the other one");
+    assert!(bench.take_sent(engine, "execute_task").is_empty(), "the next hub hands out the other one");
 }
 
 #[test]
@@ -382,5 +382,5 @@ fn a_call_that_nobody_can_serve_is_answered_at_once() {
     let Sent { mut bench, engine, at } = taken(1);
     bench.pass(5_000);
     call(&mut bench, engine, &at[0], &["gone"]);
-    assert_eq!(bench.heard(engine, "method_result")[0]["error"]["data"]["lost"], true);
+    assert_eq!(bench.take_sent(engine, "method_result")[0]["error"]["data"]["lost"], true);
 }

@@ -1,4 +1,4 @@
-//! Attempts on their engines.
+//! Leases: attempts on their engines.
 
 use gleitzeit_fixtures::{run_id, submitted, task, workflow};
 use gleitzeit_run::command::CancelWorkflow;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-/// The engine's.
+/// The engine's secret.
 pub(crate) const SECRET: &str = "what only e knows";
 
-/// A hub with one of each role but no provider, and attempts that were sent to the engine `e`.
+/// A hub with one component of each role but no provider, and attempts that were sent to the engine `e`.
 pub(crate) struct Sent {
     pub(crate) bench: Bench,
     pub(crate) engine: u64,
@@ -24,17 +24,17 @@ pub(crate) fn sent(count: usize) -> Sent {
     sent_on(Bench::new(), count)
 }
 
-/// The same on a bench of the caller's, which has no component yet.
+/// As `sent`, on a bench that the caller made and that has no component yet.
 pub(crate) fn sent_on(bench: Bench, count: usize) -> Sent {
     sent_of(bench, count, "e")
 }
 
-/// The same with an engine of the caller's name.
+/// As `sent`, with the caller's engine id.
 fn sent_of(bench: Bench, count: usize, engine_id: &str) -> Sent {
     sent_to(bench, engine_id, &vec![None; count])
 }
 
-/// An attempt for each of these providers, by whose names their tasks ask.
+/// One attempt for each of these provider names, which the attempts' tasks ask for.
 pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&str>]) -> Sent {
     let count = providers.len();
     let resolver = bench.join("resolver", "r", json!({}));
@@ -53,18 +53,18 @@ pub(crate) fn sent_to(mut bench: Bench, engine_id: &str, providers: &[Option<&st
         let dispatch = json!({"run_id": run_id, "task_id": id, "attempt": 1, "engine": engine_id});
         assert_eq!(propose(&mut bench, queue, Some(fence), "dispatch_task", &dispatch), "ok");
     }
-    let tasks = bench.heard(engine, "execute_task");
+    let tasks = bench.take_sent(engine, "execute_task");
     let at = tasks.iter().flat_map(|it| it["tasks"].as_array().expect("a list").clone()).map(|it| it["ref"].clone());
     Sent { at: at.collect(), bench, engine }
 }
 
-/// Proposes a command; the verdict.
+/// Proposes a command; returns the verdict.
 pub(crate) fn propose(bench: &mut Bench, socket: u64, fence: Option<Value>, command: &str, data: &Value) -> Value {
-    // Owners take in what they were sent.
+    // Owners acknowledge what they were sent.
     let position = bench.head();
     let proposal = json!({"proposal_id": "1", "fence": fence, "command": {"type": command, "data": data}});
-    bench.say(socket, "append", &json!({"proposals": [proposal], "position": position}));
-    bench.heard(socket, "append_result").pop().map(|it| it["results"][0]["verdict"].clone()).unwrap_or_default()
+    bench.send(socket, "append", &json!({"proposals": [proposal], "position": position}));
+    bench.take_sent(socket, "append_result").pop().map(|it| it["results"][0]["verdict"].clone()).unwrap_or_default()
 }
 
 fn stops(bench: &Bench) -> Vec<StopReason> {
@@ -83,7 +83,7 @@ fn cancel(bench: &mut Bench) {
 #[test]
 fn an_attempt_that_is_not_taken_is_ended_and_its_engine_cut_off() {
     let Sent { mut bench, engine, at } = sent(2);
-    bench.say(engine, "task_taken", &json!({"attempts": [at[0]]}));
+    bench.send(engine, "task_taken", &json!({"attempts": [at[0]]}));
     bench.pass(4_999);
     assert!(bench.closed.is_empty());
     bench.pass(1);
@@ -96,7 +96,7 @@ fn an_attempt_named_at_a_registration_is_taken_and_others_are_sent_again() {
     let Sent { mut bench, engine, at } = sent(2);
     bench.leave(engine, false);
     let engine = bench.join("engine", "e", json!({"slots": 2, "attempts": [at[1]]}));
-    let again = bench.heard(engine, "execute_task");
+    let again = bench.take_sent(engine, "execute_task");
     assert_eq!(again[0]["tasks"].as_array().expect("a list").len(), 1);
     assert_eq!(again[0]["tasks"][0]["ref"], at[0]);
 }
@@ -105,7 +105,7 @@ fn an_attempt_named_at_a_registration_is_taken_and_others_are_sent_again() {
 fn a_silent_engine_is_lost_after_fifteen_seconds_and_a_leaving_one_at_once() {
     for (clean, after) in [(false, 15_000), (true, 0)] {
         let Sent { mut bench, engine, at } = sent(2);
-        bench.say(engine, "task_taken", &json!({"attempts": at}));
+        bench.send(engine, "task_taken", &json!({"attempts": at}));
         bench.leave(engine, clean);
         if !clean {
             bench.pass(after - 1);
@@ -119,11 +119,11 @@ fn a_silent_engine_is_lost_after_fifteen_seconds_and_a_leaving_one_at_once() {
 #[test]
 fn an_engine_that_leaves_a_heartbeat_unanswered_is_lost_fifteen_seconds_after_it_was_asked() {
     let Sent { mut bench, engine, at } = sent(1);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
-    bench.say(engine, "heartbeat_response", &json!({}));
-    bench.heard(engine, "heartbeat");
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "heartbeat_response", &json!({}));
+    bench.take_sent(engine, "heartbeat");
     bench.pass(5_000);
-    assert_eq!(bench.heard(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
+    assert_eq!(bench.take_sent(engine, "heartbeat").len(), 1, "it is asked, and does not answer");
     bench.pass(14_999);
     assert!(stops(&bench).is_empty(), "it may come back");
     bench.pass(1);
@@ -135,7 +135,7 @@ fn an_attempt_that_is_not_open_is_cancelled_at_the_engine_that_names_it() {
     let mut bench = Bench::new();
     let at = json!({"run_id": run_id(7), "task_id": "x", "attempt": 3});
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": [at]}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!([at]));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!([at]));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_a
     bench.leave(engine, false);
     // The journal has not ended it yet.
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!(at));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!(at));
     bench.release();
     assert_eq!(stops(&bench), [StopReason::NotTaken]);
     bench.pass(10_000);
@@ -157,9 +157,9 @@ fn an_attempt_that_is_being_ended_is_cancelled_at_the_engine_that_has_taken_it_a
 #[test]
 fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
     let Sent { mut bench, engine, at } = sent(2);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     cancel(&mut bench);
-    let told = bench.heard(engine, "cancel_task");
+    let told = bench.take_sent(engine, "cancel_task");
     assert_eq!(told[0]["attempts"], json!(at));
     let stop = json!({"ref": at[0], "reason": "cancelled"});
     assert_eq!(propose(&mut bench, engine, None, "stop_attempt", &stop), "ok");
@@ -171,11 +171,11 @@ fn a_cancel_reaches_the_engine_and_an_unanswered_one_ends_the_run() {
 #[test]
 fn a_cancel_is_told_again_to_an_engine_that_was_away() {
     let Sent { mut bench, engine, at } = sent(1);
-    bench.say(engine, "task_taken", &json!({"attempts": at}));
+    bench.send(engine, "task_taken", &json!({"attempts": at}));
     bench.leave(engine, false);
     cancel(&mut bench);
     let engine = bench.join("engine", "e", json!({"slots": 1, "attempts": at}));
-    assert_eq!(bench.heard(engine, "cancel_task")[0]["attempts"], json!(at));
+    assert_eq!(bench.take_sent(engine, "cancel_task")[0]["attempts"], json!(at));
 }
 
 #[test]

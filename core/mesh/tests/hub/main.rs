@@ -1,4 +1,4 @@
-//! The hub's decisions one at a time: who owns what, who is there, what is sent to whom and when it is given up.
+//! The hub's decisions one at a time: ownership, presence, delivery, and when each is given up.
 
 mod answers;
 mod bench;

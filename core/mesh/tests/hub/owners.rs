@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-/// How many slices each component of a role owns.
+/// The number of slices that each component of a role owns.
 fn shares(bench: &Bench, role: &str) -> BTreeMap<String, usize> {
     let components = bench.hub.components().into_iter().filter(|it| it.role.as_str() == role);
     components.map(|it| (it.component_id.to_string(), it.owned.len())).collect()
@@ -23,10 +23,10 @@ fn an_ownership_is_recorded_before_it_is_granted() {
     let mut bench = Bench::new();
     bench.is_held = true;
     let socket = bench.join("queue", "q", json!({}));
-    assert_eq!(bench.heard(socket, "component_registered").len(), 1);
-    assert!(bench.heard(socket, "ownership").is_empty(), "nothing is recorded yet");
+    assert_eq!(bench.take_sent(socket, "component_registered").len(), 1);
+    assert!(bench.take_sent(socket, "ownership").is_empty(), "nothing is recorded yet");
     bench.release();
-    let granted = bench.heard(socket, "ownership");
+    let granted = bench.take_sent(socket, "ownership");
     assert_eq!((&granted[0]["status"], &granted[0]["epoch"]), (&json!("granted"), &json!(1)));
     assert!(
         bench
@@ -34,7 +34,7 @@ fn an_ownership_is_recorded_before_it_is_granted() {
             .iter()
             .any(|it| matches!(&it.event, Event::OwnershipGranted(it) if it.component_id.as_str() == "q"))
     );
-    let pages = bench.heard(socket, "state");
+    let pages = bench.take_sent(socket, "state");
     assert_eq!((pages.len(), &pages[0]["last"]), (1, &json!(true)));
 }
 
@@ -49,8 +49,8 @@ fn shards_are_spread_and_a_newcomer_takes_only_its_share() {
     let mut shares: Vec<usize> = shares(&bench, "resolver").into_values().collect();
     shares.sort_unstable();
     assert_eq!(shares, [21, 21, 22]);
-    let granted = statuses(&bench.heard(c, "ownership"), "granted");
-    let revoked = [a, b].map(|socket| statuses(&bench.heard(socket, "ownership"), "revoked")).iter().sum::<usize>();
+    let granted = statuses(&bench.take_sent(c, "ownership"), "granted");
+    let revoked = [a, b].map(|socket| statuses(&bench.take_sent(socket, "ownership"), "revoked")).iter().sum::<usize>();
     assert!((21..=22).contains(&granted) && granted == revoked, "{granted} granted, {revoked} revoked");
     assert_eq!(bench.head().0 - before.0, u64::try_from(granted).expect("small"), "nothing else moved");
 }
@@ -65,10 +65,10 @@ fn a_silent_owner_is_replaced_after_two_seconds_and_a_leaving_one_at_once() {
         bench.leave(a, clean);
         if !clean {
             bench.pass(after - 1);
-            assert!(bench.heard(b, "ownership").is_empty(), "it may come back");
+            assert!(bench.take_sent(b, "ownership").is_empty(), "it may come back");
             bench.pass(1);
         }
-        let granted = bench.heard(b, "ownership");
+        let granted = bench.take_sent(b, "ownership");
         assert_eq!((granted.len(), &granted[0]["epoch"]), (1, &json!(2)), "clean: {clean}");
     }
 }
@@ -85,14 +85,14 @@ fn an_owner_that_blinks_goes_on_with_what_it_has() {
         {"slice": {"queue": "other"}, "epoch": 7, "position": position},
     ]});
     let socket = bench.join("queue", "q", owned);
-    let mut ownerships = bench.heard(socket, "ownership");
+    let mut ownerships = bench.take_sent(socket, "ownership");
     ownerships.sort_by_key(|it| it["slice"].to_string());
     let shown: Vec<_> =
         ownerships.iter().map(|it| (&it["slice"]["queue"], &it["status"], &it["state_follows"])).collect();
     let (granted, revoked, no) = (json!("granted"), json!("revoked"), json!(false));
     assert_eq!(shown[0], (&json!("default"), &granted, &no));
     assert_eq!((shown[1].0, shown[1].1), (&json!("other"), &revoked), "what it does not own it is told to leave");
-    assert!(bench.heard(socket, "state").is_empty());
+    assert!(bench.take_sent(socket, "state").is_empty());
 }
 
 #[test]
@@ -101,15 +101,15 @@ fn a_queue_exists_from_the_first_engine_that_names_it() {
     let socket = bench.join("queue", "q", json!({}));
     bench.sent.clear();
     bench.join("engine", "e", json!({"slots": 1, "queues": ["gpu"]}));
-    let granted = bench.heard(socket, "ownership");
+    let granted = bench.take_sent(socket, "ownership");
     assert_eq!((granted.len(), &granted[0]["slice"]["queue"]), (1, &json!("gpu")));
 }
 
-/// A watcher and so many entries.
+/// A watcher, and a journal with this many entries.
 fn watched(config: Config, entries: usize) -> (Bench, u64) {
     let mut bench = Bench::with(config);
     let socket = bench.connect();
-    bench.say(socket, "watch", &json!({"from_position": 0}));
+    bench.send(socket, "watch", &json!({"from_position": 0}));
     for number in 0..entries {
         let component_id = format!("c{number}").as_str().into();
         let slice = gleitzeit_run::Slice::Queue("default".into());
@@ -119,7 +119,7 @@ fn watched(config: Config, entries: usize) -> (Bench, u64) {
 }
 
 fn positions(bench: &mut Bench, socket: u64) -> Vec<u64> {
-    let events = bench.heard(socket, "events");
+    let events = bench.take_sent(socket, "events");
     let entries = events.iter().flat_map(|it| it["entries"].as_array().expect("a list").clone());
     entries.map(|it| it["position"].as_u64().expect("a number")).collect()
 }
@@ -129,24 +129,24 @@ fn a_cursor_stops_at_its_window_and_goes_on_where_it_was() {
     for kept_bytes in [1, 1_000_000] {
         let (mut bench, socket) = watched(Config { window_entries: 3, kept_bytes, ..Config::default() }, 8);
         assert_eq!(positions(&mut bench, socket), [1, 2, 3]);
-        bench.say(socket, "events_ack", &json!({"position": 2}));
+        bench.send(socket, "events_ack", &json!({"position": 2}));
         assert_eq!(positions(&mut bench, socket), [4, 5], "kept: {kept_bytes}");
-        bench.say(socket, "events_ack", &json!({"position": 5}));
+        bench.send(socket, "events_ack", &json!({"position": 5}));
         assert_eq!(positions(&mut bench, socket), [6, 7, 8]);
-        bench.say(socket, "events_ack", &json!({"position": 8}));
+        bench.send(socket, "events_ack", &json!({"position": 8}));
         assert_eq!(positions(&mut bench, socket), [0; 0]);
     }
 }
 
 #[test]
-fn who_confirms_nothing_is_cut_off_and_may_go_on_later() {
+fn a_consumer_that_confirms_nothing_is_disconnected_and_may_continue_later() {
     let (mut bench, socket) = watched(Config { window_entries: 2, ..Config::default() }, 4);
     bench.pass(29_999);
     assert_eq!(bench.closed, [0; 0]);
     bench.pass(1);
     assert_eq!(bench.closed, [socket]);
     let socket = bench.connect();
-    bench.say(socket, "watch", &json!({"from_position": 3}));
+    bench.send(socket, "watch", &json!({"from_position": 3}));
     assert_eq!(positions(&mut bench, socket), [3, 4]);
 }
 
@@ -157,16 +157,16 @@ fn a_hub_that_starts_waits_for_owners_that_may_come_back_and_not_for_those_of_it
         let mut bench = Bench::new();
         let id = ComponentId::of_secret("q1", &Secret::new(secret), is_within_hub);
         let before = bench.join("queue", id.as_str(), json!({"secret": secret}));
-        // However it ended: with or without a goodbye, the journal names it.
+        // The journal names the component whether it left cleanly or not.
         bench.leave(before, waits_ms == 0);
         bench.restart();
         let socket = bench.join("queue", "q2", json!({}));
         if waits_ms > 0 {
             bench.pass(waits_ms - 1);
-            assert_eq!(bench.heard(socket, "ownership"), [0; 0], "{id} may come back");
+            assert_eq!(bench.take_sent(socket, "ownership"), [0; 0], "{id} may come back");
             bench.pass(1);
         }
-        let granted = bench.heard(socket, "ownership");
+        let granted = bench.take_sent(socket, "ownership");
         assert_eq!((granted.len(), &granted[0]["epoch"]), (1, &json!(2)), "{id}");
     }
 }

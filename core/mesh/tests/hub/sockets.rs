@@ -1,4 +1,4 @@
-//! Sockets and who is behind them.
+//! Sockets and the components behind them.
 
 use gleitzeit_mesh::hub::Input;
 use serde_json::json;
@@ -9,9 +9,9 @@ use crate::bench::Bench;
 fn nobody_is_heard_before_it_has_registered() {
     let mut bench = Bench::new();
     let socket = bench.connect();
-    assert_eq!(bench.heard(socket, "welcome").len(), 1);
-    bench.say(socket, "append", &json!({"proposals": []}));
-    let errors = bench.heard(socket, "mesh_error");
+    assert_eq!(bench.take_sent(socket, "welcome").len(), 1);
+    bench.send(socket, "append", &json!({"proposals": []}));
+    let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!((&errors[0]["name"], &errors[0]["in_reply_to"]), (&json!("INVALID_REQUEST"), &json!("append")));
 }
 
@@ -32,7 +32,7 @@ fn a_registration_that_makes_no_sense_is_refused_with_the_reason() {
         let mut bench = Bench::new();
         bench.join("queue", "taken", json!({}));
         let socket = bench.join(role, id, rest);
-        let rejected = bench.heard(socket, "registration_rejected");
+        let rejected = bench.take_sent(socket, "registration_rejected");
         assert!(rejected[0]["error"]["message"].as_str().expect("text").contains(why), "{rejected:?}");
         assert_eq!(bench.hub.components().len(), 1, "{why}");
     }
@@ -43,11 +43,11 @@ fn the_same_protocol_with_other_schemas_is_refused() {
     let mut bench = Bench::new();
     let protocol = |schema| json!({"protocols": [{"name": "math", "version": "v1", "methods": {"math/add": schema}}]});
     let one = bench.join("provider", "p1", protocol(json!({"returns": {"type": "integer"}})));
-    assert_eq!(bench.heard(one, "component_registered").len(), 1);
+    assert_eq!(bench.take_sent(one, "component_registered").len(), 1);
     let same = bench.join("provider", "p2", protocol(json!({"returns": {"type": "integer"}})));
-    assert_eq!(bench.heard(same, "component_registered").len(), 1);
+    assert_eq!(bench.take_sent(same, "component_registered").len(), 1);
     let other = bench.join("provider", "p3", protocol(json!({"returns": {"type": "string"}})));
-    let rejected = bench.heard(other, "registration_rejected");
+    let rejected = bench.take_sent(other, "registration_rejected");
     assert_eq!(rejected[0]["error"]["name"], "PROTOCOL_VERSION_MISMATCH");
 }
 
@@ -64,29 +64,29 @@ fn a_second_socket_of_the_same_component_closes_the_first() {
 }
 
 #[test]
-fn who_answered_heartbeats_and_stops_is_silent_and_is_back_with_the_next_word() {
+fn a_component_that_stops_answering_heartbeats_is_silent_until_its_next_message() {
     let mut bench = Bench::new();
     let queue = bench.join("queue", "q", json!({}));
     let engine = bench.join("engine", "e", json!({"slots": 1}));
     for _ in 0..2 {
         bench.pass(5_000);
         for socket in [queue, engine] {
-            bench.say(socket, "heartbeat_response", &json!({}));
+            bench.send(socket, "heartbeat_response", &json!({}));
         }
     }
     bench.sent.clear();
     bench.pass(5_000);
-    bench.say(queue, "heartbeat_response", &json!({}));
-    assert!(bench.heard(queue, "component_status").is_empty(), "until the next is due it has time");
+    bench.send(queue, "heartbeat_response", &json!({}));
+    assert!(bench.take_sent(queue, "component_status").is_empty(), "until the next is due it has time");
     bench.pass(5_000);
-    let told = bench.heard(queue, "component_status");
+    let told = bench.take_sent(queue, "component_status");
     assert_eq!((&told[0]["component_id"], &told[0]["status"]), (&json!("e"), &json!("silent")));
-    bench.say(engine, "heartbeat_response", &json!({}));
-    assert_eq!(bench.heard(queue, "component_status")[0]["status"], "connected");
+    bench.send(engine, "heartbeat_response", &json!({}));
+    assert_eq!(bench.take_sent(queue, "component_status")[0]["status"], "connected");
 }
 
 #[test]
-fn who_never_answered_heartbeats_is_judged_by_its_socket() {
+fn a_component_that_never_answered_heartbeats_is_judged_by_its_socket() {
     let mut bench = Bench::new();
     bench.join("provider", "p", json!({"methods": ["m/x"]}));
     bench.pass(60_000);
@@ -99,7 +99,7 @@ fn garbage_is_answered_and_harms_nobody() {
     let socket = bench.join("engine", "e", json!({"slots": 1}));
     let message = "missing field `attempts`".to_owned();
     bench.input(Input::Malformed { socket, in_reply_to: Some("task_taken".to_owned()), message });
-    let errors = bench.heard(socket, "mesh_error");
+    let errors = bench.take_sent(socket, "mesh_error");
     assert_eq!(
         (&errors[0]["in_reply_to"], &errors[0]["message"]),
         (&json!("task_taken"), &json!("missing field `attempts`"))
@@ -111,43 +111,43 @@ fn garbage_is_answered_and_harms_nobody() {
 fn an_engine_that_drains_is_answered_once_the_writer_has_heard_of_it() {
     let mut bench = Bench::new();
     let engine = bench.join("engine", "e", json!({"slots": 1}));
-    bench.heard(engine, "component_registered");
+    bench.take_sent(engine, "component_registered");
     bench.is_held = true;
-    bench.say(engine, "register_component", &json!({"component_type": "engine", "component_id": "e", "slots": 0}));
-    assert!(bench.heard(engine, "component_registered").is_empty(), "an attempt may be on its way");
+    bench.send(engine, "register_component", &json!({"component_type": "engine", "component_id": "e", "slots": 0}));
+    assert!(bench.take_sent(engine, "component_registered").is_empty(), "an attempt may be on its way");
     bench.release();
-    assert_eq!(bench.heard(engine, "component_registered").len(), 1);
+    assert_eq!(bench.take_sent(engine, "component_registered").len(), 1);
 }
 
 #[test]
-fn who_sends_nothing_but_garbage_is_disconnected() {
+fn a_socket_that_sends_nothing_but_garbage_is_disconnected() {
     let mut bench = Bench::new();
     let (engine, watcher) = (bench.join("engine", "e", json!({"slots": 1})), bench.connect());
-    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    bench.send(watcher, "watch", &json!({"from_position": 0}));
     let garbage = |bench: &mut Bench, socket, count| {
         for _ in 0..count {
             bench.input(Input::Malformed { socket, in_reply_to: None, message: "no JSON".to_owned() });
         }
     };
-    // Now and then a mistake is no reason.
+    // An occasional mistake is no reason to disconnect.
     for _ in 0..3 {
         garbage(&mut bench, engine, 90);
         bench.pass(5_000);
     }
     assert!(bench.closed.is_empty());
-    assert_eq!(bench.heard(engine, "mesh_error").len(), 270);
+    assert_eq!(bench.take_sent(engine, "mesh_error").len(), 270);
     garbage(&mut bench, engine, 101);
     garbage(&mut bench, watcher, 101);
     assert_eq!(bench.closed, [engine, watcher]);
 }
 
 #[test]
-fn who_neither_registers_nor_watches_is_disconnected() {
+fn a_socket_that_neither_registers_nor_watches_is_disconnected() {
     let mut bench = Bench::new();
     let stranger = bench.connect();
     let rejected = bench.join("provider", "p", json!({}));
     let watcher = bench.connect();
-    bench.say(watcher, "watch", &json!({"from_position": 0}));
+    bench.send(watcher, "watch", &json!({"from_position": 0}));
     bench.join("engine", "e", json!({"slots": 1}));
     bench.pass(29_000);
     assert!(bench.closed.is_empty());
@@ -166,12 +166,12 @@ fn what_a_provider_says_of_itself_is_shown_and_told_to_engines() {
     let provider = bench.join("provider", "p", rest.clone());
     let view = bench.hub.components().pop().expect("it is there");
     assert_eq!((view.name.as_str(), view.capabilities), ("local", vec!["sandbox:strict".to_owned()]));
-    let told = bench.heard(engine, "component_status").pop().expect("told");
+    let told = bench.take_sent(engine, "component_status").pop().expect("told");
     assert_eq!((&told["name"], &told["health"]), (&json!("local"), &health));
 
-    // Saying it again replaces what was said.
+    // Registering again replaces the previous registration.
     let well = json!({"name": "local", "methods": ["m/x"], "health": {"state": "healthy"}});
     bench.register(provider, "provider", "p", well);
     assert_eq!(bench.hub.components().pop().expect("it is there").capabilities, Vec::<String>::new());
-    assert_eq!(bench.heard(engine, "component_status").pop().expect("told")["health"], json!({"state": "healthy"}));
+    assert_eq!(bench.take_sent(engine, "component_status").pop().expect("told")["health"], json!({"state": "healthy"}));
 }

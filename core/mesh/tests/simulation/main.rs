@@ -1,20 +1,21 @@
-//! Thousands of worlds in which everything fails: no rule may be broken, and when the faults stop, every run ends.
+//! Thousands of simulated worlds in which everything fails: no rule may be broken, and once the faults stop, every run
+//! must end.
 //!
-//! A seed that breaks a rule says so with what led to it; `cargo run -p gleitzeit-mesh --example simulate -- 1 SEED` tells
-//! all of it. That the rules can be broken at all is shown by `planted`.
+//! A seed that breaks a rule prints the rule and the last steps; `cargo run -p gleitzeit-mesh --example simulate -- 1
+//! SEED` prints all steps. `planted` shows that the rules can be broken at all.
 
 mod planted;
 mod seeds;
 mod world;
 
-/// How many seeds the usual test run covers.
+/// The number of seeds in a normal test run.
 const SEEDS: u64 = 2_500;
-/// Seeds beyond these in which a mistake once broke a rule, since mended; to be found anew when the simulation changes.
+/// Additional seeds in which a since-fixed bug once broke a rule. They must be found anew when the simulation changes.
 const KEPT: &[u64] = &[3_712, 19_328];
 
 #[test]
 fn no_rule_is_broken_whatever_fails() {
-    let total = seeds::live_through(0..SEEDS).unwrap_or_else(|violation| panic!("{violation}"));
+    let total = seeds::run_seeds(0..SEEDS).unwrap_or_else(|violation| panic!("{violation}"));
     assert!(total.sum.runs > 4_000 && total.sum.completed > 2_000, "the simulation does too little:\n{total}");
     assert_eq!(total.sum.faults.len(), 13, "some faults never happen:\n{total}");
 }
@@ -22,7 +23,7 @@ fn no_rule_is_broken_whatever_fails() {
 #[test]
 fn seeds_that_once_broke_a_rule_keep_them_all() {
     for &seed in KEPT {
-        seeds::live_through(seed..seed + 1).unwrap_or_else(|violation| panic!("{violation}"));
+        seeds::run_seeds(seed..seed + 1).unwrap_or_else(|violation| panic!("{violation}"));
     }
 }
 

@@ -1,14 +1,15 @@
-//! The simulation finds mistakes: each of those planted in the rules breaks one of them in some world. They can be planted
-//! because this package's tests ask for the feature `planted` of `gleitzeit-run`.
+//! The simulation finds bugs: each planted bug breaks a rule in some world. They can be planted because this package's
+//! tests enable the feature `planted` of `gleitzeit-run`.
 
 use gleitzeit_run::planted::{Bug, plant};
 
 use crate::world::{Mistake, simulate};
 
-/// In one of so many worlds each mistake must show.
+/// Each bug must show in one of this many worlds.
 const WORLDS: u64 = 2_000;
 
-/// A world in which a mistake breaks a rule, looking from some world on; elsewhere it may break others first.
+/// Finds a world in which the bug breaks this rule, beginning at seed `from`; in other worlds it may break other rules
+/// first.
 fn is_found(bug: Bug, from: u64, rule: &str) -> bool {
     plant(Some(bug));
     let broken = (from..from + WORLDS)
@@ -28,7 +29,7 @@ macro_rules! planted {
     };
 }
 
-// Each with a world near one where it shows, and a part of the rule that it breaks.
+// Each bug with a seed near one where it shows, and a part of the rule that it breaks.
 planted! {
     owners_without_a_fence_are_found NoFence 24 "was heard with epoch"
     reports_without_a_lease_are_found NoLease 21 "leased to"

@@ -1,4 +1,4 @@
-//! Many seeds at once, on all processors.
+//! Runs many seeds in parallel, on all processors.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::world::{Mistake, Report, Violation, simulate};
 
-/// All that happened in many simulations.
+/// Totals over many simulations.
 #[derive(Debug, Default)]
 pub(crate) struct Total {
     pub(crate) seeds: u64,
@@ -20,8 +20,8 @@ impl fmt::Display for Total {
     }
 }
 
-/// Lives through all seeds, or says how the first one that was found breaks a rule, with what led to it.
-pub(crate) fn live_through(seeds: Range<u64>) -> Result<Total, Box<Violation>> {
+/// Runs all seeds. On failure returns the first violation that was found, with what led to it.
+pub(crate) fn run_seeds(seeds: Range<u64>) -> Result<Total, Box<Violation>> {
     let next = AtomicU64::new(seeds.start);
     let broken = Mutex::new(None::<u64>);
     let total = Mutex::new(Total::default());

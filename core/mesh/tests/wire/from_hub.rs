@@ -1,4 +1,4 @@
-//! What the hub sends.
+//! Events that the hub sends.
 
 use gleitzeit_fixtures::{submitted, task, workflow};
 use gleitzeit_mesh::wire::{

@@ -1,6 +1,6 @@
-//! The mesh as it is written: each event has files in `golden`, `["name", {body}]` as on the wire, that must be read
-//! and written for as long as components of other versions are about. A file `<kind>-least.json` is what a plain
-//! Socket.IO client sends that says only what it must.
+//! The wire format of the mesh. Each event has files in `golden`, `["name", {body}]` as on the wire, which must be
+//! readable and writable for as long as components of other versions are in use. A file `<kind>-least.json` is what a
+//! plain Socket.IO client sends if it sends only the required fields.
 
 mod from_hub;
 mod malformed;
@@ -39,7 +39,7 @@ macro_rules! message {
 
 message!(gleitzeit_mesh::wire::ToHub, gleitzeit_mesh::wire::FromHub);
 
-/// The files of a direction: name and text.
+/// The files of a direction: names and texts.
 #[expect(clippy::disallowed_methods, reason = "the files are what is tested")]
 fn files(direction: &str) -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(direction);
@@ -53,7 +53,8 @@ fn files(direction: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Each file is read as the value of its name, whatever stands around it, and (unless it is a least one) written the same.
+/// Checks that each file is read as the value of its name, in any surroundings, and (except for a least one) written
+/// identically.
 fn check<M: Message>(direction: &str, values: Vec<(&str, M)>) {
     let mut files = files(direction);
     let kinds: BTreeSet<&str> = values.iter().filter_map(|(name, _)| name.split('-').next()).collect();
@@ -70,7 +71,7 @@ fn check<M: Message>(direction: &str, values: Vec<(&str, M)>) {
         let comma = if rest.starts_with('}') { "" } else { "," };
         let newer = format!("{{\"later\":{{\"x\":[1]}}{comma}{rest}");
         assert_eq!(M::read(&kind, &newer), value, "{name} with a field of later");
-        // A call has a `meta` of its own; every other body gets one on its way.
+        // A call has its own `meta`; every other body gets one when it is sent.
         if !body.get().contains("\"meta\"") {
             let meta = Meta { id: Some("m1".to_owned()), timestamp: Some(Timestamp(0)), ..Meta::default() };
             let sent = with_meta(&value, &meta);

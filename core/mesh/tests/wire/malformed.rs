@@ -1,4 +1,5 @@
-//! What is no event is refused with the field that is wrong, so that a foreign component can be corrected.
+//! A message that is not a valid event is refused, and the error names the wrong field, so that the author of a foreign
+//! component can correct it.
 
 use gleitzeit_mesh::wire::{FromHub, ToHub};
 
@@ -72,11 +73,11 @@ fn a_value_of_another_type_is_named_with_its_field() {
     refused("task_taken", "{\n\"attempts\":\n7}", "in `attempts`: invalid type: integer `7`, expected a sequence");
 }
 
-/// An answer that is none, its fields and what is said about it.
+/// Checks a body that is not an answer: its fields, and the expected error.
 #[track_caller]
 fn no_answer(fields: &str, expected: &str) {
     refused("method_result", &format!("{{{fields}}}"), expected);
-    // In a list too, whatever stands before it.
+    // In a list too, whatever precedes it.
     let good = r#"{"jsonrpc":"2.0","id":"a","result":1}"#;
     let listed = match expected.strip_prefix("in `") {
         Some(rest) => format!("in `results[1].{rest}"),

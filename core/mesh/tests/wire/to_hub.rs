@@ -1,4 +1,4 @@
-//! What components send.
+//! Events that components send.
 
 use gleitzeit_mesh::CallId;
 use gleitzeit_mesh::wire::{
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{at, check, payload, schemas};
 
-/// A registration that says nothing but what it is.
+/// A registration with nothing but the role.
 fn plain(component_type: Role) -> RegisterComponent {
     RegisterComponent {
         component_type,
@@ -86,7 +86,7 @@ pub(crate) fn error(task: &str) -> CallEnd {
     CallEnd { id: call_id(task), outcome: MethodOutcome::Error(error) }
 }
 
-/// Each command, with the fence of who sends it.
+/// Each command, with the slice that its sender owns.
 fn commands() -> Vec<(Option<Slice>, Command)> {
     let (shard, queue) = (Some(Slice::Shard(Shard(7))), Some(Slice::Queue("default".into())));
     let (run_id, failure) = (at("a", 1).run_id, Failure::new(ErrorCode::TaskParameterError, "no task `b`"));

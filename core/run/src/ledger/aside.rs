@@ -1,5 +1,5 @@
-//! Runs that cannot be replayed. One of them must not keep all others from starting: it is held apart by its id alone, as
-//! a run without facts, until somebody ends it.
+//! Runs that cannot be replayed. Such a run must not keep the others from starting. It is kept apart under its id,
+//! without a state, until it is cancelled.
 
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 
@@ -8,18 +8,18 @@ use crate::id::{RunId, Seq};
 use crate::ledger::Ledger;
 use crate::{Entry, Event, Verdict};
 
-/// What is known of a run that was set aside.
+/// A run that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
-    /// Of its last entry that was seen.
+pub struct SetAsideRun {
+    /// The number of its last known entry.
     pub seq: Seq,
-    /// What is wrong with which entry.
+    /// Which entry is wrong, and why.
     pub why: String,
 }
 
 impl Ledger {
-    /// Records an entry of a run at a start. If it cannot follow on what stands before it, its run is set aside; so is
-    /// everything that comes after it.
+    /// Applies an entry of a run at startup. If the entry cannot follow the earlier ones, the run is set aside with all
+    /// its later entries.
     pub fn replay(&mut self, run_id: RunId, entry: &Entry) {
         if let Some(aside) = self.aside.get_mut(&run_id) {
             aside.seq = aside.seq.max(entry.seq);
@@ -29,7 +29,8 @@ impl Ledger {
         }
     }
 
-    /// Takes an unfinished run out: nobody is told of it any more. `seq` is its last entry's. The first reason stays.
+    /// Sets an unfinished run aside: no component is sent anything about it from now on. `seq` is the number of its
+    /// last entry. If the run is already set aside, the first reason is kept.
     pub fn set_aside(&mut self, run_id: RunId, seq: Seq, why: String) {
         if let Some(state) = self.runs.remove(&run_id)
             && let Some(request) = &state.submitted.request
@@ -43,17 +44,17 @@ impl Ledger {
             attempts.retain(|attempt| attempt.run_id != run_id);
             !attempts.is_empty()
         });
-        let aside = self.aside.entry(run_id).or_insert(Aside { seq, why });
+        let aside = self.aside.entry(run_id).or_insert(SetAsideRun { seq, why });
         aside.seq = aside.seq.max(seq);
     }
 
     /// The runs that were set aside.
-    pub fn aside(&self) -> impl Iterator<Item = (RunId, &Aside)> {
+    pub fn aside(&self) -> impl Iterator<Item = (RunId, &SetAsideRun)> {
         self.aside.iter().map(|(run_id, aside)| (*run_id, aside))
     }
 
-    /// The end of a run that was set aside.
-    pub(super) fn decide_aside(&self, run_id: RunId, reason: &str) -> Result<Event, Verdict> {
+    /// The event that ends a run that was set aside.
+    pub(super) fn decide_cancel_set_aside(&self, run_id: RunId, reason: &str) -> Result<Event, Verdict> {
         let Some(aside) = self.aside.get(&run_id) else {
             let message = format!("run {run_id} is not set aside");
             return Err(Verdict::Invalid(Failure::new(ErrorCode::WorkflowInvalidState, message)));

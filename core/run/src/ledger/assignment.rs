@@ -1,4 +1,4 @@
-//! What the world is owed because of an entry: work for an engine, or the end of it.
+//! The effects of an entry for engines: an attempt to execute, or its end.
 
 use gleitzeit_workflow::id::{MethodName, ProviderName};
 use gleitzeit_workflow::payload::Payload;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptRef, ComponentId, Position};
 use crate::route::Route;
 
-/// What the hub has to know of an open attempt.
+/// The details of an open attempt that the hub needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenLease {
-    /// Which attempt.
+    /// The attempt.
     pub at: AttemptRef,
-    /// Who holds its lease.
+    /// The engine that holds its lease.
     pub engine: ComponentId,
-    /// Where its `task_dispatched` stands in the journal.
+    /// The position of its `task_dispatched` entry.
     pub dispatched: Position,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     pub provider: Option<ProviderName>,
@@ -24,31 +24,31 @@ pub struct OpenLease {
 /// One attempt as it is sent to its engine, derived from the committed `task_dispatched` and the run's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// Which attempt.
+    /// The attempt.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// Where its `task_dispatched` stands in the journal; 0 from a hub that does not say.
+    /// The position of its `task_dispatched` entry; 0 from a hub that does not send it.
     #[serde(default, skip_serializing_if = "is_unsaid")]
     pub dispatched: Position,
-    /// What to call.
+    /// The method to call.
     pub method: MethodName,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderName>,
-    /// The version of its protocol chosen for this run.
+    /// The version of the method's protocol that was chosen for this run.
     pub protocol_version: String,
-    /// References resolved: a JSON object; the engine fills in defaults and validates.
+    /// The parameters with references resolved: a JSON object. The engine fills in defaults and validates them.
     pub parameters: Payload,
-    /// The task's own limit for an attempt; absent: the method's.
+    /// The task's own limit for an attempt in milliseconds; absent: the method's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// What is left of the run's time when this is sent; absent: no limit.
+    /// The time that the run has left when this is sent, in milliseconds; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_remaining_ms: Option<u64>,
-    /// The task's, for its place among the calls that wait for a provider.
+    /// The task's priority, which also orders the calls that wait for a provider.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
-    /// The trace id that everything about the run carries.
+    /// The trace id of everything that belongs to the run.
     pub correlation_id: String,
     /// W3C trace context of the run, if its submitter sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Who may serve it.
+    /// The providers that may serve it.
     pub fn route(&self) -> Route {
         Route::new(&self.method, self.provider.as_ref())
     }
@@ -66,28 +66,28 @@ fn is_unsaid(position: &Position) -> bool {
     *position == Position(0)
 }
 
-/// What must be told to an engine. It is derived from journaled state, so it can be derived again at any time.
+/// A message for an engine. It is derived from journaled state, so it can be derived again at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The engine holds a new lease.
+    /// The engine holds a new lease and must execute the attempt.
     Execute {
-        /// Who.
+        /// The engine.
         engine: ComponentId,
-        /// What.
+        /// The attempt with all that its execution needs.
         assignment: Assignment,
     },
-    /// The engine must stop an open attempt, since its run is to end.
+    /// The engine must stop an open attempt because its run is to end.
     Cancel {
-        /// Who.
+        /// The engine.
         engine: ComponentId,
-        /// What.
+        /// The attempt to stop.
         at: AttemptRef,
     },
-    /// An attempt ended: calls made for it are no longer wanted.
+    /// An attempt ended: its calls are no longer wanted.
     Ended {
-        /// Who held the lease.
+        /// The engine that held the lease.
         engine: ComponentId,
-        /// What.
+        /// The attempt that ended.
         at: AttemptRef,
     },
 }

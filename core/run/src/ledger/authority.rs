@@ -1,4 +1,4 @@
-//! Who may say what: an owner under its epoch, an engine about its own leases, nobody else.
+//! Authorization of proposals: an owner acts under its epoch, and an engine only on its own leases.
 
 use gleitzeit_workflow::error::{ErrorCode, Failure};
 
@@ -10,7 +10,7 @@ use crate::planted::Bug;
 use crate::{Command, Fence, State, Verdict};
 
 impl Ledger {
-    /// Whether a component may propose a command for a run. Returns the engine as which it speaks, if it does.
+    /// Checks whether a component may propose a command for a run. Returns the engine if the command is an engine's.
     pub(super) fn authorize<'a>(
         &self,
         state: &State,

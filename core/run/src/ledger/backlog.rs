@@ -1,4 +1,4 @@
-//! What waits for engines: counted as it changes, so that asking costs the same however much waits.
+//! The backlog of each queue. It is counted as it changes, so that reading it costs the same however much waits.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,30 @@ use gleitzeit_workflow::time::Timestamp;
 use crate::id::RunId;
 use crate::ledger::Ledger;
 
-/// What waits in a queue.
+/// The backlog of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
-    /// Which.
+    /// The queue.
     pub queue: QueueName,
-    /// How many tasks are ready.
+    /// The number of ready tasks.
     pub ready: u64,
-    /// For how long the first of them has been.
+    /// How long the oldest of them has been ready, in milliseconds.
     pub age_ms: u64,
 }
 
-/// The tasks in the care of a queue.
+/// The tasks that a queue is responsible for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Care {
-    /// By run and index; with since when it has been ready, if it is.
+pub(super) struct QueueTasks {
+    /// From run and task index to when the task became ready; `None` if it is not ready.
     tasks: BTreeMap<(RunId, usize), Option<Timestamp>>,
-    /// How many are ready since when.
+    /// How many tasks became ready at each time.
     ready: BTreeMap<Timestamp, u64>,
     ready_count: u64,
 }
 
-impl Care {
-    /// `None`: the task is not in its care; inside, since when it has been ready, if it is.
+impl QueueTasks {
+    /// Updates a task. The outer `None` removes it; the inner value is when it became ready, or `None` if it is not
+    /// ready.
     pub(super) fn set(&mut self, task: (RunId, usize), state: Option<Option<Timestamp>>) {
         let before = match state {
             Some(ready_at) => self.tasks.insert(task, ready_at),
@@ -55,7 +56,7 @@ impl Care {
         }
     }
 
-    /// Forgets the tasks of a run.
+    /// Removes the tasks of a run.
     pub(super) fn forget(&mut self, run_id: RunId) {
         let of_run = self.tasks.range((run_id, 0)..=(run_id, usize::MAX));
         for task in of_run.map(|(task, _)| *task).collect::<Vec<_>>() {
@@ -63,18 +64,18 @@ impl Care {
         }
     }
 
-    /// By run and index.
+    /// All its tasks, by run and index.
     pub(super) fn tasks(&self) -> impl Iterator<Item = &(RunId, usize)> {
         self.tasks.keys()
     }
 }
 
 impl Ledger {
-    /// What waits in each queue, also in those where nothing does.
+    /// The backlog of every queue, including the empty ones.
     pub fn backlog(&self, now: Timestamp) -> Vec<Backlog> {
-        let queues = self.queues.iter().map(|(queue, care)| {
-            let age_ms = care.ready.first_key_value().map_or(0, |(oldest, _)| now.ms_since(*oldest));
-            Backlog { queue: queue.clone(), ready: care.ready_count, age_ms }
+        let queues = self.queues.iter().map(|(queue, of_queue)| {
+            let age_ms = of_queue.ready.first_key_value().map_or(0, |(oldest, _)| now.ms_since(*oldest));
+            Backlog { queue: queue.clone(), ready: of_queue.ready_count, age_ms }
         });
         queues.collect()
     }
@@ -88,21 +89,23 @@ mod tests {
 
     #[test]
     fn what_is_ready_is_counted_as_it_changes() {
-        let mut care = Care::default();
+        let mut of_queue = QueueTasks::default();
         let task = |at| (RunId(Uuid::from_u128(1)), at);
         let ready = |at_ms| Some(Some(Timestamp(at_ms)));
-        let counted = |care: &Care| (care.ready_count, care.ready.first_key_value().map(|(oldest, _)| oldest.0));
-        care.set(task(0), ready(5));
-        care.set(task(1), ready(5));
-        care.set(task(2), ready(7));
-        assert_eq!(counted(&care), (3, Some(5)));
-        care.set(task(0), Some(None));
-        care.set(task(0), Some(None));
-        care.set(task(1), None);
-        assert_eq!(counted(&care), (1, Some(7)));
-        care.set(task(0), ready(5));
-        assert_eq!((counted(&care), care.tasks().count()), ((2, Some(5)), 2));
-        care.forget(task(0).0);
-        assert_eq!((counted(&care), care.tasks().count()), ((0, None), 0));
+        let counted = |of_queue: &QueueTasks| {
+            (of_queue.ready_count, of_queue.ready.first_key_value().map(|(oldest, _)| oldest.0))
+        };
+        of_queue.set(task(0), ready(5));
+        of_queue.set(task(1), ready(5));
+        of_queue.set(task(2), ready(7));
+        assert_eq!(counted(&of_queue), (3, Some(5)));
+        of_queue.set(task(0), Some(None));
+        of_queue.set(task(0), Some(None));
+        of_queue.set(task(1), None);
+        assert_eq!(counted(&of_queue), (1, Some(7)));
+        of_queue.set(task(0), ready(5));
+        assert_eq!((counted(&of_queue), of_queue.tasks().count()), ((2, Some(5)), 2));
+        of_queue.forget(task(0).0);
+        assert_eq!((counted(&of_queue), of_queue.tasks().count()), ((0, None), 0));
     }
 }

@@ -1,4 +1,4 @@
-//! From a request to events: what needs more than one run's state is decided here, the rest by the run.
+//! From a request to events. Decisions that need more than the state of one run are made here, the others by the run.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::{Entry, Event, Refusal, Request, RunStatus, State, Verdict};
 
-/// So many protocol versions are kept: each start reads them all, and each resolver and engine is told of them.
+/// The maximum number of protocol versions: each start reads them all, and each resolver and engine receives them.
 const MAX_PROTOCOLS: usize = 10_000;
-/// And so many bytes of their methods' schemas.
+/// The maximum size of their methods' schemas in total, in bytes.
 const MAX_PROTOCOL_BYTES: usize = 64 * 1024 * 1024;
 
 type Decided = Result<(Option<RunId>, Vec<Event>), Verdict>;
@@ -47,10 +47,12 @@ impl Ledger {
                 let events = state.decide(&command, None, now, self.limits).map_err(verdict)?;
                 Ok((Some(cancel.run_id), events))
             }
-            Request::CancelAside { run_id, reason } => Ok((Some(*run_id), vec![self.decide_aside(*run_id, reason)?])),
+            Request::CancelSetAside { run_id, reason } => {
+                Ok((Some(*run_id), vec![self.decide_cancel_set_aside(*run_id, reason)?]))
+            }
             Request::Component { component_id, fence, command } => {
                 let run_id = command.run_id();
-                // A run that is not held has ended long ago or was never accepted: whoever speaks of it is not current.
+                // A run that is not in memory ended long ago or was never accepted, so the command is stale.
                 let state = self.runs.get(&run_id).ok_or(Verdict::Fenced)?;
                 let engine = self.authorize(state, component_id, fence.as_ref(), command)?;
                 let events = state.decide(command, engine, now, self.limits).map_err(verdict)?;
@@ -87,7 +89,7 @@ impl Ledger {
         }
     }
 
-    /// A request id that is known already: the same body is a duplicate, another one an error.
+    /// Checks for a known request id: with the same body the request is a duplicate, with another body it is an error.
     fn check_request(&self, request: Option<&RequestKey>, stored: Option<&(RunId, String)>) -> Result<(), Verdict> {
         let Some(request) = request else { return Ok(()) };
         let Some((run_id, hash)) = self.requests.get(&request.request_id).or(stored) else { return Ok(()) };
@@ -111,7 +113,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The new run and, for each task that had completed, its result; if nothing is left to do, also the end.
+    /// The events of a retry: the new run, a completed task for each result that is carried over, and the end if
+    /// nothing is left to do.
     fn decide_retry(
         &self,
         old: &State,
@@ -148,7 +151,7 @@ impl Ledger {
                 queue: None,
                 event,
             };
-            // It follows on a fresh state, in which no task is final: recording it cannot fail.
+            // The entries follow a fresh state in which no task is final, so applying them cannot fail.
             if state.apply(&entry).is_ok() {
                 events.push(entry.event);
             }
@@ -159,7 +162,7 @@ impl Ledger {
         Ok(events)
     }
 
-    /// What ships with the program may differ from what another release shipped.
+    /// A built-in protocol may differ from the one that another release recorded.
     fn decide_shipped(&self, protocol: &ProtocolRegistered) -> Decided {
         match self.protocols.get(&protocol.name, &protocol.version) {
             Some(known) if *known == protocol.methods => Err(Verdict::Duplicate { run_id: None }),
@@ -177,7 +180,7 @@ impl Ledger {
         }
         let (known, new) = match (known.to_value(), protocol.methods.to_value()) {
             (Ok(known), Ok(new)) => (known, new),
-            // Of what cannot be read it is not known whether it is the same.
+            // If one of them cannot be read, they cannot be compared.
             (known, new) => {
                 let problem = known.err().or(new.err()).map_or_else(String::new, |problem| problem.to_string());
                 let name = format!("protocol `{}/{}`", protocol.name, protocol.version);
@@ -204,7 +207,8 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Every start reads all protocols, and they are kept until nobody has used them for long.
+    /// Checks that there is room for another protocol: every start reads all of them, and each is kept until it has
+    /// been unused for long.
     fn check_room(&self, protocol: &ProtocolRegistered) -> Result<(), Failure> {
         let full = |what: String| {
             let ProtocolRegistered { name, version, .. } = protocol;
@@ -243,7 +247,7 @@ fn verdict(refusal: Refusal) -> Verdict {
 }
 
 impl Command {
-    /// The run it is about.
+    /// The run that the command is about.
     pub fn run_id(&self) -> RunId {
         match self {
             Self::CancelWorkflow(command) => command.run_id,

@@ -1,11 +1,11 @@
-//! What follows from the state: effects of an entry, what an engine is owed, the state of a slice. All of it can be
-//! derived again at any time, so none of it is ever the only copy of anything.
+//! What is derived from the state: the effects of an entry, the open work of an engine, the state of a slice. All of it
+//! can be derived again at any time, so it is never the only copy of anything.
 
 use gleitzeit_workflow::id::QueueName;
 use gleitzeit_workflow::time::Timestamp;
 
 use crate::id::{AttemptRef, ComponentId, Shard, Slice};
-use crate::ledger::backlog::Care;
+use crate::ledger::backlog::QueueTasks;
 use crate::ledger::{
     Assignment, AttemptEnd, Effect, Ledger, OpenAttempt, QueueTask, QueueTaskStatus, RunHeader, SliceItem, SliceState,
     TaskFact,
@@ -15,7 +15,7 @@ use crate::planted::Bug;
 use crate::{Entry, Event, Owed, State, TaskStatus};
 
 impl Ledger {
-    /// What engines must be told because of an entry that was just recorded.
+    /// The messages for engines that follow from an entry that was just applied.
     pub(super) fn derive_effects(&self, entry: &Entry, effects: &mut Vec<Effect>) {
         let Some(state) = entry.run_id.and_then(|id| self.runs.get(&id)) else { return };
         match &entry.event {
@@ -41,7 +41,7 @@ impl Ledger {
         }
     }
 
-    /// What an engine is owed: `Execute` for each of its open attempts, `Cancel` for those that must stop.
+    /// The messages that an engine is owed: `Execute` for each of its open attempts, `Cancel` for those that must stop.
     pub fn outstanding(&self, engine: &ComponentId, now: Timestamp) -> Vec<Effect> {
         let open = self.open.get(engine).into_iter().flatten();
         open.filter_map(|attempt| {
@@ -78,7 +78,7 @@ impl Ledger {
                 queue: state.tasks[at].queue.clone()?,
             }))
         });
-        let tasks = self.queues.get(queue).into_iter().flat_map(Care::tasks);
+        let tasks = self.queues.get(queue).into_iter().flat_map(QueueTasks::tasks);
         let tasks = tasks.filter_map(|(run_id, at)| {
             let state = self.runs.get(run_id)?;
             queue_task(state, *at, now).map(SliceItem::QueueTask)

@@ -1,5 +1,5 @@
-//! Registered protocols: which there are, what they weigh, when each was last used, and which entries about them a replay
-//! can do without. Only what nobody serves, no unfinished run needs and nobody has used for long is removed.
+//! Registered protocols: their schemas and size, when each was last used, and which of their entries a replay can do
+//! without. A protocol is removed only if it is not served, no unfinished run needs it and it has been unused for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,29 +14,29 @@ use crate::planted;
 use crate::planted::Bug;
 use crate::{Entry, Event, ProtocolUse, State};
 
-/// So many protocols are removed by one request, so that it keeps nobody waiting.
+/// The maximum number of protocols that one request removes, so that it does not hold up other requests.
 const MAX_REMOVED: usize = 500;
-/// A `protocols_used` names at most so many.
+/// The maximum number of protocols that one `protocols_used` names.
 const MAX_NOTED: usize = 1_000;
-/// A use is noted at most once in so many milliseconds for each protocol.
+/// The minimum time between two recorded uses of a protocol, in milliseconds.
 const NOTE_EVERY_MS: u64 = 3_600_000;
-/// A use is noted once this part of the time is over after which protocols are removed: so much of what a restart forgets
-/// is allowed for.
+/// A use is recorded once this fraction (1/N) of the retention time has passed since the last one on record. A restart
+/// may forget that much, so removal allows for it.
 const NOTED_PART: u64 = 8;
 
-/// Where an entry stands and when it was recorded.
+/// The position of an entry and when it was recorded.
 type Mark = (Position, Timestamp);
 
 #[derive(Clone, Debug)]
 struct Known {
     methods: Payload,
     registered: Mark,
-    /// The last `protocols_used` that names it and is later.
+    /// The latest `protocols_used` that names it, if there is one after its registration.
     noted: Option<Mark>,
 }
 
 impl Known {
-    /// When it was last used, as far as that is recorded.
+    /// The last use on record.
     fn recorded_use(&self) -> Timestamp {
         self.noted.unwrap_or(self.registered).1
     }
@@ -46,15 +46,16 @@ impl Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Protocols {
     known: BTreeMap<ProtocolName, Known>,
-    /// What the methods of all of them take.
+    /// The total size of their methods, in bytes.
     bytes: usize,
-    /// Each `protocols_used` by its place: when it was recorded, and for how many protocols it is the last.
+    /// By the position of each `protocols_used`: when it was recorded, and for how many protocols it is the latest.
     notes: BTreeMap<Position, (Timestamp, usize)>,
-    /// Entries without which a replay comes to the same, with their times.
+    /// Entries that a replay can leave out without changing its result, with their times.
     obsolete: BTreeMap<Position, Timestamp>,
-    /// Never removed, since a start makes them known again. Not a fold: said after each start.
+    /// Protocols that are never removed, since each start registers them again. This is not a fold: it is set after
+    /// each start.
     kept: BTreeSet<ProtocolName>,
-    /// When each was last seen in use. Not a fold: what of it outlives a restart is noted by `protocols_used`.
+    /// When each was last seen in use. This is not a fold: only the uses in `protocols_used` survive a restart.
     seen: BTreeMap<ProtocolName, Timestamp>,
 }
 
@@ -91,7 +92,7 @@ impl Protocols {
             let Some(known) = self.known.get_mut(name) else { continue };
             let before = known.noted.replace(mark);
             count += 1;
-            self.unnote(before);
+            self.release_note(before);
         }
         match count {
             0 => drop(self.obsolete.insert(mark.0, mark.1)),
@@ -108,14 +109,14 @@ impl Protocols {
         self.obsolete.insert(entry.position, entry.recorded_at);
     }
 
-    /// The entries of one that is not known any more, or known by another entry, no longer matter.
+    /// The entries of a protocol that was removed or registered again are obsolete.
     fn release(&mut self, known: &Known) {
         self.bytes -= known.methods.size_bytes();
         self.obsolete.insert(known.registered.0, known.registered.1);
-        self.unnote(known.noted);
+        self.release_note(known.noted);
     }
 
-    fn unnote(&mut self, mark: Option<Mark>) {
+    fn release_note(&mut self, mark: Option<Mark>) {
         let Some((position, recorded_at)) = mark else { return };
         let Some((_, count)) = self.notes.get_mut(&position) else { return };
         *count -= 1;
@@ -125,28 +126,28 @@ impl Protocols {
         }
     }
 
-    fn saw(&mut self, name: ProtocolName, at: Timestamp) {
+    fn note_use(&mut self, name: ProtocolName, at: Timestamp) {
         if self.known.contains_key(&name) {
             let seen = self.seen.entry(name).or_insert(at);
             *seen = at.max(*seen);
         }
     }
 
-    /// A run has ended: until then it had use for its protocols.
-    pub(super) fn saw_run(&mut self, run: &State, at: Timestamp) {
+    /// A run has ended: its protocols were in use until then.
+    pub(super) fn note_run_use(&mut self, run: &State, at: Timestamp) {
         for (name, version) in needs(run) {
-            self.saw(ProtocolName::new(name, version), at);
+            self.note_use(ProtocolName::new(name, version), at);
         }
     }
 
-    /// When it was last used: what a restart may have forgotten of that is counted as use.
+    /// When a protocol was last used. The time that a restart may have forgotten counts as use.
     fn last_use(&self, name: &ProtocolName, known: &Known, forgotten_ms: u64) -> Timestamp {
         let recorded = known.recorded_use().plus_ms(forgotten_ms);
         self.seen.get(name).map_or(recorded, |seen| recorded.max(*seen))
     }
 
-    /// Those whose use was not noted for long.
-    fn unnoted(&self, every_ms: u64) -> Vec<ProtocolName> {
+    /// The protocols whose use was not recorded for this long.
+    fn unrecorded_uses(&self, every_ms: u64) -> Vec<ProtocolName> {
         let late = |name: &ProtocolName, known: &Known| {
             self.seen.get(name).is_some_and(|seen| *seen > known.recorded_use().plus_ms(every_ms))
         };
@@ -155,23 +156,23 @@ impl Protocols {
 }
 
 impl Ledger {
-    /// These protocols are never removed: each start makes them known.
+    /// Marks protocols that are never removed because each start registers them.
     pub fn keep_protocols(&mut self, names: impl IntoIterator<Item = ProtocolName>) {
         self.protocols.kept.extend(names);
     }
 
-    /// What is served now was used now.
-    pub(super) fn saw_served(&mut self, served: &[ProtocolUse], now: Timestamp) {
+    /// Records that the served protocols are in use now.
+    pub(super) fn note_served(&mut self, served: &[ProtocolUse], now: Timestamp) {
         for used in served {
-            self.protocols.saw(used.protocol.clone(), now.minus_ms(used.ago_ms));
+            self.protocols.note_use(used.protocol.clone(), now.minus_ms(used.ago_ms));
         }
     }
 
-    /// What is to be recorded so that unused protocols are gone, and uses are known after a restart.
+    /// The events that remove unused protocols and record uses for after a restart.
     pub(super) fn decide_prune(&self, unused_ms: u64, served: &[ProtocolUse], now: Timestamp) -> Vec<Event> {
         let removed = self.unused(unused_ms, served, now);
         let every_ms = (unused_ms / NOTED_PART).max(NOTE_EVERY_MS);
-        let mut used = self.protocols.unnoted(every_ms);
+        let mut used = self.protocols.unrecorded_uses(every_ms);
         used.retain(|name| !removed.contains(name));
         let notes = used.chunks(MAX_NOTED).map(|some| ProtocolsUsed { protocols: some.to_vec() }.into());
         let gone = removed.iter().map(|it| {
@@ -181,9 +182,9 @@ impl Ledger {
         gone.chain(notes).collect()
     }
 
-    /// The protocols that can go.
+    /// The protocols that can be removed.
     fn unused(&self, unused_ms: u64, served: &[ProtocolUse], now: Timestamp) -> BTreeSet<ProtocolName> {
-        // What a run needs that cannot be read is not known.
+        // The needs of a run that cannot be read are unknown.
         if self.aside.values().next().is_some() {
             return BTreeSet::new();
         }
@@ -204,14 +205,14 @@ impl Ledger {
         old.into_iter().take(MAX_REMOVED).cloned().collect()
     }
 
-    /// Entries that were recorded no later than `before` and without which a replay comes to the same: at most `most`, the
-    /// oldest, and each together with all before it that are such entries.
+    /// Entries recorded no later than `before` that a replay can leave out: the oldest ones, at most `most`. An entry
+    /// is returned only together with all earlier ones.
     pub fn obsolete(&self, before: Timestamp, most: usize) -> Vec<Position> {
         let old = self.protocols.obsolete.iter().take_while(|(_, recorded_at)| **recorded_at <= before);
         old.map(|(position, _)| *position).take(most).collect()
     }
 
-    /// These entries are no longer in the store.
+    /// Forgets entries that are no longer in the store.
     pub fn forget_obsolete(&mut self, positions: &[Position]) {
         for position in positions {
             self.protocols.obsolete.remove(position);
@@ -219,12 +220,12 @@ impl Ledger {
     }
 }
 
-/// The protocols whose methods a run's tasks name, each once: name and version.
+/// The protocols that the methods of a run's tasks need, each once: name and version.
 fn needs(run: &State) -> Vec<(&str, &str)> {
     let mut needs: Vec<(&str, &str)> = Vec::new();
     for task in &run.submitted.workflow.tasks {
         let it = (protocol_of(&task.method), task.protocol_version.as_str());
-        // Neighbours are mostly alike, and there are few of them.
+        // Adjacent tasks mostly need the same protocol, and there are few.
         if !needs.iter().rev().any(|known| *known == it) {
             needs.push(it);
         }

@@ -1,4 +1,4 @@
-//! Who must hear of an entry, and how much of it.
+//! Routing of entries: who receives an entry, and how much of it.
 
 use gleitzeit_workflow::id::QueueName;
 use gleitzeit_workflow::payload::Payload;
@@ -7,19 +7,19 @@ use crate::event::{TaskCompleted, TaskReady};
 use crate::id::Shard;
 use crate::{Entry, Event};
 
-/// Who must hear of an entry.
+/// The receivers of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
-    /// The owner of this shard, with the entry in full.
+    /// The owner of this shard receives the whole entry.
     pub shard: Option<Shard>,
-    /// The owner of this queue, without parameters and results.
+    /// The owner of this queue receives it without parameters and results.
     pub queue: Option<QueueName>,
-    /// Every queue owner, without parameters and results: an attempt was opened or has ended.
+    /// Every queue owner receives it without parameters and results, because an attempt was opened or has ended.
     pub all_queues: bool,
 }
 
-/// Who must hear of an entry: resolvers of what makes tasks ready or ends runs, queue owners of their tasks, and all
-/// queue owners of each dispatch and each end of an attempt, so that all count the same slots.
+/// The receivers of an entry. Resolvers receive what makes tasks ready or ends runs. Queue owners receive what concerns
+/// their tasks. All queue owners receive each dispatch and each end of an attempt, so that they count the same slots.
 pub fn audience(entry: &Entry) -> Audience {
     let for_resolver = matches!(
         entry.event,
@@ -45,7 +45,8 @@ pub fn audience(entry: &Entry) -> Audience {
     }
 }
 
-/// The entry as a queue owner, or a resolver that made it ready itself, gets it: parameters and results left out.
+/// The entry without parameters and results, as a queue owner receives it, or a resolver that made the task ready
+/// itself.
 pub fn without_payload(entry: &Entry) -> Entry {
     let event = match &entry.event {
         Event::TaskReady(event) => {

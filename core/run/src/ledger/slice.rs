@@ -12,12 +12,12 @@ use crate::TaskStatus;
 use crate::event::{StopReason, WorkflowSubmitted};
 use crate::id::{Attempt, AttemptRef, ComponentId, Position, RunId};
 
-/// Everything an owner of a slice needs, at one position of the journal.
+/// Everything that the owner of a slice needs, at one position of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceState {
-    /// Entries up to here are included.
+    /// Entries up to this position are included.
     pub position: Position,
-    /// In the order in which they must be taken in.
+    /// The items, in the order in which they must be processed.
     pub items: Vec<SliceItem>,
 }
 
@@ -25,11 +25,11 @@ pub struct SliceState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SliceItem {
-    /// Queue: a task that is in the queue's care (ready, in backoff, or open).
+    /// Queue: a task in this queue (ready, in backoff, open, or waiting for a decision).
     QueueTask(QueueTask),
-    /// Queue: an open attempt of any queue, for counting slots and methods.
+    /// Queue: an open attempt of any queue, to count slots and calls of a method.
     OpenAttempt(OpenAttempt),
-    /// Shard: an unfinished run; its tasks' facts follow.
+    /// Shard: an unfinished run; the facts about its tasks follow.
     Run(RunHeader),
     /// Shard: a task that is no longer waiting.
     Task(TaskFact),
@@ -38,50 +38,51 @@ pub enum SliceItem {
 /// A task in a queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueTask {
-    /// The run.
+    /// The task's run.
     pub run_id: RunId,
     /// The task.
     pub task_id: TaskId,
-    /// What will be called.
+    /// The method that will be called.
     pub method: MethodName,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderName>,
-    /// Higher goes first.
+    /// Tasks with a higher priority go first.
     pub priority: Priority,
-    /// Position of its `task_ready`: the order of submission.
+    /// Position of its `task_ready` entry, which orders the tasks of a queue.
     pub order: Position,
-    /// How long it has been in the queue.
+    /// How long it has been in the queue, in milliseconds.
     pub age_ms: u64,
-    /// What happens after a failure.
+    /// How failed attempts are retried.
     pub retry: RetryPolicy,
     /// The latest attempt; 0 before the first.
     pub attempt: Attempt,
-    /// How many attempts failed of themselves.
+    /// How many attempts failed by themselves.
     pub failures: u32,
     /// How many attempts were lost or stopped.
     pub losses: u32,
-    /// Those: which attempt, on which engine, and why. Named if the task fails because of them.
+    /// The lost or stopped attempts, each with its engine and the reason. The error names them if the task fails
+    /// because of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<(Attempt, ComponentId, StopReason)>,
-    /// Where it stands.
+    /// The task's status in the queue.
     pub status: QueueTaskStatus,
 }
 
-/// Where a task in a queue stands.
+/// The status of a task in a queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueTaskStatus {
     /// It can be dispatched.
     Ready,
-    /// It can be dispatched after what is left of its delay.
+    /// It can be dispatched once its delay is over.
     Backoff {
-        /// 0 if it is over.
+        /// What is left of the delay in milliseconds; 0 if it is over.
         remaining_ms: u64,
     },
     /// An engine holds the lease of the latest attempt.
     Open {
-        /// Who.
+        /// The engine that holds the lease.
         engine: ComponentId,
     },
     /// The latest attempt ended and the owner has to decide.
@@ -92,21 +93,21 @@ pub enum QueueTaskStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptEnd {
-    /// It failed of itself.
+    /// It failed by itself.
     Failed {
-        /// Why.
+        /// The error.
         error: Failure,
-        /// Whether trying again can help.
+        /// Whether another attempt may succeed.
         retryable: bool,
-        /// A lower bound for the delay.
+        /// A lower bound for the delay in milliseconds, set by the provider.
         #[serde(default)]
         retry_after_ms: Option<u64>,
     },
     /// It was lost or stopped.
     Stopped {
-        /// Why.
+        /// Why it ended.
         reason: StopReason,
-        /// Who held the lease.
+        /// The engine that held the lease.
         engine: ComponentId,
     },
 }
@@ -114,12 +115,12 @@ pub enum AttemptEnd {
 /// An open attempt of any queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenAttempt {
-    /// Which.
+    /// The attempt.
     #[serde(rename = "ref")]
     pub at: AttemptRef,
-    /// Who holds the lease.
+    /// The engine that holds the lease.
     pub engine: ComponentId,
-    /// What is called.
+    /// The method that is called.
     pub method: MethodName,
     /// The only providers that may serve it, by name; absent: all that serve the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,25 +132,25 @@ pub struct OpenAttempt {
 /// An unfinished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunHeader {
-    /// Which.
+    /// The run.
     pub run_id: RunId,
     /// What it was submitted with.
     pub submitted: Arc<WorkflowSubmitted>,
-    /// What is left of the run's time; absent: no limit.
+    /// The time that the run has left, in milliseconds; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
     /// Whether it was asked to end.
     pub cancel_requested: bool,
 }
 
-/// What a resolver has to know of a task.
+/// What a resolver needs to know about a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskFact {
-    /// The run.
+    /// The task's run.
     pub run_id: RunId,
     /// The task.
     pub task_id: TaskId,
-    /// Where it stands.
+    /// The task's status.
     pub status: TaskStatus,
     /// Its result, if it completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What OpenTelemetry's conventions for generative AI say about a call of a language model.
+//! Attributes of OpenTelemetry's conventions for generative AI, for calls of language models.
 
 use gleitzeit_workflow::id::MethodName;
 use gleitzeit_workflow::payload::Payload;
@@ -8,14 +8,14 @@ use super::{MAX_ITEMS, short};
 
 type Attributes = Vec<(&'static str, Value)>;
 
-/// How a value of an option is told: the conventions have some as floating-point numbers whatever was written.
+/// The attribute type of an option: the conventions define some as floating-point numbers, whatever was written.
 #[derive(Clone, Copy)]
 enum As {
     Whole,
     Fraction,
 }
 
-/// Options, as a parameter of their own or within `options`, and what the conventions call them.
+/// Options, as a parameter of their own or within `options`, with their attribute names.
 const OPTIONS: [(&[&str], &str, As); 7] = [
     (&["temperature"], "gen_ai.request.temperature", As::Fraction),
     (&["max_tokens", "num_predict"], "gen_ai.request.max_tokens", As::Whole),
@@ -26,15 +26,15 @@ const OPTIONS: [(&[&str], &str, As); 7] = [
     (&["presence_penalty"], "gen_ai.request.presence_penalty", As::Fraction),
 ];
 
-/// What the parameters tell; nothing for other methods.
+/// The attributes that the parameters give; empty for other methods.
 pub fn asked(method: &MethodName, parameters: &Payload) -> Attributes {
     let Some(operation) = operation(method) else { return Attributes::new() };
     let mut attributes = vec![("gen_ai.operation.name", Value::from(operation))];
-    // Of what cannot be read nothing is told.
+    // Parameters that cannot be read give no attributes.
     let Ok(parameters) = parameters.to_value() else { return attributes };
     push(&mut attributes, "gen_ai.request.model", parameters.get("model"));
     for (fields, name, told) in OPTIONS {
-        // The short form goes before, as it does for the provider.
+        // The short form takes precedence, as it does at the provider.
         let own = fields.iter().find_map(|field| parameters.get(*field));
         let option = || fields.iter().find_map(|field| parameters.get("options")?.get(*field));
         let value = match (own.or_else(option), told) {
@@ -58,7 +58,7 @@ pub fn asked(method: &MethodName, parameters: &Payload) -> Attributes {
     attributes
 }
 
-/// What the span of a request is called, such as `chat llama3.2`; none for other methods.
+/// The name of the span of a request, such as `chat llama3.2`; `None` for other methods.
 pub fn span_name(method: &MethodName, parameters: &Payload) -> Option<String> {
     let operation = operation(method)?;
     let parameters = parameters.to_value().ok();
@@ -68,7 +68,7 @@ pub fn span_name(method: &MethodName, parameters: &Payload) -> Option<String> {
     })
 }
 
-/// What the result tells; nothing for other methods.
+/// The attributes that the result gives; empty for other methods.
 pub fn answered(method: &MethodName, result: &Payload) -> Attributes {
     let mut attributes = Attributes::new();
     if operation(method).is_some()

@@ -1,4 +1,4 @@
-//! The fold: entries in, ended spans out. What is held is small, and only of tasks that have not ended.
+//! The fold: it takes entries and emits spans as they end. It keeps little data, and only on tasks that have not ended.
 
 use std::sync::Arc;
 
@@ -30,18 +30,18 @@ pub struct Recorder {
     tasks: Vec<TaskTrace>,
 }
 
-/// What a task is doing; together the phases fill its time.
+/// What a task is doing. Together the phases fill the task's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Its resolver has not resolved its parameters yet.
+    /// Its resolver has not yet resolved its parameters.
     Resolve,
     /// It waits in its queue.
     Queue,
-    /// An engine holds it.
+    /// An engine holds the lease of an attempt.
     Attempt,
-    /// The owner of its queue has not said yet what follows on an attempt.
+    /// The owner of its queue has not yet decided what follows an ended attempt.
     Decide,
-    /// It is not to be tried again before this time; then it waits in its queue.
+    /// It is not retried before this time; then it waits in its queue.
     Backoff { until: Timestamp },
 }
 
@@ -49,21 +49,21 @@ enum Phase {
 struct TaskTrace {
     /// Dependencies that have not completed.
     missing: usize,
-    /// When the last of them completed.
+    /// When the last dependency completed.
     start: Option<Timestamp>,
     phase: Option<(Phase, Timestamp)>,
-    /// How many phases have ended: what tells their spans apart.
+    /// How many phases have ended; the number distinguishes their spans.
     phases: u32,
     attempt: Attempt,
     method: Option<MethodName>,
-    /// What all attempts say.
+    /// The attributes of every attempt.
     asked: Attributes,
-    /// What the open attempt says.
+    /// The attributes of the open attempt.
     attributes: Attributes,
 }
 
 impl Recorder {
-    /// Begins with the first entry of a run; none if it is another.
+    /// Begins with the first entry of a run; `None` for any other entry.
     pub fn begin(entry: &Entry) -> Option<Self> {
         let Event::WorkflowSubmitted(submitted) = &entry.event else { return None };
         let (run_id, start) = (entry.run_id?, entry.recorded_at);
@@ -94,12 +94,12 @@ impl Recorder {
         self.trace_id
     }
 
-    /// Whether the caller wants the trace to be kept; none if it did not say.
+    /// Whether the caller wants the trace sampled; `None` if it did not say.
     pub fn is_sampled(&self) -> Option<bool> {
         self.is_sampled
     }
 
-    /// Takes the next entry and adds the spans that end with it.
+    /// Takes the next entry and appends the spans that it ends.
     pub fn record(&mut self, entry: &Entry, spans: &mut Vec<Span>) {
         let now = entry.recorded_at;
         match &entry.event {
@@ -151,11 +151,11 @@ impl Recorder {
             }
             Event::TaskAttemptStopped(event) => {
                 let Some(at) = self.at(&event.task_id) else { return };
-                // An enum without fields is its name.
+                // An enum without fields serializes as its name.
                 let reason = serde_json::to_value(event.reason).expect("a name is serializable");
                 let outcome = match event.reason {
                     StopReason::Cancelled => Outcome::Unset,
-                    // What was lost has no error of the table: the attempt counts as none.
+                    // A loss has no error code in the table, so the stop reason serves as its type.
                     why => {
                         self.tasks[at].attributes.push(("error.type", reason.clone()));
                         Outcome::Error(why.text().to_owned())
@@ -219,7 +219,7 @@ impl Recorder {
         self.graph.index_of(id.as_str())
     }
 
-    /// Notes how long an attempt took to start.
+    /// Records how long an attempt took to start.
     fn started(&mut self, id: &TaskId, started: Timestamp) {
         let Some(at) = self.at(id) else { return };
         let task = &mut self.tasks[at];
@@ -234,7 +234,7 @@ impl Recorder {
         self.tasks[at].phase = Some((phase, now));
     }
 
-    /// Ends what a task is doing. Times too short to be measured are left out, but for attempts.
+    /// Ends a task's current phase. Phases of zero length are left out, except for attempts.
     fn close(&mut self, at: usize, now: Timestamp, outcome: Outcome, spans: &mut Vec<Span>) {
         let Some((mut phase, mut since)) = self.tasks[at].phase.take() else { return };
         if let Phase::Backoff { until } = phase
@@ -348,7 +348,7 @@ impl Recorder {
         SpanId::of(&format!("{}/{}/phase {}", self.run_id, self.ids[at], self.tasks[at].phases))
     }
 
-    /// What every span of a task says.
+    /// The attributes that every span of a task has.
     fn place(&self, at: usize) -> Attributes {
         vec![
             ("gleitzeit.run.id", Value::from(self.run_id.to_string())),
@@ -357,7 +357,7 @@ impl Recorder {
     }
 }
 
-/// The caller's span, and whether it wants the trace to be kept.
+/// The caller's span, and whether it wants the trace sampled.
 fn caller(submitted: &WorkflowSubmitted) -> (Option<SpanId>, Option<bool>) {
     let mut parts = submitted.traceparent.as_deref().unwrap_or_default().split('-').skip(2);
     let span = parts.next().and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|id| *id != 0).map(SpanId);
@@ -386,7 +386,7 @@ fn error(failure: &Failure) -> Outcome {
     Outcome::Error(short(&failure.to_string()))
 }
 
-/// The name of an error in the table, or the number that a provider of others gave it.
+/// The name of an error of the table, or the number of a foreign provider's error.
 fn error_type(failure: &Failure) -> (&'static str, Value) {
     let name =
         ErrorCode::from_code(failure.code).map_or_else(|| failure.code.to_string(), |code| code.name().to_owned());

@@ -128,6 +128,6 @@ fn a_problem_within_something_larger_names_the_whole_path() {
     assert_eq!(within("[NaN]"), "result[0]");
     assert_eq!(within("NaN"), "result");
     let problem = check("{\"a\": {\"b\": NaN}}").expect_err("a problem");
-    assert_eq!((problem.first_step(), problem.is_of_content()), ("a", false));
-    assert!(check("[1e400]").expect_err("a problem").is_of_content());
+    assert_eq!((problem.first_step(), problem.is_content_fault()), ("a", false));
+    assert!(check("[1e400]").expect_err("a problem").is_content_fault());
 }

@@ -1,5 +1,5 @@
-//! What the checker asks about methods. Schema validation needs a JSON-Schema library, so it lives in another crate
-//! behind this trait.
+//! The checker's view of methods. Schema validation needs a JSON-Schema library, so it lives in another crate behind
+//! this trait.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,9 @@ pub trait Catalog {
     /// All method names, for suggestions.
     fn method_names(&self) -> Vec<String>;
 
-    /// Checks parameters as written in a workflow: a string that holds a `${…}` reference may turn out as anything and
-    /// is not judged; all else must fit the schema. Empty if all is well or the method has no schema.
+    /// Checks parameters as written in a workflow. A string with a `${…}` reference may become any value and is not
+    /// judged; everything else must fit the schema. The result is empty if nothing is wrong or the method has no
+    /// schema.
     fn check_template(&self, method: &str, parameters: &Value) -> Vec<Violation>;
 
     /// The providers that tasks may name, if it knows any.
@@ -75,7 +76,7 @@ pub trait Catalog {
     }
 }
 
-/// Takes every method for granted: for whoever only has the file, and leaves methods to the control plane.
+/// Accepts every method: for callers that have only the file and leave methods to the control plane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnyMethod;
 

@@ -1,6 +1,7 @@
-//! The checker: from text or a value to a [`Workflow`], or everything that is wrong with it.
+//! The checker: from text or a value to a [`Workflow`], or to every problem in it.
 //!
-//! It never stops at the first problem of a readable file, and every step is near linear in the size of the file.
+//! The checker never stops at the first problem of a readable file, and every step is near linear in the size of the
+//! file.
 
 use serde_json::Value;
 
@@ -15,18 +16,19 @@ use super::{cycle, notes, task, yaml};
 use crate::error::ErrorCode;
 use crate::json;
 
-/// What a workflow may cost.
+/// Limits on the size of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of text; also of a typed submission as JSON.
+    /// Bytes of text; for a typed submission, bytes of its JSON.
     pub bytes: usize,
-    /// Tasks.
+    /// The number of tasks.
     pub tasks: usize,
     /// Values in the file (keys, scalars, lists, objects), aliases expanded.
     pub nodes: usize,
-    /// How deep lists and objects are nested; at most [`json::MAX_DEPTH`], as deep as a value may be that is made of it.
+    /// How deep lists and objects are nested: at most [`json::MAX_DEPTH`], the depth that a value made from the file
+    /// may have.
     pub depth: usize,
-    /// How many problems are reported.
+    /// The number of problems that are reported.
     pub problems: usize,
 }
 
@@ -35,7 +37,7 @@ impl Limits {
     pub const DEFAULT: Self =
         Self { bytes: 8 << 20, tasks: 200_000, nodes: 5_000_000, depth: json::MAX_DEPTH, problems: 100 };
 
-    /// For so many bytes and tasks: more tasks may have as many more values.
+    /// Limits for the given number of bytes and tasks. The number of values grows with the number of tasks.
     pub fn of(bytes: usize, tasks: usize) -> Self {
         let for_each = Self::DEFAULT.nodes / Self::DEFAULT.tasks;
         let nodes = Self::DEFAULT.nodes.max(tasks.saturating_mul(for_each));
@@ -49,12 +51,12 @@ impl Default for Limits {
     }
 }
 
-/// What a check says of a definition.
+/// The result of checking a definition.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// The workflow, or every problem.
     pub workflow: Result<Workflow, Vec<Problem>>,
-    /// What is allowed and probably not meant, sorted by place; also of a definition with problems.
+    /// Constructs that are allowed and probably not meant, sorted by place. A definition with problems has them too.
     pub notes: Vec<Note>,
 }
 
@@ -67,7 +69,7 @@ impl From<Vec<Problem>> for Checked {
 /// Checks bytes that should be UTF-8 text.
 ///
 /// # Errors
-/// As [`check`], and if they are not UTF-8.
+/// As [`check`], and a problem if the bytes are not UTF-8.
 pub fn check_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
     examine_bytes(bytes, file, catalog, limits).workflow
 }
@@ -93,7 +95,7 @@ pub fn examine_bytes(bytes: &[u8], file: &str, catalog: &dyn Catalog, limits: &L
 /// Checks a workflow in YAML or JSON. `file` is only used in problems.
 ///
 /// # Errors
-/// Every problem of the text, sorted by place; broken syntax alone.
+/// Every problem of the text, sorted by place. A syntax error is reported alone.
 pub fn check(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits) -> Result<Workflow, Vec<Problem>> {
     examine(source, file, catalog, limits).workflow
 }
@@ -107,13 +109,13 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
     match yaml::read(source, file, limits) {
         Ok((root, noted)) => Checker { file, source, catalog, limits, problems: noted, notes: Vec::new() }.run(&root),
         Err(problem) => {
-            // JSON that YAML cannot read (surrogate pairs in escapes, for instance) is JSON all the same.
+            // JSON that YAML cannot read (with surrogate pairs in escapes, for instance) is still JSON.
             if problem.code != ErrorCode::ParseError || !source.trim_start().starts_with('{') {
                 return vec![*problem].into();
             }
             match json::parse(source) {
                 Ok(value) => examine_value(&value, file, catalog, limits),
-                Err(fault) if fault.is_of_content() => {
+                Err(fault) if fault.is_content_fault() => {
                     let (line, column) = place_at(source, fault.at);
                     let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, fault.to_string());
                     vec![problem.at(line, column)].into()
@@ -124,7 +126,8 @@ pub fn examine(source: &str, file: &str, catalog: &dyn Catalog, limits: &Limits)
     }
 }
 
-/// Line and column of the value at a path of keys in a workflow's text; none if it is not there or cannot be read.
+/// Line and column of the value at a path of keys in a workflow's text; `None` if there is no such value or the text
+/// cannot be read.
 pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let (root, _) = yaml::read(source, "", &Limits::DEFAULT).ok()?;
@@ -136,7 +139,7 @@ pub fn place_of(source: &str, path: &[&str]) -> Option<(u32, u32)> {
     Some((node.spot.line, node.spot.column))
 }
 
-/// Line and column of the character that begins at a byte.
+/// Line and column of the character that begins at a byte offset.
 fn place_at(source: &str, at: usize) -> (u32, u32) {
     let before = source.get(..at).unwrap_or(source);
     let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
@@ -145,7 +148,7 @@ fn place_at(source: &str, at: usize) -> (u32, u32) {
     (number(line), number(column))
 }
 
-/// Checks a workflow that is already a value. Problems have the field's path but neither line nor column.
+/// Checks a workflow that is already a value. Its problems have the path of the field but no line and column.
 ///
 /// # Errors
 /// Every problem.
@@ -176,10 +179,10 @@ fn too_large(bytes: usize, file: &str, limits: &Limits) -> Result<(), Vec<Proble
     Err(vec![problem.at(1, 1).hint("put large data into `files` or let a task load it")])
 }
 
-/// What is known while a file is checked. Fields and methods are shared by the modules beside.
+/// The state of one check. Its fields and methods are shared with the sibling modules.
 pub(super) struct Checker<'a> {
     pub(super) file: &'a str,
-    /// Empty for a value.
+    /// Empty if a value is checked.
     pub(super) source: &'a str,
     pub(super) catalog: &'a dyn Catalog,
     pub(super) limits: &'a Limits,
@@ -225,7 +228,7 @@ impl<'a> Checker<'a> {
         Checked { workflow, notes: self.notes }
     }
 
-    /// Whether there is room for another problem: what only explains problems can be left out if not.
+    /// Whether another problem can still be reported. Work that only explains problems can be skipped if not.
     pub(super) fn listening(&self) -> bool {
         self.problems.len() < self.limits.problems.max(1)
     }
@@ -253,7 +256,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// An ordinary problem of the workflow.
+    /// Reports an ordinary problem of the workflow.
     pub(super) fn wrong(&mut self, spot: Spot, at: At<'_>, message: impl Into<String>, hint: Option<String>) {
         self.report(spot, at, ErrorCode::WorkflowValidationFailed, message, hint);
     }
@@ -275,7 +278,7 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// A timeout: positive, in milliseconds.
+    /// Reads a timeout: positive, in milliseconds.
     pub(super) fn timeout(&mut self, node: &Node, at: At<'_>) -> Option<u64> {
         match self.duration(node, at)? {
             0 => {
@@ -396,7 +399,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A map of texts: labels, or files with names that references can use.
+    /// Reads a map of texts: labels, or files with names that references can use.
     fn texts(&mut self, fields: &Fields, field: &str, named: bool) -> indexmap::IndexMap<String, String> {
         let mut texts = indexmap::IndexMap::new();
         let top = At::Root;
@@ -410,7 +413,7 @@ impl<'a> Checker<'a> {
                 self.name(*spot, at.key(key), "a file", key);
             }
             let Some(text) = self.text(node, at.key(key), &format!("`{field}.{key}`")) else {
-                // Known all the same: a reference to it is not another problem.
+                // The key counts as declared, so that a reference to it is not a second problem.
                 texts.insert(key.clone(), String::new());
                 continue;
             };
@@ -422,7 +425,7 @@ impl<'a> Checker<'a> {
         texts
     }
 
-    /// A name that references can use.
+    /// Checks a name that references can use.
     fn name(&mut self, spot: Spot, at: At<'_>, what: &str, name: &str) {
         if !scalar::is_id(name) {
             let hint = "letters, digits, `_` and `-`, beginning with a letter or `_`, so that `${…}` can name it";
@@ -431,7 +434,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// At most ten names in backticks.
+/// Lists at most ten names, in backticks.
 pub(super) fn list<I>(names: I) -> String
 where
     I: IntoIterator,

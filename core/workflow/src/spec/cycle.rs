@@ -1,19 +1,19 @@
-//! Finds dependencies that go in a circle, without recursion.
+//! Finds cycles of dependencies, without recursion.
 
 use super::check::Checker;
 use super::tree::{At, Node, Spot};
 use crate::error::ErrorCode;
 
-/// A dependency of one task on another, and the place that makes it one.
+/// A dependency of one task on another, and the place in the file that creates it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) on: usize,
     pub(super) spot: Spot,
-    /// Whether a reference makes it, not the list.
+    /// Whether the dependency comes from a reference rather than from the list.
     pub(super) implied: bool,
 }
 
-/// More are not shown: whoever removes these sees the rest.
+/// The maximum number of cycles that are reported; once they are removed, the next check reports the rest.
 const CYCLES: usize = 10;
 
 /// Reports cycles as paths such as `a -> b -> a`. `wanted` has one list per task.
@@ -30,7 +30,7 @@ pub(super) fn check(checker: &mut Checker<'_>, tasks: &[Node], wanted: &[Vec<Wan
         if marks[start] != Mark::New {
             continue;
         }
-        // The path from `start`: each task with how many of its dependencies were followed.
+        // The path from `start`: each task, and how many of its dependencies have been followed.
         let mut path = vec![(start, 0)];
         marks[start] = Mark::Open;
         while let Some((task, followed)) = path.last_mut() {

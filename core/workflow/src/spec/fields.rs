@@ -1,5 +1,7 @@
-//! Fields that do not exist where they stand: what was meant by them, and which field they stand in for. The invariant:
-//! no hint asks for what is there already, and nothing is missing that stands there under a near name.
+//! Unknown fields: which field was meant, and which known field each of them stands in for.
+//!
+//! The invariant: no hint asks for a field that is already there, and a field that is present under a similar name is
+//! not reported as missing.
 
 use indexmap::IndexMap;
 
@@ -10,36 +12,36 @@ use super::scalar;
 use super::tree::{At, Fields, Kind, Node};
 use super::yaml::shorten;
 
-/// A kind of object in a workflow, and the fields that it has.
+/// A kind of object in a workflow, and its fields.
 pub(super) struct Place {
     /// For messages: `the task`.
     pub(super) what: &'static str,
     pub(super) known: &'static [&'static str],
-    /// Fields that are accepted and have no effect; nobody is told to write them.
+    /// Fields that are accepted and have no effect; hints never suggest them.
     pub(super) accepted: &'static [&'static str],
-    /// Words of others and what they are called here.
+    /// Other systems' names for a field, and its name here.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
-    /// What to do about a field that needs more to be said than the name of another.
+    /// A hint for fields that need more explanation than the name of another field.
     pub(super) advice: fn(&Checker<'_>, &Node, &str) -> Option<String>,
 }
 
-/// What a field must be so that its parts can be checked.
+/// The type a field must have for its contents to be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Object,
     List,
 }
 
-/// The fields of an object; those that are missing may be held by unknown ones.
+/// The fields of an object. A missing field may be present under an unknown name.
 pub(super) struct Held<'n> {
     fields: Option<&'n Fields>,
-    /// Names of fields to the keys under which they stand.
+    /// From the name of a missing field to the key that stands in for it.
     standins: IndexMap<&'static str, &'n str>,
 }
 
 impl<'n> Held<'n> {
-    /// A field that holds other values, with its key as written; null is none. One under its own name may be of another
-    /// kind, which is then complained about; one that stands in is of this kind.
+    /// A field that holds other values, with its key as written; `None` if it is null. A field under its own name may
+    /// have another type, which is reported elsewhere; a field that stands in has this type.
     pub(super) fn of_kind(&self, field: &'static str, holder: Holder) -> Option<(&'n str, &'n Node)> {
         let fields = self.fields?;
         if let Some((key, (_, node))) = fields.get_key_value(field) {
@@ -53,14 +55,14 @@ impl<'n> Held<'n> {
         }
     }
 
-    /// Whether an unknown field stands in for it.
+    /// Whether an unknown field stands in for this one.
     pub(super) fn is_elsewhere(&self, field: &str) -> bool {
         self.standins.contains_key(field)
     }
 }
 
 impl Checker<'_> {
-    /// Complains about fields that do not exist here, and tells which of them hold what is missing.
+    /// Reports unknown fields, and returns which of them stand in for missing ones.
     pub(super) fn known<'n>(&mut self, node: &'n Node, at: At<'_>, place: &Place) -> Held<'n> {
         let Kind::Object(fields) = &node.kind else { return Held { fields: None, standins: IndexMap::new() } };
         let mut standins: IndexMap<&'static str, &'n str> = IndexMap::new();
@@ -69,7 +71,7 @@ impl Checker<'_> {
                 continue;
             }
             let meant = meant(key, place);
-            // Beyond the limit of problems nobody reads what one costs.
+            // Past the limit of problems, a message would be built for nobody.
             if self.listening() {
                 let message = format!("unknown field `{}` in {}", shorten(key), place.what);
                 let hint = (place.advice)(self, node, key).unwrap_or_else(|| match meant {
@@ -94,7 +96,7 @@ impl Checker<'_> {
         Held { fields: Some(fields), standins }
     }
 
-    /// What an unknown method is called here, if that can be told.
+    /// The method that an unknown method name probably means.
     pub(super) fn method_meant(&self, name: &str) -> Option<String> {
         const OTHERS: &[(&str, &str)] = &[
             ("llm/generate", "llm/complete"),
@@ -127,12 +129,12 @@ fn meant(key: &str, place: &Place) -> Option<&'static str> {
     })
 }
 
-/// For places whose unknown fields need no more than a name.
+/// For places whose unknown fields need no more advice than a name.
 pub(super) fn no_advice(_: &Checker<'_>, _: &Node, _: &str) -> Option<String> {
     None
 }
 
-/// For fields of a workflow.
+/// Advice on unknown fields of a workflow.
 pub(super) fn about_workflow(_: &Checker<'_>, workflow: &Node, key: &str) -> Option<String> {
     let advice = match key {
         "protocol" => "remove it: the `method` of each task names its protocol",
@@ -151,7 +153,7 @@ fn is_batch(workflow: &Node) -> bool {
         || matches!(&workflow.kind, Kind::Object(fields) if fields.contains_key("batch"))
 }
 
-/// For fields of a task.
+/// Advice on unknown fields of a task.
 pub(super) fn about_task(checker: &Checker<'_>, task: &Node, key: &str) -> Option<String> {
     let (method, own) = (text_of(task, "method"), text_of(task, key));
     let shown = own.map(|own| shorten(own).into_owned());

@@ -1,4 +1,4 @@
-//! Whether a given input can be meant where its default stands: the one rule for command line, API and SDKs.
+//! Whether the type of a given input fits that of its default: one rule for the command line, the API and the SDKs.
 
 use serde_json::{Map, Value};
 
@@ -7,10 +7,11 @@ use super::workflow::Workflow;
 use super::yaml::shorten;
 use crate::error::ErrorCode;
 
-/// Given inputs whose type is another than that of their default. What is not declared is not judged here.
+/// Reports given inputs whose type does not fit that of their default. Inputs that are not declared are not checked
+/// here.
 ///
-/// A number stands for a number, whole or not; a boolean, a list and an object for one of their kind; text, a number
-/// and a boolean for text. Null may always be given, and anything where the default is null.
+/// A default that is a number takes any number. A boolean, a list and an object take a value of the same type. Text
+/// takes text, a number or a boolean. Null may always be given, and a null default takes any value.
 pub fn check_inputs(workflow: &Workflow, given: &Map<String, Value>, file: &str) -> Vec<Problem> {
     let pairs = given.iter().filter_map(|(name, value)| Some((name, workflow.inputs.get(name)?, value)));
     pairs.filter_map(|(name, default, value)| misfit(name, default, value, file)).collect()
@@ -42,7 +43,7 @@ fn misfit(name: &str, default: &Value, value: &Value, file: &str) -> Option<Prob
     Some(Problem { field: format!("inputs.{name}"), ..problem.hint(hint) })
 }
 
-/// What a default of this kind takes, and how that is written.
+/// What a default of this type accepts, and an example of how it is written.
 fn expected(default: &Value) -> (&'static str, &'static str) {
     match default {
         Value::String(_) => ("text", "hello"),

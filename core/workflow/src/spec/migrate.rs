@@ -1,7 +1,8 @@
-//! Files of the original Gleitzeit, brought into today's form: rules that need no judgement, applied to the text itself.
+//! Migrates files of the original Gleitzeit to today's format. The rules need no judgement and are applied to the text
+//! itself.
 //!
-//! There are three passes, each on the text that the one before it left: fields, then parameters, then references. A
-//! second migration changes nothing.
+//! There are three passes, each over the text that the previous one produced: fields, then parameters, then references.
+//! A second migration changes nothing.
 
 mod edit;
 mod parameters;
@@ -24,45 +25,45 @@ use edit::Edits;
 /// A migrated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// The new text; the old one if nothing changed.
+    /// The new text; the old text if nothing changed.
     pub text: String,
-    /// What was changed, in the order of the rules.
+    /// The changes, in the order of the rules.
     pub changes: Vec<Change>,
-    /// What is left to the author, because it has no counterpart or would need judgement.
+    /// What the author has to change, because it has no counterpart or needs judgement.
     pub left: Vec<Change>,
 }
 
-/// One thing that was changed or left.
+/// One change, or one thing left to the author.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Path of the field in the file before, such as `tasks[2].params`.
+    /// Path of the field in the original file, such as `tasks[2].params`.
     pub field: String,
     /// What was done, or what to do.
     pub message: String,
 }
 
-/// What the passes hand on.
+/// State that one pass hands to the next.
 struct Migration<'a> {
     catalog: &'a dyn Catalog,
-    /// Where a file of the original is, seen from the workflow's own folder.
+    /// Maps a file path of the original to one relative to the workflow's own folder.
     locate: &'a dyn Fn(&str) -> String,
     changes: Vec<Change>,
     left: Vec<Change>,
-    /// Other words for task ids: names, and `task_1` for the first.
+    /// Other names for task ids: task names, and `task_1` for the first task.
     aliases: BTreeMap<String, String>,
-    /// Ids of tasks in the form before the last: their results were wrapped.
+    /// Ids of tasks in the second-to-last format, whose results were wrapped.
     wrapped: BTreeSet<String>,
-    /// The fields of results that have no others, by method.
+    /// By method: the fields of its result, if the result can have no others.
     results: BTreeMap<String, Option<Vec<String>>>,
-    /// Ids of tasks that echoed a message as `response`.
+    /// Ids of tasks that returned an echoed message as `response`.
     echoed: BTreeSet<String>,
 }
 
-/// Applies all rules to a workflow's text. `locate` is asked for the path of each file that a parameter named: those were
-/// relative to where the program ran, and are relative to the workflow's folder now.
+/// Applies all rules to a workflow's text. `locate` is called with the path of each file that a parameter named. Those
+/// paths were relative to the program's working directory; its result is relative to the workflow's folder.
 ///
 /// # Errors
-/// If it cannot be read as YAML, or not be edited in place.
+/// If the text cannot be read as YAML, or cannot be edited in place.
 pub fn migrate(
     source: &str,
     file: &str,
@@ -87,7 +88,7 @@ pub fn migrate(
     let mut text = source.to_owned();
     for pass in [tasks::pass, parameters::pass, references::pass] {
         let (root, noted) = yaml::read(&text, file, limits)?;
-        // A key that is given twice, for instance: what stands in the text is not what was read.
+        // With a duplicate key, for instance, the tree that was read does not match the text.
         if let Some(problem) = noted.into_iter().next() {
             return Err(Box::new(problem));
         }
@@ -99,7 +100,7 @@ pub fn migrate(
             let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
             return Err(Box::new(problem.hint("write the repeated part out, then migrate again")));
         };
-        // It is read by every pass but the last anyway, and must not become what nobody can read.
+        // The result of every pass but the last is read by the next pass anyway; the last result must be readable too.
         if let Err(problem) = yaml::read(&edited, file, limits) {
             let message = format!("the file cannot be edited in place: {}", problem.message);
             let problem = Problem::of_file(file, ErrorCode::WorkflowValidationFailed, message);
@@ -116,7 +117,7 @@ impl Migration<'_> {
         self.changes.push(Change { field: field.into(), message: message.into() });
     }
 
-    /// The fields of a method's result, if it can have no others.
+    /// The fields of a method's result, if the result can have no others.
     fn fields_of(&mut self, method: &str) -> Option<&[String]> {
         let catalog = self.catalog;
         let fields = self.results.entry(method.to_owned()).or_insert_with(|| {

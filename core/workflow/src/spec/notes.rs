@@ -1,4 +1,5 @@
-//! What is allowed in a workflow and probably not meant: fields without an effect, and text that looks like a reference.
+//! Constructs that are allowed in a workflow and probably not meant: fields without an effect, and text that looks like
+//! a reference.
 
 use super::check::Checker;
 use super::problem::Note;
@@ -7,10 +8,10 @@ use super::tree::{At, Fields, Kind, Node, Spot};
 use super::yaml::shorten;
 use crate::template;
 
-/// A field of the original Gleitzeit; whether to wait is said on the command line.
+/// A field of the original Gleitzeit; today the command line decides whether to wait.
 pub(super) const WAIT_FOR_COMPLETION: &str = "wait_for_completion";
 
-/// Notes a field that is accepted for the sake of older files.
+/// Notes a field that is accepted for compatibility with older files.
 pub(super) fn wait_for_completion(checker: &mut Checker<'_>, fields: &Fields) {
     let Some((spot, node)) = fields.get(WAIT_FOR_COMPLETION) else { return };
     let top = At::Root;
@@ -41,7 +42,7 @@ pub(super) fn braces(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, text: &s
     }
 }
 
-/// Notes an output such as `a.response`, which is not the task's response but this text.
+/// Notes an output such as `a.response`: it is this text, not the task's response.
 pub(super) fn plain_output(checker: &mut Checker<'_>, node: &Node, at: At<'_>, names: &Names<'_>) {
     let Kind::Text(text) = &node.kind else { return };
     let first = text.split(['.', '[']).next().unwrap_or_default();
@@ -51,13 +52,13 @@ pub(super) fn plain_output(checker: &mut Checker<'_>, node: &Node, at: At<'_>, n
     }
 }
 
-/// What stands between `{{` and `}}` in a text, trimmed, with the offset and the text of the whole.
+/// The trimmed texts between `{{` and `}}`, each with the offset and the text of the whole.
 pub(super) fn in_braces(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + text.get(at..)?.find("{{")?;
         let rest = &text[start + 2..];
-        // No reference is longer than a line; where a brace follows, the next pair is the inner one.
+        // No reference spans lines. If another brace follows, the next pair is the inner one.
         let end = rest.find(['{', '}', '\n']).unwrap_or(rest.len());
         if rest[end..].starts_with("}}") {
             at = start + 2 + end + 2;
@@ -70,7 +71,7 @@ pub(super) fn in_braces(text: &str) -> impl Iterator<Item = (usize, &str, &str)>
 }
 
 impl Names<'_> {
-    /// Whether a text would be a reference to something in this file between `${` and `}`.
+    /// Whether the text, written between `${` and `}`, would refer to something in this file.
     pub(super) fn can_refer(&self, text: &str) -> bool {
         let first = text.split(['.', '[']).next().unwrap_or_default();
         let is_root = self.tasks.contains_key(first) || ["inputs", "files", "env", "run"].contains(&first);
@@ -82,7 +83,7 @@ fn has_room(checker: &Checker<'_>) -> bool {
     checker.notes.len() < checker.limits.problems.max(1)
 }
 
-/// Notes what is allowed and probably not meant.
+/// Records a note about something that is allowed and probably not meant.
 pub(super) fn note(checker: &mut Checker<'_>, spot: Spot, at: At<'_>, message: String, hint: String) {
     if !has_room(checker) {
         return;

@@ -1,6 +1,6 @@
-//! What a task says of the provider that is to serve it, checked against the providers that are known.
+//! Checks the provider that a task names against the known providers.
 //!
-//! The invariant: without known providers, and for whoever cannot know all of them, no name is wrong.
+//! The invariant: no name is wrong if no providers are known, or if the caller cannot know all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +13,31 @@ use super::yaml::shorten;
 use crate::error::ErrorCode;
 use crate::id::ProviderName;
 
-/// A name may be so long, as that of a component.
+/// The largest length of a provider's name, as for a component id.
 const MAX_NAME_BYTES: usize = 200;
-/// So many providers are named with their addresses.
+/// The number of providers that a message names with their addresses.
 const SHOWN: usize = 3;
 
 /// A provider that is known while a workflow is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownProvider {
-    /// By which tasks may ask for it.
+    /// The name under which tasks ask for it.
     pub name: String,
     /// The methods that it serves, by full name.
     pub methods: Vec<String>,
-    /// Where the service is that it calls: an address, or `*` if its tasks say where; absent: it calls none, or it is
-    /// not said where.
+    /// The address of the service it calls, or `*` if its tasks choose it. Absent if it calls no service or does not
+    /// say which.
     pub address: Option<String>,
 }
 
-/// Which providers there may be besides those that are known.
+/// Which providers may exist besides the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// None: another name is an error.
+    /// There are no others: an unknown name is an error.
     None,
-    /// Those that are not connected now: another name is worth a note.
+    /// Providers that are not connected now: an unknown name is worth a note.
     Later,
-    /// Any: another name is worth a note if it looks like a known one.
+    /// Any providers: an unknown name is worth a note if it looks like a known one.
     Any,
 }
 
@@ -49,12 +49,12 @@ pub struct KnownProviders {
     others: Others,
 }
 
-/// Who serves a method: the addresses that are known, by name. Providers of one name share their calls, wherever they
-/// are.
+/// The providers of a method: from name to known addresses. Providers of one name share its calls, whatever their
+/// addresses.
 type Serving = BTreeMap<String, BTreeSet<String>>;
 
 impl KnownProviders {
-    /// These, and which there may be besides.
+    /// Combines the known providers with which others may exist.
     pub fn new(providers: impl IntoIterator<Item = KnownProvider>, others: Others) -> Self {
         let (mut names, mut methods) = (BTreeSet::new(), BTreeMap::<String, Serving>::new());
         for KnownProvider { name, methods: served, address } in providers {
@@ -67,11 +67,11 @@ impl KnownProviders {
     }
 }
 
-/// A catalog that knows providers as well.
+/// A catalog of methods that also knows providers.
 pub struct WithProviders<'a> {
-    /// What is known of methods.
+    /// Answers for methods.
     pub catalog: &'a dyn Catalog,
-    /// What is known of providers.
+    /// The known providers.
     pub providers: &'a KnownProviders,
 }
 
@@ -93,7 +93,7 @@ impl Catalog for WithProviders<'_> {
     }
 }
 
-/// The provider that a task names, checked as far as the field itself goes.
+/// The provider that a task names, if the field itself is valid.
 pub(super) fn named(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> Option<ProviderName> {
     let (_, node) = fields.get("provider").filter(|(_, node)| !matches!(node.kind, Kind::Null))?;
     let name = checker.text(node, at.key("provider"), "`provider`")?;
@@ -111,7 +111,7 @@ pub(super) fn named(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>) -> O
     Some(name.into())
 }
 
-/// Checks what a task says of its provider, or leaves unsaid, against those that are known.
+/// Checks a task's choice of a provider, or its lack of one, against the known providers.
 pub(super) fn check(checker: &mut Checker<'_>, fields: &Fields, at: At<'_>, method: &str, named: Option<&str>) {
     let catalog = checker.catalog;
     let Some(known) = catalog.providers() else { return };
@@ -158,7 +158,8 @@ fn unknown(checker: &mut Checker<'_>, known: &KnownProviders, (node, at): (&Node
     }
 }
 
-/// The first name of each set of addresses, and how they are told. Whoever says nothing of an address is no choice.
+/// For each distinct set of addresses the first provider's name, and how its addresses are shown. A provider without an
+/// address offers no choice.
 fn choices(serving: &Serving) -> Vec<(&str, String)> {
     let mut seen = BTreeSet::new();
     let new = serving.iter().filter(|(_, addresses)| !addresses.is_empty() && seen.insert(*addresses));
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_reach_different_addresses_has_to_say_which() {
+    fn a_task_whose_providers_have_different_addresses_must_name_one() {
         let (problems, _) = said("method: http/request", Others::Later);
         let expected = "3:19 `http/request` is served by providers of different addresses, `crm` (https://crm.example.com), \
                         `http` (any address): any may get the call; say `provider: crm` or `provider: http`";

@@ -1,4 +1,4 @@
-//! What `${…}` may name in a workflow, and whether it does.
+//! What `${…}` may name in a workflow, and whether it exists.
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -15,20 +15,20 @@ use crate::error::ErrorCode;
 use crate::template;
 use crate::template::{Piece, Reference, Root, Step};
 
-/// Everything that a file declares.
+/// All names that a file declares.
 pub(super) struct Names<'n> {
-    /// Task ids to the index of the first task that has it.
+    /// From a task id to the index of the first task with that id.
     pub(super) tasks: IndexMap<&'n str, usize>,
     inputs: &'n IndexMap<String, Value>,
     files: &'n IndexMap<String, String>,
-    /// By task index: the id as written.
+    /// By task index, the id as written.
     pub(super) ids: Vec<Option<&'n str>>,
-    /// By task index: the method as written.
+    /// By task index, the method as written.
     methods: Vec<Option<&'n str>>,
-    /// What the catalog knows of each method that is used.
+    /// The catalog's answer for each method that is used.
     pub(super) catalog: IndexMap<&'n str, Option<MethodInfo>>,
     visits: Visits,
-    /// Names that tasks were given beside their ids, which nothing can refer to.
+    /// Names given to tasks in addition to their ids; references cannot use them.
     pub(super) named: IndexMap<&'n str, &'n str>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn id_of(task: &Node) -> Option<&str> {
     text_of(task, "id")
 }
 
-/// The id, or what stands in for it.
+/// The id, or the field that stands in for it.
 fn named_id(task: &Node) -> Option<&str> {
     match fields::standin_of(task, "id", &task::PLACE).map(|node| &node.kind) {
         Some(Kind::Text(text)) if scalar::is_id(text) => Some(text),
@@ -96,7 +96,7 @@ impl<'n> Names<'n> {
                 }
             }
         }
-        // A task without an id may have one under another name: what refers to it is not wrong as well.
+        // A task without an id may have it under another key; references to that are not reported as well.
         for (index, node) in nodes.iter().enumerate() {
             if let Some(id) = id_of(node).is_none().then(|| named_id(node)).flatten() {
                 tasks.entry(id).or_insert(index);
@@ -114,7 +114,8 @@ impl<'n> Names<'n> {
         }
     }
 
-    /// Checks every reference in a value and tells the tasks that it names. `own` is the task that it belongs to.
+    /// Checks every reference in a value and returns the tasks that it names. `own` is the task that the value belongs
+    /// to.
     pub(super) fn references(
         &self,
         checker: &mut Checker<'_>,
@@ -169,7 +170,7 @@ impl<'n> Names<'n> {
         task: &mut dyn FnMut((usize, Spot)),
     ) {
         if !checker.listening() {
-            // What only explains problems is left out: it costs more than to find them.
+            // Work that only explains problems is skipped: it costs more than finding them.
             if let Root::Task(id) = &reference.root
                 && let Some(&index) = self.tasks.get(id.as_str())
                 && Some(index) != own
@@ -221,7 +222,7 @@ impl<'n> Names<'n> {
         }
     }
 
-    /// Checks that each value that is one reference can be of a type that the method takes there.
+    /// Checks, for each value that is one reference, that its type can fit what the method takes there.
     pub(super) fn types(
         &self,
         checker: &mut Checker<'_>,
@@ -269,11 +270,11 @@ impl<'n> Names<'n> {
                 let returns = self.catalog.get(giver)?.as_ref()?.returns.as_ref()?;
                 (given(returns, &reference.path, &self.visits), giver, Some(returns))
             }
-            // Inputs are given when the workflow is submitted.
+            // Inputs are known only when the workflow is submitted.
             Root::Input(_) => return None,
             Root::File(_) | Root::Env(_) | Root::RunId => (Types::TEXT, "", None),
         };
-        if given.meet(taken) || given == Types::NONE || taken == Types::NONE {
+        if given.overlaps(taken) || given == Types::NONE || taken == Types::NONE {
             return None;
         }
         let given =
@@ -284,14 +285,14 @@ impl<'n> Names<'n> {
             PathSegment::Index(index) => format!("{place}[{index}]"),
         });
         let message = format!("{reference}: {given}, but `{method}` takes {taken} as `{place}`");
-        // Other fields beside it may be meant.
+        // A sibling of the named field may have been meant.
         let fields = match reference.path.as_slice() {
             [Step::Name(_) | Step::Key(_)] => returns.and_then(|returns| returns.get("properties")?.as_object()),
             _ => None,
         };
         let fits = |name: &&String| {
             let types = returns.map(|returns| types::at(returns, &[PathSegment::Key((*name).clone())], &self.visits));
-            types.is_some_and(|types| types != Types::ANY && types.meet(taken))
+            types.is_some_and(|types| types != Types::ANY && types.overlaps(taken))
         };
         let others: Vec<&String> = fields.into_iter().flat_map(|fields| fields.keys()).filter(fits).collect();
         let hint = if !others.is_empty() {
@@ -304,7 +305,7 @@ impl<'n> Names<'n> {
         Some((message, hint))
     }
 
-    /// Follows a reference through the schema of what the task's method returns, as far as that is closed.
+    /// Follows a reference through the result schema of the task's method, as far as the schema is closed.
     fn field(&self, task: usize, reference: &Reference) -> Option<(String, Option<String>)> {
         let method = self.methods[task]?;
         let root = self.catalog.get(method)?.as_ref()?.returns.as_ref()?;
@@ -340,11 +341,11 @@ impl<'n> Names<'n> {
     }
 }
 
-/// Words for what a task mainly gives; other systems have others than the methods here.
+/// Common names for a task's main result; other systems use different ones than the methods here.
 const MAIN: [&str; 8] = ["result", "response", "content", "text", "output", "answer", "message", "completion"];
 
-/// What is probably meant by a reference whose first name is no field of a result: the field that the second names, or
-/// the one that the result has for what it mainly is.
+/// The reference that was probably meant if its first name is not a field of the result: the field that the second name
+/// denotes, or the result's main field.
 pub(super) fn main_path(fields: &[String], reference: &Reference) -> Option<String> {
     let [Step::Name(first), rest @ ..] = reference.path.as_slice() else { return None };
     let end = reference.text.find(['.', '[']).filter(|_| MAIN.contains(&first.as_str()))?;
@@ -360,7 +361,7 @@ pub(super) fn main_path(fields: &[String], reference: &Reference) -> Option<Stri
     Some(format!("{root}.{word}"))
 }
 
-/// What a result can be at this path. A name that is a number is an index where there is a list.
+/// The types that a result can have at this path. A numeric name is an index if the value is a list.
 fn given(returns: &Value, path: &[Step], visits: &Visits) -> Types {
     let segments = |numbers: bool| -> Vec<PathSegment> {
         let segment = |step: &Step| match step {
@@ -388,10 +389,10 @@ enum Follow<'s> {
     Scalar(String),
 }
 
-/// Follows `$ref`s that point into the same schema and stand alone.
+/// Follows `$ref`s that point into the same schema and have no siblings.
 fn referred<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Value> {
     let mut schema = schema;
-    // Some point to themselves.
+    // A `$ref` may point to itself.
     for _ in 0..10 {
         let Some(target) = schema.get("$ref").and_then(Value::as_str) else { return Some(schema) };
         let words = ["$ref", "$defs", "title", "description", "examples", "$comment"];
@@ -464,13 +465,13 @@ fn id_spot(task: &Node) -> Spot {
     }
 }
 
-/// The place of `text[offset..]`, which begins with `${`, in the source: its n-th `${` is that of the value's source.
-/// Where escapes or aliases hide it, the value's own place.
+/// The place in the source of `text[offset..]`, which begins with `${`. The n-th `${` of the text is the n-th of the
+/// value's source. If escapes or aliases hide it, the result is the place of the whole value.
 pub(super) fn inside(source: &str, spot: Spot, text: &str, offset: usize) -> Spot {
     place_in(source, spot, text, offset, "${")
 }
 
-/// The same of anything else that begins with `mark`.
+/// As [`inside`], for any text that begins with `mark`.
 pub(super) fn place_in(source: &str, spot: Spot, text: &str, offset: usize, mark: &str) -> Spot {
     let (Some(written), Some(before)) = (source.get(spot.start..spot.end), text.get(..offset)) else { return spot };
     let nth = before.matches(mark).count();

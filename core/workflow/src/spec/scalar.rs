@@ -3,7 +3,7 @@
 use super::tree::Kind;
 use super::workflow::Priority;
 
-/// Ten years: longer is surely a mistake.
+/// Ten years; a longer duration is surely a mistake.
 const LONGEST_MS: u64 = 10 * 366 * 24 * 3_600_000;
 
 /// `[A-Za-z_][A-Za-z0-9_-]*`, at most 200 bytes.
@@ -14,7 +14,7 @@ pub(super) fn is_id(text: &str) -> bool {
         && text.len() <= 200
 }
 
-/// An id made of any text: what an id cannot hold becomes `_`.
+/// Makes an id from any text: a character that an id cannot contain becomes `_`.
 pub(super) fn id_from(text: &str) -> String {
     let mut id: String =
         text.trim().chars().map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' }).collect();

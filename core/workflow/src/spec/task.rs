@@ -63,7 +63,7 @@ const RETRY_ELSEWHERE: &[(&str, &str)] = &[
 pub(super) const RESERVED: &[&str] = &["inputs", "env", "files", "run"];
 const MOST_ATTEMPTS: u64 = 1_000;
 
-/// All tasks, if each could be read, and for each what it waits for.
+/// Checks all tasks. Returns the tasks, if each could be read, and the dependencies of each.
 pub(super) fn check_all(
     checker: &mut Checker<'_>,
     nodes: &[Node],
@@ -141,7 +141,7 @@ fn one(
             node.to_value()
         }
     };
-    // Stable: of a listed and an implied dependency the listed one stays.
+    // The sort is stable, so that a listed dependency comes before an implied one and is kept.
     wanted.sort_by_key(|wanted| wanted.on);
     wanted.dedup_by_key(|wanted| wanted.on);
     let (name, info) = method?;
@@ -154,14 +154,14 @@ fn one(
         }
     }
     if let (Some(Node { kind: Kind::Object(given), .. }), Some(schema)) = (holder, &info.parameters) {
-        // Program text is not taken as a value; a reference alone may be an address.
+        // Program text is not used as a value, but an address may be a single reference.
         let is_program = |parameter: &String| info.code.get(parameter).is_some_and(|it| *it != Language::Url);
         for (parameter, (_, node)) in given.iter().filter(|(parameter, _)| !is_program(parameter)) {
             let mut path = vec![PathSegment::Key(parameter.clone())];
             names.types(checker, (node, inner.key(parameter)), &mut path, (name, schema));
         }
     }
-    // Parameters under a near name that are of another kind are not missing.
+    // If a key that stands in for `parameters` has another type, the parameters are not reported as missing.
     if parameters.is_object() && checker.listening() && (holder.is_some() || !held.is_elsewhere("parameters")) {
         for violation in checker.catalog.check_template(name, &parameters) {
             report_violation(checker, holder, node.spot, inner, violation);
@@ -347,7 +347,7 @@ fn retry(checker: &mut Checker<'_>, node: &Node, at: At<'_>) -> RetryPolicy {
 /// References in program text must stand where data can be inserted.
 fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language, info: &MethodInfo) {
     let Kind::Text(text) = &node.kind else { return };
-    // A malformed template is reported where references are.
+    // A malformed template is reported with the references.
     if !text.contains("${") || template::parse(text).is_err() {
         return;
     }
@@ -365,7 +365,7 @@ fn code(checker: &mut Checker<'_>, node: &Node, at: At<'_>, language: Language, 
     }
 }
 
-/// Finds the place that a violation speaks of: the deepest value on its path that exists.
+/// Finds the place of a violation: the deepest existing value on its path.
 fn report_violation(checker: &mut Checker<'_>, holder: Option<&Node>, task: Spot, at: At<'_>, violation: Violation) {
     use std::fmt::Write;
     let mut node = holder;

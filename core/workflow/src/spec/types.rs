@@ -1,5 +1,7 @@
-//! Which JSON types a value can have, as far as a JSON Schema tells. The invariant: what is left out is certain, so two
-//! schemas without a common type share no value. Numbers of any size, lengths and patterns are left to the validator.
+//! The JSON types that a value can have, as far as a JSON Schema determines them.
+//!
+//! The invariant: a type that is left out is impossible, so two schemas without a common type share no value. Ranges of
+//! numbers, lengths and patterns are left to the validator.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,13 +10,14 @@ use serde_json::{Map, Value};
 
 use super::catalog::PathSegment;
 
-/// How many keywords and references are followed on the way to one value.
+/// The maximum number of keywords and references on the way to one value.
 const DEPTH: u32 = 40;
-/// How many schemas are looked at for one value: references make small ones endless.
+/// The maximum number of schemas visited for one value: references can make a small schema endless.
 const VISITS: u32 = 2_000;
-/// How many schemas are looked at for a whole workflow, and values of `enum` and letters of `$ref` as parts of one.
+/// The maximum number of schemas visited for a whole workflow; values of `enum` and characters of `$ref` count as
+/// fractions.
 const ALL_VISITS: u32 = 500_000;
-/// So many values of `enum`, or letters of `$ref`, count as much as a schema.
+/// This many values of `enum`, or characters of `$ref`, count as one schema.
 const VALUES_PER_VISIT: usize = 16;
 
 /// A set of JSON types.
@@ -59,7 +62,7 @@ impl Types {
         match value {
             Value::String(_) => Self::TEXT,
             Value::Number(number) => match number.as_f64() {
-                // For a schema 1.0 is an integer too.
+                // In JSON Schema, 1.0 is an integer too.
                 Some(number) if number.fract() != 0.0 => Self::FRACTION,
                 _ => Self::WHOLE,
             },
@@ -70,8 +73,8 @@ impl Types {
         }
     }
 
-    /// A value that fits one schema may fit the other.
-    pub(super) fn meet(self, other: Self) -> bool {
+    /// Whether a value can fit both schemas.
+    pub(super) fn overlaps(self, other: Self) -> bool {
         self.and(other) != Self::NONE
     }
 
@@ -84,7 +87,7 @@ impl Types {
     }
 }
 
-/// `text or null`
+/// Such as `text or null`.
 impl fmt::Display for Types {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = *self;
@@ -100,7 +103,7 @@ impl fmt::Display for Types {
     }
 }
 
-/// What may still be looked at for one workflow. Where nothing is left, any type is possible.
+/// The visits that are left for one workflow. Once they are used up, every type is possible.
 #[derive(Debug)]
 pub(super) struct Visits(Cell<u32>);
 
@@ -110,7 +113,7 @@ impl Default for Visits {
     }
 }
 
-/// What a value at this path can be, in a value that fits the schema.
+/// The types that a value can have at this path of a value that fits the schema.
 pub(super) fn at(schema: &Value, path: &[PathSegment], visits: &Visits) -> Types {
     let here = visits.0.get().min(VISITS);
     let walk = Walk { root: schema, visits: Cell::new(here) };
@@ -120,13 +123,13 @@ pub(super) fn at(schema: &Value, path: &[PathSegment], visits: &Visits) -> Types
 }
 
 struct Walk<'s> {
-    /// What `$ref`s are relative to.
+    /// The schema that `$ref`s are relative to.
     root: &'s Value,
     visits: Cell<u32>,
 }
 
 impl Walk<'_> {
-    /// Whether there was room for another look, of this many values or letters besides.
+    /// Takes a visit for a schema and its values or characters; `false` if none is left.
     fn visit(&self, schema: &Value) -> bool {
         let values = schema.get("enum").and_then(Value::as_array).map_or(0, Vec::len);
         let letters = schema.get("$ref").and_then(Value::as_str).map_or(0, str::len);
@@ -148,7 +151,7 @@ impl Walk<'_> {
                     PathSegment::Key(_) => Types::OBJECT,
                     PathSegment::Index(_) => Types::LIST,
                 };
-                if !here(schema).meet(holder) {
+                if !here(schema).overlaps(holder) {
                     return Types::NONE;
                 }
                 inner(schema, step).map_or(Types::ANY, |inner| self.at(inner, rest, depth))
@@ -172,7 +175,7 @@ impl Walk<'_> {
     }
 }
 
-/// What the schema's own words say of the value itself.
+/// The types that the schema's own keywords allow.
 fn here(schema: &Map<String, Value>) -> Types {
     let mut types = match schema.get("type") {
         Some(Value::String(name)) => Types::named(name),
@@ -190,7 +193,7 @@ fn here(schema: &Map<String, Value>) -> Types {
     types
 }
 
-/// The schema of a part, where its own words name one.
+/// The schema of a part, if the schema's own keywords name one.
 fn inner<'s>(schema: &'s Map<String, Value>, step: &PathSegment) -> Option<&'s Value> {
     match step {
         PathSegment::Key(key) => {

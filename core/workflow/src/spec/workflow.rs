@@ -1,4 +1,4 @@
-//! The checked workflow: what a run keeps as its snapshot. Its JSON form is stored, so fields are only ever added,
+//! The checked workflow, which a run keeps as its snapshot. Its JSON form is stored, so fields are only ever added,
 //! with defaults.
 
 use indexmap::IndexMap;
@@ -11,15 +11,15 @@ use crate::spec::Language;
 /// A workflow that was checked: ids are unique, dependencies and references exist, there is no cycle, methods are known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workflow {
-    /// Shown in lists.
+    /// The name shown in lists.
     pub name: String,
-    /// Free text.
+    /// Free text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The author's own version of this definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// For filtering lists.
+    /// Labels for filtering lists.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub labels: IndexMap<String, String>,
     /// Declared inputs and their defaults; `null` means required.
@@ -28,12 +28,12 @@ pub struct Workflow {
     /// Declared files: name to path, read by the client at submit.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub files: IndexMap<String, String>,
-    /// How long the whole run may take.
+    /// Limit for the whole run in milliseconds; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// The tasks, in the order of the file.
     pub tasks: Vec<Task>,
-    /// What the run returns: templates by name.
+    /// The run's outputs: templates by name.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub outputs: IndexMap<String, Value>,
 }
@@ -41,32 +41,33 @@ pub struct Workflow {
 /// One node of a checked workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// Unique in the workflow.
+    /// The task's id, unique in the workflow.
     pub id: TaskId,
-    /// What to call.
+    /// The method to call.
     pub method: MethodName,
-    /// The only providers that may serve it, by name; absent: all that serve the method.
+    /// The name of the providers that may serve it; absent: any provider of the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderName>,
     /// Version of the method's protocol chosen at submit (such as `v1`); it holds for the whole run.
     pub protocol_version: String,
-    /// Which ready task goes first.
+    /// Decides which ready task is dispatched first.
     #[serde(default)]
     pub priority: Priority,
-    /// The line it waits in when ready.
+    /// The queue it waits in when it is ready.
     pub queue: QueueName,
-    /// Limit for one attempt, measured from its start; absent: the method's.
+    /// Limit for one attempt in milliseconds, measured from its start; absent: the method's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// What happens after a failure.
+    /// How failed attempts are retried.
     #[serde(default)]
     pub retry: RetryPolicy,
-    /// Tasks that must complete first: listed ones and those implied by references, without duplicates, in file order.
+    /// Tasks that must complete first: the listed ones and those implied by references, without duplicates, in file
+    /// order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<TaskId>,
     /// The parameters as written, references not yet resolved; always a JSON object.
     pub parameters: Value,
-    /// Which top-level parameters are program text, so that references in them are inserted as data.
+    /// The top-level parameters that are program text, so that references in them are inserted as data.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub code: IndexMap<String, Language>,
 }
@@ -83,7 +84,7 @@ impl Default for Priority {
 }
 
 impl Priority {
-    /// Whether it is the one of tasks that name none.
+    /// Whether this is the priority of tasks that name none.
     pub fn is_normal(&self) -> bool {
         *self == Self::default()
     }
@@ -102,19 +103,19 @@ pub enum Backoff {
     Exponential,
 }
 
-/// What happens after an attempt failed. Losses (of an engine, provider or hub) never count.
+/// How failed attempts are retried. Losses (of an engine, provider or hub) never count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetryPolicy {
-    /// How many attempts may fail of themselves, the first included; at least 1.
+    /// The maximum number of attempts that fail by themselves, the first included; at least 1.
     pub max_attempts: u32,
     /// How the delay grows.
     pub backoff: Backoff,
-    /// Delay after the first failure.
+    /// Delay after the first failure, in milliseconds.
     pub initial_delay_ms: u64,
-    /// Upper bound of the delay.
+    /// Upper bound of the delay, in milliseconds.
     pub max_delay_ms: u64,
-    /// Share of the delay, 0 to 0.5, by which it is varied.
+    /// The fraction of the delay, 0 to 0.5, by which it varies.
     pub jitter: f64,
 }
 
@@ -134,8 +135,8 @@ impl Default for RetryPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileContent {
-    /// UTF-8 text: `${files.x}` is it, `${files.x.base64}` its encoding.
+    /// UTF-8 text: `${files.x}` gives the text, `${files.x.base64}` its encoding.
     Text(String),
-    /// Anything else, as standard base64: only `${files.x.base64}` works.
+    /// Any other content, as standard base64: only `${files.x.base64}` works.
     Base64(String),
 }

@@ -1,5 +1,5 @@
-//! Texts in the parameters of a checked workflow, such as programs and addresses, with their places: for whoever has an
-//! interpreter, or anything else that knows more of them than their schema says.
+//! Texts in the parameters of a checked workflow, such as programs and addresses, with their places. They are for
+//! callers that can check more than the schema says, for instance with an interpreter.
 
 use super::check::Limits;
 use super::problem::{Note, Problem};
@@ -10,28 +10,28 @@ use crate::error::ErrorCode;
 
 /// A text in a task's parameters.
 #[derive(Clone, Debug)]
-pub struct Written<'w> {
-    /// Whose parameter it is.
+pub struct ParameterText<'w> {
+    /// The task that has the parameter.
     pub task: &'w Task,
     /// The text, with its references.
     pub text: &'w str,
     /// Path of the parameter, such as `tasks[2].parameters.code`.
     pub field: String,
-    /// Where it begins; line 0 if that is not known.
+    /// Where the text begins; line 0 if that is not known.
     spot: Spot,
 }
 
-/// The texts that tasks give for these parameters, each named with its method, in the order of the file.
-pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]) -> Vec<Written<'w>> {
+/// The texts that tasks give for these parameters, in the order of the file. Each parameter is named with its method.
+pub fn written<'w>(source: &str, workflow: &'w Workflow, wanted: &[(&str, &str)]) -> Vec<ParameterText<'w>> {
     let mut found = Vec::new();
     let mut root = None;
     for (index, task) in workflow.tasks.iter().enumerate() {
         for (_, parameter) in wanted.iter().filter(|(method, _)| *method == task.method.as_str()) {
             let Some(text) = task.parameters.get(parameter).and_then(serde_json::Value::as_str) else { continue };
-            // Read only if there is anything to look for.
+            // The source is read only if there is something to look for.
             let root = root.get_or_insert_with(|| read(source));
             let spot = root.as_ref().and_then(|root| spot_of(root, index, parameter)).unwrap_or_default();
-            found.push(Written { task, text, field: format!("tasks[{index}].parameters.{parameter}"), spot });
+            found.push(ParameterText { task, text, field: format!("tasks[{index}].parameters.{parameter}"), spot });
         }
     }
     found
@@ -58,8 +58,8 @@ fn spot_of(root: &Node, index: usize, parameter: &str) -> Option<Spot> {
     field(field(tasks.get(index)?, "parameters")?, parameter).map(|node| node.spot)
 }
 
-impl Written<'_> {
-    /// Something that is wrong with it, at a line and a column of the text, both from 1.
+impl ParameterText<'_> {
+    /// A problem at a line and a column of the text, both from 1.
     pub fn problem(&self, source: &str, file: &str, at: (usize, usize), message: impl Into<String>) -> Problem {
         let problem = Problem::of_file(file, ErrorCode::TaskParameterError, message);
         let problem = Problem { field: self.field.clone(), ..problem };
@@ -69,14 +69,14 @@ impl Written<'_> {
         }
     }
 
-    /// Something that is probably not meant.
+    /// A note on something that is probably not meant.
     pub fn note(&self, source: &str, file: &str, at: (usize, usize), message: impl Into<String>) -> Note {
         let Problem { file, line, column, field, message, hint, .. } = self.problem(source, file, at, message);
         Note { file, line, column, field, message, hint }
     }
 
-    /// Where a line and a column of the text stand in the source. Where escapes, folding or aliases hide the line, the
-    /// text's own place.
+    /// The place in the source of a line and a column of the text. If escapes, folding or aliases hide the line, the
+    /// result is the place of the whole text.
     fn place(&self, source: &str, (line, column): (usize, usize)) -> Option<(u32, u32)> {
         if self.spot.line == 0 {
             return None;
@@ -84,7 +84,7 @@ impl Written<'_> {
         let own = (self.spot.line, self.spot.column);
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let Some((first, source)) = lines_of(bare(source), self.spot) else { return Some(own) };
-        // The lines up to the wanted one have to be the source's own.
+        // The lines up to the wanted one must appear verbatim in the source.
         let lines = self.text.lines().take(line).enumerate();
         let indents: Option<Vec<usize>> =
             lines.map(|(index, text)| before(source.get(index)?, text, index == 0)).collect();
@@ -93,8 +93,8 @@ impl Written<'_> {
     }
 }
 
-/// The number of the line in which a spot begins, and the lines from there on. The first is cut where the spot begins,
-/// with what stands before it counted as blanks.
+/// The number of the line in which a spot begins, and the lines from there on. In the first line, everything before the
+/// spot is replaced by blanks.
 fn lines_of(source: &str, spot: Spot) -> Option<(usize, Vec<String>)> {
     let start = source.get(..spot.start)?.rfind('\n').map_or(0, |newline| newline + 1);
     let rest = source.get(spot.start..)?;
@@ -107,8 +107,8 @@ fn lines_of(source: &str, spot: Spot) -> Option<(usize, Vec<String>)> {
     Some((usize::try_from(spot.line).ok()?, lines))
 }
 
-/// How many characters stand before a line of the text in a line of the source; none if it is another. What is quoted
-/// has something behind it as well.
+/// How many characters precede a line of the text in a line of the source; `None` if the lines differ. A quoted line
+/// may be followed by more text.
 fn before(written: &str, text: &str, may_be_quoted: bool) -> Option<usize> {
     let written = written.trim_end();
     let text = text.trim_end();
@@ -122,14 +122,15 @@ fn before(written: &str, text: &str, may_be_quoted: bool) -> Option<usize> {
     if quoted.is_some() {
         return Some(written.chars().count() - inner.chars().count() + 1);
     }
-    // Plain text within braces has a comma or a brace behind it.
+    // Plain text in flow style is followed by a comma or a brace.
     (may_be_quoted && !text.is_empty() && inner.starts_with(text))
         .then(|| written.chars().count() - inner.chars().count())
 }
 
-/// Where a line and a column of a program stand in the text that it was made of, whose lines are the same but for their
-/// references: exactly before and behind them, else where the first of them begins.
-pub fn unfilled(text: &str, program: &str, (line, column): (usize, usize)) -> (usize, usize) {
+/// Maps a line and a column of a filled-in program to the template it was made from. Both have the same lines except
+/// for the references. A position before or after the references is exact; any other is mapped to where the first
+/// reference begins.
+pub fn template_position(text: &str, program: &str, (line, column): (usize, usize)) -> (usize, usize) {
     let nth = line.saturating_sub(1);
     let (Some(text), Some(program)) = (text.lines().nth(nth), program.lines().nth(nth)) else { return (line, column) };
     let same = text.chars().zip(program.chars()).take_while(|(one, other)| one == other).count();
@@ -154,7 +155,7 @@ mod tests {
 
     const WANTED: &[(&str, &str)] = &[("python/execute", "code")];
 
-    /// Where a line and a column of the code stand, as `line:column`.
+    /// The place of a line and a column of the code, as `line:column`.
     fn place(parameters: &str, at: (usize, usize)) -> String {
         let source = format!("name: w\ntasks:\n  - id: a\n    method: python/execute\n    parameters:{parameters}");
         let workflow = check(&source, "w.yaml", &AnyMethod, &Limits::DEFAULT).expect("valid");
@@ -191,11 +192,11 @@ mod tests {
     #[test]
     fn a_place_in_a_program_is_found_in_what_it_was_made_of() {
         let (text, program) = ("x = ${a.v} + (\ny = 1", "x = (\"x\") + (\ny = 1");
-        assert_eq!(unfilled(text, program, (1, 3)), (1, 3));
-        assert_eq!(unfilled(text, program, (1, 7)), (1, 5));
-        assert_eq!(unfilled(text, program, (1, 13)), (1, 14));
-        assert_eq!(unfilled(text, program, (2, 5)), (2, 5));
-        assert_eq!(unfilled(text, program, (9, 5)), (9, 5));
-        assert_eq!(unfilled("aa", "aaa", (1, 9)), (1, 3));
+        assert_eq!(template_position(text, program, (1, 3)), (1, 3));
+        assert_eq!(template_position(text, program, (1, 7)), (1, 5));
+        assert_eq!(template_position(text, program, (1, 13)), (1, 14));
+        assert_eq!(template_position(text, program, (2, 5)), (2, 5));
+        assert_eq!(template_position(text, program, (9, 5)), (9, 5));
+        assert_eq!(template_position("aa", "aaa", (1, 9)), (1, 3));
     }
 }

@@ -19,11 +19,11 @@ use crate::error::ErrorCode;
 /// How many problems are noted while reading; the checker has its own bound.
 const NOTED: usize = 100;
 
-/// Aliases may stand for so many values…
+/// Aliases may stand for this many values, …
 const REPEATED_NODES: usize = 100_000;
-/// … and so many bytes of text in all, …
+/// … for this many bytes of text in total, …
 const REPEATED_BYTES: usize = 4 << 20;
-/// … or for so many times what the file itself holds, if that is more.
+/// … or for this many times what the file itself holds, if that is more.
 const REPEATED_TIMES: usize = 10;
 
 /// Reads one document.
@@ -130,7 +130,7 @@ struct Frame {
     deepest: usize,
 }
 
-/// What an anchor names, and what an alias to it stands for.
+/// What an anchor names, and the size of what an alias to it stands for.
 struct Anchored {
     node: Node,
     nodes: usize,

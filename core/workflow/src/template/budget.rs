@@ -1,28 +1,28 @@
-//! How much may be built from templates. References multiply what they name, so each value's size is known before it is
-//! copied, and to learn it never costs more than what is left.
+//! Limits how much is built from templates. References multiply the values they name, so the size of each value is
+//! determined before it is copied. Measuring a value never costs more than the budget that is left.
 
 use std::io;
 
 use serde::Serialize;
 
-/// Bytes of JSON text that may still be built.
+/// The number of bytes of JSON text that may still be built.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: usize,
     limit: usize,
 }
 
-/// More would have been built than the limit allows.
+/// A template would have built more than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverBudget {
-    /// In bytes of JSON.
+    /// The limit, in bytes of JSON.
     pub limit: usize,
-    /// What was built before.
+    /// What had already been built, in bytes of JSON.
     pub used: usize,
 }
 
 impl std::fmt::Display for OverBudget {
-    /// Follows on the name of what was to be inserted.
+    /// Written to follow the name of the value that was to be inserted.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { limit, used } = self;
         write!(f, "does not fit: of the limit of {limit} bytes of JSON, {used} stand before it")
@@ -30,15 +30,15 @@ impl std::fmt::Display for OverBudget {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { left: limit, limit }
     }
 
-    /// Takes so many bytes.
+    /// Takes `bytes` from the budget.
     ///
     /// # Errors
-    /// If they are not left; then nothing is taken.
+    /// If fewer are left; then nothing is taken.
     pub fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
         match self.left.checked_sub(bytes) {
             Some(left) => {
@@ -49,23 +49,23 @@ impl Budget {
         }
     }
 
-    /// Takes the bytes of a value as compact JSON, without writing it; stops to count where too little is left.
+    /// Takes the size of a value as compact JSON, without writing it. Counting stops once the budget is exceeded.
     ///
     /// # Errors
-    /// If they are not left; then nothing is taken.
+    /// If it does not fit; then nothing is taken.
     pub fn take_json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), OverBudget> {
         let mut counter = Counter { left: self.left };
         match serde_json::to_writer(&mut counter, value) {
             Ok(()) => self.take(self.left - counter.left),
-            // A value always serializes, so it was the counter that stopped.
+            // A value always serializes, so the error came from the counter.
             Err(_) => Err(OverBudget { limit: self.limit, used: self.limit - self.left }),
         }
     }
 
-    /// Takes the bytes of a text inside a JSON string: with its escapes, without quotes.
+    /// Takes the size of a text inside a JSON string: with its escapes, without the quotes.
     ///
     /// # Errors
-    /// If they are not left; then nothing is taken.
+    /// If it does not fit; then nothing is taken.
     pub fn take_text(&mut self, text: &str) -> Result<(), OverBudget> {
         let quotes = 2;
         let mut room = Self { left: self.left.saturating_add(quotes), limit: usize::MAX };

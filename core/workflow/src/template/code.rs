@@ -1,9 +1,9 @@
-//! References in program text and in addresses: what they name is inserted as data, never as code.
+//! References in program text and in addresses: their values are inserted as data, never as code.
 //!
-//! The text before a reference is followed to know where the reference stands. In Python a value is escaped for its
-//! string literal, or becomes a literal of its own; in shell it becomes an environment variable of the command. Where
-//! the position cannot be told for certain, the reference is refused. What a program does with data (`eval`, `sh -c`) is
-//! the program's own business.
+//! The text before a reference is parsed to find out where the reference stands. In Python a value is escaped for the
+//! surrounding string literal, or becomes a literal of its own. In shell it becomes an environment variable of the
+//! command. A reference is refused if its position cannot be determined for certain. How a program uses its data
+//! (`eval`, `sh -c`) is the program's own business.
 
 mod literal;
 mod python;
@@ -19,21 +19,21 @@ use super::parse::{Piece, Reference, parse};
 use super::resolve::{Scope, TemplateError, lookup};
 use crate::spec::Language;
 
-/// Program text without references.
+/// Program text whose references have been replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filled {
     /// The program.
     pub text: String,
-    /// Environment variables that the program expects, by name. Only shell has any.
+    /// Environment variables that the program expects, by name. Only shell programs have any.
     pub variables: Vec<(String, String)>,
 }
 
-/// Replaces the references in program text. `taken` tells which names of environment variables are not free. Each value
-/// takes of the budget what it has as JSON; as a literal it can be a few times as long.
+/// Replaces the references in program text. `taken` returns whether the name of an environment variable is in use. Each
+/// value is charged to the budget with its size as JSON; as a literal it can be a few times as long.
 ///
 /// # Errors
-/// If a reference is malformed or names nothing, if it stands where a value cannot be inserted as data, if no environment
-/// variable can hold its value, or if more would be built than the budget has.
+/// If a reference is malformed or names nothing, if a value cannot be inserted as data where the reference stands, if
+/// no environment variable can hold the value, or if the budget is exceeded.
 pub fn resolve_code(
     text: &str,
     language: Language,
@@ -61,11 +61,11 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Problem> {
     parse(text).map_err(|error| (error.offset, error.message))
 }
 
-/// Tells before anything runs whether each reference in program text stands where data can be inserted. Where that
-/// depends on the value it is left to [`resolve_code`].
+/// Checks, before anything runs, whether data can be inserted where each reference in program text stands. If that
+/// depends on the value, [`resolve_code`] decides it.
 ///
 /// # Errors
-/// The byte offset of the template, or of each reference that is refused, and why.
+/// For a malformed template its byte offset, else the byte offset of each refused reference; each with the reason.
 pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, String)>> {
     if language == Language::Shell {
         let problems = pieces(text).map_or_else(|problem| vec![problem], |pieces| shell::check(&pieces));
@@ -82,8 +82,8 @@ pub fn check_code(text: &str, language: Language) -> Result<(), Vec<(usize, Stri
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Program text as it might be, with an example in the place of each reference: its lines, and whether it can be
-/// parsed, do not depend on the values.
+/// Program text with an example value in the place of each reference. Its lines, and whether it can be parsed, do not
+/// depend on the values.
 ///
 /// # Errors
 /// As [`check_code`].
@@ -100,25 +100,25 @@ pub fn outline(text: &str, language: Language) -> Result<String, (usize, String)
     }
 }
 
-/// Finds the value of a reference; `None` if it is not known yet.
+/// Looks up the value of a reference; `None` if it is not known yet.
 type Find<'a, 's> = &'a mut dyn FnMut(&Reference) -> Result<Option<Cow<'s, Value>>, String>;
 
-/// A program that is being written.
+/// A program under construction.
 trait Program {
     /// Adds program text.
     fn text(&mut self, text: &str);
 
-    /// Adds a value; `None` is one that is not known yet and fits if any would.
+    /// Adds a value; `None` stands for one that is not known yet, and is accepted if any value would be.
     fn insert(&mut self, value: Option<&Value>) -> Result<(), Refused>;
 
-    /// The program. An error is about the last value.
+    /// Returns the program. An error is about the last value.
     fn finish(self: Box<Self>) -> Result<String, Refused>;
 }
 
 /// A reference that is refused: its byte offset, and why.
 type Problem = (usize, String);
 
-/// `on_refused` hears of each reference that is refused, and may let the rest be looked at.
+/// Inserts all values. `on_refused` is called with each refused reference; if it returns `Ok`, the rest is checked too.
 fn insert_all(
     text: &str,
     language: Language,
@@ -126,7 +126,7 @@ fn insert_all(
     on_refused: &mut dyn FnMut(Problem) -> Result<(), Problem>,
 ) -> Result<String, Problem> {
     if language == Language::Url {
-        // What a value may be there depends on what follows it.
+        // Which value fits depends on the text that follows it.
         return url::fill(&pieces(text)?, find, on_refused);
     }
     let mut program: Box<dyn Program> = Box::<python::Python>::default();
@@ -154,7 +154,7 @@ fn insert_all(
     }
 }
 
-/// Why a value cannot be inserted, as it follows on "stands".
+/// Why a value cannot be inserted, written to follow the word "stands".
 type Refused = &'static str;
 
 const UNCERTAIN: Refused = "where it cannot be told whether it is code or text";
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_program_is_not_written_past_its_budget() {
         let scope = Fixed(json!("x".repeat(100)));
-        // In shell a reference is one variable, however often it stands in the text.
+        // In shell a reference becomes one variable, however often it occurs in the text.
         for (language, bytes) in [(Language::Python, 1_000), (Language::Shell, 99)] {
             let code = "print ".to_owned() + &"'${a}' ".repeat(50);
             let filled = resolve_code(&code, language, "code", &scope, &mut Budget::new(bytes), &|_| false);

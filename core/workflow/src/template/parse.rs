@@ -1,10 +1,10 @@
-//! From text to pieces.
+//! Parses text into pieces.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// Where a reference starts.
+/// The root of a reference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Root {
     /// The result of a task.
@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 impl fmt::Display for Step {
-    /// As it is written behind what it steps into.
+    /// Written as it appears after the value that it steps into.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, ".{name}"),
@@ -41,12 +41,12 @@ impl fmt::Display for Step {
     }
 }
 
-/// What stands between `${` and `}`.
+/// The text between `${` and `}`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Where it starts.
+    /// The value it starts from.
     pub root: Root,
-    /// Where it goes from there.
+    /// The steps from there.
     pub path: Vec<Step>,
     /// As written, without `${` and `}`.
     pub text: String,
@@ -63,13 +63,13 @@ impl fmt::Display for Reference {
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// Text as it is, its dollars before `{` already halved.
+    /// Literal text, with its dollar signs before `{` already halved.
     Text(String),
     /// A reference.
     Reference(Reference),
 }
 
-/// A template that cannot be read.
+/// A template that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct SyntaxError {
@@ -79,12 +79,13 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Splits a text into its pieces; neighbouring texts are joined, empty ones left out.
+/// Splits a text into its pieces. Adjacent texts are joined, and empty ones left out.
 ///
-/// Of k dollars before a `{`, each two are one dollar of text; an odd one left over begins a reference.
+/// In a row of dollar signs before a `{`, each pair stands for one literal dollar sign; a remaining odd one begins a
+/// reference.
 ///
 /// # Errors
-/// If a `${` has no `}`, or what stands between them is no reference.
+/// If a `${` has no `}`, or the text between them is not a reference.
 pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
@@ -114,13 +115,13 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
     Ok(pieces)
 }
 
-/// Whether a text holds a reference, or what was meant as one and cannot be read.
+/// Whether a text contains a reference, or a malformed one.
 pub fn is_template(text: &str) -> bool {
     let is_reference = |piece: &Piece| matches!(piece, Piece::Reference(_));
     text.contains("${") && parse(text).map_or(true, |pieces| pieces.iter().any(is_reference))
 }
 
-/// Where the `}` stands that ends a reference; those in quoted keys do not.
+/// The offset of the `}` that ends a reference, skipping quoted keys.
 fn end(text: &str) -> Result<usize, String> {
     let mut quote = None;
     let mut may_open = false;
@@ -129,7 +130,7 @@ fn end(text: &str) -> Result<usize, String> {
         match (quote, character) {
             (_, '\n') => break,
             (Some(_), '\\') => {
-                // What follows is the key's, unless it ends the line.
+                // The escaped character belongs to the key, unless it is a line break.
                 if characters.clone().next().is_some_and(|(_, next)| next != '\n') {
                     characters.next();
                 }
@@ -214,7 +215,7 @@ fn may_be_in_name(character: char) -> bool {
     !character.is_whitespace() && !"]{}$\"'`()|".contains(character)
 }
 
-/// What stands between brackets, and what follows behind them.
+/// Parses the text between brackets; returns the step and the text after the brackets.
 fn bracket(inside: &str) -> Result<(Step, &str), String> {
     let begun = inside.trim_start_matches(' ');
     let Some(quote) = begun.chars().next().filter(|first| matches!(first, '\'' | '"')) else {
@@ -252,7 +253,8 @@ fn bracket(inside: &str) -> Result<(Step, &str), String> {
     Err(format!("a key whose quote {quote} is not closed"))
 }
 
-/// A key as a step of a reference: `.name`, or `['…']` if it has other characters than letters, digits, `_` and `-`.
+/// A key as a step of a reference: `.name`, or `['…']` if it contains other characters than letters, digits, `_` and
+/// `-`.
 pub fn written_step(key: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
     if !key.is_empty() && key.chars().all(is_plain) {

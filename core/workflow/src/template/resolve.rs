@@ -1,4 +1,4 @@
-//! From pieces to values.
+//! Resolves pieces to values.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use super::budget::{Budget, OverBudget};
 use super::parse::{Piece, Reference, Root, Step, SyntaxError, parse, written_step};
 use crate::spec::FileContent;
 
-/// Path to a value inside parameters or outputs, for messages: `messages[0].content`, `headers['x y']`.
+/// Path to a value inside parameters or outputs, in the form of messages: `messages[0].content`, `headers['x y']`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place(pub String);
 
@@ -27,10 +27,10 @@ impl Place {
     }
 }
 
-/// What references can name.
+/// The values that references can name.
 pub trait Scope {
-    /// The value a reference starts from; `None` if there is none (a task without result, an undeclared input). Not asked
-    /// for files. What is not borrowed must be small: it is made once for each reference.
+    /// The value a reference starts from; `None` if there is none (a task without result, an undeclared input). Not
+    /// called for files. An owned value must be small: it is built once for each reference.
     fn root(&self, root: &Root) -> Option<Cow<'_, Value>>;
 
     /// A declared file.
@@ -38,25 +38,25 @@ pub trait Scope {
         None
     }
 
-    /// Why a value that is there cannot be passed on; `None` if it can.
+    /// Why an existing value cannot be passed on; `None` if it can.
     fn unreadable(&self, _root: &Root) -> Option<String> {
         None
     }
 }
 
-/// What a reference names, not copied yet.
+/// The target of a reference, not copied yet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found<'a> {
     /// A value.
     Value(Cow<'a, Value>),
     /// Text.
     Text(&'a str),
-    /// Text that will be in base64.
+    /// Text that will be encoded as base64.
     Encoded(&'a str),
 }
 
 impl<'a> Found<'a> {
-    /// Takes what it has as JSON.
+    /// Charges its size as JSON.
     pub(super) fn take_from(&self, budget: &mut Budget) -> Result<(), OverBudget> {
         match self {
             Self::Value(value) => budget.take_json(&**value),
@@ -65,7 +65,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Takes what it has inside of text: at least, since objects and lists get more escapes there.
+    /// Charges its size inside a text. This is a lower bound: objects and lists get more escapes there.
     pub(super) fn take_text_from(&self, budget: &mut Budget) -> Result<(), OverBudget> {
         match self {
             Self::Value(value) => match &**value {
@@ -103,9 +103,9 @@ fn encoded_bytes(text: &str) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{place}`: {message}")]
 pub struct TemplateError {
-    /// Where the template stands.
+    /// The place of the template.
     pub place: String,
-    /// Which reference, and what is missing.
+    /// The reference, and what is missing.
     pub message: String,
 }
 
@@ -140,11 +140,11 @@ fn walk(value: &Value, place: &Place, visit: &mut dyn FnMut(&Place, Result<&Refe
     }
 }
 
-/// Replaces every reference in a value. The budget is for the whole as compact JSON; objects and lists inside text count
-/// without the escapes that they get there, so what is built can have at most twice as many bytes.
+/// Replaces every reference in a value. The budget limits the result as compact JSON. Objects and lists inside text
+/// count without the escapes that they get there, so the result can have at most twice as many bytes.
 ///
 /// # Errors
-/// If a template is malformed, a reference names nothing, or more would be built than the budget has.
+/// If a template is malformed, a reference names nothing, or the budget is exceeded.
 pub fn resolve(value: &Value, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, TemplateError> {
     resolve_at(value, &Place::default(), scope, budget)
 }
@@ -202,7 +202,7 @@ fn resolve_text(text: &str, place: &Place, scope: &dyn Scope, budget: &mut Budge
     Ok(Value::String(joined))
 }
 
-/// A value inside text: strings as they are, objects and lists as compact JSON, the rest as in JSON.
+/// A value inside text: strings unchanged, objects and lists as compact JSON, other values as in JSON.
 pub fn to_text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
@@ -213,7 +213,7 @@ pub fn to_text(value: &Value) -> Cow<'_, str> {
 /// Follows a reference.
 ///
 /// # Errors
-/// If it names nothing: what is missing, where, and what there is instead.
+/// If it names nothing: says what is missing, where, and what exists instead.
 pub fn lookup<'a>(reference: &Reference, scope: &'a dyn Scope) -> Result<Found<'a>, String> {
     if let Root::File(name) = &reference.root {
         let Some(content) = scope.file(name) else { return Err(format!("{reference}: there is no file `{name}`")) };
@@ -338,15 +338,15 @@ mod tests {
         assert!(resolved(json!("${a.response.x}"), &scope).is_err());
     }
 
-    /// Whatever a template makes of few values, nothing larger than the budget is built, but for escapes; and what fits is
-    /// not refused.
+    /// However a template multiplies its values, the result never exceeds the budget, except for escapes, and a result
+    /// that fits is not refused.
     #[test]
     fn nothing_over_the_budget_is_built() {
         let scope = Fixed(json!({"a": "x".repeat(1_000), "b": {"c": [1, "\"", null]}}));
         let size = |value: &Value| value.to_string().len();
         let pieces = ["${a}", "${b}", "${b.c[1]}", "t\"", "$${"];
         for case in 0..2_000_usize {
-            // Five pieces in texts, lists and objects, as the digits say.
+            // Five pieces in texts, lists and objects, as the digits of the case say.
             let text: String = (0..case % 4).map(|at| pieces[(case / 4 + at * 7) % pieces.len()]).collect();
             let template = match case % 3 {
                 0 => json!([text, {"k": text}, [], {}]),

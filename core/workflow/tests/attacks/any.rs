@@ -1,4 +1,4 @@
-//! Programs put together at random: whatever they are, what they do does not depend on a value.
+//! Randomly generated programs: whatever they are, their behaviour does not depend on a value.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -211,7 +211,7 @@ const SHELL: &[&str] = &[
     "}",
 ];
 
-/// Without expansions of the shell's own, whose text is split where they are not quoted.
+/// Without the shell's own expansions, whose text is split unless it is quoted.
 const QUOTED: &[&str] = &[
     "${a}",
     "${a}",
@@ -285,7 +285,7 @@ const QUOTED: &[&str] = &[
     "~",
 ];
 
-/// With them; the values that go with these hold nothing that is split or a pattern.
+/// With them; their values contain nothing that is split or expanded as a pattern.
 const EXPANDED: &[&str] = &[
     "${a}",
     "${a}",
@@ -359,7 +359,7 @@ fn programs(tokens: &'static [&'static str], most: usize) -> impl Strategy<Value
     vec((template, any::<prop::sample::Index>().prop_map(|index| index.index(1_000))), 400)
 }
 
-/// What parts a program has, constants and what they are joined from left out; null if it is no program.
+/// The parts of a program, without constants and the parts that are joined from them; null if it is not a program.
 const PARTS: &str = "
 import ast, json, sys, warnings
 warnings.simplefilter('ignore')
@@ -372,7 +372,7 @@ def parts(code):
 json.dump([parts(code) for code in json.load(sys.stdin)], sys.stdout)
 ";
 
-/// The same program with a plain value and with a hostile one, if it takes both.
+/// The same program with a plain value and with a hostile one, if it accepts both.
 fn pair(template: &str, language: Language, text: &str) -> Option<(String, String)> {
     let plain = filled(template, language, &json!("plain"));
     let other = filled(template, language, &json!(text));
@@ -384,7 +384,7 @@ proptest! {
 
     #[test]
     fn any_python_program_has_the_same_parts_whatever_the_value(programs in programs(PYTHON, 8)) {
-        // An empty value brings together what stands around it.
+        // An empty value joins the text on either side.
         let mut texts = hostile("f()");
         texts.extend((0..40).map(|_| String::new()));
         let made: Vec<(String, String)> = programs
@@ -401,7 +401,7 @@ proptest! {
         }
     }
 
-    /// What a program prints with one value is what it prints with another, but for the value.
+    /// A program prints the same with one value as with another, except for the value.
     #[test]
     fn any_shell_program_shows_exactly_the_value(
         quoted in programs(QUOTED, 14),
@@ -422,7 +422,7 @@ proptest! {
             fs::write(folder.join(format!("{at}.sh")), program).expect("written");
             fs::write(folder.join(format!("{at}.value")), text).expect("written");
         }
-        // Each in a folder with one file: what a program's own pattern finds is the same for both values.
+        // Each runs in a folder with one file, so that the program's own patterns find the same for both values.
         let driver = "show() { printf '<%s>' \"$@\"; }; at=0; while [ $at -lt $1 ]; do \
                       for value in \"$2\" \"$(cat $at.value; printf .)\"; do mkdir in; : >in/file; \
                       ( cd in; GLEITZEIT_VALUE_1=${value%.} at=$at n=; export GLEITZEIT_VALUE_1; unset value n v; set --; \
@@ -443,7 +443,7 @@ proptest! {
     fn no_shell_program_runs_what_a_value_says(programs in programs(SHELL, 18)) {
         let folder = shell::folder("shell-any");
         let (sentinel, payload) = shell::sentinel(&folder);
-        // A value may not even be the name of what is run.
+        // A value may not even choose the command that is run.
         let chosen = folder.join("chosen");
         fs::write(&chosen, format!("#!/bin/sh\n{payload}\n")).expect("written");
         fs::set_permissions(&chosen, fs::Permissions::from_mode(0o755)).expect("ours");

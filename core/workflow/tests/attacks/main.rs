@@ -1,5 +1,5 @@
-//! Values that want to be code, in every position of a program, run by real interpreters: none of them may do anything,
-//! and where the position holds text the program must see exactly the value.
+//! Values that try to be code, in every position of a program, run by real interpreters. None of them may execute
+//! anything, and if the position holds text, the program must see exactly the value.
 
 #![expect(clippy::disallowed_methods, reason = "real interpreters read real files")]
 
@@ -30,7 +30,7 @@ fn filled(template: &str, language: Language, value: &Value) -> Result<String, S
     filled.map(|filled| filled.text).map_err(|error| error.message)
 }
 
-/// Texts that try to end what they stand in and run `payload`, and texts that are only hard to carry.
+/// Texts that try to end their surroundings and run `payload`, and texts that are merely hard to pass on.
 fn hostile(payload: &str) -> Vec<String> {
     let mut texts: Vec<String> = [
         "",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{filled, hostile, untouched};
 
-/// Runs programs from a JSON list; answers with the `found` of each, or its error.
+/// Runs the programs of a JSON list; answers with the `found` of each, or its error.
 const DRIVER: &str = "
 import json, sys, warnings
 warnings.simplefilter('ignore')
@@ -32,7 +32,7 @@ for code in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 ";
 
-/// Every Python of the versions that are promised, as far as they are here; `python3` always.
+/// The installed Pythons among the supported versions; `python3` always.
 pub(super) fn interpreters() -> &'static [String] {
     static FOUND: OnceLock<Vec<String>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -48,7 +48,7 @@ fn run(python: &str, programs: &[String]) -> Vec<Value> {
     ask(python, DRIVER, programs)
 }
 
-/// What a Python program answers to a JSON list of texts, which it reads before it writes anything.
+/// The answer of a Python program to a JSON list of texts, which it reads completely before it writes anything.
 pub(super) fn ask(python: &str, program: &str, texts: &[String]) -> Vec<Value> {
     let mut child = Command::new(python)
         .args(["-I", "-c", program])
@@ -68,7 +68,7 @@ pub(super) fn ask(python: &str, program: &str, texts: &[String]) -> Vec<Value> {
 fn sentinel(name: &str) -> (PathBuf, String) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_file(&path);
-    // Neither quotes nor spaces: it works in every string and in none.
+    // It contains neither quotes nor spaces, so it works in every string and outside of strings.
     let bytes: Vec<String> = path.to_str().expect("UTF-8").bytes().map(|byte| byte.to_string()).collect();
     let payload = format!("open(bytes([{}]),chr(119))", bytes.join(","));
     (path, payload)
@@ -176,7 +176,7 @@ const TEXT: &[&str] = &[
     "found = f\"\"\"{'''x'${a}y'''}\"\"\"[2:-1]",
 ];
 
-/// Positions whose text the program cannot see, or sees in another form: it runs, and `found` is 1.
+/// Positions whose text the program cannot see, or sees in another form: the program runs, and `found` is 1.
 const UNSEEN: &[&str] = &[
     "'''${a}'''\nfound = 1",
     "# ${a}\nfound = 1",

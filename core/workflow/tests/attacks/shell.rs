@@ -28,7 +28,7 @@ pub(super) fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// What each program prints with each value. Those of one program are run by one subshell, one after the other.
+/// What each program prints with each value. All values of one program are run in one subshell, one after the other.
 fn run(shell: &str, folder: &Path, programs: &[&str], values: &[String]) -> Vec<Vec<String>> {
     for (at, program) in programs.iter().enumerate() {
         fs::write(folder.join(format!("{at}.sh")), program).expect("written");
@@ -60,12 +60,12 @@ fn run(shell: &str, folder: &Path, programs: &[&str], values: &[String]) -> Vec<
 
 pub(super) fn sentinel(folder: &Path) -> (PathBuf, String) {
     let path = folder.join("sentinel");
-    // A command of one word with a path that holds nothing special; a redirection works also where no command may stand.
+    // A one-word command with a path without special characters; a redirection works even where no command may stand.
     let payload = format!("touch {}", path.display());
     (path, payload)
 }
 
-/// The hostile texts that a variable can hold.
+/// The hostile texts that an environment variable can hold.
 fn values(payload: &str) -> Vec<String> {
     let mut values = hostile(payload);
     values.retain(|text| !text.contains('\0'));
@@ -84,7 +84,7 @@ fn arrives(name: &str, positions: &[&str], shells: &[&str], seen: bool) {
     for shell in shells {
         for (position, answers) in positions.iter().zip(run(shell, &folder, &programs, &values)) {
             for (value, answer) in values.iter().zip(&answers) {
-                // A here-document adds a line's end.
+                // A here-document adds a line ending.
                 let shown = answer.strip_suffix('\n').filter(|_| position.contains("<<")).unwrap_or(answer);
                 let expected = if seen { format!("<{value}>") } else { "<1>".to_owned() };
                 if shown != expected {
@@ -113,7 +113,7 @@ fn text_that_is_not_shown_does_nothing() {
     arrives("shell-unseen", UNSEEN, &["sh", "bash"], false);
 }
 
-/// Each on its own: it may be no program there.
+/// Each one alone: it may not be a valid program there.
 #[test]
 fn what_only_bash_reads_runs_no_value_in_another_shell() {
     let folder = folder("shell-other");

@@ -1,5 +1,5 @@
-//! Values in addresses: whatever they hold, the address leads to the same host and the same depth of path, and whoever
-//! reads it finds the value there.
+//! Values in addresses: whatever they contain, the address leads to the same host and the same depth of path, and a
+//! server that decodes it finds the value there.
 
 use gleitzeit_workflow::spec::Language;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use url::{Url, form_urlencoded};
 
 use crate::filled;
 
-/// What has meant something else in an address before.
+/// Texts that have been misread in an address before.
 const HOSTILE: [&str; 24] = [
     "../admin?x=1#",
     "..",
@@ -38,7 +38,7 @@ const HOSTILE: [&str; 24] = [
 
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// The number of the segment, and how many bytes of it stand before and behind the value.
+    /// The number of the segment, and how many of its bytes precede and follow the value.
     Segment(usize, usize, usize),
     Query,
     Fragment,
@@ -116,7 +116,7 @@ proptest! {
             ("https://h.example${a}/x", None),
         ] {
             let Ok(made) = filled(template, Language::Url, &json!(value)) else { continue };
-            // Some names are none in the end; then nothing is asked.
+            // Some names turn out to be invalid; then there is nothing to check.
             let Ok(made) = Url::parse(&made) else { continue };
             prop_assert_eq!(made.path(), "/x");
             prop_assert_eq!((made.username(), made.query(), made.fragment()), ("", None, None));

@@ -154,7 +154,7 @@ fn notes_are_as_bounded_as_problems() {
 #[test]
 fn all_problems_are_reported_in_one_pass_in_the_order_of_the_file() {
     let shown = bad(b"nam: n\ntasks:\n  - id: 1a\n    method: nope\n    timeout: -1\n");
-    // The name stands under `nam`: it is not missing as well.
+    // The name is present under `nam`, so it is not reported as missing as well.
     assert_eq!(shown.len(), 4, "{shown:#?}");
 }
 
@@ -236,7 +236,7 @@ fn hostile_files_are_refused_early() {
 }
 
 #[test]
-fn who_allows_more_tasks_allows_as_many_more_values() {
+fn a_higher_limit_of_tasks_allows_as_many_more_values() {
     assert_eq!(Limits::of(8 << 20, 200_000), Limits::DEFAULT);
     assert_eq!(Limits::of(1_000, 1), Limits { bytes: 1_000, tasks: 1, ..Limits::DEFAULT });
     assert_eq!(Limits::of(64 << 20, 2_000_000).nodes, 10 * Limits::DEFAULT.nodes);
@@ -283,14 +283,14 @@ fn numbers_are_exact_or_refused_and_values_are_as_deep_as_anywhere() {
     ] {
         let problems = bad(file(value).as_bytes());
         assert!(problems[0].starts_with("f:2:") && problems[0].contains(expected), "{value}: {problems:?}");
-        // A surrogate pair makes it JSON that only a reader of JSON understands.
+        // A surrogate pair makes it JSON that only a JSON parser can read.
         let as_json = format!(
             "{{\"name\": \"n\\ud83d\\ude00\", \"tasks\": [\n{{\"id\": \"a\", \"method\": \"util/echo\", \"parameters\": {{\"v\": {value}}}}}]}}"
         );
         let problems = bad(as_json.as_bytes());
         assert!(problems[0].starts_with("f:"), "{value}: {problems:?}");
     }
-    // What is read is as deep as what was written, however much the journal puts around it.
+    // The stored depth equals the written depth, whatever the journal puts around it.
     let workflow = good(&file(&nested(124)));
     let text = json!({"a": [serde_json::to_value(&workflow).expect("JSON")]}).to_string();
     let read: Value = gleitzeit_workflow::json::decode(&text).expect("within what may stand around it");

@@ -1,4 +1,4 @@
-//! References to results and fields by names that are near, or other words for the same.
+//! References to results and fields by similar names, or by other words for the same thing.
 
 use super::*;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gleitzeit_link::{Link, LinkConfig, LinkEvent, Pulse, SendError};
 use gleitzeit_mesh::id::CallId;
 use gleitzeit_mesh::role::provider::{Config, Input, Output, Provider as Machine};
-use gleitzeit_mesh::role::{ALONE_LIMIT_MS, Identity, Input as HubInput, Output as HubOutput, may_pass};
+use gleitzeit_mesh::role::{Identity, Input as HubInput, MAX_DISCONNECTED_MS, Output as HubOutput, may_pass};
 use gleitzeit_mesh::wire::{FromHub, Health, MethodCall, MethodOutcome, ProtocolDefinition};
 use gleitzeit_run::Secret;
 use gleitzeit_run::id::ComponentId;
@@ -124,7 +124,7 @@ fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
         max_concurrency: provider.max_concurrency,
         capabilities: Vec::new(),
         address: provider.address.clone(),
-        alone_limit_ms: ALONE_LIMIT_MS,
+        max_disconnected_ms: MAX_DISCONNECTED_MS,
     };
     Machine::new(identity, config)
 }

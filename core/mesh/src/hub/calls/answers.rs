@@ -1,4 +1,4 @@
-//! Answers: whether one is wanted, from whom it may come, and where it goes.
+//! Answers to calls: whether an answer is wanted, which component may send it, and where it goes.
 
 use gleitzeit_run::id::ComponentId;
 use gleitzeit_workflow::error::ErrorCode;
@@ -17,7 +17,8 @@ impl Hub {
         in_reply_to: Option<String>,
     ) {
         end.outcome = end.outcome.bounded(self.config.max_payload_bytes);
-        let checked = self.own_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
+        let checked =
+            self.engine_call_id(&end.id).and_then(|id| self.check_answer(component, &id, &end.id).map(|()| id));
         end.id = match checked {
             Ok(id) => id,
             Err((code, message)) => {
@@ -34,7 +35,7 @@ impl Hub {
                     self.provider_has_room(&provider);
                 }
             }
-            // The hub started anew: the id says where the answer goes.
+            // The hub has restarted since the call was made: the id determines where the answer goes.
             None => {
                 let Some((engine, _)) = end.id.parse() else { return };
                 self.calls.ended.insert(end.id.clone());
@@ -43,7 +44,8 @@ impl Hub {
         }
     }
 
-    /// Whether an answer is wanted, and from whom it comes. Refusals name the call as its provider does.
+    /// Checks whether an answer is wanted, and whether this component may send it. Refusals name the call by the
+    /// provider's id for it.
     fn check_answer(
         &self,
         component: Option<&ComponentId>,
@@ -60,7 +62,8 @@ impl Hub {
             let is_given = match (&call.holder, component) {
                 (Holder::Hub { .. }, _) => false,
                 (Holder::Provider { provider, .. }, Some(component)) => provider == component,
-                // Whoever has not registered again yet may have been given it, unless that one is still there.
+                // A component that has not registered again yet may be the one that was given the call, unless the
+                // holder is connected.
                 (Holder::Provider { provider, .. }, None) => self.socket_of(provider).is_none(),
                 (Holder::Nobody { last: Some(last), .. }, Some(component)) => last == component,
                 (Holder::Nobody { .. }, _) => true,
@@ -83,7 +86,7 @@ impl Hub {
         if self.socket_of(engine).is_some() {
             self.calls.to_engines.entry(engine.clone()).or_default().push(end);
         } else if let Some((_, at)) = end.id.parse() {
-            // At most one for each of its open attempts.
+            // At most one answer for each open attempt.
             let kept = self.calls.kept.entry(engine.clone()).or_default();
             if self.leases.holds(engine, &at) && kept.iter().all(|other| other.id != end.id) {
                 kept.push(end);

@@ -1,4 +1,4 @@
-//! Calls whose engine or provider went and comes back, or does not.
+//! Calls whose engine or provider disconnected, and either reconnects or does not.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +13,17 @@ use crate::id::CallId;
 use crate::wire::{CancelMethod, FromHub};
 
 impl Hub {
-    /// Whether providers that were here before the hub started may not have had the time to come back.
+    /// Whether providers from before the hub's start may not have had time to reconnect.
     pub(super) fn is_young(&self) -> bool {
-        self.now < self.grown_up_at()
+        self.now < self.aged_at()
     }
 
-    pub(super) fn grown_up_at(&self) -> Instant {
-        self.born.plus_ms(self.config.orphan_timeout_ms)
+    pub(super) fn aged_at(&self) -> Instant {
+        self.started_at.plus_ms(self.config.orphan_timeout_ms)
     }
 
-    /// An engine registered: the calls it lists are wanted, no others. It takes them to be worked on unless it is told
-    /// again that they wait.
+    /// An engine registered: only the calls that it lists are still wanted. It assumes that they are being worked on
+    /// unless it is told again that they wait.
     pub(in crate::hub) fn resume_engine_calls(&mut self, engine: &ComponentId, listed: Vec<CallId>) {
         let listed: BTreeSet<CallId> = listed.into_iter().collect();
         let mine = self.calls.calls.iter().filter(|(id, call)| call.engine == *engine && !listed.contains(*id));
@@ -39,13 +39,13 @@ impl Hub {
                 && !self.calls.calls.contains_key(&id)
                 && !answered.contains(&id)
             {
-                let told = self.told_id(&id, &at);
+                let told = self.provider_call_id(&id, &at);
                 self.orphan(id, engine.clone(), told, None);
             }
         }
     }
 
-    /// An engine is there again: it gets the answers that came meanwhile.
+    /// An engine is connected again and receives the answers that arrived in the meantime.
     pub(in crate::hub) fn deliver_kept(&mut self, engine: &ComponentId) {
         for end in self.calls.kept.remove(engine).unwrap_or_default() {
             self.deliver(engine, end);
@@ -58,7 +58,8 @@ impl Hub {
         self.calls.insert(id, engine, told, Holder::Nobody { until, last });
     }
 
-    /// A provider registered: it holds what it lists; what it was given and does not list is held by nobody.
+    /// A provider registered: it holds the calls that it lists. A call that it was given and does not list is held by
+    /// no provider.
     pub(in crate::hub) fn resume_provider_calls(
         &mut self,
         socket: SocketId,
@@ -67,7 +68,7 @@ impl Hub {
         again: bool,
     ) {
         if !again {
-            // On a new connection it says anew which of them it cannot begin.
+            // On a new connection the provider reports again which of them it cannot begin.
             let given = self.calls.open.get(provider).into_iter().flatten().cloned().collect();
             self.calls_turned(provider, given, false);
         }
@@ -75,7 +76,7 @@ impl Hub {
         let mut listed_ids = BTreeSet::new();
         let mut lost_calls = 0_usize;
         for told in listed {
-            let id = match self.own_id(&told) {
+            let id = match self.engine_call_id(&told) {
                 Ok(id) => id,
                 Err((code, _)) => {
                     lost_calls += usize::from(code == ErrorCode::HistoryLost);

@@ -35,6 +35,6 @@ fn a_component_of_this_process_is_handed_what_others_read() {
     let read = |item: &EventsItem| item.entry().expect("readable").expect("an entry");
     assert_eq!(read(&within), read(&outside));
     assert_eq!(read(&within), without_payload(&kept.entry));
-    // It is made once, however many hear of it.
+    // It is made once, however many receivers there are.
     assert!(item(true).whole.zip(within.whole).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other)));
 }

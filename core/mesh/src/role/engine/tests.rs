@@ -16,7 +16,7 @@ struct Bench {
     now: Instant,
     said: Vec<String>,
     proposals: Vec<crate::id::ProposalId>,
-    /// What failed attempts say.
+    /// The messages of failed attempts.
     errors: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl Bench {
     }
 
     fn registered(&mut self) {
-        self.hear(FromHub::ComponentRegistered(ComponentRegistered::new("e1".into(), "e", 5_000)));
+        self.receive(FromHub::ComponentRegistered(ComponentRegistered::new("e1".into(), "e", 5_000)));
     }
 
     fn status(&mut self, status: PresenceStatus, health: Health) {
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn provider(&mut self, id: &str, status: PresenceStatus, health: Health) {
-        self.hear(FromHub::ComponentStatus(serving(id, status, health)));
+        self.receive(FromHub::ComponentStatus(serving(id, status, health)));
     }
 
     fn input(&mut self, input: Input) {
@@ -140,7 +140,7 @@ impl Bench {
         self.input(Input::Hub(input));
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.hub(role::Input::Message(message));
     }
 
@@ -149,20 +149,20 @@ impl Bench {
     }
 
     fn execute(&mut self, attempt: u32, run_remaining_ms: Option<u64>) {
-        self.hear(FromHub::ExecuteTask(ExecuteTask { tasks: vec![assignment(attempt, run_remaining_ms)] }));
+        self.receive(FromHub::ExecuteTask(ExecuteTask { tasks: vec![assignment(attempt, run_remaining_ms)] }));
     }
 
     fn end(&mut self, attempt: u32, outcome: MethodOutcome) {
         let id = CallId::new(&"e1".into(), &at(attempt));
-        self.hear(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
+        self.receive(FromHub::MethodResult(MethodResult { results: vec![CallEnd { id, outcome }] }));
     }
 
     fn waits(&mut self, attempt: u32) {
-        self.hear(FromHub::MethodWaiting(MethodWaiting { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+        self.receive(FromHub::MethodWaiting(MethodWaiting { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
     }
 
     fn begins(&mut self, attempt: u32) {
-        self.hear(FromHub::MethodStarted(MethodStarted { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
+        self.receive(FromHub::MethodStarted(MethodStarted { ids: vec![CallId::new(&"e1".into(), &at(attempt))] }));
     }
 
     fn pass(&mut self, ms: u64) {
@@ -175,7 +175,7 @@ impl Bench {
             .into_iter()
             .map(|proposal_id| ProposalResult { proposal_id, verdict, position: None, error: None })
             .collect();
-        self.hear(FromHub::AppendResult(AppendResult { results }));
+        self.receive(FromHub::AppendResult(AppendResult { results }));
     }
 
     fn said(&mut self) -> Vec<String> {
@@ -224,7 +224,7 @@ fn the_time_of_an_attempt_begins_when_a_provider_works_on_it() {
     bench.begins(1);
     bench.pass(START_AFTER_MS);
     assert_eq!(bench.said(), ["started 1 50"]);
-    // Heard twice.
+    // The same message arrives twice.
     bench.begins(1);
     bench.pass(4_949);
     assert_eq!(bench.said(), [""; 0]);
@@ -269,12 +269,12 @@ fn an_attempt_that_waited_is_not_without_an_end_when_its_hub_is_replaced() {
     bench.hub(role::Input::Disconnected);
     bench.connect();
     bench.said();
-    // The hub says nothing of it, since it does not know of it: it has time to find out.
+    // The hub says nothing because it does not know of the call: it has time to find out.
     bench.pass(RESTATED_MS + 4_999);
     assert_eq!(bench.said(), ["started 1 4999"]);
     bench.pass(1);
     assert_eq!(bench.said(), ["cancel call", "fail 1 TASK_TIMEOUT true None"]);
-    // Or it says that it waits still.
+    // Or the hub says that it still waits.
     bench.execute(2, None);
     bench.waits(2);
     bench.hub(role::Input::Disconnected);
@@ -336,7 +336,7 @@ fn unhealthy(reason: &str) -> Health {
 #[test]
 fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
     let mut bench = Bench::new();
-    // By name whatever their ids are; what two of one name say alike is said once.
+    // By name, whatever their ids; providers of one name with the same reason are named once.
     for (id, name, reason) in [
         ("1", "openai", "no server is set"),
         ("2", "ollama", "not reachable"),
@@ -345,7 +345,10 @@ fn every_unhealthy_provider_says_why_under_its_name_in_a_stable_order() {
     ] {
         let health = Health { reason: (!reason.is_empty()).then(|| reason.to_owned()), ..unhealthy("") };
         let status = PresenceStatus::Connected;
-        bench.hear(FromHub::ComponentStatus(ComponentStatus { name: name.to_owned(), ..serving(id, status, health) }));
+        bench.receive(FromHub::ComponentStatus(ComponentStatus {
+            name: name.to_owned(),
+            ..serving(id, status, health)
+        }));
     }
     bench.status(PresenceStatus::Lost, Health::default());
     bench.execute(1, None);
@@ -359,7 +362,7 @@ fn an_attempt_goes_to_the_provider_that_it_names_or_fails_with_what_that_one_say
     let named = |bench: &mut Bench, attempt: u32, name: &str| {
         let mut tasks = vec![assignment(attempt, None)];
         tasks[0].provider = Some(name.into());
-        bench.hear(FromHub::ExecuteTask(ExecuteTask { tasks }));
+        bench.receive(FromHub::ExecuteTask(ExecuteTask { tasks }));
     };
     let mut bench = Bench::new();
     bench.provider("q", PresenceStatus::Connected, Health::default());
@@ -377,9 +380,9 @@ fn an_attempt_is_not_retried_if_waiting_does_not_help() {
     for (others, retryable) in [
         (vec![], false),
         (vec![broken()], false),
-        // It has never been there since the engine is.
+        // It has never been connected while the engine was.
         (vec![unhealthy("not reachable")], false),
-        // It was there, and may be again.
+        // It was connected, and may be again.
         (vec![Health::default(), unhealthy("not reachable")], true),
         (vec![Health::default(), broken()], false),
     ] {

@@ -18,28 +18,28 @@ use crate::id::CallId;
 use crate::role::earliest;
 use crate::wire::{CallMeta, CancelMethod, ExecuteMethod, HealthState, MethodCall, MethodOutcome, TaskTaken, ToHub};
 
-/// No frame of calls holds more than this, save for one larger parameter set.
+/// The largest size of a frame of calls, except for one with a single larger parameter set.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
-/// So many providers say why they cannot, and each so much.
+/// How many providers' reasons an error contains; each reason is cut as well.
 const MAX_REASONS: usize = 10;
 const MAX_REASON_CHARS: usize = 500;
-/// What a call costs besides its parameters, generously.
+/// The estimated size of a call besides its parameters; generous.
 const CALL_BYTES: usize = 1_024;
 
-/// What is known of providers none of which can.
+/// The reasons of providers of which none can serve a call.
 #[derive(Default)]
 struct Unhealthy {
     /// Name and reason of each.
     reasons: BTreeSet<(String, String)>,
-    /// One says that waiting does not help.
+    /// Whether one of them says that waiting does not help.
     lasting: bool,
-    /// Another has been healthy before, so that it may be again.
+    /// Whether another one has been healthy before, so that it may be healthy again.
     hopeful: bool,
 }
 
 enum Choice {
     Providers(Vec<ComponentId>),
-    /// Somebody has not found out yet whether it can.
+    /// A provider does not know yet whether it can serve the call.
     Wait,
     Unhealthy(Unhealthy),
     Nobody,
@@ -108,7 +108,7 @@ impl Engine {
         if self.work.get(&at).is_none_or(|work| work.stage != Stage::Calling) {
             return;
         }
-        // It has answered in time, however long it takes to look at the answer.
+        // The provider answered in time, however long the check of the answer takes.
         self.set_time(&at, |work| work.answered = Some(now));
         let Some(work) = self.work.get_mut(&at) else { return };
         match outcome.bounded(self.config.max_payload_bytes) {
@@ -132,11 +132,11 @@ impl Engine {
         }
     }
 
-    /// The hub says that a call waits for a provider, or since when one works on it.
+    /// The hub reports that a call waits for a provider, or when one began to work on it.
     pub(super) fn call_turned(&mut self, id: &CallId, began: Option<Instant>) {
         let Some((_, at)) = id.parse().filter(|(engine, _)| *engine == self.identity.component_id) else { return };
         let Some(work) = self.work.get(&at).filter(|work| work.stage == Stage::Calling) else { return };
-        // Heard twice, it is no second beginning.
+        // A repeated message does not restart the time.
         let is_news = match began {
             None => !planted::is(Bug::TimeInLine),
             Some(now) => work.began.is_none_or(|began| began > now),
@@ -146,8 +146,8 @@ impl Engine {
         }
     }
 
-    /// A new connection: its hub names the calls that wait. Of those that it does not name the time goes on, so that none
-    /// is without an end.
+    /// A new connection: its hub names the calls that wait. The time of the others continues, so that each of them
+    /// ends.
     pub(super) fn resume_time(&mut self, now: Instant) {
         let waiting = self.work.iter().filter(|(_, work)| work.stage == Stage::Calling && work.began.is_none());
         let waiting: Vec<AttemptRef> = waiting.map(|(at, _)| at.clone()).collect();
@@ -197,7 +197,7 @@ impl Engine {
             self.providers.retain(|_, (_, named)| *named);
             self.proven.retain(|id| self.providers.contains_key(id));
         }
-        if self.down_since.is_some_and(|since| since.plus_ms(self.config.alone_limit_ms) <= now) {
+        if self.down_since.is_some_and(|since| since.plus_ms(self.config.max_disconnected_ms) <= now) {
             let all: Vec<AttemptRef> = self.work.keys().cloned().collect();
             all.iter().for_each(|at| self.stop(at, StopReason::ProviderLost));
         }
@@ -260,7 +260,7 @@ impl Engine {
                     let mut error = unhealthy(&route, &found.reasons);
                     let retryable = found.hopeful || !found.lasting;
                     if !retryable {
-                        // The table says otherwise.
+                        // The code's default in the table says otherwise.
                         error = error.with_data(Payload::from_value(&serde_json::json!({"retryable": false})));
                     }
                     self.fail(now, &at, error, retryable, None);
@@ -331,7 +331,7 @@ impl Work {
         self.began.map_or(0, |began| self.answered.unwrap_or(now).ms_since(began))
     }
 
-    /// What is to happen when.
+    /// The deadlines of an attempt.
     fn timers(&self, at: &AttemptRef) -> impl Iterator<Item = (Instant, AttemptRef, Timer)> {
         let start = self.began.filter(|_| !self.is_started).map(|began| (began.plus_ms(START_AFTER_MS), Timer::Start));
         let timeout = earliest([self.own_end(), self.run_ends]).map(|end| (end, Timer::Timeout));

@@ -1,5 +1,5 @@
-//! Answers that were sent and may still have been lost: with the hub that took them, or on the way from it to an engine.
-//! They are offered again at the next connect.
+//! Answers that were sent and may still be lost: with the hub that received them, or on their way from it to an engine.
+//! They are offered again at the next connection.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,12 @@ use gleitzeit_workflow::time::Instant;
 use crate::id::CallId;
 use crate::wire::CallEnd;
 
-/// By then whoever asked has recorded the answer, or the attempt was ended because its engine was lost.
+/// After this time, in milliseconds, the caller has recorded the answer, or the attempt was ended because its engine
+/// was lost.
 const KEPT_MS: u64 = 20_000;
-/// More than are on their way at any moment; their ids go with a registration, and each may be cancelled there.
+/// More than are ever in transit at a time. Their ids are part of a registration, and the hub may cancel each of them.
 const MAX_COUNT: usize = 1_000;
-/// As they count in frames.
+/// The maximum total size in bytes, as counted for frames.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The latest answers, bounded by age, number and size.
@@ -44,7 +45,7 @@ impl Sent {
         Some(end)
     }
 
-    /// Forgets those that are old enough.
+    /// Drops answers that are old enough.
     pub(super) fn expire(&mut self, now: Instant) {
         while self.deadline().is_some_and(|at| at <= now) {
             self.remove_first();
@@ -76,7 +77,7 @@ impl Sent {
     }
 }
 
-/// What an answer takes in a frame, about.
+/// The estimated size of an answer in a frame.
 pub(super) fn size(end: &CallEnd) -> usize {
     256 + end.id.as_str().len() + end.outcome.size_bytes()
 }

@@ -4,7 +4,7 @@ use gleitzeit_workflow::spec::Priority;
 use uuid::Uuid;
 
 use super::*;
-use crate::role::ALONE_LIMIT_MS;
+use crate::role::MAX_DISCONNECTED_MS;
 use crate::wire::{CallMeta, ComponentRegistered, ExecuteMethod, HealthState};
 
 struct Bench {
@@ -22,7 +22,7 @@ impl Bench {
             max_concurrency: 2,
             capabilities: vec![],
             address: None,
-            alone_limit_ms: ALONE_LIMIT_MS,
+            max_disconnected_ms: MAX_DISCONNECTED_MS,
         };
         let mut bench = Self { provider: Provider::new(identity, config), now: Instant(5) };
         bench.connect();
@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn registered(&mut self) -> Vec<String> {
-        self.hear(FromHub::ComponentRegistered(ComponentRegistered::new("p".into(), "p", 5_000)))
+        self.receive(FromHub::ComponentRegistered(ComponentRegistered::new("p".into(), "p", 5_000)))
     }
 
     fn input(&mut self, input: Input) -> Vec<String> {
@@ -72,12 +72,12 @@ impl Bench {
         self.input(Input::Hub(input))
     }
 
-    fn hear(&mut self, message: FromHub) -> Vec<String> {
+    fn receive(&mut self, message: FromHub) -> Vec<String> {
         self.hub(role::Input::Message(message))
     }
 
     fn call(&mut self, id: &str) -> Vec<String> {
-        self.hear(execute(id))
+        self.receive(execute(id))
     }
 
     fn finish(&mut self, id: &str) -> Vec<String> {
@@ -140,12 +140,12 @@ fn after_the_process_stood_still_the_hub_is_asked_before_anything_begins() {
     assert_eq!(bench.input(Input::Woke), ["register Some(2) [\"old\"]"]);
     assert!(bench.provider.is_in_doubt());
     assert_eq!(bench.call("gone"), [""; 0]);
-    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "gone".into() })), [""; 0], "it never began");
+    assert_eq!(bench.receive(FromHub::CancelMethod(CancelMethod { id: "gone".into() })), [""; 0], "it never began");
     assert_eq!(bench.call("wanted"), [""; 0]);
     assert_eq!(bench.registered(), ["start wanted"]);
     assert!(!bench.provider.is_in_doubt());
 
-    // Another stop, noticed while the hub is asked: what it says then may be from before.
+    // The process is suspended again while the hub is asked: the hub's next answer may be from before.
     bench.input(Input::Woke);
     assert_eq!(bench.input(Input::Woke), [""; 0]);
     assert_eq!(bench.finish("wanted"), ["result wanted"]);
@@ -167,7 +167,7 @@ fn what_came_before_the_connection_broke_waits_for_the_next_and_ends_without_it(
     bench.input(Input::Woke);
     bench.call("a");
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS);
     assert_eq!(bench.hub(role::Input::Tick), [""; 0], "nothing begins, and nothing is left");
     assert_eq!(bench.provider.running().count(), 0);
 }
@@ -192,7 +192,7 @@ fn answers_wait_for_the_hub_and_calls_end_when_it_stays_away() {
     assert_eq!(bench.finish("a"), [""; 0]);
     assert_eq!(bench.connect(), ["register Some(2) [\"b\", \"a\"]", "result a"]);
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS);
     assert_eq!(bench.hub(role::Input::Tick), ["cancel b"]);
     assert_eq!(bench.connect(), ["register Some(2) []"]);
 }
@@ -202,7 +202,7 @@ fn what_a_registration_lists_is_kept_until_it_is_answered() {
     let mut bench = Bench::new();
     bench.call("a");
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS - 1);
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\"]"]);
     bench.now = bench.now.plus_ms(2);
     assert_eq!(bench.hub(role::Input::Tick), [""; 0]);
@@ -214,7 +214,7 @@ fn what_a_registration_lists_is_kept_until_it_is_answered() {
 fn a_cancelled_call_is_not_answered() {
     let mut bench = Bench::new();
     bench.call("a");
-    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "a".into() })), ["cancel a"]);
+    assert_eq!(bench.receive(FromHub::CancelMethod(CancelMethod { id: "a".into() })), ["cancel a"]);
     assert_eq!(bench.finish("a"), [""; 0]);
 }
 
@@ -268,7 +268,7 @@ fn what_was_sent_is_offered_again_and_sent_unless_the_hub_cancels_it() {
     assert_eq!(bench.finish("b"), ["result b"]);
     bench.hub(role::Input::Disconnected);
     assert_eq!(bench.hub(role::Input::Connected), ["register Some(2) [\"a\", \"b\"]"]);
-    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "a".into() })), [""; 0]);
+    assert_eq!(bench.receive(FromHub::CancelMethod(CancelMethod { id: "a".into() })), [""; 0]);
     assert_eq!(bench.registered(), ["result b"]);
     assert_eq!(bench.call("b"), ["result b"], "who asks again has no answer, and it is not done twice");
     let again = bench.input(Input::Health(Health { reason: Some("tired".to_owned()), ..Health::default() }));
@@ -301,10 +301,10 @@ fn a_call_that_cannot_begin_is_told_and_told_again_on_a_new_connection() {
     assert_eq!(bench.finish("a"), ["result a"]);
     assert_eq!(bench.input(Input::Started { id: "b".into() }), ["started b"]);
     assert_eq!(bench.finish("b"), ["result b"]);
-    // One that is cancelled before it begins needs no word.
+    // A call that is cancelled before it begins needs no message.
     bench.call("c");
     assert_eq!(bench.input(Input::Waiting { id: "c".into() }), ["waiting c"]);
-    assert_eq!(bench.hear(FromHub::CancelMethod(CancelMethod { id: "c".into() })), ["cancel c"]);
+    assert_eq!(bench.receive(FromHub::CancelMethod(CancelMethod { id: "c".into() })), ["cancel c"]);
     assert_eq!(bench.input(Input::Started { id: "c".into() }), [""; 0]);
 }
 
@@ -318,6 +318,6 @@ fn calls_of_a_lost_journal_are_stopped_and_their_answers_forgotten() {
     bench.hub(role::Input::Connected);
     let registered = ComponentRegistered::new("p".into(), "p", 5_000);
     let registered = ComponentRegistered { term: Some("t2".into()), starts_anew: true, ..registered };
-    assert_eq!(bench.hear(FromHub::ComponentRegistered(registered)), ["cancel running"]);
+    assert_eq!(bench.receive(FromHub::ComponentRegistered(registered)), ["cancel running"]);
     assert_eq!(bench.provider.running().count(), 0);
 }

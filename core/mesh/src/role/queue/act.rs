@@ -1,4 +1,4 @@
-//! What the queue role does: decides about ended attempts, dispatches, and follows what was recorded.
+//! The actions of the queue role: deciding about ended attempts, dispatching, and following what was recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,14 @@ use crate::placement::{Slots, Turn};
 use crate::role::turns;
 use crate::wire::{ComponentStatus, PresenceStatus, ProposalVerdict, Role};
 
-/// A refused proposal is thought over again after this time, unless an entry has settled the matter before.
+/// How long until a refused proposal is reconsidered, in milliseconds, unless an entry has settled the matter before.
 const REFUSED_DELAY_MS: u64 = 1_000;
-/// A dispatch for which there was no slot is thought over again after this time; then the entries say who has slots.
+/// How long until a dispatch that found no slot is reconsidered, in milliseconds; by then the entries show which slots
+/// are free.
 const NO_SLOT_DELAY_MS: u64 = 10;
 
 impl Queue {
-    /// Moves a task to a stage; the ready sets and timers follow.
+    /// Moves a task to a stage, and updates the ready sets and timers.
     pub(super) fn set(&mut self, key: &Key, stage: Stage) {
         self.leave_line(key);
         let Some(task) = self.tasks.get_mut(key) else { return };
@@ -49,7 +50,7 @@ impl Queue {
         task.stage = stage;
     }
 
-    /// Takes a task out of the ready ones, if it is one.
+    /// Takes a task out of the ready ones, if it is one of them.
     pub(super) fn leave_line(&mut self, key: &Key) {
         let Some(task) = self.tasks.get(key).filter(|task| matches!(task.stage, Stage::Ready)) else { return };
         if let Some(ready) = self.ready.get_mut(&task.queue) {
@@ -191,7 +192,8 @@ impl Queue {
         if let Some(task) = self.tasks.get_mut(key) {
             task.ended = None;
         }
-        // Both clocks are cut to milliseconds: one more, so that it is not too early for the writer's.
+        // Both clocks are truncated to milliseconds: one more is added so that it is not too early for the writer's
+        // clock.
         self.set(key, Stage::Backoff { until: now.plus_ms(delay_ms.saturating_add(1)) });
     }
 
@@ -208,7 +210,7 @@ impl Queue {
         }
     }
 
-    /// A refusal. Usually an entry has already said why; if not, the matter is thought over again, not at once.
+    /// Handles a refusal. Usually an entry has already explained it; if not, the matter is reconsidered after a delay.
     pub(super) fn refused(&mut self, now: Instant, number: u64, command: &Command, verdict: ProposalVerdict) {
         let (run_id, task_id) = match command {
             Command::DispatchTask(dispatch) => (dispatch.run_id, &dispatch.task_id),
@@ -224,13 +226,14 @@ impl Queue {
         }
         self.withdraw(command);
         if verdict == ProposalVerdict::NoSlot {
-            // All entries up to now were seen: the slots are counted right, and if one is free it became so meanwhile.
+            // All entries up to now were seen, so the slots are counted correctly, and a free one became free in the
+            // meantime.
             return self.set(&key, Stage::Backoff { until: now.plus_ms(NO_SLOT_DELAY_MS) });
         }
         self.set(&key, Stage::Backoff { until: now.plus_ms(REFUSED_DELAY_MS) });
     }
 
-    /// A dispatch that was not recorded holds no slot.
+    /// Releases the slot of a dispatch that was not recorded.
     fn withdraw(&mut self, command: &Command) {
         if let Command::DispatchTask(dispatch) = command {
             let DispatchTask { run_id, task_id, attempt, .. } = dispatch.clone();
@@ -238,7 +241,7 @@ impl Queue {
         }
     }
 
-    /// Says what follows the end of an attempt.
+    /// Decides what follows the end of an attempt.
     pub(super) fn decide(&mut self, key: &Key) {
         let Some(task) = self.tasks.get(key).filter(|task| matches!(task.stage, Stage::Ended)) else { return };
         let Some(end) = &task.ended else { return };
@@ -263,13 +266,13 @@ impl Queue {
             }
         };
         let slice = Slice::Queue(task.queue.clone());
-        // A queue whose state is not complete is decided about when it is.
+        // For a queue whose state is not complete, the decision is made once it is.
         if let Some(number) = self.owner.propose(&slice, command) {
             self.set(key, Stage::Proposed { number });
         }
     }
 
-    /// Gives ready tasks to engines, over all owned queues, until nothing more can go: runs take turns.
+    /// Dispatches ready tasks over all owned queues until no more can go; runs take turns.
     pub(super) fn dispatch(&mut self, now: Instant) {
         let now_ms = milliseconds(now);
         let (mut gated, mut stuck, mut next) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -316,16 +319,16 @@ impl Queue {
         }
     }
 
-    /// When a task of a route would be worked on, or what holds back all of them.
+    /// When a task of a route would be worked on, or what holds back every task of the route.
     pub(super) fn gate(&self, route: &Route) -> Result<Turn, placement::Hold> {
         let serving = self.serving.get(route).into_iter().flatten().filter_map(|id| self.components.get(id));
         let providers = serving.map(|status| (status.capacity, status.health.state));
         placement::gate(route, providers, self.calling(route))
     }
 
-    /// How many open attempts take room of a route's providers: its own, and those of routes that are served by none
-    /// but some of them, such as those to one of them by name. Of the latter only as many as these can work on: the
-    /// rest waits for them, and leaves the room of the others.
+    /// How many open attempts take up room of a route's providers: its own, and those of routes that only some of these
+    /// providers serve, such as those to a named one. Of the latter only as many count as their providers can work on;
+    /// the rest waits for those providers and leaves the room of the others free.
     fn calling(&self, route: &Route) -> u32 {
         let serving = self.serving.get(route);
         let (mut own, mut narrower) = (0_u32, BTreeMap::<&BTreeSet<ComponentId>, u32>::new());
@@ -346,7 +349,7 @@ impl Queue {
         capacities.fold(0, u32::saturating_add)
     }
 
-    /// Somebody is there as this says, or gone.
+    /// A component's status changed, or it is gone.
     pub(super) fn component(&mut self, status: ComponentStatus) {
         let id = status.component_id.clone();
         if let Some(before) = self.components.remove(&id) {
@@ -370,7 +373,7 @@ impl Queue {
         self.components.insert(id, status);
     }
 
-    /// The connected engine of a queue with the most free slots; of equals the first by id.
+    /// The connected engine of a queue with the most free slots; the first by id of several equals.
     pub(super) fn engine_for(
         &self,
         queue: &QueueName,
@@ -389,7 +392,7 @@ impl Queue {
 }
 
 impl Waiter {
-    /// Where it waits while it is ready.
+    /// The place where it waits while it is ready.
     fn place(&self, run_id: RunId) -> Place {
         Place { run_id, priority: self.priority, since_ms: self.since_ms }
     }

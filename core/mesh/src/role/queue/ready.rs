@@ -1,5 +1,5 @@
-//! Ready tasks of one queue, by route, so that a route that is held back costs nothing, however many wait for it; for
-//! each route in lanes of runs that take turns.
+//! Ready tasks of one queue, by route, so that a route that is held back costs nothing, however many tasks wait for it.
+//! Each route has a lane for each run, and the runs take turns.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use gleitzeit_workflow::spec::Priority;
 
 use crate::role::turns::{Head, Lanes, Round};
 
-/// A task in its run's lane: in the order in which they became ready.
+/// A task in its run's lane, ordered by when it became ready.
 pub(super) type Item = (Position, TaskId);
 
-/// Where a task waits.
+/// The place where a task waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) run_id: RunId,
     pub(super) priority: Priority,
-    /// Since when it has been ready.
+    /// When it became ready.
     pub(super) since_ms: i64,
 }
 
@@ -52,7 +52,7 @@ impl Ready {
         self.routes.is_empty()
     }
 
-    /// For each route that is wanted, the runs whose turn it is.
+    /// For each wanted route, the runs whose turn it is.
     pub(super) fn heads(
         &mut self,
         round: &Round,

@@ -35,14 +35,14 @@ impl Desk {
         let mut desk = Self { queue: Queue::new(identity), now: Instant(1_000_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
         let registered = ComponentRegistered::new("q1".into(), "q", 5_000);
-        desk.hear(FromHub::ComponentRegistered(registered));
+        desk.receive(FromHub::ComponentRegistered(registered));
         desk.grant();
         desk
     }
 
-    /// The default queue, which has no task.
+    /// Grants the default queue, which has no task.
     fn grant(&mut self) {
-        self.hear(FromHub::Ownership(Ownership {
+        self.receive(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,
             slice: Slice::Queue("default".into()),
             epoch: Epoch(1),
@@ -51,7 +51,7 @@ impl Desk {
         }));
         let page =
             StatePage { slice: Slice::Queue("default".into()), epoch: Epoch(1), items: vec![], part: None, last: true };
-        self.hear(FromHub::State(page));
+        self.receive(FromHub::State(page));
     }
 
     fn input(&mut self, input: Input) {
@@ -64,12 +64,12 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.input(Input::Message(message));
     }
 
     fn component(&mut self, id: &str, role: Role, capacity: u32, health: Health) {
-        self.hear(FromHub::ComponentStatus(ComponentStatus {
+        self.receive(FromHub::ComponentStatus(ComponentStatus {
             component_id: id.into(),
             role,
             name: id.to_owned(),
@@ -82,7 +82,7 @@ impl Desk {
     }
 
     fn provider(&mut self, id: &str, methods: &[&str], capacity: u32) {
-        self.hear(FromHub::ComponentStatus(ComponentStatus {
+        self.receive(FromHub::ComponentStatus(ComponentStatus {
             component_id: id.into(),
             role: Role::Provider,
             name: id.to_owned(),
@@ -108,7 +108,7 @@ impl Desk {
             queue: Some("default".into()),
             event: event.into(),
         };
-        self.hear(FromHub::Events(Events { entries: vec![EventsItem::full(&entry)] }));
+        self.receive(FromHub::Events(Events { entries: vec![EventsItem::full(&entry)] }));
     }
 
     fn ready(&mut self, task: &str, priority: i32, max_attempts: u32) {
@@ -119,7 +119,8 @@ impl Desk {
         self.event(task_ready(task, method, priority, max_attempts));
     }
 
-    /// Takes what is proposed as dispatched and ended at once, one after the other; runs and tasks, in that order.
+    /// Takes each proposed task as dispatched and ended at once, one after the other. Returns runs and tasks in that
+    /// order.
     fn work_off(&mut self) -> Vec<(RunId, TaskId)> {
         let mut order = Vec::new();
         while !self.sent.is_empty() {
@@ -138,14 +139,14 @@ impl Desk {
         order
     }
 
-    /// Records every proposal made since and answers it; what they were.
+    /// Records and answers every proposal made since the last call. Returns what they were.
     fn record(&mut self) -> Vec<String> {
         let sent = std::mem::take(&mut self.sent);
         let shown = sent.iter().map(|(_, command)| show(command)).collect();
         for (id, _) in sent {
             self.position += 1;
             let own = EventsItem::own(Position(self.position), id.clone());
-            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            self.receive(FromHub::Events(Events { entries: vec![own] }));
             self.answer(id, ProposalVerdict::Ok);
         }
         shown
@@ -153,7 +154,7 @@ impl Desk {
 
     fn answer(&mut self, proposal_id: crate::id::ProposalId, verdict: ProposalVerdict) {
         let result = ProposalResult { proposal_id, verdict, position: None, error: None };
-        self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+        self.receive(FromHub::AppendResult(AppendResult { results: vec![result] }));
     }
 
     fn shown(&mut self) -> Vec<String> {
@@ -232,7 +233,7 @@ fn what_waits_for_one_provider_does_not_take_the_slots_from_what_others_can_work
     assert_eq!(desk.record(), ["dispatch a 1 e"], "the same provider would have to serve the others");
     desk.ready_for("d", "m/z", 1, 1);
     assert_eq!(desk.record(), ["dispatch d 1 e"]);
-    // Somebody else serves one of them.
+    // Another provider serves one of them.
     desk.component("e", Role::Engine, 8, Health::default());
     desk.provider("other", &["m/y"], 1);
     assert_eq!(desk.record(), ["dispatch b 1 e", "dispatch c 1 e"], "one is next, one is now");
@@ -298,14 +299,14 @@ fn a_dispatch_without_a_slot_is_thought_over_by_the_slots_that_are_counted() {
     desk.component("e", Role::Engine, 1, Health::default());
     desk.ready("a", 2, 1);
     let (id, _) = desk.sent.pop().expect("a dispatch");
-    // The slot became free after the refusal was decided, and was seen to before it was heard.
+    // The slot became free after the refusal was decided, and the entry for it arrived before the refusal.
     desk.answer(id, ProposalVerdict::NoSlot);
     assert_eq!(desk.queue.used_slots(&"e".into()), 0);
     assert_eq!(desk.shown(), [""; 0]);
     desk.now = desk.now.plus_ms(10);
     desk.input(Input::Tick);
     let (id, _) = desk.sent.pop().expect("a dispatch");
-    // Another queue took it: that is seen before the refusal is heard.
+    // Another queue took the slot: that entry arrives before the refusal.
     let task_id = TaskId::from("of another queue");
     desk.event(TaskDispatched {
         task_id: task_id.clone(),
@@ -332,12 +333,12 @@ fn unanswered_proposals_are_sent_again_after_a_new_registration() {
     desk.input(Input::Disconnected);
     desk.input(Input::Connected);
     assert_eq!(desk.shown(), [""; 0]);
-    desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("q1".into(), "q", 5_000)));
+    desk.receive(FromHub::ComponentRegistered(ComponentRegistered::new("q1".into(), "q", 5_000)));
     assert_eq!(desk.record(), ["dispatch a 1 e"]);
 }
 
 proptest! {
-    /// Runs whose tasks are all ready, of any length and order: what is dispatched goes round between them.
+    /// Runs whose tasks are all ready, of any length and order: dispatches go round between them.
     #[test]
     fn runs_of_equal_priority_are_dispatched_in_turns(lengths in vec(1..40_usize, 1..6), slots in 1..4_u32) {
         let mut desk = Desk::new();
@@ -351,7 +352,7 @@ proptest! {
         desk.component("e", Role::Engine, slots, Health::default());
         let order = desk.work_off();
         prop_assert_eq!(order.len(), lengths.iter().sum::<usize>());
-        // In round number n each run that has so many tasks gets its n-th.
+        // In round n, each run with that many tasks gets its n-th one.
         let mut rounds: Vec<(TaskId, RunId)> = order.iter().map(|(run_id, task_id)| (task_id.clone(), *run_id)).collect();
         let as_served = rounds.clone();
         rounds.sort();
@@ -374,7 +375,8 @@ fn a_small_run_is_not_behind_a_large_one_and_an_urgent_one_is_before_both() {
     assert_eq!(order[..4], [urgent, large, small, large]);
 }
 
-/// Once its tasks have waited for longer than the difference between the two, it takes turns and does not go before.
+/// Once the tasks of the large run have waited longer than the difference in priority, it takes turns with the urgent
+/// run; it does not go before it.
 #[test]
 fn a_large_run_that_has_waited_long_takes_turns_with_an_urgent_one() {
     let [low, urgent] = [1, 2].map(|number| RunId(Uuid::from_u128(number)));
@@ -414,14 +416,14 @@ fn what_came_from_a_lost_journal_is_forgotten_and_the_new_one_is_followed_from_i
     assert!(out.iter().any(named), "the log names the cause: {out:?}");
     assert!(!out.iter().any(|output| matches!(output, Output::Send(ToHub::Append(_)))), "nothing is proposed again");
     assert!(desk.queue.is_empty() && desk.queue.owned().is_empty() && desk.queue.used_slots(&"e".into()) == 0);
-    // The new journal begins where the old one was long past.
+    // The new journal begins at a position that the old one had long passed.
     desk.position = 0;
     desk.grant();
     desk.component("p", Role::Provider, 9, Health::default());
     desk.component("e", Role::Engine, 4, Health::default());
     desk.ready("c", 2, 1);
     assert_eq!(desk.record(), ["dispatch c 1 e"]);
-    // What it has seen since is of the new term.
+    // Everything seen since is of the new term.
     desk.input(Input::Disconnected);
     desk.queue.handle(desk.now, Input::Connected, &mut out);
     let seen = out.into_iter().find_map(|output| match output {
@@ -455,7 +457,8 @@ fn calls_to_one_by_name_count_for_it_and_leave_the_others_to_the_rest() {
         desk.event(TaskReady { provider: Some("one".into()), ..task_ready(task, "m/x", 9, 1) });
     }
     desk.ready("e", 1, 1);
-    // One that it works on and one that is the next; the rest waits in the queue, and others do not wait for it.
+    // Its providers get one call to work on and one that is next; the rest waits in the queue, and others do not wait
+    // for it.
     assert_eq!(desk.record(), ["dispatch a 1 e", "dispatch b 1 e", "dispatch e 1 e"]);
     let hold = desk.queue.waiting_reason(desk.now, run(), &"c".into()).map(|hold| hold.to_string());
     assert_eq!(hold.as_deref(), Some("all providers of `m/x` named `one` are busy"));

@@ -61,16 +61,16 @@ impl Desk {
         let resolver = Resolver::new(identity, max_payload_bytes);
         let mut desk = Self { resolver, now: Instant(1_000), position: 0, sent: vec![] };
         desk.input(Input::Connected);
-        desk.hear(FromHub::ComponentRegistered(ComponentRegistered::new("r".into(), "r", 5_000)));
+        desk.receive(FromHub::ComponentRegistered(ComponentRegistered::new("r".into(), "r", 5_000)));
         let slice = Slice::Shard(run_id().shard());
-        desk.hear(FromHub::Ownership(Ownership {
+        desk.receive(FromHub::Ownership(Ownership {
             status: OwnershipStatus::Granted,
             slice: slice.clone(),
             epoch: Epoch(3),
             position: Position(0),
             state_follows: true,
         }));
-        desk.hear(FromHub::State(StatePage { slice, epoch: Epoch(3), items, part, last: true }));
+        desk.receive(FromHub::State(StatePage { slice, epoch: Epoch(3), items, part, last: true }));
         desk
     }
 
@@ -84,7 +84,7 @@ impl Desk {
         }
     }
 
-    fn hear(&mut self, message: FromHub) {
+    fn receive(&mut self, message: FromHub) {
         self.input(Input::Message(message));
     }
 
@@ -106,7 +106,7 @@ impl Desk {
 
     fn event(&mut self, event: impl Into<Event>) {
         let item = self.item(event);
-        self.hear(FromHub::Events(Events { entries: vec![item] }));
+        self.receive(FromHub::Events(Events { entries: vec![item] }));
     }
 
     fn completed(&mut self, task: &str, result: &Value) {
@@ -120,10 +120,10 @@ impl Desk {
         for (proposal_id, _) in sent {
             self.position += 1;
             let own = EventsItem::own(Position(self.position), proposal_id.clone());
-            self.hear(FromHub::Events(Events { entries: vec![own] }));
+            self.receive(FromHub::Events(Events { entries: vec![own] }));
             let verdict = ProposalVerdict::Ok;
             let result = ProposalResult { proposal_id, verdict, position: None, error: None };
-            self.hear(FromHub::AppendResult(AppendResult { results: vec![result] }));
+            self.receive(FromHub::AppendResult(AppendResult { results: vec![result] }));
         }
         shown
     }
@@ -169,7 +169,7 @@ fn what_cannot_be_resolved_or_is_too_large_fails_the_task_and_says_where() {
     }
 }
 
-/// Before results were checked when they came, such ones were recorded.
+/// Such results were recorded before results were checked on arrival.
 #[test]
 fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_null() {
     let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
@@ -191,7 +191,7 @@ fn a_recorded_result_that_cannot_be_carried_fails_who_refers_to_it_and_is_never_
         assert!(shown[0].starts_with("fail b TASK_PARAMETER_ERROR") && shown[0].contains(expected), "{shown:?}");
         assert!(shown[0].contains("${a.v}"), "{shown:?}");
     }
-    // Who only waits for it needs nothing of it.
+    // A task that only waits for it does not need its value.
     let mut desk = Desk::new(vec![], None);
     desk.event(Arc::new(submitted(&json!([{"id": "a"}, {"id": "b", "dependencies": ["a"]}]), None)));
     desk.record();
@@ -267,7 +267,7 @@ fn values_of_a_shell_command_are_variables_beside_those_of_the_task() {
     assert!(shown.starts_with("fail b TASK_PARAMETER_ERROR") && shown.contains(expected), "{shown}");
 }
 
-/// What is recorded, whatever the order of its fields.
+/// The recorded value, whatever the order of its fields.
 fn as_value(shown: &str) -> Value {
     let parameters = shown.strip_prefix("ready b ").unwrap_or_else(|| panic!("{shown}"));
     serde_json::from_str(parameters).expect("JSON")
@@ -307,7 +307,7 @@ fn a_submission_in_parts_is_joined() {
     let (first, second) = text.split_at(text.len() / 2);
     for (part, text) in [(0, first), (1, second)] {
         let piece = EventsItem::piece(item.position, Part { part, of: 2, text: text.to_owned() });
-        desk.hear(FromHub::Events(Events { entries: vec![piece] }));
+        desk.receive(FromHub::Events(Events { entries: vec![piece] }));
     }
     assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
 }
@@ -325,7 +325,7 @@ fn a_wide_run_is_resolved_within_the_window_of_unanswered_proposals() {
     assert_eq!(done, 2_500);
 }
 
-/// Each would have been 3,000 times as large as the value, and each reads the file or value only as far as it fits.
+/// Each would have been 3,000 times as large as the value. Each reads the file or value only as far as it fits.
 #[test]
 fn many_references_to_something_large_are_never_all_filled_in() {
     let large = "x".repeat(700_000);
@@ -352,7 +352,7 @@ fn many_references_to_something_large_are_never_all_filled_in() {
         desk.completed("a", &result);
         let shown = desk.record();
         assert!(shown[0].contains("TASK_PARAMETER_ERROR"), "{shown:?}");
-        // A variable of a command can hold less than parameters can.
+        // An environment variable can hold less than parameters can.
         let expected = match code["x"] == "shell" {
             true => "a value in a command can have 131053",
             false => "does not fit: of the limit of 1048576 bytes of JSON",
@@ -362,8 +362,8 @@ fn many_references_to_something_large_are_never_all_filled_in() {
     }
 }
 
-/// Runs whose tasks can all become ready at once, of any length: they become so in turns, and no more at a time than the
-/// window holds.
+/// Runs of any length whose tasks can all become ready at once: they become ready in turns, and no more at a time than
+/// the window allows.
 #[test]
 fn runs_are_resolved_in_turns() {
     let mut desk = Desk::new(vec![], None);
@@ -374,7 +374,7 @@ fn runs_are_resolved_in_turns() {
     };
     for (run_id, tasks) in [(large, 3_000), (small, 2)] {
         let item = desk.item_of(run_id, wide(tasks));
-        desk.hear(FromHub::Events(Events { entries: vec![item] }));
+        desk.receive(FromHub::Events(Events { entries: vec![item] }));
     }
     let mut order = Vec::new();
     let mut largest = 0;
@@ -384,12 +384,12 @@ fn runs_are_resolved_in_turns() {
         desk.record();
         if order.len() == MAX_AHEAD * 2 {
             let item = desk.item_of(late, wide(1));
-            desk.hear(FromHub::Events(Events { entries: vec![item] }));
+            desk.receive(FromHub::Events(Events { entries: vec![item] }));
         }
     }
     assert_eq!((order.len(), largest), (3_003, MAX_AHEAD));
     let places = |run_id: RunId| order.iter().enumerate().filter(move |(_, of)| **of == run_id).map(|(at, _)| at);
-    // The large run had the window before the small one came; then it is one of each.
+    // The large run filled the window before the small one came; from then on they alternate.
     assert_eq!(places(small).collect::<Vec<_>>(), [MAX_AHEAD + 1, MAX_AHEAD + 3]);
     let late = places(late).next().expect("it is resolved");
     assert!(late <= 3 * MAX_AHEAD + 1, "it waited for what was on its way and one more, and not until {late}");
@@ -410,11 +410,11 @@ fn an_entry_that_is_handed_over_counts_as_one_that_is_read() {
     let mut desk = Desk::new(vec![], None);
     let written = desk.item(Arc::new(submitted(&chain(), None)));
     let entry = written.entry().expect("readable").expect("in full");
-    desk.hear(FromHub::Events(Events { entries: vec![EventsItem::whole(Arc::new(entry))] }));
+    desk.receive(FromHub::Events(Events { entries: vec![EventsItem::whole(Arc::new(entry))] }));
     assert_eq!(desk.record(), [r#"ready a {"n":5}"#]);
 }
 
-/// Its first tasks are made ready before all of it was looked at, and then the rest.
+/// Its first tasks are made ready before the whole run was examined, and then the rest.
 #[test]
 fn a_large_run_enters_in_steps_and_as_a_whole() {
     let mut desk = Desk::new(vec![], None);

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 
-/// Lanes of which some wait for one thing and some for another, in one round.
+/// Several lanes in one round; some items wait for one thing and some for another.
 #[derive(Default)]
 struct Line {
     round: Round,
@@ -12,7 +12,7 @@ struct Line {
     last: u64,
 }
 
-/// What was served.
+/// An item that was served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Served {
     run: u128,
@@ -85,9 +85,9 @@ fn with_any_number_of_priorities_few_are_looked_at() {
     for priority in 0..10_000 {
         line.add(1, priority, 0);
     }
-    assert!(line.lanes[0].heads(&line.round).count() <= 2 * LOOKED_AT);
+    assert!(line.lanes[0].heads(&line.round).count() <= 2 * LEVELS_CONSIDERED);
     assert_eq!(line.serve(1).map(|it| it.priority), Some(9_999));
-    // From here on whatever is new has a worse rank than the lowest, which so is among those looked at in the end.
+    // From here on everything new has a worse rank than the lowest, which is therefore considered in the end.
     let mut left = 0;
     while line.serve(minutes(10_000)).expect("it is still there").item != 1 {
         left += 1;
@@ -114,8 +114,8 @@ fn what_is_forgotten_leaves_nothing_behind() {
 }
 
 proptest! {
-    /// Runs of any length come at any time. Between two services of a run that has more to do, each other is served
-    /// once at most.
+    /// Runs of any length come at any time. Between two services of a run that has more to do, every other run is
+    /// served at most once.
     #[test]
     fn runs_of_equal_priority_go_round(runs in vec((1..60_usize, 0..100_usize, 0..2_usize), 1..12)) {
         let mut line = Line::default();
@@ -124,7 +124,7 @@ proptest! {
         while step < 100 || !line.is_empty() {
             for (run, (items, _, of)) in runs.iter().enumerate().filter(|(_, (_, at, _))| *at == step) {
                 for item in 0..*items {
-                    // Some have all of it wait for one thing, some for both.
+                    // Some runs have all their items wait for one thing, some for both.
                     line.add_to(if *of == 0 { 0 } else { item % 2 }, run as u128, 2, 0);
                 }
             }
@@ -186,7 +186,7 @@ proptest! {
         let item = line.add(RUN, priority, 0);
         let (mut now_ms, mut run, mut after) = (0, 0, 0);
         loop {
-            // There are always so many others that wait, all of the highest priority.
+            // There are always this many other items waiting, all of the highest priority.
             while line.lanes[0].levels.get(&4).map_or(0, |level| level.lanes.len()) < others {
                 run += 1;
                 line.add(run, 4, now_ms);

@@ -1,10 +1,10 @@
-//! What will happen, by virtual time; what falls on the same millisecond happens in any order.
+//! The agenda: future events by virtual time. Events of the same millisecond happen in any order.
 
 use std::collections::BTreeMap;
 
 use super::chance::Chance;
 
-/// Virtual milliseconds since the beginning.
+/// Virtual time in milliseconds since the beginning.
 pub(crate) type Time = u64;
 
 #[derive(Debug)]

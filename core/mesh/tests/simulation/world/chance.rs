@@ -1,11 +1,11 @@
-//! The one source of chance of a simulation: the same seed gives the same run.
+//! The only source of randomness in a simulation: the same seed gives the same run.
 
 use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// A seeded die.
+/// A seeded random number generator.
 #[derive(Debug)]
 pub(crate) struct Chance(StdRng);
 
@@ -14,7 +14,7 @@ impl Chance {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    /// True in so many of a thousand cases.
+    /// Returns true with the given probability, in thousandths.
     pub(crate) fn permille(&mut self, permille: u32) -> bool {
         self.0.random_range(0..1_000) < permille
     }
@@ -31,7 +31,7 @@ impl Chance {
         if items.is_empty() { None } else { Some(items[self.index(items.len())].clone()) }
     }
 
-    /// A delay in milliseconds as networks have it: mostly none, sometimes some, seldom much.
+    /// A network delay in milliseconds: mostly none, sometimes some, rarely long.
     pub(crate) fn latency(&mut self) -> u64 {
         match self.within(0..100) {
             0..60 => 0,

@@ -1,5 +1,5 @@
-//! The rules that must hold, in a second and simpler telling of them: it sees what became durable and what asked for it,
-//! and believes nothing else.
+//! The checker: a second, simpler implementation of the rules. It sees which entries became durable and what caused
+//! them, and trusts nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use super::plane::{Caused, Store, tag};
 use super::spans::Traces;
 use super::workload;
 
-/// A rule is broken; says which and how.
+/// The error names the broken rule and how it was broken.
 pub(crate) type Verified<T = ()> = Result<T, String>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ struct Task {
     is_stopped: bool,
     is_final_failure: bool,
     result: Value,
-    /// Which dispatch its attempt is of.
+    /// The dispatch that created the attempt.
     dispatch: String,
 }
 
@@ -69,12 +69,12 @@ struct Run {
 
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    /// Everything that was told of and is not lost.
+    /// All entries that the checker was given and that are not lost.
     log: Vec<Caused>,
-    /// How often the last entries were lost, and for each entry how often that had been so when it became durable.
+    /// How often the last entries were lost, and for each entry the value of that count when it became durable.
     losses: u64,
     born: Vec<u64>,
-    /// With when they were registered.
+    /// Each with when it was registered.
     protocols: BTreeMap<ProtocolName, Timestamp>,
     runs: BTreeMap<RunId, Run>,
     owners: BTreeMap<Slice, (ComponentId, Epoch)>,
@@ -82,7 +82,7 @@ pub(crate) struct Checker {
     position: Position,
     recorded_at: Timestamp,
     request_ids: BTreeSet<String>,
-    /// The journal replayed, entry by entry as it became durable.
+    /// The journal, replayed entry by entry as it became durable.
     replayed: Ledger,
     traces: Traces,
 }
@@ -120,7 +120,7 @@ impl Checker {
         Ok(())
     }
 
-    /// The store has lost everything after an entry: what is true follows from what is left.
+    /// The store has lost everything after an entry: the remaining entries define what is true.
     pub(crate) fn lose(&mut self, after: Position) -> Verified {
         let kept = usize::try_from(after.0).unwrap_or(usize::MAX);
         let mut log = std::mem::take(&mut self.log);
@@ -130,7 +130,7 @@ impl Checker {
         self.durable(&log)
     }
 
-    /// The live state is the replayed one; only to be asked when nothing is decided that is not durable.
+    /// Checks that the live state equals the replayed one. May only be called when every decision is durable.
     pub(crate) fn live_equals_replayed(&self, live: &Ledger, touched: &BTreeSet<RunId>) -> Verified {
         for run_id in touched {
             let (live, replayed) = (live.run(*run_id), self.replayed.run(*run_id));
@@ -155,7 +155,7 @@ impl Checker {
         Ok(())
     }
 
-    /// A control plane started: it knows all that is unfinished, and nothing else.
+    /// A control plane started: checks that it knows everything unfinished, and nothing else.
     pub(crate) fn restarted(&self, live: &Ledger, store: &Store) -> Verified {
         rule!(store.position() == self.position, "the store ends at {}, not {}", store.position(), self.position);
         rule!(live.runs().eq(self.replayed.runs()), "a restarted control plane knows other runs");
@@ -170,7 +170,7 @@ impl Checker {
         self.runs.get(&run_id)?.end
     }
 
-    /// Whether somebody asked for the end of a run.
+    /// Whether the end of a run was requested.
     pub(crate) fn is_asked_to_end(&self, run_id: RunId) -> bool {
         self.runs.get(&run_id).is_some_and(|run| run.cancel == Some(CancelCause::Requested))
     }
@@ -185,7 +185,7 @@ impl Checker {
         task.is_some_and(|task| task.stage == Stage::Open && task.attempt == at.attempt)
     }
 
-    /// A provider of this name was given a call.
+    /// Checks that a provider of this name may be given the call.
     pub(crate) fn was_given(&self, at: &AttemptRef, name: &str) -> Verified {
         let task = self.runs.get(&at.run_id).and_then(|run| run.tasks.get(&at.task_id));
         let wanted = task.and_then(|task| task.provider.as_ref());
@@ -202,7 +202,7 @@ impl Checker {
         rule!(entry.recorded_at >= self.recorded_at, "the journal's clock went back");
         (self.position, self.recorded_at) = (entry.position, entry.recorded_at);
         let at = usize::try_from(entry.position.0 - 1).unwrap_or(usize::MAX);
-        // What is told again after a loss is as old as it was.
+        // An entry that is sent again after a loss keeps its age.
         if at == self.born.len() {
             self.born.push(self.losses);
         }
@@ -229,12 +229,12 @@ impl Checker {
         rule!(run.end.is_none(), "run {run_id} had ended");
         run.seq = entry.seq;
         if let Some(task_id) = entry.event.task_id() {
-            return task_event(run, task_id, &Told { entry, request, slots: *slots, tag: &tag }, &mut self.used);
+            return task_event(run, task_id, &TaskEntry { entry, request, slots: *slots, tag: &tag }, &mut self.used);
         }
         run_event(run, &entry.event)
     }
 
-    /// A protocol that is in use stays.
+    /// Checks that a protocol in use is not removed.
     fn protocol_event(&mut self, entry: &Entry, request: &Request) -> Verified {
         match &entry.event {
             Event::ProtocolRegistered(event) => {
@@ -261,10 +261,10 @@ impl Checker {
         Ok(())
     }
 
-    /// Only a current owner is heard.
+    /// Checks that only a current owner is accepted.
     fn authority(&self, request: &Request) -> Verified {
         let Request::Component { component_id, fence: Some(fence), .. } = request else { return Ok(()) };
-        // A grant of the same batch is in order, too: entries come in the order of their positions.
+        // A grant in the same batch counts too: entries come in the order of their positions.
         let owner = self.owners.get(&fence.slice);
         let is_current = owner.is_some_and(|(owner, epoch)| owner == component_id && *epoch == fence.epoch);
         rule!(
@@ -308,15 +308,15 @@ fn is_fenced(request: &Request) -> bool {
 }
 
 /// An entry about a task.
-struct Told<'a> {
+struct TaskEntry<'a> {
     entry: &'a Entry,
     request: &'a Request,
     slots: u32,
     tag: &'a str,
 }
 
-fn task_event(run: &mut Run, task_id: &str, told: &Told<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
-    let Told { entry, request, slots, tag } = *told;
+fn task_event(run: &mut Run, task_id: &str, told: &TaskEntry<'_>, used: &mut BTreeMap<ComponentId, u32>) -> Verified {
+    let TaskEntry { entry, request, slots, tag } = *told;
     let is_ending = run.cancel.is_some();
     let is_done = |id: &TaskId| run.tasks.get(id).is_some_and(|task| task.stage == Stage::Completed);
     let dependencies = run.tasks.get(task_id).map(|task| task.dependencies.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Clients: they submit, cancel and retry, and go on asking until they are answered.
+//! Clients: they submit, cancel and retry runs, and repeat each request until it is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use serde_json::json;
 use super::agenda::Time;
 use super::checker::{Checker, Verified};
 use super::plane::{Question, Work};
-use super::{Happening, World, workload};
+use super::{SimEvent, World, workload};
 
-/// What a client does.
+/// An action of a client.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum ClientAction {
     Submit,
     /// Ends some run.
     Cancel,
     /// Repeats a run that did not complete.
     Retry,
-    /// Has protocols removed that nobody has used for so many milliseconds.
+    /// Requests the removal of protocols that were unused for this many milliseconds.
     Prune(u64),
-    /// Asks the same again, since no answer came.
+    /// Repeats a request that was not answered.
     Again(Question),
 }
 
@@ -40,9 +40,9 @@ enum Asked {
 pub(crate) struct Clients {
     questions: BTreeMap<Question, Asked>,
     last: u64,
-    /// What was promised: these runs exist, and by which request id.
+    /// Acknowledged submissions, by request id: these runs must exist.
     acknowledged: BTreeMap<String, RunId>,
-    /// What was promised: these runs end cancelled.
+    /// Acknowledged cancels: these runs must end cancelled.
     cancelled: BTreeSet<RunId>,
 }
 
@@ -51,7 +51,7 @@ impl Clients {
         self.questions.len()
     }
 
-    /// Everything that was promised was kept.
+    /// Checks that all acknowledgements were honoured.
     pub(crate) fn check_promises(&self, checker: &Checker) -> Verified {
         for (request_id, run_id) in &self.acknowledged {
             if !checker.knows(*run_id) {
@@ -74,31 +74,31 @@ impl Clients {
 }
 
 impl World {
-    /// Sets down what clients do; returns when there will be work.
-    pub(super) fn plan_deeds(&mut self) -> Vec<Time> {
+    /// Plans the actions of all clients; returns when there will be work.
+    pub(super) fn plan_actions(&mut self) -> Vec<Time> {
         let until = self.settings.faults_until;
         let busy: Vec<Time> = (0..self.chance.within(1..7)).map(|_| self.chance.within(0..until)).collect();
         for at in &busy {
-            self.at(*at, Happening::Client(Deed::Submit));
+            self.at(*at, SimEvent::Client(ClientAction::Submit));
         }
-        for deed in [Deed::Cancel, Deed::Retry] {
+        for action in [ClientAction::Cancel, ClientAction::Retry] {
             for _ in 0..self.chance.within(0..3) {
                 let at = self.chance.within(0..until + 5_000);
-                self.at(at, Happening::Client(deed.clone()));
+                self.at(at, SimEvent::Client(action.clone()));
             }
         }
         for _ in 0..self.chance.within(0..6) {
             let at = self.chance.within(0..until + 5_000);
             let unused_ms = [0, 1_000, 30_000][self.chance.index(3)];
-            self.at(at, Happening::Client(Deed::Prune(unused_ms)));
+            self.at(at, SimEvent::Client(ClientAction::Prune(unused_ms)));
         }
         busy
     }
 
-    pub(super) fn act(&mut self, deed: Deed) {
-        let asked = match deed {
-            Deed::Again(question) => return self.ask(question),
-            Deed::Submit => {
+    pub(super) fn act(&mut self, action: ClientAction) {
+        let asked = match action {
+            ClientAction::Again(question) => return self.ask(question),
+            ClientAction::Submit => {
                 let workflow = workload::workflow(&mut self.chance);
                 let key = self.request_key();
                 let submitted = WorkflowSubmitted {
@@ -115,17 +115,17 @@ impl World {
                 };
                 Asked::Submit { key, submitted: Arc::new(submitted) }
             }
-            Deed::Retry => {
+            ClientAction::Retry => {
                 let failed = self.store.finished.values().filter(|run| run.status != RunStatus::Completed);
                 let failed: Vec<Arc<State>> = failed.cloned().collect();
                 let Some(old) = self.chance.pick(&failed) else { return };
                 Asked::Retry { key: self.request_key(), old }
             }
-            Deed::Cancel => {
+            ClientAction::Cancel => {
                 let Some(run_id) = self.chance.pick(&self.checker.unfinished()) else { return };
                 Asked::Cancel { run_id }
             }
-            Deed::Prune(unused_ms) => Asked::Prune { unused_ms },
+            ClientAction::Prune(unused_ms) => Asked::Prune { unused_ms },
         };
         let question = self.clients.next();
         self.clients.questions.insert(question, asked);
@@ -137,11 +137,11 @@ impl World {
         RequestKey { request_id: format!("request-{number}"), body_hash: number.to_string() }
     }
 
-    /// Asks; who hears nothing for a while asks again, by the same request id.
+    /// Sends a request; if there is no answer for a while, it is repeated with the same request id.
     fn ask(&mut self, question: Question) {
         let Some(asked) = self.clients.questions.get(&question).cloned() else { return };
         let again = self.chance.within(3_000..8_000);
-        self.later(again, Happening::Client(Deed::Again(question)));
+        self.later(again, SimEvent::Client(ClientAction::Again(question)));
         let request = match asked {
             Asked::Submit { submitted, .. } => Request::Submit { run_id: self.new_run_id(), submitted, known: None },
             Asked::Retry { key, old } => Request::Retry {
@@ -179,7 +179,7 @@ impl World {
             Asked::Cancel { run_id } => {
                 match verdict {
                     Verdict::Ok { .. } => drop(self.clients.cancelled.insert(*run_id)),
-                    // It has ended meanwhile, or was asked to.
+                    // The run has ended meanwhile, or its end was requested already.
                     Verdict::Invalid(_) | Verdict::Duplicate { .. } => {}
                     other => return Err(format!("a cancel was answered with {other:?}")),
                 }
@@ -203,7 +203,7 @@ impl World {
         Ok(())
     }
 
-    /// What was promised and is lost is owed to nobody; what is left is owed as before.
+    /// Acknowledgements in a lost history are void; the remaining ones still hold.
     pub(super) fn clients_lose_history(&mut self) {
         let Self { clients, checker, store, .. } = self;
         clients.acknowledged.retain(|_, run_id| checker.knows(*run_id));
@@ -215,12 +215,12 @@ impl World {
         });
     }
 
-    /// What was asked and not answered is asked again by whoever asked it.
-    pub(super) fn clients_lose_the_plane(&mut self) {
+    /// A client repeats its unanswered requests.
+    pub(super) fn clients_lose_connection(&mut self) {
         let lost: Vec<Question> = self.clients.questions.keys().copied().collect();
         for question in lost {
             let after = self.chance.within(0..2_000);
-            self.later(after, Happening::Client(Deed::Again(question)));
+            self.later(after, SimEvent::Client(ClientAction::Again(question)));
         }
     }
 }

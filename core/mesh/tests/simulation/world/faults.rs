@@ -1,4 +1,4 @@
-//! What goes wrong, and how it ends.
+//! The faults, and how each of them ends.
 
 use gleitzeit_mesh::role::provider;
 use gleitzeit_mesh::wire::{
@@ -15,7 +15,7 @@ use super::agenda::Time;
 use super::checker::Verified;
 use super::net::{Down, Far, SocketId, Up};
 use super::worker::{Freeze, ToMachine};
-use super::{Happening, World};
+use super::{SimEvent, World};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     Drain,
     SlowDisk,
     Unhealthy,
-    Stranger,
+    Intruder,
 }
 
 const FAULTS: [(Fault, &str, u64); 13] = [
@@ -47,15 +47,15 @@ const FAULTS: [(Fault, &str, u64); 13] = [
     (Fault::Drain, "a worker left", 10),
     (Fault::SlowDisk, "the disk was slow", 5),
     (Fault::Unhealthy, "a provider was unhealthy", 6),
-    (Fault::Stranger, "a stranger forged proposals", 8),
+    (Fault::Intruder, "a stranger forged proposals", 8),
 ];
 
 impl World {
-    /// Sets down what goes wrong: half of it around the times when there is work.
+    /// Plans the faults: half of them around the times when there is work.
     pub(super) fn plan_faults(&mut self, busy: &[Time]) {
         let until = self.settings.faults_until;
         let total: u64 = FAULTS.iter().map(|(_, _, weight)| weight).sum();
-        // From a quiet life to several faults a second.
+        // From few faults to several a second.
         let between = [20_000, 4_000, 1_000, 300][self.chance.index(4)];
         let mut at = 0;
         loop {
@@ -68,7 +68,7 @@ impl World {
             let mut left = self.chance.within(0..total);
             for (fault, _, weight) in &FAULTS {
                 if left < *weight {
-                    self.at(at, Happening::Fault(fault.clone()));
+                    self.at(at, SimEvent::Fault(fault.clone()));
                     break;
                 }
                 left -= weight;
@@ -100,7 +100,7 @@ impl World {
             Fault::CutSocket => self.cut_worker(number),
             Fault::CutAllSockets => (0..self.workers.len()).for_each(|number| self.cut_worker(number)),
             Fault::Partition => {
-                // Rather one that is at work.
+                // Prefers a worker that is busy.
                 let busy = self.workers.iter().enumerate().filter(|(_, it)| !it.executions.is_empty());
                 let busy: Vec<usize> = busy.map(|(number, _)| number).collect();
                 let number = self.chance.pick(&busy).unwrap_or(number);
@@ -120,10 +120,10 @@ impl World {
             Fault::SlowDisk => {
                 self.disk_is_slow = true;
                 let after = self.chance.within(100..6_000);
-                self.later(after, Happening::DiskIsFast);
+                self.later(after, SimEvent::DiskIsFast);
             }
             Fault::Unhealthy => return self.toggle_health(number),
-            Fault::Stranger => self.later(0, Happening::StrangerConnects),
+            Fault::Intruder => self.later(0, SimEvent::StrangerConnects),
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl World {
     pub(super) fn restart_plane(&mut self) {
         let after =
             if self.chance.permille(300) { self.chance.within(5_000..25_000) } else { self.chance.within(0..3_000) };
-        self.later(after, Happening::PlaneStart);
+        self.later(after, SimEvent::PlaneStart);
     }
 
     fn crash_worker(&mut self, number: usize) {
@@ -142,7 +142,7 @@ impl World {
         self.cut_worker(number);
         let after =
             if self.chance.permille(300) { self.chance.within(5_000..25_000) } else { self.chance.within(0..3_000) };
-        self.later(after, Happening::WorkerStart(number));
+        self.later(after, SimEvent::WorkerStart(number));
     }
 
     fn cut_worker(&mut self, number: usize) {
@@ -165,7 +165,7 @@ impl World {
             worker.frozen = Some(Freeze { until, heartbeats });
             let incarnation = worker.incarnation;
             self.times.something_failed(now);
-            self.at(until, Happening::Thaw(number, incarnation));
+            self.at(until, SimEvent::Thaw(number, incarnation));
         }
     }
 
@@ -200,10 +200,10 @@ impl World {
         self.feed(number, ToMachine::Provider(provider::Input::Health(health)))
     }
 
-    /// From now on nothing fails, and what has failed is mended.
-    pub(super) fn calm_down(&mut self) -> Verified {
+    /// From now on nothing fails, and all damage is repaired.
+    pub(super) fn stop_faults(&mut self) -> Verified {
         self.is_calm = true;
-        self.calm_since = self.agenda.now();
+        self.faults_stopped_at = self.agenda.now();
         self.disk_is_slow = false;
         if self.plane.is_none() {
             self.start_plane()?;
@@ -225,15 +225,15 @@ impl World {
         Ok(())
     }
 
-    /// Somebody who registers and then proposes what is not his to propose: everything must be refused.
-    pub(super) fn stranger_connects(&mut self) {
+    /// A component registers and then makes proposals that it has no right to: all must be refused.
+    pub(super) fn intruder_connects(&mut self) {
         if self.plane.is_some() {
-            let socket = self.net.open(Far::Stranger);
+            let socket = self.net.open(Far::Intruder);
             self.send_up(socket, Up::Open);
         }
     }
 
-    pub(super) fn stranger_receives(&mut self, socket: SocketId, down: &Down) {
+    pub(super) fn intruder_receives(&mut self, socket: SocketId, down: &Down) {
         let Down::Message(message) = down else { return };
         match &**message {
             FromHub::Welcome(_) => {
@@ -258,7 +258,7 @@ impl World {
         }
     }
 
-    /// For each unfinished task everything that could be said about it, by the fence of its true owner.
+    /// For each unfinished task, every possible proposal about it, with the fence of its true owner.
     fn forgeries(&mut self) -> Vec<ProposalItem> {
         let Some(plane) = &self.plane else { return Vec::new() };
         let mut items = Vec::new();

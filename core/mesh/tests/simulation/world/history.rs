@@ -1,5 +1,5 @@
-//! The last entries of the store are lost, as when a backup is restored or a copy is used that was behind: whoever has seen
-//! them begins anew, and nobody else does.
+//! The store loses its last entries, as when a backup or an outdated copy is restored: the components that have seen
+//! those entries start anew, and no others do.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use super::checker::Verified;
 use super::net::{Far, SocketId};
 use super::plane::Store;
 
-/// What the reader of the whole journal has seen.
+/// What the watcher of the whole journal has read.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) position: Position,
-    /// The entry there.
+    /// The entry at that position.
     last: Option<Arc<Entry>>,
-    /// Under which term it was read.
+    /// The term under which it was read.
     pub(super) term: Option<TermId>,
-    /// That of the control plane to which it is connected.
+    /// The term of the control plane that it is connected to.
     pub(super) present: Option<TermId>,
 }
 
 impl Read {
-    /// It goes on with the entry of the store after its last one.
+    /// Takes an item, which must be the next entry of the store.
     pub(super) fn take(&mut self, position: Position, kind: Option<&str>, store: &Store) -> Verified {
         if position != self.position.next() {
             return Err(format!("a watcher at {} was sent {position}", self.position));
@@ -46,7 +46,7 @@ impl Read {
         Ok(())
     }
 
-    /// It is told that what it has read is lost.
+    /// The watcher is told that what it has read is lost.
     pub(super) fn begin_anew(&mut self, store: &Store) -> Verified {
         if !self.term.as_ref().is_some_and(|term| store.may_be_lost(term)) {
             return Err(format!("a watcher at {} of {:?} was told that this is lost", self.position, self.term));
@@ -57,7 +57,7 @@ impl Read {
 }
 
 impl World {
-    /// The control plane dies, and comes back on a store without its last entries.
+    /// The control plane crashes and restarts on a store without its last entries.
     pub(super) fn lose_history(&mut self) -> Verified {
         self.crash_plane()?;
         let ends = self.store.ends();
@@ -80,8 +80,8 @@ impl World {
         Ok(())
     }
 
-    /// A component is told that its history is lost if that is so, and only then.
-    pub(super) fn check_standing(&self, socket: SocketId, message: &FromHub) -> Verified {
+    /// Checks that a component is told of a lost history if, and only if, its history is lost.
+    pub(super) fn check_starts_anew(&self, socket: SocketId, message: &FromHub) -> Verified {
         let FromHub::ComponentRegistered(answer) = message else { return Ok(()) };
         let Some(Far::Worker(number, incarnation)) = self.net.sockets.get(&socket).map(|it| it.far) else {
             return Ok(());

@@ -1,9 +1,10 @@
-//! A world in virtual time: the real hub, ledger and role machines, scripted executors and clients, a network and a disk
-//! that fail as one seed says, and a checker that watches what becomes durable.
+//! A world in virtual time: the real hub, ledger and role state machines, scripted executors and clients, a network and
+//! a disk that fail as the seed determines, and a checker that watches what becomes durable.
 //!
-//! First everything may go wrong; then the faults stop, and every run has to end within bounded time. Files: `agenda` and
-//! `chance` (time and chance), `net` (sockets), `plane` and `shell` (the control plane), `worker` and `working` (the roles),
-//! `clients`, `watcher`, `workload`, `faults`, `history`, and `checker`, `rules`, `spans` and `times` (what must hold).
+//! In the first phase everything may fail. Then the faults stop, and every run has to end within bounded time. Files:
+//! `agenda` and `chance` (time and randomness), `net` (sockets), `plane` and `shell` (the control plane), `worker` and
+//! `working` (the roles), `clients`, `watcher`, `workload`, `faults`, `history`, and `checker`, `rules`, `spans` and
+//! `times` (the rules that must hold).
 
 mod agenda;
 mod chance;
@@ -41,18 +42,18 @@ use plane::{Plane, Question, Store};
 use times::Times;
 use worker::{Kind, ToMachine, Worker};
 
-/// After the last run's end everything that was kept for it must be forgotten within this time.
+/// How soon after the last run's end all state that was kept for it must be gone.
 const AFTERMATH: Time = 60_000;
-/// How often what need not be checked at each step is checked.
+/// The interval of the checks that are too expensive for every step.
 const CHECK_EVERY: Time = 1_000;
-/// Virtual time begins here: 2026-01-01.
+/// The start of virtual time: 2026-01-01.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
-/// How many of the last steps are shown with a violation.
+/// How many of the last steps a violation shows.
 const SHOWN_STEPS: usize = 300;
 
-/// What happens next.
+/// An event of the simulation.
 #[derive(Debug)]
-enum Happening {
+enum SimEvent {
     ToHub(SocketId),
     ToFar(SocketId),
     HubHears(u64),
@@ -73,26 +74,26 @@ enum Happening {
     WatcherConnects,
     StrangerConnects,
     Fault(Fault),
-    Client(clients::Deed),
+    Client(clients::ClientAction),
     DiskIsFast,
     Calm,
     Check,
 }
 
-/// What is chosen for one simulation.
+/// The random settings of one simulation.
 #[derive(Clone, Debug)]
 struct Settings {
-    /// Messages travel as JSON text.
+    /// Whether messages travel as JSON text.
     is_wired: bool,
     hub: Config,
     faults_until: Time,
-    /// Repeats one in so many messages, in permille.
+    /// How many messages are delivered twice, in thousandths.
     repeats: u32,
-    /// The writer answers before it syncs: a mistake that must be found.
+    /// Whether the writer answers before it syncs: a bug that must be found.
     answers_early: bool,
 }
 
-/// A mistake in the simulated shell, to see that it would be found. `None` for all other purposes.
+/// A bug in the simulated shell, to show that it would be found; otherwise `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mistake {
     #[default]
@@ -101,7 +102,7 @@ pub(crate) enum Mistake {
     AnswerEarly,
 }
 
-/// What happened in a simulation in which no rule was broken.
+/// Statistics of a simulation in which no rule was broken.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) steps: u64,
@@ -130,7 +131,7 @@ pub(crate) struct Violation {
     told: Vec<String>,
 }
 
-/// With the last steps before it, or with `{:#}` all of them, if they were told.
+/// Prints the last steps before it, or with `{:#}` all steps if they were recorded.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = if f.alternate() { usize::MAX } else { SHOWN_STEPS };
@@ -141,7 +142,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Lives through one seed.
+/// Simulates one seed.
 pub(crate) fn simulate(seed: u64, mistake: Mistake, is_told: bool) -> Result<Report, Violation> {
     let mut world = World::new(seed, mistake, is_told);
     let lived = world.live();
@@ -153,7 +154,7 @@ pub(crate) fn simulate(seed: u64, mistake: Mistake, is_told: bool) -> Result<Rep
 
 struct World {
     chance: Chance,
-    agenda: Agenda<Happening>,
+    agenda: Agenda<SimEvent>,
     settings: Settings,
     net: Net,
     store: Store,
@@ -167,11 +168,11 @@ struct World {
     watching: Option<SocketId>,
     disk_is_slow: bool,
     is_calm: bool,
-    calm_since: Time,
+    faults_stopped_at: Time,
     ended_at: Option<Time>,
-    /// Since when work goes on for an attempt that has ended.
+    /// When work for an ended attempt was first seen to continue.
     overlapping: BTreeMap<(usize, gleitzeit_mesh::CallId), Time>,
-    /// Since when an attempt is not taken or not stopped, by the control plane's generation.
+    /// When an attempt became overdue to be taken or stopped, by the control plane's generation.
     overdue: BTreeMap<(u64, gleitzeit_run::AttemptRef), Time>,
     steps: u64,
     faults: BTreeMap<&'static str, usize>,
@@ -183,8 +184,11 @@ impl World {
     fn new(seed: u64, mistake: Mistake, is_told: bool) -> Self {
         let mut chance = Chance::new(seed);
         let settings = settings(&mut chance, mistake);
-        let workers =
-            cast(&mut chance).into_iter().enumerate().map(|(number, kind)| Worker::new(number, kind)).collect();
+        let workers = choose_workers(&mut chance)
+            .into_iter()
+            .enumerate()
+            .map(|(number, kind)| Worker::new(number, kind))
+            .collect();
         let mut world = Self {
             chance,
             agenda: Agenda::new(),
@@ -201,7 +205,7 @@ impl World {
             watching: None,
             disk_is_slow: false,
             is_calm: false,
-            calm_since: 0,
+            faults_stopped_at: 0,
             ended_at: None,
             overlapping: BTreeMap::new(),
             overdue: BTreeMap::new(),
@@ -214,26 +218,26 @@ impl World {
         world
     }
 
-    /// Everybody starts, in any order, and the faults and deeds of this seed are set down.
+    /// Starts all workers in any order, and plans the seed's faults and client actions.
     fn begin(&mut self) {
-        self.later(0, Happening::PlaneStart);
+        self.later(0, SimEvent::PlaneStart);
         for number in 0..self.workers.len() {
             let after = self.chance.within(0..2_000);
-            self.later(after, Happening::WorkerStart(number));
+            self.later(after, SimEvent::WorkerStart(number));
         }
-        self.later(0, Happening::WatcherConnects);
-        self.later(CHECK_EVERY, Happening::Check);
-        let busy = self.plan_deeds();
+        self.later(0, SimEvent::WatcherConnects);
+        self.later(CHECK_EVERY, SimEvent::Check);
+        let busy = self.plan_actions();
         self.plan_faults(&busy);
         let until = self.settings.faults_until;
-        self.later(until, Happening::Calm);
+        self.later(until, SimEvent::Calm);
     }
 
     fn live(&mut self) -> Verified {
         while !self.is_over() {
             let Some(happening) = self.agenda.pop() else { return Err("nothing will ever happen again".to_owned()) };
             self.steps += 1;
-            if !matches!(happening, Happening::Check) {
+            if !matches!(happening, SimEvent::Check) {
                 self.tell(|| format!("{happening:?}"));
             }
             self.happen(happening)?;
@@ -248,49 +252,49 @@ impl World {
         self.ended_at.is_some_and(|at| self.agenda.now() >= at + AFTERMATH)
     }
 
-    fn happen(&mut self, happening: Happening) -> Verified {
+    fn happen(&mut self, happening: SimEvent) -> Verified {
         match happening {
-            Happening::ToHub(socket) => return self.hub_receives(socket),
-            Happening::ToFar(socket) => return self.far_receives(socket),
-            Happening::HubHears(generation) => return self.hub_hears(generation),
-            Happening::HubTick(generation) => return self.hub_ticks(generation),
-            Happening::HubFlush(generation) => return self.hub_flushes(generation),
-            Happening::HubReads { generation, token, from, limit } => {
+            SimEvent::ToHub(socket) => return self.hub_receives(socket),
+            SimEvent::ToFar(socket) => return self.far_receives(socket),
+            SimEvent::HubHears(generation) => return self.hub_hears(generation),
+            SimEvent::HubTick(generation) => return self.hub_ticks(generation),
+            SimEvent::HubFlush(generation) => return self.hub_flushes(generation),
+            SimEvent::HubReads { generation, token, from, limit } => {
                 return self.hub_reads(generation, token, from, limit);
             }
-            Happening::WriterTakes(generation) => return self.writer_takes(generation),
-            Happening::Synced(generation) => return self.synced(generation),
-            // What was promised and is lost before it arrives is asked for again.
-            Happening::Answer { losses, .. } if losses != self.store.losses() => {}
-            Happening::Answer { question, verdict, .. } => return self.answered(question, &verdict),
-            Happening::PlaneStart if self.plane.is_none() => return self.start_plane(),
-            Happening::PlaneStart => {}
-            Happening::WorkerStart(number) => self.start_worker(number),
-            Happening::Connect(number, incarnation) => self.connect(number, incarnation),
-            Happening::WorkerTick(number, incarnation) => return self.worker_ticks(number, incarnation),
-            Happening::WorkerFlush(number, incarnation) => return self.worker_flushes(number, incarnation),
-            Happening::WorkerInput(number, incarnation, input) => {
-                return self.worker_hears(number, incarnation, *input);
+            SimEvent::WriterTakes(generation) => return self.writer_takes(generation),
+            SimEvent::Synced(generation) => return self.synced(generation),
+            // An acknowledgement whose entries were lost before it arrives is dropped; the client asks again.
+            SimEvent::Answer { losses, .. } if losses != self.store.losses() => {}
+            SimEvent::Answer { question, verdict, .. } => return self.answered(question, &verdict),
+            SimEvent::PlaneStart if self.plane.is_none() => return self.start_plane(),
+            SimEvent::PlaneStart => {}
+            SimEvent::WorkerStart(number) => self.start_worker(number),
+            SimEvent::Connect(number, incarnation) => self.connect(number, incarnation),
+            SimEvent::WorkerTick(number, incarnation) => return self.worker_ticks(number, incarnation),
+            SimEvent::WorkerFlush(number, incarnation) => return self.worker_flushes(number, incarnation),
+            SimEvent::WorkerInput(number, incarnation, input) => {
+                return self.worker_takes_input(number, incarnation, *input);
             }
-            Happening::CallEnds(number, incarnation, id) => return self.call_ends(number, incarnation, id),
-            Happening::Thaw(number, incarnation) => return self.thaw(number, incarnation),
-            Happening::WatcherConnects => self.watcher_connects(),
-            Happening::StrangerConnects => self.stranger_connects(),
-            Happening::Fault(fault) => return self.fail(fault),
-            Happening::Client(deed) => self.act(deed),
-            Happening::DiskIsFast => self.disk_is_slow = false,
-            Happening::Calm => return self.calm_down(),
-            Happening::Check => return self.check(),
+            SimEvent::CallEnds(number, incarnation, id) => return self.call_ends(number, incarnation, id),
+            SimEvent::Thaw(number, incarnation) => return self.thaw(number, incarnation),
+            SimEvent::WatcherConnects => self.watcher_connects(),
+            SimEvent::StrangerConnects => self.intruder_connects(),
+            SimEvent::Fault(fault) => return self.fail(fault),
+            SimEvent::Client(action) => self.act(action),
+            SimEvent::DiskIsFast => self.disk_is_slow = false,
+            SimEvent::Calm => return self.stop_faults(),
+            SimEvent::Check => return self.check(),
         }
         Ok(())
     }
 
-    fn later(&mut self, after: Time, happening: Happening) {
+    fn later(&mut self, after: Time, happening: SimEvent) {
         let at = self.agenda.now() + after;
         self.agenda.at(&mut self.chance, at, happening);
     }
 
-    fn at(&mut self, at: Time, happening: Happening) {
+    fn at(&mut self, at: Time, happening: SimEvent) {
         self.agenda.at(&mut self.chance, at, happening);
     }
 
@@ -300,7 +304,7 @@ impl World {
         }
     }
 
-    /// Sends to the hub, as far as the socket is whole.
+    /// Sends to the hub, if the socket is intact.
     fn send_up(&mut self, socket: SocketId, up: Up) {
         let latency = self.chance.latency();
         let repeats = self.settings.repeats;
@@ -313,12 +317,12 @@ impl World {
         let at = it.last_up;
         if is_repeated {
             it.up.push_back(up.clone());
-            self.at(at, Happening::ToHub(socket));
+            self.at(at, SimEvent::ToHub(socket));
         }
         if let Some(it) = self.net.sockets.get_mut(&socket) {
             it.up.push_back(up);
         }
-        self.at(at, Happening::ToHub(socket));
+        self.at(at, SimEvent::ToHub(socket));
     }
 
     fn send_down(&mut self, socket: SocketId, down: Down) {
@@ -335,11 +339,11 @@ impl World {
             if let Some(it) = self.net.sockets.get_mut(&socket) {
                 it.down.push_back(down.clone());
             }
-            self.at(at, Happening::ToFar(socket));
+            self.at(at, SimEvent::ToFar(socket));
         }
     }
 
-    /// What is under way is gone; each side learns of it in its own time.
+    /// Cuts a socket: messages in transit are lost, and each side notices in its own time.
     fn cut(&mut self, socket: SocketId, notice_up: Time, notice_down: Time) {
         let Some(it) = self.net.sockets.get_mut(&socket).filter(|it| !it.cut) else { return };
         it.cut = true;
@@ -349,11 +353,11 @@ impl World {
         it.up.push_back(Up::Closed { clean: false });
         it.down.push_back(Down::Closed);
         let now = self.agenda.now();
-        self.at(now + notice_up, Happening::ToHub(socket));
-        self.at(now + notice_down, Happening::ToFar(socket));
+        self.at(now + notice_up, SimEvent::ToHub(socket));
+        self.at(now + notice_down, SimEvent::ToFar(socket));
     }
 
-    /// How long until an end of a broken socket notices.
+    /// How long one end of a broken socket takes to notice.
     fn notice(&mut self) -> Time {
         if self.chance.permille(150) { self.chance.within(50..20_000) } else { self.chance.latency() }
     }
@@ -372,8 +376,8 @@ impl World {
         match it.far {
             Far::Worker(number, incarnation) => self.worker_receives(socket, number, incarnation, down),
             Far::Watcher => self.watcher_receives(socket, &down),
-            Far::Stranger => {
-                self.stranger_receives(socket, &down);
+            Far::Intruder => {
+                self.intruder_receives(socket, &down);
                 Ok(())
             }
         }
@@ -412,18 +416,18 @@ fn settings(chance: &mut Chance, mistake: Mistake) -> Settings {
     }
 }
 
-/// Who takes part: one to three of each role.
-fn cast(chance: &mut Chance) -> Vec<Kind> {
-    let mut cast = Vec::new();
+/// The workers: one to three of each role.
+fn choose_workers(chance: &mut Chance) -> Vec<Kind> {
+    let mut kinds = Vec::new();
     for role in Role::ALL {
         for number in 0..chance.within(1..4) {
             // The first of each role serves everything, so that every run can end.
             let is_picky = number > 0 && chance.permille(400);
             let is_slow = chance.permille(350);
             let methods = if is_picky { &[workload::COMMON][..] } else { &[workload::COMMON, workload::SPECIAL] };
-            // Tasks ask for the name of the first.
+            // Some tasks ask for the first one's name.
             let name = if number == 0 || chance.permille(300) { workload::NAMED } else { "other" };
-            cast.push(Kind {
+            kinds.push(Kind {
                 role,
                 name: (role == Role::Provider).then_some(name),
                 slots: u32::try_from(chance.within(1..7)).unwrap_or(1),
@@ -434,5 +438,5 @@ fn cast(chance: &mut Chance) -> Vec<Kind> {
             });
         }
     }
-    cast
+    kinds
 }

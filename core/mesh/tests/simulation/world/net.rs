@@ -1,4 +1,4 @@
-//! Sockets: in order within one, in any order across; what is under way when one is cut is gone.
+//! Sockets: in order within one, in any order across several. Messages in transit on a cut socket are lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use super::agenda::Time;
 
 pub(crate) type SocketId = u64;
 
-/// Who holds the far end.
+/// The component at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Far {
-    /// A worker by number, in its incarnation.
+    /// A worker by number, and its incarnation.
     Worker(usize, u64),
     Watcher,
-    /// Somebody who forges what others say.
-    Stranger,
+    /// An intruder that forges the messages of others.
+    Intruder,
 }
 
-/// On its way to the hub.
+/// An event on its way to the hub.
 #[derive(Clone, Debug)]
 pub(crate) enum Up {
     Open,
@@ -27,7 +27,7 @@ pub(crate) enum Up {
     Closed { clean: bool },
 }
 
-/// On its way from the hub.
+/// An event on its way from the hub.
 #[derive(Clone, Debug)]
 pub(crate) enum Down {
     Message(Arc<FromHub>),
@@ -39,7 +39,7 @@ pub(crate) struct Socket {
     pub(crate) far: Far,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Down>,
-    /// Nothing sent from now on arrives.
+    /// Whether the socket is cut: nothing sent from now on arrives.
     pub(crate) cut: bool,
     pub(crate) last_up: Time,
     pub(crate) last_down: Time,
@@ -59,7 +59,8 @@ impl Net {
         self.last
     }
 
-    /// Whether hearing the same once more must change nothing. Calls are made once: a second one is a second execution.
+    /// Whether receiving the message twice must change nothing. Calls are made once: a second one is a second
+    /// execution.
     pub(crate) fn may_repeat_up(message: &ToHub) -> bool {
         let is_made_once = matches!(message, ToHub::RegisterComponent(_) | ToHub::Watch(_) | ToHub::ExecuteMethod(_));
         !is_made_once

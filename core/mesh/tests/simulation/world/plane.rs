@@ -1,5 +1,5 @@
-//! The control plane: the real hub and the real ledger, and between them a writer and a store in memory that lose what
-//! was not synced, as the real ones do.
+//! The control plane: the real hub and ledger, and between them a writer and a store in memory that lose everything
+//! that was not synced, like the real ones.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use gleitzeit_workflow::{Instant, Timestamp};
 
 use super::agenda::Time;
 
-/// Names a question of a client.
+/// Identifies a client's request.
 pub(crate) type Question = u64;
 
-/// What survives a crash.
+/// The data that survives a crash.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) entries: Vec<Arc<Entry>>,
@@ -23,16 +23,16 @@ pub(crate) struct Store {
     /// Request ids, their runs and the hashes of their bodies.
     pub(crate) requests: BTreeMap<String, (RunId, String)>,
     terms: Vec<Term>,
-    /// Terms of which the last entries are lost.
+    /// Terms whose last entries are lost.
     torn: BTreeSet<TermId>,
-    /// How often the last entries were lost, and for each entry how often that had been so when it was written.
+    /// How often the last entries were lost, and for each entry the value of that count when it was written.
     losses: u64,
     born: Vec<u64>,
     /// The last entry of each transaction.
     ends: Vec<Position>,
 }
 
-/// Which of the entries that ever stood at a place.
+/// Names one of the entries that have stood at a position over time.
 pub(crate) fn tag(position: Position, born: u64) -> String {
     format!("{position}.{born}")
 }
@@ -45,8 +45,8 @@ impl Store {
         self.ends.extend(entries.last().map(|last| last.position));
     }
 
-    /// Everything after an entry is lost: a backup was restored, or a copy is used that was behind. The terms that began
-    /// right there are lost with it, or not.
+    /// Loses everything after an entry, as when a backup or an outdated copy is restored. Terms that began right there
+    /// are lost with it if `with_terms`.
     pub(crate) fn lose(&mut self, after: Position, with_terms: bool) {
         self.losses += 1;
         self.ends.retain(|end| *end <= after);
@@ -63,7 +63,7 @@ impl Store {
         self.entries = entries;
     }
 
-    /// The ends of transactions.
+    /// The last positions of all transactions.
     pub(crate) fn ends(&self) -> &[Position] {
         &self.ends
     }
@@ -72,7 +72,7 @@ impl Store {
         self.losses
     }
 
-    /// Which of the entries that ever stood at a place stands there now.
+    /// The tag of the entry that stands at a position now.
     pub(crate) fn tag(&self, position: Position) -> String {
         let at = usize::try_from(position.0.saturating_sub(1)).unwrap_or(usize::MAX);
         tag(position, self.born.get(at).copied().unwrap_or(u64::MAX))
@@ -82,7 +82,8 @@ impl Store {
         self.terms.iter().any(|term| term.id == *id)
     }
 
-    /// Whether who has seen something under a term may be told that it is lost: some of that term is.
+    /// Whether a component that has seen entries of a term may be told that they are lost, because some of that term's
+    /// are.
     pub(crate) fn may_be_lost(&self, id: &TermId) -> bool {
         !self.has_term(id) || self.torn.contains(id)
     }
@@ -109,7 +110,7 @@ impl Store {
         self.entries.iter().skip(skipped).take(limit).cloned().collect()
     }
 
-    /// What a writer replays when it starts: entries of finished runs are left out.
+    /// The state that a writer replays when it starts: entries of finished runs are left out.
     pub(crate) fn replay(&self) -> Result<Ledger, String> {
         let ended = self.ended();
         let mut ledger = Ledger::new(Limits::default());
@@ -126,23 +127,23 @@ pub(crate) fn is_end(event: &Event) -> bool {
     matches!(event, Event::WorkflowCompleted(_) | Event::WorkflowFailed(_) | Event::WorkflowCancelled(_))
 }
 
-/// What waits for the writer.
+/// Work that waits for the writer.
 #[derive(Debug)]
 pub(crate) enum Work {
     Hub(Output),
     Propose { question: Question, request: Box<Request> },
 }
 
-/// An entry with what led to it, for the checker.
+/// An entry with the request that caused it, for the checker.
 #[derive(Clone, Debug)]
 pub(crate) struct Caused {
     pub(crate) entry: Arc<Entry>,
     pub(crate) request: Arc<Request>,
-    /// For a dispatch: how many slots its engine had when it was decided, 0 if it was not there.
+    /// For a dispatch: how many slots its engine had when it was decided, 0 if it was not connected.
     pub(crate) slots: u32,
 }
 
-/// What is being synced.
+/// The transaction that is being synced.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     batch: Batch,
@@ -168,7 +169,7 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// Starts on a store, with a wall clock that may have stepped.
+    /// Starts on a store, with a wall clock that may have been adjusted.
     pub(crate) fn start(
         store: &mut Store,
         config: Config,
@@ -217,14 +218,14 @@ impl Plane {
         self.clock.plus_ms(now - self.since)
     }
 
-    /// Does some of what waits for the writer. Afterwards something may have to be synced, or the hub may hear.
+    /// Does some of the writer's waiting work. Afterwards there may be something to sync, or something to tell the hub.
     pub(crate) fn write(&mut self, store: &Store, limit: usize, now: Time) -> Result<(), String> {
         let mut pending = Pending::default();
         for _ in 0..limit {
             let has_entries = !pending.caused.is_empty();
             match self.to_writer.front() {
                 None => break,
-                // What is asked about the state is answered from what is durable.
+                // Queries of the state are answered from what is durable.
                 Some(Work::Hub(Output::QuerySlice { .. } | Output::QueryEngine { .. })) if has_entries => break,
                 Some(_) => {}
             }
@@ -270,7 +271,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Answers go to the hub in the order in which they were given.
+    /// Answers reach the hub in the order in which they were given.
     fn tell_so_far(&mut self, pending: &mut Pending) {
         let answers: Vec<(Token, Verdict)> = std::mem::take(&mut pending.batch.answers);
         if !answers.is_empty() {
@@ -311,7 +312,7 @@ impl Plane {
         Ok(outcome.verdict)
     }
 
-    /// What was decided is durable now: the hub is told.
+    /// The decisions are durable now: tells the hub.
     pub(crate) fn synced(&mut self, store: &mut Store) -> Option<Pending> {
         let mut pending = self.syncing.take()?;
         let batch = std::mem::take(&mut pending.batch);
@@ -322,7 +323,7 @@ impl Plane {
         Some(pending)
     }
 
-    /// The process dies while something is being synced: it may have become durable all the same.
+    /// The process dies during a sync, which may have become durable all the same.
     pub(crate) fn crash(mut self, store: &mut Store, is_durable: bool) -> Vec<Caused> {
         let Some(pending) = self.syncing.take().filter(|_| is_durable) else { return Vec::new() };
         make_durable(store, &mut self.ledger, &pending.batch.entries);

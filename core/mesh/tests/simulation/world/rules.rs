@@ -1,4 +1,5 @@
-//! The rules that are checked of the living: who waits for what, what stops when, what ends, what is forgotten.
+//! The rules for running components: how long they may wait, when work must stop, what must end and what must be
+//! forgotten.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +7,29 @@ use gleitzeit_run::ComponentId;
 
 use super::agenda::Time;
 use super::checker::Verified;
-use super::{CHECK_EVERY, Happening, World};
+use super::{CHECK_EVERY, SimEvent, World};
 
 /// Once nothing fails any more, every run must end within this time.
 const PATIENCE: Time = 400_000;
 /// Work for an attempt that has ended must stop within this time, if its process is not frozen.
 const OVERLAP_LIMIT: Time = 35_000;
-/// An attempt that its engine has not taken, and one that is to be stopped, must end within this time of a running control
-/// plane…
+/// An attempt that its engine has not taken, or that is to be stopped, must end within this time of a running control
+/// plane, …
 const LEASE_LIMIT: Time = 45_000;
-/// … and if the engine is connected and deaf, within this time.
+/// … and within this time if the engine is connected but does not react.
 const DEAF_LIMIT: Time = 15_000;
 
 impl World {
-    /// What holds all the time, but is too dear to be checked at each step.
+    /// Checks the rules that always hold but are too expensive for every step.
     pub(super) fn check(&mut self) -> Verified {
-        self.later(CHECK_EVERY, Happening::Check);
+        self.later(CHECK_EVERY, SimEvent::Check);
         self.check_overlaps()?;
         self.check_leases()?;
         let Some(plane) = &self.plane else { return Ok(()) };
         let open: Vec<_> = plane.ledger.open_attempts().map(|(at, _)| at.clone()).collect();
         let present = plane.hub.present(&open, plane.ledger.recorded_at());
         for run in plane.ledger.runs() {
-            let is_held_up = run.run_waiting().is_some() && run.holding_up().next().is_some();
+            let is_held_up = run.run_waiting().is_some() && run.blockers().next().is_some();
             if is_held_up == run.status.is_final() {
                 return Err(format!("run {} cannot tell what it waits for", run.run_id));
             }
@@ -42,7 +43,7 @@ impl World {
         Ok(())
     }
 
-    /// Work stops soon after its attempt has ended.
+    /// Checks that work stops soon after its attempt has ended.
     fn check_overlaps(&mut self) -> Verified {
         let now = self.agenda.now();
         let mut overlapping = BTreeMap::new();
@@ -61,7 +62,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody waits long for an engine that does not take its attempt or does not stop it.
+    /// Checks that no attempt waits long for an engine that does not take or stop it.
     fn check_leases(&mut self) -> Verified {
         let now = self.agenda.now();
         let mut overdue = BTreeMap::new();
@@ -83,14 +84,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether an engine is connected, but only its link answers.
+    /// Whether an engine is connected, but only its link still answers.
     fn is_deaf(&self, engine: &ComponentId) -> bool {
         let Some(worker) = self.workers.iter().find(|it| it.alive && it.id == *engine) else { return false };
         let socket = worker.socket.and_then(|socket| self.net.sockets.get(&socket));
         worker.frozen.is_some_and(|freeze| freeze.heartbeats) && socket.is_some_and(|socket| !socket.cut)
     }
 
-    /// Without faults, everything has to end.
+    /// Checks that everything ends once there are no faults.
     pub(super) fn check_end(&mut self) -> Verified {
         if self.ended_at.is_some() {
             return Ok(());
@@ -100,7 +101,7 @@ impl World {
             self.ended_at = Some(self.agenda.now());
             return Ok(());
         }
-        if self.agenda.now() < self.calm_since + PATIENCE {
+        if self.agenda.now() < self.faults_stopped_at + PATIENCE {
             return Ok(());
         }
         let mut why = format!("{} runs never end, {open} clients are never answered", unfinished.len());
@@ -113,7 +114,7 @@ impl World {
         Err(why)
     }
 
-    /// When all is over, nothing is kept of it.
+    /// Checks that nothing is kept once everything is over.
     pub(super) fn check_aftermath(&mut self) -> Verified {
         self.clients.check_promises(&self.checker)?;
         if self.watcher.position != self.store.position() {

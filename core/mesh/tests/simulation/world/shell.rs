@@ -1,4 +1,4 @@
-//! The shell of the control plane: it moves what the hub and the writer say.
+//! The shell of the control plane: it moves the messages between the hub, the writer and the sockets.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use super::agenda::Time;
 use super::checker::Verified;
 use super::net::{Down, SocketId, Up};
 use super::plane::{Plane, Work};
-use super::{EPOCH, Happening, World, workload};
+use super::{EPOCH, SimEvent, World, workload};
 
 impl World {
     pub(super) fn start_plane(&mut self) -> Verified {
         self.generation += 1;
-        // The wall clock may have been set meanwhile.
+        // The wall clock may have been adjusted meanwhile.
         let step = if self.chance.permille(200) { self.chance.within(0..7_200_000) } else { 3_600_000 };
         let wall = EPOCH.plus_ms(self.agenda.now() + step).minus_ms(3_600_000);
         let plane = Plane::start(&mut self.store, self.settings.hub.clone(), self.generation, self.agenda.now(), wall)?;
         self.checker.restarted(&plane.ledger, &self.store)?;
         self.plane = Some(plane);
-        // It plans at once, as the process does.
+        // The hub plans at once, as in the real process.
         self.hub_flushes(self.generation)
     }
 
@@ -43,7 +43,7 @@ impl World {
                 it.up.clear();
             }
         }
-        self.clients_lose_the_plane();
+        self.clients_lose_connection();
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl World {
         if plane.flush_planned || self.chance.permille(400) {
             let generation = plane.generation;
             if !std::mem::replace(&mut plane.flush_planned, true) {
-                self.later(0, Happening::HubFlush(generation));
+                self.later(0, SimEvent::HubFlush(generation));
             }
             return Ok(());
         }
@@ -124,14 +124,14 @@ impl World {
             self.tell(|| format!("  hub: {output:?}"));
             match output {
                 Output::Send { socket, message } => {
-                    self.check_standing(socket, &message)?;
+                    self.check_starts_anew(socket, &message)?;
                     let message = self.tagged(message);
                     self.send_down(socket, Down::Message(message));
                 }
                 Output::Close { socket, .. } => self.send_down(socket, Down::Closed),
                 Output::ReadEntries { token, from, limit } => {
                     let (generation, after) = (self.generation, self.chance.latency());
-                    self.later(after, Happening::HubReads { generation, token, from, limit });
+                    self.later(after, SimEvent::HubReads { generation, token, from, limit });
                 }
                 Output::Progress { .. } | Output::Log { .. } => {}
                 work => {
@@ -146,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// Attempts carry which dispatch they are of, so that their results tell it.
+    /// Adds to each attempt which dispatch it belongs to, so that its result reveals it.
     fn tagged(&self, message: Arc<FromHub>) -> Arc<FromHub> {
         let FromHub::ExecuteTask(given) = &*message else { return message };
         let tagged = |it: &Assignment| workload::tagged(it, &self.store.tag(it.dispatched));
@@ -162,7 +162,7 @@ impl World {
             let generation = plane.generation;
             // Timers fire late.
             let late = if self.chance.permille(100) { self.chance.within(0..20) } else { 0 };
-            self.at(at + late, Happening::HubTick(generation));
+            self.at(at + late, SimEvent::HubTick(generation));
         }
     }
 
@@ -173,7 +173,7 @@ impl World {
         };
         plane.writing_planned = true;
         let generation = plane.generation;
-        self.later(after, Happening::WriterTakes(generation));
+        self.later(after, SimEvent::WriterTakes(generation));
     }
 
     pub(super) fn writer_takes(&mut self, generation: u64) -> Verified {
@@ -191,11 +191,11 @@ impl World {
             let answers = std::mem::take(&mut pending.answers);
             let losses = self.store.losses();
             for (question, verdict) in answers {
-                self.later(0, Happening::Answer { question, verdict, losses });
+                self.later(0, SimEvent::Answer { question, verdict, losses });
             }
         }
         let sync = self.sync_time();
-        self.later(sync, Happening::Synced(generation));
+        self.later(sync, SimEvent::Synced(generation));
         Ok(())
     }
 
@@ -220,11 +220,11 @@ impl World {
         self.check_times(pending.caused.iter().map(|it| &*it.entry))?;
         for (question, verdict) in pending.answers {
             let after = self.chance.latency();
-            self.later(after, Happening::Answer { question, verdict, losses: self.store.losses() });
+            self.later(after, SimEvent::Answer { question, verdict, losses: self.store.losses() });
         }
         for _ in 0..heard {
             let after = self.chance.within(0..2);
-            self.later(after, Happening::HubHears(generation));
+            self.later(after, SimEvent::HubHears(generation));
         }
         if has_more {
             self.wake_writer();

@@ -13,7 +13,7 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Takes an entry that became durable; at the end of its run the trace is whole.
+    /// Takes an entry that became durable; at the end of its run the trace must be complete.
     pub(super) fn take(&mut self, entry: &Entry) -> Verified {
         let Some(run_id) = entry.run_id else { return Ok(()) };
         if let Some(recorder) = Recorder::begin(entry) {
@@ -26,7 +26,7 @@ impl Traces {
         recorder.record(entry, spans);
         if matches!(entry.event, Event::WorkflowCompleted(_) | Event::WorkflowFailed(_) | Event::WorkflowCancelled(_)) {
             let (recorder, spans) = self.runs.remove(&run_id).expect("it is there");
-            // The root is told by what still goes on, too.
+            // The open spans include the root.
             let left = recorder.open().len() - 1;
             if left > 0 {
                 return Err(format!("{left} spans are open at the end of the run"));

@@ -1,6 +1,7 @@
-//! What the time of an attempt is: it ends with TASK_TIMEOUT only if a provider worked on it for all of its timeout.
+//! The rule for timeouts: an attempt ends with TASK_TIMEOUT only if a provider worked on it for its whole timeout.
 //!
-//! Where a link or a process failed meanwhile, nobody can know whether somebody works on an attempt: such are left out.
+//! If a link or a process failed in the meantime, nobody can know whether a provider works on the attempt; such
+//! attempts are left out.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +13,19 @@ use super::World;
 use super::agenda::Time;
 use super::checker::Verified;
 
-/// A call and the word that it began take so long to their receivers, at most.
+/// The maximum time that a call, and the message that it began, take to reach their receivers.
 const ON_THE_WAY: Time = 3_000;
 
 #[derive(Debug)]
 struct Attempt {
     dispatched: Time,
-    /// Since when a provider works on it.
+    /// When a provider began to work on it.
     began: Option<Time>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    /// When something last failed, as far as the links and processes are concerned.
+    /// When a link or a process last failed.
     failed_at: Time,
     limits: BTreeMap<(RunId, TaskId), u64>,
     attempts: BTreeMap<AttemptRef, Attempt>,
@@ -79,7 +80,7 @@ impl World {
     pub(super) fn check_times<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> Verified {
         let now = self.agenda.now();
         let are_well = self.workers.iter().all(|it| it.alive && it.frozen.is_none() && it.socket.is_some());
-        // The hub may not have noticed yet that a socket is gone, even if its worker has another.
+        // The hub may not have noticed yet that a socket is gone, even if its worker has a new one.
         let is_whole = are_well && !self.net.sockets.values().any(|socket| socket.cut && !socket.up.is_empty());
         if !is_whole {
             self.times.something_failed(now);

@@ -5,13 +5,13 @@ use gleitzeit_run::Position;
 
 use super::checker::Verified;
 use super::net::{Down, Far, SocketId, Up};
-use super::{Happening, World};
+use super::{SimEvent, World};
 
 impl World {
-    /// A reader of the whole journal: it misses nothing and sees nothing twice.
+    /// A watcher of the whole journal: it misses nothing and sees nothing twice.
     pub(super) fn watcher_connects(&mut self) {
         if self.plane.is_none() {
-            return self.later(500, Happening::WatcherConnects);
+            return self.later(500, SimEvent::WatcherConnects);
         }
         let socket = self.net.open(Far::Watcher);
         self.watching = Some(socket);
@@ -26,7 +26,7 @@ impl World {
             Down::Closed => {
                 self.watching = None;
                 let after = self.chance.within(0..2_000);
-                self.later(after, Happening::WatcherConnects);
+                self.later(after, SimEvent::WatcherConnects);
             }
             Down::Message(message) => match &**message {
                 FromHub::Welcome(welcome) => {
@@ -41,7 +41,7 @@ impl World {
                 }
                 FromHub::Events(events) => {
                     for item in &events.entries {
-                        // Repeated on the way.
+                        // The item was delivered twice.
                         if item.position <= self.watcher.position && self.settings.repeats > 0 {
                             continue;
                         }

@@ -1,4 +1,4 @@
-//! Workers: the real role machines, each in a process of its own that may die, freeze or leave.
+//! Workers: the real role state machines, each in a process of its own that may crash, freeze or leave.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,24 +16,24 @@ use super::agenda::Time;
 use super::net::{Down, SocketId};
 use super::workload;
 
-/// Parameters and results are small here.
+/// The payload limit, which is small here.
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
-/// What a worker is set to; the same in each incarnation.
+/// The configuration of a worker; the same in each incarnation.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
     pub(crate) role: Role,
-    /// Provider: by what name tasks may ask for it.
+    /// Provider: the name under which tasks may ask for it.
     pub(crate) name: Option<&'static str>,
-    /// Engine.
+    /// Engine: the number of its slots.
     pub(crate) slots: u32,
-    /// Engine; absent: all.
+    /// Engine: the queues it works for; `None` means all.
     pub(crate) queues: Option<Vec<String>>,
-    /// Provider.
+    /// Provider: the methods it serves.
     pub(crate) methods: Vec<String>,
-    /// Provider.
+    /// Provider: how many calls it runs at the same time.
     pub(crate) max_concurrency: u32,
-    /// Provider: what each of its calls takes at least.
+    /// Provider: the minimum duration of each of its calls.
     pub(crate) pace: Time,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Machine {
     Provider(Box<Provider>),
 }
 
-/// What happens to a worker's machine.
+/// An input of a worker's state machine.
 #[derive(Clone, Debug)]
 pub(crate) enum ToMachine {
     Hub(role::Input),
@@ -54,7 +54,7 @@ pub(crate) enum ToMachine {
     Drain { grace_ms: u64 },
 }
 
-/// What a machine wants done.
+/// An output of a worker's state machine.
 #[derive(Debug)]
 pub(crate) enum FromMachine {
     Hub(role::Output),
@@ -69,11 +69,11 @@ pub(crate) struct Execution {
     pub(crate) call: MethodCall,
 }
 
-/// A process that does nothing for a while.
+/// A process that is suspended for a while.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freeze {
     pub(crate) until: Time,
-    /// Its link still answers heartbeats: it is deaf rather than stopped.
+    /// Whether its link still answers heartbeats although the process does not react.
     pub(crate) heartbeats: bool,
 }
 
@@ -89,15 +89,15 @@ pub(crate) struct Worker {
     pub(crate) frozen: Option<Freeze>,
     /// Connecting fails until then.
     pub(crate) unreachable_until: Time,
-    /// What arrived while it was frozen.
+    /// Messages that arrived while it was frozen.
     pub(crate) stuck: VecDeque<(SocketId, Down)>,
     pub(crate) tick_at: Option<Time>,
     pub(crate) flush_planned: bool,
     pub(crate) executions: BTreeMap<CallId, Execution>,
     pub(crate) health: Health,
-    /// Engine: those that it was told of.
+    /// Engine: the protocols that it was sent.
     pub(crate) protocols: BTreeSet<ProtocolName>,
-    /// The term that the hub named when it last registered.
+    /// The term that the hub named at the last registration.
     pub(crate) term: Option<TermId>,
 }
 
@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// A new process: it knows nothing of the one before.
+    /// Starts a new process, which knows nothing of the previous one.
     pub(crate) fn restart(&mut self, number: usize) {
         let incarnation = self.incarnation + 1;
         let kind = self.kind.clone();
@@ -192,7 +192,7 @@ impl Worker {
         }
     }
 
-    /// What it still holds although nothing is to be done; empty if it has forgotten everything.
+    /// State that it still holds although there is nothing to do; empty if it has forgotten everything.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = match &self.machine {
             Machine::Queue(queue) if !queue.is_empty() => vec![format!("{} tasks in its queues", queue.len())],
@@ -246,7 +246,7 @@ fn build(number: usize, incarnation: u64, kind: &Kind) -> (ComponentId, Machine)
                 max_concurrency: kind.max_concurrency,
                 capabilities: Vec::new(),
                 address: None,
-                alone_limit_ms: role::ALONE_LIMIT_MS,
+                max_disconnected_ms: role::MAX_DISCONNECTED_MS,
             };
             Machine::Provider(Box::new(Provider::new(identity, config)))
         }

@@ -15,7 +15,7 @@ use super::checker::Verified;
 use super::net::{Down, Far, SocketId, Up};
 use super::worker::{Execution, Freeze, FromMachine, Machine, ToMachine, Worker};
 use super::workload;
-use super::{Happening, World};
+use super::{SimEvent, World};
 
 impl World {
     pub(super) fn start_worker(&mut self, number: usize) {
@@ -24,7 +24,7 @@ impl World {
         }
         self.workers[number].restart(number);
         let incarnation = self.workers[number].incarnation;
-        self.later(0, Happening::Connect(number, incarnation));
+        self.later(0, SimEvent::Connect(number, incarnation));
     }
 
     fn worker(&mut self, number: usize, incarnation: u64) -> Option<&mut Worker> {
@@ -36,7 +36,7 @@ impl World {
         let Some(worker) = self.worker(number, incarnation).filter(|worker| worker.socket.is_none()) else { return };
         if !has_plane || worker.frozen.is_some() || worker.unreachable_until > now {
             let after = self.chance.within(10..2_000);
-            return self.later(after, Happening::Connect(number, incarnation));
+            return self.later(after, SimEvent::Connect(number, incarnation));
         }
         let socket = self.net.open(Far::Worker(number, incarnation));
         self.workers[number].socket = Some(socket);
@@ -51,7 +51,7 @@ impl World {
         down: Down,
     ) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
-        let Some(Freeze { heartbeats, .. }) = worker.frozen else { return self.hear(socket, number, down) };
+        let Some(Freeze { heartbeats, .. }) = worker.frozen else { return self.link_receives(socket, number, down) };
         match &down {
             Down::Message(message) if heartbeats && matches!(**message, FromHub::Heartbeat(_)) => {
                 let response = ToHub::HeartbeatResponse(HeartbeatResponse::default());
@@ -68,19 +68,19 @@ impl World {
         let now = self.agenda.now();
         self.times.something_failed(now);
         if matches!(self.workers[number].machine, Machine::Provider(_)) {
-            // As its host notices it.
+            // The host notices that the process was suspended.
             self.feed(number, ToMachine::Provider(provider::Input::Woke))?;
         }
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         for (socket, down) in std::mem::take(&mut worker.stuck) {
-            self.hear(socket, number, down)?;
+            self.link_receives(socket, number, down)?;
         }
-        // Its timers are long due.
+        // Its timers have long been due.
         self.flush_worker(number)
     }
 
-    /// A worker's link hears something; what comes from a socket it has given up is not heard.
-    fn hear(&mut self, socket: SocketId, number: usize, down: Down) -> Verified {
+    /// A worker's link receives a message; messages from a socket that it has given up are ignored.
+    fn link_receives(&mut self, socket: SocketId, number: usize, down: Down) -> Verified {
         if self.workers[number].socket != Some(socket) {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl World {
         worker.socket = None;
         let incarnation = worker.incarnation;
         let after = self.chance.within(0..2_000);
-        self.later(after, Happening::Connect(number, incarnation));
+        self.later(after, SimEvent::Connect(number, incarnation));
     }
 
     pub(super) fn feed(&mut self, number: usize, input: ToMachine) -> Verified {
@@ -123,7 +123,7 @@ impl World {
         }
         if self.chance.permille(300) {
             self.workers[number].flush_planned = true;
-            self.later(0, Happening::WorkerFlush(number, incarnation));
+            self.later(0, SimEvent::WorkerFlush(number, incarnation));
             return Ok(());
         }
         self.flush_worker(number)
@@ -132,7 +132,7 @@ impl World {
     pub(super) fn worker_flushes(&mut self, number: usize, incarnation: u64) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Some(Freeze { until, .. }) = worker.frozen {
-            self.at(until, Happening::WorkerFlush(number, incarnation));
+            self.at(until, SimEvent::WorkerFlush(number, incarnation));
             return Ok(());
         }
         self.flush_worker(number)
@@ -148,7 +148,7 @@ impl World {
         self.worker_did(number, out)?;
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Machine::Queue(queue) = &worker.machine {
-            // Whatever could go has gone: the rest is held back by something that can be named.
+            // Everything that could be dispatched was dispatched: the rest is held back for a reason that can be named.
             let unexplained =
                 queue.ready().find(|(run_id, task_id)| queue.waiting_reason(Instant(now), *run_id, task_id).is_none());
             if let Some((run_id, task_id)) = unexplained {
@@ -167,14 +167,14 @@ impl World {
             worker.tick_at = Some(at);
             let incarnation = worker.incarnation;
             let late = if self.chance.permille(100) { self.chance.within(0..20) } else { 0 };
-            self.at(at + late, Happening::WorkerTick(number, incarnation));
+            self.at(at + late, SimEvent::WorkerTick(number, incarnation));
         }
     }
 
     pub(super) fn worker_ticks(&mut self, number: usize, incarnation: u64) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Some(Freeze { until, .. }) = worker.frozen {
-            self.at(until, Happening::WorkerTick(number, incarnation));
+            self.at(until, SimEvent::WorkerTick(number, incarnation));
             return Ok(());
         }
         worker.tick_at = None;
@@ -185,10 +185,10 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn worker_hears(&mut self, number: usize, incarnation: u64, input: ToMachine) -> Verified {
+    pub(super) fn worker_takes_input(&mut self, number: usize, incarnation: u64, input: ToMachine) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Some(Freeze { until, .. }) = worker.frozen {
-            self.at(until, Happening::WorkerInput(number, incarnation, Box::new(input)));
+            self.at(until, SimEvent::WorkerInput(number, incarnation, Box::new(input)));
             return Ok(());
         }
         if let ToMachine::Provider(provider::Input::Started { id }) = &input
@@ -236,7 +236,7 @@ impl World {
         Ok(())
     }
 
-    /// An engine can check every attempt that it is given.
+    /// Checks that an engine can validate every attempt that it is given.
     fn check_protocol(&self, number: usize, assignment: &Assignment) -> Verified {
         let protocol = assignment.method.as_str().split('/').next().unwrap_or_default();
         let name = ProtocolName::new(protocol, &assignment.protocol_version);
@@ -270,10 +270,10 @@ impl World {
 
     fn soon(&mut self, number: usize, input: ToMachine) {
         let (incarnation, after) = (self.workers[number].incarnation, self.chance.within(0..3));
-        self.later(after, Happening::WorkerInput(number, incarnation, Box::new(input)));
+        self.later(after, SimEvent::WorkerInput(number, incarnation, Box::new(input)));
     }
 
-    /// Says goodbye after what it has sent.
+    /// Leaves after everything it has sent.
     pub(super) fn leave(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         worker.alive = false;
@@ -282,10 +282,10 @@ impl World {
             self.send_up(socket, Up::Closed { clean: true });
         }
         let after = self.chance.within(0..10_000);
-        self.later(after, Happening::WorkerStart(number));
+        self.later(after, SimEvent::WorkerStart(number));
     }
 
-    /// A scripted executor: it computes, fails, or never ends, after some time.
+    /// A scripted executor: after some time it computes a result, fails, or never ends.
     fn start_call(&mut self, number: usize, call: MethodCall) -> Verified {
         let id = call.id.clone();
         let can_hang = call.meta.timeout_ms <= 30_000 && !self.is_calm;
@@ -294,13 +294,13 @@ impl World {
         self.checker.was_given(&at, self.workers[number].kind.name.unwrap_or_default())?;
         self.workers[number].executions.insert(id.clone(), Execution { at: at.clone(), call });
         let incarnation = self.workers[number].incarnation;
-        // What was cancelled may still be in the way.
+        // A cancelled call may still occupy its place.
         let mut after = 0;
         if self.chance.permille(30) {
             self.soon(number, ToMachine::Provider(provider::Input::Waiting { id: id.clone() }));
             after = self.chance.within(5..8_000);
             let input = Box::new(ToMachine::Provider(provider::Input::Started { id: id.clone() }));
-            self.later(after, Happening::WorkerInput(number, incarnation, input));
+            self.later(after, SimEvent::WorkerInput(number, incarnation, input));
         } else {
             let now = self.agenda.now();
             self.times.began(&at, now);
@@ -309,7 +309,7 @@ impl World {
             return Ok(());
         }
         after += self.workers[number].kind.pace + self.call_time();
-        self.later(after, Happening::CallEnds(number, incarnation, id));
+        self.later(after, SimEvent::CallEnds(number, incarnation, id));
         Ok(())
     }
 
@@ -326,7 +326,7 @@ impl World {
     pub(super) fn call_ends(&mut self, number: usize, incarnation: u64, id: CallId) -> Verified {
         let Some(worker) = self.worker(number, incarnation) else { return Ok(()) };
         if let Some(Freeze { until, .. }) = worker.frozen {
-            self.at(until, Happening::CallEnds(number, incarnation, id));
+            self.at(until, SimEvent::CallEnds(number, incarnation, id));
             return Ok(());
         }
         let Some(execution) = worker.executions.remove(&id) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What clients submit: small workflows whose every result can be computed beforehand.
+//! The workflows that clients submit: small ones, whose every result can be computed beforehand.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::chance::Chance;
 
-/// Served by every provider.
+/// The method that every provider serves.
 pub(crate) const COMMON: &str = "sim/work";
-/// Served by some.
+/// The method that only some providers serve.
 pub(crate) const SPECIAL: &str = "sim/special";
-/// The name that some tasks ask for.
+/// The provider name that some tasks ask for.
 pub(crate) const NAMED: &str = "named";
 
-/// The version of its protocol that has a method: each has one of its own.
+/// The version of the protocol that has a method: each method has its own.
 fn version(method: &str) -> &'static str {
     if method == SPECIAL { "v2" } else { "v1" }
 }
@@ -29,7 +29,7 @@ pub(crate) fn protocol(method: &str) -> ProtocolDefinition {
 }
 pub(crate) const QUEUES: [&str; 4] = ["default", "large", "side", "slow"];
 
-/// A workflow of one to eight tasks: each adds a number of its own to the values of those it depends on.
+/// A workflow of one to eight tasks: each adds a number of its own to the values of its dependencies.
 pub(crate) fn workflow(chance: &mut Chance) -> Workflow {
     let count = chance.within(1..9);
     let mut tasks: Vec<Task> = Vec::new();
@@ -78,14 +78,14 @@ fn task(chance: &mut Chance, number: u64, dependencies: Vec<TaskId>) -> Task {
     }
 }
 
-/// What a provider answers to a task's parameters; with which dispatch it is of.
+/// A provider's answer to a task's parameters, with the dispatch that it belongs to.
 pub(crate) fn answer(parameters: &Value) -> Value {
     let own = parameters["own"].as_u64().unwrap_or(0);
     let sum: u64 = parameters["sum"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
     json!({"value": own + sum, "of": parameters["of"]})
 }
 
-/// The same assignment, whose parameters say of which dispatch it is.
+/// The same assignment, with the dispatch that it belongs to in its parameters.
 pub(crate) fn tagged(assignment: &Assignment, tag: &str) -> Assignment {
     let mut parameters = assignment.parameters.to_value().unwrap_or_default();
     parameters["of"] = json!(tag);

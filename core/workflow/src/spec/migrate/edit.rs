@@ -1,20 +1,20 @@
-//! Edits by place in a workflow's text. What is not edited stays as it is, comments and layout included.
+//! Edits a workflow's text by place. Text that is not edited stays as it is, comments and layout included.
 
 use std::ops::Range;
 
 use super::super::tree::{Fields, Kind, Node, Spot};
 
-/// Replacements that are applied together; their places are those of the text before.
+/// Replacements that are applied together; their places refer to the original text.
 pub(super) struct Edits<'s> {
     source: &'s str,
     edits: Vec<(Range<usize>, String)>,
-    /// What ends a line in this text.
+    /// The line ending used in this text.
     newline: &'static str,
-    /// Whether keys and texts are written as in JSON.
+    /// Whether keys and texts are written in JSON syntax.
     is_json: bool,
 }
 
-/// A field of an object that may go.
+/// A field of an object that may be removed.
 struct Entry {
     start: usize,
     end: usize,
@@ -29,8 +29,8 @@ impl<'s> Edits<'s> {
         Self { source, edits: Vec::new(), newline: if source.contains("\r\n") { "\r\n" } else { "\n" }, is_json }
     }
 
-    /// The text with everything replaced; none if two replacements contradict each other, as where an alias repeats what
-    /// stands once.
+    /// The text with all replacements applied; `None` if two of them contradict each other, for instance because an
+    /// alias repeats a value that is written once.
     pub(super) fn apply(mut self) -> Option<String> {
         self.edits.sort_by_key(|(range, _)| (range.start, range.end));
         self.edits.dedup();
@@ -49,7 +49,7 @@ impl<'s> Edits<'s> {
         self.edits.push((range, new.into()));
     }
 
-    /// Writes a key or a value of one line anew, quoted as it was.
+    /// Replaces a key or a single-line value, and keeps its quoting.
     pub(super) fn rewrite(&mut self, spot: Spot, text: &str) {
         let quote = self.source[spot.start..].chars().next();
         let new = match quote {
@@ -64,10 +64,10 @@ impl<'s> Edits<'s> {
         self.source[node.spot.start..].starts_with(['{', '['])
     }
 
-    /// Where the content of an entry ends: no blank or comment lines after it, nor a comment on its line.
+    /// The end of an entry's content, without the blank lines and comments that follow it.
     pub(super) fn end_of_entry(&self, key: Spot, value: &Node) -> usize {
         let end = self.end_of(value);
-        // An alias stands elsewhere, and nothing at all has no place.
+        // An alias's value is written elsewhere, and an empty value has no place.
         if end > key.end {
             return end;
         }
@@ -94,12 +94,12 @@ impl<'s> Edits<'s> {
         self.source[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
-    /// The start of the line after.
+    /// The start of the next line.
     fn next_line(&self, at: usize) -> usize {
         self.source[at..].find('\n').map_or(self.source.len(), |newline| at + newline + 1)
     }
 
-    /// Removes fields of an object; a text beside a name is left behind as a comment.
+    /// Removes fields of an object. A removed field that has a text leaves it behind as a comment.
     pub(super) fn remove(&mut self, object: &Node, removed: &[(&str, Option<String>)]) {
         let Kind::Object(fields) = &object.kind else { return };
         let mut entries: Vec<Entry> = fields
@@ -135,8 +135,8 @@ impl<'s> Edits<'s> {
         }
     }
 
-    /// The first fields of a list's item stand behind its dash: the next one that stays moves there, and comments between
-    /// go before the item.
+    /// The first fields of a list item stand behind its dash. The next field that stays moves there, and comments in
+    /// between move before the item.
     fn remove_behind_dash(&mut self, entries: &[Entry], leading: usize) {
         let first = entries[0].start;
         let Some(stays) = entries.get(leading) else {
@@ -177,7 +177,7 @@ impl<'s> Edits<'s> {
         }
     }
 
-    /// Adds a field before another one of the same object. `value` is written as it is.
+    /// Adds a field before another field of the same object. `value` is inserted verbatim.
     pub(super) fn insert_before(&mut self, object: &Node, key: Spot, field: &str, value: &str) {
         if self.is_flow(object) {
             let field = if self.is_json() { quoted(field) } else { field.to_owned() };
@@ -187,7 +187,7 @@ impl<'s> Edits<'s> {
         let line = self.line_start(key.start);
         let before = &self.source[line..key.start];
         if !before.trim().is_empty() {
-            // Behind a dash.
+            // The object stands behind a dash.
             let indent: String = before.chars().map(|_| ' ').collect();
             self.replace(key.start..key.start, format!("{field}: {value}{}{indent}", self.newline));
             return;
@@ -201,13 +201,13 @@ impl<'s> Edits<'s> {
             }
             at = above;
         }
-        // A comment that begins the file is about all of it.
+        // A comment at the beginning of the file describes the whole file.
         let at = if at == 0 { line } else { at };
         let blank = if value.starts_with(['\r', '\n']) { "" } else { " " };
         self.replace(at..at, format!("{before}{field}:{blank}{value}{}", self.newline));
     }
 
-    /// Declares files: below those that are declared, or before the tasks.
+    /// Declares files, after the existing declarations or before the tasks.
     pub(super) fn declare_files(&mut self, root: &Node, fields: &Fields, files: &[(String, String)]) {
         let line = |(name, path): &(String, String)| match self.is_json() {
             true => format!("{}: {}", quoted(name), quoted(path)),
@@ -238,7 +238,7 @@ impl<'s> Edits<'s> {
         }
     }
 
-    /// Adds items to a list that has some.
+    /// Adds items to a list that is not empty.
     pub(super) fn append(&mut self, list: &Node, items: &[String]) {
         let Kind::List(old) = &list.kind else { return };
         let Some(last) = old.last() else { return };
@@ -264,12 +264,12 @@ impl<'s> Edits<'s> {
         self.is_json
     }
 
-    /// What stands at a place.
+    /// The source text at a place.
     pub(super) fn slice(&self, spot: Spot) -> &'s str {
         self.source.get(spot.start..spot.end).unwrap_or_default()
     }
 
-    /// The text of a value as it is written, with what stands between its key and it, such as `|`.
+    /// The text of a value as written, with anything between its key and it, such as `|`.
     pub(super) fn as_written(&self, key: Spot, value: &Node) -> &'s str {
         let end = self.end_of_entry(key, value);
         let rest = &self.source[key.end..end];
@@ -282,7 +282,7 @@ pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A text as YAML writes it: without quotes if nothing else could be read.
+/// A text in YAML syntax: without quotes if it can only be read as that text.
 pub(super) fn written(text: &str) -> String {
     let mut bytes = text.bytes();
     let begins = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || b"_./".contains(&first));

@@ -14,7 +14,7 @@ struct Files {
 }
 
 impl Files {
-    /// The name of a file, declared if it was not yet.
+    /// The name of a file, which is declared first if it is not yet.
     fn name(&mut self, migration: &Migration<'_>, path: &str) -> String {
         let path = (migration.locate)(path);
         if let Some((name, _)) = self.new.iter().find(|(_, declared)| *declared == path) {
@@ -110,7 +110,7 @@ fn end(key: Spot, edits: &Edits<'_>, item: &Node) -> usize {
     edits.end_of_entry(Spot { end: key.start, ..key }, item)
 }
 
-/// A reference to the content of an image; none if the text is no path of one.
+/// A reference to the content of an image; `None` if the text is not the path of an image.
 fn image(migration: &Migration<'_>, path: &str, files: &mut Files) -> Option<String> {
     let lower = path.to_ascii_lowercase();
     let is_image = [".png", ".jpg", ".jpeg", ".gif", ".webp"].iter().any(|end| lower.ends_with(end));
@@ -119,7 +119,7 @@ fn image(migration: &Migration<'_>, path: &str, files: &mut Files) -> Option<Str
     is_path.then(|| quoted(&format!("${{files.{}.base64}}", files.name(migration, path))))
 }
 
-/// `llm/chat` takes messages; what files hold is a message of its own.
+/// `llm/chat` takes messages; the contents of files become a message of their own.
 fn chat(
     migration: &mut Migration<'_>,
     parameters: &Node,

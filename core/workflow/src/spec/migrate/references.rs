@@ -9,9 +9,9 @@ use super::{Migration, field, tasks_of};
 use crate::template;
 use crate::template::{Piece, Root, Step};
 
-/// What a reference is written to.
+/// The tasks that a reference can name.
 struct Tasks<'n> {
-    /// Ids and methods.
+    /// From task ids to methods.
     known: BTreeMap<&'n str, Option<&'n str>>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
                 let first = text.split(['.', '[']).next().unwrap_or_default();
                 let is_task = tasks.method_of(first).is_some() || migration.aliases.contains_key(first);
                 if is_task && template::parse(&format!("${{{text}}}")).is_ok() {
-                    let reference = tasks.mended(migration, text).unwrap_or_else(|| text.to_owned());
+                    let reference = tasks.rewritten(migration, text).unwrap_or_else(|| text.to_owned());
                     edits.replace(node.spot.start..node.spot.end, quoted(&format!("${{{reference}}}")));
                     migration.changed(at, format!("became the reference `${{{reference}}}`"));
                 }
@@ -44,7 +44,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
 }
 
 impl Tasks<'_> {
-    /// The method of a task, if it has one that is text; none if there is no such task.
+    /// The method of a task, if it is text; `None` if there is no such task.
     fn method_of(&self, id: &str) -> Option<Option<&str>> {
         self.known.get(id).copied()
     }
@@ -66,7 +66,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Mends what stands between `${` or `{{` and its end, in the text as it is written.
+    /// Rewrites the text between `${` or `{{` and its end, as it stands in the source.
     fn text(&self, migration: &mut Migration<'_>, node: &Node, at: &str, edits: &mut Edits<'_>) {
         let written = edits.slice(node.spot);
         let mut from = 0;
@@ -90,10 +90,10 @@ impl Tasks<'_> {
             };
             let (whole, name) = (2 + end + closing.len(), inside[..end].trim());
             from = found + whole;
-            let mended = self.mended(migration, name);
-            let new = match (is_braces, mended) {
-                (false, Some(mended)) => mended,
-                (true, Some(mended)) => mended,
+            let rewritten = self.rewritten(migration, name);
+            let new = match (is_braces, rewritten) {
+                (false, Some(rewritten)) => rewritten,
+                (true, Some(rewritten)) => rewritten,
                 (true, None) if self.is_reference(name) => name.to_owned(),
                 _ => continue,
             };
@@ -113,19 +113,19 @@ impl Tasks<'_> {
         }
     }
 
-    /// A reference as it is written today; none if it is so already, or means nothing here.
-    fn mended(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
+    /// A reference in today's syntax; `None` if it already is, or if it means nothing here.
+    fn rewritten(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let first = text.find(['.', '[']).map_or(text, |end| &text[..end]);
         let by_id = match migration.aliases.get(first.trim()) {
             Some(id) if self.method_of(first).is_none() => format!("{id}{}", &text[first.len()..]),
             _ => text.to_owned(),
         };
-        let mended = self.unwrapped(migration, &by_id).unwrap_or(by_id);
-        let parsed = template::parse(&format!("${{{mended}}}")).is_ok();
-        (parsed && mended != text && self.is_reference(&mended)).then_some(mended)
+        let rewritten = self.unwrapped(migration, &by_id).unwrap_or(by_id);
+        let parsed = template::parse(&format!("${{{rewritten}}}")).is_ok();
+        (parsed && rewritten != text && self.is_reference(&rewritten)).then_some(rewritten)
     }
 
-    /// Without the objects in which results came.
+    /// Removes the objects in which results used to be wrapped.
     fn unwrapped(&self, migration: &mut Migration<'_>, text: &str) -> Option<String> {
         let pieces = template::parse(&format!("${{{text}}}")).ok()?;
         let [Piece::Reference(reference)] = pieces.as_slice() else { return None };

@@ -9,7 +9,7 @@ use super::super::tree::{Kind, Node};
 use super::edit::Edits;
 use super::{Migration, field, tasks_of};
 
-/// Fields of a workflow that have no effect any more.
+/// Fields of a workflow that no longer have an effect.
 const TOP: &[(&str, &str)] = &[
     ("wait_for_completion", "`run` and `submit --wait` wait"),
     ("metadata", "it had no effect"),
@@ -19,7 +19,7 @@ const TOP: &[(&str, &str)] = &[
     ("template", "it had no effect beside `tasks`"),
     ("batch", "it had no effect beside `tasks`"),
 ];
-/// Parameters about where and how something ran.
+/// Parameters that said where and how a task ran.
 const PLACEMENT: &[&str] = &["load_balancing_strategy", "instance_tags", "require_gpu", "batch_mode"];
 const SANDBOX: &[&str] = &["execution_mode", "memory_limit", "cpu_limit", "image"];
 
@@ -45,7 +45,7 @@ pub(super) fn pass(migration: &mut Migration<'_>, root: &Node, edits: &mut Edits
     }
 }
 
-/// The id of each task, and what else it was called.
+/// Gives each task its id and records its other names.
 fn ids(migration: &mut Migration<'_>, root: &Node) -> Vec<String> {
     let mut used: BTreeSet<String> =
         tasks_of(root).filter_map(|(_, task)| id_of(task)).chain(RESERVED.iter().copied()).map(str::to_owned).collect();
@@ -71,7 +71,7 @@ fn ids(migration: &mut Migration<'_>, root: &Node) -> Vec<String> {
         }
         ids.push(id);
     }
-    // What is an id needs no other word.
+    // An id needs no alias.
     for id in ids.iter().chain(&used) {
         migration.aliases.remove(id);
     }
@@ -91,7 +91,7 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
             };
             let shown = text.as_deref().map(|text| format!(" (`{text}`)")).unwrap_or_default();
             migration.changed(format!("{at}.name"), format!("removed: a task is called by its `id` alone{shown}"));
-            // Where the name only repeats the id, nobody misses it.
+            // A name that only repeats the id can go without a comment.
             removed.push(("name", text.filter(|text| text != id)));
         }
         (None, Some((key, name))) if matches!(name.kind, Kind::Text(_)) => {
@@ -127,7 +127,7 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
     };
     let was_params = rename(migration, &["params", "args"], "parameters");
     rename(migration, &["depends_on"], "dependencies");
-    // In a task of today's form it says something.
+    // In a task of today's format this field has a meaning.
     if has("provider") && (was_params || has("protocol") || has("type") || has("depends_on")) {
         removed.push(("provider", None));
         migration.changed(format!("{at}.provider"), "removed: any provider that serves the method may do the work");
@@ -159,7 +159,7 @@ fn one(migration: &mut Migration<'_>, task: &Node, at: &str, id: &str, edits: &m
     edits.remove(task, &removed);
 }
 
-/// What the task's method is afterwards, if that changes or stays a known one.
+/// The task's method after the migration, if it changes or is already a known one.
 fn method<'n>(
     migration: &mut Migration<'_>,
     task: &'n Node,
@@ -236,7 +236,7 @@ fn dependencies(migration: &mut Migration<'_>, node: Option<&Node>, at: &str, ed
     }
 }
 
-/// Parameters that said where something runs.
+/// Removes parameters that said where a task runs.
 fn placement(migration: &mut Migration<'_>, parameters: &Node, at: &str, edits: &mut Edits<'_>) {
     let Kind::Object(fields) = &parameters.kind else { return };
     let is_sandbox = fields.contains_key("execution_mode");

@@ -1,26 +1,28 @@
-//! Values as Python source text. The invariant: whatever the value, the text is one literal (or the inside of one) that
-//! Python reads back as exactly that value.
+//! Values as Python source text. The invariant: for every value, the text is one literal (or the inside of one) that
+//! Python evaluates to exactly that value.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Inside the fields of formatted strings each unusual character costs a field of its own.
+/// The maximum number of fields. Inside the fields of formatted strings each unusual character needs a field of its
+/// own.
 const MOST_FIELDS: usize = 10_000;
-/// Containers nested deeper than this are built step by step: parsers bound how deep brackets may be nested (3.8 at
-/// about ninety, with all brackets around it).
+/// Containers nested deeper than this are built step by step, since parsers limit the nesting of brackets (Python 3.8
+/// to about ninety, including all surrounding brackets).
 const DEEP: usize = 12;
 
-/// How strings are written.
+/// How string literals are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// In double quotes, with backslashes.
     Escaped,
-    /// Inside a field of a formatted string: before 3.12 there may be neither backslashes nor the quotes around it.
+    /// Inside a field of a formatted string: before Python 3.12, neither backslashes nor the surrounding quotes may
+    /// appear in it.
     InField(char),
 }
 
-/// Characters that are not seen, or that change how what stands around them is shown.
+/// Whether a character is invisible, or changes how the text around it is displayed.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(u32::from(character),
@@ -36,8 +38,8 @@ fn escape_code(code: u32, escaped: &mut String) {
     };
 }
 
-/// The inside of a string that is not raw, with either kind of quotes around it. Braces are written so that they mean
-/// themselves in a formatted string as well.
+/// The inside of a string literal that is not raw, for either kind of quotes. Braces are written so that they stand for
+/// themselves in a formatted string too.
 pub(super) fn escape(text: &str, formatted: bool) -> String {
     let mut escaped = String::with_capacity(text.len() + 2);
     for character in text.chars() {
@@ -83,7 +85,7 @@ pub(super) fn escape_in_fields(text: &str) -> Option<String> {
     (fields <= MOST_FIELDS).then_some(escaped)
 }
 
-/// What a comment says of a value. It is in quotes and without `:` and `=`, so that it neither is nor completes a
+/// How a value appears in a comment. It is in quotes and without `:` and `=`, so that it can neither be nor complete a
 /// declaration of the source's encoding.
 pub(super) fn comment(text: &str) -> String {
     let escaped = escape(text, false).replace(':', "\\x3a").replace('=', "\\x3d");
@@ -97,7 +99,7 @@ pub(super) fn expression(value: &Value, style: Style) -> Option<String> {
     if parts.built.is_empty() {
         return Some(format!("({literal})"));
     }
-    // Each step may use what the steps before it built; the last one is the value.
+    // Each step may use what the earlier steps built; the last one is the value.
     let mut steps = String::new();
     for part in parts.built.iter().chain([&literal]) {
         let _ = write!(steps, "v.append({part}), ");
@@ -111,7 +113,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The literal and how deep its brackets are nested.
+    /// The literal, and how deep its brackets are nested.
     fn literal(&mut self, value: &Value) -> Option<(String, usize)> {
         let (literal, depth) = match value {
             Value::Null => ("None".to_owned(), 0),

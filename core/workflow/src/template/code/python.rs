@@ -1,10 +1,10 @@
-//! Where a reference stands in Python source text, and what is written there.
+//! Determines where a reference stands in Python source text, and what is written there.
 //!
-//! The text before a reference is read as Python's own tokenizer does, since 3.12. Older ones read formatted strings
-//! otherwise, but only such as they refuse to compile: a quote that ends a string for them, while it is inside a field
-//! for the newer, leaves them with a field that is not closed.
+//! The text before a reference is read in the way of Python's own tokenizer since 3.12. Older versions tokenize
+//! formatted strings differently, but only those that they refuse to compile: a quote inside a field, which 3.12
+//! accepts, ends the string for them and leaves the field unclosed.
 //!
-//! The invariant: how the rest of the program is read never depends on a value, also not on an empty one.
+//! The invariant: how the rest of the program is read never depends on a value, not even on an empty one.
 
 use serde_json::Value;
 
@@ -20,9 +20,9 @@ const CROWDED: Refused = "in a formatted string, where its value has too many un
 enum Mode {
     Comment,
     Text(Literal),
-    /// Between the braces of a formatted string, and how many brackets are open there.
+    /// Between the braces of a formatted string; holds the number of open brackets.
     Field(u32),
-    /// Behind the `:` or `!` of a field.
+    /// After the `:` or `!` of a field.
     Format,
 }
 
@@ -33,11 +33,11 @@ struct Literal {
     raw: bool,
     bytes: bool,
     formatted: bool,
-    /// A template string, which is formatted too.
+    /// A template string; those are formatted too.
     template: bool,
-    /// Where in what is written its inside begins.
+    /// Where its content begins in the output.
     start: usize,
-    /// Whether a value was written into it.
+    /// Whether a value was inserted into it.
     filled: bool,
 }
 
@@ -59,30 +59,30 @@ impl Literal {
     }
 }
 
-/// What the end of a piece of text leaves open.
+/// What is incomplete at the end of a piece of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Pending {
     #[default]
     Nothing,
-    /// A backslash, or an escape that wants more characters.
+    /// A backslash, or an escape that needs more characters.
     Escape,
-    /// An octal escape of this many digits, which takes up to three.
+    /// An octal escape with this many digits so far; it takes up to three.
     Octal(usize),
 }
 
-/// A program as far as it has been written.
+/// The program as written so far.
 #[derive(Debug, Default)]
 pub(super) struct Python {
     out: String,
     modes: Vec<Mode>,
-    /// Letters right before this place: the prefix of a string that may begin here.
+    /// The letters directly before this place: the prefix of a string literal that may begin here.
     word: String,
     pending: Pending,
-    /// Quotes right before this place that do not end the triple-quoted string they are in.
+    /// The number of quotes directly before this place that do not end the triple-quoted string around them.
     run: usize,
-    /// A string that holds a value ended right before this place.
+    /// Whether a string literal with an inserted value ended directly before this place.
     closed: bool,
-    /// From here on nothing is certain.
+    /// Whether the position in the program can no longer be determined.
     lost: bool,
 }
 
@@ -117,13 +117,13 @@ impl Program for Python {
     }
 }
 
-/// Bytes of the character that `text` begins with, a line's end in two characters counting as one.
+/// The bytes of the first character of `text`; a two-character line ending counts as one.
 fn one(text: &str) -> usize {
     if text.starts_with("\r\n") { 2 } else { text.chars().next().map_or(0, char::len_utf8) }
 }
 
 impl Python {
-    /// Reads what `rest` begins with, and tells how many bytes of it are to be written.
+    /// Reads the beginning of `rest`, and returns how many of its bytes to write.
     fn step(&mut self, rest: &str) -> usize {
         let Some(character) = rest.chars().next() else { return 0 };
         if self.lost || character == '\0' {
@@ -143,7 +143,7 @@ impl Python {
             Some(Mode::Format) => {
                 match character {
                     '{' if !rest.starts_with("{{") => self.modes.push(Mode::Field(0)),
-                    // The end of the format is that of the field.
+                    // The brace that ends the format also ends the field.
                     '}' => {
                         self.modes.pop();
                         self.modes.pop();
@@ -194,7 +194,7 @@ impl Python {
 
     fn begin(&mut self, rest: &str, quote: char, closed: bool) -> usize {
         if closed {
-            // Else three quotes could come together where the value is empty.
+            // Otherwise three quotes could meet if the value is empty.
             self.out.push(' ');
         }
         let prefix = std::mem::take(&mut self.word).to_ascii_lowercase();
@@ -241,7 +241,7 @@ impl Python {
         character.len_utf8()
     }
 
-    /// What begins with a backslash inside a string.
+    /// Reads what begins with a backslash inside a string.
     fn escape(&mut self, rest: &str, literal: Literal) -> usize {
         let after = &rest[1..];
         let Some(next) = after.chars().next() else {
@@ -287,7 +287,7 @@ impl Python {
         1 + 1 + found
     }
 
-    /// Where an expression may stand: a literal of its own.
+    /// Inserts a literal of its own where an expression may stand.
     fn expression(&mut self, value: Option<&Value>) -> Result<(), Refused> {
         if self.pending == Pending::Escape {
             return Err(ESCAPED);
@@ -304,7 +304,7 @@ impl Python {
         let style = if around().next().is_none() {
             Style::Escaped
         } else {
-            // Preferably a quote that is not around it, else one that is there three times.
+            // Prefers a quote that does not surround the value, else one that surrounds it only as a triple quote.
             let free = |quote: &char| !around().any(|literal| literal.quote == *quote);
             let usable = |quote: &char| !around().any(|literal| literal.quote == *quote && !literal.triple);
             match ['\'', '"']
@@ -330,7 +330,7 @@ impl Python {
         if in_field && (literal.bytes || literal.template) {
             return Err("in bytes or a template inside a formatted string");
         }
-        // What could mean something else together with what is written behind it becomes part of the value.
+        // Text that could combine with what follows it becomes part of the value.
         let mut moved = String::new();
         if literal.raw {
             let inside = &self.out[literal.start..];
@@ -362,7 +362,7 @@ impl Python {
             let data =
                 if literal.bytes { literal::escape_bytes(&moved) } else { literal::escape(&moved, literal.formatted) };
             if literal.raw {
-                // Neighbouring literals are one.
+                // Adjacent literals are concatenated.
                 literal.close(&mut self.out);
                 let prefix = match (literal.bytes, literal.template, literal.formatted) {
                     (true, ..) => "b",

@@ -1,13 +1,12 @@
-//! Values in shell text: each becomes an environment variable of the command, and its place a quoted expansion of that
-//! variable, so that no shell ever parses a value.
+//! Values in shell text: each becomes an environment variable of the command, and the reference becomes a quoted
+//! expansion of that variable, so that no shell ever parses a value.
 //!
-//! `lexer` follows the quoting of the text (with `quotes`, `operators` and `documents`), `commands` the words of its
-//! commands, `refusal` says why a place takes no
-//! value and what to write instead. None of them knows any program: what a program does with its arguments is its own
-//! business.
+//! `lexer` follows the quoting of the text (with `quotes`, `operators` and `documents`), `commands` follows the words
+//! of its commands, and `refusal` says why a place takes no value and what to write instead. None of them knows any
+//! program: how a program uses its arguments is its own business.
 //!
-//! The invariant: the program text does not depend on the values. Where dash and bash read a text differently, or where
-//! an expansion is evaluated again (arithmetic), a reference is refused.
+//! The invariant: the program text does not depend on the values. A reference is refused where dash and bash parse the
+//! text differently, or where an expansion is evaluated again (arithmetic).
 
 mod commands;
 mod documents;
@@ -27,10 +26,10 @@ use crate::template::parse::{Piece, Reference};
 use crate::template::to_text;
 
 const VARIABLE: &str = "GLEITZEIT_VALUE_";
-/// What Linux takes in one argument or variable (`MAX_ARG_STRLEN`), with the name, `=` and a NUL at the end.
+/// The Linux limit for one argument or variable (`MAX_ARG_STRLEN`), including the name, `=` and the final NUL.
 const MAX_VARIABLE_BYTES: usize = 128 * 1024;
 
-/// Where each reference stands, or why it is refused; in the order of the references.
+/// For each reference in order: where it stands, or why it is refused.
 fn places(pieces: &[Piece]) -> Vec<Result<Spot, (usize, String)>> {
     let mut source = Vec::new();
     let mut references = Vec::new();
@@ -50,16 +49,16 @@ fn places(pieces: &[Piece]) -> Vec<Result<Spot, (usize, String)>> {
     places.into_iter().zip(&references).map(refused).collect()
 }
 
-/// What is wrong with the places of references, before any value is known.
+/// Checks where the references stand, before any value is known.
 pub(super) fn check(pieces: &[Piece]) -> Vec<Problem> {
     places(pieces).into_iter().filter_map(Result::err).collect()
 }
 
-/// Finds a reference's value.
+/// Looks up the value of a reference.
 pub(super) type Find<'a, 's> = &'a mut dyn FnMut(&Reference) -> Result<Cow<'s, Value>, String>;
 
-/// Writes the program and its variables. `taken` tells which names of variables are not free. Each reference is looked up
-/// once, however often it stands in the text.
+/// Writes the program and its variables. `taken` returns whether a variable's name is in use. Each reference is looked
+/// up once, however often it occurs in the text.
 pub(super) fn fill(pieces: &[Piece], find: Find<'_, '_>, taken: &dyn Fn(&str) -> bool) -> Result<Filled, Problem> {
     let mut places = places(pieces).into_iter();
     let mut names = Names::new(pieces, taken);
@@ -115,10 +114,10 @@ fn check_value(reference: &Reference, name: &str, text: &str) -> Result<(), Stri
     Ok(())
 }
 
-/// Names of variables of which the program does not speak, and that are not taken.
+/// Generates names of variables that the program does not mention and that are not taken.
 struct Names<'a> {
     taken: &'a dyn Fn(&str) -> bool,
-    /// What follows on the beginning of such names in the text.
+    /// The numbers of such names that occur in the text.
     spoken: BTreeSet<&'a str>,
     last: usize,
 }
@@ -186,7 +185,7 @@ mod tests {
         assert_eq!(why, "${a} is 131054 bytes, and a value in a command can have 131053; pass it in `stdin` instead");
         let why = filled("echo ${a}", &json!("\0"), &[]).expect_err("NUL");
         assert!(why.starts_with("${a} holds a NUL character"), "{why}");
-        // A comment takes no value.
+        // A reference in a comment inserts no value.
         assert!(filled("echo # ${a}", &json!("\0"), &[]).is_ok());
     }
 }

@@ -1,10 +1,12 @@
-//! Where a reference stands in the address of a request, and what is written there.
+//! Determines where a reference stands in the address of a request, and what is written there.
 //!
-//! The text before a reference is read as the URL standard (WHATWG) reads the addresses of `http` and `https`: it skips
-//! tabs and line ends, and takes a backslash for a slash. The invariant: a value that does not begin the address changes
-//! neither its host (unless it stands there) nor the number of its path segments, and decoding gives the value back.
+//! The text before a reference is parsed as the URL standard (WHATWG) parses `http` and `https` addresses: tabs and
+//! line endings are skipped, and a backslash counts as a slash.
 //!
-//! A value that begins the address is an address itself, or the beginning of one, and is written as it is.
+//! The invariant: a value that does not begin the address changes neither its host (unless it stands there) nor the
+//! number of its path segments, and decoding gives the value back.
+//!
+//! A value that begins the address is an address, or the beginning of one, and is inserted unchanged.
 
 use std::borrow::Cow;
 
@@ -14,43 +16,43 @@ use super::{Find, Problem};
 use crate::template::parse::{Piece, Reference};
 use crate::template::to_text;
 
-/// An address that is put together has at most so many bytes; servers take far less.
+/// The longest address that may be built, in bytes; servers accept far less.
 const MOST_BYTES: usize = 64 * 1024;
 
 const PATH: &str = "for a part of the path write `/` before it, or give all that stands before it as part of the value";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nothing stands before it.
+    /// Nothing precedes it.
     Start,
-    /// In what may be a scheme, or a path without one.
+    /// In a possible scheme, or a path without one.
     Scheme,
-    /// Behind the colon of a scheme and so many slashes.
+    /// After the colon of a scheme and this many slashes.
     Colon(usize),
-    /// Behind a slash that begins the text.
+    /// After a slash at the beginning of the text.
     Slash,
     /// User, host and port.
     Authority,
     Path,
     Query,
     Fragment,
-    /// Behind a value that is not known yet.
+    /// After a value that is not known yet.
     Unknown,
 }
 
-/// An address as far as it has been written.
+/// The address as written so far.
 struct Address<'p> {
     out: String,
     place: Place,
-    /// Where in what is written the authority begins.
+    /// Where the authority begins in the output.
     authority: usize,
-    /// Where in what is written the segment of the path begins.
+    /// Where the current path segment begins in the output.
     segment: usize,
-    /// A reference in this segment.
+    /// A reference in this segment, if there is one.
     within: Option<&'p Reference>,
 }
 
-/// Writes the pieces of an address.
+/// Builds an address from its pieces.
 pub(super) fn fill(
     pieces: &[Piece],
     find: Find<'_, '_>,
@@ -111,7 +113,7 @@ impl<'p> Address<'p> {
         self.place = next;
     }
 
-    /// Judges the segment of the path that ends here, if a value stands in it.
+    /// Checks the path segment that ends here, if it contains a value.
     fn close(&mut self, on_refused: &mut dyn FnMut(Problem) -> Result<(), Problem>) -> Result<(), Problem> {
         let Some(reference) = self.within.take() else { return Ok(()) };
         match wrong_segment(&self.out[self.segment..]) {
@@ -164,7 +166,7 @@ impl<'p> Address<'p> {
         self.escaped(&to_text(&value))
     }
 
-    /// A value that begins the address: as it is.
+    /// Inserts a value at the beginning of the address, unchanged.
     fn begin(&mut self, value: Option<Cow<'_, Value>>, rest: &[Piece]) -> Result<(), String> {
         let Some(value) = value else {
             self.place = Place::Unknown;
@@ -185,7 +187,7 @@ impl<'p> Address<'p> {
             }
             Some(_) => {}
         }
-        // It is not judged: what may name the address may name any.
+        // The value is not checked: whoever sets the address may choose any address.
         text.chars().for_each(|character| self.step(character));
         Ok(())
     }
@@ -212,7 +214,7 @@ impl<'p> Address<'p> {
                 Some(Piece::Text(next)) => next.starts_with(['/', '\\', '?', '#', ':']),
                 Some(Piece::Reference(_)) => false,
             };
-        // A port of its own, or an address in brackets, fits only where all of it is the value.
+        // A port of its own, or an address in brackets, is allowed only if the value is the whole host.
         if !(is_name(text) || is_whole && is_host_and_port(text)) {
             return Err(format!("stands where the host of the address is, and its value is none; {PATH}"));
         }
@@ -220,7 +222,7 @@ impl<'p> Address<'p> {
         Ok(())
     }
 
-    /// A list: each item is one segment.
+    /// Inserts a list: each item becomes one segment.
     fn segments(&mut self, items: &[Value]) -> Result<(), String> {
         for (at, item) in items.iter().enumerate() {
             if item.is_array() || item.is_object() {
@@ -241,7 +243,8 @@ impl<'p> Address<'p> {
         Ok(())
     }
 
-    /// A value in a path, a query or a fragment: only what is never a delimiter (RFC 3986, unreserved) stays.
+    /// Escapes a value in a path, a query or a fragment: only unreserved characters (RFC 3986), which are never
+    /// delimiters, remain.
     fn escaped(&mut self, text: &str) -> Result<(), String> {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         for byte in text.bytes() {
@@ -263,11 +266,11 @@ fn too_long() -> String {
     format!("makes the address longer than {MOST_BYTES} bytes")
 }
 
-/// What a segment is that parsers or servers leave out. White space at the end may be that of the whole address, which
-/// they skip as well.
+/// Names the kind of segment that parsers or servers remove. Trailing white space may be at the end of the whole
+/// address, where parsers skip it too.
 fn wrong_segment(segment: &str) -> Option<&'static str> {
     let kept = segment.trim_end_matches(|it| it <= ' ').chars().filter(|it| !matches!(it, '\t' | '\n' | '\r'));
-    // No more are needed to tell.
+    // More are not needed to decide.
     let kept: String = kept.take(7).collect();
     match &*kept.to_ascii_lowercase().replace("%2e", ".") {
         "" => Some("an empty segment of the path"),
@@ -277,7 +280,7 @@ fn wrong_segment(segment: &str) -> Option<&'static str> {
     }
 }
 
-/// Letters, digits, `-`, `.` and `_`: no delimiter of an address, and at least one.
+/// Whether a text is not empty and consists of letters, digits, `-`, `.` and `_`, none of which delimits an address.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|it| it.is_alphanumeric() || "-._".contains(it))
 }

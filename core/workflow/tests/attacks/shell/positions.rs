@@ -155,7 +155,7 @@ pub(super) const BASH: &[&str] = &[
     "set -o pipefail; printf '<%s>' ${a} | cat",
 ];
 
-/// Positions whose text is not seen: they print `<1>`.
+/// Positions whose text the program cannot see: it prints `<1>`.
 pub(super) const UNSEEN: &[&str] = &[
     "echo sh ${a} >/dev/null; printf '<1>'",
     "printf 1 | perl -ne 'print \"<$_>\"' -- | cat; : ${a}",
@@ -347,8 +347,8 @@ pub(super) const REFUSED: &[&str] = &[
     "echo $$'${a}' $[1] ${a}",
 ];
 
-/// Programs that read an argument or their input as code: their own business, as the documents say. Nothing here may
-/// come to know them.
+/// Programs that read an argument or their input as code. That is their own business, as the documentation says, and
+/// the checker must not know them.
 pub(super) const OWN_BUSINESS: &[&str] = &[
     "eval ${a}",
     "sh -c ${a}",

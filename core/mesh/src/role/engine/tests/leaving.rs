@@ -7,7 +7,7 @@ fn a_cancel_is_answered_at_once_even_for_an_unknown_attempt() {
     let mut bench = Bench::new();
     bench.execute(1, None);
     bench.said();
-    bench.hear(FromHub::CancelTask(CancelTask { attempts: vec![at(1), at(9)] }));
+    bench.receive(FromHub::CancelTask(CancelTask { attempts: vec![at(1), at(9)] }));
     assert_eq!(bench.said(), ["cancel call", "stop 1 Cancelled", "stop 9 Cancelled"]);
     bench.end(1, MethodOutcome::Result(Payload::null()));
     assert_eq!(bench.said(), [""; 0]);
@@ -24,7 +24,7 @@ fn reports_survive_a_short_absence_of_the_hub_and_work_does_not_survive_a_long_o
     bench.connect();
     assert_eq!(bench.said(), ["register 64 [2, 1]", "complete 1 null"]);
     bench.hub(role::Input::Disconnected);
-    bench.now = bench.now.plus_ms(ALONE_LIMIT_MS - 1);
+    bench.now = bench.now.plus_ms(MAX_DISCONNECTED_MS - 1);
     bench.tick();
     assert_eq!(bench.engine.working_on().count(), 0, "the timeout of 5 s came first");
     bench.connect();
@@ -98,7 +98,7 @@ fn attempts_of_a_lost_journal_are_dropped_without_a_word_and_the_same_may_be_giv
     bench.said();
     let registered = ComponentRegistered::new("e1".into(), "e", 5_000);
     let registered = ComponentRegistered { term: Some("t2".into()), starts_anew: true, ..registered };
-    bench.hear(FromHub::ComponentRegistered(registered));
+    bench.receive(FromHub::ComponentRegistered(registered));
     assert_eq!(bench.said(), [""; 0], "nobody waits for them");
     assert_eq!((bench.engine.working_on().count(), bench.engine.unanswered().count()), (0, 0));
     bench.status(PresenceStatus::Connected, Health::default());

@@ -1,12 +1,13 @@
-//! The words of commands: which one names a command, assigns a variable, or is a pattern, as far as operators and the
-//! shell's reserved words tell. No program is known by name but `let`, which the shell itself evaluates.
+//! The words of commands: which one names a command, assigns a variable or is a pattern, as far as operators and the
+//! shell's reserved words determine it. The only command known by name is `let`, whose arguments the shell itself
+//! evaluates.
 //!
-//! Where dash and bash differ, a place counts as a command's name if it is one for either.
+//! If dash and bash differ, a place counts as a command's name if either treats it as one.
 
 use super::lexer::Lost;
 use super::refusal::Refusal;
 
-/// What the commands are enclosed in.
+/// The construct that encloses the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Program,
@@ -19,13 +20,13 @@ pub(super) enum Kind {
     Backquotes,
 }
 
-/// What the next word is.
+/// The role of the next word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// A command's name, or an assignment, or a reserved word.
+    /// A command's name, an assignment or a reserved word.
     Command,
     Argument,
-    /// Of `let`.
+    /// An argument of `let`.
     Arithmetic,
     CaseWord,
     CaseIn,
@@ -42,18 +43,18 @@ pub(super) enum Redirection {
     Duplicate,
 }
 
-/// How the word begins, as far as it decides whether it is an assignment.
+/// The beginning of the word, as far as it decides whether the word is an assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Head {
     #[default]
     Name,
-    /// `name[`, and how many brackets are open.
+    /// `name[`, with the number of open brackets.
     Subscript(u32),
     /// `name[…]`
     Subscripted,
     /// `name+`
     Plus,
-    /// `name=`; `true` if nothing has followed.
+    /// `name=`; `true` if nothing has followed yet.
     Assigned(bool),
     Other,
 }
@@ -62,46 +63,46 @@ enum Head {
 struct Word {
     /// Its first characters, as long as they are literal.
     text: String,
-    /// Part of it is quoted, or an expansion.
+    /// Whether part of it is quoted or an expansion.
     quoted: bool,
-    /// It is a word whatever expansions give.
+    /// Whether it is a word whatever its expansions produce.
     solid: bool,
-    /// It may be a pattern of files' names.
+    /// Whether it may be a file name pattern.
     pattern: bool,
     head: Head,
 }
 
-/// No reserved word is longer.
+/// The longest text that is kept; no reserved word is longer.
 const MOST_TEXT: usize = 16;
 
-/// A here-document whose text begins with the next line.
+/// A here-document whose text begins on the next line.
 #[derive(Debug)]
 pub(super) struct Here {
     pub(super) delimiter: Vec<u8>,
     pub(super) quoted: bool,
-    /// Tabs at the beginning of lines are left out.
+    /// Whether leading tabs of its lines are removed (`<<-`).
     pub(super) strips: bool,
 }
 
-/// Commands that are being read.
+/// A sequence of commands being read.
 #[derive(Debug)]
 pub(super) struct Commands {
     pub(super) kind: Kind,
     place: Place,
     word: Option<Word>,
     redirection: Option<Redirection>,
-    /// An assignment or a redirection came before the command's name.
+    /// Whether an assignment or a redirection preceded the command's name.
     begun: bool,
-    /// The word before is the first one of its command, and plain.
+    /// Whether the previous word is the first one of its command, and plain.
     named: bool,
-    /// Behind `time`, whose options come before the command.
+    /// Whether `time` was read, whose options precede the command.
     timed: bool,
-    /// Open `case`s, and whether the patterns of the last one have begun.
+    /// The number of open `case`s. `pattern_begun` says whether the patterns of the innermost one have begun.
     cases: u32,
     pattern_begun: bool,
-    /// Within `[[ … ]]`: the references in it.
+    /// Inside `[[ … ]]`: the references in it so far.
     test: Option<Vec<usize>>,
-    /// Announced in the line that is being read.
+    /// Here-documents that the current line has announced.
     pub(super) documents: Vec<Here>,
 }
 
@@ -134,19 +135,19 @@ impl Commands {
         self.test.is_some()
     }
 
-    /// The references in the `[[ … ]]` that is being read.
+    /// The references in the current `[[ … ]]`.
     pub(super) fn tested(&self) -> &[usize] {
         self.test.as_deref().unwrap_or_default()
     }
 
-    /// Notes a reference within `[[ … ]]`.
+    /// Records a reference inside `[[ … ]]`.
     pub(super) fn note(&mut self, reference: usize) {
         if let Some(references) = &mut self.test {
             references.push(reference);
         }
     }
 
-    /// Why no value may be part of the word here.
+    /// Why a value cannot be part of the current word.
     pub(super) fn refuses(&self) -> Option<Refusal> {
         let head = self.word.as_ref().map(|word| word.head).unwrap_or_default();
         let subscript = matches!(head, Head::Subscript(_)).then_some(Refusal::Subscript);
@@ -168,7 +169,7 @@ impl Commands {
         }
     }
 
-    /// A literal character of a word.
+    /// Adds a literal character to the word.
     pub(super) fn push(&mut self, character: u8) {
         let array = self.kind == Kind::Array;
         let word = self.word.get_or_insert_with(Word::default);
@@ -188,7 +189,7 @@ impl Commands {
             (Head::Assigned(_), _) => Head::Assigned(false),
             _ => Head::Other,
         };
-        // What braces and patterns give may be nothing.
+        // Braces and patterns may expand to nothing.
         word.solid |= !matches!(character, b'{' | b'}' | b',');
         word.pattern |= matches!(character, b'*' | b'?' | b'[');
         if word.text.len() < MOST_TEXT {
@@ -196,7 +197,7 @@ impl Commands {
         }
     }
 
-    /// Something that is quoted or an expansion; `solid` if it is a word for certain.
+    /// Adds a quoted part or an expansion; `solid` if it certainly makes a word.
     pub(super) fn quote(&mut self, solid: bool) {
         let word = self.word.get_or_insert_with(Word::default);
         word.quoted = true;
@@ -208,7 +209,7 @@ impl Commands {
         };
     }
 
-    /// Whether an array may begin: the word is `name=`.
+    /// Whether an array may begin here: the word is `name=`.
     pub(super) fn assigns_nothing_yet(&self) -> bool {
         let word = self.word.as_ref().filter(|_| self.redirection.is_none());
         word.is_some_and(|word| word.head == Head::Assigned(true))
@@ -250,7 +251,8 @@ impl Commands {
         self.restart();
     }
 
-    /// A blank, or anything else that ends a word. Returns the references of a `[[ … ]]` that turns out to calculate.
+    /// Ends the word, at a blank or another terminator. Returns the references of a `[[ … ]]` that turns out to be
+    /// arithmetic.
     pub(super) fn end_word(&mut self) -> Result<Vec<usize>, Lost> {
         let Some(word) = self.word.take() else { return Ok(Vec::new()) };
         self.named = false;
@@ -258,7 +260,7 @@ impl Commands {
             self.begun |= self.place == Place::Command;
             return Ok(Vec::new());
         }
-        // Bash goes on to its end; others do not.
+        // Bash reads on to the closing bracket; other shells do not.
         if matches!(word.head, Head::Subscript(_)) && (self.kind == Kind::Array || self.place == Place::Command) {
             return Err(Lost("a subscript with blanks or operators"));
         }
@@ -275,7 +277,7 @@ impl Commands {
                 }
                 "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => {
                     let references = self.test.replace(Vec::new()).unwrap_or_default();
-                    // Those that follow are refused as well.
+                    // References that follow are refused as well.
                     self.place = Place::Command;
                     self.begun = true;
                     return Ok(references);
@@ -355,7 +357,7 @@ impl Commands {
             "function" => self.place = Place::FunctionName,
             "[[" => {
                 self.place = Place::Argument;
-                // Within one that is not closed on its line.
+                // Inside a `[[ … ]]` that is not closed on its line.
                 if self.test.is_some() {
                     return Err(Lost("`[[` within `[[`"));
                 }
@@ -373,7 +375,7 @@ impl Commands {
         Ok(())
     }
 
-    /// The end of a line of commands.
+    /// Ends a line of commands.
     pub(super) fn end_line(&mut self) -> Result<(), Lost> {
         if self.redirection.is_some() {
             return Err(Lost("a redirection without a file"));
@@ -387,7 +389,7 @@ impl Commands {
         Ok(())
     }
 
-    /// `;`, `&`, `|` and their relatives, but those that end the commands of a pattern.
+    /// Reads `;`, `&`, `|` and similar operators, except those that end the commands of a pattern.
     pub(super) fn separate(&mut self) -> Result<(), Lost> {
         if self.kind == Kind::Array {
             return Err(Lost("an operator within an array"));
@@ -402,7 +404,7 @@ impl Commands {
         Ok(())
     }
 
-    /// `;;` and its relatives.
+    /// Reads `;;` and similar operators.
     pub(super) fn next_pattern(&mut self) -> Result<(), Lost> {
         self.separate()?;
         if self.cases == 0 || self.kind == Kind::Array {
@@ -429,12 +431,12 @@ impl Commands {
         self.documents.push(here);
     }
 
-    /// A redirection: the next word is its file.
+    /// Reads a redirection: the next word is its file.
     pub(super) fn redirect(&mut self, redirection: Redirection) {
         self.redirection = Some(redirection);
     }
 
-    /// Digits right before a redirection belong to it.
+    /// Digits directly before a redirection belong to it.
     pub(super) fn drop_number(&mut self) {
         let number = |word: &Word| !word.quoted && word.text.bytes().all(|byte| byte.is_ascii_digit());
         if self.word.as_ref().is_some_and(number) {
@@ -442,7 +444,7 @@ impl Commands {
         }
     }
 
-    /// `&>`: for some shells it ends a command, and what follows on the file is the name of another.
+    /// Reads `&>`: in some shells it ends the command, and the word after the file is the name of another.
     pub(super) fn redirect_both(&mut self) -> Result<(), Lost> {
         self.separate()?;
         self.begun = true;
@@ -450,12 +452,12 @@ impl Commands {
         Ok(())
     }
 
-    /// Whether a redirection has no file yet.
+    /// Whether a redirection still lacks its file.
     pub(super) fn redirects(&self) -> bool {
         self.redirection.is_some()
     }
 
-    /// The end of what encloses them.
+    /// Checks that the commands are complete when their enclosing construct ends.
     pub(super) fn finish(&self) -> Result<(), Lost> {
         if self.cases > 0 {
             return Err(Lost("a `case` without `esac`"));

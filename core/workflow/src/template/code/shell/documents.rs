@@ -1,11 +1,11 @@
-//! Here-documents: which line ends one is known before its text is read.
+//! Here-documents. The line that ends one is found before its text is read.
 
 use super::commands::Here;
 use super::lexer::{Frame, Lexer, Lost, VALUE, is_backquotes};
 use super::refusal::Refusal;
 
 impl Lexer<'_> {
-    /// `<<` and the delimiter.
+    /// Reads `<<` and the delimiter.
     pub(super) fn announce(&mut self) -> Result<(), Lost> {
         self.at += 2;
         let strips = self.peek(0) == Some(b'-');
@@ -54,7 +54,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// The texts of here-documents begin.
+    /// Begins the texts of here-documents.
     pub(super) fn documents(&mut self, mut documents: Vec<Here>) -> Result<(), Lost> {
         while !documents.is_empty() {
             let here = documents.remove(0);
@@ -71,7 +71,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// Where the line with the delimiter begins, and where the next one does.
+    /// The offsets of the line with the delimiter and of the line after it.
     fn find_end(&mut self, here: &Here) -> Result<(usize, usize), Lost> {
         let limit = self.ends.last().copied().unwrap_or(self.source.len());
         let nested = self.frames.len() > 1;

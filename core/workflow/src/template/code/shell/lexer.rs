@@ -1,30 +1,30 @@
-//! The quoting of shell text as dash and bash have it. Where they read it differently, or where it has no end, nothing
-//! behind is told.
+//! The quoting of shell text, as dash and bash both read it. Where they differ, or where a construct has no end,
+//! nothing after that place is judged.
 
 use super::commands::{Commands, Here, Kind};
 use super::refusal::Refusal;
 
-/// Stands for a reference; no text in UTF-8 holds this byte.
+/// Stands for a reference in the source; UTF-8 text never contains this byte.
 pub(super) const VALUE: u8 = 0xff;
 
-/// More is not followed.
+/// The maximum nesting that is followed.
 const MOST_FRAMES: usize = 64;
 
 /// What a reference stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     Bare,
-    /// `"…"`, or a here-document that is expanded.
+    /// `"…"`, or a here-document in which expansions take place.
     Double,
     Single,
     Comment,
 }
 
-/// It cannot be told any more how the text is read: because of what.
+/// From here on it cannot be determined how the text is read; holds the construct that caused it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lost(pub(super) &'static str);
 
-/// What is open around a place.
+/// A construct that is open around a place.
 #[derive(Debug)]
 pub(super) enum Frame {
     Commands(Commands),
@@ -32,15 +32,16 @@ pub(super) enum Frame {
     /// `$'…'`
     Ansi,
     Double,
-    /// The text of a here-document, with where the line behind its delimiter begins, and those that follow on it.
+    /// The text of a here-document, with the offset of the line after its delimiter, and the here-documents that
+    /// follow.
     Document(usize, Vec<Here>),
-    /// `${…}`: whether it is in double quotes, and where it begins.
+    /// `${…}`: whether it is inside double quotes, and its offset.
     Expansion(bool, usize),
     /// `$((…))` or `((…))`: how many parentheses are open in it, and whether it is a command.
     Arithmetic(u32, bool),
 }
 
-/// What each of `count` references in `source` stands in.
+/// Determines what each of `count` references in `source` stands in.
 pub(super) fn places(source: &[u8], count: usize) -> Vec<Result<Spot, Refusal>> {
     let frames = vec![Frame::Commands(Commands::new(Kind::Program))];
     let mut lexer = Lexer { source, at: 0, frames, ends: Vec::new(), pending: 0, places: Vec::with_capacity(count) };
@@ -51,7 +52,7 @@ pub(super) fn places(source: &[u8], count: usize) -> Vec<Result<Spot, Refusal>> 
     }
     let mut places = lexer.places;
     if let Err(Lost(what)) = read {
-        // Without its end the whole text means something else.
+        // If the construct has no end, the whole text is read differently.
         if ended {
             places.clear();
         }
@@ -60,15 +61,15 @@ pub(super) fn places(source: &[u8], count: usize) -> Vec<Result<Spot, Refusal>> 
     places
 }
 
-/// The text, and how far it is read. Its quotes are read in `quotes`, its commands in `operators`, its here-documents in
-/// `documents`.
+/// The source, and how far it has been read. `quotes` reads the quotes, `operators` the commands, `documents` the
+/// here-documents.
 pub(super) struct Lexer<'s> {
     pub(super) source: &'s [u8],
     pub(super) at: usize,
     pub(super) frames: Vec<Frame>,
-    /// Where the here-documents and backquotes end that are being read, the inner ones last.
+    /// The ends of the here-documents and backquotes that are being read, the innermost last.
     pub(super) ends: Vec<usize>,
-    /// Here-documents whose text has not begun.
+    /// The number of announced here-documents whose text has not begun.
     pub(super) pending: usize,
     pub(super) places: Vec<Result<Spot, Refusal>>,
 }
@@ -126,7 +127,7 @@ impl Lexer<'_> {
         self.at.checked_sub(back).map(|at| self.source[at])
     }
 
-    /// The end of the text of a here-document, or of backquotes.
+    /// Ends the text of a here-document, or of backquotes.
     fn end_region(&mut self, end: usize) -> Result<(), Lost> {
         const ACROSS: Lost = Lost("something open across the end of a here-document or of backquotes");
         match self.frames.last_mut() {
@@ -168,7 +169,7 @@ impl Lexer<'_> {
         self.at += 1;
     }
 
-    /// A reference that is refused for what is right before it.
+    /// Refuses a reference because of what directly precedes it.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.places.push(Err(refusal));
         self.at += 1;
@@ -185,7 +186,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// What is open may turn out to calculate.
+    /// Refuses the references in each open `[[ … ]]`, which may turn out to be arithmetic.
     fn revoke_tests(&mut self) {
         for frame in &self.frames {
             if let Frame::Commands(commands) = frame {
@@ -196,9 +197,9 @@ impl Lexer<'_> {
         }
     }
 
-    /// Why no value may stand here, in whatever quotes.
+    /// Why no value may stand here, whatever the quotes.
     fn refusal(&self) -> Option<Refusal> {
-        // Whether what is inside is part of the word of the commands around it.
+        // Whether the innermost construct is part of a word of the commands around it.
         let mut in_word = true;
         for frame in self.frames.iter().rev() {
             match frame {
@@ -227,7 +228,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// Whether a line's end here could be one that here-documents wait for.
+    /// Fails if a here-document was announced: a line ending here could be the one after which it begins.
     pub(super) fn no_line_end(&self) -> Result<(), Lost> {
         if self.pending > 0 {
             Err(Lost("a here-document whose text does not begin with the next line"))

@@ -49,7 +49,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// A backslash before a line's end: both are left out.
+    /// A backslash before a line ending: both are removed.
     fn continued(&mut self) -> Result<(), Lost> {
         self.no_line_end()?;
         let operator = |byte: Option<u8>| byte.is_some_and(|byte| b"&|;<>()#-".contains(&byte));
@@ -71,7 +71,7 @@ impl Lexer<'_> {
         if odd || self.frames.iter().any(is_backquotes) {
             return Err(Lost("a `#` that may not begin a comment"));
         }
-        // Some shells look for the end of a substitution without knowing of comments.
+        // Some shells search for the end of a substitution without recognizing comments.
         if nested && text.iter().any(|byte| b"'\"`()\\".contains(byte)) {
             return Err(Lost("a quote or parenthesis in a comment within `$(…)`"));
         }
@@ -100,7 +100,7 @@ impl Lexer<'_> {
         let double = self.peek(1) == Some(b'(');
         let commands = self.commands()?;
         if commands.in_test() {
-            // Part of a pattern, or a group.
+            // Opens part of a pattern, or a group.
             commands.push(b'(');
             self.at += 1;
         } else if commands.in_pattern() && !commands.in_word() {

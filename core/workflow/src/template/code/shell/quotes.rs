@@ -21,7 +21,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// In `$'…'`: as in single quotes, but for the backslash.
+    /// Reads inside `$'…'`: as in single quotes, except for the backslash.
     pub(super) fn ansi(&mut self, byte: u8) -> Result<(), Lost> {
         match byte {
             b'\\' if self.peek(1) == Some(b'\'') => return Err(Lost("`\\'` within `$'…'`")),
@@ -31,7 +31,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// In double quotes and here-documents.
+    /// Reads inside double quotes and here-documents.
     pub(super) fn double(&mut self, byte: u8) -> Result<(), Lost> {
         match byte {
             b'"' if matches!(self.frames.last(), Some(Frame::Double)) => {
@@ -55,7 +55,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// A backslash and what follows it.
+    /// Reads a backslash and the character after it.
     pub(super) fn pair(&mut self) -> Result<(), Lost> {
         self.at += 1;
         match self.peek(0) {
@@ -70,14 +70,14 @@ impl Lexer<'_> {
                 }
             }
         }
-        // At the end of a region the backslash is the last one in it.
+        // At the end of a region the backslash is its last character.
         self.at += usize::from(self.peek(0).is_some());
         Ok(())
     }
 
     pub(super) fn dollar(&mut self, quoted: bool) -> Result<(), Lost> {
         let next = self.peek(1);
-        // Only these may give no word at all, in quotes too; a dollar sign before anything else is itself.
+        // Only these may expand to no word at all. A dollar sign before any other character is literal.
         let vanishes = if quoted { matches!(next, Some(b'@' | b'{')) } else { next.is_some_and(begins_expansion) };
         if let Some(commands) = self.word() {
             commands.quote(!vanishes);

@@ -13,7 +13,8 @@ pub(super) enum Refusal {
     Delimiter,
     Arithmetic,
     Subscript,
-    /// `[[ … ]]` with an operator that evaluates its operands, or behind one that other shells read as a command's end.
+    /// `[[ … ]]` with an operator that evaluates its operands, or after an operator that other shells read as the end
+    /// of a command.
     Test,
     Backslash,
     Dollar,
@@ -24,7 +25,7 @@ pub(super) enum Refusal {
     /// `>&` and `<&`
     Duplicate,
     Backquotes,
-    /// Behind what is named, it cannot be told.
+    /// After the named construct the position cannot be determined.
     Uncertain(&'static str),
 }
 
