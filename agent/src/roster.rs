@@ -1,6 +1,6 @@
-//! Where each component stands with the hub: whether all are registered, and what is logged about the connection.
+//! The state of each component's connection: whether all are registered, and what is logged about it.
 //!
-//! However many components there are, losing the hub and having it back is told once each.
+//! However many components there are, losing the hub and getting it back is logged once each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,11 +12,11 @@ use tracing::{debug, error, info, warn};
 enum Standing {
     Away,
     Registered,
-    /// On its way out or gone.
+    /// Leaving or gone.
     Left,
 }
 
-/// What was last logged.
+/// What was logged last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Nothing,
@@ -31,12 +31,12 @@ struct State {
     refused: Option<String>,
     /// Why the hub cannot be reached, and whether that was logged.
     cause: Option<(Cause, bool)>,
-    /// The start takes long, so that every cause is of interest.
+    /// The start is overdue, so every cause is worth a log line.
     is_overdue: bool,
 }
 
 impl State {
-    /// Says why the hub cannot be reached, once.
+    /// Logs once why the hub cannot be reached.
     fn tell_cause(&mut self) {
         if let Some((cause, is_told @ false)) = &mut self.cause {
             *is_told = true;
@@ -69,7 +69,7 @@ impl Roster {
         self.ready.subscribe()
     }
 
-    /// The start takes long: says so if nothing was said yet.
+    /// Marks the start as overdue; logs that if nothing was logged yet.
     pub(crate) fn overdue(&self) {
         let mut state = self.state();
         state.is_overdue = state.told != Told::There;
@@ -84,7 +84,7 @@ impl Roster {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete in itself: a panic elsewhere leaves nothing half done.
+        // Every update is complete in itself, so a panic elsewhere leaves no partial state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,7 +154,8 @@ impl Member {
         }
     }
 
-    /// What passes by itself is told of once the start takes long; it was told that the hub is away. All else at once.
+    /// Logs a cause. A transient one is logged only once the start is overdue, since losing the hub was already logged;
+    /// any other one at once.
     pub(crate) fn unreachable(&self, cause: Cause) {
         debug!(component = self.id, message = cause.message, "unreachable");
         let mut state = self.roster.state();

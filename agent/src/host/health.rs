@@ -1,10 +1,10 @@
-//! Asks a provider for its health now and then, and says what the hub is to know of it.
+//! Checks a provider's health periodically and decides what to report to the hub.
 //!
-//! The invariant: the hub is not told that a provider is unhealthy while others of this agent may still be on their way
-//! to it. Work that waits for any of them would fail although the next one can do it.
+//! The invariant: the hub is not told that a provider is unhealthy while other providers of this agent may still be
+//! connecting. Otherwise work that could wait for any of them would fail, although the next provider can do it.
 //!
-//! A check that takes long says nothing about the provider: on a busy machine everything does. Such a provider is slow and
-//! gets work; only what a check found out makes it unhealthy.
+//! A slow check says nothing about the provider: on a busy machine everything is slow. A slow provider still gets work;
+//! only the result of a check can make it unhealthy.
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -18,50 +18,50 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// A provider whose health check takes longer counts as slow. The check goes on: what it has started (an interpreter for
-/// one) would never be ready if each check began anew.
+/// A provider whose health check takes longer counts as slow. The check goes on: whatever it started (an interpreter,
+/// for example) would never become ready if each check started over.
 const LIMIT: Duration = Duration::from_secs(5);
-/// A check that has taken so long is given up and begun anew.
+/// A check that takes longer than this is abandoned and started over.
 const GIVE_UP: Duration = Duration::from_secs(120);
-/// How long the first one may hold up the registration, so that mostly the first word already says how the provider is.
+/// How long the first check may delay the registration, so that the registration usually carries the health already.
 const FIRST: Duration = Duration::from_millis(50);
-/// An unhealthy provider is asked again after this time, then after twice that, and so on up to the interval.
+/// An unhealthy provider is checked again after this time, then after twice that, and so on up to the interval.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long the others of this agent are waited for.
+/// How long to wait for the other providers of this agent.
 const OTHERS: Duration = Duration::from_secs(2);
 
 type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
 type Looking = Pin<Box<dyn Future<Output = Look> + Send>>;
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a check has come to.
+/// The state of a check.
 enum Look {
-    /// It is over.
+    /// The check is over.
     Over(Health),
-    /// It goes on.
+    /// The check is still running.
     Long(Looking),
 }
 
-/// One provider's health.
+/// The health of one provider.
 pub(crate) struct HealthWatch {
     name: String,
     ask: Box<dyn Fn() -> Asking + Send>,
     interval: Duration,
-    /// Until it is asked again.
+    /// Time until the next check.
     delay: Duration,
     looking: Looking,
-    /// As found out last.
+    /// The result of the latest check.
     known: Health,
-    /// It was healthy, and one look since then said otherwise. Work is not given up for that.
+    /// The provider was healthy, and one check since then said otherwise. One such result does not stop its work.
     doubtful: bool,
     all_ready: watch::Receiver<bool>,
-    /// Whether the others are there or have had their time since this one is connected.
+    /// Whether, since this provider connected, the others have registered or their time has run out.
     settled: bool,
     settling: Option<Waiting>,
 }
 
 impl HealthWatch {
-    /// Asks the provider every `interval`; `all_ready` says whether all components of this agent are registered.
+    /// Checks the provider every `interval`; `all_ready` says whether all components of this agent are registered.
     pub(crate) fn new(provider: Provider, interval: Duration, all_ready: watch::Receiver<bool>) -> Self {
         let name = provider.name().to_owned();
         let ask = move || {
@@ -93,7 +93,7 @@ impl HealthWatch {
         }
     }
 
-    /// What to begin with; waits only for a moment. Cancel-safe.
+    /// The health to register with; waits only for a moment. Cancel-safe.
     pub(crate) async fn first(&mut self) -> Health {
         if let Ok(look) = timeout(FIRST, &mut self.looking).await {
             self.looked(look);
@@ -101,7 +101,7 @@ impl HealthWatch {
         self.told()
     }
 
-    /// What the hub is to know from now on. Cancel-safe.
+    /// Waits for a change and returns the health to report. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Health {
         let settling = async {
             match &mut self.settling {
@@ -119,18 +119,18 @@ impl HealthWatch {
         self.told()
     }
 
-    /// The hub knows this provider now.
+    /// Notes that this provider is registered at the hub.
     pub(crate) fn registered(&mut self) {
         if !self.settled && self.settling.is_none() {
             let mut all_ready = self.all_ready.clone();
             self.settling = Some(Box::pin(async move {
-                // Whoever is not there by then is not waited for.
+                // After the timeout, providers that are still missing are not waited for.
                 let _ = timeout(OTHERS, all_ready.wait_for(|ready| *ready)).await;
             }));
         }
     }
 
-    /// The hub is away: what to say when it is back.
+    /// Notes that the hub is away; returns the health to report on reconnect.
     pub(crate) fn disconnected(&mut self) -> Health {
         self.settled = false;
         self.settling = None;
@@ -155,7 +155,7 @@ impl HealthWatch {
         }
     }
 
-    /// Takes note, and asks again after a while: soon if that may be news.
+    /// Records a result and schedules the next check: soon if that may bring news.
     fn found(&mut self, health: Health) {
         let broken = self.known.state.works() && !health.state.works();
         self.doubtful = broken && !self.doubtful;
@@ -194,7 +194,7 @@ impl HealthWatch {
     }
 }
 
-/// An executor that breaks while it is asked is unhealthy, and no more than that; one that takes long is asked on.
+/// Limits a check: a panic makes the provider unhealthy, nothing more; a slow check goes on.
 async fn limited(answer: Asking) -> Look {
     let mut answer: Asking = Box::pin(AssertUnwindSafe(answer).catch_unwind().map(|ended| {
         let broken = |_panic| Health::unhealthy("the health check broke off with a panic; the log has its message");
@@ -223,12 +223,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// A provider in the test's hand; time stands still but for what is waited for.
+    /// A provider under the test's control; time stands still except while something waits.
     struct Bench {
         watch: HealthWatch,
-        /// What it answers; none: it never does.
+        /// The answer of the provider; `None`: it never answers.
         answer: Arc<Mutex<Option<Health>>>,
-        /// When it was asked.
+        /// When the provider was asked.
         asked: Arc<Mutex<Vec<Instant>>>,
         all_ready: watch::Sender<bool>,
     }
@@ -257,7 +257,7 @@ mod tests {
             *self.answer.lock().expect("no panic") = Some(health);
         }
 
-        /// The pauses between the times it was asked, in seconds.
+        /// The pauses between checks, in seconds.
         fn pauses(&self) -> Vec<u64> {
             let asked = self.asked.lock().expect("no panic");
             asked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect()
