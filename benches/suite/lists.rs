@@ -128,7 +128,7 @@ pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<
     let row = Row::new(format!("W8 … until the last of {} has heard the end", size.watchers), "ms", vec![millis(last)]);
     report.row(row);
     report.note(format!("{} watchers heard {heard} events", size.watchers));
-    // Work under watchers: as many again, each with its own run.
+    // Throughput under observation: as many watchers again, each of a run of its own.
     let started = Instant::now();
     let mut watched = tokio::task::JoinSet::new();
     for _ in 0..size.watchers {
