@@ -1,5 +1,5 @@
-//! Why a run failed, for people: each failed task under its own name, with the end of what it said. Tasks that failed for
-//! the same reason are told of once.
+//! Explains to people why a run failed: each failed task by name, with the end of its output. Tasks that failed for the
+//! same reason are grouped.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use crate::view::{clean, first_line, last_lines};
 
-/// So many different causes are told; `gleitzeit logs` has the others.
+/// How many different causes are shown; `gleitzeit logs` shows the others.
 const CAUSES: usize = 5;
-/// So many tasks of one cause are named.
+/// How many tasks of one cause are named.
 const NAMED: usize = 5;
-/// Of what a task said, so many lines are told: the last ones, for they mostly say why.
+/// How many lines of a task's output are shown: the last ones, since they usually hold the reason.
 const SAID: usize = 10;
-/// Of a traceback, so many lines.
+/// How many lines of a traceback are shown.
 const TRACEBACK: usize = 30;
-/// Of an answer's body, so many characters.
+/// How many characters of an answer's body are shown.
 const BODY: usize = 300;
-/// A message may be so long.
+/// How many characters of a message are shown.
 const MESSAGE: usize = 2_000;
 
 /// Tasks that failed in the same way.
@@ -29,7 +29,7 @@ struct Cause<'a> {
     detail: String,
 }
 
-/// What to tell of a run's failed tasks; empty if that says no more than the run's own error.
+/// The text about a run's failed tasks; empty if it would add nothing to the run's own error.
 pub(crate) fn of(run: &Run) -> String {
     let (causes, others) = causes(run);
     let is_said = |cause: &Cause<'_>| {
@@ -89,7 +89,7 @@ fn named(tasks: &[&Task]) -> String {
     format!("task{} {}{more} failed{attempt}", if tasks.len() == 1 { "" } else { "s" }, ids.join(", "))
 }
 
-/// What came with the failure of an attempt that an event tells of; empty for other events.
+/// The details that came with the failed attempt in an event; empty for other events.
 pub(crate) fn of_event(event: &RunEvent) -> String {
     let failed = |payload: &Payload| payload.read::<Failed>().ok();
     match &event.payload {
@@ -100,14 +100,14 @@ pub(crate) fn of_event(event: &RunEvent) -> String {
     }
 }
 
-/// Of the event `task_attempt_failed`.
+/// The payload of the event `task_attempt_failed`.
 #[derive(Deserialize)]
 struct Failed {
     error: Failure,
 }
 
-/// What came with a failure, indented: a traceback, the end of stderr (of stdout, if stderr is empty), or the answer of a
-/// server. Empty if nothing did.
+/// The details of a failure, indented: a traceback, the end of stderr (of stdout, if stderr is empty), or a server's
+/// answer. Empty if there are none.
 fn detail(failure: &Failure) -> String {
     let Some(data) = failure.data.as_ref().map(Payload::shown) else { return String::new() };
     let said = |name: &str| data.get(name).and_then(Value::as_str).filter(|said| !said.trim().is_empty());

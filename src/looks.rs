@@ -1,5 +1,5 @@
-//! How the output of this process looks: settled once, from the options, the environment and what stdout and stderr are,
-//! and asked for by whatever prints. Until it is settled, and in tests, everything looks as it does in a file.
+//! The appearance of this process's output: set once, from the options, the environment and the properties of stdout
+//! and stderr, and used by everything that prints. Until it is set, and in tests, output looks as it does in a file.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,7 +15,7 @@ const IN_FULL: u8 = 1 << 3;
 const SHORT_IDS: u8 = 1 << 4;
 const QUIET: u8 = 1 << 5;
 
-/// What the options ask for.
+/// The appearance that the options ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) colour: ColorWhen,
@@ -30,12 +30,12 @@ impl From<&Global> for Wishes {
     }
 }
 
-/// What the process finds itself in.
+/// The environment of the process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Surroundings {
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
-    /// `TERM` says that the terminal can do nothing but print.
+    /// `TERM` says that the terminal can only print.
     is_dumb: bool,
     /// `NO_COLOR` is set to anything (no-color.org).
     no_color: bool,
@@ -55,7 +55,7 @@ impl Surroundings {
         }
     }
 
-    /// The option goes before `NO_COLOR`, that before `CLICOLOR_FORCE`, that before what the stream is.
+    /// The option takes precedence over `NO_COLOR`, that over `CLICOLOR_FORCE`, and that over the type of the stream.
     fn colours(&self, when: ColorWhen, is_terminal: bool) -> bool {
         match when {
             ColorWhen::Always => true,
@@ -66,7 +66,7 @@ impl Surroundings {
     }
 }
 
-/// Settles it for what is said from now on.
+/// Sets the appearance of all further output.
 pub(crate) fn settle(wishes: &Wishes) {
     SETTLED.store(bits(wishes, &Surroundings::of_process()), Ordering::Relaxed);
 }
@@ -87,7 +87,7 @@ fn is_set(bit: u8) -> bool {
     SETTLED.load(Ordering::Relaxed) & bit != 0
 }
 
-/// Whether stdout has colours. A view that fills the terminal is on stdout too.
+/// Whether stdout has colours. A full-screen view is on stdout too.
 pub(crate) fn stdout_has_colour() -> bool {
     is_set(STDOUT_COLOUR)
 }
@@ -97,7 +97,7 @@ pub(crate) fn stderr_has_colour() -> bool {
     is_set(STDERR_COLOUR)
 }
 
-/// Whether times on stdout are told by how long ago they were.
+/// Whether stdout shows times as ages.
 pub(crate) fn relative_times() -> bool {
     is_set(RELATIVE_TIMES)
 }
@@ -107,17 +107,17 @@ pub(crate) fn in_full() -> bool {
     is_set(IN_FULL)
 }
 
-/// Whether ids in lists on stdout are shortened to what names them.
+/// Whether lists on stdout shorten ids to a unique prefix.
 pub(crate) fn short_ids() -> bool {
     is_set(SHORT_IDS)
 }
 
-/// Whether only results and errors are told.
+/// Whether only results and errors are printed.
 pub(crate) fn is_quiet() -> bool {
     is_set(QUIET)
 }
 
-/// The wish for colour, as far as it can be told from arguments that could not be read.
+/// The choice of colour, as far as it can be told from arguments that could not be parsed.
 pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
     let mut wanted = ColorWhen::Auto;
     for (index, argument) in arguments.iter().enumerate() {

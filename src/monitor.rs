@@ -1,5 +1,5 @@
-//! `gleitzeit monitor`: a view of the whole that fills the terminal. `model` knows what is shown and what keys mean (by the
-//! table of `keys`), `draw` how it looks; `look` asks the control plane. Here the terminal is read and written.
+//! `gleitzeit monitor`: a full-screen view. `model` knows what is shown and what keys mean (by the table in `keys`),
+//! `draw` renders it, and `look` queries the control plane. This file reads and writes the terminal.
 
 mod draw;
 mod filter;
@@ -31,14 +31,14 @@ use look::{Reader, Told};
 use model::{Action, Looks, Model};
 use task::OpenTask;
 
-/// How often it is looked again.
+/// How often the control plane is queried.
 const REFRESH: Duration = Duration::from_secs(1);
-/// How often it is drawn at most, however much happens.
+/// The least time between two frames, however much happens.
 const FRAME: Duration = Duration::from_millis(50);
-/// How often it is looked whether the terminal is still wanted.
+/// How often the key reader checks whether the terminal is still wanted.
 const KEYS: Duration = Duration::from_millis(100);
 
-/// Shows it until somebody leaves it.
+/// Shows the monitor until the user leaves it.
 ///
 /// # Errors
 /// If there is no terminal, or the control plane cannot be reached at all.
@@ -54,7 +54,7 @@ pub(crate) async fn show(reach: &ClientArgs) -> CommandResult {
     Box::pin(serve(&client, &mut terminal)).await
 }
 
-/// However it ends, the terminal is put right again.
+/// Restores the terminal on drop, however the monitor ends.
 struct Restored;
 
 impl Drop for Restored {
@@ -70,7 +70,7 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
     let mut monitor = Monitor { client, reader: Reader::default(), last: None };
     let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // When it is drawn next; none if nothing has changed since.
+    // When the next frame is due; `None` if nothing has changed since the last one.
     let mut frame = Some(Instant::now());
     monitor.reader.follow_all(client, 0);
     loop {
@@ -89,7 +89,7 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
                 monitor.take(&mut model, told);
             }
             event = keys.recv() => {
-                // What a key changes, and another size, is shown at once.
+                // The effect of a key or a resize is shown at once.
                 frame = Some(Instant::now());
                 let action = match event {
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => model.key(key),
@@ -112,11 +112,11 @@ async fn at(frame: Option<Instant>) {
     }
 }
 
-/// What stands between the model and the control plane.
+/// Connects the model and the control plane.
 struct Monitor<'a> {
     client: &'a Client,
     reader: Reader,
-    /// The last event of all runs that came.
+    /// The position of the last event received, of all runs.
     last: Option<u64>,
 }
 
@@ -138,7 +138,7 @@ impl Monitor<'_> {
             Told::Seen(wanted, seen) => {
                 let was_away = model.is_away;
                 model.see(&wanted, *seen);
-                // What was printed meanwhile was not heard, but is kept.
+                // Output printed meanwhile was missed, but the control plane keeps it.
                 if was_away && !model.is_away && self.reader.forget_task() {
                     model.task_mut().into_iter().for_each(OpenTask::hear_anew);
                 }
@@ -164,7 +164,7 @@ impl Monitor<'_> {
     }
 }
 
-/// What the terminal says. The thread ends within a moment of this process losing interest.
+/// Reads terminal events on a thread, which ends shortly after the receiver is dropped.
 fn keys() -> mpsc::Receiver<Event> {
     let (sender, keys) = mpsc::channel(64);
     tokio::task::spawn_blocking(move || {

@@ -1,8 +1,9 @@
-//! Where commands find runs: on the control plane, and in the stores of runs that no control plane serves. Nothing is
-//! started for them.
+//! Where commands find runs: on the control plane, and in the stores of runs that no control plane serves. This never
+//! starts a control plane.
 //!
-//! A named control plane is asked alone. If none is named, the one at the default address is asked, if one answers there,
-//! and the stores that `gleitzeit run` keeps; if none answers, also the store that `gleitzeit start` would open.
+//! A named control plane is the only source. If none is named, the sources are the control plane at the default
+//! address, if one answers there, and the stores that `gleitzeit run` keeps; if none answers, also the store that
+//! `gleitzeit start` would open.
 
 mod pages;
 mod refuse;
@@ -21,31 +22,30 @@ use crate::error::{CommandError, Exit, chain};
 use crate::{client, hub_url, output, past};
 pub(crate) use refuse::{refuse_cancel, refuse_retry};
 
-/// Of so many stores that cannot be read it is said why.
+/// For how many unreadable stores the reason is shown.
 const TOLD: usize = 5;
 
 /// A run that was found.
 pub(crate) struct Found {
-    /// Whom to ask about it.
+    /// The client to query about the run.
     pub(crate) client: Client,
     pub(crate) run_id: String,
     /// Its store, if none of the control planes that were asked serves it.
     pub(crate) kept: Option<Whereabouts>,
-    /// Whether a control plane answers at the default address, where so no other can be started.
+    /// Whether a control plane answers at the default address, so that no other one can be started there.
     is_plane_there: bool,
 }
 
-/// Finds the run that the user means: by its id, the beginning of one, or `last`, which is the newest of all that are
-/// looked at.
+/// Finds the run that the user means: by its id, a prefix of one, or `last`, which means the newest of all sources.
 ///
 /// # Errors
-/// If there is none, or several begin so.
+/// If there is none, or the prefix is ambiguous.
 pub(crate) async fn find(args: &ClientArgs, wanted: &str) -> Result<Found, CommandError> {
     Sources::open(args).await?.find(wanted).await
 }
 
 impl Found {
-    /// Says so if the run goes on in another process, which alone knows what its tasks print.
+    /// Prints a note if the run is being executed by another process, since only that process knows its tasks' output.
     ///
     /// # Errors
     /// If the run cannot be read.
@@ -65,11 +65,11 @@ impl Found {
     }
 }
 
-/// All that is looked at.
+/// All sources of runs.
 pub(crate) struct Sources {
     plane: Option<Client>,
     stores: Option<Stores>,
-    /// Why the control plane is not among them.
+    /// Why the control plane is not among the sources.
     away: Option<CommandError>,
 }
 
@@ -87,7 +87,7 @@ impl Stores {
         Ok(Self { client: Client::within(config, move || streams.connect())?, kept })
     }
 
-    /// Says which stores are left out since they cannot be read; of many only how many.
+    /// Names the stores that are skipped because they cannot be read; for many, only their number.
     fn tell_trouble(&self) {
         let troubles = self.kept.take_trouble();
         let more = troubles.len().saturating_sub(TOLD);
@@ -111,7 +111,7 @@ impl Stores {
 }
 
 impl Sources {
-    /// Reaches the control plane, without starting one.
+    /// Connects to the control plane, without starting one.
     ///
     /// # Errors
     /// If one was named and cannot be reached.
@@ -122,7 +122,8 @@ impl Sources {
         match Client::connect(client::config(args)).await {
             Ok(plane) => Ok(Self { plane: Some(plane), stores: Some(Stores::new(None)?), away: None }),
             Err(error) => {
-                // A root without `/etc/hosts` knows no `localhost`, where then nobody is either.
+                // In a root file system without `/etc/hosts`, `localhost` does not resolve; then nothing listens there
+                // either.
                 let is_nameless = error.known() == Some(ErrorCode::NetworkUnreachable);
                 let is_silent = !client::nobody_listens(&error) && !is_nameless;
                 let away = client::unreached(error, args);
@@ -134,7 +135,7 @@ impl Sources {
         }
     }
 
-    /// Goes on without a control plane that does not answer as one. What the user asked wrongly is an error everywhere.
+    /// Continues without a control plane if none answers. A mistake of the user is an error with every source.
     fn without_plane(&mut self, error: gleitzeit_sdk::Error) -> Result<(), CommandError> {
         let error = CommandError::from(error);
         if self.stores.is_none() || error.exit == Exit::Usage {
@@ -158,7 +159,7 @@ impl Sources {
         let on_plane = self.on_plane(&filter).await?;
         let found = pages::merge(on_plane, in_stores);
         match self.plane {
-            // It knows more of a run that is gone than that no list has it.
+            // For a removed run, the control plane's error says more than its absence from all lists.
             Some(client) if found.is_empty() && client::is_full_id(wanted) => {
                 return Ok(Found { client, run_id: wanted.to_owned(), kept: None, is_plane_there: true });
             }
@@ -177,7 +178,7 @@ impl Sources {
         }
     }
 
-    /// The first page of what the control plane has.
+    /// The first page of the control plane's runs.
     async fn on_plane(&mut self, filter: &RunFilter) -> Result<Vec<RunSummary>, CommandError> {
         let Some(plane) = &self.plane else { return Ok(Vec::new()) };
         match plane.list_runs(filter).await {
@@ -186,7 +187,7 @@ impl Sources {
         }
     }
 
-    /// Why no run was found. The one that is meant may be on a control plane that does not answer.
+    /// The error for a missing run. The wanted run may be on a control plane that does not answer.
     fn not_found(&self, error: CommandError, wanted: &str, is_unknown: bool) -> CommandError {
         match &self.away {
             Some(away) if is_unknown && wanted != "last" => {
@@ -198,10 +199,10 @@ impl Sources {
         }
     }
 
-    /// A page of runs, the newest first, and where each is if they are at several places.
+    /// A page of runs, the newest first, with the place of each if there are several places.
     ///
     /// # Errors
-    /// If the filter or its page token makes no sense, or a named control plane does not answer.
+    /// If the filter or its page token is invalid, or a named control plane does not answer.
     pub(crate) async fn list(
         &mut self,
         filter: &RunFilter,
@@ -231,7 +232,7 @@ impl Sources {
         Ok((page, told_apart(places)))
     }
 
-    /// Whether one run alone begins so, wherever it is; no if somebody cannot say.
+    /// Whether only one run has an id with this prefix, in any source; false if a source cannot tell.
     pub(crate) async fn names_one(&self, prefix: &str) -> bool {
         let mut count = 0;
         for client in self.plane.iter().chain(self.stores.as_ref().map(|stores| &stores.client)) {
@@ -243,7 +244,7 @@ impl Sources {
         count == 1
     }
 
-    /// Where a run is, in the words of the list.
+    /// The place of a run, as the list shows it.
     fn place(&self, run: &RunSummary, source: Source) -> String {
         let kept = || self.stores.as_ref()?.whereabouts(&run.run_id);
         match (source, kept()) {
@@ -260,7 +261,7 @@ fn tell_away(why: &CommandError) {
     output::note(&format!("the control plane at {DEFAULT_URL} is left out: {}", why.message));
 }
 
-/// Places, if there are several.
+/// The places, if there is more than one.
 fn told_apart(places: Vec<String>) -> Vec<Option<String>> {
     let is_one = places.iter().all(|place| Some(place) == places.first());
     places.into_iter().map(|place| Some(place).filter(|_| !is_one)).collect()

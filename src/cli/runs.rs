@@ -41,7 +41,8 @@ pub(crate) struct SubmitArgs {
 }
 
 impl SubmitArgs {
-    /// The files among the words, and what all of them are given. A word with `=` is an input, unless there is such a file.
+    /// The files among the words, and the inputs for all of them. A word with `=` is an input, unless a file with that
+    /// name exists.
     pub(crate) fn files_and_inputs(&self) -> (Vec<PathBuf>, InputArgs) {
         let (mut files, mut given) = (Vec::new(), Vec::new());
         for word in &self.words {
@@ -121,17 +122,17 @@ pub(crate) struct CancelArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// A point in time as a person says it.
+/// A point in time as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
-    /// So long ago.
+    /// This long ago.
     Ago(Duration),
     /// At this time.
     At(Timestamp),
 }
 
 impl Point {
-    /// Which time it is, if it is said now.
+    /// The point as a timestamp, relative to `now`.
     pub(crate) fn seen_at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(age) => now.minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
@@ -140,7 +141,7 @@ impl Point {
     }
 }
 
-/// RFC 3339, a day (its beginning in UTC), or an age.
+/// Parses RFC 3339, a date (its beginning in UTC), or an age.
 fn point(text: &str) -> Result<Point, String> {
     let text = text.trim();
     let time = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")));

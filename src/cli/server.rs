@@ -8,13 +8,13 @@ use clap::Args;
 
 use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs, TokenArgs};
 
-/// Where a control plane listens unless told otherwise.
+/// The default port of a control plane.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
 
-/// How large a parameter set or result may be unless told otherwise.
+/// The default limit for a parameter set or result, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
-/// How many attempts an engine holds unless told otherwise: it only coordinates.
+/// The default number of attempts that an engine holds; it only coordinates them, so this can be high.
 const DEFAULT_SLOTS: u32 = 256;
 
 /// What a control plane is set to.
@@ -61,10 +61,10 @@ pub(crate) struct HubArgs {
     pub(crate) limits: LimitArgs,
 }
 
-/// How long finished runs are kept unless told otherwise.
+/// The default for how long finished runs are kept.
 pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long finished runs are kept; none: for ever.
+/// How long finished runs are kept; `None` means forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention(pub(crate) Option<Duration>);
 
@@ -242,7 +242,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// A flag that was given and only means something to a run inside this process.
+    /// A flag that was given but only affects a run inside this process.
     pub(crate) fn only_for_here(&self) -> Option<&'static str> {
         let worker = &self.worker;
         let given = [
@@ -260,7 +260,7 @@ fn retention(text: &str) -> Result<Retention, String> {
     if text.trim() == "off" { Ok(Retention(None)) } else { age(text).map(|age| Retention(Some(age))) }
 }
 
-/// A duration that may be of days, or none at all.
+/// Parses a duration that may be in days, or 0.
 pub(super) fn age(text: &str) -> Result<Duration, String> {
     let days = text.trim().strip_suffix('d').map(|days| days.trim().parse::<u32>());
     match days {
@@ -270,12 +270,12 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration, or none.
+/// Parses a duration, or 0.
 fn grace(text: &str) -> Result<Duration, String> {
     if matches!(text.trim(), "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
 }
 
-/// A time after which something is given up: shorter ones would give up what only hesitates.
+/// Parses a timeout; very short ones are refused, since they would give up on components that are merely slow.
 fn patience(text: &str) -> Result<Duration, String> {
     let given = duration(text)?;
     if given < Duration::from_millis(100) { Err("expected at least 100ms".to_owned()) } else { Ok(given) }

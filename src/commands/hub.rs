@@ -23,7 +23,7 @@ pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult
         let _told = service::of_control_plane(stop.clone(), app.liveness());
         let announced = background::announce(app.local_addr());
         let mut served = Box::pin(app.run(stop));
-        // It serves, whether anybody reads that it does or not.
+        // The control plane serves whether or not anybody reads the announcement.
         tokio::select! {
             ended = &mut served => ended.map_err(from_control_plane)?,
             announced = announced => {

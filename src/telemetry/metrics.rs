@@ -1,4 +1,4 @@
-//! Metrics: kept for whoever asks at `/metrics`, and sent over OTLP if OpenTelemetry's variables ask for it.
+//! Metrics: served at `/metrics`, and exported over OTLP if OpenTelemetry's variables ask for it.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,17 +21,17 @@ use super::receiver::Receiver;
 use super::way::Way;
 use crate::error::CommandError;
 
-/// What is measured, and by whom it is read.
+/// The meters and their readers.
 pub(super) struct Metrics {
     pub(super) provider: SdkMeterProvider,
     pub(super) source: MetricsSource,
 }
 
 impl Metrics {
-    /// With `otlp` they are sent, too.
+    /// Starts the metrics; with `otlp` they are exported, too.
     ///
     /// # Errors
-    /// If a variable cannot be understood.
+    /// If a variable cannot be parsed.
     pub(super) fn start(otlp: Option<&Otlp>) -> Result<Self, CommandError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
@@ -71,7 +71,7 @@ impl Metrics {
     }
 }
 
-/// An exporter for callers without a runtime: what it sends, it sends with telemetry's.
+/// An exporter for callers without a runtime: it runs on telemetry's runtime.
 struct Inside {
     exporter: MetricExporter,
     receiver: Arc<Receiver>,

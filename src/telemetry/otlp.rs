@@ -1,4 +1,4 @@
-//! The way out: a thread of its own that sends over OTLP, by gRPC or HTTP as the variables say, and is nice to the rest.
+//! The OTLP export: a separate low-priority thread that sends over gRPC or HTTP, as the variables say.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,13 +15,13 @@ use super::way::Way;
 use crate::error::CommandError;
 use crate::platform;
 
-/// So long a process that ends tries to hand over what is left.
+/// How long a process tries to export the remaining data at its end.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The same for a command that somebody waits for; its control plane has as long for the spans of its run before.
+/// The same for a command that a person waits for; before that, its control plane has as long for the spans of its run.
 pub(super) const LAST_WORDS_OF_RUN: Duration = Duration::from_secs(1);
 
-/// Whether OpenTelemetry's variables ask for a signal, such as `TRACES`: its or the common endpoint is set, and nothing
-/// switches it off.
+/// Whether OpenTelemetry's variables enable a signal, such as `TRACES`: its own or the common endpoint is set, and
+/// nothing disables it.
 pub(super) fn is_wanted(signal: &str) -> bool {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let is_off = read("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -30,7 +30,7 @@ pub(super) fn is_wanted(signal: &str) -> bool {
     !is_off && endpoints.iter().any(|name| read(name).is_some())
 }
 
-/// The thread, and whoever is sent to from there.
+/// The export thread and its receivers.
 pub(super) struct Otlp {
     runtime: Runtime,
     pub(super) traces: Arc<Receiver>,
@@ -42,7 +42,7 @@ impl Otlp {
     /// If the thread cannot be started.
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
-            // Without it the export takes as much as everything else.
+            // Without the lower priority, the export competes with all other work.
             if let Err(error) = platform::yield_to_others() {
                 tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
             }
@@ -59,7 +59,7 @@ impl Otlp {
         Ok(Self { runtime, traces: receiver("TRACES"), metrics: receiver("METRICS") })
     }
 
-    /// Looks, beside the work, whether those who are to receive can be what they are meant to be, and says if not.
+    /// Checks in the background whether the receivers can be what they are meant to be, and logs it if not.
     pub(super) fn check_receivers(&self) {
         for receiver in [self.traces.clone(), self.metrics.clone()] {
             if is_wanted(receiver.signal()) {
@@ -105,10 +105,10 @@ impl Otlp {
     }
 }
 
-/// The version of OpenTelemetry's conventions whose names are used here.
+/// The version of OpenTelemetry's conventions whose names are used.
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Who says what is exported.
+/// The instrumentation scope of everything exported.
 pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder("gleitzeit")
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -116,8 +116,8 @@ pub(super) fn scope() -> InstrumentationScope {
         .build()
 }
 
-/// What this process is called: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else `gleitzeit`; and which of all
-/// processes it is.
+/// The resource of this process: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, or else `gleitzeit`; and an id
+/// that distinguishes it from all other processes.
 pub(super) fn resource() -> Resource {
     static INSTANCE: OnceLock<String> = OnceLock::new();
     let instance = INSTANCE.get_or_init(|| uuid::Uuid::now_v7().to_string());
@@ -136,7 +136,7 @@ pub(super) fn resource() -> Resource {
     if is_named { builder.build() } else { builder.with_service_name("gleitzeit").build() }
 }
 
-/// An exporter for callers on any thread: what it does, it does on that of telemetry.
+/// An exporter for callers on any thread: it runs on telemetry's thread.
 #[derive(Debug)]
 pub(super) struct OnThread {
     exporter: Arc<SpanExporter>,
@@ -146,7 +146,7 @@ pub(super) struct OnThread {
 
 impl opentelemetry_sdk::trace::SpanExporter for OnThread {
     async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
-        // What logs say of a call, a trace says in its own words.
+        // Fields that exist only for logs are removed; a trace has its own form of them.
         for span in &mut batch {
             span.attributes.retain(|attribute| !gleitzeit_agent::LOG_FIELDS.contains(&attribute.key.as_str()));
         }

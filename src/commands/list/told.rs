@@ -1,15 +1,15 @@
-//! What has been told of runs, so that each change is told once. No I/O.
+//! Remembers what has been printed about runs, so that each change is printed once. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_sdk::{RunStatus, RunSummary};
 
-/// So many runs that have not ended are remembered once they are no longer on the page; of older ones no more is told.
+/// How many unfinished runs are remembered after they have left the page; changes of older ones are not printed.
 const MOST: usize = 1_000;
-/// So many of them are asked for each time.
+/// How many of them are queried each time.
 const ASKED: usize = 20;
 
-/// What a line says of a run.
+/// What the last line about a run said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Said {
     status: RunStatus,
@@ -22,17 +22,17 @@ impl Said {
     }
 }
 
-/// The runs that were told, by id: those of the page, and older ones that have not ended.
+/// The runs that were printed, by id: those of the page, and older ones that have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     said: BTreeMap<String, Said>,
     page: BTreeSet<String>,
-    /// The last one that was asked for: the next time it goes on behind it.
+    /// The last run that was queried; the next round continues after it.
     asked: String,
 }
 
 impl Told {
-    /// Takes a page of runs, the newest first; those that are new or have changed, the oldest first.
+    /// Takes a page of runs, the newest first; returns the new and changed ones, the oldest first.
     pub(super) fn page(&mut self, runs: Vec<RunSummary>) -> Vec<RunSummary> {
         self.page = runs.iter().map(|run| run.run_id.clone()).collect();
         let mut changed: Vec<RunSummary> = runs.into_iter().filter(|run| self.is_news(run)).collect();
@@ -47,7 +47,7 @@ impl Told {
         changed
     }
 
-    /// Runs that have not ended, as far as was told, and are not on the page: some of them, each in its turn.
+    /// The next few unfinished runs, as far as is known, that are no longer on the page. Rotates through all of them.
     pub(super) fn beyond(&mut self) -> Vec<String> {
         let is_beyond = |id: &&String| !self.page.contains(*id);
         let after = self.said.keys().filter(is_beyond).filter(|id| **id > self.asked);
@@ -60,7 +60,7 @@ impl Told {
         asked
     }
 
-    /// Takes one of them as it is now, none if it is gone; whether that is to be told.
+    /// Takes one of these runs as it is now, `None` if it was removed; returns whether it should be printed.
     pub(super) fn one(&mut self, id: &str, run: Option<&RunSummary>) -> bool {
         let is_news = run.is_some_and(|run| self.is_news(run));
         if run.is_none_or(|run| run.status.is_final()) {
