@@ -1,4 +1,4 @@
-//! What breaks when. Pure: a seed gives the same faults every time.
+//! The schedule of faults. Pure: a seed gives the same faults every time.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-/// Everything that can be hurt.
+/// The processes that can have a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Victim {
     Hub,
-    /// One of the agents, by its place in [`AGENTS`].
+    /// One of the agents, by its index in [`AGENTS`].
     Agent(usize),
     Foreign,
 }
@@ -29,23 +29,23 @@ pub(crate) const AGENTS: [(&str, &str); 8] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// `kill -9`, and started again.
+    /// `kill -9`, then a restart.
     Kill,
-    /// SIGTERM, and started again when it has ended.
+    /// SIGTERM, then a restart after the end.
     Stop,
-    /// SIGSTOP and SIGCONT, shorter than any loss is noticed.
+    /// SIGSTOP and SIGCONT, for less time than it takes to detect a loss.
     Blink,
-    /// SIGSTOP and SIGCONT, longer than the longest silence that is forgiven.
+    /// SIGSTOP and SIGCONT, for more time than any silence that is tolerated.
     Freeze,
     /// Nothing passes between its host and the control plane's.
     Partition,
-    /// What it sends is lost.
+    /// Packets from it are lost.
     Unheard,
-    /// What is sent to it is lost.
+    /// Packets to it are lost.
     Unhearing,
 }
 
-/// One fault: `pause` after the one before, it takes `victim` away for `away`.
+/// One fault: `pause` after the previous one, it takes `victim` away for `away`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) pause: Duration,
@@ -54,7 +54,7 @@ pub(crate) struct Fault {
     pub(crate) away: Duration,
 }
 
-/// The longest a process is stopped or cut off.
+/// The longest time for which a process is stopped or cut off.
 pub(crate) const LONGEST_FREEZE: Duration = Duration::from_secs(18);
 
 impl Fault {
@@ -68,8 +68,8 @@ impl Fault {
             0..4 => Kind::Kill,
             4..6 => Kind::Stop,
             6..9 => Kind::Blink,
-            // A frozen control plane helps nobody to find anything: it only makes the test longer. And it is the one
-            // that the others are cut off from.
+            // A long freeze of the control plane would find no errors and only make the test longer. It also cannot be
+            // cut off: the others are cut off from it.
             _ if victim == Victim::Hub => Kind::Blink,
             9 => Kind::Freeze,
             10 | 11 => Kind::Partition,

@@ -1,5 +1,5 @@
-//! Values from elsewhere that are no JSON, or JSON that cannot be carried: each is refused with its place, wherever it
-//! comes in, and never becomes something else.
+//! Foreign values that are not JSON, or JSON that cannot be carried: each is refused with its place, wherever it
+//! enters, and never changed silently.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn one_task(cluster: &Cluster) -> String {
     submit(cluster, &json!([{"id": "a", "method": "m/x", "retry": retry}]), &json!({}))
 }
 
-/// The text of an answer, whatever its result consists in.
+/// The text of an answer whose result is this text.
 fn answer(call: &Value, result: &str) -> String {
     format!("42[\"method_result\",{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}]", call["id"])
 }
@@ -58,7 +58,8 @@ fn what_is_no_json_ends_the_call_that_it_names_and_the_connection_stays() {
     let line = log.lines().find(|line| line.contains("an event could not be read")).expect("it is logged");
     assert!(line.contains("WARN") && line.contains("NaN") && !line.contains("socket "), "{line}");
 
-    // In several answers the others count; progress is refused, and the call goes on. The connection is the same.
+    // If a message has several answers, the valid ones count. Invalid progress is refused, and the call goes on. The
+    // connection stays open.
     let run = one_task(&cluster);
     let call = provider.event("execute_method");
     let id = &call["id"];
@@ -148,7 +149,7 @@ fn events_are_acknowledged_where_they_ask_for_it() {
     socket.say("428[\"register_component\",{\"component_type\":\"provider\",\"name\":\"m\",\"methods\":[\"m/x\"]}]");
     assert_eq!(socket.hear("438"), "[]");
 
-    // As stock clients ask for it.
+    // In the form that stock clients request.
     let file = cluster.sandbox.file(
         "acks.py",
         format!(

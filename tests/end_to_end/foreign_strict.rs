@@ -1,4 +1,4 @@
-//! Providers that break the rules of the mesh: each is told what is wrong, and no run suffers from it.
+//! Providers that violate the rules of the mesh: each gets an error that says what is wrong, and no run is harmed.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// A provider of `math/v1`, whose schemas can be broken.
+/// A provider of `math/v1` whose results can be invalid.
 fn math(cluster: &Cluster) -> Socket {
     let sum = json!({"type": "object", "required": ["sum"], "additionalProperties": false,
         "properties": {"sum": {"type": "number"}}});
@@ -23,14 +23,14 @@ fn math(cluster: &Cluster) -> Socket {
     Socket::register(&cluster.url, &body)
 }
 
-/// Submits one task `work` that calls it; `more` are fields of the task.
+/// Submits one task `work` that calls it; `more` has further fields of the task.
 fn submit(cluster: &Cluster, more: Value) -> String {
     let mut task = json!({"id": "work", "method": "math/add", "parameters": {}});
     task.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
     cluster.submit(&cluster.sandbox.file("work.json", json!({"name": "Work", "tasks": [task]}).to_string()))
 }
 
-/// What is refused is answered so.
+/// Expects a refusal of this kind.
 #[track_caller]
 fn refused(socket: &mut Socket, name: &str, said: &str) {
     let error = socket.hear("mesh_error");
@@ -76,7 +76,7 @@ fn what_is_no_answer_is_refused_and_the_call_goes_on() {
         provider.say("method_result", &json!({"jsonrpc": "2.0", "id": wrong, "result": {"sum": 1}}));
         refused(&mut provider, "CALL_NOT_FOUND", wrong);
     }
-    // Events that do not exist, or are another's, are refused as well.
+    // Events that do not exist, or that belong to another role, are refused as well.
     provider.say("method_results", &good);
     assert!(provider.hear("mesh_error")["message"].as_str().expect("text").contains("unknown mesh event"));
     provider.say("append", &json!({"proposals": []}));
@@ -109,14 +109,14 @@ fn only_who_was_given_a_call_may_answer_it() {
 fn an_answer_counts_once_and_in_time() {
     let cluster = cluster();
     let mut provider = math(&cluster);
-    // Twice.
+    // The same answer twice.
     let run = submit(&cluster, json!({}));
     let call = provider.hear("execute_method");
     provider.answer(&call, &json!({"sum": 1}));
     provider.answer(&call, &json!({"sum": 2}));
     refused(&mut provider, "CALL_ENDED", call["id"].as_str().expect("text"));
     assert_eq!(cluster.until_ended(&run)["tasks"]["work"]["result"], json!({"sum": 1}));
-    // After a cancel.
+    // An answer after a cancel.
     let run = submit(&cluster, json!({}));
     let call = provider.hear("execute_method");
     cluster.client(&["cancel", &run]).exits(0);
@@ -125,7 +125,7 @@ fn an_answer_counts_once_and_in_time() {
     refused(&mut provider, "CALL_ENDED", call["id"].as_str().expect("text"));
     let run = cluster.until_ended(&run);
     assert_eq!((&run["status"], &run["tasks"]["work"]["result"]), (&json!("cancelled"), &Value::Null), "{run:#}");
-    // After its time, which belongs to the next attempt.
+    // An answer after the timeout, when the next attempt is open.
     let run = submit(&cluster, json!({"timeout": 0.3, "retry": {"max_attempts": 2, "initial_delay": 0.05}}));
     let late = provider.hear("execute_method");
     assert_eq!(provider.hear("cancel_method")["id"], late["id"]);
@@ -185,7 +185,7 @@ fn a_call_whose_provider_goes_away_is_given_to_another() {
     let mut watch = cluster.watch(&run);
     leaving.hear("execute_method");
     watch.until_task("work", 1, "task_started");
-    // Saying goodbye counts at once; the call is lost all the same.
+    // A goodbye takes effect at once; the call is lost all the same.
     drop(leaving);
     let mut staying = math(&cluster);
     let call = staying.hear("execute_method");
@@ -217,7 +217,7 @@ fn other_schemas_under_a_known_name_and_version_are_refused_and_named() {
     for part in ["`math/v1`", "`math/add`", "`returns.type`", "`math/sub`", "new version"] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    // What a schema must be is said too, and under a new version all is well.
+    // The error also says what a schema must be, and under a new version everything works.
     let error =
         &register("v2", json!({"math/add": {"parameters": {"type": "objekt"}}})).hear("registration_rejected")["error"];
     assert!(error["message"].as_str().expect("text").contains("`parameters` of method `math/add`"), "{error:#}");

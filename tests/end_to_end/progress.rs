@@ -1,4 +1,4 @@
-//! What a task says while it runs, from any provider to whoever watches.
+//! The progress of a running task, from any provider to every watcher.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, Process, Sandbox, Socket, until};
 
-/// Runs a command on a terminal of 60 columns whose screen is its stdout.
+/// Runs a command on a terminal of 60 columns; stdout gets the screen.
 const ON_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios\n\
     pid, terminal = pty.fork()\n\
     if pid == 0:\n    os.execv(sys.argv[1], sys.argv[1:])\n\
@@ -23,7 +23,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// A provider in the test's hand.
+/// A provider under the test's control.
 fn talker(cluster: &Cluster) -> Socket {
     let body = json!({"component_type": "provider", "name": "talker", "methods": ["talk/say"]});
     Socket::register(&cluster.url, &body)
@@ -58,7 +58,7 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
     for piece in &pieces {
         says(&talker, &call, piece);
     }
-    // While the task runs, not only when it is over.
+    // While the task runs, not only after its end.
     until("all pieces", PATIENCE, || (watch.stdout().matches("method_progress").count() == 4).then_some(()));
     says(&talker, &call, &json!({"text": "x".repeat(70_000)}));
     says(&talker, &call, &json!({"text": " the end"}));
@@ -77,7 +77,7 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
     let last = events.iter().rposition(|event| event["type"] == "method_progress");
     assert!(last < place("task_completed"), "{}", ended.stdout);
 
-    // Nothing of it is recorded.
+    // None of it is recorded.
     let again = cluster.client(&["watch", &run, "-o", "json"]).exits(0);
     assert!(!again.stdout.contains("method_progress"), "{again}");
 }
@@ -107,7 +107,7 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
         let terminal = on_terminal(&cluster, &arguments);
         let call = if call.is_null() { talker.hear("execute_method") } else { call };
         until("the task is named", PATIENCE, || terminal.stdout().contains("tell").then_some(()));
-        // Only what is said from when it is followed is heard.
+        // A watcher receives only progress from after the watch began.
         until("the text", PATIENCE, || {
             says(&talker, &call, &json!({"text": "Once\x1b[2J upon\n"}));
             terminal.stdout().contains("Once[2J upon").then_some(())
@@ -129,7 +129,7 @@ fn the_text_of_a_model_is_told_while_it_writes() {
     );
     let file = cluster.sandbox.file("ollama.yaml", definition);
     cluster.start_agent_with("models", "provider", &["--provider", &file]);
-    // This model never comes to an end.
+    // This model never ends its answer.
     let workflow = "name: Ask\ntasks: [{id: ask, method: llm/chat, parameters: {model: endless, prompt: hello}}]\n";
     let run = cluster.submit(&cluster.sandbox.file("ask.yaml", workflow));
     let watch = cluster.sandbox.start(&["watch", &run, "--hub-url", &cluster.url, "-o", "json"]);

@@ -1,4 +1,4 @@
-//! Answers that are lost on the way: whoever asks again gets the same answer, and nothing happens twice.
+//! Answers that are lost in transit: a repeated request gets the same answer, and nothing happens twice.
 //!
 //! A command first asks whether a control plane is there; that answer arrives.
 
@@ -8,13 +8,13 @@ use crate::support::{Cluster, PATIENCE, Relay, Way, Weather, text, until};
 
 const ECHO: &str = "name: e\ntasks: [{id: a, method: util/echo}]\n";
 
-/// How many runs there are, asked without the relay.
+/// All runs, listed without the relay.
 fn runs(cluster: &Cluster) -> Vec<String> {
     let list = cluster.ask(&["list"])["items"].as_array().expect("a list").clone();
     list.iter().map(|run| text(&run["run_id"])).collect()
 }
 
-/// Requests arrive and answers do not, until there are so many runs; then the connection breaks and comes back.
+/// Requests arrive and answers do not, until there are `count` runs; then the connection breaks and comes back.
 fn lose_answers(cluster: &Cluster, relay: &Relay, count: usize) {
     until("it has arrived", PATIENCE, || (runs(cluster).len() == count).then_some(()));
     relay.heal();

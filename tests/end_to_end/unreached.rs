@@ -1,11 +1,11 @@
-//! Whoever finds no control plane at an address is told what is there instead, and what to do: commands, workers, and
-//! whoever sends telemetry.
+//! If there is no control plane at an address, the error says what is there instead, and what to do: for commands, for
+//! workers, and for exports of telemetry.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Cluster, Kind, PATIENCE, Sandbox, Stranger, example, free_port, until};
 
-/// What is told of each, its code, and a part of the advice.
+/// The message for each kind of server, its code, and a part of the advice.
 const STRANGERS: [(Kind, &str, &str, &str); 7] = [
     (
         Kind::Http,
@@ -21,7 +21,7 @@ const STRANGERS: [(Kind, &str, &str, &str); 7] = [
     (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but said nothing", "what listens there"),
 ];
 
-/// The host of an address without its port, of which no name server is asked: its label is too long.
+/// The host of an address without its port, which no name server is asked about: its label is too long.
 fn no_host() -> String {
     format!("http://{}:8000", "x".repeat(64))
 }

@@ -1,5 +1,5 @@
-//! Processes, their homes, and the questions tests ask of them. No assertion about the product lives here, except that
-//! what it prints can be read.
+//! Processes, their homes, and questions about them. No assertions about the product are made here, except that its
+//! output can be parsed.
 
 mod certificates;
 mod cluster;

@@ -1,4 +1,4 @@
-//! One process of the binary: what it says, how it ends, and that it never outlives its test.
+//! One process of the binary: its output, its end, and a guarantee that it never outlives its test.
 
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::wait::until;
 
-/// How much of what a process said is shown if its test fails.
+/// How many bytes of the output are shown if its test fails.
 const SHOWN: usize = 4_000;
 
 /// A running process. Dropping it kills it and its children.
@@ -21,11 +21,11 @@ pub(crate) struct Process {
     told: String,
     stdout: PathBuf,
     stderr: PathBuf,
-    /// Children of a process that was killed: they would be nobody's.
+    /// Children of a killed process, which no longer have a parent.
     orphans: Vec<Id>,
 }
 
-/// How a process ended and what it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) told: String,
@@ -34,7 +34,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// A process id and when it started, so that a later process of the same id is another one.
+/// A process id with its start time, so that a later process with the same id is not confused with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Id {
     pid: i32,
@@ -48,7 +48,7 @@ impl Process {
         let told = command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let (stdout, stderr) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
         let open = |path: &Path| File::create(path).expect("writable");
-        // An interrupt on the terminal is for the tests, which end what they started.
+        // A Ctrl-C on the terminal is for the tests, which end what they started.
         command.stdout(open(&stdout)).stderr(open(&stderr)).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{told}`: {error}"));
         Self { child, told, stdout, stderr, orphans: Vec::new() }
@@ -75,14 +75,14 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal `{}`: {error}", self.told));
     }
 
-    /// `kill -9`, and only this process: what becomes of its children is the product's matter.
+    /// Sends SIGKILL to this process only: what happens to its children is the product's responsibility.
     pub(crate) fn kill_9(&mut self) {
         self.orphans = descendants(self.pid());
         self.child.kill().expect("a child of ours");
         self.child.wait().expect("a child of ours");
     }
 
-    /// Waits for a line on stdout that begins so, and returns the rest of it.
+    /// Waits for a line on stdout with this beginning, and returns the rest of it.
     #[track_caller]
     pub(crate) fn said(&mut self, beginning: &str, limit: Duration) -> String {
         until(&format!("`{}` says `{beginning}`", self.told), limit, || {
@@ -101,7 +101,7 @@ impl Process {
         Ended { told: self.told.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for its end.
     #[track_caller]
     pub(crate) fn terminate(self, limit: Duration) -> Ended {
         self.signal(Signal::TERM);
@@ -126,7 +126,7 @@ impl Drop for Process {
 }
 
 impl Ended {
-    /// The exit code; a signal is a failure.
+    /// The exit code; panics on a signal.
     #[track_caller]
     pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("`{}` was ended by signal {:?}", self.told, self.status.signal()))
@@ -139,7 +139,7 @@ impl Ended {
         self
     }
 
-    /// Stdout as one JSON document and nothing else.
+    /// Stdout as a single JSON document.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         gleitzeit_workflow::json::decode(&self.stdout)
@@ -180,7 +180,7 @@ struct Stat {
     started: u64,
 }
 
-/// What `/proc/PID/stat` says: the fields behind the name in brackets, which may itself hold anything.
+/// The fields of `/proc/PID/stat` after the name in parentheses, which may contain anything.
 fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -191,7 +191,7 @@ fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
-/// Whether this process does anything any more. A dead one that nobody asked about does not.
+/// Whether this process is alive. A zombie does not count.
 pub(crate) fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
@@ -213,7 +213,7 @@ fn descendants(of: i32) -> Vec<Id> {
     found
 }
 
-/// Kills every process whose home this is.
+/// Kills every process with this home.
 pub(crate) fn end_all_of(home: &Path) {
     let wanted = format!("HOME={}", home.display()).into_bytes();
     for pid in all_processes() {
@@ -227,7 +227,7 @@ pub(crate) fn end_all_of(home: &Path) {
 }
 
 fn read(path: &Path) -> String {
-    // Of a process that outlives its folder there is nothing to read any more.
+    // The file of a process whose folder is gone cannot be read any more.
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 

@@ -1,4 +1,4 @@
-//! A client of Socket.IO that writes packets as text, right or wrong, over the polling transport.
+//! A Socket.IO client that writes packets as text, valid or not, over the polling transport.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::http::ask;
 use super::wait::PATIENCE;
 
-/// Between packets of one answer.
+/// The separator between packets of one answer.
 const SEPARATOR: char = '\u{1e}';
 
-/// A session on the mesh. Nothing of what is sent is looked at.
+/// A session on the mesh. Sent text is not checked.
 pub(crate) struct Raw {
     url: String,
     path: String,
@@ -49,7 +49,7 @@ impl Raw {
         assert_eq!(status, 200, "{packet}: {}", String::from_utf8_lossy(&body));
     }
 
-    /// What follows the beginning in the first packet with that beginning.
+    /// Waits for the first packet with this beginning, and returns the rest of it.
     #[track_caller]
     pub(crate) fn hear(&mut self, beginning: &str) -> String {
         let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! A TCP relay between processes, which can lose, hold up and cut what goes through it.
+//! A TCP relay between processes, which can lose, delay and cut its traffic.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,27 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
-/// Which way something goes through a relay.
+/// A direction through a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// From those who connect.
+    /// From the clients.
     Up,
-    /// To those who connect.
+    /// To the clients.
     Down,
 }
 
-/// What happens to bytes on one way.
+/// What happens to bytes in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Weather {
     #[default]
     Fine,
-    /// Each piece arrives so much later.
+    /// Each piece is delayed by this time.
     Slow(Duration),
-    /// They are read and never arrive; the connection stays.
+    /// Bytes are read and dropped; the connection stays.
     Lost,
-    /// The first answer of a connection arrives, and nothing that comes after it: of HTTP/2 alone.
+    /// The first answer of a connection arrives, and nothing after it; for HTTP/2 only.
     LostAfterAnswer,
-    /// They are not even read.
+    /// Bytes are not even read.
     Stalled,
 }
 
@@ -38,7 +38,7 @@ struct State {
     closed: bool,
 }
 
-/// Passes connections on to `to`. Ends with the value.
+/// Forwards connections to `to`. Stops on drop.
 pub(crate) struct Relay {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -87,13 +87,13 @@ impl Relay {
         }
     }
 
-    /// Nothing arrives on either way, and no connection ends.
+    /// Drops everything in both directions, without ending connections.
     pub(crate) fn partition(&self) {
         self.set(Way::Up, Weather::Lost);
         self.set(Way::Down, Weather::Lost);
     }
 
-    /// What was lost does not come back: a stream with a hole in it is of no use to anybody, so it ends.
+    /// Ends the partition and its connections: lost bytes do not come back, and a stream with a gap is useless.
     pub(crate) fn heal(&self) {
         self.cut();
         self.set(Way::Up, Weather::Fine);
@@ -112,7 +112,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         lock(&self.state).closed = true;
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         TcpStream::connect(("127.0.0.1", self.port)).ok();
     }
 }
@@ -145,7 +145,7 @@ fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
                 }
                 Weather::Lost => Ok(()),
                 Weather::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
-                // What was read before the weather changed waits as well.
+                // Bytes read before the weather changed wait as well.
                 Weather::Stalled => {
                     while weather() == Weather::Stalled && !lock(&state).closed {
                         sleep(POLL);
@@ -174,7 +174,7 @@ struct Frames {
 impl Frames {
     const END_STREAM: u8 = 1;
 
-    /// How many of these bytes belong to the first answer or to what came before it.
+    /// How many of these bytes belong to the first answer or to anything before it.
     fn until_answered(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.has_answered && self.payload == 0 {

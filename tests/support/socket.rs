@@ -1,4 +1,4 @@
-//! A Socket.IO client that says whatever a test wants, right or wrong.
+//! A Socket.IO client that sends whatever a test wants, valid or not.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use tokio::runtime::Runtime;
 
 use super::wait::PATIENCE;
 
-/// A socket on the mesh that keeps what it was told.
+/// A socket on the mesh that keeps the events that it received.
 pub(crate) struct Socket {
-    /// What the client spawns ends with it. (The library's client without one has a thread that never ends and, once
-    /// disconnected, never rests.)
+    /// Tasks that the client spawns end with this runtime. (The library's blocking client has a thread that never ends
+    /// and, once disconnected, spins.)
     runtime: Runtime,
     client: Client,
     told: Receiver<(String, Value)>,
@@ -51,13 +51,13 @@ impl Socket {
         socket
     }
 
-    /// Says anything.
+    /// Sends any event.
     #[track_caller]
     pub(crate) fn say(&self, event: &str, body: &Value) {
         assert!(self.try_say(event, body), "connected");
     }
 
-    /// Says anything, unless the connection has ended.
+    /// Sends any event, unless the connection has ended.
     pub(crate) fn try_say(&self, event: &str, body: &Value) -> bool {
         self.runtime.block_on(self.client.emit(event, body.clone())).is_ok()
     }
@@ -68,7 +68,7 @@ impl Socket {
         self.say("method_result", &json!({"jsonrpc": "2.0", "id": call["id"], "result": result}));
     }
 
-    /// The first event of this name that was not yet looked at.
+    /// Waits for the next event of this name and returns its body.
     #[track_caller]
     pub(crate) fn hear(&mut self, event: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
@@ -84,7 +84,7 @@ impl Socket {
         }
     }
 
-    /// Everything of this name that came and was not yet looked at.
+    /// All received events of this name that were not returned before.
     pub(crate) fn so_far(&mut self, event: &str) -> Vec<Value> {
         while let Ok(told) = self.told.recv_timeout(Duration::ZERO) {
             self.heard.push(told);
@@ -98,7 +98,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The connection may be gone already.
         let disconnected = async { tokio::time::timeout(PATIENCE, self.client.disconnect()).await };
         let _ = self.runtime.block_on(disconnected);
     }
