@@ -166,7 +166,7 @@ mod tests {
         task
     }
 
-    fn told(tasks: Vec<Task>) -> String {
+    fn text_of(tasks: Vec<Task>) -> String {
         let mut run = failed_run();
         run.error = Some(Failure::new(ErrorCode::WorkflowExecutionFailed, "task `a` failed: exit code 1"));
         run.tasks = tasks;
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn each_task_has_its_own_error_under_its_name() {
         let traceback = "Traceback (most recent call last):\n  File \"<code>\", line 2\nValueError: no";
-        let text = told(vec![
+        let text = text_of(vec![
             failed("a", 1, "exit code 1", json!({"error_output": "cannot open x\n", "output": ""})),
             failed("b", 3, "ValueError: no", json!({"traceback": traceback, "output": "so far"})),
         ]);
@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn what_failed_alike_is_told_once_and_what_the_run_says_is_not_told_again() {
         let same = |id: &str| failed(id, 1, "exit code 1", Value::Null);
-        assert_eq!(told(vec![same("a")]), "");
-        let text = told((0..7).map(|n| same(&format!("t{n}"))).collect());
+        assert_eq!(text_of(vec![same("a")]), "");
+        let text = text_of((0..7).map(|n| same(&format!("t{n}"))).collect());
         assert_eq!(text, "tasks t0, t1, t2, t3, t4 and 2 more failed: TASK_EXECUTION_FAILED (-29002): exit code 1\n");
         let many = (0..8).map(|n| failed(&format!("t{n}"), 1, &format!("exit code {n}"), Value::Null)).collect();
-        let text = told(many);
+        let text = text_of(many);
         assert_eq!(text.lines().count(), CAUSES + 1, "{text}");
         assert!(text.contains("3 more tasks failed for other reasons: see `gleitzeit logs "), "{text}");
     }
@@ -203,17 +203,17 @@ mod tests {
     #[test]
     fn the_end_of_what_a_command_said_and_the_start_of_an_answer_are_told() {
         let stderr: String = (0..30).map(|n| format!("line {n}\n")).collect();
-        let text = told(vec![failed("a", 1, "exit code 1", json!({"error_output": stderr}))]);
+        let text = text_of(vec![failed("a", 1, "exit code 1", json!({"error_output": stderr}))]);
         assert!(text.contains("its stderr ends:\n    line 20\n") && text.ends_with("    line 29\n"), "{text}");
         let answer = json!({"status": 404, "body": format!("{{\"error\": \"no such page\"}}{}", "x".repeat(500))});
-        let text = told(vec![failed("a", 1, "http://x answers with 404", answer)]);
+        let text = text_of(vec![failed("a", 1, "http://x answers with 404", answer)]);
         assert!(text.contains("the body of the answer (404) begins:\n    {\"error\": \"no such page\"}x"), "{text}");
         assert!(text.len() < 500, "{text}");
     }
 
     #[test]
     fn what_a_task_says_cannot_steer_the_terminal() {
-        let text = told(vec![failed("a", 1, "no\u{1b}[2J", json!({"error_output": "\u{1b}[2Jx"}))]);
+        let text = text_of(vec![failed("a", 1, "no\u{1b}[2J", json!({"error_output": "\u{1b}[2Jx"}))]);
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

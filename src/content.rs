@@ -105,7 +105,7 @@ async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
         match syntax::check_python(&interpreter, &texts, &workers.settings).await {
             Ok(mistakes) => {
                 let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
-                tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
+                report(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
             }
             Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
         }
@@ -125,7 +125,7 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
             .collect();
         let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
         let hint = "the task's shell says so with `-n`, and the task would fail";
-        tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
+        report(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
         for why in unread {
             found.note(|| unchecked(&programs[0], "some shell commands were", why));
         }
@@ -133,7 +133,7 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
 }
 
 /// Reports mistakes: as errors if the interpreter is the one that would run the program, otherwise as notes.
-fn tell(
+fn report(
     programs: &[Program<'_>],
     mistakes: Vec<Option<Mistake>>,
     what: &str,

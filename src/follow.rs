@@ -52,7 +52,7 @@ pub(crate) async fn follow(
     let mut watch = if progress.is_live() { run.watch().with_progress_so_far() } else { run.watch() };
     let mut redraw = interval(REDRAW);
     let mut stalled = Box::pin(sleep(STALLED));
-    let mut told = None;
+    let mut last_reason = None;
     let mut give_up: Option<Instant> = None;
     let mut away = false;
     loop {
@@ -73,10 +73,10 @@ pub(crate) async fn follow(
                     }
                 } else if !progress.is_running()
                     && let Some(reason) = reason_to_wait(run).await
-                    && told.as_ref() != Some(&reason)
+                    && last_reason.as_ref() != Some(&reason)
                 {
                     progress.note(&reason);
-                    told = Some(reason);
+                    last_reason = Some(reason);
                 }
             },
             _ = redraw.tick(), if progress.is_live() => progress.tick(),

@@ -12,6 +12,7 @@ mod color;
 mod commands;
 mod complete;
 mod content;
+mod diagnostics;
 mod document;
 mod error;
 mod follow;
@@ -43,7 +44,6 @@ mod sink;
 mod table;
 mod telemetry;
 mod timeline;
-mod told;
 mod trust;
 mod view;
 mod when;
@@ -59,14 +59,14 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
-use crate::looks::Wishes;
+use crate::looks::Choices;
 use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
     platform::settle_allocator();
     sink::take_panics();
-    if let Some(exit) = pid_one::stand_in() {
+    if let Some(exit) = pid_one::run_as_init() {
         return exit;
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -108,7 +108,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
         error.exit
     };
     // Provisional settings, until the arguments are parsed.
-    looks::settle(&Wishes { colour: looks::wanted_colour(&lossy), ..Wishes::default() });
+    looks::settle(&Choices { colour: looks::wanted_colour(&lossy), ..Choices::default() });
     let mut command = Cli::command();
     if let Some(path) = settings::config_path(&lossy) {
         command = settings::with_file(command, Path::new(path)).map_err(refused)?;
@@ -116,7 +116,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| {
         let mut cli = Cli::from_arg_matches(&matches)?;
         cli.global.prefer_flags(&matches);
-        looks::settle(&Wishes::from(&cli.global));
+        looks::settle(&Choices::from(&cli.global));
         Ok(cli)
     });
     parsed.map_err(|error| match error.kind() {

@@ -92,7 +92,7 @@ impl Lines {
         let TaskOutput { task_id, attempt, time, stream, offset, text, is_note } = piece;
         let key = (task_id, attempt, stream);
         let open = self.0.entry(key.clone()).or_default();
-        let mut out = Told { key: &key, time, lines: Vec::new() };
+        let mut out = Collected { key: &key, time, lines: Vec::new() };
         let place = offset.unwrap_or(open.next);
         if place > open.next {
             open.break_line(&mut out);
@@ -126,7 +126,7 @@ impl Lines {
             let Some(text) = said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()) else { continue };
             let key = (task_id.to_owned(), attempt, stream);
             let open = self.0.entry(key.clone()).or_default();
-            let mut out = Told { key: &key, time: None, lines: Vec::new() };
+            let mut out = Collected { key: &key, time: None, lines: Vec::new() };
             let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
             let (text, marks) = if stream.is_none() { (text, Vec::new()) } else { without_marks(text) };
             let rest = if stream.is_none() {
@@ -175,7 +175,7 @@ impl Lines {
     }
 
     /// Whether output of this open attempt was received.
-    pub(crate) fn has_told(&self, task_id: &str, attempt: u32) -> bool {
+    pub(crate) fn has_output(&self, task_id: &str, attempt: u32) -> bool {
         keys_of(task_id, attempt).iter().any(|key| self.0.contains_key(key))
     }
 
@@ -184,7 +184,7 @@ impl Lines {
         let mut lines = Vec::new();
         for key in keys_of(task_id, attempt) {
             if let Some(mut open) = self.0.remove(&key) {
-                let mut out = Told { key: &key, time: open.time, lines: Vec::new() };
+                let mut out = Collected { key: &key, time: open.time, lines: Vec::new() };
                 open.break_line(&mut out);
                 lines.append(&mut out.lines);
             }
@@ -211,7 +211,7 @@ impl Lines {
         let mut lines = Vec::new();
         for (key, open) in &mut self.0 {
             if open.since.is_some_and(&is_due) {
-                let mut out = Told { key, time: open.time, lines: Vec::new() };
+                let mut out = Collected { key, time: open.time, lines: Vec::new() };
                 open.break_line(&mut out);
                 lines.append(&mut out.lines);
             }
@@ -222,7 +222,7 @@ impl Lines {
 
 impl Open {
     /// Appends the text that comes next in the stream.
-    fn push(&mut self, text: &str, now: Instant, out: &mut Told<'_>) {
+    fn push(&mut self, text: &str, now: Instant, out: &mut Collected<'_>) {
         if text.is_empty() {
             return;
         }
@@ -243,7 +243,7 @@ impl Open {
     }
 
     /// Emits the incomplete line.
-    fn break_line(&mut self, out: &mut Told<'_>) {
+    fn break_line(&mut self, out: &mut Collected<'_>) {
         self.since = None;
         if !self.partial.is_empty() {
             out.line(std::mem::take(&mut self.partial));
@@ -272,13 +272,13 @@ fn end_of(text: &str) -> &str {
 }
 
 /// Collects the lines of a stream.
-struct Told<'a> {
+struct Collected<'a> {
     key: &'a Key,
     time: Option<Timestamp>,
     lines: Vec<Line>,
 }
 
-impl Told<'_> {
+impl Collected<'_> {
     fn line(&mut self, text: String) {
         self.push(text, false);
     }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{client, looks, when};
-use look::{Reader, Told};
+use look::{Answer, Reader};
 use model::{Action, Looks, Model};
 use task::OpenTask;
 
@@ -84,9 +84,9 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
         tokio::select! {
             () = at(frame) => {}
             _ = refresh.tick() => monitor.reader.look(client, model.wanted()),
-            told = monitor.reader.next() => {
+            answer = monitor.reader.next() => {
                 frame = frame.or_else(|| Some(Instant::now() + FRAME));
-                monitor.take(&mut model, told);
+                monitor.take(&mut model, answer);
             }
             event = keys.recv() => {
                 // The effect of a key or a resize is shown at once.
@@ -127,22 +127,22 @@ impl Monitor<'_> {
             Action::Refresh => self.reader.look(self.client, model.wanted()),
             Action::Do(act) => {
                 if !self.reader.act(self.client, act) {
-                    model.say(Ok("what was asked for before is not done yet".to_owned()));
+                    model.show_note(Ok("what was asked for before is not done yet".to_owned()));
                 }
             }
         }
     }
 
-    fn take(&mut self, model: &mut Model, told: Told) {
-        match told {
-            Told::Seen(wanted, seen) => {
+    fn take(&mut self, model: &mut Model, answer: Answer) {
+        match answer {
+            Answer::Seen(wanted, seen) => {
                 let was_away = model.is_away;
                 model.see(&wanted, *seen);
                 // Output printed meanwhile was missed, but the control plane keeps it.
                 if was_away && !model.is_away && self.reader.forget_task() {
-                    model.task_mut().into_iter().for_each(OpenTask::hear_anew);
+                    model.task_mut().into_iter().for_each(OpenTask::restart_output);
                 }
-                if self.reader.take_again() {
+                if self.reader.take_pending() {
                     self.reader.look(self.client, model.wanted());
                 }
                 if !model.is_away {
@@ -150,16 +150,16 @@ impl Monitor<'_> {
                     self.reader.resume(self.client);
                 }
             }
-            Told::Done(said) => {
-                model.say(said);
+            Answer::Done(said) => {
+                model.show_note(said);
                 self.reader.look(self.client, model.wanted());
             }
-            Told::Event(event) => {
+            Answer::Event(event) => {
                 self.last = Some(event.position);
                 model.happened(&event);
             }
-            Told::OfRun(run_id, event) => model.happened_in(&run_id, &event),
-            Told::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
+            Answer::OfRun(run_id, event) => model.happened_in(&run_id, &event),
+            Answer::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
-use crate::{causes, color, looks, sink, told};
+use crate::{causes, color, diagnostics, looks, sink};
 
 /// Whether the reader of stdout is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ pub(crate) fn say(text: &str) {
     show(&format!("{text}\n"));
 }
 
-fn on_stderr() -> told::Stderr {
-    told::Stderr { paint: color::stderr(), columns: columns_of(io::stderr()) }
+fn on_stderr() -> diagnostics::Stderr {
+    diagnostics::Stderr { paint: color::stderr(), columns: columns_of(io::stderr()) }
 }
 
 /// Writes text to stderr as it is.

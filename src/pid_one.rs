@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
-use tokio::signal::unix::{Signal as Heard, SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use crate::platform;
 
@@ -22,7 +22,7 @@ const BY_SIGNAL: i32 = 128;
 
 /// If this is the first process, runs this program as a child and returns the child's exit code. `None` for every other
 /// process, and if no child could be started.
-pub(crate) fn stand_in() -> Option<ExitCode> {
+pub(crate) fn run_as_init() -> Option<ExitCode> {
     if !getpid().is_init() {
         return None;
     }
@@ -96,7 +96,7 @@ fn reap(child: Pid) -> Option<ExitStatus> {
 }
 
 /// The signals that are forwarded, with their handlers.
-struct Signals(Vec<(Signal, Heard)>);
+struct Signals(Vec<(Signal, SignalStream)>);
 
 impl Signals {
     fn new() -> io::Result<Self> {

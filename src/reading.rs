@@ -23,7 +23,7 @@ use crate::{client, hub_url, output, past};
 pub(crate) use refuse::{refuse_cancel, refuse_retry};
 
 /// For how many unreadable stores the reason is shown.
-const TOLD: usize = 5;
+const MOST_NAMED: usize = 5;
 
 /// A run that was found.
 pub(crate) struct Found {
@@ -49,7 +49,7 @@ impl Found {
     ///
     /// # Errors
     /// If the run cannot be read.
-    pub(crate) async fn tell_if_elsewhere(&self) -> Result<(), CommandError> {
+    pub(crate) async fn note_if_elsewhere(&self) -> Result<(), CommandError> {
         if self.kept.is_none() {
             return Ok(());
         }
@@ -88,10 +88,10 @@ impl Stores {
     }
 
     /// Names the stores that are skipped because they cannot be read; for many, only their number.
-    fn tell_trouble(&self) {
+    fn warn_unreadable(&self) {
         let troubles = self.kept.take_trouble();
-        let more = troubles.len().saturating_sub(TOLD);
-        for trouble in troubles.into_iter().take(TOLD) {
+        let more = troubles.len().saturating_sub(MOST_NAMED);
+        for trouble in troubles.into_iter().take(MOST_NAMED) {
             let (store, why) = (trouble.store.display().to_string(), chain(&trouble.why));
             let why = if why.contains(&store) { why } else { format!("the store `{store}`: {why}") };
             let remedy = match trouble.kind {
@@ -128,7 +128,7 @@ impl Sources {
                 let is_silent = !client::nobody_listens(&error) && !is_nameless;
                 let away = client::unreached(error, args);
                 if is_silent {
-                    tell_away(&away);
+                    warn_away(&away);
                 }
                 Ok(Self { plane: None, stores: Some(Stores::new(past::control_plane_store())?), away: Some(away) })
             }
@@ -141,7 +141,7 @@ impl Sources {
         if self.stores.is_none() || error.exit == Exit::Usage {
             return Err(error);
         }
-        tell_away(&error);
+        warn_away(&error);
         self.plane = None;
         self.away = Some(error);
         Ok(())
@@ -155,7 +155,7 @@ impl Sources {
         };
         let filter = client::filter_of(wanted)?;
         let in_stores = stores.client.list_runs(&filter).await?.items;
-        stores.tell_trouble();
+        stores.warn_unreadable();
         let on_plane = self.on_plane(&filter).await?;
         let found = pages::merge(on_plane, in_stores);
         match self.plane {
@@ -215,7 +215,7 @@ impl Sources {
         };
         let cursor = Cursor::read(filter.page_token.as_deref(), self.plane.is_some())?;
         let in_stores = pages::fetch(&stores.client, &cursor, Source::Stores, filter).await?;
-        stores.tell_trouble();
+        stores.warn_unreadable();
         let on_plane = match &self.plane {
             Some(plane) => pages::fetch(plane, &cursor, Source::Plane, filter).await,
             None => Ok(Shown::default()),
@@ -229,7 +229,7 @@ impl Sources {
         };
         let (page, sources) = pages::page(on_plane, in_stores, filter.page_size);
         let places = page.items.iter().zip(sources).map(|(run, source)| self.place(run, source)).collect();
-        Ok((page, told_apart(places)))
+        Ok((page, if_several(places)))
     }
 
     /// Whether only one run has an id with this prefix, in any source; false if a source cannot tell.
@@ -257,12 +257,12 @@ impl Sources {
     }
 }
 
-fn tell_away(why: &CommandError) {
+fn warn_away(why: &CommandError) {
     output::note(&format!("the control plane at {DEFAULT_URL} is left out: {}", why.message));
 }
 
 /// The places, if there is more than one.
-fn told_apart(places: Vec<String>) -> Vec<Option<String>> {
+fn if_several(places: Vec<String>) -> Vec<Option<String>> {
     let is_one = places.iter().all(|place| Some(place) == places.first());
     places.into_iter().map(|place| Some(place).filter(|_| !is_one)).collect()
 }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn places_are_told_if_they_differ() {
-        let places = |names: &[&str]| told_apart(names.iter().map(|name| (*name).to_owned()).collect());
+        let places = |names: &[&str]| if_several(names.iter().map(|name| (*name).to_owned()).collect());
         assert!(places(&[]).is_empty());
         assert_eq!(places(&["run", "run"]), [None, None]);
         assert_eq!(places(&["run", "u"]), [Some("run".to_owned()), Some("u".to_owned())]);

@@ -20,7 +20,7 @@ const LAST_STEPS: Duration = Duration::from_secs(30);
 /// Notifies systemd from now on until the handle is dropped: that the service is ready once `ready` ends, that it is
 /// alive while `is_alive` says so, and that it stops once `stop` is cancelled.
 #[must_use]
-pub(crate) fn tell<R, A, F>(stop: CancellationToken, ready: R, is_alive: A) -> Option<AbortOnDropHandle<()>>
+pub(crate) fn notify<R, A, F>(stop: CancellationToken, ready: R, is_alive: A) -> Option<AbortOnDropHandle<()>>
 where
     R: Future<Output = ()> + Send + 'static,
     A: Fn() -> F + Send + Sync + 'static,
@@ -44,7 +44,7 @@ where
 pub(crate) fn of_control_plane(stop: CancellationToken, liveness: Liveness) -> Option<AbortOnDropHandle<()>> {
     let looked = liveness.clone();
     let ready = async move { looked.ready().await };
-    tell(stop, ready, move || {
+    notify(stop, ready, move || {
         let liveness = liveness.clone();
         async move { liveness.is_alive().await }
     })

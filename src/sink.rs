@@ -17,7 +17,7 @@ use rustix::fd::AsFd;
 /// How many bytes may wait for a reader of stderr: some thousand lines.
 const MAX_WAITING: usize = 1024 * 1024;
 /// How long the end of the process waits for a reader that takes nothing.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// A pipe that is reported as writable accepts this much without blocking (POSIX's `PIPE_BUF` on Linux).
 const PIPE_BUF: usize = 4_096;
 /// How soon a writer that waits for a reader of stdout notices the shutdown.
@@ -117,7 +117,7 @@ impl Sink {
             if queue.written != written {
                 (written, since) = (queue.written, Instant::now());
             }
-            let left = LAST_WORDS.saturating_sub(since.elapsed());
+            let left = FLUSH_LIMIT.saturating_sub(since.elapsed());
             if left.is_zero() {
                 queue.given_up = Some(written);
                 return;
@@ -187,7 +187,8 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
         if is_writable(&stdout)? {
             let written = write(&stdout, &rest[..rest.len().min(PIPE_BUF)])?;
             rest = &rest[written..];
-        } else if ENDING.load(Ordering::Relaxed) && ending_since.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS
+        } else if ENDING.load(Ordering::Relaxed)
+            && ending_since.get_or_insert_with(Instant::now).elapsed() > FLUSH_LIMIT
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -279,9 +280,9 @@ mod tests {
         sink.say(b"x");
         let begun = Instant::now();
         sink.flush();
-        assert!(begun.elapsed() >= LAST_WORDS);
+        assert!(begun.elapsed() >= FLUSH_LIMIT);
         let begun = Instant::now();
         sink.flush();
-        assert!(begun.elapsed() < LAST_WORDS);
+        assert!(begun.elapsed() < FLUSH_LIMIT);
     }
 }

@@ -10,34 +10,34 @@ const LEAST: usize = 10;
 /// The minimum width of the first column, which identifies the row.
 const LEAST_FIRST: usize = 20;
 /// The minimum width of the most important columns, before others are left out for them.
-const LEAST_DEAR: usize = 24;
+const LEAST_IMPORTANT: usize = 24;
 
 /// A table before it is fitted. Cells may be coloured.
 pub(crate) struct Table<'a> {
     head: &'a [&'a str],
     rows: &'a [Vec<String>],
     /// Columns that are left out first if there is no room, in this order.
-    spare: &'a [&'a str],
-    /// Columns that are more important than the spare ones.
-    dear: &'a [&'a str],
+    optional: &'a [&'a str],
+    /// Columns that are more important than the optional ones.
+    important: &'a [&'a str],
 }
 
 impl<'a> Table<'a> {
     /// A table with these headings.
     pub(crate) fn new(head: &'a [&'a str], rows: &'a [Vec<String>]) -> Self {
-        Self { head, rows, spare: &[], dear: &[] }
+        Self { head, rows, optional: &[], important: &[] }
     }
 
     /// Sets the columns, by their headings, that may be left out if there is no room for all.
     #[must_use]
-    pub(crate) fn spare(self, spare: &'a [&'a str]) -> Self {
-        Self { spare, ..self }
+    pub(crate) fn optional(self, optional: &'a [&'a str]) -> Self {
+        Self { optional, ..self }
     }
 
     /// Sets the columns, by their headings, that are kept readable by leaving out others.
     #[must_use]
-    pub(crate) fn dear(self, dear: &'a [&'a str]) -> Self {
-        Self { dear, ..self }
+    pub(crate) fn important(self, important: &'a [&'a str]) -> Self {
+        Self { important, ..self }
     }
 
     /// The lines of the table: columns as wide as their widest cells, in total no wider than the terminal, if there is
@@ -76,23 +76,23 @@ impl<'a> Table<'a> {
         cells.chain([width::of(self.head[at])]).max().unwrap_or_default()
     }
 
-    /// The columns that are shown: spare ones are left out while even the narrowest lines do not fit.
+    /// The columns that are shown: optional ones are left out while even the narrowest lines do not fit.
     fn shown(&self, columns: usize) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.head.len()).collect();
         let least = |at: &usize| {
             let least = match self.head[*at] {
-                dear if self.dear.contains(&dear) => LEAST_DEAR,
+                important if self.important.contains(&important) => LEAST_IMPORTANT,
                 _ if *at == 0 => LEAST_FIRST,
                 _ => LEAST,
             };
             self.width(*at).min(least)
         };
-        for spare in self.spare {
+        for optional in self.optional {
             let needed = shown.iter().map(least).sum::<usize>() + GAP * shown.len().saturating_sub(1);
             if needed <= columns {
                 break;
             }
-            shown.retain(|at| self.head[*at] != *spare);
+            shown.retain(|at| self.head[*at] != *optional);
         }
         shown
     }
@@ -139,7 +139,7 @@ mod tests {
             row(&["01a20df0-52a2", "A name that is long", "completed", "3 min ago"]),
             row(&["01a20df0-52a3", "漢字漢字漢字漢字", "\x1b[31mfailed\x1b[0m", "2026-11-28 10:03 UTC"]),
         ];
-        let table = Table::new(&["run", "name", "status", "finished"], &rows).spare(&["finished", "name"]);
+        let table = Table::new(&["run", "name", "status", "finished"], &rows).optional(&["finished", "name"]);
         let all = "RUN            NAME                 STATUS     FINISHED\n\
                    01a20df0-52a2  A name that is long  completed  3 min ago\n\
                    01a20df0-52a3  漢字漢字漢字漢字     \x1b[31mfailed\x1b[0m     2026-11-28 10:03 UTC\n";
@@ -156,10 +156,10 @@ mod tests {
     #[test]
     fn others_are_left_out_for_columns_that_matter_more() {
         let rows = [row(&["fetch", "1", "util/echo", "a reason that is rather long"])];
-        let table = Table::new(&["task", "attempt", "method", "about"], &rows).spare(&["method", "attempt"]);
+        let table = Table::new(&["task", "attempt", "method", "about"], &rows).optional(&["method", "attempt"]);
         let head = |table: &Table<'_>| table.lines(Some(42), Paint::OFF).lines().next().map(str::to_owned);
         assert_eq!(head(&table).as_deref(), Some("TASK   ATTEMPT  METHOD     ABOUT"));
-        assert_eq!(head(&table.dear(&["about"])).as_deref(), Some("TASK   ATTEMPT  ABOUT"));
+        assert_eq!(head(&table.important(&["about"])).as_deref(), Some("TASK   ATTEMPT  ABOUT"));
     }
 
     #[test]

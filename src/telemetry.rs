@@ -35,7 +35,7 @@ pub(crate) struct Telemetry {
     calls: Option<SdkTracerProvider>,
     metrics: Option<Metrics>,
     otlp: Option<Otlp>,
-    last_words: Duration,
+    export_limit: Duration,
     /// Dropped at the end, which ends the wait for it.
     ended: OnceLock<mpsc::Sender<()>>,
 }
@@ -48,8 +48,8 @@ impl Telemetry {
     pub(crate) fn install(global: &Global, command: &Command) -> Result<Self, CommandError> {
         let filter = log::filter(global, command.default_log_level())?;
         let is_run = matches!(command, Command::Run(_));
-        let last_words = if is_run { otlp::LAST_WORDS_OF_RUN } else { otlp::LAST_WORDS };
-        let mut telemetry = Self { last_words, ..Self::default() };
+        let export_limit = if is_run { otlp::EXPORT_LIMIT_OF_RUN } else { otlp::EXPORT_LIMIT };
+        let mut telemetry = Self { export_limit, ..Self::default() };
         if command.works() {
             let (traces, metrics) = (otlp::is_wanted("TRACES"), otlp::is_wanted("METRICS"));
             telemetry.otlp = (traces || metrics).then(Otlp::start).transpose()?;
@@ -86,7 +86,7 @@ impl Telemetry {
         }
         self.ended.get_or_init(|| {
             let (ended, end) = mpsc::channel();
-            let at_most = self.last_words * 2;
+            let at_most = self.export_limit * 2;
             std::thread::spawn(move || {
                 if end.recv_timeout(MOMENT) == Err(mpsc::RecvTimeoutError::Timeout) {
                     output::note(&format!(
@@ -102,12 +102,12 @@ impl Telemetry {
     /// Exports the remaining data, for a few seconds at most.
     pub(crate) fn finish(self) {
         self.ending();
-        let until = Instant::now() + self.last_words;
+        let until = Instant::now() + self.export_limit;
         let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         drop(self.traces);
         // On separate threads: the shutdown of metrics ignores the timeout that it is given.
         let (say, said) = mpsc::channel();
-        let limit = self.last_words;
+        let limit = self.export_limit;
         let calls = self.calls.map(|calls| move || calls.shutdown_with_timeout(limit));
         let metrics = self.metrics.map(|metrics| move || metrics.provider.shutdown_with_timeout(limit));
         let ends = [calls.map(boxed), metrics.map(boxed)].into_iter().flatten().map(|end| {

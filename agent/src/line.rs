@@ -11,7 +11,7 @@ use gleitzeit_workflow::tagged::Body;
 use tokio::time::{Instant, sleep_until};
 
 /// The pause before a new socket after a local hub closed one.
-const COME_BACK: Duration = Duration::from_millis(100);
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
 /// What a line delivers, in order.
 pub(crate) enum LineEvent {
@@ -129,7 +129,7 @@ impl Within {
                 State::Closed => return None,
                 State::Lost { reason } => {
                     let reason = std::mem::take(reason);
-                    self.state = State::Away { until: Instant::now() + COME_BACK };
+                    self.state = State::Away { until: Instant::now() + RECONNECT_DELAY };
                     return Some(LineEvent::Disconnected { reason });
                 }
                 State::Away { until } => {
@@ -138,7 +138,7 @@ impl Within {
                 }
                 State::Open { socket, .. } => {
                     let received = poll_fn(|context| socket.poll_recv(context)).await;
-                    if let Some(event) = self.hear(received) {
+                    if let Some(event) = self.deliver(received) {
                         return Some(event);
                     }
                 }
@@ -150,10 +150,10 @@ impl Within {
         let State::Open { socket, .. } = &mut self.state else { return None };
         // `recv` notices later if the socket was closed.
         let received = socket.try_recv()?;
-        self.hear(Some(received))
+        self.deliver(Some(received))
     }
 
-    fn hear(&mut self, received: Option<Arc<FromHub>>) -> Option<LineEvent> {
+    fn deliver(&mut self, received: Option<Arc<FromHub>>) -> Option<LineEvent> {
         let State::Open { is_welcome, .. } = &mut self.state else { return None };
         match received.map(Arc::unwrap_or_clone) {
             Some(FromHub::Welcome(_)) => {
@@ -182,7 +182,7 @@ impl Within {
     fn drop_socket(&mut self, reason: &str) {
         self.state = match &self.state {
             State::Open { is_welcome: true, .. } => State::Lost { reason: reason.to_owned() },
-            State::Open { .. } => State::Away { until: Instant::now() + COME_BACK },
+            State::Open { .. } => State::Away { until: Instant::now() + RECONNECT_DELAY },
             State::Away { .. } | State::Lost { .. } | State::Closed => return,
         };
     }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     impl TestHub {
-        fn says(&self, message: impl Into<FromHub>) {
+        fn sends(&self, message: impl Into<FromHub>) {
             let newest = self.newest.lock().expect("no panic");
             newest.as_ref().expect("a socket").try_send(Arc::new(message.into())).expect("it is open");
         }
@@ -285,9 +285,9 @@ mod tests {
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
         listens(&mut line).await;
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
-        hub.says(Welcome::default());
+        hub.sends(Welcome::default());
         assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
-        hub.says(Heartbeat::default());
+        hub.sends(Heartbeat::default());
         assert!(matches!(line.try_recv(), Some(LineEvent::Message(FromHub::Heartbeat(_)))));
         assert!(line.try_recv().is_none());
         line.send(HeartbeatResponse::default().into()).await.expect("connected");
@@ -298,15 +298,15 @@ mod tests {
     async fn a_socket_that_ends_is_told_once_and_replaced() {
         let (hub, mut line) = line();
         listens(&mut line).await;
-        hub.says(Welcome::default());
+        hub.sends(Welcome::default());
         assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
         hub.closes();
         assert!(matches!(line.recv().await, Some(LineEvent::Disconnected { .. })));
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
-        let back = Instant::now() + COME_BACK;
+        let back = Instant::now() + RECONNECT_DELAY;
         let (event, ()) = tokio::join!(line.recv(), async {
             sleep_until(back + Duration::from_millis(1)).await;
-            hub.says(Welcome::default());
+            hub.sends(Welcome::default());
         });
         assert!(matches!(event, Some(LineEvent::Connected)));
 
@@ -324,7 +324,7 @@ mod tests {
             tokio::select! {
                 biased;
                 _ = line.recv() => panic!("it was never welcome: there is nothing to tell"),
-                () = tokio::time::sleep(COME_BACK + Duration::from_millis(1)) => {}
+                () = tokio::time::sleep(RECONNECT_DELAY + Duration::from_millis(1)) => {}
             }
         }
         assert_eq!(hub.saw().iter().filter(|saw| **saw == "open").count(), 4);

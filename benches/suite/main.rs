@@ -210,9 +210,10 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         fairness::measure(size, report).await?;
     }
     if asked.wants("peers") {
-        let mut told = std::mem::take(report);
+        let mut measured = std::mem::take(report);
         // The peers run as processes, and waiting for them blocks.
-        *report = tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut told).map(|()| told)).await??;
+        *report =
+            tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut measured).map(|()| measured)).await??;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(crate) fn measure(quick: bool, report: &mut Report) -> anyhow::Result<()> {
     } else {
         Some(celery(size))
     };
-    told(report, "Celery with Redis, appendfsync always", "redis-server", celery);
+    add_rows(report, "Celery with Redis, appendfsync always", "redis-server", celery);
     let restate = if !is_there("restate-server") {
         None
     } else if !python_has(&["restate", "hypercorn"]) {
@@ -50,13 +50,13 @@ pub(crate) fn measure(quick: bool, report: &mut Report) -> anyhow::Result<()> {
     } else {
         Some(restate(size))
     };
-    told(report, "Restate, a service call for each task", "restate-server", restate);
+    add_rows(report, "Restate, a service call for each task", "restate-server", restate);
     let dagu = is_there("dagu").then(|| dagu::measure(quick));
-    told(report, "Dagu, command line", "dagu", dagu);
+    add_rows(report, "Dagu, command line", "dagu", dagu);
     Ok(())
 }
 
-fn told(report: &mut Report, engine: &str, program: &str, found: Option<anyhow::Result<Found>>) {
+fn add_rows(report: &mut Report, engine: &str, program: &str, found: Option<anyhow::Result<Found>>) {
     let found = match found {
         None => return report.note(format!("{engine}: `{program}` is not installed, so it was not measured")),
         Some(Err(error)) => return report.note(format!("{engine}: not measured: {error:#}")),

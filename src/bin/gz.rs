@@ -15,7 +15,7 @@ const FAILURE: u8 = 1;
 fn main() -> ExitCode {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "gz".into());
-    let failed = match beside() {
+    let failed = match sibling() {
         // Help and errors use the name that was typed.
         Ok(program) => {
             let error = Command::new(&program).arg0(name).args(arguments).exec();
@@ -33,6 +33,6 @@ fn main() -> ExitCode {
 }
 
 /// The program in the folder of this one; links to this one are followed.
-fn beside() -> io::Result<PathBuf> {
+fn sibling() -> io::Result<PathBuf> {
     Ok(env::current_exe()?.canonicalize()?.with_file_name("gleitzeit"))
 }

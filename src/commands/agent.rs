@@ -26,7 +26,7 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
         let agent = Agent::new(config).map_err(from_agent)?;
         let _returning = memory::return_when_settled();
         // A worker is ready as soon as it runs: it waits for its control plane, however long that is away.
-        let _told = service::tell(stop.clone(), async {}, || async { true });
+        let _notifier = service::notify(stop.clone(), async {}, || async { true });
         // A second signal drops the running agent.
         agent.run(stop, CancellationToken::new()).await.map_err(from_agent)?;
         Ok(Exit::Success)

@@ -53,7 +53,7 @@ fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         let (workflow, run) = snapshot(&client, &run_id).await?;
         print(args, &workflow, Some(&run))

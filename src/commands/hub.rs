@@ -20,7 +20,7 @@ pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult
         let _marker = Marker::hold(app.local_addr().port());
         publish(&mut own, app.local_addr())?;
         let _returning = memory::return_when_settled();
-        let _told = service::of_control_plane(stop.clone(), app.liveness());
+        let _notifier = service::of_control_plane(stop.clone(), app.liveness());
         let announced = background::announce(app.local_addr());
         let mut served = Box::pin(app.run(stop));
         // The control plane serves whether or not anybody reads the announcement.

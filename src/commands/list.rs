@@ -1,6 +1,6 @@
 //! `gleitzeit list`: runs, the newest first.
 
-mod told;
+mod printed;
 mod watch;
 
 use gleitzeit_sdk::{Page, RunFilter, RunStatus, RunSummary, Timestamp};
@@ -79,7 +79,7 @@ async fn shown_ids(page: &Page<RunSummary>, is_gapless: bool, names_one: impl As
 /// A column for the place appears only if the runs are in several places.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(HEAD.len() - 1, Vec::len);
-    view::fitted(&Table::new(&HEAD[..columns], rows).spare(&["tasks", "finished", "submitted"]))
+    view::fitted(&Table::new(&HEAD[..columns], rows).optional(&["tasks", "finished", "submitted"]))
 }
 
 fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {

@@ -27,7 +27,7 @@ const SAID: [(&str, &str); 3] =
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let found = reading::find(&args.client, &args.run).await?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         if args.follow {
             return follow::follow(&client, &run_id, &args).await;

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
     let document = Document { files };
     output::document(args.output.format(), &document, |it| it.files.iter().map(shown).collect())?;
     if args.output.format() == Format::Table {
-        document.files.iter().for_each(tell);
+        document.files.iter().for_each(report);
     }
     let all_well = document.files.iter().all(|file| file.valid && file.errors.is_empty());
     Ok(if all_well { Exit::Success } else { Exit::Usage })
@@ -141,7 +141,7 @@ fn shown(file: &FileDocument) -> String {
 }
 
 /// Reports what was done to a file, and its problems.
-fn tell(file: &FileDocument) {
+fn report(file: &FileDocument) {
     let name = &file.file;
     for change in &file.changes {
         output::note(&format!("{name} {}: {}", change.field, change.message));
@@ -166,9 +166,9 @@ fn tell(file: &FileDocument) {
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A symbolic link keeps pointing to its target.
     let path = fs::canonicalize(path)?;
-    let mut beside = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
-    beside.write_all(text.as_bytes())?;
-    beside.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
-    beside.as_file().sync_all()?;
-    beside.persist(&path).map(drop).map_err(|error| error.error)
+    let mut temporary = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    temporary.write_all(text.as_bytes())?;
+    temporary.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(&path).map(drop).map_err(|error| error.error)
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
                 head.push("address");
             }
             head.push("reason");
-            view::fitted(&Table::new(&head, &rows).spare(&["capabilities", "in flight", "status"]))
+            view::fitted(&Table::new(&head, &rows).optional(&["capabilities", "in flight", "status"]))
         })?;
         Ok(Exit::Success)
     })

@@ -26,7 +26,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
         let _returning = memory::return_when_settled();
-        let _told = service::of_control_plane(stop.clone(), plane.liveness());
+        let _notifier = service::of_control_plane(stop.clone(), plane.liveness());
         publish(&mut own, plane.address())?;
         let address = plane.address();
         let announced = async move {

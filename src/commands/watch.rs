@@ -23,7 +23,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
     // The run does not depend on its watchers.
     block_on(OnSignal::Drop, |_| async move {
         let found = reading::find(&args.client, &args.run).await?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         let format = args.output.format();
         let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
@@ -44,7 +44,8 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
-                    let mut text = said.as_mut().map(|said| shown(&told(said, &event), event.time)).unwrap_or_default();
+                    let printed = said.as_mut().map(|said| shown(&output_lines(said, &event), event.time));
+                    let mut text = printed.unwrap_or_default();
                     if let Some(line) = view::event(&event) {
                         let line = color::stdout().event(&event, &line);
                         let _ = write!(text, "{}  {line}\n{}", stamp(event.time), causes::of_event(&event));
@@ -85,8 +86,8 @@ fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
 }
 
 /// The lines of output in an event. The end of an attempt brings lines only if some of its output came before.
-fn told(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
-    let is_heard = said.has_told(event.task_id.as_deref().unwrap_or_default(), event.attempt);
+fn output_lines(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
+    let is_heard = said.has_output(event.task_id.as_deref().unwrap_or_default(), event.attempt);
     if event.kind == "method_progress" || is_heard { said.event(event, Instant::now()) } else { Vec::new() }
 }
 

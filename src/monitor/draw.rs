@@ -180,7 +180,7 @@ fn list(model: &mut Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
 fn rows_of(list: &List, selected: usize, columns: usize) -> Vec<Line<'static>> {
     let texts: Vec<Vec<String>> =
         list.rows.iter().map(|row| row.iter().map(|(text, _)| text.clone()).collect()).collect();
-    let fitted = Table::new(list.head, &texts).spare(list.spare).dear(list.dear).fitted(columns);
+    let fitted = Table::new(list.head, &texts).optional(list.optional).important(list.important).fitted(columns);
     let head = fitted.iter().map(|(at, wide)| width::padded(&width::cut(list.head[*at], *wide), wide + 2));
     let mut lines = vec![Line::styled(head.collect::<String>(), paint::of(Tone::Dim))];
     for (index, row) in list.rows.iter().enumerate() {
@@ -212,7 +212,7 @@ fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let (looks, now) = (model.looks, model.now);
     let Some(task) = model.task_mut() else { return };
     let inner = titled(format!("Task {}", view::first_line(&task.id, 60)), area, frame);
-    let text = task.text(usize::from(inner.width), |at| lists::told(looks, now, at), now);
+    let text = task.text(usize::from(inner.width), |at| lists::shown_time(looks, now, at), now);
     task.details.settle(text.len(), usize::from(inner.height));
     let lines = text.get(task.details.visible()).unwrap_or_default().iter();
     let lines: Vec<Line<'_>> = lines.map(|(line, tone)| Line::styled(line.clone(), paint::of(*tone))).collect();

@@ -72,7 +72,7 @@ impl Log {
         // Also incomplete lines: a later event continues them here.
         told.extend(self.heard.open());
         told.into_iter().for_each(|line| self.take(line));
-        if let Some(text) = beside(event) {
+        if let Some(text) = remark(event) {
             self.note(event.attempt, &text);
         }
         self.surplus()
@@ -139,7 +139,7 @@ impl LogLine {
 }
 
 /// A remark about an event that is not output.
-fn beside(event: &RunEvent) -> Option<String> {
+fn remark(event: &RunEvent) -> Option<String> {
     match event.kind.as_str() {
         "method_progress" if event.output().is_none() => {
             event.payload.as_ref().map(|data| view::first_line(data.get(), LINE_BYTES))
@@ -190,7 +190,7 @@ pub(super) enum Parameters {
 
 impl Parameters {
     /// The parameters in an event, if it has any.
-    pub(super) fn told_by(event: &RunEvent) -> Option<Self> {
+    pub(super) fn from_event(event: &RunEvent) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Ready {
             parameters: Payload,
@@ -300,10 +300,10 @@ mod tests {
     #[test]
     fn parameters_are_told_when_a_task_becomes_ready() {
         let ready = event("task_ready", 0, json!({"method": "m/x", "parameters": {"n": 1}}));
-        assert_eq!(Parameters::told_by(&ready), Some(Parameters::Known(Payload::from(json!({"n": 1})))));
+        assert_eq!(Parameters::from_event(&ready), Some(Parameters::Known(Payload::from(json!({"n": 1})))));
         let omitted = RunEvent { payload: None, payload_omitted: true, ..ready.clone() };
-        assert_eq!(Parameters::told_by(&omitted), Some(Parameters::Omitted));
-        assert_eq!(Parameters::told_by(&RunEvent { kind: "task_started".to_owned(), ..ready }), None);
-        assert_eq!(Parameters::told_by(&event("task_ready", 0, json!({}))), None);
+        assert_eq!(Parameters::from_event(&omitted), Some(Parameters::Omitted));
+        assert_eq!(Parameters::from_event(&RunEvent { kind: "task_started".to_owned(), ..ready }), None);
+        assert_eq!(Parameters::from_event(&event("task_ready", 0, json!({}))), None);
     }
 }

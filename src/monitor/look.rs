@@ -18,7 +18,7 @@ const FILTERED: u32 = 1_000;
 
 /// A result.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum Answer {
     /// The answer to a query.
     Seen(Wanted, Box<Result<Seen>>),
     Done(Result<String>),
@@ -34,10 +34,10 @@ pub(super) type OpenTaskId = (String, String);
 /// The pending requests.
 #[derive(Default)]
 pub(super) struct Reader {
-    look: Option<BoxFuture<'static, Told>>,
+    look: Option<BoxFuture<'static, Answer>>,
     /// Whether something has changed since the running query began.
     again: bool,
-    act: Option<BoxFuture<'static, Told>>,
+    act: Option<BoxFuture<'static, Answer>>,
     events: AllEvents,
     run: Option<Feed>,
     task: Option<Feed>,
@@ -94,14 +94,14 @@ impl Reader {
             let client = client.clone();
             let look = async move {
                 let seen = look(&client, &wanted).await;
-                Told::Seen(wanted, Box::new(seen))
+                Answer::Seen(wanted, Box::new(seen))
             };
             self.look = Some(look.boxed());
         }
     }
 
     /// Whether another query should follow the one that has just ended.
-    pub(super) fn take_again(&mut self) -> bool {
+    pub(super) fn take_pending(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
 
@@ -111,7 +111,7 @@ impl Reader {
             return false;
         }
         let client = client.clone();
-        self.act = Some(async move { Told::Done(done(&client, act).await) }.boxed());
+        self.act = Some(async move { Answer::Done(done(&client, act).await) }.boxed());
         true
     }
 
@@ -141,30 +141,30 @@ impl Reader {
     }
 
     /// The next result. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Answer {
         tokio::select! {
-            told = of(&mut self.look) => told,
-            told = of(&mut self.act) => told,
-            told = event(&mut self.events) => told,
-            told = of_feed(&mut self.run) => told,
-            told = of_feed(&mut self.task) => told,
+            answer = of(&mut self.look) => answer,
+            answer = of(&mut self.act) => answer,
+            answer = event(&mut self.events) => answer,
+            answer = of_feed(&mut self.run) => answer,
+            answer = of_feed(&mut self.task) => answer,
         }
     }
 }
 
 /// Awaits a pending request; its slot is empty afterwards.
-async fn of(asked: &mut Option<BoxFuture<'static, Told>>) -> Told {
+async fn of(asked: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     match asked {
         Some(future) => {
-            let told = future.await;
+            let answer = future.await;
             *asked = None;
-            told
+            answer
         }
         None => pending().await,
     }
 }
 
-async fn event(events: &mut AllEvents) -> Told {
+async fn event(events: &mut AllEvents) -> Answer {
     loop {
         match events {
             AllEvents::Closed => return pending().await,
@@ -173,7 +173,7 @@ async fn event(events: &mut AllEvents) -> Told {
                 *events = opened.map_or(AllEvents::Closed, |events| AllEvents::Open(Box::new(events)));
             }
             AllEvents::Open(open) => match open.next().await {
-                Ok(event) => return Told::Event(Box::new(event)),
+                Ok(event) => return Answer::Event(Box::new(event)),
                 // The stream is opened again with the next query.
                 Err(_) => *events = AllEvents::Closed,
             },
@@ -188,7 +188,7 @@ fn follow(feed: &mut Option<Feed>, client: &Client, wanted: Option<(&str, Option
     }
 }
 
-async fn of_feed(feed: &mut Option<Feed>) -> Told {
+async fn of_feed(feed: &mut Option<Feed>) -> Answer {
     if let Some(Feed { run_id, task_id, watch, is_over, next }) = feed {
         while let Some(open) = watch {
             let event = match open.next().await {
@@ -200,9 +200,9 @@ async fn of_feed(feed: &mut Option<Feed>) -> Told {
             };
             *next = (*next).max(event.seq + 1);
             match task_id {
-                None => return Told::OfRun(run_id.clone(), Box::new(event)),
+                None => return Answer::OfRun(run_id.clone(), Box::new(event)),
                 Some(task) if event.task_id.as_ref() == Some(task) => {
-                    return Told::OfTask(Box::new(event), (run_id.clone(), task.clone()));
+                    return Answer::OfTask(Box::new(event), (run_id.clone(), task.clone()));
                 }
                 Some(_) => {}
             }

@@ -225,7 +225,7 @@ impl Model {
         run.task.as_mut().filter(|task| Some(&task.id) == task_id)
     }
 
-    pub(super) fn say(&mut self, said: gleitzeit_sdk::Result<String>) {
+    pub(super) fn show_note(&mut self, said: gleitzeit_sdk::Result<String>) {
         self.note = Some(said.unwrap_or_else(|error| error.to_string()));
     }
 

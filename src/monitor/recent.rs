@@ -33,7 +33,7 @@ impl From<&RunEvent> for EventLine {
             time: event.time,
             run_id: None,
             task_id: event.task_id.clone(),
-            text: told(event),
+            text: describe(event),
             tone: Tone::of_event(&event.kind),
         }
     }
@@ -47,7 +47,7 @@ impl From<&RecordedEvent> for EventLine {
 }
 
 /// An event in words, always with its task.
-fn told(event: &RunEvent) -> String {
+fn describe(event: &RunEvent) -> String {
     view::event(event).unwrap_or_else(|| {
         let task = event.task_id.as_deref().unwrap_or_default();
         let text = match event.kind.as_str() {

@@ -65,19 +65,19 @@ impl OpenTask {
     /// Updates the task.
     pub(super) fn see(&mut self, task: Task) {
         self.task = Some(task);
-        self.tell();
+        self.rebuild();
     }
 
     /// Discards the output, which is then read again from its beginning.
-    pub(super) fn hear_anew(&mut self) {
+    pub(super) fn restart_output(&mut self) {
         self.log = Log::default();
     }
 
     /// Adds an event of the task.
     pub(super) fn happened(&mut self, event: &RunEvent, now: Instant) {
-        if let Some(parameters) = Parameters::told_by(event) {
+        if let Some(parameters) = Parameters::from_event(event) {
             self.parameters = parameters;
-            self.tell();
+            self.rebuild();
         }
         for line in self.log.add(event, now) {
             self.tail.first_removed(width::fold(&line.text, self.columns).len());
@@ -93,7 +93,7 @@ impl OpenTask {
     }
 
     /// Rebuilds the blocks.
-    fn tell(&mut self) {
+    fn rebuild(&mut self) {
         let Some(task) = &self.task else { return };
         self.blocks.clear();
         let error = task.error.as_ref();

@@ -7,7 +7,7 @@ use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 
-use super::log::Beside;
+use super::log::ExtraLayer;
 use super::otlp::{self, OnThread};
 use super::sampling::Sampling;
 
@@ -21,7 +21,7 @@ pub(super) fn provider(exporter: OnThread, sampling: Sampling) -> SdkTracerProvi
 }
 
 /// Records the spans of calls, and nothing else.
-pub(super) fn layer(provider: &SdkTracerProvider) -> Beside {
+pub(super) fn layer(provider: &SdkTracerProvider) -> ExtraLayer {
     let tracer = provider.tracer_with_scope(otlp::scope());
     let calls = Targets::new().with_target(gleitzeit_agent::CALL_TARGET, Level::DEBUG);
     tracing_opentelemetry::layer()

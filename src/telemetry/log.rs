@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::{color, sink};
 
 /// An additional layer beside the log.
-pub(super) type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+pub(super) type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Builds the log filter.
 ///
@@ -29,12 +29,12 @@ pub(super) fn filter(global: &Global, default: &str) -> Result<EnvFilter, Comman
 }
 
 /// Installs the log. A second installation (in a test) leaves the first in place.
-pub(super) fn install(filter: EnvFilter, format: LogFormat, beside: Option<Beside>) {
+pub(super) fn install(filter: EnvFilter, format: LogFormat, extra: Option<ExtraLayer>) {
     let colour = color::stderr().is_on();
     let log = tracing_subscriber::fmt::layer().with_writer(|| sink::Stderr).with_ansi(colour).with_target(false);
     let log: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    let _ = tracing_subscriber::registry().with(beside).with(log.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(extra).with(log.with_filter(filter)).try_init();
 }

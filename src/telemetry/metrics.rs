@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::otlp::{self, Otlp};
 use super::process;
 use super::receiver::Receiver;
-use super::way::Way;
+use super::way::ExportClient;
 use crate::error::CommandError;
 
 /// The meters and their readers.
@@ -50,9 +50,9 @@ impl Metrics {
             };
             let made = MetricExporter::builder();
             let built = match otlp.metrics.way().map_err(|error| wrong(&error))? {
-                Way::Http(client) => made.with_http().with_http_client(client).build(),
-                Way::Grpc(None) => made.with_tonic().build(),
-                Way::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),
+                ExportClient::Http(client) => made.with_http().with_http_client(client).build(),
+                ExportClient::Grpc(None) => made.with_tonic().build(),
+                ExportClient::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),
             };
             let exporter = built.map_err(|error| wrong(&error))?;
             let exporter = Inside { exporter, receiver: otlp.metrics.clone(), handle: otlp.handle() };

@@ -11,14 +11,14 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::receiver::Receiver;
-use super::way::Way;
+use super::way::ExportClient;
 use crate::error::CommandError;
 use crate::platform;
 
 /// How long a process tries to export the remaining data at its end.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// The same for a command that a person waits for; before that, its control plane has as long for the spans of its run.
-pub(super) const LAST_WORDS_OF_RUN: Duration = Duration::from_secs(1);
+pub(super) const EXPORT_LIMIT_OF_RUN: Duration = Duration::from_secs(1);
 
 /// Whether OpenTelemetry's variables enable a signal, such as `TRACES`: its own or the common endpoint is set, and
 /// nothing disables it.
@@ -84,9 +84,9 @@ impl Otlp {
         };
         let builder = SpanExporter::builder();
         let built = match self.traces.way().map_err(|error| wrong(&error))? {
-            Way::Http(client) => builder.with_http().with_http_client(client).build(),
-            Way::Grpc(None) => builder.with_tonic().build(),
-            Way::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),
+            ExportClient::Http(client) => builder.with_http().with_http_client(client).build(),
+            ExportClient::Grpc(None) => builder.with_tonic().build(),
+            ExportClient::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),
         };
         let mut exporter = built.map_err(|error| wrong(&error))?;
         exporter.set_resource(&resource());
@@ -121,18 +121,18 @@ pub(super) fn scope() -> InstrumentationScope {
 pub(super) fn resource() -> Resource {
     static INSTANCE: OnceLock<String> = OnceLock::new();
     let instance = INSTANCE.get_or_init(|| uuid::Uuid::now_v7().to_string());
-    let told = |name: &str| {
+    let is_set = |name: &str| {
         let names = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         names.split(',').any(|pair| pair.split('=').next().is_some_and(|key| key.trim() == name))
     };
     let mut attributes = Vec::new();
     for (name, value) in [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", instance)] {
-        if !told(name) {
+        if !is_set(name) {
             attributes.push(KeyValue::new(name, value.to_owned()));
         }
     }
     let builder = Resource::builder().with_schema_url(attributes, SCHEMA_URL);
-    let is_named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty()) || told("service.name");
+    let is_named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty()) || is_set("service.name");
     if is_named { builder.build() } else { builder.with_service_name("gleitzeit").build() }
 }
 

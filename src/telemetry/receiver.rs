@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, probe_tls};
 use gleitzeit_tls::Trust;
 
-use super::way::{self, Http, Way};
+use super::way::{self, ExportClient, Http};
 use crate::trust;
 
 /// How long a finding is reused.
@@ -107,14 +107,14 @@ impl Receiver {
     ///
     /// # Errors
     /// If no client can be made.
-    pub(super) fn way(&self) -> Result<Way, String> {
+    pub(super) fn way(&self) -> Result<ExportClient, String> {
         let trust = self.trust();
         match self.speech {
-            Speech::Http => Http::new(self.timeout, &trust).map(Way::Http),
+            Speech::Http => Http::new(self.timeout, &trust).map(ExportClient::Http),
             Speech::Grpc if self.url.starts_with("https:") => {
-                way::grpc(&self.url, self.timeout, &trust).map(|channel| Way::Grpc(Some(channel)))
+                way::grpc(&self.url, self.timeout, &trust).map(|channel| ExportClient::Grpc(Some(channel)))
             }
-            Speech::Grpc => Ok(Way::Grpc(None)),
+            Speech::Grpc => Ok(ExportClient::Grpc(None)),
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 const MOST_BYTES: usize = 4 << 20;
 
 /// The client of an exporter.
-pub(super) enum Way {
+pub(super) enum ExportClient {
     Http(Http),
     /// gRPC: with our own channel for TLS; the library's channel does not support it.
     Grpc(Option<Channel>),
@@ -37,11 +37,11 @@ impl Http {
 #[async_trait]
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let mut answer = self.0.execute(request.try_into()?).await.map_err(told)?;
+        let mut answer = self.0.execute(request.try_into()?).await.map_err(http_error)?;
         let mut response = Response::builder().status(answer.status()).body(Bytes::new())?;
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(told)? {
+        while let Some(piece) = answer.chunk().await.map_err(http_error)? {
             if body.len() + piece.len() > MOST_BYTES {
                 return Err(format!("the answer has more than {MOST_BYTES} bytes").into());
             }
@@ -53,7 +53,7 @@ impl HttpClient for Http {
 }
 
 /// Reports an untrusted certificate as such.
-fn told(error: reqwest::Error) -> HttpError {
+fn http_error(error: reqwest::Error) -> HttpError {
     match Untrusted::among(&error) {
         Some(untrusted) => Box::new(untrusted.clone()),
         None => Box::new(error),

@@ -138,7 +138,7 @@ impl Fleet {
                 process.signal(Signal::STOP);
                 Trouble::Stopped { until: now + away }
             }
-            Kind::Partition | Kind::Unheard | Kind::Unhearing => {
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived => {
                 let (Some((hosts, host)), Some(cut)) = (cable, kind.cut()) else { return };
                 hosts.cut(host, cut);
                 Trouble::CutOff { until: now + away, cut }
@@ -236,8 +236,8 @@ impl Kind {
     fn cut(self) -> Option<Cut> {
         match self {
             Self::Partition => Some(Cut::Both),
-            Self::Unheard => Some(Cut::Up),
-            Self::Unhearing => Some(Cut::Down),
+            Self::LosesSent => Some(Cut::Up),
+            Self::LosesReceived => Some(Cut::Down),
             Self::Kill | Self::Stop | Self::Blink | Self::Freeze => None,
         }
     }

@@ -40,9 +40,9 @@ pub(crate) enum Kind {
     /// Nothing passes between its host and the control plane's.
     Partition,
     /// Packets from it are lost.
-    Unheard,
+    LosesSent,
     /// Packets to it are lost.
-    Unhearing,
+    LosesReceived,
 }
 
 /// One fault: `pause` after the previous one, it takes `victim` away for `away`.
@@ -73,15 +73,17 @@ impl Fault {
             _ if victim == Victim::Hub => Kind::Blink,
             9 => Kind::Freeze,
             10 | 11 => Kind::Partition,
-            12 => Kind::Unheard,
-            _ => Kind::Unhearing,
+            12 => Kind::LosesSent,
+            _ => Kind::LosesReceived,
         };
         let away_ms = match kind {
             Kind::Kill | Kind::Stop => rng.random_range(0..4_000),
             Kind::Blink => rng.random_range(50..3_000),
             Kind::Freeze => rng.random_range(6_000..18_000),
-            Kind::Partition | Kind::Unheard | Kind::Unhearing if rng.random_bool(0.5) => rng.random_range(200..3_000),
-            Kind::Partition | Kind::Unheard | Kind::Unhearing => rng.random_range(6_000..18_000),
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived if rng.random_bool(0.5) => {
+                rng.random_range(200..3_000)
+            }
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived => rng.random_range(6_000..18_000),
         };
         let pause = Duration::from_millis(rng.random_range(200..2_000));
         Self { pause, victim, kind, away: Duration::from_millis(away_ms) }
@@ -106,8 +108,8 @@ impl fmt::Display for Kind {
             Self::Blink => "stopped for a moment",
             Self::Freeze => "stopped for long",
             Self::Partition => "partition",
-            Self::Unheard => "not heard",
-            Self::Unhearing => "not hearing",
+            Self::LosesSent => "not heard",
+            Self::LosesReceived => "not hearing",
         })
     }
 }

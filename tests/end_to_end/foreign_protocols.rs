@@ -110,11 +110,11 @@ fn a_control_plane_serves_what_its_folder_describes() {
     // A provider may register without schemas, and the known ones apply to it.
     let body = json!({"component_type": "provider", "name": "counter", "methods": ["text/count"]});
     let mut provider = Socket::register(&cluster.url, &body);
-    let call = provider.hear("execute_method");
+    let call = provider.receive("execute_method");
     provider.answer(&call, &json!({"words": 2}));
     assert_eq!(cluster.until_ended(&run)["tasks"]["echo"]["result"], json!({"words": 2}));
     let run = cluster.submit(&workflow(&cluster.sandbox, &json!({"text": "one two"})));
-    let call = provider.hear("execute_method");
+    let call = provider.receive("execute_method");
     provider.answer(&call, &json!({"words": "two"}));
     let error = &cluster.until_ended(&run)["tasks"]["count"]["error"];
     assert_eq!(error["name"], "TASK_RESULT_INVALID", "{error:#}");
@@ -122,8 +122,8 @@ fn a_control_plane_serves_what_its_folder_describes() {
     // A provider that registers different schemas is refused.
     let mut other = Socket::connect(&cluster.url);
     let protocol = json!({"name": "text", "version": "v1", "methods": {"text/count": {}, "text/anything": null}});
-    other.say("register_component", &json!({"component_type": "provider", "name": "other", "protocols": [protocol]}));
-    let error = &other.hear("registration_rejected")["error"];
+    other.send("register_component", &json!({"component_type": "provider", "name": "other", "protocols": [protocol]}));
+    let error = &other.receive("registration_rejected")["error"];
     assert_eq!(error["name"], "PROTOCOL_VERSION_MISMATCH", "{error:#}");
     assert!(error["message"].as_str().expect("text").contains("`parameters` of `text/count` differs"), "{error:#}");
 }

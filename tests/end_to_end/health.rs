@@ -153,8 +153,8 @@ fn a_task_waits_for_a_provider_that_is_still_starting() {
     let other = json!({"component_type": "provider", "name": "broken", "methods": ["talk/say"],
         "health": {"state": "unhealthy", "reason": "no disk"}});
     let _broken = Socket::register(&cluster.url, &other);
-    late.say("register_component", &body("healthy"));
-    let call = late.hear("execute_method");
+    late.send("register_component", &body("healthy"));
+    let call = late.receive("execute_method");
     late.answer(&call, &json!({"said": "all"}));
     let run = cluster.until_ended(&run);
     assert_eq!((&run["status"], &run["tasks"]["tell"]["attempt"]), (&json!("completed"), &json!(1)), "{run:#}");

@@ -33,22 +33,22 @@ fn what_makes_no_sense_is_answered_and_whoever_goes_on_is_cut_off() {
         ("watch", json!({"from_position": "first"}), "malformed mesh event `watch`"),
         ("watch", json!({"from_position": 1_u64 << 60}), ""),
     ] {
-        socket.say(event, &body);
+        socket.send(event, &body);
         if !expected.is_empty() {
-            let error = socket.hear("mesh_error");
+            let error = socket.receive("mesh_error");
             assert!(text(&error["message"]).contains(expected), "{event}: {error}");
             assert_eq!(error["name"], "INVALID_REQUEST", "{error}");
         }
     }
     for role in ["king", "engine", "provider"] {
-        socket.say("register_component", &json!({"component_type": role, "methods": deep(50), "slots": -1}));
-        let error = socket.hear("mesh_error");
+        socket.send("register_component", &json!({"component_type": role, "methods": deep(50), "slots": -1}));
+        let error = socket.receive("mesh_error");
         assert!(text(&error["message"]).contains("malformed"), "{error}");
     }
     all_is_well(&cluster);
     // The connection may end before everything was sent.
     for _ in 0..200 {
-        if !socket.try_say("nonsense", &json!({})) {
+        if !socket.try_send("nonsense", &json!({})) {
             break;
         }
     }
@@ -64,7 +64,7 @@ fn large_events_without_end_are_cut_off_and_disturb_nobody() {
     std::thread::scope(|scope| {
         for socket in &mut sockets {
             let large = &large;
-            scope.spawn(move || (0..120).all(|_| socket.try_say("nonsense", large)));
+            scope.spawn(move || (0..120).all(|_| socket.try_send("nonsense", large)));
         }
         all_is_well(&cluster);
     });
@@ -93,8 +93,8 @@ fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
     brings["secret"] = json!("known to its owner alone");
     let mut owner = Socket::register(&cluster.url, &brings);
     let mut given = Socket::connect(&cluster.url);
-    given.say("register_component", &registration("provider", "given"));
-    let secret = text(&given.hear("component_registered")["secret"]);
+    given.send("register_component", &registration("provider", "given"));
+    let secret = text(&given.receive("component_registered")["secret"]);
     let before = connected(&cluster);
     assert!(before.len() > 5, "{before:?}");
     let mut tried = BTreeMap::new();
@@ -110,8 +110,8 @@ fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
                 registration["secret"] = json!(secret);
             }
             let mut thief = Socket::connect(&cluster.url);
-            thief.say("register_component", &registration);
-            let rejected = thief.hear("registration_rejected");
+            thief.send("register_component", &registration);
+            let rejected = thief.receive("registration_rejected");
             assert_eq!(rejected["error"]["name"], "COMPONENT_ID_TAKEN", "{id} ({own_role}) as {role}: {rejected}");
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Journal, PATIENCE, Relay, Way, Weather, text, until};
+use crate::support::{Cluster, Condition, Direction, Journal, PATIENCE, Relay, text, until};
 
 /// Shorter timeouts than usual, so that the tests are short.
 const HASTY: [&str; 6] = ["--heartbeat-interval", "1s", "--engine-patience", "3s", "--provider-patience", "2s"];
@@ -95,13 +95,13 @@ fn a_provider_behind_a_partition_loses_its_calls_to_another() {
 }
 
 /// An attempt is either heard to its end, or lost and repeated; never both.
-fn one_way(way: Way) {
+fn one_way(way: Direction) {
     let (mut cluster, relay) = behind_relay("engine", "queue,resolver,provider", &HASTY);
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));
     cluster.until_run(&run, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
     cluster.start_agent("near", "engine");
     cluster.until_connected("engine", 2);
-    relay.set(way, Weather::Lost);
+    relay.set(way, Condition::Lost);
     let journal = completes(&cluster, &run);
     assert!(journal.only("task_completed").attempt <= 2, "{way:?}");
     relay.heal();
@@ -111,30 +111,30 @@ fn one_way(way: Way) {
 
 #[test]
 fn an_engine_that_is_not_heard_loses_its_work() {
-    one_way(Way::Up);
+    one_way(Direction::Up);
 }
 
 #[test]
 fn an_engine_that_does_not_hear_loses_its_work() {
-    one_way(Way::Down);
+    one_way(Direction::Down);
 }
 
 #[test]
 fn a_slow_network_and_one_that_stalls_for_a_moment_cost_time_and_nothing_else() {
     let (cluster, relay) = behind_relay("engine", "queue,resolver,provider", &[]);
-    relay.set(Way::Up, Weather::Slow(Duration::from_millis(40)));
-    relay.set(Way::Down, Weather::Slow(Duration::from_millis(40)));
+    relay.set(Direction::Up, Condition::Slow(Duration::from_millis(40)));
+    relay.set(Direction::Down, Condition::Slow(Duration::from_millis(40)));
     let journal = completes(&cluster, &chain(&cluster));
     assert_eq!(journal.all("task_attempt_stopped").count(), 0);
 
     let run = chain(&cluster);
-    relay.set(Way::Down, Weather::Stalled);
+    relay.set(Direction::Down, Condition::Stalled);
     // Less than any timeout, and long enough to block everything.
     until("a second of silence", PATIENCE, {
         let since = std::time::Instant::now();
         move || (since.elapsed() > Duration::from_secs(1)).then_some(())
     });
-    relay.set(Way::Down, Weather::Fine);
+    relay.set(Direction::Down, Condition::Fine);
     let journal = completes(&cluster, &run);
     assert_eq!(journal.all("task_attempt_stopped").count(), 0, "nobody was given up");
     // A connection that drops in the middle is made again, and open work continues.

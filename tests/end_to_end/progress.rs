@@ -34,7 +34,7 @@ fn workflow(sandbox: &Sandbox) -> String {
 }
 
 fn says(talker: &Socket, call: &Value, data: &Value) {
-    talker.say("method_progress", &json!({"id": call["id"], "data": data}));
+    talker.send("method_progress", &json!({"id": call["id"], "data": data}));
 }
 
 /// The client on a terminal.
@@ -51,7 +51,7 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
     let cluster = cluster();
     let mut talker = talker(&cluster);
     let run = cluster.submit(&workflow(&cluster.sandbox));
-    let call = talker.hear("execute_method");
+    let call = talker.receive("execute_method");
     let watch = cluster.sandbox.start(&["watch", &run, "--hub-url", &cluster.url, "-o", "json"]);
     until("the watch goes on", PATIENCE, || watch.stdout().contains("task_started").then_some(()));
     let pieces = [json!({"text": "It was"}), json!({"text": " a dark\nand"}), json!({"done": 2}), json!("…")];
@@ -88,7 +88,7 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
     let mut talker = talker(&cluster);
     let file = workflow(&cluster.sandbox);
     let plain = cluster.sandbox.start(&["submit", &file, "--wait", "--hub-url", &cluster.url]);
-    let call = talker.hear("execute_method");
+    let call = talker.receive("execute_method");
     says(&talker, &call, &json!({"text": "Once upon a time"}));
     talker.answer(&call, &json!({"said": "all"}));
     let ended = plain.wait(PATIENCE).exits(0);
@@ -99,13 +99,13 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
         let (run, call);
         if arguments == ["watch"] {
             run = cluster.submit(&file);
-            call = talker.hear("execute_method");
+            call = talker.receive("execute_method");
             arguments.push(&run);
         } else {
             call = Value::Null;
         }
         let terminal = on_terminal(&cluster, &arguments);
-        let call = if call.is_null() { talker.hear("execute_method") } else { call };
+        let call = if call.is_null() { talker.receive("execute_method") } else { call };
         until("the task is named", PATIENCE, || terminal.stdout().contains("tell").then_some(()));
         // A watcher receives only progress from after the watch began.
         until("the text", PATIENCE, || {

@@ -80,7 +80,7 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
             let dropped = dropped.clone();
             async move {
                 // Signals when the call's future is dropped, as a cancel does.
-                let _told = Told(dropped);
+                let _signal = DropSignal(dropped);
                 call.progress(&json!({"text": "waiting"}));
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 Ok(())
@@ -160,9 +160,9 @@ async fn slot_of(client: &Client) -> u32 {
     providers.iter().filter(|it| it.name == "lab").map(|it| it.in_flight).sum()
 }
 
-struct Told(tokio::sync::mpsc::Sender<()>);
+struct DropSignal(tokio::sync::mpsc::Sender<()>);
 
-impl Drop for Told {
+impl Drop for DropSignal {
     fn drop(&mut self) {
         let _ = self.0.try_send(());
     }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, Kind, PATIENCE, Sandbox, Stranger, example, free_port, until};
+use crate::support::{Cluster, ForeignServer, Kind, PATIENCE, Sandbox, example, free_port, until};
 
 /// The message for each kind of server, its code, and a part of the advice.
-const STRANGERS: [(Kind, &str, &str, &str); 7] = [
+const FOREIGN_SERVERS: [(Kind, &str, &str, &str); 7] = [
     (
         Kind::Http,
         "NOT_A_CONTROL_PLANE",
@@ -39,9 +39,9 @@ fn list(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
 #[test]
 fn commands_say_what_is_there_instead_of_a_control_plane() {
     let sandbox = Sandbox::new();
-    for (kind, code, told, advice) in STRANGERS {
-        let stranger = Stranger::start(kind);
-        list(&sandbox, &stranger.url(), code, told, advice);
+    for (kind, code, told, advice) in FOREIGN_SERVERS {
+        let server = ForeignServer::start(kind);
+        list(&sandbox, &server.url(), code, told, advice);
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     list(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
@@ -64,9 +64,9 @@ fn a_proxy_that_is_not_used_is_named() {
 #[test]
 fn workers_say_what_is_there_instead_of_a_control_plane_and_try_on() {
     let sandbox = Sandbox::new();
-    for (kind, code, told, advice) in STRANGERS {
-        let stranger = Stranger::start(kind);
-        worker(&sandbox, &stranger.url(), code, told, advice);
+    for (kind, code, told, advice) in FOREIGN_SERVERS {
+        let server = ForeignServer::start(kind);
+        worker(&sandbox, &server.url(), code, told, advice);
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     worker(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
@@ -110,15 +110,15 @@ fn a_receiver_of_telemetry_that_is_spoken_to_wrongly_is_told_of_at_the_start() {
         (Kind::Http, "http/protobuf", "receives nothing at /v1/traces (status 404)", "4318"),
         (Kind::Tls, "http/protobuf", "is a port for TLS", "`https://`"),
     ] {
-        let (stranger, mut cluster) = (Stranger::start(kind), Cluster::new());
-        cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &stranger.url());
+        let (server, mut cluster) = (ForeignServer::start(kind), Cluster::new());
+        cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &server.url());
         cluster.sandbox.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         cluster.start_hub();
         let log = until(&format!("the hub says `{told}`"), Duration::from_secs(20), || {
             let log = cluster.hub_log();
             log.contains(told).then_some(log)
         });
-        assert!(log.contains(remedy) && log.contains(&stranger.url()), "{log}");
+        assert!(log.contains(remedy) && log.contains(&server.url()), "{log}");
     }
 }
 

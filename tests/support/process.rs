@@ -18,7 +18,7 @@ const SHOWN: usize = 4_000;
 /// A running process. Dropping it kills it and its children.
 pub(crate) struct Process {
     child: Child,
-    told: String,
+    command_line: String,
     stdout: PathBuf,
     stderr: PathBuf,
     /// Children of a killed process, which no longer have a parent.
@@ -28,7 +28,7 @@ pub(crate) struct Process {
 /// How a process ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) told: String,
+    pub(crate) command_line: String,
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -45,13 +45,13 @@ impl Process {
     pub(crate) fn start(mut command: Command, folder: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let told = command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let command_line = command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let (stdout, stderr) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
         let open = |path: &Path| File::create(path).expect("writable");
         // A Ctrl-C on the terminal is for the tests, which end what they started.
         command.stdout(open(&stdout)).stderr(open(&stderr)).process_group(0);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{told}`: {error}"));
-        Self { child, told, stdout, stderr, orphans: Vec::new() }
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{command_line}`: {error}"));
+        Self { child, command_line, stdout, stderr, orphans: Vec::new() }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -72,7 +72,7 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid()).expect("a process id");
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal `{}`: {error}", self.told));
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal `{}`: {error}", self.command_line));
     }
 
     /// Sends SIGKILL to this process only: what happens to its children is the product's responsibility.
@@ -85,10 +85,10 @@ impl Process {
     /// Waits for a line on stdout with this beginning, and returns the rest of it.
     #[track_caller]
     pub(crate) fn said(&mut self, beginning: &str, limit: Duration) -> String {
-        until(&format!("`{}` says `{beginning}`", self.told), limit, || {
+        until(&format!("`{}` says `{beginning}`", self.command_line), limit, || {
             let said = self.stdout();
             let found = said.lines().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned);
-            assert!(found.is_some() || self.is_running(), "`{}` ended:\n{}", self.told, self.stderr());
+            assert!(found.is_some() || self.is_running(), "`{}` ended:\n{}", self.command_line, self.stderr());
             found
         })
     }
@@ -96,9 +96,9 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
-        let what = format!("the end of `{}`", self.told);
+        let what = format!("the end of `{}`", self.command_line);
         let status = until(&what, limit, || self.child.try_wait().expect("a child of ours"));
-        Ended { told: self.told.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
+        Ended { command_line: self.command_line.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
     /// Sends SIGTERM and waits for its end.
@@ -120,7 +120,7 @@ impl Drop for Process {
             id.kill();
         }
         if std::thread::panicking() {
-            eprintln!("--- stderr of `{}`\n{}", self.told, tail(&self.stderr()));
+            eprintln!("--- stderr of `{}`\n{}", self.command_line, tail(&self.stderr()));
         }
     }
 }
@@ -129,7 +129,9 @@ impl Ended {
     /// The exit code; panics on a signal.
     #[track_caller]
     pub(crate) fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| panic!("`{}` was ended by signal {:?}", self.told, self.status.signal()))
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("`{}` was ended by signal {:?}", self.command_line, self.status.signal()))
     }
 
     /// Asserts the exit code.
@@ -152,7 +154,7 @@ impl std::fmt::Display for Ended {
         write!(
             f,
             "`{}` ended with {}\n--- stdout\n{}\n--- stderr\n{}",
-            self.told,
+            self.command_line,
             self.status,
             tail(&self.stdout),
             tail(&self.stderr)

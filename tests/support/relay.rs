@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A direction through a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     /// From the clients.
     Up,
     /// To the clients.
@@ -17,7 +17,7 @@ pub(crate) enum Way {
 
 /// What happens to bytes in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum Condition {
     #[default]
     Fine,
     /// Each piece is delayed by this time.
@@ -32,8 +32,8 @@ pub(crate) enum Weather {
 
 #[derive(Default)]
 struct State {
-    up: Weather,
-    down: Weather,
+    up: Condition,
+    down: Condition,
     open: Vec<TcpStream>,
     closed: bool,
 }
@@ -59,7 +59,7 @@ impl Relay {
                     return;
                 }
                 // In such weather no connection is made.
-                if matches!(now.up, Weather::Lost | Weather::Stalled) {
+                if matches!(now.up, Condition::Lost | Condition::Stalled) {
                     continue;
                 }
                 let Ok(outgoing) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -68,8 +68,8 @@ impl Relay {
                     now.open.extend(stream.try_clone());
                 }
                 drop(now);
-                pass(&incoming, &outgoing, Way::Up, &shared);
-                pass(&outgoing, &incoming, Way::Down, &shared);
+                pass(&incoming, &outgoing, Direction::Up, &shared);
+                pass(&outgoing, &incoming, Direction::Down, &shared);
             }
         });
         Self { port, state }
@@ -79,25 +79,25 @@ impl Relay {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn set(&self, way: Way, weather: Weather) {
+    pub(crate) fn set(&self, way: Direction, condition: Condition) {
         let mut state = lock(&self.state);
         match way {
-            Way::Up => state.up = weather,
-            Way::Down => state.down = weather,
+            Direction::Up => state.up = condition,
+            Direction::Down => state.down = condition,
         }
     }
 
     /// Drops everything in both directions, without ending connections.
     pub(crate) fn partition(&self) {
-        self.set(Way::Up, Weather::Lost);
-        self.set(Way::Down, Weather::Lost);
+        self.set(Direction::Up, Condition::Lost);
+        self.set(Direction::Down, Condition::Lost);
     }
 
     /// Ends the partition and its connections: lost bytes do not come back, and a stream with a gap is useless.
     pub(crate) fn heal(&self) {
         self.cut();
-        self.set(Way::Up, Weather::Fine);
-        self.set(Way::Down, Weather::Fine);
+        self.set(Direction::Up, Condition::Fine);
+        self.set(Direction::Down, Condition::Fine);
     }
 
     /// Ends all connections; new ones can be made.
@@ -121,33 +121,33 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
+fn pass(from: &TcpStream, to: &TcpStream, way: Direction, state: &Arc<Mutex<State>>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     let state = state.clone();
     spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         let mut frames = Frames::default();
-        let weather = || {
+        let condition = || {
             let state = lock(&state);
-            if way == Way::Up { state.up } else { state.down }
+            if way == Direction::Up { state.up } else { state.down }
         };
         loop {
-            while weather() == Weather::Stalled && !lock(&state).closed {
+            while condition() == Condition::Stalled && !lock(&state).closed {
                 sleep(POLL);
             }
             let Ok(read @ 1..) = from.read(&mut buffer) else { break };
             let first_answer = frames.until_answered(&buffer[..read]);
-            let sent = match weather() {
-                Weather::Fine => to.write_all(&buffer[..read]),
-                Weather::Slow(delay) => {
+            let sent = match condition() {
+                Condition::Fine => to.write_all(&buffer[..read]),
+                Condition::Slow(delay) => {
                     sleep(delay);
                     to.write_all(&buffer[..read])
                 }
-                Weather::Lost => Ok(()),
-                Weather::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
+                Condition::Lost => Ok(()),
+                Condition::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
                 // Bytes read before the weather changed wait as well.
-                Weather::Stalled => {
-                    while weather() == Weather::Stalled && !lock(&state).closed {
+                Condition::Stalled => {
+                    while condition() == Condition::Stalled && !lock(&state).closed {
                         sleep(POLL);
                     }
                     to.write_all(&buffer[..read])

@@ -34,7 +34,7 @@ impl Cause {
     /// Builds the cause from what was found at `url` after the caller failed to connect; `reason` is the caller's own
     /// description of that failure.
     pub fn new(url: &str, found: &Found, speech: Speech, reason: &str) -> Self {
-        let (code, message) = told(url, found, speech, reason);
+        let (code, message) = explain(url, found, speech, reason);
         Self { code, message, hint: hint(url, found, speech), may_pass: found.may_pass() }
     }
 
@@ -70,7 +70,7 @@ pub fn without_secrets(url: &str) -> String {
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
-fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
+fn explain(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
     let url = &without_secrets(url);
     let host = host(url);
     match found {

@@ -86,7 +86,7 @@ impl Driver {
                     while self.ends.frames.try_recv().is_ok() {}
                     let End::Lost(reason) = end else { return };
                     debug!(url = self.config.url, reason, "lost the control plane, reconnecting");
-                    if !self.tell(LinkEvent::Disconnected { reason }).await {
+                    if !self.emit(LinkEvent::Disconnected { reason }).await {
                         return;
                     }
                     // A connection that breaks at once does not reset the backoff.
@@ -119,7 +119,7 @@ impl Driver {
                 }
                 *trouble = new;
                 debug!(url, status, message, "refused by the control plane, retrying");
-                self.tell(LinkEvent::Refused { status, message }).await
+                self.emit(LinkEvent::Refused { status, message }).await
             }
             Failure::Unreachable(reason) => {
                 let new = Trouble::Unreachable(reason.clone());
@@ -136,13 +136,13 @@ impl Driver {
                     () = self.ends.events.closed() => return false,
                     cause = discarding(&mut self.ends.frames, looking) => cause,
                 };
-                self.tell(LinkEvent::Unreachable(cause)).await
+                self.emit(LinkEvent::Unreachable(cause)).await
             }
         }
     }
 
     /// Delivers an event, however long that takes; false if the receiver is gone.
-    async fn tell(&self, event: LinkEvent) -> bool {
+    async fn emit(&self, event: LinkEvent) -> bool {
         tokio::select! {
             () = self.ends.closing.cancelled() => false,
             sent = self.ends.events.send(event) => sent.is_ok(),
@@ -152,7 +152,7 @@ impl Driver {
     async fn serve(&mut self, mut connection: Connection, generation: u64) -> End {
         self.ends.generations.set_live(generation);
         let welcome = std::mem::take(&mut connection.welcome);
-        if !self.tell(LinkEvent::Connected { generation, welcome }).await {
+        if !self.emit(LinkEvent::Connected { generation, welcome }).await {
             return self.leave(connection, generation).await;
         }
         let silence = connection.silence;

@@ -150,13 +150,13 @@ impl ProviderHost {
         let asked = method.clone();
         let gate = Gate { pulse: self.pulse.clone(), confirmed: self.confirmed.subscribe() };
         let work = serve(self.provider.clone(), (place, gate), Call { method, params }, context, limit);
-        let told = forward(id.clone(), work, progress, self.progress.0.clone());
-        let told = async move {
-            let ended = told.await;
+        let forwarded = forward(id.clone(), work, progress, self.progress.0.clone());
+        let forwarded = async move {
+            let ended = forwarded.await;
             call_span::end(&asked, &ended);
             ended
         };
-        let task = self.calls.spawn(self.tracker.track_future(told.instrument(span)));
+        let task = self.calls.spawn(self.tracker.track_future(forwarded.instrument(span)));
         self.ids.insert(task.id(), id.clone());
         self.open.insert(id, (task.id(), cancel));
     }

@@ -17,10 +17,10 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) struct Owned(Child);
 
 impl Owned {
-    /// Starts a process; `told` captures its stdout for [`Owned::output`].
-    pub(super) fn start(mut command: Command, told: bool) -> anyhow::Result<Self> {
+    /// Starts a process; `captured` keeps its stdout for [`Owned::output`].
+    pub(super) fn start(mut command: Command, captured: bool) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        command.stdout(if told { Stdio::piped() } else { Stdio::null() });
+        command.stdout(if captured { Stdio::piped() } else { Stdio::null() });
         let name = command.get_program().to_string_lossy().into_owned();
         Ok(Self(command.spawn().with_context(|| format!("cannot start `{name}`"))?))
     }

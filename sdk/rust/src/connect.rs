@@ -17,7 +17,7 @@ use crate::secure::{self, Secure};
 /// How often a connection with open calls is checked, and how long the check may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long to wait for the first message of the control plane, whatever it is.
-const FIRST_WORD: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects to the control plane at `url`.
 ///
@@ -73,8 +73,8 @@ async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std
         let answer = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
         answer.map(drop).map_err(|status| innermost(&status))
     };
-    let silent = |_| format!("no answer within {} s", FIRST_WORD.as_secs());
-    tokio::time::timeout(FIRST_WORD, answered).await.map_err(silent)??;
+    let silent = |_| format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+    tokio::time::timeout(ANSWER_LIMIT, answered).await.map_err(silent)??;
     Ok(channel)
 }
 

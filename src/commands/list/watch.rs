@@ -8,7 +8,7 @@ use std::time::Duration;
 use gleitzeit_sdk::{Client, RunFilter, RunSummary};
 use tokio::time::{Instant, sleep};
 
-use super::told::Told;
+use super::printed::Printed;
 use super::{row, shown_ids, table};
 use crate::cli::{ClientArgs, Format};
 use crate::document::RunItem;
@@ -39,7 +39,7 @@ async fn watch(reach: &ClientArgs, filter: &RunFilter, is_gapless: bool, format:
     let mut view = if format == Format::Table && is_screen() {
         View::Screen(Screen { is_gapless, ..Screen::default() })
     } else {
-        View::Lines(Told::default())
+        View::Lines(Printed::default())
     };
     let mut away: Option<Instant> = None;
     loop {
@@ -67,7 +67,7 @@ fn is_screen() -> bool {
 
 enum View {
     Screen(Screen),
-    Lines(Told),
+    Lines(Printed),
 }
 
 impl View {
@@ -87,30 +87,30 @@ impl View {
                     None => Ok(Reader::There),
                 }
             }
-            Self::Lines(told) => {
-                let mut changed = beyond(told, client).await?;
-                changed.extend(told.page(page.items));
+            Self::Lines(printed) => {
+                let mut changed = beyond(printed, client).await?;
+                changed.extend(printed.page(page.items));
                 changed.sort_by(|a, b| a.run_id.cmp(&b.run_id));
-                tell(changed, format)
+                print_changes(changed, format)
             }
         }
     }
 }
 
 /// The current state of runs that are no longer among the newest.
-async fn beyond(told: &mut Told, client: &Client) -> Result<Vec<RunSummary>, CommandError> {
+async fn beyond(printed: &mut Printed, client: &Client) -> Result<Vec<RunSummary>, CommandError> {
     let mut changed = Vec::new();
-    for id in told.beyond() {
+    for id in printed.beyond() {
         let filter = RunFilter { run_id_prefix: Some(id.clone()), page_size: 1, ..RunFilter::default() };
         let run = client.list_runs(&filter).await?.items.pop();
-        if told.one(&id, run.as_ref()) {
+        if printed.one(&id, run.as_ref()) {
             changed.extend(run);
         }
     }
     Ok(changed)
 }
 
-fn tell(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
+fn print_changes(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
     for run in runs {
         let reader = match format {
             Format::Table => output::print(&line(&run))?,
@@ -132,8 +132,8 @@ fn line(run: &RunSummary) -> String {
 }
 
 fn rows_of_terminal() -> usize {
-    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    told.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_ROWS)
+    let reported = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    reported.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_ROWS)
 }
 
 /// The redrawn part of a terminal.

@@ -26,8 +26,8 @@ pub(super) async fn follow(client: &Client, run_id: &str, args: &LogsArgs) -> Co
         only: args.task.as_deref(),
         format: args.output.format(),
         lines: Lines::default(),
-        told: BTreeSet::new(),
-        heard: HashMap::new(),
+        ended_before: BTreeSet::new(),
+        repeats: HashMap::new(),
     };
     let what_there_is = follower.begin(args.since.map(before), args.tail).await?;
     if follower.print(what_there_is)? == Reader::Gone {
@@ -72,9 +72,9 @@ struct Follower<'a> {
     format: Format,
     lines: Lines,
     /// Attempts that had ended before the watch began.
-    told: BTreeSet<(String, u32)>,
+    ended_before: BTreeSet<(String, u32)>,
     /// Output of open attempts from before the watch began; the watch delivers it once more.
-    heard: HashMap<(String, u32), VecDeque<RunEvent>>,
+    repeats: HashMap<(String, u32), VecDeque<RunEvent>>,
 }
 
 impl Follower<'_> {
@@ -88,14 +88,14 @@ impl Follower<'_> {
             if is_open(task) {
                 for event in so_far.remove(&task.id).unwrap_or_default() {
                     lines.extend(event.output().into_iter().flat_map(|piece| self.lines.add(piece, now)));
-                    self.heard.entry((task.id.clone(), event.attempt)).or_default().push_back(event);
+                    self.repeats.entry((task.id.clone(), event.attempt)).or_default().push_back(event);
                 }
                 lines.retain(|line| line.time.zip(since).is_none_or(|(time, since)| time >= since));
             } else {
                 if is_since(task, since) {
                     lines = ended(&mut Lines::default(), task, now);
                 }
-                self.told.insert((task.id.clone(), task.attempt));
+                self.ended_before.insert((task.id.clone(), task.attempt));
             }
             all.extend(tail(lines, most));
         }
@@ -107,12 +107,12 @@ impl Follower<'_> {
         self.note(&event);
         let Some(task_id) = event.task_id.clone() else { return Ok(Vec::new()) };
         let at = (task_id, event.attempt);
-        if self.only.is_some_and(|only| only != at.0) || self.told.contains(&at) {
+        if self.only.is_some_and(|only| only != at.0) || self.ended_before.contains(&at) {
             return Ok(Vec::new());
         }
         let now = Instant::now();
         Ok(match event.kind.as_str() {
-            "method_progress" if self.comes_again(&at, &event) => Vec::new(),
+            "method_progress" if self.is_repeat(&at, &event) => Vec::new(),
             "task_completed" | "task_attempt_failed" if event.payload_omitted => {
                 let tasks = tasks(self.client, self.run_id, Some(&at.0)).await?;
                 let task = tasks.iter().find(|task| task.attempt == at.1 && !is_open(task));
@@ -123,13 +123,13 @@ impl Follower<'_> {
     }
 
     /// Whether this event is such a repeat; if so, advances to the next expected one.
-    fn comes_again(&mut self, at: &(String, u32), event: &RunEvent) -> bool {
-        let Some(heard) = self.heard.get_mut(at) else { return false };
+    fn is_repeat(&mut self, at: &(String, u32), event: &RunEvent) -> bool {
+        let Some(repeats) = self.repeats.get_mut(at) else { return false };
         // The first of them may no longer be kept.
-        let found = heard.iter().position(|before| before == event);
+        let found = repeats.iter().position(|before| before == event);
         match found {
-            Some(place) => drop(heard.drain(..=place)),
-            None => drop(self.heard.remove(at)),
+            Some(place) => drop(repeats.drain(..=place)),
+            None => drop(self.repeats.remove(at)),
         }
         found.is_some()
     }

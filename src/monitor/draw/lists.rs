@@ -23,9 +23,9 @@ type Cell = (String, Tone);
 pub(super) struct List {
     pub(super) head: &'static [&'static str],
     /// Columns that are dropped first if there is no room for all, in this order.
-    pub(super) spare: &'static [&'static str],
+    pub(super) optional: &'static [&'static str],
     /// Columns that are kept wide at the cost of those.
-    pub(super) dear: &'static [&'static str],
+    pub(super) important: &'static [&'static str],
     pub(super) rows: Vec<Vec<Cell>>,
 }
 
@@ -130,8 +130,8 @@ fn runs(model: &Model, runs: &[&RunSummary]) -> List {
     });
     List {
         head: &["run", "name", "status", "tasks", "took", "submitted", "about"],
-        spare: &["submitted", "tasks", "about"],
-        dear: &["name"],
+        optional: &["submitted", "tasks", "about"],
+        important: &["name"],
         rows: rows.collect(),
     }
 }
@@ -154,8 +154,8 @@ fn components(model: &Model, components: &[Component]) -> List {
     });
     List {
         head: &["role", "name", "status", "in use", "owns", "since"],
-        spare: &["since", "owns"],
-        dear: &[],
+        optional: &["since", "owns"],
+        important: &[],
         rows: rows.collect(),
     }
 }
@@ -170,7 +170,12 @@ fn providers(providers: &[Provider]) -> List {
             plain(view::first_line(&about, ABOUT)),
         ]
     });
-    List { head: &["provider", "health", "calls", "about"], spare: &["calls"], dear: &["about"], rows: rows.collect() }
+    List {
+        head: &["provider", "health", "calls", "about"],
+        optional: &["calls"],
+        important: &["about"],
+        rows: rows.collect(),
+    }
 }
 
 fn all_events(model: &Model, visible: Range<usize>) -> List {
@@ -185,8 +190,8 @@ fn all_events(model: &Model, visible: Range<usize>) -> List {
     });
     List {
         head: &["position", "time", "run", "event"],
-        spare: &["position", "time"],
-        dear: &["event"],
+        optional: &["position", "time"],
+        important: &["event"],
         rows: rows.collect(),
     }
 }
@@ -211,7 +216,12 @@ fn run_events(model: &Model, visible: Range<usize>) -> List {
             (it.text.clone(), it.tone),
         ]
     });
-    List { head: &["seq", "time", "after", "event"], spare: &["seq", "time"], dear: &["event"], rows: rows.collect() }
+    List {
+        head: &["seq", "time", "after", "event"],
+        optional: &["seq", "time"],
+        important: &["event"],
+        rows: rows.collect(),
+    }
 }
 
 fn tasks(model: &Model, tasks: &[&Task]) -> List {
@@ -232,8 +242,8 @@ fn tasks(model: &Model, tasks: &[&Task]) -> List {
     });
     List {
         head: &["task", "status", "attempt", "took", "method", "about"],
-        spare: &["method", "attempt"],
-        dear: &["about"],
+        optional: &["method", "attempt"],
+        important: &["about"],
         rows: rows.collect(),
     }
 }
@@ -249,7 +259,7 @@ fn waiting(model: &Model, visible: Range<usize>) -> List {
             plain(view::first_line(&why, 500)),
         ]
     });
-    List { head: &["what", "since", "why"], spare: &["since"], dear: &["why"], rows: rows.collect() }
+    List { head: &["what", "since", "why"], optional: &["since"], important: &["why"], rows: rows.collect() }
 }
 
 /// How long something took, or has taken so far.
@@ -259,10 +269,10 @@ pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestam
 
 /// A time in the monitor's format.
 pub(super) fn when(model: &Model, at: Option<Timestamp>) -> String {
-    at.map(|at| told(model.looks, model.now, at)).unwrap_or_default()
+    at.map(|at| shown_time(model.looks, model.now, at)).unwrap_or_default()
 }
 
 /// A time as an age, or in full.
-pub(super) fn told(looks: Looks, now: Timestamp, at: Timestamp) -> String {
+pub(super) fn shown_time(looks: Looks, now: Timestamp, at: Timestamp) -> String {
     if looks.relative_times { when::relative(at, now) } else { at.to_string() }
 }

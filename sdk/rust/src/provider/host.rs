@@ -59,7 +59,7 @@ pub(super) async fn serve(
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();
     driving.spawn(driver.run());
-    let (progress, mut told) = mpsc::channel(PROGRESS);
+    let (progress, mut reported) = mpsc::channel(PROGRESS);
     let mut host = Host {
         machine: machine(&provider, protocols),
         provider,
@@ -84,7 +84,7 @@ pub(super) async fn serve(
                 Some(event) => host.translate(event, &mut refused),
                 None => break,
             },
-            Some((id, data)) = told.recv() => Some(Input::Progress { id, data }),
+            Some((id, data)) = reported.recv() => Some(Input::Progress { id, data }),
             Some(joined) = host.calls.join_next_with_id() => host.ended(joined),
             () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
             // This arm only wakes the loop: every iteration checks whether the process stood still.

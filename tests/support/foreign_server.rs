@@ -30,13 +30,13 @@ pub(crate) enum Kind {
 }
 
 /// Such a server; it stops on drop.
-pub(crate) struct Stranger {
+pub(crate) struct ForeignServer {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Stranger {
+impl ForeignServer {
     pub(crate) fn start(kind: Kind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -63,7 +63,7 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignServer {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
         // Wakes the accepting thread.

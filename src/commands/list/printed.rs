@@ -24,14 +24,14 @@ impl Said {
 
 /// The runs that were printed, by id: those of the page, and older ones that have not ended.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Printed {
     said: BTreeMap<String, Said>,
     page: BTreeSet<String>,
     /// The last run that was queried; the next round continues after it.
     asked: String,
 }
 
-impl Told {
+impl Printed {
     /// Takes a page of runs, the newest first; returns the new and changed ones, the oldest first.
     pub(super) fn page(&mut self, runs: Vec<RunSummary>) -> Vec<RunSummary> {
         self.page = runs.iter().map(|run| run.run_id.clone()).collect();
@@ -101,36 +101,36 @@ mod tests {
     #[test]
     fn what_is_new_or_changed_is_told_once_and_the_oldest_first() {
         use RunStatus::{Completed, Running};
-        let mut told = Told::default();
-        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
-        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), [""; 0]);
-        assert_eq!(ids(&told.page(vec![run(3, Running), run(2, Completed)])), ["0002", "0003"]);
-        assert_eq!(told.beyond(), [""; 0]);
+        let mut printed = Printed::default();
+        assert_eq!(ids(&printed.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
+        assert_eq!(ids(&printed.page(vec![run(2, Running), run(1, Completed)])), [""; 0]);
+        assert_eq!(ids(&printed.page(vec![run(3, Running), run(2, Completed)])), ["0002", "0003"]);
+        assert_eq!(printed.beyond(), [""; 0]);
     }
 
     #[test]
     fn a_run_that_others_pushed_off_the_page_is_still_told_to_its_end() {
         use RunStatus::{Completed, Failed, Running};
-        let mut told = Told::default();
-        told.page(vec![run(2, Running), run(1, Running)]);
-        told.page(vec![run(4, Running), run(3, Completed)]);
-        assert_eq!(told.beyond(), ["0001", "0002"]);
-        assert!(!told.one("0001", Some(&run(1, Running))), "nothing has changed");
-        assert!(told.one("0002", Some(&run(2, Failed))));
-        assert_eq!(told.beyond(), ["0001"]);
-        assert!(!told.one("0001", None), "it was removed");
-        assert_eq!(told.beyond(), [""; 0]);
+        let mut printed = Printed::default();
+        printed.page(vec![run(2, Running), run(1, Running)]);
+        printed.page(vec![run(4, Running), run(3, Completed)]);
+        assert_eq!(printed.beyond(), ["0001", "0002"]);
+        assert!(!printed.one("0001", Some(&run(1, Running))), "nothing has changed");
+        assert!(printed.one("0002", Some(&run(2, Failed))));
+        assert_eq!(printed.beyond(), ["0001"]);
+        assert!(!printed.one("0001", None), "it was removed");
+        assert_eq!(printed.beyond(), [""; 0]);
     }
 
     #[test]
     fn all_of_many_are_asked_for_in_turns_and_only_so_many_are_remembered() {
-        let mut told = Told::default();
+        let mut printed = Printed::default();
         for n in 0..2 * MOST {
-            told.page(vec![run(n, RunStatus::Running)]);
+            printed.page(vec![run(n, RunStatus::Running)]);
         }
         let mut seen = BTreeSet::new();
         for _ in 0..MOST / ASKED {
-            let asked = told.beyond();
+            let asked = printed.beyond();
             assert_eq!(asked.len(), ASKED);
             seen.extend(asked);
         }
