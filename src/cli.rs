@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Stop the control plane that runs on this machine
     ///
-    /// What runs there may finish; what is cut off goes on when the control plane is started again.
+    /// Running work may finish; work that is cut off continues when the control plane is started again.
     #[command(after_help = "Examples:\n  gleitzeit stop\n  gleitzeit stop --port 8001 --timeout 5m")]
     Stop(StopArgs),
     /// Start a control plane alone
@@ -126,7 +126,7 @@ pub(crate) enum Command {
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
-    /// Bring files of the original Gleitzeit into today's form
+    /// Convert files of the original Gleitzeit to the current format
     #[command(after_help = "Examples:\n  gleitzeit migrate old.yaml\n  gleitzeit migrate --write workflows/*.yaml")]
     Migrate(MigrateArgs),
     /// Draw the tasks of a workflow, or of a run with their states, and what they wait for
@@ -135,10 +135,10 @@ pub(crate) enum Command {
     /// Make a workflow file to begin with
     #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
     Init(InitArgs),
-    /// Look whether this machine has what workflows need, and what to do about what it has not
+    /// Check whether this machine has what workflows need, and say what to do about what is missing
     #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
-    /// Ask whether a control plane can be used; exits with 0 if it can
+    /// Check whether a control plane can be used; exits with 0 if it can
     #[command(after_help = "Example:\n  gleitzeit healthcheck --hub-url http://localhost:8000")]
     Healthcheck(HealthcheckArgs),
     /// Look at runs, components and providers in a view that fills the terminal

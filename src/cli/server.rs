@@ -31,10 +31,10 @@ pub(crate) struct HubArgs {
     pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
-    /// Ask nobody for a token: whoever reaches the port can run code as the user of the workers
+    /// Require no token: anybody who can reach the port can run code as the user of the workers
     #[arg(long, alias = "insecure", conflicts_with_all = ["token", "token_file"])]
     pub(crate) no_auth: bool,
-    /// A name by which the control plane is called, besides its address and localhost (repeatable)
+    /// A host name that clients may use, besides its address and localhost (repeatable)
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) allow_hosts: Vec<String>,
     /// Origin of a web page that may connect, such as http://localhost:3000 (repeatable)
@@ -52,7 +52,7 @@ pub(crate) struct HubArgs {
     /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
     pub(crate) max_connections_per_address: Option<u32>,
-    /// How many bytes of entries a start takes of one unfinished run; one with more is set aside until a start takes more
+    /// The most bytes of entries that a start replays of one unfinished run; a run with more is set aside until this is raised
     #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_replay_bytes: usize,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct Retention(pub(crate) Option<Duration>);
 /// How soon the control plane takes somebody for lost.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PatienceArgs {
-    /// How often components are asked for a sign of life; who leaves one unanswered until the next is silent
+    /// How often components are asked for a heartbeat; one that has not answered by the next is silent
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
     pub(crate) heartbeat_interval: Duration,
     /// After how long a silent queue or resolver is replaced
@@ -83,10 +83,10 @@ pub(crate) struct PatienceArgs {
     /// After how long a silent engine is lost, and its attempts with it
     #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = patience)]
     pub(crate) engine_patience: Duration,
-    /// How long an engine may leave an attempt untaken before another gets it
+    /// How long an engine may take to accept an attempt before another engine gets it
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
     pub(crate) take_timeout: Duration,
-    /// How long a consumer of events may confirm nothing before it is cut off
+    /// How long a consumer of events may acknowledge nothing before it is disconnected
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = patience)]
     pub(crate) confirm_timeout: Duration,
 }
@@ -120,7 +120,7 @@ pub(crate) struct WorkerArgs {
     /// A folder of provider files besides the built-in ones
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
     pub(crate) providers_dir: Option<PathBuf>,
-    /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m; 0: not at all
+    /// How long work may go on after a stop was requested: seconds, or text such as 500ms, 2m; 0: not at all
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = grace)]
     pub(crate) drain_timeout: Duration,
     /// How long work goes on without the control plane before it is stopped
@@ -140,7 +140,7 @@ pub(crate) struct HubCommandArgs {
 /// `gleitzeit agent`
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// What to be, comma-separated: queue, resolver (deps), engine (exec), provider, all
+    /// The roles, comma-separated: queue, resolver (deps), engine (exec), provider, all
     #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_value = "all")]
     pub(crate) roles: Vec<String>,
     /// What it is called in lists (default: the machine's name)
@@ -205,7 +205,7 @@ pub(crate) struct StopArgs {
     /// How long it may take: seconds, or text such as 500ms, 2m
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// End it at once: what runs is cut off, and goes on when it is started again
+    /// End it at once: running work is cut off, and continues when it is started again
     #[arg(long)]
     pub(crate) force: bool,
 }

@@ -63,25 +63,25 @@ impl Run {
 /// A run in a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
-    /// As in [`Run`].
+    /// UUIDv7 in its hyphenated lower-case form; ids sort by time of submission.
     pub run_id: String,
-    /// As in [`Run`].
+    /// 32 hex digits: the W3C trace id that logs, spans and records of this run carry.
     pub correlation_id: String,
-    /// As in [`Run`].
+    /// The workflow's name.
     pub name: String,
-    /// As in [`Run`].
+    /// The status of the run.
     pub status: RunStatus,
-    /// As in [`Run`].
+    /// When the control plane accepted it.
     pub submitted_at: Option<Timestamp>,
-    /// As in [`Run`].
+    /// When it became final.
     pub finished_at: Option<Timestamp>,
-    /// As in [`Run`].
+    /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// As in [`Run`].
+    /// How many tasks the workflow has.
     pub task_count: u32,
-    /// As in [`Run`].
+    /// Labels of the definition, overlaid with those of the submission.
     pub labels: BTreeMap<String, String>,
-    /// As in [`Run`].
+    /// The id of the run that this one repeats.
     pub retry_of: Option<String>,
 }
 
@@ -183,15 +183,15 @@ pub struct Waiting {
 /// Why a run, or one of its tasks, has not ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// As in [`Run`].
+    /// The id of the run.
     pub run_id: String,
-    /// As in [`Run`].
+    /// The workflow's name.
     pub name: String,
-    /// As in [`Run`].
+    /// The status of the run.
     pub status: RunStatus,
     /// What the run as a whole waits for; `None` if it is final.
     pub waiting: Option<Waiting>,
-    /// As in [`Run`].
+    /// Why the run failed or was cancelled.
     pub error: Option<Failure>,
     /// If a task was asked about: that task, then the tasks that it waits for. Otherwise the tasks that block the run.
     pub tasks: Vec<Task>,
