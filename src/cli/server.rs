@@ -52,7 +52,7 @@ pub(crate) struct HubArgs {
     /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
     pub(crate) max_connections_per_address: Option<u32>,
-    /// The most bytes of entries that a start replays of one unfinished run; a run with more is set aside until this is raised
+    /// The most bytes of entries that a start replays of one unfinished run; one with more waits until this is raised
     #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_replay_bytes: usize,
     #[command(flatten)]

@@ -13,7 +13,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// A provider of `math/v1` whose results can be invalid.
+/// A provider of `math/v1`, whose schemas a test can violate.
 fn math(cluster: &Cluster) -> Socket {
     let sum = json!({"type": "object", "required": ["sum"], "additionalProperties": false,
         "properties": {"sum": {"type": "number"}}});
