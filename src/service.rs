@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// The length of each extension.
 const EXTEND_BY: Duration = Duration::from_secs(20);
-/// The time between the last answer of a stopping service and the end of its process; for this long, silence counts as
-/// stopping.
+/// A stopping service gives no more answers for a while before its process ends. Silence of up to this long counts as
+/// its last steps.
 const LAST_STEPS: Duration = Duration::from_secs(30);
 
 /// Notifies systemd from now on until the handle is dropped: that the service is ready once `ready` ends, that it is
