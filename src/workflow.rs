@@ -163,8 +163,8 @@ pub(crate) fn missing_files(source: &Source, workflow: &Workflow) -> Vec<Problem
     files(source, workflow).err().unwrap_or_default()
 }
 
-/// Submits a prepared workflow. If it is refused, the control plane is asked for all problems, because the refusal itself
-/// holds only a limited number.
+/// Submits a prepared workflow. If it is refused, the control plane is asked for all problems, because the refusal
+/// itself holds only a limited number.
 ///
 /// # Errors
 /// If the control plane refuses or cannot be reached.

@@ -164,8 +164,8 @@ impl Link {
     }
 
     /// Reports a body that the host could not parse. A body that is not valid JSON was damaged in transit; its content
-    /// is lost, so the link reconnects and the new connection continues from the receiver's position. Any other body was
-    /// sent by a hub of a newer version.
+    /// is lost, so the link reconnects and the new connection continues from the receiver's position. Any other body
+    /// was sent by a hub of a newer version.
     pub fn not_understood(&self, body: &str) {
         if serde_json::from_str::<IgnoredAny>(body).is_err() {
             self.reconnect("a message could not be read");
