@@ -1,4 +1,4 @@
-//! Control planes that run on this machine: each leaves a marker in the data folder for as long as it lives, so that
+//! Control planes that run on this machine. Each one leaves a marker file in the data folder while it runs, so that
 //! `stop` finds it; `--background` starts one that outlives the command.
 
 use std::ffi::OsString;
@@ -21,23 +21,23 @@ use crate::cli::DEFAULT_PORT;
 use crate::error::{CommandError, Exit};
 use crate::{output, place, setup, trust};
 
-/// How long a control plane may take to be ready: a large journal is read first.
+/// How long a control plane may take to become ready: a large journal is read first.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long a control plane that has its port may take to leave its marker.
+/// How long a control plane that already has its port may take to write its marker.
 const MARKER_LIMIT: Duration = Duration::from_secs(3);
-/// How often it is looked whether a process has ended.
+/// How often to check whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
-/// A log beyond this is put aside at the next start.
+/// A larger log is rotated at the next start.
 const MAX_LOG_BYTES: u64 = 16 << 20;
-/// How much of a log is shown if a start fails.
+/// How many bytes of the log are shown if a start fails.
 const LOG_TAIL: u64 = 2_000;
-/// What helps if the data folder cannot be made.
+/// The hint if the data folder cannot be created.
 const DATA_FOLDER: &str = "name a folder in XDG_DATA_HOME that you may write to";
-/// What a control plane says on stdout once it can be used.
+/// What a control plane prints on stdout once it is ready.
 const READY: &str = "ready at ";
 
-/// Says that a control plane can be used, to people and to whoever started it in the background. Waits for a reader on a
-/// thread that may.
+/// Announces on stdout that a control plane is ready, to people and to the process that started it in the background.
+/// Uses a blocking thread, since it may have to wait for a reader.
 ///
 /// # Errors
 /// If stdout cannot be written.
@@ -47,11 +47,11 @@ pub(crate) async fn announce(address: SocketAddr) -> Result<(), CommandError> {
     printed.unwrap_or_else(|error| Err(CommandError::internal(format!("cannot write to stdout: {error}"))))
 }
 
-/// What a marker says; it is true as long as its file is locked.
+/// The content of a marker; it is valid while its file is locked.
 #[derive(Debug, Deserialize, Serialize)]
 struct Marked {
     pid: u32,
-    /// Whether it was asked to stop: asked again by a signal it would end at once.
+    /// Whether the control plane was asked to stop: a second signal would end it at once.
     #[serde(default)]
     asked: bool,
 }
@@ -60,13 +60,13 @@ struct Marked {
 #[derive(Debug)]
 pub(crate) struct Marker {
     path: PathBuf,
-    /// Locked until it is closed, however this process ends.
+    /// The lock on this file ends with the process, however that ends.
     _file: File,
 }
 
 impl Marker {
-    /// Marks a control plane on this port. Without one `stop` does not find it, but everything else works: what goes
-    /// wrong is only logged.
+    /// Writes the marker of a control plane on this port. Without a marker `stop` does not find the control plane, but
+    /// everything else works, so errors are only logged.
     pub(crate) fn hold(port: u16) -> Option<Self> {
         let made = marker_path(port).and_then(|path| {
             place::make_folder(path.parent().unwrap_or(Path::new("/")), DATA_FOLDER)?;
@@ -97,7 +97,7 @@ fn marker_path(port: u16) -> Result<PathBuf, CommandError> {
     Ok(place::data_folder()?.join(format!("hub-{port}.json")))
 }
 
-/// Locked by whoever asks the control plane of a marker to stop.
+/// Locked while a process asks the control plane of this marker to stop.
 fn asking_path(marker: &Path) -> PathBuf {
     marker.with_extension("asking")
 }
@@ -106,8 +106,8 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
 }
 
-/// Asks the control plane on this port to stop and waits until it has; `None` if there is none. However often it is
-/// asked, it may finish what it does, unless `force` ends it at once.
+/// Asks the control plane on this port to stop and waits until it has; `None` if there is none. The control plane may
+/// finish its work however often it is asked, unless `force` ends it at once.
 ///
 /// # Errors
 /// If it does not stop in time.
@@ -118,7 +118,7 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
     loop {
         let Ok(mut file) = open(&path, false) else { return Ok(asked) };
         match file.try_lock() {
-            // Left behind by one that was killed.
+            // A control plane that was killed left this marker behind.
             Ok(()) => {
                 let _ = fs::remove_file(&path);
                 let _ = fs::remove_file(asking_path(&path));
@@ -129,8 +129,8 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
                 return Err(CommandError::internal(format!("cannot lock `{}`: {error}", path.display())));
             }
         }
-        // Who asks is alone with the marker from reading to writing it; whoever comes meanwhile looks again a little later.
-        // What cannot be read yet is just being written.
+        // The lock covers reading and writing the marker; another process that asks meanwhile tries again a little
+        // later. A marker that cannot be parsed is being written at the moment.
         if asked.is_none()
             && let Some(_alone) = alone_with(&path)?
             && let Some(marked) = read(&mut file)
@@ -154,7 +154,7 @@ pub(crate) async fn stop(port: u16, limit: Duration, force: bool) -> Result<Opti
     }
 }
 
-/// The lock of whoever asks; none while somebody else does.
+/// The lock for asking; `None` while another process holds it.
 fn alone_with(marker: &Path) -> Result<Option<File>, CommandError> {
     let path = asking_path(marker);
     let failed = |error: io::Error| CommandError::internal(format!("cannot lock `{}`: {error}", path.display()));
@@ -198,7 +198,7 @@ pub(crate) struct Started {
     pub(crate) log: PathBuf,
 }
 
-/// Starts control plane and worker at the default address, with the roots of this process.
+/// Starts control plane and worker at the default address, with this process's TLS roots.
 ///
 /// # Errors
 /// If it does not become ready.
@@ -207,10 +207,10 @@ pub(crate) async fn start_default() -> Result<Started, CommandError> {
     start([OsString::from("start")].into_iter().chain(ca.into_iter().flatten()).collect(), DEFAULT_PORT).await
 }
 
-/// Starts this program with the arguments of a `start` and returns once it is ready.
+/// Starts this program with the arguments of `start`, and returns once it is ready.
 ///
 /// # Errors
-/// If it ends or is not ready in time; it is not left behind then.
+/// If it ends or is not ready in time; the process is not left running then.
 pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started, CommandError> {
     let folder = place::data_folder()?;
     place::make_folder(&folder, DATA_FOLDER)?;
@@ -225,7 +225,7 @@ pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(file)
-        // An interrupt on the terminal is not meant for it.
+        // A Ctrl-C on the terminal must not reach the new process.
         .process_group(0)
         .spawn()
         .map_err(|error| cannot("start the control plane", error))?;
@@ -251,7 +251,8 @@ pub(crate) async fn start(arguments: Vec<OsString>, port: u16) -> Result<Started
     }
 }
 
-/// The control plane of this user that has the port, if there is one. It may just be starting: then its marker comes.
+/// The pid of this user's control plane that has the port, if there is one. It may still be starting, so this waits for
+/// its marker.
 async fn other(port: u16) -> Option<u32> {
     let path = marker_path(port).ok()?;
     let until = Instant::now() + MARKER_LIMIT;
@@ -270,7 +271,7 @@ async fn other(port: u16) -> Option<u32> {
     }
 }
 
-/// Waits for what the child says first; `None` if it ends without a word.
+/// Waits for the child's first line of output; `None` if it ends without one.
 async fn ready(child: &mut Child) -> Option<String> {
     let mut stdout = io::BufReader::new(child.stdout.take()?);
     let first = tokio::task::spawn_blocking(move || {
@@ -288,7 +289,7 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// The end of what was written to a log after `from`.
+/// The end of what was appended to a log after offset `from`.
 fn tail(path: &Path, from: u64) -> String {
     let read = || {
         let mut file = File::open(path)?;

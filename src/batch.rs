@@ -1,5 +1,5 @@
-//! Workflow files that are checked as a whole, with what they are given, before anything is sent: every problem of every
-//! file is told together. Nothing is sent here.
+//! Checks several workflow files, with their inputs, before anything is sent, so that every problem of every file is
+//! reported together. Sends nothing itself.
 
 use std::path::{Path, PathBuf};
 
@@ -14,15 +14,15 @@ use crate::error::CommandError;
 use crate::workflow::{self, Prepared, Source};
 use crate::{inputs, output};
 
-/// Who knows the methods that there are.
+/// Decides which methods exist.
 pub(crate) enum Judge<'a> {
-    /// A control plane, which is asked.
+    /// A control plane is asked.
     ControlPlane(&'a Client),
-    /// The protocols, and the providers, known here, under these limits.
+    /// The protocols and providers known in this process, under these limits.
     Here(&'a dyn Catalog, &'a Limits),
 }
 
-/// A workflow with which nothing is wrong.
+/// A workflow without problems.
 pub(crate) struct Ready<'a> {
     pub(crate) source: &'a Source,
     pub(crate) prepared: Prepared,
@@ -30,7 +30,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) bound: WorkflowSubmitted,
 }
 
-/// Variables that are a control plane's matter: whatever a workflow names may be there.
+/// Accepts every variable: which ones a workflow may read is the control plane's decision.
 pub(crate) struct AnyVariable;
 
 impl Environment for AnyVariable {
@@ -43,7 +43,7 @@ impl Environment for AnyVariable {
     }
 }
 
-/// The variables of this process that a workflow may read.
+/// Accepts the variables of this process that a workflow may read.
 pub(crate) struct Allowed<'a>(pub(crate) &'a [String]);
 
 impl Environment for Allowed<'_> {
@@ -59,7 +59,7 @@ impl Environment for Allowed<'_> {
 /// Reads all files.
 ///
 /// # Errors
-/// If there is none, stdin is named twice, or every file that cannot be read.
+/// If a file cannot be read (all such files are reported), or stdin is named twice.
 pub(crate) fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     if files.is_empty() {
         let error = CommandError::usage("no workflow is named: every argument is an input");
@@ -78,10 +78,10 @@ pub(crate) fn read_all(files: &[PathBuf]) -> Result<Vec<Source>, CommandError> {
     if problems.is_empty() { Ok(sources) } else { Err(CommandError::problems(problems)) }
 }
 
-/// Checks all workflows with what they are given, and says what is allowed and probably not meant.
+/// Checks all workflows with their inputs, and prints notes on parts that are allowed but probably not meant.
 ///
 /// # Errors
-/// Every problem of every file; or if an argument is malformed or the control plane cannot be asked.
+/// Every problem of every file; also if an argument is malformed or the control plane cannot be asked.
 pub(crate) async fn check_all<'a>(
     sources: &'a [Source],
     given: &InputArgs,
@@ -131,7 +131,7 @@ async fn check<'a>(
     }
 }
 
-/// The workflow by itself.
+/// Checks a workflow without its inputs.
 async fn judged(source: &Source, judge: &Judge<'_>) -> Result<Checked, CommandError> {
     let client = match judge {
         Judge::Here(catalog, limits) => return Ok(source.check(*catalog, limits)),
@@ -144,7 +144,7 @@ async fn judged(source: &Source, judge: &Judge<'_>) -> Result<Checked, CommandEr
     Ok(Checked { notes: validation.notes, ..source.check_shape() })
 }
 
-/// The workflow with its inputs, or what is wrong with them.
+/// Binds the inputs to a workflow, or returns their problems.
 fn bind(
     source: &Source,
     workflow: &Workflow,
@@ -156,7 +156,7 @@ fn bind(
     let pairs: Vec<&str> = given.given.iter().chain(&given.inputs).map(String::as_str).collect();
     let given = Given {
         inputs: inputs::inputs(&pairs, Some(&declared))?,
-        // What is in them changes nothing, and what is wrong with them is found elsewhere.
+        // Their content does not affect this check, and its problems are found elsewhere.
         files: workflow.files.keys().map(|name| (name.clone(), Vec::new())).collect(),
         labels: inputs::labels(&given.labels)?,
     };

@@ -1,5 +1,5 @@
-//! Why a run failed, for people: each failed task under its own name, with the end of what it said. Tasks that failed for
-//! the same reason are told of once.
+//! Explains to people why a run failed: each failed task by name, with the end of its output. Tasks that failed for the
+//! same reason are grouped.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use crate::view::{clean, first_line, last_lines};
 
-/// So many different causes are told; `gleitzeit logs` has the others.
+/// How many different causes are shown; `gleitzeit logs` shows the others.
 const CAUSES: usize = 5;
-/// So many tasks of one cause are named.
+/// How many tasks of one cause are named.
 const NAMED: usize = 5;
-/// Of what a task said, so many lines are told: the last ones, for they mostly say why.
+/// How many lines of a task's output are shown: the last ones, since they usually hold the reason.
 const SAID: usize = 10;
-/// Of a traceback, so many lines.
+/// How many lines of a traceback are shown.
 const TRACEBACK: usize = 30;
-/// Of an answer's body, so many characters.
+/// How many characters of an answer's body are shown.
 const BODY: usize = 300;
-/// A message may be so long.
+/// How many characters of a message are shown.
 const MESSAGE: usize = 2_000;
 
 /// Tasks that failed in the same way.
@@ -29,7 +29,7 @@ struct Cause<'a> {
     detail: String,
 }
 
-/// What to tell of a run's failed tasks; empty if that says no more than the run's own error.
+/// The text about a run's failed tasks; empty if it would add nothing to the run's own error.
 pub(crate) fn of(run: &Run) -> String {
     let (causes, others) = causes(run);
     let is_said = |cause: &Cause<'_>| {
@@ -89,7 +89,7 @@ fn named(tasks: &[&Task]) -> String {
     format!("task{} {}{more} failed{attempt}", if tasks.len() == 1 { "" } else { "s" }, ids.join(", "))
 }
 
-/// What came with the failure of an attempt that an event tells of; empty for other events.
+/// The details that came with the failed attempt in an event; empty for other events.
 pub(crate) fn of_event(event: &RunEvent) -> String {
     let failed = |payload: &Payload| payload.read::<Failed>().ok();
     match &event.payload {
@@ -100,14 +100,14 @@ pub(crate) fn of_event(event: &RunEvent) -> String {
     }
 }
 
-/// Of the event `task_attempt_failed`.
+/// The payload of the event `task_attempt_failed`.
 #[derive(Deserialize)]
 struct Failed {
     error: Failure,
 }
 
-/// What came with a failure, indented: a traceback, the end of stderr (of stdout, if stderr is empty), or the answer of a
-/// server. Empty if nothing did.
+/// The details of a failure, indented: a traceback, the end of stderr (of stdout, if stderr is empty), or a server's
+/// answer. Empty if there are none.
 fn detail(failure: &Failure) -> String {
     let Some(data) = failure.data.as_ref().map(Payload::shown) else { return String::new() };
     let said = |name: &str| data.get(name).and_then(Value::as_str).filter(|said| !said.trim().is_empty());
@@ -166,7 +166,7 @@ mod tests {
         task
     }
 
-    fn told(tasks: Vec<Task>) -> String {
+    fn text_of(tasks: Vec<Task>) -> String {
         let mut run = failed_run();
         run.error = Some(Failure::new(ErrorCode::WorkflowExecutionFailed, "task `a` failed: exit code 1"));
         run.tasks = tasks;
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn each_task_has_its_own_error_under_its_name() {
         let traceback = "Traceback (most recent call last):\n  File \"<code>\", line 2\nValueError: no";
-        let text = told(vec![
+        let text = text_of(vec![
             failed("a", 1, "exit code 1", json!({"error_output": "cannot open x\n", "output": ""})),
             failed("b", 3, "ValueError: no", json!({"traceback": traceback, "output": "so far"})),
         ]);
@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn what_failed_alike_is_told_once_and_what_the_run_says_is_not_told_again() {
         let same = |id: &str| failed(id, 1, "exit code 1", Value::Null);
-        assert_eq!(told(vec![same("a")]), "");
-        let text = told((0..7).map(|n| same(&format!("t{n}"))).collect());
+        assert_eq!(text_of(vec![same("a")]), "");
+        let text = text_of((0..7).map(|n| same(&format!("t{n}"))).collect());
         assert_eq!(text, "tasks t0, t1, t2, t3, t4 and 2 more failed: TASK_EXECUTION_FAILED (-29002): exit code 1\n");
         let many = (0..8).map(|n| failed(&format!("t{n}"), 1, &format!("exit code {n}"), Value::Null)).collect();
-        let text = told(many);
+        let text = text_of(many);
         assert_eq!(text.lines().count(), CAUSES + 1, "{text}");
         assert!(text.contains("3 more tasks failed for other reasons: see `gleitzeit logs "), "{text}");
     }
@@ -203,17 +203,17 @@ mod tests {
     #[test]
     fn the_end_of_what_a_command_said_and_the_start_of_an_answer_are_told() {
         let stderr: String = (0..30).map(|n| format!("line {n}\n")).collect();
-        let text = told(vec![failed("a", 1, "exit code 1", json!({"error_output": stderr}))]);
+        let text = text_of(vec![failed("a", 1, "exit code 1", json!({"error_output": stderr}))]);
         assert!(text.contains("its stderr ends:\n    line 20\n") && text.ends_with("    line 29\n"), "{text}");
         let answer = json!({"status": 404, "body": format!("{{\"error\": \"no such page\"}}{}", "x".repeat(500))});
-        let text = told(vec![failed("a", 1, "http://x answers with 404", answer)]);
+        let text = text_of(vec![failed("a", 1, "http://x answers with 404", answer)]);
         assert!(text.contains("the body of the answer (404) begins:\n    {\"error\": \"no such page\"}x"), "{text}");
         assert!(text.len() < 500, "{text}");
     }
 
     #[test]
     fn what_a_task_says_cannot_steer_the_terminal() {
-        let text = told(vec![failed("a", 1, "no\u{1b}[2J", json!({"error_output": "\u{1b}[2Jx"}))]);
+        let text = text_of(vec![failed("a", 1, "no\u{1b}[2J", json!({"error_output": "\u{1b}[2Jx"}))]);
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Stop the control plane that runs on this machine
     ///
-    /// What runs there may finish; what is cut off goes on when the control plane is started again.
+    /// Running work may finish; work that is cut off continues when the control plane is started again.
     #[command(after_help = "Examples:\n  gleitzeit stop\n  gleitzeit stop --port 8001 --timeout 5m")]
     Stop(StopArgs),
     /// Start a control plane alone
@@ -126,7 +126,7 @@ pub(crate) enum Command {
     /// Check workflow files without running them
     #[command(after_help = "Example:\n  gleitzeit validate examples/*.yaml")]
     Validate(ValidateArgs),
-    /// Bring files of the original Gleitzeit into today's form
+    /// Convert files of the original Gleitzeit to the current format
     #[command(after_help = "Examples:\n  gleitzeit migrate old.yaml\n  gleitzeit migrate --write workflows/*.yaml")]
     Migrate(MigrateArgs),
     /// Draw the tasks of a workflow, or of a run with their states, and what they wait for
@@ -135,10 +135,10 @@ pub(crate) enum Command {
     /// Make a workflow file to begin with
     #[command(after_help = "Example:\n  gleitzeit init hello && gleitzeit run hello.yaml")]
     Init(InitArgs),
-    /// Look whether this machine has what workflows need, and what to do about what it has not
+    /// Check whether this machine has what workflows need, and say what to do about what is missing
     #[command(after_help = "Examples:\n  gleitzeit doctor\n  gleitzeit doctor -o json")]
     Doctor(DoctorArgs),
-    /// Ask whether a control plane can be used; exits with 0 if it can
+    /// Check whether a control plane can be used; exits with 0 if it can
     #[command(after_help = "Example:\n  gleitzeit healthcheck --hub-url http://localhost:8000")]
     Healthcheck(HealthcheckArgs),
     /// Look at runs, components and providers in a view that fills the terminal
@@ -162,8 +162,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether its process lives on with a token and works for others. One that only starts such a process in the
-    /// background hands its environment on.
+    /// Whether the process keeps running with a token and works for others. A command that only starts such a process
+    /// in the background passes its environment on instead.
     pub(crate) fn keeps_secrets(&self) -> bool {
         match self {
             Self::Run(_) | Self::Hub(_) | Self::Agent(_) => true,
@@ -174,7 +174,7 @@ impl Command {
 }
 
 impl Command {
-    /// How the command's result is to be printed.
+    /// The output format of the command's result.
     pub(crate) fn format(&self) -> Format {
         match self {
             Self::Run(args) => args.output.format(),
@@ -211,7 +211,7 @@ impl Command {
         }
     }
 
-    /// How it is printed why the command failed: `watch` prints events, among which that has no place.
+    /// The output format of the command's failure: `watch` prints events, and a failure is not one.
     pub(crate) fn format_of_failure(&self) -> Format {
         let prints_lines = match self {
             Self::Watch(_) => true,
@@ -222,7 +222,7 @@ impl Command {
         if prints_lines { Format::Table } else { self.format() }
     }
 
-    /// Whether runs or tasks are worked on in this process.
+    /// Whether this process executes runs or tasks.
     pub(crate) fn works(&self) -> bool {
         match self {
             Self::Start(args) => !args.background || args.in_background,
@@ -233,12 +233,12 @@ impl Command {
         }
     }
 
-    /// Whether others come to this process.
+    /// Whether other processes connect to this one.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Start(_) | Self::Hub(_))
     }
 
-    /// What is logged unless something else is asked for: processes tell their life, the others only what went wrong.
+    /// The default log level: servers and workers log their life cycle, other commands only problems.
     pub(crate) fn default_log_level(&self) -> &'static str {
         match self {
             Self::Start(_) | Self::Hub(_) | Self::Agent(_) => "info",
@@ -272,7 +272,7 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// The format that was asked for.
+    /// The format that was requested.
     pub(crate) fn format(self) -> Format {
         if self.json { Format::Json } else { self.format }
     }
@@ -314,7 +314,7 @@ pub(crate) struct InputArgs {
     pub(crate) labels: Vec<String>,
 }
 
-/// Something behind the file that can only be an input.
+/// Accepts an argument after the file, which can only be an input.
 fn pair(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),

@@ -1,4 +1,4 @@
-//! Reaching a control plane, and finding the run that the user means.
+//! Connects to a control plane, and finds the run that the user means.
 
 use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, Page, Run, RunFilter, RunSummary, TaskFilter};
 use gleitzeit_workflow::ErrorCode;
@@ -16,10 +16,11 @@ pub(crate) async fn connect(args: &ClientArgs) -> Result<Client, CommandError> {
     Client::connect(config(args)).await.map_err(|error| unreached(error, args))
 }
 
-/// Connects to the control plane that was named. If none was and none answers at the default, starts one in the
-/// background and says so, unless `before` finds that there is no use in it.
+/// Connects to the control plane that was named. If none was named and none answers at the default address, starts one
+/// in the background and says so, unless `before` fails.
 ///
 /// # Errors
+/// If it cannot be reached or started, or with the error of `before`.
 /// If it cannot be reached or started, or what `before` found.
 pub(crate) async fn connect_or_start(
     args: &ClientArgs,
@@ -31,7 +32,7 @@ pub(crate) async fn connect_or_start(
             before()?;
             let started = match background::start_default().await {
                 Ok(started) => started,
-                // Somebody else may have started one at the same time.
+                // Another process may have started one at the same time.
                 Err(error) => return Client::connect(config).await.map_err(|_| error),
             };
             output::note(&format!(
@@ -46,7 +47,7 @@ pub(crate) async fn connect_or_start(
     }
 }
 
-/// An error with what to do about it, after where the address came from.
+/// Adds to an error where the address came from, and what to do about it.
 pub(crate) fn unreached(error: gleitzeit_sdk::Error, args: &ClientArgs) -> CommandError {
     let mut error = CommandError::from(error);
     if let (Exit::Unreachable, Some(origin)) = (error.exit, hub_url::origin(args.hub_url.as_deref())) {
@@ -55,7 +56,8 @@ pub(crate) fn unreached(error: gleitzeit_sdk::Error, args: &ClientArgs) -> Comma
     error
 }
 
-/// What accepts connections holds the port, whatever it is: nothing can be started there.
+/// Whether nothing listens. Anything that accepts connections holds the port, so no control plane could be started
+/// there.
 pub(crate) fn nobody_listens(error: &gleitzeit_sdk::Error) -> bool {
     error.is_unreachable() && error.known() == Some(ErrorCode::ConnectionRefused)
 }
@@ -65,21 +67,21 @@ pub(crate) fn config(args: &ClientArgs) -> ClientConfig {
     args.token.for_client(ClientConfig { ca: trust::ca(), traceparent: caller(), ..ClientConfig::new(url) })
 }
 
-/// The trace that this command is called in, if whoever calls says so.
+/// The trace context in which this command was called, if its caller passed one.
 pub(crate) fn caller() -> Option<String> {
     std::env::var("TRACEPARENT").ok().filter(|context| !context.is_empty())
 }
 
-/// How many runs begin so, counted to two; none if the control plane does not say.
+/// How many runs have an id with this prefix, counted up to two; `None` if the control plane does not answer.
 pub(crate) async fn count_of(client: &Client, prefix: &str) -> Option<usize> {
     let filter = RunFilter { run_id_prefix: Some(prefix.to_owned()), page_size: 2, ..RunFilter::default() };
     client.list_runs(&filter).await.ok().map(|page| page.items.len())
 }
 
-/// The id of the run that the user means: an id, the beginning of one, or `last`.
+/// The id of the run that the user means, by an id, a prefix of one, or `last`.
 ///
 /// # Errors
-/// If there is none, or several begin so.
+/// If there is none, or the prefix is ambiguous.
 pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, CommandError> {
     if is_full_id(wanted) {
         return Ok(wanted.to_owned());
@@ -88,15 +90,15 @@ pub(crate) async fn find_run(client: &Client, wanted: &str) -> Result<String, Co
     the_one(&runs, wanted)
 }
 
-/// Whether it can be nothing but a run's whole id.
+/// Whether the text can only be a complete run id.
 pub(crate) fn is_full_id(wanted: &str) -> bool {
     wanted.len() == 36 || (wanted.len() == 32 && !wanted.contains('-'))
 }
 
-/// What lists the runs that the user may mean.
+/// The filter that lists the runs that the user may mean.
 ///
 /// # Errors
-/// If it is no run's id, nor the beginning of one, nor `last`.
+/// If the text is not a run id, a prefix of one, or `last`.
 pub(crate) fn filter_of(wanted: &str) -> Result<RunFilter, CommandError> {
     let last = wanted == "last";
     if wanted.is_empty() {
@@ -114,10 +116,10 @@ pub(crate) fn filter_of(wanted: &str) -> Result<RunFilter, CommandError> {
     })
 }
 
-/// The id of the only run that was found; of several that `last` found, the newest, which is the first.
+/// The id of the only run that was found; if `last` found several, that of the first, which is the newest.
 ///
 /// # Errors
-/// If there is none, or several begin so.
+/// If there is none, or the prefix is ambiguous.
 pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, CommandError> {
     let last = wanted == "last";
     let runs = if last { runs.get(..1).unwrap_or_default() } else { runs };
@@ -137,7 +139,7 @@ pub(crate) fn the_one(runs: &[RunSummary], wanted: &str) -> Result<String, Comma
     }
 }
 
-/// How many runs an ambiguous beginning names.
+/// How many runs are named for an ambiguous prefix.
 const SHOWN: u32 = 5;
 
 fn ids(runs: &[RunSummary]) -> String {
@@ -148,10 +150,10 @@ fn not_found(message: impl Into<String>) -> CommandError {
     CommandError::new(Exit::Failed, ErrorCode::WorkflowNotFound, message)
 }
 
-/// Everything of a list that comes in pages.
+/// All items of a paged list.
 ///
 /// # Errors
-/// What a page ends with.
+/// With the error of the first page that fails.
 pub(crate) async fn all_pages<T>(
     mut read: impl AsyncFnMut(Option<&str>) -> gleitzeit_sdk::Result<Page<T>>,
 ) -> Result<Vec<T>, CommandError> {
@@ -169,7 +171,7 @@ pub(crate) async fn all_pages<T>(
 /// A run with all its tasks and their results, however many there are.
 ///
 /// # Errors
-/// If it is not there or the control plane cannot be reached.
+/// If the run does not exist or the control plane cannot be reached.
 pub(crate) async fn whole_run(client: &Client, run_id: &str) -> Result<Run, CommandError> {
     let mut run = client.get_run(run_id).await?;
     if !run.tasks_truncated && !run.tasks.iter().any(|task| task.result_omitted) {

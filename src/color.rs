@@ -1,36 +1,36 @@
-//! The few colours of the output, and what has which. Only the first eight of a terminal's own colours are used, which
-//! read on dark and on light ground, and none says anything that the words beside it do not.
+//! The colours of the output and their meaning. Only the first eight of a terminal's own colours are used, which are
+//! readable on dark and light backgrounds, and no colour carries information that the text does not.
 
 use anstyle::{AnsiColor, Style};
 use gleitzeit_sdk::{HealthState, PresenceStatus, RunEvent, RunStatus, TaskStatus};
 
 use crate::{looks, view};
 
-/// What a piece of text is, as far as its colour goes.
+/// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// It went well.
+    /// Success.
     Good,
-    /// It went wrong.
+    /// Failure.
     Bad,
-    /// It ended otherwise, or needs a look.
+    /// Another end, or something that needs attention.
     Warning,
-    /// It is being worked on.
+    /// In progress.
     Busy,
-    /// What a run is named by.
+    /// The id of a run.
     Id,
-    /// What is to be typed, and the marks of hints and notes.
+    /// Text to be typed, and the labels of hints and notes.
     Mark,
-    /// What matters less than what stands beside it.
+    /// Text that matters less than the text beside it.
     Dim,
     /// The heading of a table.
     Heading,
-    /// As the terminal has it.
+    /// The terminal's default colour.
     Plain,
 }
 
 impl Tone {
-    /// How it looks.
+    /// The style of this tone.
     pub(crate) const fn style(self) -> Style {
         match self {
             Self::Good => AnsiColor::Green.on_default(),
@@ -44,7 +44,7 @@ impl Tone {
         }
     }
 
-    /// Of a run in this state.
+    /// The tone of a run's status.
     pub(crate) fn of_run(status: RunStatus) -> Self {
         match status {
             RunStatus::Running => Self::Busy,
@@ -54,7 +54,7 @@ impl Tone {
         }
     }
 
-    /// Of a task in this state.
+    /// The tone of a task's status.
     pub(crate) fn of_task(status: TaskStatus) -> Self {
         match status {
             TaskStatus::Completed => Self::Good,
@@ -65,12 +65,12 @@ impl Tone {
         }
     }
 
-    /// Of an event of this kind.
+    /// The tone of an event's kind.
     pub(crate) fn of_event(kind: &str) -> Self {
         event_word(kind).map_or(Self::Plain, |(tone, _)| tone)
     }
 
-    /// Of a component that is there or not.
+    /// The tone of a component's connection status.
     pub(crate) fn of_presence(status: PresenceStatus) -> Self {
         match status {
             PresenceStatus::Connected => Self::Good,
@@ -79,7 +79,7 @@ impl Tone {
         }
     }
 
-    /// Of a provider in this health.
+    /// The tone of a provider's health.
     pub(crate) fn of_health(state: HealthState) -> Self {
         match state {
             HealthState::Healthy => Self::Good,
@@ -89,7 +89,7 @@ impl Tone {
     }
 }
 
-/// The word of an event's line that says what became of a run or task, and its colour.
+/// The word in an event's line that names the outcome of a run or task, and its colour.
 fn event_word(kind: &str) -> Option<(Tone, &'static str)> {
     Some(match kind {
         "workflow_completed" | "task_completed" => (Tone::Good, "completed"),
@@ -103,18 +103,18 @@ fn event_word(kind: &str) -> Option<(Tone, &'static str)> {
     })
 }
 
-/// Colours text, or leaves it as it is.
+/// Colours text, or leaves it unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paint {
     is_on: bool,
 }
 
-/// For what goes to stdout.
+/// The paint for stdout.
 pub(crate) fn stdout() -> Paint {
     Paint { is_on: looks::stdout_has_colour() }
 }
 
-/// For what goes to stderr.
+/// The paint for stderr.
 pub(crate) fn stderr() -> Paint {
     Paint { is_on: looks::stderr_has_colour() }
 }
@@ -125,12 +125,12 @@ impl Paint {
     #[cfg(test)]
     pub(crate) const OFF: Self = Self { is_on: false };
 
-    /// Whether there are colours.
+    /// Whether colours are on.
     pub(crate) fn is_on(self) -> bool {
         self.is_on
     }
 
-    /// The text in its colour.
+    /// The text in the colour of `tone`.
     pub(crate) fn text(self, tone: Tone, text: &str) -> String {
         if !self.is_on || text.is_empty() || tone == Tone::Plain {
             return text.to_owned();
@@ -139,23 +139,23 @@ impl Paint {
         format!("{style}{text}{style:#}")
     }
 
-    /// The same in bold.
+    /// The text in the colour of `tone`, and bold.
     pub(crate) fn bold(self, tone: Tone, text: &str) -> String {
         let style = tone.style().bold();
         if self.is_on { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    /// The word for a run's status.
+    /// The status of a run, coloured.
     pub(crate) fn run(self, status: RunStatus) -> String {
         self.text(Tone::of_run(status), view::run_status(status))
     }
 
-    /// The word for a task's status.
+    /// The status of a task, coloured.
     pub(crate) fn task(self, status: TaskStatus) -> String {
         self.text(Tone::of_task(status), view::task_status(status))
     }
 
-    /// A text in which what stands in backticks is marked: commands, options and names to be copied.
+    /// Highlights the text in backticks: commands, options and names to be copied.
     pub(crate) fn marked(self, text: &str) -> String {
         if !self.is_on {
             return text.to_owned();
@@ -173,15 +173,15 @@ impl Paint {
         painted
     }
 
-    /// A line of an event, as [`view::event`] tells it, with the word coloured that says what became of it.
+    /// An event's line from [`view::event`], with the word for its outcome coloured.
     pub(crate) fn event(self, event: &RunEvent, line: &str) -> String {
         let Some((tone, word)) = event_word(&event.kind) else { return line.to_owned() };
-        // A task may be called like the word.
+        // A task may have the same name as the word.
         let name = event.task_id.as_ref().map_or(0, |task| "task ".len() + task.len());
         self.first(line, name, word, tone)
     }
 
-    /// The text with the first such word at or behind a place coloured, if it is there.
+    /// Colours the first occurrence of `word` at or after byte `from`, if there is one.
     pub(crate) fn first(self, text: &str, from: usize, word: &str, tone: Tone) -> String {
         match text.get(from..).and_then(|rest| rest.find(word)) {
             Some(at) if self.is_on => {
@@ -192,7 +192,7 @@ impl Paint {
         }
     }
 
-    /// A failure, as [`view::failure`] tells it, with its name coloured.
+    /// A failure's text from [`view::failure`], with its error name coloured.
     pub(crate) fn failure(self, text: &str) -> String {
         match text.split_once(": ") {
             Some((name, message)) if self.is_on => format!("{}: {message}", self.text(Tone::Bad, name)),
@@ -200,7 +200,7 @@ impl Paint {
         }
     }
 
-    /// What is told of failed tasks, as `causes` tells it, with what became of them coloured.
+    /// The text from `causes`, with the outcomes of the tasks coloured.
     pub(crate) fn causes(self, text: &str) -> String {
         let line = |line: &str| match line.starts_with("task") {
             true => self.first(line, 0, " failed", Tone::Bad),

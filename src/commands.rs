@@ -39,7 +39,7 @@ use crate::telemetry::Telemetry;
 /// Runs a command.
 ///
 /// # Errors
-/// What the user should read, with its exit code.
+/// The error to show to the user, with its exit code.
 pub(crate) fn run(command: Command, telemetry: &Telemetry) -> CommandResult {
     match command {
         Command::Run(args) => run::run(args, telemetry),

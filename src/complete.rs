@@ -1,7 +1,7 @@
-//! Completion of arguments: the script of a shell calls this program again, with [`VARIABLE`] set and the words so far.
+//! Completes arguments: a shell's completion script calls this program with [`VARIABLE`] set and the words so far.
 //!
-//! What is asked of a control plane is asked for a moment only, and whatever goes wrong there are no candidates: nothing is
-//! said, and nothing is started.
+//! Requests to a control plane have a very short timeout. On any failure there are no candidates: nothing is printed,
+//! and nothing is started.
 
 mod ask;
 
@@ -21,17 +21,17 @@ use crate::cli::{Cli, TokenArgs};
 use crate::error::CommandError;
 use crate::{output, settings};
 
-/// Set by the scripts to the name of their shell.
+/// The variable that the scripts set to the name of their shell.
 const VARIABLE: &str = "GLEITZEIT_COMPLETE";
-/// A larger workflow is not read for the names of its inputs.
+/// A larger workflow file is not read for the names of its inputs.
 const MAX_WORKFLOW_BYTES: u64 = 1 << 20;
-/// What workflows are called.
+/// The extensions of workflow files.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// Answers a shell's script; none if no script calls.
+/// Answers a completion script; `None` if this process was not called by one.
 pub(crate) fn answer(arguments: &[OsString]) -> Option<ExitCode> {
     let shell = std::env::var_os(VARIABLE).filter(|shell| !shell.is_empty())?;
-    // The words stand behind the first `--`.
+    // The words come after the first `--`.
     let words: Vec<OsString> = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned().collect();
     Some(match candidates(&shell, words) {
         Some(text) if output::print(&text).is_ok() => ExitCode::SUCCESS,
@@ -49,10 +49,10 @@ fn candidates(shell: &OsStr, words: Vec<OsString>) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The script by which a shell completes the arguments of a program.
+/// The script with which a shell completes the arguments of a program.
 ///
 /// # Errors
-/// If there is none for this shell.
+/// If this shell is not supported.
 pub(crate) fn script(shell: &str, program: &str) -> Result<String, CommandError> {
     let cannot = |why: &str| CommandError::internal(format!("there is no completion for {shell}: {why}"));
     let shells = Shells::builtins();
@@ -64,7 +64,7 @@ pub(crate) fn script(shell: &str, program: &str) -> Result<String, CommandError>
     Ok(String::from_utf8_lossy(&script).into_owned())
 }
 
-/// What the words say already, as far as they can be understood.
+/// What the words so far contain, as far as they can be parsed.
 #[derive(Debug, Default)]
 struct Given {
     /// The command's name.
@@ -72,7 +72,7 @@ struct Given {
     hub_url: Option<String>,
     token: TokenArgs,
     ca: Option<PathBuf>,
-    /// The first run that is named.
+    /// The first run id among the arguments.
     run: Option<String>,
     /// The first word that may be a file.
     file: Option<OsString>,
@@ -101,7 +101,7 @@ impl Given {
     }
 }
 
-/// The first value of an argument, if the command has it and it is of this kind.
+/// The first value of an argument, if the command has that argument and the value is of this type.
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
     matches.try_get_many::<T>(id).ok().flatten()?.next().cloned()
 }
@@ -111,7 +111,7 @@ fn token(matches: &ArgMatches) -> TokenArgs {
     has_one.then(|| TokenArgs::from_arg_matches(matches).ok()).flatten().unwrap_or_default()
 }
 
-/// Gives every argument of which there is something to know its candidates, by its name in the grammar.
+/// Attaches a completer to every argument that has one, by its name in the grammar.
 fn with_completers(mut command: Command, given: &Arc<Given>) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
     for name in names {
@@ -153,20 +153,20 @@ fn completer(command: &str, id: &str, argument: &Arg, given: &Arc<Given>) -> Opt
     })
 }
 
-/// Those that begin so, as far as they are [plain](is_plain).
+/// The candidates with this prefix that are [plain](is_plain).
 fn matching(start: &OsStr, all: impl IntoIterator<Item = CompletionCandidate>) -> Vec<CompletionCandidate> {
     let start = start.to_string_lossy();
     all.into_iter().filter(|it| it.get_value().to_string_lossy().starts_with(&*start)).filter(is_plain).collect()
 }
 
-/// Whether a shell takes a word as it is. It is put onto the command line without quotes, and names, labels and files are
-/// made by others: what a shell could act on is not offered.
+/// Whether a shell takes a word literally. Candidates are inserted without quotes, and others choose the names, labels
+/// and files, so a word with characters that a shell interprets is not offered.
 fn is_plain(candidate: &CompletionCandidate) -> bool {
     let is_safe = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
     candidate.get_value().to_str().is_some_and(|word| word.chars().all(is_safe))
 }
 
-/// Files and folders.
+/// Completes files and folders.
 fn paths(completer: PathCompleter, start: &OsStr) -> Vec<CompletionCandidate> {
     completer.complete(start).into_iter().filter(is_plain).collect()
 }
@@ -175,7 +175,7 @@ fn candidate(value: &str, about: String) -> CompletionCandidate {
     CompletionCandidate::new(value).help(Some(about.into()))
 }
 
-/// Runs for which the command is, the newest first.
+/// Completes the runs that the command accepts, the newest first.
 fn runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let statuses = match given.command.as_str() {
         "cancel" => vec![RunStatus::Running],
@@ -198,7 +198,7 @@ fn tasks(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     matching(start, ask::tasks(given, run).into_iter().map(about))
 }
 
-/// Protocols and methods: those of the control plane, else the ones that are built in.
+/// Completes protocols and methods: those of the control plane, or else the built-in ones.
 fn methods(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let known = ask::methods(given).unwrap_or_else(|| {
         let registry = Registry::shipped();
@@ -228,7 +228,7 @@ fn labels_of_runs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     matching(start, labels.into_iter().map(CompletionCandidate::new))
 }
 
-/// Files that may be workflows, and folders.
+/// Completes folders and files that may be workflows.
 fn workflows(start: &OsStr) -> Vec<CompletionCandidate> {
     let is_workflow = |path: &Path| {
         let ending = path.extension().and_then(OsStr::to_str);
@@ -237,7 +237,7 @@ fn workflows(start: &OsStr) -> Vec<CompletionCandidate> {
     paths(PathCompleter::any().filter(is_workflow), start)
 }
 
-/// The inputs that the workflow declares.
+/// Completes the inputs that the workflow declares.
 fn inputs(given: &Given, start: &OsStr) -> Vec<CompletionCandidate> {
     let Some(file) = &given.file else { return Vec::new() };
     let is_small = std::fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() <= MAX_WORKFLOW_BYTES);

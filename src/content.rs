@@ -1,7 +1,8 @@
-//! What `validate` says of the content of tasks, beyond their schemas: programs as their interpreters read them,
-//! addresses as the provider would take them, and bodies. Nothing of a workflow is run.
+//! The checks of `validate` on the content of tasks, beyond their schemas: programs are parsed by their interpreters,
+//! addresses are checked as the provider would, and so are bodies. Nothing of a workflow is executed.
 //!
-//! Only `validate` asks: it costs the start of interpreters, and a run meets the same mistake in the task itself.
+//! Only `validate` does this: it costs the start of interpreters, and in a run the task itself reports the same
+//! mistake.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ const SHELL: &[(&str, &str)] = &[("shell/run", "command")];
 const ADDRESSES: &[(&str, &str)] = &[("http/request", "url")];
 const BODIES: &[(&str, &str)] = &[("http/request", "body")];
 
-/// So many problems are told at most, and so many notes.
+/// The most problems that are reported, and the most notes.
 const MOST_TOLD: usize = Limits::DEFAULT.problems;
 
 /// A file whose workflow is valid as far as its schemas go.
@@ -38,14 +39,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Tells a problem, unless there are enough: the place of each of any number would take its time to find.
+    /// Adds a problem unless the limit is reached; it is built lazily, because finding its place takes time.
     fn problem(&mut self, problem: impl FnOnce() -> Problem) {
         if self.problems.len() < MOST_TOLD {
             self.problems.push(problem());
         }
     }
 
-    /// The same for a note.
+    /// Adds a note unless the limit is reached.
     fn note(&mut self, note: impl FnOnce() -> Note) {
         if self.notes.len() < MOST_TOLD {
             self.notes.push(note());
@@ -53,7 +54,7 @@ impl Found {
     }
 }
 
-/// A program of a file, as an interpreter is to read it.
+/// A program in a file, as an interpreter would read it.
 struct Program<'w> {
     source: &'w str,
     file: &'w str,
@@ -61,7 +62,7 @@ struct Program<'w> {
     text: String,
 }
 
-/// Looks at the content of all tasks of all files.
+/// Checks the content of all tasks of all files.
 pub(crate) async fn check(files: &[Valid], workers: &Workers) -> Found {
     let mut found = Found::default();
     for Valid { source, workflow } in files {
@@ -85,7 +86,7 @@ fn programs<'w>(files: &'w [Valid], wanted: &[(&str, &str)], language: Language)
     for Valid { source, workflow } in files {
         let Ok(text) = source.text() else { continue };
         for written in written(text, workflow, wanted) {
-            // Where a reference cannot stand was told before.
+            // An invalid reference was reported before.
             if let Ok(program) = template::outline(written.text, language) {
                 programs.push(Program { source: text, file: &source.name, written, text: program });
             }
@@ -94,7 +95,7 @@ fn programs<'w>(files: &'w [Valid], wanted: &[(&str, &str)], language: Language)
     programs
 }
 
-/// All programs of one interpreter in one process.
+/// Checks all programs of one interpreter in one process.
 async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
     let mut by_interpreter: BTreeMap<String, Vec<Program<'_>>> = BTreeMap::new();
     for program in programs(files, PYTHON, Language::Python) {
@@ -106,7 +107,7 @@ async fn python(files: &[Valid], workers: &Workers, found: &mut Found) {
         match syntax::check_python(&interpreter, &texts, &workers.settings).await {
             Ok(mistakes) => {
                 let hint = format!("`{interpreter}` here says so, and a task would fail in the same place");
-                tell(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
+                report(&programs, mistakes, "the Python code does not compile", &hint, workers, found, |_, _| false);
             }
             Err(why) => found.note(|| unchecked(&programs[0], "Python code was", why)),
         }
@@ -126,15 +127,15 @@ async fn shell(files: &[Valid], workers: &Workers, found: &mut Found) {
             .collect();
         let (mistakes, unread) = syntax::check_shell(&shell, &commands, &workers.settings).await;
         let hint = "the task's shell says so with `-n`, and the task would fail";
-        tell(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
+        report(&programs, mistakes, "the shell cannot read the command", hint, workers, found, ends_before);
         for why in unread {
             found.note(|| unchecked(&programs[0], "some shell commands were", why));
         }
     }
 }
 
-/// Mistakes are errors where the interpreter is the one that would run the program; else they are notes.
-fn tell(
+/// Reports mistakes: as errors if the interpreter is the one that would run the program, otherwise as notes.
+fn report(
     programs: &[Program<'_>],
     mistakes: Vec<Option<Mistake>>,
     what: &str,
@@ -148,7 +149,7 @@ fn tell(
         let is_reached = !ends_before(&program.text, line);
         let Program { source, file, written, text } = program;
         let line = line.min(written.text.lines().count().max(1));
-        // Without a column the line as a whole is meant.
+        // Without a column, the problem covers the whole line.
         let column = column.unwrap_or_else(|| {
             let line = text.lines().nth(line - 1).unwrap_or_default();
             line.chars().take_while(|letter| letter.is_whitespace()).count() + 1
@@ -165,8 +166,8 @@ fn tell(
     }
 }
 
-/// Whether a program may end before a line. A shell reads a command when it comes to it, so that what stands behind
-/// `exit` need not be a program at all; Python never gets so far with a mistake in any line.
+/// Whether a program may end before a line. A shell parses a command only when it gets there, so the text after `exit`
+/// need not be a program. Python parses the whole program first.
 fn ends_before(text: &str, line: usize) -> bool {
     let word =
         |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| matches!(word, "exit" | "exec" | "return"));
@@ -184,7 +185,7 @@ fn unchecked(program: &Program<'_>, what: &str, why: Unchecked) -> Note {
     }
 }
 
-/// A text without references, as it is meant.
+/// The literal text, if it contains no references.
 fn literal(text: &str) -> Option<String> {
     let pieces = template::parse(text).ok()?;
     pieces
@@ -205,7 +206,7 @@ fn addresses(source: &str, file: &str, workflow: &Workflow, workers: &Workers, f
     }
 }
 
-/// Whether one of the providers that may get the task would take an address.
+/// Checks whether one of the providers that may get the task would accept an address.
 fn address(url: &str, task: &Task, workers: &Workers) -> Result<(), String> {
     let is_path = url.starts_with('/') && !url.starts_with("//");
     if !is_path {
@@ -214,17 +215,17 @@ fn address(url: &str, task: &Task, workers: &Workers) -> Result<(), String> {
     let addresses = workers.addresses(task);
     let (anywhere, bases): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| *address == Some("*"));
     if bases.is_empty() {
-        // Somebody else may have a base address.
+        // Another provider may have a base address.
         let is_hopeless = workers.are_all && !anywhere.is_empty();
         return if is_hopeless { gleitzeit_providers::check_url(url, None) } else { Ok(()) };
     }
-    // Whoever has not said where its service is has a base address all the same.
+    // A provider that has not reported its address may still have a base address.
     let said =
         bases.into_iter().map(|base| base.map_or(Ok(()), |base| gleitzeit_providers::check_url(url, Some(base))));
     said.reduce(|one, other| if one.is_ok() { one } else { other }).unwrap_or(Ok(()))
 }
 
-/// Bodies that cannot be sent, or are no JSON although they are called so.
+/// Reports bodies that cannot be sent, or that are declared as JSON but are not.
 fn bodies(source: &str, file: &str, workflow: &Workflow, found: &mut Found) {
     for written in written(source, workflow, BODIES) {
         let parameters = &written.task.parameters;

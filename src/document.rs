@@ -1,4 +1,4 @@
-//! The documents that commands print: what a program may rely on. Fields are only ever added.
+//! The documents that commands print, a stable interface for programs: fields are only ever added.
 
 mod protocols;
 mod trace;
@@ -15,20 +15,20 @@ use serde::{Serialize, Serializer};
 pub(crate) use protocols::{MethodItem, ProtocolItem};
 pub(crate) use trace::TraceDocument;
 
-/// A list's page.
+/// One page of a list.
 #[derive(Serialize)]
 pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next_page_token: Option<String>,
 }
 
-/// What a submission became.
+/// The result of a submission.
 #[derive(Serialize)]
 pub(crate) struct Submitted<'a> {
     pub(crate) run_id: &'a str,
     pub(crate) correlation_id: &'a str,
     pub(crate) status: RunStatus,
-    /// What is allowed in the workflow and probably not meant, if one was submitted.
+    /// Notes on parts of the workflow that are allowed but probably not meant, if a workflow was submitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notes: Option<&'a [Note]>,
 }
@@ -39,45 +39,45 @@ impl<'a> Submitted<'a> {
     }
 }
 
-/// What `prune` has removed.
+/// The result of `prune`.
 #[derive(Serialize)]
 pub(crate) struct Pruned {
     pub(crate) runs: u64,
     pub(crate) entries: u64,
-    /// How many stores of `gleitzeit run`.
+    /// How many stores of `gleitzeit run` were removed.
     pub(crate) run_stores: u64,
-    /// Registered by providers, and used by nobody for as long.
+    /// How many registered protocols were removed that nobody had used for as long.
     pub(crate) protocols: u64,
 }
 
-/// What `backup` and `restore` have made.
+/// The result of `backup` and `restore`.
 #[derive(Serialize)]
 pub(crate) struct Copy {
     pub(crate) file: String,
     pub(crate) journal_position: u64,
     pub(crate) entries: u64,
     pub(crate) runs: u64,
-    /// Where the store is that was there before.
+    /// Where the previous store was moved to.
     pub(crate) replaced: Option<String>,
 }
 
-/// What `store check` has found.
+/// The result of `store check`.
 #[derive(Serialize)]
 pub(crate) struct StoreCheck {
     pub(crate) file: String,
     pub(crate) journal_position: u64,
     pub(crate) entries: u64,
     pub(crate) runs: u64,
-    /// Whether nothing is wrong.
+    /// Whether no problem was found.
     pub(crate) whole: bool,
     /// Whether `--repair` may help.
     pub(crate) lists_damaged: bool,
-    /// Where the store is that was repaired.
+    /// Where the store was moved that `--repair` replaced.
     pub(crate) replaced: Option<String>,
     pub(crate) wrong: Vec<StoreWrong>,
 }
 
-/// Something that is wrong in a store.
+/// One problem of a store.
 #[derive(Serialize)]
 pub(crate) struct StoreWrong {
     pub(crate) run_id: Option<String>,
@@ -96,13 +96,13 @@ pub(crate) struct RunDocument<'a> {
     finished_at: Option<Timestamp>,
     outputs: Option<&'a Payload>,
     error: Option<&'a Failure>,
-    /// Given if so: the run has not ended and nobody works on it.
+    /// Present only if true: the run has not ended and nobody works on it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
     tasks: Tasks<'a>,
 }
 
-/// By id, in the order of the workflow.
+/// The tasks by id, in the order of the workflow.
 struct Tasks<'a>(&'a [Task]);
 
 #[derive(Serialize)]
@@ -171,7 +171,7 @@ impl<'a> From<&'a Waiting> for WaitingDocument<'a> {
     }
 }
 
-/// Why a run has not ended.
+/// The result of `explain`.
 #[derive(Serialize)]
 pub(crate) struct ExplainDocument<'a> {
     run_id: &'a str,
@@ -228,16 +228,16 @@ pub(crate) struct RunItem {
     task_count: u32,
     labels: BTreeMap<String, String>,
     retry_of: Option<String>,
-    /// Given if so: the run has not ended and nobody works on it.
+    /// Present only if true: the run has not ended and nobody works on it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
-    /// Given if runs of several places are listed.
+    /// Present if the list covers several places.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     place: Option<String>,
 }
 
 impl RunItem {
-    /// The same at a place.
+    /// Sets the place of the run.
     pub(crate) fn at(self, place: Option<String>) -> Self {
         Self { place, ..self }
     }
@@ -288,7 +288,7 @@ impl<'a> From<&'a RunEvent> for EventDocument<'a> {
     }
 }
 
-/// What became of a cancel request.
+/// The result of a cancel request.
 #[derive(Serialize)]
 pub(crate) struct CancelDocument<'a> {
     run_id: &'a str,
@@ -304,14 +304,14 @@ struct CancelledTask {
 }
 
 impl<'a> CancelDocument<'a> {
-    /// `open_attempts` were open when it was asked.
+    /// `open_attempts` is the number of attempts that were open when the cancel was requested.
     pub(crate) fn new(run: &'a Run, open_attempts: u32) -> Self {
         let task = |task: &'a Task| (task.id.as_str(), CancelledTask { status: task.status, attempt: task.attempt });
         Self { run_id: &run.run_id, status: run.status, open_attempts, tasks: run.tasks.iter().map(task).collect() }
     }
 }
 
-/// A control plane.
+/// The status of a control plane.
 #[derive(Serialize)]
 pub(crate) struct StatusDocument<'a> {
     hub_url: &'a str,

@@ -1,4 +1,4 @@
-//! How a command can end badly: what is printed, and which exit code it has.
+//! The errors of commands: what is printed, and the exit code.
 
 use std::fmt;
 
@@ -21,49 +21,49 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
-/// Why a command could not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    /// What the process exits with.
+    /// The exit code of the process.
     pub(crate) exit: Exit,
-    /// The places that are wrong, if it is about files or arguments.
+    /// The problems with their places, if the error is about files or arguments.
     pub(crate) problems: Vec<Problem>,
-    /// What is allowed in the files and probably not meant, where the command's document has it.
+    /// Notes on parts of the files that are allowed but probably not meant, if the command's document includes them.
     pub(crate) notes: Option<Vec<Note>>,
-    /// Everything else: what happened, with its causes.
+    /// What happened, with its causes, for every other error.
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
-    /// The code of the error table.
+    /// The code from the error table.
     pub(crate) code: ErrorCode,
 }
 
-/// What commands return: the exit code, or why there is none.
+/// The result of a command: the exit code, or the error.
 pub(crate) type CommandResult = Result<Exit, CommandError>;
 
 impl CommandError {
-    /// An error with an exit code and a code of the table.
+    /// An error with an exit code and a code from the table.
     pub(crate) fn new(exit: Exit, code: ErrorCode, message: impl Into<String>) -> Self {
         Self { exit, problems: Vec::new(), notes: None, message: message.into(), hint: None, code }
     }
 
-    /// Bad usage of the command line.
+    /// An error in the usage of the command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, ErrorCode::InvalidParams, message)
     }
 
-    /// Something that should not happen.
+    /// An error that should not happen.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, ErrorCode::InternalError, message)
     }
 
-    /// Problems in files.
+    /// An error made of problems in files.
     pub(crate) fn problems(problems: Vec<Problem>) -> Self {
         let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
         Self { exit: Exit::Usage, message: String::new(), hint: None, code, problems, notes: None }
     }
 
-    /// The same with advice.
+    /// Adds a hint.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -71,8 +71,8 @@ impl CommandError {
     }
 }
 
-/// Whom the error is about decides: the user's arguments and files (2), the control plane's refusal (1), or that there was
-/// no answer (3).
+/// The exit code depends on what the error is about: the user's arguments and files (2), a refusal by the control plane
+/// (1), or no answer (3).
 impl From<sdk::Error> for CommandError {
     fn from(error: sdk::Error) -> Self {
         let code = error.known().unwrap_or(ErrorCode::InternalError);
@@ -92,13 +92,13 @@ impl From<sdk::Error> for CommandError {
     }
 }
 
-/// An error with its causes on one line.
+/// An error with its causes, on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Some say their cause themselves.
+        // Some errors include their cause in their own text.
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -1,4 +1,4 @@
-//! Following a run to its end while telling a person how it goes.
+//! Follows a run to its end, and shows its progress.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::progress::{Progress, REDRAW};
 use crate::{client, output, view};
 
-/// How long nothing may happen before it is said what is waited for.
+/// After this much time without an event, the reason for the wait is shown.
 const STALLED: Duration = Duration::from_secs(3);
-/// Told once when nothing is heard any more.
+/// Shown once when the control plane stops answering.
 pub(crate) const AWAY: &str = "the control plane does not answer; trying on";
 /// How long an interrupted command waits for its run to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(15);
 
-/// What an interruption means for the run.
+/// What an interrupt does to the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnInterrupt {
-    /// It is cancelled.
+    /// The run is cancelled.
     Cancel,
-    /// It goes on without us.
+    /// The run continues without us.
     Leave,
 }
 
@@ -41,18 +41,18 @@ pub(crate) enum Followed {
 /// Follows a run until it ends or the user interrupts.
 ///
 /// # Errors
-/// If the control plane goes away and stays away.
+/// If the control plane goes away and does not come back.
 pub(crate) async fn follow(
     run: &RunHandle,
     mut progress: Progress,
     stop: &CancellationToken,
     on_interrupt: OnInterrupt,
 ) -> Result<Followed, CommandError> {
-    // Elsewhere than on a terminal nobody would see it.
+    // Without a live view nobody would see the progress.
     let mut watch = if progress.is_live() { run.watch().with_progress_so_far() } else { run.watch() };
     let mut redraw = interval(REDRAW);
     let mut stalled = Box::pin(sleep(STALLED));
-    let mut told = None;
+    let mut last_reason = None;
     let mut give_up: Option<Instant> = None;
     let mut away = false;
     loop {
@@ -73,10 +73,10 @@ pub(crate) async fn follow(
                     }
                 } else if !progress.is_running()
                     && let Some(reason) = reason_to_wait(run).await
-                    && told.as_ref() != Some(&reason)
+                    && last_reason.as_ref() != Some(&reason)
                 {
                     progress.note(&reason);
-                    told = Some(reason);
+                    last_reason = Some(reason);
                 }
             },
             _ = redraw.tick(), if progress.is_live() => progress.tick(),
@@ -88,7 +88,7 @@ pub(crate) async fn follow(
                 output::note("cancelling the run; once more to leave at once");
                 match run.cancel("interrupted").await {
                     Ok(_) => {}
-                    // It has just ended by itself: its end is on its way.
+                    // The run has just ended by itself: its last event is on the way.
                     Err(error) if error.known() == Some(ErrorCode::WorkflowInvalidState) => {}
                     Err(error) => return Err(left(error.into(), run)),
                 }
@@ -103,7 +103,7 @@ pub(crate) async fn follow(
     Ok(if give_up.is_some() { Followed::Interrupted } else { Followed::Ended })
 }
 
-/// What is left of a run that is no longer followed.
+/// Adds to an error how the run, which is no longer followed, can be found.
 fn left(error: CommandError, run: &RunHandle) -> CommandError {
     if error.exit != Exit::Unreachable {
         return error;
@@ -111,7 +111,7 @@ fn left(error: CommandError, run: &RunHandle) -> CommandError {
     error.hint(format!("run {0} goes on when the control plane is back: `gleitzeit watch {0}`", run.id()))
 }
 
-/// What the first task that waits for something else than other tasks waits for; none also if nobody can say it now.
+/// What blocks the first task that waits for something other than a task; `None` also if that cannot be found out now.
 async fn reason_to_wait(run: &RunHandle) -> Option<String> {
     let filter = TaskFilter {
         statuses: vec![TaskStatus::Ready, TaskStatus::Waiting],
@@ -131,10 +131,10 @@ async fn until(when: Option<Instant>) {
     }
 }
 
-/// Prints what a run came to, and says how the process should exit. `last` names the tasks that nothing depends on.
+/// Prints a run's outcome, and returns the exit code. `last` names the tasks that nothing depends on.
 ///
 /// # Errors
-/// If the run cannot be read or stdout not be written.
+/// If the run cannot be read or stdout cannot be written.
 pub(crate) async fn finish(
     run: &RunHandle,
     format: Format,
@@ -150,7 +150,7 @@ pub(crate) async fn finish(
     Ok(if followed == Followed::Interrupted { Exit::Interrupted } else { outcome(whole.status) })
 }
 
-/// The exit code of a run's outcome.
+/// The exit code for a run's status.
 pub(crate) fn outcome(status: RunStatus) -> Exit {
     if status == RunStatus::Completed { Exit::Success } else { Exit::Failed }
 }

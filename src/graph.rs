@@ -1,4 +1,4 @@
-//! A workflow's tasks and what they wait for, drawn in several ways.
+//! A workflow's tasks and their dependencies, drawn in several formats.
 
 mod marks;
 mod terminal;
@@ -13,7 +13,7 @@ use crate::view;
 pub(crate) use marks::Marks;
 pub(crate) use terminal::terminal;
 
-/// How many tasks it takes from the beginning to each task, itself counted: 1 for those that wait for none.
+/// For each task, the length of the longest path to it, counting itself: 1 for tasks without dependencies.
 pub(crate) fn steps(workflow: &Workflow) -> Vec<usize> {
     let graph = Graph::new(workflow);
     let mut missing: Vec<usize> = (0..graph.len()).map(|at| graph.dependencies(at).len()).collect();
@@ -39,7 +39,7 @@ pub(crate) fn called(task: &Task) -> String {
     }
 }
 
-/// For pages that draw Mermaid, as those of GitHub do.
+/// A drawing for pages that render Mermaid, such as GitHub's.
 pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = String::from("flowchart LR\n");
     for (at, task) in workflow.tasks.iter().enumerate() {
@@ -59,7 +59,7 @@ pub(crate) fn mermaid(workflow: &Workflow, marks: &Marks<'_>) -> String {
     text
 }
 
-/// For Graphviz.
+/// A drawing for Graphviz.
 pub(crate) fn dot(workflow: &Workflow, marks: &Marks<'_>) -> String {
     let mut text = format!("digraph {:?} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", workflow.name);
     for (at, task) in workflow.tasks.iter().enumerate() {
@@ -88,7 +88,7 @@ fn edges(workflow: &Workflow, mut each: impl FnMut(usize, usize)) {
     }
 }
 
-/// What a task waits for, each once, in the order of the workflow.
+/// The dependencies of a task, without duplicates, in the order of the workflow.
 pub(crate) fn dependencies<'a>(workflow: &'a Workflow, graph: &Graph, at: usize) -> Vec<&'a Task> {
     graph.dependencies(at).iter().map(|&from| &workflow.tasks[from]).collect()
 }

@@ -1,25 +1,25 @@
-//! Where a control plane's address comes from: a flag or a file of options, the environment, or the default.
+//! Where a control plane's address comes from: a flag or an options file, the environment, or the default.
 
 use std::net::IpAddr;
 
 use gleitzeit_sdk::DEFAULT_URL;
 
-/// Names the control plane of every command that is not told another.
+/// The variable with the address of the control plane, for commands that are given none.
 pub(crate) const VARIABLE: &str = "GLEITZEIT_HUB_URL";
-/// Where an address without a port leads, as everywhere for `http`.
+/// The port of an address that names none, the default for `http`.
 const HTTP_PORT: u16 = 80;
 
-/// An address as an argument has it; an empty variable names none.
+/// The address in an argument; an empty one counts as unset.
 pub(crate) fn named(argument: Option<&str>) -> Option<&str> {
     argument.filter(|url| !url.is_empty())
 }
 
-/// The address in the environment.
+/// The address from the environment.
 pub(crate) fn of_environment() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// The port of an address of this machine; none if it is of another, or no address.
+/// The port of an address on this machine; `None` for another machine or an invalid address.
 pub(crate) fn own_port(url: &str) -> Option<u16> {
     let url = gleitzeit_link::base_url(url).ok()?;
     let authority = url.strip_prefix("http://")?;

@@ -1,21 +1,21 @@
-//! Ids of runs in lists on a terminal: shortened to what names them, so that a line has room for the rest and the short
-//! form can be given to any command.
+//! Run ids in lists on a terminal: shortened to a unique prefix, so that a line has room for the rest and any command
+//! accepts the short form.
 //!
-//! A run's id begins with the millisecond of its submission (12 digits), by the clock of the journal that never goes back.
-//! So a beginning with the whole millisecond cannot become ambiguous by runs that come later, while a shorter one could
-//! within the minute. What is left are runs of the same millisecond: those in the same list are compared, and where others
-//! may stand between or beyond those listed, the control plane is asked.
+//! A run id begins with the millisecond of its submission (12 digits), by the clock of the journal, which never goes
+//! back. So a prefix that includes the whole millisecond cannot become ambiguous by later runs, while a shorter one
+//! could within the minute. That leaves runs of the same millisecond: those on the same list are compared, and if other
+//! runs may lie between or beyond those listed, the control plane is asked.
 
 use std::collections::HashMap;
 
 use crate::looks;
 
-/// An id's digits up to its millisecond, with the hyphen between them: `01a20df0-52a2`.
+/// The length of a prefix up to and including the millisecond, with the hyphen inside: `01a20df0-52a2`.
 pub(crate) const TO_THE_MILLISECOND: usize = 13;
-/// So many are asked about; of a list with more of them the others stay whole.
+/// How many ids the control plane is asked about; further ones on the list stay whole.
 const ASKED: usize = 50;
 
-/// The shortest beginning of each id that is no other's of the list. `sorted` is in the order of the ids, either way.
+/// The shortest unique prefix of each id on the list. `sorted` is in the order of the ids, ascending or descending.
 pub(crate) fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
     let in_common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     let shortest = |(at, id): (usize, &&'a str)| {
@@ -27,13 +27,14 @@ pub(crate) fn shortest<'a>(sorted: &[&'a str]) -> Vec<&'a str> {
     sorted.iter().enumerate().map(shortest).collect()
 }
 
-/// How ids of listed runs are shown; without any of them, each as it is.
+/// The displayed form of listed run ids; an id without an entry is shown whole.
 #[derive(Default)]
 pub(crate) struct Shown(HashMap<String, String>);
 
 impl Shown {
-    /// Shortens the ids of a page, if stdout is for people. `is_gapless` says that every run between the first and the last
-    /// of them is among them, `goes_on` that there are others behind the last, and `names_one` whether one run alone begins so.
+    /// Shortens the ids of a page, if stdout is for people. `is_gapless` says that the page contains every run between
+    /// its first and its last, `goes_on` that there are more after the last. `names_one` tells whether only one run has
+    /// a prefix.
     pub(crate) async fn of_page(
         names_one: impl AsyncFn(&str) -> bool,
         ids: Vec<&str>,
@@ -58,7 +59,7 @@ impl Shown {
         Self(shown)
     }
 
-    /// What to show of an id: the whole of one that is not known here.
+    /// The displayed form of an id; the whole id if it is not known here.
     pub(crate) fn of<'a>(&'a self, id: &'a str) -> &'a str {
         self.0.get(id).map_or(id, String::as_str)
     }

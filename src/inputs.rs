@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::error::CommandError;
 
-/// Reads `name=value` pairs. A value is JSON if it is JSON by its grammar, else text; `@FILE` is the text of a file; where
-/// the declared default is a string it stays text.
+/// Parses `name=value` pairs. A value is JSON if it is valid JSON, otherwise text; `@FILE` reads text from a file. If
+/// the declared default is a string, the value stays text.
 ///
 /// # Errors
-/// If a pair has no `=`, a name comes twice, a file cannot be read, or a value is JSON that cannot be carried.
+/// If a pair has no `=`, a name occurs twice, a file cannot be read, or a value is JSON that cannot be carried.
 pub(crate) fn inputs(
     pairs: &[&str],
     declared: Option<&Map<String, Value>>,
@@ -37,7 +37,7 @@ pub(crate) fn inputs(
             return Err(CommandError::usage(format!("the input `{name}` is given twice")));
         }
     }
-    // Together they are one value, and each lies a level deeper there.
+    // Checked together, since they become one value in which each is nested one level deeper.
     let inputs = Value::Object(inputs);
     json::check_value(&inputs).map_err(|problem| refused(problem.first_step(), &problem.in_value()))?;
     match inputs {
@@ -51,10 +51,10 @@ fn refused(name: &str, why: &str) -> CommandError {
         .hint(format!("a value in quotes of its own is text: --input '{name}=\"…\"'"))
 }
 
-/// Reads `name=value` pairs as text.
+/// Parses `name=value` pairs as text.
 ///
 /// # Errors
-/// If a pair has no `=` or a name comes twice.
+/// If a pair has no `=` or a name occurs twice.
 pub(crate) fn labels(pairs: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
     let mut labels = BTreeMap::new();
     for pair in pairs {
@@ -110,7 +110,7 @@ mod tests {
                 (read, _) => panic!("{text}: {read:?}"),
             }
         }
-        // What is no JSON is text.
+        // A value that is not JSON is text.
         for text in ["NaN", "[1,", "hello", "{a: 1}", "\"x"] {
             assert_eq!(given(text).expect("text")["v"], *text);
         }

@@ -1,13 +1,12 @@
-//! JSON text for people: indented, every literal as it was written. Going through parsed values would round large
-//! numbers.
+//! JSON text for people: indented, with every literal unchanged. Parsing the values would round large numbers.
 
 use gleitzeit_workflow::json::MAX_DEPTH;
 
-/// Levels that stand on lines of their own: more than any value that is accepted and what is printed around it have. What
-/// was stored before there was a limit may be far deeper, and its blanks would fill all memory.
+/// How many levels are put on separate lines: more than any accepted value has together with the document around it.
+/// Values stored before there was a limit may be far deeper, and indenting them would exhaust memory.
 const INDENTED_LEVELS: usize = MAX_DEPTH + 16;
 
-/// Indents valid JSON text by two blanks a level; empty lists and objects, and what is nested very deeply, stay on one
+/// Indents valid JSON text by two spaces a level. Empty lists and objects, and very deeply nested values, stay on one
 /// line.
 pub(crate) fn indented(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);

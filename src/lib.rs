@@ -1,6 +1,6 @@
-//! The command line: arguments to a command, a command to an exit code.
+//! The command line: arguments select a command, and a command returns an exit code.
 //!
-//! Only here is a log installed, the environment read, a signal handled and an exit code chosen; the libraries take
+//! Only this crate installs a log, reads the environment, handles signals and chooses exit codes; the libraries take
 //! arguments. Results go to stdout as one document, everything else to stderr.
 
 mod background;
@@ -12,6 +12,7 @@ mod color;
 mod commands;
 mod complete;
 mod content;
+mod diagnostics;
 mod document;
 mod error;
 mod follow;
@@ -43,7 +44,6 @@ mod sink;
 mod table;
 mod telemetry;
 mod timeline;
-mod told;
 mod trust;
 mod view;
 mod when;
@@ -59,14 +59,14 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Format};
 use crate::error::{CommandError, Exit};
-use crate::looks::Wishes;
+use crate::looks::Choices;
 use crate::telemetry::Telemetry;
 
 /// Runs the command line with the process's arguments.
 pub fn main() -> ExitCode {
     platform::settle_allocator();
     sink::take_panics();
-    if let Some(exit) = pid_one::stand_in() {
+    if let Some(exit) = pid_one::run_as_init() {
         return exit;
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, CommandError> {
     trust::settle(cli.global.ca.clone())?;
-    // Before there are threads, and what is wrong with it once there is a log.
+    // This must happen before there are threads; a failure is reported once there is a log.
     let concealed = if cli.command.keeps_secrets() { platform::conceal() } else { Ok(()) };
     let telemetry = Telemetry::install(&cli.global, &cli.command)?;
     if let Err(error) = concealed {
@@ -100,15 +100,15 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
     result
 }
 
-/// Reads the arguments; whatever does not lead to a command has been said when this returns.
+/// Parses the arguments. If they form no command, the reason has been printed when this returns.
 fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let lossy: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let refused = |error: CommandError| {
         output::failure(wanted_format(&lossy), &error);
         error.exit
     };
-    // Until they are understood.
-    looks::settle(&Wishes { colour: looks::wanted_colour(&lossy), ..Wishes::default() });
+    // Provisional settings, until the arguments are parsed.
+    looks::settle(&Choices { colour: looks::wanted_colour(&lossy), ..Choices::default() });
     let mut command = Cli::command();
     if let Some(path) = settings::config_path(&lossy) {
         command = settings::with_file(command, Path::new(path)).map_err(refused)?;
@@ -116,7 +116,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| {
         let mut cli = Cli::from_arg_matches(&matches)?;
         cli.global.prefer_flags(&matches);
-        looks::settle(&Wishes::from(&cli.global));
+        looks::settle(&Choices::from(&cli.global));
         Ok(cli)
     });
     parsed.map_err(|error| match error.kind() {
@@ -126,7 +126,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
                 Err(error) => refused(error),
             }
         }
-        // Its text is a whole screen of help, not a sentence.
+        // The message is a whole screen of help, not a sentence.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             output::say(cli::shown_help(&error.render(), color::stderr()).trim_end());
             Exit::Usage
@@ -135,7 +135,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     })
 }
 
-/// The format asked for, as far as it can be told from arguments that could not be read.
+/// The requested format, as far as it can be told from arguments that could not be parsed.
 fn wanted_format(arguments: &[String]) -> Format {
     let mut wanted = Format::Table;
     for (index, argument) in arguments.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Whole lines from the pieces in which running tasks say what they print, and from what their ends say they printed. No
-//! terminal here.
+//! Builds whole lines from the pieces of output that running tasks report, and from the output in their results and
+//! errors. No terminal here.
 //!
-//! The invariants: no text is told twice, what is missing is said, and what is held is bounded: of each stream that goes
-//! on one line that has not ended.
+//! The invariants: no text is emitted twice, missing text is reported, and memory is bounded: one incomplete line for
+//! each open stream.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,30 +13,31 @@ use serde_json::Value;
 
 use crate::view;
 
-/// A line that has not ended is told after so long: it may be a question, or a bar that grows.
+/// An incomplete line is emitted after this time: it may be a question, or a growing progress bar.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// And once it has so many bytes.
+/// An incomplete line is emitted once it has this many bytes.
 const MOST_HELD: usize = 4 * 1024;
-/// By so much of its end a text is found again in what an error brought of it.
+/// How many bytes of the last text are searched for in an error's output to find where to continue.
 const KNOWN: usize = 64;
-/// Errors carry the last 8 KiB of a stream, and may have cut within a character.
+/// An error's output of at least this size may have been cut: errors carry the last 8 KiB of a stream, and the cut may
+/// have removed part of a character.
 const LEAST_CUT: u64 = 8 * 1024 - 3;
-/// How executors begin a line below a stream's text, if not all of it is there.
+/// How executors begin the line after a stream's text if the text is incomplete.
 const CUT: &str = "[output cut: ";
 const LOST: &str = "[output lost: ";
 
-/// A line of a task's output. The texts of all lines of a stream, but for notes, are the stream's text.
+/// A line of a task's output. The texts of all lines of a stream, except notes, make up the stream's text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Line {
-    /// When the control plane heard it; none if it was read from the task's end.
+    /// When the control plane received it; `None` if it comes from the task's result or error.
     pub(crate) time: Option<Timestamp>,
     pub(crate) task_id: String,
     pub(crate) attempt: u32,
-    /// None: text that is not a process's.
+    /// The stream that it was written to; `None` for text that does not come from a process.
     pub(crate) stream: Option<OutputStream>,
-    /// With its newline, if it has one.
+    /// The text with its newline, if it has one.
     pub(crate) text: String,
-    /// Whether it is not the task's own but says something about its output.
+    /// Whether it is a remark about the output rather than output.
     pub(crate) note: bool,
 }
 
@@ -45,53 +46,53 @@ impl Line {
     pub(crate) fn shown(&self) -> String {
         let attempt = if self.attempt > 1 { format!(", attempt {}", self.attempt) } else { String::new() };
         let text = self.text.trim_end_matches(['\n', '\r']);
-        // Behind a carriage return stands what a terminal would show in the end.
+        // A terminal would finally show only the text after the last carriage return.
         let text = text.rsplit('\r').next().unwrap_or_default();
         format!("[{}{attempt}] {}", view::clean(&self.task_id), view::clean(text))
     }
 }
 
-/// What the end of an attempt brought, as JSON.
+/// The output at the end of an attempt, as JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End<'a> {
-    /// Its result: all that is kept of its output is in it.
+    /// The task's result, with all output that is kept.
     Result(&'a Value),
-    /// The data of its error: the end of its output is in it.
+    /// The error's data, with the end of the output.
     Error(&'a Value),
 }
 
-/// Names a stream of an attempt.
+/// Identifies a stream of an attempt.
 type Key = (String, u32, Option<OutputStream>);
 
 fn keys_of(task_id: &str, attempt: u32) -> [Key; 3] {
     [Some(OutputStream::Stdout), Some(OutputStream::Stderr), None].map(|stream| (task_id.to_owned(), attempt, stream))
 }
 
-/// The streams of the attempts that go on.
+/// The streams of open attempts.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(BTreeMap<Key, Open>);
 
 #[derive(Debug, Default)]
 struct Open {
-    /// The beginning of a line, and since when it is held.
+    /// An incomplete line, and since when it has been held.
     partial: String,
     since: Option<Instant>,
     time: Option<Timestamp>,
-    /// Where the next text of the stream begins, in bytes.
+    /// The position of the next text in the stream, in bytes.
     next: u64,
     /// The end of the last text.
     known: String,
-    /// Whether it was said already that no more of it is kept.
+    /// Whether the remark that no more is kept was emitted already.
     is_noted: bool,
 }
 
 impl Lines {
-    /// A task has said something.
+    /// Adds a piece of output; returns the lines that are now complete.
     pub(crate) fn add(&mut self, piece: TaskOutput, now: Instant) -> Vec<Line> {
         let TaskOutput { task_id, attempt, time, stream, offset, text, is_note } = piece;
         let key = (task_id, attempt, stream);
         let open = self.0.entry(key.clone()).or_default();
-        let mut out = Told { key: &key, time, lines: Vec::new() };
+        let mut out = Collected { key: &key, time, lines: Vec::new() };
         let place = offset.unwrap_or(open.next);
         if place > open.next {
             open.break_line(&mut out);
@@ -105,14 +106,14 @@ impl Lines {
             return out.lines;
         }
         let told = usize::try_from(open.next - place).unwrap_or(usize::MAX);
-        // What was told already is not told again.
+        // Text that was emitted already is skipped.
         if let Some(new) = text.get(told.min(text.len())..) {
             open.push(new, now, &mut out);
         }
         out.lines
     }
 
-    /// An attempt has ended: tells what of its output was not told.
+    /// Handles the end of an attempt: returns the output that was not emitted before.
     pub(crate) fn ended(&mut self, task_id: &str, attempt: u32, end: End<'_>, now: Instant) -> Vec<Line> {
         let mut lines = Vec::new();
         let (said, is_error) = match end {
@@ -125,11 +126,11 @@ impl Lines {
             let Some(text) = said.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()) else { continue };
             let key = (task_id.to_owned(), attempt, stream);
             let open = self.0.entry(key.clone()).or_default();
-            let mut out = Told { key: &key, time: None, lines: Vec::new() };
+            let mut out = Collected { key: &key, time: None, lines: Vec::new() };
             let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
             let (text, marks) = if stream.is_none() { (text, Vec::new()) } else { without_marks(text) };
             let rest = if stream.is_none() {
-                // Its pieces have no places.
+                // Pieces of such text have no positions.
                 text.get(if open.next == 0 { 0 } else { text.len() }..)
             } else if is_error && size >= LEAST_CUT && open.next > 0 {
                 let found = text.rfind(&open.known).map(|at| at + open.known.len());
@@ -142,7 +143,7 @@ impl Lines {
                 usize::try_from(open.next).ok().and_then(|next| text.get(next..))
             };
             open.push(rest.unwrap_or_default(), now, &mut out);
-            // What was heard before has its time.
+            // A line that was partly received before keeps its time.
             out.time = open.time;
             open.break_line(&mut out);
             let is_new = |mark: &&str| !(open.is_noted && mark.starts_with(CUT));
@@ -153,7 +154,7 @@ impl Lines {
         lines
     }
 
-    /// What an event tells of output: a piece, or what is missing when its attempt ends.
+    /// Handles an event: adds a piece of output, or emits what is missing when an attempt ends.
     pub(crate) fn event(&mut self, event: &RunEvent, now: Instant) -> Vec<Line> {
         let task_id = event.task_id.as_deref().unwrap_or_default();
         let of_payload = |field: &str| {
@@ -173,17 +174,17 @@ impl Lines {
         }
     }
 
-    /// Whether anything was told of an attempt that goes on.
-    pub(crate) fn has_told(&self, task_id: &str, attempt: u32) -> bool {
+    /// Whether output of this open attempt was received.
+    pub(crate) fn has_output(&self, task_id: &str, attempt: u32) -> bool {
         keys_of(task_id, attempt).iter().any(|key| self.0.contains_key(key))
     }
 
-    /// An attempt has ended: tells the lines that have not, and forgets it.
+    /// Forgets an attempt that has ended; returns its incomplete lines.
     pub(crate) fn stopped(&mut self, task_id: &str, attempt: u32) -> Vec<Line> {
         let mut lines = Vec::new();
         for key in keys_of(task_id, attempt) {
             if let Some(mut open) = self.0.remove(&key) {
-                let mut out = Told { key: &key, time: open.time, lines: Vec::new() };
+                let mut out = Collected { key: &key, time: open.time, lines: Vec::new() };
                 open.break_line(&mut out);
                 lines.append(&mut out.lines);
             }
@@ -191,17 +192,17 @@ impl Lines {
         lines
     }
 
-    /// When [`Lines::idle`] has something to tell.
+    /// When [`Lines::idle`] will have lines to return.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.0.values().filter_map(|open| open.since).min().map(|since| since + PATIENCE)
     }
 
-    /// Lines that have not ended for too long.
+    /// Incomplete lines that have been held for too long.
     pub(crate) fn idle(&mut self, now: Instant) -> Vec<Line> {
         self.break_lines(|since| now.saturating_duration_since(since) >= PATIENCE)
     }
 
-    /// All lines that have not ended.
+    /// All incomplete lines.
     pub(crate) fn open(&mut self) -> Vec<Line> {
         self.break_lines(|_| true)
     }
@@ -210,7 +211,7 @@ impl Lines {
         let mut lines = Vec::new();
         for (key, open) in &mut self.0 {
             if open.since.is_some_and(&is_due) {
-                let mut out = Told { key, time: open.time, lines: Vec::new() };
+                let mut out = Collected { key, time: open.time, lines: Vec::new() };
                 open.break_line(&mut out);
                 lines.append(&mut out.lines);
             }
@@ -220,8 +221,8 @@ impl Lines {
 }
 
 impl Open {
-    /// Takes the text that follows in the stream.
-    fn push(&mut self, text: &str, now: Instant, out: &mut Told<'_>) {
+    /// Appends the text that comes next in the stream.
+    fn push(&mut self, text: &str, now: Instant, out: &mut Collected<'_>) {
         if text.is_empty() {
             return;
         }
@@ -241,8 +242,8 @@ impl Open {
         }
     }
 
-    /// Tells the line that has not ended.
-    fn break_line(&mut self, out: &mut Told<'_>) {
+    /// Emits the incomplete line.
+    fn break_line(&mut self, out: &mut Collected<'_>) {
         self.since = None;
         if !self.partial.is_empty() {
             out.line(std::mem::take(&mut self.partial));
@@ -250,7 +251,7 @@ impl Open {
     }
 }
 
-/// A stream's own text, and what was written below it of what is missing.
+/// A stream's own text, and the remarks that were written below it about missing text.
 fn without_marks(mut text: &str) -> (&str, Vec<&str>) {
     let mut marks = Vec::new();
     while text.ends_with("]\n")
@@ -264,20 +265,20 @@ fn without_marks(mut text: &str) -> (&str, Vec<&str>) {
     (text, marks)
 }
 
-/// By this much of it a text is found again.
+/// The end of a text, for finding it again.
 fn end_of(text: &str) -> &str {
     let from = (0..=text.len().saturating_sub(KNOWN)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[from..]
 }
 
-/// Lines that are told of a stream.
-struct Told<'a> {
+/// Collects the lines of a stream.
+struct Collected<'a> {
     key: &'a Key,
     time: Option<Timestamp>,
     lines: Vec<Line>,
 }
 
-impl Told<'_> {
+impl Collected<'_> {
     fn line(&mut self, text: String) {
         self.push(text, false);
     }

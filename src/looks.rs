@@ -1,5 +1,5 @@
-//! How the output of this process looks: settled once, from the options, the environment and what stdout and stderr are,
-//! and asked for by whatever prints. Until it is settled, and in tests, everything looks as it does in a file.
+//! The appearance of this process's output: set once, from the options, the environment and the properties of stdout
+//! and stderr, and used by everything that prints. Until it is set, and in tests, output looks as it does in a file.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,27 +15,27 @@ const IN_FULL: u8 = 1 << 3;
 const SHORT_IDS: u8 = 1 << 4;
 const QUIET: u8 = 1 << 5;
 
-/// What the options ask for.
+/// The appearance that the options ask for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct Choices {
     pub(crate) colour: ColorWhen,
     pub(crate) utc: bool,
     pub(crate) full: bool,
     pub(crate) quiet: bool,
 }
 
-impl From<&Global> for Wishes {
+impl From<&Global> for Choices {
     fn from(global: &Global) -> Self {
         Self { colour: global.color, utc: global.utc, full: global.full, quiet: global.quiet }
     }
 }
 
-/// What the process finds itself in.
+/// The environment of the process.
 #[derive(Clone, Copy, Debug, Default)]
-struct Surroundings {
+struct Environment {
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
-    /// `TERM` says that the terminal can do nothing but print.
+    /// `TERM` says that the terminal can only print.
     is_dumb: bool,
     /// `NO_COLOR` is set to anything (no-color.org).
     no_color: bool,
@@ -43,7 +43,7 @@ struct Surroundings {
     force: bool,
 }
 
-impl Surroundings {
+impl Environment {
     fn of_process() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
@@ -55,7 +55,7 @@ impl Surroundings {
         }
     }
 
-    /// The option goes before `NO_COLOR`, that before `CLICOLOR_FORCE`, that before what the stream is.
+    /// The option takes precedence over `NO_COLOR`, that over `CLICOLOR_FORCE`, and that over the type of the stream.
     fn colours(&self, when: ColorWhen, is_terminal: bool) -> bool {
         match when {
             ColorWhen::Always => true,
@@ -66,19 +66,19 @@ impl Surroundings {
     }
 }
 
-/// Settles it for what is said from now on.
-pub(crate) fn settle(wishes: &Wishes) {
-    SETTLED.store(bits(wishes, &Surroundings::of_process()), Ordering::Relaxed);
+/// Sets the appearance of all further output.
+pub(crate) fn settle(choices: &Choices) {
+    SETTLED.store(bits(choices, &Environment::of_process()), Ordering::Relaxed);
 }
 
-fn bits(wishes: &Wishes, around: &Surroundings) -> u8 {
+fn bits(choices: &Choices, around: &Environment) -> u8 {
     let flags = [
-        (STDOUT_COLOUR, around.colours(wishes.colour, around.stdout_is_terminal)),
-        (STDERR_COLOUR, around.colours(wishes.colour, around.stderr_is_terminal)),
-        (RELATIVE_TIMES, around.stdout_is_terminal && !wishes.utc),
-        (IN_FULL, wishes.full),
-        (SHORT_IDS, around.stdout_is_terminal && !wishes.full),
-        (QUIET, wishes.quiet),
+        (STDOUT_COLOUR, around.colours(choices.colour, around.stdout_is_terminal)),
+        (STDERR_COLOUR, around.colours(choices.colour, around.stderr_is_terminal)),
+        (RELATIVE_TIMES, around.stdout_is_terminal && !choices.utc),
+        (IN_FULL, choices.full),
+        (SHORT_IDS, around.stdout_is_terminal && !choices.full),
+        (QUIET, choices.quiet),
     ];
     flags.into_iter().filter_map(|(bit, is_set)| is_set.then_some(bit)).fold(0, |all, bit| all | bit)
 }
@@ -87,7 +87,7 @@ fn is_set(bit: u8) -> bool {
     SETTLED.load(Ordering::Relaxed) & bit != 0
 }
 
-/// Whether stdout has colours. A view that fills the terminal is on stdout too.
+/// Whether stdout has colours. A full-screen view is on stdout too.
 pub(crate) fn stdout_has_colour() -> bool {
     is_set(STDOUT_COLOUR)
 }
@@ -97,7 +97,7 @@ pub(crate) fn stderr_has_colour() -> bool {
     is_set(STDERR_COLOUR)
 }
 
-/// Whether times on stdout are told by how long ago they were.
+/// Whether stdout shows times as ages.
 pub(crate) fn relative_times() -> bool {
     is_set(RELATIVE_TIMES)
 }
@@ -107,17 +107,17 @@ pub(crate) fn in_full() -> bool {
     is_set(IN_FULL)
 }
 
-/// Whether ids in lists on stdout are shortened to what names them.
+/// Whether lists on stdout shorten ids to a unique prefix.
 pub(crate) fn short_ids() -> bool {
     is_set(SHORT_IDS)
 }
 
-/// Whether only results and errors are told.
+/// Whether only results and errors are printed.
 pub(crate) fn is_quiet() -> bool {
     is_set(QUIET)
 }
 
-/// The wish for colour, as far as it can be told from arguments that could not be read.
+/// The choice of colour, as far as it can be told from arguments that could not be parsed.
 pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
     let mut wanted = ColorWhen::Auto;
     for (index, argument) in arguments.iter().enumerate() {
@@ -140,48 +140,51 @@ pub(crate) fn wanted_colour(arguments: &[String]) -> ColorWhen {
 mod tests {
     use super::*;
 
-    const TERMINAL: Surroundings = Surroundings {
+    const TERMINAL: Environment = Environment {
         stdout_is_terminal: true,
         stderr_is_terminal: true,
         is_dumb: false,
         no_color: false,
         force: false,
     };
-    const FILE: Surroundings = Surroundings { stdout_is_terminal: false, stderr_is_terminal: false, ..TERMINAL };
+    const FILE: Environment = Environment { stdout_is_terminal: false, stderr_is_terminal: false, ..TERMINAL };
 
     #[test]
     fn the_option_goes_before_no_color_that_before_force_and_that_before_what_the_stream_is() {
         let (no_color, force, dumb) = (
-            Surroundings { no_color: true, ..TERMINAL },
-            Surroundings { force: true, ..FILE },
-            Surroundings { is_dumb: true, ..TERMINAL },
+            Environment { no_color: true, ..TERMINAL },
+            Environment { force: true, ..FILE },
+            Environment { is_dumb: true, ..TERMINAL },
         );
-        let both = Surroundings { no_color: true, ..force };
+        let both = Environment { no_color: true, ..force };
         for (around, auto) in
             [(TERMINAL, true), (FILE, false), (no_color, false), (force, true), (both, false), (dumb, false)]
         {
             for (when, expected) in [(ColorWhen::Auto, auto), (ColorWhen::Always, true), (ColorWhen::Never, false)] {
-                let bits = bits(&Wishes { colour: when, ..Wishes::default() }, &around);
+                let bits = bits(&Choices { colour: when, ..Choices::default() }, &around);
                 assert_eq!(bits & STDOUT_COLOUR != 0, expected, "{when:?} {around:?}");
                 assert_eq!(bits & STDERR_COLOUR != 0, expected, "{when:?} {around:?}");
             }
         }
-        let piped = Surroundings { stdout_is_terminal: false, ..TERMINAL };
-        let bits = bits(&Wishes::default(), &piped);
+        let piped = Environment { stdout_is_terminal: false, ..TERMINAL };
+        let bits = bits(&Choices::default(), &piped);
         assert_eq!((bits & STDOUT_COLOUR, bits & STDERR_COLOUR), (0, STDERR_COLOUR), "each stream by itself");
     }
 
     #[test]
     fn a_file_gets_whole_ids_and_exact_times_whatever_is_asked_for() {
-        let of = |wishes: Wishes, around| bits(&wishes, &around) & (RELATIVE_TIMES | SHORT_IDS);
-        let (plain, utc, full) =
-            (Wishes::default(), Wishes { utc: true, ..Wishes::default() }, Wishes { full: true, ..Wishes::default() });
+        let of = |choices: Choices, around| bits(&choices, &around) & (RELATIVE_TIMES | SHORT_IDS);
+        let (plain, utc, full) = (
+            Choices::default(),
+            Choices { utc: true, ..Choices::default() },
+            Choices { full: true, ..Choices::default() },
+        );
         assert_eq!(of(plain, TERMINAL), RELATIVE_TIMES | SHORT_IDS);
         assert_eq!(of(utc, TERMINAL), SHORT_IDS);
         assert_eq!(of(full, TERMINAL), RELATIVE_TIMES);
-        let always = Wishes { colour: ColorWhen::Always, ..Wishes::default() };
-        for wishes in [plain, utc, full, always] {
-            assert_eq!(of(wishes, FILE), 0, "{wishes:?}");
+        let always = Choices { colour: ColorWhen::Always, ..Choices::default() };
+        for choices in [plain, utc, full, always] {
+            assert_eq!(of(choices, FILE), 0, "{choices:?}");
         }
     }
 

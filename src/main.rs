@@ -1,4 +1,4 @@
-//! The binary `gleitzeit`. Everything is in the library beside it, so that `gz` is the same program.
+//! The binary `gleitzeit`. All code is in the library beside it, so that `gz` is the same program.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! Gives memory back to the system after large runs, in processes that stay.
+//! Returns memory to the system after large runs, in long-lived processes.
 //!
-//! What a large run leaves behind is free, but lies in small pieces between those in use, where the allocator keeps it:
-//! after runs of 100,000 tasks it was half of what the process had. It is given back once the process has stopped growing,
-//! so that neither a run in full swing nor many small ones wait for it.
+//! The memory that a large run leaves behind is free, but it lies in small pieces between others that are in use, so
+//! the allocator keeps it: after runs of 100,000 tasks it was half of the process's memory. It is returned once the
+//! process has stopped growing, so that neither a large run at work nor many small ones have to wait for it.
 
 use std::time::Duration;
 
@@ -10,20 +10,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::platform;
 
-/// How often is looked. Longer than the pauses of a large run.
+/// How often to check; longer than the pauses of a large run.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// By so much the process must have grown since the last time, in bytes: for less it is not worth it.
+/// The least growth since the last return, in bytes; less is not worth the effort.
 const WORTH_IT_BYTES: i64 = 64 << 20;
-/// What grows by more from look to look, in bytes, still works.
+/// A process that grows by more between two checks, in bytes, is still at work.
 const UNREST_BYTES: i64 = 4 << 20;
 
-/// Returns memory until it is dropped.
+/// Returns memory in the background until the handle is dropped.
 pub(crate) fn return_when_settled() -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async {
         let mut level = Level::default();
         while let Some(bytes) = platform::resident() {
             if level.is_settled(bytes) {
-                // Beside the work, which goes on in the other arenas. Without threads for it the process ends.
+                // On a blocking thread, beside the work, which goes on in the other arenas. An error here means that
+                // the process is ending.
                 let _ = tokio::task::spawn_blocking(platform::give_back_memory).await;
                 level.has_returned(platform::resident());
             }
@@ -32,17 +33,17 @@ pub(crate) fn return_when_settled() -> AbortOnDropHandle<()> {
     }))
 }
 
-/// How much memory the process had in use, in bytes.
+/// The memory in use by the process, in bytes, over time.
 #[derive(Debug, Default)]
 struct Level {
-    /// The least since memory was returned last: so much it seems to need.
+    /// The least since memory was last returned, which approximates what the process needs.
     needed: Option<i64>,
-    /// When it was looked at last.
+    /// The amount at the last check.
     last: i64,
 }
 
 impl Level {
-    /// Whether it has grown, and does not grow any more.
+    /// Whether memory has grown and has stopped growing.
     fn is_settled(&mut self, bytes: i64) -> bool {
         let needed = self.needed.map_or(bytes, |needed| needed.min(bytes));
         self.needed = Some(needed);
@@ -92,7 +93,7 @@ mod tests {
         let resident = || platform::resident().expect("Linux says it");
         let before = resident();
         let mut pieces: Vec<Box<[u8]>> = (0..200_000).map(|_| vec![1; PIECE].into_boxed_slice()).collect();
-        // One in a hundred stays in use, also at the end of the arena.
+        // One block in a hundred stays in use, also at the end of the arena.
         let mut next = 0;
         pieces.retain(|_| {
             next += 1;

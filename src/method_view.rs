@@ -1,5 +1,5 @@
-//! How a method looks for people: what it takes, what it returns. The schemas may be anybody's, so whatever they say is
-//! only shown.
+//! Describes a method for people: its parameters and its result. Anybody may have written the schemas, so they are only
+//! displayed, never relied on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::document::MethodItem;
 use crate::table::Table;
 use crate::{color, output, view};
 
-/// How deep a type is described.
+/// How many levels of a type are described.
 const DEPTH: usize = 4;
-/// How long a cell may be.
+/// The most characters of a cell.
 const TYPE_CHARS: usize = 44;
 const ABOUT_CHARS: usize = 90;
 
-/// A method of the protocol with this id.
+/// Describes a method of the protocol with this id.
 pub(crate) fn describe(protocol: &str, method: &MethodItem) -> String {
     let mut text = format!("{} of {protocol}", view::first_line(&method.name, 130));
     if let Some(ms) = method.timeout_ms {
@@ -51,19 +51,19 @@ fn section(side: Side, schema: Option<&Payload>) -> String {
     }
     let rows: Vec<Vec<String>> = fields.into_iter().map(|(name, field)| row(side, &name, &field, &schema)).collect();
     let head = [title, "type", default, "about"];
-    // Beside what it is indented by.
+    // The width without the indentation.
     let columns = output::fitting_columns().map(|columns| columns.saturating_sub(2));
     let table = Table::new(&head, &rows).lines(columns, color::stdout());
     table.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// A field's schema, and whether it must be there.
+/// A field's schema, and whether the field is required.
 struct Field {
     schema: Value,
     required: bool,
 }
 
-/// The fields of an object: those that must be there first, else as they were written.
+/// The fields of an object: required ones first, otherwise in the written order.
 fn fields(schema: &Value, root: &Value) -> Vec<(String, Field)> {
     let schema = resolve(schema, root);
     let required = |name: &str| {
@@ -82,7 +82,7 @@ fn row(side: Side, name: &str, field: &Field, root: &Value) -> Vec<String> {
     let schema = resolve(&field.schema, root);
     let text = |key: &str| field.schema.get(key).or_else(|| schema.get(key));
     let default = match text("default") {
-        // Of a result nothing is made up.
+        // Results have no defaults.
         _ if side == Side::Returns => if field.required { "" } else { "(may be absent)" }.to_owned(),
         Some(Value::String(text)) => cut(text, 30),
         Some(other) => cut(&other.to_string(), 30),
@@ -94,7 +94,7 @@ fn row(side: Side, name: &str, field: &Field, root: &Value) -> Vec<String> {
     vec![cut(name, 40), kind, default, cut(about, ABOUT_CHARS)]
 }
 
-/// Follows a reference inside the same schema once; chains are for machines.
+/// Follows one reference inside the same schema; longer chains are not worth showing.
 fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix('#'));
     pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
@@ -113,7 +113,7 @@ fn type_of(schema: &Value, root: &Value, depth: usize) -> String {
         return plain(value);
     }
     for key in ["anyOf", "oneOf"] {
-        // An object may be said to need one field or another: that is not another type.
+        // An object schema may require one field or another; those are not alternative types.
         let Some(choices) = schema.get(key).and_then(Value::as_array).filter(|_| schema.get("type").is_none()) else {
             continue;
         };
@@ -142,7 +142,7 @@ fn word(name: &str, schema: &Value, root: &Value, depth: usize) -> String {
     }
 }
 
-/// An object by the names of its fields.
+/// Describes an object by the names of its fields.
 fn object(schema: &Value) -> String {
     match schema.get("properties").and_then(Value::as_object).map(Map::keys) {
         Some(names) if names.len() > 0 => format!("{{{}}}", names.cloned().collect::<Vec<_>>().join(", ")),

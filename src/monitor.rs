@@ -1,5 +1,5 @@
-//! `gleitzeit monitor`: a view of the whole that fills the terminal. `model` knows what is shown and what keys mean (by the
-//! table of `keys`), `draw` how it looks; `look` asks the control plane. Here the terminal is read and written.
+//! `gleitzeit monitor`: a full-screen view. `model` knows what is shown and what keys mean (by the table in `keys`),
+//! `draw` renders it, and `look` queries the control plane. This file reads and writes the terminal.
 
 mod draw;
 mod filter;
@@ -27,18 +27,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::cli::ClientArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{client, looks, when};
-use look::{Reader, Told};
+use look::{Answer, Reader};
 use model::{Action, Looks, Model};
 use task::OpenTask;
 
-/// How often it is looked again.
+/// How often the control plane is queried.
 const REFRESH: Duration = Duration::from_secs(1);
-/// How often it is drawn at most, however much happens.
+/// The least time between two frames, however much happens.
 const FRAME: Duration = Duration::from_millis(50);
-/// How often it is looked whether the terminal is still wanted.
+/// How often the key reader checks whether the terminal is still wanted.
 const KEYS: Duration = Duration::from_millis(100);
 
-/// Shows it until somebody leaves it.
+/// Shows the monitor until the user leaves it.
 ///
 /// # Errors
 /// If there is no terminal, or the control plane cannot be reached at all.
@@ -54,7 +54,7 @@ pub(crate) async fn show(reach: &ClientArgs) -> CommandResult {
     Box::pin(serve(&client, &mut terminal)).await
 }
 
-/// However it ends, the terminal is put right again.
+/// Restores the terminal on drop, however the monitor ends.
 struct Restored;
 
 impl Drop for Restored {
@@ -70,7 +70,7 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
     let mut monitor = Monitor { client, reader: Reader::default(), last: None };
     let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // When it is drawn next; none if nothing has changed since.
+    // When the next frame is due; `None` if nothing has changed since the last one.
     let mut frame = Some(Instant::now());
     monitor.reader.follow_all(client, 0);
     loop {
@@ -84,12 +84,12 @@ async fn serve(client: &Client, terminal: &mut DefaultTerminal) -> CommandResult
         tokio::select! {
             () = at(frame) => {}
             _ = refresh.tick() => monitor.reader.look(client, model.wanted()),
-            told = monitor.reader.next() => {
+            answer = monitor.reader.next() => {
                 frame = frame.or_else(|| Some(Instant::now() + FRAME));
-                monitor.take(&mut model, told);
+                monitor.take(&mut model, answer);
             }
             event = keys.recv() => {
-                // What a key changes, and another size, is shown at once.
+                // The effect of a key or a resize is shown at once.
                 frame = Some(Instant::now());
                 let action = match event {
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => model.key(key),
@@ -112,11 +112,11 @@ async fn at(frame: Option<Instant>) {
     }
 }
 
-/// What stands between the model and the control plane.
+/// Connects the model and the control plane.
 struct Monitor<'a> {
     client: &'a Client,
     reader: Reader,
-    /// The last event of all runs that came.
+    /// The position of the last event received, of all runs.
     last: Option<u64>,
 }
 
@@ -127,22 +127,22 @@ impl Monitor<'_> {
             Action::Refresh => self.reader.look(self.client, model.wanted()),
             Action::Do(act) => {
                 if !self.reader.act(self.client, act) {
-                    model.say(Ok("what was asked for before is not done yet".to_owned()));
+                    model.show_note(Ok("what was asked for before is not done yet".to_owned()));
                 }
             }
         }
     }
 
-    fn take(&mut self, model: &mut Model, told: Told) {
-        match told {
-            Told::Seen(wanted, seen) => {
+    fn take(&mut self, model: &mut Model, answer: Answer) {
+        match answer {
+            Answer::Seen(wanted, seen) => {
                 let was_away = model.is_away;
                 model.see(&wanted, *seen);
-                // What was printed meanwhile was not heard, but is kept.
+                // Output printed meanwhile was missed, but the control plane keeps it.
                 if was_away && !model.is_away && self.reader.forget_task() {
-                    model.task_mut().into_iter().for_each(OpenTask::hear_anew);
+                    model.task_mut().into_iter().for_each(OpenTask::restart_output);
                 }
-                if self.reader.take_again() {
+                if self.reader.take_pending() {
                     self.reader.look(self.client, model.wanted());
                 }
                 if !model.is_away {
@@ -150,21 +150,21 @@ impl Monitor<'_> {
                     self.reader.resume(self.client);
                 }
             }
-            Told::Done(said) => {
-                model.say(said);
+            Answer::Done(said) => {
+                model.show_note(said);
                 self.reader.look(self.client, model.wanted());
             }
-            Told::Event(event) => {
+            Answer::Event(event) => {
                 self.last = Some(event.position);
                 model.happened(&event);
             }
-            Told::OfRun(run_id, event) => model.happened_in(&run_id, &event),
-            Told::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
+            Answer::OfRun(run_id, event) => model.happened_in(&run_id, &event),
+            Answer::OfTask(event, of) => model.happened_to(&of, &event, Instant::now().into_std()),
         }
     }
 }
 
-/// What the terminal says. The thread ends within a moment of this process losing interest.
+/// Reads terminal events on a thread, which ends shortly after the receiver is dropped.
 fn keys() -> mpsc::Receiver<Event> {
     let (sender, keys) = mpsc::channel(64);
     tokio::task::spawn_blocking(move || {

@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::json::indented;
-use crate::{causes, color, looks, sink, told};
+use crate::{causes, color, diagnostics, looks, sink};
 
-/// Whether anybody reads what is printed.
+/// Whether the reader of stdout is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
     There,
-    /// The pipe is closed, as by `head`; whoever has more to say may stop.
+    /// The pipe is closed, as by `head`; a caller with more output may stop.
     Gone,
 }
 
-/// Writes text to stdout, and waits for its reader. One that went away, or reads nothing while the process is to end, is
-/// no error.
+/// Writes text to stdout and waits for its reader. A reader that has gone away, or that reads nothing while the process
+/// is shutting down, is not an error.
 ///
 /// # Errors
 /// If stdout cannot be written for another reason.
@@ -34,7 +34,7 @@ pub(crate) fn print(text: &str) -> Result<Reader, CommandError> {
     }
 }
 
-/// Prints prose, in lines that fit the terminal.
+/// Prints prose, wrapped to the width of the terminal.
 ///
 /// # Errors
 /// As for [`print`].
@@ -42,7 +42,7 @@ pub(crate) fn print_prose(text: &str) -> Result<Reader, CommandError> {
     print(&wrapped(text, 2))
 }
 
-/// How wide the terminal is that stdout is, if it is one.
+/// The width of the terminal, if stdout is one.
 pub(crate) fn terminal_columns() -> Option<usize> {
     columns_of(io::stdout())
 }
@@ -52,18 +52,18 @@ fn columns_of(stream: impl rustix::fd::AsFd) -> Option<usize> {
     told.filter(|size| size.ws_col > 0).map(|size| size.ws_col.into())
 }
 
-/// How wide stdout is; a file or a pipe is wide enough for most.
+/// The width of stdout; for a file or a pipe a width that is enough for most output.
 pub(crate) fn columns() -> usize {
     const DEFAULT: usize = 100;
     terminal_columns().unwrap_or(DEFAULT)
 }
 
-/// How wide what is made to fit stdout may be: as its terminal, unless it is none, or all is to be shown.
+/// The width to which output is fitted: the terminal's; `None` if stdout is not a terminal or nothing may be cut.
 pub(crate) fn fitting_columns() -> Option<usize> {
     terminal_columns().filter(|_| !looks::in_full())
 }
 
-/// Prose for stdout, in lines that fit its terminal; what goes on in a next line is indented by `hang` more.
+/// Wraps prose to the width of stdout's terminal; continuation lines are indented by `hang` more columns.
 pub(crate) fn wrapped(text: &str, hang: usize) -> String {
     match fitting_columns() {
         Some(columns) => crate::width::wrap(text, columns, hang),
@@ -79,25 +79,26 @@ pub(crate) fn wrapped_prose(text: &str, hang: usize) -> String {
     }
 }
 
-/// Says a line on stderr that is neither a result nor an error, without waiting for its reader. `--quiet` leaves it out.
+/// Writes a line to stderr that is neither a result nor an error, without waiting for its reader. `--quiet` suppresses
+/// it.
 pub(crate) fn note(text: &str) {
     if !looks::is_quiet() {
         say(&on_stderr().wrapped(&color::stderr().marked(text), 2));
     }
 }
 
-/// Says a line on stderr that nobody may miss, without waiting for its reader.
+/// Writes a line to stderr that `--quiet` does not suppress, without waiting for its reader.
 pub(crate) fn say(text: &str) {
     show(&format!("{text}\n"));
 }
 
-fn on_stderr() -> told::Stderr {
-    told::Stderr { paint: color::stderr(), columns: columns_of(io::stderr()) }
+fn on_stderr() -> diagnostics::Stderr {
+    diagnostics::Stderr { paint: color::stderr(), columns: columns_of(io::stderr()) }
 }
 
-/// Says something on stderr, as it is.
+/// Writes text to stderr as it is.
 pub(crate) fn show(text: &str) {
-    // It takes everything.
+    // This writer cannot fail.
     let _ = sink::Stderr.write_all(text.as_bytes());
 }
 
@@ -109,14 +110,14 @@ pub(crate) fn notes(notes: &[Note]) {
     }
 }
 
-/// Writes to stderr why a run failed, after `label`, if it did.
+/// Writes to stderr why a run failed, after `label`; nothing if it did not fail.
 pub(crate) fn run_failed(label: &str, run: &Run) {
     if let Some(error) = &run.error {
         say(&format!("{label}{}", on_stderr().run_failed(error, &causes::of(run))));
     }
 }
 
-/// Writes what is wrong with a file to stderr.
+/// Writes a problem in a file to stderr.
 pub(crate) fn problem(problem: &Problem) {
     say(&on_stderr().problem(problem));
 }
@@ -152,14 +153,14 @@ fn json_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
     serde_json::to_string(document).map_err(|error| CommandError::internal(format!("cannot write JSON: {error}")))
 }
 
-/// Through a JSON value, because raw JSON text inside a document is known to the JSON writer only. What no value can hold
-/// is there as its text.
+/// Converts through a JSON value, because only the JSON writer knows raw JSON text inside a document. Literals that a
+/// value cannot hold become text.
 fn yaml_text<T: Serialize>(document: &T) -> Result<String, CommandError> {
     let value = json::shown(&json_text(document)?);
     serde_yaml::to_string(&value).map_err(|error| CommandError::internal(format!("cannot write YAML: {error}")))
 }
 
-/// Why a command failed, as documents say it.
+/// The error of a command, as it appears in documents.
 pub(crate) fn errors(error: &CommandError) -> Vec<Value> {
     if error.problems.is_empty() {
         return vec![json!({
@@ -170,7 +171,7 @@ pub(crate) fn errors(error: &CommandError) -> Vec<Value> {
     error.problems.iter().filter_map(|problem| serde_json::to_value(problem).ok()).collect()
 }
 
-/// Says why a command failed: the text on stderr, and the document on stdout too if the format asks for one.
+/// Reports a command's error: as text on stderr, and as a document on stdout too if the format asks for one.
 pub(crate) fn failure(format: Format, error: &CommandError) {
     if format != Format::Table {
         // If stdout is gone, stderr still has the text.

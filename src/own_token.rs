@@ -1,8 +1,9 @@
-//! The token that a control plane makes for itself when it listens on this machine only and was given none: without one
-//! any user of the machine could run code as its user.
+//! The token that a control plane generates when it listens on this machine only and was given none: without a token
+//! any user of the machine could run code as the control plane's user.
 //!
-//! It is kept in a file of the user's, so that commands, agents and programs of the same user find it, and stays the same
-//! from start to start, so that whoever was given it once may stay. See [`gleitzeit_link::TokenFile`] for who reads it.
+//! It is stored in a file of the user, where commands, agents and programs of the same user find it. It stays the same
+//! across restarts, so that clients that were given it keep their access. See [`gleitzeit_link::TokenFile`] for how it
+//! is read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -16,24 +17,24 @@ use crate::cli::HubArgs;
 use crate::error::CommandError;
 use crate::place::{self, Denied};
 
-/// A control plane's own token, from its making until the control plane ends.
+/// A control plane's own token, from its creation until the control plane ends.
 #[derive(Debug)]
 pub(crate) struct OwnToken {
     token: String,
-    /// Locked, once the port is known, for as long as the control plane lives.
+    /// Locked, once the port is known, while the control plane runs.
     held: Option<File>,
 }
 
 impl OwnToken {
-    /// The token of a control plane that is set so; `None` if it has one already, or is to have none.
+    /// The own token of a control plane with these arguments; `None` if a token was given, or none is wanted.
     ///
     /// # Errors
-    /// If the file of its port cannot be used.
+    /// If the token file of its port cannot be used.
     pub(crate) fn of(args: &HubArgs) -> Result<Option<Self>, CommandError> {
         if args.token.is_some() || args.no_auth || !args.host.is_loopback() {
             return Ok(None);
         }
-        // A port that the system chooses is known later.
+        // A port that the system chooses is known only later.
         if args.port == 0 {
             return Ok(Some(Self { token: new_token(), held: None }));
         }
@@ -41,15 +42,15 @@ impl OwnToken {
         Ok(Some(Self { token, held: Some(file) }))
     }
 
-    /// What is asked of everybody who connects.
+    /// The token that every client must present.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    /// Lets others of this user find it, now that it listens at this port.
+    /// Stores the token for others of this user, now that the control plane listens at this port.
     ///
     /// # Errors
-    /// If the file of that port cannot be used.
+    /// If the token file of that port cannot be used.
     pub(crate) fn publish(&mut self, port: u16) -> Result<(), CommandError> {
         if self.held.is_none() {
             let (_, file) = hold(port, Some(&self.token))?;
@@ -59,15 +60,16 @@ impl OwnToken {
     }
 }
 
-/// The same for a token that there may not be.
+/// Stores the token if there is one.
 ///
 /// # Errors
-/// If the file of that port cannot be used.
+/// If the token file of that port cannot be used.
 pub(crate) fn publish(own: &mut Option<OwnToken>, address: SocketAddr) -> Result<(), CommandError> {
     own.as_mut().map_or(Ok(()), |own| own.publish(address.port()))
 }
 
-/// The token in the file of a port, which holds the wanted one afterwards, or the one that it held, or a new one.
+/// Opens the token file of a port and makes sure that it holds a token: the wanted one, or else the one already there,
+/// or else a new one. Returns the token and the open file.
 fn hold(port: u16, wanted: Option<&str>) -> Result<(String, File), CommandError> {
     let Some(file) = TokenFile::of_port(port, gleitzeit_link::variable) else {
         let error = CommandError::usage("there is no place for the control plane's token: HOME is not set");
@@ -94,8 +96,9 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn token_in(mut file: File, wanted: Option<&str>) -> io::Result<(String, File)> {
-    // Alone while it is made. Where that cannot be had, another control plane lives at this port, of another address or by
-    // mistake: its token is shared. Who only looks holds it for a moment.
+    // Exclusive while the token is written. If the exclusive lock is not available, another control plane already uses
+    // this port's file, on another address or by mistake: its token is shared. A mere reader holds the lock only for a
+    // moment.
     let is_alone = file.try_lock().is_ok();
     if !is_alone {
         file.lock_shared()?;
@@ -116,7 +119,7 @@ fn token_in(mut file: File, wanted: Option<&str>) -> io::Result<(String, File)> 
     Ok((token, file))
 }
 
-/// 244 random bits.
+/// Generates a token with 244 random bits.
 pub(crate) fn new_token() -> String {
     let half = || uuid::Uuid::new_v4().simple().to_string();
     half() + &half()

@@ -1,5 +1,5 @@
-//! The stores that `gleitzeit run` leaves behind: one folder for each run, which its process alone writes and later
-//! commands look at.
+//! The stores that `gleitzeit run` leaves behind: one folder for each run. Only the run's own process writes to it;
+//! later commands read it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,37 +12,37 @@ use crate::cli::Retention;
 use crate::error::{CommandError, chain};
 use crate::{output, place};
 
-/// So many stores are kept at most, the newest ones: with little in them they take about 150 MB.
+/// The most stores that are kept, the newest ones; with little content they take about 150 MB.
 const MOST: usize = 1_000;
-/// What a `run` does for it after its own work: a few more than the one that it adds.
+/// How much of the cleanup one `run` does after its own work: it removes a few more stores than the one that it adds.
 const SHARE: Effort = Effort { looks: 8, removals: 4 };
 
 /// How far a run has come in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Reached {
     pub(crate) submitted: AtomicBool,
-    /// It is final, and not only this process's work on it.
+    /// The run itself is final, not merely this process's work on it.
     pub(crate) ended: AtomicBool,
 }
 
-/// The folder of a run that is worked on here.
+/// The folder of a run that this process executes.
 #[derive(Debug)]
 pub(crate) struct OwnFolder {
     path: PathBuf,
-    /// Whether anybody would find it later.
+    /// Whether a later command could find the folder.
     is_found: bool,
 }
 
-/// The folder with the folders of runs; it may not be there. None for a user without a data folder.
+/// The parent of all run folders, which may not exist yet. `None` for a user without a data folder.
 pub(crate) fn folder() -> Option<PathBuf> {
     place::data_folder().map(|folder| folder.join("runs")).ok()
 }
 
 impl OwnFolder {
-    /// A new one, which no other run uses.
+    /// Creates a new folder, which no other run uses.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub(crate) fn new() -> Result<Self, CommandError> {
         let (runs, is_found) = folder().map_or_else(|| (std::env::temp_dir(), false), |runs| (runs, true));
         let path = runs.join(kept::folder_name());
@@ -50,12 +50,13 @@ impl OwnFolder {
         Ok(Self { path, is_found })
     }
 
-    /// The store in it.
+    /// The path of the store in it.
     pub(crate) fn store(&self) -> PathBuf {
         self.path.join(STORE)
     }
 
-    /// Says where the run is, once its store is closed. The folder goes if nothing of use is in it, or it is not to be kept.
+    /// Says where the run is, once its store is closed. Removes the folder if it holds nothing useful or is not to be
+    /// kept.
     pub(crate) fn leave(&self, reached: &Reached, retention: Retention, to_people: bool) {
         let (submitted, ended) = (reached.submitted.load(Ordering::Relaxed), reached.ended.load(Ordering::Relaxed));
         let is_kept = self.is_found && retention != Retention(Some(Duration::ZERO));
@@ -88,14 +89,14 @@ impl OwnFolder {
     }
 }
 
-/// The file that `gleitzeit start` without a store of its own would open; none if it keeps nothing in a file.
+/// The file that `gleitzeit start` would open without `--store`; `None` if that would be no file.
 pub(crate) fn control_plane_store() -> Option<PathBuf> {
     let named = std::env::var("GLEITZEIT_STORE_URL").ok().filter(|url| !url.is_empty());
     match place::store(named.as_deref()) {
         Ok(StoreConfig::Sqlite(file)) => Some(file),
         Ok(StoreConfig::Memory) => None,
         Err(error) => {
-            // Without a data folder there is none; what was named is to be right.
+            // A missing data folder means that there is no store; an error in a named store is reported.
             if named.is_some() {
                 output::note(&format!("the store of GLEITZEIT_STORE_URL is left out: {}", error.message));
             }
@@ -106,7 +107,7 @@ pub(crate) fn control_plane_store() -> Option<PathBuf> {
 
 /// Removes some of the stores that are not to be kept.
 pub(crate) fn tidy(retention: Retention) {
-    // Who keeps all of them has said so.
+    // With `off`, all stores are kept.
     let (Retention(Some(age)), Some(folder)) = (retention, folder()) else { return };
     let removed = kept::prune(&folder, Keep { age: Some(age), count: Some(MOST) }, SHARE);
     for (folder, error) in removed.failed {
@@ -114,8 +115,8 @@ pub(crate) fn tidy(retention: Retention) {
     }
 }
 
-/// Removes all stores whose runs ended at least so long ago, and says which could not be removed. How many were, and how
-/// many not.
+/// Removes all stores whose runs ended at least this long ago, and says which ones could not be removed. Returns how
+/// many were removed and how many were not.
 pub(crate) fn prune(age: Duration) -> (u64, usize) {
     let Some(folder) = folder() else { return (0, 0) };
     let Removed { stores, failed } = kept::prune(&folder, Keep { age: Some(age), count: None }, Effort::ALL);

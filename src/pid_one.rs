@@ -1,28 +1,28 @@
-//! The first process of a container. The kernel gives it every process whose parent has ended, and it alone can put an end
-//! to those that have ended themselves; and signals that it does not ask for do not reach it.
+//! The first process of a container. The kernel makes it the parent of every orphaned process, and only it can reap
+//! those after their end. It also receives only signals that it handles.
 //!
-//! So whoever finds itself there starts the program a second time and does nothing but that: it waits for whatever ends,
-//! and passes signals on.
+//! So a process that finds itself in that position starts the program a second time and does nothing else: it reaps
+//! ended processes and forwards signals.
 
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
-use tokio::signal::unix::{Signal as Heard, SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use crate::platform;
 
-/// What is passed on.
+/// The signals that are forwarded.
 const PASSED: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
-/// What `wait` gives for an exit code of 1.
+/// The wait status of exit code 1.
 const UNKNOWN_END: i32 = 1 << 8;
-/// Added to the signal that ended a program, as shells do it.
+/// Added to the number of the signal that ended a program, as shells do.
 const BY_SIGNAL: i32 = 128;
 
-/// Runs this program as a child if this is the first process, and gives what it ended with. `None` for every other process,
-/// and where no child could be started.
-pub(crate) fn stand_in() -> Option<ExitCode> {
+/// If this is the first process, runs this program as a child and returns the child's exit code. `None` for every other
+/// process, and if no child could be started.
+pub(crate) fn run_as_init() -> Option<ExitCode> {
     if !getpid().is_init() {
         return None;
     }
@@ -32,7 +32,7 @@ pub(crate) fn stand_in() -> Option<ExitCode> {
             Some(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
         }
         Err(error) => {
-            // It works as well without, but for what nobody waits for.
+            // The program works without a child, except that orphaned processes are not reaped.
             crate::output::note(&format!(
                 "as the first process of its container this does not wait for others: {error}"
             ));
@@ -47,7 +47,7 @@ fn run() -> io::Result<ExitStatus> {
         let mut ended = signal(SignalKind::child())?;
         let mut signals = Signals::new()?;
         let child = start()?;
-        // The child has what it needs of the environment.
+        // The child has the environment that it needs.
         let concealed = platform::conceal();
         if let Err(error) = concealed {
             crate::output::note(&format!("other processes of this container can read the token of this one: {error}"));
@@ -59,20 +59,21 @@ fn run() -> io::Result<ExitStatus> {
                         return Ok(status);
                     }
                 }
-                // It may have ended, which is heard next.
+                // The child may have ended, which the loop notices next.
                 number = signals.next() => drop(kill_process(child, number)),
             }
         }
     })
 }
 
-/// This program again, with the same arguments, in a process group of its own: so Ctrl-C at a terminal reaches it once.
+/// Starts this program again with the same arguments, in a process group of its own, so that Ctrl-C at a terminal
+/// reaches it only once.
 fn start() -> io::Result<Pid> {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "gleitzeit".into());
     let child = Command::new(std::env::current_exe()?).arg0(name).args(arguments).process_group(0).spawn()?;
     let pid = Pid::from_child(&child);
-    // Without it, where it is not this session's terminal, Ctrl-C comes here and is passed on.
+    // Without this, if the terminal does not belong to this session, Ctrl-C arrives here and is forwarded.
     if rustix::termios::isatty(io::stdin())
         && let Err(error) = rustix::termios::tcsetpgrp(io::stdin(), pid)
     {
@@ -81,32 +82,33 @@ fn start() -> io::Result<Pid> {
     Ok(pid)
 }
 
-/// Waits for all that has ended; how the child did if it is among them.
+/// Reaps all ended processes; returns the child's status if it is among them.
 fn reap(child: Pid) -> Option<ExitStatus> {
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == child => return Some(ExitStatus::from_raw(status.as_raw())),
             Ok(Some(_)) => {}
             Ok(None) => return None,
-            // There is no child, so how it ended is not known; it must not run a second time.
+            // The child is gone without a status; it must not run a second time.
             Err(_) => return Some(ExitStatus::from_raw(UNKNOWN_END)),
         }
     }
 }
 
-/// The signals that are passed on.
-struct Signals(Vec<(Signal, Heard)>);
+/// The signals that are forwarded, with their handlers.
+struct Signals(Vec<(Signal, SignalStream)>);
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        // What is ignored here, as `nohup` wants it, the program is to ignore as well; a handler would be undone for it.
+        // A signal that is ignored here, as `nohup` does, must be ignored by the program as well; installing a handler
+        // would undo that.
         let ignored = platform::ignores_hang_up();
         let passed = PASSED.into_iter().filter(|number| *number != Signal::HUP || !ignored);
         let heard = passed.map(|number| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?)));
         heard.collect::<io::Result<_>>().map(Self)
     }
 
-    /// The next that comes. Cancel-safe.
+    /// The next signal. Cancel-safe.
     async fn next(&mut self) -> Signal {
         std::future::poll_fn(|context| {
             let came =

@@ -1,4 +1,4 @@
-//! Where things lie on this machine: the user's data folder, and stores given as URLs.
+//! Locations on this machine: the user's data folder, and stores given as URLs.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use crate::error::CommandError;
 
-/// The user's data folder: `$XDG_DATA_HOME/gleitzeit`, else `~/.local/share/gleitzeit`. It may not be there yet.
+/// The user's data folder: `$XDG_DATA_HOME/gleitzeit`, or else `~/.local/share/gleitzeit`. It may not exist yet.
 ///
 /// # Errors
-/// If there is neither.
+/// If neither variable is set.
 pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
     let absolute = |name: &str| gleitzeit_link::variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME")
@@ -29,7 +29,7 @@ pub(crate) fn data_folder() -> Result<PathBuf, CommandError> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
     path: PathBuf,
-    /// What would have to be made there on the way to what is wanted; none if it is there.
+    /// What would have to be created there first; `None` if it exists.
     missing: Option<PathBuf>,
     owner: u32,
     mode: u32,
@@ -38,8 +38,8 @@ pub(crate) struct Denied {
 }
 
 impl Denied {
-    /// Why a file, or a folder, cannot be made or changed: itself, if it is there, or the first folder above it that is. `None`
-    /// if this process may write there.
+    /// Why a file or folder cannot be created or changed: because of itself, if it exists, or of its first existing
+    /// ancestor. `None` if this process may write there.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let absolute = std::path::absolute(path).ok()?;
         let mut missing = None;
@@ -62,14 +62,14 @@ impl Denied {
         None
     }
 
-    /// What to do about it, or instead of it.
+    /// What to do about it; `instead` is an alternative.
     pub(crate) fn remedy(&self, instead: &str) -> String {
         if self.is_read_only {
             return format!("mount a volume there that user {} may write to, or {instead}", self.user);
         }
         let user = self.user;
         match &self.missing {
-            // Others may need what is there.
+            // Changing the existing folder could affect others.
             Some(missing) => {
                 let folder = quoted(missing);
                 format!("make a folder there for that user (`install -d -o {user} {folder}`), or {instead}")
@@ -79,7 +79,7 @@ impl Denied {
     }
 }
 
-/// A path as a shell reads it.
+/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
@@ -95,10 +95,10 @@ impl fmt::Display for Denied {
     }
 }
 
-/// A folder of the user's, made if it is not there; nobody else may look into it. `instead` is what helps if it cannot be made.
+/// Creates a folder of the user if it does not exist; nobody else can read it. `instead` is the hint if that fails.
 ///
 /// # Errors
-/// If it cannot be made.
+/// If the folder cannot be created.
 pub(crate) fn make_folder(path: &Path, instead: &str) -> Result<(), CommandError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
@@ -110,7 +110,7 @@ pub(crate) fn make_folder(path: &Path, instead: &str) -> Result<(), CommandError
     })
 }
 
-/// Reads `sqlite:PATH` or `memory:`; nothing given means a file in the data folder.
+/// Parses `sqlite:PATH` or `memory:`; without a value, uses a file in the data folder.
 ///
 /// # Errors
 /// If it is another kind of store.

@@ -1,4 +1,5 @@
-//! What would happen to a workflow: `--dry-run`. Steps, tasks, and who would serve them. Nothing is sent or run here.
+//! Plans for `--dry-run`: a workflow's steps, its tasks, and the providers that would serve them. Nothing is sent or
+//! run here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,12 +20,12 @@ use crate::batch::Ready;
 use crate::error::CommandError;
 use crate::{client, graph, view};
 
-/// How long a provider of this process may take to say how it is.
+/// How long to wait for the health of a provider in this process.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So many tasks are shown to a person.
+/// How many tasks are shown to people.
 const SHOWN: usize = 1_000;
 
-/// Something that would serve a method.
+/// A provider that would serve a method.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Server {
     name: String,
@@ -39,19 +40,19 @@ impl Server {
     }
 }
 
-/// Where a workflow would run.
+/// The place where a workflow would run.
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings {
-    /// The control plane's address; none: no control plane was asked.
+    /// The control plane's address; `None` if no control plane was asked.
     control_plane: Option<String>,
-    /// By method: how long an attempt may take whose task does not say.
+    /// The default timeout of an attempt, by method.
     timeouts: BTreeMap<String, u64>,
-    /// By method; none: nobody could be asked.
+    /// The providers by method; `None` if nobody could be asked.
     servers: Option<BTreeMap<String, Vec<Server>>>,
 }
 
 impl Surroundings {
-    /// Those of a control plane.
+    /// The surroundings of a control plane.
     ///
     /// # Errors
     /// If it cannot be asked.
@@ -78,7 +79,7 @@ impl Surroundings {
         })
     }
 
-    /// Those of a worker in this process, whose providers are asked how they are.
+    /// The surroundings of a worker in this process, whose providers are asked for their health.
     pub(crate) async fn of_worker(worker: &AgentConfig) -> Self {
         let mut servers: BTreeMap<String, Vec<Server>> = BTreeMap::new();
         for definition in &worker.providers {
@@ -107,7 +108,7 @@ impl Surroundings {
         Self { servers: Some(servers), ..Self::of_nobody(&worker.protocols) }
     }
 
-    /// Nobody could be asked: only the methods are known.
+    /// Only the methods are known, because nobody could be asked.
     pub(crate) fn of_nobody(registry: &Registry) -> Self {
         let methods = registry.iter().flat_map(|protocol| &protocol.methods);
         let timeouts = methods.filter_map(|(name, method)| Some((name.clone(), method.timeout_ms?))).collect();
@@ -115,7 +116,7 @@ impl Surroundings {
     }
 }
 
-/// What would happen to a workflow.
+/// The plan of a workflow.
 #[derive(Debug, Serialize)]
 pub(crate) struct Plan<'a> {
     file: &'a str,
@@ -124,7 +125,7 @@ pub(crate) struct Plan<'a> {
     timeout_ms: Option<u64>,
     steps: usize,
     tasks: Vec<Planned<'a>>,
-    /// Methods that no connected and healthy provider serves; none: nobody could be asked.
+    /// Methods that no connected and healthy provider serves; `None` if nobody could be asked.
     unserved: Option<Vec<String>>,
     inputs: Value,
     labels: BTreeMap<&'a str, &'a str>,
@@ -141,11 +142,11 @@ struct Planned<'a> {
     max_attempts: u32,
     step: usize,
     dependencies: Vec<&'a str>,
-    /// The provider that it names.
+    /// The provider that the task names.
     provider: Option<&'a str>,
-    /// Those that would serve it.
+    /// The providers that would serve it.
     providers: Option<Vec<&'a Server>>,
-    /// The method, and the provider that it names.
+    /// The method, and the provider that the task names.
     #[serde(skip)]
     called: String,
 }
@@ -170,7 +171,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What would keep tasks waiting.
+    /// Reasons why tasks would have to wait.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let unserved = self.unserved.iter().flatten();
         unserved
@@ -189,7 +190,7 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    /// For people.
+    /// The plan as text for people.
     pub(crate) fn text(&self) -> String {
         let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         let mut text = format!(
@@ -219,7 +220,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What nobody serves who is connected and healthy, each once.
+/// The methods without a connected and healthy provider, each once.
 fn unserved(tasks: &[Planned<'_>]) -> Vec<String> {
     let serves = |task: &&Planned<'_>| task.providers.iter().flatten().any(|server| server.serves());
     let unserved: BTreeSet<&String> = tasks.iter().filter(|task| !serves(task)).map(|task| &task.called).collect();

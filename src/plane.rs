@@ -1,5 +1,5 @@
-//! Control plane and worker in one process: what `start` and `run` have in common. They say the same as any others, but
-//! hand it over instead of writing it to a socket.
+//! Control plane and worker in one process, as `start` and `run` use them. They exchange the usual messages, but hand
+//! them over in memory instead of writing them to a socket.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::error::{CommandError, Exit, chain};
 use crate::place::Denied;
 use crate::setup;
 
-/// A control plane and a worker that run. Dropping it cuts both off.
+/// A running control plane and worker. Dropping it aborts both.
 pub(crate) struct Plane {
     address: SocketAddr,
     ready: watch::Receiver<bool>,
@@ -30,10 +30,10 @@ struct Part<E> {
 }
 
 impl Plane {
-    /// Starts both; the worker takes its address from the control plane, and needs no token.
+    /// Starts both. The worker gets the control plane's address from it, and needs no token.
     ///
     /// # Errors
-    /// If either is wrongly set, or the control plane cannot listen or open its store.
+    /// If either configuration is invalid, or the control plane cannot listen or open its store.
     pub(crate) async fn start(config: Config, worker: AgentConfig) -> Result<Self, CommandError> {
         let max_payload_bytes = config.max_payload_bytes;
         let app = control_plane::build(config).await.map_err(from_control_plane)?;
@@ -52,7 +52,7 @@ impl Plane {
         self.address
     }
 
-    /// For whoever looks after its control plane.
+    /// A handle for monitoring the control plane.
     pub(crate) fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
@@ -65,7 +65,7 @@ impl Plane {
         }
     }
 
-    /// Waits until either ends, which neither should by itself.
+    /// Waits until either ends, which neither should do by itself.
     pub(crate) async fn ended(&mut self) -> CommandError {
         tokio::select! {
             error = self.hub.ended(from_control_plane) => error,
@@ -76,7 +76,7 @@ impl Plane {
     /// Drains the worker, then ends the control plane.
     ///
     /// # Errors
-    /// The first thing that went wrong meanwhile.
+    /// The first error that occurred meanwhile.
     pub(crate) async fn stop(mut self) -> Result<(), CommandError> {
         self.liveness.leave();
         let worker = self.worker.finish(from_agent).await;
@@ -112,7 +112,7 @@ impl<E: Send + 'static> Part<E> {
     }
 }
 
-/// What a control plane's end means to the user.
+/// The error to show when a control plane fails.
 pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
     use control_plane::Error;
     use control_plane::journal::{JournalError, StoreError, WriterError};
@@ -149,7 +149,7 @@ pub(crate) fn from_control_plane(error: control_plane::Error) -> CommandError {
     }
 }
 
-/// What an agent's end means to the user.
+/// The error to show when an agent fails.
 pub(crate) fn from_agent(error: AgentError) -> CommandError {
     let text = chain(&error);
     match &error {

@@ -1,5 +1,5 @@
-//! What differs between systems, for the command line: what a process hides and says of itself, priorities of threads, the
-//! allocator. `linux` holds what only Linux has, `portable` does as much as there is elsewhere.
+//! What differs between operating systems in the command line: process information and its protection, thread
+//! priorities, the allocator. `linux` has what only Linux offers, `portable` does as much as is possible elsewhere.
 
 #[cfg(target_os = "linux")]
 mod linux;

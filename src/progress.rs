@@ -1,5 +1,5 @@
-//! What a person sees while a run goes on: on a terminal a few lines redrawn in place, elsewhere one line an event. It
-//! goes to stderr and is told events; what happened is decided elsewhere.
+//! Shows the progress of a run: on a terminal a few lines redrawn in place, elsewhere one line for each event. Writes
+//! to stderr and is fed with events; it makes no decisions.
 
 mod state;
 
@@ -14,21 +14,21 @@ use state::{State, cut};
 use crate::cli::Format;
 use crate::{color, looks, output, view};
 
-/// How often the live view is redrawn so that times move.
+/// How often the live view is redrawn, so that times advance.
 pub(crate) const REDRAW: Duration = Duration::from_millis(100);
-/// For a terminal that does not say how large it is.
+/// The size assumed for a terminal that does not report it.
 const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
 
-/// Shows how a run goes.
+/// Shows how a run progresses.
 pub(crate) struct Progress {
-    /// `None`: one line an event.
+    /// `None`: one line for each event.
     live: Option<Live>,
-    /// Nothing is said unless live.
+    /// Nothing is printed without a live view.
     quiet: bool,
     state: State,
 }
 
-/// How large the terminal is.
+/// The size of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Size {
     columns: usize,
@@ -37,35 +37,36 @@ struct Size {
 
 struct Live {
     colour: bool,
-    /// How many lines are on the screen from the last drawing.
+    /// How many lines of the last drawing are on the screen.
     drawn: usize,
     drawn_at: Option<Instant>,
 }
 
 impl Progress {
-    /// For a run of `total` tasks; live if stderr is a terminal that can be drawn on. Elsewhere only those are told who
-    /// want to read: whoever asked for a document gets just that.
+    /// The progress of a run of `total` tasks; live if stderr is a terminal that can be redrawn. Elsewhere lines are
+    /// printed only for the table format: a caller that asked for a document gets just that.
     pub(crate) fn new(name: &str, total: usize, format: Format) -> Self {
         let state = State::new(Some((view::first_line(name, 60), total)), Instant::now());
         Self { live: Live::if_possible(), quiet: format != Format::Table || looks::is_quiet(), state }
     }
 
-    /// Only what runs and what it says, below lines that somebody else prints; elsewhere than on a terminal nothing.
+    /// Shows only running tasks and their output, below lines printed by the caller; nothing if stderr is not a
+    /// terminal.
     pub(crate) fn below() -> Self {
         Self { live: Live::if_possible(), quiet: true, state: State::new(None, Instant::now()) }
     }
 
-    /// Whether it is redrawn in place and so wants [`Progress::tick`].
+    /// Whether it is redrawn in place and therefore needs [`Progress::tick`].
     pub(crate) fn is_live(&self) -> bool {
         self.live.is_some()
     }
 
-    /// Whether an attempt is open: then it is clear what is waited for.
+    /// Whether an attempt is open, so that the reason for the wait is clear.
     pub(crate) fn is_running(&self) -> bool {
         self.state.is_running()
     }
 
-    /// Something happened.
+    /// Shows an event.
     pub(crate) fn event(&mut self, event: &RunEvent) {
         self.state.event(event, Instant::now());
         match &self.live {
@@ -75,13 +76,13 @@ impl Progress {
                     output::note(&color::stderr().event(event, &line));
                 }
             }
-            // Many events at once are one drawing.
+            // Events in quick succession are drawn together.
             Some(live) if live.drawn_at.is_none_or(|at| at.elapsed() >= REDRAW) => self.tick(),
             Some(_) => {}
         }
     }
 
-    /// Says something beside the events.
+    /// Shows a remark that is not an event.
     pub(crate) fn note(&mut self, text: &str) {
         self.clear();
         if self.is_live() || !self.quiet {
@@ -89,7 +90,7 @@ impl Progress {
         }
     }
 
-    /// Time went by.
+    /// Redraws after some time has passed.
     pub(crate) fn tick(&mut self) {
         if let Some(live) = &mut self.live {
             let size = Size::of_terminal();
@@ -98,7 +99,7 @@ impl Progress {
         }
     }
 
-    /// Takes the live view off the screen, so that something else can be printed.
+    /// Removes the live view from the screen, so that other text can be printed.
     pub(crate) fn clear(&mut self) {
         if let Some(live) = &mut self.live {
             live.draw(&[], DEFAULT_SIZE);
@@ -123,13 +124,13 @@ impl Size {
     }
 }
 
-/// Elsewhere than on a terminal only what ends something is told.
+/// Without a terminal, only events that end something are shown.
 fn worth_a_line(kind: &str) -> bool {
     !matches!(kind, "task_dispatched" | "workflow_submitted" | "workflow_completed" | "workflow_failed")
 }
 
 impl Live {
-    /// If stderr is a terminal that can be drawn on, and something else than results and errors is wanted.
+    /// A live view, if stderr is a terminal that can be redrawn and notes are wanted.
     fn if_possible() -> Option<Self> {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_wanted = io::stderr().is_terminal() && !dumb && !looks::is_quiet();
@@ -141,14 +142,14 @@ impl Live {
         self.drawn_at = Some(Instant::now());
     }
 
-    /// What replaces the last drawing by these lines.
+    /// The text that replaces the last drawing by these lines.
     fn drawing(&mut self, lines: &[String], size: Size) -> String {
         let mut text = String::new();
         if self.drawn > 0 {
-            // To the first line of the last drawing, and clear from there.
+            // Moves to the first line of the last drawing and clears from there.
             let _ = write!(text, "\x1b[{}F\x1b[J", self.drawn);
         }
-        // What scrolled away could not be reached again.
+        // A line that has scrolled away could not be overwritten.
         let lines = &lines[..lines.len().min(size.rows.saturating_sub(1))];
         for line in lines {
             let _ = writeln!(text, "{}", cut(line, size.columns));

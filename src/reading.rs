@@ -1,8 +1,9 @@
-//! Where commands find runs: on the control plane, and in the stores of runs that no control plane serves. Nothing is
-//! started for them.
+//! Where commands find runs: on the control plane, and in the stores of runs that no control plane serves. This never
+//! starts a control plane.
 //!
-//! A named control plane is asked alone. If none is named, the one at the default address is asked, if one answers there,
-//! and the stores that `gleitzeit run` keeps; if none answers, also the store that `gleitzeit start` would open.
+//! A named control plane is the only source. If none is named, the sources are the control plane at the default
+//! address, if one answers there, and the stores that `gleitzeit run` keeps; if none answers, also the store that
+//! `gleitzeit start` would open.
 
 mod pages;
 mod refuse;
@@ -21,35 +22,34 @@ use crate::error::{CommandError, Exit, chain};
 use crate::{client, hub_url, output, past};
 pub(crate) use refuse::{refuse_cancel, refuse_retry};
 
-/// Of so many stores that cannot be read it is said why.
-const TOLD: usize = 5;
+/// For how many unreadable stores the reason is shown.
+const MOST_NAMED: usize = 5;
 
 /// A run that was found.
 pub(crate) struct Found {
-    /// Whom to ask about it.
+    /// The client to query about the run.
     pub(crate) client: Client,
     pub(crate) run_id: String,
     /// Its store, if none of the control planes that were asked serves it.
     pub(crate) kept: Option<Whereabouts>,
-    /// Whether a control plane answers at the default address, where so no other can be started.
+    /// Whether a control plane answers at the default address, so that no other one can be started there.
     is_plane_there: bool,
 }
 
-/// Finds the run that the user means: by its id, the beginning of one, or `last`, which is the newest of all that are
-/// looked at.
+/// Finds the run that the user means: by its id, a prefix of one, or `last`, which means the newest of all sources.
 ///
 /// # Errors
-/// If there is none, or several begin so.
+/// If there is none, or the prefix is ambiguous.
 pub(crate) async fn find(args: &ClientArgs, wanted: &str) -> Result<Found, CommandError> {
     Sources::open(args).await?.find(wanted).await
 }
 
 impl Found {
-    /// Says so if the run goes on in another process, which alone knows what its tasks print.
+    /// Prints a note if the run is being executed by another process, since only that process knows its tasks' output.
     ///
     /// # Errors
     /// If the run cannot be read.
-    pub(crate) async fn tell_if_elsewhere(&self) -> Result<(), CommandError> {
+    pub(crate) async fn note_if_elsewhere(&self) -> Result<(), CommandError> {
         if self.kept.is_none() {
             return Ok(());
         }
@@ -65,11 +65,11 @@ impl Found {
     }
 }
 
-/// All that is looked at.
+/// All sources of runs.
 pub(crate) struct Sources {
     plane: Option<Client>,
     stores: Option<Stores>,
-    /// Why the control plane is not among them.
+    /// Why the control plane is not among the sources.
     away: Option<CommandError>,
 }
 
@@ -87,11 +87,11 @@ impl Stores {
         Ok(Self { client: Client::within(config, move || streams.connect())?, kept })
     }
 
-    /// Says which stores are left out since they cannot be read; of many only how many.
-    fn tell_trouble(&self) {
+    /// Names the stores that are skipped because they cannot be read; for many, only their number.
+    fn warn_unreadable(&self) {
         let troubles = self.kept.take_trouble();
-        let more = troubles.len().saturating_sub(TOLD);
-        for trouble in troubles.into_iter().take(TOLD) {
+        let more = troubles.len().saturating_sub(MOST_NAMED);
+        for trouble in troubles.into_iter().take(MOST_NAMED) {
             let (store, why) = (trouble.store.display().to_string(), chain(&trouble.why));
             let why = if why.contains(&store) { why } else { format!("the store `{store}`: {why}") };
             let remedy = match trouble.kind {
@@ -111,7 +111,7 @@ impl Stores {
 }
 
 impl Sources {
-    /// Reaches the control plane, without starting one.
+    /// Connects to the control plane, without starting one.
     ///
     /// # Errors
     /// If one was named and cannot be reached.
@@ -122,25 +122,26 @@ impl Sources {
         match Client::connect(client::config(args)).await {
             Ok(plane) => Ok(Self { plane: Some(plane), stores: Some(Stores::new(None)?), away: None }),
             Err(error) => {
-                // A root without `/etc/hosts` knows no `localhost`, where then nobody is either.
+                // In a root file system without `/etc/hosts`, `localhost` does not resolve; then nothing listens there
+                // either.
                 let is_nameless = error.known() == Some(ErrorCode::NetworkUnreachable);
                 let is_silent = !client::nobody_listens(&error) && !is_nameless;
                 let away = client::unreached(error, args);
                 if is_silent {
-                    tell_away(&away);
+                    warn_away(&away);
                 }
                 Ok(Self { plane: None, stores: Some(Stores::new(past::control_plane_store())?), away: Some(away) })
             }
         }
     }
 
-    /// Goes on without a control plane that does not answer as one. What the user asked wrongly is an error everywhere.
+    /// Continues without a control plane if none answers. A mistake of the user is an error with every source.
     fn without_plane(&mut self, error: gleitzeit_sdk::Error) -> Result<(), CommandError> {
         let error = CommandError::from(error);
         if self.stores.is_none() || error.exit == Exit::Usage {
             return Err(error);
         }
-        tell_away(&error);
+        warn_away(&error);
         self.plane = None;
         self.away = Some(error);
         Ok(())
@@ -154,11 +155,11 @@ impl Sources {
         };
         let filter = client::filter_of(wanted)?;
         let in_stores = stores.client.list_runs(&filter).await?.items;
-        stores.tell_trouble();
+        stores.warn_unreadable();
         let on_plane = self.on_plane(&filter).await?;
         let found = pages::merge(on_plane, in_stores);
         match self.plane {
-            // It knows more of a run that is gone than that no list has it.
+            // For a removed run, the control plane's error says more than its absence from all lists.
             Some(client) if found.is_empty() && client::is_full_id(wanted) => {
                 return Ok(Found { client, run_id: wanted.to_owned(), kept: None, is_plane_there: true });
             }
@@ -177,7 +178,7 @@ impl Sources {
         }
     }
 
-    /// The first page of what the control plane has.
+    /// The first page of the control plane's runs.
     async fn on_plane(&mut self, filter: &RunFilter) -> Result<Vec<RunSummary>, CommandError> {
         let Some(plane) = &self.plane else { return Ok(Vec::new()) };
         match plane.list_runs(filter).await {
@@ -186,7 +187,7 @@ impl Sources {
         }
     }
 
-    /// Why no run was found. The one that is meant may be on a control plane that does not answer.
+    /// The error for a missing run. The wanted run may be on a control plane that does not answer.
     fn not_found(&self, error: CommandError, wanted: &str, is_unknown: bool) -> CommandError {
         match &self.away {
             Some(away) if is_unknown && wanted != "last" => {
@@ -198,10 +199,10 @@ impl Sources {
         }
     }
 
-    /// A page of runs, the newest first, and where each is if they are at several places.
+    /// A page of runs, the newest first, with the place of each if there are several places.
     ///
     /// # Errors
-    /// If the filter or its page token makes no sense, or a named control plane does not answer.
+    /// If the filter or its page token is invalid, or a named control plane does not answer.
     pub(crate) async fn list(
         &mut self,
         filter: &RunFilter,
@@ -214,7 +215,7 @@ impl Sources {
         };
         let cursor = Cursor::read(filter.page_token.as_deref(), self.plane.is_some())?;
         let in_stores = pages::fetch(&stores.client, &cursor, Source::Stores, filter).await?;
-        stores.tell_trouble();
+        stores.warn_unreadable();
         let on_plane = match &self.plane {
             Some(plane) => pages::fetch(plane, &cursor, Source::Plane, filter).await,
             None => Ok(Shown::default()),
@@ -228,10 +229,10 @@ impl Sources {
         };
         let (page, sources) = pages::page(on_plane, in_stores, filter.page_size);
         let places = page.items.iter().zip(sources).map(|(run, source)| self.place(run, source)).collect();
-        Ok((page, told_apart(places)))
+        Ok((page, if_several(places)))
     }
 
-    /// Whether one run alone begins so, wherever it is; no if somebody cannot say.
+    /// Whether only one run has an id with this prefix, in any source; false if a source cannot tell.
     pub(crate) async fn names_one(&self, prefix: &str) -> bool {
         let mut count = 0;
         for client in self.plane.iter().chain(self.stores.as_ref().map(|stores| &stores.client)) {
@@ -243,7 +244,7 @@ impl Sources {
         count == 1
     }
 
-    /// Where a run is, in the words of the list.
+    /// The place of a run, as the list shows it.
     fn place(&self, run: &RunSummary, source: Source) -> String {
         let kept = || self.stores.as_ref()?.whereabouts(&run.run_id);
         match (source, kept()) {
@@ -256,12 +257,12 @@ impl Sources {
     }
 }
 
-fn tell_away(why: &CommandError) {
+fn warn_away(why: &CommandError) {
     output::note(&format!("the control plane at {DEFAULT_URL} is left out: {}", why.message));
 }
 
-/// Places, if there are several.
-fn told_apart(places: Vec<String>) -> Vec<Option<String>> {
+/// The places, if there is more than one.
+fn if_several(places: Vec<String>) -> Vec<Option<String>> {
     let is_one = places.iter().all(|place| Some(place) == places.first());
     places.into_iter().map(|place| Some(place).filter(|_| !is_one)).collect()
 }
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn places_are_told_if_they_differ() {
-        let places = |names: &[&str]| told_apart(names.iter().map(|name| (*name).to_owned()).collect());
+        let places = |names: &[&str]| if_several(names.iter().map(|name| (*name).to_owned()).collect());
         assert!(places(&[]).is_empty());
         assert_eq!(places(&["run", "run"]), [None, None]);
         assert_eq!(places(&["run", "u"]), [Some("run".to_owned()), Some("u".to_owned())]);

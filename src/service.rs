@@ -1,5 +1,5 @@
-//! What systemd is told of a service (sd_notify(3)): when it can be used, that it is alive, and that it drains. Without
-//! `NOTIFY_SOCKET` in the environment nothing is told.
+//! Notifies systemd about the service (sd_notify(3)): when it is ready, that it is alive, and that it drains. Does
+//! nothing without `NOTIFY_SOCKET` in the environment.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often more time is asked for while it drains.
+/// How often an extension of the stop timeout is requested while the service drains.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
-/// How much, each time.
+/// The length of each extension.
 const EXTEND_BY: Duration = Duration::from_secs(20);
-/// What ends stops answering before the process has ended; for so long that is taken for its end.
+/// A stopping service gives no more answers for a while before its process ends. Silence of up to this long counts as
+/// its last steps.
 const LAST_STEPS: Duration = Duration::from_secs(30);
 
-/// Tells systemd of a service from now on until it is dropped: that it is ready once `ready` ends, that it is alive for as
-/// long as `is_alive` says so, and that it stops once it is told to.
+/// Notifies systemd from now on until the handle is dropped: that the service is ready once `ready` ends, that it is
+/// alive while `is_alive` says so, and that it stops once `stop` is cancelled.
 #[must_use]
-pub(crate) fn tell<R, A, F>(stop: CancellationToken, ready: R, is_alive: A) -> Option<AbortOnDropHandle<()>>
+pub(crate) fn notify<R, A, F>(stop: CancellationToken, ready: R, is_alive: A) -> Option<AbortOnDropHandle<()>>
 where
     R: Future<Output = ()> + Send + 'static,
     A: Fn() -> F + Send + Sync + 'static,
@@ -38,19 +39,19 @@ where
     })))
 }
 
-/// The same of a control plane.
+/// Notifies systemd about a control plane.
 #[must_use]
 pub(crate) fn of_control_plane(stop: CancellationToken, liveness: Liveness) -> Option<AbortOnDropHandle<()>> {
     let looked = liveness.clone();
     let ready = async move { looked.ready().await };
-    tell(stop, ready, move || {
+    notify(stop, ready, move || {
         let liveness = liveness.clone();
         async move { liveness.is_alive().await }
     })
 }
 
-/// Says that the service is alive, three times in the time that systemd waits for it, for as long as it is: whoever looks
-/// may take a third of it.
+/// Sends a watchdog notification three times within systemd's limit, while the service is alive; a check may take a
+/// third of the limit.
 async fn watched<F, S>(limit: Duration, is_alive: impl Fn() -> F, say: impl Fn(Vec<NotifyState<'static>>) -> S)
 where
     F: Future<Output = bool>,
@@ -67,8 +68,8 @@ where
     }
 }
 
-/// Asks for time while the service drains, for as long as it is alive and takes its last steps. After that systemd ends it
-/// when its own patience is over.
+/// Requests more time while the service drains, as long as it is alive or takes its last steps. After that, systemd
+/// ends it when its own timeout runs out.
 async fn draining<F, S>(is_alive: impl Fn() -> F, say: impl Fn(Vec<NotifyState<'static>>) -> S)
 where
     F: Future<Output = bool>,
@@ -89,7 +90,7 @@ where
     tracing::warn!("the end takes long, and nothing moves; systemd will end this process");
 }
 
-/// What systemd does not take is of no use to anybody else. It may make whoever tells it something wait.
+/// Sends states to systemd; errors are of no interest to anybody else. The call may block.
 async fn say(states: Vec<NotifyState<'static>>) {
     let told = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await;
     if let Ok(Err(error)) = told {
@@ -105,7 +106,7 @@ mod tests {
 
     type Say = Box<dyn Fn(Vec<NotifyState<'static>>) -> std::future::Ready<()>>;
 
-    /// What is told within a minute.
+    /// The notifications within a minute.
     async fn told<F: Future<Output = ()>>(telling: impl FnOnce(Say) -> F) -> Vec<String> {
         let told = std::sync::Arc::new(Mutex::new(Vec::new()));
         let said = told.clone();

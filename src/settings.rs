@@ -1,5 +1,5 @@
-//! Options from a file: `--config FILE` gives defaults to the flags of the chosen command, so that a flag goes before
-//! the environment, the environment before the file, and the file before what is built in.
+//! Options from a file: `--config FILE` provides defaults for the flags of the chosen command. A flag takes precedence
+//! over the environment, the environment over the file, and the file over the built-in defaults.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::CommandError;
 
-/// Finds `--config FILE` among the arguments, without judging the others.
+/// Finds `--config FILE` among the arguments, without checking the others.
 pub(crate) fn config_path(arguments: &[String]) -> Option<&str> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -28,7 +28,7 @@ pub(crate) fn config_path(arguments: &[String]) -> Option<&str> {
 /// Makes the options in a file the defaults of every command that has them.
 ///
 /// # Errors
-/// If the file cannot be read, is no YAML object, or names an option that no command has.
+/// If the file cannot be read, is not a YAML object, or names an option that no command has.
 pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, CommandError> {
     let shown = path.display();
     let text = crate::workflow::text_of(path)
@@ -52,8 +52,8 @@ pub(crate) fn with_file(command: Command, path: &Path) -> Result<Command, Comman
     Ok(command)
 }
 
-/// The option's default in every command that has it, or for all commands if it is one that all have; the command
-/// unchanged as the error if none has.
+/// Sets an option's default in every command that has it, or globally if it is a global option; if none has it, the
+/// unchanged command is the error.
 fn with_default(mut command: Command, flag: &str, values: Vec<String>) -> Result<Command, Box<Command>> {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     let is_it = |argument: &&Arg| argument.get_long() == Some(flag);

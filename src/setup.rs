@@ -1,4 +1,4 @@
-//! From arguments and environment to the configurations of control plane and agent.
+//! Builds the configurations of control plane and agent from arguments and environment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::error::CommandError;
 use crate::place::Denied;
 use crate::{output, place};
 
-/// The shipped protocols, and those of the folder that was named.
+/// The shipped protocols, and those in the given folder.
 ///
 /// # Errors
 /// All problems of all files.
@@ -36,7 +36,7 @@ pub(crate) fn registry(args: &DefinitionArgs) -> Result<Registry, CommandError> 
     if problems.is_empty() { Ok(registry) } else { Err(CommandError::problems(problems)) }
 }
 
-/// The same for a process that serves: nobody shall wait for their schemas later.
+/// The registry for a serving process: its schemas are compiled now, so that no request waits for them later.
 ///
 /// # Errors
 /// As [`registry`].
@@ -46,7 +46,7 @@ pub(crate) fn registry_to_serve(args: &DefinitionArgs) -> Result<Registry, Comma
     Ok(registry)
 }
 
-/// The protocols that a control plane started from here without arguments would know.
+/// The protocols that a control plane would know that is started from here without arguments.
 ///
 /// # Errors
 /// As [`registry`].
@@ -55,7 +55,8 @@ pub(crate) fn registry_of_environment() -> Result<Registry, CommandError> {
     registry(&DefinitionArgs { protocols_dir: protocols_dir.map(Into::into) })
 }
 
-/// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier of its name.
+/// The shipped providers, those of the folder, and those named one by one; a later one replaces an earlier one of the
+/// same name.
 fn providers(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Vec<Definition>, CommandError> {
     let mut problems = Vec::new();
     let mut take = |loaded: Result<Vec<Definition>, Vec<yaml::Problem>>| {
@@ -77,22 +78,22 @@ fn providers(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> R
     }
 }
 
-/// The workers that are to run what is checked.
+/// The workers that would run the workflows being checked.
 pub(crate) struct Workers {
     definitions: Vec<Definition>,
     known: Vec<KnownProvider>,
     pub(crate) settings: Settings,
-    /// Whether no other provider will be there.
+    /// Whether there are no other providers.
     pub(crate) are_all: bool,
-    /// Whether programs run where this process does.
+    /// Whether programs run on the machine of this process.
     pub(crate) are_here: bool,
 }
 
 impl Workers {
-    /// Workers of this machine with these provider files. If none are named, there may be other providers.
+    /// Workers on this machine with these provider files. If no files are named, there may be other providers.
     ///
     /// # Errors
-    /// If a provider file is wrong.
+    /// If a provider file is invalid.
     pub(crate) fn here(folder: Option<&Path>, files: &[PathBuf], registry: &Registry) -> Result<Self, CommandError> {
         let definitions = providers(folder, files, registry)?;
         let settings = machine();
@@ -100,7 +101,7 @@ impl Workers {
         Ok(Self { definitions, known, settings, are_all: folder.is_some() || !files.is_empty(), are_here: true })
     }
 
-    /// Workers of which nothing is known.
+    /// Unknown workers elsewhere.
     pub(crate) fn elsewhere() -> Self {
         let settings = machine();
         Self { definitions: Vec::new(), known: Vec::new(), settings, are_all: false, are_here: false }
@@ -111,12 +112,12 @@ impl Workers {
         KnownProviders::new(self.known.clone(), if self.are_all { Others::None } else { Others::Any })
     }
 
-    /// What is said of the first definition that may get a task.
+    /// Applies `say` to the definitions that may get a task; returns the first result.
     pub(crate) fn of_task<T>(&self, task: &Task, say: impl Fn(&Definition) -> Option<T>) -> Option<T> {
         self.definitions.iter().filter(|definition| admits(task, &definition.name)).find_map(say)
     }
 
-    /// The addresses of the providers that may get a task; none where it is not known.
+    /// The addresses of the providers that may get a task; `None` for those whose address is unknown.
     pub(crate) fn addresses(&self, task: &Task) -> Vec<Option<&str>> {
         let serving = self.known.iter().filter(|it| it.methods.iter().any(|method| method == task.method.as_str()));
         serving.filter(|it| admits(task, &it.name)).map(|it| it.address.as_deref()).collect()
@@ -128,19 +129,19 @@ fn admits(task: &Task, name: &str) -> bool {
     task.provider.as_ref().is_none_or(|wanted| wanted.as_str() == name)
 }
 
-/// The providers of a worker that alone serves.
+/// The providers of a worker that is the only one.
 pub(crate) fn providers_of(worker: &AgentConfig) -> KnownProviders {
     let AgentConfig { providers, protocols, settings, .. } = worker;
     KnownProviders::new(gleitzeit_providers::known(providers, protocols, settings), Others::None)
 }
 
-/// A provider can only serve a protocol that is known here.
+/// The problem of a provider whose protocol is not known here.
 fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml::Problem> {
     let wanted = format!("{}/{}", definition.protocol, definition.version);
     if registry.methods(&definition.protocol, &definition.version).is_some() {
         return None;
     }
-    // Names only are compared: the versions of strangers look alike.
+    // Only names are compared: version numbers of unrelated protocols look alike.
     let near = closest(&definition.protocol, registry.iter().map(|it| &it.name));
     let full = |it: &Protocol| format!("{}/{}", it.name, it.version);
     let hint = match near.and_then(|name| registry.iter().filter(|it| it.name == name).last()) {
@@ -158,11 +159,11 @@ fn unknown_protocol(definition: &Definition, registry: &Registry) -> Option<yaml
     })
 }
 
-/// What is wrong in protocol or provider files, as all other problems are told.
+/// Converts problems of protocol or provider files to the common form.
 fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
     let told = problems.into_iter().map(|problem| {
         let mut told = Problem::of_file(&problem.file, ErrorCode::ConfigurationError, problem.message);
-        // Line 0: the file as a whole.
+        // Line 0 means the file as a whole.
         if problem.place.line > 0 {
             let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
             told = told.at(number(problem.place.line), number(problem.place.column));
@@ -172,10 +173,10 @@ fn in_definitions(problems: Vec<yaml::Problem>) -> CommandError {
     CommandError::problems(told.collect())
 }
 
-/// What `hub` and `start` make of their arguments, and of the token of their own if they have one.
+/// The control plane's configuration for `hub` and `start`; `own` is the generated token, if there is one.
 ///
 /// # Errors
-/// If the store is not one that can be used.
+/// If the store cannot be used.
 pub(crate) fn control_plane(
     args: &HubArgs,
     own_token: Option<&str>,
@@ -215,7 +216,7 @@ pub(crate) fn control_plane(
     })
 }
 
-/// The token that is asked for: the one that is given, else the control plane's own.
+/// The token that clients must present: the given one, or else the control plane's own.
 fn asked_token(args: &HubArgs, own: Option<&str>) -> Result<Option<Token>, CommandError> {
     Ok(match args.token.source()? {
         TokenSource::File(file) => Some(Token::read_by(move || file.current())),
@@ -223,7 +224,8 @@ fn asked_token(args: &HubArgs, own: Option<&str>) -> Result<Option<Token>, Comma
     })
 }
 
-/// Lets this process have as many open files as it may, since each connection is one. How many that are; none: any number.
+/// Raises the limit of open files to the maximum, since each connection is one. Returns the new limit; `None` means
+/// unlimited.
 fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -239,12 +241,12 @@ fn raise_open_files() -> Option<u64> {
     }
 }
 
-/// So many open files are left to the store, the log, and what the worker of the same process runs.
+/// Open files that are reserved for the store, the log, and the worker of the same process.
 const OTHER_FILES: u64 = 128;
-/// Fewer connections would be no use.
+/// The least number of connections that is useful.
 const LEAST_CONNECTIONS: u64 = 10;
 
-/// As many connections as were asked for and as there can be open files for.
+/// The wanted number of connections, limited by the open files.
 fn connections_within(wanted: u32, files: Option<u64>) -> usize {
     let most = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(LEAST_CONNECTIONS));
     if u64::from(wanted) > most {
@@ -270,12 +272,12 @@ fn patience(args: &PatienceArgs) -> gleitzeit_mesh::hub::Config {
     }
 }
 
-/// The control plane inside `run`: for itself only, on a port that the system chooses.
+/// The control plane inside `run`: private to this process, on a port that the system chooses.
 pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Registry>) -> Config {
     Config {
         port: 0,
         store: StoreConfig::Sqlite(store.to_owned()),
-        // Others on this machine could find the port.
+        // Other users of this machine could find the port.
         token: Some(crate::own_token::new_token().as_str().into()),
         allow_env: args.allow_env.clone(),
         read_env: Arc::new(|name| std::env::var(name).ok()),
@@ -283,13 +285,13 @@ pub(crate) fn own_control_plane(store: &Path, args: &RunArgs, registry: Arc<Regi
         max_workflow_bytes: args.limits.max_workflow_bytes,
         max_tasks: args.limits.max_tasks,
         max_payload_bytes: args.limits.max_payload_bytes,
-        // Somebody waits for its end: nobody but this process asks it anything.
+        // A person waits for the end, and only this process sends requests.
         stop_grace: Duration::from_secs(1),
         ..Config::default()
     }
 }
 
-/// Tasks get their folders there, so it has to be there from the start.
+/// Checks the folder for temporary files: tasks get their folders there.
 fn check_temporary_folder(folder: &Path) -> Result<(), CommandError> {
     let made = tempfile::Builder::new().prefix("gleitzeit-").tempdir_in(folder);
     made.map(drop).map_err(|error| {
@@ -305,10 +307,10 @@ fn check_temporary_folder(folder: &Path) -> Result<(), CommandError> {
     })
 }
 
-/// What `agent`, `start` and `run` make of their arguments.
+/// The agent's configuration for `agent`, `start` and `run`.
 ///
 /// # Errors
-/// If a role is unknown or a provider file is wrong.
+/// If a role is unknown or a provider file is invalid.
 pub(crate) fn agent(
     args: &WorkerArgs,
     roles: &[String],
@@ -334,7 +336,8 @@ pub(crate) fn agent(
     })
 }
 
-/// The same worker for one workflow: it serves only what the tasks call, so that nothing else is started or looked for.
+/// Restricts a worker to one workflow: it serves only the methods that the tasks call, so that nothing else is started
+/// or looked for.
 pub(crate) fn only_for(mut worker: AgentConfig, workflow: &Workflow) -> AgentConfig {
     let AgentConfig { providers, protocols, roles, .. } = &mut worker;
     providers.retain(|definition| {
@@ -354,7 +357,7 @@ fn machine_name() -> String {
     if name.is_empty() { "agent".to_owned() } else { name }
 }
 
-/// How a process of this machine reaches what listens on `address`.
+/// The URL under which processes of this machine reach `address`.
 pub(crate) fn local_url(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -364,7 +367,7 @@ pub(crate) fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// What executors may know of this machine, and the roots that they trust.
+/// What executors may see of this machine, and the TLS roots that they use.
 pub(crate) fn machine() -> Settings {
     Settings { trust: crate::trust::roots(), ..Settings::from_env(|name| std::env::var_os(name)) }
 }

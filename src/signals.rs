@@ -1,4 +1,4 @@
-//! Signals: the first asks for an orderly end, the second ends at once.
+//! Signals: the first requests an orderly shutdown, the second ends the process at once.
 
 use std::future::Future;
 
@@ -9,23 +9,23 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{platform, sink};
 
-/// Whether a command has something to put in order when it is interrupted.
+/// Whether a command has something to clean up when it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnSignal {
-    /// It ends by itself once its token is cancelled.
+    /// The command ends by itself once its token is cancelled.
     Finish,
-    /// Nothing is lost if it ends at once.
+    /// The command may be dropped at once; nothing is lost.
     Drop,
 }
 
-/// How many threads a process works with, unless `TOKIO_WORKER_THREADS` says it.
+/// How many worker threads a process uses, unless `TOKIO_WORKER_THREADS` says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// One for each processor: this process is all there is.
+    /// One for each processor: this process does all the work.
     All,
-    /// One for every second processor: the other side of each message, on this machine or for the journal, wants one too.
-    /// Where there are more threads than processors, messages wait for a thread to be woken (measured on two processors,
-    /// `hub` and `agent` with one thread each instead of two: 26 % less latency, 27 % more workflows a second).
+    /// One for every second processor: the process at the other end of each message, or the journal, needs one too.
+    /// With more threads than processors, messages wait until a thread is woken (measured on two processors, `hub` and
+    /// `agent` with one thread each instead of two: 26 % less latency, 27 % more workflows a second).
     Half,
 }
 
@@ -41,7 +41,7 @@ impl Threads {
 /// Runs a command until it ends or is interrupted.
 ///
 /// # Errors
-/// What the command returns; also if the runtime or the signal handlers cannot be set up.
+/// The command's error; also if the runtime or the signal handlers cannot be set up.
 pub(crate) fn block_on<F: Future<Output = CommandResult>>(
     on_signal: OnSignal,
     command: impl FnOnce(CancellationToken) -> F,
@@ -49,10 +49,10 @@ pub(crate) fn block_on<F: Future<Output = CommandResult>>(
     block_on_threads(Threads::Half, on_signal, command)
 }
 
-/// As [`block_on`], with as many threads as it is told.
+/// As [`block_on`], with a choice of threads.
 ///
 /// # Errors
-/// As there.
+/// As [`block_on`].
 pub(crate) fn block_on_threads<F: Future<Output = CommandResult>>(
     threads: Threads,
     on_signal: OnSignal,
@@ -67,11 +67,11 @@ pub(crate) fn block_on_threads<F: Future<Output = CommandResult>>(
         .build()
         .map_err(|error| CommandError::internal(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(async {
-        // Where files may only be so large (`ulimit -f`), writing beyond that is an error then and no end of the process.
-        // Others that this process starts have the signal as it was.
+        // With this handler, writing beyond the file size limit (`ulimit -f`) is an error instead of the end of the
+        // process. Child processes still get the default.
         let _too_large = signal(SignalKind::from_raw(Unix::XFSZ.as_raw())).ok();
         let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
-        // Beside the command, which may be waiting for a reader of what it prints.
+        // On a separate thread, since the command may be waiting for a reader of its output.
         let mut interrupts = Interrupts::new()?;
         let (first, second) = (stop.clone(), stop_now.clone());
         tokio::spawn(async move {
@@ -95,16 +95,16 @@ pub(crate) fn block_on_threads<F: Future<Output = CommandResult>>(
             () = stop_now.cancelled() => Ok(Exit::Interrupted),
         }
     });
-    // Whatever still blocks (a read of a terminal) must not keep the process.
+    // A call that still blocks (a read from a terminal) must not delay the exit.
     runtime.shutdown_background();
     result
 }
 
-/// SIGINT, SIGTERM and SIGHUP, which a terminal sends when it is closed.
+/// SIGINT, SIGTERM and SIGHUP, which a closing terminal sends.
 struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
-    /// None if whoever started this process wants it to be ignored, as `nohup` does.
+    /// `None` if this process was started with SIGHUP ignored, as by `nohup`.
     hang_up: Option<Signal>,
 }
 

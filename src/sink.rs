@@ -1,8 +1,8 @@
-//! What stdout and stderr are written with, so that whoever reads them, or does not, never holds up any work.
+//! Writes stdout and stderr such that a slow or absent reader never blocks the work.
 //!
-//! Stderr has a queue and a thread that empties it: saying something there never waits. What does not fit is dropped and
-//! counted, and the log says how much once it flows again. What goes to stdout is wanted as a whole, so whoever prints
-//! waits for the reader, but no longer than until the process is told to end.
+//! Stderr has a queue and a thread that empties it, so writing there never waits. Text that does not fit is dropped and
+//! counted, and the log says how much once it flows again. Stdout must be complete, so a writer waits for the reader,
+//! but no longer than until the process is told to end.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
-/// So much may wait for a reader of stderr: some thousand lines.
+/// How many bytes may wait for a reader of stderr: some thousand lines.
 const MAX_WAITING: usize = 1024 * 1024;
-/// A reader that takes nothing for so long is not waited for at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// A pipe that can be written to takes as much without making its writer wait (POSIX's `PIPE_BUF` on Linux).
+/// How long the end of the process waits for a reader that takes nothing.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// A pipe that is reported as writable accepts this much without blocking (POSIX's `PIPE_BUF` on Linux).
 const PIPE_BUF: usize = 4_096;
-/// How soon whoever waits for a reader of stdout notices the end.
+/// How soon a writer that waits for a reader of stdout notices the shutdown.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 static STDERR: Sink = Sink::new();
@@ -28,23 +28,23 @@ static STDERR: Sink = Sink::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// What waits to be written, and whoever writes it.
+/// The queue of stderr, and its writer.
 struct Sink {
     queue: Mutex<Queue>,
-    /// There is something to write, or it was written.
+    /// Signalled when there is something to write, and when it was written.
     changed: Condvar,
     thread: Once,
 }
 
 struct Queue {
     texts: VecDeque<Vec<u8>>,
-    /// In all of them, and in the one that is being written.
+    /// The bytes of all texts, including the one being written.
     bytes: usize,
-    /// How many texts were dropped that the log did not tell of.
+    /// How many dropped texts have not been reported in the log yet.
     dropped: u64,
     /// How many pieces were written.
     written: u64,
-    /// How many that were when somebody gave up waiting for the rest.
+    /// The value of `written` when a flush gave up waiting for the rest.
     given_up: Option<u64>,
 }
 
@@ -55,14 +55,14 @@ impl Sink {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // What is changed under the lock is changed as a whole.
+        // Every change under the lock is complete, so a poisoned lock holds valid data.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&'static self, text: &[u8]) {
         self.thread.call_once(|| {
             let started = std::thread::Builder::new().name("stderr".to_owned()).spawn(|| self.empty());
-            // Without a thread nothing is written, and all that does not fit is dropped.
+            // Without a thread nothing is written, and texts are dropped once the queue is full.
             drop(started);
         });
         let mut queue = self.lock();
@@ -77,7 +77,7 @@ impl Sink {
         self.changed.notify_all();
     }
 
-    /// The thread's work.
+    /// The loop of the writer thread.
     fn empty(&self) {
         loop {
             let (text, dropped) = self.next();
@@ -85,7 +85,7 @@ impl Sink {
                 tracing::warn!(lines = dropped, "lines of the log were dropped because nobody read them");
             }
             for piece in text.chunks(PIPE_BUF) {
-                // Nobody can be told if that fails.
+                // A failure to write to stderr cannot be reported.
                 let _ = write_all(io::stderr(), piece);
                 self.lock().written += 1;
                 self.changed.notify_all();
@@ -95,7 +95,8 @@ impl Sink {
         }
     }
 
-    /// Waits for the next text, or until it can be told how many were dropped: once there is room again.
+    /// Waits for the next text, or until the number of dropped texts can be reported, that is, once there is room
+    /// again.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut queue = self.lock();
         loop {
@@ -108,7 +109,7 @@ impl Sink {
         }
     }
 
-    /// Waits until all was written, or nothing is for a while.
+    /// Waits until everything was written, or until nothing was written for a while.
     fn flush(&self) {
         let mut queue = self.lock();
         let (mut written, mut since) = (queue.written, Instant::now());
@@ -116,7 +117,7 @@ impl Sink {
             if queue.written != written {
                 (written, since) = (queue.written, Instant::now());
             }
-            let left = LAST_WORDS.saturating_sub(since.elapsed());
+            let left = FLUSH_LIMIT.saturating_sub(since.elapsed());
             if left.is_zero() {
                 queue.given_up = Some(written);
                 return;
@@ -126,7 +127,7 @@ impl Sink {
     }
 }
 
-/// A writer to stderr that never waits. Each text that is written at once is kept or dropped as a whole.
+/// A writer to stderr that never waits. The text of each write is kept or dropped as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stderr;
 
@@ -155,12 +156,12 @@ pub(crate) fn flush() {
     STDERR.flush();
 }
 
-/// The process was told to end: whoever reads stdout is not waited for much longer.
+/// Notes that the process was told to end: from now on, writers to stdout do not wait much longer for the reader.
 pub(crate) fn end() {
     ENDING.store(true, Ordering::Relaxed);
 }
 
-/// Lets a panic tell of itself through the queue, too.
+/// Routes panic messages through the queue, too.
 pub(crate) fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
@@ -172,10 +173,10 @@ pub(crate) fn take_panics() {
     }));
 }
 
-/// Writes text to stdout, behind what was said on stderr before: both may be the same file's or terminal's.
+/// Writes text to stdout, after everything that was written to stderr before: both may be the same file or terminal.
 ///
 /// # Errors
-/// If stdout cannot be written; `TimedOut` if nobody read it while the process was to end.
+/// If stdout cannot be written; `TimedOut` if nobody read it during a shutdown.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     flush();
     let stdout = io::stdout();
@@ -186,7 +187,8 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
         if is_writable(&stdout)? {
             let written = write(&stdout, &rest[..rest.len().min(PIPE_BUF)])?;
             rest = &rest[written..];
-        } else if ENDING.load(Ordering::Relaxed) && ending_since.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS
+        } else if ENDING.load(Ordering::Relaxed)
+            && ending_since.get_or_insert_with(Instant::now).elapsed() > FLUSH_LIMIT
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -194,7 +196,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits a moment for it.
+/// Whether stdout becomes writable within a moment.
 fn is_writable(stdout: &impl AsFd) -> io::Result<bool> {
     let mut stdout = [PollFd::new(stdout, PollFlags::OUT)];
     match poll(&mut stdout, Some(&LOOK)) {
@@ -204,8 +206,8 @@ fn is_writable(stdout: &impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Text for a terminal, with the characters made visible that change the direction of what follows (Unicode's UAX 9): they
-/// can make a text look like another.
+/// Text for a terminal, in which characters that change the direction of what follows (Unicode's UAX 9) are made
+/// visible: they can make a text look like another.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let turns =
         |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -226,7 +228,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
 fn write(file: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     match rustix::io::write(file, bytes) {
         Ok(written) => Ok(written),
-        // Somebody has made the terminal or pipe non-blocking: it is asked again whether it can be written to.
+        // Another process has made the terminal or pipe non-blocking: try again when it is writable.
         Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(0),
         Err(error) => Err(error.into()),
     }
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_dropped_whole_and_told_when_there_is_room() {
-        // Its thread is not started: nobody reads.
+        // The writer thread is not started: nobody reads.
         let sink = Sink::new();
         sink.thread.call_once(|| {});
         let sink = Box::leak(Box::new(sink));
@@ -278,9 +280,9 @@ mod tests {
         sink.say(b"x");
         let begun = Instant::now();
         sink.flush();
-        assert!(begun.elapsed() >= LAST_WORDS);
+        assert!(begun.elapsed() >= FLUSH_LIMIT);
         let begun = Instant::now();
         sink.flush();
-        assert!(begun.elapsed() < LAST_WORDS);
+        assert!(begun.elapsed() < FLUSH_LIMIT);
     }
 }

@@ -1,46 +1,47 @@
-//! Tables that fit their terminal: columns give way by what they are worth, and no line wraps.
+//! Tables that fit their terminal: less important columns give way, and no line wraps.
 
 use crate::color::{Paint, Tone};
 use crate::width;
 
-/// What stands between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
-/// To fit, columns are made this narrow before any is left out.
+/// Columns are narrowed to this width before any is left out.
 const LEAST: usize = 10;
-/// A first column, which says what its line is about, keeps as much.
+/// The minimum width of the first column, which identifies the row.
 const LEAST_FIRST: usize = 20;
-/// And one that matters most, before others are left out for it.
-const LEAST_DEAR: usize = 24;
+/// The minimum width of the most important columns, before others are left out for them.
+const LEAST_IMPORTANT: usize = 24;
 
 /// A table before it is fitted. Cells may be coloured.
 pub(crate) struct Table<'a> {
     head: &'a [&'a str],
     rows: &'a [Vec<String>],
-    /// Columns that are left out if there is no room, the first of them first.
-    spare: &'a [&'a str],
-    /// Columns that matter more than those.
-    dear: &'a [&'a str],
+    /// Columns that are left out first if there is no room, in this order.
+    optional: &'a [&'a str],
+    /// Columns that are more important than the optional ones.
+    important: &'a [&'a str],
 }
 
 impl<'a> Table<'a> {
-    /// A table of columns with these headings.
+    /// A table with these headings.
     pub(crate) fn new(head: &'a [&'a str], rows: &'a [Vec<String>]) -> Self {
-        Self { head, rows, spare: &[], dear: &[] }
+        Self { head, rows, optional: &[], important: &[] }
     }
 
-    /// The same with columns, by their headings, that may be left out where there is no room for all.
+    /// Sets the columns, by their headings, that may be left out if there is no room for all.
     #[must_use]
-    pub(crate) fn spare(self, spare: &'a [&'a str]) -> Self {
-        Self { spare, ..self }
+    pub(crate) fn optional(self, optional: &'a [&'a str]) -> Self {
+        Self { optional, ..self }
     }
 
-    /// The same with columns, by their headings, for whose sake others are left out before these become very narrow.
+    /// Sets the columns, by their headings, that are kept readable by leaving out others.
     #[must_use]
-    pub(crate) fn dear(self, dear: &'a [&'a str]) -> Self {
-        Self { dear, ..self }
+    pub(crate) fn important(self, important: &'a [&'a str]) -> Self {
+        Self { important, ..self }
     }
 
-    /// Its lines: columns as wide as their widest cells, together no wider than the terminal, if there is one.
+    /// The lines of the table: columns as wide as their widest cells, in total no wider than the terminal, if there is
+    /// one.
     pub(crate) fn lines(&self, columns: Option<usize>, paint: Paint) -> String {
         let columns = columns.unwrap_or(usize::MAX);
         let fitted = self.fitted(columns);
@@ -61,7 +62,7 @@ impl<'a> Table<'a> {
         text
     }
 
-    /// Which columns are shown where there is so much room, by their places, and how wide each is.
+    /// The columns that are shown in this width, by index, with their widths.
     pub(crate) fn fitted(&self, columns: usize) -> Vec<(usize, usize)> {
         let shown = self.shown(columns);
         let mut widths: Vec<usize> = shown.iter().map(|at| self.width(*at)).collect();
@@ -69,36 +70,36 @@ impl<'a> Table<'a> {
         shown.into_iter().zip(widths).collect()
     }
 
-    /// How wide a column wants to be.
+    /// The natural width of a column.
     fn width(&self, at: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width::of(cell));
         cells.chain([width::of(self.head[at])]).max().unwrap_or_default()
     }
 
-    /// The columns that are shown: those that are spare go while even the narrowest lines do not fit.
+    /// The columns that are shown: optional ones are left out while even the narrowest lines do not fit.
     fn shown(&self, columns: usize) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.head.len()).collect();
         let least = |at: &usize| {
             let least = match self.head[*at] {
-                dear if self.dear.contains(&dear) => LEAST_DEAR,
+                important if self.important.contains(&important) => LEAST_IMPORTANT,
                 _ if *at == 0 => LEAST_FIRST,
                 _ => LEAST,
             };
             self.width(*at).min(least)
         };
-        for spare in self.spare {
+        for optional in self.optional {
             let needed = shown.iter().map(least).sum::<usize>() + GAP * shown.len().saturating_sub(1);
             if needed <= columns {
                 break;
             }
-            shown.retain(|at| self.head[*at] != *spare);
+            shown.retain(|at| self.head[*at] != *optional);
         }
         shown
     }
 }
 
-/// Takes from the widest columns until the lines fit; from the first, which says what the line is about, only once the
-/// others are narrow.
+/// Narrows the widest columns until the lines fit; the first column, which identifies the row, is narrowed only after
+/// the others.
 fn narrow(widths: &mut [usize], columns: usize) {
     let wanted = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
     let mut surplus = wanted(widths).saturating_sub(columns);
@@ -138,7 +139,7 @@ mod tests {
             row(&["01a20df0-52a2", "A name that is long", "completed", "3 min ago"]),
             row(&["01a20df0-52a3", "漢字漢字漢字漢字", "\x1b[31mfailed\x1b[0m", "2026-11-28 10:03 UTC"]),
         ];
-        let table = Table::new(&["run", "name", "status", "finished"], &rows).spare(&["finished", "name"]);
+        let table = Table::new(&["run", "name", "status", "finished"], &rows).optional(&["finished", "name"]);
         let all = "RUN            NAME                 STATUS     FINISHED\n\
                    01a20df0-52a2  A name that is long  completed  3 min ago\n\
                    01a20df0-52a3  漢字漢字漢字漢字     \x1b[31mfailed\x1b[0m     2026-11-28 10:03 UTC\n";
@@ -155,10 +156,10 @@ mod tests {
     #[test]
     fn others_are_left_out_for_columns_that_matter_more() {
         let rows = [row(&["fetch", "1", "util/echo", "a reason that is rather long"])];
-        let table = Table::new(&["task", "attempt", "method", "about"], &rows).spare(&["method", "attempt"]);
+        let table = Table::new(&["task", "attempt", "method", "about"], &rows).optional(&["method", "attempt"]);
         let head = |table: &Table<'_>| table.lines(Some(42), Paint::OFF).lines().next().map(str::to_owned);
         assert_eq!(head(&table).as_deref(), Some("TASK   ATTEMPT  METHOD     ABOUT"));
-        assert_eq!(head(&table.dear(&["about"])).as_deref(), Some("TASK   ATTEMPT  ABOUT"));
+        assert_eq!(head(&table.important(&["about"])).as_deref(), Some("TASK   ATTEMPT  ABOUT"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Logs to stderr, and traces and metrics to whom OpenTelemetry's own environment variables name. Libraries only emit
-//! events and spans; this is the one place that decides what becomes of them.
+//! Logs to stderr, and exports traces and metrics to the receivers in OpenTelemetry's environment variables. Libraries
+//! only emit events and spans; what happens to them is decided here.
 
 mod calls;
 mod log;
@@ -25,31 +25,31 @@ use metrics::Metrics;
 use otlp::Otlp;
 use sampling::Sampling;
 
-/// Who waits for no longer does not say so.
+/// A shorter wait for a receiver is not reported.
 const MOMENT: Duration = Duration::from_millis(300);
 
-/// Where the telemetry of this process goes. To be ended last.
+/// The telemetry of this process. Ended last.
 #[derive(Default)]
 pub(crate) struct Telemetry {
     traces: Option<Arc<dyn SpanSink>>,
     calls: Option<SdkTracerProvider>,
     metrics: Option<Metrics>,
     otlp: Option<Otlp>,
-    last_words: Duration,
+    export_limit: Duration,
     /// Dropped at the end, which ends the wait for it.
     ended: OnceLock<mpsc::Sender<()>>,
 }
 
 impl Telemetry {
-    /// Installs logging, and for commands that work on runs what OpenTelemetry's variables ask for.
+    /// Installs logging, and for commands that work on runs the exports that OpenTelemetry's variables ask for.
     ///
     /// # Errors
-    /// If the filter of the log, or one of the variables, cannot be understood.
+    /// If the log filter or one of the variables cannot be parsed.
     pub(crate) fn install(global: &Global, command: &Command) -> Result<Self, CommandError> {
         let filter = log::filter(global, command.default_log_level())?;
         let is_run = matches!(command, Command::Run(_));
-        let last_words = if is_run { otlp::LAST_WORDS_OF_RUN } else { otlp::LAST_WORDS };
-        let mut telemetry = Self { last_words, ..Self::default() };
+        let export_limit = if is_run { otlp::EXPORT_LIMIT_OF_RUN } else { otlp::EXPORT_LIMIT };
+        let mut telemetry = Self { export_limit, ..Self::default() };
         if command.works() {
             let (traces, metrics) = (otlp::is_wanted("TRACES"), otlp::is_wanted("METRICS"));
             telemetry.otlp = (traces || metrics).then(Otlp::start).transpose()?;
@@ -61,7 +61,7 @@ impl Telemetry {
                 telemetry.traces = Some(Arc::new(exported));
                 telemetry.calls = Some(calls::provider(otlp.call_exporter()?, sampling));
             }
-            // Who serves shows them to whoever asks.
+            // A serving process exposes its metrics.
             if metrics || command.serves() {
                 telemetry.metrics = Some(Metrics::start(otlp.filter(|_| metrics))?);
             }
@@ -73,20 +73,20 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// The same with where a control plane's traces and metrics go.
+    /// Adds the destinations of a control plane's traces and metrics to its configuration.
     pub(crate) fn of(&self, config: Config) -> Config {
         let metrics: Option<MetricsSource> = self.metrics.as_ref().map(|metrics| metrics.source.clone());
         Config { traces: self.traces.clone(), metrics, ..config }
     }
 
-    /// The command has done its work. If a receiver of telemetry keeps the process from its end, that is said.
+    /// The command has done its work. If a receiver of telemetry delays the exit, this says so.
     pub(crate) fn ending(&self) {
         if self.otlp.is_none() {
             return;
         }
         self.ended.get_or_init(|| {
             let (ended, end) = mpsc::channel();
-            let at_most = self.last_words * 2;
+            let at_most = self.export_limit * 2;
             std::thread::spawn(move || {
                 if end.recv_timeout(MOMENT) == Err(mpsc::RecvTimeoutError::Timeout) {
                     output::note(&format!(
@@ -99,20 +99,20 @@ impl Telemetry {
         });
     }
 
-    /// Hands over what is left, for a few seconds at most.
+    /// Exports the remaining data, for a few seconds at most.
     pub(crate) fn finish(self) {
         self.ending();
-        let until = Instant::now() + self.last_words;
+        let until = Instant::now() + self.export_limit;
         let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         drop(self.traces);
-        // On threads of their own: the one of metrics takes its own time, whatever it is told.
+        // On separate threads: the shutdown of metrics ignores the timeout that it is given.
         let (say, said) = mpsc::channel();
-        let limit = self.last_words;
+        let limit = self.export_limit;
         let calls = self.calls.map(|calls| move || calls.shutdown_with_timeout(limit));
         let metrics = self.metrics.map(|metrics| move || metrics.provider.shutdown_with_timeout(limit));
         let ends = [calls.map(boxed), metrics.map(boxed)].into_iter().flatten().map(|end| {
             let say = say.clone();
-            // Nobody listens any more if it takes too long.
+            // After the timeout nobody receives this.
             std::thread::spawn(move || drop(say.send(end())));
         });
         for _ in 0..ends.count() {

@@ -1,4 +1,4 @@
-//! A run's spans as a drawing: one line each, with a bar where its time lies in the run's.
+//! Draws a run's spans: one line each, with a bar for its time within the run.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,16 +9,16 @@ use gleitzeit_sdk::{Span, Timestamp};
 use crate::color::Tone;
 use crate::{color, view, width};
 
-/// So many lines are drawn; programs read all of them.
+/// How many lines are drawn; documents for programs have all spans.
 const MAX_LINES: usize = 400;
-/// Columns of the names, the times, and the gaps with the mark of what goes on.
+/// Columns of the names, the times, and the gaps with the mark of open spans.
 const MAX_NAME: usize = 40;
 const TIME: usize = 9;
 const GAPS: usize = 4;
 const LEAST_BAR: usize = 10;
 
-/// Draws spans, below each other as they are part of each other, in the order of their starts. What goes on ends `now`. The
-/// drawing is `columns` wide; with `fits` no line is wider, and errors that have no room beside their bar stand below it.
+/// Draws spans, nested by their parents, in the order of their starts. Open spans end `now`. The drawing is `columns`
+/// wide; with `fits` no line is wider, and errors without room beside their bar go below it.
 pub(crate) fn draw(spans: &[Span], now: Timestamp, columns: usize, fits: bool) -> String {
     let paint = color::stdout();
     let rows = rows(spans);
@@ -70,7 +70,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// A bar, and what stands before it.
+    /// A bar, and the blanks before it.
     fn bar(&self, from: Timestamp, to: Timestamp, is_wait: bool) -> (String, String) {
         let place = |at: Timestamp| {
             let ms = u128::from(at.ms_since(self.start)) * self.width as u128 / u128::from(self.ms);
@@ -96,12 +96,12 @@ fn tone(span: &Span) -> Tone {
     }
 }
 
-/// Whether nobody works meanwhile.
+/// Whether nobody works during a span of this name.
 fn is_wait(name: &str) -> bool {
     matches!(name, "resolve" | "queue" | "decide" | "backoff")
 }
 
-/// Every span with its depth, parents before what is part of them.
+/// Every span with its depth, parents before their children.
 fn rows(spans: &[Span]) -> Vec<(usize, &Span)> {
     let known: HashSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
     let mut parts: HashMap<Option<&str>, Vec<&Span>> = HashMap::new();

@@ -1,5 +1,5 @@
-//! The roots that this process trusts: settled once, from the options and the environment, and asked for by whatever
-//! makes connections. Until it is settled, and in tests, the environment alone counts.
+//! The TLS roots of this process: set once, from the options and the environment, and used by everything that makes
+//! connections. Until they are set, and in tests, only the environment counts.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::error::CommandError;
 
 static SETTLED: OnceLock<(Option<PathBuf>, Trust)> = OnceLock::new();
 
-/// Settles it with the file of `--ca`, which is that of `GLEITZEIT_CA` if the option is not given.
+/// Sets the file of `--ca`, whose default is `GLEITZEIT_CA`.
 ///
 /// # Errors
 /// If the file cannot be read or holds no certificate.
@@ -23,12 +23,12 @@ pub(crate) fn settle(ca: Option<PathBuf>) -> Result<(), CommandError> {
     })
 }
 
-/// The roots.
+/// The trusted roots.
 pub(crate) fn roots() -> Trust {
     settled().1.clone()
 }
 
-/// The file of further roots, if one is named.
+/// The file of additional roots, if one is named.
 pub(crate) fn ca() -> Option<PathBuf> {
     settled().0.clone()
 }

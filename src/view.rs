@@ -1,4 +1,4 @@
-//! How things look for people: tables, runs, events. Nothing here is meant for programs.
+//! Formats tables, runs and events for people. Nothing here is meant for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::json::indented;
 use crate::table::Table;
 use crate::{causes, color, looks, output, sink, when, width};
 
-/// What is told on a line of its own may be so long: a reason with its remedy must not be cut.
+/// The most characters of a text on a line of its own: a reason with its remedy must not be cut.
 const LONG: usize = 500;
-/// What stands between a fact's name and what it says.
+/// The gap between a fact's name and its value.
 const GAP: usize = 2;
 
-/// Lines of columns, each as wide as its widest cell; on a terminal no wider than that.
+/// Formats columns, each as wide as its widest cell; on a terminal no wider than that.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     fitted(&Table::new(head, rows))
 }
 
-/// A table's lines, for stdout.
+/// The lines of a table, for stdout.
 pub(crate) fn fitted(table: &Table<'_>) -> String {
     table.lines(output::fitting_columns(), color::stdout())
 }
 
-/// Lines of `name  value`; on a terminal none is wider than that.
+/// Formats lines of `name  value`; on a terminal none is wider than that.
 pub(crate) fn facts(facts: &[(&str, String)]) -> String {
     let facts: Vec<Fact<'_>> = facts.iter().map(|(name, value)| (*name, value.clone(), Tone::Plain)).collect();
     toned_facts(&facts)
 }
 
-/// What something is called, what it is, and how that is coloured.
+/// A name, a value, and the value's colour.
 type Fact<'a> = (&'a str, String, Tone);
 
 fn toned_facts(facts: &[Fact<'_>]) -> String {
@@ -49,7 +49,7 @@ fn toned_facts(facts: &[Fact<'_>]) -> String {
     })
 }
 
-/// A run for people: its status, its tasks, and its outputs or error.
+/// Formats a run: its status, its tasks, and its outputs or error.
 pub(crate) fn run(run: &Run) -> String {
     let (status, tone) = status_of(run.status, run.error.as_ref());
     let mut lines = vec![
@@ -83,13 +83,13 @@ pub(crate) fn run(run: &Run) -> String {
     text
 }
 
-/// The word for how a run is, and its colour.
+/// The word for a run's status, and its colour.
 pub(crate) fn status_of(status: RunStatus, error: Option<&Failure>) -> (&'static str, Tone) {
     let is_stuck = status == RunStatus::Running && error.is_some();
     (standing(status, error), if is_stuck { Tone::Warning } else { Tone::of_run(status) })
 }
 
-/// A cell with the first line of a text, cut to `limit` columns unless all is to be shown.
+/// A cell with the first line of a text, cut to `limit` columns unless everything is to be shown.
 pub(crate) fn cell(text: &str, limit: usize) -> String {
     first_line(text, if looks::in_full() { usize::MAX } else { limit })
 }
@@ -116,7 +116,7 @@ fn reason(waiting: &Waiting) -> String {
     }
 }
 
-/// How a run ended, on one line: `Two failed after 3.0 s: 1 completed, 1 failed (run ID)`.
+/// One line about a run's end: `Two failed after 3.0 s: 1 completed, 1 failed (run ID)`.
 pub(crate) fn summary(run: &Run) -> String {
     let paint = color::stderr();
     let mut text =
@@ -137,8 +137,8 @@ pub(crate) fn summary(run: &Run) -> String {
     text
 }
 
-/// What a run returned: its outputs, or the results of its last tasks. `last` names those that nothing depends on;
-/// without it the last completed one is shown. Nothing if it did not complete.
+/// A run's outputs, or the results of its last tasks. `last` names the tasks that nothing depends on; without it the
+/// last completed one is shown. Empty if the run did not complete.
 pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
     if run.status != RunStatus::Completed {
         return String::new();
@@ -161,13 +161,13 @@ pub(crate) fn results(run: &Run, last: Option<&[String]>) -> String {
     shown.iter().filter_map(result).collect()
 }
 
-/// A failure with its name, and the traceback if it brought one.
+/// A failure with its name, and its traceback if it has one.
 pub(crate) fn failure(failure: &Failure) -> String {
     let text = format!("{} ({}): {}", failure.name(), failure.code, clean(&failure.message));
     traceback(failure).map(|traceback| format!("{text}\n{traceback}")).unwrap_or(text)
 }
 
-/// The traceback that a failure brought, indented.
+/// The traceback of a failure, indented.
 pub(crate) fn traceback(failure: &Failure) -> Option<String> {
     let data = failure.data.as_ref().map(Payload::shown)?;
     let lines = data.get("traceback")?.as_str()?.lines().map(|line| format!("  {}", clean(line)));
@@ -191,7 +191,7 @@ fn field(name: &str, value: &Value) -> String {
     block
 }
 
-/// One event on one line, such as `task a completed (12 ms)`. `None` for what only says how work was handed around.
+/// An event on one line, such as `task a completed (12 ms)`. `None` for events that only record how work was assigned.
 pub(crate) fn event(event: &RunEvent) -> Option<String> {
     let payload = event.payload.as_ref().map_or(Value::Null, Payload::shown);
     let task = event.task_id.as_deref().unwrap_or_default();
@@ -220,7 +220,7 @@ pub(crate) fn event(event: &RunEvent) -> Option<String> {
         "task_skipped" => format!("task {task} skipped"),
         "task_cancelled" => format!("task {task} cancelled"),
         "task_ready" | "task_started" | "task_requeued" | "method_progress" => return None,
-        // Whatever later versions or providers say.
+        // Kinds of later versions or of providers.
         other if task.is_empty() => other.replace('_', " "),
         other => format!("task {task}: {}", other.replace('_', " ")),
     };
@@ -243,7 +243,8 @@ fn ran(payload: &Value) -> String {
     }
 }
 
-/// How long something took, or has taken so far, then in whole seconds: tenths would only flicker. None if it has not begun.
+/// How long something took; for something unfinished, in whole seconds, since tenths would only flicker. `None` if it
+/// has not begun.
 pub(crate) fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> Option<String> {
     let ms = to.unwrap_or(now).ms_since(from?);
     Some(match ms / 1_000 {
@@ -273,7 +274,7 @@ pub(crate) fn time(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), when::shown)
 }
 
-/// Where a run stands, with what its status alone does not say.
+/// The status of a run, including what its status alone does not say.
 pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static str {
     match error.filter(|_| status == RunStatus::Running) {
         Some(error) if error.known() == Some(ErrorCode::WorkflowInterrupted) => "interrupted",
@@ -282,11 +283,11 @@ pub(crate) fn standing(status: RunStatus, error: Option<&Failure>) -> &'static s
     }
 }
 
-/// The states of a run.
+/// The statuses of a run.
 pub(crate) const RUN_STATUSES: [RunStatus; 4] =
     [RunStatus::Running, RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
 
-/// The states of a task, in the order in which it comes through them.
+/// The statuses of a task, in the order in which a task passes through them.
 pub(crate) const TASK_STATUSES: [TaskStatus; 9] = [
     TaskStatus::Waiting,
     TaskStatus::Ready,
@@ -309,7 +310,7 @@ pub(crate) fn run_status(status: RunStatus) -> &'static str {
     }
 }
 
-/// The word for a component's presence.
+/// The word for a component's connection status.
 pub(crate) fn presence(status: PresenceStatus) -> &'static str {
     match status {
         PresenceStatus::Connected => "connected",
@@ -349,7 +350,8 @@ pub(crate) fn first_line(text: &str, limit: usize) -> String {
     width::cut(&line, limit)
 }
 
-/// The last lines of a text, at most so many, and whether others stand before them. Blank ones at its end do not count.
+/// The last lines of a text, at most `most`, and whether there are others before them. Trailing blank lines do not
+/// count.
 pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
     let text = text.trim_end();
     match text.rmatch_indices('\n').nth(most.saturating_sub(1)) {
@@ -358,8 +360,8 @@ pub(crate) fn last_lines(text: &str, most: usize) -> (&str, bool) {
     }
 }
 
-/// Without characters that a terminal would obey: what a task says must not move anybody's cursor, nor turn around what
-/// stands beside it.
+/// Removes characters that a terminal interprets: output of a task must not move the cursor, nor reverse the text
+/// beside it.
 pub(crate) fn clean(text: &str) -> String {
     let text = sink::visible(text);
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()

@@ -1,5 +1,5 @@
-//! Times for people: on a terminal how long ago something was, elsewhere, and wherever `--utc` asks for it, the time in ISO
-//! 8601. Documents for programs do not pass through here.
+//! Times for people: on a terminal as an age; elsewhere, and with `--utc`, in ISO 8601. Documents for programs do not
+//! use this.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,10 @@ use crate::looks;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
-/// What is further away is told by its date: `31 h ago` would have to be counted back.
+/// A time further away is shown as a date: `31 h ago` would have to be counted back.
 const DAY: u64 = 24 * HOUR;
 
-/// This machine's clock. A control plane's may differ.
+/// The time by this machine's clock. A control plane's may differ.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -1,13 +1,14 @@
-//! How wide text is on a screen, and how it is made to fit: cut at its end, or broken between words. Colours take no room.
+//! The width of text on a screen, and how to fit it: by cutting its end, or by wrapping between words. Colour codes
+//! count as zero columns.
 //!
-//! The invariant: no line that is cut or wrapped here is wider than it was asked for, unless one word alone is.
+//! The invariant: no line that is cut or wrapped here is wider than requested, unless it is a single word.
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// What ends every colour (`SGR 0`).
+/// Ends every colour (`SGR 0`).
 const RESET: &str = "\x1b[0m";
 
-/// A piece of text as a terminal takes it.
+/// A piece of text as a terminal reads it.
 enum Piece<'a> {
     Char(char),
     /// A sequence that sets a colour.
@@ -30,7 +31,7 @@ fn of_char(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// How many columns a text of one line takes.
+/// The columns of a single-line text.
 pub(crate) fn of(text: &str) -> usize {
     if text.is_ascii() && !text.contains('\x1b') {
         return text.len();
@@ -38,7 +39,7 @@ pub(crate) fn of(text: &str) -> usize {
     pieces(text).map(|piece| if let Piece::Char(c) = piece { of_char(c) } else { 0 }).sum()
 }
 
-/// A text of at most so many columns; what is cut ends with `…`.
+/// Cuts a text to at most this many columns; a cut text ends with `…`.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if of(text) <= columns {
         return text.to_owned();
@@ -66,17 +67,18 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     shown
 }
 
-/// A text with blanks behind it, so that it takes so many columns.
+/// Pads a text with blanks to this many columns.
 pub(crate) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(of(text))))
 }
 
-/// A text of one line in pieces of at most so many columns, broken wherever one is full. An empty one is one empty piece.
+/// Splits a single-line text into pieces of at most this many columns, at any character. An empty text is one empty
+/// piece.
 pub(crate) fn fold(text: &str, columns: usize) -> Vec<&str> {
     let (mut pieces, mut begin, mut used) = (Vec::new(), 0, 0);
     for (at, c) in text.char_indices() {
         let wide = of_char(c);
-        // A character that is wider than a line has one of its own.
+        // A character that is wider than a line gets its own line.
         if used + wide > columns && at > begin {
             pieces.push(&text[begin..at]);
             (begin, used) = (at, 0);
@@ -87,9 +89,9 @@ pub(crate) fn fold(text: &str, columns: usize) -> Vec<&str> {
     pieces
 }
 
-/// A text in lines of at most so many columns. What goes on in a next line is indented by `hang` more than its first.
-/// Lines are broken between words, and not within `…` of backticks: what stands there is there to be copied. A word that is
-/// wider than a line has one of its own.
+/// Wraps a text to at most this many columns. Continuation lines are indented by `hang` more than the first. Lines are
+/// broken between words, but not inside backticks: quoted text is there to be copied. A word that is wider than a line
+/// gets its own line.
 pub(crate) fn wrap(text: &str, columns: usize, hang: usize) -> String {
     let mut wrapped = String::new();
     for (index, line) in text.split('\n').enumerate() {
@@ -101,7 +103,7 @@ pub(crate) fn wrap(text: &str, columns: usize, hang: usize) -> String {
     wrapped
 }
 
-/// As [`wrap`], but lines that begin with a blank stay as they are: what a task said is not ours to break.
+/// As [`wrap`], but lines that begin with a blank stay as they are: the output of tasks must not be rewrapped.
 pub(crate) fn wrap_prose(text: &str, columns: usize, hang: usize) -> String {
     let line = |line: &str| if line.starts_with(' ') { line.to_owned() } else { wrap(line, columns, hang) };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -124,7 +126,7 @@ fn wrap_line(wrapped: &mut String, line: &str, columns: usize, hang: usize) {
             wrapped.push(' ');
             used += 1;
         } else if word.is_empty() {
-            // Blanks at the end of a line.
+            // Blanks at the end of a line are dropped.
             continue;
         } else {
             wrapped.truncate(wrapped.trim_end_matches(' ').len());
@@ -137,14 +139,14 @@ fn wrap_line(wrapped: &mut String, line: &str, columns: usize, hang: usize) {
     }
 }
 
-/// The words between single blanks, with what stands in backticks as one.
+/// The words between single blanks; text in backticks counts as one word.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let text = rest?;
         let mut is_quoted = false;
         let end = text.char_indices().find(|(at, c)| {
-            // A backtick that nothing closes quotes nothing.
+            // A backtick without a partner does not quote.
             is_quoted ^= *c == '`' && (is_quoted || text[at + 1..].contains('`'));
             *c == ' ' && !is_quoted
         });

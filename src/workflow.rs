@@ -1,5 +1,5 @@
-//! A workflow file on its way to a control plane: read, checked as far as can be told here, joined with inputs and the
-//! files it takes along.
+//! A workflow file on its way to a control plane: read, checked as far as possible here, and joined with its inputs and
+//! files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -15,23 +15,23 @@ use crate::cli::InputArgs;
 use crate::error::CommandError;
 use crate::{inputs, output};
 
-/// No workflow or file is read beyond this; what a control plane accepts is its own matter and usually less.
+/// The most bytes of a workflow or a file; the control plane's own limit is usually lower.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// A workflow as it was read.
+/// The bytes of a workflow file.
 pub(crate) struct Source {
-    /// As the user named it; `-` for stdin.
+    /// The name that the user gave; `-` for stdin.
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A workflow and what it is given.
+/// A workflow with its inputs and files.
 pub(crate) struct Prepared {
     pub(crate) name: String,
     pub(crate) task_count: usize,
-    /// Tasks that nothing depends on: what is shown if there are no outputs.
+    /// Tasks that nothing depends on; their results are shown if there are no outputs.
     pub(crate) last_tasks: Vec<String>,
-    /// What is allowed and probably not meant.
+    /// Notes on parts that are allowed but probably not meant.
     pub(crate) notes: Vec<Note>,
     pub(crate) submission: Submission,
 }
@@ -53,13 +53,13 @@ impl Source {
         }
     }
 
-    /// The text.
+    /// The file as text.
     ///
     /// # Errors
-    /// If it is not UTF-8, with the place of the first byte that is not.
+    /// If it is not UTF-8, with the place of the first invalid byte.
     pub(crate) fn text(&self) -> Result<&str, CommandError> {
         std::str::from_utf8(&self.bytes).map_err(|_| {
-            // The checker says where; for text that is not UTF-8 it looks at nothing else.
+            // The checker reports the place; for text that is not UTF-8 it looks at nothing else.
             match spec::check_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous()) {
                 Err(problems) => CommandError::problems(problems),
                 Ok(_) => CommandError::internal(format!("`{}` is not UTF-8 text", self.name)),
@@ -67,7 +67,7 @@ impl Source {
         })
     }
 
-    /// Checks it against the protocols, and the providers, that are known here.
+    /// Checks it against the protocols and providers that are known here.
     pub(crate) fn check(&self, catalog: &dyn Catalog, limits: &Limits) -> Checked {
         spec::examine_bytes(&self.bytes, &self.name, catalog, limits)
     }
@@ -77,14 +77,14 @@ impl Source {
         spec::examine_bytes(&self.bytes, &self.name, &AnyMethod, &self.generous())
     }
 
-    /// The control plane's limits may be set higher than the usual ones. Without aliases no text has more values than
-    /// bytes; with them it stays bounded.
+    /// Limits for checks before the control plane is asked, which may allow more than the defaults. Without aliases no
+    /// text has more values than bytes; with them the number stays bounded.
     fn generous(&self) -> Limits {
         let nodes = Limits::DEFAULT.nodes.max(self.bytes.len());
         Limits { bytes: MAX_FILE_BYTES, tasks: usize::MAX, nodes, ..Limits::DEFAULT }
     }
 
-    /// Where the paths in `files` begin.
+    /// The folder to which the paths in `files` are relative.
     pub(crate) fn folder(&self) -> PathBuf {
         match Path::new(&self.name).parent() {
             Some(folder) if self.name != "-" => folder.to_owned(),
@@ -93,7 +93,7 @@ impl Source {
     }
 }
 
-/// Joins a checked workflow with what the user gives it.
+/// Joins a checked workflow with the user's inputs and labels.
 ///
 /// # Errors
 /// If an argument is malformed or a file cannot be read.
@@ -127,7 +127,7 @@ pub(crate) fn prepare(source: &Source, workflow: &Workflow, given: &InputArgs) -
     })
 }
 
-/// With the place of the default that it speaks of.
+/// Adds the place of the default that a problem is about.
 fn at_default(source: &Source, problem: Problem) -> Problem {
     let name = problem.field.strip_prefix("inputs.");
     let place = source.text().ok().zip(name).and_then(|(text, name)| spec::place_of(text, &["inputs", name]));
@@ -137,8 +137,8 @@ fn at_default(source: &Source, problem: Problem) -> Problem {
     }
 }
 
-/// The same for a control plane, which alone knows the methods there are: if anything is wrong, it is asked so that its
-/// problems are told with ours.
+/// Prepares a workflow for a control plane, which alone knows the available methods. If anything is wrong, the control
+/// plane is asked too, so that its problems are reported together with ours.
 ///
 /// # Errors
 /// Every problem; also as [`prepare`].
@@ -158,12 +158,13 @@ pub(crate) async fn prepare_for(client: &Client, source: &Source, given: &InputA
     }
 }
 
-/// What is wrong with the files that a workflow declares.
+/// The problems with the files that a workflow declares.
 pub(crate) fn missing_files(source: &Source, workflow: &Workflow) -> Vec<Problem> {
     files(source, workflow).err().unwrap_or_default()
 }
 
-/// Hands a prepared workflow over. What is wrong is told in full: an answer that refuses holds only so many problems.
+/// Submits a prepared workflow. If it is refused, the control plane is asked for all problems, because the refusal
+/// itself holds only a limited number.
 ///
 /// # Errors
 /// If the control plane refuses or cannot be reached.
@@ -186,7 +187,7 @@ pub(crate) async fn submit(
     Err(error.into())
 }
 
-/// The declared files' contents; paths are relative to the workflow's own folder.
+/// The contents of the declared files; paths are relative to the workflow's folder.
 fn files(source: &Source, workflow: &Workflow) -> Result<BTreeMap<String, Vec<u8>>, Vec<Problem>> {
     let folder = source.folder();
     let mut files = BTreeMap::new();
@@ -217,10 +218,10 @@ fn last_tasks(workflow: &Workflow) -> Vec<String> {
     last.map(|task| task.id.to_string()).collect()
 }
 
-/// The text of a file that an argument names, within the limit of a workflow's file.
+/// Reads the text of a file that an argument names, up to the size limit of workflow files.
 ///
 /// # Errors
-/// If it cannot be read, is larger, or is no text.
+/// If it cannot be read, is larger, or is not text.
 pub(crate) fn text_of(path: impl AsRef<Path>) -> io::Result<String> {
     let bytes = read(File::open(path)?)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))

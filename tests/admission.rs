@@ -1,4 +1,4 @@
-//! Who gets in: on the mesh, over gRPC and over plain HTTP, with the port as it is served.
+//! Admission control: on the mesh, over gRPC and over plain HTTP, at the port as it is served.
 
 mod plane;
 
@@ -17,7 +17,7 @@ async fn get(plane: &Plane, path: &str, headers: &str) -> String {
     plane.http("GET", path, headers, "").await.0
 }
 
-/// What a component sees first.
+/// The first event that a component receives.
 async fn join(plane: &Plane, token: Option<&str>) -> LinkEvent {
     let stop = CancellationToken::new();
     let url = format!("http://{}", plane.address);

@@ -1,4 +1,4 @@
-//! The control plane's API and mesh seen by clients that are not ours: stock gRPC messages, and Socket.IO over polling.
+//! The control plane's API and mesh as seen by foreign clients: stock gRPC messages, and Socket.IO over polling.
 
 mod plane;
 
@@ -32,7 +32,7 @@ async fn client(plane: &Plane) -> WorkflowServiceClient<Channel> {
     WorkflowServiceClient::new(endpoint.connect().await.expect("it listens"))
 }
 
-/// A typed workflow with so many labels that maps without an order would hardly come in the same one twice.
+/// A typed workflow with so many labels that an unordered map would hardly keep their order twice.
 fn submission(request_id: &str) -> SubmitWorkflowRequest {
     let labels = (0..12).map(|n| (format!("label{n}"), n.to_string()));
     let task = Task { id: "a".to_owned(), method: "util/echo".to_owned(), ..Task::default() };
@@ -65,7 +65,7 @@ async fn a_typed_submission_that_is_repeated_is_the_same_run() {
 async fn a_stream_with_nothing_to_say_says_that_it_lives() {
     let plane = Plane::start(Config { say_nothing_every: Duration::from_millis(50), ..Config::default() }).await;
     let mut client = client(&plane).await;
-    // Nobody works on it.
+    // No agent works on it.
     let run_id = client.submit_workflow(submission("idle")).await.expect("taken").into_inner().run_id;
     let watch = WatchRunRequest { run_id, ..WatchRunRequest::default() };
     let mut run = client.watch_run(watch).await.expect("there is one").into_inner();
@@ -87,7 +87,7 @@ async fn a_stream_with_nothing_to_say_says_that_it_lives() {
     plane.stop().await;
 }
 
-/// Submits so much at the same time that not all have room; what became of each.
+/// Submits so much at the same time that not everything fits; returns the result of each submission.
 async fn flood(plane: &Plane, max_retries: u32) -> Vec<gleitzeit_sdk::Result<gleitzeit_sdk::RunHandle>> {
     let config = ClientConfig { max_retries, ..ClientConfig::new(format!("http://{}", plane.address)) };
     let client = Client::connect(config).await.expect("it listens");
@@ -103,7 +103,7 @@ async fn flood(plane: &Plane, max_retries: u32) -> Vec<gleitzeit_sdk::Result<gle
     submitted.join_all().await
 }
 
-/// Nobody holds more than there is room for; clients come again by themselves, and all are taken then.
+/// The control plane holds only what fits; the clients retry by themselves, and then all are accepted.
 #[tokio::test]
 async fn a_flood_of_submissions_is_told_to_come_again() {
     let plane = Plane::start(Config { max_submitting_bytes: 256 * 1024, ..Config::default() }).await;
@@ -168,7 +168,7 @@ async fn a_filter_with_too_many_values_is_refused_and_names_the_limit() {
     plane.stop().await;
 }
 
-/// A service that follows each of its runs has one connection for all of them.
+/// A service that follows each of its runs needs one connection for all of them.
 #[tokio::test]
 async fn one_connection_carries_all_watches_that_a_caller_may_have_and_calls_beside_them() {
     let plane = Plane::start(Config::default()).await;
@@ -196,7 +196,8 @@ async fn one_connection_carries_all_watches_that_a_caller_may_have_and_calls_bes
     plane.stop().await;
 }
 
-/// Over polling a message may be as large as over WebSocket: what is refused is refused by us, and nobody is cut off.
+/// Over polling a message may be as large as over WebSocket: a larger one is refused with an answer, and the session
+/// goes on.
 #[tokio::test]
 async fn a_large_answer_over_polling_does_not_end_the_session() {
     let plane = Plane::start(Config::default()).await;
@@ -228,14 +229,14 @@ async fn a_large_answer_over_polling_does_not_end_the_session() {
     plane.stop().await;
 }
 
-/// A workflow of so many bytes.
+/// A workflow of this many bytes.
 fn sized(bytes: usize) -> SubmitWorkflowRequest {
     let workflow = "name: b\ntasks:\n  - {id: a, method: util/echo}\n# ";
     let yaml = format!("{workflow}{}", "y".repeat(bytes - workflow.len()));
     SubmitWorkflowRequest { source: Some(Source::Yaml(yaml)), ..SubmitWorkflowRequest::default() }
 }
 
-/// Whichever limit a request is over, it is told so in the same way.
+/// A request over any limit gets the same kind of answer.
 #[tokio::test]
 async fn what_is_too_large_is_told_so_at_every_size_compressed_or_not() {
     const KIB: usize = 1024;
@@ -245,7 +246,7 @@ async fn what_is_too_large_is_told_so_at_every_size_compressed_or_not() {
     let mut gzip = client(&plane).await.send_compressed(CompressionEncoding::Gzip);
     for client in [&mut plain, &mut gzip] {
         client.submit_workflow(sized(60 * KIB)).await.expect("small enough");
-        // Over the limit of a workflow, of a message, and far beyond.
+        // Over the limit of a workflow, over that of a message, and far beyond both.
         for bytes in [65 * KIB, 1_024 * KIB, 4_096 * KIB, 40_960 * KIB] {
             let status = client.submit_workflow(sized(bytes)).await.expect_err("too large");
             assert_eq!(status.code(), Code::ResourceExhausted, "{bytes}: {status:?}");
@@ -258,7 +259,7 @@ async fn what_is_too_large_is_told_so_at_every_size_compressed_or_not() {
     plane.stop().await;
 }
 
-/// Inputs are refused with the place in the value, and never become something else.
+/// Invalid inputs are refused with the place inside the value, and never silently changed.
 #[tokio::test]
 async fn inputs_that_cannot_be_carried_are_refused_with_their_place() {
     let plane = Plane::start(Config::default()).await;
@@ -278,7 +279,7 @@ async fn inputs_that_cannot_be_carried_are_refused_with_their_place() {
     plane.stop().await;
 }
 
-/// What reflection answers to one question.
+/// The answer of reflection to one request.
 async fn described(client: &mut ServerReflectionClient<Channel>, question: MessageRequest) -> Vec<FileDescriptorProto> {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question.clone()) };
     let mut request = tonic::Request::new(tokio_stream::once(request));
@@ -292,7 +293,7 @@ async fn described(client: &mut ServerReflectionClient<Channel>, question: Messa
     files.file_descriptor_proto.iter().map(decode).collect()
 }
 
-/// As tools do it that print an error's details: by the name in `type_url`, then every file that one imports.
+/// Works as tools do that print an error's details: by the name in `type_url`, then every file that it imports.
 #[tokio::test]
 async fn every_message_that_errors_carry_is_described_with_all_it_needs() {
     let plane = Plane::start(Config::default()).await;

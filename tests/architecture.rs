@@ -1,11 +1,11 @@
-//! The house: imports point one way, and the core stays pure.
+//! Checks the architecture: imports point one way, and the core stays pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// The domain, in the order in which one learns it: each knows only those before it.
+/// The domain crates, from the innermost outwards: each depends only on those before it.
 const CORE: [&str; 3] = ["gleitzeit-workflow", "gleitzeit-run", "gleitzeit-mesh"];
 
 /// Which crates of ours each other crate may see, besides those of the domain.
@@ -20,12 +20,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gleitzeit-sdk", &["gleitzeit-proto", "gleitzeit-link", "gleitzeit-tls"]),
 ];
 
-/// What must never be among the dependencies of the core, directly or through others.
+/// Crates that the core must not depend on, directly or indirectly.
 const IMPURE: &[&str] = &["tokio", "tonic", "axum", "rusqlite", "socketioxide", "rust_socketio", "reqwest", "tracing"];
 
 fn metadata() -> serde_json::Value {
     let out = Command::new(env!("CARGO"))
-        // Not offline: what no build for this platform has needed may have to be fetched.
+        // Not offline: a dependency that no build for this platform has needed may have to be fetched.
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -88,7 +88,7 @@ fn the_core_builds_without_a_runtime() {
     }
 }
 
-/// Where it may be asked which system this is; whoever needs to know asks there.
+/// The only modules that may check the operating system; others ask them.
 const PLATFORMS: [&str; 4] =
     ["providers/src/platform", "control-plane/src/platform", "src/platform", "sdk/rust/src/regular.rs"];
 
@@ -116,7 +116,7 @@ fn only_the_platform_modules_ask_which_system_this_is() {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("readable");
-        // Tests may ask whether there is something to try.
+        // Tests may check whether there is something to test.
         let end = ["#[cfg(test)]", "#[test]", "#[tokio::test]"].iter().filter_map(|mark| text.find(mark)).min();
         let text = &text[..end.unwrap_or(text.len())];
         if let Some(question) = QUESTIONS.iter().find(|question| text.contains(**question)) {

@@ -1,4 +1,5 @@
-//! The documents' commands do what they say, and the reference of the command line leaves nothing out.
+//! Checks that the commands in documents do what the documents say, and that the reference of the command line is
+//! complete.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,7 +23,7 @@ fn help(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The names in the list of commands that `--help` shows.
+/// The names on the list of commands that `--help` shows.
 fn commands() -> Vec<String> {
     let help = help(&[]);
     let list = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a list of commands");
@@ -65,7 +66,7 @@ fn gz_is_the_same_program() {
 fn gz_becomes_the_program_in_its_own_folder_also_through_links_and_says_so_where_there_is_none() {
     let folders = [(); 2].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"));
     let gz = folders[0].path().join("gz");
-    // A copy that another test's process inherits while it is written could not be started.
+    // A copy that another test's process inherits while it is written could not be executed.
     fs::hard_link(env!("CARGO_BIN_EXE_gz"), &gz).expect("linked");
     let alone = Command::new(&gz).arg("version").output().expect("starts");
     let said = String::from_utf8_lossy(&alone.stderr);
@@ -80,7 +81,7 @@ fn gz_becomes_the_program_in_its_own_folder_also_through_links_and_says_so_where
     assert!(found.status.success() && !found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
 }
 
-/// The `sh` blocks of the reference, each run as it stands in a home of its own. Only the port differs: the default one
+/// The `sh` blocks of the reference, each run unchanged in a home of its own. Only the port differs: the default one
 /// may be in use.
 #[test]
 fn every_command_of_the_reference_works() {
@@ -93,7 +94,8 @@ fn every_command_of_the_reference_works() {
     let stop = format!("gleitzeit stop --port {port}");
     let as_written =
         |block: &str| block.replace("gleitzeit start --background", &start).replace("gleitzeit stop", &stop);
-    // In the first block everything is in one process; in the third `submit` would start one at the default port.
+    // In the first block everything is in one process; in the third `submit` would start a control plane at the default
+    // port.
     let script = format!(
         "set -eu\n{}\nexport GLEITZEIT_HUB_URL=http://127.0.0.1:{port}\n{}\n{start}\n{}\n{}\n",
         blocks[0],
@@ -102,7 +104,7 @@ fn every_command_of_the_reference_works() {
         blocks[3]
     );
     let output = shell(&script, home.path());
-    // Whatever happened, nothing stays behind.
+    // Whatever happened, nothing is left running.
     shell(&stop, home.path());
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{script}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -112,7 +114,8 @@ fn every_command_of_the_reference_works() {
     assert!(home.path().join("monday.db").is_file(), "the backup: {said}");
 }
 
-/// The `sh` blocks of the README but for its tests, as they stand. Only the build is left out: the binary is there.
+/// The `sh` blocks of the README except for its tests, unchanged. Only the build is left out: the binary exists
+/// already.
 #[test]
 fn every_command_of_the_readme_works() {
     let home = tempfile::tempdir().expect("a folder");

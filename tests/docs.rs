@@ -1,4 +1,4 @@
-//! What the documents say is true: every workflow in them is valid, and the table of errors is the code's own.
+//! Checks the documents: every workflow in them is valid, and the table of errors matches the code.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Folders with a README of their own, which registries show.
+/// Folders with their own README, which package registries show.
 const READMES: &[&str] = &[
     "agent",
     "agent/link",
@@ -43,7 +43,7 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The fenced blocks of a language, each with the line it begins on.
+/// The fenced blocks of a language, each with the line that it begins on.
 fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let (mut blocks, mut current) = (Vec::new(), None);
     for (number, line) in text.lines().enumerate() {
@@ -203,8 +203,8 @@ fn every_protocol_in_the_documents_is_valid() {
     assert!(checked >= 1, "no protocol found");
 }
 
-/// Blocks below `<!-- FILE -->` are that file, or what stands in it between two lines of dashes. Written anew with
-/// `UPDATE_DOCS=1 cargo test --test docs`.
+/// A block after `<!-- FILE -->` equals that file, or its part between two lines of dashes. Update with `UPDATE_DOCS=1
+/// cargo test --test docs`.
 #[test]
 fn files_in_the_documents_are_the_files() {
     let mut checked = 0;
@@ -237,7 +237,7 @@ fn files_in_the_documents_are_the_files() {
     assert!(checked >= 5, "only {checked} files found");
 }
 
-/// The document as the table of codes says it. Written anew with `UPDATE_DOCS=1 cargo test --test docs`.
+/// The document generated from the table of codes. Update with `UPDATE_DOCS=1 cargo test --test docs`.
 #[test]
 fn the_table_of_errors_is_the_codes_own() {
     let mut table = String::from(
@@ -266,8 +266,8 @@ fn the_table_of_errors_is_the_codes_own() {
     assert!(written == table, "docs/ERRORS.md differs from the table; run UPDATE_DOCS=1 cargo test --test docs");
 }
 
-/// Files for container engines and what looks at metrics: they can be read, and what they mount is there. What their services
-/// run is judged by the program itself in `tests/deploy`.
+/// Files for container engines and monitoring can be parsed, and everything that they mount exists. The command lines
+/// of their services are checked by the program itself in `tests/deploy`.
 #[test]
 fn what_is_deployed_can_be_read() {
     let folder = root().join("deploy");
@@ -302,7 +302,7 @@ fn what_is_deployed_can_be_read() {
     }
 }
 
-/// Each alert links to a heading of the runbook, and the runbook has no other.
+/// Each alert links to a heading of the runbook, and the runbook has no other headings.
 #[test]
 fn every_alert_has_its_line_in_the_runbook() {
     let text = fs::read_to_string(root().join("deploy/observability/alerts.yaml")).expect("readable");

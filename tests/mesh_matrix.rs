@@ -1,5 +1,5 @@
-//! Who emits and who handles each event of the mesh: read from the code, driven through the hub, compared with the table
-//! that people read. An event that nobody emits or nobody handles is a dead end.
+//! Compares who emits and who handles each event of the mesh in three ways: read from the code, driven through the hub,
+//! and listed in the documented table. An event that nobody emits or handles is a dead end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,9 +13,9 @@ use gleitzeit_workflow::Timestamp;
 use gleitzeit_workflow::time::Instant;
 
 const ROLES: [&str; 4] = ["queue", "resolver", "engine", "provider"];
-/// Any socket that reads the journal; none of ours does.
+/// A socket that reads the journal; none of our components does.
 const WATCHER: &str = "watcher";
-/// The code of each party.
+/// The source code of each party.
 const CODE: &[(&str, &[&str])] = &[
     ("hub", &["core/mesh/src/hub.rs", "core/mesh/src/hub"]),
     (
@@ -39,7 +39,7 @@ const CODE: &[(&str, &[&str])] = &[
     ("engine", &["core/mesh/src/role/engine.rs", "core/mesh/src/role/engine", "core/mesh/src/role/outbox.rs"]),
     ("provider", &["core/mesh/src/role/provider.rs", "core/mesh/src/role/provider"]),
 ];
-/// What the hub sends to a role that has no use for it so far.
+/// Events that the hub sends to a role that does not use them so far.
 const UNUSED: &[(&str, &str, &str)] =
     &[("protocols", "resolver", "resolvers leave the check of parameters to engines, others need not")];
 
@@ -50,7 +50,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Lines of the code that is not test code.
+/// The lines of the code without tests.
 fn lines(place: &str) -> Vec<String> {
     let path = root().join(place);
     let files: Vec<PathBuf> = if path.is_dir() {
@@ -68,12 +68,12 @@ fn lines(place: &str) -> Vec<String> {
         .collect()
 }
 
-/// `RegisterComponent` for `register_component`.
+/// Converts `register_component` to `RegisterComponent`.
 fn variant(kind: &str) -> String {
     kind.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-/// Whether an event is emitted and handled by these lines: it is built, or it is matched by an arm or a `let`.
+/// Whether these lines emit and handle an event: they build it, or match it in an arm or a `let`.
 fn uses(lines: &[String], direction: &str, kind: &str) -> (bool, bool) {
     let name = format!("{direction}::{}", variant(kind));
     let (mut emits, mut handles) = (false, false);
@@ -90,7 +90,7 @@ fn uses(lines: &[String], direction: &str, kind: &str) -> (bool, bool) {
     (emits, handles)
 }
 
-/// Who emits and who handles the events of a direction.
+/// Who emits and who handles the events of a direction, according to the code.
 fn code(direction: &str, kinds: &'static [&'static str]) -> (Pairs, Pairs) {
     let (mut emitted, mut handled) = (Pairs::new(), Pairs::new());
     for (party, places) in CODE {
@@ -102,7 +102,7 @@ fn code(direction: &str, kinds: &'static [&'static str]) -> (Pairs, Pairs) {
         }
     }
     if direction == "FromHub" {
-        // The link waits for it before any role may speak.
+        // The link waits for it before any role may send.
         let waits = lines("agent/link/src/transport.rs").iter().any(|line| line.contains("event.name == \"welcome\""));
         assert!(waits, "the link waits for `welcome`");
         handled.extend(ROLES.map(|role| ("welcome", role)));
@@ -143,7 +143,7 @@ fn parties(cell: &str) -> Vec<&'static str> {
     cell.split(',').flat_map(|name| party(name.trim())).collect()
 }
 
-/// Without what only foreign sockets do.
+/// Without the events that only foreign sockets use.
 fn ours(pairs: &Pairs) -> Pairs {
     pairs.iter().copied().filter(|(_, party)| *party != WATCHER).collect()
 }
@@ -189,7 +189,7 @@ fn samples() -> BTreeMap<String, ToHub> {
     events.collect()
 }
 
-/// The journal's answer to what the hub asks of it while a component registers.
+/// The journal's answer to the hub's requests while a component registers.
 fn recorded(asked: &[Output]) -> Batch {
     let mut batch = Batch::default();
     for output in asked {
@@ -205,7 +205,7 @@ fn recorded(asked: &[Output]) -> Batch {
     batch
 }
 
-/// Whether the hub takes an event from a role; `None` is a socket that has not registered.
+/// Whether the hub accepts an event from a role; `None` is a socket that has not registered.
 fn is_taken(role: Option<Role>, event: ToHub) -> bool {
     let (socket, now) = (1, Instant(0));
     let mut hub = Hub::new(Config::default(), Start::default(), now);
@@ -242,7 +242,7 @@ fn is_taken(role: Option<Role>, event: ToHub) -> bool {
 fn the_hub_takes_what_is_documented_and_refuses_the_rest() {
     let [(senders, _), _] = documented();
     let samples = samples();
-    // Harmless from anybody: it only confirms, or says that somebody is there.
+    // Harmless from anybody: these only confirm, or report presence.
     let from_all = ["events_ack", "heartbeat_response", "method_result", "register_component"];
     for kind in ToHub::KINDS {
         for role in [None].into_iter().chain(Role::ALL.map(Some)) {

@@ -1,4 +1,4 @@
-//! What is published says what registries ask for, and its version stands in one place.
+//! Checks that published packages have what registries require, and that the version is defined in one place.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What other programs depend on, besides the program itself.
+/// Crates for use by other programs, besides the program itself.
 const FOR_OTHERS: &[&str] = &[
     "gleitzeit",
     "gleitzeit-link",
@@ -50,7 +50,7 @@ fn every_crate_says_what_the_registry_asks_for() {
             assert!(package[field].as_str().is_some_and(|text| !text.is_empty()), "{name} has no {field}");
         }
         let words = |field: &str| package[field].as_array().map_or(0, Vec::len);
-        // The registry takes five of each, and keywords of at most twenty letters.
+        // The registry accepts five of each, and keywords of at most twenty letters.
         assert!((1..=5).contains(&words("keywords")) && (1..=5).contains(&words("categories")), "{name}");
         let keywords = package["keywords"].as_array().into_iter().flatten().filter_map(Value::as_str);
         assert!(keywords.into_iter().all(|word| word.len() <= 20), "{name}");

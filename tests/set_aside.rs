@@ -15,7 +15,7 @@ use gleitzeit_workflow::{Payload, Timestamp};
 use plane::Plane;
 use serde_json::{Value, json};
 
-/// A store with one run that completed a task which was never begun.
+/// A store with one run that completed a task which never began.
 fn broken_store(path: &Path) -> RunId {
     let run_id: RunId = "0198f0c1-2345-7abc-8def-0123456789ab".parse().expect("an id");
     let text = json!({
@@ -89,7 +89,7 @@ async fn a_run_that_is_set_aside_is_shown_as_such_until_it_is_ended_by_force() {
     let ended = gleitzeit(folder.path(), &["cancel", &run_id, "--force", "--hub-url", &url, "-o", "json"]);
     assert_eq!((ended.status.code(), &document(&ended)["status"]), (Some(0), &json!("cancelled")), "{ended:?}");
 
-    // Asking again is answered as for any cancelled run, and it is shown with its reason.
+    // Another request gets the answer for any cancelled run, and the run is shown with its reason.
     let again = client.cancel_by_force(&run_id, "").await.expect("cancelled before");
     assert_eq!(again.status, RunStatus::Cancelled);
     let shown = client.get_run(&run_id).await.expect("shown");

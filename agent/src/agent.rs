@@ -1,6 +1,6 @@
 //! Starts the components and ends them in order: engines, then providers, then queue and resolver.
 //!
-//! The invariant: when [`Agent::run`] returns, everything that it started has ended, also if it was forced.
+//! The invariant: when [`Agent::run`] returns, everything that it started has ended, even after a forced end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,37 +29,37 @@ use crate::host::session::{DrainSignal, Session};
 use crate::host::{Clock, Machine};
 use crate::roster::{Member, Roster};
 
-/// A start that takes longer is mentioned.
+/// The time after which a start that is not finished is logged.
 const OVERDUE: Duration = Duration::from_secs(3);
-/// How long a component may take beyond its grace period: the machines' own limits are shorter.
+/// How long a component may take beyond its grace period; the limits of the machines are shorter.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
-/// How long the link may take to say goodbye: its own limit is shorter.
+/// How long the link may take to disconnect cleanly; its own limit is shorter.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// How long what was cut off may take to be gone.
+/// How long aborted tasks may take to end.
 const CUT_OFF: Duration = Duration::from_secs(5);
 
-/// Why an agent could not be made or did not run to its end.
+/// Why an agent could not be built or did not run to its end.
 #[derive(Debug, Error)]
 pub enum AgentError {
-    /// Its configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The control plane refused a component for good.
     #[error("the control plane refused component `{component}`")]
     Rejected {
-        /// Its id.
+        /// The id of the component.
         component: String,
-        /// Why.
+        /// The control plane's reason.
         #[source]
         error: Failure,
     },
-    /// A component ended although nobody asked it to.
+    /// A component ended although it was not asked to.
     #[error("component `{component}` ended by itself")]
     Ended {
-        /// Its id.
+        /// The id of the component.
         component: String,
     },
-    /// A component broke off.
+    /// A component panicked or was aborted.
     #[error("a component broke off")]
     Broken(#[source] tokio::task::JoinError),
 }
@@ -94,7 +94,7 @@ struct Group {
 }
 
 impl Agent {
-    /// Checks the configuration and makes the components; nothing is connected before [`Agent::run`].
+    /// Checks the configuration and builds the components; nothing connects before [`Agent::run`].
     ///
     /// # Errors
     /// If the configuration is invalid.
@@ -102,7 +102,7 @@ impl Agent {
         Self::with_connector(config, sockets())
     }
 
-    /// As [`Agent::new`], with lines of the caller's.
+    /// Builds an agent like [`Agent::new`], with lines from the caller's connector.
     ///
     /// # Errors
     /// If the configuration is invalid.
@@ -133,18 +133,18 @@ impl Agent {
         Ok(Self { components: components.collect(), config, connector, roster })
     }
 
-    /// Whether all components are registered now; false again while the control plane is away.
+    /// Whether all components are registered now. Turns false again while the control plane is away.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.roster.ready()
     }
 
-    /// The ids of the components, new with each agent.
+    /// The ids of the components, which are new for each agent.
     pub fn component_ids(&self) -> impl Iterator<Item = &ComponentId> {
         self.components.iter().map(|(identity, _, _)| &identity.component_id)
     }
 
-    /// Runs until `shutdown`, then drains; `force` ends everything at once, also a drain. That the control plane is
-    /// away is no reason to end.
+    /// Runs until `shutdown` is cancelled, then drains. Cancelling `force` ends everything at once, including a drain.
+    /// The agent does not end when the control plane is away: it reconnects.
     ///
     /// # Errors
     /// If the control plane refuses a component for good, or a component breaks; the others are drained first.
@@ -157,7 +157,7 @@ impl Agent {
                 Ok(())
             }
         };
-        // Nothing is left after a drain; what was cut off is gone once its futures are dropped.
+        // After a drain nothing is left; after an abort everything is gone once its futures are dropped.
         tracker.close();
         if timeout(CUT_OFF, tracker.wait()).await.is_err() {
             error!(tasks = tracker.len(), "work that was cut off is still there");
@@ -192,7 +192,7 @@ impl Agent {
         let until = Instant::now().checked_add(drain_timeout);
         for group in [&mut engines, &mut providers, &mut owners] {
             let left = until.map_or(drain_timeout, |until| until.saturating_duration_since(Instant::now()));
-            // The first error is the cause; those of the drain may follow from it.
+            // The first error is the cause; errors of the drain may follow from it.
             let drained = group.finish(left).await;
             result = result.and(drained);
         }
@@ -262,7 +262,7 @@ impl Group {
         self.tasks.spawn(tracker.track_future(host.run(machine)));
     }
 
-    /// Drains all, and waits for the end of each.
+    /// Drains all components and waits until each has ended.
     async fn finish(&mut self, grace: Duration) -> Result<(), AgentError> {
         self.drain.send_replace(Some(grace));
         let mut result = Ok(());
@@ -280,7 +280,7 @@ impl Group {
     }
 }
 
-/// What surrounds one component's machine.
+/// Runs one component's machine.
 struct Host {
     connection: Connection,
     member: Member,
@@ -294,7 +294,7 @@ impl Host {
         let Self { connection, member, clock, drain, tracker } = self;
         let (component, asked) = (member.id().to_owned(), drain.clone());
         let Connection { line, driver } = connection;
-        // A task of its own: pings are answered while the machine works.
+        // A separate task, so that pings are answered while the machine works.
         let driver = AbortOnDropHandle::new(tokio::spawn(tracker.track_future(driver)));
         let ended = Session::new(machine, line, clock, member).run(drain).await;
         if timeout(GOODBYE, driver).await.is_err() {
@@ -308,8 +308,8 @@ impl Host {
     }
 }
 
-/// Random, so that a component that starts anew is not taken for the one before, and proven by the secret, so that nobody
-/// else is taken for this one.
+/// The id is random, so that a restarted component is not taken for the one before. The secret proves the id, so that
+/// no other component can claim it.
 fn new_id(role: Role, is_within_hub: bool) -> (ComponentId, Secret) {
     let secret = Secret::new(format!("{:032x}", rand::random::<u128>()));
     (ComponentId::of_secret(role.as_str(), &secret, is_within_hub), secret)

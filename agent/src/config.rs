@@ -1,4 +1,4 @@
-//! What an agent is set to. No I/O here.
+//! The settings of an agent. No I/O here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,52 +14,56 @@ use thiserror::Error;
 
 /// The largest payload that fits into a frame with room to spare.
 const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
-/// As the hub takes them.
+/// The hub's limit for names.
 const MAX_NAME_BYTES: usize = 200;
-/// As the hub takes them, with room for what executors add.
+/// The hub's limit, less some room for capabilities that executors add.
 const MAX_CAPABILITIES: usize = 80;
-/// More would not fit into one process.
+/// A sanity limit: one process could not hold more.
 const MAX_SLOTS: u32 = 100_000;
 
-/// How an agent finds its hub and what it does there.
+/// How an agent finds its hub, and what it does there.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// Address of the control plane, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub hub_url: String,
-    /// The roots that are trusted where that is one of `https`. Default: the bundled ones and the machine's own.
+    /// The roots that are trusted if `hub_url` is an `https` address. Default: the bundled ones and the machine's own.
     pub trust: Trust,
-    /// What the control plane asks for on connect. Default none.
+    /// The token that the control plane may ask for on connect. Default none.
     pub token: TokenSource,
-    /// The variable that names a proxy, to be told of when the control plane cannot be reached. Default none.
+    /// The environment variable that names a proxy; it is mentioned when the control plane cannot be reached. Default
+    /// none.
     pub unused_proxy: Option<&'static str>,
-    /// What this agent does; see [`parse_roles`]. Default all.
+    /// The roles of this agent; see [`parse_roles`]. Default all.
     pub roles: Vec<Role>,
-    /// Engine: how many attempts it holds at once. It only coordinates, so many cost little, and fewer than providers
-    /// can work on hold these up (measured: 64 instead of 256 cost a third of the throughput of short tasks). Default 256.
+    /// Engine: how many attempts it holds at once. An engine only coordinates, so slots are cheap, and fewer slots than
+    /// the providers can work on hold the providers up (measured: 64 instead of 256 cost a third of the throughput of
+    /// short tasks). Default 256.
     pub slots: u32,
     /// Engine: the queues it works for. Default none: all.
     pub queues: Option<Vec<QueueName>>,
-    /// Provider: what is served, each definition by a component of its own; see [`merge_definitions`]. Default the
+    /// Provider: the definitions that are served, each by a separate component; see [`merge_definitions`]. Default the
     /// shipped ones.
     pub providers: Vec<Definition>,
     /// Provider: the protocols that definitions may name. Default the shipped ones.
     pub protocols: Arc<Registry>,
-    /// Provider: what executors may know of the machine. Default: nothing of the environment.
+    /// Provider: what executors may see of the machine. Default: nothing of the environment.
     pub settings: Settings,
-    /// For people, shown in lists. Default `agent`.
+    /// A label for people, shown in lists. Default `agent`.
     pub name: String,
-    /// How long work may go on after the wish to stop. Default 30 s.
+    /// How long work may go on after a shutdown was requested. Default 30 s.
     pub drain_timeout: Duration,
-    /// How long work goes on without the control plane before it is stopped; by then others may have it. Default 10 s.
+    /// How long work goes on without the control plane before it is stopped; after that others may have taken it over.
+    /// Default 10 s.
     pub alone_limit: Duration,
-    /// Largest parameter set or result, as JSON text in bytes; as the control plane has it. Default 1 MiB, at most 8.
+    /// Largest parameter set or result, in bytes of JSON text; set it as on the control plane. Default 1 MiB, at most
+    /// 8.
     pub max_payload_bytes: usize,
-    /// Provider: how often each is asked for its health; an unhealthy one is asked more often at first. Default 10 s.
+    /// Provider: how often each is asked for its health; an unhealthy one is at first asked more often. Default 10 s.
     pub health_interval: Duration,
-    /// Engine: nobody else serves at this control plane, so that no provider of others is waited for before a task
-    /// fails for want of a healthy one. Default false.
+    /// Engine: no other agent serves methods at this control plane, so a task without a healthy provider fails without
+    /// waiting for providers of other agents. Default false.
     pub serves_alone: bool,
-    /// The control plane is in this process: when it ends so do the components, which their ids say. Default false.
+    /// The control plane runs in this process, so the components end when it does, and their ids say so. Default false.
     pub is_within_hub: bool,
 }
 
@@ -87,7 +91,7 @@ impl Default for AgentConfig {
     }
 }
 
-/// Written without the token.
+/// Omits the token.
 impl fmt::Debug for AgentConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let providers: Vec<&str> = self.providers.iter().map(|it| it.name.as_str()).collect();
@@ -103,21 +107,21 @@ impl fmt::Debug for AgentConfig {
     }
 }
 
-/// All that is wrong with an [`AgentConfig`].
+/// All problems of an [`AgentConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("invalid agent configuration: {}", .0.join("; "))]
 pub struct ConfigError(pub Vec<String>);
 
 impl AgentConfig {
-    /// Whether the agent takes this role.
+    /// Whether the agent has this role.
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
     }
 
-    /// Checks everything; providers are built as they will be.
+    /// Checks everything; providers are built as they will be at start.
     ///
     /// # Errors
-    /// With all problems at once.
+    /// All problems at once.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         if let Err(error) = self.link().validate() {
@@ -172,7 +176,7 @@ impl AgentConfig {
         }
     }
 
-    /// How each component's link is set.
+    /// The settings of each component's link.
     pub(crate) fn link(&self) -> LinkConfig {
         let (url, token, unused_proxy) = (self.hub_url.clone(), self.token.clone(), self.unused_proxy);
         LinkConfig { url, trust: self.trust.clone(), token, unused_proxy, ..LinkConfig::default() }
@@ -185,10 +189,10 @@ fn check_name(field: &str, name: &str, problems: &mut Vec<String>) {
     }
 }
 
-/// Reads the names of roles, their aliases (`deps`, `exec`) and `all`; each role comes once, in the order of the table.
+/// Parses names of roles, their aliases (`deps`, `exec`) and `all`. Each role appears once, in the order of the table.
 ///
 /// # Errors
-/// With all names that are none.
+/// All names that are unknown.
 pub fn parse_roles<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Role>, ConfigError> {
     let (mut roles, mut problems) = (BTreeSet::new(), Vec::new());
     for name in names {
@@ -203,8 +207,8 @@ pub fn parse_roles<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<R
     if problems.is_empty() { Ok(roles.into_iter().collect()) } else { Err(ConfigError(problems)) }
 }
 
-/// Puts definitions of several sources together: a later one replaces an earlier one of the same name, in its place.
-/// Sources in their order: shipped, then the providers folder, then files named one by one.
+/// Merges definitions of several sources: a later definition replaces an earlier one of the same name, in its place.
+/// The order of the sources: shipped ones, the providers folder, then files that are named one by one.
 pub fn merge_definitions(sources: impl IntoIterator<Item = Vec<Definition>>) -> Vec<Definition> {
     let mut merged: Vec<Definition> = Vec::new();
     for definition in sources.into_iter().flatten() {

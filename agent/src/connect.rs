@@ -1,5 +1,4 @@
-//! How a component gets its line to the hub: over a socket, inside this process, or over anything else that offers the
-//! two ends of a link.
+//! How a component gets its line to the hub: over a socket, inside this process, or over any other pair of link ends.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::line::Line;
 
-/// A component's line and the work behind it.
+/// A component's line, and the future that drives it.
 pub struct Connection {
     pub(crate) line: Line,
     /// Ends soon after the line is closed.
@@ -20,17 +19,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Over a link that the driver runs; it must end soon after [`Link::close`].
+    /// Builds a connection over a link that `driver` runs; the driver must end soon after [`Link::close`].
     pub fn linked(link: Link, events: LinkEvents, driver: impl Future<Output = ()> + Send + 'static) -> Self {
         Self { line: Line::linked(link, events), driver: Box::pin(driver) }
     }
 }
 
-/// Makes the line of one component; called once for each, in a runtime.
+/// Makes the line of one component. Called once for each component, inside a runtime.
 pub type Connector =
     Arc<dyn Fn(&ComponentId, LinkConfig) -> Result<Connection, gleitzeit_link::ConfigError> + Send + Sync>;
 
-/// Socket.IO over TCP: the usual way.
+/// Socket.IO over TCP, the usual connector.
 pub fn sockets() -> Connector {
     Arc::new(|_component, config| {
         let (link, events, driver) = gleitzeit_link::connect(config, &CancellationToken::new())?;
@@ -38,7 +37,7 @@ pub fn sockets() -> Connector {
     })
 }
 
-/// To a hub in this process.
+/// A connector to a hub in this process.
 pub fn within(hub: Arc<dyn LocalHub>) -> Connector {
     Arc::new(move |_component, _config| Ok(Connection { line: Line::within(hub.clone()), driver: Box::pin(ready(())) }))
 }

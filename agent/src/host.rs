@@ -1,8 +1,8 @@
 //! What runs the pure role machines: one loop for all of them ([`session`]) and one small file per role.
 //!
-//! A host moves messages and time and does a role's work; it decides nothing that the machine could decide. The
-//! invariant: events reach the machine one at a time, those of the link in the order in which the hub sent them, and
-//! the machine's outputs leave in the order in which it made them.
+//! A host moves messages and time and does a role's work; every decision that the machine can make is the machine's.
+//! The invariant: events reach the machine one at a time, those of the link in the order in which the hub sent them,
+//! and the machine's outputs leave in the order in which it made them.
 
 mod call_span;
 mod clock;
@@ -22,25 +22,25 @@ use gleitzeit_workflow::time::Instant;
 
 pub(crate) use clock::Clock;
 
-/// What happens to a hosted machine.
+/// An input for a hosted machine.
 pub(crate) enum Event<R> {
-    /// About its connection, or its time has come.
+    /// A change of its connection, a message, or a deadline.
     Hub(Input),
-    /// Work of the host has something to say.
+    /// The host's work reports something.
     Report(R),
-    /// Take nothing more and end within this time.
+    /// Take on no more work, and end within this time.
     Drain {
-        /// In milliseconds.
+        /// The time limit in milliseconds.
         grace_ms: u64,
     },
 }
 
-/// What a machine wants done by the loop.
+/// What a machine wants the loop to do.
 #[derive(Default)]
 pub(crate) struct Todo {
-    /// In this order.
+    /// To be carried out in this order.
     pub(crate) outputs: Vec<Output>,
-    /// Everything is said: disconnect.
+    /// The drain is complete: disconnect.
     pub(crate) drained: bool,
 }
 
@@ -49,23 +49,23 @@ pub(crate) trait Machine: Send {
     /// What the work reports.
     type Report: Send;
 
-    /// What must be known before the first word to the hub; bounded in time; may be cut short.
+    /// Prepares what the first message to the hub must contain. Bounded in time; may be cut short.
     fn prepare(&mut self, _now: Instant) -> impl Future<Output = ()> + Send {
         ready(())
     }
 
-    /// Takes an event; never waits. What follows from it may be said only by [`Machine::flush`].
+    /// Takes an event; never waits. Resulting messages may be held back until [`Machine::flush`].
     fn accept(&mut self, now: Instant, event: Event<Self::Report>, todo: &mut Todo);
 
-    /// Says what follows from the events accepted so far.
+    /// Emits what follows from the events accepted so far.
     fn flush(&mut self, now: Instant, todo: &mut Todo);
 
     /// When [`Input::Tick`] is due.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// The next report; stays pending while there is nothing to report. Cancel-safe.
+    /// The next report; pending while there is none. Cancel-safe.
     fn next_report(&mut self) -> impl Future<Output = Self::Report> + Send;
 
-    /// A report that is ready now.
+    /// A report that is ready now, if there is one.
     fn try_report(&mut self) -> Option<Self::Report>;
 }

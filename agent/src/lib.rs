@@ -1,7 +1,7 @@
-//! The agent: a library that runs any mix of roles in one process, each as a component with a line of its own to the hub.
+//! The agent: a library that runs any mix of roles in one process, each as a component with its own line to the hub.
 //!
-//! It moves messages and time for the machines of `gleitzeit_mesh::role` and runs the providers' calls. It holds
-//! nothing that must survive: what matters is in the journal. It reads no environment and installs nothing global.
+//! It moves messages and time for the machines of `gleitzeit_mesh::role` and runs the providers' calls. It holds no
+//! state that must survive: that is in the journal. It does not read the environment and installs nothing global.
 
 mod agent;
 mod config;

@@ -1,5 +1,5 @@
-//! A component's line to the hub, whatever it is made of: events in both directions, and the news that a connection came
-//! or ended. It comes back by itself until it is closed.
+//! A component's line to the hub, over whatever transport: events in both directions, and notices when a connection
+//! begins or ends. It reconnects by itself until it is closed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use gleitzeit_mesh::wire::{FromHub, LocalHub, LocalSocket, ToHub};
 use gleitzeit_workflow::tagged::Body;
 use tokio::time::{Instant, sleep_until};
 
-/// A local hub that closes a socket is asked for another one so much later.
-const COME_BACK: Duration = Duration::from_millis(100);
+/// The pause before a new socket after a local hub closed one.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
-/// What comes over a line, in order.
+/// What a line delivers, in order.
 pub(crate) enum LineEvent {
-    /// The hub said `welcome`; from now on events can be sent.
+    /// The hub sent `welcome`; from now on events can be sent.
     Connected,
-    /// The connection ended; everything unsent is gone.
+    /// The connection ended; everything unsent is lost.
     Disconnected { reason: String },
-    /// The hub does not let us in.
+    /// The hub refuses the connection.
     Refused { status: Option<u16>, message: String },
-    /// There is no connection, for this reason.
+    /// The hub cannot be reached, for this reason.
     Unreachable(Cause),
-    /// An event.
+    /// An event from the hub.
     Message(FromHub),
-    /// One that says nothing here: a newer hub may know more, or it was damaged on its way; then the connection is made
-    /// anew, and it comes again.
+    /// An event that could not be parsed. A newer hub may have sent it, or it was damaged in transit; in that case the
+    /// line reconnects and the event comes again.
     Unreadable { event: String, error: String },
 }
 
@@ -52,7 +52,7 @@ impl Line {
         }
     }
 
-    /// The next event if there is one already.
+    /// The next event, if there is one already.
     pub(crate) fn try_recv(&mut self) -> Option<LineEvent> {
         match self {
             Self::Within(within) => within.try_recv(),
@@ -71,7 +71,7 @@ impl Line {
         }
     }
 
-    /// Drops the connection; another one follows.
+    /// Drops the connection and opens another one.
     pub(crate) fn reconnect(&mut self, reason: &str) {
         match self {
             Self::Linked { link, .. } => link.reconnect(reason),
@@ -79,7 +79,7 @@ impl Line {
         }
     }
 
-    /// Says goodbye, after what was sent. Nothing comes any more.
+    /// Disconnects cleanly, after everything that was sent. Nothing is received any more.
     pub(crate) fn close(&mut self) {
         match self {
             Self::Linked { link, .. } => link.close(),
@@ -112,13 +112,13 @@ pub(crate) struct Within {
 }
 
 enum State {
-    /// Not connected before then.
+    /// Waits until then before connecting.
     Away { until: Instant },
-    /// A socket, and whether it was welcomed.
+    /// A socket, and whether `welcome` has arrived on it.
     Open { socket: Box<dyn LocalSocket>, is_welcome: bool },
-    /// Ended, which is still to be told.
+    /// The connection ended; this is still to be delivered.
     Lost { reason: String },
-    /// For good.
+    /// Closed for good.
     Closed,
 }
 
@@ -129,7 +129,7 @@ impl Within {
                 State::Closed => return None,
                 State::Lost { reason } => {
                     let reason = std::mem::take(reason);
-                    self.state = State::Away { until: Instant::now() + COME_BACK };
+                    self.state = State::Away { until: Instant::now() + RECONNECT_DELAY };
                     return Some(LineEvent::Disconnected { reason });
                 }
                 State::Away { until } => {
@@ -138,7 +138,7 @@ impl Within {
                 }
                 State::Open { socket, .. } => {
                     let received = poll_fn(|context| socket.poll_recv(context)).await;
-                    if let Some(event) = self.hear(received) {
+                    if let Some(event) = self.deliver(received) {
                         return Some(event);
                     }
                 }
@@ -148,12 +148,12 @@ impl Within {
 
     fn try_recv(&mut self) -> Option<LineEvent> {
         let State::Open { socket, .. } = &mut self.state else { return None };
-        // That it was closed is seen by whoever waits for more.
+        // `recv` notices later if the socket was closed.
         let received = socket.try_recv()?;
-        self.hear(Some(received))
+        self.deliver(Some(received))
     }
 
-    fn hear(&mut self, received: Option<Arc<FromHub>>) -> Option<LineEvent> {
+    fn deliver(&mut self, received: Option<Arc<FromHub>>) -> Option<LineEvent> {
         let State::Open { is_welcome, .. } = &mut self.state else { return None };
         match received.map(Arc::unwrap_or_clone) {
             Some(FromHub::Welcome(_)) => {
@@ -182,7 +182,7 @@ impl Within {
     fn drop_socket(&mut self, reason: &str) {
         self.state = match &self.state {
             State::Open { is_welcome: true, .. } => State::Lost { reason: reason.to_owned() },
-            State::Open { .. } => State::Away { until: Instant::now() + COME_BACK },
+            State::Open { .. } => State::Away { until: Instant::now() + RECONNECT_DELAY },
             State::Away { .. } | State::Lost { .. } | State::Closed => return,
         };
     }
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that sockets did, and the hub's end of the newest one.
+    /// A test hub: everything that the sockets did, and the hub's end of the newest one.
     #[derive(Debug, Default)]
     struct TestHub {
         saw: Arc<Mutex<Vec<&'static str>>>,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     impl TestHub {
-        fn says(&self, message: impl Into<FromHub>) {
+        fn sends(&self, message: impl Into<FromHub>) {
             let newest = self.newest.lock().expect("no panic");
             newest.as_ref().expect("a socket").try_send(Arc::new(message.into())).expect("it is open");
         }
@@ -270,7 +270,7 @@ mod tests {
         (hub.clone(), Line::within(hub))
     }
 
-    /// Asks for the next event while the hub has said nothing yet.
+    /// Polls for the next event while the hub has sent nothing yet.
     async fn listens(line: &mut Line) {
         tokio::select! {
             biased;
@@ -285,9 +285,9 @@ mod tests {
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
         listens(&mut line).await;
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
-        hub.says(Welcome::default());
+        hub.sends(Welcome::default());
         assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
-        hub.says(Heartbeat::default());
+        hub.sends(Heartbeat::default());
         assert!(matches!(line.try_recv(), Some(LineEvent::Message(FromHub::Heartbeat(_)))));
         assert!(line.try_recv().is_none());
         line.send(HeartbeatResponse::default().into()).await.expect("connected");
@@ -298,15 +298,15 @@ mod tests {
     async fn a_socket_that_ends_is_told_once_and_replaced() {
         let (hub, mut line) = line();
         listens(&mut line).await;
-        hub.says(Welcome::default());
+        hub.sends(Welcome::default());
         assert!(matches!(line.recv().await, Some(LineEvent::Connected)));
         hub.closes();
         assert!(matches!(line.recv().await, Some(LineEvent::Disconnected { .. })));
         assert!(matches!(line.send(HeartbeatResponse::default().into()).await, Err(SendError::NotConnected)));
-        let back = Instant::now() + COME_BACK;
+        let back = Instant::now() + RECONNECT_DELAY;
         let (event, ()) = tokio::join!(line.recv(), async {
             sleep_until(back + Duration::from_millis(1)).await;
-            hub.says(Welcome::default());
+            hub.sends(Welcome::default());
         });
         assert!(matches!(event, Some(LineEvent::Connected)));
 
@@ -324,7 +324,7 @@ mod tests {
             tokio::select! {
                 biased;
                 _ = line.recv() => panic!("it was never welcome: there is nothing to tell"),
-                () = tokio::time::sleep(COME_BACK + Duration::from_millis(1)) => {}
+                () = tokio::time::sleep(RECONNECT_DELAY + Duration::from_millis(1)) => {}
             }
         }
         assert_eq!(hub.saw().iter().filter(|saw| **saw == "open").count(), 4);

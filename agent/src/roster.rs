@@ -1,6 +1,6 @@
-//! Where each component stands with the hub: whether all are registered, and what is logged about the connection.
+//! The state of each component's connection: whether all are registered, and what is logged about it.
 //!
-//! However many components there are, losing the hub and having it back is told once each.
+//! However many components there are, losing the hub and getting it back is logged once each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +12,13 @@ use tracing::{debug, error, info, warn};
 enum Standing {
     Away,
     Registered,
-    /// On its way out or gone.
+    /// Leaving or gone.
     Left,
 }
 
-/// What was last logged.
+/// What was logged last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Logged {
     Nothing,
     There,
     Away,
@@ -27,19 +27,19 @@ enum Told {
 #[derive(Debug)]
 struct State {
     standings: Vec<Standing>,
-    told: Told,
+    logged: Logged,
     refused: Option<String>,
     /// Why the hub cannot be reached, and whether that was logged.
     cause: Option<(Cause, bool)>,
-    /// The start takes long, so that every cause is of interest.
+    /// The start is overdue, so every cause is worth a log line.
     is_overdue: bool,
 }
 
 impl State {
-    /// Says why the hub cannot be reached, once.
-    fn tell_cause(&mut self) {
-        if let Some((cause, is_told @ false)) = &mut self.cause {
-            *is_told = true;
+    /// Logs once why the hub cannot be reached.
+    fn log_cause(&mut self) {
+        if let Some((cause, is_logged @ false)) = &mut self.cause {
+            *is_logged = true;
             warn!(hint = cause.hint, code = cause.code.name(), "{}; trying on", cause.message);
         }
     }
@@ -54,7 +54,8 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) fn new(url: &str) -> Arc<Self> {
-        let state = State { standings: Vec::new(), told: Told::Nothing, refused: None, cause: None, is_overdue: false };
+        let state =
+            State { standings: Vec::new(), logged: Logged::Nothing, refused: None, cause: None, is_overdue: false };
         Arc::new(Self { state: Mutex::new(state), ready: watch::Sender::new(false), url: url.to_owned() })
     }
 
@@ -69,14 +70,14 @@ impl Roster {
         self.ready.subscribe()
     }
 
-    /// The start takes long: says so if nothing was said yet.
+    /// Marks the start as overdue; logs that if nothing was logged yet.
     pub(crate) fn overdue(&self) {
         let mut state = self.state();
-        state.is_overdue = state.told != Told::There;
-        if state.told == Told::Nothing && state.standings.contains(&Standing::Away) {
-            state.told = Told::Away;
+        state.is_overdue = state.logged != Logged::There;
+        if state.logged == Logged::Nothing && state.standings.contains(&Standing::Away) {
+            state.logged = Logged::Away;
             if state.cause.is_some() {
-                state.tell_cause();
+                state.log_cause();
             } else {
                 warn!(url = self.url, "the control plane cannot be reached yet, trying on");
             }
@@ -84,7 +85,7 @@ impl Roster {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete in itself: a panic elsewhere leaves nothing half done.
+        // Every update is complete in itself, so a panic elsewhere leaves no partial state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,16 +101,16 @@ impl Roster {
             (all + 1, registered + usize::from(*standing == Standing::Registered))
         });
         self.ready.send_if_modified(|ready| std::mem::replace(ready, all > 0 && all == registered) != *ready);
-        match (standing, state.told) {
-            (Standing::Registered, told) if all == registered && told != Told::There => {
-                state.told = Told::There;
+        match (standing, state.logged) {
+            (Standing::Registered, logged) if all == registered && logged != Logged::There => {
+                state.logged = Logged::There;
                 (state.refused, state.cause, state.is_overdue) = (None, None, false);
                 let message =
-                    if told == Told::Away { "the control plane is back" } else { "all components registered" };
+                    if logged == Logged::Away { "the control plane is back" } else { "all components registered" };
                 info!(url = self.url, components = all, "{message}");
             }
-            (Standing::Away, Told::There) => {
-                state.told = Told::Away;
+            (Standing::Away, Logged::There) => {
+                state.logged = Logged::Away;
                 warn!(url = self.url, reason, "lost the control plane, reconnecting");
             }
             _ => {}
@@ -149,12 +150,13 @@ impl Member {
         let mut state = self.roster.state();
         if state.refused.as_deref() != Some(message) {
             state.refused = Some(message.to_owned());
-            state.told = Told::Away;
+            state.logged = Logged::Away;
             error!(url = self.roster.url, status, message, "the control plane does not let this agent in, trying on");
         }
     }
 
-    /// What passes by itself is told of once the start takes long; it was told that the hub is away. All else at once.
+    /// Logs a cause. A transient one is logged only once the start is overdue, since losing the hub was already logged;
+    /// any other one at once.
     pub(crate) fn unreachable(&self, cause: Cause) {
         debug!(component = self.id, message = cause.message, "unreachable");
         let mut state = self.roster.state();
@@ -164,8 +166,8 @@ impl Member {
         let is_of_interest = !cause.may_pass || state.is_overdue;
         state.cause = Some((cause, false));
         if is_of_interest {
-            state.told = Told::Away;
-            state.tell_cause();
+            state.logged = Logged::Away;
+            state.log_cause();
         }
     }
 

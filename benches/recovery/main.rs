@@ -1,5 +1,5 @@
-//! How long it takes until work goes on after something has gone: real processes on this machine, the times of the
-//! defaults. Each figure is the median of several trials, from the fault to the moment that work goes on.
+//! Measures how long work stops after a failure: real processes on this machine, with the default timeouts. Each figure
+//! is the median of several trials, from the fault to the moment that work goes on.
 //!
 //! `cargo bench --bench recovery -- [--trials N] [--json]`
 
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Cluster, Journal, PATIENCE, now_ms, text, until};
 
-/// What goes, and how long until work goes on.
+/// What fails, and how to measure the time until work goes on.
 struct Case {
     name: &'static str,
     /// One trial, in milliseconds.
@@ -68,7 +68,7 @@ fn until_at_work(cluster: &Cluster, run: &str) {
     cluster.until_run(run, "it is at work", |run| run["tasks"]["work"]["status"] == "running");
 }
 
-/// When the second attempt was given away.
+/// When the second attempt was assigned.
 fn second_attempt(cluster: &Cluster, run: &str) -> u64 {
     cluster.until_run(run, "the second attempt", |run| run["tasks"]["work"]["attempt"] == 2);
     cluster.client(&["cancel", run]).exits(0);
@@ -115,7 +115,7 @@ fn provider() -> u64 {
     second_attempt(&cluster, &run).saturating_sub(at_ms)
 }
 
-/// Until runs that were submitted at that moment have completed.
+/// The time until the runs that were submitted at that moment have completed.
 fn completed_since(cluster: &Cluster, at_ms: u64, runs: usize) -> u64 {
     let runs: Vec<String> = (0..runs).map(|_| submit(cluster, 0.001)).collect();
     let ended = runs.iter().map(|run| {
@@ -134,7 +134,7 @@ fn owner(role: &str) -> u64 {
     completed_since(&cluster, 0, 1);
     cluster.start_agent("second", role);
     cluster.until_connected(role, 2);
-    // Who owns the queue of the tasks, or half of the shards.
+    // The owner of the tasks' queue, or of half of the shards.
     let owns = until("somebody owns what is needed", PATIENCE, || {
         cluster.components().into_iter().find(|it| {
             let queues = it["owned_queues"].as_array().is_some_and(|queues| queues.contains(&json!("default")));
@@ -177,7 +177,7 @@ fn healed() -> u64 {
     journal.only("workflow_completed").at_ms.saturating_sub(at_ms)
 }
 
-/// Each a task that is ready, of one run of so many.
+/// The number of ready tasks, all of one run.
 const UNFINISHED: u32 = 100_000;
 
 fn started() -> u64 {

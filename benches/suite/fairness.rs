@@ -1,4 +1,4 @@
-//! What a small run costs while a large one is at work, and what the large one loses by that.
+//! What a small run costs while a large run is working, and how much that slows the large run down.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,9 @@ use crate::report::{Report, Row};
 use crate::times::{Times, rate};
 use crate::workloads::{self, ONE_TASK};
 
-/// Small runs that are measured beside one large run, at most.
+/// At most this many small runs are measured beside one large run.
 const MOST_SMALL: usize = 2_000;
-/// The next small run follows the one before after this time, so that the large run is not measured with a full load of
-/// small ones beside it.
+/// The pause before the next small run, so that the large run is not measured under a full load of small ones.
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
@@ -51,7 +50,8 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     plane.stop().await
 }
 
-/// How long small runs take, one after the other, from the acceptance of a large run to its end; and its tasks a second.
+/// Times of small runs, one after the other, from the acceptance of a large run to its end; and the large run's tasks
+/// per second.
 async fn beside_large(plane: &Plane, large: &str, tasks: usize, small: &str) -> anyhow::Result<(Times, f64)> {
     let begun = Instant::now();
     let run_id = plane.submit(large).await?;
@@ -64,7 +64,7 @@ async fn beside_large(plane: &Plane, large: &str, tasks: usize, small: &str) -> 
     while times.len() < MOST_SMALL {
         let started = Instant::now();
         plane.run(small).await?;
-        // One that ended after the large run was not beside it.
+        // A small run that ended after the large one did not run beside it.
         if ended.is_finished() && !times.is_empty() {
             break;
         }

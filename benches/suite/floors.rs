@@ -1,4 +1,4 @@
-//! What the machine itself allows: nothing built on it can be faster.
+//! The limits of the machine itself: nothing built on it can be faster.
 
 use std::future::ready;
 use std::io::Write as _;
@@ -26,15 +26,15 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::times::{Times, rate};
 
-/// Of messages whose way is measured.
+/// The size of the messages whose round trip is measured.
 const MESSAGE_BYTES: usize = 200;
-/// Messages on their way at once, when many are routed.
+/// Messages in flight at once, when throughput is measured.
 const WINDOW: usize = 1_000;
-/// Entries in a batch, when many are written.
+/// Entries in a batch, when throughput is measured.
 const BATCH: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What others are compared with.
+/// The values that others are compared with.
 pub(crate) struct Floors {
     pub(crate) echo_ms: f64,
     pub(crate) routed_per_s: f64,
@@ -43,7 +43,7 @@ pub(crate) struct Floors {
 }
 
 impl Floors {
-    /// Each as often as everything else is repeated, so that it shows how steady the machine is.
+    /// Each floor is repeated as often as everything else, so that it shows how steady the machine is.
     pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<Self> {
         let (count, repeats) = (size.latency_runs, size.repeats);
         let medians = |times: Vec<Times>| times.iter().map(Times::median).collect::<Vec<_>>();
@@ -89,13 +89,13 @@ async fn repeated<T: Send + 'static>(
     tokio::task::spawn_blocking(move || (0..repeats).map(|_| measure()).collect()).await?
 }
 
-/// A file that grows: its new size must reach the disk too.
+/// Appends to a file: its new size must reach the disk too.
 fn append_and_sync(count: usize) -> anyhow::Result<Times> {
     let mut file = tempfile::tempfile()?;
     sync_times(count, || Ok(file.write_all(&[7; 4096])?).and_then(|()| Ok(file.sync_data()?)))
 }
 
-/// A file that stays as it is but for what is written.
+/// Overwrites a file in place: its size does not change.
 fn overwrite_and_sync(count: usize) -> anyhow::Result<Times> {
     use std::os::unix::fs::FileExt as _;
     let mut file = tempfile::tempfile()?;
@@ -143,7 +143,7 @@ fn store_commit(count: usize) -> anyhow::Result<Times> {
     })
 }
 
-/// Entries a second, a hundred in a transaction.
+/// Entries per second, a hundred in a transaction.
 fn store_rows(count: usize) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
     let mut store = SqliteStore::open(&folder.path().join("journal.db"))?;
@@ -162,7 +162,7 @@ fn store_rows(count: usize) -> anyhow::Result<f64> {
     Ok(rate(batches * BATCH, started.elapsed()))
 }
 
-/// A Socket.IO server that does nothing else than what it is told here.
+/// A Socket.IO server that does only what it is given here.
 struct Server {
     url: String,
     stop: CancellationToken,
@@ -186,7 +186,7 @@ impl Server {
     async fn client(&self) -> anyhow::Result<(Link, LinkEvents)> {
         let config = LinkConfig { url: self.url.clone(), ..LinkConfig::default() };
         let (link, mut events, driver): (_, _, Driver) = connect(config, &self.stop)?;
-        // Ends with `stop`.
+        // The driver ends with `stop`.
         tokio::spawn(driver.run());
         match timeout(PATIENCE, events.recv()).await?.context("the link lives")? {
             LinkEvent::Connected { .. } => Ok((link, events)),
@@ -197,7 +197,7 @@ impl Server {
     async fn end(self) {
         self.stop.cancel();
         self.task.abort();
-        // Aborted.
+        // The task was aborted.
         drop(self.task.await);
     }
 }
@@ -225,11 +225,11 @@ async fn socket_echo(count: usize) -> anyhow::Result<Times> {
     Ok(Times::new(times))
 }
 
-/// Messages a second from one client to another through a server.
+/// Messages per second from one client to another through a server.
 async fn routing(count: usize) -> anyhow::Result<f64> {
     let target = Arc::new(std::sync::OnceLock::new());
     let server = Server::start(move |socket| {
-        // The first who comes receives, the second sends.
+        // The first client receives, the second one sends.
         target.set(socket.clone()).ok();
         let target = target.clone();
         socket.on("route", move |TryData(data): TryData<Value>| {
@@ -278,7 +278,7 @@ async fn grpc_unary(plane: &Plane, count: usize) -> anyhow::Result<Times> {
     Ok(Times::new(times))
 }
 
-/// A fresh interpreter that does nothing: the real executable, not what may stand before it.
+/// Starts an interpreter that does nothing: the real executable, not a wrapper script in front of it.
 fn fresh_python(count: usize) -> anyhow::Result<Times> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
     let python = String::from_utf8(asked.stdout)?;

@@ -1,4 +1,4 @@
-//! W8: lists over many finished runs, and many who watch one run.
+//! W8: lists over many finished runs, and many watchers of one run.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::support::Cluster;
 use crate::times::{Times, millis, rate};
 use crate::{Size, stores};
 
-/// Goes on while those who watch it come.
+/// A run that goes on while its watchers connect.
 const WATCHED: &str = "name: Watched\ntasks:\n  - {id: wait, method: util/sleep, parameters: {seconds: 3}}\n";
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Pages of ListRuns as people and programs ask for them.
+/// Pages of ListRuns as people and programs request them.
 pub(crate) async fn lists(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let cluster = Cluster::new();
     let path = cluster.sandbox.path().join("hub.db");
@@ -54,13 +54,13 @@ pub(crate) async fn lists(size: Size, report: &mut Report) -> anyhow::Result<()>
     let labels = [("team".to_owned(), "bench".to_owned())].into();
     page(report, &plane, size, "100 of a label", v1::ListRunsRequest { labels, ..first.clone() }).await?;
     let nobody = [("team".to_owned(), "nobody".to_owned())].into();
-    // Tried on every run: a few times are enough.
+    // These filters are applied to every run, so a few repetitions are enough.
     let few = Size { list_calls: size.list_calls.div_ceil(100), repeats: 1, ..size };
     page(report, &plane, few, "a label that none has", v1::ListRunsRequest { labels: nobody, ..first }).await?;
     plane.stop().await
 }
 
-/// The token of a page that far from the newest.
+/// The token of a page at that distance from the newest run.
 async fn deep(plane: &Plane, runs: usize) -> anyhow::Result<String> {
     let mut token = String::new();
     for _ in 0..(runs / 1_000).max(1) {
@@ -98,7 +98,7 @@ async fn page(
     Ok(())
 }
 
-/// Many who watch one run from its beginning, over a few connections; each hears all of it and its end.
+/// Many watchers of one run from its beginning, over a few connections; each receives all events and the end.
 pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let plane = Plane::start().await?;
     let run_id = plane.submit(WATCHED).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn watchers(size: Size, report: &mut Report) -> anyhow::Result<
     let row = Row::new(format!("W8 … until the last of {} has heard the end", size.watchers), "ms", vec![millis(last)]);
     report.row(row);
     report.note(format!("{} watchers heard {heard} events", size.watchers));
-    // Work under watchers: as many, each with a run of its own.
+    // Throughput under observation: as many watchers again, each of a run of its own.
     let started = Instant::now();
     let mut watched = tokio::task::JoinSet::new();
     for _ in 0..size.watchers {

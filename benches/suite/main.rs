@@ -1,4 +1,5 @@
-//! Measures what orchestration costs, command to durable result, beside the floors of the same machine in the same run.
+//! Measures the cost of orchestration, from command to durable result, beside the floors of the same machine in the
+//! same run.
 //!
 //! `cargo bench --bench suite -- [--quick] [--json] [--only W1,W3,…] [--hub-url URL] [--large-tasks N]`. What can be named: `floors`
 //! (with the ratios to them), `W1` to `W9`, `worst`, `scale`, `fairness` (small runs beside a large one), `separate` (W1 to W4, W6 and W7 also against processes of their own)
@@ -47,7 +48,7 @@ pub(crate) struct Size {
     unfinished_tasks: usize,
     most_tasks: usize,
     most_runs: usize,
-    /// Of the large run that small ones are measured beside.
+    /// The tasks of the large run that small runs are measured beside.
     large_tasks: usize,
 }
 
@@ -71,7 +72,7 @@ impl Size {
         most_runs: 100_000,
         large_tasks: 100_000,
     };
-    /// Seconds: whether everything still works. Its figures mean nothing.
+    /// Takes seconds and only checks that everything still works. Its figures mean nothing.
     const QUICK: Self = Self {
         quick: true,
         repeats: 1,
@@ -93,12 +94,12 @@ impl Size {
     };
 }
 
-/// What is measured against a control plane that runs.
+/// The groups that can be measured against a running control plane.
 const ON_PLANE: [&str; 6] = ["W1", "W2", "W3", "W4", "W6", "W7"];
 const NAMES: [&str; 15] =
     ["floors", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "worst", "separate", "scale", "fairness", "peers"];
 
-/// What was asked for.
+/// The parsed arguments.
 struct Asked {
     size: Size,
     json: bool,
@@ -112,7 +113,8 @@ impl Asked {
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // `cargo bench` adds `--bench`; `cargo test --benches` adds `--test`: then it only shows that it works.
+                // `cargo bench` adds `--bench`; `cargo test --benches` adds `--test`, and then the suite only checks
+                // that it works.
                 "--bench" => {}
                 "--quick" | "--test" => asked.size = Size::QUICK,
                 "--json" => asked.json = true,
@@ -140,7 +142,7 @@ impl Asked {
     }
 }
 
-/// Names of what can be measured.
+/// Parses the names of the groups to measure.
 fn names(list: &str) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = list.split(',').map(str::to_owned).collect();
     let is_known = |name: &&String| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -208,9 +210,10 @@ async fn measure(asked: &Asked, report: &mut Report) -> anyhow::Result<()> {
         fairness::measure(size, report).await?;
     }
     if asked.wants("peers") {
-        let mut told = std::mem::take(report);
-        // They are processes of their own, and waited for.
-        *report = tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut told).map(|()| told)).await??;
+        let mut measured = std::mem::take(report);
+        // The peers run as processes, and waiting for them blocks.
+        *report =
+            tokio::task::spawn_blocking(move || peers::measure(size.quick, &mut measured).map(|()| measured)).await??;
     }
     Ok(())
 }

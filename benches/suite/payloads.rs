@@ -7,9 +7,9 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::times::{Times, millis};
 
-/// In KiB.
+/// Sizes in KiB.
 const SIZES: [usize; 3] = [1, 16, 256];
-/// Each hands its text to the next.
+/// Each task passes its text to the next.
 const TASKS: usize = 4;
 
 pub(crate) async fn measure(size: Size, plane: &Plane, report: &mut Report) -> anyhow::Result<()> {

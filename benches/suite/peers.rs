@@ -1,6 +1,6 @@
 //! Other engines on the same workloads in the same run, where they are installed: Celery with Redis, Restate, Dagu.
 //!
-//! Each acknowledges as durably as it can. Whatever goes wrong with one of them is told and harms nobody else.
+//! Each engine acknowledges as durably as it can. A failure of one is reported and does not affect the others.
 
 mod dagu;
 mod process;
@@ -15,10 +15,10 @@ use serde::Deserialize;
 use crate::report::{Report, Row};
 use process::{Owned, free_port, is_there, until_listening};
 
-/// A driver that takes longer is given up.
+/// A driver that takes longer is abandoned.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a driver found, once for each repetition.
+/// What a driver measured, one value for each repetition.
 #[derive(Debug, Default, Deserialize)]
 struct Found {
     w1_p50: Vec<f64>,
@@ -28,7 +28,7 @@ struct Found {
     w4: Vec<f64>,
 }
 
-/// Repetitions, and of what: submissions one after the other, workflows, tasks in a chain, independent tasks.
+/// The number of repetitions, then of: submissions one after the other, workflows, tasks in a chain, independent tasks.
 const FULL: [usize; 5] = [3, 200, 1_000, 100, 1_000];
 const QUICK: [usize; 5] = [1, 20, 64, 10, 50];
 
@@ -42,7 +42,7 @@ pub(crate) fn measure(quick: bool, report: &mut Report) -> anyhow::Result<()> {
     } else {
         Some(celery(size))
     };
-    told(report, "Celery with Redis, appendfsync always", "redis-server", celery);
+    add_rows(report, "Celery with Redis, appendfsync always", "redis-server", celery);
     let restate = if !is_there("restate-server") {
         None
     } else if !python_has(&["restate", "hypercorn"]) {
@@ -50,13 +50,13 @@ pub(crate) fn measure(quick: bool, report: &mut Report) -> anyhow::Result<()> {
     } else {
         Some(restate(size))
     };
-    told(report, "Restate, a service call for each task", "restate-server", restate);
+    add_rows(report, "Restate, a service call for each task", "restate-server", restate);
     let dagu = is_there("dagu").then(|| dagu::measure(quick));
-    told(report, "Dagu, command line", "dagu", dagu);
+    add_rows(report, "Dagu, command line", "dagu", dagu);
     Ok(())
 }
 
-fn told(report: &mut Report, engine: &str, program: &str, found: Option<anyhow::Result<Found>>) {
+fn add_rows(report: &mut Report, engine: &str, program: &str, found: Option<anyhow::Result<Found>>) {
     let found = match found {
         None => return report.note(format!("{engine}: `{program}` is not installed, so it was not measured")),
         Some(Err(error)) => return report.note(format!("{engine}: not measured: {error:#}")),
@@ -85,7 +85,7 @@ fn python_has(modules: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Runs a driver to its end and reads its one line.
+/// Runs a driver to its end and parses its one line of output.
 fn driven(script: &Path, size: [usize; 5], variable: &str, value: &str) -> anyhow::Result<Found> {
     let mut command = Command::new(python());
     command.arg(script).args(size.map(|it| it.to_string())).env(variable, value);

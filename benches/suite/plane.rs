@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::scale;
 use crate::support::{Cluster, PATIENCE};
 
-/// Answers and workflows of the largest workloads.
+/// Enough for the answers and workflows of the largest workloads.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
 pub(crate) struct Plane {
@@ -21,24 +21,24 @@ pub(crate) struct Plane {
     running: Running,
 }
 
-/// What was started for it, and goes with it.
+/// The processes that were started for it; they end with it.
 enum Running {
     Elsewhere,
     Processes(Box<Cluster>),
 }
 
-/// Limits that are high enough for everything that is measured.
+/// Limits high enough for everything that is measured.
 const LIMITS: [&str; 4] = ["--max-workflow-bytes", "67108864", "--max-tasks", "2000000"];
 
 impl Plane {
-    /// `gleitzeit start`, on a new store.
+    /// Starts `gleitzeit start` on a new store.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::start_in(Cluster::new()).await
     }
 
-    /// `gleitzeit start`, on the store of a cluster of which nothing runs yet.
+    /// Starts `gleitzeit start` on the store of a cluster in which nothing runs yet.
     pub(crate) async fn start_in(mut cluster: Cluster) -> anyhow::Result<Self> {
-        // Starting processes blocks.
+        // Starting a process blocks.
         let cluster = tokio::task::spawn_blocking(move || {
             cluster.start_all(&LIMITS);
             cluster
@@ -46,7 +46,7 @@ impl Plane {
         Self::of(cluster.await?).await
     }
 
-    /// `gleitzeit hub` and `gleitzeit agent`.
+    /// Starts `gleitzeit hub` and `gleitzeit agent`.
     pub(crate) async fn separate() -> anyhow::Result<Self> {
         let cluster = tokio::task::spawn_blocking(|| {
             let mut cluster = Cluster::new();
@@ -57,7 +57,7 @@ impl Plane {
         Self::of(cluster.await?).await
     }
 
-    /// Waits until all roles are there.
+    /// Waits until all roles are connected.
     async fn of(cluster: Cluster) -> anyhow::Result<Self> {
         let plane = Self::at(cluster.url.clone()).await?;
         let wanted = 3 + crate::support::shipped_providers();
@@ -76,7 +76,7 @@ impl Plane {
         Ok(Self { running: Running::Processes(Box::new(cluster)), ..plane })
     }
 
-    /// One that runs already, with whatever works for it.
+    /// Uses a control plane that is already running, with whatever agents are connected to it.
     pub(crate) async fn at(url: String) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(url)?.tcp_nodelay(true).connect().await?;
         let client = WorkflowServiceClient::new(channel.clone())
@@ -85,12 +85,12 @@ impl Plane {
         Ok(Self { client, channel, running: Running::Elsewhere })
     }
 
-    /// Another client of the same.
+    /// Another client of the same control plane.
     pub(crate) fn client_only(&self) -> Self {
         Self { client: self.client.clone(), channel: self.channel.clone(), running: Running::Elsewhere }
     }
 
-    /// Memory of its control plane's process, if it was started here.
+    /// The memory of the control plane's process, if it was started here.
     pub(crate) fn resident_bytes(&self) -> Option<f64> {
         match &self.running {
             Running::Processes(cluster) => scale::resident_bytes(cluster).ok(),
@@ -98,13 +98,13 @@ impl Plane {
         }
     }
 
-    /// Begins to note the most memory that its process takes; how much that is now.
+    /// Resets the peak memory of the process; returns the memory in use now.
     pub(crate) fn reset_peak(&self) -> Option<f64> {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()?), "5").ok()?;
         self.resident_bytes()
     }
 
-    /// The most memory that its process took since.
+    /// The peak memory of the process since the reset.
     pub(crate) fn peak_bytes(&self) -> Option<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -124,7 +124,7 @@ impl Plane {
         Ok(self.client.clone().submit_workflow(request).await?.into_inner().run_id)
     }
 
-    /// Waits until the completion of a run is known to the client.
+    /// Waits until the client knows that a run has completed.
     pub(crate) async fn completed(&self, run_id: String) -> anyhow::Result<()> {
         let wait = prost_types::Duration { seconds: 60, nanos: 0 };
         loop {
@@ -137,7 +137,7 @@ impl Plane {
         }
     }
 
-    /// Submits a workflow and waits until its completion is known to the client.
+    /// Submits a workflow and waits until the client knows that the run has completed.
     pub(crate) async fn run(&self, yaml: &str) -> anyhow::Result<()> {
         self.completed(self.submit(yaml).await?).await
     }

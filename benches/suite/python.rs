@@ -17,7 +17,7 @@ use crate::times::{Times, rate};
 use crate::workloads;
 
 const TASK: &str = "name: One\ntasks:\n  - {id: only, method: python/execute, parameters: {code: \"result = 1\"}}\n";
-/// Before anything counts.
+/// Calls before the measurement starts.
 const WARM_UP: usize = 20;
 
 pub(crate) async fn measure(
@@ -41,7 +41,7 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// The shipped provider.
+/// Starts the shipped provider.
 fn start() -> anyhow::Result<Provider> {
     let definition = shipped().into_iter().find(|it| it.name == "python_local").context("it is shipped")?;
     let settings = Settings::from_env(|name| std::env::var_os(name));
@@ -61,7 +61,7 @@ async fn one_after_the_other(provider: &Provider, count: usize) -> anyhow::Resul
     Ok(Times::new(times))
 }
 
-/// Calls a second with as many at a time as the provider takes.
+/// Calls per second, with as many at a time as the provider takes.
 async fn side_by_side(provider: &Arc<Provider>, count: usize) -> anyhow::Result<f64> {
     let started = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();

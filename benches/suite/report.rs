@@ -1,5 +1,5 @@
-//! What was measured: rows with a value for each repetition, shown as median and range, beside their targets and the
-//! floors of the same run.
+//! The results: rows with a value for each repetition, shown as median and range, beside their targets and the floors
+//! of the same run.
 
 use serde_json::{Value, json};
 
@@ -10,19 +10,19 @@ enum Target {
     AtLeast(f64),
 }
 
-/// One thing that was measured, once for each repetition.
+/// One measurement, with a value for each repetition.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     name: String,
     unit: &'static str,
-    /// Sorted.
+    /// Sorted in ascending order.
     values: Vec<f64>,
     target: Option<Target>,
     floors: Vec<(&'static str, f64)>,
 }
 
 impl Row {
-    /// `values` holds one for each repetition, at least one.
+    /// `values` holds one value for each repetition, at least one.
     pub(crate) fn new(name: impl Into<String>, unit: &'static str, mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         Self { name: name.into(), unit, values, target: None, floors: Vec::new() }
@@ -38,7 +38,7 @@ impl Row {
         self
     }
 
-    /// How many times the floor it is, or which share of it, for rates; if the floor was measured.
+    /// Adds the ratio to a floor, or for rates the share of it, if the floor was measured.
     pub(crate) fn beside(mut self, floor: &'static str, value: Option<f64>) -> Self {
         self.floors.extend(value.map(|value| (floor, value)));
         self
@@ -109,7 +109,7 @@ impl Row {
     }
 }
 
-/// Everything that was measured in one run.
+/// All measurements of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     groups: Vec<(String, Vec<Row>)>,
@@ -117,7 +117,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What comes next belongs together.
+    /// Begins a group; the following rows belong to it.
     pub(crate) fn group(&mut self, name: impl Into<String>) {
         self.groups.push((name.into(), Vec::new()));
     }
@@ -130,7 +130,7 @@ impl Report {
         }
     }
 
-    /// Something that is not a figure, such as what could not be measured.
+    /// Adds a remark without a figure, such as what could not be measured.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         note(&text);
@@ -161,7 +161,7 @@ impl Report {
     }
 }
 
-/// Says on stderr how far it is.
+/// Reports the progress on stderr.
 #[expect(clippy::print_stderr, reason = "a run takes minutes")]
 fn note(text: &str) {
     eprintln!("{text}");
@@ -171,7 +171,7 @@ fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
-/// With as many digits as mean something.
+/// Formats a figure with its significant digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => {

@@ -1,4 +1,4 @@
-//! Whether a task costs the same however many there are, and what waits and what has ended takes in memory.
+//! Whether the cost of a task grows with the number of tasks, and how much memory waiting tasks and finished runs take.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         if tasks > size.most_tasks {
             break;
         }
-        // Of its own, so that none profits from what the one before has left.
+        // Each size gets a new control plane, so that none profits from the one before.
         let plane = Plane::start().await?;
         workloads::wide(&plane, 100, 3).await?;
         let repeats = (100_000 / tasks).clamp(1, size.repeats);
@@ -45,7 +45,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     finished(size, report).await
 }
 
-/// Memory of a control plane for tasks that nobody takes.
+/// The control plane's memory for tasks that no agent takes.
 async fn waiting(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let tasks = size.most_tasks.min(100_000);
     let grown = tokio::task::spawn_blocking(move || {
@@ -74,11 +74,11 @@ async fn waiting(size: Size, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Memory of a control plane for runs that have ended.
+/// The control plane's memory for runs that have ended.
 async fn finished(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let plane = Plane::separate().await?;
     let runs = size.most_runs.min(20_000);
-    // Caches and allocator fill up first.
+    // Caches and the allocator fill up first.
     workloads::many(&plane, ONE_TASK, runs).await?;
     let before = plane.resident_bytes().context("processes of its own")?;
     workloads::many(&plane, ONE_TASK, runs).await?;
@@ -88,7 +88,7 @@ async fn finished(size: Size, report: &mut Report) -> anyhow::Result<()> {
     plane.stop().await
 }
 
-/// Of its control plane.
+/// The resident memory of the cluster's control plane.
 pub(crate) fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
     Ok(f64::from(u32::try_from(cluster.hub_resident_mib())?) * 1024.0 * 1024.0)
 }

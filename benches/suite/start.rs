@@ -1,4 +1,4 @@
-//! W5 cold start, idle memory and size of the binary; W9 a start with much unfinished.
+//! W5 cold start, idle memory and size of the binary; W9 a start with many unfinished tasks.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::workloads::ONE_TASK;
 use crate::{Size, stores};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gleitzeit");
-/// How long the idle are left alone before their memory is read.
+/// How long idle processes are left alone before their memory is read.
 const SETTLED: Duration = Duration::from_secs(3);
 
 pub(crate) fn cold(size: Size, floors: Option<&Floors>, report: &mut Report) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn cold(size: Size, floors: Option<&Floors>, report: &mut Report) -> 
     Ok(())
 }
 
-/// What an idle control plane with an agent takes: in one process, and in two.
+/// The memory of an idle control plane with an agent: in one process, and in two.
 fn idle(report: &mut Report) -> anyhow::Result<()> {
     let one = Cluster::all_in_one(&[]);
     std::thread::sleep(SETTLED);
@@ -61,7 +61,7 @@ fn idle(report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Proportional and anonymous memory of processes together: pages that two of them share count once.
+/// Proportional and anonymous memory of several processes: pages that they share count once.
 fn memory_mb(pids: &[i32]) -> anyhow::Result<(f64, f64)> {
     let (mut all, mut anonymous) = (0.0, 0.0);
     for pid in pids {
@@ -97,7 +97,7 @@ pub(crate) async fn recovery(size: Size, report: &mut Report) -> anyhow::Result<
             anyhow::Ok((started.elapsed(), cluster))
         })
         .await??;
-        // It says that it is ready; it is, if it answers.
+        // It announces that it is ready; the answer to a call proves it.
         let started = Instant::now();
         let mut client = SystemServiceClient::new(Plane::at(cluster.url.clone()).await?.channel);
         let status = client.get_status(v1::GetStatusRequest::default()).await?.into_inner();

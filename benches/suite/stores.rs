@@ -1,4 +1,4 @@
-//! Stores with much in them, made without running it: every entry comes from the ledger's own decisions.
+//! Large stores, built without executing anything: every entry comes from the ledger's own decisions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 /// Entries in a transaction.
 const BATCH: usize = 1_000;
-/// One who plays all roles.
+/// One component that plays all roles.
 const COMPONENT: &str = "bench";
-/// So far back, the first run was submitted; a millisecond later each next one.
+/// How long ago the first run was submitted; each next one follows a millisecond later.
 const AGO_MS: i64 = 24 * 60 * 60 * 1_000;
 
 struct Maker {
@@ -43,7 +43,7 @@ impl Environment for NoEnvironment {
     }
 }
 
-/// One run after the other, each of a single task, all completed.
+/// Runs of a single task each, one after the other, all completed.
 pub(crate) fn finished(path: &Path, runs: usize) -> anyhow::Result<()> {
     let workflow = "name: One\nlabels: {team: bench}\ntasks:\n  - {id: t0, method: util/echo, parameters: {n: 1}}\n";
     let mut maker = Maker::new(path, workflow)?;
@@ -56,7 +56,7 @@ pub(crate) fn finished(path: &Path, runs: usize) -> anyhow::Result<()> {
     maker.flush()
 }
 
-/// One run of so many tasks, all ready.
+/// One run with this many tasks, all ready.
 pub(crate) fn unfinished(path: &Path, tasks: usize) -> anyhow::Result<()> {
     let lines = (0..tasks).map(|at| format!("  - {{id: t{at}, method: util/echo, parameters: {{n: {at}}}}}\n"));
     let mut maker = Maker::new(path, &format!("name: Many\ntasks:\n{}", lines.collect::<String>()))?;
@@ -114,7 +114,7 @@ impl Maker {
         let counter = u128::try_from(number)?;
         let context = uuid::ContextV7::new();
         let mut id = Uuid::new_v7(uuid::Timestamp::from_unix(&context, seconds, nanos)).as_u128();
-        // All shards in turn.
+        // Spreads the ids over all shards in turn.
         id = (id & !0xffff_ffff) | (counter & 0xffff_ffff);
         let run_id = RunId(Uuid::from_u128(id));
         let mut submitted = WorkflowSubmitted::clone(&self.submitted);

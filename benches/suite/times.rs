@@ -1,8 +1,8 @@
-//! How long the same thing took, many times.
+//! How long the same operation took, many times.
 
 use std::time::Duration;
 
-/// Times of one thing, sorted.
+/// The times of one operation, sorted.
 pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
@@ -11,7 +11,7 @@ impl Times {
         Self(times)
     }
 
-    /// In milliseconds; `share` from 0 to 1.
+    /// A quantile in milliseconds; `share` is from 0 to 1.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a short list")]
@@ -28,7 +28,7 @@ pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// How many a second.
+/// Operations per second.
 pub(crate) fn rate(count: usize, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }

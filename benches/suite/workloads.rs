@@ -12,7 +12,7 @@ use crate::report::{Report, Row};
 use crate::times::{Times, millis, rate};
 
 pub(crate) const ONE_TASK: &str = "name: One\ntasks:\n  - {id: only, method: util/echo, parameters: {text: hello}}\n";
-/// Before anything counts.
+/// Runs before the measurement starts.
 const WARM_UP: usize = 50;
 const IN_FLIGHT: usize = 64;
 
@@ -54,7 +54,7 @@ pub(crate) async fn small(
     Ok(())
 }
 
-/// Of one run after the other.
+/// The times of runs, one after the other.
 pub(crate) async fn times(plane: &Plane, yaml: &str, count: usize) -> anyhow::Result<Times> {
     for _ in 0..WARM_UP.min(count) {
         plane.run(yaml).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn times(plane: &Plane, yaml: &str, count: usize) -> anyhow::Re
     Ok(Times::new(times))
 }
 
-/// Workflows a second, once for each repeat.
+/// Workflows per second, one value for each repeat.
 async fn throughput(plane: &Plane, count: usize, repeats: usize) -> anyhow::Result<Vec<f64>> {
     let mut rates = Vec::new();
     for _ in 0..repeats {
@@ -79,7 +79,7 @@ async fn throughput(plane: &Plane, count: usize, repeats: usize) -> anyhow::Resu
     Ok(rates)
 }
 
-/// So many runs, 64 of them in flight.
+/// Executes `count` runs, 64 of them in flight.
 pub(crate) async fn many(plane: &Plane, yaml: &'static str, count: usize) -> anyhow::Result<()> {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut tasks = tokio::task::JoinSet::new();
@@ -101,7 +101,7 @@ pub(crate) async fn many(plane: &Plane, yaml: &'static str, count: usize) -> any
     Ok(())
 }
 
-/// Milliseconds a task in a chain, once for each repeat.
+/// Milliseconds per task in a chain, one value for each repeat.
 async fn chain(plane: &Plane, tasks: usize, repeats: usize) -> anyhow::Result<Vec<f64>> {
     let mut yaml = "name: Chain\ntasks:\n  - {id: t0, method: util/echo, parameters: {n: 0}}\n".to_owned();
     for at in 1..tasks {
@@ -117,7 +117,7 @@ async fn chain(plane: &Plane, tasks: usize, repeats: usize) -> anyhow::Result<Ve
     Ok(times)
 }
 
-/// From so many tasks on they are written as short as can be: a definition may have 64 MiB.
+/// From this many tasks on, their text is as short as possible: a definition may have 64 MiB.
 const SHORT_FROM: usize = 500_000;
 
 /// Independent tasks with a join at the end.
@@ -132,7 +132,7 @@ pub(crate) fn fan_out(tasks: usize) -> String {
     yaml
 }
 
-/// Tasks a second with a join at the end, once for each repeat.
+/// Tasks per second with a join at the end, one value for each repeat.
 pub(crate) async fn wide(plane: &Plane, tasks: usize, repeats: usize) -> anyhow::Result<Vec<f64>> {
     let yaml = fan_out(tasks);
     let mut rates = Vec::new();

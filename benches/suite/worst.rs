@@ -1,5 +1,5 @@
-//! The worst that small inputs can do: workflow files of 64 KiB that want to become large or slow, and a run whose
-//! references name far more than may be built. Beside the time stands how much memory the control plane took at most.
+//! The worst that small inputs can do: workflow files of 64 KiB that expand or take long to process, and a run whose
+//! references resolve to far more than may be built. Each time is shown with the peak memory of the control plane.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use crate::plane::Plane;
 use crate::report::{Report, Row};
 use crate::times::{Times, millis};
 
-/// A file has as many bytes at most.
+/// The most bytes of a file.
 const BYTES: usize = 64 * 1024;
-/// How often the run refers to its value, and how many bytes that has.
+/// How often the run refers to its value, and the size of that value in bytes.
 const REFERENCES: usize = 3_000;
 const VALUE_BYTES: usize = 700_000;
 
@@ -62,7 +62,7 @@ async fn run(size: Size, plane: &Plane, report: &mut Report) -> anyhow::Result<(
         let error = plane.failed(plane.submit_with(&yaml, &inputs).await?).await?;
         times.push(millis(started.elapsed()));
         ensure!(error.name == "WORKFLOW_EXECUTION_FAILED" && error.message.contains("does not fit"), "{error:?}");
-        // Others go on for a moment, so that each trial has some.
+        // The small runs go on for a moment, so that each trial has some of them.
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(stop);
         others.push(Times::new(others_run.await??).quantile(1.0));
@@ -77,7 +77,7 @@ async fn run(size: Size, plane: &Plane, report: &mut Report) -> anyhow::Result<(
     Ok(())
 }
 
-/// What was found to cost most, each by its kind.
+/// The most expensive known inputs, one of each kind.
 fn files() -> Vec<(&'static str, String)> {
     const HEAD: &str = "name: n\ntasks:\n- id: a\n  method: util/echo\n  parameters:\n";
     let mut levels = format!("{HEAD}    a0: &a0 [x]\n");

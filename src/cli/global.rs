@@ -1,5 +1,5 @@
 //! The options that every command takes: how the output looks, what is logged, and where other options come from. They
-//! stand last in every help.
+//! come last in every help text.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 
-/// What they are headed with.
+/// The heading of these options in help texts.
 const HEADING: &str = "Global options";
 
 /// Options that every command takes.
@@ -91,7 +91,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Lets `-v` and `-q` go before a level that was not given as a flag.
+    /// Lets `-v` and `-q` override a level that was not given as a flag.
     pub(crate) fn prefer_flags(&mut self, matches: &ArgMatches) {
         let is_flag = matches.value_source("log_level") == Some(ValueSource::CommandLine);
         if !is_flag && (self.quiet || self.verbose > 0) {
@@ -99,7 +99,7 @@ impl Global {
         }
     }
 
-    /// What is logged, if `default` is what the command logs unless asked for something else.
+    /// The log level; `default` is the command's own if nothing else is requested.
     pub(crate) fn log_level<'a>(&'a self, default: &'a str) -> &'a str {
         match (&self.log_level, self.quiet, self.verbose) {
             (Some(level), ..) => level,

@@ -1,11 +1,11 @@
-//! How help looks. What it says stands with the grammar.
+//! How help is formatted. Its text is in the grammar.
 
 use clap::builder::StyledStr;
 use clap::builder::styling::Styles;
 
 use crate::color::{Paint, Tone};
 
-/// The colours of help.
+/// The colours of help texts.
 pub(super) const STYLES: Styles = Styles::plain()
     .header(Tone::Heading.style())
     .usage(Tone::Heading.style())
@@ -14,10 +14,10 @@ pub(super) const STYLES: Styles = Styles::plain()
     .invalid(Tone::Warning.style())
     .error(Tone::Bad.style().bold());
 
-/// Headings that are part of a text, which the grammar's own styles do not know.
+/// Headings inside a text, which the grammar's styles do not cover.
 const HEADINGS: [&str; 2] = ["Example:", "Examples:"];
 
-/// A help as it is printed.
+/// A help text as it is printed.
 pub(crate) fn shown(help: &StyledStr, paint: Paint) -> String {
     if !paint.is_on() {
         return help.to_string();
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// Every command with the words that lead to it, below those that it is part of.
+    /// Every command with the full name that is typed to reach it.
     fn all() -> Vec<(String, Command)> {
         let mut root = Cli::command().term_width(80);
         root.build();
@@ -86,7 +86,7 @@ mod tests {
                 let lines: Vec<&str> = examples.lines().skip(1).take_while(|line| line.starts_with("  ")).collect();
                 assert!(lines.iter().any(|line| line.trim().starts_with(&name)), "{name}: {lines:?}");
                 for line in lines {
-                    // What a shell reads from it, or hands to another program.
+                    // The part that a shell reads from a command, or passes to another program.
                     let line = line.split_once("<(").map_or(line, |(_, inner)| inner.trim_end_matches(')'));
                     let line = line.split(['|', '>', '&']).next().unwrap_or_default();
                     let parsed = Cli::command().try_get_matches_from(quoted(line));
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// Words as a shell takes them, with single quotes.
+    /// Splits a line into words as a shell does, with single quotes.
     fn quoted(line: &str) -> Vec<String> {
         let parts = line.split('\'').enumerate();
         let words = parts.flat_map(|(at, part)| match at % 2 {

@@ -1,4 +1,4 @@
-//! Every command that a hint, an error, a note or a document names is one that the grammar accepts.
+//! Checks that the grammar accepts every command that a hint, an error, a note or a document names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::Cli;
 
-/// Where hints are written.
+/// The folders whose sources contain hints.
 const FOLDERS: &[&str] = &[
     "src",
     "core/workflow/src",
@@ -37,7 +37,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What stands in backticks and begins with the program's name. A text that goes on in a next line of source is one.
+/// The texts in backticks that begin with the program's name. A string that continues on the next source line counts as
+/// one.
 fn commands(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let text = lines.join("\n");
@@ -48,7 +49,7 @@ fn commands(text: &str) -> Vec<String> {
     named.filter(|quoted| !quoted.contains('\n')).map(str::to_owned).collect()
 }
 
-/// The words of a command, with something in the place of what is to be filled in; none if it is only a sketch.
+/// The words of a command, with a value in each placeholder; `None` if the command is only a sketch.
 fn words(command: &str) -> Option<Vec<String>> {
     if ['…', '[', '\\', '"'].iter().any(|sketched| command.contains(*sketched)) || command.contains("...") {
         return None;
@@ -56,7 +57,7 @@ fn words(command: &str) -> Option<Vec<String>> {
     let mut filled = String::new();
     let mut rest = command.split(['|', '>', '&', ';']).next()?;
     while let Some((before, after)) = rest.split_once('{') {
-        // What is filled in there brings options of its own.
+        // The text that fills the placeholder brings its own options.
         if before.ends_with(|c: char| c.is_ascii_alphanumeric()) || (before.is_empty() && !filled.ends_with(' ')) {
             return None;
         }
@@ -80,9 +81,9 @@ fn is_accepted(words: &[String]) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
-            // An option that is only named: `gleitzeit list --limit`.
+            // An option that is only mentioned: `gleitzeit list --limit`.
             ErrorKind::InvalidValue if !error.to_string().contains("invalid value") => Ok(()),
-            // A command that is only named: `gleitzeit run`.
+            // A command that is only mentioned: `gleitzeit run`.
             ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
                 if !has_options =>
             {

@@ -29,7 +29,7 @@ pub(crate) struct GraphArgs {
     /// A workflow (YAML or JSON; `-` reads stdin); or, if there is no such file, a run: its id, a unique prefix of it, or `last`
     #[arg(value_name = "FILE|RUN")]
     pub(crate) of: PathBuf,
-    /// As what it is drawn
+    /// The format of the drawing
     #[arg(long = "as", value_name = "FORM", default_value = "terminal")]
     pub(crate) form: GraphForm,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) enum GraphForm {
 /// `gleitzeit init`
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// What the workflow is called; the file is NAME.yaml in this folder
+    /// The name of the workflow; the file is NAME.yaml in this folder
     pub(crate) name: String,
     /// What it shows
     #[arg(long = "type", value_name = "TYPE", default_value = "python")]
@@ -104,7 +104,7 @@ pub(crate) struct HealthcheckArgs {
 /// `gleitzeit man`
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Where the pages of all commands are written to; none: the page of `gleitzeit` itself goes to stdout
+    /// The folder for the pages of all commands; without it, the page of `gleitzeit` itself goes to stdout
     pub(crate) folder: Option<PathBuf>,
 }
 

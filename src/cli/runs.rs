@@ -25,7 +25,7 @@ pub(crate) struct SubmitArgs {
     /// Wait until every run has ended and exit by their outcome
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Show how the run goes until it ends, as `run` does, and exit by its outcome; Ctrl-C leaves it running
+    /// Show the run's progress until it ends, as `run` does, and exit by its outcome; Ctrl-C leaves it running
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Check everything and print the plan: steps, tasks, and the providers that would serve them; nothing is sent
@@ -41,7 +41,8 @@ pub(crate) struct SubmitArgs {
 }
 
 impl SubmitArgs {
-    /// The files among the words, and what all of them are given. A word with `=` is an input, unless there is such a file.
+    /// The files among the words, and the inputs for all of them. A word with `=` is an input, unless a file with that
+    /// name exists.
     pub(crate) fn files_and_inputs(&self) -> (Vec<PathBuf>, InputArgs) {
         let (mut files, mut given) = (Vec::new(), Vec::new());
         for word in &self.words {
@@ -79,10 +80,10 @@ pub(crate) struct ListArgs {
     /// How many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
-    /// Where to go on: `next_page_token` of the page before
+    /// Continue after the previous page: its `next_page_token`
     #[arg(long, value_name = "TOKEN")]
     pub(crate) page_token: Option<String>,
-    /// Go on showing the newest runs and what becomes of them, until Ctrl-C
+    /// Keep showing the newest runs and their changes, until Ctrl-C
     #[arg(short, long, conflicts_with = "page_token")]
     pub(crate) watch: bool,
     #[command(flatten)]
@@ -97,7 +98,7 @@ pub(crate) struct CancelArgs {
     /// Run ids, unique prefixes of them, or `last`
     #[arg(value_name = "RUN", required_unless_present_any = ["all", "labels", "name"])]
     pub(crate) runs: Vec<String>,
-    /// Every run that has not ended; with --label or --name: of those the ones that match
+    /// Every run that has not ended; with --label or --name only those that match
     #[arg(long, conflicts_with = "runs")]
     pub(crate) all: bool,
     /// Every run with this label that has not ended: NAME=VALUE
@@ -106,7 +107,7 @@ pub(crate) struct CancelArgs {
     /// Every run of workflows with this name that has not ended
     #[arg(long, conflicts_with = "runs")]
     pub(crate) name: Option<String>,
-    /// Do not ask whether that many runs are meant
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Why; shown with the run
@@ -121,17 +122,17 @@ pub(crate) struct CancelArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// A point in time as a person says it.
+/// A point in time as a person writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
-    /// So long ago.
+    /// This long ago.
     Ago(Duration),
     /// At this time.
     At(Timestamp),
 }
 
 impl Point {
-    /// Which time it is, if it is said now.
+    /// The point as a timestamp, relative to `now`.
     pub(crate) fn seen_at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(age) => now.minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
@@ -140,7 +141,7 @@ impl Point {
     }
 }
 
-/// RFC 3339, a day (its beginning in UTC), or an age.
+/// Parses RFC 3339, a date (its beginning in UTC), or an age.
 fn point(text: &str) -> Result<Point, String> {
     let text = text.trim();
     let time = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")));

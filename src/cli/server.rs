@@ -8,13 +8,13 @@ use clap::Args;
 
 use super::{ClientArgs, DefinitionArgs, InputArgs, OutputArgs, TokenArgs};
 
-/// Where a control plane listens unless told otherwise.
+/// The default port of a control plane.
 pub(crate) const DEFAULT_PORT: u16 = 8000;
 
-/// How large a parameter set or result may be unless told otherwise.
+/// The default limit for a parameter set or result, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
-/// How many attempts an engine holds unless told otherwise: it only coordinates.
+/// The default number of attempts that an engine holds; it only coordinates them, so this can be high.
 const DEFAULT_SLOTS: u32 = 256;
 
 /// What a control plane is set to.
@@ -31,10 +31,10 @@ pub(crate) struct HubArgs {
     pub(crate) store: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
-    /// Ask nobody for a token: whoever reaches the port can run code as the user of the workers
+    /// Require no token: anybody who can reach the port can run code as the user of the workers
     #[arg(long, alias = "insecure", conflicts_with_all = ["token", "token_file"])]
     pub(crate) no_auth: bool,
-    /// A name by which the control plane is called, besides its address and localhost (repeatable)
+    /// A host name that clients may use, besides its address and localhost (repeatable)
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) allow_hosts: Vec<String>,
     /// Origin of a web page that may connect, such as http://localhost:3000 (repeatable)
@@ -52,7 +52,7 @@ pub(crate) struct HubArgs {
     /// The most connections at a time from one address, all of this machine's as one (default: half of --max-connections)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..))]
     pub(crate) max_connections_per_address: Option<u32>,
-    /// How many bytes of entries a start takes of one unfinished run; one with more is set aside until a start takes more
+    /// The most bytes of entries that a start replays of one unfinished run; one with more waits until this is raised
     #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_replay_bytes: usize,
     #[command(flatten)]
@@ -61,17 +61,17 @@ pub(crate) struct HubArgs {
     pub(crate) limits: LimitArgs,
 }
 
-/// How long finished runs are kept unless told otherwise.
+/// The default for how long finished runs are kept.
 pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// How long finished runs are kept; none: for ever.
+/// How long finished runs are kept; `None` means forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention(pub(crate) Option<Duration>);
 
 /// How soon the control plane takes somebody for lost.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PatienceArgs {
-    /// How often components are asked for a sign of life; who leaves one unanswered until the next is silent
+    /// How often components are asked for a heartbeat; one that has not answered by the next is silent
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
     pub(crate) heartbeat_interval: Duration,
     /// After how long a silent queue or resolver is replaced
@@ -83,10 +83,10 @@ pub(crate) struct PatienceArgs {
     /// After how long a silent engine is lost, and its attempts with it
     #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = patience)]
     pub(crate) engine_patience: Duration,
-    /// How long an engine may leave an attempt untaken before another gets it
+    /// How long an engine may take to accept an attempt before another engine gets it
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = patience)]
     pub(crate) take_timeout: Duration,
-    /// How long a consumer of events may confirm nothing before it is cut off
+    /// How long a consumer of events may acknowledge nothing before it is disconnected
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = patience)]
     pub(crate) confirm_timeout: Duration,
 }
@@ -120,7 +120,7 @@ pub(crate) struct WorkerArgs {
     /// A folder of provider files besides the built-in ones
     #[arg(long = "providers", env = "GLEITZEIT_PROVIDERS_DIR", value_name = "DIR")]
     pub(crate) providers_dir: Option<PathBuf>,
-    /// How long work may go on after the wish to stop: seconds, or text such as 500ms, 2m; 0: not at all
+    /// How long work may go on after a stop was requested: seconds, or text such as 500ms, 2m; 0: not at all
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = grace)]
     pub(crate) drain_timeout: Duration,
     /// How long work goes on without the control plane before it is stopped
@@ -140,7 +140,7 @@ pub(crate) struct HubCommandArgs {
 /// `gleitzeit agent`
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// What to be, comma-separated: queue, resolver (deps), engine (exec), provider, all
+    /// The roles, comma-separated: queue, resolver (deps), engine (exec), provider, all
     #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_value = "all")]
     pub(crate) roles: Vec<String>,
     /// What it is called in lists (default: the machine's name)
@@ -205,7 +205,7 @@ pub(crate) struct StopArgs {
     /// How long it may take: seconds, or text such as 500ms, 2m
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// End it at once: what runs is cut off, and goes on when it is started again
+    /// End it at once: running work is cut off, and continues when it is started again
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -242,7 +242,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// A flag that was given and only means something to a run inside this process.
+    /// A flag that was given but only affects a run inside this process.
     pub(crate) fn only_for_here(&self) -> Option<&'static str> {
         let worker = &self.worker;
         let given = [
@@ -260,7 +260,7 @@ fn retention(text: &str) -> Result<Retention, String> {
     if text.trim() == "off" { Ok(Retention(None)) } else { age(text).map(|age| Retention(Some(age))) }
 }
 
-/// A duration that may be of days, or none at all.
+/// Parses a duration that may be in days, or 0.
 pub(super) fn age(text: &str) -> Result<Duration, String> {
     let days = text.trim().strip_suffix('d').map(|days| days.trim().parse::<u32>());
     match days {
@@ -270,12 +270,12 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration, or none.
+/// Parses a duration, or 0.
 fn grace(text: &str) -> Result<Duration, String> {
     if matches!(text.trim(), "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
 }
 
-/// A time after which something is given up: shorter ones would give up what only hesitates.
+/// Parses a timeout; very short ones are refused, since they would give up on components that are merely slow.
 fn patience(text: &str) -> Result<Duration, String> {
     let given = duration(text)?;
     if given < Duration::from_millis(100) { Err("expected at least 100ms".to_owned()) } else { Ok(given) }

@@ -42,7 +42,7 @@ pub(crate) struct RestoreArgs {
     /// The store: sqlite:PATH (default: the one in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
-    /// Replace the store that is there; it is kept beside the new one
+    /// Replace the existing store; it is kept beside the new one
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct CheckArgs {
     /// The store: sqlite:PATH (default: the one in the user's data folder)
     #[arg(long, env = "GLEITZEIT_STORE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
-    /// Make damaged lists again from the entries; the store before is kept beside the new one
+    /// Rebuild damaged lists from the entries; the previous store is kept beside the new one
     #[arg(long)]
     pub(crate) repair: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! What was probably meant by arguments that lead to no command: a hint for each error that clap finds. Pure: only the
-//! grammar and the arguments.
+//! Suggests what was probably meant by arguments that do not form a command: a hint for each error that clap finds.
+//! Pure: it uses only the grammar and the arguments.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
@@ -8,7 +8,7 @@ use gleitzeit_workflow::spec::closest;
 use super::Cli;
 use crate::error::CommandError;
 
-/// How other programs call what commands do here.
+/// Names that other programs use for our commands.
 const COMMANDS: &[(&str, &str)] = &[
     ("delete", "prune"),
     ("rm", "prune"),
@@ -40,7 +40,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("completion", "completions"),
 ];
 
-/// How other programs call what options do here.
+/// Names that other programs use for our options.
 const OPTIONS: &[(&str, &str)] = &[
     ("no-color", "--color never"),
     ("no-colour", "--color never"),
@@ -55,10 +55,10 @@ const OPTIONS: &[(&str, &str)] = &[
     ("namespace", "--label"),
 ];
 
-/// So many commands are named that have an option.
+/// How many commands with an option are named.
 const NAMED: usize = 3;
 
-/// A command that is refused: what clap says of it, with a hint of ours instead of its tips.
+/// The error for a refused command line: clap's message, with our hint instead of clap's tips.
 pub(crate) fn refusal(mut error: clap::Error, arguments: &[String]) -> CommandError {
     let mut root = Cli::command();
     root.build();
@@ -102,9 +102,9 @@ fn hint(root: &Command, error: &clap::Error, arguments: &[String]) -> String {
     })
 }
 
-/// The command that the arguments lead to, as far as they lead.
+/// The command that the arguments lead to, as far as they can be followed.
 struct Reached<'a> {
-    /// As it is typed.
+    /// The command as it is typed.
     name: String,
     command: &'a Command,
 }
@@ -127,7 +127,7 @@ impl<'a> Reached<'a> {
                     reached.name = format!("{} {}", reached.name, command.get_name());
                     reached.command = command;
                 }
-                // Before its command there may be anything that is wrong.
+                // Before the command name there may be any mistake.
                 None if reached.command.get_name() == root.get_name() => {}
                 None => break,
             }
@@ -153,7 +153,7 @@ fn shorts(arg: &Arg) -> impl Iterator<Item = char> {
     arg.get_short().into_iter().chain(arg.get_all_short_aliases().unwrap_or_default())
 }
 
-/// The option as it was typed: of `-json` clap names `-j`.
+/// The option as it was typed: for `-json` clap names `-j`.
 fn written(told: &str, arguments: &[String]) -> String {
     let is_it = |argument: &&String| argument.starts_with(told) && !argument.starts_with("--");
     let typed = if told.starts_with("--") { None } else { arguments.iter().find(is_it) };
@@ -198,7 +198,7 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
         return None;
     }
     let (name, command) = (&reached.name, reached.command);
-    // In front of its command an option is nobody's.
+    // An option in front of the command belongs to no command.
     if has(command, word) {
         return Some(format!("an option stands behind its command: `{name} {word}`"));
     }
@@ -235,7 +235,7 @@ fn meant_option(root: &Command, reached: &Reached<'_>, word: &str) -> Option<Str
     Some(format!("did you mean `{option}`? It is an option of {}", listed(&having(&option))))
 }
 
-/// Whether a command shows an option of this name, `--long` or `-s`.
+/// Whether a command has a visible option of this name, `--long` or `-s`.
 fn has(command: &Command, option: &str) -> bool {
     let is_it = |arg: &&Arg| match option.strip_prefix("--") {
         Some(long) => longs(arg).contains(&long),
@@ -244,7 +244,7 @@ fn has(command: &Command, option: &str) -> bool {
     command.get_arguments().filter(|arg| !arg.is_hide_set()).any(|arg| is_it(&arg))
 }
 
-/// Every command that is not only a group of others, as it is typed.
+/// Every command that is not merely a group, as it is typed.
 fn leaves(root: &Command) -> Vec<(String, &Command)> {
     let (mut found, mut left) = (Vec::new(), vec![("gleitzeit".to_owned(), root)]);
     while let Some((name, command)) = left.pop() {
@@ -307,7 +307,7 @@ mod tests {
             ("gz list --format json", "did you mean `--output`?"),
             ("gz list --url http://x", "did you mean `--hub-url`?"),
             ("gz store check --repiar", "did you mean `--repair`?"),
-            // Options of other commands, and in front of the command.
+            // Options of other commands, and options in front of the command.
             ("gz list --repair", "`--repair` is an option of `gleitzeit store check`"),
             ("gz run f.yaml --wait", "`--wait` is an option of `gleitzeit submit`"),
             ("gz list --older-then 7d", "did you mean `--older-than`? It is an option of `gleitzeit prune`"),
@@ -320,7 +320,7 @@ mod tests {
             ("gz list --color alwys", "did you mean `always`?"),
             ("gz init x --type pyton", "did you mean `python`?"),
             ("gz completions bsh", "did you mean `bash`?"),
-            // Nothing is near.
+            // Nothing similar exists.
             ("gz list --xyzzy", "`gleitzeit list --help` says what it takes"),
             ("gz list -z", "`gleitzeit list --help` says what it takes"),
             ("gz list surplus", "`gleitzeit list --help` says what it takes"),

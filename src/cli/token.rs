@@ -1,4 +1,4 @@
-//! The token of a control plane: what it asks for, and what is shown to it.
+//! The token of a control plane, as option, file or variable: servers require it and clients send it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use gleitzeit_workflow::ErrorCode;
 
 use crate::error::CommandError;
 
-/// Where a token is given.
+/// Where the token comes from.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) enum TokenArgs {
-    /// Nowhere.
+    /// No token is given.
     #[default]
     None,
     Token(String),
     File(PathBuf),
 }
 
-/// Never shows a token.
+/// Omits the token.
 impl fmt::Debug for TokenArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,13 +46,13 @@ struct Written {
     token_file: Option<PathBuf>,
 }
 
-/// Where options come from, the first before the others.
+/// The origins of options, in order of precedence.
 const ORIGINS: [ValueSource; 3] = [ValueSource::CommandLine, ValueSource::EnvVariable, ValueSource::DefaultValue];
 
 impl FromArgMatches for TokenArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let Written { mut token, mut token_file } = Written::from_arg_matches(matches)?;
-        // A variable that is empty says nothing.
+        // An empty variable counts as unset.
         let is_variable = |name| matches.value_source(name) == Some(ValueSource::EnvVariable);
         token = token.filter(|token| !token.is_empty() || !is_variable("token"));
         token_file = token_file.filter(|path| !path.as_os_str().is_empty() || !is_variable("token_file"));
@@ -89,12 +89,12 @@ impl Args for TokenArgs {
 }
 
 impl TokenArgs {
-    /// Whether one is given at all.
+    /// Whether a token is given at all.
     pub(crate) fn is_some(&self) -> bool {
         *self != Self::None
     }
 
-    /// A client that shows it.
+    /// Adds the token to a client's configuration.
     pub(crate) fn for_client(&self, config: ClientConfig) -> ClientConfig {
         match self.clone() {
             Self::None => config,
@@ -103,7 +103,7 @@ impl TokenArgs {
         }
     }
 
-    /// The token, or the file, which holds one now.
+    /// The token or its file, which must hold a token now.
     ///
     /// # Errors
     /// If the file cannot be used.

@@ -1,4 +1,4 @@
-//! `gleitzeit agent`: a worker. It goes on for as long as nobody stops it, also while the control plane is away.
+//! `gleitzeit agent`: a worker. It runs until it is stopped, also while the control plane is away.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ pub(crate) fn run(args: &AgentArgs) -> CommandResult {
     block_on(OnSignal::Finish, |stop| async move {
         let agent = Agent::new(config).map_err(from_agent)?;
         let _returning = memory::return_when_settled();
-        // It is of use as soon as it runs: it waits for its control plane, however long that is away.
-        let _told = service::tell(stop.clone(), async {}, || async { true });
-        // The second signal drops the agent as it runs.
+        // A worker is ready as soon as it runs: it waits for its control plane, however long that is away.
+        let _notifier = service::notify(stop.clone(), async {}, || async { true });
+        // A second signal drops the running agent.
         agent.run(stop, CancellationToken::new()).await.map_err(from_agent)?;
         Ok(Exit::Success)
     })

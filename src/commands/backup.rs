@@ -1,5 +1,5 @@
-//! `gleitzeit backup` and `gleitzeit restore`: a store into a file and back. They work on the files themselves, so no
-//! control plane needs to run.
+//! `gleitzeit backup` and `gleitzeit restore`: copy a store into a file and back. They work on the files themselves, so
+//! no control plane needs to run.
 
 use std::path::PathBuf;
 

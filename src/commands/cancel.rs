@@ -1,4 +1,4 @@
-//! `gleitzeit cancel`: asks runs to end, and says what became of them; of a single one, what became of its tasks.
+//! `gleitzeit cancel`: cancels runs and reports their outcome; for a single run, also that of its tasks.
 
 mod many;
 
@@ -15,9 +15,10 @@ use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output};
 
-/// Code is stopped within a second, and its report is not far behind; longer waits are for engines that are away.
+/// How long to wait for the end. Code is stopped within a second and reported soon after; a longer wait is for engines
+/// that are away.
 const WAIT: Duration = Duration::from_secs(5);
-/// So many tasks are named of each kind.
+/// How many tasks of each outcome are named.
 const NAMED: usize = 5;
 
 pub(crate) fn run(args: CancelArgs) -> CommandResult {

@@ -32,7 +32,7 @@ pub(crate) fn run(args: ComponentsArgs) -> CommandResult {
         let list = List { items: components.into_iter().map(ComponentItem::from).collect(), next_page_token: None };
         output::document(args.output.format(), &list, |_| {
             let head = ["component", "role", "name", "status", "in use", "owns"];
-            view::fitted(&Table::new(&head, &rows).spare(&["role", "name", "in use"]))
+            view::fitted(&Table::new(&head, &rows).optional(&["role", "name", "in use"]))
         })?;
         Ok(Exit::Success)
     })

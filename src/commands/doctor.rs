@@ -1,4 +1,4 @@
-//! `gleitzeit doctor`: whether this machine has what workflows need.
+//! `gleitzeit doctor`: checks whether this machine has what workflows need.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::place::Denied;
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, hub_url, output, place, setup, view};
 
-/// How it is with one thing.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Finding {
     Ok,
     /// Something is missing that not every workflow needs.
     Warning,
-    /// Nothing will work like this.
+    /// Nothing will work in this state.
     Failed,
 }
 
@@ -63,10 +63,10 @@ pub(crate) fn run(args: DoctorArgs) -> CommandResult {
     })
 }
 
-/// Where what is said of a check begins: beside its name, or below it where there is no room.
+/// The column where the text of a check begins: beside its name, or below it if there is no room.
 const BESIDE: usize = 33;
 const BELOW: usize = 9;
-/// A terminal that is narrower than this has no room beside.
+/// In a narrower terminal the text goes below the name.
 const NARROW: usize = 80;
 
 fn text(check: &Check) -> String {
@@ -94,7 +94,7 @@ fn text(check: &Check) -> String {
     lines.map(|(line, hang)| format!("{}\n", output::wrapped(&line, hang))).collect()
 }
 
-/// What the system gives to the processes of tasks.
+/// Checks what the system provides to the processes of tasks.
 fn platform(settings: &Settings) -> Check {
     match gleitzeit_providers::describe_platform(settings) {
         (about, None) => Check::new("platform", Finding::Ok, about),
@@ -102,7 +102,7 @@ fn platform(settings: &Settings) -> Check {
     }
 }
 
-/// Who answers where one is expected, and whether everybody there is of this version.
+/// Checks the control plane and its components, and whether all are of this version.
 async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
     let named = hub_url::named(args.hub_url.as_deref());
     let url = named.unwrap_or(DEFAULT_URL).to_owned();
@@ -133,7 +133,7 @@ async fn control_plane(args: &DoctorArgs) -> Vec<Check> {
     }
 }
 
-/// Nobody answers at the usual address: could one be started there?
+/// Nothing answers at the default address: checks whether a control plane could be started there.
 fn port(error: &CommandError) -> Check {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) {
         Ok(_) => Check::new("control plane", Finding::Ok, format!("none runs; port {DEFAULT_PORT} is free"))
@@ -168,7 +168,7 @@ async fn components(client: &Client, version: &str) -> Check {
     }
 }
 
-/// Whether a journal can be kept.
+/// Checks whether a journal can be stored.
 fn store(url: Option<&str>) -> Check {
     let failed = |about: String, remedy: String| Check::new("store", Finding::Failed, about).remedy(remedy);
     let path = match place::store(url) {
@@ -178,7 +178,7 @@ fn store(url: Option<&str>) -> Check {
         }
         Err(error) => return failed(error.message, error.hint.unwrap_or_default()),
     };
-    // The folder, or the first above it that is there, in which it would be made.
+    // The folder, or its first existing ancestor, in which it would be created.
     let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let remedy = "name a file that you may write with --store or GLEITZEIT_STORE_URL".to_owned();
     match tempfile::Builder::new().prefix(".gleitzeit-doctor-").tempfile_in(folder) {
@@ -191,10 +191,10 @@ fn store(url: Option<&str>) -> Check {
     }
 }
 
-/// How long a provider is waited for.
+/// How long to wait for each provider.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the built-in providers say of themselves.
+/// The health that the built-in providers report.
 async fn providers(settings: &Settings) -> Vec<Check> {
     let registry = Registry::shipped();
     let mut checks = Vec::new();
@@ -209,7 +209,7 @@ async fn providers(settings: &Settings) -> Vec<Check> {
                     HealthState::Healthy if health.reason.is_none() => {
                         Check::new(&name, Finding::Ok, provider.methods().join(", "))
                     }
-                    // What the machine does not give it, or what is in the way.
+                    // What the machine does not offer the provider, or what blocks it.
                     _ => {
                         let why = health.reason.unwrap_or_else(|| "it does not say why".to_owned());
                         Check::new(&name, Finding::Warning, why)

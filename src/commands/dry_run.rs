@@ -1,4 +1,4 @@
-//! `--dry-run` of `submit` and `run`: what would happen, without anything happening.
+//! `--dry-run` of `submit` and `run`: shows what would happen, without doing it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, hub_url, output, setup};
 
-/// What a control plane would do with these files. Without one that was named or answers, what can be told here.
+/// Shows what a control plane would do with these files. If none was named and none answers, shows what is known here.
 pub(crate) fn there(sources: Vec<Source>, given: &InputArgs, reach: &ClientArgs, format: Format) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         if let Some(client) = connect(reach).await? {
@@ -28,7 +28,7 @@ pub(crate) fn there(sources: Vec<Source>, given: &InputArgs, reach: &ClientArgs,
     })
 }
 
-/// None if no control plane was named and none answers: one is never started for this.
+/// `None` if no control plane was named and none answers; this never starts one.
 async fn connect(reach: &ClientArgs) -> Result<Option<Client>, CommandError> {
     match client::connect(reach).await {
         Ok(client) => Ok(Some(client)),
@@ -42,7 +42,7 @@ async fn connect(reach: &ClientArgs) -> Result<Option<Client>, CommandError> {
     }
 }
 
-/// What `run` would do in this process.
+/// Shows what `run` would do in this process.
 pub(crate) fn here(args: &RunArgs, source: Source) -> CommandResult {
     let registry = Arc::new(setup::registry(&args.definitions)?);
     let limits = Limits::of(args.limits.max_workflow_bytes, args.limits.max_tasks);
@@ -62,7 +62,7 @@ pub(crate) fn here(args: &RunArgs, source: Source) -> CommandResult {
     })
 }
 
-/// One document for one file, a list of them for several.
+/// Prints one document for one file, a list of them for several.
 fn print(plans: Vec<Plan<'_>>, format: Format) -> CommandResult {
     let text = |plans: &[Plan<'_>]| plans.iter().map(Plan::text).collect::<Vec<_>>().join("\n");
     match plans.as_slice() {

@@ -1,4 +1,4 @@
-//! `gleitzeit explain`: why a run has not ended, or one of its tasks.
+//! `gleitzeit explain`: says why a run, or one of its tasks, has not ended.
 
 use std::fmt::Write as _;
 
@@ -58,7 +58,7 @@ fn push_task(text: &mut String, task: &Task) {
     }
 }
 
-/// How something is, with why.
+/// Appends a state and its reason.
 fn push_state(text: &mut String, state: &str, why: (&Option<Waiting>, &Option<Failure>)) {
     let paint = color::stdout();
     let said = match why {

@@ -1,4 +1,4 @@
-//! `gleitzeit graph`: the tasks of a workflow, or of a run with their states, and what they wait for.
+//! `gleitzeit graph`: draws the tasks of a workflow, or of a run with their states, and their dependencies.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &GraphArgs) -> CommandResult {
     }
 }
 
-/// The run that is meant: a file that is there goes before it, and what cannot be one is a file that is missing.
+/// The run that the argument means. An existing file takes precedence, and text that cannot be a run is a missing file.
 fn run_in(word: &Path) -> Option<&str> {
     let text = word.to_str().filter(|_| word != Path::new("-") && !word.exists())?;
     let is_id = !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
@@ -39,7 +39,7 @@ fn of_file(args: &GraphArgs) -> CommandResult {
         error
     })?;
     let registry = setup::registry(&args.definitions)?;
-    // Methods of providers elsewhere are unknown here, and not what is drawn.
+    // Methods of providers elsewhere are unknown here, and a drawing does not need them.
     let workflow = match source.check(&registry, &Limits::DEFAULT).workflow {
         Ok(workflow) => workflow,
         Err(_) => source.check_shape().workflow.map_err(CommandError::problems)?,
@@ -53,21 +53,21 @@ fn of_run(args: &GraphArgs, wanted: &str) -> CommandResult {
             let hint = error.hint.clone().unwrap_or_default();
             error.hint(format!("there is no file `{wanted}`, so a run was meant; {hint}"))
         })?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         let (workflow, run) = snapshot(&client, &run_id).await?;
         print(args, &workflow, Some(&run))
     })
 }
 
-/// A run as it is drawn.
+/// The tasks of a run with their states.
 struct Drawn {
     run_id: String,
     status: RunStatus,
     states: Vec<TaskStatus>,
 }
 
-/// As much of a run's workflow as is drawn, and the states of its tasks.
+/// The part of a run's workflow that is drawn, and the states of its tasks.
 async fn snapshot(client: &Client, run_id: &str) -> Result<(Workflow, Drawn), CommandError> {
     let run = client.wait_without_results(run_id, Some(Duration::ZERO)).await?;
     let filter =

@@ -1,5 +1,5 @@
-//! `gleitzeit healthcheck`: whether a control plane can be used, for whoever starts others when it can, or again when it
-//! cannot.
+//! `gleitzeit healthcheck`: says whether a control plane can be used, for supervisors that start dependent services or
+//! restart the control plane.
 
 use gleitzeit_link::{Cause, Found, Speech, ask_ready};
 use gleitzeit_sdk::DEFAULT_URL;

@@ -20,10 +20,10 @@ pub(crate) fn run(args: &HubCommandArgs, telemetry: &Telemetry) -> CommandResult
         let _marker = Marker::hold(app.local_addr().port());
         publish(&mut own, app.local_addr())?;
         let _returning = memory::return_when_settled();
-        let _told = service::of_control_plane(stop.clone(), app.liveness());
+        let _notifier = service::of_control_plane(stop.clone(), app.liveness());
         let announced = background::announce(app.local_addr());
         let mut served = Box::pin(app.run(stop));
-        // It serves, whether anybody reads that it does or not.
+        // The control plane serves whether or not anybody reads the announcement.
         tokio::select! {
             ended = &mut served => ended.map_err(from_control_plane)?,
             announced = announced => {

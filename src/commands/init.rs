@@ -1,4 +1,4 @@
-//! `gleitzeit init`: a workflow file to begin with.
+//! `gleitzeit init`: writes a workflow file to start from.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &InitArgs) -> CommandResult {
     }
     let file = format!("{}.yaml", name.replace(' ', "_"));
     let text = template(args.kind).replace("{name}", &yaml_text(name)).replace("{file}", &file);
-    // Never over a file that is there.
+    // Never overwrites an existing file.
     let made = OpenOptions::new().write(true).create_new(true).open(Path::new(&file));
     let written = made.and_then(|mut made| made.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
@@ -42,7 +42,7 @@ fn template(kind: InitKind) -> &'static str {
     }
 }
 
-/// A name that YAML would take for a number, a date or the like stays text.
+/// Quotes a name that YAML would read as a number, a date or the like.
 fn yaml_text(name: &str) -> String {
     let is_plain = name.starts_with(char::is_alphabetic) && !matches!(name, "true" | "false" | "null" | "yes" | "no");
     if is_plain { name.to_owned() } else { format!("{name:?}") }

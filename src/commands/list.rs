@@ -1,6 +1,6 @@
 //! `gleitzeit list`: runs, the newest first.
 
-mod told;
+mod printed;
 mod watch;
 
 use gleitzeit_sdk::{Page, RunFilter, RunStatus, RunSummary, Timestamp};
@@ -26,7 +26,7 @@ pub(crate) fn run(args: ListArgs) -> CommandResult {
         return Err(error.hint("--since names the earlier time, --until the later one"));
     }
     let again = same_filter(&args, since, until);
-    // Nothing is left out between the runs of a page.
+    // No run is missing between those on a page.
     let is_gapless = args.status.is_empty() && args.name.is_none() && args.labels.is_empty();
     let is_everything = is_gapless && args.page_token.is_none() && since.is_none() && until.is_none();
     let filter = RunFilter {
@@ -76,10 +76,10 @@ async fn shown_ids(page: &Page<RunSummary>, is_gapless: bool, names_one: impl As
     ids::Shown::of_page(names_one, ids, is_gapless, page.next_page_token.is_some()).await
 }
 
-/// Rows say where each run is only if they are at several places.
+/// A column for the place appears only if the runs are in several places.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(HEAD.len() - 1, Vec::len);
-    view::fitted(&Table::new(&HEAD[..columns], rows).spare(&["tasks", "finished", "submitted"]))
+    view::fitted(&Table::new(&HEAD[..columns], rows).optional(&["tasks", "finished", "submitted"]))
 }
 
 fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {
@@ -95,7 +95,8 @@ fn row(run: &RunSummary, ids: &ids::Shown) -> Vec<String> {
     ]
 }
 
-/// The command with its filters: the token of the next page belongs to them, and ages would be others by then.
+/// The command line with its filters, for the next page: a page token belongs to its filters, and ages would have moved
+/// on.
 fn same_filter(args: &ListArgs, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
     let mut command = "gleitzeit list".to_owned();
     if !args.status.is_empty() {

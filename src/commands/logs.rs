@@ -1,4 +1,4 @@
-//! `gleitzeit logs`: what tasks printed and returned, or why they failed; of running tasks, what they printed so far.
+//! `gleitzeit logs`: shows what tasks printed and returned, or why they failed; for running tasks, their output so far.
 
 mod follow;
 
@@ -20,14 +20,14 @@ use crate::reading::{self, Found};
 use crate::signals::{OnSignal, block_on};
 use crate::{client, color, output, view};
 
-/// What results and errors call it, and how it is headed here: what was printed goes before what was returned.
+/// The fields of results and errors that hold output, and their headings; output goes before the returned value.
 const SAID: [(&str, &str); 3] =
     [("output", "printed"), ("error_output", "printed to stderr"), ("response", "answered")];
 
 pub(crate) fn run(args: LogsArgs) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let found = reading::find(&args.client, &args.run).await?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         if args.follow {
             return follow::follow(&client, &run_id, &args).await;
@@ -62,15 +62,15 @@ async fn tasks(client: &Client, run_id: &str, wanted: Option<&str>) -> Result<Ve
     Ok(tasks)
 }
 
-/// Whether an attempt of it is open.
+/// Whether the task has an open attempt.
 fn is_open(task: &Task) -> bool {
     matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running)
 }
 
-/// What the open attempts among tasks have said so far, by task.
+/// The output so far of those tasks that have an open attempt, by task.
 async fn so_far(client: &Client, run_id: &str, tasks: &[Task]) -> Result<HashMap<String, Vec<RunEvent>>, CommandError> {
     let mut by_task: HashMap<String, Vec<RunEvent>> = HashMap::new();
-    // Named only if that leaves something out: a run may have very many.
+    // Tasks are named only for a single one: a run may have very many.
     let wanted = if let [only] = tasks { vec![only.id.clone()] } else { Vec::new() };
     if tasks.iter().any(is_open) {
         for event in client.progress_so_far(run_id, &wanted).await? {
@@ -82,14 +82,14 @@ async fn so_far(client: &Client, run_id: &str, tasks: &[Task]) -> Result<HashMap
     Ok(by_task)
 }
 
-/// The time that lies so long ago.
+/// The time this long ago.
 fn before(age: Duration) -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
     now.minus_ms(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Whether a task has not ended before a time.
+/// Whether a task is unfinished or ended at or after a time.
 fn is_since(task: &Task, since: Option<Timestamp>) -> bool {
     since.is_none_or(|since| task.finished_at.is_none_or(|finished| finished >= since))
 }
@@ -112,11 +112,11 @@ struct TaskLog<'a> {
     result: Option<&'a Payload>,
 }
 
-/// A task, and what it left behind: its result, its error's data, or what it has said so far.
+/// A task and its output: its result, its error's data, or the output so far.
 struct Shown<'a> {
     task: &'a Task,
     left: Option<Value>,
-    /// Whether there is more of it to show than what was returned.
+    /// Whether there is more to show than the returned value.
     has_said: bool,
 }
 
@@ -137,13 +137,13 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What a running task has said, in the form in which it will leave it behind.
+/// The output of a running task, in the form that it will have in its result.
 fn said(events: Vec<RunEvent>, since: Option<Timestamp>) -> Value {
     let (mut lines, mut told, now) = (Lines::default(), Vec::new(), Instant::now());
     for event in events {
         let Some(piece) = event.output() else { continue };
         told.extend(lines.add(piece, now));
-        // Also what does not end a line, with the time at which it was said.
+        // Also the last incomplete line, with the time when it was printed.
         told.extend(lines.open());
     }
     let mut said = Map::new();
@@ -185,7 +185,7 @@ impl<'a> From<&'a Shown<'a>> for TaskLog<'a> {
     }
 }
 
-/// What a task left behind: its result, or its error's data.
+/// What a finished task left: its result, or its error's data.
 fn left(task: &Task) -> Option<Value> {
     let data = task.error.as_ref().and_then(|error| error.data.as_ref());
     task.result.as_ref().or(data).map(Payload::shown)
@@ -209,7 +209,7 @@ fn text(Shown { task, left, has_said }: &Shown<'_>) -> String {
         });
     }
     let returned = match (&task.result, left.as_ref().and_then(|left| left.get("result"))) {
-        // Of code, what it returned is beside what it printed.
+        // For code, the returned value is separate from the printed output.
         (Some(_), Some(result)) => Some(result.to_string()),
         (Some(result), None) if !*has_said => Some(result.get().to_owned()),
         _ => None,

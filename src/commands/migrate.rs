@@ -1,4 +1,5 @@
-//! `gleitzeit migrate`: brings files of the original Gleitzeit into today's form, or shows what that would change.
+//! `gleitzeit migrate`: converts files of the original Gleitzeit to the current format, or shows what that would
+//! change.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,7 +15,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::workflow::{Source, missing_files};
 use crate::{output, setup};
 
-/// What became of the files.
+/// The result for all files.
 #[derive(Serialize)]
 struct Document {
     files: Vec<FileDocument>,
@@ -23,14 +24,14 @@ struct Document {
 #[derive(Serialize)]
 struct FileDocument {
     file: String,
-    /// Whether the text is another one now.
+    /// Whether the text has changed.
     changed: bool,
-    /// Whether the file holds it.
+    /// Whether the new text was written to the file.
     written: bool,
-    /// Whether it can be run.
+    /// Whether the new workflow is valid.
     valid: bool,
     changes: Vec<Change>,
-    /// What is left to the author.
+    /// Changes that are left to the author.
     left: Vec<Change>,
     errors: Vec<Problem>,
     notes: Vec<Note>,
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &MigrateArgs) -> CommandResult {
     let document = Document { files };
     output::document(args.output.format(), &document, |it| it.files.iter().map(shown).collect())?;
     if args.output.format() == Format::Table {
-        document.files.iter().for_each(tell);
+        document.files.iter().for_each(report);
     }
     let all_well = document.files.iter().all(|file| file.valid && file.errors.is_empty());
     Ok(if all_well { Exit::Success } else { Exit::Usage })
@@ -111,8 +112,8 @@ fn one(path: &Path, registry: &Registry) -> FileDocument {
     file
 }
 
-/// The path of a file as seen from the workflow's folder. In the original it was relative to where the program ran, which
-/// is the folder itself or one above it.
+/// The path of a file relative to the workflow's folder. In the original, paths were relative to the working directory,
+/// which is the folder itself or its parent.
 fn located(folder: &Path, path: &str) -> String {
     if Path::new(path).is_absolute() || folder.join(path).is_file() {
         return path.to_owned();
@@ -127,7 +128,7 @@ fn located(folder: &Path, path: &str) -> String {
     path.to_owned()
 }
 
-/// The new text of stdin, and of files what changes in them.
+/// The new text if it came from stdin; for files, the changes.
 fn shown(file: &FileDocument) -> String {
     match &file.text {
         Some(text) if file.file == "-" => text.clone(),
@@ -139,8 +140,8 @@ fn shown(file: &FileDocument) -> String {
     }
 }
 
-/// Says what was done to a file, and what is wrong with it.
-fn tell(file: &FileDocument) {
+/// Reports what was done to a file, and its problems.
+fn report(file: &FileDocument) {
     let name = &file.file;
     for change in &file.changes {
         output::note(&format!("{name} {}: {}", change.field, change.message));
@@ -161,13 +162,13 @@ fn tell(file: &FileDocument) {
     output::note(&format!("{name}: {done}; {is}"));
 }
 
-/// Puts a text into a file that has another one, as a whole or not at all.
+/// Replaces the content of a file atomically.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link goes on pointing to the file that it names.
+    // A symbolic link keeps pointing to its target.
     let path = fs::canonicalize(path)?;
-    let mut beside = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
-    beside.write_all(text.as_bytes())?;
-    beside.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
-    beside.as_file().sync_all()?;
-    beside.persist(&path).map(drop).map_err(|error| error.error)
+    let mut temporary = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    temporary.write_all(text.as_bytes())?;
+    temporary.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(&path).map(drop).map_err(|error| error.error)
 }

@@ -6,6 +6,6 @@ use crate::monitor;
 use crate::signals::{OnSignal, block_on};
 
 pub(crate) fn run(args: MonitorArgs) -> CommandResult {
-    // Ctrl-C is a key there; SIGTERM ends it and the terminal is put right again by its drop.
+    // In the monitor Ctrl-C is a key. SIGTERM drops the future, and its drop restores the terminal.
     block_on(OnSignal::Drop, |_| async move { monitor::show(&args.client).await })
 }

@@ -1,4 +1,4 @@
-//! `gleitzeit protocols`: the methods that tasks may name, and what one takes and returns.
+//! `gleitzeit protocols`: lists the methods that tasks may call, and describes what one takes and returns.
 
 use gleitzeit_protocols::yaml::nearest;
 use gleitzeit_sdk::DEFAULT_URL;
@@ -17,7 +17,7 @@ pub(crate) fn run(args: ProtocolsArgs) -> CommandResult {
     }
     block_on(OnSignal::Drop, |_| async move {
         let client = match client::connect(&args.client).await {
-            // Whoever asks for what a method takes needs no control plane, unless it is about one.
+            // If no control plane was named, the built-in protocols will do.
             Err(error)
                 if error.exit == Exit::Unreachable && hub_url::named(args.client.hub_url.as_deref()).is_none() =>
             {

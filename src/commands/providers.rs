@@ -1,4 +1,4 @@
-//! `gleitzeit providers`: who serves methods, and how they are.
+//! `gleitzeit providers`: lists the providers and their health.
 
 use crate::cli::ClientOnly;
 use crate::color::Tone;
@@ -12,7 +12,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
     block_on(OnSignal::Drop, |_| async move {
         let client = client::connect(&args.client).await?;
         let providers = client::all_pages(async |token| client.providers(None, token).await).await?;
-        // A column of nothing helps nobody.
+        // An empty column is left out.
         let capable = providers.iter().any(|provider| !provider.capabilities.is_empty());
         let paint = color::stdout();
         let placed = providers.iter().any(|it| it.address.as_deref().is_some_and(|address| address != "*"));
@@ -46,7 +46,7 @@ pub(crate) fn run(args: ClientOnly) -> CommandResult {
                 head.push("address");
             }
             head.push("reason");
-            view::fitted(&Table::new(&head, &rows).spare(&["capabilities", "in flight", "status"]))
+            view::fitted(&Table::new(&head, &rows).optional(&["capabilities", "in flight", "status"]))
         })?;
         Ok(Exit::Success)
     })

@@ -1,4 +1,5 @@
-//! `gleitzeit prune`: removes finished runs now, of the control plane and of `gleitzeit run`, and protocols that nobody uses.
+//! `gleitzeit prune`: removes finished runs now, on the control plane and in the stores of `gleitzeit run`, and
+//! protocols that nobody uses.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
         let on_plane = match on_plane(&args).await {
             Ok(pruned) => pruned,
             Err(error) => {
-                // It is done all the same.
+                // The rest is done all the same.
                 stores.iter().for_each(|_| output::note(said.trim_end()));
                 return Err(error);
             }
@@ -40,13 +41,14 @@ pub(crate) fn run(args: PruneArgs) -> CommandResult {
     })
 }
 
-/// How many stores of `gleitzeit run` were removed, and how many could not be. That is done to files, and so not on the runtime's own threads.
+/// How many stores of `gleitzeit run` were removed, and how many could not be. Runs on a blocking thread, since it
+/// works on files.
 async fn of_runs(age: Duration) -> Result<(u64, usize), CommandError> {
     let removed = tokio::task::spawn_blocking(move || past::prune(age)).await;
     removed.map_err(|error| CommandError::internal(error.to_string()))
 }
 
-/// What the control plane removed; nothing if none is named and nobody listens at the default address.
+/// Prunes the control plane; nothing if none is named and none listens at the default address.
 async fn on_plane(args: &PruneArgs) -> Result<sdk::Pruned, CommandError> {
     match Client::connect(client::config(&args.client)).await {
         Ok(client) => Ok(client.prune(args.older_than).await?),

@@ -1,4 +1,4 @@
-//! `gleitzeit retry`: a failed or cancelled run once more, as a new run that keeps what was completed.
+//! `gleitzeit retry`: repeats a failed or cancelled run as a new run that keeps completed results.
 
 use crate::cli::{Format, RetryArgs};
 use crate::document::Submitted;

@@ -1,5 +1,5 @@
-//! `gleitzeit run`: a workflow from file to result. Control plane and worker live in this process, with a store of their
-//! own, unless a control plane is named. The store stays behind, for whoever looks at the run later.
+//! `gleitzeit run`: executes a workflow file and prints its result. Control plane and worker run in this process, with
+//! a separate store, unless a control plane is named. The store is kept, so that the run can be inspected later.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ fn here(args: &RunArgs, source: &Source, telemetry: &Telemetry) -> CommandResult
     output::notes(&checked.notes);
     let checked = checked.workflow.map_err(CommandError::problems)?;
     let prepared = workflow::prepare(source, &checked, &args.inputs)?;
-    // Nobody else can come to a control plane with a token of its own.
+    // No other component can connect, because the control plane has a token of its own.
     let worker = AgentConfig { serves_alone: true, ..setup::only_for(worker, &checked) };
     let folder = OwnFolder::new()?;
     let of_tasks = registry.only_with(checked.tasks.iter().map(|task| task.method.as_str()));

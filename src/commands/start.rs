@@ -1,4 +1,4 @@
-//! `gleitzeit start`: a control plane and a worker with all roles, in the foreground or left behind.
+//! `gleitzeit start`: a control plane and a worker with all roles, in the foreground or in the background.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
         let _marker = Marker::hold(plane.address().port());
         let ready = plane.ready();
         let _returning = memory::return_when_settled();
-        let _told = service::of_control_plane(stop.clone(), plane.liveness());
+        let _notifier = service::of_control_plane(stop.clone(), plane.liveness());
         publish(&mut own, plane.address())?;
         let address = plane.address();
         let announced = async move {
@@ -47,7 +47,7 @@ pub(crate) fn run(args: StartArgs, telemetry: &Telemetry) -> CommandResult {
     })
 }
 
-/// Starts this same command again, to be left behind.
+/// Starts this same command again as a background process.
 fn in_background(port: u16) -> CommandResult {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| argument != "--background").collect();
     block_on(OnSignal::Drop, |_| async move {

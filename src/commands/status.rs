@@ -1,4 +1,4 @@
-//! `gleitzeit status`: a run, or the control plane itself.
+//! `gleitzeit status`: shows a run, or the control plane itself.
 
 use gleitzeit_sdk::Client;
 

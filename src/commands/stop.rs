@@ -1,4 +1,4 @@
-//! `gleitzeit stop`: ends the control plane that runs on this machine.
+//! `gleitzeit stop`: stops the control plane that runs on this machine.
 
 use crate::cli::{DEFAULT_PORT, StopArgs};
 use crate::error::{CommandResult, Exit};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &StopArgs) -> CommandResult {
     })
 }
 
-/// The port to look at, and what is to be known about that choice.
+/// The port to use, and a note about that choice.
 fn port(given: Option<u16>, named: Option<&str>) -> (u16, Option<String>) {
     match (given, named.map(|url| (url, hub_url::own_port(url)))) {
         (Some(port), _) => (port, None),

@@ -1,4 +1,4 @@
-//! `gleitzeit store check`: reads a store from end to end and changes nothing, unless it is told to repair.
+//! `gleitzeit store check`: reads a whole store and changes nothing, unless `--repair` is given.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

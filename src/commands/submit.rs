@@ -1,4 +1,4 @@
-//! `gleitzeit submit`: hands workflows to a control plane, and waits for their end if asked to.
+//! `gleitzeit submit`: submits workflows to a control plane, and waits for their end if requested.
 
 mod several;
 
@@ -28,10 +28,10 @@ pub(crate) fn run(args: SubmitArgs) -> CommandResult {
 
 fn one(source: &Source, given: &InputArgs, args: SubmitArgs) -> CommandResult {
     let waits = args.wait || args.follow;
-    // Without a terminal to answer on, a run that was handed over is left alone.
+    // An interrupt leaves the run alone. A command that waits still says how to find it.
     let on_signal = if waits { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
-        // For a file that cannot run nothing is started.
+        // A control plane is not started for a file that cannot run.
         let can_run = || {
             let checked = source.check(&setup::registry_of_environment()?, &Limits::DEFAULT);
             checked.workflow.map(drop).map_err(CommandError::problems)
@@ -54,7 +54,7 @@ fn one(source: &Source, given: &InputArgs, args: SubmitArgs) -> CommandResult {
             return Ok(Exit::Success);
         }
         if format == Format::Table {
-            // Whatever happens to this process, the run can be found again.
+            // Printed first, so that the run can be found again whatever happens to this process.
             output::note(&format!("run {}", run.id()));
         }
         let progress = Progress::new(&prepared.name, prepared.task_count, format);

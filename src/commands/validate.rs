@@ -1,4 +1,4 @@
-//! `gleitzeit validate`: what is wrong with workflow files, without running them.
+//! `gleitzeit validate`: reports the problems of workflow files, without running them.
 
 use gleitzeit_protocols::Registry;
 use gleitzeit_sdk::Client;
@@ -14,13 +14,13 @@ use crate::signals::{OnSignal, block_on};
 use crate::workflow::{Source, missing_files};
 use crate::{client, color, hub_url, output, setup};
 
-/// Who checks.
+/// Where workflows are checked.
 enum Checker {
     Here(Box<Here>),
     There(Box<Client>),
 }
 
-/// What is known here.
+/// What is known in this process.
 struct Here {
     registry: Registry,
     providers: KnownProviders,
@@ -64,7 +64,7 @@ pub(crate) fn run(args: ValidateArgs) -> CommandResult {
     })
 }
 
-/// A control plane that was named, and nobody else if it does not answer.
+/// The control plane that was named; if it does not answer, this fails.
 async fn there(url: &str, args: &ValidateArgs) -> Result<Checker, CommandError> {
     let reach = ClientArgs { hub_url: Some(url.to_owned()), token: args.token.clone() };
     let client = client::connect(&reach).await.map_err(|error| match error.hint.clone() {
@@ -78,7 +78,7 @@ async fn there(url: &str, args: &ValidateArgs) -> Result<Checker, CommandError> 
     Ok(Checker::There(Box::new(client)))
 }
 
-/// A file that is valid, or what is wrong with it.
+/// The checked workflow, or its problems.
 async fn check(
     checker: &Checker,
     source: Result<Source, CommandError>,
@@ -99,7 +99,7 @@ async fn check(
             Ok(text) => {
                 let validation = client.validate(text, &source.name).await?;
                 notes.extend(validation.notes);
-                // What the control plane takes has a shape that is right here, too.
+                // A workflow that the control plane accepts has a valid shape here, too.
                 if validation.problems.is_empty() { source.check_shape().workflow } else { Err(validation.problems) }
             }
             Err(error) => Err(error.problems),

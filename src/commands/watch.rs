@@ -1,4 +1,4 @@
-//! `gleitzeit watch`: a run's events to its end, and what its tasks say meanwhile.
+//! `gleitzeit watch`: prints a run's events until its end, and the output of its tasks.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -20,10 +20,10 @@ use crate::signals::{OnSignal, block_on};
 use crate::{causes, color, output, view};
 
 pub(crate) fn run(args: WatchArgs) -> CommandResult {
-    // The run goes on whoever watches.
+    // The run does not depend on its watchers.
     block_on(OnSignal::Drop, |_| async move {
         let found = reading::find(&args.client, &args.run).await?;
-        found.tell_if_elsewhere().await?;
+        found.note_if_elsewhere().await?;
         let Found { client, run_id, .. } = found;
         let format = args.output.format();
         let mut watch = client.watch(&run_id, args.from).with_progress_so_far();
@@ -36,7 +36,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             return Ok(ended(&watch));
         }
         let mut progress = Progress::below();
-        // Where a view shows what running tasks say, it does not stand between the events as well.
+        // If a live view shows the output of running tasks, it is not repeated between the events.
         let mut said = (!progress.is_live() || !io::stdout().is_terminal()).then(Lines::default);
         let mut redraw = interval(REDRAW);
         let mut away = false;
@@ -44,7 +44,8 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
             tokio::select! {
                 event = watch.next() => {
                     let Some(event) = event? else { break };
-                    let mut text = said.as_mut().map(|said| shown(&told(said, &event), event.time)).unwrap_or_default();
+                    let printed = said.as_mut().map(|said| shown(&output_lines(said, &event), event.time));
+                    let mut text = printed.unwrap_or_default();
                     if let Some(line) = view::event(&event) {
                         let line = color::stdout().event(&event, &line);
                         let _ = write!(text, "{}  {line}\n{}", stamp(event.time), causes::of_event(&event));
@@ -75,7 +76,7 @@ pub(crate) fn run(args: WatchArgs) -> CommandResult {
     })
 }
 
-/// Prints text where the live view stands.
+/// Prints text above the live view.
 fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
     if text.is_empty() {
         return Ok(Reader::There);
@@ -84,18 +85,18 @@ fn print(text: &str, progress: &mut Progress) -> Result<Reader, CommandError> {
     output::print(text)
 }
 
-/// The lines of output that an event brings; when an attempt ends, of what was heard of before only.
-fn told(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
-    let is_heard = said.has_told(event.task_id.as_deref().unwrap_or_default(), event.attempt);
+/// The lines of output in an event. The end of an attempt brings lines only if some of its output came before.
+fn output_lines(said: &mut Lines, event: &RunEvent) -> Vec<Line> {
+    let is_heard = said.has_output(event.task_id.as_deref().unwrap_or_default(), event.attempt);
     if event.kind == "method_progress" || is_heard { said.event(event, Instant::now()) } else { Vec::new() }
 }
 
-/// What an attempt's end brought has the time of that end.
+/// Lines from the end of an attempt carry the time of that end.
 fn shown(lines: &[Line], end: Option<Timestamp>) -> String {
     lines.iter().map(|line| format!("{}  {}\n", stamp(line.time.or(end)), line.shown())).collect()
 }
 
-/// A line is read long after it was printed, so it has the time itself.
+/// A line may be read long after it was printed, so it carries an absolute time.
 fn stamp(time: Option<Timestamp>) -> String {
     color::stdout().text(Tone::Dim, &time.map_or_else(|| "-".to_owned(), |time| time.to_string()))
 }

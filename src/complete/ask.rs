@@ -1,4 +1,4 @@
-//! What a control plane knows that a shell may offer. It is asked for a moment, and only if it is there.
+//! Queries a control plane for completions, with a very short timeout and only if one is running.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use gleitzeit_sdk::{Client, ClientConfig, DEFAULT_URL, RunFilter, RunStatus, Run
 use super::Given;
 use crate::{client, hub_url, view};
 
-/// How long connecting may take, and how long an answer: whoever presses a key waits for it.
+/// Limit for connecting and for an answer: a person is waiting after a key press.
 const MOMENT: Duration = Duration::from_millis(250);
-/// So many runs or tasks are offered.
+/// How many runs or tasks are offered.
 const OFFERED: u32 = 50;
 
-/// The newest runs whose ids begin so.
+/// The newest runs whose ids have this prefix.
 pub(super) fn runs(given: &Given, statuses: Vec<RunStatus>, start: &str) -> Vec<RunSummary> {
     let is_id = !start.is_empty() && start.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let filter = RunFilter {
@@ -24,7 +24,7 @@ pub(super) fn runs(given: &Given, statuses: Vec<RunStatus>, start: &str) -> Vec<
     asked(given, async |client: Client| client.list_runs(&filter).await.ok().map(|page| page.items)).unwrap_or_default()
 }
 
-/// What a run is, besides its id.
+/// A description of a run for the list of candidates.
 pub(super) fn about(run: &RunSummary) -> String {
     let name = view::first_line(&run.name, 40);
     format!("{name}, {}, {}", view::run_status(run.status), view::time(run.submitted_at))
@@ -40,7 +40,7 @@ pub(super) fn tasks(given: &Given, run: &str) -> Vec<Task> {
     .unwrap_or_default()
 }
 
-/// Protocols and methods with what they are; none if nobody answers.
+/// Protocols and methods with their descriptions; `None` if no control plane answers.
 pub(super) fn methods(given: &Given) -> Option<Vec<(String, String)>> {
     asked(given, async |client: Client| {
         let protocols = client.protocols(None).await.ok()?.items;
@@ -77,7 +77,7 @@ fn asked<T>(given: &Given, ask: impl AsyncFnOnce(Client) -> Option<T>) -> Option
         let client = tokio::time::timeout(MOMENT, Client::connect(config)).await.ok()?.ok()?;
         tokio::time::timeout(MOMENT, ask(client)).await.ok()?
     });
-    // A name that is looked up goes on in a thread.
+    // A pending name lookup continues on its thread and must not delay the exit.
     runtime.shutdown_background();
     found
 }

@@ -24,18 +24,18 @@ pub(crate) struct MethodItem {
 }
 
 impl ProtocolItem {
-    /// Such as `llm/v1`.
+    /// The protocol with its version, such as `llm/v1`.
     pub(crate) fn id(&self) -> String {
         format!("{}/{}", self.name, self.version)
     }
 
-    /// All that a user may name it by, methods included.
+    /// All names that a user may use for it, including its methods.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         let methods = self.methods.iter().map(|method| method.name.clone());
         [self.name.clone(), self.id()].into_iter().chain(methods)
     }
 
-    /// What of it has this name: all, if it is the protocol's; one method; or nothing.
+    /// The part with this name: everything if the name is the protocol's, one method, or `None`.
     pub(crate) fn named(mut self, name: &str) -> Option<Self> {
         if name != self.name && name != self.id() {
             self.methods.retain(|method| method.name == name);
@@ -47,7 +47,7 @@ impl ProtocolItem {
         &self.methods
     }
 
-    /// For people: method, protocol, what it does.
+    /// Rows of a table: method, protocol, description.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.methods.iter().map(|method| {
             let about = method.description.as_deref().unwrap_or_default();

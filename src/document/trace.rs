@@ -3,12 +3,12 @@
 use gleitzeit_sdk::{Span, Timestamp};
 use serde::Serialize;
 
-/// Where a run's time went.
+/// The result of `trace`.
 #[derive(Serialize)]
 pub(crate) struct TraceDocument<'a> {
     run_id: &'a str,
     trace_id: &'a str,
-    /// Where it is shown, if it is known where traces are.
+    /// The link to the trace, if the address of a trace viewer is known.
     url: Option<&'a str>,
     spans: Vec<SpanDocument<'a>>,
 }

@@ -1,24 +1,24 @@
-//! How the state of a task looks in a drawing: a mark that needs no colour, and a colour.
+//! How a task's state appears in a drawing: a mark that needs no colour, and a colour.
 
 use gleitzeit_sdk::TaskStatus;
 
 use crate::view;
 
-/// The states of a run's tasks, in the order of the workflow; empty for a workflow that does not run.
+/// The states of a run's tasks, in the order of the workflow; empty for a workflow without a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Marks<'a> {
     pub(crate) states: &'a [TaskStatus],
-    /// Whether a terminal may be told colours.
+    /// Whether the terminal supports colours.
     pub(crate) colour: bool,
 }
 
 impl Marks<'_> {
-    /// The state of the task at this place.
+    /// The state of the task with this index.
     pub(super) fn of(&self, at: usize) -> Option<TaskStatus> {
         self.states.get(at).copied()
     }
 
-    /// A text in the colour of a state.
+    /// Colours a text by a state.
     pub(super) fn paint(&self, state: Option<TaskStatus>, text: &str) -> String {
         match state {
             Some(state) if self.colour => format!("\x1b[{}m{text}\x1b[0m", sgr(state)),
@@ -26,12 +26,12 @@ impl Marks<'_> {
         }
     }
 
-    /// The states that some task is in.
+    /// The states that occur among the tasks.
     pub(super) fn found(&self) -> impl Iterator<Item = TaskStatus> {
         view::TASK_STATUSES.into_iter().filter(move |state| self.states.contains(state))
     }
 
-    /// What the marks in this drawing mean, on a line of its own; nothing if there are none.
+    /// A line that explains the marks in this drawing; `None` if there are none.
     pub(super) fn legend(&self) -> Option<String> {
         let said = |state| self.paint(Some(state), &format!("{} {}", mark(state), view::task_status(state)));
         let legend = self.found().map(said).collect::<Vec<_>>().join("  ");
@@ -39,7 +39,7 @@ impl Marks<'_> {
     }
 }
 
-/// One letter.
+/// The letter for a state.
 pub(super) fn mark(state: TaskStatus) -> char {
     match state {
         TaskStatus::Waiting => '·',
@@ -54,7 +54,7 @@ pub(super) fn mark(state: TaskStatus) -> char {
     }
 }
 
-/// The terminal's code.
+/// The terminal's colour code.
 fn sgr(state: TaskStatus) -> &'static str {
     match state {
         TaskStatus::Waiting | TaskStatus::Skipped => "2",
@@ -65,7 +65,7 @@ fn sgr(state: TaskStatus) -> &'static str {
     }
 }
 
-/// For pages and pictures: behind the text, which is black.
+/// The fill colour for pages and pictures; the text on it is black.
 pub(super) fn fill(state: TaskStatus) -> &'static str {
     match state {
         TaskStatus::Waiting => "#f0f0f0",

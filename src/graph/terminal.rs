@@ -1,5 +1,5 @@
-//! Drawn with letters: a column for each step, a box for each task. Where that is too wide, or lines would cross so that
-//! nobody can tell them apart, a list by step.
+//! Draws with box characters: a column for each step, a box for each task. If that is too wide, or lines would cross
+//! ambiguously, draws a list by step instead.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use gleitzeit_workflow::spec::Workflow;
 use super::marks::{self, Marks};
 use super::{called, dependencies, steps};
 
-/// More tasks than that are no drawing any more.
+/// With more tasks than this, a list is drawn instead.
 const MAX_BOXES: usize = 40;
 
-/// Draws a workflow for a terminal of so many columns.
+/// Draws a workflow for a terminal with this many columns.
 pub(crate) fn terminal(workflow: &Workflow, columns: usize, marks: &Marks<'_>) -> String {
     let (graph, steps) = (Graph::new(workflow), steps(workflow));
     let last = steps.iter().copied().max().unwrap_or_default();
@@ -33,7 +33,7 @@ pub(crate) fn terminal(workflow: &Workflow, columns: usize, marks: &Marks<'_>) -
 /// A finished drawing.
 struct Drawing {
     rows: Vec<Vec<char>>,
-    /// Of each task, where its box begins and how wide it is.
+    /// The row and the column where each task's box begins, and its width.
     boxes: Vec<(usize, usize, usize)>,
 }
 
@@ -43,7 +43,7 @@ impl Drawing {
         self.rows.iter().map(used).max().unwrap_or_default()
     }
 
-    /// Row by row, each box in the colour of its task.
+    /// Writes the rows, each box in the colour of its task.
     fn write(&self, marks: &Marks<'_>, text: &mut String) {
         for (nth, row) in self.rows.iter().enumerate() {
             let mut boxes: Vec<(usize, usize, usize)> = Vec::new();
@@ -66,13 +66,13 @@ impl Drawing {
     }
 }
 
-/// What stands in a task's box.
+/// The text in a task's box.
 fn label(workflow: &Workflow, at: usize, marks: &Marks<'_>) -> String {
     let id = workflow.tasks[at].id.as_str();
     marks.of(at).map_or_else(|| id.to_owned(), |state| format!("{} {id}", marks::mark(state)))
 }
 
-/// A line for each task, by step.
+/// Writes a line for each task, by step.
 fn list(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>, text: &mut String) {
     let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
@@ -108,7 +108,7 @@ impl Canvas {
         }
     }
 
-    /// The rows and columns of the arrowheads that one sees from a place, going right, up or down along lines.
+    /// The arrowheads that a reader can reach from a place by following lines right, up or down.
     fn seen(&self, from: (usize, usize)) -> BTreeSet<(usize, usize)> {
         let (mut seen, mut heads, mut left) = (BTreeSet::new(), BTreeSet::new(), vec![from]);
         while let Some((row, column)) = left.pop() {
@@ -134,7 +134,7 @@ impl Canvas {
         heads
     }
 
-    /// Adds a piece of line, which joins with what is there.
+    /// Adds a piece of line, and joins it with what is there.
     fn line(&mut self, row: usize, column: usize, piece: u8) {
         let cell = &mut self.cells[row][column];
         if *cell == HEAD {
@@ -149,19 +149,19 @@ const UP: u8 = 1;
 const DOWN: u8 = 2;
 const LEFT: u8 = 4;
 const RIGHT: u8 = 8;
-/// By the sides that a piece reaches to.
+/// Indexed by the sides that a piece connects to.
 const PIECES: [char; 16] = [' ', '│', '│', '│', '─', '┘', '┐', '┤', '─', '└', '┌', '├', '─', '┴', '┬', '┼'];
 
-/// The sides that a letter reaches to: a straight line both ways.
+/// The sides that a box character connects to; a straight line connects both ways.
 fn sides(letter: char) -> usize {
     PIECES.iter().rposition(|piece| *piece == letter).unwrap_or_default()
 }
 
-/// None if it would mislead.
+/// `None` if the drawing would be misleading.
 fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks: &Marks<'_>) -> Option<Drawing> {
     let labels: Vec<String> = (0..steps.len()).map(|at| label(workflow, at, marks)).collect();
     let width = |at: usize| labels[at].chars().count() + 4;
-    // Tasks of each step from top to bottom, near what they wait for.
+    // Places the tasks of each step from top to bottom, near their dependencies.
     let mut rows = vec![0_usize; steps.len()];
     let mut columns: Vec<Vec<usize>> = Vec::new();
     for step in 1..=last {
@@ -176,7 +176,7 @@ fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks:
         }
         columns.push(column);
     }
-    // A lane for each task that others wait for, right of its column.
+    // Each task with dependents gets a lane, right of its column.
     let mut left = vec![0; steps.len()];
     let mut lanes = vec![0; steps.len()];
     let mut edge = 0;
@@ -224,7 +224,7 @@ fn draw(workflow: &Workflow, graph: &Graph, steps: &[usize], last: usize, marks:
     Some(Drawing { rows: canvas.cells, boxes })
 }
 
-/// From the right of one box along its lane to the left of another.
+/// Draws a line from the right of one box along its lane to the left of another.
 fn connect(canvas: &mut Canvas, from: (usize, usize), lane: usize, to: (usize, usize)) {
     for column in from.1..lane {
         canvas.line(from.0, column, LEFT | RIGHT);

@@ -130,12 +130,12 @@ fn an_event_tells_its_piece_or_what_is_missing_at_the_end() {
         [(completed, &["two\n", "why"][..]), (failed, &["two\n"]), (omitted, &["t"]), (stopped, &["t"])]
     {
         let (mut lines, now) = (Lines::default(), Instant::now());
-        assert!(!lines.has_told("a", 1));
+        assert!(!lines.has_output("a", 1));
         assert_eq!(texts(&lines.event(&said, now)), ["one\n"]);
-        assert!(lines.has_told("a", 1) && !lines.has_told("a", 2) && !lines.has_told("b", 1));
+        assert!(lines.has_output("a", 1) && !lines.has_output("a", 2) && !lines.has_output("b", 1));
         assert!(lines.event(&event("method_progress", json!({"done": 5})), now).is_empty());
         assert_eq!(texts(&lines.event(&end, now)), missing, "{}", end.kind);
-        assert!(!lines.has_told("a", 1));
+        assert!(!lines.has_output("a", 1));
     }
 }
 

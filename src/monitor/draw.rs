@@ -1,5 +1,5 @@
-//! How it looks: a head, what an open run is, one list or text, and a foot. Where there is little room, the head and the
-//! foot have one line each, and columns give way.
+//! Renders the monitor: a head, a summary of an open run, one list or text, and a foot. With little room, the head and
+//! the foot have one line each, and columns are dropped.
 
 mod lists;
 
@@ -17,7 +17,7 @@ use crate::table::Table;
 use crate::{view, width};
 use lists::List;
 
-/// From this height on head and foot have two lines.
+/// From this height on, head and foot have two lines each.
 const TALL: u16 = 20;
 
 /// Draws everything.
@@ -42,7 +42,7 @@ pub(super) fn all(model: &mut Model, frame: &mut Frame<'_>) {
     }
 }
 
-/// Nothing was found yet.
+/// A placeholder before anything was found.
 fn waiting(model: &Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
     let text = match &model.note {
         Some(note) if model.is_away => width::wrap(&view::clean(note), usize::from(area.width), 0),
@@ -52,7 +52,7 @@ fn waiting(model: &Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(text), inner);
 }
 
-/// A line with the title, and what is left below it.
+/// Draws the title line; returns the area below it.
 fn titled(title: String, area: Rect, frame: &mut Frame<'_>) -> Rect {
     let block = Block::new().borders(Borders::TOP).title(format!(" {title} "));
     let inner = block.inner(area);
@@ -78,7 +78,7 @@ fn header(model: &Model, columns: usize) -> Vec<Line<'static>> {
     vec![Line::from(first), Line::from(joined(second, columns))]
 }
 
-/// As many of the pieces as there is room for.
+/// Joins as many of the pieces as fit.
 fn joined(pieces: impl IntoIterator<Item = String>, columns: usize) -> String {
     let mut text = String::new();
     for piece in pieces {
@@ -115,7 +115,7 @@ fn footer(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
     }
 }
 
-/// The end of what is being typed.
+/// The end of the text being typed, if it does not fit.
 fn typed(text: &str, columns: usize) -> String {
     const BEFORE: &str = "filter: ";
     let room = columns.saturating_sub(BEFORE.len() + 1);
@@ -123,7 +123,7 @@ fn typed(text: &str, columns: usize) -> String {
     format!("{BEFORE}{end}▏")
 }
 
-/// What an open run is.
+/// A summary of an open run.
 fn about(model: &Model, columns: usize, lines: u16) -> Vec<Line<'static>> {
     match model.detail() {
         Some(detail) if model.help.is_none() => about_run(model, detail, columns, lines),
@@ -136,7 +136,7 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
     let (status, tone) = view::status_of(run.status, run.error.as_ref());
     let took = lists::took(run.submitted_at, run.finished_at, model.now);
     let rest = width::of(status) + width::of(&took) + run.run_id.len() + 6;
-    // Where there is no room for all, the run's name is worth more than the end of its id.
+    // If not everything fits, the run's name is more useful than the end of its id.
     let name = view::first_line(&run.name, columns.saturating_sub(rest).clamp(20, 60));
     let mut about = vec![Line::from(vec![
         Span::styled(name, paint::of(Tone::Heading)),
@@ -151,7 +151,7 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
         pieces.push(format!("trace {}", run.correlation_id));
         about.push(Line::from(joined(pieces, columns)));
     }
-    // Of an open task there is more to tell.
+    // The view of an open task shows its own error.
     if let Some(error) = run.error.as_ref().filter(|_| !matches!(model.place(), Place::Details | Place::Log)) {
         about.push(Line::styled(view::first_line(&view::failure(error), columns), paint::of(Tone::Bad)));
     }
@@ -160,7 +160,7 @@ fn about_run(model: &Model, detail: &Detail, columns: usize, lines: u16) -> Vec<
 
 fn list(model: &mut Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
     let inner = titled(lists::title(model, place), area, frame);
-    // The names of the columns take a line.
+    // The column headings take a line.
     let rows = usize::from(inner.height).saturating_sub(1);
     let len = lists::len(model, place);
     let cursor = model.cursor_here();
@@ -180,7 +180,7 @@ fn list(model: &mut Model, place: Place, area: Rect, frame: &mut Frame<'_>) {
 fn rows_of(list: &List, selected: usize, columns: usize) -> Vec<Line<'static>> {
     let texts: Vec<Vec<String>> =
         list.rows.iter().map(|row| row.iter().map(|(text, _)| text.clone()).collect()).collect();
-    let fitted = Table::new(list.head, &texts).spare(list.spare).dear(list.dear).fitted(columns);
+    let fitted = Table::new(list.head, &texts).optional(list.optional).important(list.important).fitted(columns);
     let head = fitted.iter().map(|(at, wide)| width::padded(&width::cut(list.head[*at], *wide), wide + 2));
     let mut lines = vec![Line::styled(head.collect::<String>(), paint::of(Tone::Dim))];
     for (index, row) in list.rows.iter().enumerate() {
@@ -212,7 +212,7 @@ fn task_details(model: &mut Model, area: Rect, frame: &mut Frame<'_>) {
     let (looks, now) = (model.looks, model.now);
     let Some(task) = model.task_mut() else { return };
     let inner = titled(format!("Task {}", view::first_line(&task.id, 60)), area, frame);
-    let text = task.text(usize::from(inner.width), |at| lists::told(looks, now, at), now);
+    let text = task.text(usize::from(inner.width), |at| lists::shown_time(looks, now, at), now);
     task.details.settle(text.len(), usize::from(inner.height));
     let lines = text.get(task.details.visible()).unwrap_or_default().iter();
     let lines: Vec<Line<'_>> = lines.map(|(line, tone)| Line::styled(line.clone(), paint::of(*tone))).collect();

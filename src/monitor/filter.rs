@@ -1,15 +1,15 @@
-//! Filters of runs and tasks: words that must all be found, and `NAME=VALUE`. Pure.
+//! Filters for runs and tasks: words that must all occur, and `NAME=VALUE`. Pure.
 
 use gleitzeit_sdk::{RunFilter, RunSummary, Task, TaskFilter};
 
 use crate::view;
 
-/// No filter is longer than this.
+/// The most characters of a filter.
 const LONGEST: usize = 200;
-/// The control plane refuses more labels at once.
+/// The most labels of a filter; the control plane refuses more.
 const LABELS: usize = 32;
 
-/// What must hold of whatever is listed; nothing: everything is.
+/// Conditions that listed items must satisfy; without any, all are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     text: String,
@@ -18,9 +18,9 @@ pub(super) struct Filter {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Word {
-    /// Found anywhere, in either case.
+    /// A text found anywhere, in upper or lower case.
     Anywhere(String),
-    /// `NAME=VALUE`.
+    /// A `NAME=VALUE` condition.
     Field(String, String),
 }
 
@@ -35,7 +35,7 @@ impl Filter {
         Self { text, words }
     }
 
-    /// As it was typed.
+    /// The filter as it was typed.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -79,7 +79,7 @@ impl Filter {
         })
     }
 
-    /// As much of it as the control plane can look for by itself, among all runs there are.
+    /// The part that the control plane can apply, among all runs.
     pub(super) fn asked(&self) -> RunFilter {
         let mut asked =
             RunFilter { statuses: self.statuses(&view::RUN_STATUSES, view::run_status), ..RunFilter::default() };
@@ -96,7 +96,7 @@ impl Filter {
         asked
     }
 
-    /// The same of all tasks of a run.
+    /// The part that the control plane can apply to the tasks of a run.
     pub(super) fn asked_tasks(&self) -> TaskFilter {
         TaskFilter { statuses: self.statuses(&view::TASK_STATUSES, view::task_status), ..TaskFilter::default() }
     }
@@ -108,19 +108,19 @@ impl Filter {
         })
     }
 
-    /// Those that its first `status=` means; all if there is none.
+    /// The statuses that the first `status=` means; all if there is none.
     fn statuses<S: Copy>(&self, all: &[S], word: impl Fn(S) -> &'static str) -> Vec<S> {
         let Some((_, list)) = self.fields().find(|(name, _)| *name == "status") else { return Vec::new() };
         all.iter().copied().filter(|status| is_one_of(word(*status), list)).collect()
     }
 }
 
-/// Whether a status is one of those of a list, each of which may be abbreviated.
+/// Whether a list contains a status; its items may be abbreviated.
 fn is_one_of(status: &str, list: &str) -> bool {
     list.split(',').any(|word| !word.is_empty() && status.starts_with(&word.to_lowercase()))
 }
 
-/// Whether the control plane takes this for the beginning of a run's id.
+/// Whether the control plane would accept this as the prefix of a run id.
 fn is_id(text: &str) -> bool {
     text.chars().filter(|c| *c != '-').count() <= 32 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }

@@ -1,30 +1,30 @@
-//! The keys of the monitor, in one table: the handler looks them up in it, and the help and the hints at the foot are made
-//! from it. The invariant: in one place a key means one thing.
+//! The keys of the monitor, in one table: the handler looks keys up in it, and the help and the hints at the foot are
+//! generated from it. The invariant: in each place a key has one meaning.
 
 use ratatui::crossterm::event::KeyCode;
 
-/// What keys speak to.
+/// The part of the screen that keys act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Runs,
     Components,
     Providers,
     Events,
-    /// Of an open run: its tasks.
+    /// The tasks of an open run.
     Tasks,
-    /// Of an open run: what happened.
+    /// The events of an open run.
     RunEvents,
-    /// Of an open run: what it waits for.
+    /// What an open run waits for.
     Waiting,
-    /// Of an open task: what is known of it.
+    /// The details of an open task.
     Details,
-    /// Of an open task: what it prints.
+    /// The output of an open task.
     Log,
-    /// The page with all keys.
+    /// The help page.
     Help,
 }
 
-/// What a key asks for.
+/// The effect of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Help,
@@ -53,31 +53,31 @@ pub(super) enum Command {
     Retry,
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct Binding {
     pub(super) keys: &'static [KeyCode],
     pub(super) command: Command,
-    /// Where it holds.
+    /// The places where the key is valid.
     pub(super) places: &'static [Place],
-    /// What it does, for the help; empty: another line says it.
+    /// The description for the help; empty if another row has it.
     pub(super) help: &'static str,
-    /// What it does in one word, for the foot; none: it is only in the help.
+    /// The word for the hint at the foot; `None` if only the help shows the key.
     pub(super) hint: Option<&'static str>,
 }
 
 use Place::{Components, Details, Events, Help, Log, Providers, RunEvents, Runs, Tasks, Waiting};
 
 const ALL: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting, Details, Log, Help];
-/// Everywhere but in the help itself.
+/// Everywhere except in the help itself.
 const SHOWN: &[Place] = &[Runs, Components, Providers, Events, Tasks, RunEvents, Waiting, Details, Log];
-/// In an open run or task.
+/// Places inside an open run or task.
 const INNER: &[Place] = &[Tasks, RunEvents, Waiting, Details, Log];
 const OF_RUN: &[Place] = &[Tasks, RunEvents, Waiting];
-/// Where a run is selected or open.
+/// Places where a run is selected or open.
 const WITH_RUN: &[Place] = &[Runs, Tasks, RunEvents, Waiting, Details, Log];
 
-/// All keys. The hints at the foot appear in this order, as many as there is room for.
+/// All keys. The hints at the foot appear in this order, as many as fit.
 pub(super) const KEYS: &[Binding] = &[
     on(&[char('?')], Command::Help, SHOWN, "shows this help", Some("help")),
     on(&[KeyCode::Esc, char('q'), char('?')], Command::Back, &[Help], "", Some("back")),
@@ -157,23 +157,23 @@ const fn char(c: char) -> KeyCode {
     KeyCode::Char(c)
 }
 
-/// What holds in a place, in the order of the table.
+/// The bindings of a place, in the order of the table.
 pub(super) fn of(place: Place) -> impl Iterator<Item = &'static Binding> {
     KEYS.iter().filter(move |binding| binding.places.contains(&place))
 }
 
-/// What a key means in a place.
+/// The command of a key in a place.
 pub(super) fn find(place: Place, key: KeyCode) -> Option<Command> {
     of(place).find(|binding| binding.keys.contains(&key)).map(|binding| binding.command)
 }
 
 impl Binding {
-    /// Its keys as they stand on the keyboard.
+    /// The keys as they are labelled on the keyboard.
     pub(super) fn label(&self) -> String {
         self.keys.iter().map(|key| label(*key)).collect::<Vec<_>>().join(" ")
     }
 
-    /// Its first key with what it does, for the foot.
+    /// The first key with its hint, for the foot.
     pub(super) fn short(&self) -> Option<String> {
         let key = self.keys.first().map(|key| label(*key))?;
         self.hint.map(|hint| format!("{key} {hint}"))

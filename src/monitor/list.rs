@@ -1,10 +1,11 @@
-//! Where one is in a list or a text. Pure; what is listed lies elsewhere.
+//! The position in a list or a text. Pure; the content is elsewhere.
 //!
-//! The invariant: after `settle` the selected row is visible, and no row is empty that could show something.
+//! The invariant: after `settle` the selected row is visible, and no visible row is empty while there is content for
+//! it.
 
 use std::ops::Range;
 
-/// A step through a list or a text.
+/// A movement through a list or a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Motion {
     Up,
@@ -16,7 +17,7 @@ pub(super) enum Motion {
 }
 
 impl Motion {
-    /// Whether the end is followed after it.
+    /// Whether the position follows the end after this movement.
     fn followed(self, follows: Option<bool>) -> Option<bool> {
         follows.map(|follows| match self {
             Self::Up | Self::PageUp | Self::First => false,
@@ -26,7 +27,7 @@ impl Motion {
     }
 
     fn from(self, at: usize, rows: usize) -> usize {
-        // A page leaves one line of the one before.
+        // A page keeps one line of the previous one.
         let page = rows.saturating_sub(1).max(1);
         match self {
             Self::Up => at.saturating_sub(1),
@@ -46,12 +47,12 @@ pub(super) struct Cursor {
     top: usize,
     len: usize,
     rows: usize,
-    /// Whether the last row stays selected; none: its end is not awaited.
+    /// Whether the last row stays selected as the list grows; `None` if it does not grow at its end.
     follows: Option<bool>,
 }
 
 impl Cursor {
-    /// At the end of a list that grows there, and staying there.
+    /// Starts at the end of a growing list, and follows it.
     pub(super) fn at_end() -> Self {
         Self { follows: Some(true), ..Self::default() }
     }
@@ -60,18 +61,18 @@ impl Cursor {
         self.selected
     }
 
-    /// Whether the last row stays selected; none if the list does not grow there.
+    /// Whether the last row stays selected as the list grows; `None` if it does not grow at its end.
     pub(super) fn follows(&self) -> Option<bool> {
         self.follows
     }
 
-    /// Begins or ends following.
+    /// Toggles following.
     pub(super) fn toggle(&mut self) {
         self.follows = self.follows.map(|follows| !follows);
         self.settle(self.len, self.rows);
     }
 
-    /// Moves. Up ends following, to the end begins it again.
+    /// Moves. Moving up stops following; moving to the end resumes it.
     pub(super) fn go(&mut self, motion: Motion) {
         self.selected = motion.from(self.selected, self.rows);
         self.follows = motion.followed(self.follows);
@@ -83,13 +84,13 @@ impl Cursor {
         self.selected = at;
     }
 
-    /// The first row was removed.
+    /// Adjusts to the removal of the first row.
     pub(super) fn first_removed(&mut self) {
         self.selected = self.selected.saturating_sub(1);
         self.top = self.top.saturating_sub(1);
     }
 
-    /// Fits into a list that has become longer or shorter, or a screen that has another height.
+    /// Adjusts to a change of the list's length or the screen's height.
     pub(super) fn settle(&mut self, len: usize, rows: usize) {
         (self.len, self.rows) = (len, rows);
         let last = len.saturating_sub(1);
@@ -111,40 +112,40 @@ pub(super) struct Scroll {
     top: usize,
     len: usize,
     rows: usize,
-    /// Whether the end stays in sight; none: the text does not grow.
+    /// Whether the end stays visible; `None` if the text does not grow.
     follows: Option<bool>,
 }
 
 impl Scroll {
-    /// At the end of a text that grows there, and staying there.
+    /// Starts at the end of a growing text, and follows it.
     pub(super) fn at_end() -> Self {
         Self { follows: Some(true), ..Self::default() }
     }
 
-    /// Whether the end stays in sight; none if the text does not grow.
+    /// Whether the end stays visible; `None` if the text does not grow.
     pub(super) fn follows(&self) -> Option<bool> {
         self.follows
     }
 
-    /// Begins or ends following.
+    /// Toggles following.
     pub(super) fn toggle(&mut self) {
         self.follows = self.follows.map(|follows| !follows);
         self.settle(self.len, self.rows);
     }
 
-    /// Moves. Up ends following, to the end begins it again.
+    /// Moves. Moving up stops following; moving to the end resumes it.
     pub(super) fn go(&mut self, motion: Motion) {
         self.top = motion.from(self.top, self.rows);
         self.follows = motion.followed(self.follows);
         self.settle(self.len, self.rows);
     }
 
-    /// So many lines at the beginning were removed.
+    /// Adjusts to the removal of `count` lines at the beginning.
     pub(super) fn first_removed(&mut self, count: usize) {
         self.top = self.top.saturating_sub(count);
     }
 
-    /// Fits into a text or screen of another height.
+    /// Adjusts to another height of the text or the screen.
     pub(super) fn settle(&mut self, len: usize, rows: usize) {
         (self.len, self.rows) = (len, rows);
         let last = len.saturating_sub(rows);

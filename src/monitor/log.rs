@@ -1,6 +1,7 @@
-//! What a task prints, as lines: of a process, of a language model, and whatever else providers report. Pure.
+//! A task's output as lines: of a process, a language model, or whatever else providers report. Pure.
 //!
-//! The invariant: a log holds at most [`LINES`] lines and [`BYTES`] bytes, whatever is said; the oldest lines go first.
+//! The invariant: a log holds at most [`LINES`] lines and [`BYTES`] bytes, whatever is reported; the oldest lines are
+//! dropped first.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,18 +12,18 @@ use crate::color::Tone;
 use crate::lines::{Line, Lines};
 use crate::view;
 
-/// So many lines are kept.
+/// The most lines that are kept.
 const LINES: usize = 1_000;
-/// And so many bytes.
+/// The most bytes that are kept.
 const BYTES: usize = 256 * 1024;
-/// A longer line goes on in the next one.
+/// A longer line is split.
 const LINE_BYTES: usize = 4_096;
 
-/// Where a line comes from.
+/// The origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Output(Option<OutputStream>),
-    /// Not the task's own, such as about a new attempt.
+    /// A remark rather than output, such as that a new attempt began.
     Note,
 }
 
@@ -31,11 +32,11 @@ enum Source {
 pub(super) struct LogLine {
     source: Source,
     attempt: u32,
-    /// As it was said.
+    /// The text as it was reported.
     raw: String,
-    /// Whether what the same source says next continues it.
+    /// Whether the next text from the same source continues this line.
     is_open: bool,
-    /// As it is shown.
+    /// The text as it is displayed.
     pub(super) text: String,
 }
 
@@ -49,7 +50,7 @@ impl LogLine {
     }
 }
 
-/// The end of what a task has said.
+/// The end of a task's output.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     heard: Lines,
@@ -62,16 +63,16 @@ impl Log {
         &self.lines
     }
 
-    /// Takes an event of the task. Returns the lines that went for it.
+    /// Adds an event of the task. Returns the lines that were dropped to make room.
     pub(super) fn add(&mut self, event: &RunEvent, now: Instant) -> Vec<LogLine> {
         if event.kind == "task_dispatched" && event.attempt > 1 {
             self.note(event.attempt, &format!("── attempt {} ──", event.attempt));
         }
         let mut told = self.heard.event(event, now);
-        // Also what does not end a line: it is continued here.
+        // Also incomplete lines: a later event continues them here.
         told.extend(self.heard.open());
         told.into_iter().for_each(|line| self.take(line));
-        if let Some(text) = beside(event) {
+        if let Some(text) = remark(event) {
             self.note(event.attempt, &text);
         }
         self.surplus()
@@ -119,7 +120,7 @@ impl Log {
         }
     }
 
-    /// Takes away what is too much.
+    /// Removes lines beyond the limits.
     fn surplus(&mut self) -> Vec<LogLine> {
         let mut gone = Vec::new();
         while self.lines.len() > LINES || self.bytes > BYTES {
@@ -137,8 +138,8 @@ impl LogLine {
     }
 }
 
-/// What is noted of an event beside what the task printed.
-fn beside(event: &RunEvent) -> Option<String> {
+/// A remark about an event that is not output.
+fn remark(event: &RunEvent) -> Option<String> {
     match event.kind.as_str() {
         "method_progress" if event.output().is_none() => {
             event.payload.as_ref().map(|data| view::first_line(data.get(), LINE_BYTES))
@@ -156,17 +157,17 @@ fn beside(event: &RunEvent) -> Option<String> {
     }
 }
 
-/// Where a text is cut so that at most so many bytes come before.
+/// The last position at which a text can be cut with at most this many bytes before it.
 fn cut(text: &str, most: usize) -> usize {
     (0..=text.len().min(most)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// Without colours, and of a line that rewrites itself (as progress bars do) only what stands there in the end.
+/// The text without colours; of a line that overwrites itself (as progress bars do), only its final state.
 fn visible(line: &str) -> String {
     let line = line.trim_end_matches('\r');
     let mut rest = line.rsplit('\r').next().unwrap_or_default();
     let mut text = String::with_capacity(rest.len());
-    // A control sequence is ESC [, parameters, and a letter that ends it (ECMA-48, 5.4).
+    // A control sequence is ESC [, parameters, and a final letter (ECMA-48, 5.4).
     while let Some((before, after)) = rest.split_once("\x1b[") {
         text.push_str(before);
         let end = after.find(|c: char| ('\u{40}'..='\u{7e}').contains(&c));
@@ -176,20 +177,20 @@ fn visible(line: &str) -> String {
     view::clean(&text).replace('\t', "    ").replace('\n', " ")
 }
 
-/// What is known of a task's parameters: they are told when it becomes ready.
+/// What is known of a task's parameters; the event that makes it ready carries them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Parameters {
     #[default]
     Unknown,
-    /// JSON.
+    /// The parameters as JSON.
     Known(Payload),
-    /// They are too large for an event.
+    /// The parameters are too large for an event.
     Omitted,
 }
 
 impl Parameters {
-    /// What an event says of them.
-    pub(super) fn told_by(event: &RunEvent) -> Option<Self> {
+    /// The parameters in an event, if it has any.
+    pub(super) fn from_event(event: &RunEvent) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Ready {
             parameters: Payload,
@@ -299,10 +300,10 @@ mod tests {
     #[test]
     fn parameters_are_told_when_a_task_becomes_ready() {
         let ready = event("task_ready", 0, json!({"method": "m/x", "parameters": {"n": 1}}));
-        assert_eq!(Parameters::told_by(&ready), Some(Parameters::Known(Payload::from(json!({"n": 1})))));
+        assert_eq!(Parameters::from_event(&ready), Some(Parameters::Known(Payload::from(json!({"n": 1})))));
         let omitted = RunEvent { payload: None, payload_omitted: true, ..ready.clone() };
-        assert_eq!(Parameters::told_by(&omitted), Some(Parameters::Omitted));
-        assert_eq!(Parameters::told_by(&RunEvent { kind: "task_started".to_owned(), ..ready }), None);
-        assert_eq!(Parameters::told_by(&event("task_ready", 0, json!({}))), None);
+        assert_eq!(Parameters::from_event(&omitted), Some(Parameters::Omitted));
+        assert_eq!(Parameters::from_event(&RunEvent { kind: "task_started".to_owned(), ..ready }), None);
+        assert_eq!(Parameters::from_event(&event("task_ready", 0, json!({}))), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What is asked of the control plane, so that nothing of it holds up the keys: one look at a time, one act at a time, and
-//! the events of all runs and of the open one as they come.
+//! Queries the control plane without blocking the keys: one query at a time, one action at a time, and the events of
+//! all runs and of the open one as they arrive.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use gleitzeit_sdk::{Client, Events, RecordedEvent, Result, RunEvent, RunFilter, 
 
 use super::seen::{Act, Detail, Seen, Wanted};
 
-/// So many runs are shown, the newest.
+/// The most runs that are shown, the newest.
 const RUNS: u32 = 100;
-/// So many tasks of a run.
+/// The most tasks of a run that are shown.
 const TASKS: u32 = 500;
-/// So many of either among which a filter looks for more than the control plane can.
+/// The most runs or tasks that a filter examines beyond what the control plane can apply.
 const FILTERED: u32 = 1_000;
 
-/// What came.
+/// A result.
 #[derive(Debug)]
-pub(super) enum Told {
-    /// Of what was wanted.
+pub(super) enum Answer {
+    /// The answer to a query.
     Seen(Wanted, Box<Result<Seen>>),
     Done(Result<String>),
     Event(Box<RecordedEvent>),
     OfRun(String, Box<RunEvent>),
-    /// Of the open task.
+    /// An event of the open task.
     OfTask(Box<RunEvent>, OpenTaskId),
 }
 
-/// A task by its run's id and its own.
+/// A task, by its run's id and its own.
 pub(super) type OpenTaskId = (String, String);
 
-/// What is being asked.
+/// The pending requests.
 #[derive(Default)]
 pub(super) struct Reader {
-    look: Option<BoxFuture<'static, Told>>,
-    /// Whether something has changed since the look that goes on began.
+    look: Option<BoxFuture<'static, Answer>>,
+    /// Whether something has changed since the running query began.
     again: bool,
-    act: Option<BoxFuture<'static, Told>>,
+    act: Option<BoxFuture<'static, Answer>>,
     events: AllEvents,
     run: Option<Feed>,
     task: Option<Feed>,
@@ -55,13 +55,13 @@ enum AllEvents {
 /// The events of the open run, or of its open task.
 struct Feed {
     run_id: String,
-    /// Only of this task, and with what it says.
+    /// If set, only this task is followed, with its progress.
     task_id: Option<String>,
-    /// None while the control plane is away.
+    /// `None` while the control plane is away.
     watch: Option<Watch>,
-    /// Whether the run has ended and they have all come.
+    /// Whether the run has ended and all events have arrived.
     is_over: bool,
-    /// Where they go on.
+    /// The `seq` to continue from.
     next: u64,
 }
 
@@ -77,7 +77,7 @@ impl Feed {
         self.run_id == run_id && self.task_id.as_deref() == task_id
     }
 
-    /// Goes on where the control plane went away.
+    /// Resumes after the control plane was away.
     fn resume(&mut self, client: &Client) {
         if self.watch.is_none() && !self.is_over {
             let watch = client.watch(&self.run_id, self.next);
@@ -87,35 +87,35 @@ impl Feed {
 }
 
 impl Reader {
-    /// Looks at what is wanted, at once or after the look that goes on.
+    /// Runs a query, now or after the current one.
     pub(super) fn look(&mut self, client: &Client, wanted: Wanted) {
         self.again = self.look.is_some();
         if !self.again {
             let client = client.clone();
             let look = async move {
                 let seen = look(&client, &wanted).await;
-                Told::Seen(wanted, Box::new(seen))
+                Answer::Seen(wanted, Box::new(seen))
             };
             self.look = Some(look.boxed());
         }
     }
 
-    /// Whether a look is to follow the one that has just ended.
-    pub(super) fn take_again(&mut self) -> bool {
+    /// Whether another query should follow the one that has just ended.
+    pub(super) fn take_pending(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
 
-    /// Does something to a run; false while something else is being done.
+    /// Starts an action on a run; false while another one is running.
     pub(super) fn act(&mut self, client: &Client, act: Act) -> bool {
         if self.act.is_some() {
             return false;
         }
         let client = client.clone();
-        self.act = Some(async move { Told::Done(done(&client, act).await) }.boxed());
+        self.act = Some(async move { Answer::Done(done(&client, act).await) }.boxed());
         true
     }
 
-    /// Follows the events of all runs from a position on, unless that goes on.
+    /// Follows the events of all runs from a position on, unless that is already happening.
     pub(super) fn follow_all(&mut self, client: &Client, from: u64) {
         if matches!(self.events, AllEvents::Closed) {
             let client = client.clone();
@@ -130,41 +130,41 @@ impl Reader {
         follow(&mut self.task, client, run.zip(wanted.task.as_deref()).map(|(run, task)| (run, Some(task))));
     }
 
-    /// The events of the open task are to be followed from their beginning again; false if there are none.
+    /// Discards the open task's events so that they are read from the beginning; false if there are none.
     pub(super) fn forget_task(&mut self) -> bool {
         self.task.take().is_some()
     }
 
-    /// Goes on where the control plane went away.
+    /// Resumes after the control plane was away.
     pub(super) fn resume(&mut self, client: &Client) {
         [&mut self.run, &mut self.task].into_iter().flatten().for_each(|feed| feed.resume(client));
     }
 
-    /// What comes next. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Told {
+    /// The next result. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Answer {
         tokio::select! {
-            told = of(&mut self.look) => told,
-            told = of(&mut self.act) => told,
-            told = event(&mut self.events) => told,
-            told = of_feed(&mut self.run) => told,
-            told = of_feed(&mut self.task) => told,
+            answer = of(&mut self.look) => answer,
+            answer = of(&mut self.act) => answer,
+            answer = event(&mut self.events) => answer,
+            answer = of_feed(&mut self.run) => answer,
+            answer = of_feed(&mut self.task) => answer,
         }
     }
 }
 
-/// What is being asked for, once it is there.
-async fn of(asked: &mut Option<BoxFuture<'static, Told>>) -> Told {
+/// Awaits a pending request; its slot is empty afterwards.
+async fn of(asked: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     match asked {
         Some(future) => {
-            let told = future.await;
+            let answer = future.await;
             *asked = None;
-            told
+            answer
         }
         None => pending().await,
     }
 }
 
-async fn event(events: &mut AllEvents) -> Told {
+async fn event(events: &mut AllEvents) -> Answer {
     loop {
         match events {
             AllEvents::Closed => return pending().await,
@@ -173,8 +173,8 @@ async fn event(events: &mut AllEvents) -> Told {
                 *events = opened.map_or(AllEvents::Closed, |events| AllEvents::Open(Box::new(events)));
             }
             AllEvents::Open(open) => match open.next().await {
-                Ok(event) => return Told::Event(Box::new(event)),
-                // It is opened again when it is looked at next.
+                Ok(event) => return Answer::Event(Box::new(event)),
+                // The stream is opened again with the next query.
                 Err(_) => *events = AllEvents::Closed,
             },
         }
@@ -188,7 +188,7 @@ fn follow(feed: &mut Option<Feed>, client: &Client, wanted: Option<(&str, Option
     }
 }
 
-async fn of_feed(feed: &mut Option<Feed>) -> Told {
+async fn of_feed(feed: &mut Option<Feed>) -> Answer {
     if let Some(Feed { run_id, task_id, watch, is_over, next }) = feed {
         while let Some(open) = watch {
             let event = match open.next().await {
@@ -200,9 +200,9 @@ async fn of_feed(feed: &mut Option<Feed>) -> Told {
             };
             *next = (*next).max(event.seq + 1);
             match task_id {
-                None => return Told::OfRun(run_id.clone(), Box::new(event)),
+                None => return Answer::OfRun(run_id.clone(), Box::new(event)),
                 Some(task) if event.task_id.as_ref() == Some(task) => {
-                    return Told::OfTask(Box::new(event), (run_id.clone(), task.clone()));
+                    return Answer::OfTask(Box::new(event), (run_id.clone(), task.clone()));
                 }
                 Some(_) => {}
             }
@@ -211,7 +211,7 @@ async fn of_feed(feed: &mut Option<Feed>) -> Told {
     pending().await
 }
 
-/// Everything that is shown, as it is now.
+/// Reads everything that is shown, as it is now.
 async fn look(client: &Client, wanted: &Wanted) -> Result<Seen> {
     let page_size = if wanted.filter.is_empty() { RUNS } else { FILTERED };
     let filter = RunFilter { page_size, ..wanted.filter.asked() };
@@ -231,7 +231,7 @@ async fn look(client: &Client, wanted: &Wanted) -> Result<Seen> {
     Ok(Seen { status, runs, has_more_runs, components, providers, detail, task })
 }
 
-/// A task with its result.
+/// Reads a task with its result.
 async fn task(client: &Client, run_id: &str, task_id: &str) -> Result<Option<Task>> {
     let filter = TaskFilter { task_ids: vec![task_id.to_owned()], with_dependencies: true, ..TaskFilter::default() };
     Ok(client.list_tasks(run_id, &filter).await?.items.into_iter().next())

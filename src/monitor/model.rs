@@ -1,4 +1,4 @@
-//! What is shown, and what keys mean. Pure: time and what was found come from outside.
+//! The state of the monitor and the effects of keys. Pure: time and query results come from outside.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use super::recent::{EventLine, Recent};
 use super::seen::{Act, Detail, Seen, Wanted};
 use super::task::{OpenTask, TaskPart};
 
-/// What fills the screen.
+/// The view that fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     Runs,
@@ -36,7 +36,7 @@ impl View {
     }
 }
 
-/// What of an open run fills the screen.
+/// The part of an open run that fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Tasks,
@@ -44,7 +44,7 @@ pub(super) enum Part {
     Explain,
 }
 
-/// What is to be done because of a key.
+/// The action that a key requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     None,
@@ -58,10 +58,10 @@ pub(super) enum Action {
 pub(super) struct OpenRun {
     pub(super) id: String,
     pub(super) part: Part,
-    /// Where one is among its tasks, or reasons to wait.
+    /// The position in its tasks or its reasons to wait.
     pub(super) cursor: Cursor,
     pub(super) events: Recent,
-    /// Which of its tasks are listed.
+    /// The filter of its tasks.
     pub(super) filter: Filter,
     pub(super) task: Option<OpenTask>,
 }
@@ -72,37 +72,37 @@ impl OpenRun {
     }
 }
 
-/// How times and ids are told.
+/// How times and ids are displayed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looks {
-    /// By how long ago they were.
+    /// Times are shown as ages.
     pub(super) relative_times: bool,
-    /// By as much of them as names one of the list.
+    /// Ids are shortened to a unique prefix within the list.
     pub(super) short_ids: bool,
 }
 
-/// All that is shown.
+/// Everything that is shown.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) url: String,
     pub(super) looks: Looks,
     pub(super) now: Timestamp,
     pub(super) seen: Option<Seen>,
-    /// What was recorded lately.
+    /// The latest events of all runs.
     pub(super) events: Recent,
     pub(super) view: View,
-    /// Where one is in what is listed, but for events.
+    /// The position in the current list, except for events.
     pub(super) cursor: Cursor,
-    /// Which runs are listed.
+    /// The filter of the runs.
     pub(super) filter: Filter,
-    /// Whether a filter is being typed: then keys are its text.
+    /// Whether a filter is being typed, so that keys are text.
     pub(super) is_typing: bool,
     pub(super) run: Option<OpenRun>,
-    /// The help, while it is shown.
+    /// The position in the help, while it is shown.
     pub(super) help: Option<Scroll>,
-    /// What is asked before it is done.
+    /// The action that awaits confirmation.
     pub(super) asked: Option<Act>,
-    /// What happened last, or why nothing is seen.
+    /// The latest message, or why nothing can be shown.
     pub(super) note: Option<String>,
     pub(super) is_away: bool,
 }
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// What is to be looked at.
+    /// The next query.
     pub(super) fn wanted(&self) -> Wanted {
         let filter = self.filter.clone();
         let Some(run) = &self.run else { return Wanted { filter, ..Wanted::default() } };
@@ -141,7 +141,7 @@ impl Model {
         }
     }
 
-    /// Takes what was found, or why nothing was: then what was there before stays.
+    /// Takes a query's result; on an error the previous content stays.
     pub(super) fn see(&mut self, wanted: &Wanted, found: gleitzeit_sdk::Result<Seen>) {
         match found {
             Ok(mut seen) => {
@@ -157,7 +157,7 @@ impl Model {
                 self.select_run(run.as_deref());
                 self.select_task(task.as_deref());
             }
-            // A run that was removed meanwhile.
+            // The run was removed meanwhile.
             Err(error) if error.known() == Some(ErrorCode::WorkflowNotFound) => {
                 if wanted.run == self.wanted().run {
                     self.close();
@@ -171,7 +171,7 @@ impl Model {
         }
     }
 
-    /// The selected run stays so, whatever comes before it.
+    /// Keeps a run selected, whatever is inserted above it.
     fn select_run(&mut self, run_id: Option<&str>) {
         let at = self.runs().iter().position(|run| Some(run.run_id.as_str()) == run_id);
         if let (View::Runs, Some(at)) = (self.view, at) {
@@ -179,7 +179,7 @@ impl Model {
         }
     }
 
-    /// And so does the selected task.
+    /// Keeps a task selected in the same way.
     fn select_task(&mut self, task_id: Option<&str>) {
         let at = self.tasks().iter().position(|task| Some(task.id.as_str()) == task_id);
         if let (Some(OpenRun { part: Part::Tasks, cursor, .. }), Some(at)) = (&mut self.run, at) {
@@ -187,32 +187,32 @@ impl Model {
         }
     }
 
-    /// The runs that are listed.
+    /// The runs on the list.
     pub(super) fn runs(&self) -> Vec<&RunSummary> {
         let runs = self.seen.iter().flat_map(|seen| &seen.runs);
         runs.filter(|run| self.filter.of_run(run)).collect()
     }
 
-    /// The tasks of the open run that are listed.
+    /// The listed tasks of the open run.
     pub(super) fn tasks(&self) -> Vec<&Task> {
         let filter = self.run.as_ref().map(|run| &run.filter);
         let tasks = self.detail().into_iter().flat_map(|detail| &detail.tasks);
         tasks.filter(|task| filter.is_none_or(|filter| filter.of_task(task))).collect()
     }
 
-    /// Takes something that was just recorded.
+    /// Adds a recorded event.
     pub(super) fn happened(&mut self, event: &RecordedEvent) {
         self.events.add(EventLine::from(event));
     }
 
-    /// Takes something that was recorded of a run.
+    /// Adds a recorded event of a run.
     pub(super) fn happened_in(&mut self, run_id: &str, event: &RunEvent) {
         if let Some(run) = self.run.as_mut().filter(|run| run.id == run_id) {
             run.events.add(EventLine::from(event));
         }
     }
 
-    /// Takes something that was recorded of a task, or that it said.
+    /// Adds an event or the progress of a task.
     pub(super) fn happened_to(&mut self, (run_id, task_id): &OpenTaskId, event: &RunEvent, now: Instant) {
         if let Some(open) = self.open_task(Some(run_id), Some(task_id)) {
             open.happened(event, now);
@@ -225,11 +225,11 @@ impl Model {
         run.task.as_mut().filter(|task| Some(&task.id) == task_id)
     }
 
-    pub(super) fn say(&mut self, said: gleitzeit_sdk::Result<String>) {
+    pub(super) fn show_note(&mut self, said: gleitzeit_sdk::Result<String>) {
         self.note = Some(said.unwrap_or_else(|error| error.to_string()));
     }
 
-    /// What keys speak to.
+    /// The place that keys act on.
     pub(super) fn place(&self) -> Place {
         match (&self.help, &self.run, self.view) {
             (Some(_), _, _) => Place::Help,
@@ -261,8 +261,8 @@ impl Model {
         keys::find(self.place(), key.code).map_or(Action::None, |command| self.obey(command))
     }
 
-    /// What a key does to the filter that is being typed. What is listed follows at once; the control plane is asked when
-    /// it is complete.
+    /// Applies a key to the filter being typed. The list follows at once; the control plane is queried when the filter
+    /// is complete.
     fn type_key(&mut self, key: KeyCode) -> Action {
         let mut text = self.filter_here().text().to_owned();
         match key {
@@ -276,7 +276,7 @@ impl Model {
         if self.is_typing { Action::None } else { Action::Refresh }
     }
 
-    /// The filter of what is listed.
+    /// The filter of the current list.
     pub(super) fn filter_here(&self) -> &Filter {
         self.run.as_ref().map_or(&self.filter, |run| &run.filter)
     }
@@ -297,7 +297,7 @@ impl Model {
         }
     }
 
-    /// Goes back by one step.
+    /// Goes back one step.
     fn back(&mut self) -> Action {
         let is_filtered = matches!(self.place(), Place::Runs | Place::Tasks) && !self.filter_here().is_empty();
         match &mut self.run {
@@ -362,7 +362,7 @@ impl Model {
         self.run.as_mut()?.task.as_mut()
     }
 
-    /// Where one is in the list that is shown.
+    /// The position in the current list.
     pub(super) fn cursor_here(&mut self) -> &mut Cursor {
         match (&mut self.run, self.view) {
             (Some(OpenRun { part: Part::Events, events, .. }), _) => &mut events.cursor,
@@ -395,7 +395,7 @@ impl Model {
         self.runs().get(self.cursor.selected()).copied().filter(|_| self.view == View::Runs)
     }
 
-    /// The run that keys speak of, with its name and status: the open one, or the selected one of the list.
+    /// The run that keys act on, with its name and status: the open one, or the selected one of the list.
     fn meant_run(&self) -> Option<(String, String, RunStatus)> {
         let Some(open) = &self.run else {
             return self.selected_run().map(|run| (run.run_id.clone(), run.name.clone(), run.status));
@@ -408,13 +408,13 @@ impl Model {
         of_detail.or_else(of_list)
     }
 
-    /// The open run, once it was looked at.
+    /// The open run, once it was read.
     pub(super) fn detail(&self) -> Option<&Detail> {
         let open = self.run.as_ref()?;
         self.seen.as_ref()?.detail.as_ref().filter(|detail| detail.run.run_id == open.id)
     }
 
-    /// Opens what is selected.
+    /// Opens the selected item.
     fn open(&mut self, part: Part) -> Action {
         if self.run.is_some() {
             self.turn(part);
@@ -431,7 +431,7 @@ impl Model {
         Action::Refresh
     }
 
-    /// Opens the task that is selected in the open run, or another part of the open one.
+    /// Opens the selected task of the open run, or another part of the open task.
     fn open_selected_task(&mut self, part: TaskPart) -> Action {
         if let Some(open) = self.task_mut() {
             open.part = part;
@@ -445,7 +445,7 @@ impl Model {
         Action::None
     }
 
-    /// The task that the selected row of the open run speaks of.
+    /// The task that the selected row of the open run is about.
     fn selected_task(&self) -> Option<String> {
         let run = self.run.as_ref()?;
         let at = run.cursor.selected();

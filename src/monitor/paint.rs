@@ -1,10 +1,10 @@
-//! The colours of the command line, as the screen takes them.
+//! Translates the colours of the command line to the screen.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::color::{self, Tone};
 
-/// How text of this kind looks. Without colours everything can still be told apart by its words.
+/// The style of a tone. Without colours the words still carry all information.
 pub(super) fn of(tone: Tone) -> Style {
     let colour = match tone {
         Tone::Dim => return Style::new().add_modifier(Modifier::DIM),
@@ -19,7 +19,7 @@ pub(super) fn of(tone: Tone) -> Style {
     if color::stdout().is_on() { Style::new().fg(colour) } else { Style::new() }
 }
 
-/// The selected row, and the view that is shown.
+/// The style of the selected row, and of the current view's name.
 pub(super) fn selected() -> Style {
     Style::new().add_modifier(Modifier::REVERSED)
 }

@@ -1,6 +1,7 @@
-//! What happened lately, as lines: the events of one run or of all. Pure.
+//! The latest events of one run or of all runs, as lines. Pure.
 //!
-//! The invariant: at most [`KEPT`] lines; the oldest go first, and who reads older ones is not moved.
+//! The invariant: at most [`KEPT`] lines; the oldest are dropped first, and a reader's position in older lines does not
+//! move.
 
 use std::collections::VecDeque;
 
@@ -10,13 +11,13 @@ use super::list::Cursor;
 use crate::color::Tone;
 use crate::view;
 
-/// So many events are kept.
+/// How many events are kept.
 const KEPT: usize = 1_000;
 
-/// One event as it is shown.
+/// An event as it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EventLine {
-    /// Its place in the run, or in the journal.
+    /// Its number in the run, or its position in the journal.
     pub(super) place: u64,
     pub(super) time: Option<Timestamp>,
     pub(super) run_id: Option<String>,
@@ -32,7 +33,7 @@ impl From<&RunEvent> for EventLine {
             time: event.time,
             run_id: None,
             task_id: event.task_id.clone(),
-            text: told(event),
+            text: describe(event),
             tone: Tone::of_event(&event.kind),
         }
     }
@@ -45,8 +46,8 @@ impl From<&RecordedEvent> for EventLine {
     }
 }
 
-/// An event in words, always with the task that it speaks of.
-fn told(event: &RunEvent) -> String {
+/// An event in words, always with its task.
+fn describe(event: &RunEvent) -> String {
     view::event(event).unwrap_or_else(|| {
         let task = event.task_id.as_deref().unwrap_or_default();
         let text = match event.kind.as_str() {
@@ -59,7 +60,7 @@ fn told(event: &RunEvent) -> String {
     })
 }
 
-/// The last events, the newest at the end.
+/// The latest events, the newest at the end.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
     lines: VecDeque<EventLine>,

@@ -1,51 +1,51 @@
-//! What is asked of the control plane, what was found, and what is to be done. Plain values.
+//! Queries to the control plane, their results, and actions. Plain values.
 
 use gleitzeit_sdk::{Component, Explanation, Provider, Run, RunSummary, Status, Task, Waiting};
 
 use super::filter::Filter;
 use crate::{ids, view, width};
 
-/// What is looked at.
+/// A query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// Which runs are listed.
+    /// The filter of the runs.
     pub(super) filter: Filter,
-    /// The open run, by id.
+    /// The id of the open run.
     pub(super) run: Option<String>,
-    /// Which of its tasks are listed.
+    /// The filter of its tasks.
     pub(super) task_filter: Filter,
-    /// Its open task, by id.
+    /// The id of its open task.
     pub(super) task: Option<String>,
-    /// Whether that is known as it will always be.
+    /// Whether that task is final and already read, so that it need not be read again.
     pub(super) is_task_known: bool,
 }
 
-/// Everything that was found.
+/// The result of a query.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) status: Status,
     pub(super) runs: Vec<RunSummary>,
-    /// Whether there are others that were not read.
+    /// Whether there are runs that were not read.
     pub(super) has_more_runs: bool,
     pub(super) components: Vec<Component>,
     pub(super) providers: Vec<Provider>,
     pub(super) detail: Option<Detail>,
-    /// The open task, if it was asked for.
+    /// The open task, if the query asked for it.
     pub(super) task: Option<Task>,
 }
 
-/// One run in full.
+/// One run with all details.
 #[derive(Clone, Debug)]
 pub(super) struct Detail {
     pub(super) run: Run,
     pub(super) explanation: Explanation,
     pub(super) tasks: Vec<Task>,
-    /// Whether there are others that were not read.
+    /// Whether there are tasks that were not read.
     pub(super) has_more_tasks: bool,
 }
 
 impl Detail {
-    /// What waits, and why: first the run as a whole, which is none of its tasks.
+    /// What waits, and why: first the run as a whole, which has no task id.
     pub(super) fn reasons(&self) -> impl Iterator<Item = (Option<&str>, &Waiting)> {
         let of_run = self.explanation.waiting.as_ref().map(|waiting| (None, waiting));
         let tasks = self.explanation.tasks.iter();
@@ -53,7 +53,7 @@ impl Detail {
     }
 }
 
-/// Something that is done to a run, once it was asked for and agreed to.
+/// An action on a run, to be confirmed by the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Cancel { run_id: String, name: String },
@@ -61,7 +61,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    /// What is asked before it is done, in so many columns: the name gives way, and then the end of the id.
+    /// The question before the action, in this many columns: the name is shortened first, and then the end of the id.
     pub(super) fn question(&self, columns: usize) -> String {
         let (verb, run_id, name) = match self {
             Self::Cancel { run_id, name } => ("cancel", run_id, name),

@@ -1,4 +1,4 @@
-//! An open task: what is known of it as text, and what it prints. Pure.
+//! An open task: its details as text, and its output. Pure.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ use crate::color::Tone;
 use crate::json::indented;
 use crate::{view, width};
 
-/// So much of a JSON text is shown.
+/// How many bytes of a JSON text are shown.
 const SHOWN_BYTES: usize = 64 * 1024;
-/// The column in which what a fact says begins.
+/// The column in which the value of a fact begins.
 const FACT: usize = 12;
 
-/// What of a task fills the screen.
+/// The part of a task that fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskPart {
     Details,
@@ -30,15 +30,15 @@ pub(super) type TextLine = (String, Tone);
 pub(super) struct OpenTask {
     pub(super) id: String,
     pub(super) part: TaskPart,
-    /// As it was last seen, with its result.
+    /// The task at the last query, with its result.
     task: Option<Task>,
     parameters: Parameters,
-    /// Parameters, result and error as lines.
+    /// Parameters, result and error, as lines.
     blocks: Vec<TextLine>,
     pub(super) details: Scroll,
     pub(super) log: Log,
     pub(super) tail: Scroll,
-    /// How wide the log was drawn last.
+    /// The width in which the log was last drawn.
     pub(super) columns: usize,
 }
 
@@ -57,34 +57,34 @@ impl OpenTask {
         }
     }
 
-    /// Whether it cannot change any more.
+    /// Whether it is final, so that it cannot change any more.
     pub(super) fn is_known(&self) -> bool {
         self.task.as_ref().is_some_and(|task| task.status.is_final())
     }
 
-    /// Takes it as it is now.
+    /// Updates the task.
     pub(super) fn see(&mut self, task: Task) {
         self.task = Some(task);
-        self.tell();
+        self.rebuild();
     }
 
-    /// What it printed is read anew, from its beginning.
-    pub(super) fn hear_anew(&mut self) {
+    /// Discards the output, which is then read again from its beginning.
+    pub(super) fn restart_output(&mut self) {
         self.log = Log::default();
     }
 
-    /// Takes an event of it.
+    /// Adds an event of the task.
     pub(super) fn happened(&mut self, event: &RunEvent, now: Instant) {
-        if let Some(parameters) = Parameters::told_by(event) {
+        if let Some(parameters) = Parameters::from_event(event) {
             self.parameters = parameters;
-            self.tell();
+            self.rebuild();
         }
         for line in self.log.add(event, now) {
             self.tail.first_removed(width::fold(&line.text, self.columns).len());
         }
     }
 
-    /// What there is to scroll through.
+    /// The scroll position of the current part.
     pub(super) fn scroll(&mut self) -> &mut Scroll {
         match self.part {
             TaskPart::Details => &mut self.details,
@@ -92,8 +92,8 @@ impl OpenTask {
         }
     }
 
-    /// Makes the blocks anew.
-    fn tell(&mut self) {
+    /// Rebuilds the blocks.
+    fn rebuild(&mut self) {
         let Some(task) = &self.task else { return };
         self.blocks.clear();
         let error = task.error.as_ref();
@@ -120,7 +120,7 @@ impl OpenTask {
         }
     }
 
-    /// All that is known of it, in lines of at most so many columns.
+    /// All details, in lines of at most `columns` columns.
     pub(super) fn text(&self, columns: usize, when: impl Fn(Timestamp) -> String, now: Timestamp) -> Vec<TextLine> {
         let Some(task) = &self.task else { return vec![("looking …".to_owned(), Tone::Plain)] };
         let mut lines = Vec::new();
@@ -163,7 +163,7 @@ fn facts(task: &Task, when: impl Fn(Timestamp) -> String, now: Timestamp) -> Vec
     facts
 }
 
-/// How long the latest attempt of a task took, or has taken so far; none between two attempts.
+/// How long the latest attempt of a task took, or has taken so far; `None` between two attempts.
 pub(super) fn worked(task: &Task, now: Timestamp) -> Option<String> {
     let is_open = matches!(task.status, TaskStatus::Dispatched | TaskStatus::Running);
     view::elapsed(task.started_at.filter(|_| is_open || task.finished_at.is_some()), task.finished_at, now)
@@ -175,12 +175,12 @@ fn block(blocks: &mut Vec<TextLine>, title: &str, lines: impl Iterator<Item = St
     blocks.extend(lines.map(|line| (format!("  {}", view::clean(&line).replace('\t', "    ")), tone)));
 }
 
-/// What is there, but was not sent.
+/// A note for a value that exists but was not sent.
 fn omitted(blocks: &mut Vec<TextLine>, title: &str) {
     block(blocks, title, ["(too large to be shown here)".to_owned()].into_iter(), Tone::Dim);
 }
 
-/// A JSON text, of which so much is shown as anybody reads here.
+/// A JSON text, cut to the length that is readable here.
 fn json(blocks: &mut Vec<TextLine>, title: &str, payload: &Payload, where_all_is: &str) {
     let text = payload.get();
     let end = (0..=text.len().min(SHOWN_BYTES)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);

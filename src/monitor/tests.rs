@@ -1,4 +1,4 @@
-//! Keys, and what stands on the screen after them.
+//! Keys, and what the screen shows after them.
 
 pub(super) mod samples;
 
@@ -22,7 +22,7 @@ fn press(model: &mut Model, code: KeyCode) -> Action {
     model.key(KeyEvent::from(code))
 }
 
-/// The lines of a screen of this size, without blanks at their ends.
+/// The lines of a screen of this size, without trailing blanks.
 fn screen_of(model: &mut Model, columns: u16, rows: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("a terminal");
     terminal.draw(|frame| super::draw::all(model, frame)).expect("drawn");
@@ -35,7 +35,7 @@ fn screen(model: &mut Model) -> String {
     screen_of(model, 110, 24)
 }
 
-/// The same in the three sizes that are looked at.
+/// The screen in the three sizes under test.
 fn in_all_sizes(model: &mut Model) -> String {
     let sizes = [(60, 15), (80, 24), (100, 30)];
     let shown = sizes.map(|(columns, rows)| {
@@ -165,7 +165,7 @@ fn an_open_run_looks_good_in_all_sizes() {
     insta::assert_snapshot!(text);
 }
 
-/// With the run open that is the newest.
+/// A model in which the newest run is open.
 fn with_open_run() -> Model {
     let mut model = model();
     press(&mut model, KeyCode::Enter);
@@ -177,7 +177,7 @@ fn with_open_run() -> Model {
     model
 }
 
-/// Takes events of the open task.
+/// Adds events of the open task.
 fn happened(model: &mut Model, events: Vec<RunEvent>) {
     let wanted = model.wanted();
     let of = (wanted.run.expect("an open run"), wanted.task.expect("an open task"));

@@ -1,10 +1,10 @@
-//! Linux: what a process says of itself in `/proc`, what it hides there, priorities of single threads, glibc's allocator.
+//! Linux: process information in `/proc` and its protection, priorities of single threads, glibc's allocator.
 //!
-//! A process that does not look like one to be debugged has its memory and its environment hidden by the kernel. The token is
-//! removed from the environment as well, for whoever may look all the same.
+//! The kernel hides the memory and the environment of a process that is not dumpable. As a second defence, the token is
+//! also removed from the environment.
 //!
-//! The allocator keeps memory that is free. A large run is built on one thread and dropped on another; with an arena for each
-//! thread, up to eight for each core, what it leaves behind was given back late or not at all.
+//! The allocator keeps free memory. A large run is built on one thread and dropped on another; with an arena for each
+//! thread, up to eight for each core, its memory was returned late or not at all.
 
 use std::ffi::{CStr, c_char};
 use std::{fs, io};
@@ -12,23 +12,25 @@ use std::{fs, io};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::SignalKind;
 
-/// How nice a thread is that works only when others do not.
+/// The nice value of a thread that should run only when others do not.
 const NICENESS: i32 = 10;
 
-/// As many arenas on every machine: glibc takes eight for each core. Fewer give more back, and cost more than they give
-/// (measured on two cores, workflows a second: 2 arenas 12 % fewer, 4 arenas 5 % fewer, 8 as many as before).
+/// The same number of arenas on every machine; glibc takes eight for each core. Fewer arenas return more memory, but
+/// cost more than they save (measured on two cores, workflows a second: 2 arenas 12 % fewer, 4 arenas 5 % fewer, 8 as
+/// many as before).
 #[cfg(target_env = "gnu")]
 const ARENAS: i32 = 8;
-/// What is larger has pages of its own, which are given back when it is freed. glibc raises this to 32 MiB as large
-/// pieces are freed; once set it stays.
+/// Larger allocations get their own pages, which are returned when they are freed. glibc raises this threshold to 32
+/// MiB as large pieces are freed; once set it stays.
 #[cfg(target_env = "gnu")]
 const OWN_PAGES_BYTES: i32 = 1024 * 1024;
-/// So much that is free at the end of an arena is kept. glibc raises it to twice the other; once set it stays.
+/// How much free memory at the end of an arena is kept. glibc raises it to twice the other threshold; once set it
+/// stays.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES: i32 = 8 * 1024 * 1024;
 
-/// Settles it, before there are threads; whoever starts the process can settle it otherwise, with `MALLOC_ARENA_MAX` and the
-/// other variables of glibc. Whether it was settled here.
+/// Configures the allocator; to be called before there are threads. The user can override this with `MALLOC_ARENA_MAX`
+/// and the other variables of glibc. Returns whether the settings were made here.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "only a call of the C library sets this")]
 pub(crate) fn settle_allocator() -> bool {
@@ -39,12 +41,12 @@ pub(crate) fn settle_allocator() -> bool {
     }
     let wanted =
         [(libc::M_ARENA_MAX, ARENAS), (libc::M_TRIM_THRESHOLD, KEPT_BYTES), (libc::M_MMAP_THRESHOLD, OWN_PAGES_BYTES)];
-    // SAFETY: the call takes two numbers, and sets the allocator under its own lock.
+    // SAFETY: the call takes two numbers, and changes the allocator's settings under its own lock.
     wanted.into_iter().all(|(what, value)| unsafe { libc::mallopt(what, value) } == 1)
 }
 
-/// Gives back what is free between pieces that are in use, everywhere; whether something was given back. An arena whose
-/// turn it is answers nobody meanwhile.
+/// Returns free memory between used pieces to the system; says whether there was any. An arena is locked while it is
+/// processed.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "only a call of the C library does this")]
 pub(crate) fn give_back_memory() -> bool {
@@ -52,7 +54,7 @@ pub(crate) fn give_back_memory() -> bool {
     unsafe { libc::malloc_trim(0) == 1 }
 }
 
-/// Other allocators do it by themselves.
+/// Other allocators return memory by themselves.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_back_memory() -> bool {
     false
@@ -64,7 +66,8 @@ pub(crate) fn settle_allocator() -> bool {
     false
 }
 
-/// For processes that keep a token and work for others. Called before there are threads that might read the environment.
+/// Protects a process that holds a token and works for others. Must be called before there are threads that might read
+/// the environment.
 ///
 /// # Errors
 /// If the kernel does not hide the memory of this process.
@@ -73,10 +76,11 @@ pub(crate) fn conceal() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Overwrites the value of a variable where the kernel shows it: removing it would only hide it from this process.
+/// Overwrites the value of a variable where the kernel shows it: removing the variable would only hide it from this
+/// process.
 #[expect(unsafe_code, reason = "what `/proc/PID/environ` shows is the memory that the process was started with")]
 fn forget_variable(name: &str) {
-    // SAFETY: `environ` points to texts that end with NUL, behind the last of which stands a null pointer; no other thread
+    // SAFETY: `environ` points to NUL-terminated strings, with a null pointer after the last one; no other thread
     // writes to them, since nothing here ever sets a variable.
     unsafe {
         let mut next: *mut *mut c_char = libc::environ;
@@ -92,7 +96,7 @@ fn forget_variable(name: &str) {
     }
 }
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Gives the current thread only the CPU time that other threads leave on a busy machine.
 ///
 /// # Errors
 /// If the system refuses.
@@ -100,33 +104,33 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)?)
 }
 
-/// Open files and connections of this process; none if the system does not say.
+/// The number of open files and connections of this process; `None` if the system does not say.
 pub(crate) fn open_files() -> Option<i64> {
     fs::read_dir("/proc/self/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
 }
 
-/// Bytes of this process that are in memory.
+/// The resident memory of this process in bytes.
 pub(crate) fn resident() -> Option<i64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
     pages.checked_mul(i64::try_from(rustix::param::page_size()).ok()?)
 }
 
-/// Seconds that processors worked for this process: of its own, and in the system for it.
+/// The CPU time of this process in seconds: in user mode and in the kernel.
 pub(crate) fn cpu() -> Option<(f64, f64)> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold blanks.
+    // The process name, in parentheses, may contain blanks.
     let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
     let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / rustix::param::clock_ticks_per_second() as f64);
     Some((seconds()?, seconds()?))
 }
 
-/// Whether this process was started so that a hang-up does not end it: what is ignored is inherited.
+/// Whether this process was started with SIGHUP ignored, a setting that is inherited.
 pub(crate) fn ignores_hang_up() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SignalKind::hangup()))
 }
 
-/// Reads the mask of ignored signals, in hexadecimal digits, where the lowest bit is signal 1.
+/// Reads the mask of ignored signals, hexadecimal digits whose lowest bit is signal 1.
 fn ignores(status: &str, signal: SignalKind) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

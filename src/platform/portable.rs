@@ -1,38 +1,38 @@
-//! What there is off Linux: less, and what is missing is said or left out.
+//! The portable fallbacks off Linux: they do less, and say or leave out what is missing.
 
 use std::io;
 
-/// Only the allocator of Linux is settled.
+/// Only glibc's allocator needs settings.
 pub(crate) fn settle_allocator() -> bool {
     false
 }
 
-/// Other allocators give free memory back by themselves.
+/// Other allocators return free memory by themselves.
 pub(crate) fn give_back_memory() -> bool {
     false
 }
 
-/// Nobody but root may read the memory of a process that is not theirs to debug.
+/// Only root can read the memory of a process that the caller may not debug.
 #[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub(crate) fn conceal() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Gives the current thread only the CPU time that other threads leave on a busy machine.
 ///
 /// # Errors
 /// If the system refuses, or has no priorities of single threads.
 #[cfg(target_os = "macos")]
 #[expect(unsafe_code, reason = "only a call of the C library sets this")]
 pub(crate) fn yield_to_others() -> io::Result<()> {
-    // SAFETY: the call takes two numbers, and sets only what the calling thread is.
+    // SAFETY: the call takes two numbers, and changes only the calling thread.
     match unsafe { libc::pthread_set_qos_class_self_np(libc::qos_class_t::QOS_CLASS_UTILITY, 0) } {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
-/// Lets this thread have only what other threads leave on a machine that is busy.
+/// Gives the current thread only the CPU time that other threads leave on a busy machine.
 ///
 /// # Errors
 /// Always: there are no priorities of single threads.
@@ -41,22 +41,22 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Open files and connections of this process; none if the system does not say.
+/// The number of open files and connections of this process; `None` if the system does not say.
 pub(crate) fn open_files() -> Option<i64> {
     std::fs::read_dir("/dev/fd").ok().and_then(|open| i64::try_from(open.count()).ok())
 }
 
-/// Nobody says at no cost how many bytes of this process are in memory at the moment.
+/// `None`: there is no cheap way to read the resident memory here.
 pub(crate) fn resident() -> Option<i64> {
     None
 }
 
-/// Seconds that processors worked for this process: of its own, and in the system for it.
+/// The CPU time of this process in seconds: in user mode and in the kernel.
 #[expect(unsafe_code, reason = "no library that is used here asks for it")]
 pub(crate) fn cpu() -> Option<(f64, f64)> {
-    // SAFETY: all of it are numbers, for which zeros are values.
+    // SAFETY: all fields are numbers, for which zero is valid.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `used` is written by the call alone.
+    // SAFETY: only the call writes to `used`.
     if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut used) } != 0 {
         return None;
     }
@@ -64,12 +64,12 @@ pub(crate) fn cpu() -> Option<(f64, f64)> {
     Some((seconds(used.ru_utime), seconds(used.ru_stime)))
 }
 
-/// Whether this process was started so that a hang-up does not end it: what is ignored is inherited.
+/// Whether this process was started with SIGHUP ignored, a setting that is inherited.
 #[expect(unsafe_code, reason = "no library that is used here asks for it")]
 pub(crate) fn ignores_hang_up() -> bool {
-    // SAFETY: all of it are numbers and addresses, for which zeros are values.
+    // SAFETY: all fields are numbers and addresses, for which zero is valid.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is set, and `now` is written by the call alone.
+    // SAFETY: the call changes nothing and only writes to `now`.
     let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) };
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }

@@ -1,7 +1,6 @@
-//! What is known of a run's tasks, as lines: which run, since when, and the end of what they say. No terminal here.
+//! The state of a run's tasks, as lines: the run's name, its time, and the end of its tasks' output. No terminal here.
 //!
-//! The invariant: nothing that a task says reaches the screen as anything but visible text, and no line is wider than it
-//! is taken to be.
+//! The invariant: output of tasks reaches the screen only as visible text, and no line is wider than it is taken to be.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -14,17 +13,17 @@ use crate::view;
 
 /// How many running tasks are named.
 pub(super) const NAMED: usize = 8;
-/// How many lines of text all tasks together show, and one alone.
+/// The most lines of output, of all tasks together or of a single one.
 const TEXT_LINES: usize = 12;
 const LINES_OF_ONE: usize = 6;
-/// How much of a task's text is kept: more than can be shown.
+/// How many characters of a task's output are kept: more than can be shown.
 const KEPT_CHARS: usize = 4_000;
-/// What stands before a line of text.
+/// The indentation of a line of output.
 const INDENT: &str = "    ";
 
-/// What is known of the run's tasks.
+/// The state of the run's tasks.
 pub(super) struct State {
-    /// The run's name and how many tasks it has; none: somebody else tells of it.
+    /// The run's name and its number of tasks; `None` if the caller shows them.
     head: Option<(String, usize)>,
     begun: Instant,
     completed: usize,
@@ -35,17 +34,17 @@ pub(super) struct State {
 }
 
 struct Running {
-    /// Since when it is known.
+    /// When the run became known here.
     since: Instant,
     attempt: u32,
     said: Text,
 }
 
-/// The end of what a task says.
+/// The end of a task's output.
 #[derive(Default)]
 struct Text {
     chars: VecDeque<char>,
-    /// Whose the last piece was.
+    /// The stream of the last piece.
     stream: Option<OutputStream>,
 }
 
@@ -67,7 +66,7 @@ impl State {
                 return;
             }
             "method_progress" => {
-                // Of an attempt that is over it may come late.
+                // Output of an ended attempt may arrive late.
                 let running = self.running.get_mut(task).filter(|running| running.attempt == event.attempt);
                 if let Some(running) = running {
                     running.said.add(event);
@@ -94,7 +93,7 @@ impl State {
         running.sort_by_key(|(_, running)| running.since);
         let named = running.len().min(NAMED);
         let talking = running.iter().take(named).filter(|(_, it)| !it.said.chars.is_empty()).count();
-        // Besides the head, the names, and the line below.
+        // Leaves room for the head, the names, and the line below.
         let room = size.rows.saturating_sub(named + 3).min(TEXT_LINES);
         let each = room.checked_div(talking).unwrap_or(0).min(LINES_OF_ONE);
         for (task, running) in running.iter().take(named) {
@@ -126,10 +125,10 @@ impl State {
 }
 
 impl Text {
-    /// A piece of text is added; anything else replaces what was said before.
+    /// Appends a piece of text; anything else replaces the previous output.
     fn add(&mut self, event: &RunEvent) {
         if let Some(piece) = event.output() {
-            // A line of one stream does not go on in the other.
+            // A line of one stream does not continue on the other.
             let is_other = std::mem::replace(&mut self.stream, piece.stream) != piece.stream;
             if is_other && self.chars.back().is_some_and(|c| *c != '\n') {
                 self.chars.push_back('\n');
@@ -142,7 +141,7 @@ impl Text {
     }
 
     fn push(&mut self, piece: &str) {
-        // Of a long piece only its end can stay.
+        // Only the end of a long piece can be kept.
         let skipped = piece.chars().count().saturating_sub(KEPT_CHARS);
         self.chars.extend(piece.chars().skip(skipped).filter_map(visible));
         let surplus = self.chars.len().saturating_sub(KEPT_CHARS);
@@ -160,7 +159,7 @@ impl Text {
         };
         for c in self.chars.iter().copied().chain(['\n']) {
             if c == '\n' {
-                // Empty lines would take the room of others.
+                // Empty lines would waste space.
                 if !line.trim().is_empty() {
                     end(&mut line);
                 }
@@ -168,7 +167,7 @@ impl Text {
                 continue;
             }
             if used + columns(c) > width {
-                // Preferably between words.
+                // Breaks between words if possible.
                 let rest = line.rfind(' ').map(|at| line.split_off(at).trim_start().to_owned()).unwrap_or_default();
                 end(&mut line);
                 (used, line) = (rest.chars().map(columns).sum(), rest);
@@ -180,7 +179,8 @@ impl Text {
     }
 }
 
-/// What may be shown of a character: none of those that a terminal would obey, or that turn what follows around.
+/// The displayed form of a character; `None` for characters that a terminal interprets or that change the text
+/// direction.
 fn visible(c: char) -> Option<char> {
     match c {
         '\n' | '\r' => Some('\n'),
@@ -196,13 +196,13 @@ fn visible(c: char) -> Option<char> {
     }
 }
 
-/// How many columns a character takes at most.
+/// An upper bound for the columns of a character.
 fn columns(c: char) -> usize {
-    // The first wide ones are Hangul Jamo; taking a narrow one for wide does no harm.
+    // The first wide characters are Hangul Jamo; counting a narrow one as wide does no harm.
     if c < '\u{1100}' { 1 } else { 2 }
 }
 
-/// Cuts a line so that it does not wrap; colours take no room.
+/// Cuts a line so that it does not wrap; colour codes count as zero columns.
 pub(super) fn cut(line: &str, width: usize) -> String {
     let mut out = String::new();
     let mut room = width.saturating_sub(1);

@@ -22,7 +22,7 @@ fn progress(task: &str, data: Value) -> RunEvent {
     RunEvent { seq: 0, payload: Some(Payload::from(data)), ..event("method_progress", task) }
 }
 
-/// A run that is watched, second by second.
+/// A run that is observed second by second.
 struct Bench {
     state: State,
     now: Instant,
@@ -47,7 +47,7 @@ impl Bench {
     }
 }
 
-/// What stands on a terminal after all that was written to it.
+/// The screen of a terminal after everything that was written to it.
 fn screen(drawings: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for drawing in drawings {

@@ -1,39 +1,39 @@
-//! One list of the runs on the control plane and of those in stores, page by page. Both lists are in the order of the ids,
-//! so a page takes from each what is newest; its token says how far that went.
+//! Merges the runs of the control plane and those in stores into one list, page by page. Both lists are in the order of
+//! the ids, so a page takes the newest from each; its token says how far it got.
 
 use gleitzeit_sdk::{Client, Page, Result as Answer, RunFilter, RunSummary};
 
 use crate::error::CommandError;
 
-/// Whose list a run is of.
+/// The list that a run comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Plane,
     Stores,
 }
 
-/// Where one of the two lists goes on.
+/// Where one of the two lists continues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Next {
     /// At its beginning.
     #[default]
     First,
-    /// At this page of it.
+    /// At the page with this token.
     Token(String),
     /// Nowhere: all of it was shown.
     Ended,
 }
 
-/// Where the merged list goes on.
+/// Where the merged list continues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// Behind this run.
+    /// After the run with this id.
     after: Option<String>,
     plane: Next,
     stores: Next,
 }
 
-/// What is next of one list: each run with the page that it stands on, and where the list goes on behind them.
+/// The next part of one list: each run with the page that it is on, and where the list continues after them.
 #[derive(Debug)]
 pub(super) struct Shown {
     runs: Vec<(RunSummary, Next)>,
@@ -41,14 +41,14 @@ pub(super) struct Shown {
 }
 
 impl Default for Shown {
-    /// Of a list that is not there.
+    /// The value for a list that does not exist.
     fn default() -> Self {
         Self { runs: Vec::new(), rest: Next::Ended }
     }
 }
 
 impl Next {
-    /// In tokens, which hold neither of the two signs.
+    /// The form in tokens, which contain neither of the two separators.
     fn text(&self) -> &str {
         match self {
             Self::First => "",
@@ -67,10 +67,10 @@ impl Next {
 }
 
 impl Cursor {
-    /// Reads the token of a page; none is the beginning.
+    /// Parses the token of a page; `None` means the beginning.
     ///
     /// # Errors
-    /// If it is no token of such a list, or the control plane that it goes on with is not there.
+    /// If it is not a token of such a list, or the control plane that it continues with is not there.
     pub(super) fn read(token: Option<&str>, has_plane: bool) -> Result<Self, CommandError> {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(Self::default()) };
         let hint = "give the `next_page_token` of the page before, with the same filters";
@@ -105,7 +105,7 @@ impl Cursor {
     }
 }
 
-/// Reads what comes next of one list: a page's worth, less only at its end.
+/// Reads the next part of one list: a page's worth, fewer only at its end.
 pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filter: &RunFilter) -> Answer<Shown> {
     let mut shown = Shown { runs: Vec::new(), rest: cursor.of(source).clone() };
     while shown.runs.len() < usize::try_from(filter.page_size).unwrap_or(usize::MAX) && shown.rest != Next::Ended {
@@ -121,7 +121,7 @@ pub(super) async fn fetch(client: &Client, cursor: &Cursor, source: Source, filt
     Ok(shown)
 }
 
-/// A page of both lists, and of which each run is. A run that is in both is the control plane's.
+/// A page of both lists, with the source of each run. A run that is in both counts as the control plane's.
 pub(super) fn page(plane: Shown, stores: Shown, size: u32) -> (Page<RunSummary>, Vec<Source>) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let list = |shown: &Shown| shown.runs.iter().map(|(run, _)| run.clone()).collect::<Vec<_>>();
@@ -137,11 +137,11 @@ pub(super) fn page(plane: Shown, stores: Shown, size: u32) -> (Page<RunSummary>,
     (Page { items, next_page_token: next.token() }, sources)
 }
 
-/// Both lists as one, the newest first. A run that is in both is the control plane's.
+/// Merges both lists, the newest first. A run that is in both counts as the control plane's.
 pub(super) fn merge(plane: Vec<RunSummary>, stores: Vec<RunSummary>) -> Vec<(RunSummary, Source)> {
     let plane = plane.into_iter().map(|run| (run, Source::Plane));
     let mut merged: Vec<_> = plane.chain(stores.into_iter().map(|run| (run, Source::Stores))).collect();
-    // Stable: of two that are the same the control plane's stays first.
+    // The sort is stable: of two equal runs, the control plane's stays first.
     merged.sort_by(|(a, _), (b, _)| b.run_id.cmp(&a.run_id));
     merged.dedup_by(|(later, _), (first, _)| later.run_id == first.run_id);
     merged
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    /// Serves a list in pages of two, as `fetch` reads it.
+    /// Serves a list in pages of two, as `fetch` would read it.
     fn read(list: &[&str], cursor: &Cursor, source: Source, size: usize) -> Shown {
         let mut shown = Shown { runs: Vec::new(), rest: cursor.of(source).clone() };
         while shown.runs.len() < size && shown.rest != Next::Ended {

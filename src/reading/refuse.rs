@@ -1,4 +1,4 @@
-//! What cannot be done with a run that no control plane serves, and what can.
+//! Refusals for runs that no control plane serves, with what can be done instead.
 
 use gleitzeit_control_plane::kept::{Kind, Whereabouts};
 use gleitzeit_sdk::{Cancelled, Run, RunStatus};
@@ -8,7 +8,7 @@ use super::Found;
 use crate::error::{CommandError, Exit};
 use crate::view;
 
-/// Refuses to cancel a run that no control plane serves. One that is cancelled already stays so: how it was is returned.
+/// Refuses to cancel a run that no control plane serves. If the run is cancelled already, returns its status.
 ///
 /// # Errors
 /// Why nobody can cancel it now, and what to do.
@@ -52,7 +52,7 @@ fn running(kept: &Whereabouts, run: &Run) -> CommandError {
     })
 }
 
-/// How a control plane gets to serve the store, and what to do then; or who has the store now.
+/// How a control plane could serve the store, and what to do then; or which process has the store open now.
 fn going_on(found: &Found, kept: &Whereabouts, then: Option<&str>) -> String {
     const NAME_IT: &str = "name its control plane with --hub-url or GLEITZEIT_HUB_URL";
     let store = match kept.kind {

@@ -1,4 +1,4 @@
-//! The spans of calls, which providers of this process make below the attempts.
+//! The spans of calls, which the providers of this process create below the attempts' spans.
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
@@ -7,11 +7,11 @@ use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 
-use super::log::Beside;
+use super::log::ExtraLayer;
 use super::otlp::{self, OnThread};
 use super::sampling::Sampling;
 
-/// Batches, bounds and sends.
+/// Batches, limits and exports spans.
 pub(super) fn provider(exporter: OnThread, sampling: Sampling) -> SdkTracerProvider {
     SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
@@ -20,8 +20,8 @@ pub(super) fn provider(exporter: OnThread, sampling: Sampling) -> SdkTracerProvi
         .build()
 }
 
-/// Takes the spans of calls, and nothing else.
-pub(super) fn layer(provider: &SdkTracerProvider) -> Beside {
+/// Records the spans of calls, and nothing else.
+pub(super) fn layer(provider: &SdkTracerProvider) -> ExtraLayer {
     let tracer = provider.tracer_with_scope(otlp::scope());
     let calls = Targets::new().with_target(gleitzeit_agent::CALL_TARGET, Level::DEBUG);
     tracing_opentelemetry::layer()
@@ -34,7 +34,7 @@ pub(super) fn layer(provider: &SdkTracerProvider) -> Beside {
         .boxed()
 }
 
-/// As the traces of runs, so that no call is kept without its run.
+/// Samples like the traces of runs, so that no call is kept without its run.
 #[derive(Clone, Debug)]
 struct ByTrace(Sampling);
 
@@ -49,7 +49,7 @@ impl ShouldSample for ByTrace {
         _: &[Link],
     ) -> SamplingResult {
         let caller = parent.map(|parent| parent.span().span_context().clone()).filter(|it| it.is_valid());
-        // An attempt is said to be sampled unless the run's caller says otherwise.
+        // An attempt counts as sampled unless the caller of the run says otherwise.
         let refused = caller.as_ref().filter(|caller| !caller.is_sampled()).map(|_| false);
         let trace_id = gleitzeit_run::trace::TraceId(u128::from_be_bytes(trace_id.to_bytes()));
         let keeps = caller.is_some() && self.0.keeps(trace_id, refused);

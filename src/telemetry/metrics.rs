@@ -1,4 +1,4 @@
-//! Metrics: kept for whoever asks at `/metrics`, and sent over OTLP if OpenTelemetry's variables ask for it.
+//! Metrics: served at `/metrics`, and exported over OTLP if OpenTelemetry's variables ask for it.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,20 +18,20 @@ use tokio::runtime::Handle;
 use super::otlp::{self, Otlp};
 use super::process;
 use super::receiver::Receiver;
-use super::way::Way;
+use super::way::ExportClient;
 use crate::error::CommandError;
 
-/// What is measured, and by whom it is read.
+/// The meters and their readers.
 pub(super) struct Metrics {
     pub(super) provider: SdkMeterProvider,
     pub(super) source: MetricsSource,
 }
 
 impl Metrics {
-    /// With `otlp` they are sent, too.
+    /// Starts the metrics; with `otlp` they are exported, too.
     ///
     /// # Errors
-    /// If a variable cannot be understood.
+    /// If a variable cannot be parsed.
     pub(super) fn start(otlp: Option<&Otlp>) -> Result<Self, CommandError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
@@ -50,9 +50,9 @@ impl Metrics {
             };
             let made = MetricExporter::builder();
             let built = match otlp.metrics.way().map_err(|error| wrong(&error))? {
-                Way::Http(client) => made.with_http().with_http_client(client).build(),
-                Way::Grpc(None) => made.with_tonic().build(),
-                Way::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),
+                ExportClient::Http(client) => made.with_http().with_http_client(client).build(),
+                ExportClient::Grpc(None) => made.with_tonic().build(),
+                ExportClient::Grpc(Some(channel)) => made.with_tonic().with_channel(channel).build(),
             };
             let exporter = built.map_err(|error| wrong(&error))?;
             let exporter = Inside { exporter, receiver: otlp.metrics.clone(), handle: otlp.handle() };
@@ -71,7 +71,7 @@ impl Metrics {
     }
 }
 
-/// An exporter for callers without a runtime: what it sends, it sends with telemetry's.
+/// An exporter for callers without a runtime: it runs on telemetry's runtime.
 struct Inside {
     exporter: MetricExporter,
     receiver: Arc<Receiver>,

@@ -1,4 +1,4 @@
-//! The way out: a thread of its own that sends over OTLP, by gRPC or HTTP as the variables say, and is nice to the rest.
+//! The OTLP export: a separate low-priority thread that sends over gRPC or HTTP, as the variables say.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,17 +11,17 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::receiver::Receiver;
-use super::way::Way;
+use super::way::ExportClient;
 use crate::error::CommandError;
 use crate::platform;
 
-/// So long a process that ends tries to hand over what is left.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The same for a command that somebody waits for; its control plane has as long for the spans of its run before.
-pub(super) const LAST_WORDS_OF_RUN: Duration = Duration::from_secs(1);
+/// How long a process tries to export the remaining data at its end.
+pub(super) const EXPORT_LIMIT: Duration = Duration::from_secs(5);
+/// The same for a command that a person waits for; before that, its control plane has as long for the spans of its run.
+pub(super) const EXPORT_LIMIT_OF_RUN: Duration = Duration::from_secs(1);
 
-/// Whether OpenTelemetry's variables ask for a signal, such as `TRACES`: its or the common endpoint is set, and nothing
-/// switches it off.
+/// Whether OpenTelemetry's variables enable a signal, such as `TRACES`: its own or the common endpoint is set, and
+/// nothing disables it.
 pub(super) fn is_wanted(signal: &str) -> bool {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let is_off = read("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -30,7 +30,7 @@ pub(super) fn is_wanted(signal: &str) -> bool {
     !is_off && endpoints.iter().any(|name| read(name).is_some())
 }
 
-/// The thread, and whoever is sent to from there.
+/// The export thread and its receivers.
 pub(super) struct Otlp {
     runtime: Runtime,
     pub(super) traces: Arc<Receiver>,
@@ -42,7 +42,7 @@ impl Otlp {
     /// If the thread cannot be started, or a variable names no time limit.
     pub(super) fn start() -> Result<Self, CommandError> {
         let be_nice = || {
-            // Without it the export takes as much as everything else.
+            // Without the lower priority, the export competes with all other work.
             if let Err(error) = platform::yield_to_others() {
                 tracing::debug!(%error, "telemetry is exported at the same priority as everything else");
             }
@@ -59,7 +59,7 @@ impl Otlp {
         Ok(Self { runtime, traces: receiver("TRACES")?, metrics: receiver("METRICS")? })
     }
 
-    /// Looks, beside the work, whether those who are to receive can be what they are meant to be, and says if not.
+    /// Checks in the background whether the receivers can be what they are meant to be, and logs it if not.
     pub(super) fn check_receivers(&self) {
         for receiver in [self.traces.clone(), self.metrics.clone()] {
             if is_wanted(receiver.signal()) {
@@ -84,9 +84,9 @@ impl Otlp {
         };
         let builder = SpanExporter::builder();
         let built = match self.traces.way().map_err(|error| wrong(&error))? {
-            Way::Http(client) => builder.with_http().with_http_client(client).build(),
-            Way::Grpc(None) => builder.with_tonic().build(),
-            Way::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),
+            ExportClient::Http(client) => builder.with_http().with_http_client(client).build(),
+            ExportClient::Grpc(None) => builder.with_tonic().build(),
+            ExportClient::Grpc(Some(channel)) => builder.with_tonic().with_channel(channel).build(),
         };
         let mut exporter = built.map_err(|error| wrong(&error))?;
         exporter.set_resource(&resource());
@@ -105,10 +105,10 @@ impl Otlp {
     }
 }
 
-/// The version of OpenTelemetry's conventions whose names are used here.
+/// The version of OpenTelemetry's conventions whose names are used.
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Who says what is exported.
+/// The instrumentation scope of everything exported.
 pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder("gleitzeit")
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -116,27 +116,27 @@ pub(super) fn scope() -> InstrumentationScope {
         .build()
 }
 
-/// What this process is called: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, else `gleitzeit`; and which of all
-/// processes it is.
+/// The resource of this process: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, or else `gleitzeit`; and an id
+/// that distinguishes it from all other processes.
 pub(super) fn resource() -> Resource {
     static INSTANCE: OnceLock<String> = OnceLock::new();
     let instance = INSTANCE.get_or_init(|| uuid::Uuid::now_v7().to_string());
-    let told = |name: &str| {
+    let is_set = |name: &str| {
         let names = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         names.split(',').any(|pair| pair.split('=').next().is_some_and(|key| key.trim() == name))
     };
     let mut attributes = Vec::new();
     for (name, value) in [("service.version", env!("CARGO_PKG_VERSION")), ("service.instance.id", instance)] {
-        if !told(name) {
+        if !is_set(name) {
             attributes.push(KeyValue::new(name, value.to_owned()));
         }
     }
     let builder = Resource::builder().with_schema_url(attributes, SCHEMA_URL);
-    let is_named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty()) || told("service.name");
+    let is_named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty()) || is_set("service.name");
     if is_named { builder.build() } else { builder.with_service_name("gleitzeit").build() }
 }
 
-/// An exporter for callers on any thread: what it does, it does on that of telemetry.
+/// An exporter for callers on any thread: it runs on telemetry's thread.
 #[derive(Debug)]
 pub(super) struct OnThread {
     exporter: Arc<SpanExporter>,
@@ -146,7 +146,7 @@ pub(super) struct OnThread {
 
 impl opentelemetry_sdk::trace::SpanExporter for OnThread {
     async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
-        // What logs say of a call, a trace says in its own words.
+        // Fields that exist only for logs are removed; a trace has its own form of them.
         for span in &mut batch {
             span.attributes.retain(|attribute| !gleitzeit_agent::LOG_FIELDS.contains(&attribute.key.as_str()));
         }

@@ -1,4 +1,5 @@
-//! What this process itself takes, named by OpenTelemetry's conventions; its start as Prometheus's own clients have it.
+//! Metrics of this process itself, named by OpenTelemetry's conventions; its start time is named as Prometheus's own
+//! clients do.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::platform;
 
-/// Has it looked at whenever metrics are read.
+/// Registers the process metrics, which are measured whenever metrics are read.
 pub(super) fn observe(meter: &Meter) {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     meter
@@ -49,7 +50,7 @@ pub(super) fn observe(meter: &Meter) {
         .build();
 }
 
-/// What the log has lost.
+/// Registers the metric of lost log lines.
 pub(super) fn observe_log(meter: &Meter) {
     meter
         .u64_observable_counter("gleitzeit.log.lines_dropped")

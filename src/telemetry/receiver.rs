@@ -1,8 +1,8 @@
-//! Whoever receives spans or metrics, as OpenTelemetry's variables name them: what stands there if they do not take what
-//! they are sent, and what to do about it.
+//! The receivers of spans or metrics, as OpenTelemetry's variables name them: finds out what is at the address if it
+//! does not accept the data, and what to do about it.
 //!
-//! The library that exports says little more than "network error". What is there is looked at once at the start, since a
-//! wrong protocol would otherwise show only with the first export, and again after an export that failed.
+//! The export library says little more than "network error". The address is checked once at the start, since a wrong
+//! protocol would otherwise show only with the first export, and again after a failed export.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -11,40 +11,40 @@ use std::time::{Duration, Instant};
 use gleitzeit_link::{Found, HTTP2, PROBE_LIMIT, probe, probe_tls};
 use gleitzeit_tls::Trust;
 
-use super::way::{self, Http, Way};
+use super::way::{self, ExportClient, Http};
 use crate::error::CommandError;
 use crate::trust;
 
-/// What was found is believed for so long.
+/// How long a finding is reused.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// How long an answer is waited for if no variable says otherwise, as OpenTelemetry has it.
+/// How long to wait for an answer if no variable says otherwise, OpenTelemetry's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a receiver is spoken to.
+/// The protocol of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
     Http,
     Grpc,
 }
 
-/// Where one signal goes.
+/// The receiver of one signal.
 #[derive(Debug)]
 pub(super) struct Receiver {
     signal: &'static str,
     speech: Speech,
     url: String,
-    /// How long an answer is waited for.
+    /// How long to wait for an answer.
     timeout: Duration,
-    /// The file of a further root, and the variable that names it.
+    /// The file of an additional root, and the variable that names it.
     certificate: Option<(&'static str, String)>,
     address: Option<Address>,
-    /// The variable that names a proxy: requests over HTTP go through it.
+    /// The variable that names a proxy for HTTP requests.
     proxy: Option<&'static str>,
     known: Mutex<Option<(Instant, Found)>>,
 }
 
-/// The address taken apart.
+/// The parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Address {
     is_tls: bool,
@@ -54,17 +54,17 @@ struct Address {
     path: String,
 }
 
-/// What to tell of a receiver.
+/// A finding about a receiver, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Advice {
     what: String,
     remedy: String,
-    /// Whether it stays so until somebody changes something; a receiver that is away comes back.
+    /// Whether it persists until somebody changes something; a receiver that is down comes back.
     lasts: bool,
 }
 
 impl Receiver {
-    /// Of a signal, such as `TRACES`, by the variables, which `read` reads.
+    /// The receiver of a signal such as `TRACES`, from the variables, which `read` reads.
     ///
     /// # Errors
     /// If the time limit is no number of milliseconds.
@@ -96,35 +96,35 @@ impl Receiver {
         Ok(Self { signal, speech, url, timeout, certificate, address, proxy, known: Mutex::new(None) })
     }
 
-    /// What it receives, such as `TRACES`.
+    /// The signal that it receives, such as `TRACES`.
     pub(super) fn signal(&self) -> &'static str {
         self.signal
     }
 
-    /// The roots of this process, and that of its own which OpenTelemetry's variables name.
+    /// The roots of this process, and the additional one that OpenTelemetry's variables name.
     fn trust(&self) -> Trust {
         let roots = trust::roots();
         self.certificate.as_ref().map_or(roots.clone(), |(named, path)| roots.with(named, path))
     }
 
-    /// What is sent with; within the runtime that sends.
+    /// The client for exports; must be called inside the runtime that sends.
     ///
     /// # Errors
-    /// If there is no way to send there.
-    pub(super) fn way(&self) -> Result<Way, String> {
+    /// If no client can be made.
+    pub(super) fn way(&self) -> Result<ExportClient, String> {
         let trust = self.trust();
         match self.speech {
-            Speech::Http => Http::new(self.timeout, &trust).map(Way::Http),
+            Speech::Http => Http::new(self.timeout, &trust).map(ExportClient::Http),
             Speech::Grpc if self.url.starts_with("https:") => {
-                way::grpc(&self.url, self.timeout, &trust).map(|channel| Way::Grpc(Some(channel)))
+                way::grpc(&self.url, self.timeout, &trust).map(|channel| ExportClient::Grpc(Some(channel)))
             }
-            Speech::Grpc => Ok(Way::Grpc(None)),
+            Speech::Grpc => Ok(ExportClient::Grpc(None)),
         }
     }
 
-    /// Looks what is there, and says once if it cannot be what was meant.
+    /// Checks what is at the address, and logs once if it cannot be the intended receiver.
     pub(super) async fn check(&self) {
-        // What is reached through a proxy cannot be looked at directly.
+        // A receiver behind a proxy cannot be checked directly.
         if self.proxy.is_some() {
             return;
         }
@@ -138,7 +138,7 @@ impl Receiver {
         );
     }
 
-    /// What to say of an export that failed: where to, why, and what to do.
+    /// Explains a failed export: the address, the reason, and what to do.
     pub(super) async fn explain(&self, error: &str) -> String {
         let error = error.strip_prefix("Operation failed: ").unwrap_or(error);
         let way = match (self.speech, self.proxy) {
@@ -165,7 +165,7 @@ impl Receiver {
             None => {
                 let (host, port, asked) = (&address.host, address.port, question(self.speech, address));
                 let found = match address.is_tls {
-                    // What speaks HTTP/2 only says so before anything is asked.
+                    // A server that speaks only HTTP/2 says so before any request.
                     true => probe_tls(host, port, &asked, PROBE_LIMIT, &self.trust()).await,
                     false => probe(host, port, &asked, PROBE_LIMIT).await,
                 };
@@ -177,13 +177,13 @@ impl Receiver {
     }
 }
 
-/// An address as anybody may read it: without a user, a password and what follows its path.
+/// The address in a form that is safe to show: without a user, a password and anything after its path.
 fn shown(url: &str) -> String {
     gleitzeit_link::without_secrets(url)
 }
 
 impl Address {
-    /// `None` if it is no address with a scheme: the exporter says so itself.
+    /// `None` if it is not an address with a scheme: the exporter reports that itself.
     fn of(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let is_tls = match scheme {
@@ -202,7 +202,7 @@ impl Address {
     }
 }
 
-/// The variable that names the proxy through which requests over HTTP go there, as the library reads them.
+/// The variable that names the proxy for HTTP requests to an address, as the library reads them.
 fn proxy(address: &Address, set: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let names = match address.is_tls {
         true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
@@ -215,7 +215,7 @@ fn proxy(address: &Address, set: impl Fn(&str) -> Option<String>) -> Option<&'st
     names.into_iter().find(|name| set(name).is_some())
 }
 
-/// Whether an entry of `NO_PROXY` means a host: everything, a domain, an address, or a network.
+/// Whether an entry of `NO_PROXY` covers a host: everything, a domain, an address, or a network.
 fn is_exempt(host: &str, entry: &str) -> bool {
     if entry == "*" {
         return true;
@@ -236,7 +236,7 @@ fn is_exempt(host: &str, entry: &str) -> bool {
     shared >= length.min(width)
 }
 
-/// What is said to find out who listens: over HTTP a request to export nothing, as it is meant to be made.
+/// The request that finds out what listens: over HTTP, an empty export in the correct form.
 fn question(speech: Speech, address: &Address) -> Vec<u8> {
     match speech {
         Speech::Grpc => HTTP2.to_vec(),
@@ -251,7 +251,7 @@ fn question(speech: Speech, address: &Address) -> Vec<u8> {
     }
 }
 
-/// What is wrong with what was found; none if it may well be a receiver.
+/// What is wrong with the server that was found; `None` if it may well be a receiver.
 fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
     let Address { authority, path, .. } = address;
     let lasting = |what: String, remedy: &str| Some(Advice { what, remedy: remedy.to_owned(), lasts: true });
@@ -304,7 +304,7 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
             Speech::Grpc => passing(format!("{authority} closes connections without a word")),
         },
         Found::Http { status, .. } => match (speech, status) {
-            // Over TLS both were offered HTTP/1, and gRPC chooses for itself.
+            // Over TLS both protocols are offered HTTP/1 here; the gRPC client negotiates for itself.
             (Speech::Grpc, _) if address.is_tls => None,
             (Speech::Grpc, _) => lasting(
                 format!("{authority} speaks HTTP/1 only, and gRPC is sent"),
@@ -315,7 +315,7 @@ fn advice(speech: Speech, address: &Address, found: &Found) -> Option<Advice> {
                 "set OTEL_EXPORTER_OTLP_ENDPOINT to a collector's port for HTTP (4318)",
             ),
             (Speech::Http, 502..=504) => passing(format!("the proxy at {authority} answers {status}")),
-            // Others are about what was sent, which was not what is exported.
+            // Other statuses are about the test request, which was not a real export.
             (Speech::Http, _) => None,
         },
     }

@@ -4,12 +4,12 @@ use gleitzeit_run::trace::TraceId;
 
 use crate::error::CommandError;
 
-/// Decides by the trace alone, so that all processes keep the same ones.
+/// The decision depends only on the trace id, so that all processes keep the same traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sampling {
-    /// What the caller wants goes before.
+    /// Whether the caller's decision takes precedence.
     follows_caller: bool,
-    /// Of the others, from 0 to 1.
+    /// The share of the other traces that is kept, from 0 to 1.
     ratio: f64,
 }
 
@@ -47,7 +47,7 @@ impl Sampling {
         Ok(Self { follows_caller, ratio })
     }
 
-    /// Whether a trace is kept, of which the caller may have said something.
+    /// Whether a trace is kept; `is_sampled` is the caller's decision, if there is one.
     pub(super) fn keeps(self, trace_id: TraceId, is_sampled: Option<bool>) -> bool {
         match is_sampled.filter(|_| self.follows_caller) {
             Some(wish) => wish,
@@ -56,7 +56,7 @@ impl Sampling {
     }
 }
 
-/// From 0 to 1, as if by chance: ids are not evenly spread, some bits of them say the time (splitmix64).
+/// A number from 0 to 1 that is evenly distributed (splitmix64): ids are not, since some of their bits hold the time.
 fn even(TraceId(id): TraceId) -> f64 {
     let bytes = id.to_be_bytes();
     let half = |at: usize| bytes[at..at + 8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_ratio_keeps_about_as_many_of_ids_that_differ_little() {
         let sampling = Sampling::parse(Some("traceidratio"), Some("0.25")).expect("valid");
-        // As ids made within a few milliseconds of each other.
+        // Like ids that were made within a few milliseconds.
         let ids = (0..40_000_u128).map(|n| TraceId(0x01a2_0da4_30bf_719f_b1b6_0000_0000_0000 | n));
         let kept = ids.filter(|id| sampling.keeps(*id, None)).count();
         assert!((9_500..10_500).contains(&kept), "{kept} of 40,000");

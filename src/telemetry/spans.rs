@@ -1,4 +1,4 @@
-//! The spans of runs, as OpenTelemetry has them.
+//! Exports the spans of runs to OpenTelemetry.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use super::otlp;
 use super::receiver::Receiver;
 use super::sampling::Sampling;
 
-/// Sends the spans of runs.
+/// Exports the spans of runs.
 pub(super) struct Exported {
     exporter: Arc<SpanExporter>,
     receiver: Arc<Receiver>,
@@ -54,7 +54,7 @@ impl SpanSink for Exported {
 
 fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
     let (trace_id, span_id) = (span.trace_id.0.into(), span.span_id.0.into());
-    // The run's own is what a caller's trace goes on with.
+    // The run's own span continues the caller's trace.
     let span_kind = if span.is_of_run() { SpanKind::Server } else { SpanKind::Internal };
     SpanData {
         span_context: SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::default()),

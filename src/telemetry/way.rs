@@ -1,5 +1,5 @@
-//! What an exporter sends with: our own client for HTTP, and for gRPC a channel with our own TLS, so that the roots are the
-//! same here as everywhere else.
+//! The clients of exporters: our own for HTTP, and for gRPC a channel with our own TLS, so that the roots are the same
+//! as everywhere else.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use gleitzeit_tls::{Trust, Untrusted};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tonic::transport::Channel;
 
-/// The most of an answer that is read: a receiver says little.
+/// The most bytes of an answer that are read; receivers answer briefly.
 const MOST_BYTES: usize = 4 << 20;
 
-/// What an exporter is made with.
-pub(super) enum Way {
+/// The client of an exporter.
+pub(super) enum ExportClient {
     Http(Http),
-    /// With a channel of ours where it speaks TLS; the library's own speaks none.
+    /// gRPC: with our own channel for TLS; the library's channel does not support it.
     Grpc(Option<Channel>),
 }
 
-/// Sends over HTTP; the proxies that the environment names are used, and redirects are followed as the library does.
+/// HTTP: uses the proxies that the environment names, and follows redirects as the library does.
 #[derive(Debug)]
 pub(super) struct Http(reqwest::Client);
 
 impl Http {
-    /// Answers are waited for so long.
+    /// A client that waits this long for answers.
     ///
     /// # Errors
-    /// If no client can be made, for instance because a variable names no proxy.
+    /// If no client can be made, for instance because a proxy variable is invalid.
     pub(super) fn new(timeout: Duration, trust: &Trust) -> Result<Self, String> {
         let config = trust.config(&[b"h2", b"http/1.1"]);
         let client = reqwest::Client::builder().use_preconfigured_tls(config).timeout(timeout).build();
@@ -37,11 +37,11 @@ impl Http {
 #[async_trait]
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let mut answer = self.0.execute(request.try_into()?).await.map_err(told)?;
+        let mut answer = self.0.execute(request.try_into()?).await.map_err(http_error)?;
         let mut response = Response::builder().status(answer.status()).body(Bytes::new())?;
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(told)? {
+        while let Some(piece) = answer.chunk().await.map_err(http_error)? {
             if body.len() + piece.len() > MOST_BYTES {
                 return Err(format!("the answer has more than {MOST_BYTES} bytes").into());
             }
@@ -52,18 +52,18 @@ impl HttpClient for Http {
     }
 }
 
-/// A certificate that is not trusted is told as such.
-fn told(error: reqwest::Error) -> HttpError {
+/// Reports an untrusted certificate as such.
+fn http_error(error: reqwest::Error) -> HttpError {
     match Untrusted::among(&error) {
         Some(untrusted) => Box::new(untrusted.clone()),
         None => Box::new(error),
     }
 }
 
-/// A channel of gRPC with TLS, made when it is needed.
+/// A gRPC channel with TLS, connected when it is first needed.
 ///
 /// # Errors
-/// If it is no address.
+/// If the address is invalid.
 pub(super) fn grpc(url: &str, timeout: Duration, trust: &Trust) -> Result<Channel, String> {
     gleitzeit_sdk::secure_channel(url, timeout, trust).map_err(|error| format!("`{url}` is no address: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Whether everything that was promised was kept. Pure: it judges what was read.
+//! Checks whether every promise was kept. Pure: it judges recorded data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use crate::schedule::LONGEST_FREEZE;
 use crate::workload::{Expected, Plan};
 
-/// How long code may go on after its attempt was given to somebody else: an agent stops it once it knows that it is
-/// cut off (10 s), and knows nothing while it is frozen itself.
+/// How long code may go on after its attempt was given to another engine: an agent stops it once it knows that it is
+/// cut off (10 s), and it knows nothing while it is frozen itself.
 const GOES_ON: Duration = LONGEST_FREEZE.saturating_add(Duration::from_secs(14));
 
-/// One accepted run with all that is known of it.
+/// One accepted run with all its data.
 pub(crate) struct Case<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) cancelled: bool,
     pub(crate) watched: Option<&'a [u64]>,
     pub(crate) run: &'a Run,
     pub(crate) events: &'a [RunEvent],
-    /// Executions of marked code of this run, by task.
+    /// Executions of this run's marked code, by task.
     pub(crate) executions: &'a BTreeMap<String, Vec<Execution>>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Case<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Execution {
     pub(crate) begin_ms: i64,
-    /// None if it was killed before.
+    /// `None` if it was killed before its end.
     pub(crate) end_ms: Option<i64>,
 }
 
@@ -39,7 +39,7 @@ struct Attempt {
     to_ms: Option<i64>,
 }
 
-/// What was counted.
+/// The totals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) tasks: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Counts {
     pub(crate) lost_attempts: usize,
 }
 
-/// Executions by run and task, from the lines of the ledger file.
+/// Parses the ledger file into executions by run and task.
 pub(crate) fn executions(ledger: &str) -> BTreeMap<String, BTreeMap<String, Vec<Execution>>> {
     let mut open: BTreeMap<&str, (String, String, usize)> = BTreeMap::new();
     let mut found: BTreeMap<String, BTreeMap<String, Vec<Execution>>> = BTreeMap::new();
@@ -66,7 +66,7 @@ pub(crate) fn executions(ledger: &str) -> BTreeMap<String, BTreeMap<String, Vec<
 }
 
 impl Case<'_> {
-    /// What is wrong; empty if nothing is.
+    /// The broken promises; empty if there are none.
     pub(crate) fn check(&self, counts: &mut Counts) -> Vec<String> {
         let mut wrong = Vec::new();
         self.check_sequence(&mut wrong);
@@ -80,7 +80,7 @@ impl Case<'_> {
         wrong.into_iter().map(|what| format!("{} {}: {what}", self.plan.shape, self.run.run_id)).collect()
     }
 
-    /// Every place once, in order, from the first to the end, for us and for whoever watched.
+    /// Every event number occurs once, in order, from the first to the last, for us and for every watcher.
     fn check_sequence(&self, wrong: &mut Vec<String>) {
         let seqs: Vec<u64> = self.events.iter().map(|event| event.seq).collect();
         let whole: Vec<u64> = (1..=u64::try_from(seqs.len()).unwrap_or(0)).collect();
@@ -175,7 +175,7 @@ fn is_final(status: TaskStatus) -> bool {
     matches!(status, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Skipped | TaskStatus::Cancelled)
 }
 
-/// Whether a result has all that is expected of it; it may have more.
+/// Whether a result has everything that is expected of it; it may have more.
 fn agrees(result: &Value, expected: &Value) -> bool {
     match (result, expected) {
         (Value::Object(result), Value::Object(expected)) => {
@@ -185,9 +185,9 @@ fn agrees(result: &Value, expected: &Value) -> bool {
     }
 }
 
-/// Each execution belongs to an attempt of its own, and none goes on long after its attempt has ended.
+/// Each execution belongs to a different attempt, and none goes on long after its attempt has ended.
 fn check_executions(task: &str, executions: &[Execution], attempts: &[Attempt], wrong: &mut Vec<String>) {
-    // Between the recording of an end and its writing down by the code clocks are read in two processes.
+    // The journal records an end and the code writes its own by the clocks of two processes.
     const SKEW_MS: i64 = 1_000;
     let goes_on_ms = i64::try_from(GOES_ON.as_millis()).unwrap_or(i64::MAX);
     if executions.len() > attempts.len() {

@@ -1,5 +1,5 @@
-//! The checker finds what it is there for: histories with one thing wrong, each of which it must see. They run before
-//! every chaos, which has no test runner.
+//! Tests of the checker: histories with one mistake each, all of which it must find. They run before every chaos test,
+//! which has no test runner of its own.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct History {
     executions: BTreeMap<String, Vec<Execution>>,
 }
 
-/// A task that was lost once and then completed.
+/// A task whose first attempt was lost and that then completed.
 fn good() -> History {
     let at = |ms: i64| Timestamp(1_700_000_000_000 + ms);
     let event = |seq: u64, kind: &str, attempt: u32, ms: i64| RunEvent {
@@ -97,7 +97,7 @@ fn found(history: &History) -> Vec<String> {
     case.check(&mut Counts::default())
 }
 
-/// Panics if the checker is blind to anything.
+/// Panics if the checker misses any mistake.
 pub(crate) fn run() {
     assert_eq!(found(&good()), [""; 0], "nothing is wrong with it");
     type Wrong = fn(&mut History);

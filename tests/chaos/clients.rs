@@ -1,4 +1,4 @@
-//! Those who submit, cancel and watch while everything breaks, over the public API only.
+//! Clients that submit, cancel and watch while processes fail, over the public API only.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::workload::{Plan, draw};
 pub(crate) struct Accepted {
     pub(crate) run_id: String,
     pub(crate) plan: Plan,
-    /// Somebody asked to cancel it; what came of that depends on who was faster.
+    /// A cancel was requested; whether it came in time varies.
     pub(crate) cancelled: bool,
-    /// Places of the events that a watcher saw, if somebody watched it to its end.
+    /// The numbers of the events that a watcher saw, if one watched the run to its end.
     pub(crate) watched: Option<Vec<u64>>,
-    /// What must not happen and did.
+    /// Violations that were observed.
     pub(crate) complaints: Vec<String>,
 }
 
-/// Far more patient than the faults take.
+/// A client configuration that outlasts every fault.
 pub(crate) fn config(url: &str) -> ClientConfig {
     ClientConfig {
         max_retries: 200,
@@ -36,7 +36,7 @@ pub(crate) fn config(url: &str) -> ClientConfig {
     }
 }
 
-/// Connects however long it takes.
+/// Connects, however long that takes.
 pub(crate) async fn connect(url: &str) -> Client {
     loop {
         match Client::connect(config(url)).await {
@@ -46,7 +46,7 @@ pub(crate) async fn connect(url: &str) -> Client {
     }
 }
 
-/// Submits until it is told to end; everything acknowledged is returned, with what its watchers saw.
+/// Submits until it is told to end; returns everything that was acknowledged, with what its watchers saw.
 pub(crate) async fn submit(url: String, ledger: PathBuf, seed: u64, end: Arc<AtomicBool>) -> Vec<Accepted> {
     let mut rng = StdRng::seed_from_u64(seed);
     let client = connect(&url).await;
@@ -60,7 +60,7 @@ pub(crate) async fn submit(url: String, ledger: PathBuf, seed: u64, end: Arc<Ato
     followed.join_all().await.into_iter().flatten().collect()
 }
 
-/// What is done to a run besides submitting it.
+/// What happens to a run besides its submission.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
     twice: bool,
@@ -77,7 +77,7 @@ impl Fate {
 
 async fn follow(client: Client, plan: Plan, fate: Fate) -> Option<Accepted> {
     let submission = Submission::yaml(plan.workflow.to_string());
-    // Not acknowledged: nothing was promised.
+    // It was not acknowledged, so nothing was promised.
     let run = client.submit(submission.clone()).await.ok()?;
     let run_id = run.id().to_owned();
     let mut accepted = Accepted { run_id, plan, cancelled: false, watched: None, complaints: Vec::new() };
@@ -107,7 +107,7 @@ async fn follow(client: Client, plan: Plan, fate: Fate) -> Option<Accepted> {
     Some(accepted)
 }
 
-/// All events of a run to its end, through whatever interruptions.
+/// All events of a run to its end, across all interruptions.
 pub(crate) async fn watched(client: &Client, run_id: &str) -> Result<Vec<RunEvent>, String> {
     let mut watch = client.watch(run_id, 1);
     let mut seen = Vec::new();
@@ -120,7 +120,7 @@ pub(crate) async fn watched(client: &Client, run_id: &str) -> Result<Vec<RunEven
     }
 }
 
-/// What the code of tasks said of itself: `begin|end RUN TASK TOKEN MILLISECONDS`.
+/// The ledger that the code of tasks writes: `begin|end RUN TASK TOKEN MILLISECONDS`.
 pub(crate) fn read_ledger(ledger: &Path) -> String {
     std::fs::read_to_string(ledger).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The processes: started, hurt, and all well again in the end.
+//! The processes under test: starts them, injects faults, and repairs everything in the end.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,14 +10,14 @@ use crate::hosts::{Cut, Hosts, near};
 use crate::schedule::{AGENTS, Fault, Kind, Victim};
 use crate::support::{PATIENCE, Process, Sandbox, example, free_port, python};
 
-/// How long a graceful stop may take: the drain of the tasks at hand, and the rest.
+/// How long a graceful stop may take, including the drain of running tasks.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 const DRAIN: &str = "5s";
-/// Behind those of the agents.
+/// The host after those of the agents.
 const FOREIGN_HOST: usize = AGENTS.len();
 pub(crate) const HOSTS: usize = AGENTS.len() + 1;
 
-/// Where it lives; the control plane is where the tests are.
+/// The host of a victim; the control plane runs on the tests' own host.
 fn host_of(victim: Victim) -> Option<usize> {
     match victim {
         Victim::Hub => None,
@@ -26,26 +26,26 @@ fn host_of(victim: Victim) -> Option<usize> {
     }
 }
 
-/// What is wrong with a process at the moment.
+/// The current fault of a process.
 enum Trouble {
-    /// Ended; to be started again then.
+    /// Ended; restarted at `until`.
     Down { until: Instant },
-    /// Asked to end; then to be down for so long.
+    /// Asked to end; then down for `away`.
     Ending { since: Instant, away: Duration },
-    /// Stopped; to go on then.
+    /// Stopped by a signal; continued at `until`.
     Stopped { until: Instant },
-    /// Its cable is cut; to be mended then.
+    /// Its network cable is cut; repaired at `until`.
     CutOff { until: Instant, cut: Cut },
 }
 
 pub(crate) struct Fleet {
-    /// One for each agent and the provider in another language; without them everything is on this host, and what
-    /// would be cut off is stopped for a moment instead.
+    /// One host for each agent and the provider in another language. Without them everything runs on this host, and
+    /// processes that would be cut off are stopped for a moment instead.
     hosts: Option<Hosts>,
     running: BTreeMap<Victim, Process>,
     troubles: BTreeMap<Victim, Trouble>,
     pub(crate) faults: BTreeMap<(Kind, &'static str), u64>,
-    /// What must not happen and did.
+    /// Violations that were observed.
     pub(crate) complaints: Vec<String>,
     port: u16,
     pub(crate) url: String,
@@ -107,19 +107,19 @@ impl Fleet {
         }
     }
 
-    /// The control plane as it is reached from a host.
+    /// The control plane's URL as seen from a host.
     fn url_for(&self, host: usize) -> String {
         if self.hosts.is_some() { format!("http://{}:{}", near(host), self.port) } else { self.url.clone() }
     }
 
-    /// Does it, unless the victim has trouble already.
+    /// Injects a fault, unless the victim already has one.
     pub(crate) fn hurt(&mut self, fault: Fault) {
         let Fault { victim, kind, away, .. } = fault;
         if self.troubles.contains_key(&victim) {
             return;
         }
         let Some(process) = self.running.get_mut(&victim) else { return };
-        // A stop that takes the provider in another language away is as good as a kill: it has no shutdown of its own.
+        // Stopping the provider in another language counts as a kill: it has no shutdown of its own.
         let kind = if victim == Victim::Foreign && kind == Kind::Stop { Kind::Kill } else { kind };
         let cable = self.hosts.as_ref().zip(host_of(victim));
         let kind = if cable.is_none() && kind.cut().is_some() { Kind::Blink } else { kind };
@@ -138,7 +138,7 @@ impl Fleet {
                 process.signal(Signal::STOP);
                 Trouble::Stopped { until: now + away }
             }
-            Kind::Partition | Kind::Unheard | Kind::Unhearing => {
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived => {
                 let (Some((hosts, host)), Some(cut)) = (cable, kind.cut()) else { return };
                 hosts.cut(host, cut);
                 Trouble::CutOff { until: now + away, cut }
@@ -153,7 +153,7 @@ impl Fleet {
         *self.faults.entry((kind, who)).or_default() += 1;
     }
 
-    /// Heals what is due; with `all`, everything that can be healed now.
+    /// Repairs every fault whose time is over; with `all`, everything that can be repaired now.
     pub(crate) fn heal(&mut self, all: bool) {
         let now = Instant::now();
         for victim in self.troubles.keys().copied().collect::<Vec<_>>() {
@@ -194,7 +194,7 @@ impl Fleet {
             return;
         }
         let ended = self.running.remove(&victim).expect("it is there").wait(PATIENCE);
-        // One that had only just been started, and had not got as far as saying anything, may end as any process does.
+        // A process that was only just started, and had written nothing yet, may end by the signal like any other.
         let had_not_begun = ended.status.signal() == Some(Signal::TERM.as_raw()) && ended.stderr.is_empty();
         if ended.status.code() != Some(0) && !had_not_begun {
             self.complaints.push(format!("{victim} did not end well on SIGTERM: {ended}"));
@@ -202,17 +202,17 @@ impl Fleet {
         self.troubles.insert(victim, Trouble::Down { until: Instant::now() + away });
     }
 
-    /// Whether all are as they should be.
+    /// Whether no process has a fault.
     pub(crate) fn is_well(&self) -> bool {
         self.troubles.is_empty()
     }
 
-    /// Open files and memory of each process, to be looked at for growth.
+    /// Open files and memory of each process, to detect growth.
     pub(crate) fn usage(&self) -> BTreeMap<String, Usage> {
         self.running.iter().map(|(victim, process)| (victim.to_string(), Usage::of(process.pid()))).collect()
     }
 
-    /// Ends all, agents first; whoever does not end well is complained of.
+    /// Ends all processes, agents first; complains of those that do not end well.
     pub(crate) fn finish(mut self) -> (Vec<String>, Sandbox) {
         let hub = self.running.remove(&Victim::Hub);
         drop(self.running.remove(&Victim::Foreign));
@@ -232,12 +232,12 @@ impl Fleet {
 }
 
 impl Kind {
-    /// What it does to the cable of its victim.
+    /// The effect of this fault on its victim's cable.
     fn cut(self) -> Option<Cut> {
         match self {
             Self::Partition => Some(Cut::Both),
-            Self::Unheard => Some(Cut::Up),
-            Self::Unhearing => Some(Cut::Down),
+            Self::LosesSent => Some(Cut::Up),
+            Self::LosesReceived => Some(Cut::Down),
             Self::Kill | Self::Stop | Self::Blink | Self::Freeze => None,
         }
     }
@@ -246,7 +246,7 @@ impl Kind {
 /// More than any of these processes needs once all runs have ended.
 const MOST: Usage = Usage { files: 100, resident_kib: 200 * 1024, threads: 40, children: 10 };
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) files: usize,
@@ -256,7 +256,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Whether it looks as if something had been left behind.
+    /// Whether it looks like a leak.
     pub(crate) fn is_too_much(&self) -> bool {
         let Self { files, resident_kib, threads, children } = *self;
         files > MOST.files || resident_kib > MOST.resident_kib || threads > MOST.threads || children > MOST.children

@@ -1,35 +1,35 @@
-//! Hosts of our own: each a network namespace, joined to the control plane's by a cable that can be cut, also in one
-//! direction only. They have no names and go with the last process in them, so that nothing can be left behind.
+//! Hosts for the tests: each is a network namespace, joined to the control plane's by a cable that can be cut, also in
+//! one direction only. They have no names and disappear with their last process, so nothing can be left behind.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
 
-/// Said where there can be no such hosts and nobody wants to do without.
+/// The error if such hosts cannot be made and the caller insists on them.
 const REMEDY: &str = "run as root with `ip` (package iproute2) installed, or leave faults of networks out with \
                       GLEITZEIT_SKIP_NETNS=1";
-/// An address that nobody has: what is sent there is lost.
+/// A hardware address that no host has: packets sent there are lost.
 const NOBODY: &str = "02:00:00:00:00:99";
 
-/// What is wrong with a cable.
+/// The fault of a cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Nothing passes.
     Both,
-    /// What the host sends is lost.
+    /// Packets from the host are lost.
     Up,
-    /// What is sent to the host is lost.
+    /// Packets to the host are lost.
     Down,
 }
 
-/// The hosts beside the one of the control plane, on which the thread that made them is from then on, with every thread
-/// and process that it starts.
+/// The hosts besides the control plane's. The thread that makes them moves to the control plane's host, as do all
+/// threads and processes that it starts afterwards.
 pub(crate) struct Hosts {
     spaces: Vec<File>,
 }
 
 impl Hosts {
-    /// Makes so many; `None` if they are not wanted.
+    /// Makes `count` hosts; `None` if they are not wanted.
     pub(crate) fn make(count: usize) -> Result<Option<Self>, String> {
         if std::env::var_os("GLEITZEIT_SKIP_NETNS").is_some_and(|value| value == "1") {
             return Ok(None);
@@ -58,7 +58,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// Does something on a host: what it starts lives there.
+    /// Runs a function on a host; processes that it starts stay there.
     pub(crate) fn on<T: Send>(&self, host: usize, work: impl FnOnce() -> T + Send) -> T {
         let space = &self.spaces[host];
         let there = || {
@@ -100,7 +100,7 @@ fn misdirect(address: &str, device: &str) -> Result<(), String> {
     ip(&format!("neighbour replace {address} lladdr {NOBODY} dev {device} nud permanent"))
 }
 
-/// A network namespace without a name.
+/// Creates a network namespace without a name.
 fn space(number: usize) -> Result<File, String> {
     let name = format!("gleitzeit-{}-{number}", std::process::id());
     ip(&format!("netns add {name}"))?;
@@ -109,7 +109,7 @@ fn space(number: usize) -> Result<File, String> {
     space
 }
 
-/// Moves this thread.
+/// Moves this thread into a namespace.
 #[cfg(target_os = "linux")]
 fn enter(space: &File) -> Result<(), String> {
     use std::os::fd::AsFd as _;

@@ -1,7 +1,8 @@
-//! Everything fails at once, by a seed: processes are killed, stopped and frozen while workflows are submitted,
-//! cancelled and watched. Then everything is well again, and a checker reads all that was promised.
+//! Injects many faults at once, by a seed: processes are killed, stopped and frozen while workflows are submitted,
+//! cancelled and watched. Then everything is repaired, and a checker compares the records with every promise.
 //!
-//! `cargo test --test chaos` runs a short one; `cargo test --test chaos -- --seconds 600 --seed 7` as long as wanted.
+//! `cargo test --test chaos` runs a short test; `cargo test --test chaos -- --seconds 600 --seed 7` runs as long as
+//! wanted.
 
 mod checker;
 mod checker_tests;
@@ -30,11 +31,11 @@ use fleet::{Fleet, HOSTS};
 use hosts::Hosts;
 use schedule::Fault;
 
-/// How long the runs may take to end once nothing fails any more.
+/// How long the runs may take to end after the last fault.
 const CALM: Duration = Duration::from_secs(120);
 const SUBMITTERS: u64 = 3;
 
-/// What was asked for on the command line.
+/// The arguments of the command line.
 struct Asked {
     seconds: u64,
     seed: u64,
@@ -42,7 +43,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// None if this target is not meant: a filter names another test, or the tests are only to be listed.
+    /// `None` if this target is not meant: a filter names another test, or the tests are only to be listed.
     fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut asked = Self { seconds: 20, seed: 1, keep: false };
         let mut arguments = arguments.peekable();
@@ -57,7 +58,7 @@ impl Asked {
                 "--seed" => asked.seed = number()?,
                 "--keep" => asked.keep = true,
                 "--list" => return Ok(None),
-                // Those of the usual test runner mean nothing here.
+                // Options of the usual test runner are ignored.
                 "--test-threads" | "--skip" | "--color" | "--format" => drop(arguments.next()),
                 flag if flag.starts_with('-') => {}
                 filter => meant = "chaos".contains(filter),
@@ -78,9 +79,9 @@ fn main() -> ExitCode {
         }
     };
     checker_tests::run();
-    // Before there are hosts of our own: an index of packages cannot be reached from them.
+    // Before the hosts are made: a package index cannot be reached from them.
     drop(support::python(&[]));
-    // Before there are other threads: they are to be where this one is.
+    // Before other threads exist, so that they run on the same host as this one.
     let hosts = match Hosts::make(HOSTS) {
         Ok(hosts) => hosts,
         Err(message) => {
@@ -198,7 +199,7 @@ fn chaos(asked: &Asked, hosts: Option<Hosts>) -> Outcome {
     Outcome { table, wrong }
 }
 
-/// Fault after fault, for as long as was asked; what each process held when all was new.
+/// Injects one fault after another for the requested time; returns the resources of each process at the start.
 fn break_everything(fleet: &mut Fleet, asked: &Asked) -> BTreeMap<String, fleet::Usage> {
     let mut rng = StdRng::seed_from_u64(asked.seed);
     let over = Instant::now() + Duration::from_secs(asked.seconds);
@@ -222,7 +223,7 @@ fn break_everything(fleet: &mut Fleet, asked: &Asked) -> BTreeMap<String, fleet:
 
 type History = Result<(gleitzeit_sdk::Run, Vec<gleitzeit_sdk::RunEvent>), String>;
 
-/// Waits for the end of each run and reads all of it.
+/// Waits for the end of each run and reads its whole history.
 async fn read(client: &Client, accepted: &[Accepted]) -> Vec<History> {
     let over = tokio::time::Instant::now() + CALM;
     let mut histories = Vec::new();

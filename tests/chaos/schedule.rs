@@ -1,4 +1,4 @@
-//! What breaks when. Pure: a seed gives the same faults every time.
+//! The schedule of faults. Pure: a seed gives the same faults every time.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-/// Everything that can be hurt.
+/// The processes that can have a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Victim {
     Hub,
-    /// One of the agents, by its place in [`AGENTS`].
+    /// One of the agents, by its index in [`AGENTS`].
     Agent(usize),
     Foreign,
 }
@@ -29,23 +29,23 @@ pub(crate) const AGENTS: [(&str, &str); 8] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// `kill -9`, and started again.
+    /// `kill -9`, then a restart.
     Kill,
-    /// SIGTERM, and started again when it has ended.
+    /// SIGTERM, then a restart after the end.
     Stop,
-    /// SIGSTOP and SIGCONT, shorter than any loss is noticed.
+    /// SIGSTOP and SIGCONT, for less time than it takes to detect a loss.
     Blink,
-    /// SIGSTOP and SIGCONT, longer than the longest silence that is forgiven.
+    /// SIGSTOP and SIGCONT, for more time than any silence that is tolerated.
     Freeze,
     /// Nothing passes between its host and the control plane's.
     Partition,
-    /// What it sends is lost.
-    Unheard,
-    /// What is sent to it is lost.
-    Unhearing,
+    /// Packets from it are lost.
+    LosesSent,
+    /// Packets to it are lost.
+    LosesReceived,
 }
 
-/// One fault: `pause` after the one before, it takes `victim` away for `away`.
+/// One fault: `pause` after the previous one, it takes `victim` away for `away`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) pause: Duration,
@@ -54,7 +54,7 @@ pub(crate) struct Fault {
     pub(crate) away: Duration,
 }
 
-/// The longest a process is stopped or cut off.
+/// The longest time for which a process is stopped or cut off.
 pub(crate) const LONGEST_FREEZE: Duration = Duration::from_secs(18);
 
 impl Fault {
@@ -68,20 +68,22 @@ impl Fault {
             0..4 => Kind::Kill,
             4..6 => Kind::Stop,
             6..9 => Kind::Blink,
-            // A frozen control plane helps nobody to find anything: it only makes the test longer. And it is the one
-            // that the others are cut off from.
+            // A long freeze of the control plane would find no errors and only make the test longer. It also cannot be
+            // cut off: the others are cut off from it.
             _ if victim == Victim::Hub => Kind::Blink,
             9 => Kind::Freeze,
             10 | 11 => Kind::Partition,
-            12 => Kind::Unheard,
-            _ => Kind::Unhearing,
+            12 => Kind::LosesSent,
+            _ => Kind::LosesReceived,
         };
         let away_ms = match kind {
             Kind::Kill | Kind::Stop => rng.random_range(0..4_000),
             Kind::Blink => rng.random_range(50..3_000),
             Kind::Freeze => rng.random_range(6_000..18_000),
-            Kind::Partition | Kind::Unheard | Kind::Unhearing if rng.random_bool(0.5) => rng.random_range(200..3_000),
-            Kind::Partition | Kind::Unheard | Kind::Unhearing => rng.random_range(6_000..18_000),
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived if rng.random_bool(0.5) => {
+                rng.random_range(200..3_000)
+            }
+            Kind::Partition | Kind::LosesSent | Kind::LosesReceived => rng.random_range(6_000..18_000),
         };
         let pause = Duration::from_millis(rng.random_range(200..2_000));
         Self { pause, victim, kind, away: Duration::from_millis(away_ms) }
@@ -106,8 +108,8 @@ impl fmt::Display for Kind {
             Self::Blink => "stopped for a moment",
             Self::Freeze => "stopped for long",
             Self::Partition => "partition",
-            Self::Unheard => "not heard",
-            Self::Unhearing => "not hearing",
+            Self::LosesSent => "not heard",
+            Self::LosesReceived => "not hearing",
         })
     }
 }

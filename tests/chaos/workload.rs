@@ -1,5 +1,5 @@
-//! The workflows that are submitted while everything breaks, and what must become of each. Pure: a seed gives the same
-//! ones every time.
+//! The workflows that are submitted during the faults, and their expected outcomes. Pure: a seed gives the same ones
+//! every time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +8,17 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-/// One workflow and its outcome, if nobody cancels it.
+/// A workflow and its outcome, unless it is cancelled.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) shape: &'static str,
     pub(crate) workflow: Value,
     pub(crate) expected: Expected,
-    /// Tasks that leave a line in the ledger file each time their code begins.
+    /// Tasks whose code writes a line to the ledger file each time that it begins.
     pub(crate) marked: Vec<String>,
 }
 
-/// How a run must end.
+/// The expected end of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Expected {
     /// Completed, with these results.
@@ -27,12 +27,13 @@ pub(crate) enum Expected {
     Failed(&'static str),
 }
 
-/// Losses do not use up attempts, so few attempts are enough for tasks that do not fail by themselves.
+/// Losses do not use up attempts, so a few attempts are enough for tasks that do not fail by themselves.
 fn task(id: &str, method: &str, parameters: Value) -> Value {
     json!({"id": id, "method": method, "parameters": parameters})
 }
 
-/// Code that says in the ledger file that it begins, takes its time, says that it ends, and returns a value.
+/// Code that writes to the ledger file when it begins and when it ends, takes some time in between, and returns a
+/// value.
 fn marked(ledger: &Path, id: &str, seconds: f64, value: &str) -> Value {
     let code = format!(
         "import os, time\n\

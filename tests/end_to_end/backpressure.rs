@@ -1,4 +1,4 @@
-//! Much to do and few who do it, readers that do not read, and nothing to do at all.
+//! Much work and few workers, slow readers, and an idle system.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{Cluster, PATIENCE, until};
 
-/// How many tasks wait; a bench has more.
+/// How many tasks wait; the benchmarks use more.
 const TASKS: u32 = 20_000;
 const MOST_MIB: u64 = 400;
 
@@ -48,7 +48,7 @@ fn many_tasks_that_wait_for_one_slow_engine_are_in_nobodys_way() {
     assert!(cluster.terminate(PATIENCE).iter().all(|ended| ended.status.success()));
 }
 
-/// A run whose tasks each have a result of half a megabyte, and a little time.
+/// A run whose tasks take a little time and have a result of half a megabyte each.
 fn large(cluster: &Cluster) -> String {
     let text = "x".repeat(500_000);
     let task =
@@ -63,7 +63,7 @@ const LARGE_TASKS: usize = 40;
 
 async fn channel(cluster: &Cluster) -> Channel {
     let endpoint = Endpoint::from_shared(cluster.url.clone()).expect("an address");
-    // Little is taken ahead.
+    // Small windows, so that little is read ahead.
     let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
     endpoint.connect().await.expect("it listens")
 }
@@ -89,7 +89,7 @@ fn watchers_that_never_read_hold_nobody_up_and_miss_nothing() {
     });
     assert_eq!(cluster.until_ended(&run)["status"], "completed");
     let resident = cluster.hub_resident_mib();
-    // What 20 readers leave unread is 400 MB and more.
+    // The unread events of 20 readers are 400 MB and more.
     assert!(resident < MOST_MIB / 2, "the hub has {resident} MiB");
     let mut last = streams.swap_remove(7);
     let (mut seqs, mut end) = (Vec::<u64>::new(), None);
@@ -100,7 +100,7 @@ fn watchers_that_never_read_hold_nobody_up_and_miss_nothing() {
                     seqs.extend(message.events.iter().map(|event| event.seq));
                     end = message.run;
                 }
-                // It was cut off, on a busy machine, and goes on where it was.
+                // On a busy machine the reader was cut off; it resumes where it was.
                 _ => last = watch(&cluster, &run, seqs.last().map_or(1, |seq| seq + 1)).await,
             }
         }
@@ -130,13 +130,13 @@ fn readers_of_all_events_that_never_read_take_little_memory_and_are_cut_off() {
             streams.push(client.watch_events(request).await.expect("it is there").into_inner());
             most = most.max(cluster.hub_resident_mib());
         }
-        // What it has to say to all of them is 1.6 GB.
+        // The events for all of them are 1.6 GB.
         until("they are cut off", PATIENCE, || {
             most = most.max(cluster.hub_resident_mib());
             let cut = cluster.hub_log().matches("takes none and is cut off").count();
             (cut >= READERS).then_some(())
         });
-        // What was on its way is all that they get.
+        // They only receive what was already on its way.
         for mut stream in streams {
             while let Ok(Some(_)) = stream.message().await {}
         }
@@ -153,7 +153,7 @@ fn readers_of_all_events_that_never_read_take_little_memory_and_are_cut_off() {
 fn cpu_ticks(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    // User and system time are the 14th and 15th field, the third is the first behind the name.
+    // User and system time are the 14th and 15th field; index 0 is the third, the first after the name.
     [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
 }
 
@@ -168,7 +168,7 @@ fn who_has_nothing_to_do_uses_no_cpu() {
     assert_eq!(cluster.until_ended(&run)["status"], "completed");
     let pids = cluster.pids();
     let used = |pids: &[i32]| pids.iter().map(|pid| cpu_ticks(*pid)).collect::<Vec<_>>();
-    // What was begun may take a moment to settle; then there is a quiet window.
+    // Ongoing work may take a moment to settle; then there is a quiet window.
     let window = Duration::from_secs(3);
     until("three seconds in which hub and agent together use less than a hundredth of a core", PATIENCE, || {
         let (before, since) = (used(&pids), Instant::now());

@@ -1,5 +1,5 @@
-//! Files that cannot be run: every problem with its place and what to do, the same on the command line and over gRPC,
-//! and nothing is started.
+//! Invalid files: every problem is reported with its place and a hint, the same on the command line and over gRPC, and
+//! nothing is started.
 
 use gleitzeit_proto::v1::SubmitWorkflowRequest;
 use gleitzeit_proto::v1::submit_workflow_request::Source;
@@ -11,10 +11,10 @@ use tonic_types::StatusExt;
 
 use crate::support::{Cluster, Sandbox, Socket, example};
 
-/// What is expected of a problem: line, column, field, name, and parts of message and hint.
+/// The expected problem: line, column, field, name, and parts of message and hint.
 type Expected = (u64, u64, &'static str, &'static str, &'static str, &'static str);
 
-/// What is wrong with it, the file, and all its problems in the order of the file.
+/// A description, the file, and all its problems in the order of the file.
 struct Case(&'static str, Vec<u8>, Vec<Expected>);
 
 const INVALID: &str = "WORKFLOW_VALIDATION_FAILED";
@@ -135,7 +135,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A small text that stands for a billion values.
+/// A small text that expands to a billion values.
 fn bomb() -> String {
     let mut text = "name: W\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
@@ -193,7 +193,7 @@ fn several_files_are_checked_at_once_and_good_ones_are_not_in_the_way() {
     sandbox.gleitzeit(&["validate", &example("chain.yaml"), &example("quickstart.yaml")]).exits(0);
 }
 
-/// Submits a text over gRPC, with the generated client alone.
+/// Submits a text over gRPC with only the generated client.
 fn submit(url: &str, yaml: String) -> Result<String, Status> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -204,7 +204,7 @@ fn submit(url: &str, yaml: String) -> Result<String, Status> {
     })
 }
 
-/// The violations of a refusal as the command line shows its problems.
+/// The violations of a refusal in the form in which the command line shows problems.
 fn violations(status: &Status) -> Vec<Value> {
     let details = status.get_error_details();
     let request = details.bad_request().unwrap_or_else(|| panic!("no violations: {status:?}"));
@@ -224,7 +224,7 @@ fn grpc_refuses_the_same_files_with_the_same_places() {
     let mut cluster = Cluster::new();
     cluster.start_hub();
     for Case(what, content, expected) in cases() {
-        // The API takes text, which is UTF-8.
+        // The API takes text, which must be UTF-8.
         let Ok(text) = String::from_utf8(content) else { continue };
         let refused = submit(&cluster.url, text).expect_err(what);
         let is_too_large = expected.iter().any(|it| it.3 == TOO_LARGE);
@@ -233,7 +233,7 @@ fn grpc_refuses_the_same_files_with_the_same_places() {
         let info = refused.get_error_details().error_info().cloned().unwrap_or_else(|| panic!("{what}: {refused:?}"));
         assert_eq!(info.domain, "gleitzeit");
         assert!(expected.iter().any(|it| it.3 == info.reason) || info.reason == INVALID, "{what}: {info:?}");
-        // A size is wrong with the request and not with a place in the workflow.
+        // A size limit concerns the whole request, not a place in the workflow.
         if !is_too_large {
             is_as_expected(what, &violations(&refused), &expected);
         }

@@ -1,4 +1,4 @@
-//! Why runs failed: what people read of it, in every command that shows a run.
+//! Why runs failed, as people read it in every command that shows a run.
 
 use crate::support::{Cluster, PATIENCE};
 

@@ -1,4 +1,4 @@
-//! Clients when something is in their way: the control plane goes, what is asked for makes no sense, a limit is passed.
+//! Clients in trouble: the control plane goes away, a request makes no sense, a limit is exceeded.
 
 use std::thread;
 
@@ -101,7 +101,7 @@ fn a_reader_that_goes_away_ends_a_watch() {
     let mut watch = command.spawn().expect("it starts");
     drop(watch.stdout.take());
     let waiting = thread::spawn(move || watch.wait());
-    // Nothing can run, but every change of the run is an event that nobody reads any more.
+    // No task can run, but every change of the run is an event, and nobody reads them any more.
     cluster.client(&["cancel", &run]).exits(0);
     until("the watch ended", PATIENCE, || waiting.is_finished().then_some(()));
     assert!(waiting.join().expect("no panic").expect("waited for").success());

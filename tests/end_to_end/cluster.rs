@@ -1,4 +1,4 @@
-//! Every role twice, each in a process of its own: what becomes of a workflow of 1,000 tasks when one of them is killed.
+//! Every role twice, each in its own process: a workflow of 1,000 tasks survives the death of any of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, Event, Journal, PATIENCE, Watch, shipped_providers, text, until};
 
-/// How many `util/echo` there are before the gates and after them, and how many gates and sums.
+/// How many `util/echo` tasks come before and after the gates, and how many gates and sums there are.
 const BEFORE: usize = 500;
 const AFTER: usize = 490;
 const GATES: usize = 4;
 const SUMS: usize = 4;
-/// With what stands between and at the end.
+/// All tasks, including those between and at the end.
 const ALL: usize = BEFORE + GATES + 1 + AFTER + SUMS + 1;
 
-/// How many of the first ones have completed when something is killed: others are queued and running then.
+/// How many of the first tasks have completed before something is killed; others are queued and running then.
 const MIDDLE: usize = 150;
 
-/// Shorter than any grace period.
+/// Less than any grace period.
 const PROMPTLY: Duration = Duration::from_secs(5);
 
-/// 1,000 tasks. Nothing behind the gates begins before the file `open` is there.
+/// A workflow of 1,000 tasks. Nothing after the gates begins before the file `open` exists.
 struct Thousand {
     run: String,
     watch: Watch,
-    /// Who depends on whom, in the order of the file.
+    /// The dependencies of each task, in the order of the file.
     dependencies: Vec<(String, Vec<String>)>,
 }
 
@@ -67,7 +67,7 @@ impl Thousand {
         Self { watch: cluster.watch(&run), run, dependencies }
     }
 
-    /// Waits until some tasks are completed and two gates are running, and returns the engine that has the first.
+    /// Waits until some tasks are completed and two gates are running; returns the engine that has the first.
     #[track_caller]
     fn until_the_middle(&mut self) -> String {
         self.watch.until("the middle", |events| {
@@ -82,12 +82,12 @@ impl Thousand {
         })
     }
 
-    /// Lets what stands behind the gates begin.
+    /// Opens the gates.
     fn open(&self, cluster: &Cluster) {
         cluster.sandbox.file("open", "");
     }
 
-    /// Waits for the end: every task is completed and that is recorded once, in the right order.
+    /// Waits for the end: every task completed, was recorded once, and in the right order.
     #[track_caller]
     fn completes(self, cluster: &Cluster) -> Journal {
         let journal = self.watch.finish();
@@ -104,7 +104,7 @@ impl Thousand {
     }
 }
 
-/// In the order in which they are started, the first three while no hub is there.
+/// In the order of their start; the first three start before there is a hub.
 const AGENTS: [(&str, &str); 8] = [
     ("engine-1", "engine"),
     ("provider-1", "provider"),
@@ -116,7 +116,7 @@ const AGENTS: [(&str, &str); 8] = [
     ("engine-2", "exec"),
 ];
 
-/// Two processes of every role, the first ones started while no hub is there.
+/// Two processes of every role, the first ones started before the hub.
 fn two_of_every_role() -> Cluster {
     let mut cluster = Cluster::new();
     AGENTS[..3].iter().for_each(|(name, role)| cluster.start_agent(name, role));
@@ -172,7 +172,7 @@ fn a_killed_provider_costs_its_calls_and_nothing_else() {
     let mut cluster = two_of_every_role();
     let mut thousand = Thousand::submit(&cluster);
     thousand.until_the_middle();
-    // Calls go to the provider with the fewest, so each has a gate.
+    // Calls go to the provider with the fewest open ones, so each provider has a gate.
     cluster.kill_9_agent("provider-2");
     thousand.open(&cluster);
     let journal = thousand.completes(&cluster);
@@ -213,7 +213,7 @@ fn a_killed_resolver_is_replaced_and_nothing_runs_again() {
     all_end_well(cluster);
 }
 
-/// The name of the component of a role that owns a slice.
+/// The name of the component that owns a slice.
 #[track_caller]
 fn owner(cluster: &Cluster, role: &str, field: &str, slice: &Value) -> String {
     let mut owners = cluster.components();
@@ -227,7 +227,7 @@ fn a_killed_hub_goes_on_where_it_was() {
     let mut cluster = two_of_every_role();
     let mut thousand = Thousand::submit(&cluster);
     thousand.until_the_middle();
-    // More is being acknowledged while it dies.
+    // More submissions are being acknowledged while it dies.
     let small = cluster.sandbox.file("small.yaml", "name: Small\ntasks: [{id: a, method: util/echo}]\n");
     let arguments = ["submit", &small, "--hub-url", &cluster.url, "-o", "json"];
     let mut submits: Vec<_> = (0..6).map(|_| cluster.sandbox.start(&arguments)).collect();
@@ -285,7 +285,7 @@ fn when_all_processes_were_killed_others_take_up_what_the_store_has() {
     all_end_well(cluster);
 }
 
-/// What was visible before is still what the journal begins with.
+/// The events that were visible before are still the beginning of the journal.
 #[track_caller]
 fn assert_same(seen: &[Event], journal: &Journal) {
     assert!(seen.len() <= journal.0.len());

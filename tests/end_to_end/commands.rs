@@ -1,4 +1,4 @@
-//! The commands of a control plane that runs: in the background, asked by clients, named by runs.
+//! Commands with a running control plane: in the background, asked by clients, addressed by run ids.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, Journal, PATIENCE, Sandbox, default_port_is_used, example, free_port, text, until};
 
 const DEFAULT_PORT: u16 = 8000;
-/// Fails in its second task, as long as it is told to.
+/// Fails in its second task until a file exists.
 const FLAKY: &str = "name: Flaky\ntasks:\n  - {id: one, method: util/echo, parameters: {n: 1}}\n  - id: two\n    method: \
                      python/execute\n    parameters: {code: \"result = open(${inputs.file}).read() + \
                      str(${one.n})\"}\noutputs: {both: \"${two.result}\"}\ninputs: {file: null}\n";
@@ -36,7 +36,7 @@ fn a_control_plane_in_the_background_is_found_and_stopped() {
     sandbox.gleitzeit(&["status", "--hub-url", &url]).exits(3);
     let nothing = sandbox.gleitzeit(&["stop", "--port", &port]).exits(0);
     assert!(nothing.stdout.contains("no control plane"), "{nothing}");
-    // What was done is still there.
+    // Completed work is still there.
     sandbox.gleitzeit(&["start", "--background", "--port", &port]).exits(0);
     let runs = sandbox.gleitzeit(&["list", "--hub-url", &url, "-o", "json"]).exits(0).json();
     assert_eq!(items(&runs)[0]["status"], "completed");
@@ -165,7 +165,7 @@ fn what_is_connected_and_what_can_be_called_is_listed() {
     roles.sort();
     roles.dedup();
     assert_eq!(roles, ["engine", "provider", "queue", "resolver"]);
-    // Whether a language model is near is the machine's affair.
+    // Whether a language model is available depends on the machine.
     let own = ["python_local", "util"];
     let providers = until("both are healthy", PATIENCE, || {
         let providers = items(&cluster.ask(&["providers"]));
@@ -207,7 +207,7 @@ fn a_waiting_task_says_which_role_is_missing() {
     cluster.start_hub();
     let file = "name: Waits\ntasks: [{id: only, method: util/echo, parameters: {n: 1}}]\n";
     let run = cluster.submit(&cluster.sandbox.file("waits.yaml", file));
-    // Each role and what is missing before it is there.
+    // The roles in order, with what is missing before each is there.
     let steps = [
         ("resolver", "waiting", "no resolver is connected", "--role resolver"),
         ("queue", "ready", "no owner for queue `default`", "--role queue"),

@@ -1,4 +1,4 @@
-//! Completion of arguments, as shells ask for it.
+//! Completion of arguments, as shells request it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use crate::support::{Cluster, Ended, PATIENCE, Sandbox, free_port, until};
 const WORKFLOW: &str = "name: Complete\ninputs: {seconds: 600}\ntasks:\n  - {id: sleeps, method: util/sleep, parameters: \
                         {seconds: '${inputs.seconds}'}}\n  - {id: says, method: util/echo, dependencies: [sleeps]}\n";
 
-/// Runs a script in bash, in the sandbox and with both programs in reach.
+/// Runs a script in bash, in the sandbox, with both programs on the path.
 fn bash(sandbox: &Sandbox, script: &str) -> Ended {
     let plain = sandbox.command(&[]);
     let folder = Path::new(env!("CARGO_BIN_EXE_gleitzeit")).parent().expect("a folder").display().to_string();
@@ -21,7 +21,7 @@ fn bash(sandbox: &Sandbox, script: &str) -> Ended {
     sandbox.start_command(command).wait(PATIENCE)
 }
 
-/// What bash offers for the last of these words.
+/// The candidates that bash offers for the last word.
 fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let (program, last) = (words[0], quoted.last().expect("a word"));
@@ -34,7 +34,7 @@ fn offered(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     bash(sandbox, &script).exits(0).stdout.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// The same, until something is offered: on a busy machine a control plane may be late.
+/// Waits until the candidates are as expected: on a busy machine the control plane may be late.
 #[track_caller]
 fn until_offered(sandbox: &Sandbox, words: &[&str], expected: &[&str]) {
     until(&format!("{expected:?} for {words:?}"), PATIENCE, || {
@@ -99,7 +99,7 @@ fn nobody_is_waited_for_nothing_is_said_and_nothing_is_started() {
         let script = "GLEITZEIT_COMPLETE=bash _CLAP_COMPLETE_INDEX=2 gleitzeit -- gleitzeit logs ''";
         let begun = Instant::now();
         let ended = bash(&sandbox, script).exits(0);
-        // Options are offered all the same. The rest of the time is for a busy machine.
+        // Options are offered all the same. The limit allows for a busy machine.
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert!(ended.stdout.contains("--hub-url") && ended.stderr.is_empty(), "{ended}");
         assert_eq!(std::fs::read_dir(sandbox.home()).expect("a home").count(), 0, "nothing was started");

@@ -1,5 +1,5 @@
-//! Connections that say nothing, or half of what they should, and callers that ask for too much: they are bounded, and
-//! nobody else notices.
+//! Connections that send nothing or only half a request, and callers that ask for too much: they are limited, and
+//! nobody else is affected.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Cluster, PATIENCE, get, until};
 
-/// As many as the control plane takes.
+/// The connection limit of the control plane.
 const MOST: usize = 200;
 
 fn connect(cluster: &Cluster, said: &[u8]) -> TcpStream {
     let mut connection =
         TcpStream::connect(cluster.url.strip_prefix("http://").expect("an address")).expect("it listens");
-    // It may have been dropped already.
+    // The other side may have dropped it already.
     let _ = connection.write_all(said);
     connection
 }
@@ -49,7 +49,7 @@ fn connections_that_say_nothing_or_half_shut_nobody_out() {
         all_is_well(&cluster);
         assert!(held.iter().any(|connection| !is_closed(connection)), "there is room for some");
     }
-    // One address never has more than half of all.
+    // One address never has more than half of all connections.
     let held: Vec<TcpStream> = (0..MOST).map(|_| connect(&cluster, b"GET /")).collect();
     let open = || held.iter().filter(|connection| !is_closed(connection)).count();
     until("no more than half are left", PATIENCE, || (open() <= MOST / 2).then_some(()));
@@ -98,6 +98,6 @@ fn handshakes_without_the_token_are_bounded_and_others_get_in() {
     assert!(answers.iter().filter(|status| **status == 429).count() >= 20, "{answers:?}");
     assert_eq!(begin(&[("authorization", "Bearer secret")]), 200);
     assert_eq!(begin(&[("authorization", "Bearer secreT")]), 429);
-    // After a while those who were not let in are gone.
+    // After a while the refused connections are gone.
     until("another may begin", PATIENCE, || (begin(&[]) == 200).then_some(()));
 }

@@ -1,5 +1,5 @@
-//! What `validate` says of the content of tasks, and what is said of inputs: with the place in the file, and nothing is
-//! run.
+//! The checks of `validate` on the content of tasks, and the messages about inputs: with the place in the file, and
+//! without running anything.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn told(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Each beginning belongs to one of what was told, in order.
+/// Each expected beginning matches one of the messages, in order.
 #[track_caller]
 fn begin(told: &[String], expected: &[&str]) {
     assert_eq!(told.len(), expected.len(), "{told:#?}");
@@ -84,7 +84,7 @@ fn python_that_is_not_there_is_a_note_and_many_programs_are_one_process() {
         .map(|number| json!({"id": format!("t{number}"), "method": "python/execute", "parameters": {"code": format!("result = {number}")}}))
         .collect();
     let file = sandbox.file("many.yaml", json!({"name": "Many", "tasks": tasks}).to_string());
-    // An interpreter that notes each of its starts.
+    // An interpreter that records each start.
     let (counting, starts) = (sandbox.file("counting", ""), sandbox.path().join("starts"));
     let script = format!("#!/bin/sh\necho started >> '{}'\nexec python3 \"$@\"\n", starts.display());
     std::fs::write(&counting, script).expect("written");
@@ -138,7 +138,7 @@ fn a_tab_that_indents_is_told_as_a_tab() {
             "5:3 : invalid YAML: a tab stands in the indentation",
         ),
         ("name: |\n\tW\ntasks: []\n", "2:1 : invalid YAML: a tab stands in the indentation"),
-        // It may stand in a text.
+        // Inside a text a tab is allowed.
         ("name: |\n  W\n  \tX\ntasks: ]\n", "4:8 : invalid YAML: misplaced bracket"),
     ] {
         let refused = sandbox.gleitzeit(&["validate", &sandbox.file("tab.yaml", text), "-o", "json"]).exits(2).json();

@@ -1,4 +1,4 @@
-//! The commands of documents, each document run from top to bottom as it stands, in a folder that has the examples.
+//! The commands in documents: each document is run from top to bottom, unchanged, in a folder that has the examples.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ended, PATIENCE, Sandbox, free_port, node, python};
 
-/// What a reader's shell has: packages are installed already, and whatever is started in the background is awaited before
-/// the next line, as a reader would. Only the port differs: the default one may be in use.
+/// Simulates a reader's shell: packages are installed already, and each background process is awaited before the next
+/// line. Only the port differs, since the default one may be in use.
 fn script(document: &str, port: u16) -> String {
     let url = format!("http://127.0.0.1:{port}");
     let mut script = format!(
@@ -41,7 +41,7 @@ fn run(document: &str) -> Ended {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs").join(document)).expect("readable");
     symlink(root.join("examples"), sandbox.path().join("examples")).expect("writable");
-    // A block that is "Saved as" a file is in that file.
+    // A block that is "Saved as" a file goes into that file.
     let mut parts = text.split("\nSaved as `");
     let mut before = parts.next().unwrap_or_default();
     for after in parts {
@@ -51,7 +51,7 @@ fn run(document: &str) -> Ended {
         fs::write(sandbox.path().join(name), block.expect("a block above").1).expect("writable");
         before = after;
     }
-    // Node follows links before it looks for packages.
+    // Node resolves links before it looks for packages.
     let file = sandbox.path().join("node_provider.mjs");
     let script =
         script(&text, free_port()).replace("examples/providers/node_provider.mjs", &file.display().to_string());

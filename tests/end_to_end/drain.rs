@@ -1,4 +1,4 @@
-//! Ends in good order: what was begun is finished if there is time, and nothing is done twice for it.
+//! Graceful shutdown: started work is finished if there is time, and nothing is done twice because of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::support::{Cluster, Journal, PATIENCE, shipped_providers, until};
 
 const PROMPTLY: Duration = Duration::from_secs(5);
-/// Between two submissions, so that the machine has time for the rest.
+/// The pause between two submissions, so that the machine has time for the rest.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Agents bear the absence of the control plane for as long as its restart may take on a busy machine.
+/// Agents tolerate the absence of the control plane for as long as its restart may take on a busy machine.
 const PATIENT: [&str; 2] = ["--alone-limit", "60s"];
 
 #[test]
@@ -35,7 +35,7 @@ fn a_second_signal_ends_an_agent_at_once() {
     cluster.client(&["cancel", &run]).exits(0);
 }
 
-/// Submits one run after the other; their ids.
+/// Submits one run after another; returns their ids.
 fn submit_until(stop: &AtomicBool, url: String, workflow: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -51,8 +51,8 @@ fn submit_until(stop: &AtomicBool, url: String, workflow: &str) -> Vec<String> {
     })
 }
 
-/// Every agent is replaced by a new one while work goes on, and the hub again and again: the attempts that run are
-/// finished, none is repeated.
+/// Every agent is replaced while work goes on, and the hub is restarted repeatedly: running attempts are finished, and
+/// none is repeated.
 #[test]
 fn a_rolling_restart_under_load_loses_nothing_and_repeats_nothing() {
     let mut cluster = Cluster::new();

@@ -1,10 +1,10 @@
-//! Why a run has not ended, as people read it, while the processes that it waits for are missing, busy or slow.
+//! Why a run has not ended, as people read it, while the processes that it needs are missing, busy or slow.
 
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, text, until};
 
-/// What `explain` says of a task once that contains all of these.
+/// Waits until the explanation of a task contains all of these texts.
 #[track_caller]
 fn until_explained(cluster: &Cluster, run: &str, task: &str, parts: &[&str]) -> Value {
     until(&format!("`{task}` waits as expected: {parts:?}"), PATIENCE, || {
@@ -42,7 +42,7 @@ fn whoever_is_missing_is_named_and_what_to_start() {
     let waiting = until_explained(&cluster, &run, "a", &["no connected engine works for queue `gpu`"]);
     assert_eq!(waiting["remedy"], "start one with `gleitzeit agent --role engine --queues gpu`");
 
-    // Another queue's engine is no help; one that left is remembered.
+    // An engine for another queue does not help; an engine that left is remembered.
     cluster.start_agent_with("cpu", "engine", &["--queues", "default"]);
     cluster.start_agent_with("gpu-1", "engine", &["--queues", "gpu", "--slots", "1"]);
     cluster.until_ended(&run);
@@ -50,12 +50,12 @@ fn whoever_is_missing_is_named_and_what_to_start() {
     let run = workflow(&cluster, &tasks);
     until_explained(&cluster, &run, "a", &["engine works for queue `gpu`; the last one (`gpu-1`) left ", " ago"]);
 
-    // The whole: what holds it up, and what only waits for that.
+    // The whole run: what blocks it, and what only waits for that.
     let said = cluster.ask(&["explain", &run]);
     assert_eq!((&said["tasks"][0]["id"], said["tasks"].as_array().map(Vec::len)), (&json!("a"), Some(1)), "{said:#}");
     assert_eq!((&said["dependent_tasks"], &said["more_tasks"], &said["error"]), (&json!(1), &json!(0), &Value::Null));
     assert_eq!(said["waiting"]["reason"], "it goes on with `a`");
-    // A task that waits for another is told whose fault it is.
+    // The explanation of a dependent task names the task that blocks it.
     let said = cluster.ask(&["explain", &run, "b"]);
     assert_eq!(said["tasks"][0]["waiting"]["reason"], "its dependencies `a` are not done");
     assert_eq!(said["tasks"][1]["id"], "a", "{said:#}");
@@ -83,7 +83,7 @@ fn work_is_told_where_it_is_until_when_and_who_is_in_the_way() {
     let waiting = until_explained(&cluster, &run, "second", &[&reason]);
     assert!(text(&waiting["remedy"]).contains("--slots"), "{waiting}");
 
-    // Its engine falls silent: until when it is waited for.
+    // Its engine falls silent: the explanation says until when it is waited for.
     cluster.kill_9_agent("small");
     let waiting = until_explained(&cluster, &run, "first", &["(small), which is silent"]);
     assert!(waiting["until"].is_string(), "{waiting}");

@@ -1,4 +1,4 @@
-//! Small runs beside a large one: they take turns. What is asserted is the order in the journal, not time.
+//! Small runs beside a large one: they take turns. The test checks the order in the journal, not times.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use tonic::transport::Endpoint;
 
 use crate::support::{Cluster, PATIENCE};
 
-/// Of the large run; the slots need several seconds for all of them.
+/// The tasks of the large run; the slots need several seconds for all of them.
 const TASKS: usize = 3_000;
 const SLOTS: usize = 8;
-/// What the resolver has on its way when a run comes, and what it finds at its turn.
+/// How many tasks the resolver has in flight when a run arrives, and how many it takes before the run's turn.
 const RESOLVED_BEFORE: usize = 128 + 2;
-/// The same of the queue: the dispatches that it made before it heard of the task, and one more run's turn.
+/// The same for the queue: the dispatches that it made before it learned of the task, and one more run's turn.
 const DISPATCHED_BEFORE: usize = SLOTS + 2;
 
-/// All entries from a position up to the end of a run.
+/// All entries from a position to the end of a run.
 async fn entries_until_end(url: &str, run: &str) -> Vec<RecordedEvent> {
     let channel = Endpoint::from_shared(url.to_owned()).expect("an address").connect().await.expect("it listens");
     let mut client = SystemServiceClient::new(channel);

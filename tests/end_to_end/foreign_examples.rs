@@ -1,4 +1,4 @@
-//! The two providers of `examples/providers`, as they are, with the packages that anybody would install.
+//! The two providers of `examples/providers`, unchanged, with the packages that a user would install.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ use Language::{JavaScript, Python};
 impl Language {
     const BOTH: [Self; 2] = [Python, JavaScript];
 
-    /// The example, told where the control plane is as a person would tell it.
+    /// Starts the example and passes it the control plane's address as a person would.
     fn start(self, cluster: &Cluster, token: Option<&str>) -> Process {
         let sandbox = &cluster.sandbox;
         let mut command = match self {
@@ -52,7 +52,7 @@ impl Language {
         }
     }
 
-    /// The task of the example workflow that it serves.
+    /// The task of the example workflow that this provider serves.
     fn task(self) -> &'static str {
         match self {
             Python => "describe",
@@ -60,7 +60,7 @@ impl Language {
         }
     }
 
-    /// A task named `work` that pauses so often, for so many seconds each time.
+    /// A task named `work` that pauses `times` times for `pause` seconds.
     fn pausing(self, times: usize, pause: f64) -> Value {
         let (method, parameters) = match self {
             Python => ("stats/describe", json!({"numbers": vec![1; times], "pause": pause})),
@@ -135,7 +135,7 @@ fn the_token_is_taken_from_the_environment() {
 
 #[test]
 fn a_provider_that_is_killed_in_mid_call_and_started_again_completes_the_run() {
-    // The example workflow, slow enough to be killed in.
+    // The example workflow, slowed down so that there is time to kill the provider.
     let mut text = fs::read_to_string(example("custom_provider_workflow.yaml")).expect("readable");
     for (parameter, pause) in
         [("      numbers: ${inputs.numbers}\n", 0.2), ("      title: What the numbers say\n", 0.8)]
@@ -171,7 +171,7 @@ fn a_provider_that_is_killed_in_mid_call_and_started_again_completes_the_run() {
 fn a_loss_uses_up_no_attempt() {
     let cluster = cluster();
     let mut provider = JavaScript.serves(&cluster);
-    // There is one attempt only, if nothing is said about retries.
+    // Without a retry setting there is only one attempt.
     let run = submit(&cluster, &JavaScript.pausing(4, 0.3));
     let mut watch = cluster.watch(&run);
     watch.until_task("work", 1, "task_started");
@@ -196,7 +196,7 @@ fn calls_go_on_while_the_control_plane_is_away() {
     }
 }
 
-/// Stock clients stay away for good from whoever tells them to disconnect.
+/// Stock clients do not reconnect after the server has disconnected them.
 #[test]
 fn they_come_back_after_a_restart_and_after_they_were_given_up() {
     let mut cluster = cluster();
@@ -213,7 +213,7 @@ fn they_come_back_after_a_restart_and_after_they_were_given_up() {
     until_registered(2);
     cluster.until_connected("provider", all);
 
-    // Neither answers the mesh's heartbeats: the transport's own find out.
+    // Neither example answers the heartbeats of the mesh, so those of the transport detect the stop.
     providers.iter().for_each(|it| it.signal(Signal::STOP));
     cluster.until_connected("provider", all - providers.len());
     until("they are given up", PATIENCE, || {
@@ -235,7 +235,7 @@ fn a_cancel_reaches_the_code() {
         let call = provider.said("cancelled: ", PATIENCE);
         assert!(call.contains(&run), "{call}");
         assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
-        // It serves the next one, and nobody had to complain.
+        // The provider serves the next task, and no error was logged.
         let next = submit(&cluster, &language.pausing(2, 0.0));
         assert_eq!(cluster.until_ended(&next)["status"], "completed");
         assert!(!provider.stdout().contains("mesh_error"), "{}", provider.stdout());
@@ -264,13 +264,13 @@ fn who_watches_sees_the_progress() {
     {
         let run = submit(&cluster, &language.pausing(3, 0.4));
         let progress = progress(&cluster.url, &run);
-        // What came before it was watched is not told again.
+        // Progress from before the watch began is not repeated.
         assert!(said.ends_with(&progress.iter().map(String::as_str).collect::<Vec<_>>()), "{progress:?}");
         assert!(progress.len() >= 2, "{language:?}: {progress:?}");
     }
 }
 
-/// What is said about a run until it ends.
+/// The progress of a run until its end.
 fn progress(url: &str, run: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -287,7 +287,7 @@ fn progress(url: &str, run: &str) -> Vec<String> {
     })
 }
 
-/// A task that is tried three times at most.
+/// A task with at most three attempts.
 fn patient(mut task: Value, parameters: Value) -> Value {
     task["parameters"] = parameters;
     task["retry"] = json!({"max_attempts": 3, "initial_delay": 0.05, "max_delay": 0.05});
@@ -330,7 +330,7 @@ fn a_parameter_that_breaks_the_schema_is_refused_before_anything_runs() {
     let cluster = cluster();
     let mut task = json!({"id": "work", "method": "stats/describe", "parameters": {"numbers": ["one"]}});
     let file = cluster.sandbox.file("bad.json", json!({"name": "Bad", "tasks": [task]}).to_string());
-    // Nobody has said yet what the method takes, nor that it is there at all.
+    // No provider has registered the method yet.
     let problems = cluster.client(&["submit", &file, "-o", "json"]).exits(2).json();
     assert!(problems["errors"][0]["message"].as_str().expect("text").contains("stats/describe"), "{problems:#}");
     let mut provider = Python.serves(&cluster);
@@ -339,7 +339,7 @@ fn a_parameter_that_breaks_the_schema_is_refused_before_anything_runs() {
         let problem = &problems["errors"][0];
         assert_eq!(problem["field"], "tasks[0].parameters.numbers[0]", "{problems:#}");
     }
-    // It stays known while nobody serves it, over restarts too.
+    // The method stays known while nobody serves it, also across restarts.
     provider.kill_9();
     cluster.client(&["validate", &file]).exits(2);
     task["parameters"] = json!({"numbers": [1, 2]});

@@ -1,5 +1,5 @@
-//! Values from elsewhere that are no JSON, or JSON that cannot be carried: each is refused with its place, wherever it
-//! comes in, and never becomes something else.
+//! Foreign values that are not JSON, or JSON that cannot be carried: each is refused with its place, wherever it
+//! enters, and never changed silently.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn one_task(cluster: &Cluster) -> String {
     submit(cluster, &json!([{"id": "a", "method": "m/x", "retry": retry}]), &json!({}))
 }
 
-/// The text of an answer, whatever its result consists in.
+/// The text of an answer whose result is this text.
 fn answer(call: &Value, result: &str) -> String {
     format!("42[\"method_result\",{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}]", call["id"])
 }
@@ -47,7 +47,7 @@ fn what_is_no_json_ends_the_call_that_it_names_and_the_connection_stays() {
     for number in ["NaN", "Infinity", "-Infinity"] {
         let run = one_task(&cluster);
         let call = provider.event("execute_method");
-        provider.say(&answer(&call, &format!("{{\"x\": [1, {number}]}}")));
+        provider.send(&answer(&call, &format!("{{\"x\": [1, {number}]}}")));
         let said = format!("in `result.x[1]`: {number} is no JSON");
         let error = provider.event("mesh_error");
         assert_eq!((&error["name"], &error["in_reply_to"]), (&json!("INVALID_REQUEST"), &json!("method_result")));
@@ -58,21 +58,22 @@ fn what_is_no_json_ends_the_call_that_it_names_and_the_connection_stays() {
     let line = log.lines().find(|line| line.contains("an event could not be read")).expect("it is logged");
     assert!(line.contains("WARN") && line.contains("NaN") && !line.contains("socket "), "{line}");
 
-    // In several answers the others count; progress is refused, and the call goes on. The connection is the same.
+    // If a message has several answers, the valid ones count. Invalid progress is refused, and the call goes on. The
+    // connection stays open.
     let run = one_task(&cluster);
     let call = provider.event("execute_method");
     let id = &call["id"];
-    provider.say(&format!("42[\"method_progress\",{{\"id\":{id},\"data\":{{\"loss\":NaN}}}}]"));
+    provider.send(&format!("42[\"method_progress\",{{\"id\":{id},\"data\":{{\"loss\":NaN}}}}]"));
     assert!(text(&provider.event("mesh_error")["message"]).contains("in `data.loss`: NaN is no JSON"));
-    provider.say(&format!("42[\"method_progress\",{{\"id\":{id},\"data\":{{\"loss\":1e400}}}}]"));
+    provider.send(&format!("42[\"method_progress\",{{\"id\":{id},\"data\":{{\"loss\":1e400}}}}]"));
     assert!(text(&provider.event("mesh_error")["message"]).contains("in `data.loss`: the number 1e400"));
     for packet in ["42[\"method_result\",{]", "42{}", "42", "49", "451-[\"method_result\",{}]", "42/x,[\"watch\",{}]"] {
-        provider.say(packet);
+        provider.send(packet);
         assert_eq!(provider.event("mesh_error")["name"], "INVALID_REQUEST", "{packet}");
     }
     let bad = r#"{"jsonrpc":"2.0","id":"elsewhere","result":NaN}"#;
     let good = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"x\":1}}}}");
-    provider.say(&format!("42[\"method_result\",{{\"results\":[{bad},{good}]}}]"));
+    provider.send(&format!("42[\"method_result\",{{\"results\":[{bad},{good}]}}]"));
     let run = cluster.until_ended(&run);
     assert_eq!(run["tasks"]["a"]["result"], json!({"x": 1}), "{run:#}");
 }
@@ -91,7 +92,7 @@ fn a_result_that_cannot_be_carried_is_invalid_and_one_at_the_limit_goes_everywhe
     ] {
         let run = one_task(&cluster);
         let call = provider.event("execute_method");
-        provider.say(&answer(&call, result));
+        provider.send(&answer(&call, result));
         fails_once(&cluster, &run, said);
     }
     let tasks = json!([
@@ -102,7 +103,7 @@ fn a_result_that_cannot_be_carried_is_invalid_and_one_at_the_limit_goes_everywhe
     let run = submit(&cluster, &tasks, &json!({}));
     let call = provider.event("execute_method");
     let result = format!("{{\"n\":18446744073709551615,\"v\":{}}}", nested(127));
-    provider.say(&answer(&call, &result));
+    provider.send(&answer(&call, &result));
     let ended = cluster.until_ended(&run);
     let tasks = &ended["tasks"];
     assert_eq!((&tasks["a"]["status"], &tasks["whole"]["status"]), (&json!("completed"), &json!("completed")), "{run}");
@@ -142,13 +143,13 @@ fn inputs_that_cannot_be_carried_are_refused_by_name() {
 fn events_are_acknowledged_where_they_ask_for_it() {
     let cluster = cluster();
     let mut socket = Raw::connect(&cluster.url);
-    socket.say("427[\"nonsense\",{}]");
-    let refused: Value = serde_json::from_str(&socket.hear("437")).expect("JSON");
+    socket.send("427[\"nonsense\",{}]");
+    let refused: Value = serde_json::from_str(&socket.receive("437")).expect("JSON");
     assert_eq!((&refused[0]["name"], &refused[0]["in_reply_to"]), (&json!("INVALID_REQUEST"), &json!("nonsense")));
-    socket.say("428[\"register_component\",{\"component_type\":\"provider\",\"name\":\"m\",\"methods\":[\"m/x\"]}]");
-    assert_eq!(socket.hear("438"), "[]");
+    socket.send("428[\"register_component\",{\"component_type\":\"provider\",\"name\":\"m\",\"methods\":[\"m/x\"]}]");
+    assert_eq!(socket.receive("438"), "[]");
 
-    // As stock clients ask for it.
+    // In the form that stock clients request.
     let file = cluster.sandbox.file(
         "acks.py",
         format!(

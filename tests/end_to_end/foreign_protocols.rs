@@ -1,4 +1,4 @@
-//! Protocols of one's own: from a folder, and beside what providers register.
+//! User-defined protocols: from a folder, and in addition to those that providers register.
 
 use std::fs;
 
@@ -57,7 +57,7 @@ fn a_folder_makes_methods_known_offline() {
     let found = problems(sandbox.gleitzeit(&["validate", &file, "-o", "json"]));
     assert!(found.len() == 1 && found[0].contains("text/count"), "nobody knows it: {found:?}");
     sandbox.gleitzeit(&["validate", &file, "--protocols", &folder]).exits(0);
-    // The same by the environment.
+    // The same through the environment.
     for (parameters, code) in [(good, 0), (bad, 2)] {
         let mut command = sandbox.command(&["validate", &workflow(&sandbox, &parameters)]);
         command.env("GLEITZEIT_PROTOCOLS_DIR", &folder);
@@ -87,7 +87,7 @@ fn a_protocol_file_that_is_wrong_is_refused_with_its_place() {
             assert!(found.iter().any(|it| it.contains(said)), "{to}: {found:?}");
         }
     }
-    // Two files that say different things under one name.
+    // Two files that define the same name differently.
     let folder = written(&sandbox, TEXT);
     let other = TEXT.replace("type: integer", "type: string");
     fs::write(sandbox.path().join("protocols/z.yaml"), other).expect("writable");
@@ -102,28 +102,28 @@ fn a_control_plane_serves_what_its_folder_describes() {
     let folder = written(&cluster.sandbox, TEXT);
     cluster.start_hub_with(&["--protocols", &folder]);
     cluster.start_agent("worker", "all");
-    // The schema stands before anybody serves the method.
+    // The schema is known before any provider serves the method.
     let bad = workflow(&cluster.sandbox, &json!({}));
     let found = problems(cluster.client(&["submit", &bad, "-o", "json"]));
     assert!(found[0].contains("`text` is missing"), "{found:?}");
     let run = cluster.submit(&workflow(&cluster.sandbox, &json!({"text": "one two"})));
-    // Whoever serves it need not know its schemas, and is held to them.
+    // A provider may register without schemas, and the known ones apply to it.
     let body = json!({"component_type": "provider", "name": "counter", "methods": ["text/count"]});
     let mut provider = Socket::register(&cluster.url, &body);
-    let call = provider.hear("execute_method");
+    let call = provider.receive("execute_method");
     provider.answer(&call, &json!({"words": 2}));
     assert_eq!(cluster.until_ended(&run)["tasks"]["echo"]["result"], json!({"words": 2}));
     let run = cluster.submit(&workflow(&cluster.sandbox, &json!({"text": "one two"})));
-    let call = provider.hear("execute_method");
+    let call = provider.receive("execute_method");
     provider.answer(&call, &json!({"words": "two"}));
     let error = &cluster.until_ended(&run)["tasks"]["count"]["error"];
     assert_eq!(error["name"], "TASK_RESULT_INVALID", "{error:#}");
     assert!(error["message"].as_str().expect("text").contains("`words`"), "{error:#}");
-    // A provider that brings other schemas is refused.
+    // A provider that registers different schemas is refused.
     let mut other = Socket::connect(&cluster.url);
     let protocol = json!({"name": "text", "version": "v1", "methods": {"text/count": {}, "text/anything": null}});
-    other.say("register_component", &json!({"component_type": "provider", "name": "other", "protocols": [protocol]}));
-    let error = &other.hear("registration_rejected")["error"];
+    other.send("register_component", &json!({"component_type": "provider", "name": "other", "protocols": [protocol]}));
+    let error = &other.receive("registration_rejected")["error"];
     assert_eq!(error["name"], "PROTOCOL_VERSION_MISMATCH", "{error:#}");
     assert!(error["message"].as_str().expect("text").contains("`parameters` of `text/count` differs"), "{error:#}");
 }
@@ -134,7 +134,7 @@ fn what_was_recorded_stands_when_its_file_changes() {
     let folder = written(&cluster.sandbox, TEXT);
     cluster.start_hub_with(&["--protocols", &folder]);
     cluster.kill_9_hub();
-    // Words for people may change, the contract may not.
+    // Descriptions may change, the contract may not.
     let words = TEXT.replace("text/anything:", "text/anything: {description: As you like it}");
     written(&cluster.sandbox, &words);
     cluster.start_hub_with(&["--protocols", &folder]);
@@ -156,7 +156,7 @@ fn the_example_files_say_what_the_example_providers_register() {
     let sandbox = Sandbox::new();
     let (workflow, folder) = (example("custom_provider_workflow.yaml"), example("protocols"));
     sandbox.gleitzeit(&["validate", &workflow, "--protocols", &folder]).exits(0);
-    // Were they others, the providers would be refused.
+    // If they were different, the providers would be refused.
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&["--protocols", &folder]);
     cluster.start_agent("worker", "all");

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, Process, now_ms, python, shipped_providers};
 
-/// A dropped WebSocket makes a provider lost after 5 s. Death of one without is noticed far later.
+/// A provider whose WebSocket drops is lost after 5 s. The death of one whose connection stays open is detected far
+/// later.
 const NOTICED_WITHIN_MS: u64 = 8_000;
 
 /// The example of `docs/MESH.md`.
@@ -21,14 +22,14 @@ fn documented() -> String {
     block.to_owned()
 }
 
-/// The text with one place in it changed.
+/// The text with one replacement.
 #[track_caller]
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "`{from}` stands once in:\n{text}");
     text.replace(from, to)
 }
 
-/// A control plane and a worker whose own providers do not know `math/add`.
+/// A control plane and a worker whose own providers do not serve `math/add`.
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.start_hub();
@@ -78,7 +79,7 @@ fn the_documented_provider_may_die_and_come_back() {
     let cluster = cluster();
     let mut provider = start(&cluster, &documented());
     until_it_serves(&cluster);
-    // It dies with a call in its hands.
+    // The provider dies during a call.
     provider.signal(Signal::STOP);
     let run = sums(&cluster, &json!([1, 2.5, 3]));
     let mut watch = cluster.watch(&run);
@@ -87,7 +88,7 @@ fn the_documented_provider_may_die_and_come_back() {
     });
     provider.kill_9();
     let killed_ms = now_ms();
-    // Its method stays known, and what calls it waits.
+    // Its method stays known, and tasks that call it wait.
     let later = sums(&cluster, &json!([2.5, 4]));
     let _provider = start(&cluster, &documented());
     completes(&cluster, &run);

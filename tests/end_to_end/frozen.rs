@@ -1,14 +1,14 @@
-//! Components that stand still and wake up later: meanwhile others did their work, and they must notice.
+//! Components that freeze and wake up later: meanwhile others did their work, and the components must notice that.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Journal, PATIENCE, Process, text, until};
 
-/// Whoever stands still is found out sooner than usual, so that the tests are.
+/// Shorter timeouts than usual, so that the tests are short.
 const HASTY: [&str; 6] = ["--heartbeat-interval", "1s", "--engine-patience", "3s", "--owner-patience", "1s"];
 
-/// A hub, an agent of the role alone, and one with the rest.
+/// A hub, an agent with only this role, and one with the rest.
 fn with_one(role: &str, rest: &str) -> Cluster {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(&HASTY);
@@ -49,7 +49,7 @@ fn an_engine_that_wakes_up_is_fenced_and_says_so() {
     old.signal(Signal::CONT);
     says(&old, "a report counts no more: the attempt was ended without this engine");
     cluster.until_connected("engine", 2);
-    // Nothing that it said was recorded, and it is of use again.
+    // Nothing that it sent was recorded, and it works again.
     assert_eq!(Journal::watch(&cluster.sandbox, &cluster.url, &run).0.len(), journal.0.len());
     cluster.take_agent("new").terminate(PATIENCE).exits(0);
     completes(&cluster, &submit(&cluster, &json!([{"id": "a", "method": "util/echo"}])));
@@ -73,7 +73,7 @@ fn an_owner_that_wakes_up_has_been_replaced_and_says_so() {
         says(&old, "another component owns what this one did");
         cluster.until_connected(role, 2);
         completes(&cluster, &submit(&cluster, &chain));
-        // And it takes over again.
+        // It takes over again.
         cluster.take_agent("new").terminate(PATIENCE).exits(0);
         completes(&cluster, &submit(&cluster, &chain));
         old.terminate(PATIENCE).exits(0);
@@ -90,14 +90,14 @@ fn what_others_were_given_while_a_provider_stood_still_is_not_begun_by_it() {
     let marks = cluster.sandbox.path().join("marks");
     let mark = json!([{"id": "mark", "method": "shell/run", "parameters": {"command": format!("echo begun >>'{}'", marks.display())}}]);
     let begun = || std::fs::read_to_string(&marks).unwrap_or_default().lines().count();
-    // The provider is there and has begun one before.
+    // The provider is connected and has served a call before.
     completes(&cluster, &submit(&cluster, &mark));
     assert_eq!(begun(), 1);
 
     let old = cluster.take_agent("old");
     old.signal(Signal::STOP);
     let run = submit(&cluster, &mark);
-    // The call is in its socket by then: it is its provider's loss that gives it to another.
+    // By then the call is in the old provider's socket, so only the loss of that provider can move it to another.
     cluster.until_run(&run, "it is given to the old one", |run| run["tasks"]["mark"]["status"] == "running");
     cluster.start_agent("new", "provider");
     let journal = completes(&cluster, &run);
@@ -107,7 +107,7 @@ fn what_others_were_given_while_a_provider_stood_still_is_not_begun_by_it() {
     old.signal(Signal::CONT);
     says(&old, "the process stood still");
     cluster.take_agent("new").terminate(PATIENCE).exits(0);
-    // It is of use again, and what it found in its socket is behind it.
+    // The provider works again, and the message that was in its socket is handled.
     completes(&cluster, &submit(&cluster, &mark));
     assert_eq!(begun(), 3, "it began what another had done");
     old.terminate(PATIENCE).exits(0);

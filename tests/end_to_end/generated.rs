@@ -1,6 +1,6 @@
-//! Clients in other languages, each made by the commands of docs/GRPC.md alone: what they see of a control plane that is
-//! killed under them, and of refusals. A language whose tools are missing, or whose packages cannot be fetched, is left
-//! out, with one line that says so; with `GLEITZEIT_ALL_CLIENTS=1` that is a failure.
+//! Clients in other languages, each made with only the commands of docs/GRPC.md: they survive a control plane that is
+//! killed under them, and understand refusals. A language whose tools are missing, or whose packages cannot be fetched,
+//! is skipped with a message; with `GLEITZEIT_ALL_CLIENTS=1` that is a failure.
 
 use std::env;
 use std::fs;
@@ -15,25 +15,25 @@ use tonic::Code;
 
 use crate::support::{Cluster, Gateway, PATIENCE, Process, Sandbox, free_port, until};
 
-/// How long making a client may take: its packages are fetched and compiled.
+/// How long the build of a client may take, including downloads and compilation.
 const MAKING: Duration = Duration::from_secs(1_200);
 
-/// One is made at a time: compilers of several languages at once leave the other tests no processor.
+/// Builds run one at a time: several compilers at once would leave no processor for the other tests.
 static MAKER: Mutex<()> = Mutex::new(());
 
 const TOKEN: &str = "a-token-for-generated-clients";
 
-/// The address in the documents.
+/// The address used in the documents.
 const ADDRESS: &str = "127.0.0.1:8000";
 
-/// What is said between the commands that make a client and those that start it.
+/// A marker between the commands that build a client and those that start it.
 const MADE: &str = "the client is made";
 
-/// What is said before it is started a second time.
+/// A marker before the second start.
 const AGAIN: &str = "once more, behind a gateway";
 
-/// How tools say that they did not reach who has the packages; what else makes them fail is a mistake of the document or
-/// the client.
+/// How tools report that a package registry was unreachable; any other failure is a mistake of the document or the
+/// client.
 const UNREACHED: &[&str] = &[
     // Go
     "dial tcp",
@@ -59,7 +59,7 @@ const UNREACHED: &[&str] = &[
     "Temporary failure in name resolution",
     "Connection refused",
     "connect timed out",
-    // What proxies answer.
+    // Answers of proxies.
     "Tunnel connection failed",
     "403 Forbidden",
     "503 Service Unavailable",
@@ -79,7 +79,7 @@ fn commands(section: &str) -> String {
     format!("set -eu\n{}", blocks.concat())
 }
 
-/// The commands that make a client and start it, once at each of the addresses, with words in between.
+/// The commands that build a client and start it, once at each of the addresses, with markers in between.
 fn told(section: &str, addresses: [&str; 2]) -> String {
     let commands = commands(section);
     let starting = commands.find(ADDRESS).unwrap_or_else(|| panic!("nothing of `{section}` calls {ADDRESS}"));
@@ -88,7 +88,7 @@ fn told(section: &str, addresses: [&str; 2]) -> String {
     format!("{making}echo '{MADE}'\n{first}echo '{AGAIN}'\n{second}")
 }
 
-/// A folder that looks like a checkout, in which commands leave what they make.
+/// A folder that looks like a checkout, for the files that the commands create.
 fn checkout(sandbox: &Sandbox) -> PathBuf {
     let folder = sandbox.path().join("checkout");
     fs::create_dir(&folder).expect("a folder");
@@ -102,13 +102,13 @@ fn target() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gleitzeit")).ancestors().nth(2).expect("the target folder")
 }
 
-/// The search path, with what CI installs for the project.
+/// The search path, with the tools that CI installs for the project.
 fn search_path() -> String {
     format!("{}:{}", env::var("PATH").unwrap_or_default(), target().join("buf/node_modules/.bin").display())
 }
 
-/// The commands of a section, about to run in such a folder. They have this user's home, where tools have been told where
-/// packages come from; what they fetch is kept below `target`.
+/// The commands of a section, to be run in such a folder. They use this user's home, where tools are configured with
+/// their package sources; downloads go below `target`.
 fn shell(section: &str, folder: &Path, addresses: [&str; 2]) -> Command {
     let kept = target().join("clients");
     let maven = env::var("MAVEN_OPTS").unwrap_or_default();
@@ -121,7 +121,7 @@ fn shell(section: &str, folder: &Path, addresses: [&str; 2]) -> Command {
         .env("GOPATH", kept.join("go"))
         .env("GOCACHE", kept.join("go-build"))
         .env("GOTOOLCHAIN", "local")
-        // Else `cargo clean` could not remove what Go keeps.
+        // Otherwise `cargo clean` could not remove Go's module cache.
         .env("GOFLAGS", "-modcacherw")
         .env_remove("GOWORK")
         .env("npm_config_cache", kept.join("npm"))
@@ -135,11 +135,11 @@ fn shell(section: &str, folder: &Path, addresses: [&str; 2]) -> Command {
     command
 }
 
-/// A tool and how it says its version.
+/// A tool, and how to ask for its version.
 struct Tool {
     program: &'static str,
     asked: &'static str,
-    /// What the version begins with, and the least number that may follow.
+    /// The text before the version number, and its minimum.
     at_least: Option<(&'static str, u32)>,
 }
 
@@ -152,7 +152,7 @@ const fn version(program: &'static str, asked: &'static str, before: &'static st
 }
 
 impl Tool {
-    /// What is missing.
+    /// Says what is missing, if anything is.
     fn missing(&self) -> Option<String> {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{} {}", self.program, self.asked)]).env("PATH", search_path());
@@ -179,20 +179,20 @@ fn workflow(go: &Path) -> String {
     )
 }
 
-/// Says that a client is left out, or fails where all are wanted.
+/// Reports a skipped client, or fails if all are required.
 fn leave_out(section: &str, why: &str) {
     let all = env::var_os("GLEITZEIT_ALL_CLIENTS").is_some_and(|value| value == "1");
     assert!(!all, "GLEITZEIT_ALL_CLIENTS=1, but the client in {section} cannot be tried: {why}");
-    // Past the test's own capture: that something was not tried is to be seen.
+    // Bypasses the test's output capture: a skipped client must be visible.
     let _ = writeln!(std::io::stderr(), "not tried: the client in {section}: {why}");
 }
 
-/// Waits until the client is made; says why not, if that is nobody's mistake.
+/// Waits until the client is built; returns the reason if a download failed.
 fn make(client: &mut Process) -> Result<(), String> {
     let made = until("the client is made, or cannot be", MAKING, || {
-        // What it says is read after it has ended.
+        // The output is complete once the process has ended.
         let ended = !client.is_running();
-        // Maven resets colours that it never set, in front of what comes next.
+        // Maven resets colours that it never set, before the text that follows.
         let made = client.stdout().lines().any(|line| line.ends_with(MADE));
         (made || ended).then_some(made)
     });
@@ -206,8 +206,8 @@ fn make(client: &mut Process) -> Result<(), String> {
     }
 }
 
-/// Makes the client of a section and has it do all it does, while the control plane is killed and comes back; and then once
-/// more, while its watches get the codes that stand for a broken connection.
+/// Builds the client of a section and runs it while the control plane is killed and comes back; then once more, while
+/// its watches end with the codes that stand for a broken connection.
 fn try_client(section: &str, tools: &[Tool]) {
     let missing: Vec<String> = tools.iter().filter_map(Tool::missing).collect();
     if !missing.is_empty() {
@@ -235,12 +235,12 @@ fn try_client(section: &str, tools: &[Tool]) {
     assert_eq!(gateway.left(), 0, "it was broken off as often as it was to be");
 }
 
-/// What it said until its end, the first time and the second.
+/// Checks the output of both runs of the client.
 fn check(cluster: &Cluster, client: Process) {
     let ended = client.wait(PATIENCE).exits(0);
     let (first, second) = ended.stdout.split_once(&format!("{AGAIN}\n")).unwrap_or_else(|| panic!("{ended}"));
     let (run, kinds) = checked(first);
-    // It was cut off in the middle: what was lost with the control plane is among what it saw afterwards.
+    // The client was cut off in the middle, so the events after the kill include the loss of the task.
     assert!(kinds.contains(&"task_requeued wait"), "{ended}");
     let runs = [run, checked(second).0];
 
@@ -252,7 +252,7 @@ fn check(cluster: &Cluster, client: Process) {
     assert_eq!(listed, runs, "one run each time, of whichever request");
 }
 
-/// What a client said, if it is what it should: its run, and the events that it saw.
+/// Checks a client's output; returns its run and the events that it saw.
 fn checked(said: &str) -> (&str, Vec<&str>) {
     let lines: Vec<&str> = said.lines().collect();
     let all = |word: &str| -> Vec<&str> { lines.iter().filter_map(|line| line.strip_prefix(word)).collect() };
@@ -307,7 +307,7 @@ fn a_client_in_python_is_made_by_the_commands_of_the_document_and_loses_nothing(
     );
 }
 
-/// The commands before those of the languages, in a home of their own; only the port differs.
+/// The commands before those of the languages, in a new home; only the port differs.
 #[test]
 fn the_control_plane_of_the_document_is_there_for_clients() {
     let (sandbox, port) = (Sandbox::new(), free_port().to_string());

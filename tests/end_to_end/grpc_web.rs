@@ -1,4 +1,4 @@
-//! gRPC-Web: what a page in a browser does, byte by byte.
+//! gRPC-Web: the requests of a page in a browser, byte by byte.
 
 use gleitzeit_proto::v1::GetStatusResponse;
 use prost::Message as _;
@@ -7,10 +7,10 @@ use crate::support::{Cluster, ask};
 
 const PAGE: &str = "http://localhost:3000";
 const STATUS: &str = "POST /gleitzeit.v1.SystemService/GetStatus";
-/// A frame of an empty message.
+/// The frame of an empty message.
 const EMPTY: [u8; 5] = [0; 5];
 
-/// The frames of an answer that was sent in chunks of HTTP or as a whole: kind and content.
+/// The frames of an answer, sent in HTTP chunks or as a whole: kind and content.
 fn frames(head: &str, body: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut whole = Vec::new();
     if head.contains("transfer-encoding: chunked") {
@@ -61,7 +61,7 @@ fn a_page_that_is_allowed_calls_and_reads_how_it_ended_and_no_other_does() {
     let stranger = [call[0], call[1], ("origin", "http://evil.example")];
     let (status, head, _) = ask(&cluster.url, STATUS, &stranger, &EMPTY);
     assert!(status == 403 && !head.contains("access-control-allow-origin"), "{head}");
-    // Everybody else is served as before.
+    // Other clients are served as before.
     assert_eq!(cluster.ask(&["status"])["ready"], true);
     assert_eq!(ask(&cluster.url, "GET /readyz", &[], &[]).0, 200);
 }

@@ -1,4 +1,4 @@
-//! What users of other tools expect of commands about runs: several at once, a look before, a list that goes on.
+//! What users of other tools expect from commands about runs: several at once, a preview, a list that is updated.
 
 use std::process::{Command, Stdio};
 
@@ -12,7 +12,7 @@ const SLEEP: &str = "name: Sleep\ninputs: {seconds: 600}\ntasks: [{id: a, method
 const ECHO: &str = "name: Echo\ninputs: {n: 1}\ntasks: [{id: a, method: util/echo, parameters: {n: '${inputs.n}'}}]\n\
                     outputs: {n: '${a.n}'}\n";
 
-/// Runs a command on a terminal, and types a line once it has said something.
+/// Runs a command on a terminal, and types a line once the command has printed a given text.
 const ON_TERMINAL: &str = "import os, pty, sys\n\
     pid, terminal = pty.fork()\n\
     if pid == 0:\n    os.execv(sys.argv[3], sys.argv[3:])\n\
@@ -23,7 +23,7 @@ const ON_TERMINAL: &str = "import os, pty, sys\n\
     \x20   if not typed and sys.argv[1].encode() in said:\n        typed = True\n        os.write(terminal, sys.argv[2].encode().decode('unicode_escape').encode())\n\
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
 
-/// The client on a terminal; `typed` is typed once `after` was said.
+/// The client on a terminal; `typed` is typed once `after` was printed.
 fn on_terminal(cluster: &Cluster, after: &str, typed: &str, arguments: &[&str]) -> Process {
     let plain = cluster.sandbox.command(arguments);
     let mut command = Command::new("python3");
@@ -168,7 +168,7 @@ fn runs_are_listed_by_when_they_were_submitted() {
     let newest: Vec<String> = runs.iter().rev().cloned().collect();
     assert_eq!(ids(&cluster.ask(&["list", "--since", "1h"])), newest);
     assert_eq!(ids(&cluster.ask(&["list", "--until", "1h"])), [""; 0]);
-    // Two may be of the same millisecond.
+    // Two runs may be from the same millisecond.
     let expected = |keep: &dyn Fn(&String) -> bool| -> Vec<String> {
         runs.iter().zip(&times).filter(|(_, time)| keep(time)).map(|(run, _)| run.clone()).rev().collect()
     };
@@ -183,7 +183,7 @@ fn runs_are_listed_by_when_they_were_submitted() {
         .trim()
         .trim_end_matches('`')
         .to_owned();
-    // As it stands: it names the control plane as well.
+    // Used unchanged: it includes the control plane's address.
     let next: Vec<&str> = again.split(' ').map(|word| word.trim_matches('\'')).collect();
     assert!(cluster.sandbox.gleitzeit(&next).exits(0).stdout.contains(&runs[0]), "{again}");
     let never = cluster.client(&["list", "--since", "1h", "--until", "2h"]).exits(2);
@@ -200,7 +200,7 @@ fn a_watched_list_tells_each_change_once_and_ends_with_ctrl_c() {
     until("the first run", PATIENCE, || watch.stdout().contains(&first).then_some(()));
     let second = sleeping(&cluster, "n=2");
     until("the second run", PATIENCE, || watch.stdout().contains(&second).then_some(()));
-    // It is not among the newest any more, nor running.
+    // It is no longer among the newest runs, nor running.
     cluster.client(&["cancel", &first]).exits(0);
     until("its end", PATIENCE, || watch.stdout().contains("\"cancelled\"").then_some(()));
     watch.signal(Signal::INT);

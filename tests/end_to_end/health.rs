@@ -1,4 +1,4 @@
-//! Providers that can and cannot do their work: what people see of it, and what becomes of tasks.
+//! Healthy and unhealthy providers: what people see of them, and what happens to tasks.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, Sandbox, Socket, example, free_port, text, time_ms, until};
 
-/// Far more than one look at a provider that is not well takes, far less than it takes until the next regular one.
+/// Far longer than a check of an unhealthy provider takes, far shorter than the regular interval.
 const SOON: Duration = Duration::from_secs(8);
 
 fn ollama(sandbox: &Sandbox, name: &str, port: u16) -> String {
@@ -37,7 +37,7 @@ fn a_provider_gets_no_work_while_it_is_unhealthy_and_returns_when_it_recovers() 
     let (mut cluster, port) = (Cluster::new(), free_port());
     cluster.start_hub();
     cluster.start_agent("worker", "queue,resolver,engine");
-    // Nobody serves the method: it waits and says so.
+    // No provider serves the method: the task waits and says so.
     let ask = ask(&cluster.sandbox);
     let waiting = cluster.submit(&ask);
     let reason = "no connected provider serves `llm/chat`";
@@ -119,7 +119,7 @@ fn what_is_unhealthy_from_the_start_is_no_warning_and_what_breaks_is() {
     drop(server);
     until_health(&cluster, "second", "unhealthy", PATIENCE);
     let _server = LlmServer::start_with(port, None);
-    // Long before it would be looked at while it is well.
+    // Long before the regular check of a healthy provider.
     until_health(&cluster, "second", "healthy", SOON);
     let mut agent = cluster.take_agent("all");
     assert!(agent.is_running());
@@ -149,18 +149,18 @@ fn a_task_waits_for_a_provider_that_is_still_starting() {
         run["tasks"]["tell"]["waiting"]["reason"] == reason
     });
     assert_eq!(provider(&cluster, "late").expect("it is there")["health"], "starting");
-    // Another one that cannot changes nothing: it is not known yet whether all cannot.
+    // Another unhealthy provider changes nothing: it is not yet known whether all are unhealthy.
     let other = json!({"component_type": "provider", "name": "broken", "methods": ["talk/say"],
         "health": {"state": "unhealthy", "reason": "no disk"}});
     let _broken = Socket::register(&cluster.url, &other);
-    late.say("register_component", &body("healthy"));
-    let call = late.hear("execute_method");
+    late.send("register_component", &body("healthy"));
+    let call = late.receive("execute_method");
     late.answer(&call, &json!({"said": "all"}));
     let run = cluster.until_ended(&run);
     assert_eq!((&run["status"], &run["tasks"]["tell"]["attempt"]), (&json!("completed"), &json!(1)), "{run:#}");
 }
 
-/// A service that answers everything but its health check, for that it has no time. Ends with the test's process.
+/// A service that answers everything except its health check, for which it has no time. Ends with the test's process.
 fn busy_service() -> u16 {
     use std::io::{Read as _, Write as _};
 
@@ -187,7 +187,7 @@ fn busy_service() -> u16 {
 fn a_provider_that_is_late_with_its_health_is_slow_and_gets_work() {
     let mut cluster = Cluster::new();
     let port = busy_service();
-    // It takes the place of the built-in one, so that nobody else serves the method.
+    // It replaces the built-in provider, so that no other serves the method.
     let definition = format!(
         "name: http\nprotocol: http/v1\nexecutor: http\nconnection: {{base_url: \"http://127.0.0.1:{port}\", \
          health_check: {{path: /health, timeout: 0.2}}}}\n"

@@ -1,5 +1,6 @@
-//! A journal behind what workers have seen: a backup is restored, the store is removed, or it was only in memory, while
-//! the workers stay up. They start anew by themselves, nothing of the lost history counts, and the logs name the cause.
+//! A journal that is behind what workers have seen: a backup is restored, the store is removed, or it was only in
+//! memory, while the workers keep running. They restart by themselves, nothing of the lost history counts, and the logs
+//! name the cause.
 
 use std::fs;
 
@@ -10,12 +11,12 @@ use crate::support::{Cluster, PATIENCE, until};
 const ECHO: &str = "name: e\ntasks: [{id: a, method: util/echo, parameters: {text: hello}}]\n";
 const ROLES: [(&str, &str); 4] =
     [("queue-1", "queue"), ("resolver-1", "resolver"), ("engine-1", "engine"), ("provider-1", "provider")];
-/// What workers and the control plane say of it.
+/// The messages of workers and of the control plane about it.
 const OF_WORKER: &str = "is not in the control plane's journal: a backup was restored, or the store was removed";
 const OF_HUB: &str = "what a component has seen is lost and it starts anew";
 const CUT_OFF: &str = "a consumer confirmed nothing";
 
-/// A control plane and each role in a process of its own.
+/// A control plane and each role in its own process.
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.sandbox.file("e.yaml", ECHO);
@@ -36,7 +37,7 @@ fn run(cluster: &Cluster) -> String {
     run
 }
 
-/// A run of code that ends only when it is stopped, and that runs.
+/// A run of code that ends only when it is stopped; returns once it runs.
 fn hang(cluster: &Cluster) -> String {
     let code = "import time\nwhile True:\n    time.sleep(0.01)";
     let task = json!({"id": "work", "method": "python/execute", "parameters": {"code": code}});
@@ -46,7 +47,8 @@ fn hang(cluster: &Cluster) -> String {
     run
 }
 
-/// The next run completes, nobody was cut off on the way, and every worker that had seen something says why it starts anew.
+/// The next run completes, no connection was cut on the way, and every worker that had seen lost entries says why it
+/// restarts.
 fn goes_on(cluster: &Cluster, hub_log_before: &str) {
     run(cluster);
     let log = cluster.hub_log();
@@ -66,7 +68,8 @@ fn workers_that_stay_up_go_on_with_a_restored_backup() {
     let store = format!("sqlite:{}", cluster.sandbox.path().join("hub.db").display());
     let backup = cluster.sandbox.path().join("backup.db").display().to_string();
     cluster.sandbox.gleitzeit(&["backup", &backup, "--store", &store]).exits(0);
-    // The control plane starts once more, so that those who saw the rest of the journal name a term of their own.
+    // The control plane restarts once more, so that workers that saw the rest of the journal report a term of their
+    // own.
     let before = cluster.terminate_hub().stderr;
     cluster.start_hub();
     let lost = run(&cluster);
@@ -80,7 +83,7 @@ fn workers_that_stay_up_go_on_with_a_restored_backup() {
     for run in [lost, hanging] {
         cluster.client(&["status", &run]).exits(1);
     }
-    // Nobody works on what is not there any more, and nobody is asked for it.
+    // No worker works on lost tasks any more, and none is asked to.
     until("the lost call is stopped", PATIENCE, || {
         let idle = |it: &serde_json::Value| it["in_use"] == 0;
         cluster.components().iter().all(idle).then_some(())

@@ -1,4 +1,5 @@
-//! Sockets that send what makes no sense, and much of it: they are answered, then cut off, and nobody else notices.
+//! Sockets that send invalid messages in large numbers: they get answers, then they are cut off, and nobody else is
+//! affected.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ fn all_is_well(cluster: &Cluster) {
     assert_eq!(cluster.until_ended(&run)["status"], "completed");
 }
 
-/// JSON of so many arrays in each other.
+/// JSON of this many nested arrays.
 fn deep(levels: usize) -> Value {
     (0..levels).fold(json!(1), |inner, _| json!([inner]))
 }
@@ -32,22 +33,22 @@ fn what_makes_no_sense_is_answered_and_whoever_goes_on_is_cut_off() {
         ("watch", json!({"from_position": "first"}), "malformed mesh event `watch`"),
         ("watch", json!({"from_position": 1_u64 << 60}), ""),
     ] {
-        socket.say(event, &body);
+        socket.send(event, &body);
         if !expected.is_empty() {
-            let error = socket.hear("mesh_error");
+            let error = socket.receive("mesh_error");
             assert!(text(&error["message"]).contains(expected), "{event}: {error}");
             assert_eq!(error["name"], "INVALID_REQUEST", "{error}");
         }
     }
     for role in ["king", "engine", "provider"] {
-        socket.say("register_component", &json!({"component_type": role, "methods": deep(50), "slots": -1}));
-        let error = socket.hear("mesh_error");
+        socket.send("register_component", &json!({"component_type": role, "methods": deep(50), "slots": -1}));
+        let error = socket.receive("mesh_error");
         assert!(text(&error["message"]).contains("malformed"), "{error}");
     }
     all_is_well(&cluster);
-    // It may be gone before it has said everything.
+    // The connection may end before everything was sent.
     for _ in 0..200 {
-        if !socket.try_say("nonsense", &json!({})) {
+        if !socket.try_send("nonsense", &json!({})) {
             break;
         }
     }
@@ -63,7 +64,7 @@ fn large_events_without_end_are_cut_off_and_disturb_nobody() {
     std::thread::scope(|scope| {
         for socket in &mut sockets {
             let large = &large;
-            scope.spawn(move || (0..120).all(|_| socket.try_say("nonsense", large)));
+            scope.spawn(move || (0..120).all(|_| socket.try_send("nonsense", large)));
         }
         all_is_well(&cluster);
     });
@@ -77,7 +78,7 @@ fn large_events_without_end_are_cut_off_and_disturb_nobody() {
     assert!(resident < 600, "{resident} MiB");
 }
 
-/// The ids of all components that are connected, with their roles.
+/// The ids of all connected components, with their roles.
 fn connected(cluster: &Cluster) -> Vec<(String, String)> {
     let all = cluster.components().into_iter().filter(|it| it["status"] == "connected");
     all.map(|it| (text(&it["component_id"]), text(&it["role"]))).collect()
@@ -87,18 +88,18 @@ fn connected(cluster: &Cluster) -> Vec<(String, String)> {
 fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
     let cluster = Cluster::all_in_one(&[]);
     let registration = |role: &str, id: &str| json!({"component_type": role, "component_id": id, "slots": 4, "methods": ["stolen/it"], "max_concurrency": 4});
-    // Two of other processes: one that brings its secret, and one that was given it.
+    // Two components from outside: one that brings its secret, and one that was given it.
     let mut brings = registration("provider", "mine");
     brings["secret"] = json!("known to its owner alone");
     let mut owner = Socket::register(&cluster.url, &brings);
     let mut given = Socket::connect(&cluster.url);
-    given.say("register_component", &registration("provider", "given"));
-    let secret = text(&given.hear("component_registered")["secret"]);
+    given.send("register_component", &registration("provider", "given"));
+    let secret = text(&given.receive("component_registered")["secret"]);
     let before = connected(&cluster);
     assert!(before.len() > 5, "{before:?}");
     let mut tried = BTreeMap::new();
     for (id, own_role) in &before {
-        // One of each role, and both that came from outside.
+        // One of each role, and both from outside.
         if !["mine", "given"].contains(&id.as_str()) && tried.insert(own_role, id).is_some() {
             continue;
         }
@@ -109,8 +110,8 @@ fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
                 registration["secret"] = json!(secret);
             }
             let mut thief = Socket::connect(&cluster.url);
-            thief.say("register_component", &registration);
-            let rejected = thief.hear("registration_rejected");
+            thief.send("register_component", &registration);
+            let rejected = thief.receive("registration_rejected");
             assert_eq!(rejected["error"]["name"], "COMPONENT_ID_TAKEN", "{id} ({own_role}) as {role}: {rejected}");
         }
     }
@@ -126,7 +127,7 @@ fn nobody_takes_over_the_id_of_another_and_its_owner_notices_nothing() {
         called.map(|(socket, call)| socket.answer(&call, &json!(1)))
     });
     assert_eq!(cluster.until_ended(&run)["status"], "completed");
-    // Who has the secret comes back, also while its connection before is still there.
+    // A component with the secret can return, even while its previous connection is still open.
     let mut again = registration("provider", "given");
     again["secret"] = json!(secret);
     Socket::register(&cluster.url, &again);

@@ -1,4 +1,4 @@
-//! Tasks that send HTTP requests, from the command line to a server of the test's own.
+//! Tasks that send HTTP requests, from the command line to a server of the test.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,11 +15,11 @@ use tokio::runtime::Runtime;
 
 use crate::support::{Sandbox, example};
 
-/// Answers as httpbin does, as far as the example needs it. Ends when dropped.
+/// Answers as httpbin does, as far as the example needs it. Stops on drop.
 struct Server {
     address: SocketAddr,
     asked: Arc<AtomicU32>,
-    /// What the header `x-key` held.
+    /// The values of the header `x-key`.
     keys: Arc<Mutex<Vec<String>>>,
     _runtime: Runtime,
 }
@@ -40,7 +40,7 @@ impl Server {
                 args.map(|(name, value)| (name.into(), Value::String(value.into()))).collect();
             Json(json!({ "args": args })).into_response()
         };
-        // Says which address it was asked for, where the next page is, and what Python writes of a number that is none.
+        // Returns the requested address, the link to the next page, and Python's notation of a number that is not one.
         let told = async move |asked: axum::extract::Request| {
             let uri = asked.uri().to_string();
             let page = Json(json!({"uri": uri, "next": "/told/next?page=2"}));
@@ -105,7 +105,7 @@ fn a_provider_for_one_service_brings_the_secret_that_the_workflow_never_sees() {
                 [1]}}\noutputs: {key: \"${only.json.key}\"}\n";
     let file = sandbox.file("one.yaml", text);
     let ended = sandbox.gleitzeit(&["run", &file, "--provider", &provider, "-o", "json"]).exits(0);
-    // The server was shown the secret and says it back; here it is not seen, nor is it in the journal.
+    // The server received the secret and returned it; here and in the journal it is masked.
     assert_eq!(ended.json()["outputs"], json!({"key": "***"}), "{ended}");
     assert_eq!(server.keys.lock().expect("no panic").as_slice(), ["s3cret"]);
 }

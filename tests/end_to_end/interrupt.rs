@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: what runs is ended, and says so.
+//! Ctrl-C and SIGTERM: running work is ended, and the command says so.
 
 use rustix::process::Signal;
 use serde_json::json;

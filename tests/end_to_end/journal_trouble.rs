@@ -1,5 +1,5 @@
-//! Trouble with what is stored: no room, no right to write, damage, death between two writes, and what people do about
-//! it: remove old runs, back up, restore.
+//! Trouble with the store: no room, no permission to write, damage, death between two writes; and its remedies: remove
+//! old runs, back up, restore.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use super::support::{Cluster, PATIENCE, Process, Sandbox, free_port, text, until};
 
-/// Set where file systems cannot be mounted: the tests that need one pass then without having shown anything.
+/// For machines where file systems cannot be mounted: tests that need one then pass without testing anything.
 const SKIP_MOUNTS: &str = "GLEITZEIT_TEST_SKIP_MOUNTS";
 
 const ECHO: &str =
     "name: e\ninputs: {text: hello}\ntasks: [{id: a, method: util/echo, parameters: {text: '${inputs.text}'}}]\n";
 
-/// A small file system of its own. It goes with the value.
+/// A small file system, unmounted on drop.
 struct Mount {
     path: PathBuf,
 }
@@ -53,7 +53,7 @@ fn mount(arguments: &[&str], at: &Path) -> bool {
     Command::new("mount").args(arguments).arg(at).output().is_ok_and(|output| output.status.success())
 }
 
-/// A control plane with a worker, on a store and a port of its own.
+/// A control plane with a worker, on its own store and port.
 struct Plane {
     store: PathBuf,
     port: String,
@@ -67,7 +67,7 @@ impl Plane {
         Self { store, port, url }
     }
 
-    /// Not waiting for it to be ready, which it may never be.
+    /// Starts without waiting until it is ready, which it may never be.
     fn begin(&self, sandbox: &Sandbox, command: &str) -> Process {
         let store = format!("sqlite:{}", self.store.display());
         sandbox.start(&[command, "--port", &self.port, "--store", &store, "--no-auth"])
@@ -83,21 +83,21 @@ impl Plane {
     fn caller(&self) -> Caller {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        // Without repetitions: the test wants to see what is acknowledged and what is not.
+        // Without repeats: the test wants to see which calls are acknowledged and which are not.
         let config = ClientConfig { max_retries: 0, ..ClientConfig::new(self.url.clone()) };
         let client = runtime.block_on(Client::connect(config)).expect("it listens");
         Caller { runtime, client }
     }
 }
 
-/// A client, for tests that wait for each answer.
+/// A client for tests that wait for each answer.
 struct Caller {
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
 
 impl Caller {
-    /// The id, if it is acknowledged.
+    /// The id of the run, if the submission is acknowledged.
     fn try_submit(&self, text: &str) -> gleitzeit_sdk::Result<String> {
         let submission = Submission::yaml(ECHO).input("text", text)?;
         self.runtime.block_on(self.client.submit(submission)).map(|run| run.id().to_owned())
@@ -131,7 +131,7 @@ fn a_full_disk_ends_the_control_plane_with_the_remedy_and_loses_nothing() {
     let Some(disk) = Mount::new(sandbox.path().join("disk"), "4m") else { return };
     let plane = Plane::new(disk.path.join("journal.db"));
     let process = plane.start(&sandbox, "start");
-    // Runs that take much room, until one is not acknowledged.
+    // Runs that need much room, until one is not acknowledged.
     let caller = plane.caller();
     let mut acknowledged = Vec::new();
     while let Ok(run) = caller.try_submit(&"x".repeat(60_000)) {
@@ -144,7 +144,7 @@ fn a_full_disk_ends_the_control_plane_with_the_remedy_and_loses_nothing() {
     assert!(ended.stderr.contains("no room is left") && ended.stderr.contains(&store), "{ended}");
     assert!(ended.stderr.contains("free some space") && !ended.stderr.contains("panicked"), "{ended}");
     assert!(ended.stderr.contains("hint: check disk space"), "{ended}");
-    // While there is still no room it says so again, or serves what it has.
+    // While there is still no room, the control plane reports it again, or serves what it has.
     let mut again = plane.begin(&sandbox, "hub");
     until("it is ready or has ended", PATIENCE, || {
         (again.stdout().contains("ready at ") || !again.is_running()).then_some(())
@@ -204,7 +204,7 @@ fn a_damaged_store_is_refused_at_the_start_with_its_name() {
     // The same bit everywhere, so that no table contradicts another.
     places.iter().for_each(|at| flipped[at + 15] ^= 1);
     refused(&flipped, "a bit of an id");
-    // As it was, it goes on.
+    // With the original store it continues.
     fs::write(&plane.store, &whole).expect("writable");
     let process = plane.start(&sandbox, "start");
     plane.caller().all_end(&runs);
@@ -216,7 +216,7 @@ fn what_was_acknowledged_before_a_kill_at_any_moment_is_there_afterwards() {
     let sandbox = Sandbox::new();
     let plane = Plane::new(sandbox.path().join("journal.db"));
     let mut acknowledged: Vec<String> = Vec::new();
-    // Moments that have nothing to do with each other, the same each time.
+    // Arbitrary moments, the same in each test run.
     for round in 0_u64..6 {
         let mut process = plane.start(&sandbox, "start");
         let stop = Arc::new(AtomicBool::new(false));
@@ -260,7 +260,7 @@ fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_pla
     let ended = process.wait(PATIENCE).exits(1);
     assert!(ended.stderr.contains("PERSISTENCE_STORE_LOST"), "{ended}");
     assert!(ended.stderr.contains("journal.db") && ended.stderr.contains("hint: put its file back"), "{ended}");
-    // Nor is it begun anew without a word.
+    // Nor does it silently start with a new journal.
     let ended = plane.begin(&sandbox, "hub").wait(PATIENCE).exits(1);
     assert!(ended.stderr.contains("PERSISTENCE_INTEGRITY_ERROR"), "{ended}");
     assert!(ended.stderr.contains("is not there") && ended.stderr.contains("journal.db.lock"), "{ended}");
@@ -271,7 +271,7 @@ fn a_store_that_is_taken_away_acknowledges_nothing_more_and_ends_the_control_pla
     process.terminate(PATIENCE).exits(0);
 }
 
-/// The list of request ids decides what runs twice.
+/// The list of request ids decides which submissions are duplicates.
 #[test]
 fn damaged_lists_are_told_by_every_command_and_repaired_from_the_entries() {
     let sandbox = Sandbox::new();
@@ -289,7 +289,7 @@ fn damaged_lists_are_told_by_every_command_and_repaired_from_the_entries() {
     let mut damaged = fs::read(&plane.store).expect("readable");
     let id = b"mine-and-only-mine";
     let places: Vec<_> = damaged.windows(id.len()).enumerate().filter(|(_, it)| it == id).map(|(at, _)| at).collect();
-    // Once in its entry, which has its own sum, and in two lists.
+    // Once in its entry, which has a checksum of its own, and in two lists.
     let json = |at: usize| damaged[at + id.len()] == b'"';
     let lists: Vec<usize> = places.into_iter().filter(|at| !json(*at)).collect();
     assert_eq!(lists.len(), 2, "it is listed and indexed");
@@ -330,7 +330,7 @@ fn a_store_has_one_control_plane_under_all_its_names() {
     process.terminate(PATIENCE).exits(0);
 }
 
-/// The file alone is mounted elsewhere, as it is in containers: beside it stands another lock file.
+/// Only the file is mounted elsewhere, as in containers, so a different lock file lies beside it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_store_that_is_mounted_alone_has_one_control_plane() {
@@ -382,7 +382,7 @@ fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
         assert!(ended.stderr.contains("removed long after its end"), "{command}: {ended}");
     }
     assert_ne!(text(&cluster.ask(&asked)["run_id"]), first, "the request id is free again");
-    // Restarted, nothing comes back, and what ran goes on.
+    // After a restart no removed run comes back, and running ones continue.
     cluster.terminate_hub().exits(0);
     cluster.start_hub_with(&["--retention", "off"]);
     cluster.client(&["status", &first]).exits(1);
@@ -391,7 +391,7 @@ fn pruned_runs_are_gone_and_said_to_be_and_pruning_again_changes_nothing() {
     cluster.client(&["cancel", &running]);
 }
 
-/// Files may grow so little that the log has room for a run and not for the removal of many.
+/// Files may grow only so far that the log has room for a run but not for the removal of many.
 #[test]
 fn pruning_without_room_is_an_error_and_the_control_plane_goes_on() {
     let sandbox = Sandbox::new();
@@ -448,7 +448,7 @@ fn a_backup_of_a_control_plane_that_works_is_restored_and_goes_on() {
     let before = caller.submit(20);
     let store = format!("sqlite:{}", plane.store.display());
     let backup = sandbox.path().join("backup.db").display().to_string();
-    // While it works on them.
+    // During the work on them.
     let made: Value = sandbox.gleitzeit(&["backup", &backup, "--store", &store, "-o", "json"]).exits(0).json();
     assert!(made["runs"].as_u64().is_some_and(|runs| runs >= 20), "{made}");
     let after = caller.submit(5);

@@ -1,4 +1,4 @@
-//! What shell and Python tasks print is seen while they run, by those who come late too.
+//! The output of shell and Python tasks is visible while they run, also for watchers who join late.
 
 use std::fs;
 use std::io::pipe;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::progress::on_terminal;
 use crate::support::{Cluster, PATIENCE, Sandbox, until};
 
-/// Prints, waits until a file is there, and prints again.
+/// Prints, waits until a file exists, and prints again.
 fn workflow(cluster: &Cluster, method: &str) -> (String, PathBuf) {
     let gate = cluster.sandbox.path().join(format!("{}.gate", method.replace('/', "-")));
     let path = gate.display();
@@ -34,12 +34,12 @@ fn shell(sandbox: &Sandbox, command: &str) -> String {
     sandbox.file("shell.json", json!({"name": "Shell", "tasks": [task]}).to_string())
 }
 
-/// A command that waits until a file is there.
+/// A command that waits until a file exists.
 fn wait_for(gate: &Path) -> String {
     format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display())
 }
 
-/// The text of a stream, as `logs -f -o json` tells it, and the notes on it.
+/// The text of a stream as `logs -f -o json` prints it, and the notes about it.
 fn told(stdout: &str, stream: &str) -> (String, Vec<String>) {
     let (mut text, mut notes) = (String::new(), Vec::new());
     for line in stdout.lines() {
@@ -54,7 +54,7 @@ fn told(stdout: &str, stream: &str) -> (String, Vec<String>) {
     (text, notes)
 }
 
-/// A process that is killed with its test.
+/// A process that is killed on drop.
 struct Reader(Child);
 
 impl Drop for Reader {
@@ -73,7 +73,7 @@ fn lines_are_seen_before_the_task_ends_by_whoever_follows_and_whoever_comes_late
         let arguments = ["logs", &run, "-f", "--hub-url", &cluster.url];
         let early = cluster.sandbox.start(&arguments);
         until("the first line is followed", PATIENCE, || early.stdout().contains("[it] first").then_some(()));
-        // It is known to those who come now, and nothing is told twice.
+        // Watchers who join now get it too, and nothing is printed twice.
         let logs = cluster.ask(&["logs", &run]);
         assert_eq!(logs["tasks"][0]["output"], "first\n", "{logs}");
         let late = cluster.sandbox.start(&[&arguments[..], &["-o", "json"]].concat());
@@ -114,7 +114,7 @@ fn much_output_is_told_as_far_as_it_is_kept_and_who_reads_nothing_holds_nobody_u
     });
     let follower = cluster.sandbox.start(&["logs", &run, "-f", "-o", "json", "--hub-url", &cluster.url]);
     until("all that is kept was told", PATIENCE, || follower.stdout().contains("output goes on").then_some(()));
-    // Of what goes on there is the end, in whole lines.
+    // For a running task this is the end of the output, in whole lines.
     let so_far = cluster.ask(&["logs", &run])["tasks"][0]["output"].as_str().expect("output").to_owned();
     let body = so_far.split("[output goes on").next().expect("a beginning");
     assert!(body.len() > 16 * 1024 && so_far.len() < 64 * 1024, "{} bytes", so_far.len());
@@ -175,7 +175,7 @@ fn output_goes_on_over_the_death_of_the_control_plane() {
     fs::write(&gate, "").expect("writable");
     let (text, notes) = told(&follower.wait(PATIENCE).exits(0).stdout, "stdout");
     let result = cluster.until_ended(&run)["tasks"]["it"]["result"]["output"].as_str().expect("output").to_owned();
-    // What was said while nobody listened is lost on its way, and that is said.
+    // Output from a time without watchers is lost in transit, and a note says so.
     let missing: usize = notes
         .iter()
         .map(|note| note[1..].split(' ').next().expect("a number").parse::<usize>().expect("a number"))
@@ -188,7 +188,7 @@ fn output_goes_on_over_the_death_of_the_control_plane() {
 #[test]
 fn on_a_terminal_the_lines_stand_below_their_task_while_it_runs() {
     let cluster = Cluster::all_in_one(&[]);
-    // As the live view shows what a task says.
+    // In the form in which the live view shows a task's output.
     let shown = |line: &str| format!("    \x1b[2m{line}\x1b[0m");
     for command in ["run", "submit"] {
         let (file, gate) = workflow(&cluster, "shell/run");

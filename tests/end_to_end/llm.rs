@@ -1,5 +1,5 @@
-//! Language models: the examples, what people are told if something is wrong, and that nobody writes for nobody. Behind
-//! them is a server that speaks both APIs and misbehaves on demand.
+//! Language models: the examples, the messages for people when something is wrong, and that generation stops when
+//! nobody reads it. The server behind them speaks both APIs and misbehaves on demand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, Sandbox, example, free_port, text, until};
 
-/// Far more than it takes to notice that nobody listens, far less than any timeout.
+/// Far longer than it takes to notice a missing reader, far shorter than any timeout.
 const SOON: Duration = Duration::from_secs(15);
 
 /// The two kinds of server. Each replaces the provider that would look for an Ollama on this machine.
@@ -29,7 +29,7 @@ fn provider_of(sandbox: &Sandbox, executor: &str, server: &LlmServer) -> String 
     provider(sandbox, executor, &if executor == "ollama-llm" { server.url() } else { server.openai_url() })
 }
 
-/// What the server answers to this.
+/// The server's answer to a text.
 fn said(text: &str) -> String {
     format!("You said: {}", text.chars().take(300).collect::<String>())
 }
@@ -42,11 +42,11 @@ fn usage_of(run: &Value, task: &str) -> Value {
     usage.clone()
 }
 
-/// What an example gives, worked out here from what the server answers.
+/// The expected result of an example, computed from the server's answers.
 fn expected(name: &str) -> Value {
     match name {
         "simple_llm_workflow.yaml" => {
-            // Eleven words are asked and seven answered.
+            // Eleven words in the prompt, seven in the answer.
             json!({"answer": said("Why is the sky blue?"), "model": "llama3.2", "tokens": 18})
         }
         "dependent_workflow.yaml" => {
@@ -96,7 +96,7 @@ fn examples() -> Vec<PathBuf> {
     files
 }
 
-/// What would do harm if it were taken for anything but text.
+/// Text that would do harm if anything interpreted it.
 const HOSTILE: &str = "'''\"\"\" \\ ${write.response} $${x} {0} %s\n`rm`; $(id) \u{202e}\u{0}\u{feff} </s> \u{1fad6}\r\n\\u0000 \\N{DASH} '";
 
 #[test]
@@ -237,7 +237,7 @@ fn the_commands_of_the_documents_do_what_they_say() {
         let provider = provider_of(&sandbox, executor, &server);
         let mut command = sandbox.command(&["run"]);
         command.args(arguments.split_whitespace()).args(["--provider", &provider]);
-        // The commands speak of files as they lie in the repository.
+        // The commands name files relative to the repository.
         command.current_dir(env!("CARGO_MANIFEST_DIR"));
         sandbox.start_command(command).wait(PATIENCE).exits(0);
         ran += 1;
@@ -366,7 +366,7 @@ fn the_shipped_provider_for_other_servers_is_used_once_it_is_told_where() {
     let mut command = sandbox.command(&["run", &retried, "--provider", &nobody, "-o", "json"]);
     command.env("OPENAI_BASE_URL", &url);
     let keyless = sandbox.start_command(command).wait(PATIENCE).exits(1).json();
-    // What the other one could do is of no matter.
+    // The other model's capabilities do not matter.
     assert_eq!(keyless["tasks"]["ask"]["attempt"], 1, "{keyless:#}");
     assert!(text(&keyless["tasks"]["ask"]["error"]["message"]).contains("and none was sent; see `authentication`"));
     with(&[("OPENAI_API_KEY", "sk-test")]).exits(1);

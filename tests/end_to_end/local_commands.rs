@@ -1,4 +1,4 @@
-//! Commands that need no control plane, and `logs`: what people type first.
+//! Commands that need no control plane, and `logs`: the first commands that people try.
 
 use std::net::TcpListener;
 

@@ -1,4 +1,4 @@
-//! How output looks: on a terminal of any width, in a file, and as options and the environment ask for.
+//! The appearance of output: on a terminal of any width, in a file, and as options and the environment demand.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Cluster, Ended, PATIENCE, Sandbox, example};
 
-/// Runs a command on a terminal of so many columns, and prints all that it shows.
+/// Runs a command on a terminal with this many columns, and prints all that it shows.
 const ON_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios\n\
     columns, program = int(sys.argv[1]), sys.argv[2:]\n\
     pid, terminal = pty.fork()\n\
@@ -17,7 +17,7 @@ const ON_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios\n\
     \x20   if not data:\n        break\n    os.write(1, data)\n\
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
 
-/// What is shown on a terminal, and with which code it ended.
+/// The output on a terminal, and the exit code.
 fn on_terminal(sandbox: &Sandbox, columns: usize, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let plain = sandbox.command(arguments);
     let mut command = Command::new("python3");
@@ -71,7 +71,7 @@ fn no_line_is_wider_than_its_terminal() {
                 assert!(line.chars().count() <= columns, "{command:?} at {columns}: {line}\n{ended}");
             }
         }
-        // What failed is told whole below the table.
+        // The failure is printed in full below the table.
         let status =
             plain(&on_terminal(&cluster.sandbox, columns, &[], &["status", &run, "--hub-url", &cluster.url]).stdout);
         let (facts, rest) = status.split_once("\nTASK ").expect("a table");
@@ -107,7 +107,7 @@ fn a_short_id_can_be_given_to_any_command_and_a_file_gets_whole_ones() {
     let rows = |arguments: &[&str]| -> Vec<String> {
         let arguments = [arguments, &["--hub-url", &cluster.url]].concat();
         let shown = plain(&on_terminal(&cluster.sandbox, 100, &[], &arguments).exits(0).stdout);
-        // On a terminal it is said below the table that there are more.
+        // On a terminal, a line below the table says that there are more runs.
         let rows = shown.lines().skip(1).take_while(|line| line.starts_with("01"));
         rows.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     };
@@ -214,7 +214,7 @@ fn protocols_are_known_without_a_control_plane() {
     let sandbox = Sandbox::new();
     let named = sandbox.gleitzeit(&["protocols", "--hub-url", "http://127.0.0.1:9"]).exits(3);
     assert!(named.stdout.is_empty(), "{named}");
-    // Whether one runs at the default address or not.
+    // Whether or not a control plane runs at the default address.
     let shown = sandbox.gleitzeit(&["protocols", "util/echo"]).exits(0);
     assert!(shown.stdout.contains("util/echo of util/v1"), "{shown}");
 }

@@ -1,5 +1,5 @@
-//! Attempts whose engine or provider goes away: what the journal says of them, what they cost, and that the code of
-//! one attempt is gone when that of the next begins.
+//! Attempts whose engine or provider goes away: what the journal records, what they cost, and that the code of one
+//! attempt is gone when that of the next begins.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, Event, Journal, PATIENCE, Sandbox, Watch, now_ms, shipped_providers, text, until};
 
-/// Shorter than any grace period and any silence.
+/// Less than any grace period and any timeout for silence.
 const PROMPTLY: Duration = Duration::from_secs(5);
 
-/// How long code may still run once its attempt has ended.
+/// How long code may still run after its attempt has ended.
 const KILLED_WITHIN_MS: u64 = 1_000;
 
-/// Code that leaves a trail for as long as it runs, which is until it is told how to end.
+/// Code that leaves a trail while it runs, until it is told how to end.
 struct Trail {
     file: PathBuf,
     orders: PathBuf,
 }
 
-/// What one execution left behind, in milliseconds since 1970.
+/// The trail of one execution, in milliseconds since 1970.
 #[derive(Debug)]
 struct Span {
     from_ms: u64,
@@ -59,14 +59,14 @@ impl Trail {
         cluster.submit(&cluster.sandbox.file("trail.json", workflow.to_string()))
     }
 
-    /// All executions from now on end so, also those that run.
+    /// Makes all executions from now on end in this way, including running ones.
     fn order(&self, how: &str) {
         let new = self.orders.with_extension("new");
         fs::write(&new, how).expect("writable");
         fs::rename(&new, &self.orders).expect("writable");
     }
 
-    /// By process, in the order in which they began.
+    /// The executions by process, in the order of their start.
     fn spans(&self) -> Vec<Span> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let mut spans: BTreeMap<&str, Span> = BTreeMap::new();
@@ -79,14 +79,14 @@ impl Trail {
         spans
     }
 
-    /// Waits until an attempt is recorded as running and its code has left something.
+    /// Waits until an attempt is recorded as running and its code has left a trail.
     #[track_caller]
     fn until_runs(&self, watch: &mut Watch, attempt: u64) {
         watch.until_task("work", attempt, "task_started");
         until("the code runs", PATIENCE, || (self.spans().len() as u64 >= attempt).then_some(()));
     }
 
-    /// Waits until the code of an attempt has left nothing for so long that it must be gone.
+    /// Waits until the code of an attempt has left no trail for so long that it must be gone.
     #[track_caller]
     fn until_gone(&self, attempt: usize) {
         until("the code is gone", PATIENCE, || {
@@ -94,7 +94,7 @@ impl Trail {
         });
     }
 
-    /// Every attempt ran once, and none for longer than its lease and the moment it takes to kill code.
+    /// Every attempt ran once, and none for longer than its lease and the moment that it takes to kill code.
     #[track_caller]
     fn ran_one_at_a_time(&self, journal: &Journal) {
         let ends = ["task_completed", "task_attempt_failed", "task_attempt_stopped"];
@@ -110,7 +110,7 @@ impl Trail {
     }
 }
 
-/// What an attempt leaves that was running when it was lost, and when it completed.
+/// The entries of an attempt that was running when it was lost, and of one that completed.
 const LOST: [&str; 4] = ["task_dispatched", "task_started", "task_attempt_stopped", "task_requeued"];
 const COMPLETED: [&str; 3] = ["task_dispatched", "task_started", "task_completed"];
 
@@ -122,7 +122,7 @@ fn reasons(journal: &Journal) -> Vec<String> {
     journal.all("task_attempt_stopped").map(|event| text(&event.payload["reason"])).collect()
 }
 
-/// An agent that hands back at once what it has.
+/// An agent that returns its work at once when it is stopped.
 fn hasty(cluster: &mut Cluster, name: &str, role: &str) {
     cluster.start_agent_with(name, role, &["--drain-timeout", "0"]);
 }
@@ -204,7 +204,7 @@ fn losses_do_not_use_up_the_attempts_of_a_task() {
 
     let journal = watch.finish();
     let mut kinds = journal.kinds("work");
-    // What fails sooner than it is said to run does not say so.
+    // An attempt that fails before it is reported as running has no such entry.
     kinds.retain(|kind| *kind != "task_started");
     let lost = ["task_dispatched", "task_attempt_stopped", "task_requeued"];
     let failed = ["task_dispatched", "task_attempt_failed"];
@@ -268,8 +268,8 @@ fn a_cancel_while_the_engine_is_dead_ends_the_run_once_the_engine_is_lost() {
     assert!(run["error"]["message"].as_str().expect("text").contains("changed my mind"), "{run:#}");
 }
 
-/// Two agents with all roles, and four tasks that run until they are told to end: two on each, or as many as there are
-/// processors.
+/// Two agents with all roles, and four tasks that run until they are told to end: two on each agent, or as many as
+/// there are processors.
 fn two_agents(drain_timeout: &str) -> (Cluster, Trail, Watch) {
     let mut cluster = Cluster::new();
     cluster.start_hub();
@@ -283,7 +283,7 @@ fn two_agents(drain_timeout: &str) -> (Cluster, Trail, Watch) {
     let workflow = json!({"name": "Four", "tasks": (0..4).map(task).collect::<Vec<_>>()});
     let run = cluster.submit(&cluster.sandbox.file("four.json", workflow.to_string()));
     let mut watch = cluster.watch(&run);
-    // Calls go to the provider with the fewest: each has one of any two.
+    // Calls go to the provider with the fewest open ones, so each provider has one of any two.
     watch.until("two run", |events| {
         (events.iter().filter(|event| event.kind == "task_started").count() >= 2).then_some(())
     });

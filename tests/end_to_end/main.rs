@@ -1,7 +1,7 @@
-//! The whole, from outside: the binary `gleitzeit` in real processes, as a person or a script uses it.
+//! End-to-end tests: the binary `gleitzeit` in real processes, as a person or a script uses it.
 //!
-//! Every test has a home, stores, ports and processes of its own, and leaves none behind. Nothing waits for a fixed
-//! time: conditions are polled against a deadline.
+//! Every test has its own home, stores, ports and processes, and leaves none behind. Nothing waits for a fixed time:
+//! conditions are polled against a deadline.
 
 mod backpressure;
 mod bad_files;

@@ -1,4 +1,4 @@
-//! `/metrics`: what Prometheus reads, and that the dashboard asks for nothing else.
+//! `/metrics`: what Prometheus reads, and that the dashboard uses no other metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, get, shipped_providers, until};
 
-/// The value of a sample, by its name and labels as they stand there.
+/// The value of a sample, by its name and labels as written there.
 fn sample(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     Some(line.parse().expect("a number"))
@@ -36,7 +36,7 @@ fn what_happens_is_counted_and_what_is_there_is_told() {
         let run = cluster.submit(&file);
         assert_eq!(cluster.until_ended(&run)["status"], "failed");
     }
-    // They are counted after they are answered.
+    // Runs are counted after they are answered.
     let text = until("the last run is counted", PATIENCE, || {
         Some(metrics(&cluster))
             .filter(|text| sample(text, "gleitzeit_runs_ended_total{status=\"failed\"}") == Some(3.0))
@@ -89,7 +89,7 @@ fn the_dashboard_asks_for_what_there_is(text: &str) {
         names.extend(words.filter(|word| word.starts_with("gleitzeit_") || word.starts_with("process_")));
     }
     assert!(names.len() > 15, "{names:?}");
-    // Nothing waits and nothing was stopped: those are not told of yet.
+    // Nothing waits and nothing was stopped, so these metrics do not exist yet.
     let quiet = ["gleitzeit_attempts_stopped_total", "gleitzeit_queue_depth", "gleitzeit_queue_age_seconds"];
     let unknown: Vec<_> = names.into_iter().filter(|name| !known.contains(name) && !quiet.contains(name)).collect();
     assert_eq!(unknown, [""; 0], "known: {known:?}");

@@ -1,10 +1,10 @@
-//! The view that fills the terminal, in a terminal: driven by keys and read as it stands there.
+//! The full-screen view in a terminal: driven by keys and read from the screen.
 
 use serde_json::json;
 
 use crate::support::{Cluster, PATIENCE, Tmux, until};
 
-/// A monitor on a screen, which stays to be read when the program has ended.
+/// A monitor on a screen, which stays readable after the program has ended.
 struct Screen(Tmux);
 
 impl Screen {
@@ -28,7 +28,7 @@ impl Screen {
         self.until_all(&[text]);
     }
 
-    /// All of these at once: a screen may be read while it is being drawn.
+    /// Waits for all texts at once: a screen may be read while it is being drawn.
     #[track_caller]
     fn until_all(&self, texts: &[&str]) {
         until(&format!("{texts:?} on the screen"), PATIENCE, || {

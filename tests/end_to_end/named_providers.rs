@@ -1,4 +1,5 @@
-//! Several providers of one method, each with an address and a secret of its own, and tasks that say which they mean.
+//! Several providers of one method, each with its own address and secret, and tasks that name the provider that they
+//! want.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +12,10 @@ use tokio::runtime::Runtime;
 
 use crate::support::{Cluster, PATIENCE, Sandbox, text, until};
 
-/// Tells whoever asks which server it is; ends when dropped.
+/// Answers each request with its own name; stops on drop.
 struct Server {
     url: String,
-    /// The tokens that it was shown, with the paths that were asked for.
+    /// The tokens that it received, with the requested paths.
     asked: Arc<Mutex<Vec<(String, String)>>>,
     _runtime: Runtime,
 }
@@ -40,7 +41,7 @@ impl Server {
     }
 }
 
-/// A provider file of a name at an address, with a secret of its own.
+/// A provider file with this name and address, and its own secret.
 fn provider(sandbox: &Sandbox, name: &str, url: &str) -> String {
     let secret = sandbox.file(&format!("{name}.key"), format!("secret-of-{name}\n"));
     let text = format!(
@@ -106,7 +107,7 @@ fn validate_and_run_refuse_names_that_are_none_and_tasks_that_could_reach_either
         ];
         assert_eq!(told, expected, "{command}");
     }
-    // What it does not see it cannot judge.
+    // What the command cannot see, it cannot judge.
     sandbox.gleitzeit(&["validate", &file]).exits(0);
 }
 
@@ -123,7 +124,7 @@ fn a_path_needs_a_provider_with_an_address() {
     };
     let north = provider(&sandbox, "north", "http://127.0.0.1:1");
     sandbox.gleitzeit(&["validate", &file(", provider: north"), "--provider", &north]).exits(0);
-    // An address in the environment says who is asked, and an empty one names nobody.
+    // An address in the environment selects the control plane, and an empty one counts as unset.
     let at_north = file(", provider: north");
     let with_address = |address: &str, more: &[&str]| {
         let arguments = [&["validate", &at_north, "--provider", &north], more].concat();
@@ -137,7 +138,7 @@ fn a_path_needs_a_provider_with_an_address() {
     let refused = sandbox.gleitzeit(&["validate", &file(", provider: http"), "--provider", &north]).exits(2);
     assert!(refused.stderr.contains("`url`: `/a` is a path, but the provider has no `base_url`"), "{refused}");
     sandbox.gleitzeit(&["validate", &file("")]).exits(0);
-    // The address of this one is nobody's business here.
+    // This provider's address plays no part here.
     let east = "name: east\nprotocol: http/v1\nexecutor: http\nconnection: {base_url_env: NOT_SET_HERE}\n";
     let east = sandbox.file("east.yaml", east);
     sandbox.gleitzeit(&["validate", &file(", provider: east"), "--provider", &east]).exits(0);
@@ -157,7 +158,7 @@ fn a_task_waits_for_the_provider_that_it_names_and_explain_says_so() {
             && text_of(&task["waiting"], "remedy").contains("start `south`, or correct the task's `provider`"))
         .then_some(())
     });
-    // With a hub what is not connected now may come later.
+    // With a hub, a provider that is not connected now may connect later.
     let arguments = ["validate", &file, "--hub-url", &cluster.url, "-o", "json"];
     let noted = cluster.sandbox.gleitzeit(&arguments).exits(0).json();
     assert_eq!(noted["notes"][0]["message"], "no connected provider is named `south`: the task will wait for one");
@@ -177,7 +178,7 @@ fn a_task_waits_for_the_provider_that_it_names_and_explain_says_so() {
     let table = cluster.client(&["providers"]).exits(0);
     assert!(table.stdout.contains("address") && table.stdout.contains(&server.url), "{table}");
 
-    // The connected ones are known to the control plane: whoever names none could reach either.
+    // The control plane knows the connected providers: a task that names none could reach either.
     let text_without = "name: W\ntasks:\n- {id: a, method: http/request, parameters: {url: /a}}\n";
     let unnamed = cluster.sandbox.file("unnamed.yaml", text_without);
     let refused = cluster.sandbox.gleitzeit(&["validate", &unnamed, "--hub-url", &cluster.url]).exits(2);

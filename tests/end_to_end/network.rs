@@ -1,15 +1,15 @@
-//! Networks that lose, delay and hold up what is sent, between the control plane and one of the others.
+//! Networks that lose, delay and block messages between the control plane and one of the others.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Journal, PATIENCE, Relay, Way, Weather, text, until};
+use crate::support::{Cluster, Condition, Direction, Journal, PATIENCE, Relay, text, until};
 
-/// Partitions are found out sooner than usual, so that the tests are.
+/// Shorter timeouts than usual, so that the tests are short.
 const HASTY: [&str; 6] = ["--heartbeat-interval", "1s", "--engine-patience", "3s", "--provider-patience", "2s"];
 
-/// A hub, and two agents of a role of which the first reaches it through a relay; the rest is in one agent.
+/// A hub, and two agents with a role, of which the first reaches the hub through a relay; the rest is in one agent.
 fn behind_relay(role: &str, rest: &str, patience: &[&str]) -> (Cluster, Relay) {
     let mut cluster = Cluster::new();
     cluster.start_hub_with(patience);
@@ -24,7 +24,7 @@ fn submit(cluster: &Cluster, tasks: &Value) -> String {
     cluster.submit(&cluster.sandbox.file("net.json", json!({"name": "Net", "tasks": tasks}).to_string()))
 }
 
-/// Short tasks that need each other, so that everybody has to say something many times.
+/// Short tasks that depend on each other, so that every component has many messages to send.
 fn chain(cluster: &Cluster) -> String {
     let link = |n: u32| {
         let parameters = if n == 0 { json!({"n": 0}) } else { json!({"n": format!("${{t{}.n}}", n - 1)}) };
@@ -58,7 +58,7 @@ fn an_engine_behind_a_partition_loses_its_work_to_another_and_is_fenced_when_it_
 
     relay.heal();
     cluster.until_connected("engine", 2);
-    // Nothing of the old attempt is recorded, and it works as before.
+    // Nothing of the old attempt is recorded, and the component works as before.
     let run = chain(&cluster);
     completes(&cluster, &run);
     cluster.take_agent("near").terminate(PATIENCE).exits(0);
@@ -94,14 +94,14 @@ fn a_provider_behind_a_partition_loses_its_calls_to_another() {
     completes(&cluster, &chain(&cluster));
 }
 
-/// Heard to the end, or lost and done again; never both.
-fn one_way(way: Way) {
+/// An attempt is either heard to its end, or lost and repeated; never both.
+fn one_way(way: Direction) {
     let (mut cluster, relay) = behind_relay("engine", "queue,resolver,provider", &HASTY);
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 5}}]));
     cluster.until_run(&run, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
     cluster.start_agent("near", "engine");
     cluster.until_connected("engine", 2);
-    relay.set(way, Weather::Lost);
+    relay.set(way, Condition::Lost);
     let journal = completes(&cluster, &run);
     assert!(journal.only("task_completed").attempt <= 2, "{way:?}");
     relay.heal();
@@ -111,33 +111,33 @@ fn one_way(way: Way) {
 
 #[test]
 fn an_engine_that_is_not_heard_loses_its_work() {
-    one_way(Way::Up);
+    one_way(Direction::Up);
 }
 
 #[test]
 fn an_engine_that_does_not_hear_loses_its_work() {
-    one_way(Way::Down);
+    one_way(Direction::Down);
 }
 
 #[test]
 fn a_slow_network_and_one_that_stalls_for_a_moment_cost_time_and_nothing_else() {
     let (cluster, relay) = behind_relay("engine", "queue,resolver,provider", &[]);
-    relay.set(Way::Up, Weather::Slow(Duration::from_millis(40)));
-    relay.set(Way::Down, Weather::Slow(Duration::from_millis(40)));
+    relay.set(Direction::Up, Condition::Slow(Duration::from_millis(40)));
+    relay.set(Direction::Down, Condition::Slow(Duration::from_millis(40)));
     let journal = completes(&cluster, &chain(&cluster));
     assert_eq!(journal.all("task_attempt_stopped").count(), 0);
 
     let run = chain(&cluster);
-    relay.set(Way::Down, Weather::Stalled);
-    // Less than anybody's patience, and long enough for everything to be held up.
+    relay.set(Direction::Down, Condition::Stalled);
+    // Less than any timeout, and long enough to block everything.
     until("a second of silence", PATIENCE, {
         let since = std::time::Instant::now();
         move || (since.elapsed() > Duration::from_secs(1)).then_some(())
     });
-    relay.set(Way::Down, Weather::Fine);
+    relay.set(Direction::Down, Condition::Fine);
     let journal = completes(&cluster, &run);
     assert_eq!(journal.all("task_attempt_stopped").count(), 0, "nobody was given up");
-    // A connection that drops in the middle is made again, and what was open goes on.
+    // A connection that drops in the middle is made again, and open work continues.
     let run = submit(&cluster, &json!([{"id": "long", "method": "util/sleep", "parameters": {"seconds": 2}}]));
     cluster.until_run(&run, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
     relay.cut();

@@ -1,4 +1,4 @@
-//! Runs of `gleitzeit run` are looked at afterwards, and nothing is started for it.
+//! Runs of `gleitzeit run` are inspected afterwards, and no control plane is started for it.
 
 use std::fs;
 use std::ops::Deref;
@@ -50,7 +50,7 @@ fn ids(list: &Value) -> Vec<String> {
     list["items"].as_array().expect("a list").iter().map(|run| text(&run["run_id"])).collect()
 }
 
-/// No control plane has left anything in the home.
+/// No control plane has left any files in the home.
 #[track_caller]
 fn nothing_was_started(sandbox: &Sandbox) {
     let left = |folder: &str| -> Vec<String> {
@@ -91,7 +91,7 @@ fn people_are_told_how_to_see_a_run_again() {
     let ended = sandbox.gleitzeit(&["run", &example("chain.yaml")]).exits(0);
     assert!(ended.stderr.trim_end().ends_with("`gleitzeit logs last`"), "{ended}");
     assert!(sandbox.gleitzeit(&["logs", "last"]).exits(0).stdout.contains("── first (completed)"));
-    // All is in one file, which is for its owner's eyes, as is its folder.
+    // Everything is in one file; it and its folder are readable only by their owner.
     let folder = &sandbox.kept_stores()[0];
     assert!(fs::metadata(folder.join("journal.db-wal")).map_or(true, |log| log.len() == 0), "the log was written back");
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
@@ -192,7 +192,7 @@ fn a_run_in_another_process_is_followed_and_one_that_was_killed_is_interrupted()
     assert_eq!(removed["run_stores"], 0, "it has not ended");
     nothing_was_started(&sandbox);
 
-    // A control plane on its store goes on with it, as was said.
+    // A control plane on its store continues the run, as the hint says.
     let store = format!("sqlite:{}/journal.db", sandbox.kept_stores()[0].display());
     let mut plane = sandbox.start(&["start", "--port", "0", "--store", &store]);
     let url = plane.said("ready at ", PATIENCE);
@@ -273,7 +273,7 @@ fn the_control_plane_at_the_default_address_and_the_stores_are_one_list() {
     }
     let last = sandbox.gleitzeit(&["status", "last", "-o", "json"]).exits(0).json();
     assert_eq!(last["run_id"], runs[0].as_str());
-    // The port is taken, and so the hint names another.
+    // The port is taken, so the hint names another.
     let refused = sandbox.gleitzeit(&["retry", "last"]).exits(1);
     let hint = format!("`gleitzeit retry {} --hub-url http://localhost:8001`", runs[0]);
     assert!(refused.stderr.contains("--port 8001") && refused.stderr.contains(&hint), "{refused}");
@@ -328,7 +328,7 @@ fn what_ended_long_enough_ago_is_removed_by_later_runs_and_by_prune() {
     run(&sandbox, 1);
     let file = sandbox.file("echo.yaml", ECHO);
     assert_eq!(sandbox.kept_stores().len(), 1);
-    // A later run looks after the earlier ones, once its own result is printed; this one also keeps nothing of its own.
+    // A later run removes the earlier ones once its own result is printed; this one also keeps nothing of its own.
     let last = sandbox.gleitzeit(&["run", &file, "--retention", "0"]).exits(0);
     assert!(!last.stderr.contains("see it again"), "{last}");
     assert_eq!(sandbox.kept_stores(), Vec::<std::path::PathBuf>::new());

@@ -1,5 +1,5 @@
-//! Large parameters and results: what is within the limit passes, what is above is an error that names size and limit,
-//! and neither costs anybody a connection.
+//! Large parameters and results: within the limit they pass, above it there is an error with size and limit, and
+//! neither costs anybody a connection.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{Cluster, Sandbox, text};
 
 const FIVE_MB: usize = 5_000_000;
 
-/// A task whose result is so large, and one that takes it as its parameter.
+/// A task whose result has this size, and one that takes it as its parameter.
 fn large(sandbox: &Sandbox, bytes: usize) -> String {
     let code = format!("result = 'x' * {bytes}");
     let tasks = json!([
@@ -18,7 +18,7 @@ fn large(sandbox: &Sandbox, bytes: usize) -> String {
     sandbox.file("large.json", json!({"name": "Large", "tasks": tasks}).to_string())
 }
 
-/// A Python provider whose own limit is no limit here.
+/// A Python provider whose own limit is higher than any size here.
 fn generous(sandbox: &Sandbox) -> String {
     let options = "options: {max_result_bytes: 8388608}";
     let text = format!("name: python_local\nprotocol: python/v1\nexecutor: python-local\n{options}\n");

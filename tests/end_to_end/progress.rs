@@ -1,4 +1,4 @@
-//! What a task says while it runs, from any provider to whoever watches.
+//! The progress of a running task, from any provider to every watcher.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, PATIENCE, Process, Sandbox, Socket, until};
 
-/// Runs a command on a terminal of 60 columns whose screen is its stdout.
+/// Runs a command on a terminal of 60 columns; stdout gets the screen.
 const ON_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios\n\
     pid, terminal = pty.fork()\n\
     if pid == 0:\n    os.execv(sys.argv[1], sys.argv[1:])\n\
@@ -23,7 +23,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// A provider in the test's hand.
+/// A provider under the test's control.
 fn talker(cluster: &Cluster) -> Socket {
     let body = json!({"component_type": "provider", "name": "talker", "methods": ["talk/say"]});
     Socket::register(&cluster.url, &body)
@@ -34,7 +34,7 @@ fn workflow(sandbox: &Sandbox) -> String {
 }
 
 fn says(talker: &Socket, call: &Value, data: &Value) {
-    talker.say("method_progress", &json!({"id": call["id"], "data": data}));
+    talker.send("method_progress", &json!({"id": call["id"], "data": data}));
 }
 
 /// The client on a terminal.
@@ -51,14 +51,14 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
     let cluster = cluster();
     let mut talker = talker(&cluster);
     let run = cluster.submit(&workflow(&cluster.sandbox));
-    let call = talker.hear("execute_method");
+    let call = talker.receive("execute_method");
     let watch = cluster.sandbox.start(&["watch", &run, "--hub-url", &cluster.url, "-o", "json"]);
     until("the watch goes on", PATIENCE, || watch.stdout().contains("task_started").then_some(()));
     let pieces = [json!({"text": "It was"}), json!({"text": " a dark\nand"}), json!({"done": 2}), json!("…")];
     for piece in &pieces {
         says(&talker, &call, piece);
     }
-    // While the task runs, not only when it is over.
+    // While the task runs, not only after its end.
     until("all pieces", PATIENCE, || (watch.stdout().matches("method_progress").count() == 4).then_some(()));
     says(&talker, &call, &json!({"text": "x".repeat(70_000)}));
     says(&talker, &call, &json!({"text": " the end"}));
@@ -77,7 +77,7 @@ fn a_watcher_hears_every_piece_in_order_and_before_the_end() {
     let last = events.iter().rposition(|event| event["type"] == "method_progress");
     assert!(last < place("task_completed"), "{}", ended.stdout);
 
-    // Nothing of it is recorded.
+    // None of it is recorded.
     let again = cluster.client(&["watch", &run, "-o", "json"]).exits(0);
     assert!(!again.stdout.contains("method_progress"), "{again}");
 }
@@ -88,7 +88,7 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
     let mut talker = talker(&cluster);
     let file = workflow(&cluster.sandbox);
     let plain = cluster.sandbox.start(&["submit", &file, "--wait", "--hub-url", &cluster.url]);
-    let call = talker.hear("execute_method");
+    let call = talker.receive("execute_method");
     says(&talker, &call, &json!({"text": "Once upon a time"}));
     talker.answer(&call, &json!({"said": "all"}));
     let ended = plain.wait(PATIENCE).exits(0);
@@ -99,15 +99,15 @@ fn on_a_terminal_text_grows_below_its_task_and_elsewhere_it_is_not_in_the_way() 
         let (run, call);
         if arguments == ["watch"] {
             run = cluster.submit(&file);
-            call = talker.hear("execute_method");
+            call = talker.receive("execute_method");
             arguments.push(&run);
         } else {
             call = Value::Null;
         }
         let terminal = on_terminal(&cluster, &arguments);
-        let call = if call.is_null() { talker.hear("execute_method") } else { call };
+        let call = if call.is_null() { talker.receive("execute_method") } else { call };
         until("the task is named", PATIENCE, || terminal.stdout().contains("tell").then_some(()));
-        // Only what is said from when it is followed is heard.
+        // A watcher receives only progress from after the watch began.
         until("the text", PATIENCE, || {
             says(&talker, &call, &json!({"text": "Once\x1b[2J upon\n"}));
             terminal.stdout().contains("Once[2J upon").then_some(())
@@ -129,7 +129,7 @@ fn the_text_of_a_model_is_told_while_it_writes() {
     );
     let file = cluster.sandbox.file("ollama.yaml", definition);
     cluster.start_agent_with("models", "provider", &["--provider", &file]);
-    // This model never comes to an end.
+    // This model never ends its answer.
     let workflow = "name: Ask\ntasks: [{id: ask, method: llm/chat, parameters: {model: endless, prompt: hello}}]\n";
     let run = cluster.submit(&cluster.sandbox.file("ask.yaml", workflow));
     let watch = cluster.sandbox.start(&["watch", &run, "--hub-url", &cluster.url, "-o", "json"]);

@@ -1,5 +1,5 @@
-//! A control plane behind a real nginx that ends TLS, with the configuration in `deploy/proxy`; and what is said where the
-//! proxy or its certificate is not what it should be. Skipped where there is no nginx.
+//! A control plane behind a real nginx that ends TLS, with the configuration in `deploy/proxy`; and the errors if the
+//! proxy or its certificate is wrong. Skipped without nginx.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::support::{
     Authority, Certificate, Cluster, Ended, Nginx, PATIENCE, Process, Receiver, example, nginx_is_here, text, until,
 };
 
-/// A control plane, an authority, and nginx between it and its callers.
+/// A control plane, an authority, and nginx between the control plane and its clients.
 struct Proxied {
     nginx: Nginx,
     authority: Authority,
@@ -46,7 +46,7 @@ impl Proxied {
         [arguments, &["--hub-url", url, "--ca", &self.ca]].concat()
     }
 
-    /// Runs a command that goes through nginx.
+    /// Runs a command that connects through nginx.
     #[track_caller]
     fn client(&self, arguments: &[&str]) -> Ended {
         let url = self.nginx.url();
@@ -58,7 +58,7 @@ impl Proxied {
         self.cluster.sandbox.start(&self.reached(&url, &["agent"]))
     }
 
-    /// What is answered over TLS to a request over HTTP/1 without a body.
+    /// The answer over TLS to an HTTP/1 request.
     fn ask(&self, head: &str, body: &[u8]) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let asked = async {
@@ -70,14 +70,14 @@ impl Proxied {
             stream.write_all(&[request.as_bytes(), body].concat()).await.expect("it is asked");
             stream.flush().await.expect("it is asked");
             let mut answer = Vec::new();
-            // Its end may come without a farewell.
+            // The connection may end without a TLS closure alert.
             let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8_lossy(&answer).into_owned()
         };
         runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await }).expect("in time")
     }
 
-    /// A run of one task that ends once the file is there.
+    /// A run of one task that ends once the file exists.
     fn wait_for(&self, file: &Path) -> String {
         let command = format!("until [ -e '{}' ]; do sleep 0.1; done", file.display());
         self.shell(&command)
@@ -115,7 +115,7 @@ fn all_that_a_control_plane_speaks_goes_through_one_port_with_tls() {
     let web = proxied.ask(web, &[0; 5]);
     assert!(web.contains("200 OK") && web.contains("grpc-status:0"), "{web}");
 
-    // What a provider reaches is trusted by the same roots.
+    // Connections of providers trust the same roots.
     let url = format!("{}/healthz", proxied.nginx.url());
     let workflow =
         json!({"name": "Asked", "tasks": [{"id": "it", "method": "http/request", "parameters": {"url": url}}]});
@@ -127,7 +127,7 @@ fn all_that_a_control_plane_speaks_goes_through_one_port_with_tls() {
     agent.terminate(PATIENCE).exits(0);
 }
 
-/// Those of `docs/TLS.md`, with this machine's name.
+/// The certificates of `docs/TLS.md`, with this machine's name.
 #[test]
 fn the_documented_certificates_are_trusted_where_their_root_is_given() {
     if !nginx_is_here("the_documented_certificates_are_trusted_where_their_root_is_given") {
@@ -148,7 +148,7 @@ fn the_documented_certificates_are_trusted_where_their_root_is_given() {
             },
             |text| text,
         );
-        // The agent of the first block goes on for ever.
+        // The agent of the first block never ends.
         let reach = reach.replace("gleitzeit agent --role engine,provider\n", "");
         let script = match certificate {
             "own.pem" => format!("export GLEITZEIT_CA=own.pem\n{reach}"),
@@ -225,7 +225,7 @@ fn agents_and_watches_live_through_a_reload_and_a_restart_of_the_proxy() {
     agent.terminate(PATIENCE).exits(0);
 }
 
-/// With a limit of 25 s instead of nginx's usual 60; the control plane says every 20 s that the stream lives.
+/// With a limit of 25 s instead of nginx's usual 60; the control plane sends a keep-alive every 20 s.
 #[test]
 fn a_watch_with_nothing_to_tell_is_not_cut_by_the_proxy() {
     if !nginx_is_here("a_watch_with_nothing_to_tell_is_not_cut_by_the_proxy") {

@@ -1,4 +1,5 @@
-//! Python code that takes all it can get: its task fails and says why, and nothing else is harmed or left.
+//! Python code that takes all the resources it can get: its task fails with the reason, and nothing else is harmed or
+//! left behind.
 
 use serde_json::{Value, json};
 

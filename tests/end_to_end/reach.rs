@@ -1,4 +1,4 @@
-//! Cancels and limits of time reach whatever works on a task: here commands and requests; Python's are in `timing`.
+//! Cancels and time limits reach the work of a task: here commands and requests; Python is covered in `timing`.
 
 use std::fs;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{Cluster, Journal, PATIENCE, now_ms, until};
 
-/// Within this the end of an attempt has to reach what works on it.
+/// How long the end of an attempt may take to reach its work, in milliseconds.
 const REACH_MS: u64 = 1_000;
 
 /// How an attempt is ended from outside.
@@ -26,7 +26,7 @@ enum End {
 const ENDS: [End; 3] = [End::Cancel, End::TaskTimeout, End::RunTimeout];
 
 impl End {
-    /// A workflow of one task that is ended so once it has begun.
+    /// A workflow of one task that is ended in this way once it has begun.
     fn submit(self, cluster: &Cluster, method: &str, parameters: &Value) -> String {
         let mut task = json!({"id": "it", "method": method, "parameters": parameters});
         let mut workflow = json!({"name": "Reach"});
@@ -39,7 +39,7 @@ impl End {
         cluster.submit(&cluster.sandbox.file("reach.json", workflow.to_string()))
     }
 
-    /// When it was recorded, in milliseconds since 1970.
+    /// When the end was recorded, in milliseconds since 1970.
     fn recorded(self, cluster: &Cluster, run: &str) -> u64 {
         if matches!(self, Self::Cancel) {
             cluster.client(&["cancel", run]).exits(0);
@@ -66,7 +66,7 @@ fn commands_are_ended_with_what_they_started() {
         let run = end.submit(&cluster, "shell/run", &json!({"command": command}));
         until("the command runs", PATIENCE, || beat.exists().then_some(()));
         let recorded = end.recorded(&cluster, &run);
-        // It says the time every 20 ms, so it has ended once it has not for a second.
+        // The command writes the time every 20 ms, so after a second of silence it has ended.
         let last = until("it has ended", PATIENCE, || {
             let last: u64 = fs::read_to_string(&beat).ok()?.trim().parse().ok()?;
             (now_ms() > last + 1_000).then_some(last)
@@ -75,7 +75,7 @@ fn commands_are_ended_with_what_they_started() {
     }
 }
 
-/// Says when it goes.
+/// Sends the time of its drop.
 struct Gone(Sender<u64>);
 
 impl Drop for Gone {
@@ -85,7 +85,7 @@ impl Drop for Gone {
     }
 }
 
-/// A server that never answers; it says when a request came, and when its client had gone.
+/// A server that never answers; it reports when a request came, and when its client went away.
 fn silent_server(runtime: &Runtime) -> (String, Receiver<()>, Receiver<u64>) {
     let ((came, coming), (gone, going)) = (channel(), channel());
     let never = async |State((came, gone)): State<(Sender<()>, Sender<u64>)>| {

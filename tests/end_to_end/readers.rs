@@ -1,4 +1,4 @@
-//! Pipes that nobody reads: what is written there holds up no work, and every process ends when it is told to.
+//! Pipes that nobody reads: writing to them does not block any work, and every process ends when it is told to.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read as _, pipe};
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{PATIENCE, Sandbox, free_port, get, until};
 
-/// A process that is killed with its test.
+/// A process that is killed on drop.
 struct Started(Child);
 
 impl Started {
@@ -18,7 +18,7 @@ impl Started {
         Self(command.process_group(0).spawn().expect("it starts"))
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM; returns the exit code.
     #[track_caller]
     fn terminate(&mut self) -> Option<i32> {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a process id")).expect("a process id");
@@ -39,7 +39,7 @@ impl Drop for Started {
     }
 }
 
-/// A pipe that takes nothing more.
+/// A pipe whose buffer is full.
 fn full() -> (PipeReader, PipeWriter) {
     let (reader, writer) = pipe().expect("a pipe");
     fcntl_setfl(&writer, OFlags::NONBLOCK).expect("a pipe");
@@ -79,7 +79,7 @@ fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
         (dropped() > 0.0).then_some(())
     });
     works(&sandbox, &url);
-    // Now somebody reads.
+    // Now the pipe is read.
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
         let mut buffer = [0; 65_536];
@@ -95,7 +95,7 @@ fn a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_dropped() {
     });
     let (said, _unread) = reader.join().expect("it reads");
     assert!(said.contains("because nobody read them"), "{} bytes", said.len());
-    // Nobody reads again.
+    // The pipe is not read any more.
     assert_eq!(plane.terminate(), Some(0));
 }
 

@@ -1,20 +1,20 @@
-//! Answers that are lost on the way: whoever asks again gets the same answer, and nothing happens twice.
+//! Answers that are lost in transit: a repeated request gets the same answer, and nothing happens twice.
 //!
 //! A command first asks whether a control plane is there; that answer arrives.
 
 use gleitzeit_sdk::{Client, ClientConfig, Submission};
 
-use crate::support::{Cluster, PATIENCE, Relay, Way, Weather, text, until};
+use crate::support::{Cluster, Condition, Direction, PATIENCE, Relay, text, until};
 
 const ECHO: &str = "name: e\ntasks: [{id: a, method: util/echo}]\n";
 
-/// How many runs there are, asked without the relay.
+/// All runs, listed without the relay.
 fn runs(cluster: &Cluster) -> Vec<String> {
     let list = cluster.ask(&["list"])["items"].as_array().expect("a list").clone();
     list.iter().map(|run| text(&run["run_id"])).collect()
 }
 
-/// Requests arrive and answers do not, until there are so many runs; then the connection breaks and comes back.
+/// Requests arrive and answers do not, until there are `count` runs; then the connection breaks and comes back.
 fn lose_answers(cluster: &Cluster, relay: &Relay, count: usize) {
     until("it has arrived", PATIENCE, || (runs(cluster).len() == count).then_some(()));
     relay.heal();
@@ -25,7 +25,7 @@ fn a_submission_whose_answer_is_lost_is_the_same_run_when_it_is_repeated() {
     let cluster = Cluster::all_in_one(&[]);
     let relay = cluster.relay();
     let file = cluster.sandbox.file("echo.yaml", ECHO);
-    relay.set(Way::Down, Weather::LostAfterAnswer);
+    relay.set(Direction::Down, Condition::LostAfterAnswer);
     let command = cluster.sandbox.start(&["submit", &file, "--hub-url", &relay.url(), "-o", "json"]);
     lose_answers(&cluster, &relay, 1);
     let said = command.wait(PATIENCE).exits(0).json();
@@ -34,7 +34,7 @@ fn a_submission_whose_answer_is_lost_is_the_same_run_when_it_is_repeated() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let client = runtime.block_on(Client::connect(ClientConfig::new(relay.url()))).expect("it listens");
-    relay.set(Way::Down, Weather::Lost);
+    relay.set(Direction::Down, Condition::Lost);
     let submitted = runtime.spawn(async move { client.submit(Submission::yaml(ECHO)).await });
     lose_answers(&cluster, &relay, 2);
     let run = runtime.block_on(submitted).expect("no panic").expect("acknowledged");
@@ -49,7 +49,7 @@ fn a_retry_and_a_cancel_may_be_repeated_too() {
     let fail = "name: f\ntasks: [{id: a, method: util/fail, parameters: {message: no, retryable: false}}]\n";
     let failed = cluster.submit(&cluster.sandbox.file("fail.yaml", fail));
     cluster.until_ended(&failed);
-    relay.set(Way::Down, Weather::LostAfterAnswer);
+    relay.set(Direction::Down, Condition::LostAfterAnswer);
     let command = cluster.sandbox.start(&["retry", &failed, "--hub-url", &relay.url(), "-o", "json"]);
     lose_answers(&cluster, &relay, 2);
     let said = command.wait(PATIENCE).exits(0).json();
@@ -57,7 +57,7 @@ fn a_retry_and_a_cancel_may_be_repeated_too() {
 
     let sleep = "name: s\ntasks: [{id: a, method: util/sleep, parameters: {seconds: 600}}]\n";
     let run = cluster.submit(&cluster.sandbox.file("sleep.yaml", sleep));
-    relay.set(Way::Down, Weather::LostAfterAnswer);
+    relay.set(Direction::Down, Condition::LostAfterAnswer);
     let command = cluster.sandbox.start(&["cancel", &run, "--hub-url", &relay.url(), "-o", "json"]);
     assert_eq!(cluster.until_ended(&run)["status"], "cancelled");
     relay.heal();

@@ -1,4 +1,5 @@
-//! A control plane with its worker that is stopped or killed and started again: nobody waits for roles that ended with it.
+//! A control plane with its worker that is stopped or killed and started again: it does not wait for roles that ended
+//! with it.
 
 use gleitzeit_sdk::{Client, ClientConfig, RecordedEvent};
 
@@ -35,8 +36,8 @@ fn the_first_run_after_a_restart_waits_for_nobody() {
         run(&cluster);
         let kinds: Vec<String> = journal(&cluster).into_iter().map(|event| event.event.kind).collect();
         let last = |wanted: &str| kinds.iter().rposition(|kind| kind == wanted);
-        // All shards and the queue have their owners before the run is there: a hub that waits for owners of before gives
-        // them out two seconds later.
+        // All shards and the queue have their owners before the run exists: a hub that waits for previous owners
+        // reassigns them two seconds later.
         let granted = last("ownership_granted");
         assert!(granted.is_some() && granted < last("workflow_submitted"), "start {again}: {kinds:?}");
         if again == 0 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Sandbox, example, time_ms};
 
-/// Which words the quickstart leaves out.
+/// The words that the quickstart leaves out.
 const SHORT: [&str; 15] =
     ["a", "and", "at", "for", "in", "is", "it", "like", "of", "so", "the", "to", "who", "that", ""];
 
@@ -25,7 +25,7 @@ tasks:
   - {id: free, method: util/sleep, parameters: {seconds: 0.3}}
 ";
 
-/// The quickstart's outputs, worked out here.
+/// The quickstart's outputs, computed here.
 fn quickstart(top: usize) -> Value {
     let text = fs::read_to_string(example("data/notes.txt")).expect("readable");
     let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
@@ -67,7 +67,7 @@ fn every_example_gives_the_right_outputs() {
     let files = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").file_name());
     let names: BTreeSet<String> = files.filter_map(|name| name.into_string().ok()).collect();
     let sandbox = Sandbox::new();
-    // Those that need more than the binary are run elsewhere.
+    // Examples that need more than the binary are run elsewhere.
     let asks_others = |name: &str| {
         let text = fs::read_to_string(example(name)).expect("readable");
         text.contains("method: llm/") || text.contains("method: http/")
@@ -112,7 +112,7 @@ fn people_see_progress_on_stderr_and_outputs_on_stdout() {
     assert!(!ended.stderr.contains('\u{1b}'), "no colours where no terminal is: {ended}");
 }
 
-/// The shape of a run's document, as documented. `keys` are all there are.
+/// The shape of a run's document, as documented. `keys` lists all keys.
 #[track_caller]
 fn has_exactly(value: &Value, keys: &[&str]) {
     let found: BTreeSet<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -352,7 +352,7 @@ fn an_unreachable_control_plane_exits_with_3_and_says_what_to_do() {
         let mut all = arguments.to_vec();
         all.extend(["--hub-url", &nobody, "-o", "json"]);
         let ended = sandbox.gleitzeit(&all).exits(3);
-        // A stream of events has no place for it.
+        // A failure has no place among the events of a stream.
         if arguments[0] == "watch" {
             assert_eq!(ended.stdout, "", "{ended}");
         } else {

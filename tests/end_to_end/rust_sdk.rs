@@ -1,4 +1,4 @@
-//! The SDK for Rust, by its own examples and from this process.
+//! The Rust SDK: its own examples, and calls from this process.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::support::{Cluster, PATIENCE, until};
 
-/// An example of the SDK, for this control plane. `cargo test --workspace` has built it with the tests; where only these
-/// tests were built, it is built now.
+/// An example of the SDK, connected to this control plane. `cargo test --workspace` has built it with the tests;
+/// otherwise it is built now.
 fn example(cluster: &Cluster, name: &str) -> Command {
     let built = Path::new(env!("CARGO_BIN_EXE_gleitzeit")).with_file_name("examples").join(name);
     let mut command = if built.exists() { Command::new(built) } else { Command::new(env!("CARGO")) };
@@ -27,7 +27,7 @@ fn example(cluster: &Cluster, name: &str) -> Command {
     command
 }
 
-/// Without what speaks to the compiler or the reader only.
+/// The number of lines without comments, attributes and the like.
 fn program_lines(name: &str) -> usize {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/rust/examples").join(name);
     let text = std::fs::read_to_string(file).expect("readable");
@@ -79,8 +79,8 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
         .method("lab/slow", Schemas::default(), move |_: Value, call| {
             let dropped = dropped.clone();
             async move {
-                // Told when the call is dropped, as it is when it is cancelled.
-                let _told = Told(dropped);
+                // Signals when the call's future is dropped, as a cancel does.
+                let _signal = DropSignal(dropped);
                 call.progress(&json!({"text": "waiting"}));
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 Ok(())
@@ -121,7 +121,7 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     tokio::time::timeout(PATIENCE, was_dropped.recv()).await.expect("the call is dropped");
     assert_eq!(slow.wait(None).await.expect("ended").status, RunStatus::Cancelled);
 
-    // A call goes on over the death of the control plane, and its answer finds its way.
+    // A call survives the death of the control plane, and its result is recorded.
     let short = client.submit(workflow("lab/short")).await.expect("taken");
     let running = async {
         while slot_of(&client).await == 0 {
@@ -139,7 +139,7 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     let run = short.wait(None).await.expect("ended");
     assert_eq!((run.status, run.tasks[0].attempt), (RunStatus::Completed, 1));
 
-    // It finishes what it works on, and then it is over.
+    // The provider finishes its open call, and then ends.
     let last = client.submit(workflow("lab/short")).await.expect("taken");
     tokio::time::timeout(PATIENCE, async {
         while slot_of(&client).await == 0 {
@@ -154,15 +154,15 @@ async fn a_provider_in_a_program_serves_fails_is_cancelled_survives_the_control_
     tokio::task::spawn_blocking(|| drop(cluster)).await.expect("ended");
 }
 
-/// How many calls the provider `lab` works on.
+/// How many calls the provider `lab` is working on.
 async fn slot_of(client: &Client) -> u32 {
     let providers = client.providers(None, None).await.expect("listed").items;
     providers.iter().filter(|it| it.name == "lab").map(|it| it.in_flight).sum()
 }
 
-struct Told(tokio::sync::mpsc::Sender<()>);
+struct DropSignal(tokio::sync::mpsc::Sender<()>);
 
-impl Drop for Told {
+impl Drop for DropSignal {
     fn drop(&mut self) {
         let _ = self.0.try_send(());
     }

@@ -1,4 +1,4 @@
-//! What runs the program as a service: the first process of a container, systemd, a health check.
+//! Running the program as a service: as the first process of a container, under systemd, with a health check.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ fn children(of: i32) -> Vec<(i32, char)> {
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let read = |pid: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may hold blanks.
+        // The process name, in parentheses, may contain blanks.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let (state, parent) = (fields.next()?.chars().next()?, fields.next()?.parse::<i32>().ok()?);
         (parent == of).then_some((pid, state))
@@ -24,7 +24,7 @@ fn children(of: i32) -> Vec<(i32, char)> {
     ids.filter_map(read).collect()
 }
 
-/// `gleitzeit start` as the first process of a namespace of its own.
+/// Starts `gleitzeit start` as the first process of a new namespace.
 fn start_contained(sandbox: &Sandbox, port: &str) -> Process {
     let store = format!("sqlite:{}", sandbox.path().join("hub.db").display());
     let program = sandbox.command(&["start", "--port", port, "--store", &store]);
@@ -50,7 +50,7 @@ fn as_the_first_process_of_a_container_it_leaves_no_zombies_and_ends_in_order() 
     let first = children(contained.pid())[0].0;
 
     let url = format!("http://127.0.0.1:{port}");
-    // Each leaves a process behind, which loses its parent.
+    // Each task leaves a process behind that loses its parent.
     let text = "name: W\ntasks: [{id: a, method: shell/run, parameters: {command: 'sleep 300 & echo hi'}}]\n";
     let workflow = sandbox.file("w.yaml", text);
     for _ in 0..4 {
@@ -122,7 +122,7 @@ fn systemd_is_told_when_it_can_be_used_that_it_lives_and_that_it_ends() {
     }
 }
 
-/// What root may do everywhere another user may not.
+/// Runs a program as a user that, unlike root, cannot write everywhere.
 fn as_other_user(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> crate::support::Ended {
     let mut command = Command::new("setpriv");
     if rustix::process::geteuid().is_root() {
@@ -138,7 +138,7 @@ fn as_other_user(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> crate:
 #[test]
 fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
     use std::os::unix::fs::PermissionsExt as _;
-    // Another user has to get at the program.
+    // The other user must be able to reach the program.
     let open = tempfile::Builder::new().prefix("gleitzeit-open-").tempdir().expect("a folder");
     let program = open.path().join("gleitzeit");
     fs::copy(env!("CARGO_BIN_EXE_gleitzeit"), &program).expect("copied");
@@ -170,7 +170,7 @@ fn a_folder_that_cannot_be_written_is_named_with_its_owner_and_the_remedy() {
     ] {
         let stderr = refused.stderr.clone();
         assert!(refused.code() != 0 && stderr.contains(&about), "{refused}");
-        // What else does not work is in the log before.
+        // Other problems are logged before.
         let hint = stderr.lines().rfind(|line| line.contains(&remedy)).unwrap_or_else(|| panic!("{refused}"));
         assert!(hint.contains(instead), "{hint}");
     }
@@ -197,7 +197,7 @@ fn a_signal_to_the_whole_process_group_leaves_the_tasks_that_a_drain_waits_for()
         ["shell", "python"].iter().all(|task| run["tasks"][task]["status"] == "running")
     });
     let worker = cluster.take_agent("worker");
-    // As a shell that is the first process of a container does it, and a terminal.
+    // As a shell that is the first process of a container does it, or a terminal.
     kill_process_group(Pid::from_raw(worker.pid()).expect("a process"), Signal::TERM).expect("it runs");
     until("it drains", PATIENCE, || {
         let engines = cluster.components().into_iter().filter(|it| it["role"] == "engine");

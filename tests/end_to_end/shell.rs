@@ -1,4 +1,4 @@
-//! Shell tasks: what they give, how they fail, and that nothing of them outlives the agent.
+//! Shell tasks: their results, their failures, and that none of their processes outlives the agent.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn workflow(sandbox: &Sandbox, parameters: &Value) -> String {
     sandbox.file("shell.json", json!({"name": "Shell", "tasks": [task]}).to_string())
 }
 
-/// How many processes have this word among their arguments, in whichever namespace.
+/// How many processes have this word among their arguments, in any namespace.
 fn processes_with(word: &str) -> usize {
     let entries = fs::read_dir("/proc").expect("readable").flatten();
     let arguments = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -28,7 +28,7 @@ fn whatever_a_reference_holds_is_one_argument() {
     for word in ["tide", "no such words", "'; touch PWNED; '", "$(touch PWNED)", "`touch PWNED`", "-e\n\\\"$HOME"] {
         let word = word.replace("PWNED", pwned.to_str().expect("UTF-8"));
         let text = fs::read_to_string(example("data/notes.txt")).expect("readable").to_lowercase();
-        // As `grep` reads it, each line of the word is a pattern; none of these is a special one.
+        // `grep` reads each line of the word as a pattern; none of these has a special meaning.
         let times: usize = if word.contains('\n') { 0 } else { text.matches(&word.to_lowercase()).count() };
         let input = format!("word={word}");
         let run = sandbox.gleitzeit(&["run", &example("shell_workflow.yaml"), "--input", &input, "-o", "json"]);

@@ -1,4 +1,4 @@
-//! Where providers and protocols come from: what is built in, a folder, and files named one by one.
+//! The sources of providers and protocols: built in, a folder, and files named one by one.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn folder(sandbox: &Sandbox, name: &str, files: &[(&str, &str)]) -> String {
     folder.to_str().expect("UTF-8").to_owned()
 }
 
-/// Name and capacity of each provider of an agent that is started so.
+/// Name and capacity of each provider of an agent that is started in this way.
 fn served(environment: &[(&str, &str)], arguments: &[&str], count: usize) -> Vec<(String, u64)> {
     let mut cluster = Cluster::new();
     cluster.start_hub();
@@ -54,7 +54,7 @@ fn what_is_built_in_is_replaced_by_a_folder_and_that_by_named_files() {
     assert_eq!((capacity(&with_folder, "util"), capacity(&with_folder, "second")), (1, 7));
     let with_file = served(&environment, &["--provider", &named], all + 1);
     assert_eq!((capacity(&with_file, "util"), capacity(&with_file, "second")), (2, 7));
-    // A flag goes before its variable, and the last of several files before the first.
+    // A flag takes precedence over its variable, and the last of several files over the first.
     let empty = folder(&sandbox, "empty", &[]);
     let last = sandbox.file("last.yaml", util(3));
     let flags = ["--providers", &empty, "--provider", &named, "--provider", &last];

@@ -1,4 +1,4 @@
-//! What happens when: priorities, delays before another attempt, and limits of time that reach the running code.
+//! Timing: priorities, delays before another attempt, and time limits that reach the running code.
 
 use std::path::Path;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Beat, Cluster, Journal, PATIENCE, beat, gone, text};
 
-/// A limit of time has to reach the code within this.
+/// How long a time limit may take to reach the code, in milliseconds.
 const REACH_MS: u64 = 1_000;
-/// How much later than asked for another attempt may start, on a busy machine.
+/// How much later than requested another attempt may start, on a busy machine.
 const LATE_MS: u64 = 2_000;
 
 /// A workflow of one task whose code beats in a file and never ends.
@@ -20,7 +20,7 @@ fn endless(cluster: &Cluster, file: &Path, of_run: &str, of_task: &str) -> Strin
     cluster.sandbox.file("endless.yaml", text)
 }
 
-/// A cluster that has run Python already, so that a limit of time is about the code alone.
+/// A cluster that has run Python before, so that a time limit covers only the code.
 fn warm() -> Cluster {
     let cluster = Cluster::all_in_one(&[]);
     let first = "name: First\ntasks: [{id: a, method: python/execute, parameters: {code: result = 1}}]\n";
@@ -134,7 +134,7 @@ fn a_cancel_says_what_became_of_each_task() {
     let task = |status: &str, attempt: u32| json!({"status": status, "attempt": attempt});
     let tasks = json!({"done": task("completed", 1), "later": task("cancelled", 0), "open": task("cancelled", 1)});
     assert_eq!(answer["tasks"], tasks);
-    // Once more: it stays cancelled.
+    // A second cancel changes nothing.
     let again = cluster.client(&["cancel", &run]).exits(0).stdout;
     let expected =
         ["is cancelled", "completed before: done", "stopped while it was worked on: open", "never begun: later"];
@@ -164,7 +164,7 @@ const ONE_AT_A_TIME: &str = "name: util\nprotocol: util/v1\nexecutor: builtin\nm
 
 #[test]
 fn the_timeout_of_a_task_counts_no_time_in_a_line() {
-    // Two in a row are longer than the timeout, each is much shorter.
+    // Two in a row take longer than the timeout, each alone takes much less.
     let task =
         |n: u32| json!({"id": format!("t{n}"), "method": "util/sleep", "timeout": 3.5, "parameters": {"seconds": 2}});
     let workflow = json!({"name": "Line", "tasks": (0..3).map(task).collect::<Vec<_>>()}).to_string();
@@ -197,7 +197,7 @@ fn a_provider_with_room_that_comes_later_gets_what_waits_for_a_busy_one() {
     let long = submit("Long", json!([sleep("long", 5, 600.0)]));
     cluster.until_run(&long, "it is at work", |run| run["tasks"]["long"]["status"] == "running");
     let run = submit("Rescue", json!([sleep("first", 5, 0.1), sleep("second", 1, 0.1)]));
-    // One is at work, the next one waits for it at the hub and the last in the queue.
+    // One task is running, the next one waits for it at the hub, and the last one waits in the queue.
     cluster.until_run(&run, "one waits at the hub", |run| {
         let reason = |task: &str| run["tasks"][task]["waiting"]["reason"].as_str().unwrap_or_default().to_owned();
         reason("first").contains("is the next to be worked on") && reason("second").contains("are at work, with 1 call")

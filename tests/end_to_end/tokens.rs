@@ -1,4 +1,4 @@
-//! A control plane on this machine lets in its own user alone.
+//! A control plane on this machine only admits its own user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::support::{PATIENCE, Sandbox, free_port, until};
 
-/// A control plane with a token of its own.
+/// A control plane with its own token.
 struct Own {
     sandbox: Sandbox,
     port: String,
@@ -68,7 +68,7 @@ fn a_token_outlives_its_control_plane_and_is_shown_to_none_that_is_not_its_users
     let token = fs::read_to_string(own.file()).expect("readable");
     process.kill_9();
 
-    // Somebody else takes the port and looks at what the user's commands send.
+    // Another user takes the port and records what the first user's commands send.
     let squatter = std::net::TcpListener::bind(own.url.trim_start_matches("http://")).expect("the port is free");
     squatter.set_nonblocking(true).expect("set");
     let (said, heard) = std::sync::mpsc::channel();
@@ -142,7 +142,7 @@ fn code_of_a_task_finds_no_token_in_the_processes_of_its_user() {
     let ended = sandbox.gleitzeit(&["submit", &file, "--wait", "--hub-url", &url, "-o", "json"]).exits(0).json();
     let found = pids.iter().map(|pid| (pid.to_string(), serde_json::json!(false))).collect();
     assert_eq!(ended["outputs"]["found"], serde_json::Value::Object(found), "{ended:#}");
-    // Not even for those who may look.
+    // Not even for processes with permission to look.
     for pid in pids {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         assert!(!environment.windows(token.len()).any(|part| part == token.as_bytes()), "process {pid}");
@@ -181,7 +181,7 @@ fn a_token_in_a_file_is_taken_up_by_all_when_it_changes() {
     let refused = submit(&["--token", "first"]);
     assert!(refused.code() != 0 && refused.stderr.contains("the token is wrong"), "{}", refused.stderr);
     submit(&["--token-file", &shown]).exits(0);
-    // Agents that come back show the new one, too.
+    // Agents that reconnect send the new token, too.
     first.kill_9();
     let mut second = own.sandbox.start(&hub);
     second.said("ready at ", PATIENCE);

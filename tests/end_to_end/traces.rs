@@ -1,4 +1,4 @@
-//! One trace for each run, whole whatever was killed meanwhile, at a receiver that speaks OTLP.
+//! One trace for each run, complete despite kills, at a receiver that speaks OTLP.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ fn length(span: &Span) -> u64 {
     span.end_time_unix_nano - span.start_time_unix_nano
 }
 
-/// Every span is part of one that is there, but for the run's, which is part of the caller's, if it had one; and the
-/// phases of a task fill its time. The tasks by name.
+/// Every span has a parent in the trace, except the run's, whose parent is the caller's span if there is one; and the
+/// phases of a task fill its time. Returns the spans of tasks by name.
 #[track_caller]
 fn tasks<'a>(spans: &'a [Span], caller: &str) -> BTreeMap<String, &'a Span> {
     let ids: BTreeMap<String, &Span> = spans.iter().map(|span| (hex(&span.span_id), span)).collect();
@@ -41,7 +41,7 @@ fn tasks<'a>(spans: &'a [Span], caller: &str) -> BTreeMap<String, &'a Span> {
     tasks
 }
 
-/// The names of what a span consists of, in order.
+/// The names of a span's children, in order.
 fn parts(spans: &[Span], of: &Span) -> Vec<String> {
     let mut parts: Vec<&Span> = spans.iter().filter(|span| span.parent_span_id == of.span_id).collect();
     parts.sort_by_key(|span| (span.start_time_unix_nano, span.end_time_unix_nano));
@@ -89,7 +89,7 @@ fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
     assert_eq!(held["correlation_id"], TRACE);
     let parent = text(&held["tasks"]["foreign"]["result"]["traceparent"]);
 
-    // Everything that holds the task, one after the other.
+    // The components that hold the task, one after the other.
     let components = cluster.components();
     let owner = components
         .iter()
@@ -129,7 +129,7 @@ fn a_trace_is_whole_although_engine_queue_owner_and_hub_were_killed() {
     assert_eq!(attribute(calls[0], "gleitzeit.provider"), "python_local");
 }
 
-/// A provider that shows what trace it was given.
+/// A provider that returns the trace context that it was given.
 const TRACER: &str = r#"
 import socketio, uuid
 hub = socketio.Client()
@@ -243,7 +243,7 @@ fn a_request_to_a_model_is_told_by_the_conventions_and_the_server_gets_its_trace
                 attribute(span, "gen_ai.usage.input_tokens"),
                 run["tasks"][attribute(span, "gleitzeit.task.id")]["result"]["usage"]["prompt_tokens"].to_string()
             );
-            // The server's own spans would be below the request's.
+            // The server's own spans would be below the request's span.
             let header = format!("00-{trace_id}-{}-01", hex(&span.span_id));
             assert!(
                 server.asked().iter().any(|asked| asked.traceparent.as_ref() == Some(&header)),

@@ -1,12 +1,12 @@
-//! Whoever finds no control plane at an address is told what is there instead, and what to do: commands, workers, and
-//! whoever sends telemetry.
+//! If there is no control plane at an address, the error says what is there instead, and what to do: for commands, for
+//! workers, and for exports of telemetry.
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, Kind, PATIENCE, Sandbox, Stranger, example, free_port, until};
+use crate::support::{Cluster, ForeignServer, Kind, PATIENCE, Sandbox, example, free_port, until};
 
-/// What is told of each, its code, and a part of the advice.
-const STRANGERS: [(Kind, &str, &str, &str); 7] = [
+/// The message for each kind of server, its code, and a part of the advice.
+const FOREIGN_SERVERS: [(Kind, &str, &str, &str); 7] = [
     (
         Kind::Http,
         "NOT_A_CONTROL_PLANE",
@@ -21,7 +21,7 @@ const STRANGERS: [(Kind, &str, &str, &str); 7] = [
     (Kind::Silent, "CONNECTION_TIMEOUT", "accepts connections but said nothing", "what listens there"),
 ];
 
-/// The host of an address without its port, of which no name server is asked: its label is too long.
+/// The host of an address without its port, which no name server is asked about: its label is too long.
 fn no_host() -> String {
     format!("http://{}:8000", "x".repeat(64))
 }
@@ -39,9 +39,9 @@ fn list(sandbox: &Sandbox, url: &str, code: &str, told: &str, advice: &str) {
 #[test]
 fn commands_say_what_is_there_instead_of_a_control_plane() {
     let sandbox = Sandbox::new();
-    for (kind, code, told, advice) in STRANGERS {
-        let stranger = Stranger::start(kind);
-        list(&sandbox, &stranger.url(), code, told, advice);
+    for (kind, code, told, advice) in FOREIGN_SERVERS {
+        let server = ForeignServer::start(kind);
+        list(&sandbox, &server.url(), code, told, advice);
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     list(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
@@ -64,9 +64,9 @@ fn a_proxy_that_is_not_used_is_named() {
 #[test]
 fn workers_say_what_is_there_instead_of_a_control_plane_and_try_on() {
     let sandbox = Sandbox::new();
-    for (kind, code, told, advice) in STRANGERS {
-        let stranger = Stranger::start(kind);
-        worker(&sandbox, &stranger.url(), code, told, advice);
+    for (kind, code, told, advice) in FOREIGN_SERVERS {
+        let server = ForeignServer::start(kind);
+        worker(&sandbox, &server.url(), code, told, advice);
     }
     let nobody = format!("http://127.0.0.1:{}", free_port());
     worker(&sandbox, &nobody, "CONNECTION_REFUSED", "nothing listens there", "gleitzeit start");
@@ -110,15 +110,15 @@ fn a_receiver_of_telemetry_that_is_spoken_to_wrongly_is_told_of_at_the_start() {
         (Kind::Http, "http/protobuf", "receives nothing at /v1/traces (status 404)", "4318"),
         (Kind::Tls, "http/protobuf", "is a port for TLS", "`https://`"),
     ] {
-        let (stranger, mut cluster) = (Stranger::start(kind), Cluster::new());
-        cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &stranger.url());
+        let (server, mut cluster) = (ForeignServer::start(kind), Cluster::new());
+        cluster.sandbox.set("OTEL_EXPORTER_OTLP_ENDPOINT", &server.url());
         cluster.sandbox.set("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         cluster.start_hub();
         let log = until(&format!("the hub says `{told}`"), Duration::from_secs(20), || {
             let log = cluster.hub_log();
             log.contains(told).then_some(log)
         });
-        assert!(log.contains(remedy) && log.contains(&stranger.url()), "{log}");
+        assert!(log.contains(remedy) && log.contains(&server.url()), "{log}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How commands find what they need, and what they say if it is not there or does not answer.
+//! How commands find what they need, and their errors if it is missing or does not answer.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -106,6 +106,6 @@ fn a_run_says_that_it_waits_for_a_receiver_of_telemetry_and_does_not_for_long() 
     let ended = sandbox.gleitzeit(&["run", &file]).exits(0);
     assert!(ended.stderr.contains("waiting for at most 2s"), "{ended}");
     let with = begun.elapsed();
-    // The rest is for a busy machine.
+    // The rest allows for a busy machine.
     assert!(with < 3 * without + Duration::from_secs(4), "{with:?} instead of {without:?}");
 }

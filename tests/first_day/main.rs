@@ -1,6 +1,6 @@
-//! A first day at a terminal: a workflow is made, checked, run and broken; its failure is read, mended and repeated; another
-//! is followed while it works. What stands on the screen is compared with what was looked at, at three sizes, and nothing
-//! is wider than its terminal.
+//! A first day at a terminal: a workflow is created, checked, run and broken; its failure is read, fixed and retried;
+//! another workflow is followed while it runs. The screen is compared with reviewed snapshots, in three sizes, and no
+//! line is wider than its terminal.
 
 mod screen;
 #[path = "../support/mod.rs"]
@@ -12,10 +12,10 @@ use screen::Screen;
 use support::{Sandbox, free_port};
 use terminal::Terminal;
 
-/// A field that is misspelled.
+/// A misspelled field.
 const MISSPELLED: &str = "name: Greeting\ntasks:\n  - id: hello\n    methd: util/echo\n";
 
-/// Fails until there is a file.
+/// Fails until a file exists.
 const NEEDS_A_FILE: &str = "name: Numbers\ntasks:\n  - id: read\n    method: shell/run\n    parameters: {command: cat 'FOLDER/numbers.txt'}\n  \
                             - id: tell\n    method: util/echo\n    parameters: {numbers: '${read.output}'}\n";
 
@@ -66,7 +66,7 @@ fn day(columns: u16, rows: u16) {
     told(&mut terminal, &mut screen, "gleitzeit submit numbers.yaml --wait");
     told(&mut terminal, &mut screen, "gleitzeit explain last");
     sandbox.file("numbers.txt", "7 8 9\n");
-    // It has an end when the day is over; how it gets there is told in moments.
+    // This only needs an end; how it gets there depends on timing.
     terminal.run("gleitzeit retry last");
     terminal.run("gleitzeit watch last");
     told(&mut terminal, &mut screen, "gleitzeit status last");

@@ -1,8 +1,8 @@
-//! What a command printed, without what differs each time, beside what was looked at.
+//! Compares a command's output, without the parts that vary, with its snapshot.
 
 use std::path::Path;
 
-/// What differs each time, and what stands for it.
+/// The parts that vary, and their replacements.
 const DIFFERS: [(&str, &str); 8] = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "RUN"),
     (r"\b01[0-9a-f]{6}-[0-9a-f]{4}(-[0-9a-f]+)*\b", "RUN"),
@@ -11,11 +11,11 @@ const DIFFERS: [(&str, &str); 8] = [
     (r"pid \d+", "pid N"),
     (r"localhost:\d+|127\.0\.0\.1:\d+", "HUB"),
     (r"port \d+", "port N"),
-    // Columns are as wide as what stands in them.
+    // Columns are as wide as their content.
     (r" {2,}", "  "),
 ];
 
-/// Compares what the commands of one day printed, in their order.
+/// Compares the output of one day's commands, in their order.
 pub(crate) struct Screen<'a> {
     size: String,
     folder: &'a Path,
@@ -43,7 +43,7 @@ impl<'a> Screen<'a> {
     }
 }
 
-/// A path as a pattern that only it fits.
+/// A path as a regular expression that matches only it.
 fn escaped(path: &Path) -> String {
     let path = path.to_str().expect("UTF-8");
     path.chars().map(|c| if c.is_ascii_alphanumeric() || c == '/' { c.to_string() } else { format!("\\{c}") }).collect()

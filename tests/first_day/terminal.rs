@@ -1,4 +1,4 @@
-//! A terminal with a shell in it. What a command printed is read between the prompts around it; each prompt has its number.
+//! A terminal with a shell. A command's output is read between the prompts around it; each prompt has a number.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, Sandbox, Tmux, until};
 pub(crate) struct Terminal {
     tmux: Tmux,
     columns: usize,
-    /// The number of the prompt that waits.
+    /// The number of the current prompt.
     number: usize,
 }
 
@@ -30,7 +30,7 @@ impl Terminal {
         this
     }
 
-    /// Everything so far, each line whole although it may have wrapped.
+    /// Everything so far, with wrapped lines joined.
     fn history(&self) -> String {
         self.tmux.ask(&["capture-pane", "-p", "-J", "-S", "-"])
     }
@@ -40,13 +40,13 @@ impl Terminal {
         let prompt = format!("{number}$");
         until(&format!("the prompt {prompt} in:\n{}", self.history()), PATIENCE, || {
             self.history().trim_end().ends_with(&format!("\n{prompt}")).then_some(()).or_else(|| {
-                // Nothing but the first one.
+                // Nothing but the first prompt.
                 (self.history().trim() == prompt).then_some(())
             })
         });
     }
 
-    /// Has a text stand somewhere on the screen.
+    /// Waits until a text is somewhere on the screen.
     #[track_caller]
     pub(crate) fn until(&self, text: &str) {
         until(&format!("`{text}` on the screen:\n{}", self.history()), PATIENCE, || {
@@ -58,7 +58,7 @@ impl Terminal {
         self.tmux.press(keys);
     }
 
-    /// Types a line; its prompt's number.
+    /// Types a line; returns its prompt's number.
     #[track_caller]
     pub(crate) fn begin(&mut self, line: &str) -> usize {
         self.tmux.type_text(line);
@@ -67,7 +67,7 @@ impl Terminal {
         self.number - 1
     }
 
-    /// What the command of a prompt printed, once it has ended, no line of it wider than the terminal.
+    /// The output of a prompt's command, once it has ended; asserts that no line is wider than the terminal.
     #[track_caller]
     pub(crate) fn end(&self, number: usize) -> String {
         self.until_prompt(number + 1);
@@ -76,7 +76,7 @@ impl Terminal {
         let lines = history.lines().skip_while(|line| !line.starts_with(&begun)).skip(1);
         let said: Vec<&str> = lines.take_while(|line| line.trim_end() != ended).map(str::trim_end).collect();
         for line in &said {
-            // A path or an address is not broken: it is there to be copied, as what a task says is.
+            // A path or an address is not broken: it is there to be copied; neither is the output of a task.
             let is_whole = !line.trim().contains(' ') || line.starts_with("report: ") || line.contains("No such file");
             let fits = line.width() <= self.columns || is_whole;
             assert!(fits, "wider than {}: {line}\nin:\n{}", self.columns, said.join("\n"));

@@ -1,4 +1,4 @@
-//! Whether a history is one that the promises allow. Pure: it judges what was recorded.
+//! Checks whether a recorded history is one that the promises allow. Pure: it judges recorded data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,19 @@ use gleitzeit_sdk::RunStatus;
 
 use crate::record::{Facts, Found, History, Read};
 
-/// The task whose executions leave marks.
+/// The tasks whose executions leave marks.
 pub(crate) const MARKED: [&str; 2] = ["first", "last"];
 
-/// What is wrong.
+/// The violations that were found.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Verdict {
-    /// Acknowledged, and not there any more; recorded as done, and never executed.
+    /// Acknowledged runs that no longer exist, and tasks that are recorded as done but were never executed.
     pub(crate) lost: Vec<String>,
-    /// More than one run of a request id, more than one execution of an attempt, more than one end.
+    /// More than one run for a request id, more than one execution of an attempt, or more than one end.
     pub(crate) doubled: Vec<String>,
-    /// Runs that do not end although nothing fails any more.
+    /// Runs that do not end although all faults are over.
     pub(crate) stuck: Vec<String>,
-    /// Every other promise.
+    /// Violations of any other promise.
     pub(crate) broken: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn check(history: &History, found: &Found) -> Verdict {
     verdict
 }
 
-/// One run for each request id, whatever was answered and whatever was not.
+/// There is one run for each request id, whether or not the answers arrived.
 fn requests(history: &History, found: &Found, verdict: &mut Verdict) {
     for (request_id, ask) in &history.asks {
         let answers: BTreeSet<&String> = ask.answers.iter().collect();
@@ -64,7 +64,7 @@ fn requests(history: &History, found: &Found, verdict: &mut Verdict) {
             verdict.lost.push(format!("run {run_id} was acknowledged and is not listed"));
         }
     }
-    // Every workflow has a name of its own, and every run that repeats another was asked for.
+    // Every workflow has a unique name, and every run that repeats another was requested.
     let mut submitted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut repeated: BTreeMap<&str, usize> = BTreeMap::new();
     for run in &found.listed {
@@ -84,7 +84,7 @@ fn requests(history: &History, found: &Found, verdict: &mut Verdict) {
     }
 }
 
-/// Whoever asks after somebody else was answered sees at least as much; what is final stays as it is.
+/// A read that began after another was answered sees at least as much; a final run does not change.
 fn reads(history: &History, found: &Found, verdict: &mut Verdict) {
     let mut by_run: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
     for read in &history.reads {
@@ -136,7 +136,7 @@ fn outcomes(history: &History, found: &Found, verdict: &mut Verdict) {
     }
 }
 
-/// Gapless events, one end, and attempts one after the other with at most one result.
+/// Events have no gaps, there is one end, and attempts follow each other with at most one result.
 fn attempts(run_id: &str, facts: &Facts, verdict: &mut Verdict) {
     if !is_gapless(facts.events.iter().map(|event| event.seq)) {
         verdict.broken.push(format!("the events of run {run_id} have gaps"));
@@ -177,7 +177,7 @@ fn attempts(run_id: &str, facts: &Facts, verdict: &mut Verdict) {
     }
 }
 
-/// No attempt is executed twice, and none is recorded as completed that never was executed.
+/// No attempt is executed twice, and none is recorded as completed that was never executed.
 fn executions(found: &Found, verdict: &mut Verdict) {
     let mut marks: BTreeSet<(&str, &str, u32)> = BTreeSet::new();
     for (run_id, task, attempt) in &found.marks {
@@ -200,7 +200,7 @@ fn is_end(kind: &str) -> bool {
     matches!(kind, "workflow_completed" | "workflow_failed" | "workflow_cancelled")
 }
 
-/// Whether they count from 1.
+/// Whether the numbers count from 1 without gaps.
 fn is_gapless(seqs: impl IntoIterator<Item = u64>) -> bool {
     seqs.into_iter().zip(1..).all(|(seq, expected)| seq == expected)
 }

@@ -1,4 +1,4 @@
-//! The checker finds each kind of broken promise; else a good verdict would mean nothing.
+//! The checker finds each kind of broken promise; otherwise a good verdict would mean nothing.
 
 use gleitzeit_sdk::RunStatus;
 
@@ -13,7 +13,7 @@ fn read(at_us: u128, status: RunStatus, seq: u64) -> Read {
     Read { run_id: "r".to_owned(), began_us: at_us, ended_us: at_us + 5, status, seq }
 }
 
-/// A run as it should be, and what its client saw.
+/// A correct run, and what its client saw.
 fn good() -> (History, Found) {
     let ask = Ask { answers: vec!["r".to_owned(), "r".to_owned()], ..Ask::default() };
     let history = History {
@@ -85,7 +85,7 @@ fn what_is_stuck_is_found() {
 fn every_other_broken_promise_is_found() {
     let back = |history: &mut History, _: &mut Found| history.reads.push(read(30, RunStatus::Running, 3));
     assert_eq!(judged(back).broken.len(), 1, "a read that went back");
-    // Two at the same time may be answered in any order.
+    // Two concurrent reads may be answered in any order.
     let beside = |history: &mut History, _: &mut Found| history.reads.push(read(22, RunStatus::Running, 3));
     assert!(judged(beside).is_good());
     let gap = |history: &mut History, _: &mut Found| history.watched[0].1.retain(|seq| *seq != 3);

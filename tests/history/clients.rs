@@ -1,4 +1,4 @@
-//! Clients that submit, cancel, repeat, watch and read by a seed while processes die, over the public API only.
+//! Clients that submit, cancel, retry, watch and read by a seed while processes die, over the public API only.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::record::{Ask, History, Read};
 
-/// What all clients write into.
+/// The record that all clients write.
 #[derive(Clone)]
 pub(crate) struct Shared {
     begun: Instant,
@@ -47,7 +47,7 @@ impl Shared {
     }
 }
 
-/// A client that gives up soon, so that it does not know what became of a request; or one that never does.
+/// A client that gives up soon, so that the outcome of its requests is unknown to it; or one that never gives up.
 pub(crate) async fn connect(url: &str, is_patient: bool) -> Client {
     let config = ClientConfig {
         max_retries: if is_patient { 200 } else { 1 },
@@ -63,7 +63,7 @@ pub(crate) async fn connect(url: &str, is_patient: bool) -> Client {
     }
 }
 
-/// A provider in this process: each execution leaves a line in a file, and takes a moment.
+/// A provider in this process: each execution writes a line to a file, and takes a moment.
 pub(crate) async fn serve(url: String, marks: PathBuf, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let provider =
         Provider::new("marks").at(&url, None).method("marks/leave", Schemas::default(), move |ms: Value, call| {
@@ -81,7 +81,7 @@ pub(crate) async fn serve(url: String, marks: PathBuf, stop: impl Future<Output 
     provider.serve(stop).await
 }
 
-/// One client: one thing after the other until the end, and watchers beside it.
+/// One client: one action after another until the end, with watchers beside it.
 pub(crate) async fn act(url: String, number: u64, seed: u64, shared: Shared) {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(number));
     let (hasty, patient) = (connect(&url, false).await, connect(&url, true).await);
@@ -102,7 +102,7 @@ pub(crate) async fn act(url: String, number: u64, seed: u64, shared: Shared) {
                 }
                 answered
             }
-            // The same again: an answer may have been lost, or come twice.
+            // The same request again: an answer may have been lost, or come twice.
             40..50 if !requests.is_empty() => {
                 let request_id = requests[rng.random_range(0..requests.len())].clone();
                 send(&hasty, &shared, &request_id).await
@@ -154,14 +154,14 @@ fn draw(rng: &mut StdRng, request_id: &str) -> Ask {
     Ask { workflow: workflow.to_string(), fails, ..Ask::default() }
 }
 
-/// A retry of a run, which ends as that one had to.
+/// A retry of a run, with the same expected outcome as that run.
 fn repeated(shared: &Shared, of: &str) -> Ask {
     let history = shared.history();
     let fails = history.asks.values().any(|ask| ask.fails && ask.answers.iter().any(|run_id| run_id == of));
     Ask { retry_of: Some(of.to_owned()), fails, ..Ask::default() }
 }
 
-/// Asks under a request id, for the first time or again; the run, if that was acknowledged.
+/// Sends a request under its id, for the first time or again; returns the run, if it was acknowledged.
 pub(crate) async fn send(client: &Client, shared: &Shared, request_id: &str) -> Option<String> {
     let ask = shared.history().asks.get(request_id).cloned()?;
     let answer = match &ask.retry_of {
@@ -176,7 +176,7 @@ pub(crate) async fn send(client: &Client, shared: &Shared, request_id: &str) -> 
             }
             Some(run_id)
         }
-        // A run that goes on, or has completed, is not repeated; everything else that is no answer leaves it open.
+        // A run that is running or completed cannot be retried; any other error leaves the outcome open.
         Err(error) if error.name() == "WORKFLOW_INVALID_STATE" && ask.retry_of.is_some() => None,
         Err(error) if error.is_retryable() || error.is_unreachable() => None,
         Err(error) => {
@@ -211,7 +211,8 @@ async fn watch(client: Client, run_id: String, shared: Shared) {
         match watch.next().await {
             Ok(Some(event)) => seqs.push(event.seq),
             Ok(None) => return shared.history().watched.push((run_id, seqs)),
-            // As many watch as an address may have, which is told and no promise: hours of faults leave much unfinished.
+            // The limit of watches for an address is documented, so this breaks no promise: hours of faults leave much
+            // unfinished.
             Err(error) if error.known() == Some(ErrorCode::ResourceExhausted) => return,
             Err(error) => {
                 return shared.history().complaints.push(format!("watching run {run_id} ended with {error}"));
@@ -220,7 +221,7 @@ async fn watch(client: Client, run_id: String, shared: Shared) {
     }
 }
 
-/// Whether a run is as final as it will be.
+/// Whether a run is final.
 pub(crate) fn is_final(status: RunStatus) -> bool {
     status != RunStatus::Running
 }

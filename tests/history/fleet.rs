@@ -14,7 +14,7 @@ const ALL: [&str; 3] = [HUB, "agent-1", "agent-2"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// SIGKILL, and started again.
+    /// SIGKILL, then a restart.
     Killed,
     /// SIGSTOP and SIGCONT.
     Frozen,
@@ -24,7 +24,7 @@ pub(crate) struct Fleet {
     running: BTreeMap<&'static str, Process>,
     troubles: BTreeMap<&'static str, (Fault, Instant)>,
     pub(crate) faults: BTreeMap<(&'static str, Fault), u32>,
-    /// What must not happen and did.
+    /// Violations that were observed.
     pub(crate) complaints: Vec<String>,
     port: u16,
     pub(crate) url: String,
@@ -60,13 +60,13 @@ impl Fleet {
         self.running.insert(name, process);
     }
 
-    /// Kills or freezes one of them for a while, unless it has trouble already.
+    /// Kills or freezes one process for a while, unless it already has a fault.
     pub(crate) fn hurt(&mut self, rng: &mut StdRng) {
         let name = ALL[rng.random_range(0..ALL.len())];
         let fault = if rng.random_bool(0.6) { Fault::Killed } else { Fault::Frozen };
         let away = match fault {
             Fault::Killed => rng.random_range(0..2_000),
-            // Sometimes for longer than owners and providers are waited for.
+            // Sometimes for longer than the timeouts of owners and providers.
             Fault::Frozen if rng.random_bool(0.2) => rng.random_range(5_500..7_000),
             Fault::Frozen => rng.random_range(50..2_500),
         };
@@ -85,7 +85,7 @@ impl Fleet {
         *self.faults.entry((name, fault)).or_default() += 1;
     }
 
-    /// Ends the troubles whose time is over; with `all`, every one.
+    /// Ends the faults whose time is over; with `all`, every one.
     pub(crate) fn heal(&mut self, all: bool) {
         let now = Instant::now();
         for (name, (fault, until)) in self.troubles.clone() {
@@ -111,7 +111,7 @@ impl Fleet {
         }
     }
 
-    /// Ends all; whoever does not end well is complained of.
+    /// Ends all processes; complains of those that do not end well.
     pub(crate) fn finish(mut self) -> Vec<String> {
         let hub = self.running.remove(HUB);
         for (name, process) in std::mem::take(&mut self.running).into_iter().chain(hub.map(|hub| (HUB, hub))) {

@@ -1,9 +1,9 @@
-//! A history checker. Clients submit with request ids, cancel, repeat, watch and read while the control plane and the
-//! agents are killed and frozen by a seed; then everything runs again, and what clients were told is held against what
-//! there is: nothing acknowledged is lost, nothing is doubled, nothing is stuck.
+//! A history checker. Clients submit with request ids, cancel, retry, watch and read while the control plane and the
+//! agents are killed and frozen by a seed. Then everything runs again, and the clients' records are compared with the
+//! actual state: nothing acknowledged is lost, nothing is doubled, nothing is stuck.
 //!
-//! `cargo test --test history` breaks things for a quarter of a minute. `GLEITZEIT_HISTORY_SECONDS=600` makes it longer, and
-//! `GLEITZEIT_HISTORY_SEED` repeats the faults and requests of another time.
+//! `cargo test --test history` injects faults for a quarter of a minute. `GLEITZEIT_HISTORY_SECONDS=600` makes it
+//! longer, and `GLEITZEIT_HISTORY_SEED` repeats the faults and requests of another test run.
 
 mod checker;
 mod checker_tests;
@@ -29,7 +29,7 @@ use fleet::Fleet;
 use record::{Event, Facts, Found, History, Listed};
 use support::{PATIENCE, until};
 
-/// How long the runs may take to end once nothing fails any more.
+/// How long the runs may take to end after the last fault.
 const CALM: Duration = Duration::from_secs(60);
 const CLIENTS: u64 = 4;
 
@@ -108,7 +108,7 @@ fn what_was_acknowledged_holds_whatever_dies() {
     assert!(runs > 0 && !found.marks.is_empty() && !faults.is_empty(), "nothing happened, so that this shows nothing");
 }
 
-/// Every request once more, now that each is answered: also those of which nobody knows what became of them.
+/// Sends every request once more, now that each is answered, including those whose outcome is unknown.
 async fn ask_again(client: &Client, shared: &Shared) -> History {
     let requests: Vec<String> = shared.history().asks.keys().cloned().collect();
     for request_id in requests {
@@ -117,7 +117,7 @@ async fn ask_again(client: &Client, shared: &Shared) -> History {
     shared.take()
 }
 
-/// Reads everything there is.
+/// Reads the whole final state.
 async fn find(client: &Client, history: &History, marks: &Path) -> Found {
     let mut found = Found::default();
     let over = Instant::now() + CALM;
@@ -156,7 +156,7 @@ async fn find(client: &Client, history: &History, marks: &Path) -> Found {
             break;
         }
     }
-    // A list that grows in size is read while nothing is added to it.
+    // A growing list is read while nothing is added to it.
     let text = std::fs::read_to_string(marks).unwrap_or_default();
     found.marks = text.lines().filter_map(mark).collect();
     found

@@ -1,18 +1,18 @@
-//! What clients did and heard, and what was found when all was calm again. Data alone.
+//! What clients did and observed, and the final state after the faults. Only data.
 
 use std::collections::BTreeMap;
 
 use gleitzeit_sdk::RunStatus;
 
-/// All that happened on the clients' side.
+/// Everything that happened on the clients' side.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// By request id.
+    /// The requests by their id.
     pub(crate) asks: BTreeMap<String, Ask>,
     pub(crate) reads: Vec<Read>,
     /// Runs whose cancellation was acknowledged.
     pub(crate) cancelled: Vec<String>,
-    /// Places of the events that a watcher of a run saw up to its end.
+    /// The numbers of the events that a watcher of a run saw up to its end.
     pub(crate) watched: Vec<(String, Vec<u64>)>,
     /// Answers that no client should ever get.
     pub(crate) complaints: Vec<String>,
@@ -21,17 +21,17 @@ pub(crate) struct History {
 /// A submission or a retry under one request id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ask {
-    /// The run that is to be repeated.
+    /// For a retry, the run to repeat.
     pub(crate) retry_of: Option<String>,
-    /// What is submitted otherwise, under a name of its own.
+    /// For a submission, the workflow, under a unique name.
     pub(crate) workflow: String,
-    /// A task of it fails.
+    /// Whether a task of it fails.
     pub(crate) fails: bool,
     /// The runs that were named in acknowledgements.
     pub(crate) answers: Vec<String>,
 }
 
-/// One look at a run; times count from the beginning of the test.
+/// One read of a run; times count from the beginning of the test.
 #[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) run_id: String,
@@ -41,16 +41,16 @@ pub(crate) struct Read {
     pub(crate) seq: u64,
 }
 
-/// What there is in the end.
+/// The final state.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Runs that were read to their ends.
     pub(crate) runs: BTreeMap<String, Facts>,
-    /// Acknowledged runs that were not found, with what was answered instead.
+    /// Acknowledged runs that were not found, with the answer instead.
     pub(crate) missing: BTreeMap<String, String>,
     /// Runs that do not end, with what they wait for.
     pub(crate) stuck: BTreeMap<String, String>,
-    /// All runs there are.
+    /// All runs on the list.
     pub(crate) listed: Vec<Listed>,
     /// Executions: run, task and attempt of each.
     pub(crate) marks: Vec<(String, String, u32)>,

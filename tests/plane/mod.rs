@@ -1,4 +1,4 @@
-//! A control plane of a test's own: in memory, on a port of the system's choice.
+//! A control plane for a test: in memory, on a port that the system chooses.
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses its own part")]
 
@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A control plane that runs.
+/// A running control plane.
 pub(crate) struct Plane {
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<Result<(), gleitzeit_control_plane::Error>>,
@@ -29,7 +29,7 @@ impl Plane {
         Self::start_on(Config { store: StoreConfig::Memory, ..config }).await
     }
 
-    /// Starts it on the store that the configuration names.
+    /// Starts it on the store in the configuration.
     pub(crate) async fn start_on(config: Config) -> Self {
         let app = build(Config { port: 0, ..config }).await.expect("it starts");
         let (address, stop) = (app.local_addr(), CancellationToken::new());
@@ -42,7 +42,7 @@ impl Plane {
         timeout(PATIENCE, self.task).await.expect("it stops in time").expect("no panic").expect("no error");
     }
 
-    /// A plain request: the status line and the body of its answer.
+    /// Sends a plain request; returns the status line and the body of the answer.
     pub(crate) async fn http(&self, method: &str, path: &str, headers: &str, body: &str) -> (String, String) {
         let host = if headers.contains("Host: ") { String::new() } else { format!("Host: {}\r\n", self.address) };
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");

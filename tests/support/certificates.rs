@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-/// An authority with files of its own in a folder.
+/// An authority with its files in a folder.
 pub(crate) struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -34,7 +34,7 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate for these names, changed as the caller wants.
+    /// A certificate for these names; `change` may modify it.
     pub(crate) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certificate {
         let mut params = params(names);
         change(&mut params);
@@ -43,7 +43,7 @@ impl Authority {
         self.keep(&certificate.pem(), &key)
     }
 
-    /// One that signs itself and says that it is an authority, as `openssl req -x509` makes it.
+    /// A self-signed certificate that claims to be an authority, as `openssl req -x509` makes it.
     pub(crate) fn quick(&self, names: &[&str]) -> Certificate {
         let mut params = params(names);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

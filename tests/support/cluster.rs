@@ -1,4 +1,4 @@
-//! A control plane and workers, each a process of its own.
+//! A control plane and workers, each in its own process.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ pub(crate) struct Cluster {
     agents: Vec<(String, Process)>,
     pub(crate) url: String,
     port: u16,
-    /// Last, because the processes live in it.
+    /// The last field, so that it is dropped after the processes in it.
     pub(crate) sandbox: Sandbox,
 }
 
 impl Cluster {
-    /// Nothing runs yet.
+    /// An empty cluster: nothing runs yet.
     pub(crate) fn new() -> Self {
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
@@ -35,7 +35,7 @@ impl Cluster {
         cluster
     }
 
-    /// The same, on the store that is there.
+    /// Starts both on the existing store.
     pub(crate) fn start_all(&mut self, more: &[&str]) {
         self.start_hub_as("start", more);
     }
@@ -48,7 +48,7 @@ impl Cluster {
         self.start_hub_as("hub", more);
     }
 
-    /// A hub on a store of the caller's.
+    /// Starts a hub on the given store.
     #[track_caller]
     pub(crate) fn start_hub_on(&mut self, store: &str) {
         self.start_process("hub", store, &[]);
@@ -63,7 +63,7 @@ impl Cluster {
     #[track_caller]
     fn start_process(&mut self, command: &str, store: &str, more: &[&str]) {
         let port = self.port.to_string();
-        // Clients of many kinds come to it; who is let in is tried in `tests/end_to_end/tokens.rs`.
+        // Many kinds of clients connect to it; admission is tested in `tests/end_to_end/tokens.rs`.
         let mut arguments = vec![command, "--port", &port, "--store", store];
         if !more.contains(&"--token") && !self.sandbox.sets("GLEITZEIT_TOKEN") {
             arguments.push("--no-auth");
@@ -75,7 +75,7 @@ impl Cluster {
         self.hub = Some(hub);
     }
 
-    /// Starts an agent; its name is what it is called in lists.
+    /// Starts an agent; lists show it under its name.
     pub(crate) fn start_agent(&mut self, name: &str, role: &str) {
         self.start_agent_with(name, role, &[]);
     }
@@ -99,26 +99,26 @@ impl Cluster {
         Relay::start(self.port)
     }
 
-    /// Kills it; what it has logged.
+    /// Kills the hub; returns its log.
     pub(crate) fn kill_9_hub(&mut self) -> String {
         let mut hub = self.hub.take().expect("a hub runs");
         hub.kill_9();
         hub.stderr()
     }
 
-    /// What the hub that runs has logged.
+    /// The log of the running hub.
     pub(crate) fn hub_log(&self) -> String {
         self.hub.as_ref().expect("a hub runs").stderr()
     }
 
-    /// What an agent that runs has logged.
+    /// The log of a running agent.
     #[track_caller]
     pub(crate) fn agent_log(&self, name: &str) -> String {
         let found = self.agents.iter().find(|(known, _)| known == name);
         found.unwrap_or_else(|| panic!("no agent {name}")).1.stderr()
     }
 
-    /// The memory that the hub's process has, in MiB.
+    /// The resident memory of the hub's process, in MiB.
     pub(crate) fn hub_resident_mib(&self) -> u64 {
         let pid = self.hub.as_ref().expect("a hub runs").pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
@@ -131,7 +131,7 @@ impl Cluster {
         self.hub.iter().chain(self.agents.iter().map(|(_, agent)| agent)).map(Process::pid).collect()
     }
 
-    /// SIGTERM to the hub alone.
+    /// Sends SIGTERM to the hub only.
     #[track_caller]
     pub(crate) fn terminate_hub(&mut self) -> Ended {
         self.hub.take().expect("a hub runs").terminate(PATIENCE)
@@ -142,14 +142,14 @@ impl Cluster {
         self.take_agent(name).kill_9();
     }
 
-    /// The process, for a test that ends it in its own way.
+    /// Takes the process out of the cluster, for a test that ends it in its own way.
     #[track_caller]
     pub(crate) fn take_agent(&mut self, name: &str) -> Process {
         let found = self.agents.iter().position(|(known, _)| known == name);
         self.agents.remove(found.unwrap_or_else(|| panic!("no agent {name}"))).1
     }
 
-    /// SIGTERM to every process that runs, agents before the hub, and how each ended.
+    /// Sends SIGTERM to every running process, agents before the hub; returns how each ended.
     pub(crate) fn terminate(&mut self, limit: Duration) -> Vec<Ended> {
         let mut ended = Vec::new();
         for (_, mut agent) in self.agents.drain(..) {
@@ -188,7 +188,7 @@ impl Cluster {
         Watch::start(&self.sandbox, &self.url, run)
     }
 
-    /// Waits until so many components of a role are connected, no more and no fewer.
+    /// Waits until exactly this many components of a role are connected.
     #[track_caller]
     pub(crate) fn until_connected(&self, role: &str, count: usize) {
         until(&format!("{count} of role {role}"), PATIENCE, || {
@@ -197,7 +197,7 @@ impl Cluster {
         });
     }
 
-    /// The name of the agent whose component this is.
+    /// The name of the agent with this component.
     #[track_caller]
     pub(crate) fn name_of(&self, component_id: &str) -> String {
         let found = self.components().into_iter().find(|it| it["component_id"] == component_id);
@@ -208,7 +208,7 @@ impl Cluster {
         self.ask(&["components"])["items"].as_array().expect("a list").clone()
     }
 
-    /// Waits until a run looks as wanted, and returns it.
+    /// Waits until a run satisfies the condition, and returns it.
     #[track_caller]
     pub(crate) fn until_run(&self, run: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
@@ -226,13 +226,13 @@ impl Cluster {
     }
 }
 
-/// A JSON text.
+/// The string in a JSON value.
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
-/// How many providers an agent has that was not told which.
+/// How many providers an agent has by default.
 pub(crate) fn shipped_providers() -> usize {
     gleitzeit_providers::shipped().len()
 }

@@ -1,5 +1,5 @@
-//! What may stand between a client and a control plane: a gateway that speaks gRPC on both sides, and of which the first
-//! watches get what libraries and gateways say when a connection broke.
+//! A gateway between a client and a control plane that speaks gRPC on both sides. It ends the first watches with the
+//! codes that libraries and gateways use for a broken connection.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +13,17 @@ use tonic::Code;
 use tonic::client::GrpcService as _;
 use tonic::transport::{Channel, Endpoint};
 
-/// The gateway; it ends with this.
+/// The gateway; it stops on drop.
 pub(crate) struct Gateway {
     pub(crate) address: String,
-    /// With what the next watches end.
+    /// The codes that end the next watches.
     codes: Arc<Mutex<Vec<Code>>>,
     _runtime: Runtime,
 }
 
 impl Gateway {
-    /// In front of the control plane at `url`. The first watches end at once, one with each of the codes and none with
-    /// details, the last of them first.
+    /// Starts a gateway in front of the control plane at `url`. It ends the first watches at once, one with each of the
+    /// codes, the last code first, and none with details.
     pub(crate) fn start(url: &str, codes: &[Code]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let (runtime, codes) = (runtime.expect("a runtime"), Arc::new(Mutex::new(codes.to_vec())));
@@ -59,7 +59,7 @@ async fn answer(request: Request, mut channel: Channel, codes: Arc<Mutex<Vec<Cod
     }
 }
 
-/// An answer that is nothing but a code.
+/// An answer with only a status code.
 fn status(code: Code) -> Response<Body> {
     let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", code as i32);
     response.body(Body::empty()).expect("a response")

@@ -1,4 +1,4 @@
-//! Asking over plain HTTP.
+//! Plain HTTP requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ pub(crate) fn get(url: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Stri
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// The status, head and body of an answer; what is asked is a method and a path.
+/// The status, head and body of an answer; `what` is a method and a path.
 #[track_caller]
 pub(crate) fn ask(url: &str, what: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Vec<u8>) {
     let address = url.strip_prefix("http://").expect("an address");

@@ -15,7 +15,7 @@ pub(crate) struct Event {
     /// Milliseconds since 1970.
     pub(crate) at_ms: u64,
     pub(crate) kind: String,
-    /// Empty if it speaks of the run.
+    /// Empty if the entry is about the run.
     pub(crate) task: String,
     pub(crate) attempt: u64,
     pub(crate) payload: Value,
@@ -24,10 +24,10 @@ pub(crate) struct Event {
 /// All entries of a run that has ended.
 pub(crate) struct Journal(pub(crate) Vec<Event>);
 
-/// A run's journal while it grows. It goes on over a restart of the control plane.
+/// A run's growing journal. It continues over a restart of the control plane.
 pub(crate) struct Watch(Process);
 
-/// What happened to one task.
+/// The entries of one task, summed up.
 #[derive(Default)]
 struct Account {
     attempts: u64,
@@ -37,7 +37,7 @@ struct Account {
 }
 
 impl Journal {
-    /// Watches a run to its end; its journal keeps all rules.
+    /// Watches a run to its end and checks that its journal keeps all rules.
     #[track_caller]
     pub(crate) fn watch(sandbox: &Sandbox, hub_url: &str, run: &str) -> Self {
         Watch::start(sandbox, hub_url, run).finish()
@@ -60,7 +60,7 @@ impl Journal {
         first
     }
 
-    /// Every task became ready after those it depends on had completed.
+    /// Asserts that every task became ready after its dependencies had completed.
     #[track_caller]
     pub(crate) fn keeps_the_order_of<'a>(&self, dependencies: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) {
         let seqs = |kind| self.all(kind).map(|event| (event.task.as_str(), event.seq)).collect::<BTreeMap<_, _>>();
@@ -78,8 +78,8 @@ impl Journal {
         self.of(task).map(|event| event.kind.as_str()).collect()
     }
 
-    /// Nothing is missing or out of order; attempts are numbered from 1, are open one at a time, end once and are not
-    /// forgotten; a task completes once and nothing follows its end.
+    /// Asserts that nothing is missing or out of order; that attempts are numbered from 1, open one at a time, end once
+    /// and are not forgotten; and that a task completes once and nothing follows its end.
     #[track_caller]
     fn audit(&self) {
         let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
@@ -123,14 +123,14 @@ impl Watch {
         Self(sandbox.start(&["watch", run, "--hub-url", hub_url, "-o", "json"]))
     }
 
-    /// All entries so far: each is fsynced.
+    /// All entries so far; each is durable.
     pub(crate) fn so_far(&self) -> Vec<Event> {
         let said = self.0.stdout();
         let whole = said.rfind('\n').map_or("", |end| &said[..end]);
         whole.lines().filter_map(read).collect()
     }
 
-    /// Waits until the entries so far are as wanted.
+    /// Waits until the entries so far satisfy the condition.
     #[track_caller]
     pub(crate) fn until<T>(&mut self, what: &str, wanted: impl Fn(&[Event]) -> Option<T>) -> T {
         until(what, PATIENCE, || {
@@ -140,7 +140,7 @@ impl Watch {
         })
     }
 
-    /// Waits until this has happened to a task at its attempt, and returns the entry.
+    /// Waits for an entry of this kind about an attempt of a task, and returns it.
     #[track_caller]
     pub(crate) fn until_task(&mut self, task: &str, attempt: u64, kind: &str) -> Event {
         self.until(&format!("{kind} {attempt} of {task}"), |events| {
@@ -148,7 +148,7 @@ impl Watch {
         })
     }
 
-    /// Waits for the run's end; its journal keeps all rules.
+    /// Waits for the run's end and checks that its journal keeps all rules.
     #[track_caller]
     pub(crate) fn finish(self) -> Journal {
         let ended = self.0.wait(PATIENCE);
@@ -159,7 +159,7 @@ impl Watch {
     }
 }
 
-/// `None` for what is not recorded.
+/// `None` for events that are not recorded.
 #[track_caller]
 fn read(line: &str) -> Option<Event> {
     let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));

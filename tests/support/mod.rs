@@ -1,8 +1,9 @@
-//! Processes, their homes, and the questions tests ask of them. No assertion about the product lives here, except that
-//! what it prints can be read.
+//! Processes, their homes, and questions about them. No assertions about the product are made here, except that its
+//! output can be parsed.
 
 mod certificates;
 mod cluster;
+mod foreign_server;
 mod gateway;
 mod http;
 mod journal;
@@ -16,12 +17,12 @@ mod receiver;
 mod relay;
 mod sandbox;
 mod socket;
-mod stranger;
 mod tmux;
 mod wait;
 
 pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{Cluster, shipped_providers, text};
+pub(crate) use foreign_server::{ForeignServer, Kind};
 pub(crate) use gateway::Gateway;
 pub(crate) use http::{ask, get};
 pub(crate) use journal::{Event, Journal, Watch, time_ms};
@@ -32,9 +33,8 @@ pub(crate) use python::{Beat, beat, gone, now_ms};
 pub(crate) use python_client::python;
 pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, attribute, hex, shown};
-pub(crate) use relay::{Relay, Way, Weather};
+pub(crate) use relay::{Condition, Direction, Relay};
 pub(crate) use sandbox::{Sandbox, default_port_is_left_alone, default_port_is_used, example, free_port};
 pub(crate) use socket::Socket;
-pub(crate) use stranger::{Kind, Stranger};
 pub(crate) use tmux::Tmux;
 pub(crate) use wait::{PATIENCE, until};

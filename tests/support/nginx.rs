@@ -1,4 +1,4 @@
-//! A real nginx before a control plane, with the configuration that is documented.
+//! A real nginx in front of a control plane, with the documented configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,14 +10,14 @@ use super::process::{Ended, Process};
 use super::sandbox::free_port;
 use super::wait::{PATIENCE, until};
 
-/// nginx in a folder and on a port of its own. It ends with this.
+/// nginx with its own folder and port. It stops on drop.
 pub(crate) struct Nginx {
     folder: PathBuf,
     process: Option<Process>,
     port: u16,
 }
 
-/// Whether there is one on this machine; a test without says so and ends.
+/// Whether this machine has nginx; a test without it prints a note and ends.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests is to know what was not tried")]
 pub(crate) fn nginx_is_here(test: &str) -> bool {
     let is_here = Command::new(program()).arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
@@ -27,14 +27,14 @@ pub(crate) fn nginx_is_here(test: &str) -> bool {
     is_here
 }
 
-/// Where Debian has it, which is not in everybody's `PATH`.
+/// Debian's location, which is not in everybody's `PATH`.
 fn program() -> &'static str {
     if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" }
 }
 
 impl Nginx {
-    /// Before what listens at a port of this machine, as `localhost`, with this certificate; `change` changes the documented
-    /// configuration.
+    /// Starts nginx as `localhost`, with this certificate, in front of a port of this machine; `change` modifies the
+    /// documented configuration.
     pub(crate) fn start(
         folder: &Path,
         to: u16,
@@ -75,12 +75,12 @@ impl Nginx {
         self.port
     }
 
-    /// What it has complained of.
+    /// The content of its error log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
     }
 
-    /// Has it read its configuration again: new workers take new connections, the old ones end with theirs.
+    /// Reloads the configuration: new workers take new connections, the old ones end with theirs.
     pub(crate) fn reload(&self) {
         let reloads = || self.log().matches("gracefully shutting down").count();
         let before = reloads();
@@ -88,7 +88,7 @@ impl Nginx {
         until("the old workers stop listening", PATIENCE, || (reloads() >= before + 2).then_some(()));
     }
 
-    /// Ends it with all its connections.
+    /// Stops it with all its connections.
     pub(crate) fn stop(&mut self) -> Ended {
         self.process.take().expect("it runs").terminate(PATIENCE)
     }
@@ -96,7 +96,7 @@ impl Nginx {
     /// Starts it, also after [`Nginx::stop`].
     pub(crate) fn begin(&mut self) {
         let folder = self.folder.to_str().expect("UTF-8");
-        // Its workers would be others than the owner of the folder.
+        // Otherwise its workers would run as another user than the owner of the folder.
         let user = if rustix::process::geteuid().is_root() { "user root; " } else { "" };
         let mut command = Command::new(program());
         command

@@ -15,7 +15,7 @@ fn modules() -> &'static Path {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
         let modules = folder.join("node_modules");
         fs::create_dir_all(&folder).expect("writable");
-        // Another process may be making it just now.
+        // Another process may be creating it just now.
         let lock = File::create(folder.with_extension("lock")).expect("writable");
         lock.lock().expect("a lock");
         if !has_package(&folder) {
@@ -38,7 +38,7 @@ fn has_package(folder: &Path) -> bool {
     Command::new("node").args(import).current_dir(folder).output().is_ok_and(|output| output.status.success())
 }
 
-/// A file of JavaScript to be run in a sandbox. Packages are looked for beside the file, so they are linked there.
+/// A JavaScript file to be run in a sandbox. Node looks for packages beside the file, so they are linked there.
 pub(crate) fn node(sandbox: &Sandbox, name: &str, text: &str) -> Command {
     let file = sandbox.file(name, text);
     let link = sandbox.path().join("node_modules");

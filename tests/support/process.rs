@@ -1,4 +1,4 @@
-//! One process of the binary: what it says, how it ends, and that it never outlives its test.
+//! One process of the binary: its output, its end, and a guarantee that it never outlives its test.
 
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -12,29 +12,29 @@ use serde_json::Value;
 
 use super::wait::until;
 
-/// How much of what a process said is shown if its test fails.
+/// How many bytes of the output are shown if its test fails.
 const SHOWN: usize = 4_000;
 
 /// A running process. Dropping it kills it and its children.
 pub(crate) struct Process {
     child: Child,
-    told: String,
+    command_line: String,
     stdout: PathBuf,
     stderr: PathBuf,
-    /// Children of a process that was killed: they would be nobody's.
+    /// Children of a killed process, which no longer have a parent.
     orphans: Vec<Id>,
 }
 
-/// How a process ended and what it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) told: String,
+    pub(crate) command_line: String,
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A process id and when it started, so that a later process of the same id is another one.
+/// A process id with its start time, so that a later process with the same id is not confused with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Id {
     pid: i32,
@@ -45,13 +45,13 @@ impl Process {
     pub(crate) fn start(mut command: Command, folder: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let told = command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let command_line = command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let (stdout, stderr) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
         let open = |path: &Path| File::create(path).expect("writable");
-        // An interrupt on the terminal is for the tests, which end what they started.
+        // A Ctrl-C on the terminal is for the tests, which end what they started.
         command.stdout(open(&stdout)).stderr(open(&stderr)).process_group(0);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{told}`: {error}"));
-        Self { child, told, stdout, stderr, orphans: Vec::new() }
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{command_line}`: {error}"));
+        Self { child, command_line, stdout, stderr, orphans: Vec::new() }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -72,23 +72,23 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid()).expect("a process id");
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal `{}`: {error}", self.told));
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal `{}`: {error}", self.command_line));
     }
 
-    /// `kill -9`, and only this process: what becomes of its children is the product's matter.
+    /// Sends SIGKILL to this process only: what happens to its children is the product's responsibility.
     pub(crate) fn kill_9(&mut self) {
         self.orphans = descendants(self.pid());
         self.child.kill().expect("a child of ours");
         self.child.wait().expect("a child of ours");
     }
 
-    /// Waits for a line on stdout that begins so, and returns the rest of it.
+    /// Waits for a line on stdout with this beginning, and returns the rest of it.
     #[track_caller]
     pub(crate) fn said(&mut self, beginning: &str, limit: Duration) -> String {
-        until(&format!("`{}` says `{beginning}`", self.told), limit, || {
+        until(&format!("`{}` says `{beginning}`", self.command_line), limit, || {
             let said = self.stdout();
             let found = said.lines().find_map(|line| line.strip_prefix(beginning)).map(str::to_owned);
-            assert!(found.is_some() || self.is_running(), "`{}` ended:\n{}", self.told, self.stderr());
+            assert!(found.is_some() || self.is_running(), "`{}` ended:\n{}", self.command_line, self.stderr());
             found
         })
     }
@@ -96,12 +96,12 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self, limit: Duration) -> Ended {
-        let what = format!("the end of `{}`", self.told);
+        let what = format!("the end of `{}`", self.command_line);
         let status = until(&what, limit, || self.child.try_wait().expect("a child of ours"));
-        Ended { told: self.told.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
+        Ended { command_line: self.command_line.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for its end.
     #[track_caller]
     pub(crate) fn terminate(self, limit: Duration) -> Ended {
         self.signal(Signal::TERM);
@@ -120,16 +120,18 @@ impl Drop for Process {
             id.kill();
         }
         if std::thread::panicking() {
-            eprintln!("--- stderr of `{}`\n{}", self.told, tail(&self.stderr()));
+            eprintln!("--- stderr of `{}`\n{}", self.command_line, tail(&self.stderr()));
         }
     }
 }
 
 impl Ended {
-    /// The exit code; a signal is a failure.
+    /// The exit code; panics on a signal.
     #[track_caller]
     pub(crate) fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| panic!("`{}` was ended by signal {:?}", self.told, self.status.signal()))
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("`{}` was ended by signal {:?}", self.command_line, self.status.signal()))
     }
 
     /// Asserts the exit code.
@@ -139,7 +141,7 @@ impl Ended {
         self
     }
 
-    /// Stdout as one JSON document and nothing else.
+    /// Stdout as a single JSON document.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         gleitzeit_workflow::json::decode(&self.stdout)
@@ -152,7 +154,7 @@ impl std::fmt::Display for Ended {
         write!(
             f,
             "`{}` ended with {}\n--- stdout\n{}\n--- stderr\n{}",
-            self.told,
+            self.command_line,
             self.status,
             tail(&self.stdout),
             tail(&self.stderr)
@@ -180,7 +182,7 @@ struct Stat {
     started: u64,
 }
 
-/// What `/proc/PID/stat` says: the fields behind the name in brackets, which may itself hold anything.
+/// The fields of `/proc/PID/stat` after the name in parentheses, which may contain anything.
 fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -191,7 +193,7 @@ fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
-/// Whether this process does anything any more. A dead one that nobody asked about does not.
+/// Whether this process is alive. A zombie does not count.
 pub(crate) fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
@@ -213,7 +215,7 @@ fn descendants(of: i32) -> Vec<Id> {
     found
 }
 
-/// Kills every process whose home this is.
+/// Kills every process with this home.
 pub(crate) fn end_all_of(home: &Path) {
     let wanted = format!("HOME={}", home.display()).into_bytes();
     for pid in all_processes() {
@@ -227,7 +229,7 @@ pub(crate) fn end_all_of(home: &Path) {
 }
 
 fn read(path: &Path) -> String {
-    // Of a process that outlives its folder there is nothing to read any more.
+    // The file of a process whose folder is gone cannot be read any more.
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 

@@ -1,4 +1,4 @@
-//! Python code that can be watched from outside: it says again and again which processes it is and what time it is.
+//! Python code that can be observed from outside: it repeatedly writes its process ids and the time.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::process::is_alive;
 use super::wait::{PATIENCE, until};
 
-/// What the code said last.
+/// The latest record of the code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beat {
     /// The process that runs the code.
     pub(crate) pid: i32,
     /// A process that the code started.
     pub(crate) child: i32,
-    /// When it said so, in milliseconds since 1970.
+    /// When it was written, in milliseconds since 1970.
     pub(crate) at_ms: u64,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn beat(file: &Path) -> String {
 }
 
 impl Beat {
-    /// What was said last, if anything was.
+    /// The latest record, if there is one.
     pub(crate) fn read(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let mut numbers = text.split(' ');
@@ -46,14 +46,14 @@ impl Beat {
         })
     }
 
-    /// Waits for the first one.
+    /// Waits for the first record.
     #[track_caller]
     pub(crate) fn first(file: &Path) -> Self {
         until("the code runs", PATIENCE, || Self::read(file))
     }
 }
 
-/// Waits until code and child have gone, and returns when the code beat last.
+/// Waits until code and child are gone; returns when the code beat last.
 #[track_caller]
 pub(crate) fn gone(file: &Path, limit: Duration) -> u64 {
     let Beat { pid, child, .. } = Beat::read(file).expect("the code has run");
@@ -61,7 +61,7 @@ pub(crate) fn gone(file: &Path, limit: Duration) -> u64 {
     Beat::read(file).expect("the code has run").at_ms
 }
 
-/// Now, as the code tells the time.
+/// The current time, by the clock that the code uses.
 pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(now.as_millis()).expect("before the end of time")

@@ -1,17 +1,17 @@
-//! A Python that can speak Socket.IO, for providers that are not ours.
+//! A Python with a Socket.IO client, for foreign providers.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// A Python that has the package: the system's, or else one of our own with the package from the usual index.
+/// A Python with the package: the system's, or else a virtual environment with the package from the usual index.
 fn interpreter() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let (system, folder) = (PathBuf::from("python3"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("python"));
         let own = folder.join("bin/python3");
-        // Another process may be making it just now.
+        // Another process may be creating it just now.
         let lock = File::create(folder.with_extension("lock")).expect("writable");
         lock.lock().expect("a lock");
         if let Some(found) = [&system, &own].into_iter().find(|it| has_package(it)) {
@@ -40,7 +40,7 @@ fn has_package(python: &Path) -> bool {
     import.is_ok_and(|output| output.status.success())
 }
 
-/// That Python, to be run with these arguments.
+/// A command for that Python with these arguments.
 pub(crate) fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new(interpreter());
     command.args(arguments).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! A client of Socket.IO that writes packets as text, right or wrong, over the polling transport.
+//! A Socket.IO client that writes packets as text, valid or not, over the polling transport.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::http::ask;
 use super::wait::PATIENCE;
 
-/// Between packets of one answer.
+/// The separator between packets of one answer.
 const SEPARATOR: char = '\u{1e}';
 
-/// A session on the mesh. Nothing of what is sent is looked at.
+/// A session on the mesh. Sent text is not checked.
 pub(crate) struct Raw {
     url: String,
     path: String,
-    told: VecDeque<String>,
+    incoming: VecDeque<String>,
 }
 
 impl Raw {
@@ -23,12 +23,12 @@ impl Raw {
     #[track_caller]
     pub(crate) fn connect(url: &str) -> Self {
         let path = "/socket.io/?EIO=4&transport=polling".to_owned();
-        let mut raw = Self { url: url.to_owned(), path, told: VecDeque::new() };
-        let open: Value = serde_json::from_str(&raw.hear("0")).expect("a handshake");
+        let mut raw = Self { url: url.to_owned(), path, incoming: VecDeque::new() };
+        let open: Value = serde_json::from_str(&raw.receive("0")).expect("a handshake");
         raw.path = format!("{}&sid={}", raw.path, open["sid"].as_str().expect("an id"));
-        raw.say("40");
-        raw.hear("40{");
-        raw.hear("42[\"welcome\"");
+        raw.send("40");
+        raw.receive("40{");
+        raw.receive("42[\"welcome\"");
         raw
     }
 
@@ -37,24 +37,24 @@ impl Raw {
     pub(crate) fn provider(url: &str, method: &str) -> Self {
         let mut raw = Self::connect(url);
         let body = json!({"component_type": "provider", "name": "raw", "methods": [method], "max_concurrency": 4});
-        raw.say(&format!("42[\"register_component\",{body}]"));
-        raw.hear("42[\"component_registered\"");
+        raw.send(&format!("42[\"register_component\",{body}]"));
+        raw.receive("42[\"component_registered\"");
         raw
     }
 
     /// Sends a packet.
     #[track_caller]
-    pub(crate) fn say(&self, packet: &str) {
+    pub(crate) fn send(&self, packet: &str) {
         let (status, _, body) = ask(&self.url, &format!("POST {}", self.path), &[], packet.as_bytes());
         assert_eq!(status, 200, "{packet}: {}", String::from_utf8_lossy(&body));
     }
 
-    /// What follows the beginning in the first packet with that beginning.
+    /// Waits for the first packet with this beginning, and returns the rest of it.
     #[track_caller]
-    pub(crate) fn hear(&mut self, beginning: &str) -> String {
+    pub(crate) fn receive(&mut self, beginning: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while let Some(packet) = self.told.pop_front() {
+            while let Some(packet) = self.incoming.pop_front() {
                 if let Some(rest) = packet.strip_prefix(beginning) {
                     return rest.to_owned();
                 }
@@ -65,9 +65,9 @@ impl Raw {
             assert_eq!(status, 200, "waiting for `{beginning}`: {body}");
             for packet in body.split(SEPARATOR) {
                 if packet == "2" {
-                    self.say("3");
+                    self.send("3");
                 }
-                self.told.push_back(packet.to_owned());
+                self.incoming.push_back(packet.to_owned());
             }
         }
     }
@@ -75,7 +75,7 @@ impl Raw {
     /// The argument of the next event of this name.
     #[track_caller]
     pub(crate) fn event(&mut self, name: &str) -> Value {
-        let rest = self.hear(&format!("42[\"{name}\","));
+        let rest = self.receive(&format!("42[\"{name}\","));
         serde_json::from_str(rest.strip_suffix(']').expect("a list")).expect("JSON")
     }
 }

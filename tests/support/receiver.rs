@@ -1,4 +1,4 @@
-//! Somebody who receives what OpenTelemetry exports, over gRPC and HTTP on one port.
+//! A receiver of OpenTelemetry exports, over gRPC and HTTP on one port.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,19 +16,19 @@ use prost::Message as _;
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
-/// The spans that came, each once, with what was said of whoever sent it.
+/// The received spans, each once, with their sender.
 type Spans = Arc<Mutex<BTreeMap<Vec<u8>, (Span, Sender)>>>;
 
-/// Who sent a span.
+/// The sender of a span.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sender {
     pub(crate) resource: Vec<KeyValue>,
     pub(crate) scope: String,
-    /// Of the resource and of the scope.
+    /// The schema URLs of the resource and of the scope.
     pub(crate) schema_urls: [String; 2],
 }
 
-/// The receiver; it ends with this.
+/// The receiver; it stops on drop.
 pub(crate) struct Receiver {
     spans: Spans,
     metrics: Arc<Mutex<BTreeSet<String>>>,
@@ -70,13 +70,13 @@ impl Receiver {
         self.metrics.lock().expect("no panic").clone()
     }
 
-    /// What came of one trace.
+    /// The spans of one trace.
     pub(crate) fn trace(&self, trace_id: &str) -> Vec<Span> {
         let spans = self.spans.lock().expect("no panic");
         spans.values().map(|(span, _)| span).filter(|span| hex(&span.trace_id) == trace_id).cloned().collect()
     }
 
-    /// Who sent the spans of one trace.
+    /// The senders of the spans of one trace.
     pub(crate) fn senders(&self, trace_id: &str) -> Vec<Sender> {
         let spans = self.spans.lock().expect("no panic");
         let of_trace = spans.values().filter(|(span, _)| hex(&span.trace_id) == trace_id);
@@ -124,7 +124,7 @@ pub(crate) fn attribute(span: &Span, name: &str) -> String {
     shown(&span.attributes, name)
 }
 
-/// One of many attributes as text, empty without it. Texts of lists stand between blanks.
+/// One of many attributes as text, empty without it. The items of a list are joined by blanks.
 pub(crate) fn shown(attributes: &[KeyValue], name: &str) -> String {
     let found = attributes.iter().find(|it| it.key == name);
     match found.and_then(|it| it.value.as_ref()).and_then(|value| value.value.as_ref()) {

@@ -1,4 +1,4 @@
-//! A TCP relay between processes, which can lose, hold up and cut what goes through it.
+//! A TCP relay between processes, which can lose, delay and cut its traffic.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,39 +6,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
-/// Which way something goes through a relay.
+/// A direction through a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// From those who connect.
+pub(crate) enum Direction {
+    /// From the clients.
     Up,
-    /// To those who connect.
+    /// To the clients.
     Down,
 }
 
-/// What happens to bytes on one way.
+/// What happens to bytes in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum Condition {
     #[default]
     Fine,
-    /// Each piece arrives so much later.
+    /// Each piece is delayed by this time.
     Slow(Duration),
-    /// They are read and never arrive; the connection stays.
+    /// Bytes are read and dropped; the connection stays.
     Lost,
-    /// The first answer of a connection arrives, and nothing that comes after it: of HTTP/2 alone.
+    /// The first answer of a connection arrives, and nothing after it; for HTTP/2 only.
     LostAfterAnswer,
-    /// They are not even read.
+    /// Bytes are not even read.
     Stalled,
 }
 
 #[derive(Default)]
 struct State {
-    up: Weather,
-    down: Weather,
+    up: Condition,
+    down: Condition,
     open: Vec<TcpStream>,
     closed: bool,
 }
 
-/// Passes connections on to `to`. Ends with the value.
+/// Forwards connections to `to`. Stops on drop.
 pub(crate) struct Relay {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -59,7 +59,7 @@ impl Relay {
                     return;
                 }
                 // In such weather no connection is made.
-                if matches!(now.up, Weather::Lost | Weather::Stalled) {
+                if matches!(now.up, Condition::Lost | Condition::Stalled) {
                     continue;
                 }
                 let Ok(outgoing) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -68,8 +68,8 @@ impl Relay {
                     now.open.extend(stream.try_clone());
                 }
                 drop(now);
-                pass(&incoming, &outgoing, Way::Up, &shared);
-                pass(&outgoing, &incoming, Way::Down, &shared);
+                pass(&incoming, &outgoing, Direction::Up, &shared);
+                pass(&outgoing, &incoming, Direction::Down, &shared);
             }
         });
         Self { port, state }
@@ -79,25 +79,25 @@ impl Relay {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn set(&self, way: Way, weather: Weather) {
+    pub(crate) fn set(&self, way: Direction, condition: Condition) {
         let mut state = lock(&self.state);
         match way {
-            Way::Up => state.up = weather,
-            Way::Down => state.down = weather,
+            Direction::Up => state.up = condition,
+            Direction::Down => state.down = condition,
         }
     }
 
-    /// Nothing arrives on either way, and no connection ends.
+    /// Drops everything in both directions, without ending connections.
     pub(crate) fn partition(&self) {
-        self.set(Way::Up, Weather::Lost);
-        self.set(Way::Down, Weather::Lost);
+        self.set(Direction::Up, Condition::Lost);
+        self.set(Direction::Down, Condition::Lost);
     }
 
-    /// What was lost does not come back: a stream with a hole in it is of no use to anybody, so it ends.
+    /// Ends the partition and its connections: lost bytes do not come back, and a stream with a gap is useless.
     pub(crate) fn heal(&self) {
         self.cut();
-        self.set(Way::Up, Weather::Fine);
-        self.set(Way::Down, Weather::Fine);
+        self.set(Direction::Up, Condition::Fine);
+        self.set(Direction::Down, Condition::Fine);
     }
 
     /// Ends all connections; new ones can be made.
@@ -112,7 +112,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         lock(&self.state).closed = true;
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         TcpStream::connect(("127.0.0.1", self.port)).ok();
     }
 }
@@ -121,33 +121,33 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pass(from: &TcpStream, to: &TcpStream, way: Way, state: &Arc<Mutex<State>>) {
+fn pass(from: &TcpStream, to: &TcpStream, way: Direction, state: &Arc<Mutex<State>>) {
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
     let state = state.clone();
     spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         let mut frames = Frames::default();
-        let weather = || {
+        let condition = || {
             let state = lock(&state);
-            if way == Way::Up { state.up } else { state.down }
+            if way == Direction::Up { state.up } else { state.down }
         };
         loop {
-            while weather() == Weather::Stalled && !lock(&state).closed {
+            while condition() == Condition::Stalled && !lock(&state).closed {
                 sleep(POLL);
             }
             let Ok(read @ 1..) = from.read(&mut buffer) else { break };
             let first_answer = frames.until_answered(&buffer[..read]);
-            let sent = match weather() {
-                Weather::Fine => to.write_all(&buffer[..read]),
-                Weather::Slow(delay) => {
+            let sent = match condition() {
+                Condition::Fine => to.write_all(&buffer[..read]),
+                Condition::Slow(delay) => {
                     sleep(delay);
                     to.write_all(&buffer[..read])
                 }
-                Weather::Lost => Ok(()),
-                Weather::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
-                // What was read before the weather changed waits as well.
-                Weather::Stalled => {
-                    while weather() == Weather::Stalled && !lock(&state).closed {
+                Condition::Lost => Ok(()),
+                Condition::LostAfterAnswer => to.write_all(&buffer[..first_answer]),
+                // Bytes read before the weather changed wait as well.
+                Condition::Stalled => {
+                    while condition() == Condition::Stalled && !lock(&state).closed {
                         sleep(POLL);
                     }
                     to.write_all(&buffer[..read])
@@ -174,7 +174,7 @@ struct Frames {
 impl Frames {
     const END_STREAM: u8 = 1;
 
-    /// How many of these bytes belong to the first answer or to what came before it.
+    /// How many of these bytes belong to the first answer or to anything before it.
     fn until_answered(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.has_answered && self.payload == 0 {

@@ -1,4 +1,4 @@
-//! A home of its own for everything a test starts.
+//! A separate home for everything that a test starts.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::process::{Ended, Process, end_all_of};
 use super::wait::PATIENCE;
 
-/// A folder that is the home of all processes started here. When it goes, they have gone.
+/// A folder that is the home of all processes started here. Dropping it ends them.
 pub(crate) struct Sandbox {
     folder: TempDir,
     variables: Vec<(String, String)>,
@@ -43,14 +43,14 @@ impl Sandbox {
         self.variables.iter().any(|(known, _)| known == name)
     }
 
-    /// Writes a file; the path is the returned one.
+    /// Writes a file; returns its path.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path().join(name);
         fs::write(&path, content).expect("writable");
         path.to_str().expect("UTF-8").to_owned()
     }
 
-    /// The binary with nothing of this process's environment but `PATH`, and what was set.
+    /// The binary, with nothing from this process's environment except `PATH`, and the variables that were set.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gleitzeit"));
         command
@@ -87,7 +87,7 @@ impl Sandbox {
 }
 
 impl Drop for Sandbox {
-    /// Also ends what was left in the background.
+    /// Also ends background processes.
     fn drop(&mut self) {
         end_all_of(&self.home());
     }
@@ -98,7 +98,7 @@ pub(crate) fn example(name: &str) -> String {
     format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// There is one default port for all tests: some start something there, and some ask there and expect nobody.
+/// All tests share one default port: some start something there, and some expect nothing there.
 static DEFAULT_PORT: RwLock<()> = RwLock::new(());
 
 /// Held by a test that starts something at the default port.
@@ -106,12 +106,12 @@ pub(crate) fn default_port_is_used() -> RwLockWriteGuard<'static, ()> {
     DEFAULT_PORT.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Held by a test that expects nobody there.
+/// Held by a test that expects nothing there.
 pub(crate) fn default_port_is_left_alone() -> RwLockReadGuard<'static, ()> {
     DEFAULT_PORT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A port that nobody listens on just now.
+/// A port that is free at the moment.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()

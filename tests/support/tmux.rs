@@ -1,4 +1,4 @@
-//! A terminal of its own, under a server of its own, which goes with this.
+//! A terminal in its own tmux server, which stops on drop.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ pub(crate) struct Tmux {
 }
 
 impl Tmux {
-    /// Runs a line of the shell on a screen of this size; the server's socket lies in `folder`, where it also starts.
+    /// Runs a shell command line on a screen of this size, in `folder`, which also holds the server's socket.
     #[track_caller]
     pub(crate) fn start(folder: &Path, columns: u16, rows: u16, line: &str) -> Self {
         let this = Self { socket: folder.join("tmux").display().to_string() };
@@ -20,7 +20,7 @@ impl Tmux {
         this
     }
 
-    /// What tmux answers to a command.
+    /// The output of a tmux command.
     #[track_caller]
     pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = Command::new("tmux").args(["-S", &self.socket]).args(arguments).env_remove("TMUX").output();
@@ -41,13 +41,13 @@ impl Tmux {
         self.ask(&["send-keys", "-l", text]);
     }
 
-    /// What stands there now.
+    /// The text on the screen now.
     #[track_caller]
     pub(crate) fn screen(&self) -> String {
         self.ask(&["capture-pane", "-p"])
     }
 
-    /// Makes the screen another size.
+    /// Resizes the screen.
     #[track_caller]
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         self.ask(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);

@@ -3,13 +3,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that does not say otherwise: far more than it needs on a busy machine.
+/// The default limit for anything: far more than it needs on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Looks at a condition until it holds, and returns what it found.
+/// Polls a condition until it holds, and returns its value.
 ///
 /// # Panics
 /// If it does not hold within the limit.
@@ -18,7 +18,7 @@ pub(crate) fn until<T>(what: &str, limit: Duration, look: impl FnMut() -> Option
     until_or(limit, look).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
 }
 
-/// Looks at a condition until it holds, and returns what it found; none if it does not hold within the limit.
+/// Polls a condition until it holds, and returns its value; `None` if it does not hold within the limit.
 pub(crate) fn until_or<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

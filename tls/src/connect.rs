@@ -1,4 +1,4 @@
-//! The handshake on a connection that is there.
+//! The TLS handshake on an established connection.
 
 use std::io;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::roots::Trust;
 use crate::stream::Stream;
 use crate::untrusted::Untrusted;
 
-/// Why there is no TLS on a connection.
+/// Why the handshake failed.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The host cannot be that of a certificate.
+    /// The host is not a name or an address that a certificate can have.
     #[error("`{0}` is no name that a certificate can have")]
     Name(String),
-    /// Its certificate is not trusted.
+    /// The server's certificate is not trusted.
     #[error("{0}")]
     Untrusted(Untrusted),
-    /// What answers does not speak TLS.
+    /// The server does not speak TLS.
     #[error("what answers does not speak TLS")]
     NotTls,
-    /// TLS is spoken, and none of the application protocols that were offered.
+    /// The server speaks TLS, but none of the offered application protocols.
     #[error("the server speaks none of the protocols that were offered: {0}")]
     Protocol(String),
-    /// The server serves no host of this name; of an address none is shown to it.
+    /// The server does not serve this name; an IP address is not sent to it as a name.
     #[error("the server has no host of the name `{0}`")]
     UnknownHost(String),
-    /// The other side requires a client certificate.
+    /// The server requires a client certificate.
     #[error("the server requires a client certificate, and none can be given")]
     ClientCertificate,
-    /// The two sides do not come together, in the words of the library.
+    /// The handshake failed otherwise, in the library's words.
     #[error("{0}")]
     Tls(rustls::Error),
     /// The connection broke.
@@ -42,7 +42,7 @@ pub enum ConnectError {
     Io(io::Error),
 }
 
-/// Makes TLS of connections, all with the same roots and protocols.
+/// Makes TLS connections, all with the same roots and protocols.
 #[derive(Clone)]
 pub struct Connector {
     connector: TlsConnector,
@@ -57,12 +57,12 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Offers HTTP/1.1; a server that chooses no protocol means that, too.
+    /// Offers HTTP/1.1; a server that chooses no protocol is taken to speak it.
     pub fn http1(trust: &Trust) -> Self {
         Self::new(trust, b"http/1.1", false)
     }
 
-    /// Offers HTTP/2, as gRPC needs it.
+    /// Offers HTTP/2, which gRPC needs.
     pub fn http2(trust: &Trust) -> Self {
         Self::new(trust, b"h2", true)
     }
@@ -72,8 +72,8 @@ impl Connector {
         Self { connector, protocols: String::from_utf8_lossy(protocol).into_owned(), must_agree }
     }
 
-    /// Shakes hands on a connection to a host, which is a name or an address without brackets. Without a time limit; when it
-    /// is dropped, so is the connection.
+    /// Performs the handshake on a connection to a host, given as a name or an address without brackets. There is no
+    /// time limit; dropping the future closes the connection.
     ///
     /// # Errors
     /// See [`ConnectError`].

@@ -1,7 +1,7 @@
-//! Who a certificate says it is, and who issued it: as much of X.509 as that needs. Reads anything without a panic, and
-//! nothing but what it is given.
+//! Reads the subject and the issuer of a certificate, and only as much of X.509 as that needs. Any input is read
+//! without a panic, and never beyond its end.
 
-/// What the parts of a name that are shown are called (X.520): the common name, and the organization.
+/// Object identifiers (X.520) of the parts of a name that are shown: the common name and the organization.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 
@@ -9,24 +9,24 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
 const INTEGER: u8 = 0x02;
-/// The first field of a certificate, but in those of version 1.
+/// The tag of the first field of a certificate, absent in version 1.
 const VERSION: u8 = 0xa0;
-/// Kinds of text: UTF-8, printable, teletex, IA5.
+/// Tags of text types: UTF-8, printable, teletex, IA5.
 const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
-/// Text of two bytes a character.
+/// The tag of text with two bytes a character.
 const WIDE_TEXT: u8 = 0x1e;
 
-/// So many characters of each part are shown.
+/// How many characters of each part are shown.
 const SHOWN: usize = 64;
 
-/// The names of a certificate, as they are written in it.
+/// The names of a certificate, in their encoded form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Names<'a> {
     pub(crate) issuer: &'a [u8],
     pub(crate) subject: &'a [u8],
 }
 
-/// Reads them from a certificate's DER; none if it is no certificate.
+/// Reads the names from a certificate's DER; `None` if it is not a certificate.
 pub(crate) fn names(certificate: &[u8]) -> Option<Names<'_>> {
     let (whole, _) = of_kind(certificate, SEQUENCE)?;
     let (fields, _) = of_kind(whole, SEQUENCE)?;
@@ -39,7 +39,7 @@ pub(crate) fn names(certificate: &[u8]) -> Option<Names<'_>> {
     Some(Names { issuer, subject })
 }
 
-/// A name for people: the common name, with its organization if that is another. Without anything that a terminal obeys.
+/// A name for people: the common name, and the organization if it differs. Contains nothing that a terminal interprets.
 pub(crate) fn shown(name: &[u8]) -> String {
     let common = part(name, COMMON_NAME);
     let organization = part(name, ORGANIZATION).filter(|it| Some(it) != common.as_ref());
@@ -79,23 +79,23 @@ fn text(kind: u8, value: &[u8]) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-/// A character, or its escape if it is one that a terminal obeys or that changes the order of what is shown.
+/// The character, or its escape if a terminal would interpret it or it would change the order of what is shown.
 pub(crate) fn printable(c: char) -> Vec<char> {
     if matches!(c, '"' | '\'' | '\\') { vec![c] } else { c.escape_debug().collect() }
 }
 
-/// What a field of this kind holds, and what follows it.
+/// The content of a field with this tag, and the bytes after it.
 fn of_kind(input: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     field(input).filter(|(found, ..)| *found == kind).map(|(_, content, rest)| (content, rest))
 }
 
-/// The first field: its kind, what it holds, and what follows it.
+/// The first field: its tag, its content, and the bytes after it.
 fn field(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&kind, input) = input.split_first()?;
     let (&first, input) = input.split_first()?;
     let (length, input) = match first {
         0..=0x7f => (usize::from(first), input),
-        // The length's own bytes follow.
+        // The length is in the bytes that follow.
         0x81..=0x84 => {
             let (bytes, input) = input.split_at_checked(usize::from(first & 0x7f))?;
             (bytes.iter().fold(0_usize, |length, byte| (length << 8) | usize::from(*byte)), input)

@@ -1,4 +1,4 @@
-//! The roots that are trusted, and where they come from.
+//! The trusted roots and where they come from.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,12 +17,12 @@ use thiserror::Error;
 
 use crate::verify::Verifier;
 
-/// The variable that names a file of further roots, as `--ca` does.
+/// The environment variable that names a file of further roots, as `--ca` does.
 pub const CA_VARIABLE: &str = "GLEITZEIT_CA";
 const FILE_VARIABLE: &str = "SSL_CERT_FILE";
 const FOLDER_VARIABLE: &str = "SSL_CERT_DIR";
 
-/// Where machines keep their roots in one file: Debian, Fedora, SUSE, and Alpine or macOS.
+/// The usual files of a machine's roots: Debian, Fedora, SUSE, and Alpine or macOS.
 const USUAL: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -30,41 +30,41 @@ const USUAL: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The largest file of certificates: those of machines have some 250 KB.
+/// The largest certificate file that is read, in bytes; those of machines have some 250 KB.
 const MOST_BYTES: u64 = 16 << 20;
-/// The most files of a folder: those of machines have some 300, each under two names.
+/// The most files that are read from a folder; those of machines have some 300, each under two names.
 const MOST_FILES: usize = 10_000;
 
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// The roots of a process: what is trusted when a server shows a certificate. Cheap to clone; clones share what was read.
+/// The trusted roots of a process. Cheap to clone; clones share what was read.
 #[derive(Clone)]
 pub struct Trust(Arc<Inner>);
 
 struct Inner {
     machine: Machine,
     added: Vec<Added>,
-    /// Made when it is first needed; a failure is not kept, since the file may be mended while the process runs.
+    /// Built when it is first needed. A failure is not kept, since the file may be repaired while the process runs.
     verifier: Mutex<Option<Arc<WebPkiServerVerifier>>>,
 }
 
-/// What stands for the machine's own roots.
+/// The source of the machine's own roots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Machine {
-    /// The first file that is there of those where machines keep them; none is no mistake.
+    /// The first of the usual files that exists; that none exists is not an error.
     Usual,
     /// What the environment names instead.
     Named { file: Option<PathBuf>, folders: Vec<PathBuf> },
 }
 
-/// A file of further roots, and the setting that names it, as messages call it.
+/// A file of further roots, and the setting that names it, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Added {
     named: &'static str,
     path: PathBuf,
 }
 
-/// Roots that were named and cannot be used.
+/// Configured roots that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CaError {
     /// A file or folder cannot be read.
@@ -72,9 +72,9 @@ pub enum CaError {
     Unreadable {
         /// The setting that names it: an option, a variable or a field.
         named: &'static str,
-        /// Where it is.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// In the words of the system.
+        /// The system's reason.
         why: String,
     },
     /// A file holds no certificate.
@@ -85,7 +85,7 @@ pub enum CaError {
     Empty {
         /// The setting that names it: an option, a variable or a field.
         named: &'static str,
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
     },
     /// The roots cannot be used at all.
@@ -107,9 +107,9 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// The bundled roots, those that `SSL_CERT_FILE` (a file) and `SSL_CERT_DIR` (folders, separated as in `PATH`) name,
-    /// or else the machine's own, and those of the file that `GLEITZEIT_CA` names. `read` reads the environment; an empty
-    /// variable names nothing.
+    /// The bundled roots, and those that `SSL_CERT_FILE` (a file) and `SSL_CERT_DIR` (folders, separated as in `PATH`)
+    /// name or else the machine's own, and those of the file that `GLEITZEIT_CA` names. `read` reads the environment;
+    /// an empty variable counts as unset.
     pub fn of_environment(read: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| read(name).filter(|value| !value.is_empty());
         let (file, folders) = (set(FILE_VARIABLE).map(PathBuf::from), set(FOLDER_VARIABLE));
@@ -124,14 +124,14 @@ impl Trust {
         set(CA_VARIABLE).map_or(trust.clone(), |path| trust.with(CA_VARIABLE, PathBuf::from(path)))
     }
 
-    /// The same with the roots of another file; `named` is the setting that names it, as an error shall call it.
+    /// Adds the roots of another file; `named` is the setting that names it, for error messages.
     #[must_use]
     pub fn with(&self, named: &'static str, path: impl Into<PathBuf>) -> Self {
         let added = self.0.added.iter().cloned().chain([Added { named, path: path.into() }]).collect();
         Self::of(self.0.machine.clone(), added)
     }
 
-    /// Reads the files that were added now, so that a mistake in one is an error before anything is connected.
+    /// Reads the added files now, so that a mistake in one is an error before anything connects.
     ///
     /// # Errors
     /// If one cannot be read or holds no certificate.
@@ -140,7 +140,8 @@ impl Trust {
         self.0.added.iter().try_for_each(|it| add_file(&mut store, it.named, &it.path))
     }
 
-    /// How a client with these roots speaks TLS, offering the application protocols in this order. Nothing is read yet.
+    /// The TLS configuration of a client with these roots that offers the application protocols in this order. Reads
+    /// nothing yet.
     pub fn config(&self, protocols: &[&[u8]]) -> ClientConfig {
         let provider = provider();
         let verifier = Arc::new(Verifier::new(self.clone(), provider.signature_verification_algorithms));
@@ -154,9 +155,9 @@ impl Trust {
         config
     }
 
-    /// What checks certificates; read once, at the first handshake for which the roots can be used.
+    /// The certificate verifier; built once, at the first handshake for which the roots can be used.
     pub(crate) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, CaError> {
-        // Held while the roots are read, so that handshakes at the same time do not all read them.
+        // The lock is held while the roots are read, so that concurrent handshakes do not all read them.
         let mut kept = self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(verifier) = &*kept {
             return Ok(verifier.clone());
@@ -175,7 +176,7 @@ impl Inner {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         match &self.machine {
             Machine::Usual => {
-                // Without it the bundled ones are there.
+                // Without such a file, the bundled roots remain.
                 let usual = USUAL.iter().map(Path::new).find(|path| path.is_file());
                 usual.map_or(Ok(()), |path| add_file(&mut store, "the machine", path)).ok();
             }
@@ -195,8 +196,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Adds the certificates of a file; of several, those that cannot be understood are left out, as there are old ones in
-/// every machine's list.
+/// Adds the certificates of a file. If there are several, those that cannot be parsed are skipped, as every machine's
+/// list has old ones.
 fn add_file(store: &mut RootCertStore, named: &'static str, path: &Path) -> Result<(), CaError> {
     let text = read(path).map_err(|error| unreadable(named, path, &error))?;
     let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);
@@ -204,7 +205,7 @@ fn add_file(store: &mut RootCertStore, named: &'static str, path: &Path) -> Resu
     if added == 0 { Err(CaError::Empty { named, path: path.to_owned() }) } else { Ok(()) }
 }
 
-/// Adds what certificates the files of a folder hold; others lie there too.
+/// Adds the certificates in the files of a folder; other files may be there too.
 fn add_folder(store: &mut RootCertStore, path: &Path) -> Result<(), CaError> {
     let failed = |error: io::Error| unreadable(FOLDER_VARIABLE, path, &error);
     for entry in std::fs::read_dir(path).map_err(failed)?.take(MOST_FILES) {
@@ -217,7 +218,7 @@ fn add_folder(store: &mut RootCertStore, path: &Path) -> Result<(), CaError> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for a writer, and a device has no end.
+    // Without `NONBLOCK`, opening a pipe would wait for a writer; and a device has no end.
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));

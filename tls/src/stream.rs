@@ -8,16 +8,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// A connection over TCP, in the clear or with TLS.
+/// A TCP connection, plain or with TLS.
 #[derive(Debug)]
 pub enum Stream {
-    /// In the clear.
+    /// Unencrypted.
     Plain(TcpStream),
-    /// With TLS; in a box, since its state is some kilobytes.
+    /// With TLS; boxed, since its state takes some kilobytes.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The same call for whichever it is.
+/// Makes the same call on either variant.
 macro_rules! inner {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {

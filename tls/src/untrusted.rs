@@ -1,5 +1,5 @@
-//! What is said of a certificate that is not trusted: the host that showed it, who issued it, what is wrong, and what to
-//! do about it.
+//! Describes a certificate that is not trusted: the host that showed it, who issued it, what is wrong with it, and what
+//! to do about it.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::name::{names, printable, shown};
 
-/// So many names of a certificate are shown.
+/// How many names of a certificate are shown.
 const SHOWN: usize = 5;
 const DAY_S: u64 = 86_400;
 const HOUR_S: u64 = 3_600;
@@ -20,50 +20,50 @@ const HOUR_S: u64 = 3_600;
 /// A certificate that is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untrusted {
-    /// The host whose certificate it should be.
+    /// The host that should be in the certificate.
     pub host: String,
-    /// Who issued it, as it says itself.
+    /// The issuer, as the certificate names it.
     pub issuer: String,
-    /// What is wrong.
+    /// What is wrong with the certificate.
     pub fault: Fault,
 }
 
 /// What is wrong with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No root that is trusted stands behind it.
+    /// No trusted root leads to it.
     UnknownIssuer {
-        /// Whether it says that it issued itself.
+        /// Whether it names itself as its issuer.
         is_own: bool,
     },
-    /// It is an authority's own, as `openssl req -x509` makes it, and stands for no server.
+    /// It belongs to an authority, as `openssl req -x509` makes it, and is not valid for a server.
     Authority,
-    /// Its time is over.
+    /// It has expired.
     Expired {
-        /// When it ended.
+        /// When it expired.
         at: String,
-        /// How long ago.
+        /// How long ago it expired.
         since: String,
     },
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYet {
-        /// When it begins.
+        /// When it becomes valid.
         at: String,
-        /// What this machine's clock says.
+        /// The time of this machine's clock.
         now: String,
     },
-    /// Its time ends before it begins.
+    /// It expires before it becomes valid.
     Never,
     /// It is for other names.
     OtherName {
-        /// Those that it has.
+        /// The names in the certificate.
         names: Vec<String>,
     },
-    /// It is of a version of X.509 that has no extensions.
+    /// Its version of X.509 has no extensions.
     OldVersion,
-    /// The roots that were named cannot be used.
+    /// The configured roots cannot be used; the string says why.
     Roots(String),
-    /// Something else, in the words of the library.
+    /// Another fault, in the library's words.
     Other(String),
 }
 
@@ -78,7 +78,7 @@ impl Fault {
                 at: instant(*not_after),
                 since: span(time.as_secs().saturating_sub(not_after.as_secs())),
             },
-            // Without the times rustls says it of those alone whose end lies before their beginning.
+            // Rustls gives no times only for certificates that expire before they become valid.
             CertificateError::Expired => Self::Never,
             CertificateError::NotValidYetContext { not_before, .. } => {
                 Self::NotYet { at: instant(*not_before), now: instant(now) }
@@ -102,7 +102,7 @@ impl Untrusted {
         Self { host: host.to_owned(), issuer, fault }
     }
 
-    /// The certificate that was not trusted, if that is among the causes of an error, also inside one of I/O.
+    /// The untrusted certificate among the causes of an error, including those inside an I/O error.
     pub fn among<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -121,17 +121,17 @@ impl Untrusted {
         if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = error.downcast_ref() {
             return other.0.downcast_ref();
         }
-        // What an error of I/O holds is not among its sources.
+        // The error inside an I/O error is not among its sources.
         let held = error.downcast_ref::<io::Error>()?.get_ref()?;
         Self::among(held)
     }
 
-    /// What to do about it, on one line; a root is given by `--ca` or the environment.
+    /// What to do about it, on one line; roots are added by `--ca` or the environment.
     pub fn remedy(&self) -> String {
         self.remedy_by("--ca FILE or GLEITZEIT_CA")
     }
 
-    /// The same where a root is given in another way, such as "`ca: FILE` in x".
+    /// The same where roots are added in another way, such as "`ca: FILE` in x".
     pub fn remedy_by(&self, way: &str) -> String {
         let Self { host, issuer, fault } = self;
         match fault {
@@ -173,7 +173,7 @@ impl Untrusted {
     }
 }
 
-/// What is wrong with it, on one line; [`Untrusted::remedy`] says what to do.
+/// What is wrong with the certificate, on one line; [`Untrusted::remedy`] says what to do.
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, issuer, fault } = self;
@@ -231,13 +231,14 @@ impl fmt::Display for Untrusted {
 
 impl Error for Untrusted {}
 
-/// As certificates have it.
+/// The host in the form that certificates use.
 fn alternative(host: &str) -> String {
     let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
     format!("{kind}:{host}")
 }
 
-/// A name as the library shows it, `DnsName("a.example")`, without what stands around it, and nothing a terminal obeys.
+/// A name without the library's notation around it (`DnsName("a.example")`) and without anything that a terminal
+/// interprets.
 fn plain(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.trim_matches('"').chars().take(100).flat_map(printable).collect()

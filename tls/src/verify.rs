@@ -1,4 +1,4 @@
-//! Checks a server's certificate with the roots of a [`Trust`], and tells what it refuses as an [`Untrusted`].
+//! Checks a server's certificate against the roots of a [`Trust`], and reports a refusal as an [`Untrusted`].
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Why nobody could be reached at an address: from what was found there to what is told, and what to do about it.
+//! Explains why no control plane could be reached at an address: what was found there, and what to do about it.
 //!
-//! Pure: [`crate::probe`] does the looking. What is told has the address, what was found there, and the remedy.
+//! Pure: [`crate::probe`] does the looking. Each explanation names the address, what was found there, and the remedy.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use gleitzeit_workflow::ErrorCode;
 
 use crate::reach::{Found, Lacks, is_gateway};
 
-/// What a caller speaks with a control plane.
+/// The protocol in which a caller speaks to a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
     /// gRPC, as clients do.
@@ -17,27 +17,28 @@ pub enum Speech {
     Mesh,
 }
 
-/// Why a control plane cannot be reached, as it is told.
+/// Why a control plane cannot be reached, in a form that can be shown to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Its code of the error table.
+    /// The code from the error table.
     pub code: ErrorCode,
-    /// What was found where, on one line.
+    /// What was found at which address, on one line.
     pub message: String,
-    /// What to do about it, on one line.
+    /// What the reader can do about it, on one line.
     pub hint: String,
-    /// Whether it may be otherwise soon, without anybody doing anything here.
+    /// Whether the cause may go away soon without anybody doing anything on this side.
     pub may_pass: bool,
 }
 
 impl Cause {
-    /// Of what was found at `url` after the caller could not connect, which it says itself was for `reason`.
+    /// Builds the cause from what was found at `url` after the caller failed to connect; `reason` is the caller's own
+    /// description of that failure.
     pub fn new(url: &str, found: &Found, speech: Speech, reason: &str) -> Self {
-        let (code, message) = told(url, found, speech, reason);
+        let (code, message) = explain(url, found, speech, reason);
         Self { code, message, hint: hint(url, found, speech), may_pass: found.may_pass() }
     }
 
-    /// The same where a variable, as [`proxy`] finds it, names a proxy: nothing here goes through one.
+    /// Adds that a variable, as [`proxy`] finds it, names a proxy, and that nothing here connects through one.
     #[must_use]
     pub fn beside_proxy(mut self, name: Option<&str>) -> Self {
         let is_way = matches!(
@@ -52,7 +53,7 @@ impl Cause {
     }
 }
 
-/// The variable that names a proxy for an address, if one does; `read` reads the environment.
+/// The variable that names a proxy for an address, if there is one; `read` reads the environment.
 pub fn proxy(url: &str, read: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
     let own =
         if url.trim().starts_with("https://") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
@@ -60,7 +61,7 @@ pub fn proxy(url: &str, read: impl Fn(&str) -> Option<OsString>) -> Option<&'sta
     names.into_iter().find(|name| read(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// An address as anybody may read it: without a user and a password, and without what stands behind its path.
+/// The address in a form that is safe to show: without user, password, and anything after its path.
 pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
@@ -69,7 +70,7 @@ pub fn without_secrets(url: &str) -> String {
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
-fn told(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
+fn explain(url: &str, found: &Found, speech: Speech, reason: &str) -> (ErrorCode, String) {
     let url = &without_secrets(url);
     let host = host(url);
     match found {

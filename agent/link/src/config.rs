@@ -1,4 +1,4 @@
-//! What can be set on a link. No I/O here.
+//! The settings of a link. No I/O here.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,38 +11,38 @@ use crate::token::TokenSource;
 /// Largest frame either side accepts: tungstenite's limit for one frame.
 pub(crate) const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
-/// What is read from the connection at once, besides the rest of a larger frame. The WebSocket library clears so much
-/// memory before each read, and every connection keeps it: its default of 128 KiB costs more than a small message does.
+/// The size of the read buffer; a larger frame gets more room. The WebSocket library clears that much memory before
+/// each read, and every connection keeps it: its default of 128 KiB costs more than a small message does.
 pub(crate) const READ_BYTES: usize = 4 * 1024;
 
-/// How a link finds its hub and how patient it is.
+/// How a link finds its hub, and how long it waits and retries.
 #[derive(Clone)]
 pub struct LinkConfig {
     /// Address of the hub, `http://host:port` or `https://host:port`. Default `http://localhost:8000`.
     pub url: String,
-    /// The roots that are trusted where the address is one of `https`. Default: the bundled ones and the machine's own.
+    /// The roots that are trusted for an `https` address. Default: the bundled ones and the machine's own.
     pub trust: Trust,
-    /// Sent as `auth: {token}`, looked for at each connect. Default none.
+    /// Sent as `auth: {token}`; read anew at each connect. Default none.
     pub token: TokenSource,
-    /// For the TCP connection, TLS, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
+    /// Limit for the TCP connection, TLS, the WebSocket upgrade and the Engine.IO handshake together. Default 5 s.
     pub connect_timeout: Duration,
-    /// From the handshake until `welcome`; after it the connection is dropped and tried again. Default 5 s.
+    /// Limit from the handshake to `welcome`; when it passes, the connection is dropped and tried again. Default 5 s.
     pub welcome_timeout: Duration,
     /// Delay before the first attempt after a failure; doubles with each further one. Default 50 ms.
     pub initial_backoff: Duration,
     /// Upper bound of that delay. Default 2 s. Actual delays are drawn from the upper half.
     pub max_backoff: Duration,
-    /// Events held for the receiver. When it is full the link stops reading. Default 4,096.
+    /// Events held for the receiver. When the queue is full, the link stops reading. Default 4,096.
     pub inbound_capacity: usize,
-    /// How long a full inbound queue is waited for before the connection is dropped. Default 5 s; keep it below the
-    /// hub's ping timeout, because pings are not answered meanwhile.
+    /// How long the link waits for room in a full inbound queue before it drops the connection. Default 5 s; keep it
+    /// below the hub's ping timeout, because pings are not answered meanwhile.
     pub inbound_patience: Duration,
-    /// Messages held for the hub. When it is full `send` waits. Default 1,024.
+    /// Messages held for the hub. When the queue is full, `send` waits. Default 1,024.
     pub outbound_capacity: usize,
-    /// Largest message that may be sent, in bytes with its envelope; at most 16 MiB. Default 15 MiB.
+    /// Largest message that may be sent, in bytes including its envelope; at most 16 MiB. Default 15 MiB.
     pub max_frame_bytes: usize,
-    /// The variable of the environment that names a proxy, to be told of when the hub cannot be reached: it is not used.
-    /// Default none.
+    /// The environment variable that names a proxy. The link does not use it; it is mentioned when the hub cannot be
+    /// reached. Default none.
     pub unused_proxy: Option<&'static str>,
 }
 
@@ -65,7 +65,7 @@ impl Default for LinkConfig {
     }
 }
 
-/// Written without the token.
+/// Omits the token.
 impl fmt::Debug for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkConfig")
@@ -76,12 +76,12 @@ impl fmt::Debug for LinkConfig {
     }
 }
 
-/// All that is wrong with a [`LinkConfig`].
+/// All problems of a [`LinkConfig`].
 #[derive(Debug, thiserror::Error)]
 #[error("invalid link configuration: {}", .0.join("; "))]
 pub struct ConfigError(pub Vec<String>);
 
-/// Where to connect, taken apart once.
+/// The address to connect to, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) is_tls: bool,
@@ -94,7 +94,7 @@ impl LinkConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// With all problems at once.
+    /// All problems at once.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         if let Err(problem) = self.address() {
@@ -141,12 +141,12 @@ impl LinkConfig {
     }
 }
 
-/// The address of a control plane as everybody writes it: `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends
-/// TLS, where `http://` may be left out and slashes may follow. Whatever reaches a control plane reads its address with
-/// this.
+/// Normalizes the address of a control plane: `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends TLS.
+/// `http://` may be left out and slashes may follow. Every caller that reaches a control plane parses its address with
+/// this function.
 ///
 /// # Errors
-/// What is wrong with it: another scheme, a path, or no host.
+/// Says what is wrong with the address: another scheme, a path, or no host.
 pub fn base_url(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));

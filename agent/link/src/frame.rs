@@ -1,6 +1,6 @@
-//! Socket.IO packets as text: what stands in one WebSocket message. Pure.
+//! Socket.IO packets as text, the content of one WebSocket message. Pure.
 //!
-//! Bodies pass through as they were written: reading one scans it once and copies it once.
+//! Bodies pass through unchanged: reading one scans it once and copies it once.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// Engine.IO's answer to a ping.
 pub(crate) const PONG: &str = "3";
-/// The goodbye: leaves the namespace.
+/// The packet that leaves the namespace.
 pub(crate) const DISCONNECT: &str = "41";
 
 /// One packet from the hub.
@@ -24,13 +24,13 @@ pub(crate) enum Packet<'a> {
     Ping,
     /// The namespace is joined.
     Connected,
-    /// The hub put us out of the namespace.
+    /// The hub removed us from the namespace.
     Disconnected,
-    /// The hub does not let us in.
+    /// The hub refuses to let us join.
     Refused(String),
     /// An event: its JSON array.
     Event(&'a str),
-    /// Nothing that concerns us.
+    /// A packet that this client ignores.
     Other,
 }
 
@@ -115,8 +115,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Event<'a> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads an event's array. Whether the argument of one that is written as the hub does, `["name",{…}]`, is JSON at all is
-/// left to whoever reads it: it is read once.
+/// Reads an event's array. If the event is written as the hub writes it, `["name",{…}]`, this does not check that the
+/// argument is valid JSON: the consumer of the body does, so that the body is parsed only once.
 pub(crate) fn event(text: &str) -> Result<Event<'_>, serde_json::Error> {
     match plain(text) {
         Some((name, body)) => Ok(Event { name: Cow::Borrowed(name), body: Some(body) }),

@@ -1,10 +1,10 @@
-//! The mesh client: one Socket.IO connection that keeps coming back.
+//! The mesh client: one Socket.IO connection that reconnects by itself.
 //!
 //! It moves `(event name, one JSON object)` both ways and knows nothing of roles or of what messages mean. It speaks
-//! Socket.IO v4 (protocol 5) over a WebSocket of its own rather than through `rust_socketio`: that client parses every
-//! body into a tree and copies it (tried: 30-digit integers become floats, an event holding `1e400` vanishes without a
-//! word), flushes each message alone, and leaves Nagle's algorithm on, so that a small message may wait some 40 ms for
-//! the acknowledgement of the one before it.
+//! Socket.IO v4 (protocol 5) over a WebSocket of its own rather than through `rust_socketio`. That client parses every
+//! body into a tree and copies it (tried: 30-digit integers become floats, an event holding `1e400` disappears
+//! silently), flushes each message alone, and leaves Nagle's algorithm on, so that a small message may wait some 40 ms
+//! for the acknowledgement of the one before it.
 //!
 //! Invariants: everything runs inside the caller's [`Driver`] future, nothing is spawned; messages arrive in the order
 //! the hub sent them; after [`LinkEvent::Disconnected`] nothing of the old connection follows; nothing is sent on a
@@ -36,7 +36,7 @@ pub use secret::SecretFile;
 pub use session::{Driver, connect};
 pub use token::{TokenFile, TokenSource, check_private, read_token, variable};
 
-/// Reads a frame as a connection does; for fuzzing.
+/// Reads a frame as a connection does. Public for fuzzing.
 #[doc(hidden)]
 pub fn read_frame(text: &str) -> Option<(std::borrow::Cow<'_, str>, &str)> {
     let frame::Packet::Event(event) = frame::parse(text) else { return None };

@@ -1,4 +1,4 @@
-//! The link without sockets: the same [`Link`] and [`LinkEvents`] with the hub's end in the test's hand.
+//! The link without sockets: the same [`Link`] and [`LinkEvents`], with the hub's end held by the test.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,17 +12,17 @@ use crate::outbox::{self, Ends, Link, LinkEvent, LinkEvents};
 pub enum ServerEvent {
     /// A message from the link.
     Message {
-        /// Its name.
+        /// The name of the event.
         event: String,
         /// JSON text of its object.
         body: String,
     },
     /// The host asked for another connection; answer with [`Server::disconnect`].
     ReconnectWanted {
-        /// Its reason.
+        /// The host's reason.
         reason: String,
     },
-    /// The host said goodbye.
+    /// The host closed the link.
     Closed,
 }
 
@@ -32,7 +32,7 @@ pub struct Server {
     generation: u64,
 }
 
-/// Makes a link and its hub's end, not connected yet. Capacities and limits are the configuration's.
+/// Makes a link and its hub's end, not connected yet. Capacities and limits come from the configuration.
 pub fn pair(config: &LinkConfig) -> (Link, LinkEvents, Server) {
     let (link, events, ends) = outbox::link(config, &CancellationToken::new());
     (link, events, Server { ends, generation: 0 })
@@ -49,7 +49,7 @@ impl Server {
         self.ends.events.try_send(LinkEvent::Connected { generation: self.generation, welcome: welcome.to_owned() })
     }
 
-    /// Ends the connection; what the host sent and nobody received is gone.
+    /// Ends the connection; messages that the host sent and nobody received are lost.
     ///
     /// # Errors
     /// If the host's queue is full or the host is gone.
@@ -59,7 +59,7 @@ impl Server {
         self.ends.events.try_send(LinkEvent::Disconnected { reason: reason.to_owned() })
     }
 
-    /// Refuses the host.
+    /// Refuses to let the host connect.
     ///
     /// # Errors
     /// If the host's queue is full or the host is gone.
@@ -75,7 +75,7 @@ impl Server {
         self.ends.events.try_send(LinkEvent::Message { event: event.to_owned(), body: body.to_owned() })
     }
 
-    /// What the host did next; `None` once every [`Link`] is dropped. Cancel-safe.
+    /// What the host did next; `None` once every [`Link`] has been dropped. Cancel-safe.
     pub async fn recv(&mut self) -> Option<ServerEvent> {
         loop {
             let frame = tokio::select! {
@@ -92,7 +92,7 @@ impl Server {
             if frame.generation != self.generation {
                 continue;
             }
-            // Our own encoder wrote it.
+            // Our own encoder wrote the frame.
             if let Packet::Event(json) = frame::parse(&frame.text)
                 && let Ok(event) = frame::event(json)
                 && let Some(body) = event.body()

@@ -1,7 +1,8 @@
-//! The two ends a host holds: [`Link`] to send, [`LinkEvents`] to receive, and the bounded queues behind them.
+//! The two ends that a host holds, [`Link`] to send and [`LinkEvents`] to receive, and the bounded queues behind them.
 //!
-//! The queue to the hub belongs to one connection and is emptied when that ends: what must survive is proposed again
-//! from state after `Connected`. Every frame carries the number of the connection it was meant for.
+//! The queue to the hub belongs to one connection and is emptied when that connection ends: hosts propose again from
+//! their state, after `Connected`, whatever must survive. Every frame carries the number of the connection it was meant
+//! for.
 
 use std::fmt;
 use std::future::Future;
@@ -17,40 +18,41 @@ use crate::cause::Cause;
 use crate::config::LinkConfig;
 use crate::frame;
 
-/// What a link tells its host, in order.
+/// What a link reports to its host, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// The hub said `welcome`; from now on messages can be sent.
+    /// The hub sent `welcome`; from now on messages can be sent.
     Connected {
         /// Number of this connection, from 1.
         generation: u64,
         /// JSON text of the body of `welcome`.
         welcome: String,
     },
-    /// The connection ended; nothing more of it follows and everything unsent is gone. The link tries again by itself.
+    /// The connection ended. No more of its events follow, and everything unsent is lost. The link reconnects by
+    /// itself.
     Disconnected {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// The hub does not let us in. Said once for each different message; the link keeps trying.
+    /// The hub refuses the connection. Reported once for each different message; the link keeps trying.
     Refused {
-        /// HTTP status if it was refused before the upgrade.
+        /// The HTTP status, if the hub refused before the upgrade.
         status: Option<u16>,
-        /// The hub's own words.
+        /// The hub's own message.
         message: String,
     },
-    /// The hub cannot be reached. Said once for each different reason; the link keeps trying.
+    /// The hub cannot be reached. Reported once for each different reason; the link keeps trying.
     Unreachable(Cause),
     /// An event from the hub, other than `welcome`.
     Message {
-        /// Its name.
+        /// The name of the event.
         event: String,
         /// JSON text of its one argument, an object, as the hub wrote it.
         body: String,
     },
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// There is no connection, or its `Connected` has not been received yet.
@@ -65,11 +67,11 @@ pub enum SendError {
     /// The message is larger than allowed; the connection is kept.
     #[error("message `{event}` has {size_bytes} bytes, the limit is {limit_bytes}")]
     TooLarge {
-        /// Its event name.
+        /// The name of the event.
         event: String,
-        /// Its size with envelope.
+        /// Its size in bytes, including the envelope.
         size_bytes: usize,
-        /// The limit.
+        /// The limit in bytes, [`LinkConfig::max_frame_bytes`].
         limit_bytes: usize,
     },
     /// The body cannot be written as JSON.
@@ -83,7 +85,7 @@ pub(crate) struct Frame {
     pub(crate) text: String,
 }
 
-/// Which connection is open, and which one the host knows of. 0: none.
+/// Which connection is open, and which one the host has seen. 0 means none.
 #[derive(Debug, Default)]
 pub(crate) struct Generations {
     live: AtomicU64,
@@ -118,13 +120,15 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    /// Sends an event with one JSON object, in the order of the calls; waits while the queue is full. `body` is anything
-    /// that serializes to an object, raw JSON text too; it is written before this returns its future.
+    /// Sends an event with one JSON object, in the order of the calls; waits while the queue is full. `body` is
+    /// anything that serializes to an object, including raw JSON text; it is serialized before this function returns
+    /// its future.
     ///
-    /// `Ok` means handed over: if the connection ends first, the message is gone. Cancel-safe: not sent if dropped.
+    /// `Ok` means that the message was handed over: if the connection ends first, the message is lost. Cancel-safe: a
+    /// call that is dropped sends nothing.
     ///
     /// # Errors
-    /// Each [`SendError`] but `Full`.
+    /// Each [`SendError`] except `Full`.
     pub fn send<'a, T: Serialize + ?Sized>(
         &'a self,
         event: &str,
@@ -134,7 +138,7 @@ impl Link {
         async move {
             let frame = frame?;
             let permit = self.frames.reserve().await.map_err(|_closed| SendError::Closed)?;
-            // The connection may have ended while this waited.
+            // The connection may have ended during the wait.
             if self.generations.current() != Some(frame.generation) {
                 return Err(SendError::NotConnected);
             }
@@ -143,7 +147,7 @@ impl Link {
         }
     }
 
-    /// As [`Link::send`], but does not wait.
+    /// Sends like [`Link::send`], but does not wait.
     ///
     /// # Errors
     /// Each [`SendError`].
@@ -159,23 +163,24 @@ impl Link {
         self.generations.current().is_some()
     }
 
-    /// Told of a body that could not be understood. One that is no JSON was damaged on its way: what it said is missing,
-    /// and a new connection begins where the receiver is. Any other was sent by a hub that knows more.
+    /// Reports a body that the host could not parse. A body that is not valid JSON was damaged in transit; its content
+    /// is lost, so the link reconnects and the new connection continues from the receiver's position. Any other body
+    /// was sent by a hub of a newer version.
     pub fn not_understood(&self, body: &str) {
         if serde_json::from_str::<IgnoredAny>(body).is_err() {
             self.reconnect("a message could not be read");
         }
     }
 
-    /// Drops the current connection without a goodbye and connects anew; nothing happens if there is none.
+    /// Drops the current connection without a goodbye and reconnects. Does nothing if there is no connection.
     pub fn reconnect(&self, reason: &str) {
         if let Some(generation) = self.generations.current() {
-            // A full channel holds a wish for the same connection or a stale one, which the driver takes out at once.
+            // A full channel holds a request for the same connection, or a stale one that the driver discards at once.
             self.reconnects.try_send((generation, reason.to_owned())).ok();
         }
     }
 
-    /// Says goodbye after what is queued, and ends the driver. Returns at once: the driver's end is the proof.
+    /// Sends what is queued, disconnects cleanly and ends the driver. Returns at once: the driver's end is the proof.
     pub fn close(&self) {
         self.closing.cancel();
     }
@@ -212,7 +217,7 @@ impl LinkEvents {
         Some(event)
     }
 
-    /// The next event if there is one already.
+    /// The next event, if there is one already.
     pub fn try_recv(&mut self) -> Option<LinkEvent> {
         let event = self.events.try_recv().ok()?;
         self.note(&event);
@@ -228,7 +233,7 @@ impl LinkEvents {
     }
 }
 
-/// The other ends, held by the driver or the in-memory twin.
+/// The other ends of the queues, held by the driver or the in-memory twin.
 pub(crate) struct Ends {
     pub(crate) frames: mpsc::Receiver<Frame>,
     pub(crate) reconnects: mpsc::Receiver<(u64, String)>,

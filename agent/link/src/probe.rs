@@ -1,6 +1,6 @@
-//! Looks what is at an address, after something could not be reached there: one request on a connection of its own.
+//! Finds out what is at an address after a connection to it failed, by one request on a separate connection.
 //!
-//! Bounded in time and in what is read. No token is ever shown, since a stranger may listen.
+//! Bounded in time and in how much it reads. It never sends a token, since an unknown server may be listening.
 
 use std::io;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::cause::Speech;
 use crate::config::{Address, LinkConfig, base_url};
 use crate::reach::{Found, Lacks};
 
-/// How long looking may take in all, however many requests it is.
+/// How long a probe may take in all, however many requests it makes.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// So much of an answer is read; what tells servers apart stands at its start.
+/// How much of an answer is read; the part that tells servers apart is at its start.
 const READ_BYTES: usize = 4 * 1024;
 
-/// The beginning of HTTP/2: its preface, and settings that say nothing.
+/// The beginning of HTTP/2: its preface and an empty SETTINGS frame.
 pub const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A request over HTTP/1 for the front page of a host.
+/// An HTTP/1 request for the front page of a host.
 pub fn front_page(authority: &str) -> Vec<u8> {
     page(authority, "/")
 }
@@ -35,7 +35,7 @@ fn page(authority: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+/// A gRPC call, as far as HTTP/1 can carry one, that asks for the overall health, which everybody may ask for.
 fn call(authority: &str) -> Vec<u8> {
     let head = format!(
         "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/grpc\r\nte: trailers\r\n\
@@ -45,7 +45,7 @@ fn call(authority: &str) -> Vec<u8> {
     [head.as_bytes(), &[0; 5]].concat()
 }
 
-/// A request for a WebSocket, as components make it, but without a token; its key is the example of RFC 6455.
+/// A request for a WebSocket as components send it, but without a token; its key is the example of RFC 6455.
 fn upgrade(authority: &str) -> Vec<u8> {
     format!(
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: {authority}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -54,11 +54,12 @@ fn upgrade(authority: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What is at the address of a control plane, which everybody may write as [`base_url`] says, for a caller of this kind
-/// who could not connect for `reason`, in the words of the connection; whom a proxy in between holds up, if one does.
+/// Finds out what is at the address of a control plane, which may be written in any form that [`base_url`] accepts. The
+/// caller speaks `speech` and could not connect for `reason`, in the connection's own words. If a control plane is
+/// found behind a proxy, the answer says what the proxy does not let through.
 ///
 /// # Errors
-/// If it is no address.
+/// If `url` is not a valid address.
 pub async fn look(url: &str, speech: Speech, reason: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
     let end = Instant::now() + PROBE_LIMIT;
@@ -82,7 +83,7 @@ async fn ask_at(address: &Address, said: &[u8], trust: &Trust, end: Instant) -> 
     }
 }
 
-/// What of gRPC does not get through, though a page does.
+/// What part of gRPC does not get through, although a page does.
 async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust, end: Instant) -> Option<Lacks> {
     if let Found::Refusal(_, text) = ask_at(address, &call(&address.authority), trust, end).await {
         return Some(Lacks::Refused(text));
@@ -108,7 +109,7 @@ async fn lacks_grpc(address: &Address, reason: &str, trust: &Trust, end: Instant
     }
 }
 
-/// The status of an answer over HTTP that is none of gRPC, in the words of tonic.
+/// The status of an HTTP answer that is not gRPC, taken from tonic's message.
 fn other_answer(reason: &str) -> Option<u16> {
     let (_, rest) = reason.split_once("HTTP status code ").or_else(|| reason.split_once("response with status: "))?;
     rest.get(..3)?.parse().ok()
@@ -122,11 +123,11 @@ async fn lacks_upgrade(address: &Address, trust: &Trust, end: Instant) -> Option
     }
 }
 
-/// What a control plane at an address answers when it is asked whether it can be used, or what is there instead: any server
-/// may answer everything with 200.
+/// Asks a control plane whether it is ready, and returns its answer or what was found there instead: any server may
+/// answer everything with 200.
 ///
 /// # Errors
-/// If it is no address.
+/// If `url` is not a valid address.
 pub async fn ask_ready(url: &str, trust: &Trust) -> Result<Found, String> {
     let address = LinkConfig { url: base_url(url)?, ..LinkConfig::default() }.address()?;
     let end = Instant::now() + PROBE_LIMIT;
@@ -136,7 +137,7 @@ pub async fn ask_ready(url: &str, trust: &Trust) -> Result<Found, String> {
     }
 }
 
-/// What answers at a host's port to what is said there, within `limit`.
+/// Sends `said` to a host's port and returns what answers, within `limit`.
 pub async fn probe(host: &str, port: u16, said: &[u8], limit: Duration) -> Found {
     probe_until(host, port, said, Instant::now() + limit).await
 }
@@ -148,7 +149,7 @@ async fn probe_until(host: &str, port: u16, said: &[u8], end: Instant) -> Found 
     }
 }
 
-/// The same over TLS. The handshake may take half of the time, since what speaks no TLS is looked at without, too.
+/// The same over TLS. The handshake may take half of the time, since a server without TLS is then probed without it.
 pub async fn probe_tls(host: &str, port: u16, said: &[u8], limit: Duration, trust: &Trust) -> Found {
     probe_tls_until(host, port, said, Instant::now() + limit, trust).await
 }
@@ -170,9 +171,9 @@ async fn probe_tls_until(host: &str, port: u16, said: &[u8], end: Instant, trust
             Found::Untrusted { what: untrusted.to_string(), remedy: untrusted.remedy() }
         }
         ConnectError::NotTls => Found::NotTls,
-        // HTTP/1 was offered, and is not spoken.
+        // We offered HTTP/1, and the server does not speak it.
         ConnectError::Protocol(_) => Found::Http2,
-        // What speaks no TLS may well say nothing to it.
+        // A server without TLS may well say nothing to a TLS handshake.
         ConnectError::Io(error) => match probe_until(host, port, said, end).await {
             found @ (Found::Silent | Found::Closed | Found::Tls) if error.kind() != io::ErrorKind::TimedOut => {
                 let why = if found == Found::Tls { error.to_string() } else { "the connection ends in it".to_owned() };
@@ -190,7 +191,7 @@ async fn probe_tls_until(host: &str, port: u16, said: &[u8], end: Instant, trust
     }
 }
 
-/// A connection to a host, or what is there instead.
+/// Opens a connection to a host, or returns what was found instead.
 async fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Found> {
     let addresses = match timeout_at(end, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
@@ -207,9 +208,9 @@ async fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Found
     }
 }
 
-/// What is answered on a connection.
+/// Sends a request on a connection and classifies the answer.
 async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], end: Instant) -> Found {
-    // A server that closes while it is spoken to may have said why.
+    // A server that closes while we are still sending may have said why.
     let _ = timeout_at(end, async {
         stream.write_all(said).await?;
         stream.flush().await
@@ -227,16 +228,16 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], end: 
     Found::of_answer(&answer, ended)
 }
 
-/// Whether nothing is missing that would say more: what is not HTTP/1 is known by its first bytes.
+/// Whether the answer is complete enough to classify; anything other than HTTP/1 is recognized by its first bytes.
 fn is_whole(answer: &[u8]) -> bool {
-    /// Those of a frame of HTTP/2.
+    /// The size of an HTTP/2 frame header.
     const HEAD: usize = 9;
     if !b"HTTP/1.".starts_with(&answer[..answer.len().min(7)]) {
         return answer.len() >= HEAD;
     }
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    // What follows is no HTTP any more.
+    // The bytes after this are no longer HTTP.
     if head.split(' ').nth(1) == Some("101") {
         return true;
     }
@@ -244,11 +245,11 @@ fn is_whole(answer: &[u8]) -> bool {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
-    // Without a length the end of the connection is its end.
+    // Without a length, the body ends when the connection does.
     length.is_some_and(|length| body.len() >= length)
 }
 
-/// In the words of the system, without what Rust puts before them.
+/// The system's message, without the prefix that Rust adds.
 fn of_lookup(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
@@ -302,7 +303,7 @@ mod tests {
         let look = async |url: String| look(&url, Speech::Grpc, "", &Trust::default()).await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         assert_eq!(look(format!("127.0.0.1:{free}")).await, Ok(Found::Refused));
-        // A label of 64 characters cannot be one: no name server is asked.
+        // A label of 64 characters is not a valid host name, so no name server is asked.
         let found = look(format!("http://{}:1", "x".repeat(64))).await;
         assert!(matches!(&found, Ok(Found::NoHost(why)) if !why.is_empty()), "{found:?}");
         assert!(look("ftp://x".to_owned()).await.is_err());

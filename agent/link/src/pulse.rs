@@ -1,13 +1,13 @@
-//! Whether this process stood still: it was stopped, its machine slept, or it got no time for so long that others may
-//! have given its work away. Counts such stops; what follows from one is for its user to say.
+//! Detects that this process stood still: it was stopped, its machine slept, or it got no CPU time for so long that
+//! others may have taken over its work. Counts such stops; the caller decides what follows from one.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A pause between two beats that is longer is a stop. A hub waits longer before it gives work away.
+/// A longer pause between two beats counts as a stop. A hub waits longer than this before it gives work away.
 const STOP: Duration = Duration::from_secs(2);
 
-/// Beats while its process runs.
+/// Detects stops from the time between two calls of [`Pulse::beat`].
 #[derive(Debug)]
 pub struct Pulse {
     last: Mutex<Last>,
@@ -16,22 +16,22 @@ pub struct Pulse {
 #[derive(Debug)]
 struct Last {
     at: Instant,
-    /// Goes on while the machine sleeps.
+    /// Unlike the monotonic clock, this one goes on while the machine sleeps.
     wall: SystemTime,
     stops: u64,
 }
 
 impl Pulse {
-    /// How often [`Pulse::beat`] is to be called, so that calling it late means something.
+    /// How often [`Pulse::beat`] is to be called; a late call then means that the process stood still.
     pub const EVERY: Duration = Duration::from_millis(500);
 
-    /// From now on.
+    /// Starts counting from now on.
     pub fn new() -> Self {
         Self { last: Mutex::new(Last { at: Instant::now(), wall: SystemTime::now(), stops: 0 }) }
     }
 
-    /// How many stops there were, with one that ends now. Whoever is about to begin something that may not be wanted any
-    /// more asks here first: no other part of the process needs to have noticed before.
+    /// The number of stops so far, including one that ends now. Call it before starting anything that may no longer be
+    /// wanted: no other part of the process needs to have noticed the stop before.
     pub fn beat(&self) -> u64 {
         self.beat_at(Instant::now(), SystemTime::now())
     }
@@ -44,7 +44,7 @@ impl Pulse {
 
     fn beat_at(&self, at: Instant, wall: SystemTime) -> u64 {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set forward looks like a sleep, which costs no more than a question.
+        // A clock that was set forward looks like a sleep; that costs only one question to the hub.
         let slept = wall.duration_since(last.wall).unwrap_or_default();
         if at.saturating_duration_since(last.at).max(slept) > STOP {
             last.stops += 1;

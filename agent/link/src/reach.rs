@@ -1,13 +1,13 @@
-//! What was found at an address where nobody could be reached.
+//! What was found at an address where no control plane could be reached.
 //!
-//! Pure: [`crate::probe`] does the looking, and [`crate::cause`] says what is told of it.
+//! Pure: [`crate::probe`] does the looking, and [`crate::cause`] words the explanation.
 
 use gleitzeit_workflow::ErrorCode;
 
-/// So many characters of what a stranger says are shown, and of why a control plane refuses.
+/// How many characters are shown of an unknown server's answer, or of a control plane's refusal.
 const SHOWN: usize = 60;
 const SHOWN_REFUSAL: usize = 300;
-/// The body of a control plane's own answer to a path that it does not serve begins so.
+/// How the body of a control plane's answer to an unknown path begins.
 const OURS: &str = "nothing is served here; gRPC, Socket.IO";
 /// What servers answer to plain HTTP on a port for TLS: nginx, Go, Apache.
 const WANTS_TLS: [&str; 3] =
@@ -19,54 +19,54 @@ const WANTS_CERTIFICATE: &str = "No required SSL certificate was sent";
 /// What was found at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The host's name has no address; why, in the words of whoever looked it up.
+    /// The host's name has no address; the string is the resolver's reason.
     NoHost(String),
-    /// The host answers, and nothing listens at the port.
+    /// The host answers, but nothing listens at the port.
     Refused,
-    /// There is no way to the host; why, in the words of the system.
+    /// There is no route to the host; the string is the system's reason.
     Unreachable(String),
     /// The host does not answer.
     NoAnswer,
-    /// What listens accepts connections and says nothing.
+    /// The server accepts connections and sends nothing.
     Silent,
-    /// What listens accepts connections and closes them without a word.
+    /// The server accepts connections and closes them without sending anything.
     Closed,
-    /// A port for TLS, which was spoken to without.
+    /// The port expects TLS, and we spoke to it without.
     Tls,
-    /// A port without TLS, which was spoken to with it.
+    /// The port does not speak TLS, and we spoke to it with TLS.
     NotTls,
-    /// TLS is spoken, but the handshake fails; why.
+    /// The server speaks TLS, but the handshake fails; the string says why.
     NoHandshake(String),
-    /// TLS is spoken, and the server has no host of the name that it was asked for.
+    /// The server speaks TLS, but does not serve a host of the requested name.
     UnknownHost,
-    /// A server that asks for a certificate of its client.
+    /// The server requires a client certificate.
     WantsCertificate,
     /// A server whose certificate is not trusted.
     Untrusted {
-        /// Which host's, who issued it, and what is wrong with it.
+        /// The certificate's host, its issuer, and what is wrong with it.
         what: String,
         /// What to do about it.
         remedy: String,
     },
     /// A server that answers over HTTP/1.
     Http {
-        /// The status of its answer.
+        /// The HTTP status of the answer.
         status: u16,
-        /// What it calls itself; empty if it does not say.
+        /// The server's name for itself; empty if it does not say.
         server: String,
     },
-    /// A server that speaks HTTP/2 only, as those of gRPC do.
+    /// A server that speaks only HTTP/2, as gRPC servers do.
     Http2,
     /// A control plane.
     ControlPlane {
-        /// What a proxy in between calls itself; empty if there is none, or it does not say.
+        /// The name that a proxy in between gives itself; empty if there is no proxy, or it does not say.
         proxy: String,
-        /// What the proxy does not let through, as far as it was looked for.
+        /// What the proxy does not let through, if that was checked.
         lacks: Option<Lacks>,
     },
-    /// A control plane that refuses: the code and its own words.
+    /// A control plane that refuses: the code and its own message.
     Refusal(ErrorCode, String),
-    /// Something else; how it begins.
+    /// Something else; the string is how its answer begins.
     Other(String),
 }
 
@@ -75,22 +75,22 @@ pub enum Found {
 pub enum Lacks {
     /// HTTP/2 from its clients, which gRPC needs.
     Http2,
-    /// Calls of gRPC: they are passed on as HTTP/1.
+    /// gRPC calls: the proxy passes them on as HTTP/1.
     Grpc,
-    /// Calls of gRPC as they are made: what the control plane refuses of what it is passed, in its words.
+    /// gRPC calls in their original form: the control plane refuses what the proxy passes on, with this message.
     Refused(String),
     /// Upgrades to WebSocket.
     Upgrade,
 }
 
 impl Found {
-    /// What it is that answered so to a request over HTTP/1, or to the beginning of HTTP/2; `ended` if the connection was
-    /// closed after that.
+    /// Classifies the answer to an HTTP/1 request or to the beginning of HTTP/2; `ended` says whether the server closed
+    /// the connection after that.
     pub fn of_answer(answer: &[u8], ended: bool) -> Self {
         match answer {
             [] if ended => Self::Closed,
             [] => Self::Silent,
-            // A record of TLS: its type, and the major version.
+            // A TLS record: its type and the major version.
             [0x14..=0x17, 3, ..] => Self::Tls,
             answer if answer.starts_with(b"HTTP/1.") => http(&String::from_utf8_lossy(answer)),
             // A frame of the connection (stream 0): SETTINGS, with which both sides begin, or GOAWAY.
@@ -99,7 +99,7 @@ impl Found {
         }
     }
 
-    /// Whether it may be otherwise soon: a control plane that is started again looks so for a while.
+    /// Whether the finding may change soon: a control plane that is restarting looks like this for a while.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused
@@ -123,7 +123,7 @@ impl Found {
     }
 }
 
-/// What a proxy answers whose server is away.
+/// Whether a proxy answers with this status when its server is away.
 pub(crate) fn is_gateway(status: u16) -> bool {
     matches!(status, 502..=504)
 }
@@ -144,10 +144,10 @@ fn http(answer: &str) -> Found {
     if body.contains(WANTS_CERTIFICATE) {
         return Found::WantsCertificate;
     }
-    // Bodies without a length come in pieces, each behind a line with its size.
+    // A body without a length comes in chunks, each after a line with its size.
     let body = body.lines().find(|line| line.contains(' ')).unwrap_or(body).trim();
     if body.starts_with(OURS) {
-        // Control planes do not call themselves anything.
+        // Control planes send no `Server` header.
         let proxy = if server.is_empty() { header("via").unwrap_or_default() } else { server };
         return Found::ControlPlane { proxy, lacks: None };
     }
@@ -158,7 +158,7 @@ fn http(answer: &str) -> Found {
     }
 }
 
-/// The start of the first line that says something, without anything that a terminal would obey.
+/// The start of the first non-empty line, without characters that a terminal would interpret.
 fn shown(text: &str, most: usize) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let clean: String =

@@ -1,4 +1,4 @@
-//! When to try again. Pure but for the jitter.
+//! When to try again. Pure except for the jitter.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Backoff {
         self.step(rand::random::<f64>())
     }
 
-    /// The last connection was a good one.
+    /// Starts over with the first delay, after a connection that worked.
     pub(crate) fn reset(&mut self) {
         self.next = self.initial;
     }

@@ -1,5 +1,5 @@
-//! A token in a file, as systemd, Kubernetes and Docker hand out secrets: it is not in the environment, where children of
-//! a process find it, nor in the list of processes, and whoever keeps it may change it while everything runs.
+//! A token in a file, as systemd, Kubernetes and Docker hand out secrets. It appears neither in the environment, which
+//! child processes inherit, nor in the list of processes, and its owner may change it while everything runs.
 
 use std::fmt;
 use std::fs::{Metadata, OpenOptions};
@@ -12,21 +12,22 @@ use tracing::{info, warn};
 
 use crate::token::{NONBLOCK, read_token};
 
-/// A file that holds a token and nothing else, but for spaces and line ends around it. Clones share what was read.
+/// A file that holds only a token, possibly with spaces and line ends around it. Clones share the cached content.
 #[derive(Clone)]
 pub struct SecretFile {
     path: Arc<Path>,
     last: Arc<Mutex<Last>>,
 }
 
-/// What was read last.
+/// The content that was read last.
 struct Last {
-    /// The file that it stood in; `None` once it could not be read, so that this is said once.
+    /// The file from which it was read; `None` once the file could not be read, so that the failure is logged only
+    /// once.
     read_from: Option<Stamp>,
     token: Arc<str>,
 }
 
-/// By what a file is known to be another, or to have changed.
+/// Identifies a file and its version, so that a replacement or a change is noticed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -49,10 +50,10 @@ impl From<&Metadata> for Stamp {
 }
 
 impl SecretFile {
-    /// Reads it for the first time.
+    /// Reads the file for the first time.
     ///
     /// # Errors
-    /// If it cannot be read, is no regular file, or holds no token, or anything besides one.
+    /// If the file cannot be read, is not a regular file, holds no token, or holds anything besides one.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let (stamp, token) = read(&path)?;
@@ -60,13 +61,13 @@ impl SecretFile {
         Ok(Self { path: path.into(), last: Arc::new(Mutex::new(last)) })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The token, read anew if the file has changed. While the file cannot be read, it is what was read last: secrets are
-    /// often replaced by removing them first.
+    /// The token, read again if the file has changed. While the file cannot be read, this returns the token that was
+    /// read last: secrets are often replaced by removing them first.
     pub fn current(&self) -> Arc<str> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = std::fs::metadata(&self.path).map(|metadata| Stamp::from(&metadata));
@@ -90,9 +91,9 @@ impl SecretFile {
     }
 }
 
-/// The token and the file that it stands in.
+/// Reads the token, and the stamp of the file that holds it.
 fn read(path: &Path) -> io::Result<(Stamp, String)> {
-    // Links are followed: Kubernetes changes secrets by turning one. A pipe would be waited for.
+    // Links are followed: Kubernetes updates secrets by switching one. Without `NONBLOCK`, opening a pipe would block.
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -122,7 +123,7 @@ impl Eq for SecretFile {}
 mod tests {
     use super::*;
 
-    /// A folder of its own, removed with it.
+    /// A temporary folder, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {

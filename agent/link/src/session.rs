@@ -1,7 +1,7 @@
 //! The driver: connects, moves messages while the connection lasts, and starts over.
 //!
-//! It owns the receiving ends of every queue, so no lock is held anywhere. It ends only on [`Link::close`], on the
-//! caller's token, or when the [`LinkEvents`] are dropped; each time with a goodbye to the hub.
+//! It owns the receiving ends of every queue, so no lock is held anywhere. It ends only on [`Link::close`], when the
+//! caller's token is cancelled, or when the [`LinkEvents`] are dropped; each time with a goodbye to the hub.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -41,25 +41,25 @@ pub fn connect(config: LinkConfig, token: &CancellationToken) -> Result<(Link, L
 /// The work of one link, to be spawned by its owner. Dropping it drops the connection without a goodbye.
 pub struct Driver {
     config: LinkConfig,
-    /// Of an address that asks for it.
+    /// The TLS settings, for an `https` address.
     tls: Option<Connector>,
     ends: Ends,
 }
 
 /// How a connection ended.
 enum End {
-    /// For good, by our side.
+    /// Closed for good, by our side.
     Closed,
-    /// To be tried again.
+    /// Lost; the driver reconnects.
     Lost(String),
 }
 
-/// What was told last, so that each trouble is told once. People hear of it from the host, which has several links.
+/// The problem that was reported last, so that each is reported once. The host, which has several links, tells people.
 #[derive(PartialEq, Eq)]
 enum Trouble {
     None,
     Refused(String),
-    /// For this reason, as the connection says it.
+    /// For this reason, in the connection's own words.
     Unreachable(String),
 }
 
@@ -86,10 +86,10 @@ impl Driver {
                     while self.ends.frames.try_recv().is_ok() {}
                     let End::Lost(reason) = end else { return };
                     debug!(url = self.config.url, reason, "lost the control plane, reconnecting");
-                    if !self.tell(LinkEvent::Disconnected { reason }).await {
+                    if !self.emit(LinkEvent::Disconnected { reason }).await {
                         return;
                     }
-                    // A connection that breaks at once does not count as a good one.
+                    // A connection that breaks at once does not reset the backoff.
                     if since.elapsed() >= self.config.max_backoff {
                         backoff.reset();
                     }
@@ -119,7 +119,7 @@ impl Driver {
                 }
                 *trouble = new;
                 debug!(url, status, message, "refused by the control plane, retrying");
-                self.tell(LinkEvent::Refused { status, message }).await
+                self.emit(LinkEvent::Refused { status, message }).await
             }
             Failure::Unreachable(reason) => {
                 let new = Trouble::Unreachable(reason.clone());
@@ -129,20 +129,20 @@ impl Driver {
                 }
                 *trouble = new;
                 debug!(url, reason, "control plane cannot be reached, retrying");
-                // It takes a moment, which neither the end nor senders are to wait for.
+                // The probe takes a moment; neither the shutdown nor senders should wait for it.
                 let looking = cause(self.config.clone(), reason);
                 let cause = tokio::select! {
                     () = self.ends.closing.cancelled() => return false,
                     () = self.ends.events.closed() => return false,
                     cause = discarding(&mut self.ends.frames, looking) => cause,
                 };
-                self.tell(LinkEvent::Unreachable(cause)).await
+                self.emit(LinkEvent::Unreachable(cause)).await
             }
         }
     }
 
-    /// Hands an event over however long it takes; false if nobody wants it any more.
-    async fn tell(&self, event: LinkEvent) -> bool {
+    /// Delivers an event, however long that takes; false if the receiver is gone.
+    async fn emit(&self, event: LinkEvent) -> bool {
         tokio::select! {
             () = self.ends.closing.cancelled() => false,
             sent = self.ends.events.send(event) => sent.is_ok(),
@@ -152,7 +152,7 @@ impl Driver {
     async fn serve(&mut self, mut connection: Connection, generation: u64) -> End {
         self.ends.generations.set_live(generation);
         let welcome = std::mem::take(&mut connection.welcome);
-        if !self.tell(LinkEvent::Connected { generation, welcome }).await {
+        if !self.emit(LinkEvent::Connected { generation, welcome }).await {
             return self.leave(connection, generation).await;
         }
         let silence = connection.silence;
@@ -176,7 +176,7 @@ impl Driver {
                     if let Err(end) = self.take(&mut connection, &text).await {
                         return end;
                     }
-                    // Time spent waiting for the host is not the hub's silence.
+                    // Time spent waiting for the host does not count as the hub's silence.
                     silent.as_mut().reset(Instant::now() + silence);
                 }
                 Some(first) = self.ends.frames.recv() => {
@@ -223,11 +223,11 @@ impl Driver {
         }
     }
 
-    /// A full queue first slows the hub down through TCP, then costs the connection.
+    /// A full queue first slows the hub down through TCP, then the connection is dropped.
     async fn deliver(&self, message: LinkEvent) -> Result<(), End> {
         let message = match self.ends.events.try_send(message) {
             Ok(()) => return Ok(()),
-            // The loop ends by itself when the receiver is gone.
+            // The loop ends by itself once the receiver is gone.
             Err(TrySendError::Closed(_)) => return Ok(()),
             Err(TrySendError::Full(message)) => message,
         };
@@ -271,15 +271,15 @@ impl Driver {
     }
 }
 
-/// What stands at the address instead of a hub that lets us in.
+/// Finds out why the hub cannot be reached.
 async fn cause(config: LinkConfig, reason: String) -> Cause {
-    // What is no address was refused before anything began.
+    // An invalid address was refused before anything began.
     let found = look(&config.url, Speech::Mesh, &reason, &config.trust).await.unwrap_or_else(Found::NoHost);
     let shown = base_url(&config.url).unwrap_or(config.url);
     Cause::new(&shown, &found, Speech::Mesh, &reason).beside_proxy(config.unused_proxy)
 }
 
-/// Awaits a future and meanwhile empties the queue of what was meant for an earlier connection.
+/// Awaits a future and meanwhile discards frames that were meant for an earlier connection.
 async fn discarding<F: Future>(frames: &mut mpsc::Receiver<Frame>, future: F) -> F::Output {
     let mut future = pin!(future);
     loop {

@@ -1,9 +1,9 @@
-//! Where the token comes from that a control plane asks for: given, or kept by a control plane of the same user.
+//! Where a connection's token comes from: it is given, or a control plane of the same user has stored it.
 //!
-//! A control plane that listens on this machine only and was given no token makes one of its own. It stands in
-//! `STATE/gleitzeit/token-PORT`, which only its user can read, and the control plane holds a shared lock on that file for
-//! as long as it lives. Whoever reads the token tries for an exclusive lock first: if it is to be had, no control plane of
-//! this user listens, so whatever listens at the port is another user's and must not be shown the token.
+//! A control plane that listens on this machine only and was given no token generates one. It stores the token in
+//! `STATE/gleitzeit/token-PORT`, which only its user can read, and holds a shared lock on that file for as long as it
+//! runs. A reader of the token first tries for an exclusive lock. If it gets the lock, no control plane of this user is
+//! listening, so whatever listens at the port belongs to another user and must not be sent the token.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,33 +17,34 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::secret::SecretFile;
 
-/// A longer token is none of ours.
+/// The most bytes that a token file may hold; no token of ours is longer.
 const MAX_TOKEN_BYTES: u64 = 4_096;
-/// Where a control plane listens if its address names no port, as everywhere for `http` and `https`.
+/// The port if an address names none, the default for `http`.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// The token of a connection, looked for anew each time one is made.
+/// The source of a connection's token, read anew for each connection.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum TokenSource {
-    /// None is sent.
+    /// No token is sent.
     #[default]
     None,
-    /// Always this one.
+    /// A fixed token.
     Given(String),
-    /// The one in a file, as it is then.
+    /// The token in a file, as it is at the time of the connection.
     File(SecretFile),
-    /// That of this user's own control plane, while it lives.
+    /// The token of this user's own control plane, while that runs.
     Kept(TokenFile),
 }
 
 impl TokenSource {
-    /// The given token, else that of this user's own control plane at the address; `read` reads the environment.
+    /// The given token, or else that of this user's own control plane at the address; `read` reads the environment.
     pub fn new(given: Option<String>, url: &str, read: impl Fn(&str) -> Option<OsString>) -> Self {
         given.map_or(Self::None, Self::Given).or_kept(url, read)
     }
 
-    /// This one, or where it is none that of this user's own control plane at the address; `read` reads the environment.
+    /// Keeps this source unless it is `None`, and otherwise uses the token of this user's own control plane at the
+    /// address; `read` reads the environment.
     #[must_use]
     pub fn or_kept(self, url: &str, read: impl Fn(&str) -> Option<OsString>) -> Self {
         match self {
@@ -52,7 +53,7 @@ impl TokenSource {
         }
     }
 
-    /// The token as it is now.
+    /// The token at this moment.
     pub fn current(&self) -> Option<String> {
         match self {
             Self::None => None,
@@ -75,8 +76,8 @@ impl fmt::Debug for TokenSource {
     }
 }
 
-/// A variable of the environment. Where `HOME` is not set, the home that the system knows of this user stands for it, as
-/// `~` does in a shell: services and containers often start without.
+/// Reads an environment variable. If `HOME` is not set, the home directory in the system's user database stands in for
+/// it, as `~` does in a shell: services and containers often start without `HOME`.
 pub fn variable(name: &str) -> Option<OsString> {
     match name {
         "HOME" => std::env::home_dir().map(PathBuf::into_os_string),
@@ -84,20 +85,20 @@ pub fn variable(name: &str) -> Option<OsString> {
     }
 }
 
-/// The file in which a control plane keeps its own token.
+/// The file in which a control plane stores its own token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile(PathBuf);
 
 impl TokenFile {
-    /// That of a port of this machine: in `$XDG_STATE_HOME/gleitzeit`, else in `~/.local/state/gleitzeit`. `None` if the
-    /// environment, which `read` reads, names neither.
+    /// The file for a port of this machine: in `$XDG_STATE_HOME/gleitzeit`, or else in `~/.local/state/gleitzeit`.
+    /// `None` if the environment, which `read` reads, names neither.
     pub fn of_port(port: u16, read: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let absolute = |name: &str| read(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
         Some(Self(state.join("gleitzeit").join(format!("token-{port}"))))
     }
 
-    /// That of the control plane at an address; `None` if it is not on this machine.
+    /// The file for the control plane at an address; `None` if it is not on this machine.
     pub fn at_url(url: &str, read: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let url = url.trim();
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
@@ -108,27 +109,27 @@ impl TokenFile {
         if is_here { Self::of_port(uri.port_u16().unwrap_or(usual), read) } else { None }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Its token, if a control plane of this user holds it now.
+    /// The token, if a control plane of this user holds the file now.
     pub fn of_living(&self) -> Option<String> {
         let file = OpenOptions::new().read(true).custom_flags(NOFOLLOW | NONBLOCK).open(&self.0).ok()?;
         check_private(&file).ok()?;
         match file.try_lock() {
-            // Given back when it is closed.
+            // Closing the file releases the lock.
             Ok(()) | Err(TryLockError::Error(_)) => None,
             Err(TryLockError::WouldBlock) => read_token(&file).ok().flatten(),
         }
     }
 }
 
-/// Whether a file is one that only this user can read and write.
+/// Checks that only this user can read and write a file.
 ///
 /// # Errors
-/// If it is another's, others have rights, or it is no regular file.
+/// If the file belongs to another user, others have access to it, or it is not a regular file.
 pub fn check_private(file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
@@ -138,10 +139,10 @@ pub fn check_private(file: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it must be a file of this user, with the mode 0600"))
 }
 
-/// The token in a file; `None` if it holds none.
+/// Reads the token in a file; `None` if the file holds none.
 ///
 /// # Errors
-/// If it cannot be read, is no text or too long, or holds what no header can carry as a token.
+/// If the file cannot be read, is not text or too long, or holds characters that a header cannot carry.
 pub fn read_token(mut file: &File) -> io::Result<Option<String>> {
     let mut text = String::new();
     (&mut file).take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text)?;

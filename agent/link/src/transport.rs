@@ -18,19 +18,19 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use crate::config::{FRAME_LIMIT_BYTES, LinkConfig, READ_BYTES};
 use crate::frame::{self, Packet};
 
-/// Why there is no connection.
+/// Why a connection attempt failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The hub answered and said no.
+    /// The hub answered and refused.
     Refused { status: Option<u16>, message: String },
-    /// Anything else.
+    /// Any other failure.
     Unreachable(String),
 }
 
 impl From<WsError> for Failure {
     fn from(error: WsError) -> Self {
         match error {
-            // Others than hubs have no such words; what stands there is looked at.
+            // Only a hub sends these messages; any other answer is probed.
             WsError::Http(response) if is_refusal(response.status().as_u16()) => {
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
                 let text: String = body.trim().chars().take(500).collect();
@@ -58,17 +58,17 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// A connection that was welcomed.
+/// An established connection, after `welcome`.
 pub(crate) struct Connection {
     socket: WebSocketStream<Stream>,
-    /// After so long without a word the hub counts as gone: its ping interval and timeout.
+    /// The hub counts as gone after this much silence: its ping interval plus its timeout.
     pub(crate) silence: Duration,
     /// Body of `welcome`.
     pub(crate) welcome: String,
 }
 
 impl Connection {
-    /// Connects, with TLS where it is given, joins the namespace and waits for `welcome`.
+    /// Connects, with TLS if a connector is given, joins the namespace and waits for `welcome`.
     pub(crate) async fn establish(config: &LinkConfig, tls: Option<&Connector>) -> Result<Self, Failure> {
         let (mut socket, silence) = timeout(config.connect_timeout, open(config, tls))
             .await
@@ -79,7 +79,7 @@ impl Connection {
         Ok(Self { socket, silence, welcome })
     }
 
-    /// The next packet's text; an error text if the connection ended. Cancel-safe.
+    /// The text of the next packet, or an error text if the connection ended. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Utf8Bytes, String> {
         next_text(&mut self.socket).await.map_err(|failure| match failure {
             Failure::Unreachable(reason) => reason,
@@ -92,20 +92,21 @@ impl Connection {
         self.socket.feed(Message::text(text)).await.map_err(|error| error.to_string())
     }
 
-    /// Sends what was fed.
+    /// Sends the packets queued by [`Connection::feed`].
     pub(crate) async fn flush(&mut self) -> Result<(), String> {
         self.socket.flush().await.map_err(|error| error.to_string())
     }
 
-    /// The clean end: leaves the namespace, closes the WebSocket and waits until the hub has closed it, too.
+    /// Ends the connection cleanly: leaves the namespace, closes the WebSocket and waits until the hub has closed it,
+    /// too.
     ///
-    /// A socket that is dropped while something lies in it unread is reset, and what the hub has not read by then is
-    /// lost with it (RFC 2525, 2.17).
+    /// A socket that is dropped while it holds unread data is reset, and data that the hub has not read by then is lost
+    /// with it (RFC 2525, 2.17).
     pub(crate) async fn goodbye(mut self) -> Result<(), String> {
         self.feed(frame::DISCONNECT.to_owned()).await?;
         self.flush().await?;
         self.socket.close(None).await.map_err(|error| error.to_string())?;
-        // How the hub ends it, in order or not, says nothing: it has read everything.
+        // How the hub ends the connection does not matter: it has read everything.
         while let Some(Ok(_)) = self.socket.next().await {}
         Ok(())
     }
@@ -121,7 +122,7 @@ struct Handshake {
 async fn open(config: &LinkConfig, tls: Option<&Connector>) -> Result<(WebSocketStream<Stream>, Duration), Failure> {
     let address = config.address().map_err(Failure::Unreachable)?;
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    // Small messages follow each other; held back for an acknowledgement they may wait 40 ms.
+    // Small messages follow each other; with Nagle's algorithm one may wait 40 ms for an acknowledgement.
     stream.set_nodelay(true)?;
     let (scheme, stream) = match tls {
         Some(tls) => ("wss", tls.connect(&address.host, stream).await?),
@@ -158,7 +159,7 @@ async fn join(socket: &mut WebSocketStream<Stream>, token: Option<&str>) -> Resu
                 Ok(event) if event.name == "welcome" => {
                     return Ok(event.body().unwrap_or("{}").to_owned());
                 }
-                // Nothing is meant for us before `welcome`.
+                // The hub sends nothing for us before `welcome`.
                 Ok(_) | Err(_) => {}
             },
             Packet::Open(_) | Packet::Connected | Packet::Other => {}
@@ -173,7 +174,7 @@ async fn next_text(socket: &mut WebSocketStream<Stream>) -> Result<Utf8Bytes, Fa
             Some(Ok(Message::Close(_))) | None => {
                 return Err(Failure::Unreachable("the hub closed the connection".to_owned()));
             }
-            // Binary attachments are not part of the mesh; WebSocket's own pings are answered below us.
+            // Binary attachments are not part of the mesh; the library below answers WebSocket pings.
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error.into()),
         }

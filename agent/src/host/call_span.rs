@@ -1,4 +1,4 @@
-//! The span of a call: what its logs say they are about, and what a trace shows below the attempt.
+//! The span of a call: the fields that its logs carry, and what a trace shows below the attempt.
 
 use gleitzeit_mesh::wire::CallMeta;
 use gleitzeit_providers::{CallError, Provider};
@@ -10,14 +10,14 @@ use opentelemetry::{Array, Context, StringValue};
 use tracing::{Level, Span, debug_span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The target of the spans of calls, for whoever takes or leaves them.
+/// The target of call spans, for filters that include or exclude them.
 pub const CALL_TARGET: &str = "gleitzeit::call";
 
-/// What the span of a call says in logs alone: in a trace the span's own context says it, or a `gleitzeit.*` attribute.
+/// Fields of a call span for logs only: in a trace, the span's own context or a `gleitzeit.*` attribute carries them.
 pub const LOG_FIELDS: [&str; 6] = ["correlation_id", "trace_id", "span_id", "run_id", "task_id", "attempt"];
 
-/// A span for a call, below the attempt's. It costs nothing unless somebody takes it. Requests to language models are
-/// named as OpenTelemetry's conventions name them.
+/// Begins a span for a call, below the attempt's span. It is cheap unless a subscriber records it. Requests to language
+/// models are named according to OpenTelemetry's conventions.
 pub(super) fn begin(provider: &Provider, method: &MethodName, params: &Payload, meta: &CallMeta) -> Span {
     let is_taken = tracing::enabled!(target: CALL_TARGET, Level::DEBUG);
     let of_model = if is_taken { trace::gen_ai_span_name(method, params) } else { None };
@@ -41,7 +41,7 @@ pub(super) fn begin(provider: &Provider, method: &MethodName, params: &Payload, 
     if !span.is_disabled()
         && let Some(parent) = parent(&meta.traceparent)
     {
-        // Nobody may trace: then there is nothing that it could be below.
+        // Without a tracer there is no trace to attach the span to.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         span.set_attribute("gleitzeit.run.id", meta.run_id.to_string());
         span.set_attribute("gleitzeit.task.id", meta.task_id.to_string());
@@ -56,7 +56,7 @@ pub(super) fn begin(provider: &Provider, method: &MethodName, params: &Payload, 
     span
 }
 
-/// Says in the current span how the call ended.
+/// Records in the current span how the call ended.
 pub(super) fn end(method: &MethodName, ended: &Result<Payload, CallError>) {
     let span = Span::current();
     if span.is_disabled() {
@@ -74,7 +74,8 @@ pub(super) fn end(method: &MethodName, ended: &Result<Payload, CallError>) {
     }
 }
 
-/// The trace context for what the call asks of others: below its own span if that is exported, else below the attempt's.
+/// The trace context for requests that the call makes: below the call's own span if that is exported, otherwise below
+/// the attempt's.
 pub(super) fn traceparent(span: &Span, meta: &CallMeta) -> String {
     let context = span.context();
     let own = context.span().span_context().clone();
@@ -85,7 +86,7 @@ pub(super) fn traceparent(span: &Span, meta: &CallMeta) -> String {
     }
 }
 
-/// What the conventions call the kind of server behind a provider.
+/// The conventions' name for the kind of server behind a provider.
 fn server_of(provider: &Provider) -> Option<&'static str> {
     let executor = provider.definition().executor.as_str();
     ["ollama", "openai"].into_iter().find(|server| executor.starts_with(server))
@@ -99,7 +100,7 @@ fn attributes(span: &Span, attributes: Vec<(&'static str, serde_json::Value)>) {
     }
 }
 
-/// A JSON value as an attribute of a span; lists hold texts. Null and objects are none.
+/// Converts a JSON value to a span attribute. List items become strings. Null and objects have no attribute.
 pub fn attribute_value(value: serde_json::Value) -> Option<opentelemetry::Value> {
     Some(match value {
         serde_json::Value::Bool(of) => of.into(),
@@ -116,7 +117,7 @@ pub fn attribute_value(value: serde_json::Value) -> Option<opentelemetry::Value>
     })
 }
 
-/// Reads a W3C trace context.
+/// Parses a W3C trace context.
 fn parent(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.split('-').skip(1);
     let trace_id = TraceId::from_hex(parts.next()?).ok()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gleitzeit_workflow::time::Instant;
 
-/// Counts from when it was made; copies agree.
+/// Counts from its creation; copies agree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     base: tokio::time::Instant,
@@ -26,7 +26,7 @@ impl Clock {
     }
 }
 
-/// Saturates.
+/// The duration in milliseconds; saturates.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

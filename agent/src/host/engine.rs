@@ -25,12 +25,12 @@ pub(crate) enum Check {
     Result { at: AttemptRef, method: MethodName, protocol_version: String, result: Payload },
 }
 
-/// The engine's machine and the protocols that the hub has told it.
+/// The engine's machine, and the protocols that it has received from the hub.
 pub(crate) struct EngineHost {
     machine: Engine,
     registry: Registry,
     max_payload_bytes: usize,
-    /// Bounded by what the engine has taken.
+    /// Bounded by the number of attempts that the engine holds.
     checks: VecDeque<Check>,
     out: Vec<Output>,
 }
@@ -43,10 +43,12 @@ impl EngineHost {
     fn learn(&mut self, definitions: &[ProtocolDefinition]) {
         for definition in definitions {
             let (protocol, version) = (&definition.name, &definition.version);
-            // Without its protocol, an attempt fails with METHOD_NOT_FOUND: the hub must not have let this one in.
+            // Without the protocol, an attempt fails with METHOD_NOT_FOUND; the hub should not have accepted this
+            // definition.
             let mut learned = self.registry.learn(definition);
             if matches!(learned, Err(LearnError::Conflict(_))) {
-                // It was removed and registered anew while this engine was away: the hub says what counts.
+                // The protocol was removed and registered again while this engine was away: the hub's definition is the
+                // valid one.
                 self.registry.forget(protocol, version);
                 learned = self.registry.learn(definition);
             }
@@ -77,7 +79,7 @@ impl EngineHost {
         })
     }
 
-    /// The parameters with defaults, and the method's own timeout.
+    /// The parameters with defaults filled in, and the method's own timeout.
     fn parameters(&self, assignment: &Assignment) -> Result<(Payload, Option<u64>), Failure> {
         let (method, version) = (assignment.method.as_str(), assignment.protocol_version.as_str());
         let timeout_ms = self.method(method, version)?.timeout_ms;
@@ -91,7 +93,7 @@ impl EngineHost {
         self.registry
             .validate_parameters(method, version, &filled)
             .map_err(|violations| failure(ErrorCode::InvalidParams, "parameters", method, &violations))?;
-        // As they were written, if nothing was added.
+        // The original text, if no default was added.
         let parameters = if filled == given { assignment.parameters.clone() } else { Payload::from_value(&filled) };
         let (size, limit) = (parameters.size_bytes(), self.max_payload_bytes);
         if size > limit {
@@ -101,7 +103,8 @@ impl EngineHost {
     }
 
     fn result(&self, method: &str, version: &str, result: Payload) -> Result<Payload, Failure> {
-        // Results of every kind of provider, near and far, come by here: what is recorded can be carried everywhere.
+        // Results of every provider, built-in or foreign, pass through here, so anything recorded can be carried
+        // everywhere.
         let invalid = |problem: Problem| {
             let message = format!("the result of `{method}` cannot be passed on: {problem}");
             Failure::new(ErrorCode::TaskResultInvalid, message)
@@ -127,7 +130,7 @@ impl EngineHost {
                 Output::CheckResult { at, method, protocol_version, result } => {
                     self.checks.push_back(Check::Result { at, method, protocol_version, result });
                 }
-                // At once: attempts that need them may be next.
+                // Handled at once: the next attempts may need these protocols.
                 Output::Protocols(Protocols { protocols, removed }) => {
                     for ProtocolName { name, version } in removed {
                         let known = self.registry.forget(&name, &version);
@@ -194,7 +197,7 @@ fn failure(code: ErrorCode, what: &str, method: &str, violations: &[Violation]) 
         .with_data(Payload::from_value(&json!({"violations": listed})))
 }
 
-/// Such as `items[3].name`.
+/// Formats a path such as `items[3].name`.
 fn path(segments: &[PathSegment]) -> String {
     segments.iter().fold(String::new(), |path, segment| match segment {
         PathSegment::Key(key) if path.is_empty() => key.clone(),

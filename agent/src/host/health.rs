@@ -1,10 +1,10 @@
-//! Asks a provider for its health now and then, and says what the hub is to know of it.
+//! Checks a provider's health periodically and decides what to report to the hub.
 //!
-//! The invariant: the hub is not told that a provider is unhealthy while others of this agent may still be on their way
-//! to it. Work that waits for any of them would fail although the next one can do it.
+//! The invariant: the hub is not told that a provider is unhealthy while other providers of this agent may still be
+//! connecting. Otherwise work that could wait for any of them would fail, although the next provider can do it.
 //!
-//! A check that takes long says nothing about the provider: on a busy machine everything does. Such a provider is slow and
-//! gets work; only what a check found out makes it unhealthy.
+//! A slow check says nothing about the provider: on a busy machine everything is slow. A slow provider still gets work;
+//! only the result of a check can make it unhealthy.
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -18,50 +18,50 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-/// A provider whose health check takes longer counts as slow. The check goes on: what it has started (an interpreter for
-/// one) would never be ready if each check began anew.
-const LIMIT: Duration = Duration::from_secs(5);
-/// A check that has taken so long is given up and begun anew.
-const GIVE_UP: Duration = Duration::from_secs(120);
-/// How long the first one may hold up the registration, so that mostly the first word already says how the provider is.
-const FIRST: Duration = Duration::from_millis(50);
-/// An unhealthy provider is asked again after this time, then after twice that, and so on up to the interval.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long the others of this agent are waited for.
-const OTHERS: Duration = Duration::from_secs(2);
+/// A provider whose health check takes longer counts as slow. The check goes on: whatever it started (an interpreter,
+/// for example) would never become ready if each check started over.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+/// A check that takes longer than this is abandoned and started over.
+const ABANDON_AFTER: Duration = Duration::from_secs(120);
+/// How long the first check may delay the registration, so that the registration usually carries the health already.
+const FIRST_LIMIT: Duration = Duration::from_millis(50);
+/// An unhealthy provider is checked again after this time, then after twice that, and so on up to the interval.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long to wait for the other providers of this agent.
+const PEERS_LIMIT: Duration = Duration::from_secs(2);
 
 type Asking = Pin<Box<dyn Future<Output = Health> + Send>>;
-type Looking = Pin<Box<dyn Future<Output = Look> + Send>>;
+type Checking = Pin<Box<dyn Future<Output = Check> + Send>>;
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a check has come to.
-enum Look {
-    /// It is over.
-    Over(Health),
-    /// It goes on.
-    Long(Looking),
+/// The state of a check.
+enum Check {
+    /// The check is over.
+    Done(Health),
+    /// The check is still running.
+    Running(Checking),
 }
 
-/// One provider's health.
+/// The health of one provider.
 pub(crate) struct HealthWatch {
     name: String,
     ask: Box<dyn Fn() -> Asking + Send>,
     interval: Duration,
-    /// Until it is asked again.
+    /// Time until the next check.
     delay: Duration,
-    looking: Looking,
-    /// As found out last.
+    checking: Checking,
+    /// The result of the latest check.
     known: Health,
-    /// It was healthy, and one look since then said otherwise. Work is not given up for that.
+    /// The provider was healthy, and one check since then said otherwise. One such result does not stop its work.
     doubtful: bool,
     all_ready: watch::Receiver<bool>,
-    /// Whether the others are there or have had their time since this one is connected.
+    /// Whether, since this provider connected, the others have registered or their time has run out.
     settled: bool,
     settling: Option<Waiting>,
 }
 
 impl HealthWatch {
-    /// Asks the provider every `interval`; `all_ready` says whether all components of this agent are registered.
+    /// Checks the provider every `interval`; `all_ready` says whether all components of this agent are registered.
     pub(crate) fn new(provider: Provider, interval: Duration, all_ready: watch::Receiver<bool>) -> Self {
         let name = provider.name().to_owned();
         let ask = move || {
@@ -78,13 +78,13 @@ impl HealthWatch {
         all_ready: watch::Receiver<bool>,
     ) -> Self {
         let known = Health { state: HealthState::Starting, ..Health::default() };
-        let looking = Box::pin(limited(ask()));
+        let checking = Box::pin(limited(ask()));
         Self {
             name,
             ask,
             interval,
             delay: interval,
-            looking,
+            checking,
             known,
             doubtful: false,
             all_ready,
@@ -93,15 +93,15 @@ impl HealthWatch {
         }
     }
 
-    /// What to begin with; waits only for a moment. Cancel-safe.
+    /// The health to register with; waits only for a moment. Cancel-safe.
     pub(crate) async fn first(&mut self) -> Health {
-        if let Ok(look) = timeout(FIRST, &mut self.looking).await {
-            self.looked(look);
+        if let Ok(check) = timeout(FIRST_LIMIT, &mut self.checking).await {
+            self.checked(check);
         }
-        self.told()
+        self.reported()
     }
 
-    /// What the hub is to know from now on. Cancel-safe.
+    /// Waits for a change and returns the health to report. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Health {
         let settling = async {
             match &mut self.settling {
@@ -110,34 +110,34 @@ impl HealthWatch {
             }
         };
         tokio::select! {
-            look = &mut self.looking => self.looked(look),
+            check = &mut self.checking => self.checked(check),
             () = settling => {
                 self.settling = None;
                 self.settled = true;
             }
         }
-        self.told()
+        self.reported()
     }
 
-    /// The hub knows this provider now.
+    /// Notes that this provider is registered at the hub.
     pub(crate) fn registered(&mut self) {
         if !self.settled && self.settling.is_none() {
             let mut all_ready = self.all_ready.clone();
             self.settling = Some(Box::pin(async move {
-                // Whoever is not there by then is not waited for.
-                let _ = timeout(OTHERS, all_ready.wait_for(|ready| *ready)).await;
+                // After the timeout, providers that are still missing are not waited for.
+                let _ = timeout(PEERS_LIMIT, all_ready.wait_for(|ready| *ready)).await;
             }));
         }
     }
 
-    /// The hub is away: what to say when it is back.
+    /// Notes that the hub is away; returns the health to report on reconnect.
     pub(crate) fn disconnected(&mut self) -> Health {
         self.settled = false;
         self.settling = None;
-        self.told()
+        self.reported()
     }
 
-    fn told(&self) -> Health {
+    fn reported(&self) -> Health {
         let early = !self.settled && self.known.state == HealthState::Unhealthy;
         match early {
             true => Health { state: HealthState::Starting, lasting: false, ..self.known.clone() },
@@ -145,29 +145,29 @@ impl HealthWatch {
         }
     }
 
-    fn looked(&mut self, look: Look) {
-        match look {
-            Look::Over(health) => self.found(health),
-            Look::Long(looking) => {
-                self.looking = looking;
-                self.know(late(LIMIT));
+    fn checked(&mut self, check: Check) {
+        match check {
+            Check::Done(health) => self.found(health),
+            Check::Running(checking) => {
+                self.checking = checking;
+                self.know(late(SLOW_AFTER));
             }
         }
     }
 
-    /// Takes note, and asks again after a while: soon if that may be news.
+    /// Records a result and schedules the next check: soon if that may bring news.
     fn found(&mut self, health: Health) {
         let broken = self.known.state.works() && !health.state.works();
         self.doubtful = broken && !self.doubtful;
         if self.doubtful {
             let reason = health.reason.as_deref().unwrap_or_default();
             debug!(provider = self.name, reason, "provider may be unhealthy");
-            self.delay = AGAIN.min(self.interval);
+            self.delay = RETRY_DELAY.min(self.interval);
         } else {
             self.know(health);
         }
         let (answer, delay) = ((self.ask)(), self.delay);
-        self.looking = Box::pin(async move {
+        self.checking = Box::pin(async move {
             sleep(delay).await;
             limited(answer).await
         });
@@ -188,23 +188,23 @@ impl HealthWatch {
         self.delay = match (self.known.state, health.state) {
             (_, HealthState::Healthy | HealthState::Slow) => self.interval,
             (HealthState::Unhealthy, _) => self.delay.saturating_mul(2).min(self.interval),
-            _ => AGAIN.min(self.interval),
+            _ => RETRY_DELAY.min(self.interval),
         };
         self.known = health;
     }
 }
 
-/// An executor that breaks while it is asked is unhealthy, and no more than that; one that takes long is asked on.
-async fn limited(answer: Asking) -> Look {
+/// Limits a check: a panic makes the provider unhealthy, nothing more; a slow check goes on.
+async fn limited(answer: Asking) -> Check {
     let mut answer: Asking = Box::pin(AssertUnwindSafe(answer).catch_unwind().map(|ended| {
         let broken = |_panic| Health::unhealthy("the health check broke off with a panic; the log has its message");
         ended.unwrap_or_else(broken)
     }));
-    match timeout(LIMIT, &mut answer).await {
-        Ok(health) => Look::Over(health),
-        Err(_elapsed) => Look::Long(Box::pin(async move {
-            let ended = timeout(GIVE_UP.saturating_sub(LIMIT), answer).await;
-            Look::Over(ended.unwrap_or_else(|_elapsed| late(GIVE_UP)))
+    match timeout(SLOW_AFTER, &mut answer).await {
+        Ok(health) => Check::Done(health),
+        Err(_elapsed) => Check::Running(Box::pin(async move {
+            let ended = timeout(ABANDON_AFTER.saturating_sub(SLOW_AFTER), answer).await;
+            Check::Done(ended.unwrap_or_else(|_elapsed| late(ABANDON_AFTER)))
         })),
     }
 }
@@ -223,12 +223,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// A provider in the test's hand; time stands still but for what is waited for.
+    /// A provider under the test's control; time stands still except while something waits.
     struct Bench {
         watch: HealthWatch,
-        /// What it answers; none: it never does.
+        /// The answer of the provider; `None`: it never answers.
         answer: Arc<Mutex<Option<Health>>>,
-        /// When it was asked.
+        /// When the provider was asked.
         asked: Arc<Mutex<Vec<Instant>>>,
         all_ready: watch::Sender<bool>,
     }
@@ -257,7 +257,7 @@ mod tests {
             *self.answer.lock().expect("no panic") = Some(health);
         }
 
-        /// The pauses between the times it was asked, in seconds.
+        /// The pauses between checks, in seconds.
         fn pauses(&self) -> Vec<u64> {
             let asked = self.asked.lock().expect("no panic");
             asked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect()
@@ -298,12 +298,12 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::ZERO);
         let mut bench = Bench::new(None);
         assert_eq!(bench.watch.first().await, starting());
-        assert_eq!(begun.elapsed(), FIRST);
+        assert_eq!(begun.elapsed(), FIRST_LIMIT);
         bench.all_ready.send_replace(true);
         bench.watch.registered();
         assert_eq!(bench.watch.next().await, starting(), "the others are there, but not the answer");
-        let told = bench.watch.next().await;
-        assert_eq!((told, begun.elapsed()), (late(LIMIT), LIMIT));
+        let reported = bench.watch.next().await;
+        assert_eq!((reported, begun.elapsed()), (late(SLOW_AFTER), SLOW_AFTER));
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,15 +315,15 @@ mod tests {
         assert_eq!(bench.watch.next().await, Health::default(), "the others are there");
         *bench.answer.lock().expect("no panic") = None;
         let begun = Instant::now();
-        assert_eq!(bench.watch.next().await, late(LIMIT), "not unhealthy");
-        assert_eq!(begun.elapsed(), INTERVAL + LIMIT);
-        assert_eq!(bench.watch.next().await, late(GIVE_UP), "still not");
-        assert_eq!(begun.elapsed(), INTERVAL + GIVE_UP);
+        assert_eq!(bench.watch.next().await, late(SLOW_AFTER), "not unhealthy");
+        assert_eq!(begun.elapsed(), INTERVAL + SLOW_AFTER);
+        assert_eq!(bench.watch.next().await, late(ABANDON_AFTER), "still not");
+        assert_eq!(begun.elapsed(), INTERVAL + ABANDON_AFTER);
         assert_eq!(bench.pauses(), [10], "the same check went on");
-        assert_eq!(bench.watch.next().await, late(LIMIT), "and the next one began");
+        assert_eq!(bench.watch.next().await, late(SLOW_AFTER), "and the next one began");
         bench.answers(unhealthy());
-        assert_eq!(bench.watch.next().await, late(GIVE_UP), "the one before never answers");
-        assert_eq!(bench.watch.next().await, late(GIVE_UP), "one refusal may be a mishap");
+        assert_eq!(bench.watch.next().await, late(ABANDON_AFTER), "the one before never answers");
+        assert_eq!(bench.watch.next().await, late(ABANDON_AFTER), "one refusal may be a mishap");
         assert_eq!(bench.watch.next().await, unhealthy(), "what it refuses counts");
     }
 
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(bench.watch.disconnected(), early, "the same when the hub is back");
         bench.watch.registered();
         while bench.watch.next().await != unhealthy() {}
-        assert_eq!(begun.elapsed(), OTHERS, "somebody is missing");
+        assert_eq!(begun.elapsed(), PEERS_LIMIT, "somebody is missing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -372,11 +372,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_panics_is_an_unhealthy_provider() {
-        let Look::Over(told) = limited(Box::pin(async { panic!("of the executor") })).await else {
+        let Check::Done(reported) = limited(Box::pin(async { panic!("of the executor") })).await else {
             panic!("it is over")
         };
-        assert_eq!(told.state, HealthState::Unhealthy);
-        assert!(told.reason.is_some_and(|reason| reason.contains("broke off with a panic")));
+        assert_eq!(reported.state, HealthState::Unhealthy);
+        assert!(reported.reason.is_some_and(|reason| reason.contains("broke off with a panic")));
     }
 
     #[tokio::test(start_paused = true)]

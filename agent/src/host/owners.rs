@@ -9,7 +9,7 @@ use gleitzeit_workflow::time::Instant;
 
 use super::{Event, Machine, Todo};
 
-/// A machine that only speaks with the hub.
+/// A machine that only talks to the hub.
 pub(crate) trait Owner: Send {
     fn accept(&mut self, now: Instant, input: Input, out: &mut Vec<Output>);
     fn flush(&mut self, now: Instant, out: &mut Vec<Output>);
@@ -44,10 +44,10 @@ impl Owner for Resolver {
     }
 }
 
-/// Hosts one of them.
+/// Hosts a queue or a resolver.
 pub(crate) struct OwnerHost<O>(pub(crate) O);
 
-/// Nothing is ever reported.
+/// Owners have no reports.
 pub(crate) enum Never {}
 
 impl<O: Owner> Machine for OwnerHost<O> {
@@ -56,7 +56,7 @@ impl<O: Owner> Machine for OwnerHost<O> {
     fn accept(&mut self, now: Instant, event: Event<Never>, todo: &mut Todo) {
         match event {
             Event::Hub(input) => self.0.accept(now, input, &mut todo.outputs),
-            // What was proposed is answered to the next owner; a goodbye hands the slices over at once.
+            // Proposals are answered to the next owner, and a goodbye hands over the slices at once.
             Event::Drain { .. } => todo.drained = true,
             Event::Report(never) => match never {},
         }

@@ -1,9 +1,9 @@
-//! Host of one provider: runs its calls, each in a task of its own.
+//! Host of one provider: runs its calls, each in a separate task.
 //!
-//! No call outlives its host: dropping the host drops the calls, and whoever drops a call ends its work.
+//! No call outlives its host: dropping the host drops the calls, and dropping a call ends its work.
 //!
-//! No call begins after this process stood still until the hub has said that it is still wanted: its cancel may lie unread
-//! beside it, and others may have it by then.
+//! After this process stood still, no call begins until the hub has confirmed that it is still wanted: a cancel for it
+//! may be waiting unread, and the call may have been given to another provider.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -34,12 +34,12 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Progress held for the hub, per call and for all calls together. What does not fit is dropped.
 const CALL_PROGRESS: usize = 16;
 const PROGRESS: usize = 256;
-/// Calls that have begun late and of which the hub is still to hear; more wait to say so.
+/// Calls that started late and whose start is not reported to the hub yet; further calls wait for room here.
 const BEGUN: usize = 64;
 /// Larger progress is dropped.
 const MAX_PROGRESS_BYTES: usize = 64 * 1024;
 
-/// What the provider's work has to say.
+/// What the provider's work reports.
 pub(crate) enum Report {
     Finished {
         id: CallId,
@@ -56,7 +56,7 @@ pub(crate) enum Report {
         id: CallId,
     },
     Health(Health),
-    /// The process stood still.
+    /// The process stood still for a while.
     Woke,
 }
 
@@ -76,20 +76,20 @@ pub(crate) struct ProviderHost {
     ids: HashMap<Id, CallId>,
     open: HashMap<CallId, (Id, CancellationToken)>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
-    /// Calls for which there was no place when they came; the machine bounds how many there are.
+    /// Calls that found no free slot when they arrived; the machine bounds their number.
     waiting: VecDeque<CallId>,
     begun: (mpsc::Sender<CallId>, mpsc::Receiver<CallId>),
     pulse: Arc<Pulse>,
     beats: Interval,
-    /// Stops that the machine has heard of.
+    /// How many stops the machine has been told of.
     noticed: u64,
-    /// Stops after which the hub has said what is still wanted.
+    /// The number of stops for which the hub has confirmed which calls are still wanted.
     confirmed: watch::Sender<u64>,
     out: Vec<Output>,
 }
 
 impl ProviderHost {
-    /// `tracker` knows of every task this starts.
+    /// `tracker` tracks every task that the host starts.
     pub(crate) fn new(
         machine: Role,
         provider: Provider,
@@ -138,7 +138,7 @@ impl ProviderHost {
             correlation_id: meta.correlation_id,
             traceparent,
         };
-        // The hub keeps to the limit, but a call that was cancelled keeps its place until it has ended.
+        // The hub respects the limit, but a cancelled call keeps its slot until it has ended.
         let place = match self.room.clone().try_acquire_owned() {
             Ok(place) => Place::Free(place),
             Err(_none) => {
@@ -150,13 +150,13 @@ impl ProviderHost {
         let asked = method.clone();
         let gate = Gate { pulse: self.pulse.clone(), confirmed: self.confirmed.subscribe() };
         let work = serve(self.provider.clone(), (place, gate), Call { method, params }, context, limit);
-        let told = forward(id.clone(), work, progress, self.progress.0.clone());
-        let told = async move {
-            let ended = told.await;
+        let forwarded = forward(id.clone(), work, progress, self.progress.0.clone());
+        let forwarded = async move {
+            let ended = forwarded.await;
             call_span::end(&asked, &ended);
             ended
         };
-        let task = self.calls.spawn(self.tracker.track_future(told.instrument(span)));
+        let task = self.calls.spawn(self.tracker.track_future(forwarded.instrument(span)));
         self.ids.insert(task.id(), id.clone());
         self.open.insert(id, (task.id(), cancel));
     }
@@ -170,7 +170,7 @@ impl ProviderHost {
             }
         };
         let id = self.ids.remove(&task)?;
-        // Of a cancelled call that took its time, while the same was asked for again.
+        // This is a cancelled call that ended late, and the same call was requested again meanwhile.
         if self.open.get(&id).is_none_or(|(newest, _)| *newest != task) {
             return None;
         }
@@ -206,7 +206,7 @@ impl ProviderHost {
         Failure::from(short)
     }
 
-    /// Tells the machine if the process stood still since the last time.
+    /// Tells the machine if the process stood still since the last check.
     fn notice(&mut self, now: Instant) {
         let stops = self.pulse.beat();
         if stops != self.noticed {
@@ -249,10 +249,10 @@ impl ProviderHost {
 impl Machine for ProviderHost {
     type Report = Report;
 
-    /// The first word to the hub already says how the provider is.
+    /// Makes the registration carry the provider's health.
     async fn prepare(&mut self, now: Instant) {
         let health = self.health.first().await;
-        // Nothing can come of it before there is a connection.
+        // This has no effect before there is a connection.
         self.machine.accept(now, Input::Health(health), &mut self.out);
     }
 
@@ -271,7 +271,7 @@ impl Machine for ProviderHost {
             Event::Report(Report::Waiting { id }) => Input::Waiting { id },
             Event::Report(Report::Started { id }) => Input::Started { id },
             Event::Report(Report::Health(health)) => Input::Health(health),
-            // It was noticed above.
+            // `notice` handled this above.
             Event::Report(Report::Woke) => return self.act(todo),
         };
         self.machine.accept(now, input, &mut self.out);
@@ -293,7 +293,7 @@ impl Machine for ProviderHost {
                 return Report::Waiting { id };
             }
             let joined = tokio::select! {
-                // What a call said goes before its end.
+                // The output of a call goes before its end.
                 biased;
                 Some(id) = self.begun.1.recv() => return Report::Started { id },
                 Some((id, data)) = self.progress.1.recv() => return Report::Progress { id, data },
@@ -332,11 +332,11 @@ impl Machine for ProviderHost {
     }
 }
 
-/// Where a call runs.
+/// The slot that a call runs in.
 enum Place {
-    /// A place was free when it came.
+    /// A slot was free when the call arrived.
     Free(OwnedSemaphorePermit),
-    /// The next that becomes free; that it has begun is said then.
+    /// The next slot that becomes free; `begun` then reports the start of the call.
     Next { room: Arc<Semaphore>, id: CallId, begun: mpsc::Sender<CallId> },
 }
 
@@ -349,13 +349,13 @@ impl Place {
         let place = room.acquire_owned().await.map_err(|_closed| {
             CallError::new(ErrorCode::SystemShutdown, "the provider is shutting down").retryable(true)
         })?;
-        // Without a host nobody is left to hear it.
+        // Without a host nobody receives this.
         let _ = begun.send(id).await;
         Ok(place)
     }
 }
 
-/// Where a call waits until nothing speaks against its beginning.
+/// Holds a call back while it may no longer be wanted.
 struct Gate {
     pulse: Arc<Pulse>,
     confirmed: watch::Receiver<u64>,
@@ -370,7 +370,7 @@ impl Gate {
                 // Without a host the call is about to be dropped.
                 return pending().await;
             }
-            // The wait may have been a stop itself.
+            // The process may have stood still during the wait.
             if self.pulse.beat() == stops {
                 return;
             }
@@ -378,8 +378,8 @@ impl Gate {
     }
 }
 
-/// Runs a call once there is a place for it, which is when its time begins, and if it is still wanted then. The executor
-/// ends it when it is cancelled or out of time; if it does not, it is dropped.
+/// Runs a call once a slot is free, if it is still wanted then; its time limit starts at that moment. The executor ends
+/// the call when it is cancelled or out of time; if the executor does not, the call is dropped.
 async fn serve(
     provider: Provider,
     (place, gate): (Place, Gate),
@@ -408,7 +408,7 @@ async fn serve(
     }
 }
 
-/// Runs a call and hands its progress on, the last of it before its end.
+/// Runs a call and forwards its progress; the last progress goes before the result.
 async fn forward(
     id: CallId,
     work: impl Future<Output = Ended>,

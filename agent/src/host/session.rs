@@ -1,4 +1,5 @@
-//! The loop that every role runs in: events of its line, the machine's deadline, reports of its work, the wish to drain.
+//! The loop that runs every role: it handles events of the line, the machine's deadline, reports of its work, and drain
+//! requests.
 //!
 //! It waits for nothing but these and the line's bounded outbox. It ends when the machine is drained, when the hub
 //! refuses the component for good, or when the line has ended.
@@ -18,14 +19,14 @@ use super::{Clock, Event, Machine, Todo};
 use crate::line::{Line, LineEvent};
 use crate::roster::Member;
 
-/// Says when to drain and how long that may take.
+/// Requests a drain and says how long it may take.
 pub(crate) type DrainSignal = watch::Receiver<Option<Duration>>;
 
-/// How many events are taken together, and for how long they are gathered: attempts must be confirmed soon.
+/// How many events are handled together, and for how long they are gathered: attempts must be confirmed soon.
 const MAX_TOGETHER: usize = 256;
 const MAX_TOGETHER_MS: u64 = 10;
 
-/// One machine on its line.
+/// Runs one machine on its line.
 pub(crate) struct Session<M> {
     machine: M,
     line: Line,
@@ -39,10 +40,10 @@ impl<M: Machine> Session<M> {
         Self { machine, line, clock, member, last_tick: None }
     }
 
-    /// Runs until the end, then closes the line; whoever runs its driver waits for that.
+    /// Runs until the end, then closes the line; the caller waits for the line's driver.
     ///
     /// # Errors
-    /// With the hub's words if it refused the component in a way that trying again will not change.
+    /// The hub's failure, if it refused the component and a retry would not change that.
     pub(crate) async fn run(mut self, drain: DrainSignal) -> Result<(), Failure> {
         let result = self.serve(drain).await;
         self.member.left();
@@ -64,7 +65,7 @@ impl<M: Machine> Session<M> {
                         Some(input) => Event::Hub(input),
                         None => continue,
                     },
-                    // Only whoever closed the line ends it.
+                    // The line ends only after this side has closed it.
                     None => return Ok(()),
                 },
                 report = self.machine.next_report() => Event::Report(report),
@@ -85,14 +86,14 @@ impl<M: Machine> Session<M> {
             if todo.drained {
                 return Ok(());
             }
-            // Reports may be ready again and again: other tasks of this thread want their turn too.
+            // Reports may be ready again and again; other tasks of this thread must get a turn too.
             tokio::task::consume_budget().await;
         }
     }
 
-    /// Takes an event, and with it what else is ready: what follows from all of it is said in few messages.
+    /// Takes an event and whatever else is ready, so that the result of all of it fits into few messages.
     fn accept(&mut self, event: Event<M::Report>, todo: &mut Todo) {
-        // What is owed to an old connection must not reach the next one: only messages and reports come together.
+        // What is owed to an old connection must not reach the next one: only messages and reports are batched.
         let mut together = !matches!(event, Event::Hub(Input::Connected | Input::Disconnected));
         let now = self.clock.now();
         self.machine.accept(now, event, todo);
@@ -171,7 +172,7 @@ async fn send(line: &mut Line, component: &str, message: ToHub) {
     let event = message.kind();
     match line.send(message).await {
         Ok(()) => trace!(component, event, "sent"),
-        // The machine says it again on the next connection, of which it is about to hear.
+        // The machine will repeat this on the next connection; it is about to be told that this one ended.
         Err(SendError::NotConnected | SendError::Closed) => {
             debug!(component, event, "not sent: the connection is gone");
         }
@@ -181,7 +182,7 @@ async fn send(line: &mut Line, component: &str, message: ToHub) {
     }
 }
 
-/// Waits for the machine's deadline; a deadline that stays in the past is not allowed to spin.
+/// Waits for the machine's deadline. A deadline that stays in the past must not make the loop spin.
 async fn until(clock: Clock, deadline: Option<Instant>, last_tick: Option<Instant>) {
     let at = deadline.map(|at| last_tick.map_or(at, |last| at.max(last.plus_ms(1))));
     match at.and_then(|at| clock.to_tokio(at)) {
@@ -190,7 +191,7 @@ async fn until(clock: Clock, deadline: Option<Instant>, last_tick: Option<Instan
     }
 }
 
-/// Waits until a drain is wanted; if whoever could want it is gone, there is no time left. Cancel-safe.
+/// Waits for a drain request. If the sender is gone, the grace period is zero. Cancel-safe.
 async fn wanted(drain: &mut DrainSignal) -> Duration {
     match drain.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),

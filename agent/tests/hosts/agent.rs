@@ -10,23 +10,23 @@ use tokio::time::timeout;
 /// Tells an engine the shipped protocols and a provider that serves `util`.
 fn introduce(hub: &TestHub, engine: &str) {
     let protocols: Vec<_> = Registry::shipped().iter().map(|it| it.to_definition()).collect();
-    hub.says(engine, "protocols", &json!({"protocols": protocols}));
+    hub.sends(engine, "protocols", &json!({"protocols": protocols}));
     let status = json!({
         "component_id": "p", "role": "provider", "status": "connected", "capacity": 1,
         "methods": ["util/echo", "util/sleep"], "health": {"state": "healthy"},
     });
-    hub.says(engine, "component_status", &status);
+    hub.sends(engine, "component_status", &status);
 }
 
 /// The one command of the next `append`, by name and body; it is answered with `ok`.
 async fn report(hub: &mut TestHub, engine: &str) -> (String, Value) {
     loop {
-        let (_, body) = hub.hears(engine, "append").await;
+        let (_, body) = hub.receives(engine, "append").await;
         let proposals = body["proposals"].as_array().expect("a list").clone();
         let mut wanted = None;
         for proposal in proposals {
             let answer = json!({"results": [{"proposal_id": proposal["proposal_id"], "verdict": "ok", "position": 1}]});
-            hub.says(engine, "append_result", &answer);
+            hub.sends(engine, "append_result", &answer);
             let kind = proposal["command"]["type"].as_str().expect("a name").to_owned();
             // How slow the test's machine is decides whether an attempt counts as started.
             if kind != "start_attempt" {
@@ -42,29 +42,29 @@ async fn report(hub: &mut TestHub, engine: &str) -> (String, Value) {
 #[tokio::test]
 async fn an_engine_validates_parameters_and_results() {
     let (mut hub, agent) = TestHub::with_agent(config(&["engine"], ""), None);
-    let (engine, registration) = hub.hears("engine-", "register_component").await;
+    let (engine, registration) = hub.receives("engine-", "register_component").await;
     assert_eq!(registration["slots"], json!(256));
     introduce(&hub, &engine);
 
-    hub.says(&engine, "execute_task", &attempt("a", "util/sleep", json!({"seconds": "long"})));
-    let (_, taken) = hub.hears(&engine, "task_taken").await;
+    hub.sends(&engine, "execute_task", &attempt("a", "util/sleep", json!({"seconds": "long"})));
+    let (_, taken) = hub.receives(&engine, "task_taken").await;
     assert_eq!(taken["attempts"][0]["task_id"], json!("a"));
     let (kind, body) = report(&mut hub, &engine).await;
     assert_eq!((kind.as_str(), &body["error"]["name"]), ("fail_attempt", &json!("INVALID_PARAMS")), "{body}");
     assert_eq!(body["error"]["data"]["violations"][0]["path"], json!("seconds"));
     assert_eq!(body["retryable"], json!(false));
 
-    hub.says(&engine, "execute_task", &attempt("b", "none/such", json!({})));
+    hub.sends(&engine, "execute_task", &attempt("b", "none/such", json!({})));
     let (kind, body) = report(&mut hub, &engine).await;
     assert_eq!((kind.as_str(), &body["error"]["name"]), ("fail_attempt", &json!("METHOD_NOT_FOUND")), "{body}");
 
     for (task, result, expected) in
         [("c", json!({"slept_seconds": 1}), "complete_attempt"), ("d", json!(7), "fail_attempt")]
     {
-        hub.says(&engine, "execute_task", &attempt(task, "util/sleep", json!({"seconds": 1})));
-        let (_, call) = hub.hears(&engine, "execute_method").await;
+        hub.sends(&engine, "execute_task", &attempt(task, "util/sleep", json!({"seconds": 1})));
+        let (_, call) = hub.receives(&engine, "execute_method").await;
         assert_eq!((&call["providers"], &call["params"]), (&json!(["p"]), &json!({"seconds": 1})));
-        hub.says(&engine, "method_result", &json!({"jsonrpc": "2.0", "id": call["id"], "result": result}));
+        hub.sends(&engine, "method_result", &json!({"jsonrpc": "2.0", "id": call["id"], "result": result}));
         let (kind, body) = report(&mut hub, &engine).await;
         assert_eq!(kind, expected, "{body}");
         if expected == "fail_attempt" {
@@ -78,10 +78,10 @@ async fn an_engine_validates_parameters_and_results() {
 #[tokio::test]
 async fn what_cannot_be_read_is_ignored() {
     let (mut hub, agent) = TestHub::with_agent(config(&["queue"], ""), None);
-    let (queue, _) = hub.hears("queue-", "register_component").await;
-    hub.says(&queue, "from_the_future", &json!({"a": 1}));
-    hub.says(&queue, "ownership", &json!({"status": "lent"}));
-    hub.says(&queue, "heartbeat", &json!({"meta": {"id": "7"}, "unknown": true}));
+    let (queue, _) = hub.receives("queue-", "register_component").await;
+    hub.sends(&queue, "from_the_future", &json!({"a": 1}));
+    hub.sends(&queue, "ownership", &json!({"status": "lent"}));
+    hub.sends(&queue, "heartbeat", &json!({"meta": {"id": "7"}, "unknown": true}));
     assert!(matches!(hub.next().await, Saw::Message { event, .. } if event == "heartbeat_response"));
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
@@ -90,9 +90,9 @@ async fn what_cannot_be_read_is_ignored() {
 #[tokio::test]
 async fn what_is_no_json_is_asked_for_again_on_a_new_connection() {
     let (mut hub, agent) = TestHub::with_agent(config(&["queue"], ""), None);
-    let (queue, _) = hub.hears("queue-", "register_component").await;
-    hub.says_text(&queue, "events", r#"{"entries":[}"#);
-    let (again, _) = hub.hears("queue-", "register_component").await;
+    let (queue, _) = hub.receives("queue-", "register_component").await;
+    hub.sends_text(&queue, "events", r#"{"entries":[}"#);
+    let (again, _) = hub.receives("queue-", "register_component").await;
     assert_eq!(again, queue);
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
@@ -128,17 +128,17 @@ async fn engines_are_drained_before_providers_and_owners_last() {
     let of = |role: &str| ids.iter().find(|id| id.starts_with(role)).expect("every role is there").clone();
     let (engine, provider) = (of("engine-"), of("provider-"));
     introduce(&hub, &engine);
-    hub.says(&engine, "execute_task", &attempt("a", "util/sleep", json!({"seconds": 1})));
-    let (_, open) = hub.hears(&engine, "execute_method").await;
-    hub.says(&provider, "execute_method", &call("b", "util/sleep", json!({"seconds": 0.2})));
+    hub.sends(&engine, "execute_task", &attempt("a", "util/sleep", json!({"seconds": 1})));
+    let (_, open) = hub.receives(&engine, "execute_method").await;
+    hub.sends(&provider, "execute_method", &call("b", "util/sleep", json!({"seconds": 0.2})));
 
     agent.shutdown.cancel();
-    let (_, registration) = hub.hears(&engine, "register_component").await;
+    let (_, registration) = hub.receives(&engine, "register_component").await;
     assert_eq!(registration["slots"], json!(0), "{registration}");
     // The foreign engine's call is answered while this process's engine still works.
-    let (_, answer) = hub.hears(&provider, "method_result").await;
+    let (_, answer) = hub.receives(&provider, "method_result").await;
     assert_eq!(answer["id"], json!(call_id("b")));
-    hub.says(&engine, "method_result", &json!({"jsonrpc": "2.0", "id": open["id"], "result": {"slept_seconds": 1}}));
+    hub.sends(&engine, "method_result", &json!({"jsonrpc": "2.0", "id": open["id"], "result": {"slept_seconds": 1}}));
     assert_eq!(report(&mut hub, &engine).await.0, "complete_attempt");
 
     let mut closed = Vec::new();
@@ -190,9 +190,9 @@ async fn a_dropped_agent_leaves_no_process_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("alive");
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "python_local"), None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
     let code = "import os, time\nopen(context['file'] + os.readlink('/proc/self'), 'w').close()\ntime.sleep(600)\n";
-    hub.says(&id, "execute_method", &call("a", "python/execute", json!({"code": code, "context": {"file": file}})));
+    hub.sends(&id, "execute_method", &call("a", "python/execute", json!({"code": code, "context": {"file": file}})));
     let mut process = None;
     wait_until("the code runs", || {
         let entry = std::fs::read_dir(folder.path()).expect("readable").next();

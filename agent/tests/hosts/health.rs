@@ -1,4 +1,4 @@
-//! What the hub hears of a provider's health.
+//! What the hub learns about a provider's health.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -30,7 +30,7 @@ fn system_python() -> PathBuf {
 /// Registrations until one says this of the health.
 async fn until_health(hub: &mut TestHub, component: &str, wanted: &str) -> Value {
     loop {
-        let (_, registration) = hub.hears(component, "register_component").await;
+        let (_, registration) = hub.receives(component, "register_component").await;
         if registration["health"]["state"] == wanted {
             return registration;
         }
@@ -80,7 +80,7 @@ async fn no_provider_is_told_unhealthy_before_all_of_the_agent_had_time_to_regis
     let (mut hub, agent) = TestHub::with_agent(serving(vec![missing("a"), missing("b"), missing("c")]), None);
     let mut registered = Vec::new();
     while registered.len() < 3 {
-        let (id, registration) = hub.hears("provider-", "register_component").await;
+        let (id, registration) = hub.receives("provider-", "register_component").await;
         if !registered.contains(&id) {
             assert_eq!(registration["health"]["state"], "starting", "{registration}");
             registered.push(id);
@@ -95,7 +95,7 @@ async fn no_provider_is_told_unhealthy_before_all_of_the_agent_had_time_to_regis
     hub.disconnects_all();
     hub.connects_all();
     for id in &registered {
-        let (_, registration) = hub.hears(id, "register_component").await;
+        let (_, registration) = hub.receives(id, "register_component").await;
         assert_eq!(registration["health"]["state"], "starting", "{registration}");
     }
     for id in &registered {
@@ -110,7 +110,7 @@ async fn what_a_provider_can_do_is_said_at_registration() {
     let text = "name: util\nprotocol: util/v1\nexecutor: builtin\ncapabilities: [near, quick]\n";
     let definition = Definition::parse("util.yaml", text).expect("valid");
     let (mut hub, agent) = TestHub::with_agent(serving(vec![definition]), None);
-    let (_, registration) = hub.hears("provider-", "register_component").await;
+    let (_, registration) = hub.receives("provider-", "register_component").await;
     assert_eq!(registration["capabilities"], json!(["near", "quick"]));
     assert_eq!(registration["name"], "util");
     agent.shutdown.cancel();

@@ -92,7 +92,7 @@ impl TestHub {
     }
 
     /// The first event of this name from a component whose id starts so, with that id; others are kept.
-    pub(crate) async fn hears(&mut self, role: &str, wanted: &str) -> (String, Value) {
+    pub(crate) async fn receives(&mut self, role: &str, wanted: &str) -> (String, Value) {
         let fits = |saw: &Saw| matches!(saw, Saw::Message { component, event, .. } if component.starts_with(role) && event == wanted);
         let found = match self.aside.iter().position(fits) {
             Some(at) => self.aside.remove(at).expect("just found"),
@@ -109,11 +109,11 @@ impl TestHub {
         }
     }
 
-    pub(crate) fn says(&self, component: &str, event: &str, body: &Value) {
-        self.says_text(component, event, &body.to_string());
+    pub(crate) fn sends(&self, component: &str, event: &str, body: &Value) {
+        self.sends_text(component, event, &body.to_string());
     }
 
-    pub(crate) fn says_text(&self, component: &str, event: &str, body: &str) {
+    pub(crate) fn sends_text(&self, component: &str, event: &str, body: &str) {
         self.order(component, Order::Send(event.to_owned(), body.to_owned()));
     }
 

@@ -26,7 +26,7 @@ async fn calls_are_served_and_answered() {
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "util,python_local"), None);
     let mut ids = std::collections::HashMap::new();
     while ids.len() < 2 {
-        let (id, registration) = hub.hears("provider-", "register_component").await;
+        let (id, registration) = hub.receives("provider-", "register_component").await;
         assert_ne!(registration["health"]["state"], "unhealthy", "{registration}");
         assert_eq!(registration["component_id"], json!(id));
         assert_eq!(registration["batch"], json!(true));
@@ -38,23 +38,23 @@ async fn calls_are_served_and_answered() {
     let (python, registration) = &ids["python_local"];
     assert_eq!(registration["methods"], json!(["python/execute", "python/validate"]));
 
-    hub.says(util, "execute_method", &call("a", "util/echo", json!({"greeting": "hello"})));
-    let (_, answer) = hub.hears(util, "method_result").await;
+    hub.sends(util, "execute_method", &call("a", "util/echo", json!({"greeting": "hello"})));
+    let (_, answer) = hub.receives(util, "method_result").await;
     assert_eq!(answer, json!({"jsonrpc": "2.0", "id": call_id("a"), "result": {"greeting": "hello"}}));
 
     let code = json!({"code": "result = context['n'] + 1", "context": {"n": 41}});
-    hub.says(python, "execute_method", &call("b", "python/execute", code));
-    let (_, answer) = hub.hears(python, "method_result").await;
+    hub.sends(python, "execute_method", &call("b", "python/execute", code));
+    let (_, answer) = hub.receives(python, "method_result").await;
     assert_eq!(answer["result"]["result"], json!(42), "{answer}");
 
     let code = json!({"code": "raise ValueError('no')"});
-    hub.says(python, "execute_method", &call("c", "python/execute", code));
-    let (_, answer) = hub.hears(python, "method_result").await;
+    hub.sends(python, "execute_method", &call("c", "python/execute", code));
+    let (_, answer) = hub.receives(python, "method_result").await;
     assert_eq!(answer["error"]["name"], json!("TASK_EXECUTION_FAILED"), "{answer}");
     assert_eq!(answer["error"]["data"]["type"], json!("ValueError"), "{answer}");
 
-    hub.says(util, "execute_method", &call("d", "util/none", json!({})));
-    let (_, answer) = hub.hears(util, "method_result").await;
+    hub.sends(util, "execute_method", &call("d", "util/none", json!({})));
+    let (_, answer) = hub.receives(util, "method_result").await;
     assert_eq!(answer["error"]["name"], json!("METHOD_NOT_SUPPORTED"), "{answer}");
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
@@ -65,20 +65,20 @@ async fn a_cancelled_call_kills_its_process_within_a_second() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("pid");
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "python_local"), None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
     let code = json!({"code": LONG, "context": {"file": file}});
-    hub.says(&id, "execute_method", &call("long", "python/execute", code));
+    hub.sends(&id, "execute_method", &call("long", "python/execute", code));
     let process = process_id(&file).await;
     assert!(!is_gone(process));
 
     let cancelled = Instant::now();
-    hub.says(&id, "cancel_method", &json!({"id": call_id("long")}));
+    hub.sends(&id, "cancel_method", &json!({"id": call_id("long")}));
     wait_until("the process is gone", || is_gone(process)).await;
     assert!(cancelled.elapsed() < Duration::from_secs(1), "{:?}", cancelled.elapsed());
 
     // A cancelled call is not answered: the next answer is of the next call.
-    hub.says(&id, "execute_method", &call("next", "python/execute", json!({"code": "result = 1"})));
-    let (_, answer) = hub.hears(&id, "method_result").await;
+    hub.sends(&id, "execute_method", &call("next", "python/execute", json!({"code": "result = 1"})));
+    let (_, answer) = hub.receives(&id, "method_result").await;
     assert_eq!(answer["id"], json!(call_id("next")), "{answer}");
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
@@ -89,15 +89,15 @@ async fn force_ends_calls_and_agent_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("pid");
     let (mut hub, agent) = TestHub::with_agent(config(&["provider"], "python_local"), None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
     let code = json!({"code": LONG, "context": {"file": file}});
-    hub.says(&id, "execute_method", &call("long", "python/execute", code));
+    hub.sends(&id, "execute_method", &call("long", "python/execute", code));
     let process = process_id(&file).await;
 
     agent.shutdown.cancel();
     let registration = loop {
         // It may still have had to say how it is.
-        let (_, registration) = hub.hears(&id, "register_component").await;
+        let (_, registration) = hub.receives(&id, "register_component").await;
         if registration["max_concurrency"] == 0 {
             break registration;
         }
@@ -116,21 +116,21 @@ async fn no_more_calls_run_than_agreed() {
     let mut config = config(&["provider"], "");
     config.providers = vec![Definition::parse("one.yaml", text).expect("valid")];
     let (mut hub, agent) = TestHub::with_agent(config, None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
     let long = call("long", "util/sleep", json!({"seconds": 600}));
     let next = call("next", "util/sleep", json!({"seconds": 600}));
-    hub.says(&id, "execute_method", &json!({"calls": [long, next]}));
-    let (_, waiting) = hub.hears(&id, "method_waiting").await;
+    hub.sends(&id, "execute_method", &json!({"calls": [long, next]}));
+    let (_, waiting) = hub.receives(&id, "method_waiting").await;
     assert_eq!(waiting["ids"], json!([call_id("next")]));
     for _ in 0..20 {
-        hub.says(&id, "heartbeat", &json!({}));
+        hub.sends(&id, "heartbeat", &json!({}));
         let crate::hub::Saw::Message { event, body, .. } = hub.next().await else { panic!("the agent is there") };
         assert_eq!((event.as_str(), &body["load"]), ("heartbeat_response", &json!(2)), "{body}");
     }
-    hub.says(&id, "cancel_method", &json!({"id": call_id("long")}));
-    let (_, started) = hub.hears(&id, "method_started").await;
+    hub.sends(&id, "cancel_method", &json!({"id": call_id("long")}));
+    let (_, started) = hub.receives(&id, "method_started").await;
     assert_eq!(started["ids"], json!([call_id("next")]));
-    hub.says(&id, "cancel_method", &json!({"id": call_id("next")}));
+    hub.sends(&id, "cancel_method", &json!({"id": call_id("next")}));
     agent.shutdown.cancel();
     agent.ends().await.expect("a clean end");
 }
@@ -141,13 +141,13 @@ async fn the_time_of_a_call_begins_when_there_is_a_place_for_it() {
     let mut config = config(&["provider"], "");
     config.providers = vec![Definition::parse("one.yaml", text).expect("valid")];
     let (mut hub, agent) = TestHub::with_agent(config, None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
     let first = call("first", "util/sleep", json!({"seconds": 1.5}));
     let mut second = call("second", "util/sleep", json!({"seconds": 0.05}));
     second["meta"]["timeout_ms"] = json!(1_000);
-    hub.says(&id, "execute_method", &json!({"calls": [first, second]}));
+    hub.sends(&id, "execute_method", &json!({"calls": [first, second]}));
     for expected in ["first", "second"] {
-        let (_, answer) = hub.hears(&id, "method_result").await;
+        let (_, answer) = hub.receives(&id, "method_result").await;
         assert_eq!((&answer["id"], &answer["error"]), (&json!(call_id(expected)), &Value::Null), "{answer}");
     }
     agent.shutdown.cancel();
@@ -159,13 +159,13 @@ async fn a_result_above_the_limit_fails_the_call() {
     let mut config = config(&["provider"], "util");
     config.max_payload_bytes = 1_000;
     let (mut hub, agent) = TestHub::with_agent(config, None);
-    let (id, _) = hub.hears("provider-", "register_component").await;
-    hub.says(&id, "execute_method", &call("a", "util/echo", json!({"text": "x".repeat(1_000)})));
-    let (_, answer) = hub.hears(&id, "method_result").await;
+    let (id, _) = hub.receives("provider-", "register_component").await;
+    hub.sends(&id, "execute_method", &call("a", "util/echo", json!({"text": "x".repeat(1_000)})));
+    let (_, answer) = hub.receives(&id, "method_result").await;
     assert_eq!(answer["error"]["name"], json!("TASK_RESULT_INVALID"));
     assert!(answer["error"]["message"].as_str().is_some_and(|it| it.contains("the limit is 1000")), "{answer}");
-    hub.says(&id, "execute_method", &call("b", "util/fail", json!({"message": "y".repeat(5_000)})));
-    let (_, answer) = hub.hears(&id, "method_result").await;
+    hub.sends(&id, "execute_method", &call("b", "util/fail", json!({"message": "y".repeat(5_000)})));
+    let (_, answer) = hub.receives(&id, "method_result").await;
     assert_eq!(answer["error"]["name"], json!("TASK_EXECUTION_FAILED"));
     assert_eq!(answer["error"]["data"], json!({"retryable": true}), "what decides about retries stays");
     assert_ne!(answer["error"]["message"], Value::String("y".repeat(5_000)));

@@ -1,4 +1,4 @@
-//! Dagu by its command line: every run is a process of its own, so W1 is a cold start too.
+//! Dagu through its command line: every run is a separate process, so W1 includes a cold start.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::Found;
 use super::process::Owned;
 
-/// Of one run.
+/// The time limit of one run.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Runs side by side in W2: each is a process, so fewer than of the others.
+/// Concurrent runs in W2: each one is a process, so there are fewer than for the others.
 const SIDE_BY_SIDE: usize = 16;
 
 pub(super) fn measure(quick: bool) -> anyhow::Result<Found> {
@@ -70,7 +70,7 @@ fn command(home: &Path, file: &Path) -> Command {
     command
 }
 
-/// In milliseconds.
+/// The time of one run in milliseconds.
 fn timed(home: &Path, file: &Path) -> anyhow::Result<f64> {
     let started = Instant::now();
     Owned::start(command(home, file), true)?.output(PATIENCE)?;

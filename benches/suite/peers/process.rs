@@ -1,4 +1,4 @@
-//! Processes of other engines: started in a group of their own, ended with all that they started.
+//! Processes of other engines: each starts in a process group of its own and is killed together with its children.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a server may take to be there.
+/// How long a server may take to become ready.
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A process, and whatever it starts.
+/// A process and its children; dropping this kills them.
 pub(super) struct Owned(Child);
 
 impl Owned {
-    /// `told` keeps what it says on stdout, for [`Owned::output`].
-    pub(super) fn start(mut command: Command, told: bool) -> anyhow::Result<Self> {
+    /// Starts a process; `captured` keeps its stdout for [`Owned::output`].
+    pub(super) fn start(mut command: Command, captured: bool) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        command.stdout(if told { Stdio::piped() } else { Stdio::null() });
+        command.stdout(if captured { Stdio::piped() } else { Stdio::null() });
         let name = command.get_program().to_string_lossy().into_owned();
         Ok(Self(command.spawn().with_context(|| format!("cannot start `{name}`"))?))
     }
 
-    /// What it said, once it has ended well.
+    /// The stdout of the process, once it has exited successfully.
     pub(super) fn output(mut self, limit: Duration) -> anyhow::Result<String> {
         let end = Instant::now() + limit;
         let status = loop {
-            // What drivers say fits into the pipe.
+            // The output of a driver fits into the pipe.
             match self.0.try_wait()? {
                 Some(status) => break status,
                 None if Instant::now() >= end => bail!("it did not end within {limit:?}"),
@@ -46,14 +46,14 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // Its children may be left when it has ended.
+            // Its children may still be running after it has ended.
             let _ = kill_process_group(pid, Signal::KILL);
         }
         let _ = self.0.wait();
     }
 }
 
-/// Whether a program can be called by its name.
+/// Whether a program can be found by its name.
 pub(super) fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -67,7 +67,7 @@ pub(super) fn until_listening(port: u16) -> anyhow::Result<()> {
     until(&format!("something listens on port {port}"), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
 }
 
-/// Asks again and again until it is so.
+/// Polls until the condition holds.
 pub(super) fn until(what: &str, mut is_so: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let end = Instant::now() + START;
     while !is_so()? {
@@ -77,7 +77,7 @@ pub(super) fn until(what: &str, mut is_so: impl FnMut() -> anyhow::Result<bool>)
     Ok(())
 }
 
-/// Whether a server of this machine took a JSON body.
+/// Whether a server on this machine accepted a JSON body.
 pub(super) fn post(port: u16, path: &str, body: &str) -> anyhow::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(START))?;

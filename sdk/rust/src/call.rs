@@ -1,4 +1,4 @@
-//! How one call is made: token, deadline, and a bounded number of repeats.
+//! Makes one call: adds the token, sets the deadline, and repeats it a bounded number of times.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 
 /// The first delay before a repeat; it doubles up to [`MAX_DELAY`].
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest delay of our own; the control plane may ask for more.
+/// The longest delay that the client chooses itself; the control plane may ask for more.
 const MAX_DELAY: Duration = Duration::from_secs(2);
-/// The longest delay that the control plane may ask for.
+/// The longest delay that the client accepts from the control plane.
 const MAX_ASKED: Duration = Duration::from_secs(30);
 
 /// Adds the token and the caller's trace context to every call.
@@ -29,7 +29,7 @@ pub(crate) struct Credentials {
 enum Token {
     None,
     Fixed(MetadataValue<Ascii>),
-    /// Looked at for each call, since it may change.
+    /// Read for each call, since the file may change.
     File(SecretFile),
 }
 
@@ -47,7 +47,7 @@ impl Credentials {
     }
 }
 
-/// What is sent with a token.
+/// The value of the `authorization` header.
 fn bearer(token: &str) -> std::result::Result<MetadataValue<Ascii>, &'static str> {
     let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();
     let mut value = value.map_err(|_| "the token holds characters that a header cannot carry")?;
@@ -85,10 +85,10 @@ where
     }
 }
 
-/// Makes a call, again if it may succeed then. Only for calls that may be made twice.
+/// Makes a call and repeats it while a repeat may succeed. Only for calls that are safe to repeat.
 ///
-/// It takes a function that returns a future, not an async closure: futures of those that borrow are not known to be
-/// `Send`, and no caller could spawn a call.
+/// It takes a function that returns a future, not an async closure: the compiler cannot prove that the future of a
+/// borrowing async closure is `Send`, so no caller could spawn the call.
 pub(crate) async fn repeated<Q: Clone, A, F>(
     config: &ClientConfig,
     message: Q,
@@ -109,14 +109,15 @@ where
     }
 }
 
-/// Unreachable, or busy and asking to come back; not if nothing came for a whole deadline, which was patience enough.
+/// Whether the control plane was unreachable, or busy and asked the client to come back. Not if a whole deadline passed
+/// without an answer: that was long enough.
 pub(crate) fn worth_repeating(error: &Error) -> bool {
     let silent = error.known() == Some(ErrorCode::ConnectionTimeout);
     (error.is_unreachable() && !silent) || error.retry_after().is_some()
 }
 
-/// How long to wait before repeat number `retry` (from 0): twice as long each time, varied by up to a half so that many
-/// clients do not come back at once; at least what the control plane asked for.
+/// The delay before repeat number `retry` (from 0): it doubles each time and varies by up to a half, so that many
+/// clients do not come back at once. It is at least as long as the control plane asked for.
 pub(crate) fn delay(retry: u32, error: &Error) -> Duration {
     let own = FIRST_DELAY.saturating_mul(1 << retry.min(10)).min(MAX_DELAY);
     let varied = own.mul_f64(rand::random_range(0.5..=1.0));

@@ -1,4 +1,4 @@
-//! The client: one connection, one method per call.
+//! The client: one connection, with one method for each call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,16 +25,16 @@ use crate::system::{Component, Page, Protocol, Provider, Pruned, Status, Validat
 use crate::trace::{self, Span};
 use crate::watch::Watch;
 
-/// Answers stay under 4 MiB except a single large result, which is at most 8 MiB and may double in its encoding.
+/// Answers stay under 4 MiB, except a single large result, which is at most 8 MiB and may double in its encoding.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// How long one request of [`Client::wait`] stays open.
 const LONG_POLL: Duration = Duration::from_secs(30);
-/// And after the control plane was away.
+/// The same after the control plane could not be reached.
 const SHORT_POLL: Duration = Duration::from_secs(1);
 
 type Service = InterceptedService<Channel, Credentials>;
 
-/// A connection to a control plane. Cheap to clone; the clones share the connection, which is made again by itself.
+/// A connection to a control plane. Cheap to clone; the clones share the connection, which reconnects by itself.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) workflows: WorkflowServiceClient<Service>,
@@ -49,11 +49,11 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects. Nothing is asked yet that needs the token, so a wrong one shows at the first call.
+    /// Connects to a control plane. This makes no call that needs the token, so a wrong token shows at the first call.
     ///
     /// # Errors
-    /// If the address is none, nothing listens there within the connect timeout, what listens says nothing for 10 s, or
-    /// it is no control plane. What is there instead is looked at for up to 2 s.
+    /// If the address is invalid, nothing listens there within the connect timeout, the server says nothing for 10 s,
+    /// or it is not a control plane. On failure, up to 2 s more go into finding out what is there instead.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let url = config.endpoint()?;
         config.trust().check().map_err(|error| Error::invalid(error.to_string()))?;
@@ -73,17 +73,17 @@ impl Client {
         }
     }
 
-    /// How this client was configured.
+    /// The configuration of this client.
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
 
-    /// Accepts a workflow as a new run; when this returns, the run is durable. Sent again if the answer was lost, unless
-    /// its request id is empty.
+    /// Submits a workflow as a new run; when this returns, the run is durable. The request is repeated if the answer
+    /// was lost, unless its request id is empty.
     ///
     /// # Errors
-    /// If the workflow, its inputs or files are wrong ([`Error::problems`]), a limit is exceeded, access is refused, or
-    /// the control plane cannot be reached.
+    /// If the workflow, its inputs or its files are invalid ([`Error::problems`]), a limit is exceeded, access is
+    /// refused, or the control plane cannot be reached.
     pub async fn submit(&self, submission: impl Into<Submission>) -> Result<RunHandle> {
         let submission = submission.into();
         let idempotent = !submission.request_id.is_empty();
@@ -114,7 +114,8 @@ impl Client {
         })
     }
 
-    /// Checks a workflow (YAML or JSON text) against what the control plane knows, without running it.
+    /// Checks a workflow (YAML or JSON text) against the methods and providers that the control plane knows, without
+    /// running it.
     ///
     /// # Errors
     /// If a limit is exceeded, access is refused, or the control plane cannot be reached.
@@ -138,7 +139,7 @@ impl Client {
     /// Reads a run with its tasks' results, as it is now.
     ///
     /// # Errors
-    /// If the id is malformed or there is no such run; also as for all calls.
+    /// If the id is malformed or there is no such run; also the errors of any call.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
         self.read_run(run_id, Duration::ZERO, true).await
     }
@@ -146,12 +147,12 @@ impl Client {
     /// Waits until a run is final, or until `limit` is over, and reads it with its tasks' results.
     ///
     /// # Errors
-    /// As [`Client::get_run`]; only after the client's `patience` if the control plane goes away meanwhile.
+    /// As [`Client::get_run`]. If the control plane goes away meanwhile, this fails only after the client's `patience`.
     pub async fn wait(&self, run_id: &str, limit: Option<Duration>) -> Result<Run> {
         self.wait_for(run_id, limit, true).await
     }
 
-    /// The same without results.
+    /// Waits like [`Client::wait`], and reads the run without results.
     ///
     /// # Errors
     /// As [`Client::wait`].
@@ -164,13 +165,13 @@ impl Client {
         let mut away_since: Option<Instant> = None;
         loop {
             let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-            // While it comes and goes, a short question finds out that it is there.
+            // While the control plane comes and goes, a short request finds out that it is back.
             let longest = if away_since.is_some() { SHORT_POLL } else { LONG_POLL };
             let step = left.map_or(longest, |left| left.min(longest));
             match self.read_run(run_id, step, results).await {
                 Ok(run) if run.status.is_final() || step.is_zero() => return Ok(run),
                 Ok(_) => away_since = None,
-                // The repeats of the call itself, with their pauses, lie between two tries here.
+                // The repeats of a single call, with their pauses, happen between two iterations of this loop.
                 Err(error) if call::worth_repeating(&error) && left.is_none_or(|left| !left.is_zero()) => {
                     if away_since.get_or_insert_with(Instant::now).elapsed() > self.config.patience {
                         return Err(error);
@@ -201,7 +202,7 @@ impl Client {
     /// Lists runs, the newest first.
     ///
     /// # Errors
-    /// If the filter is malformed; also as for all calls.
+    /// If the filter is malformed; also the errors of any call.
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<RunSummary>> {
         let request = v1::ListRunsRequest {
             statuses: filter.statuses.iter().copied().map(convert::run_status_number).collect(),
@@ -224,7 +225,7 @@ impl Client {
     /// Lists the tasks of a run in the order of the workflow.
     ///
     /// # Errors
-    /// If the id or the filter is malformed or there is no such run; also as for all calls.
+    /// If the id or the filter is malformed, or there is no such run; also the errors of any call.
     pub async fn list_tasks(&self, run_id: &str, filter: &TaskFilter) -> Result<Page<Task>> {
         let request = v1::ListTasksRequest {
             run_id: run_id.to_owned(),
@@ -243,14 +244,14 @@ impl Client {
         page(answer.tasks, answer.next_page_token, convert::task)
     }
 
-    /// Follows a run: every recorded event once, from `from_seq` on; 0: from the beginning. Nothing is sent before the
-    /// first [`Watch::next`].
+    /// Follows a run: delivers every recorded event once, from `from_seq` on; 0 means from the beginning. Nothing is
+    /// sent before the first [`Watch::next`].
     pub fn watch(&self, run_id: &str, from_seq: u64) -> Watch {
         Watch::new(self.clone(), run_id, from_seq)
     }
 
     pub(crate) async fn open_watch(&self, request: v1::WatchRunRequest) -> Result<Streaming<v1::WatchRunResponse>> {
-        // No deadline for the stream itself, only for its beginning.
+        // The deadline covers only the start of the stream, not the stream itself.
         let mut workflows = self.workflows.clone();
         match tokio::time::timeout(self.config.call_timeout, workflows.watch_run(request)).await {
             Ok(answer) => Ok(answer?.into_inner()),
@@ -258,10 +259,10 @@ impl Client {
         }
     }
 
-    /// Why a run has not ended, or one of its tasks.
+    /// Explains why a run, or one of its tasks, has not ended.
     ///
     /// # Errors
-    /// If the id is malformed or there is no such run or task; also as for all calls.
+    /// If the id is malformed, or there is no such run or task; also the errors of any call.
     pub async fn explain(&self, run_id: &str, task_id: Option<&str>) -> Result<Explanation> {
         let task_id = task_id.unwrap_or_default().to_owned();
         let request = v1::ExplainRunRequest { run_id: run_id.to_owned(), task_id };
@@ -272,16 +273,16 @@ impl Client {
         convert::explanation(call::repeated(&self.config, request, explain).await?)
     }
 
-    /// Where a run's time went, from the first span that ended to those that go on. A run of 100,000 tasks has about
-    /// 300,000 of them, of 500 bytes each.
+    /// Says where a run's time went, from the first span that ended to those that are still open. A run of 100,000
+    /// tasks has about 300,000 spans of 500 bytes each.
     ///
     /// # Errors
-    /// If the id is malformed or there is no such run; also as for all calls.
+    /// If the id is malformed or there is no such run; also the errors of any call.
     pub async fn trace(&self, run_id: &str) -> Result<Vec<Span>> {
         let request = v1::TraceRunRequest { run_id: run_id.to_owned() };
         let limit = self.config.call_timeout;
         let silent = |_| Error::timeout(limit);
-        // No deadline for the stream itself, only for each message.
+        // The deadline covers each message, not the stream as a whole.
         let mut workflows = self.workflows.clone();
         let mut stream = tokio::time::timeout(limit, workflows.trace_run(request)).await.map_err(silent)??.into_inner();
         let mut spans = Vec::new();
@@ -293,15 +294,16 @@ impl Client {
         Ok(spans)
     }
 
-    /// Asks a run to end.
+    /// Requests the cancellation of a run.
     ///
     /// # Errors
-    /// If the id is malformed, there is no such run, or it is final already; also as for all calls.
+    /// If the id is malformed, there is no such run, or the run is final already; also the errors of any call.
     pub async fn cancel(&self, run_id: &str, reason: &str) -> Result<Cancelled> {
         self.cancel_run(run_id, reason, false).await
     }
 
-    /// The same, which also ends a run that the control plane set aside because its entries cannot be replayed.
+    /// Cancels like [`Client::cancel`], and also ends a run that the control plane set aside because its entries cannot
+    /// be replayed.
     ///
     /// # Errors
     /// As [`Client::cancel`].
@@ -319,11 +321,11 @@ impl Client {
         Ok(Cancelled { status: convert::run_status(answer.status)?, open_attempts: answer.open_attempts })
     }
 
-    /// Makes a new run from a failed or cancelled one; completed tasks keep their results, unless `all`. `request_id` as for
-    /// [`Submission::request_id`]; `None`: a random one.
+    /// Makes a new run from a failed or cancelled one. Completed tasks keep their results, unless `all` is set.
+    /// `request_id` has the meaning of [`Submission::request_id`]; `None` chooses a random one.
     ///
     /// # Errors
-    /// If the id is malformed, there is no such run, or it is running or completed; also as for all calls.
+    /// If the id is malformed, there is no such run, or the run is running or completed; also the errors of any call.
     pub async fn retry(&self, run_id: &str, request_id: Option<&str>, all: bool) -> Result<RunHandle> {
         let request = v1::RetryRunRequest {
             run_id: run_id.to_owned(),
@@ -345,12 +347,12 @@ impl Client {
         })
     }
 
-    /// Follows all that is recorded, of every run, from a position on; 0: from now on.
+    /// Follows the recorded events of all runs from a position on; 0 means from now on.
     ///
     /// # Errors
-    /// If access is refused or the control plane cannot be reached, as for all calls.
+    /// If access is refused or the control plane cannot be reached, as for any call.
     pub async fn events(&self, from_position: u64) -> Result<Events> {
-        // No deadline for the stream itself, only for its beginning.
+        // The deadline covers only the start of the stream, not the stream itself.
         let mut system = self.system.clone();
         let request = v1::WatchEventsRequest { from_position };
         match tokio::time::timeout(self.config.call_timeout, system.watch_events(request)).await {
@@ -359,10 +361,10 @@ impl Client {
         }
     }
 
-    /// Says how the control plane is.
+    /// Reads the status of the control plane.
     ///
     /// # Errors
-    /// If access is refused or the control plane cannot be reached, as for all calls.
+    /// If access is refused or the control plane cannot be reached, as for any call.
     pub async fn status(&self) -> Result<Status> {
         let status = |request| {
             let mut system = self.system.clone();
@@ -371,12 +373,13 @@ impl Client {
         call::repeated(&self.config, v1::GetStatusRequest {}, status).await.map(convert::status)
     }
 
-    /// Removes finished runs that ended at least so long ago, with their request ids; `None`: after the control plane's
-    /// own retention. Then removes registered protocols that nobody serves, no unfinished run needs and nobody has used for
-    /// as long. Goes on until all of them are gone.
+    /// Removes finished runs that ended at least this long ago, together with their request ids; `None` uses the
+    /// control plane's own retention. Then removes registered protocols that nobody serves, that no unfinished run
+    /// needs, and that nobody has used for as long. Continues until all of them are gone.
     ///
     /// # Errors
-    /// If there is no retention and no age is given; also as for all calls. What was removed until then stays removed.
+    /// If there is no retention and no age is given; also the errors of any call. Whatever was removed before the error
+    /// stays removed.
     pub async fn prune(&self, older_than: Option<Duration>) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         let age = older_than.map(convert::duration_message);
@@ -395,7 +398,7 @@ impl Client {
         }
     }
 
-    /// Lists connected and silent components; no roles: all.
+    /// Lists components that are connected or silent; an empty `roles` means all roles.
     ///
     /// # Errors
     /// As [`Client::status`]; if the token is malformed.
@@ -413,7 +416,7 @@ impl Client {
         page(answer.components, answer.next_page_token, convert::component)
     }
 
-    /// Lists connected and silent providers, all or those of one method.
+    /// Lists providers that are connected or silent: all, or those of one method.
     ///
     /// # Errors
     /// As [`Client::components`].
@@ -431,7 +434,7 @@ impl Client {
         page(answer.providers, answer.next_page_token, convert::provider)
     }
 
-    /// Lists all protocols ever registered.
+    /// Lists all registered protocols, including those that no provider serves now.
     ///
     /// # Errors
     /// As [`Client::components`].
@@ -446,7 +449,7 @@ impl Client {
         page(answer.protocols, answer.next_page_token, convert::protocol)
     }
 
-    /// A handle for a run that was submitted before.
+    /// Returns a handle for a run that was submitted earlier.
     ///
     /// # Errors
     /// As [`Client::get_run`].
@@ -463,7 +466,7 @@ impl Client {
     }
 }
 
-/// The largest page there is.
+/// The largest page size that the control plane accepts.
 const MAX_PAGE: i32 = 1_000;
 
 fn page_size(size: u32) -> i32 {

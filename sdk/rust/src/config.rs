@@ -8,10 +8,10 @@ use gleitzeit_tls::{CA_VARIABLE, Trust};
 
 use crate::error::{Error, Result};
 
-/// Where a control plane listens unless told otherwise.
+/// The control plane's default address.
 pub const DEFAULT_URL: &str = "http://localhost:8000";
 
-/// How a client reaches its control plane, and how patient it is.
+/// How a client reaches its control plane, and how long it waits and retries.
 #[derive(Clone)]
 pub struct ClientConfig {
     /// The control plane's address, `http://HOST:PORT`, or `https://HOST:PORT` where a proxy ends TLS; without a scheme
@@ -20,24 +20,24 @@ pub struct ClientConfig {
     /// A file (PEM) with the root of a private authority, trusted for `https` beside the bundled roots and the machine's
     /// own, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Default: none.
     pub ca: Option<PathBuf>,
-    /// What the control plane asks for. Default: none, and the client takes the token that a control plane of the same
-    /// user keeps for itself, if one lives at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
+    /// The token that the control plane asks for. Default: none; the client then uses the token of a control plane of
+    /// the same user, if one runs at that port of this machine (`$XDG_STATE_HOME/gleitzeit/token-PORT`).
     pub token: Option<String>,
-    /// A file that holds the token and nothing else, read again when it changes; [`ClientConfig::token`] goes before it.
-    /// Default: none.
+    /// A file that holds only the token, read again when it changes. [`ClientConfig::token`] takes precedence. Default:
+    /// none.
     pub token_file: Option<PathBuf>,
-    /// The W3C trace context (`traceparent`) in which runs are submitted: their spans are part of it. Default: none, and
-    /// each run has a trace of its own.
+    /// The W3C trace context (`traceparent`) that submitted runs join: their spans become part of that trace. Default:
+    /// none, and each run starts its own trace.
     pub traceparent: Option<String>,
     /// How long making the connection may take. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long one call may take, the connection being there. Default: 30 s.
+    /// Limit for one call on an established connection. Default: 30 s.
     pub call_timeout: Duration,
-    /// How often a call is repeated that the control plane could not take now. Default: 4.
+    /// How often a call is repeated if the control plane cannot take it at the moment. Default: 4.
     pub max_retries: u32,
-    /// How long [`crate::Watch`] and waiting go on trying while the control plane is away. Default: 60 s.
+    /// How long [`crate::Watch`] and the waiting calls keep trying while the control plane is away. Default: 60 s.
     pub patience: Duration,
-    /// What the client calls itself. Default: this crate's name and version.
+    /// The user agent that the client sends. Default: this crate's name and version.
     pub user_agent: String,
 }
 
@@ -58,7 +58,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// Never shows the token.
+/// Omits the token.
 impl std::fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientConfig")
@@ -77,14 +77,14 @@ impl std::fmt::Debug for ClientConfig {
 }
 
 impl ClientConfig {
-    /// For the control plane at this address.
+    /// The default configuration for the control plane at this address.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), ..Self::default() }
     }
 
-    /// For the control plane that the environment names: `GLEITZEIT_HUB_URL` (else [`DEFAULT_URL`]), its token in
-    /// `GLEITZEIT_TOKEN` or in the file of `GLEITZEIT_TOKEN_FILE`, a private root in the file of `GLEITZEIT_CA`, and the
-    /// caller's trace context in `TRACEPARENT`.
+    /// The configuration from the environment: `GLEITZEIT_HUB_URL` (default [`DEFAULT_URL`]), the token in
+    /// `GLEITZEIT_TOKEN` or in the file that `GLEITZEIT_TOKEN_FILE` names, a private root in the file that
+    /// `GLEITZEIT_CA` names, and the caller's trace context in `TRACEPARENT`.
     pub fn from_env() -> Self {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = read("GLEITZEIT_HUB_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
@@ -93,10 +93,10 @@ impl ClientConfig {
         Self { ca, token: read("GLEITZEIT_TOKEN"), token_file, traceparent: read("TRACEPARENT"), ..Self::new(url) }
     }
 
-    /// Where the token comes from at the address `url`.
+    /// The source of the token for the address `url`.
     ///
     /// # Errors
-    /// If its file cannot be used.
+    /// If the token file cannot be used.
     pub(crate) fn token_source(&self, url: &str) -> Result<TokenSource> {
         token_source(self.token.as_ref(), self.token_file.as_deref(), url)
     }
@@ -104,7 +104,7 @@ impl ClientConfig {
     /// The address with its scheme.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the address is invalid.
     pub(crate) fn endpoint(&self) -> Result<String> {
         gleitzeit_link::base_url(&self.url).map_err(Error::invalid)
     }
@@ -115,13 +115,13 @@ impl ClientConfig {
     }
 }
 
-/// The roots that are trusted: those of the environment, but for `GLEITZEIT_CA`, and those of a file.
+/// The roots that are trusted: those of the environment except `GLEITZEIT_CA`, and those of the file `ca`.
 pub(crate) fn trust(ca: Option<&Path>) -> Trust {
     let machine = Trust::of_environment(|name| (name != CA_VARIABLE).then(|| gleitzeit_link::variable(name)).flatten());
     ca.map_or(machine.clone(), |ca| machine.with("`ca` or GLEITZEIT_CA", ca))
 }
 
-/// The token that is given, else the one in a file, else that of this user's own control plane at an address.
+/// The given token, or else the one in a file, or else that of this user's own control plane at the address.
 pub(crate) fn token_source(given: Option<&String>, file: Option<&Path>, url: &str) -> Result<TokenSource> {
     let source = match (given, file) {
         (Some(token), _) => TokenSource::Given(token.clone()),

@@ -1,4 +1,4 @@
-//! Making the connection, and finding out why it cannot be made.
+//! Makes the connection, and finds out why it cannot be made.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::secure::{self, Secure};
 
 /// How often a connection with open calls is checked, and how long the check may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Within this time a control plane must have said something, whatever it is.
-const FIRST_WORD: Duration = Duration::from_secs(10);
+/// How long to wait for the first message of the control plane, whatever it is.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection to the control plane at `url`.
+/// Connects to the control plane at `url`.
 ///
 /// # Errors
-/// If the address is none, or why there is no control plane that can be reached.
+/// If the address is invalid, or with the reason why no control plane can be reached there.
 pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel> {
     let trust = config.trust();
     let way = url.starts_with("https:").then(|| Secure::new(&trust));
@@ -42,18 +42,18 @@ pub(crate) async fn channel(config: &ClientConfig, url: &str) -> Result<Channel>
         Err(reason) => reason,
     };
     let cause = cause(url, &reason, &trust).await;
-    // It may have begun to listen just now.
+    // The control plane may have started to listen just now.
     if cause.code == ErrorCode::ConnectionLost && cause.may_pass {
         return open(&endpoint, way.as_ref(), config.connect_timeout).await.map_err(|_| Error::unreached(cause));
     }
     Err(Error::unreached(cause))
 }
 
-/// Connects and waits for the answer of a control plane: a port may accept connections although nobody reads them, or
-/// somebody else does. Whether it can do its work shows at the first call.
+/// Connects and waits for a control plane's answer: a port may accept connections although nobody reads them, or
+/// another server does. Whether the control plane can do its work shows at the first call.
 ///
 /// # Errors
-/// Why it cannot be reached, in the words of the connection.
+/// The reason why it cannot be reached, in the connection's own words.
 async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std::result::Result<Channel, String> {
     let connecting = async {
         match way {
@@ -69,16 +69,16 @@ async fn open(endpoint: &Endpoint, way: Option<&Secure>, limit: Duration) -> std
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let answered = async {
         health.ready().await.map_err(|error| innermost(&error))?;
-        // Both messages are read as empty ones. A control plane answers everybody.
+        // Both messages are decoded as empty ones. A control plane answers this to anybody.
         let answer = health.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await;
         answer.map(drop).map_err(|status| innermost(&status))
     };
-    let silent = |_| format!("no answer within {} s", FIRST_WORD.as_secs());
-    tokio::time::timeout(FIRST_WORD, answered).await.map_err(silent)??;
+    let silent = |_| format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+    tokio::time::timeout(ANSWER_LIMIT, answered).await.map_err(silent)??;
     Ok(channel)
 }
 
-/// What stands at the address instead of a control plane that can be reached.
+/// Finds out why no control plane can be reached at the address.
 async fn cause(url: &str, reason: &str, trust: &Trust) -> Cause {
     let found = look(url, Speech::Grpc, reason, trust).await.unwrap_or_else(Found::NoHost);
     Cause::new(url, &found, Speech::Grpc, reason).beside_proxy(proxy(url, |name| std::env::var_os(name)))

@@ -1,4 +1,5 @@
-//! From generated messages to this crate's values. Whatever this version cannot understand is an error, never a guess.
+//! Converts generated messages to this crate's values. A value that this version does not know is an error, never a
+//! guess.
 
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ fn health(number: i32, is_slow: bool) -> Result<HealthState> {
     }
 }
 
-/// Milliseconds, as times are recorded; a finer rest is dropped.
+/// The time in milliseconds, the precision of the journal; anything finer is dropped.
 pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Some(Timestamp(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos) / 1_000_000)))
@@ -120,7 +121,7 @@ pub(crate) fn time_message(time: Timestamp) -> prost_types::Timestamp {
     }
 }
 
-/// `None` if it is negative, which no duration here may be.
+/// `None` if the duration is negative, which none here may be.
 fn duration(duration: prost_types::Duration) -> Option<Duration> {
     Duration::try_from(duration).ok()
 }

@@ -1,5 +1,5 @@
-//! What can go wrong when talking to a control plane. Callers decide by [`Error::code`] and the questions beside it,
-//! never by text.
+//! Errors of talking to a control plane. Callers decide by [`Error::code`] and the methods beside it, never by the
+//! text.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,19 +31,19 @@ struct Inner {
 enum Kind {
     /// The control plane answered with an error.
     Refused,
-    /// There was no answer of a control plane.
+    /// No control plane answered.
     Unreachable,
-    /// The request could not even be made, or the answer not be understood.
+    /// The request could not be made, or its answer could not be understood.
     Local,
 }
 
 impl Error {
-    /// The stable integer of the error table.
+    /// The stable number from the error table.
     pub fn code(&self) -> i32 {
         self.0.failure.code
     }
 
-    /// The code, if it is in this version's table.
+    /// The code, if this version's table contains it.
     pub fn known(&self) -> Option<ErrorCode> {
         self.0.failure.known()
     }
@@ -58,35 +58,35 @@ impl Error {
         &self.0.failure.message
     }
 
-    /// Whether the same call may succeed if tried again.
+    /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         (self.is_unreachable() && self.known() != Some(ErrorCode::NotAControlPlane))
             || self.0.retry_after.is_some()
             || self.0.failure.known().is_some_and(ErrorCode::is_retryable)
     }
 
-    /// How long the control plane asks to wait before the next try.
+    /// How long the control plane asks the client to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Everything that is wrong with the workflow, its inputs or its files, if that is what it is about.
+    /// All problems of the workflow, its inputs or its files, if the error is about those.
     pub fn problems(&self) -> &[Problem] {
         &self.0.problems
     }
 
-    /// What to do about it, if more is known than the code's own advice ([`ErrorCode::remedy`]).
+    /// Advice that is more specific than the code's own ([`ErrorCode::remedy`]), if there is any.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// Whether no control plane answered: nothing listens there, the connection broke, it took too long, or it was
-    /// just shutting down.
+    /// Whether no control plane answered: nothing listens there, the connection broke, the call took too long, or the
+    /// control plane was shutting down.
     pub fn is_unreachable(&self) -> bool {
         self.0.kind == Kind::Unreachable
     }
 
-    /// Whether the control plane itself refused: it answered, and trying again changes nothing.
+    /// Whether the control plane refused the call: it answered, and a repeat would change nothing.
     pub fn is_refused(&self) -> bool {
         self.0.kind == Kind::Refused
     }
@@ -95,12 +95,12 @@ impl Error {
         Self::of(Kind::Local, Failure::new(code, message))
     }
 
-    /// The caller's own mistake, noticed before anything was sent.
+    /// A mistake of the caller, noticed before anything was sent.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidParams, message)
     }
 
-    /// A workflow that is wrong in itself.
+    /// A workflow that is invalid in itself.
     pub(crate) fn of_problems(problems: Vec<Problem>) -> Self {
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let code = problems.first().map_or(ErrorCode::WorkflowValidationFailed, |problem| problem.code);
@@ -109,7 +109,7 @@ impl Error {
         this
     }
 
-    /// The control plane said something that this version does not understand.
+    /// An answer that this version does not understand.
     pub(crate) fn answer(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InternalError, message)
     }
@@ -119,7 +119,7 @@ impl Error {
         Self::of(Kind::Unreachable, Failure::new(ErrorCode::ConnectionTimeout, message))
     }
 
-    /// The connection could not be made, or nobody answers there who knows our calls.
+    /// The connection could not be made, or the server there does not know our calls.
     pub(crate) fn unreached(cause: Cause) -> Self {
         let is_refusal = matches!(cause.code, ErrorCode::AuthorizationFailed | ErrorCode::AuthenticationFailed);
         let kind = if is_refusal { Kind::Refused } else { Kind::Unreachable };
@@ -128,7 +128,7 @@ impl Error {
         this
     }
 
-    /// The same with the address, for a connection that broke while it was used.
+    /// Adds the address, for a connection that broke while it was in use.
     pub(crate) fn at(mut self, url: &str) -> Self {
         let failure = &mut self.0.failure;
         if failure.known() == Some(ErrorCode::ConnectionLost) && !failure.message.contains(url) {
@@ -137,7 +137,7 @@ impl Error {
         self
     }
 
-    /// The same, after having tried again for a while.
+    /// Adds the address and for how long the client kept trying.
     pub(crate) fn away(mut self, url: &str, tried: Duration) -> Self {
         let cause = &self.0.failure.message;
         self.0.failure.message =
@@ -155,8 +155,8 @@ impl Error {
     }
 }
 
-/// Our control planes always say who they are (`ErrorInfo`, domain `gleitzeit`). A status without that was made on the
-/// way: by the transport or by something that is no control plane.
+/// Control planes always identify themselves (`ErrorInfo`, domain `gleitzeit`). A status without that was made on the
+/// way: by the transport, or by a server that is not a control plane.
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         let details = status.get_error_details();
@@ -177,7 +177,8 @@ impl From<tonic::Status> for Error {
             None if ours.is_none() && on_the_way => (Kind::Unreachable, ErrorCode::ConnectionLost),
             None => (Kind::Refused, code_of(status.code())),
         };
-        // Ours are answered by control planes of every version; what is no service of theirs they say without details.
+        // Control planes of every version answer our services; without details, `Unimplemented` comes from a server
+        // that has none of them.
         let is_unknown = ours.is_none() && status.code() == Code::Unimplemented;
         let message = match status.message() {
             message if is_unknown => format!("what answers does not know this call: {message}"),
@@ -209,7 +210,7 @@ fn code_of(code: Code) -> ErrorCode {
     }
 }
 
-/// The cause that says most: the last of the chain.
+/// The most specific cause: the last of the chain.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

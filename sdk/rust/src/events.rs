@@ -1,4 +1,4 @@
-//! Following all that is recorded.
+//! Follows the recorded events of all runs.
 
 use std::collections::VecDeque;
 
@@ -9,18 +9,18 @@ use crate::convert;
 use crate::error::{Error, Result};
 use crate::run::RunEvent;
 
-/// An event in its place among those of all runs.
+/// An event with its position in the journal of all runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedEvent {
-    /// Place in the whole journal, from 1; those of removed runs are left out.
+    /// The position in the whole journal, from 1; positions of removed runs are left out.
     pub position: u64,
-    /// The run it belongs to; none if it belongs to none.
+    /// The run that the event belongs to; `None` if it belongs to none.
     pub run_id: Option<String>,
     /// What happened.
     pub event: RunEvent,
 }
 
-/// Events of all runs, one after the other.
+/// A stream of the events of all runs, in order.
 #[derive(Debug)]
 pub struct Events {
     stream: Streaming<v1::WatchEventsResponse>,
@@ -35,7 +35,7 @@ impl Events {
     /// The next event; waits until there is one. Cancel-safe.
     ///
     /// # Errors
-    /// If the stream breaks: then it is over, and [`crate::Client::events`] goes on behind the last position.
+    /// If the stream breaks. It is over then; [`crate::Client::events`] continues after the last position.
     pub async fn next(&mut self) -> Result<RecordedEvent> {
         loop {
             if let Some(event) = self.ready.pop_front() {

@@ -1,4 +1,4 @@
-//! One run in the caller's hand.
+//! A handle for one run.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::run::{Cancelled, Run, RunEvent, TaskFilter};
 use crate::watch::Watch;
 
-/// One run: what `submit` returns. Dropping it changes nothing about the run.
+/// A handle for one run, as `submit` returns it. Dropping it does not affect the run.
 #[derive(Clone, Debug)]
 pub struct RunHandle {
     pub(crate) client: Client,
@@ -23,7 +23,7 @@ pub struct RunHandle {
 }
 
 impl RunHandle {
-    /// The client that it was made with.
+    /// The client that made this handle.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -33,27 +33,28 @@ impl RunHandle {
         &self.run_id
     }
 
-    /// The trace id that everything about this run carries.
+    /// The trace id that logs, spans and records of this run carry.
     pub fn correlation_id(&self) -> &str {
         &self.correlation_id
     }
 
-    /// Where the run stood when this handle was made.
+    /// The run's status when this handle was made.
     pub fn status(&self) -> RunStatus {
         self.status
     }
 
-    /// Whether an earlier request with the same id had made the run.
+    /// Whether an earlier request with the same id had created the run.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate
     }
 
-    /// What is allowed in the workflow and probably not meant; empty if an earlier request had made the run.
+    /// Notes on parts of the workflow that are allowed but probably not meant; empty if an earlier request had created
+    /// the run.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 
-    /// The run as it is now, with results.
+    /// Reads the run as it is now, with results.
     ///
     /// # Errors
     /// As [`Client::get_run`].
@@ -61,7 +62,7 @@ impl RunHandle {
         self.client.get_run(&self.run_id).await
     }
 
-    /// Waits until the run is final, or until `limit` is over and then returns it as it is.
+    /// Waits until the run is final and returns it; when `limit` is over, returns it as it is then.
     ///
     /// # Errors
     /// As [`Client::wait`].
@@ -69,12 +70,12 @@ impl RunHandle {
         self.client.wait(&self.run_id, limit).await
     }
 
-    /// Follows the run from its first event on.
+    /// Follows the run from its first event.
     pub fn watch(&self) -> Watch {
         self.client.watch(&self.run_id, 0)
     }
 
-    /// What its open attempts have said so far.
+    /// The latest progress of its open attempts.
     ///
     /// # Errors
     /// As [`Client::progress_so_far`].
@@ -82,7 +83,7 @@ impl RunHandle {
         self.client.progress_so_far(&self.run_id, &[]).await
     }
 
-    /// Asks the run to end.
+    /// Requests the cancellation of the run.
     ///
     /// # Errors
     /// As [`Client::cancel`].
@@ -90,10 +91,11 @@ impl RunHandle {
         self.client.cancel(&self.run_id, reason).await
     }
 
-    /// Waits until the run is final and reads a task's result as a type of the caller.
+    /// Waits until the run is final and deserializes the result of a task.
     ///
     /// # Errors
-    /// As [`Client::wait`]; if the workflow has no such task, the task has no result, or it has another shape.
+    /// As [`Client::wait`]; also if the workflow has no such task, the task has no result, or the result has another
+    /// shape.
     pub async fn result<T: DeserializeOwned>(&self, task: &str) -> Result<T> {
         self.client.wait_without_results(&self.run_id, None).await?;
         let filter = TaskFilter { task_ids: vec![task.to_owned()], ..TaskFilter::default() };
@@ -102,10 +104,10 @@ impl RunHandle {
         found.ok_or_else(|| Error::invalid(format!("run {} has no task `{task}`", self.run_id)))?.result()
     }
 
-    /// Waits until the run is final and reads its outputs as a type of the caller.
+    /// Waits until the run is final and deserializes its outputs.
     ///
     /// # Errors
-    /// As [`Client::wait`]; if the run did not complete, declares no outputs, or they have another shape.
+    /// As [`Client::wait`]; also if the run did not complete, declares no outputs, or they have another shape.
     pub async fn outputs<T: DeserializeOwned>(&self) -> Result<T> {
         self.client.wait_without_results(&self.run_id, None).await?.outputs()
     }

@@ -1,8 +1,8 @@
-//! A Rust client for Gleitzeit: submit workflows, follow runs, read results, look at a control plane.
+//! A Rust client for Gleitzeit: submit workflows, follow runs, read results, inspect a control plane.
 //!
-//! [`Client`] holds one connection and is cheap to clone; [`RunHandle`] is one run; [`Watch`] follows a run's events and
-//! resumes by itself. Everything here is a value of this crate or of the core; the generated messages stay inside.
-//! No workflow is checked here: the control plane does that and answers with every problem and its place.
+//! [`Client`] holds one connection and is cheap to clone; [`RunHandle`] stands for one run; [`Watch`] follows a run's
+//! events and resumes by itself. All values belong to this crate or to the core; the generated messages are private.
+//! The client does not check workflows: the control plane does that and answers with every problem and its place.
 
 mod call;
 mod client;

@@ -1,4 +1,4 @@
-//! What tasks print while they run, in pieces.
+//! The output of running tasks, in pieces.
 
 use gleitzeit_proto::v1;
 use gleitzeit_workflow::Timestamp;
@@ -19,28 +19,28 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// A piece of a task's output: whole lines if there are any, else as much as there is of one.
+/// A piece of a task's output: whole lines if there are any, otherwise as much of one line as there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskOutput {
-    /// The task.
+    /// The id of the task.
     pub task_id: String,
-    /// Its attempt, from 1.
+    /// The number of its attempt, from 1.
     pub attempt: u32,
-    /// When the control plane heard it.
+    /// When the control plane received it.
     pub time: Option<Timestamp>,
-    /// Where it was written; none for text that is not a process's, such as that of a model.
+    /// The stream that it was written to; `None` for text that does not come from a process, such as a model's.
     pub stream: Option<OutputStream>,
-    /// Where the text stands in its stream, in bytes of UTF-8, if that is known. Where it does not continue the piece
-    /// before, pieces were lost.
+    /// The position of the text in its stream, in bytes of UTF-8, if that is known. A gap after the previous piece
+    /// means that pieces were lost.
     pub offset: Option<u64>,
     /// The text, newlines included.
     pub text: String,
-    /// Whether the text is not the task's own but says something about its output, such as that no more of it is kept.
+    /// Whether the text is a remark about the output rather than output, such as that no more of it is kept.
     pub is_note: bool,
 }
 
 impl TaskOutput {
-    /// Where the next piece of the stream begins, if this one's place is known.
+    /// The position where the next piece of the stream begins, if this piece's position is known.
     pub fn end(&self) -> Option<u64> {
         let size = if self.is_note { 0 } else { u64::try_from(self.text.len()).unwrap_or(u64::MAX) };
         self.offset.map(|offset| offset.saturating_add(size))
@@ -48,12 +48,12 @@ impl TaskOutput {
 }
 
 impl RunEvent {
-    /// What a task printed, if the event tells that: a `method_progress` with text.
+    /// The output in this event, if it has any: a `method_progress` with text.
     pub fn output(&self) -> Option<TaskOutput> {
         #[derive(Deserialize)]
         struct Piece {
             text: String,
-            // Of other providers it may be anything.
+            // Other providers may send anything here.
             #[serde(default)]
             stream: serde_json::Value,
             #[serde(default)]
@@ -83,16 +83,16 @@ impl RunEvent {
 }
 
 impl Client {
-    /// What the open attempts of a run have said so far, in its order, as `method_progress` events: the last of each, at
-    /// most 64 KiB. `task_ids`: of these tasks only; empty: of all. [`RunEvent::output`] reads what of it is output.
+    /// The latest progress of each open attempt of a run, in the run's order, as `method_progress` events of at most 64
+    /// KiB each. `task_ids` selects tasks; empty means all. [`RunEvent::output`] extracts the output from an event.
     ///
     /// # Errors
-    /// If the id is malformed or there is no such run; also as for all calls.
+    /// If the id is malformed or there is no such run; also the errors of any call.
     pub async fn progress_so_far(&self, run_id: &str, task_ids: &[String]) -> Result<Vec<RunEvent>> {
         let request = v1::ReadProgressRequest { run_id: run_id.to_owned(), task_ids: task_ids.to_vec() };
         let limit = self.config().call_timeout;
         let silent = |_| Error::timeout(limit);
-        // No deadline for the stream itself, only for each message.
+        // The deadline covers each message, not the stream as a whole.
         let mut workflows = self.workflows.clone();
         let opened = tokio::time::timeout(limit, workflows.read_progress(request)).await.map_err(silent)?;
         let (mut stream, mut said) = (opened?.into_inner(), Vec::new());

@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! The connection comes back by itself, answers that may have been lost are offered again, and a provider that is told
-//! to stop takes nothing new and finishes what it works on.
+//! The provider reconnects by itself and offers answers again that may have been lost. When it is told to stop, it
+//! takes no new calls and finishes the open ones.
 
 mod call;
 mod host;
@@ -49,7 +49,7 @@ pub use call::{Call, CallError};
 type Answer = Pin<Box<dyn Future<Output = std::result::Result<Payload, CallError>> + Send>>;
 type Handler = Arc<dyn Fn(Payload, Call) -> Answer + Send + Sync>;
 
-/// What a method takes and returns, as JSON Schemas. Workflows are checked against them when they are submitted.
+/// The parameters and the result of a method, as JSON Schemas. Workflows are checked against them on submission.
 #[derive(Clone, Debug, Default)]
 pub struct Schemas {
     parameters: Value,
@@ -58,12 +58,12 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// Of the parameters, an object, and of the result.
+    /// The schema of the parameters, which must describe an object, and the schema of the result.
     pub fn new(parameters: Value, returns: Value) -> Self {
         Self { parameters, returns, description: String::new() }
     }
 
-    /// What the method does, for people.
+    /// Adds a description of the method, for people.
     #[must_use]
     pub fn description(mut self, text: &str) -> Self {
         text.clone_into(&mut self.description);
@@ -107,10 +107,10 @@ impl std::fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// A provider of this name, for lists and for tasks that ask for it. It finds the control plane at
-    /// `GLEITZEIT_HUB_URL`, else at [`DEFAULT_URL`], its token in `GLEITZEIT_TOKEN` or in the file of
-    /// `GLEITZEIT_TOKEN_FILE`, and a private root for `https` in the file of `GLEITZEIT_CA`, unless told otherwise; without
-    /// a token it takes the one that a control plane of the same user keeps on this machine.
+    /// A provider with this name, which lists show and tasks can ask for. Unless set otherwise, it connects to
+    /// `GLEITZEIT_HUB_URL` or else [`DEFAULT_URL`], and takes the token from `GLEITZEIT_TOKEN` or from the file that
+    /// `GLEITZEIT_TOKEN_FILE` names, and a private root for `https` from the file that `GLEITZEIT_CA` names. Without a
+    /// token it uses that of a control plane of the same user on this machine.
     pub fn new(name: &str) -> Self {
         let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
@@ -128,65 +128,66 @@ impl Provider {
         }
     }
 
-    /// Where the control plane is, and its token.
+    /// Sets the address of the control plane, and its token.
     #[must_use]
     pub fn at(mut self, url: &str, token: Option<&str>) -> Self {
         (self.url, self.token, self.token_file) = (url.to_owned(), token.map(str::to_owned), None);
         self
     }
 
-    /// A file that holds the token and nothing else, instead of a given one; it is read again when it changes.
+    /// Sets a file that holds only the token, instead of a given one; it is read again when it changes.
     #[must_use]
     pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
         (self.token, self.token_file) = (None, Some(file.into()));
         self
     }
 
-    /// A file (PEM) with the root of a private authority, trusted beside the others if the address is one of `https`.
+    /// Sets a file (PEM) with the root of a private authority, trusted in addition to the others for an `https`
+    /// address.
     #[must_use]
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
         self
     }
 
-    /// Of its protocols (default `v1`). Whoever changes a schema gives it another.
+    /// Sets the version of its protocols (default `v1`). A changed schema needs a new version.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
         self
     }
 
-    /// How many calls it takes at once (default 16).
+    /// Sets how many calls it takes at once (default 16).
     #[must_use]
     pub fn max_concurrency(mut self, calls: u32) -> Self {
         self.max_concurrency = calls.max(1);
         self
     }
 
-    /// Where the service is that it calls, without credentials: lists show it, and workflows have to say which provider
-    /// they mean where those of a method call different ones.
+    /// Sets the address of the service that the provider calls, without credentials. Lists show it. If providers of a
+    /// method call different services, workflows must name the provider that they mean.
     #[must_use]
     pub fn address(mut self, url: &str) -> Self {
         self.address = Some(url.to_owned());
         self
     }
 
-    /// How long what it works on may go on after the wish to stop (default 30 s).
+    /// Sets how long open calls may go on after the provider was told to stop (default 30 s).
     #[must_use]
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain_timeout = limit;
         self
     }
 
-    /// The largest result in bytes, as the control plane has it (default 1 MiB).
+    /// Sets the largest result in bytes; use the control plane's limit (default 1 MiB).
     #[must_use]
     pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
         self.max_payload_bytes = bytes;
         self
     }
 
-    /// Serves a method, `PROTOCOL/METHOD`, with a function from its parameters to its result. A call that is cancelled
-    /// or out of time is dropped where it waits.
+    /// Serves a method, `PROTOCOL/METHOD`, with a function from its parameters to its result. When a call is cancelled
+    /// or out of time, its future is dropped at the next await point.
     #[must_use]
     pub fn method<P, R, F, W>(mut self, name: &str, schemas: Schemas, function: F) -> Self
     where
@@ -211,11 +212,12 @@ impl Provider {
         self
     }
 
-    /// Serves until `stop` is done, then finishes what it works on.
+    /// Serves until `stop` completes, then finishes the open calls.
     ///
     /// # Errors
-    /// If it serves no method or one with an impossible name, the address is none, or the control plane refuses it for
-    /// good (a schema that differs from what is known under its version, for example).
+    /// If the provider serves no method or one with an invalid name, the address is invalid, or the control plane
+    /// refuses the provider for good (for example because a schema differs from the one that is known under its
+    /// version).
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
         let protocols = self.protocols()?;
         host::serve(self, protocols, stop).await

@@ -1,6 +1,6 @@
-//! Opens the files that workflows name, which may be written by others, for reading. The same as in the crate of the
-//! providers, which this one does not know. The invariant: it never waits for a writer, and what is read is
-//! kept on a disk: neither a pipe nor a device, nor what the kernel shows of processes, such as their environment.
+//! Opens the files that workflows name for reading; others may have written them. A copy of the code in the providers'
+//! crate, which this one does not depend on. The invariant: opening never waits for a writer, and the content is kept
+//! on a disk. That excludes pipes, devices, and what the kernel shows of processes, such as their environment.
 
 use std::fs::{self, File, FileType};
 use std::io;
@@ -10,12 +10,12 @@ use std::path::Path;
 /// Opens a regular file.
 ///
 /// # Errors
-/// As opening does, and if it is anything else, with what it is.
+/// As opening does; also if the path is not a regular file, with what it is.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Opening a device may do something by itself.
+    // Merely opening a device may have an effect.
     check(fs::metadata(path)?.file_type())?;
     let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    // What had the name before may have been another.
+    // The path may have named another file before.
     check(file.metadata()?.file_type())?;
     if shows_the_kernel(&file)? {
         return Err(refused("it is no file but a view into the running system, as in `/proc` and `/sys`"));

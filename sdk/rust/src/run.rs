@@ -1,4 +1,4 @@
-//! Runs, their tasks and their events as a client sees them.
+//! Runs, their tasks and their events, as a client sees them.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,31 @@ use crate::error::{Error, Result};
 pub struct Run {
     /// UUIDv7 in its hyphenated lower-case form; ids sort by time of submission.
     pub run_id: String,
-    /// 32 hex digits: the W3C trace id that everything about this run carries.
+    /// 32 hex digits: the W3C trace id that logs, spans and records of this run carry.
     pub correlation_id: String,
     /// The workflow's name.
     pub name: String,
-    /// Where it stands.
+    /// The status of the run.
     pub status: RunStatus,
-    /// When it was accepted.
+    /// When the control plane accepted it.
     pub submitted_at: Option<Timestamp>,
     /// When it became final.
     pub finished_at: Option<Timestamp>,
-    /// The evaluated outputs: a JSON object; none until the run completed, and if the workflow declares none.
+    /// The evaluated outputs, a JSON object; `None` before the run has completed, and if the workflow declares none.
     pub outputs: Option<Payload>,
     /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// In the order of the workflow.
+    /// The tasks in the order of the workflow.
     pub tasks: Vec<Task>,
-    /// Whether `tasks` holds only the first ones, because all of them were too large for one answer.
+    /// Whether `tasks` holds only the first tasks, because all of them would not fit into one answer.
     pub tasks_truncated: bool,
     /// How many tasks the workflow has.
     pub task_count: u32,
     /// Labels of the definition, overlaid with those of the submission.
     pub labels: BTreeMap<String, String>,
-    /// The run that this one repeats.
+    /// The id of the run that this one repeats.
     pub retry_of: Option<String>,
-    /// Place of the latest entry that this view includes: watching from `seq + 1` continues from here.
+    /// The number of the latest entry that this view includes; a watch from `seq + 1` continues from here.
     pub seq: u64,
 }
 
@@ -47,10 +47,10 @@ impl Run {
         self.tasks.iter().find(|task| task.id == id)
     }
 
-    /// The outputs as a type of the caller.
+    /// Deserializes the outputs.
     ///
     /// # Errors
-    /// If there are none (the run is not completed, or declares none) or they have another shape.
+    /// If there are none (the run has not completed, or declares none) or they have another shape.
     pub fn outputs<T: DeserializeOwned>(&self) -> Result<T> {
         let outputs = self.outputs.as_ref().ok_or_else(|| match &self.error {
             Some(error) => Error::invalid(format!("run {} has no outputs: {}", self.run_id, error.message)),
@@ -60,47 +60,47 @@ impl Run {
     }
 }
 
-/// A run as it stands in a list.
+/// A run in a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSummary {
-    /// As in [`Run`].
+    /// UUIDv7 in its hyphenated lower-case form; ids sort by time of submission.
     pub run_id: String,
-    /// As in [`Run`].
+    /// 32 hex digits: the W3C trace id that logs, spans and records of this run carry.
     pub correlation_id: String,
-    /// As in [`Run`].
+    /// The workflow's name.
     pub name: String,
-    /// As in [`Run`].
+    /// The status of the run.
     pub status: RunStatus,
-    /// As in [`Run`].
+    /// When the control plane accepted it.
     pub submitted_at: Option<Timestamp>,
-    /// As in [`Run`].
+    /// When it became final.
     pub finished_at: Option<Timestamp>,
-    /// As in [`Run`].
+    /// Why it failed or was cancelled.
     pub error: Option<Failure>,
-    /// As in [`Run`].
+    /// How many tasks the workflow has.
     pub task_count: u32,
-    /// As in [`Run`].
+    /// Labels of the definition, overlaid with those of the submission.
     pub labels: BTreeMap<String, String>,
-    /// As in [`Run`].
+    /// The id of the run that this one repeats.
     pub retry_of: Option<String>,
 }
 
 impl RunSummary {
-    /// Whether the control plane could not replay it and does nothing with it; `error` says why, and
+    /// Whether the control plane could not replay the run and therefore does nothing with it; `error` says why, and
     /// [`crate::Client::cancel_by_force`] ends it.
     pub fn is_set_aside(&self) -> bool {
         self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
     }
 
-    /// Whether it has not ended and nobody works on it, as far as its store says; `error` says how it goes on. Control
-    /// planes never say so of the runs that they serve.
+    /// Whether the run has not ended and, according to its store, nobody works on it; `error` says how to continue it.
+    /// Control planes never report this for the runs that they serve.
     pub fn is_interrupted(&self) -> bool {
         is_interrupted(self.status, self.error.as_ref())
     }
 }
 
 impl Run {
-    /// As [`RunSummary::is_set_aside`]; there are no tasks here then.
+    /// As [`RunSummary::is_set_aside`]; such a run has no tasks here.
     pub fn is_set_aside(&self) -> bool {
         self.status == RunStatus::Running && self.error.is_some() && !self.is_interrupted()
     }
@@ -118,41 +118,42 @@ fn is_interrupted(status: RunStatus, error: Option<&Failure>) -> bool {
 /// One task of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Its id in the workflow.
+    /// The task's id in the workflow.
     pub id: String,
-    /// Where it stands.
+    /// The status of the task.
     pub status: TaskStatus,
     /// Number of the latest attempt; 0 before the first, and for a result carried over from a repeated run.
     pub attempt: u32,
-    /// Any JSON value; none until the task completed, if results were not asked for, and if it was left out.
+    /// Any JSON value; `None` until the task has completed, if results were not requested, and if the result was left
+    /// out.
     pub result: Option<Payload>,
-    /// Whether there is a result that was asked for but was too large for the answer: read it with `list_tasks`.
+    /// Whether a requested result was too large for the answer: read it with `list_tasks`.
     pub result_omitted: bool,
-    /// The failure of the latest attempt; in the end why the task failed or was skipped.
+    /// The failure of the latest attempt; once the task is final, why it failed or was skipped.
     pub error: Option<Failure>,
-    /// What it waits for.
+    /// What the task waits for; `None` if it waits for nothing.
     pub waiting: Option<Waiting>,
     /// When the latest attempt began to run.
     pub started_at: Option<Timestamp>,
     /// When the task became final.
     pub finished_at: Option<Timestamp>,
-    /// What it calls.
+    /// The full name of the method that it calls, such as `llm/chat`.
     pub method: String,
-    /// The queue it waits or waited in.
+    /// The queue that it waits or waited in.
     pub queue: String,
-    /// The engine that holds or held the latest attempt.
+    /// The id of the engine that holds or held the latest attempt.
     pub engine: Option<String>,
     /// The tasks that must complete before it; empty unless [`TaskFilter::with_dependencies`] asked for them.
     pub dependencies: Vec<String>,
-    /// The provider that is to serve it, if its workflow names one.
+    /// The name of the provider that must serve it, if the workflow names one.
     pub provider: Option<String>,
 }
 
 impl Task {
-    /// The result as a type of the caller.
+    /// Deserializes the result.
     ///
     /// # Errors
-    /// If there is none or it has another shape.
+    /// If there is no result or it has another shape.
     pub fn result<T: DeserializeOwned>(&self) -> Result<T> {
         let result = self.result.as_ref().ok_or_else(|| match &self.error {
             Some(error) => Error::invalid(format!("task `{}` has no result: {}", self.id, error.message)),
@@ -166,35 +167,35 @@ fn read<T: DeserializeOwned>(what: &str, json: &Payload) -> Result<T> {
     json.read().map_err(|error| Error::invalid(format!("{what} has another shape: {error}")))
 }
 
-/// The one thing that a state which is not final waits for.
+/// What an unfinished run or task waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// For people: what is awaited.
+    /// A description for people.
     pub reason: String,
-    /// Since when.
+    /// When the wait began.
     pub since: Option<Timestamp>,
-    /// Until when at most.
+    /// When the wait ends at the latest.
     pub until: Option<Timestamp>,
-    /// What would end the wait; none if it ends by itself.
+    /// What would end the wait; `None` if it ends by itself.
     pub remedy: Option<String>,
 }
 
 /// Why a run, or one of its tasks, has not ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// As in [`Run`].
+    /// The id of the run.
     pub run_id: String,
-    /// As in [`Run`].
+    /// The workflow's name.
     pub name: String,
-    /// As in [`Run`].
+    /// The status of the run.
     pub status: RunStatus,
-    /// What the run as a whole waits for; none if it is final.
+    /// What the run as a whole waits for; `None` if it is final.
     pub waiting: Option<Waiting>,
-    /// As in [`Run`].
+    /// Why the run failed or was cancelled.
     pub error: Option<Failure>,
-    /// For a task: that task, then those because of which it waits. Else the tasks that hold the run up.
+    /// If a task was asked about: that task, then the tasks that it waits for. Otherwise the tasks that block the run.
     pub tasks: Vec<Task>,
-    /// How many more of them there are.
+    /// How many more such tasks there are.
     pub more_tasks: u32,
     /// How many tasks of the run only wait for other tasks.
     pub dependent_tasks: u32,
@@ -203,61 +204,61 @@ pub struct Explanation {
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunEvent {
-    /// Place among the entries of the run, from 1, without gaps; 0 for `method_progress`, which is not recorded.
+    /// The number among the entries of the run, from 1, without gaps; 0 for `method_progress`, which is not recorded.
     pub seq: u64,
     /// When it was recorded.
     pub time: Option<Timestamp>,
-    /// What happened, such as `task_completed`; ignore kinds you do not know.
+    /// The kind of event, such as `task_completed`; ignore kinds that you do not know.
     pub kind: String,
-    /// The task it speaks of; none if it speaks of the run.
+    /// The id of the task that it is about; `None` if it is about the run.
     pub task_id: Option<String>,
-    /// The attempt it speaks of; 0 if it speaks of none.
+    /// The number of the attempt that it is about; 0 if it is about none.
     pub attempt: u32,
-    /// The event's data.
+    /// The event's data as JSON.
     pub payload: Option<Payload>,
-    /// Whether the data was too large and left out.
+    /// Whether the data was left out because it was too large.
     pub payload_omitted: bool,
 }
 
-/// Which runs to list; a run is listed if everything that is set holds.
+/// Which runs to list; a run must satisfy every condition that is set.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Any of these; empty: all.
+    /// Runs with any of these statuses; empty means all.
     pub statuses: Vec<RunStatus>,
-    /// The workflow's name, exactly.
+    /// Runs of workflows with exactly this name.
     pub name: Option<String>,
-    /// All of these labels with these values.
+    /// Runs with all of these labels and values.
     pub labels: BTreeMap<String, String>,
-    /// Submitted at this time or later.
+    /// Runs submitted at this time or later.
     pub submitted_after: Option<Timestamp>,
-    /// Submitted before this time.
+    /// Runs submitted before this time.
     pub submitted_before: Option<Timestamp>,
-    /// The run's id begins with this.
+    /// Runs whose id begins with this text.
     pub run_id_prefix: Option<String>,
-    /// How many, at most 1,000; 0: 100.
+    /// The number of runs on a page, at most 1,000; 0 means 100.
     pub page_size: u32,
-    /// The token of the page before.
+    /// The token from the previous page.
     pub page_token: Option<String>,
 }
 
 /// Which tasks of a run to list.
 #[derive(Clone, Debug, Default)]
 pub struct TaskFilter {
-    /// Any of these; empty: all.
+    /// Tasks with any of these statuses; empty means all.
     pub statuses: Vec<TaskStatus>,
-    /// Any of these ids; empty: all.
+    /// Tasks with any of these ids; empty means all.
     pub task_ids: Vec<String>,
-    /// Leave the results out.
+    /// Leave out the results.
     pub without_results: bool,
-    /// Say which tasks each one waits for.
+    /// Include the tasks that each one depends on.
     pub with_dependencies: bool,
-    /// How many, at most 1,000; 0: 100.
+    /// The number of tasks on a page, at most 1,000; 0 means 100.
     pub page_size: u32,
-    /// The token of the page before.
+    /// The token from the previous page.
     pub page_token: Option<String>,
 }
 
-/// What became of a cancel request.
+/// The outcome of a cancel request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled {
     /// `Cancelled`, or `Running` while attempts are being stopped.

@@ -1,8 +1,9 @@
-//! Connections with TLS for channels of gRPC.
+//! TLS connections for gRPC channels.
 //!
-//! The library's own TLS is not used, since it knows neither our roots nor our errors. It must not see an address of
-//! `https` either: where another crate of the program switches its TLS on, it refuses each one that it has not encrypted
-//! itself. So the endpoint's address is one of `http`, and its origin, which goes into the requests, is the true one.
+//! The library's own TLS is not used, since it knows neither our roots nor our errors. It must not see an `https`
+//! address either: if another crate of the program enables the library's TLS feature, it refuses every such address
+//! that it has not encrypted itself. So the endpoint's address is an `http` one, and its origin, which goes into the
+//! requests, is the true one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,13 +17,13 @@ use tonic::codegen::http::Uri;
 use tonic::codegen::{Service, StdError};
 use tonic::transport::{Channel, Endpoint};
 
-/// Where an address without a port leads, as everywhere for `https`.
+/// The port of an address that names none, the default for `https`.
 const PORT: u16 = 443;
 
-/// An endpoint at an address of `https`, to be connected with a [`Secure`].
+/// An endpoint for an `https` address, to be connected with a [`Secure`].
 ///
 /// # Errors
-/// If it is no address, in the words of the library.
+/// If the address is invalid, in the library's words.
 pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
     let origin: Uri = url.parse().map_err(|error| format!("{error}"))?;
     let host = origin.host().ok_or("it has no host")?;
@@ -31,18 +32,18 @@ pub(crate) fn endpoint(url: &str) -> Result<Endpoint, String> {
     Ok(endpoint.origin(origin))
 }
 
-/// A channel to whatever speaks gRPC at an address of `https`, connected when it is needed; `timeout` is for
-/// each call, and for making the connection.
-/// Called within a runtime.
+/// A channel to a gRPC server at an `https` address, connected when it is first needed. `timeout` limits each call, and
+/// making the connection. Must be called inside a runtime.
 ///
 /// # Errors
-/// If it is no address, in the words of the library.
+/// If the address is invalid, in the library's words.
 #[doc(hidden)]
 pub fn secure_channel(url: &str, timeout: Duration, trust: &Trust) -> Result<Channel, String> {
     Ok(endpoint(url)?.timeout(timeout).connect_timeout(timeout).connect_with_connector_lazy(Secure::new(trust)))
 }
 
-/// Makes connections with TLS for a channel, each time it needs one. The channel limits how long that may take.
+/// Makes the TLS connections of a channel, one each time the channel needs it. The channel limits how long that may
+/// take.
 #[derive(Clone)]
 pub(crate) struct Secure {
     tcp: HttpConnector,
@@ -51,7 +52,7 @@ pub(crate) struct Secure {
 
 impl Secure {
     pub(crate) fn new(trust: &Trust) -> Self {
-        // Of a host's addresses those that do not answer at once are not waited for, as without TLS.
+        // As without TLS, an address of the host that does not answer soon is not waited for.
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         Self { tcp, tls: Connector::http2(trust) }

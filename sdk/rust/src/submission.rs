@@ -1,4 +1,4 @@
-//! What is submitted: a workflow and what it is given.
+//! A submission: a workflow with its inputs and files.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use crate::regular;
 
 /// A workflow to be run, with its inputs and files.
 ///
-/// Unless told otherwise it has a random request id, so that sending it again after a lost answer makes no second run.
+/// By default it has a random request id, so that a repeat after a lost answer does not create a second run.
 #[derive(Clone, Debug)]
 pub struct Submission {
     pub(crate) yaml: String,
@@ -38,11 +38,11 @@ impl Submission {
         }
     }
 
-    /// A workflow file, with the files that it declares, whose paths are relative to its folder. Only what these need is
-    /// checked here; the rest is told by the control plane.
+    /// Reads a workflow file and the files that it declares, whose paths are relative to its folder. This checks only
+    /// what is needed for that; the control plane reports everything else.
     ///
     /// # Errors
-    /// If a file cannot be read, or the workflow is not valid ([`Error::problems`]).
+    /// If a file cannot be read, or the workflow is invalid ([`Error::problems`]).
     pub fn read_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let cannot = |path: &Path, error: std::io::Error| {
@@ -64,17 +64,17 @@ impl Submission {
         Ok(submission)
     }
 
-    /// How problems name the text.
+    /// The name for the workflow text in problems.
     #[must_use]
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
         self.file_name = name.into();
         self
     }
 
-    /// Gives a declared input its value.
+    /// Sets a declared input.
     ///
     /// # Errors
-    /// If the value cannot be written as JSON.
+    /// If the value cannot be serialized as JSON.
     pub fn input(mut self, name: impl Into<String>, value: impl Serialize) -> Result<Self> {
         let name = name.into();
         let value = serde_json::value::to_raw_value(&value)
@@ -83,29 +83,29 @@ impl Submission {
         Ok(self)
     }
 
-    /// Gives a declared file its content.
+    /// Sets the content of a declared file.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(name.into(), content.into());
         self
     }
 
-    /// Adds a label; it replaces one of the definition with the same name.
+    /// Adds a label; it overrides a label of the workflow with the same name.
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(name.into(), value.into());
         self
     }
 
-    /// Chooses the request id: the same id with the same submission is the same run, however often it is sent. At most
-    /// 128 bytes.
+    /// Sets the request id: the same id with the same submission is the same run, however often it is sent. At most 128
+    /// bytes.
     #[must_use]
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = id.into();
         self
     }
 
-    /// The inputs as one JSON object, their texts unchanged.
+    /// The inputs as one JSON object, their literals unchanged.
     pub(crate) fn inputs_json(&self) -> String {
         serde_json::to_string(&self.inputs).expect("keys are strings and the values are JSON already")
     }
@@ -116,12 +116,12 @@ pub(crate) fn random_id() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
-/// Text as a payload.
+/// Parses text as a payload.
 ///
 /// # Errors
-/// If it is no JSON.
+/// If the text is not JSON.
 pub(crate) fn json(text: String) -> Result<Payload> {
-    // What was recorded before it was checked can still be read.
+    // Entries recorded before this check existed must stay readable.
     Payload::grammatical(text).map_err(|error| Error::answer(format!("the control plane sent invalid JSON: {error}")))
 }
 

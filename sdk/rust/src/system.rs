@@ -1,4 +1,4 @@
-//! A control plane and what is connected to it, as a client sees them.
+//! A control plane and its components, as a client sees them.
 
 use std::time::Duration;
 
@@ -6,68 +6,69 @@ use gleitzeit_mesh::wire::{HealthState, PresenceStatus, Role};
 use gleitzeit_workflow::spec::{Note, Problem};
 use gleitzeit_workflow::{Payload, Timestamp};
 
-/// What was removed.
+/// What was removed, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Finished runs.
+    /// The number of finished runs.
     pub runs: u64,
-    /// Entries of the journal.
+    /// The number of journal entries.
     pub entries: u64,
-    /// Protocols that nobody serves, needs or has used for as long.
+    /// The number of protocols that nobody served, needed, or had used for as long.
     pub protocols: u64,
 }
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// In the list's order.
+    /// The items, in the order of the list.
     pub items: Vec<T>,
-    /// Where the next page begins; none: this is the last.
+    /// The token of the next page; `None` on the last page.
     pub next_page_token: Option<String>,
 }
 
-/// What the control plane found wrong with a workflow.
+/// The result of checking a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validation {
-    /// In the order of the text; empty: the workflow is valid.
+    /// The problems in the order of the text; empty if the workflow is valid.
     pub problems: Vec<Problem>,
-    /// How many there are, listed or not.
+    /// How many problems there are, including those that are not listed.
     pub problem_count: u32,
-    /// What is allowed and probably not meant, in the order of the text; also of a workflow with problems.
+    /// Notes on parts that are allowed but probably not meant, in the order of the text; an invalid workflow has them
+    /// too.
     pub notes: Vec<Note>,
 }
 
-/// How a control plane is.
+/// The status of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Of its software.
+    /// The version of its software.
     pub version: String,
     /// When its process started.
     pub started_at: Option<Timestamp>,
     /// Whether its store is open and it serves gRPC and the mesh.
     pub ready: bool,
-    /// Place of the latest entry in its journal.
+    /// The position of the latest entry in its journal.
     pub journal_position: u64,
-    /// Runs by status.
+    /// The number of runs by status.
     pub runs: RunCounts,
-    /// Connected components by role.
+    /// The number of connected components by role.
     pub components: ComponentCounts,
 }
 
 /// How many runs there are in each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunCounts {
-    /// Not final yet.
+    /// Runs that are not final yet.
     pub running: u64,
-    /// Final.
+    /// Runs that completed.
     pub completed: u64,
-    /// Final.
+    /// Runs that failed.
     pub failed: u64,
-    /// Final.
+    /// Runs that were cancelled.
     pub cancelled: u64,
 }
 
-/// How many components of each role are connected; silent ones do not count.
+/// How many components of each role are connected; silent ones are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComponentCounts {
     /// Queue roles.
@@ -80,72 +81,72 @@ pub struct ComponentCounts {
     pub provider: u32,
 }
 
-/// One connected role instance.
+/// A component: one connected instance of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// New at each start of the process, kept over reconnects.
+    /// The id, new at each start of the process and kept across reconnects.
     pub component_id: String,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// The label for people.
+    /// A label for people.
     pub name: String,
-    /// Of its software, as it says.
+    /// The version of its software, as it reports it.
     pub version: String,
-    /// How the control plane sees it.
+    /// Its connection status at the control plane.
     pub status: PresenceStatus,
-    /// When its present or last connection was made.
+    /// When its current or last connection was made.
     pub connected_since: Option<Timestamp>,
     /// Engine: how many attempts it takes at once. Provider: how many calls.
     pub capacity: u32,
-    /// Engine: its open attempts. Provider: its open calls.
+    /// Engine: the number of its open attempts. Provider: the number of its open calls.
     pub in_use: u32,
-    /// Engine: the queues it works for; empty: all.
+    /// Engine: the queues that it works for; empty means all.
     pub queues: Vec<String>,
-    /// Provider: the methods it serves.
+    /// Provider: the methods that it serves.
     pub methods: Vec<String>,
-    /// Resolver: the shards of runs it owns.
+    /// Resolver: the shards that it owns.
     pub owned_shards: Vec<u32>,
-    /// Queue role: the queues it owns.
+    /// Queue role: the queues that it owns.
     pub owned_queues: Vec<String>,
-    /// What it says that it can do, in words of its own.
+    /// The capabilities that it reports, as free text.
     pub capabilities: Vec<String>,
 }
 
-/// Something that serves methods.
+/// A provider: a component that serves methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
-    /// The label for people.
+    /// A label for people; tasks can name it.
     pub name: String,
-    /// The component that it is.
+    /// The id of its component.
     pub component_id: String,
-    /// How the control plane sees it.
+    /// Its connection status at the control plane.
     pub status: PresenceStatus,
-    /// Protocols of its methods, such as `llm/v1`.
+    /// The protocols of its methods, such as `llm/v1`.
     pub protocols: Vec<String>,
-    /// The methods it serves, by full name.
+    /// The full names of the methods that it serves.
     pub methods: Vec<String>,
-    /// Whether it can do its work.
+    /// Its health, as it reports it.
     pub health: HealthState,
-    /// Why not.
+    /// Why it is not healthy.
     pub health_reason: Option<String>,
-    /// Its open calls.
+    /// The number of its open calls.
     pub in_flight: u32,
     /// How many calls it takes at once; 0 while it drains.
     pub capacity: u32,
-    /// What it says that it can do beyond its methods, such as `sandbox:strict`.
+    /// Capabilities beyond its methods, such as `sandbox:strict`.
     pub capabilities: Vec<String>,
-    /// Where the service is that it calls: an address, or `*` if its tasks say where.
+    /// The address of the service that it calls, or `*` if its tasks give the address.
     pub address: Option<String>,
 }
 
 /// A named and versioned set of methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol {
-    /// Such as `llm`.
+    /// The name, such as `llm`.
     pub name: String,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: String,
-    /// In the protocol's order.
+    /// The methods, in the protocol's order.
     pub methods: Vec<Method>,
 }
 
@@ -154,12 +155,12 @@ pub struct Protocol {
 pub struct Method {
     /// The full name, such as `llm/chat`.
     pub name: String,
-    /// Free text.
+    /// A description for people.
     pub description: Option<String>,
-    /// JSON Schema of the parameters; none: any object.
+    /// JSON Schema of the parameters; `None` means any object.
     pub parameters: Option<Payload>,
-    /// JSON Schema of the result; none: any value.
+    /// JSON Schema of the result; `None` means any value.
     pub returns: Option<Payload>,
-    /// Limit for an attempt whose task names none.
+    /// The timeout of an attempt whose task sets none.
     pub timeout: Option<Duration>,
 }

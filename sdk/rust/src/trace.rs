@@ -1,4 +1,4 @@
-//! Where a run's time went.
+//! A trace of a run: where its time went.
 
 use gleitzeit_proto::v1;
 use gleitzeit_workflow::Timestamp;
@@ -7,25 +7,25 @@ use serde_json::{Map, Value};
 use crate::convert;
 use crate::error::{Error, Result};
 
-/// A piece of a run's time: the run, a task of it, or what the task did meanwhile (`resolve`, `queue`, `attempt 1`,
-/// `decide`, `backoff`), which together fill the task's time.
+/// A span of a run's time: the run, one of its tasks, or a stage of a task (`resolve`, `queue`, `attempt 1`, `decide`,
+/// `backoff`). The stages together fill the task's time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// 32 hexadecimal digits: the run's correlation id.
     pub trace_id: String,
-    /// 16 hexadecimal digits.
+    /// 16 hexadecimal digits that identify the span.
     pub span_id: String,
-    /// The span that this is a part of; none for a run whose caller sent no trace context.
+    /// The id of the parent span; `None` for a run whose caller sent no trace context.
     pub parent_span_id: Option<String>,
-    /// Such as `task essay`, `queue`, `attempt 2`.
+    /// A name such as `task essay`, `queue`, `attempt 2`.
     pub name: String,
     /// When it began.
     pub start: Timestamp,
-    /// When it ended; none while it goes on.
+    /// When it ended; `None` while it is open.
     pub end: Option<Timestamp>,
-    /// Why it ended badly, if it did.
+    /// The error that it ended with, if it did.
     pub error: Option<String>,
-    /// Under names of `gleitzeit.*`, or of OpenTelemetry's conventions.
+    /// Attributes, named `gleitzeit.*` or by OpenTelemetry's conventions.
     pub attributes: Map<String, Value>,
 }
 

@@ -1,4 +1,4 @@
-//! Following a run. A broken stream is resumed where it broke; every event is delivered once and in order.
+//! Follows a run. A broken stream resumes where it broke off; every event is delivered once and in order.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -12,21 +12,21 @@ use crate::convert;
 use crate::error::{Error, Result};
 use crate::run::{Run, RunEvent};
 
-/// The events of a run, one after the other.
+/// A stream of the events of a run.
 #[derive(Debug)]
 pub struct Watch {
     client: Client,
     run_id: String,
     include_progress: bool,
-    /// Asked for once: after a break it would come again.
+    /// Requested only once: after a reconnect the same events would come again.
     include_progress_so_far: bool,
-    /// The `seq` of the next recorded event wanted.
+    /// The `seq` of the next recorded event to deliver.
     next_seq: u64,
     stream: Option<Streaming<v1::WatchRunResponse>>,
-    /// Events that arrived together and were not taken yet: at most one message's.
+    /// Events that arrived together and were not delivered yet: those of one message at most.
     ready: VecDeque<RunEvent>,
     run: Option<Run>,
-    /// Since when there is no stream, and how often that was tried to change since the last message.
+    /// While there is no stream: since when, and the number of tries since the last message.
     trouble: Option<(Instant, u32)>,
 }
 
@@ -45,26 +45,28 @@ impl Watch {
         }
     }
 
-    /// Also delivers what providers say while attempts run (`method_progress`); that is not recorded and may be lost.
-    /// [`RunEvent::output`] reads what of it is output.
+    /// Also delivers the progress that providers report while attempts run (`method_progress`). Progress is not
+    /// recorded and may be lost. [`RunEvent::output`] extracts the output from an event.
     #[must_use]
     pub fn with_progress(mut self) -> Self {
         self.include_progress = true;
         self
     }
 
-    /// As [`Watch::with_progress`], and begins with what the open attempts have said so far, as far as it is kept: each
-    /// attempt's after its begin, unless that lies before what is watched.
+    /// Like [`Watch::with_progress`], and starts with the progress that the open attempts have reported so far, as far
+    /// as it is kept. The progress of an attempt comes after the event that begins it, unless that event lies before
+    /// `from_seq`.
     #[must_use]
     pub fn with_progress_so_far(mut self) -> Self {
         self.include_progress_so_far = true;
         self.with_progress()
     }
 
-    /// The next event, or `None` once the run is final and every event was delivered; then [`Watch::run`] has the run.
+    /// The next event, or `None` once the run is final and every event was delivered; [`Watch::run`] then returns the
+    /// run.
     ///
-    /// While the control plane is away it goes on trying for the client's `patience`. Cancel-safe: a call that is
-    /// dropped loses no event.
+    /// While the control plane is away, this keeps trying for the client's `patience`. Cancel-safe: dropping the future
+    /// loses no event.
     ///
     /// # Errors
     /// If there is no such run, access is refused, or the control plane stays away. The next call tries again.
@@ -85,7 +87,7 @@ impl Watch {
                     self.take(message)?;
                 }
                 Err(error) => {
-                    // Up to now it was there, even if it had nothing to say.
+                    // The control plane was there until now, even if it had nothing to send.
                     if let (Some(_), Some((since, _))) = (self.stream.take(), &mut self.trouble) {
                         *since = Instant::now();
                     }
@@ -95,12 +97,12 @@ impl Watch {
         }
     }
 
-    /// The final run without task results, once [`Watch::next`] returned `None`.
+    /// The final run without task results, once [`Watch::next`] has returned `None`.
     pub fn run(&self) -> Option<&Run> {
         self.run.as_ref()
     }
 
-    /// Since when the control plane does not answer, while [`Watch::next`] goes on trying.
+    /// Since when the control plane has not answered, while [`Watch::next`] keeps trying.
     pub fn away_since(&self) -> Option<Instant> {
         self.trouble.filter(|(_, tries)| *tries > 0).map(|(since, _)| since)
     }
@@ -121,7 +123,7 @@ impl Watch {
         Ok(message)
     }
 
-    /// Keeps what is new of a message.
+    /// Keeps the new events of a message.
     fn take(&mut self, message: v1::WatchRunResponse) -> Result<()> {
         for event in message.events {
             if event.seq == 0 || event.seq >= self.next_seq {
@@ -132,7 +134,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits before the next try, or gives up.
+    /// Waits before the next try, or returns the error if a further try is pointless or the patience is exhausted.
     async fn pause(&mut self, error: Error) -> Result<()> {
         let (since, tries) = *self.trouble.get_or_insert_with(|| (Instant::now(), 0));
         if !call::worth_repeating(&error) {

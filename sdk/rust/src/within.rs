@@ -1,4 +1,4 @@
-//! A client of a service in its own process, over a stream in memory instead of a socket.
+//! A client of a service in the same process, over an in-memory stream instead of a socket.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -16,12 +16,12 @@ use crate::client::Client;
 use crate::config::ClientConfig;
 use crate::error::Result;
 
-/// No socket is opened for it.
+/// A placeholder address; no socket is opened for it.
 const NOWHERE: &str = "http://localhost";
 
 impl Client {
-    /// A client of whatever serves the other ends of the streams that `connect` makes. The `url` of its configuration only
-    /// names it. Called within a runtime.
+    /// A client of the service that holds the other ends of the streams that `connect` makes. The `url` of its
+    /// configuration is only a name. Must be called inside a runtime.
     ///
     /// # Errors
     /// If the trace context cannot be sent.
@@ -36,7 +36,7 @@ impl Client {
     }
 }
 
-/// Makes the streams.
+/// Makes the streams of the channel.
 struct Within<F>(F);
 
 impl<F: Fn() -> S, S: AsyncRead + AsyncWrite> Service<Uri> for Within<F> {

@@ -1,5 +1,4 @@
-//! Workflows put together in code. What it makes is the same JSON that could stand in a file; the control plane checks
-//! it.
+//! Builds workflows in code. The result is the same JSON that could stand in a file; the control plane checks it.
 
 use serde_json::{Map, Value, json};
 
@@ -22,31 +21,31 @@ pub struct WorkflowBuilder {
     fields: Map<String, Value>,
 }
 
-/// A task in the making.
+/// A task under construction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskBuilder {
     fields: Map<String, Value>,
 }
 
 impl WorkflowBuilder {
-    /// A workflow of this name.
+    /// Starts a workflow with this name.
     pub fn new(name: &str) -> Self {
         Self { fields: Map::from_iter([("name".to_owned(), name.into())]) }
     }
 
-    /// Declares an input with its default, read as `${inputs.NAME}`; `null`: it has to be given.
+    /// Declares an input with its default, which tasks read as `${inputs.NAME}`. `null` makes the input required.
     #[must_use]
     pub fn input(self, name: &str, default: impl Into<Value>) -> Self {
         self.within("inputs", name, default.into())
     }
 
-    /// Adds a label, for lists.
+    /// Adds a label, which lists show and can filter by.
     #[must_use]
     pub fn label(self, name: &str, value: &str) -> Self {
         self.within("labels", name, value.into())
     }
 
-    /// How long the run may take.
+    /// Sets how long the run may take, in seconds.
     #[must_use]
     pub fn timeout_seconds(mut self, seconds: f64) -> Self {
         self.fields.insert("timeout".to_owned(), json!(seconds));
@@ -58,13 +57,13 @@ impl WorkflowBuilder {
     pub fn task(mut self, task: TaskBuilder) -> Self {
         match self.fields.entry("tasks").or_insert_with(|| json!([])) {
             Value::Array(tasks) => tasks.push(Value::Object(task.fields)),
-            // Nothing else is ever put there.
+            // This builder puts nothing but lists there.
             other => *other = json!([task.fields]),
         }
         self
     }
 
-    /// Declares what the run returns under a name: a value with references such as `${task.field}`.
+    /// Declares an output of the run: a value with references such as `${task.field}`.
     #[must_use]
     pub fn output(self, name: &str, value: impl Into<Value>) -> Self {
         self.within("outputs", name, value.into())
@@ -77,7 +76,7 @@ impl WorkflowBuilder {
 }
 
 impl std::fmt::Display for WorkflowBuilder {
-    /// As it could stand in a file.
+    /// Writes the workflow as it could stand in a file.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:#}", Value::Object(self.fields.clone()))
     }
@@ -85,61 +84,62 @@ impl std::fmt::Display for WorkflowBuilder {
 
 impl From<WorkflowBuilder> for Submission {
     fn from(workflow: WorkflowBuilder) -> Self {
-        // One line: line breaks and indentation need no room on the wire.
+        // On one line: line breaks and indentation would only cost space on the wire.
         Self::yaml(Value::Object(workflow.fields).to_string())
     }
 }
 
 impl TaskBuilder {
-    /// A task of this id that calls a method.
+    /// Starts a task with this id that calls a method.
     pub fn new(id: &str, method: &str) -> Self {
         let fields = [("id".to_owned(), id.into()), ("method".to_owned(), method.into())];
         Self { fields: Map::from_iter(fields) }
     }
 
-    /// A parameter of the method: a value with references such as `${task.field}`, which make it wait for the task.
+    /// Sets a parameter of the method: a value with references such as `${task.field}`, which make this task wait for
+    /// the other.
     #[must_use]
     pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.entry("parameters").or_insert_with(|| json!({}))[name] = value.into();
         self
     }
 
-    /// It waits for a task although it does not use its result.
+    /// Makes this task wait for another one without using its result.
     #[must_use]
     pub fn after(mut self, id: &str) -> Self {
         match self.fields.entry("dependencies").or_insert_with(|| json!([])) {
             Value::Array(ids) => ids.push(id.into()),
-            // Nothing else is ever put there.
+            // This builder puts nothing but lists there.
             other => *other = json!([id]),
         }
         self
     }
 
-    /// Only providers of this name may serve it.
+    /// Restricts the task to providers with this name.
     #[must_use]
     pub fn provider(self, name: &str) -> Self {
         self.with("provider", name.into())
     }
 
-    /// The line that it waits in.
+    /// Sets the queue that the task waits in.
     #[must_use]
     pub fn queue(self, name: &str) -> Self {
         self.with("queue", name.into())
     }
 
-    /// How long an attempt may take.
+    /// Sets how long an attempt may take, in seconds.
     #[must_use]
     pub fn timeout_seconds(self, seconds: f64) -> Self {
         self.with("timeout", json!(seconds))
     }
 
-    /// How often it is tried, failures of its own counted.
+    /// Sets how often the task is attempted; failures of the task's own count.
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.with("retry", json!({ "max_attempts": attempts }))
     }
 
-    /// Any other field of a task, as it stands in a file.
+    /// Sets any other field of a task, as a file would.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.fields.insert(field.to_owned(), value);

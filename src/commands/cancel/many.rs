@@ -1,4 +1,4 @@
-//! `gleitzeit cancel` of several runs, or of all that match.
+//! `gleitzeit cancel` for several runs, or for all that match a filter.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -15,14 +15,14 @@ use crate::cli::CancelArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{client, inputs, output, view};
 
-/// So many runs are cancelled at a time.
+/// How many runs are cancelled concurrently.
 const AT_ONCE: usize = 16;
-/// So many are named in the question.
+/// How many runs the question names.
 const NAMED: usize = 5;
 
-/// Cancels the runs that are named.
+/// Cancels the named runs.
 pub(super) async fn named(client: &Client, args: &CancelArgs) -> CommandResult {
-    // A name that is wrong must cancel nothing.
+    // A wrong name must not lead to a partial cancel.
     let mut ids: Vec<String> = Vec::new();
     for wanted in &args.runs {
         let id = client::find_run(client, wanted).await?;
@@ -33,7 +33,7 @@ pub(super) async fn named(client: &Client, args: &CancelArgs) -> CommandResult {
     cancel(client, args, ids).await
 }
 
-/// Cancels the runs that match, once that is what is meant.
+/// Cancels all matching runs, after the user has confirmed.
 pub(super) async fn matching(client: &Client, args: &CancelArgs) -> CommandResult {
     let filter = RunFilter {
         statuses: vec![RunStatus::Running],
@@ -53,7 +53,7 @@ pub(super) async fn matching(client: &Client, args: &CancelArgs) -> CommandResul
     cancel(client, args, runs.into_iter().map(|run| run.run_id).collect()).await
 }
 
-/// Asks on the terminal.
+/// Asks for confirmation on the terminal.
 async fn is_meant(runs: &[RunSummary]) -> Result<bool, CommandError> {
     let count = counted(runs.len());
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
@@ -83,13 +83,13 @@ fn counted(count: usize) -> String {
     format!("{count} run{}", if count == 1 { "" } else { "s" })
 }
 
-/// What became of one run.
+/// The outcome of one run.
 #[derive(Debug, Serialize)]
 struct Cancelled {
     run_id: String,
-    /// None if it is not known.
+    /// `None` if the status is unknown.
     status: Option<RunStatus>,
-    /// How many attempts were open when it was asked.
+    /// How many attempts were open when the cancel was requested.
     open_attempts: u32,
     errors: Vec<Value>,
     #[serde(skip)]
@@ -99,7 +99,7 @@ struct Cancelled {
 #[derive(Debug)]
 enum Outcome {
     Cancelled,
-    /// It ended by itself before.
+    /// The run had already ended by itself.
     Ended,
     Refused(CommandError),
 }
@@ -127,7 +127,7 @@ async fn cancel(client: &Client, args: &CancelArgs, ids: Vec<String>) -> Command
     Ok(refused.first().map_or(Exit::Success, |error| error.exit))
 }
 
-/// Asks one run to end, and waits for that a little.
+/// Requests the cancellation of one run and waits a little for its end.
 async fn one(client: &Client, run_id: String, reason: &str, force: bool, until: Instant) -> Cancelled {
     let asked = match force {
         true => client.cancel_by_force(&run_id, reason).await,
@@ -141,7 +141,7 @@ async fn one(client: &Client, run_id: String, reason: &str, force: bool, until: 
             known(run.map_or(asked.status, |run| run.status), asked.open_attempts, Outcome::Cancelled)
         }
         Ok(asked) => known(asked.status, asked.open_attempts, Outcome::Cancelled),
-        // It was faster.
+        // The run ended before the request.
         Err(error) if error.known() == Some(ErrorCode::WorkflowInvalidState) => {
             match client.wait_without_results(&run_id, Some(std::time::Duration::ZERO)).await {
                 Ok(run) => known(run.status, 0, Outcome::Ended),

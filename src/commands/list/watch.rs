@@ -1,5 +1,5 @@
-//! `gleitzeit list --watch`: on a terminal the list redrawn in place, elsewhere a line for each run that is new or has
-//! changed. It ends when it is interrupted, or when nobody reads it.
+//! `gleitzeit list --watch`: on a terminal redraws the list in place, elsewhere prints a line for each run that is new
+//! or has changed. It ends when it is interrupted, or when its reader is gone.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use gleitzeit_sdk::{Client, RunFilter, RunSummary};
 use tokio::time::{Instant, sleep};
 
-use super::told::Told;
+use super::printed::Printed;
 use super::{row, shown_ids, table};
 use crate::cli::{ClientArgs, Format};
 use crate::document::RunItem;
@@ -19,15 +19,15 @@ use crate::output::Reader;
 use crate::signals::{OnSignal, block_on};
 use crate::{client, output, view};
 
-/// How often runs are looked at.
+/// The refresh interval.
 const EVERY: Duration = Duration::from_secs(1);
-/// For a terminal that does not say how large it is.
+/// The height assumed for a terminal that does not report its size.
 const DEFAULT_ROWS: usize = 24;
 
 pub(super) fn run(reach: &ClientArgs, filter: RunFilter, is_gapless: bool, format: Format) -> CommandResult {
     block_on(OnSignal::Finish, |stop| async move {
         tokio::select! {
-            // It has no other end, so this is none before its time.
+            // An interrupt is the only end of this command, so it counts as success.
             () = stop.cancelled() => Ok(Exit::Success),
             ended = watch(reach, &filter, is_gapless, format) => ended,
         }
@@ -39,7 +39,7 @@ async fn watch(reach: &ClientArgs, filter: &RunFilter, is_gapless: bool, format:
     let mut view = if format == Format::Table && is_screen() {
         View::Screen(Screen { is_gapless, ..Screen::default() })
     } else {
-        View::Lines(Told::default())
+        View::Lines(Printed::default())
     };
     let mut away: Option<Instant> = None;
     loop {
@@ -60,14 +60,14 @@ async fn watch(reach: &ClientArgs, filter: &RunFilter, is_gapless: bool, format:
     }
 }
 
-/// Whether stdout is a terminal that can be drawn on.
+/// Whether stdout is a terminal that can be redrawn.
 fn is_screen() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 enum View {
     Screen(Screen),
-    Lines(Told),
+    Lines(Printed),
 }
 
 impl View {
@@ -75,7 +75,7 @@ impl View {
         let page = client.list_runs(filter).await?;
         match self {
             Self::Screen(screen) => {
-                // Between others than these the short ids would have to be asked for, each second.
+                // Short ids can be computed only for a gapless page; otherwise each would need a request every second.
                 let ids = if screen.is_gapless {
                     shown_ids(&page, true, async |short| client::count_of(client, short).await == Some(1)).await
                 } else {
@@ -87,30 +87,30 @@ impl View {
                     None => Ok(Reader::There),
                 }
             }
-            Self::Lines(told) => {
-                let mut changed = beyond(told, client).await?;
-                changed.extend(told.page(page.items));
+            Self::Lines(printed) => {
+                let mut changed = beyond(printed, client).await?;
+                changed.extend(printed.page(page.items));
                 changed.sort_by(|a, b| a.run_id.cmp(&b.run_id));
-                tell(changed, format)
+                print_changes(changed, format)
             }
         }
     }
 }
 
-/// What has become of runs that are not among the newest any more.
-async fn beyond(told: &mut Told, client: &Client) -> Result<Vec<RunSummary>, CommandError> {
+/// The current state of runs that are no longer among the newest.
+async fn beyond(printed: &mut Printed, client: &Client) -> Result<Vec<RunSummary>, CommandError> {
     let mut changed = Vec::new();
-    for id in told.beyond() {
+    for id in printed.beyond() {
         let filter = RunFilter { run_id_prefix: Some(id.clone()), page_size: 1, ..RunFilter::default() };
         let run = client.list_runs(&filter).await?.items.pop();
-        if told.one(&id, run.as_ref()) {
+        if printed.one(&id, run.as_ref()) {
             changed.extend(run);
         }
     }
     Ok(changed)
 }
 
-fn tell(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
+fn print_changes(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
     for run in runs {
         let reader = match format {
             Format::Table => output::print(&line(&run))?,
@@ -123,7 +123,7 @@ fn tell(runs: Vec<RunSummary>, format: Format) -> Result<Reader, CommandError> {
     Ok(Reader::There)
 }
 
-/// Columns of one width whatever comes later, the name last.
+/// A line with fixed column widths, since later lines are unknown; the name comes last.
 fn line(run: &RunSummary) -> String {
     let status = view::standing(run.status, run.error.as_ref());
     let (from, to) = (view::time(run.submitted_at), view::time(run.finished_at));
@@ -132,22 +132,23 @@ fn line(run: &RunSummary) -> String {
 }
 
 fn rows_of_terminal() -> usize {
-    let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    told.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_ROWS)
+    let reported = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    reported.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_ROWS)
 }
 
-/// The part of a terminal that is redrawn.
+/// The redrawn part of a terminal.
 #[derive(Debug, Default)]
 struct Screen {
-    /// Whether no run is left out between those listed.
+    /// Whether no run is missing between those listed.
     is_gapless: bool,
     shown: String,
 }
 
 impl Screen {
-    /// What replaces the last drawing by this one, on a terminal of so many rows; none if it is the same.
+    /// The text that replaces the last drawing by this one, on a terminal with this many rows; `None` if nothing
+    /// changed.
     fn drawing(&mut self, text: &str, rows: usize) -> Option<String> {
-        // What scrolled away could not be reached again.
+        // A line that has scrolled away could not be overwritten.
         let shown = text.lines().take(rows.saturating_sub(1)).fold(String::new(), |mut shown, line| {
             let _ = writeln!(shown, "{line}");
             shown
@@ -156,7 +157,7 @@ impl Screen {
             return None;
         }
         let last = std::mem::replace(&mut self.shown, shown);
-        // To the first line of the last drawing, and clear from there.
+        // Moves to the first line of the last drawing and clears from there.
         let clear = match last.lines().count() {
             0 => String::new(),
             lines => format!("\x1b[{lines}F\x1b[J"),

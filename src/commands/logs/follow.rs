@@ -1,4 +1,4 @@
-//! `gleitzeit logs -f`: what there is of a run's output, and then what its tasks print, line by line, to the run's end.
+//! `gleitzeit logs -f`: prints a run's output so far, and then what its tasks print, line by line, until the run ends.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::lines::{End, Line, Lines, tail};
 use crate::output::Reader;
 use crate::{output, view};
 
-/// How often it is looked whether the control plane is away.
+/// How often to check whether the control plane is away.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(client: &Client, run_id: &str, args: &LogsArgs) -> CommandResult {
@@ -26,8 +26,8 @@ pub(super) async fn follow(client: &Client, run_id: &str, args: &LogsArgs) -> Co
         only: args.task.as_deref(),
         format: args.output.format(),
         lines: Lines::default(),
-        told: BTreeSet::new(),
-        heard: HashMap::new(),
+        ended_before: BTreeSet::new(),
+        repeats: HashMap::new(),
     };
     let what_there_is = follower.begin(args.since.map(before), args.tail).await?;
     if follower.print(what_there_is)? == Reader::Gone {
@@ -67,18 +67,18 @@ async fn until(when: Option<Instant>) {
 struct Follower<'a> {
     client: &'a Client,
     run_id: &'a str,
-    /// One task of the run.
+    /// If set, only this task is followed.
     only: Option<&'a str>,
     format: Format,
     lines: Lines,
-    /// Attempts that had ended before anything was followed.
-    told: BTreeSet<(String, u32)>,
-    /// What open attempts had said before, which comes once more when they are followed.
-    heard: HashMap<(String, u32), VecDeque<RunEvent>>,
+    /// Attempts that had ended before the watch began.
+    ended_before: BTreeSet<(String, u32)>,
+    /// Output of open attempts from before the watch began; the watch delivers it once more.
+    repeats: HashMap<(String, u32), VecDeque<RunEvent>>,
 }
 
 impl Follower<'_> {
-    /// What there is already, task by task.
+    /// The existing output, task by task.
     async fn begin(&mut self, since: Option<Timestamp>, most: Option<usize>) -> Result<Vec<Line>, CommandError> {
         let tasks = tasks(self.client, self.run_id, self.only).await?;
         let mut so_far = so_far(self.client, self.run_id, &tasks).await?;
@@ -88,31 +88,31 @@ impl Follower<'_> {
             if is_open(task) {
                 for event in so_far.remove(&task.id).unwrap_or_default() {
                     lines.extend(event.output().into_iter().flat_map(|piece| self.lines.add(piece, now)));
-                    self.heard.entry((task.id.clone(), event.attempt)).or_default().push_back(event);
+                    self.repeats.entry((task.id.clone(), event.attempt)).or_default().push_back(event);
                 }
                 lines.retain(|line| line.time.zip(since).is_none_or(|(time, since)| time >= since));
             } else {
                 if is_since(task, since) {
                     lines = ended(&mut Lines::default(), task, now);
                 }
-                self.told.insert((task.id.clone(), task.attempt));
+                self.ended_before.insert((task.id.clone(), task.attempt));
             }
             all.extend(tail(lines, most));
         }
         Ok(all)
     }
 
-    /// What an event tells of output.
+    /// The output in an event.
     async fn event(&mut self, event: RunEvent) -> Result<Vec<Line>, CommandError> {
         self.note(&event);
         let Some(task_id) = event.task_id.clone() else { return Ok(Vec::new()) };
         let at = (task_id, event.attempt);
-        if self.only.is_some_and(|only| only != at.0) || self.told.contains(&at) {
+        if self.only.is_some_and(|only| only != at.0) || self.ended_before.contains(&at) {
             return Ok(Vec::new());
         }
         let now = Instant::now();
         Ok(match event.kind.as_str() {
-            "method_progress" if self.comes_again(&at, &event) => Vec::new(),
+            "method_progress" if self.is_repeat(&at, &event) => Vec::new(),
             "task_completed" | "task_attempt_failed" if event.payload_omitted => {
                 let tasks = tasks(self.client, self.run_id, Some(&at.0)).await?;
                 let task = tasks.iter().find(|task| task.attempt == at.1 && !is_open(task));
@@ -122,19 +122,19 @@ impl Follower<'_> {
         })
     }
 
-    /// Whether this was said before; then the next is expected.
-    fn comes_again(&mut self, at: &(String, u32), event: &RunEvent) -> bool {
-        let Some(heard) = self.heard.get_mut(at) else { return false };
-        // The first of them may not be kept any more.
-        let found = heard.iter().position(|before| before == event);
+    /// Whether this event is such a repeat; if so, advances to the next expected one.
+    fn is_repeat(&mut self, at: &(String, u32), event: &RunEvent) -> bool {
+        let Some(repeats) = self.repeats.get_mut(at) else { return false };
+        // The first of them may no longer be kept.
+        let found = repeats.iter().position(|before| before == event);
         match found {
-            Some(place) => drop(heard.drain(..=place)),
-            None => drop(self.heard.remove(at)),
+            Some(place) => drop(repeats.drain(..=place)),
+            None => drop(self.repeats.remove(at)),
         }
         found.is_some()
     }
 
-    /// Tells a person why output ends or begins anew.
+    /// Tells people why the output ends or starts over.
     fn note(&self, event: &RunEvent) {
         let is_of_task = event.task_id.as_deref().is_none_or(|task| self.only.is_none_or(|only| only == task));
         let is_worth_it = matches!(
@@ -169,7 +169,7 @@ impl Follower<'_> {
     }
 }
 
-/// What a task that has ended, or whose latest attempt has, printed in it.
+/// The output of a task's latest attempt, after that has ended.
 fn ended(lines: &mut Lines, task: &Task, now: Instant) -> Vec<Line> {
     let data = task.error.as_ref().and_then(|error| error.data.as_ref()).map(Payload::shown);
     match (&task.result, data) {

@@ -1,4 +1,4 @@
-//! Several workflow files at once: all are checked, then all are sent, in the order in which they were named.
+//! Submits several workflow files: all are checked first, then all are sent in the order in which they were named.
 
 use std::io::IsTerminal as _;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::signals::{OnSignal, block_on};
 use crate::workflow::Source;
 use crate::{client, output, setup, view, workflow};
 
-/// So many runs are waited for at a time; each takes a call of the control plane's.
+/// How many runs are waited for concurrently; each takes one open call at the control plane.
 const AT_ONCE: usize = 32;
 
 pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> CommandResult {
@@ -35,7 +35,7 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
     }
     let on_signal = if args.wait { OnSignal::Finish } else { OnSignal::Drop };
     block_on(on_signal, |stop| async move {
-        // For files that cannot run nothing is started.
+        // A control plane is not started for files that cannot run.
         let can_run = || {
             let registry = setup::registry_of_environment()?;
             let checked = sources.iter().map(|source| source.check(&registry, &Limits::DEFAULT).workflow);
@@ -49,7 +49,7 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
         if args.wait && sent.refused.is_none() {
             return wait(&client, &sent.runs, format, &stop).await;
         }
-        // One who reads both has been told each id with its file.
+        // If stdout and stderr are both a terminal, each id was already shown with its file.
         let is_told = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         output::document(format, &sent.documents(), |_| match is_told {
             true => String::new(),
@@ -65,7 +65,7 @@ pub(super) fn run(sources: &[Source], given: &InputArgs, args: &SubmitArgs) -> C
     })
 }
 
-/// A run and the file that it is of.
+/// A run and its file.
 struct Sent<'a> {
     source: &'a Source,
     prepared_notes: Vec<gleitzeit_workflow::spec::Note>,
@@ -73,10 +73,10 @@ struct Sent<'a> {
     run: RunHandle,
 }
 
-/// What became of all files.
+/// The outcome of all files.
 struct All<'a> {
     runs: Vec<Sent<'a>>,
-    /// The file that was refused although nothing was found wrong before; those after it were not sent.
+    /// The file that was refused although the checks found no problem; the files after it were not sent.
     refused: Option<(&'a Source, CommandError)>,
 }
 
@@ -139,7 +139,7 @@ async fn send<'a>(client: &Client, ready: Vec<Ready<'a>>, format: Format) -> All
     all
 }
 
-/// Waits until all runs have ended, and prints what they came to in the order of the files.
+/// Waits until all runs have ended, and prints their outcomes in the order of the files.
 async fn wait(client: &Client, sent: &[Sent<'_>], format: Format, stop: &CancellationToken) -> CommandResult {
     let told = |at: usize, run: &Run| {
         if format == Format::Table {
@@ -172,7 +172,7 @@ fn text(sent: &Sent<'_>, run: &Run) -> String {
     format!("── {} ({})\n{results}", sent.source.name, view::run_status(run.status))
 }
 
-/// The runs at their ends, in this order; each is told of as it ends.
+/// The runs after their end, in the given order; `told` is called for each as it ends.
 async fn ended(client: &Client, ids: Vec<String>, told: impl Fn(usize, &Run)) -> Result<Vec<Run>, CommandError> {
     let mut runs: Vec<Option<Run>> = ids.iter().map(|_| None).collect();
     let waits = ids.into_iter().enumerate().map(|(at, id)| async move {

@@ -1,4 +1,4 @@
-//! What stands in the lists: only the visible rows are made.
+//! The rows of the lists; only visible rows are built.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::monitor::recent::{EventLine, Recent};
 use crate::monitor::task::worked;
 use crate::{ids, view, when};
 
-/// A cell is no longer than this.
+/// The most characters of a cell.
 const ABOUT: usize = 300;
 
 /// Text with its colour.
@@ -22,14 +22,14 @@ type Cell = (String, Tone);
 #[derive(Debug, Default)]
 pub(super) struct List {
     pub(super) head: &'static [&'static str],
-    /// Columns that are left out where there is no room for all, the first of them first.
-    pub(super) spare: &'static [&'static str],
-    /// Columns for whose sake those are left out.
-    pub(super) dear: &'static [&'static str],
+    /// Columns that are dropped first if there is no room for all, in this order.
+    pub(super) optional: &'static [&'static str],
+    /// Columns that are kept wide at the cost of those.
+    pub(super) important: &'static [&'static str],
     pub(super) rows: Vec<Vec<Cell>>,
 }
 
-/// How many rows there are.
+/// The number of rows.
 pub(super) fn len(model: &Model, place: Place) -> usize {
     let (seen, detail) = (model.seen.as_ref(), model.detail());
     let len = match place {
@@ -45,7 +45,7 @@ pub(super) fn len(model: &Model, place: Place) -> usize {
     len.unwrap_or_default()
 }
 
-/// What stands above it.
+/// The title of the list.
 pub(super) fn title(model: &Model, place: Place) -> String {
     let count = len(model, place);
     match place {
@@ -73,7 +73,7 @@ pub(super) fn title(model: &Model, place: Place) -> String {
     }
 }
 
-/// Which of them are listed, if not all. `more`: there are more than the so many that were looked at.
+/// Describes an active filter. `more` is the number of items examined, if there are others.
 fn filtered(model: &Model, more: Option<usize>, which: &str) -> String {
     let filter = model.filter_here().text();
     match (filter, more) {
@@ -113,7 +113,7 @@ fn dim(text: impl Into<String>) -> Cell {
 
 fn runs(model: &Model, runs: &[&RunSummary]) -> List {
     let ids: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
-    // The newest come first, so they are in the order of their ids.
+    // The newest run comes first, so the ids are in order.
     let shown = if model.looks.short_ids { ids::shortest(&ids) } else { ids };
     let rows = runs.iter().zip(shown).map(|(run, id)| {
         let (status, tone) = view::status_of(run.status, run.error.as_ref());
@@ -130,8 +130,8 @@ fn runs(model: &Model, runs: &[&RunSummary]) -> List {
     });
     List {
         head: &["run", "name", "status", "tasks", "took", "submitted", "about"],
-        spare: &["submitted", "tasks", "about"],
-        dear: &["name"],
+        optional: &["submitted", "tasks", "about"],
+        important: &["name"],
         rows: rows.collect(),
     }
 }
@@ -154,8 +154,8 @@ fn components(model: &Model, components: &[Component]) -> List {
     });
     List {
         head: &["role", "name", "status", "in use", "owns", "since"],
-        spare: &["since", "owns"],
-        dear: &[],
+        optional: &["since", "owns"],
+        important: &[],
         rows: rows.collect(),
     }
 }
@@ -170,7 +170,12 @@ fn providers(providers: &[Provider]) -> List {
             plain(view::first_line(&about, ABOUT)),
         ]
     });
-    List { head: &["provider", "health", "calls", "about"], spare: &["calls"], dear: &["about"], rows: rows.collect() }
+    List {
+        head: &["provider", "health", "calls", "about"],
+        optional: &["calls"],
+        important: &["about"],
+        rows: rows.collect(),
+    }
 }
 
 fn all_events(model: &Model, visible: Range<usize>) -> List {
@@ -185,16 +190,16 @@ fn all_events(model: &Model, visible: Range<usize>) -> List {
     });
     List {
         head: &["position", "time", "run", "event"],
-        spare: &["position", "time"],
-        dear: &["event"],
+        optional: &["position", "time"],
+        important: &["event"],
         rows: rows.collect(),
     }
 }
 
-/// A run by its name, if it is among those that are listed, else by its id.
+/// The name of a run if it is on the list, otherwise its id.
 fn named(model: &Model, run_id: &str) -> String {
     let runs = model.seen.as_ref().map(|seen| &seen.runs[..]).unwrap_or_default();
-    // The newest come first.
+    // The newest run comes first.
     let at = runs.binary_search_by(|run| run_id.cmp(&run.run_id));
     at.ok().map_or_else(|| run_id.to_owned(), |at| view::first_line(&runs[at].name, 24))
 }
@@ -211,7 +216,12 @@ fn run_events(model: &Model, visible: Range<usize>) -> List {
             (it.text.clone(), it.tone),
         ]
     });
-    List { head: &["seq", "time", "after", "event"], spare: &["seq", "time"], dear: &["event"], rows: rows.collect() }
+    List {
+        head: &["seq", "time", "after", "event"],
+        optional: &["seq", "time"],
+        important: &["event"],
+        rows: rows.collect(),
+    }
 }
 
 fn tasks(model: &Model, tasks: &[&Task]) -> List {
@@ -232,8 +242,8 @@ fn tasks(model: &Model, tasks: &[&Task]) -> List {
     });
     List {
         head: &["task", "status", "attempt", "took", "method", "about"],
-        spare: &["method", "attempt"],
-        dear: &["about"],
+        optional: &["method", "attempt"],
+        important: &["about"],
         rows: rows.collect(),
     }
 }
@@ -249,20 +259,20 @@ fn waiting(model: &Model, visible: Range<usize>) -> List {
             plain(view::first_line(&why, 500)),
         ]
     });
-    List { head: &["what", "since", "why"], spare: &["since"], dear: &["why"], rows: rows.collect() }
+    List { head: &["what", "since", "why"], optional: &["since"], important: &["why"], rows: rows.collect() }
 }
 
-/// How long it took, or has taken so far.
+/// How long something took, or has taken so far.
 pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> String {
     view::elapsed(from, to, now).unwrap_or_default()
 }
 
-/// A time as it is shown here.
+/// A time in the monitor's format.
 pub(super) fn when(model: &Model, at: Option<Timestamp>) -> String {
-    at.map(|at| told(model.looks, model.now, at)).unwrap_or_default()
+    at.map(|at| shown_time(model.looks, model.now, at)).unwrap_or_default()
 }
 
-/// A time by how long ago it was, or in full.
-pub(super) fn told(looks: Looks, now: Timestamp, at: Timestamp) -> String {
+/// A time as an age, or in full.
+pub(super) fn shown_time(looks: Looks, now: Timestamp, at: Timestamp) -> String {
     if looks.relative_times { when::relative(at, now) } else { at.to_string() }
 }

@@ -1,4 +1,4 @@
-//! What the tests look at.
+//! Sample data for the tests.
 
 use gleitzeit_sdk::{
     Component, ComponentCounts, Explanation, HealthState, PresenceStatus, Provider, RecordedEvent, RunCounts, RunEvent,
@@ -11,7 +11,7 @@ use crate::document;
 use crate::monitor::model::{Looks, Model};
 use crate::monitor::seen::{Detail, Seen};
 
-/// When it is looked.
+/// The time at which the samples are viewed.
 const NOW: Timestamp = Timestamp(1_000_000);
 
 pub(in crate::monitor) fn run(number: u32, name: &str, status: RunStatus) -> RunSummary {
@@ -68,7 +68,7 @@ pub(in crate::monitor) fn model() -> Model {
     model
 }
 
-/// Found just now, of what is wanted.
+/// Feeds a query result, for the current query, into the model.
 pub(in crate::monitor) fn see(model: &mut Model, seen: Seen) {
     let wanted = model.wanted();
     model.see(&wanted, Ok(seen));
@@ -86,7 +86,7 @@ pub(in crate::monitor) fn event(seq: u64, kind: &str, task: &str) -> RunEvent {
     }
 }
 
-/// Of the run that is open.
+/// Adds the events of the open run.
 pub(in crate::monitor) fn events(model: &mut Model) {
     let run_id = model.wanted().run.expect("an open run");
     for (seq, kind, task) in [

@@ -1,21 +1,21 @@
-//! What is answered: it follows from what was asked and from nothing else.
+//! The answers: they depend on the request and on nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// What was asked, whichever API was spoken.
+/// A request, independent of the API.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
-    /// All texts of the conversation, the last one last.
+    /// All texts of the conversation, the last one at the end.
     pub(crate) texts: Vec<String>,
-    /// Images as base64.
+    /// Images in base64.
     pub(crate) images: Vec<String>,
-    /// A JSON Schema, `true` for any JSON.
+    /// A JSON Schema, or `true` for any JSON.
     pub(crate) format: Option<Value>,
 }
 
-/// An answer and what it cost.
+/// An answer and its token counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) pieces: Vec<String>,
@@ -32,7 +32,7 @@ impl Answer {
     }
 }
 
-/// Of what was said, so much is repeated.
+/// How many characters of the prompt are repeated.
 const REPEATED: usize = 300;
 
 pub(crate) fn answer(question: &Question, says: Option<&str>) -> Result<Answer, String> {
@@ -88,7 +88,7 @@ fn instance(schema: &Value, text: &str) -> Value {
     }
 }
 
-/// Three numbers that tell texts apart.
+/// Three numbers that distinguish texts.
 pub(crate) fn vector(text: &str) -> Value {
     let sum: u32 = text.bytes().map(u32::from).sum();
     json!([text.chars().count(), f64::from(sum) / 8.0, -0.5])

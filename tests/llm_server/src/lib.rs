@@ -1,6 +1,6 @@
-//! A server for tests that speaks Ollama's API and OpenAI's as their own clients do, streaming too. No model is behind it:
-//! what it answers follows from what it was asked, and the names of its models say how it misbehaves (`script`). It
-//! records what it was asked. Never part of the product.
+//! A server for tests that speaks Ollama's API and OpenAI's as their own clients do, including streaming. There is no
+//! model: its answers follow from the requests, and the names of its models select how it misbehaves (`script`). It
+//! records its requests. Never part of the product.
 
 mod answer;
 mod ollama;
@@ -25,44 +25,44 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 
 pub use script::{EMBEDDER, MODELS};
 
-/// A request may not be larger.
+/// The largest request that is accepted.
 const MOST_BYTES: usize = 32 << 20;
-/// Later requests are answered, and not kept.
+/// How many requests are recorded; later ones are answered only.
 const MOST_KEPT: usize = 10_000;
 
-/// What the server was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Such as `POST`.
+    /// The method, such as `POST`.
     pub method: String,
-    /// Such as `/api/chat`.
+    /// The path, such as `/api/chat`.
     pub path: String,
     /// The header `Authorization`.
     pub authorization: Option<String>,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
-    /// The body; null if it was no JSON.
+    /// The body; null if it was not JSON.
     pub body: Value,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug, Default)]
 struct Shared {
     key: Option<String>,
-    /// Said to everybody, whatever was asked.
+    /// A fixed answer to everything, if set.
     says: Option<String>,
     asked: Mutex<Vec<Asked>>,
     abandoned: AtomicUsize,
     open: AtomicUsize,
-    /// So many more requests of any kind are answered with 503.
+    /// How many more requests of any kind are answered with 503.
     loading: AtomicUsize,
-    /// Whose turn it is among calls that are worked on one after another.
+    /// Held by the current call to a model that works on calls one after another.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Server = Arc<Shared>;
 
-/// A running server; dropping it ends it and everything it was answering.
+/// A running server; dropping it stops it and all its open answers.
 #[derive(Debug)]
 pub struct LlmServer {
     address: SocketAddr,
@@ -72,7 +72,7 @@ pub struct LlmServer {
 }
 
 impl LlmServer {
-    /// Starts one on a free port of this machine.
+    /// Starts a server on a free port of this machine.
     ///
     /// # Panics
     /// If that is not possible.
@@ -80,7 +80,7 @@ impl LlmServer {
         Self::start_with(0, None)
     }
 
-    /// Starts one on a port, 0 for a free one; with a key, requests need it as `Authorization: Bearer KEY`.
+    /// Starts a server on a port, 0 for a free one; with a key, requests need it as `Authorization: Bearer KEY`.
     ///
     /// # Panics
     /// If that is not possible.
@@ -88,7 +88,7 @@ impl LlmServer {
         Self::start_as(port, Shared { key, ..Shared::default() })
     }
 
-    /// Starts one on a free port whose models always answer the same.
+    /// Starts a server on a free port whose models always give the same answer.
     ///
     /// # Panics
     /// If that is not possible.
@@ -114,13 +114,13 @@ impl LlmServer {
                     _ = stopped => {}
                 }
             });
-            // Answers without an end are dropped.
+            // Endless answers are dropped.
             runtime.shutdown_background();
         });
         Self { address, shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// From now on, so many requests are answered with 503, as by a server that loads its model.
+    /// Answers the next `requests` requests with 503, as a server does while it loads its model.
     pub fn load_for(&self, requests: usize) {
         self.shared.loading.store(requests, Ordering::SeqCst);
     }
@@ -135,7 +135,7 @@ impl LlmServer {
         format!("http://{}/v1", self.address)
     }
 
-    /// What was asked so far, in order, without questions about health.
+    /// The recorded requests in order, without health checks.
     pub fn asked(&self) -> Vec<Asked> {
         let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.iter().filter(|asked| asked.method == "POST").cloned().collect()
@@ -151,7 +151,7 @@ impl LlmServer {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// Waits until it ends, which it does not by itself.
+    /// Waits for the end of the server, which does not end by itself.
     pub fn wait(mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -223,7 +223,7 @@ async fn admit(State(server): State<Server>, request: Request, next: Next) -> Re
     next.run(Request::from_parts(parts, Body::from(body))).await
 }
 
-/// Returns how often the same model was asked before.
+/// Records a request; returns how often the same model was asked before.
 fn keep(server: &Server, asked: Asked) -> usize {
     let mut all = server.asked.lock().unwrap_or_else(PoisonError::into_inner);
     let earlier = all.iter().filter(|other| other.method == asked.method && other.body["model"] == asked.body["model"]);
@@ -234,7 +234,7 @@ fn keep(server: &Server, asked: Asked) -> usize {
     earlier
 }
 
-/// Waits for the turn of a call to a model that works on one after another.
+/// Waits for the turn of a call to a model that works on calls one after another.
 async fn turn(server: &Server, model: &Value) -> Option<OwnedMutexGuard<()>> {
     if script::manner(model.as_str()?) != Some(script::Manner::Queued) {
         return None;

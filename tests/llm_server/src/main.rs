@@ -1,4 +1,4 @@
-//! The test server by hand: `llm-server [PORT [KEY]]`.
+//! Runs the test server by hand: `llm-server [PORT [KEY]]`.
 
 use std::io::Write as _;
 
@@ -8,7 +8,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().map_or(0, |port| port.parse().expect("the first argument is a port"));
     let server = LlmServer::start_with(port, arguments.next());
-    // Nobody may be listening.
+    // Nobody may be reading.
     let _ = writeln!(std::io::stdout(), "{}", server.url());
     server.wait();
 }

@@ -1,4 +1,4 @@
-//! Ollama's API, by its documentation: <https://docs.ollama.com/api>
+//! Ollama's API, according to its documentation: <https://docs.ollama.com/api>
 
 use axum::Json;
 use axum::body::Bytes;
@@ -109,7 +109,7 @@ fn respond(
                 object.insert(name.to_owned(), value);
             }
             if manner == Manner::Cached {
-                // What is zero is left out.
+                // A zero is left out.
                 object.remove("prompt_eval_count");
             }
             if manner == Manner::Miscounted {
@@ -121,7 +121,7 @@ fn respond(
     if body["stream"] == json!(false) || manner == Manner::Whole {
         return Json(object(&pieces.concat(), true)).into_response();
     }
-    // Beside the text, in the message or, where there is none, in the line.
+    // Beside the text, in the message or, if there is none, in the line.
     let with = |name: &str, value: Value| {
         let mut line = object("", false);
         match line.get_mut("message") {

@@ -1,4 +1,4 @@
-//! OpenAI's API, by its documentation: <https://platform.openai.com/docs/api-reference>
+//! OpenAI's API, according to its documentation: <https://platform.openai.com/docs/api-reference>
 
 use axum::Json;
 use axum::body::Bytes;
@@ -59,7 +59,7 @@ pub(crate) async fn chat(State(server): State<Server>, body: Bytes) -> Response 
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
-    // As the hosted one does with what it does not know.
+    // The hosted service refuses unknown fields in this way.
     if let Some(unknown) = ["num_ctx", "num_predict", "keep_alive", "options", "truncate", "shift"]
         .iter()
         .find(|name| !body[**name].is_null())
@@ -157,7 +157,7 @@ pub(crate) async fn embed(body: Bytes) -> Response {
     };
     let texts = texts(&body["input"]);
     let tokens: usize = texts.iter().map(|text| text.split_whitespace().count()).sum();
-    // Last one first: the index counts.
+    // In reverse order: clients must use the index.
     let mut data: Vec<Value> = texts
         .iter()
         .enumerate()

@@ -1,4 +1,4 @@
-//! The models: three that behave, and one for each way not to.
+//! The models: three that behave, and one for each kind of misbehaviour.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -10,77 +10,77 @@ use crate::answer::Answer;
 /// The models that answer properly.
 pub const MODELS: [&str; 3] = ["llama3.2", "llava", EMBEDDER];
 
-/// The one of them that embeds.
+/// The one of them that computes embeddings.
 pub const EMBEDDER: &str = "nomic-embed-text";
 
-/// What a stream does beyond saying its text.
+/// How a stream behaves besides sending its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// All at once.
+    /// Everything at once.
     Plain,
     /// `slow`: a piece each 20 ms.
     Slow,
     /// `endless`: never comes to an end.
     Endless,
-    /// `silent`: says one piece, then nothing any more, and stays.
+    /// `silent`: sends one piece, then nothing more, and stays connected.
     Silent,
-    /// `cut`: goes after two pieces.
+    /// `cut`: breaks off after two pieces.
     Cut,
-    /// `garbled`: says what is no JSON after two pieces.
+    /// `garbled`: sends invalid JSON after two pieces.
     Garbled,
-    /// `fails`: says an error after two pieces.
+    /// `fails`: sends an error after two pieces.
     Fails,
-    /// `overrun`: says after two pieces that the conversation is too long for it.
+    /// `overrun`: reports after two pieces that the conversation is too long for it.
     Overrun,
-    /// `cached`: had nothing to read anew.
+    /// `cached`: reports that the whole prompt was cached.
     Cached,
-    /// `big`: says two million letters.
+    /// `big`: sends two million letters.
     Big,
-    /// `long-line`: says ten million letters without the end of a line.
+    /// `long-line`: sends ten million letters without a line end.
     LongLine,
-    /// `short`: is cut at its limit of tokens.
+    /// `short`: stops at its token limit.
     Short,
-    /// `whole`: does not stream even if asked to.
+    /// `whole`: does not stream, even on request.
     Whole,
-    /// `queued`: a piece each 20 ms, and one call after another: the others are not even answered until their turn.
+    /// `queued`: a piece each 20 ms, one call after another; the other calls get no answer before their turn.
     Queued,
-    /// `thinks`: thinks before it says its text.
+    /// `thinks`: sends thoughts before its text.
     Thinks,
-    /// `thinker`: thinks, and says no text.
+    /// `thinker`: sends thoughts and no text.
     Thinker,
-    /// `tagged`: thinks between tags within its text.
+    /// `tagged`: sends thoughts between tags within its text.
     Tagged,
-    /// `fenced`: puts a fence around its text.
+    /// `fenced`: puts a code fence around its text.
     Fenced,
-    /// `empty`: says no text.
+    /// `empty`: sends no text.
     Empty,
-    /// `full`: says no text because the context is full.
+    /// `full`: sends no text because the context is full.
     Full,
-    /// `caller`: calls a tool in place of saying text.
+    /// `caller`: calls a tool instead of sending text.
     Caller,
-    /// `refuser`: refuses, by OpenAI's API in the field for that.
+    /// `refuser`: refuses, in OpenAI's API in the field for that.
     Refuser,
-    /// `filtered`: what it says is held back after the first piece.
+    /// `filtered`: its text is withheld after the first piece.
     Filtered,
     /// `cutter`: reads only the last 512 words of a prompt.
     Cutter,
-    /// `timed`: by OpenAI's API it says what it measured in place of what it counted.
+    /// `timed`: in OpenAI's API it reports timings instead of token counts.
     Timed,
     /// `deep`: a line is nested 5,000 levels deep.
     Deep,
-    /// `surrogate`: says half of a pair.
+    /// `surrogate`: sends half of a surrogate pair.
     Surrogate,
-    /// `miscounted`: says that it wrote fewer than no tokens.
+    /// `miscounted`: reports a negative number of tokens.
     Miscounted,
 }
 
 /// The tool that `caller` calls.
 pub(crate) const TOOL: &str = "now";
-/// What is thought, in pieces.
+/// The thoughts, in pieces.
 pub(crate) const THOUGHTS: [&str; 2] = ["Let me ", "see."];
-/// What `refuser` says.
+/// The refusal of `refuser`.
 pub(crate) const REFUSAL: &str = "I cannot help with that.";
-/// So many words fit into the context of `narrow`, and are read by `cutter`.
+/// The context size of `narrow` in words, and how many words `cutter` reads.
 pub(crate) const CONTEXT: usize = 512;
 
 impl Manner {
@@ -88,7 +88,7 @@ impl Manner {
         matches!(self, Self::Thinks | Self::Thinker)
     }
 
-    /// Why the text ends.
+    /// The finish reason.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Short | Self::Full => "length",
@@ -97,7 +97,7 @@ impl Manner {
         }
     }
 
-    /// What is said in place of an answer's text.
+    /// Replaces the answer's text where the model requires it.
     pub(crate) fn reshape(self, mut answer: Answer) -> Answer {
         match self {
             Self::Thinker | Self::Empty | Self::Full | Self::Caller | Self::Refuser => answer.pieces.clear(),
@@ -151,7 +151,7 @@ pub(crate) fn manner(model: &str) -> Option<Manner> {
     })
 }
 
-/// Words of whatever text is in a request.
+/// The number of words in the texts of a request.
 fn words(body: &Value) -> usize {
     match body {
         Value::String(text) => text.split_whitespace().count(),
@@ -161,12 +161,12 @@ fn words(body: &Value) -> usize {
     }
 }
 
-/// Without the tag that a client may add.
+/// The model's name without the tag that a client may add.
 pub(crate) fn named(model: &str) -> &str {
     model.strip_suffix(":latest").unwrap_or(model)
 }
 
-/// What is answered before any work; none for models that answer. `earlier`: how often this model was asked before.
+/// The immediate refusal; `None` for models that answer. `earlier` is how often this model was asked before.
 pub(crate) fn refuse(model: &str, path: &str, body: &Value, earlier: usize) -> Option<Response> {
     let said = |message: &str, code: &str| {
         if path.starts_with("/v1/") {
@@ -194,7 +194,7 @@ pub(crate) fn refuse(model: &str, path: &str, body: &Value, earlier: usize) -> O
         "loading-once" if earlier == 0 => {
             (StatusCode::SERVICE_UNAVAILABLE, said("Loading model", "unavailable_error")).into_response()
         }
-        // It knows no method that was not there from the start.
+        // It knows only the API's original methods.
         "strict" => {
             let unknown = ["truncate", "shift"].iter().find(|name| !body[**name].is_null())?;
             let message = format!("json: unknown field \"{unknown}\"");

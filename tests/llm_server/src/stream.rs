@@ -1,4 +1,4 @@
-//! Answers that come piece by piece, in the manner of their model, and whether anybody read them to the end.
+//! Streamed answers, in the manner of their model, and whether the client read them to the end.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -13,38 +13,38 @@ use tokio::sync::OwnedMutexGuard;
 use crate::Server;
 use crate::script::Manner;
 
-/// Between the pieces of a slow answer.
+/// The pause between the pieces of a slow answer.
 const PACE: Duration = Duration::from_millis(20);
 
-/// The lines of an answer, by one kind of API.
+/// The lines of an answer in one API.
 pub(crate) struct Lines {
     pub(crate) content_type: &'static str,
-    /// One per piece of text, with its end.
+    /// One line for each piece of text, with its line end.
     pub(crate) pieces: Vec<String>,
-    /// What says that the answer is whole.
+    /// The line that marks the answer as complete.
     pub(crate) last: String,
-    /// What says that it failed.
+    /// The line that reports an error.
     pub(crate) error: String,
-    /// What is no answer.
+    /// A line that is invalid.
     pub(crate) garbled: String,
 }
 
 enum Step {
     Say(String),
     Wait(Duration),
-    /// Never goes on.
+    /// Stops sending but stays connected.
     Stay,
-    /// Goes without the proper end of a body.
+    /// Ends the connection without a proper end of the body.
     Break,
 }
 
 struct Speaker {
     server: Server,
     steps: VecDeque<Step>,
-    /// Said again and again.
+    /// Sent again and again.
     again: Option<String>,
     whole: bool,
-    /// Until the end it is nobody else's.
+    /// Held until the end of the answer.
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn speak(server: &Server, manner: Manner, lines: Lines, turn: Option<
         Manner::Cut => first_two().chain([Step::Wait(PACE), Step::Break]).collect(),
         Manner::Garbled => first_two().chain([Step::Say(garbled)]).collect(),
         Manner::Fails | Manner::Overrun => first_two().chain([Step::Say(error)]).collect(),
-        // They differ in what they say.
+        // These differ only in their text.
         Manner::Plain
         | Manner::Big
         | Manner::Cached

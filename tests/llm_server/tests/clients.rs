@@ -1,4 +1,4 @@
-//! The test server is what it seems to be: the official clients of Ollama and OpenAI get along with it.
+//! The test server passes for a real one: the official clients of Ollama and OpenAI work with it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use gleitzeit_llm_server::LlmServer;
 
-/// A PNG of 2 x 3 pixels, as far as the server looks.
+/// A PNG of 2 x 3 pixels, as far as the server checks.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAADCAIAAAA=";
 
-/// A Python that has the clients: the system's, or else one of our own with the packages from the usual index.
+/// A Python with the clients: the system's, or else a virtual environment with the packages from the usual index.
 fn interpreter() -> PathBuf {
     let (system, folder) = (PathBuf::from("python3"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("llm-clients"));
     let own = folder.join("bin/python3");
-    // Another process may be making it just now.
+    // Another process may be creating it just now.
     let lock = File::create(folder.with_extension("lock")).expect("writable");
     lock.lock().expect("a lock");
     let has = |python: &PathBuf| {
@@ -41,7 +41,7 @@ fn interpreter() -> PathBuf {
 
 #[test]
 fn the_official_clients_get_along_with_the_server() {
-    // Ollama needs no key, OpenAI's client always sends one.
+    // Ollama needs no key; OpenAI's client always sends one.
     let (open, locked) = (LlmServer::start(), LlmServer::start_with(0, Some("sk-test".to_owned())));
     let output = Command::new(interpreter())
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients.py"))

@@ -1,4 +1,4 @@
-"""Gleitzeit for Python: submit and follow workflows, put them together, and serve methods to them.
+"""Gleitzeit for Python: submit and follow workflows, build them in Python, and serve methods to them.
 
     from gleitzeit import Client
 

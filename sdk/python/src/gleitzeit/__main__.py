@@ -1,4 +1,4 @@
-"""`python -m gleitzeit` is the program `gleitzeit` of the same installation."""
+"""`python -m gleitzeit` runs the program `gleitzeit` of the same installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._program import ProgramNotFound, find
 
 
 def main() -> int:
-    """Becomes the program; returns only where it cannot be started."""
+    """Replaces this process by the program; returns only if it cannot be started."""
     try:
         program = find()
         os.execv(program, [program, *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""Values as JSON text that a control plane takes: checked here, so that an error names the place in the value."""
+"""Converts values to JSON text that a control plane accepts; an error names the place in the value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Optional
 #: How deeply lists and objects may be nested.
 MAX_DEPTH = 128
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
-#: A path is cut to so many characters in messages.
+#: How many characters of a path messages show.
 _SHOWN_PATH = 120
 
 
 def dumps(value: Any) -> str:
-    """The text of a value.
+    """The JSON text of a value.
 
     Raises ValueError or TypeError, which names the place, for what JSON cannot hold or a control plane refuses: numbers
     that are not finite, whole numbers beyond 64 bits, half of a surrogate pair, and more than 128 levels.
@@ -25,7 +25,7 @@ def dumps(value: Any) -> str:
 
 
 def _check(value: Any) -> None:
-    # Without recursion, however deep it is; places are only put together for messages.
+    # Without recursion, for values of any depth; places are only formatted for messages.
     pending: list[tuple[Any, tuple[Any, ...], int]] = [(value, (), 0)]
     while pending:
         item, path, depth = pending.pop()

@@ -1,4 +1,4 @@
-"""A provider's connection: it is made again whenever it is gone, and why it cannot be made is told."""
+"""A provider's connection: it reconnects by itself, and the log says why it cannot connect."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ._threads import Threads
 
 log = logging.getLogger("gleitzeit.provider")
 
-#: Before another try; twice as long each time.
+#: Seconds before another try; the delay doubles each time.
 FIRST_DELAY, MAX_DELAY = 0.1, 2.0
-#: How long connecting may take, how long the control plane may then take to let us in, and how long saying goodbye.
+#: Limits in seconds: for connecting, for the control plane to admit us after that, and for disconnecting.
 CONNECT_LIMIT, ADMIT_LIMIT, GOODBYE_LIMIT = 10.0, 5.0, 2.0
-#: For so long a control plane that was there may be away, to be started again, before it is said why.
+#: For how many seconds a control plane may be away, as during a restart, before the reason is logged.
 RESTART = 5.0
 
 
 class Line:
-    """Whoever ``handlers`` names hears of the control plane's events, and ``lost`` of the end of each connection."""
+    """Calls ``handlers`` with the control plane's events by name, and ``lost`` at the end of each connection."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Line:
         ca: Optional[str] = None,
     ) -> None:
         self.url, self._ca = url, ca
-        # Made once: the machine's roots are some hundred.
+        # Made only once: there are some hundred roots to load.
         self._options = {"ssl": _tls.context(ca)} if url.startswith("https:") else {}
         self._token, self._handlers, self._lost = token, handlers, lost
         self._hub: Any = None
@@ -50,14 +50,14 @@ class Line:
         return self._hub is not None and bool(self._hub.connected)
 
     async def emit(self, event: str, body: Any) -> None:
-        """Sends. What no connection takes is lost: the next one begins with a registration."""
+        """Sends an event. Without a connection it is lost: the next connection begins with a registration."""
         try:
             await self._hub.emit(event, body)
         except socketio.exceptions.SocketIOError:
             log.debug("%s was not sent: there is no connection", event)
 
     async def run(self) -> None:
-        """Connects, and again after each end, until it is cancelled."""
+        """Connects, and reconnects after each end, until it is cancelled."""
         delay = FIRST_DELAY
         while True:
             reason, begun = await self._connect(), time.monotonic()
@@ -70,14 +70,14 @@ class Line:
             else:
                 await self._tell(reason)
             await self._drop()
-            # One that breaks at once does not count as a good one.
+            # A connection that breaks at once does not reset the delay.
             if reason is None and time.monotonic() - begun >= MAX_DELAY:
                 delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(2 * delay, MAX_DELAY)
 
     async def close(self) -> None:
-        """Sends what is queued, then says goodbye."""
+        """Sends what is queued, then disconnects."""
         if self.is_connected:
             try:
                 await asyncio.wait_for(self._hub.eio.queue.join(), GOODBYE_LIMIT)
@@ -86,9 +86,9 @@ class Line:
         await self._drop()
 
     async def _connect(self) -> Optional[str]:
-        """Why there is no connection; nothing if there is one."""
+        """Connects; returns why that failed, or ``None``."""
         self._refusal = None
-        # A client for each connection: nothing of the last one is left. Signals are the program's.
+        # A new client for each connection, so that no state is left. Signals belong to the program.
         hub = self._hub = socketio.AsyncClient(
             reconnection=False, handle_sigint=False, websocket_extra_options=dict(self._options)
         )
@@ -124,7 +124,7 @@ class Line:
             log.debug("goodbye was not heard: %r", problem)
 
     async def _tell(self, reason: str) -> None:
-        """Says why there is no connection, once for each different reason."""
+        """Logs why there is no connection, once for each different reason."""
         if self._refusal is not None:
             text = f"the control plane at {self.url} does not let this provider in: {self._refusal}"
             self._say(logging.ERROR, text)

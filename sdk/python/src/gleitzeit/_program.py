@@ -1,4 +1,4 @@
-"""Where the program is that was installed together with this package."""
+"""Finds the program that was installed together with this package."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class ProgramNotFound(Exception):
-    """This installation has no program; the text says where it was looked for and what to do."""
+    """This installation has no program; the text says where it was searched and what to do."""
 
 
 def find() -> str:
-    """The path of the program of this installation; another one that may be on `PATH` is never taken."""
+    """The path of this installation's program; any other one on `PATH` is ignored."""
     looked = []
     for path in _places():
         if path.is_file() and os.access(path, os.X_OK):
@@ -32,7 +32,7 @@ def find() -> str:
 
 
 def _places() -> Iterator[pathlib.Path]:
-    """Where installers put it: as recorded, and beside the package for `pip install --target`."""
+    """Where installers may put it: as recorded, and beside the package for `pip install --target`."""
     try:
         for file in importlib.metadata.files("gleitzeit") or []:
             if file.name == NAME and file.parent.name == "bin":

@@ -1,7 +1,7 @@
-"""Why a control plane cannot be reached: what stands at its address instead, in words, with what to do about it.
+"""Explains why a control plane cannot be reached: what is at its address instead, and what to do about it.
 
-``probe`` looks, with one request on a connection of its own; it shows no token, since a stranger may listen. ``cause``
-says what was found. The same is found and told by the commands and the Rust SDK.
+``probe`` finds out, by one request on a separate connection; it sends no token, since an unknown server may be
+listening. ``cause`` words the explanation. The commands and the Rust SDK do and say the same.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any, Callable, Mapping, Optional
 from . import _tls
 from .errors import GleitzeitError, unreached
 
-#: How long looking may take in all, in seconds, however many requests it is.
+#: How many seconds a probe may take in all, however many requests it makes.
 LIMIT = 2.0
-#: So much of an answer is read; what tells servers apart stands at its start.
+#: How much of an answer is read, in bytes; the part that tells servers apart is at its start.
 MOST = 4096
-#: So many characters of what a stranger says are shown, and of why a control plane refuses.
+#: How many characters are shown of an unknown server's answer, or of a control plane's refusal.
 SHOWN, SHOWN_REFUSAL = 60, 300
-#: The body of a control plane's own answer to a path that it does not serve begins so.
+#: How the body of a control plane's answer to an unknown path begins.
 OURS = "nothing is served here; gRPC, Socket.IO"
 #: What servers answer to plain HTTP on a port for TLS: nginx, Go, Apache.
 WANTS_TLS = (
@@ -47,9 +47,9 @@ CODES = {
     "NOT_A_CONTROL_PLANE": -25007,
     "CERTIFICATE_NOT_TRUSTED": -25008,
 }
-#: The beginning of HTTP/2: its preface, and settings that say nothing.
+#: The beginning of HTTP/2: its preface and an empty SETTINGS frame.
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
-#: A request for a WebSocket, as providers make it, but without a token; its key is the example of RFC 6455.
+#: A request for a WebSocket as providers send it, but without a token; its key is the example of RFC 6455.
 UPGRADE = "\r\n".join(
     (
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
@@ -61,7 +61,7 @@ UPGRADE = "\r\n".join(
         "\r\n",
     )
 )
-#: A call of gRPC, as far as it can be made over HTTP/1: of the health of the whole, which everybody may ask for.
+#: A gRPC call, as far as HTTP/1 can carry one, that asks for the overall health, which everybody may ask for.
 CALL = "\r\n".join(
     (
         "POST /grpc.health.v1.Health/Check HTTP/1.1",
@@ -73,7 +73,7 @@ CALL = "\r\n".join(
         "\r\n\0\0\0\0\0",
     )
 )
-#: What a proxy does not let through: as it is told, and what to set in it.
+#: What a proxy does not let through: in words, and with what to change in its configuration.
 LACKS = {
     "http2": ("speaks HTTP/1 only, and gRPC needs HTTP/2", "let it take HTTP/2 and pass calls on with it (nginx: `listen … ssl http2` and `grpc_pass`)"),
     "grpc": ("passes calls on as HTTP/1, and gRPC needs HTTP/2", "let it pass calls on over HTTP/2 (nginx: `grpc_pass grpc://…` for `/gleitzeit.v1.` and `/grpc.`)"),
@@ -97,11 +97,11 @@ class Found:
     ``untrusted``, ``http``, ``http2``, ``control_plane``, ``refusal`` and ``other``."""
 
     kind: str
-    #: In the words of the system, or of what answers.
+    #: The reason given by the system or the server.
     text: str = ""
-    #: Of an answer over HTTP.
+    #: The status of an HTTP answer.
     status: int = 0
-    #: What an HTTP server calls itself, or the proxy before a control plane; of a refusal the name of its code.
+    #: The name that an HTTP server, or the proxy before a control plane, gives itself; for a refusal its code's name.
     name: str = ""
     #: What to do about a certificate.
     hint: str = ""
@@ -110,19 +110,19 @@ class Found:
 
     @property
     def may_pass(self) -> bool:
-        """Whether it may be otherwise soon: a control plane that is started again looks so for a while."""
+        """Whether this may change soon: a control plane that is restarting looks like this for a while."""
         passing = ("refused", "unreachable", "no_answer", "silent", "closed", "no_handshake")
         return self.kind in passing or self.is_gateway or (self.kind == "control_plane" and not self.lacks)
 
     @property
     def is_gateway(self) -> bool:
-        """Whether it is a proxy whose server is away."""
+        """Whether this is a proxy whose server is away."""
         return self.kind == "http" and 502 <= self.status <= 504
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a control plane cannot be reached, as it is told."""
+    """Why a control plane cannot be reached, in a form that can be shown to people."""
 
     code: int
     name: str
@@ -132,16 +132,16 @@ class Cause:
 
 
 def explained(error: GleitzeitError, url: str, was_reached: bool, ca: Optional[str] = None) -> GleitzeitError:
-    """A failed call's error, or why the control plane could not be reached, if it was for that; looks what is there.
+    """The error of a failed call. If the control plane could not be reached, probes the address and explains why.
 
-    What does not pass by itself is only waited for if the control plane ``was_reached`` before.
+    A lasting cause is only waited for if the control plane ``was_reached`` before.
     """
     if not error.unreachable or error.name not in ("CONNECTION_LOST", "CONNECTION_TIMEOUT"):
         return error
     found = look(url, "gRPC", error._reason, ca)
     why = cause(url, found, error._reason)
     if found.kind == "control_plane" and not found.lacks:
-        # It is there, and was busy, or on its way up or down; unless a proxy stands between.
+        # The control plane was busy, starting or stopping; unless there is a proxy in between.
         if "proxy of" not in why.hint:
             return error
         return unreached(error, error.message, error.code, error.name, why.hint, error._is_lasting)
@@ -150,7 +150,7 @@ def explained(error: GleitzeitError, url: str, was_reached: bool, ca: Optional[s
 
 
 def innermost(problem: BaseException) -> str:
-    """The cause that says most: the last of the chain."""
+    """The most specific cause: the last of the chain."""
     while True:
         deeper = problem.__cause__ or problem.__context__
         if deeper is None:
@@ -159,7 +159,7 @@ def innermost(problem: BaseException) -> str:
 
 
 def of_answer(answer: bytes, ended: bool) -> Found:
-    """What it is that answered so to a request over HTTP/1; ``ended`` if the connection was closed after that."""
+    """Classifies the answer to an HTTP/1 request; ``ended`` says whether the connection was closed after it."""
     if not answer:
         return Found("closed" if ended else "silent")
     if 0x14 <= answer[0] <= 0x17 and answer[1:2] == b"\x03":
@@ -180,10 +180,10 @@ def _http(answer: str) -> Found:
     proxies = servers or [line.partition(":")[2] for line in lines if line.lower().startswith("via:")]
     if any(text in body for text in WANTS_TLS):
         return Found("tls")
-    # In the words of nginx.
+    # nginx's wording.
     if "No required SSL certificate was sent" in body:
         return Found("wants_certificate")
-    # Bodies without a length come in pieces, each behind a line with its size.
+    # A body without a length comes in chunks, each after a line with its size.
     body = next((line for line in body.splitlines() if " " in line), body).strip()
     if body.startswith(OURS):
         return Found("control_plane", name=shown(proxies[0]) if proxies else "")
@@ -195,7 +195,7 @@ def _http(answer: str) -> Found:
 
 
 def shown(text: str, most: int = SHOWN) -> str:
-    """The start of the first line that says something, without anything that a terminal would obey."""
+    """The start of the first non-empty line, without characters that a terminal would interpret."""
     line = next((it.strip() for it in text.splitlines() if it.strip()), "")
     clean = "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in line[:most])
     return f"{clean}…" if len(line) > most else clean
@@ -204,9 +204,9 @@ def shown(text: str, most: int = SHOWN) -> str:
 def cause(
     url: str, found: Found, reason: str, speech: str = "gRPC", environment: Optional[Mapping[str, str]] = None
 ) -> Cause:
-    """What is told of what was found at ``url`` after a connection failed, which says itself that it was for ``reason``.
+    """Explains what was found at ``url`` after a connection failed for ``reason``, in the connection's own words.
 
-    ``speech`` is what the caller speaks: ``gRPC``, or ``WebSocket`` over which providers come.
+    ``speech`` is the caller's protocol: ``gRPC``, or ``WebSocket``, which providers use.
     """
     name, message = _told(url, found, speech, reason)
     code = CODES[name]
@@ -308,13 +308,13 @@ def _hint(url: str, found: Found, speech: str) -> str:
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is of this machine, which no proxy can reach for us."""
+    """Whether an address is on this machine, which no proxy can reach for us."""
     host = urllib.parse.urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or re.fullmatch(r"127\.\d+\.\d+\.\d+", host) is not None
 
 
 def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
-    """What to say of a proxy that the environment names, if it does."""
+    """A hint about the proxy that the environment names, if it names one."""
     if is_local(url):
         return ""
     if speech != "gRPC":
@@ -322,7 +322,7 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
         names = (*own, "all_proxy", "ALL_PROXY")
         name = next((it for it in names if environment.get(it)), "")
         return f"{name} is set, but providers reach control planes directly, not through a proxy" if name else ""
-    # As gRPC reads them, which goes through the first that is set.
+    # In the order in which gRPC reads them; it uses the first that is set.
     name = next((it for it in ("grpc_proxy", "https_proxy", "http_proxy") if environment.get(it)), "")
     host = urllib.parse.urlsplit(url).hostname or ""
     exempt = environment.get("no_grpc_proxy") or environment.get("no_proxy") or ""
@@ -332,8 +332,8 @@ def _proxy(url: str, speech: str, environment: Mapping[str, str]) -> str:
 
 
 def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
-    """What is at the address of a control plane, for a caller who could not connect for ``reason``; and what a proxy before
-    it does not let through."""
+    """Finds out what is at the address of a control plane, for a caller who could not connect for ``reason``; and what
+    a proxy before it does not let through."""
     end = time.monotonic() + LIMIT
 
     def ask(said: bytes = b"") -> Found:
@@ -351,20 +351,20 @@ def look(url: str, speech: str, reason: str, ca: Optional[str] = None) -> Found:
     if refusal.kind == "refusal":
         return dataclasses.replace(found, lacks="refused", text=refusal.text)
     if url.startswith("https:"):
-        # Of servers that name no protocol, and of those that refuse the one that is offered.
+        # From servers that name no protocol, and from those that refuse the offered one.
         speaks: Optional[bool] = not re.search("selected ALPN|NO_APPLICATION_PROTOCOL", reason)
     else:
         answer = ask(HTTP2)
         speaks = answer.kind == "http2" if answer.kind in ("http", "http2") and answer.status < 500 else None
     if speaks is False:
         return dataclasses.replace(found, lacks="http2")
-    # In the words of gRPC, for an answer that is none of gRPC.
+    # gRPC's wording for an answer that is not gRPC.
     answered_otherwise = re.search(r"http2 header with status: [1-4]", reason)
     return dataclasses.replace(found, lacks="grpc") if speaks and answered_otherwise else found
 
 
 def probe(url: str, limit: float = LIMIT, ca: Optional[str] = None, said: bytes = b"") -> Found:
-    """What is at an address, within so many seconds; to ``said``, or to a request for the front page."""
+    """Sends ``said``, or a request for the front page, to an address; returns what answers within ``limit`` seconds."""
     parts = urllib.parse.urlsplit(url)
     host, authority = parts.hostname or "", parts.netloc.rpartition("@")[2]
     end = time.monotonic() + limit
@@ -395,8 +395,8 @@ def probe(url: str, limit: float = LIMIT, ca: Optional[str] = None, said: bytes 
 def _ask_securely(
     stream: socket.socket, address: tuple[str, int], host: str, said: bytes, ca: Optional[str], left: Callable[[], float]
 ) -> Found:
-    """What answers over TLS, or why there is none."""
-    # Half of the time stays for looking without.
+    """Probes over TLS; returns what answers, or why the handshake failed."""
+    # Half of the time is left for a probe without TLS.
     stream.settimeout(left() / 2)
     try:
         with _tls.context(ca).wrap_socket(stream, server_hostname=host) as secure:
@@ -410,7 +410,7 @@ def _ask_securely(
         reason = getattr(problem, "reason", None) or str(problem)
         if reason == "TLSV1_UNRECOGNIZED_NAME":
             return Found("unknown_host")
-    # What speaks no TLS may well say nothing to it, or something that is none.
+    # A server without TLS may well say nothing to a handshake, or something that is not TLS.
     try:
         with socket.create_connection(address, left()) as again:
             plain = _ask(again, _front_page(host), left)
@@ -422,7 +422,7 @@ def _ask_securely(
 
 
 def _addresses(host: str, port: int, limit: float) -> list[tuple[str, int]]:
-    """What a name leads to. The system's own look-up knows no limit, so it may go on in a thread that nobody waits for."""
+    """Resolves a name. The system's look-up has no time limit, so it may go on in a thread that nobody waits for."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def look() -> None:
@@ -476,7 +476,7 @@ def _ask(stream: socket.socket, said: bytes, left: Callable[[], float]) -> Found
 
 
 def _is_whole(answer: bytes) -> bool:
-    """Whether nothing is missing that would say more: what is not HTTP/1 is known by its first bytes."""
+    """Whether the answer is complete enough to classify; other protocols than HTTP/1 show in the first bytes."""
     if not b"HTTP/1.".startswith(answer[:7]):
         return len(answer) >= 9
     head, separator, body = answer.partition(b"\r\n\r\n")

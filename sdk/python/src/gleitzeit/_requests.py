@@ -1,4 +1,4 @@
-"""What is sent, and when it is sent again. Without any I/O but reading the files of a workflow."""
+"""Builds requests and decides when they are repeated. Does no I/O except reading the files of a workflow."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FIRST_DELAY = 0.1
 MAX_DELAY = 2.0
 #: The longest delay that a control plane may ask for, in seconds.
 MAX_ASKED = 30.0
-#: How long one long poll stays open, in seconds; and after the control plane was away.
+#: How long one long poll stays open, in seconds; the second after the control plane could not be reached.
 LONG_POLL, SHORT_POLL = 30.0, 1.0
-#: Answers stay below 4 MiB but for a single large result.
+#: Answers stay below 4 MiB, except a single large result.
 MAX_ANSWER_BYTES = 32 << 20
-#: Within this time a control plane must have said something on a new connection.
+#: How long to wait for the first message of a control plane on a new connection.
 FIRST_WORD_MS = 10_000
 DEFAULT_URL = "http://localhost:8000"
 
 
 def base_url(text: str) -> str:
-    """The address of a control plane as everybody writes it: ``http://`` may be left out, and slashes may follow."""
+    """Normalizes the address of a control plane: ``http://`` may be left out, and slashes may follow."""
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
         scheme, rest = "http", scheme
@@ -49,21 +49,21 @@ def base_url(text: str) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a client behaves; times are in seconds."""
+    """The settings of a client; times are in seconds."""
 
-    #: Where the control plane is, such as ``http://localhost:8000``.
+    #: The control plane's address, such as ``http://localhost:8000``.
     url: str
-    #: What gives the token whenever a call is made.
+    #: Returns the token; called for each call.
     token: _token.Source = field(default=lambda: None, repr=False, compare=False)
-    #: A file (PEM) with the root of a private authority, trusted beside the others where the address is one of ``https``.
+    #: A file (PEM) with the root of a private authority, trusted in addition to the others for an ``https`` address.
     ca: Optional[str] = None
     #: How long one call may take.
     timeout: float = 30.0
-    #: How often a call that may be made again is.
+    #: How often a call that is safe to repeat is repeated.
     max_retries: int = 5
-    #: How long ``wait`` and ``watch`` bear the control plane's absence.
+    #: How long ``wait`` and ``watch`` tolerate the control plane's absence.
     patience: float = 60.0
-    #: The W3C trace context in which runs are submitted: their spans are part of it.
+    #: The W3C trace context that submitted runs join: their spans become part of that trace.
     traceparent: Optional[str] = None
 
     @staticmethod
@@ -73,7 +73,7 @@ class Settings:
         token_file: Union[None, str, os.PathLike[str]] = None,
         **more: Any,
     ) -> Settings:
-        """With what the environment says where nothing is said here."""
+        """Creates settings; the environment provides what is not given here."""
         url = url or os.environ.get("GLEITZEIT_HUB_URL") or DEFAULT_URL
         url = base_url(url)
         more.setdefault("traceparent", os.environ.get("TRACEPARENT") or None)
@@ -86,7 +86,7 @@ class Settings:
 
     @property
     def target(self) -> str:
-        """As gRPC wants it."""
+        """The target in the form that gRPC expects."""
         host = self.url.split("://", 1)[1]
         has_port = host.rsplit("]", 1)[-1].count(":") == 1
         return host if has_port else f"{host}:{443 if self.is_secure else 80}"
@@ -98,39 +98,39 @@ class Settings:
 
     @property
     def credentials(self) -> grpc.ChannelCredentials:
-        """Of an encrypted connection."""
+        """The credentials of an encrypted connection."""
         return grpc.ssl_channel_credentials(_tls.roots(self.ca))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call."""
+        """The metadata of each call."""
         token = self.token()
         given = (("authorization", token and f"Bearer {token}"), ("traceparent", self.traceparent))
         return tuple((name, value) for name, value in given if value)
 
     @property
     def options(self) -> list[tuple[str, Any]]:
-        """Of the channel."""
+        """The options of the channel."""
         return [
             ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             ("grpc.keepalive_time_ms", 10_000),
-            # As many as it takes: a watch of a run in which nothing happens has no other traffic.
+            # Unlimited: a watch of a run in which nothing happens has no other traffic.
             ("grpc.http2.max_pings_without_data", 0),
-            # How long a new connection waits for the first word of the other side.
+            # How long a new connection waits for the first message of the other side.
             ("grpc.min_reconnect_backoff_ms", FIRST_WORD_MS),
-            # No proxy reaches this machine's own addresses for us.
+            # A proxy cannot reach this machine's own addresses for us.
             ("grpc.enable_http_proxy", int(not _reach.is_local(self.url))),
         ]
 
 
 def delay(tries: int, error: GleitzeitError) -> float:
-    """How long to wait before try number ``tries`` is repeated: twice as long each time, varied, at least what was asked."""
+    """The delay before try number ``tries`` is repeated: doubling, randomized, at least what the server asked for."""
     own = min(FIRST_DELAY * 2.0 ** min(tries, 10), MAX_DELAY) * random.uniform(0.5, 1.0)
     return max(own, min(error.retry_after or 0.0, MAX_ASKED))
 
 
 def invalid(message: str) -> GleitzeitError:
-    """The caller's own mistake."""
+    """A mistake of the caller."""
     return GleitzeitError(message, code=-32602, name="INVALID_PARAMS")
 
 
@@ -141,7 +141,7 @@ def submit(
     labels: Optional[Mapping[str, str]],
     request_id: str,
 ) -> pb.SubmitWorkflowRequest:
-    """A workflow with what it is given. Declared files that are not given are read beside the workflow's file."""
+    """A workflow with its inputs and files. Declared files that are not given are read from the workflow's folder."""
     if isinstance(source, Workflow):
         text, name, folder = str(source), "", pathlib.Path()
     elif isinstance(source, str) and "\n" in source:
@@ -171,7 +171,7 @@ def submit(
 
 
 def request_id(chosen: Optional[str]) -> str:
-    """The one that was chosen, or a random one."""
+    """The request id that was chosen, or a random one."""
     return chosen if chosen is not None else str(uuid.uuid4())
 
 
@@ -194,7 +194,7 @@ def _regular(path: pathlib.Path) -> bytes:
 
 
 def _declared_files(text: str) -> dict[str, str]:
-    # What is wrong with the text is said by the control plane, with its place.
+    # The control plane reports problems of the text, with their places.
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -206,7 +206,7 @@ def _declared_files(text: str) -> dict[str, str]:
 
 
 def get(run_id: str, wait: float, results: bool) -> pb.GetRunRequest:
-    """A run, now or once it is final."""
+    """A request for a run, as it is now or once it is final."""
     request = pb.GetRunRequest(run_id=run_id, include_results=results)
     if wait > 0:
         request.wait.FromTimedelta(datetime.timedelta(seconds=wait))
@@ -222,7 +222,7 @@ def runs(
     limit: int,
     page_token: str,
 ) -> pb.ListRunsRequest:
-    """A page of runs."""
+    """A request for a page of runs."""
     if any(time is not None and time.tzinfo is None for time in (since, until)):
         raise invalid("`since` and `until` need a time zone, such as `datetime.timezone.utc`")
     wanted = [status] if isinstance(status, str) else list(status)

@@ -1,7 +1,7 @@
 """Threads for functions that must not stop the event loop.
 
-They are daemons: a function that does not come back holds up nobody's end, unlike one in a ``ThreadPoolExecutor``, which
-the interpreter joins before it exits.
+They are daemon threads: a function that does not return cannot delay the exit, unlike one in a ``ThreadPoolExecutor``,
+whose threads the interpreter joins.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ Work = Callable[[], Any]
 
 
 class Threads:
-    """At most so many at once; what comes then waits for its turn."""
+    """Runs at most ``most`` functions at once; further ones wait for their turn."""
 
     def __init__(self, most: int, name: str) -> None:
         self._most, self._name, self._count = most, name, 0
         self._waiting: queue.SimpleQueue[tuple[Work, asyncio.AbstractEventLoop, asyncio.Future[Any]]] = queue.SimpleQueue()
-        # Of threads that have nothing to do.
+        # Counts the idle threads.
         self._idle, self._lock = threading.Semaphore(0), threading.Lock()
 
     async def run(self, work: Work) -> Any:
-        """What a function returns or raises. Who is cancelled meanwhile does not hear of it, and the function goes on."""
+        """Runs a function; returns or raises what it does. If the caller is cancelled, the function goes on."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         self._waiting.put((work, loop, done))
@@ -44,7 +44,7 @@ class Threads:
             work, loop, done = self._waiting.get()
             if not done.cancelled():
                 _work(work, loop, done)
-            # What was worked on is not kept until something else comes.
+            # Releases the references while the thread waits for more work.
             del work, loop, done
             self._idle.release()
 
@@ -53,7 +53,7 @@ def _work(work: Work, loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any]
     try:
         result, problem = work(), None
     except BaseException as raised:  # also what would end the thread, such as `sys.exit()`
-        # Neither a future nor the loop bears the others.
+        # Neither a future nor the loop accepts other exceptions.
         bearable = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
         result, problem = None, raised if bearable else RuntimeError(f"{type(raised).__name__}: {raised}")
     try:

@@ -1,7 +1,7 @@
-"""Which certificates are trusted, and what is said of one that is not: the same roots and words as in the commands.
+"""Which certificates are trusted, and the error for one that is not: with the same roots and texts as the commands.
 
-Trusted are the roots that gRPC brings, those of the files that ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name, or else the
-machine's own, and those of ``ca`` (``GLEITZEIT_CA``).
+The trusted roots are those that gRPC brings, those of the files that ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name or
+else the machine's own, and those of ``ca`` (``GLEITZEIT_CA``).
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from . import _x509
 from .errors import GleitzeitError
 
 CA_VARIABLE = "GLEITZEIT_CA"
-#: Where machines keep their roots in one file: Debian, Fedora, SUSE, and Alpine or macOS.
+#: The usual files of a machine's roots: Debian, Fedora, SUSE, and Alpine or macOS.
 USUAL = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-#: The largest file of certificates, and the most files of a folder.
+#: The largest certificate file in bytes, and the most files of a folder.
 MOST_BYTES, MOST_FILES = 16 << 20, 10_000
-#: So many names of a certificate are shown.
+#: How many names of a certificate are shown.
 SHOWN = 5
 _ONE = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----")
 
-# OpenSSL's numbers of what is wrong with a certificate.
+# OpenSSL's codes for faults of a certificate.
 EXPIRED, NOT_YET, OTHER_NAME, OTHER_ADDRESS = 10, 9, 62, 64
 UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
 
 
 def roots(ca: Optional[str], environment: Optional[Mapping[str, str]] = None) -> bytes:
-    """The roots, as PEM. Those that were named and cannot be used are an error with the place."""
+    """The roots, as PEM. A configured file that cannot be used is an error that names it."""
     return _roots(ca, *(_set(name, environment) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 
 
 def context(ca: Optional[str], environment: Optional[Mapping[str, str]] = None) -> ssl.SSLContext:
-    """For connections of clients that trust the roots."""
+    """An SSL context for clients that trust these roots."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.load_verify_locations(cadata=roots(ca, environment).decode("ascii"))
@@ -54,7 +54,7 @@ def context(ca: Optional[str], environment: Optional[Mapping[str, str]] = None) 
 
 
 def named(ca: Optional["str | os.PathLike[str]"]) -> Optional[str]:
-    """The file that was given, or that the environment names."""
+    """The given file, or the one that the environment names."""
     return os.fspath(ca) if ca else _set(CA_VARIABLE, None)
 
 
@@ -74,13 +74,13 @@ def _roots(ca: Optional[str], file: Optional[str], folders: Optional[str]) -> by
         found += _of_folder(folder)
     if ca is not None:
         found += _of_file(ca, f"`ca` or {CA_VARIABLE}")
-    # Most are in two of the lists.
+    # Most roots are in two of the lists.
     return "".join(ssl.DER_cert_to_PEM_cert(it) for it in dict.fromkeys(found)).encode("ascii")
 
 
 def _certificates(text: bytes) -> list[bytes]:
-    """The certificates of a PEM file, as DER. Those that cannot be understood are left out, as the commands do it: there
-    are old ones in every machine's list."""
+    """The certificates of a PEM file, as DER. Those that cannot be parsed are skipped, as in the commands: every
+    machine's list has old ones."""
     found, trial = [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for body in _ONE.findall(text):
         try:
@@ -130,7 +130,7 @@ def _wrong(message: str) -> GleitzeitError:
 
 
 def untrusted(problem: ssl.SSLCertVerificationError, host: str, certificate: bytes) -> tuple[str, str]:
-    """What is wrong with the certificate that a host showed, and what to do about it."""
+    """What is wrong with the certificate that a host presented, and what to do about it."""
     read = _x509.read(certificate)
     issuer = read.issuer if read else "an unreadable issuer"
     code = problem.verify_code
@@ -170,7 +170,7 @@ def _alternative(host: str) -> str:
 
 
 def shown_by(address: tuple[str, int], host: str, left: Callable[[], float]) -> bytes:
-    """The certificate that a host shows, trusted or not; nothing if it shows none any more."""
+    """The certificate that a host presents, trusted or not; nothing if it no longer presents one."""
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
     try:

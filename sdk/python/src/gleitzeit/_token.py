@@ -1,8 +1,8 @@
-"""The token that is shown to a control plane: one in a file, or the one that it keeps for its user on this machine.
+"""The token sent to a control plane: one in a file, or the one that it stores for its user on this machine.
 
-A control plane that was given no token makes one of its own, in a file that only its user can read, and holds a shared
-lock on that file for as long as it lives. Where an exclusive lock can be had no control plane of this user listens:
-whatever listens at the port is another user's, and is not shown the token.
+A control plane that was given no token generates one, in a file that only its user can read, and holds a shared lock
+on that file for as long as it runs. If an exclusive lock is available, no control plane of this user is listening:
+whatever listens at the port belongs to another user, and is not sent the token.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ except ImportError:  # no POSIX: control planes of the same machine do not run t
 
 log = logging.getLogger("gleitzeit")
 
-#: A longer token is none.
+#: The most bytes of a token; a longer text is not one.
 MAX_BYTES = 4_096
 
 
 class SecretFile:
-    """A file that holds a token and nothing else, as systemd and Kubernetes hand out secrets. It may change."""
+    """A file that holds only a token, as systemd and Kubernetes hand out secrets. It may change."""
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path = os.fspath(path)
@@ -38,7 +38,7 @@ class SecretFile:
         return f"SecretFile({self.path!r})"
 
     def current(self) -> str:
-        """The token as it is now; while the file cannot be read, as it was: secrets are often replaced by removing them."""
+        """The current token, or the last one while the file cannot be read: it may be replaced by removing it first."""
         try:
             self._token, self._is_told = self._read(), False
         except ValueError as problem:
@@ -49,7 +49,7 @@ class SecretFile:
 
     def _read(self) -> str:
         try:
-            # A pipe would be waited for, and could not be read again.
+            # Opening a pipe would block, and it could not be read again.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 raise ValueError(f"cannot use the token in `{self.path}`: it is no regular file")
             with open(self.path, "rb") as file:
@@ -72,11 +72,11 @@ _MORE = "more than one line, or characters that no token has"
 
 
 def _is_token(text: str) -> bool:
-    """Whether a header can carry it as a token: visible characters of ASCII alone."""
+    """Whether a header can carry the token: only visible ASCII characters."""
     return all("!" <= character <= "~" for character in text)
 
 
-#: What gives the token whenever one is needed; none if there is none.
+#: Returns the token whenever one is needed; ``None`` if there is none.
 Source = Callable[[], Optional[str]]
 
 
@@ -101,7 +101,7 @@ def source(token: Optional[str], file: Union[None, str, os.PathLike[str]], url: 
 
 
 def kept(url: str) -> Optional[str]:
-    """The token of the control plane that lives at this address of this machine, if it is this user's."""
+    """The token of the control plane that runs at this address of this machine, if it belongs to this user."""
     path = _file(url)
     if path is None or fcntl is None:
         return None
@@ -133,7 +133,7 @@ def _file(url: str) -> Optional[pathlib.Path]:
             return None
     except ValueError:
         return None
-    # Without HOME, as in some services, the home that the system knows of this user.
+    # Without HOME, as in some services, the home directory from the user database.
     state, home = os.environ.get("XDG_STATE_HOME", ""), os.path.expanduser("~")
     if os.path.isabs(state):
         folder = pathlib.Path(state)

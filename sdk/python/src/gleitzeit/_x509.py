@@ -1,4 +1,4 @@
-"""Who a certificate says it is for and who issued it, as far as messages need it. Reads anything, and raises nothing."""
+"""Reads the subject and the issuer of a certificate, as far as messages need them. Accepts any input, never raises."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ COMMON_NAME, ORGANIZATION, ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a",
 SEQUENCE, SET, OBJECT_ID, OCTETS, WIDE_TEXT = 0x30, 0x31, 0x06, 0x04, 0x1E
 VERSION, EXTENSIONS = 0xA0, 0xA3
 SHORT_TIME, DNS_NAME, IP_ADDRESS = 0x17, 0x82, 0x87
-#: So many characters of each part are shown, and of each host's name.
+#: How many characters are shown of each part, and of each host name.
 SHOWN, SHOWN_NAME = 64, 100
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is told of a certificate."""
+    """The parts of a certificate that messages show."""
 
     issuer: str
-    #: Whether it says that it issued itself.
+    #: Whether it names itself as its issuer.
     is_own: bool
     begins: str
     ends: str
-    #: The hosts that it is for.
+    #: The hosts that it is valid for.
     names: tuple[str, ...]
 
 
 def read(der: bytes) -> Optional[Certificate]:
-    """Of a certificate's DER; nothing if it is none."""
+    """Parses a certificate's DER; nothing if it is not a certificate."""
     try:
         whole = _inside(_inside(der))
         fields = [it for it in _fields(whole) if it[0] != VERSION]
@@ -74,7 +74,7 @@ def _name(text: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """With escapes for what a terminal obeys."""
+    """The text with escapes for characters that a terminal interprets."""
     return "".join(it if it.isprintable() else f"\\u{{{ord(it):x}}}" for it in text)
 
 

@@ -19,13 +19,12 @@ from .v1 import workflow_service_pb2_grpc
 
 
 class Client:
-    """A connection to a control plane: it is made when it is needed, and made again by itself.
+    """A connection to a control plane, opened when it is needed; it reconnects by itself.
 
     ``url``, ``token`` and ``token_file`` default to ``GLEITZEIT_HUB_URL``, ``GLEITZEIT_TOKEN`` and
-    ``GLEITZEIT_TOKEN_FILE``; without a token, that of this user's own control plane is taken. The file is read again when it
-    changes. ``ca`` is a file with the root of a private authority, for ``https`` (``GLEITZEIT_CA``). Times are in seconds.
-    Every method
-    raises ``GleitzeitError``. May be shared by threads.
+    ``GLEITZEIT_TOKEN_FILE``; without a token, that of this user's own control plane is used. The file is read again
+    when it changes. ``ca`` is a file with the root of a private authority, for ``https`` (``GLEITZEIT_CA``). Times are
+    in seconds. Every method raises ``GleitzeitError``. Threads may share a client.
     """
 
     def __init__(self, url: Optional[str] = None, *, token: Optional[str] = None, **settings: Any) -> None:
@@ -71,9 +70,9 @@ class Client:
         labels: Optional[Mapping[str, str]] = None,
         request_id: Optional[str] = None,
     ) -> Run:
-        """Hands a workflow over; when this returns, the run is durable. The tasks of what it returns are not read.
+        """Submits a workflow; when this returns, the run is durable. The returned run has no tasks.
 
-        A request id of its own goes with it unless one is given, so that a lost answer makes no second run.
+        Unless a request id is given, a random one is used, so that a repeat after a lost answer creates no second run.
         """
         request = requests.submit(source, inputs, files, labels, requests.request_id(request_id))
         answer = self._call(self._workflows.SubmitWorkflow, request)
@@ -81,9 +80,9 @@ class Client:
         return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
 
     def validate(self, source: Source) -> tuple[str, ...]:
-        """What is wrong with a workflow, each with its place; empty if it is valid.
+        """The problems of a workflow, each with its place; empty if it is valid.
 
-        What is allowed and probably not meant is a warning of the class :class:`WorkflowNote`, as for ``submit``.
+        Parts that are allowed but probably not meant are warnings of the class :class:`WorkflowNote`, as in ``submit``.
         """
         whole = requests.submit(source, None, None, None, "")
         answer = self._call(
@@ -97,7 +96,7 @@ class Client:
         return self._get(run_id, 0.0, results)
 
     def wait(self, run_id: str, timeout: Optional[float] = None, *, results: bool = True) -> Run:
-        """A run once it has ended, or after ``timeout`` as it is then."""
+        """Waits until a run has ended and returns it; after ``timeout`` seconds, returns it as it is then."""
         end = None if timeout is None else time.monotonic() + timeout
         away_since: Optional[float] = None
         while True:
@@ -115,10 +114,10 @@ class Client:
     def watch(
         self, run_id: str, from_seq: int = 1, *, progress: bool = False, so_far: bool = False
     ) -> Iterator[Event]:
-        """A run's events as they happen, each once and in order, to its end. A stream that breaks is resumed.
+        """A run's events as they happen, each once and in order, to its end. A broken stream is resumed.
 
-        With ``progress`` also what its tasks say meanwhile, which may be lost; ``event.output`` is what of it is output.
-        With ``so_far`` it begins with what the open attempts have said before.
+        ``progress`` adds the progress of its tasks, which may be lost; ``event.output`` extracts output from it. With
+        ``so_far`` the stream begins with the progress that the open attempts have reported before.
         """
         away_since: Optional[float] = None
         tries, is_first = 0, True
@@ -131,7 +130,7 @@ class Client:
             )
             stream = self._workflows.WatchRun(request, metadata=self.settings.metadata)
             try:
-                # The headers come once it is being watched.
+                # The headers arrive once the watch is set up.
                 stream.initial_metadata()
                 away_since = None
                 for message in stream:
@@ -153,9 +152,9 @@ class Client:
     def tasks(
         self, run_id: str, *, results: bool = True, dependencies: bool = False, page_size: int = 0
     ) -> Iterator[Task]:
-        """All tasks of a run, page after page, with the results that ``get`` leaves out because they are large.
+        """All tasks of a run, page by page, including results that ``get`` leaves out because they are large.
 
-        With ``dependencies`` each says which tasks it waits for.
+        With ``dependencies`` each task lists the tasks that it depends on.
         """
         token = ""
         while True:
@@ -182,10 +181,10 @@ class Client:
         until: Optional[datetime.datetime] = None,
         limit: Optional[int] = None,
     ) -> Iterator[Run]:
-        """Runs, the newest first, page after page: those for which all that is given holds.
+        """Runs that satisfy every given condition, the newest first, page by page.
 
-        ``since`` and ``until`` say when a run was submitted: at that time or later, and before that time. Both have a
-        time zone.
+        ``since`` and ``until`` limit the time of submission: at that time or later, and before that time. Both must
+        have a time zone.
         """
         token, left = "", limit
         while left is None or left > 0:
@@ -198,25 +197,25 @@ class Client:
                 return
 
     def progress(self, run_id: str, tasks: Iterable[str] = ()) -> List[Event]:
-        """What the open attempts of a run, or of these of its tasks, have said so far: the last of each."""
+        """The latest progress of each open attempt of a run, or of the given tasks."""
         request = pb.ReadProgressRequest(run_id=run_id, task_ids=tasks)
         events: List[Event] = self._call(self._read_progress, request)
         return events
 
     def explain(self, run_id: str, task: str = "") -> Explanation:
-        """Why a run, or a task of it, has not ended."""
+        """Explains why a run, or one of its tasks, has not ended."""
         request = pb.ExplainRunRequest(run_id=run_id, task_id=task)
         return models.explanation(self._call(self._workflows.ExplainRun, request))
 
     def cancel(self, run_id: str, reason: str = "", *, force: bool = False) -> str:
-        """Asks a run to end; its status then. It is `cancelled` once what runs has been stopped. ``force`` also ends a run
-        that the control plane set aside because its entries cannot be replayed."""
+        """Requests the cancellation of a run; returns its status, which is `cancelled` once its attempts have stopped.
+        ``force`` also ends a run that the control plane set aside because its entries cannot be replayed."""
         request = pb.CancelRunRequest(run_id=run_id, reason=reason, force=force)
         answer = self._call(self._workflows.CancelRun, request)
         return models.run_status(answer.status)
 
     def retry(self, run_id: str, *, all: bool = False, request_id: Optional[str] = None) -> Run:
-        """A failed or cancelled run again, as a new one that keeps the results of the completed tasks, unless ``all``."""
+        """Repeats a failed or cancelled run as a new one; completed tasks keep their results, unless ``all`` is set."""
         request = pb.RetryRunRequest(run_id=run_id, request_id=requests.request_id(request_id), all=all)
         answer = self._call(self._workflows.RetryRun, request)
         return Run(answer.run_id, answer.correlation_id, "", models.run_status(answer.status))
@@ -248,11 +247,11 @@ class Client:
             tries += 1
 
     def _explained(self, error: GleitzeitError) -> GleitzeitError:
-        """Looks what is at the address if the control plane was not reached."""
+        """Explains the error if the control plane could not be reached, by probing the address."""
         return _reach.explained(error, self.settings.url, self._was_reached, self.settings.ca)
 
     def _bear(self, error: GleitzeitError, away_since: Optional[float], tries: int) -> float:
-        """Waits before another try, or raises; since when the control plane is away."""
+        """Waits before another try, or raises; returns since when the control plane has been away."""
         since = time.monotonic() if away_since is None else away_since
         if away_since is None:
             error = self._explained(error)

@@ -1,4 +1,4 @@
-"""What can go wrong. Decide by ``code``, ``name`` and the questions beside them, never by text."""
+"""Errors. Decide by ``code``, ``name`` and the attributes beside them, never by the text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ON_THE_WAY = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# In the words of gRPC, of an answer that is none of gRPC: a proxy's, or a refusal before any service.
+# gRPC's wording for an answer that is not gRPC: a proxy's, or a refusal before any service.
 _OF_HTTP = "Received http2 header with status"
 _AWAY = {"SYSTEM_SHUTDOWN", "SYSTEM_NOT_INITIALIZED"}
-# For answers that do not say who made them.
+# For answers that do not identify their sender.
 _UNNAMED = {
     grpc.StatusCode.INVALID_ARGUMENT: (-32602, "INVALID_PARAMS"),
     grpc.StatusCode.NOT_FOUND: (-28002, "WORKFLOW_NOT_FOUND"),
@@ -37,7 +37,7 @@ _UNNAMED = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a workflow, its inputs or its files."""
+    """One problem of a workflow, its inputs or its files."""
 
     message: str
     field: str = ""
@@ -70,31 +70,31 @@ class GleitzeitError(Exception):
         super().__init__("\n  ".join([message, *map(str, problems), *advice]))
         #: What happened, with the names involved.
         self.message = message
-        #: The stable integer of the error table.
+        #: The stable number from the error table.
         self.code = code
         #: The code's name, such as ``WORKFLOW_NOT_FOUND``.
         self.name = name
-        #: Everything that is wrong with the workflow, if that is what it is about.
+        #: All problems of the workflow, if the error is about those.
         self.problems = problems
-        #: How many seconds the control plane asks to wait before the next try.
+        #: How many seconds the control plane asks the client to wait before the next try.
         self.retry_after = retry_after
         #: Whether no control plane answered.
         self.unreachable = unreachable
-        #: What to do about it; empty if nothing is known beyond the error table.
+        #: Advice that goes beyond the error table; empty if there is none.
         self.hint = hint
-        # Of a call that did not get through, in the words of gRPC.
+        # Why a call did not get through, in gRPC's words.
         self._reason = reason or message
-        # Whether it was waited for long enough, or waiting does not help.
+        # Whether the call waited long enough already, or waiting does not help.
         self._is_lasting = lasting
 
     @property
     def is_worth_repeating(self) -> bool:
-        """Whether the same call may succeed if it is made again soon."""
+        """Whether the same call may succeed if it is repeated soon."""
         return (self.unreachable and not self._is_lasting) or self.retry_after is not None
 
 
 class RunFailed(GleitzeitError):
-    """A run that was waited for ended, and not well; ``run`` has it."""
+    """The run that was waited for failed or was cancelled; ``run`` is that run."""
 
     def __init__(self, run: Run) -> None:
         error = run.error
@@ -106,13 +106,13 @@ class RunFailed(GleitzeitError):
 def unreached(
     error: GleitzeitError, message: str, code: int, name: str, hint: str, lasting: bool
 ) -> GleitzeitError:
-    """The error of a control plane that was not reached, told in other words."""
+    """An error with the explanation why the control plane was not reached."""
     reason = error._reason
     return GleitzeitError(message, code=code, name=name, unreachable=True, hint=hint, lasting=lasting, reason=reason)
 
 
 def from_rpc(error: Any, url: str) -> GleitzeitError:
-    """What a failed call of gRPC means."""
+    """Converts a failed gRPC call to an error."""
     status, code = rpc_status.from_call(error), error.code()
     info, problems, retry_after = None, [], None
     for detail in status.details if status is not None else ():
@@ -136,7 +136,7 @@ def from_rpc(error: Any, url: str) -> GleitzeitError:
             message, code=number, name=info.reason, problems=tuple(problems), retry_after=retry_after, unreachable=away
         )
     if code in _ON_THE_WAY or message.startswith(_OF_HTTP):
-        # The connection is there, and its other side has not said a word for as long as it is waited for.
+        # There is a connection, but its other side has sent nothing within the limit.
         is_silent = "before receiving SETTINGS frame" in message
         timed_out = code == grpc.StatusCode.DEADLINE_EXCEEDED or is_silent
         number, name = (-25003, "CONNECTION_TIMEOUT") if timed_out else (-25004, "CONNECTION_LOST")

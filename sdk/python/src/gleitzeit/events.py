@@ -1,11 +1,11 @@
-"""What the payloads of a run's events hold, as types for checkers and editors; at run time they are plain dictionaries.
+"""The payloads of a run's events, as types for checkers and editors; at run time they are plain dictionaries.
 
     for event in client.watch(run.id):
         if event.type == "task_completed":
             completed: TaskCompleted = event.payload
             print(completed["result"])
 
-A newer control plane may send types and fields that are not named here. ``payload`` is ``None`` where it was too large
+A newer control plane may send types and fields that are not listed here. ``payload`` is ``None`` if it was too large
 (``payload_omitted``).
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Literal, Mapping, TypedDict
 
-#: What happened, past tense.
+#: The types of events, in the past tense.
 EventType = Literal[
     "workflow_submitted",
     "workflow_cancel_requested",
@@ -36,7 +36,7 @@ EventType = Literal[
 
 
 class _Detailed(TypedDict, total=False):
-    #: More about it, such as a traceback: any JSON value.
+    #: Details such as a traceback: any JSON value.
     data: Any
 
 
@@ -57,7 +57,7 @@ class _Submission(TypedDict, total=False):
 
 
 class WorkflowSubmitted(_Submission):
-    """The run was accepted. Of the workflow only its ``name`` is sent, and neither files nor environment are."""
+    """The run was accepted. Only the ``name`` of the workflow is sent, and neither files nor environment."""
 
     name: str
     inputs: Dict[str, Any]
@@ -65,7 +65,7 @@ class WorkflowSubmitted(_Submission):
 
 
 class WorkflowCancelRequested(TypedDict):
-    """The run is to end: somebody asked for it, or its time is up."""
+    """The run is being cancelled: a client requested it, or its time is up."""
 
     cause: Literal["requested", "timeout"]
     reason: str
@@ -84,7 +84,7 @@ class WorkflowFailed(TypedDict):
 
 
 class _SetAside(TypedDict, total=False):
-    #: Its entries cannot be replayed; the reason says what is wrong with them.
+    #: The run's entries cannot be replayed; the reason says what is wrong with them.
     set_aside: bool
 
 
@@ -100,25 +100,25 @@ class _OfProvider(TypedDict, total=False):
 
 
 class TaskReady(_OfProvider):
-    """What the task depends on is there."""
+    """All dependencies of the task have completed."""
 
     task_id: str
     method: str
     queue: str
     priority: int
     retry: Dict[str, Any]
-    #: With all references replaced by what they name.
+    #: The parameters with all references resolved.
     parameters: Dict[str, Any]
 
 
 class _OfAttempt(TypedDict):
     task_id: str
-    #: From 1; 0 where there was none.
+    #: The number of the attempt, from 1; 0 if there was none.
     attempt: int
 
 
 class TaskDispatched(_OfAttempt, _OfProvider):
-    """An attempt was given to an engine."""
+    """An attempt was assigned to an engine."""
 
     engine: str
     method: str
@@ -127,12 +127,12 @@ class TaskDispatched(_OfAttempt, _OfProvider):
 class TaskStarted(_OfAttempt):
     """The attempt has been running for a while."""
 
-    #: For how long, in milliseconds.
+    #: For how many milliseconds it has been running.
     ran_ms: int
 
 
 class _Carried(TypedDict, total=False):
-    #: The result is that of the run which this one repeats.
+    #: The result was carried over from the run that this one repeats.
     carried: bool
 
 
@@ -149,7 +149,7 @@ class _Delayed(TypedDict, total=False):
 
 
 class TaskAttemptFailed(_OfAttempt, _Delayed):
-    """The attempt failed of itself; ``retryable`` if trying again can help."""
+    """The attempt itself failed; ``retryable`` says whether a retry can help."""
 
     error: Error
     retryable: bool
@@ -157,23 +157,23 @@ class TaskAttemptFailed(_OfAttempt, _Delayed):
 
 
 class _Late(TypedDict, total=False):
-    #: It had reported its end, after the run was to end.
+    #: It reported its end after the cancellation had begun.
     late_report: bool
 
 
 class TaskAttemptStopped(_OfAttempt, _Late):
-    """The attempt ended without saying anything about the work."""
+    """The attempt ended without an outcome of its work."""
 
     reason: Literal["engine_lost", "provider_lost", "no_provider", "not_taken", "drain", "cancelled"]
     engine: str
 
 
 class TaskRequeued(_OfAttempt):
-    """A stopped attempt's task is tried again at once."""
+    """The task of a stopped attempt is tried again at once."""
 
 
 class TaskRetryScheduled(_OfAttempt):
-    """A failed attempt's task is tried again after a delay."""
+    """The task of a failed attempt is tried again after a delay."""
 
     delay_ms: int
 
@@ -185,7 +185,7 @@ class TaskFailed(_OfAttempt):
 
 
 class TaskSkipped(TypedDict):
-    """The task cannot run, ``because`` of one that failed."""
+    """The task cannot run; ``because`` names one that failed."""
 
     task_id: str
     because: str
@@ -197,7 +197,7 @@ class TaskCancelled(TypedDict):
     task_id: str
 
 
-#: The payload of each type; that of ``method_progress`` is any JSON value, of text ``{"text": ...}``.
+#: The payload of each type; that of ``method_progress`` is any JSON value, for text ``{"text": ...}``.
 PAYLOADS: Mapping[str, type] = {
     "workflow_submitted": WorkflowSubmitted,
     "workflow_cancel_requested": WorkflowCancelRequested,

@@ -1,4 +1,4 @@
-"""What the control plane says of runs, as plain values."""
+"""Runs, tasks and events from the control plane, as plain values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 class WorkflowNote(UserWarning):
-    """What is allowed in a workflow and probably not meant, with its place and what to write instead."""
+    """A part of a workflow that is allowed but probably not meant, with its place and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The one thing that a state which is not final waits for."""
+    """What an unfinished run or task waits for."""
 
     reason: str
     since: Optional[datetime.datetime] = None
@@ -56,9 +56,9 @@ class Task:
     waiting: Optional[Waiting] = None
     started_at: Optional[datetime.datetime] = None
     finished_at: Optional[datetime.datetime] = None
-    #: The tasks that must complete before it; empty unless ``tasks`` was asked for them.
+    #: The tasks that must complete before it; empty unless ``tasks`` was called with ``dependencies``.
     dependencies: tuple[str, ...] = ()
-    #: The provider that is to serve it, if its workflow names one; else empty.
+    #: The provider that must serve it, if the workflow names one; otherwise empty.
     provider: str = ""
 
 
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended: then nothing of it changes any more."""
+        """Whether the run has ended, so that nothing about it changes any more."""
         return self.status in FINAL
 
     def __getitem__(self, task: str) -> Json:
@@ -90,7 +90,7 @@ class Run:
         return found.result
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """The HTML that notebooks show."""
         rows = "".join(
             f"<tr><td>{html.escape(task.id)}</td><td>{html.escape(task.status)}</td>"
             f"<td><code>{html.escape(_short(task))}</code></td></tr>"
@@ -104,11 +104,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Output:
-    """A piece of what a task printed: whole lines if there are any, else as much as there is of one.
+    """A piece of a task's output: whole lines if there are any, otherwise as much of one line as there is.
 
-    ``stream`` is ``stdout`` or ``stderr``; of text that is not a process's, such as that of a model, it is empty.
-    ``offset`` is where the text stands in its stream, in bytes of UTF-8: where it does not continue the piece before,
-    pieces were lost. The text of a ``note`` is not the task's own but says something about its output.
+    ``stream`` is ``stdout`` or ``stderr``; it is empty for text that does not come from a process, such as a model's.
+    ``offset`` is the position of the text in its stream, in bytes of UTF-8: a gap after the previous piece means that
+    pieces were lost. The text of a ``note`` is a remark about the output rather than output.
     """
 
     text: str
@@ -121,15 +121,15 @@ class Output:
 class Event:
     """Something that happened in a run."""
 
-    #: Its place among the events of the run, from 1, without gaps; 0 for ``method_progress``, which is not recorded.
+    #: Its number among the events of the run, from 1, without gaps; 0 for ``method_progress``, which is not recorded.
     seq: int
-    #: What happened: an ``EventType`` of :mod:`gleitzeit.events`, or one that a newer control plane knows.
+    #: The type: an ``EventType`` of :mod:`gleitzeit.events`, or one of a newer control plane.
     type: str
-    #: The task it speaks of; empty if it speaks of the run.
+    #: The id of the task that it is about; empty if it is about the run.
     task: str
-    #: The attempt it speaks of, from 1; 0 if it speaks of none.
+    #: The number of the attempt that it is about, from 1; 0 if it is about none.
     attempt: int
-    #: When it was recorded; for ``method_progress`` when the control plane heard it.
+    #: When it was recorded; for ``method_progress`` when the control plane received it.
     time: Optional[datetime.datetime]
     #: Its data, as :mod:`gleitzeit.events` describes it for each type.
     payload: Json = None
@@ -138,7 +138,7 @@ class Event:
 
     @property
     def output(self) -> Optional[Output]:
-        """What a task printed, if the event tells that: a ``method_progress`` with text."""
+        """The output in this event, if it has any: a ``method_progress`` with text."""
         data = self.payload
         if self.type != "method_progress" or not isinstance(data, dict) or not isinstance(data.get("text"), str):
             return None
@@ -151,7 +151,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a run, or a task of it, has not ended."""
+    """Why a run, or one of its tasks, has not ended."""
 
     run_id: str
     name: str
@@ -199,7 +199,7 @@ def run_status(value: Any) -> str:
 
 
 def task(message: Any) -> Task:
-    """A task as it was sent."""
+    """Converts a task message."""
     return Task(
         id=message.id,
         status=_word(run_pb2.TaskStatus.Name(message.status), "TASK_STATUS_"),
@@ -218,7 +218,7 @@ def task(message: Any) -> Task:
 
 
 def run(message: Any) -> Run:
-    """A run, or a run of a list, as it was sent."""
+    """Converts the message of a run, or of a run in a list."""
     tasks = getattr(message, "tasks", ())
     has_outputs = "outputs_json" in message.DESCRIPTOR.fields_by_name
     return Run(
@@ -237,7 +237,7 @@ def run(message: Any) -> Run:
 
 
 def event(message: Any) -> Event:
-    """An event as it was sent."""
+    """Converts an event message."""
     return Event(
         seq=message.seq,
         type=message.type,
@@ -250,7 +250,7 @@ def event(message: Any) -> Event:
 
 
 def explanation(message: Any) -> Explanation:
-    """An explanation as it was sent."""
+    """Converts an explanation message."""
     return Explanation(
         run_id=message.run_id,
         name=message.name,

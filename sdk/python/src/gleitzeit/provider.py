@@ -35,21 +35,21 @@ from ._threads import Threads
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger("gleitzeit.provider")
 
-#: Answers are kept so long after they were sent, in seconds: a hub that dies may take them with it.
+#: How many seconds answers are kept after they were sent: a hub that dies may lose them.
 KEPT = 20.0
-#: A process that did nothing for longer, in seconds, may have lost its calls to others.
+#: A process that stood still for more seconds than this may have lost its calls to other providers.
 STOOD_STILL = 2.0
 MOST_KEPT = 1_000
-#: So many methods are named in a line.
+#: How many methods a log line names.
 NAMED = 8
-#: Code of errors that do not say another.
+#: The code of errors without a code of their own.
 TASK_EXECUTION_FAILED = -29002
 TASK_RESULT_INVALID = -29007
 INVALID_PARAMS = -32602
 
 
 class Failed(Exception):
-    """Raised by a method to say how it failed, and whether another attempt may help."""
+    """Raised by a method to report how it failed, and whether another attempt may help."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Failed(Exception):
 
 
 class Call:
-    """The call that is being served, for code that wants to know more of it; see ``current``."""
+    """The call that is being served, for code that needs its details; see ``current``."""
 
     def __init__(self, provider: Provider, body: dict[str, Any]) -> None:
         meta = body.get("meta") or {}
@@ -72,25 +72,25 @@ class Call:
         self.method: str = body["method"]
         self.run_id: str = meta.get("run_id", "")
         self.task_id: str = meta.get("task_id", "")
-        #: From 1. Run, task and attempt are the same only for one call.
+        #: The number of the attempt, from 1. Run, task and attempt together identify the call.
         self.attempt: int = meta.get("attempt", 0)
-        #: Of the caller's span, to be continued by code that traces.
+        #: The trace context of the caller's span, for code that creates spans below it.
         self.traceparent: str = meta.get("traceparent", "")
         self._provider, self._cancelled = provider, threading.Event()
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more. Functions in threads have to look; coroutines are cancelled."""
+        """Whether the answer is no longer wanted. Functions in threads must check this; coroutines are cancelled."""
         return self._cancelled.is_set()
 
     def wait_cancelled(self, seconds: float) -> bool:
-        """Sleeps, but not beyond the cancel; whether that came."""
+        """Sleeps until the time is over or the call is cancelled; returns whether it was cancelled."""
         return self._cancelled.wait(seconds)
 
     def progress(self, data: Any) -> None:
-        """Tells whoever watches how it goes: any JSON value; one of ``{"text": ...}`` is shown as text. It may be lost.
+        """Reports progress to watchers of the run: any JSON value; ``{"text": ...}`` is shown as text. It may be lost.
 
-        What cannot be written as JSON (``nan``, for example) is logged and not sent.
+        A value that JSON cannot hold (``nan``, for example) is logged and not sent.
         """
         try:
             _json.dumps(data)
@@ -104,12 +104,12 @@ _current: contextvars.ContextVar[Call] = contextvars.ContextVar("gleitzeit_call"
 
 
 def current() -> Call:
-    """The call that the code which asks is serving."""
+    """The call that the calling code is serving."""
     return _current.get()
 
 
 class Provider:
-    """Methods, and the connection over which they are served. It goes on whenever the control plane comes back."""
+    """Methods, and the connection over which they are served. It reconnects whenever the control plane comes back."""
 
     def __init__(
         self,
@@ -119,37 +119,37 @@ class Provider:
         max_concurrency: int = 16,
         address: Optional[str] = None,
     ) -> None:
-        """Tasks may ask for the ``name``. ``address`` says where the service is that the methods call, without
-        credentials: lists show it, and workflows have to name the provider where those of a method call different ones.
+        """Tasks may ask for the provider by its ``name``. ``address`` is the service that the methods call, without
+        credentials: lists show it, and if providers of a method call different services, workflows must name one.
         """
         self.name, self.version, self.max_concurrency, self.address = name, version, max_concurrency, address
         self._methods: dict[str, Callable[..., Any]] = {}
         self._schemas: dict[str, dict[str, schema.Schema]] = {}
         self._component_id = str(uuid.uuid4())
-        # Nobody else can come by the id.
+        # Proves the id, so that no other component can claim it.
         self._secret = secrets.token_hex(16)
         self._tasks: dict[str, tuple[Call, asyncio.Task[None]]] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._sent: dict[str, tuple[float, dict[str, Any]]] = {}
         self._is_registered = self._is_draining = False
         self._unanswered = 0
-        # Whether the control plane is to be asked what is still wanted.
+        # Whether the control plane must be asked which calls are still wanted.
         self._asks = False
         self._seen = _now()
         self._wanted: Optional[asyncio.Event] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._rejected: Optional[str] = None
-        # Whether it is to end, and whether what runs is not to be finished.
+        # Whether to end, and whether to abort open calls instead of finishing them.
         self._ended: Optional[asyncio.Event] = None
         self._hurried: Optional[asyncio.Event] = None
-        # Whether the program does nothing but serve, and whether it said that it does.
+        # Whether the program does nothing but serve, and whether that was announced.
         self._is_program = self._was_told = False
         self._threads = Threads(max_concurrency, "gleitzeit-call")
 
     def method(self, name: str) -> Callable[[Function], Function]:
         """Serves a function, or a coroutine function, as the method ``PROTOCOL/METHOD``.
 
-        Its type hints become the method's schema. Whoever changes them gives the provider another ``version``.
+        Its type hints become the method's schema. Changed type hints need a new ``version`` of the provider.
         """
         protocol, slash, rest = name.partition("/")
         if not protocol or not slash or not rest:
@@ -171,10 +171,10 @@ class Provider:
         ca: Optional[str] = None,
         drain_timeout: float = 30.0,
     ) -> None:
-        """Serves until SIGTERM or Ctrl-C, then finishes what runs, for at most ``drain_timeout`` seconds; the second
-        time it ends at once. What it serves and where is said in a line, as a record of the logger
-        ``gleitzeit.provider`` if the program has set up logging, else on standard error. ``ca`` is a file with the root of a
-        private authority, for ``https`` (``GLEITZEIT_CA``)."""
+        """Serves until SIGTERM or Ctrl-C, then finishes open calls, for at most ``drain_timeout`` seconds; a second
+        signal ends it at once. A line announces the methods and the address, through the logger ``gleitzeit.provider``
+        if the program has set up logging, otherwise on standard error. ``ca`` is a file with the root of a private
+        authority, for ``https`` (``GLEITZEIT_CA``)."""
         serving = self.serve_async(
             url, token=token, token_file=token_file, ca=ca, drain_timeout=drain_timeout, handle_signals=True
         )
@@ -190,7 +190,7 @@ class Provider:
         drain_timeout: float = 30.0,
         handle_signals: bool = False,
     ) -> None:
-        """The same for programs with asyncio: serves until it is cancelled or ``stop`` is called."""
+        """Serves like ``serve``, for programs with asyncio: until it is cancelled or ``stop`` is called."""
         if not self._methods:
             raise ValueError("the provider serves no method: mark functions with `@provider.method(...)`")
         self._loop, self._ended, self._hurried = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -232,11 +232,11 @@ class Provider:
             "cancel_method": self._cancel,
             "mesh_error": self._mesh_error,
         }
-        # Asked for at each connection: the control plane may have been started after this provider.
+        # Read for each connection: the control plane may have been started after this provider.
         return Line(address, lambda: token() or "", handlers, self._lost, _tls.named(ca))
 
     def stop(self) -> None:
-        """Ends ``serve``: takes nothing new, finishes what runs. From the event loop's own thread."""
+        """Ends ``serve``: takes no new calls, finishes open ones. Must be called in the event loop's thread."""
         if self._ended is not None:
             self._ended.set()
 
@@ -257,7 +257,7 @@ class Provider:
     async def _drain(self, limit: float) -> None:
         self._is_draining = True
         if self._unanswered:
-            # The control plane takes one registration at a time: this one follows the answer that is on its way.
+            # The control plane takes one registration at a time, so this one waits for the pending answer.
             self._asks = True
         elif self._is_registered:
             await self._register()
@@ -267,7 +267,7 @@ class Provider:
             await asyncio.wait({finishing, hurried}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             for waiting in (finishing, hurried):
                 waiting.cancel()
-        # What was answered just now is on its way before the goodbye.
+        # Answers given just now are sent before the disconnect.
         await self._flush()
 
     async def _beating(self) -> None:
@@ -277,7 +277,7 @@ class Provider:
             await self._ask()
 
     def _beat(self) -> None:
-        """Notices that the process stood still: its calls may be others' by now, and their cancels lie unread."""
+        """Detects that the process stood still: others may have its calls by now, with the cancels still unread."""
         before, self._seen = self._seen, _now()
         if max(now - then for now, then in zip(self._seen, before)) > STOOD_STILL and self._wanted is not None:
             log.info("the process stood still; asking which calls are still wanted")
@@ -285,7 +285,7 @@ class Provider:
             self._wanted.clear()
 
     async def _ask(self) -> None:
-        """By a registration: the cancels of what is not wanted come before its answer."""
+        """Asks by a registration: cancels of calls that are not wanted arrive before its answer."""
         if self._asks and self._is_registered and self._unanswered == 0 and self._line.is_connected:
             self._asks = False
             await self._register()
@@ -315,7 +315,7 @@ class Provider:
         return self.name or os.path.basename(sys.argv[0] or "provider")
 
     def _kept(self) -> list[str]:
-        """The answers that may still have been lost."""
+        """The answers that may still be lost."""
         oldest = time.monotonic() - KEPT
         for call_id in [it for it, (at, _) in self._sent.items() if at < oldest]:
             del self._sent[call_id]
@@ -330,7 +330,7 @@ class Provider:
         if not self._is_registered:
             self._say(self._about())
             self._is_registered = self._was_told = True
-            # What the hub did not cancel by now it may not have heard.
+            # The hub may not have received the answers of calls that it has not cancelled by now.
             self._answers.update({call_id: body for call_id, (_, body) in self._sent.items()})
             self._sent.clear()
         await self._ask()
@@ -341,7 +341,7 @@ class Provider:
     async def _was_rejected(self, body: dict[str, Any]) -> None:
         error = body.get("error") or {}
         if error.get("name") == "COMPONENT_ID_TAKEN":
-            # The control plane drops the connection, and the next one may be let in.
+            # The control plane drops the connection, and may admit the next one.
             log.warning("the control plane refused the registration; trying again: %s", error.get("message"))
             return
         self._rejected = f"{error.get('name', '')}: {error.get('message', body)}"
@@ -366,7 +366,7 @@ class Provider:
     async def _execute(self, body: dict[str, Any]) -> None:
         for call in body.get("calls", [body]):
             if call["id"] in self._sent:
-                # Who asks again has no answer: an engine that began anew after it was told, for one.
+                # A repeated request means that the answer was lost, for example by an engine that restarted.
                 _, self._answers[call["id"]] = self._sent.pop(call["id"])
             elif call["id"] not in self._tasks and call["id"] not in self._answers:
                 started = Call(self, call)
@@ -436,7 +436,7 @@ class Provider:
 
 
 def _now() -> tuple[float, float]:
-    # The second goes on while the machine sleeps.
+    # The second clock goes on while the machine sleeps.
     return time.monotonic(), time.time()
 
 
@@ -461,7 +461,7 @@ def _error(problem: Exception) -> dict[str, Any]:
     return {"code": problem.code, "message": str(problem), "data": data}
 
 
-#: The one that the functions of this module use.
+#: The provider that the functions of this module use.
 default = Provider()
 method = default.method
 serve = default.serve

@@ -27,7 +27,7 @@ _UNIONS = {Union, getattr(types, "UnionType", Union)}
 
 
 def of_method(function: Callable[..., Any]) -> Schema:
-    """What a function takes, by name, and what it returns."""
+    """The schemas of a function's parameters, by name, and of its result."""
     hints = typing.get_type_hints(function)
     properties: dict[str, Schema] = {}
     required, is_open = [], False
@@ -51,7 +51,7 @@ def of_method(function: Callable[..., Any]) -> Schema:
 
 
 def of_type(hint: Any, what: str) -> Schema:
-    """The schema of a type; ``what`` is named if there is none."""
+    """The schema of a type; the error for a type without one names ``what``."""
     plain = _PLAIN.get(hint) if isinstance(hint, typing.Hashable) else None
     if plain is not None:
         return plain

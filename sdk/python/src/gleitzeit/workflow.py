@@ -1,10 +1,10 @@
-"""Workflows as Python: tasks are made one after the other, and refer to each other's results.
+"""Builds workflows in Python: tasks are added one after the other, and refer to each other's results.
 
     wf = Workflow("essay", inputs={"topic": "time"})
     outline = wf.task("llm/chat", messages=[{"role": "user", "content": f"Outline {wf.input('topic')}"}])
     wf.task("python/execute", code=f"result = len({outline.response}.split())")
 
-Only references are references: all other text reaches its task as it is, also where it holds ``${...}``.
+Only ``Reference`` objects are references: all other text reaches its task unchanged, even if it contains ``${...}``.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from .errors import GleitzeitError
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _RESERVED = {"inputs", "env", "files", "run"}
-#: Fields of a task that are not its parameters; a parameter of such a name goes into ``parameters``.
+#: Fields of a task that are not its parameters; a parameter with such a name goes into ``parameters``.
 _FIELDS = ("provider", "queue", "priority", "timeout", "retry")
 
 
-#: A reference within text ends with this, which no text knows beforehand.
+#: Ends a reference within text; random, so that no text can contain it by accident.
 _MARK = f"#{secrets.token_hex(6)}"
 _MARKED = re.compile(r"\$\{([^{}#]*)" + _MARK + r"\}")
 _STEP = re.compile(r"[\w-]+\Z")
-#: What could be changed or mistaken on the way through text, such as that of JSON, is written as its number there.
+#: Characters that could be changed or misread inside text, such as JSON, are written there as their numbers.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-\[\]]")
 _ESCAPED = re.compile(r"~([0-9a-f]+);")
-#: As keys in brackets and quotes have them.
+#: Escapes in keys in brackets and quotes.
 _QUOTED = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 class Reference:
-    """A place in the workflow's data: ``${...}`` once it is written. Fields and items of it are references too.
+    """A place in the workflow's data, written as ``${...}``. Its fields and items are references too.
 
-    In text, such as that of an f-string, it stands as a mark which the workflow knows again.
+    In text, such as an f-string, it becomes a marker that the workflow recognizes.
     """
 
     def __init__(self, path: str) -> None:
@@ -83,7 +83,7 @@ class TaskReference(Reference):
 
 
 def ref(path: str) -> Reference:
-    """A reference by its path, as it would stand between ``${`` and ``}``: ``ref("task.field")``, ``ref("run.id")``."""
+    """A reference by its path, as written between ``${`` and ``}``: ``ref("task.field")``, ``ref("run.id")``."""
     if not path or set(path) & set("${}"):
         raise _invalid(f"`{path}` is no reference; expected a path such as `task.field`, without `${{` and `}}`")
     return Reference(path)
@@ -93,7 +93,7 @@ After = Union[str, TaskReference, Iterable[Union[str, TaskReference]], None]
 
 
 class Workflow:
-    """A workflow that is put together in Python. ``str(workflow)`` is its YAML (which is JSON)."""
+    """A workflow built in Python. ``str(workflow)`` is its YAML (which is JSON)."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Workflow:
         return Reference(f"inputs.{name}")
 
     def file(self, name: str) -> Reference:
-        """A declared file's text; its ``base64`` are its bytes."""
+        """A declared file's text; its ``base64`` field holds its bytes."""
         if name not in self._files:
             raise _invalid(f"the workflow declares no file `{name}`")
         return Reference(f"files.{name}")
@@ -139,10 +139,10 @@ class Workflow:
         retry: Optional[Mapping[str, Any]] = None,
         **more: Any,
     ) -> TaskReference:
-        """Adds a task that calls ``method`` with ``parameters`` and what else is named.
+        """Adds a task that calls ``method`` with ``parameters`` and all further keyword arguments.
 
-        ``after`` names tasks that must have completed although their results are not used. Without an ``id`` it is
-        called after its method. Only providers of the name ``provider`` may serve it, if that is given.
+        ``after`` names tasks that must have completed although their results are not used. Without an ``id`` the task
+        is named after its method. If ``provider`` is given, only providers with that name may serve it.
         """
         task_id = id if id is not None else self._free_id(method)
         if not _ID.match(task_id) or task_id in _RESERVED or task_id in self._tasks:
@@ -158,11 +158,11 @@ class Workflow:
         return TaskReference(task_id)
 
     def output(self, name: str, value: Any) -> None:
-        """Declares what the run returns under a name."""
+        """Declares an output of the run."""
         self._outputs[name] = written(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The workflow as it would stand in a file."""
+        """The workflow in the form of a file."""
         fields: dict[str, Any] = {"name": self.name, **self._fields, "inputs": self._inputs, "files": self._files}
         fields.update(tasks=list(self._tasks.values()), outputs=self._outputs)
         return {name: value for name, value in fields.items() if value is not None and value != {}}
@@ -181,7 +181,7 @@ class Workflow:
 
 
 def written(value: Any) -> Any:
-    """A value as it stands in a workflow: its references as ``${...}``, and what looks like one as text."""
+    """A value in a workflow's notation: its references as ``${...}``, and text that looks like one escaped."""
     if isinstance(value, Reference):
         return f"${{{value._path}}}"
     if isinstance(value, str):
@@ -203,13 +203,13 @@ def _text(text: str) -> str:
 
 
 def _escaped(text: str, is_before_reference: bool) -> str:
-    """Text that stays text: of the dollars before a brace, each two are one."""
+    """Escapes text so that it stays text: two dollars before a brace stand for one."""
     before = r"\{|\Z" if is_before_reference else r"\{"
     return re.sub(rf"(?<!\$)\$+(?={before})", lambda dollars: dollars[0] * 2, text)
 
 
 def _plain(value: Any, what: str) -> Any:
-    """The same value, in which no reference can stand."""
+    """The same value, in a place where references are not allowed."""
     if isinstance(value, Reference) or (isinstance(value, str) and _MARKED.search(value)):
         raise _invalid(f"{what} cannot hold a reference: only parameters of tasks and outputs can")
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-//! What a method knows of its call, and how it fails.
+//! What a method can learn about its call, and how it fails.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ impl Call {
         Self { id, meta, progress }
     }
 
-    /// The run that it belongs to.
+    /// The id of the run that the call belongs to.
     pub fn run_id(&self) -> String {
         self.meta.run_id.to_string()
     }
 
-    /// The task that it belongs to.
+    /// The id of the task that the call belongs to.
     pub fn task_id(&self) -> &str {
         self.meta.task_id.as_str()
     }
 
-    /// From 1. Run, task and attempt together are those of one call only.
+    /// The number of the attempt, from 1. Run, task and attempt together identify the call.
     pub fn attempt(&self) -> u32 {
         self.meta.attempt
     }
@@ -41,14 +41,15 @@ impl Call {
         &self.meta.traceparent
     }
 
-    /// What was left of its time when it arrived.
+    /// The time that was left for the attempt when the call arrived.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.meta.timeout_ms)
     }
 
-    /// Tells whoever watches how it goes: any value; one of `{"text": …}` is shown as text. It may be lost.
+    /// Reports progress to watchers of the run: any value; one of the form `{"text": …}` is shown as text. It may be
+    /// lost.
     pub fn progress(&self, data: &Value) {
-        // Full: it is told too fast, and progress may be lost.
+        // The queue is full: progress comes too fast, and it may be lost.
         let _ = self.progress.try_send((self.id.clone(), Payload::from_value(data)));
     }
 }
@@ -63,23 +64,23 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// An error that trying again will not change, with a text for people.
+    /// An error that a retry will not change, with a message for people.
     pub fn new(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::TaskExecutionFailed, message: message.into(), retryable: false, retry_after: None }
     }
 
-    /// One that may not happen again.
+    /// An error that may not happen again, so the task may be retried.
     pub fn retryable(message: impl Into<String>) -> Self {
         Self { retryable: true, ..Self::new(message) }
     }
 
-    /// Not to be tried again before this time.
+    /// Makes the error retryable, but not before this delay has passed.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self { retryable: true, retry_after: Some(delay), ..self }
     }
 
-    /// Another code than that of a failed execution.
+    /// Sets a code other than that of a failed execution.
     #[must_use]
     pub fn code(self, code: ErrorCode) -> Self {
         Self { code, ..self }

@@ -23,7 +23,7 @@ use super::{Call, CallError, Provider};
 use crate::config::token_source;
 use crate::error::{Error, Result};
 
-/// Progress that may wait for the control plane; what does not fit is dropped.
+/// Progress that may wait to be sent to the control plane; further progress is dropped.
 const PROGRESS: usize = 256;
 /// How long the connection may take to end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ struct Host {
     open: HashMap<CallId, AbortHandle>,
     progress: mpsc::Sender<(CallId, Payload)>,
     pulse: Pulse,
-    /// How often the process stood still, as the machine has heard.
+    /// How often the process stood still, as reported to the machine.
     stops: u64,
     is_drained: bool,
 }
@@ -59,7 +59,7 @@ pub(super) async fn serve(
         .map_err(|error| Error::invalid(error.to_string()))?;
     let mut driving = JoinSet::new();
     driving.spawn(driver.run());
-    let (progress, mut told) = mpsc::channel(PROGRESS);
+    let (progress, mut reported) = mpsc::channel(PROGRESS);
     let mut host = Host {
         machine: machine(&provider, protocols),
         provider,
@@ -84,10 +84,10 @@ pub(super) async fn serve(
                 Some(event) => host.translate(event, &mut refused),
                 None => break,
             },
-            Some((id, data)) = told.recv() => Some(Input::Progress { id, data }),
+            Some((id, data)) = reported.recv() => Some(Input::Progress { id, data }),
             Some(joined) = host.calls.join_next_with_id() => host.ended(joined),
             () = wait(deadline) => Some(Input::Hub(HubInput::Tick)),
-            // That the process stood still is noticed with whatever comes first.
+            // This arm only wakes the loop: every iteration checks whether the process stood still.
             _ = beats.tick() => None,
             () = &mut stop, if !is_stopping => {
                 is_stopping = true;
@@ -97,7 +97,8 @@ pub(super) async fn serve(
         };
         let stops = host.pulse.beat();
         if std::mem::replace(&mut host.stops, stops) != stops {
-            // Its cancel may lie unread beside a call: nothing begins until the control plane has said what is wanted.
+            // A cancel may be waiting unread beside a call: nothing begins until the control plane has said what is
+            // still wanted.
             host.accept(Input::Woke).await?;
         }
         if let Some(input) = input {
@@ -105,7 +106,7 @@ pub(super) async fn serve(
         }
     }
     host.link.close();
-    // What was said last is on its way; a connection that does not end is dropped.
+    // The last messages are on their way; a connection that does not end is dropped.
     let _ = tokio::time::timeout(CLOSING, driving.join_next()).await;
     Ok(())
 }
@@ -131,7 +132,7 @@ fn machine(provider: &Provider, protocols: Vec<ProtocolDefinition>) -> Machine {
 
 async fn wait(deadline: Option<Clock>) {
     match deadline {
-        // Never twice within a millisecond, whatever the deadline says.
+        // Waits at least a millisecond, so that a past deadline cannot make the loop spin.
         Some(at) => tokio::time::sleep_until(at.max(Clock::now() + Duration::from_millis(1))).await,
         None => std::future::pending().await,
     }
@@ -161,7 +162,7 @@ impl Host {
         match output {
             HubOutput::Send(message) => {
                 match self.link.send(message.kind(), &Body(&message)).await {
-                    // The machine says it again on the next connection.
+                    // The machine repeats the message on the next connection.
                     Ok(()) | Err(SendError::NotConnected | SendError::Closed) => {}
                     Err(error) => tracing::error!(event = message.kind(), %error, "message lost"),
                 }
@@ -190,7 +191,7 @@ impl Host {
                 HubInput::Disconnected
             }
             LinkEvent::Refused { message, .. } => {
-                // Said once; who sets the token there may do so any time.
+                // Logged once; the token may be set on the other side at any time.
                 if refused.as_ref() != Some(&message) {
                     tracing::error!(message, "the control plane does not let the provider in, trying on");
                     *refused = Some(message);
@@ -234,7 +235,7 @@ impl Host {
             Err(error) => (error.id(), None),
         };
         let id = self.ids.remove(&task)?;
-        // Of a cancelled call nobody wants to hear, even if the same was asked for again meanwhile.
+        // Nobody waits for the outcome of a cancelled call, even if the same call was requested again meanwhile.
         if self.open.get(&id).is_none_or(|open| open.id() != task) {
             return None;
         }

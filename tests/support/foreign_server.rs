@@ -1,4 +1,4 @@
-//! Servers that are no control plane, at a port where one is expected.
+//! Servers that are not control planes, at a port where one is expected.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,37 +7,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a connection may stay open that nobody speaks on.
+/// How long a silent connection may stay open.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What such a server does.
+/// The behaviour of such a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Answers 404 to everything.
     Http,
-    /// Answers as a proxy does whose server is away.
+    /// Answers like a proxy whose server is away.
     Gateway,
-    /// Speaks first, and no HTTP.
+    /// Sends first, and does not speak HTTP.
     Ssh,
-    /// Accepts connections and says nothing.
+    /// Accepts connections and sends nothing.
     Silent,
     /// Accepts connections and closes them.
     Closing,
-    /// Answers to whatever is no TLS with an alert of TLS.
+    /// Answers anything but TLS with a TLS alert.
     Tls,
-    /// Answers with the first frames of HTTP/2, and then closes since it was spoken to otherwise or about nothing that it
-    /// has.
+    /// Answers with the first frames of HTTP/2, then closes with a protocol error.
     Http2,
 }
 
-/// Such a server; it ends with this.
-pub(crate) struct Stranger {
+/// Such a server; it stops on drop.
+pub(crate) struct ForeignServer {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Stranger {
+impl ForeignServer {
     pub(crate) fn start(kind: Kind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -49,7 +48,7 @@ impl Stranger {
                 if over.load(Ordering::SeqCst) {
                     break;
                 }
-                // The other side may have gone.
+                // The other side may be gone.
                 drop(speak(kind, &stream));
                 if kind == Kind::Silent {
                     open.push(stream);
@@ -64,10 +63,10 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignServer {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // It waits for somebody.
+        // Wakes the accepting thread.
         drop(TcpStream::connect(self.address));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -88,7 +87,7 @@ fn speak(kind: Kind, mut stream: &TcpStream) -> std::io::Result<()> {
         }
         Kind::Ssh => b"SSH-2.0-OpenSSH_9.6\r\n",
         Kind::Tls => &[0x15, 3, 1, 0, 2, 2, 70],
-        // Settings that say nothing, and a farewell for an error of the protocol.
+        // Empty SETTINGS, and a GOAWAY with a protocol error.
         Kind::Http2 => &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
     };
     let mut said = [0; 4_096];
@@ -97,7 +96,7 @@ fn speak(kind: Kind, mut stream: &TcpStream) -> std::io::Result<()> {
     }
     stream.write_all(answer)?;
     stream.shutdown(Shutdown::Write)?;
-    // What is left unread would take the answer with it.
+    // Unread data would make the close discard the answer.
     while stream.read(&mut said)? > 0 {}
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! How errors and notes look on stderr: what is wrong, and what to do about it, in colour and in lines that fit.
+//! Formats errors and notes for stderr: the problem, and what to do about it, in colour and in lines that fit.
 //!
-//! Without colours and a width it is the same text as the error's own.
+//! Without colours and a width, the result is the error's own text.
 
 use gleitzeit_sdk::Failure;
 use gleitzeit_workflow::spec::{Note, Problem};
@@ -9,19 +9,19 @@ use crate::color::{Paint, Tone};
 use crate::error::CommandError;
 use crate::{view, width};
 
-/// What a hint is marked with.
+/// The label of a hint.
 const HINT: &str = "hint: ";
 
-/// How stderr is.
+/// The properties of stderr.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stderr {
     pub(crate) paint: Paint,
-    /// How wide it is, if it is a terminal.
+    /// Its width, if it is a terminal.
     pub(crate) columns: Option<usize>,
 }
 
 impl Stderr {
-    /// Why a command failed.
+    /// Formats a command's error.
     pub(crate) fn error(self, error: &CommandError) -> String {
         let mut parts: Vec<String> = Vec::new();
         if !error.problems.is_empty() {
@@ -39,7 +39,7 @@ impl Stderr {
         text
     }
 
-    /// What is wrong at a place.
+    /// Formats a problem at a place.
     pub(crate) fn problem(self, problem: &Problem) -> String {
         let shown = problem.to_string();
         let (at, hint) = parts(&shown, &problem.message, problem.hint.as_deref());
@@ -47,7 +47,7 @@ impl Stderr {
         self.with_hint(&text, hint)
     }
 
-    /// What is allowed and probably not meant.
+    /// Formats a note: something that is allowed and probably not meant.
     pub(crate) fn note(self, note: &Note) -> String {
         let shown = note.to_string();
         let (at, hint) = parts(&shown, &note.message, note.hint.as_deref());
@@ -71,7 +71,7 @@ impl Stderr {
         format!("{indent}{}{}", self.paint.text(Tone::Mark, HINT.trim_end()), self.paint.marked(text))
     }
 
-    /// A message, with how to call the command below it.
+    /// Formats a message, with the usage of the command below it.
     fn message(self, text: &str) -> String {
         match text.split_once("\nUsage: ") {
             Some((said, usage)) => {
@@ -81,7 +81,7 @@ impl Stderr {
         }
     }
 
-    /// Why a run failed, with what is told of its failed tasks.
+    /// Formats why a run failed, with the causes of its failed tasks.
     pub(crate) fn run_failed(self, error: &Failure, causes: &str) -> String {
         let error = self.wrapped(&self.paint.failure(&view::failure(error)), 2);
         let causes = self.paint.causes(causes.trim_end());
@@ -89,7 +89,7 @@ impl Stderr {
         if causes.is_empty() { error } else { format!("{error}\n{causes}") }
     }
 
-    /// Prose in lines that fit; what goes on in a next line is indented by `hang` more.
+    /// Wraps prose; continuation lines are indented by `hang` more columns.
     pub(crate) fn wrapped(self, text: &str, hang: usize) -> String {
         match self.columns {
             Some(columns) => width::wrap(text, columns, hang),
@@ -98,7 +98,7 @@ impl Stderr {
     }
 }
 
-/// What stands before a message, and the hint.
+/// The text before a message, and the hint.
 fn parts<'a>(shown: &'a str, message: &str, hint: Option<&'a str>) -> (&'a str, Option<&'a str>) {
     let rest = hint.and_then(|hint| shown.strip_suffix(hint)?.strip_suffix("\n  hint: ")).unwrap_or(shown);
     (rest.strip_suffix(message).unwrap_or_default(), hint)

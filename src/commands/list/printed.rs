@@ -1,15 +1,15 @@
-//! What has been told of runs, so that each change is told once. No I/O.
+//! Remembers what has been printed about runs, so that each change is printed once. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gleitzeit_sdk::{RunStatus, RunSummary};
 
-/// So many runs that have not ended are remembered once they are no longer on the page; of older ones no more is told.
+/// How many unfinished runs are remembered after they have left the page; changes of older ones are not printed.
 const MOST: usize = 1_000;
-/// So many of them are asked for each time.
+/// How many of them are queried each time.
 const ASKED: usize = 20;
 
-/// What a line says of a run.
+/// What the last line about a run said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Said {
     status: RunStatus,
@@ -22,17 +22,17 @@ impl Said {
     }
 }
 
-/// The runs that were told, by id: those of the page, and older ones that have not ended.
+/// The runs that were printed, by id: those of the page, and older ones that have not ended.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Printed {
     said: BTreeMap<String, Said>,
     page: BTreeSet<String>,
-    /// The last one that was asked for: the next time it goes on behind it.
+    /// The last run that was queried; the next round continues after it.
     asked: String,
 }
 
-impl Told {
-    /// Takes a page of runs, the newest first; those that are new or have changed, the oldest first.
+impl Printed {
+    /// Takes a page of runs, the newest first; returns the new and changed ones, the oldest first.
     pub(super) fn page(&mut self, runs: Vec<RunSummary>) -> Vec<RunSummary> {
         self.page = runs.iter().map(|run| run.run_id.clone()).collect();
         let mut changed: Vec<RunSummary> = runs.into_iter().filter(|run| self.is_news(run)).collect();
@@ -47,7 +47,7 @@ impl Told {
         changed
     }
 
-    /// Runs that have not ended, as far as was told, and are not on the page: some of them, each in its turn.
+    /// The next few unfinished runs, as far as is known, that are no longer on the page. Rotates through all of them.
     pub(super) fn beyond(&mut self) -> Vec<String> {
         let is_beyond = |id: &&String| !self.page.contains(*id);
         let after = self.said.keys().filter(is_beyond).filter(|id| **id > self.asked);
@@ -60,7 +60,7 @@ impl Told {
         asked
     }
 
-    /// Takes one of them as it is now, none if it is gone; whether that is to be told.
+    /// Takes one of these runs as it is now, `None` if it was removed; returns whether it should be printed.
     pub(super) fn one(&mut self, id: &str, run: Option<&RunSummary>) -> bool {
         let is_news = run.is_some_and(|run| self.is_news(run));
         if run.is_none_or(|run| run.status.is_final()) {
@@ -101,36 +101,36 @@ mod tests {
     #[test]
     fn what_is_new_or_changed_is_told_once_and_the_oldest_first() {
         use RunStatus::{Completed, Running};
-        let mut told = Told::default();
-        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
-        assert_eq!(ids(&told.page(vec![run(2, Running), run(1, Completed)])), [""; 0]);
-        assert_eq!(ids(&told.page(vec![run(3, Running), run(2, Completed)])), ["0002", "0003"]);
-        assert_eq!(told.beyond(), [""; 0]);
+        let mut printed = Printed::default();
+        assert_eq!(ids(&printed.page(vec![run(2, Running), run(1, Completed)])), ["0001", "0002"]);
+        assert_eq!(ids(&printed.page(vec![run(2, Running), run(1, Completed)])), [""; 0]);
+        assert_eq!(ids(&printed.page(vec![run(3, Running), run(2, Completed)])), ["0002", "0003"]);
+        assert_eq!(printed.beyond(), [""; 0]);
     }
 
     #[test]
     fn a_run_that_others_pushed_off_the_page_is_still_told_to_its_end() {
         use RunStatus::{Completed, Failed, Running};
-        let mut told = Told::default();
-        told.page(vec![run(2, Running), run(1, Running)]);
-        told.page(vec![run(4, Running), run(3, Completed)]);
-        assert_eq!(told.beyond(), ["0001", "0002"]);
-        assert!(!told.one("0001", Some(&run(1, Running))), "nothing has changed");
-        assert!(told.one("0002", Some(&run(2, Failed))));
-        assert_eq!(told.beyond(), ["0001"]);
-        assert!(!told.one("0001", None), "it was removed");
-        assert_eq!(told.beyond(), [""; 0]);
+        let mut printed = Printed::default();
+        printed.page(vec![run(2, Running), run(1, Running)]);
+        printed.page(vec![run(4, Running), run(3, Completed)]);
+        assert_eq!(printed.beyond(), ["0001", "0002"]);
+        assert!(!printed.one("0001", Some(&run(1, Running))), "nothing has changed");
+        assert!(printed.one("0002", Some(&run(2, Failed))));
+        assert_eq!(printed.beyond(), ["0001"]);
+        assert!(!printed.one("0001", None), "it was removed");
+        assert_eq!(printed.beyond(), [""; 0]);
     }
 
     #[test]
     fn all_of_many_are_asked_for_in_turns_and_only_so_many_are_remembered() {
-        let mut told = Told::default();
+        let mut printed = Printed::default();
         for n in 0..2 * MOST {
-            told.page(vec![run(n, RunStatus::Running)]);
+            printed.page(vec![run(n, RunStatus::Running)]);
         }
         let mut seen = BTreeSet::new();
         for _ in 0..MOST / ASKED {
-            let asked = told.beyond();
+            let asked = printed.beyond();
             assert_eq!(asked.len(), ASKED);
             seen.extend(asked);
         }
