@@ -1,4 +1,4 @@
-//! Following all that is recorded.
+//! Streams every journal entry to a watcher.
 
 use gleitzeit_proto::convert;
 use gleitzeit_proto::v1;
@@ -13,7 +13,7 @@ use crate::api::{State, journal_status};
 use crate::connection::Connection;
 use crate::journal::{JournalError, Most};
 
-/// So much is read at once: about a message.
+/// How much is read from the journal at once: about one message.
 const PAGE: Most = Most { entries: 1_000, bytes: 128 * 1024 };
 
 const STOPPED: &str = "the control plane is shutting down; watch again from the next position";
@@ -40,7 +40,7 @@ impl State {
         Ok(stream)
     }
 
-    /// Until nobody reads any more.
+    /// Streams entries from `next` on until the reader is gone.
     async fn tell_all(&self, mut next: Position, outlet: &Outlet<v1::WatchEventsResponse>) -> Result<(), JournalError> {
         let mut changes = self.0.journal.changes();
         loop {
@@ -53,13 +53,13 @@ impl State {
                     () = sleep_until(quiet_until) => outlet.say_nothing(v1::WatchEventsResponse::default()),
                 }
             };
-            // Nothing is read for a reader that has not taken what it was sent.
+            // Nothing is read from the journal until the reader has taken the previous message.
             if outlet.room().await.is_err() {
                 return Ok(());
             }
             let entries = self.0.journal.follow(next, PAGE).await?;
             let Some(last) = entries.last() else {
-                // All up to there was removed.
+                // Every entry up to there was removed.
                 next = there.next();
                 continue;
             };

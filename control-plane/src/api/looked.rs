@@ -1,5 +1,5 @@
-//! What can be told of runs in a store that is only looked at: their entries, and whether anybody works on them. Nobody
-//! knows here what they wait for.
+//! What can be reported about runs in a store that is only inspected: their entries, and whether another process is
+//! working on them. What the tasks are waiting for is not known here.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::hub::HubHandle;
 use crate::journal::{Journal, Look};
 use crate::kept::Kind;
 
-/// Which store is looked at.
+/// The store that is being inspected.
 #[derive(Clone, Debug)]
 pub(crate) struct Looked {
     pub(crate) store: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Looked {
 }
 
 impl Looked {
-    /// Why a run that has not ended does not go on, and how it would.
+    /// Explains why an unfinished run is not progressing, and how to resume it.
     pub(crate) fn interrupted(&self) -> Failure {
         let store = self.store.display();
         let message = match self.kind {
@@ -40,19 +40,19 @@ impl Looked {
 }
 
 impl State {
-    /// What answers for the runs of a store that is looked at.
+    /// The API state for the runs of a store that is being inspected.
     pub(crate) fn looked_at(config: &Config, look: Look, of: Looked) -> Self {
         let journal = Journal::looked_at(look);
         let inner = Self::inner(config, journal, HubHandle::none(), CancellationToken::new());
         Self(Arc::new(super::Inner { looked: Some(of), ..inner }))
     }
 
-    /// The store that is looked at, if the runs of this one have not ended in it.
+    /// The inspected store, if a run with this status has not ended.
     fn looked_at_running(&self, status: i32) -> Option<&Looked> {
         self.0.looked.as_ref().filter(|_| status == i32::from(v1::RunStatus::Running))
     }
 
-    /// A run, as far as it is known.
+    /// Completes a run with what is known about it here.
     pub(super) fn known_run(&self, mut run: v1::Run) -> v1::Run {
         if let Some(looked) = self.looked_at_running(run.status) {
             run.tasks.iter_mut().for_each(|task| task.waiting = None);
@@ -63,7 +63,7 @@ impl State {
         run
     }
 
-    /// A task, as far as it is known.
+    /// Completes a task with what is known about it here.
     pub(super) fn known_task(&self, mut task: v1::TaskRun) -> v1::TaskRun {
         if self.0.looked.is_some() {
             task.waiting = None;
@@ -71,7 +71,7 @@ impl State {
         task
     }
 
-    /// Why a run has not ended, as far as it is known.
+    /// Completes the explanation of an unfinished run with what is known about it here.
     pub(super) fn known_reason(&self, mut it: v1::ExplainRunResponse) -> v1::ExplainRunResponse {
         if let Some(looked) = self.looked_at_running(it.status) {
             it.tasks.iter_mut().for_each(|task| task.waiting = None);

@@ -1,5 +1,5 @@
-//! What open attempts have said so far, for whoever comes later: the last of each, bounded for each attempt and for all of
-//! them. It is dropped when the attempt ends, for then its result or error has it, and it does not outlive this process.
+//! The latest progress of open attempts, for watchers that come later; bounded per attempt and in all. The progress of
+//! an attempt is dropped when it ends, because its result or error then contains it. Nothing here survives the process.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use gleitzeit_workflow::TaskId;
 
 use crate::hub::Progress;
 
-/// Of one attempt: so much of what it said, in so many pieces. The last one is kept, whatever it takes.
+/// The most bytes and pieces of progress that are kept of one attempt. The last piece is kept whatever its size.
 const MOST_OF_ATTEMPT: usize = 64 * 1024;
 const MOST_PIECES: usize = 2_000;
-/// Of all together; past it the longest lose their beginning.
+/// The most bytes that are kept in all; beyond that the longest attempts lose their oldest pieces.
 const MOST_OF_ALL: usize = 64 * 1024 * 1024;
-/// What a piece takes besides its data, roughly.
+/// What a piece takes besides its data, in bytes, roughly.
 const FLAT: usize = 256;
-/// What stands around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
+/// The bytes of JSON around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
 const AROUND: usize = 48;
 
-/// The last that each open attempt has said.
+/// The latest progress of each open attempt.
 #[derive(Debug)]
 pub(super) struct Said {
     attempts: BTreeMap<AttemptRef, Ring>,
-    /// Those of `attempts` by their size.
+    /// The keys of `attempts`, by size.
     by_size: BTreeSet<(usize, AttemptRef)>,
     bytes: usize,
-    /// Of the next piece, so that those of several attempts can be told in the order in which they came.
+    /// The number of the next piece, by which the pieces of several attempts are put in order of arrival.
     number: u64,
     most_of_attempt: usize,
     most_of_all: usize,
 }
 
-/// The last pieces of one attempt, in order.
+/// The latest pieces of one attempt, in order.
 #[derive(Debug, Default)]
 struct Ring {
     pieces: VecDeque<(u64, Arc<Progress>)>,
-    /// What all of them take.
+    /// The bytes that all pieces take.
     bytes: usize,
-    /// What was said in them.
+    /// The bytes of output in all pieces.
     said: usize,
 }
 
@@ -49,7 +49,7 @@ impl Ring {
         self.pieces.push_back((number, piece));
     }
 
-    /// Drops the oldest pieces while there is too much; never the last one.
+    /// Drops the oldest pieces while there is too much, but never the last one.
     fn shrink_while(&mut self, is_too_much: impl Fn(&Self) -> bool) {
         while self.pieces.len() > 1
             && is_too_much(self)
@@ -61,7 +61,7 @@ impl Ring {
     }
 }
 
-/// What was said in a piece. Of a process's output that is its text; what stands around it in JSON is not counted.
+/// The bytes of output in a piece. For process output that is its text, without the JSON around it.
 fn said(piece: &Progress) -> usize {
     piece.data.size_bytes().saturating_sub(AROUND)
 }
@@ -81,7 +81,7 @@ impl Said {
         Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, number: 0, most_of_attempt, most_of_all }
     }
 
-    /// An open attempt has said something.
+    /// Adds a piece of progress of an open attempt.
     pub(super) fn add(&mut self, piece: Arc<Progress>) {
         let at = piece.at.clone();
         let mut ring = self.take(&at).unwrap_or_default();
@@ -101,7 +101,7 @@ impl Said {
         }
     }
 
-    /// Something was recorded: what an attempt said that has ended by it is not needed here any more.
+    /// Drops the progress of an attempt that ended with this entry.
     pub(super) fn recorded(&mut self, entry: &Entry) {
         if self.attempts.is_empty() {
             return;
@@ -135,7 +135,7 @@ impl Said {
         }
     }
 
-    /// What the open attempts of a run have said, in the order in which it came.
+    /// The progress of a run's open attempts, in the order of arrival.
     pub(super) fn of(&self, run_id: RunId) -> Vec<Arc<Progress>> {
         let mut pieces: Vec<&(u64, Arc<Progress>)> =
             self.attempts_of(run_id).flat_map(|(_, ring)| &ring.pieces).collect();
