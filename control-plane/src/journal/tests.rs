@@ -1,4 +1,4 @@
-//! The handle and the writer together, on a real file.
+//! Tests of the handle and the writer together, on a real file.
 
 use std::path::Path;
 
@@ -49,7 +49,7 @@ impl Desk {
         }
     }
 
-    /// Makes `r` and `q` owners of what run `n` needs, and lets engine `e` have a slot.
+    /// Makes `r` and `q` the owners of the slices that run `n` needs, and gives engine `e` a slot.
     async fn own(&self, n: u128) {
         let queue = Slice::Queue(QueueName::default_queue());
         self.ok(Request::Grant { slice: Slice::Shard(run_id(n).shard()), component_id: "r".into() }).await;
@@ -57,7 +57,7 @@ impl Desk {
         self.port.work.send(Work::EngineConnected { engine: "e".into(), slots: 1 }).await.expect("taken");
     }
 
-    /// Makes the only task of run `n` ready, gives it to the engine and completes it.
+    /// Makes the only task of run `n` ready, dispatches it to the engine and completes it.
     async fn finish(&self, n: u128, result: Payload) {
         let shard = Slice::Shard(run_id(n).shard());
         let queue = QueueName::default_queue();
@@ -229,7 +229,7 @@ fn seqs(entries: &[Arc<Entry>]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq.0).collect()
 }
 
-/// All that is still to come of a watched run.
+/// All remaining entries of a watched run.
 async fn rest(watch: &mut RunWatch) -> Vec<u64> {
     let mut seen = Vec::new();
     while let Some(entries) = watch.next().await.expect("read") {
@@ -265,7 +265,7 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
     desk.submit(1, submission("w")).await;
     let mut watch = desk.journal.watch(run_id(1), Seq(0));
     assert_eq!(seqs(&watch.next().await.expect("read").expect("entries")), [1]);
-    // It is registered, and now it sleeps through more batches than its channel holds.
+    // The watcher is registered, and now misses more batches than its channel holds.
     let (shard, queue) = (Slice::Shard(run_id(1).shard()), Slice::Queue(QueueName::default_queue()));
     let task_id = gleitzeit_workflow::TaskId::from("only");
     let parameters = Payload::from(json!({}));
@@ -297,7 +297,7 @@ async fn a_watcher_that_lags_reads_the_rest_from_the_store() {
 async fn watchers_and_callers_in_parallel_lose_nothing() {
     const RUNS: u128 = 200;
     let folder = tempfile::tempdir().expect("a folder");
-    // Nothing is kept folded and everybody waits for everybody: each way of reading is taken.
+    // Nothing is cached and every queue is short, so that each way of reading is used.
     let config = WriterConfig { recent_runs: 0, queue: 8, hub_queue: 1, ..WriterConfig::default() };
     let desk = Desk::open(folder.path(), config);
     let mut tasks = tokio::task::JoinSet::new();
@@ -363,7 +363,7 @@ async fn the_end_of_a_run_can_be_waited_for() {
     desk.close().await;
 }
 
-/// The wall clock is set back, while the journal is written and between two starts.
+/// The wall clock is set back, both while the journal is being written and between two starts.
 #[tokio::test]
 async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -381,7 +381,7 @@ async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     let mut submitted = Vec::new();
     for _ in 0..3 {
         let desk = Desk::open(folder.path(), config());
-        // A year back, after which nobody waits for it.
+        // A year back, which nobody has to wait out.
         wall.fetch_sub(31_536_000_000, Ordering::SeqCst);
         for _ in 0..3 {
             monotonic.fetch_add(7, Ordering::SeqCst);
@@ -400,7 +400,7 @@ async fn the_newest_run_has_the_greatest_id_whatever_becomes_of_the_clock() {
     desk.close().await;
 }
 
-/// The store's file goes while it is in use.
+/// The store's file disappears while it is in use.
 #[tokio::test]
 async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
     for known in [false, true] {
@@ -408,7 +408,7 @@ async fn nothing_is_acknowledged_in_a_store_that_was_taken_away() {
         let desk = Desk::open(folder.path(), WriterConfig::default());
         desk.submit(1, labelled("w", &[], "mine")).await;
         std::fs::remove_file(folder.path().join("store.db")).expect("removed");
-        // Something new, and something that was recorded and would be acknowledged once more.
+        // A new request, and one that was recorded before and would be acknowledged again.
         let submitted = if known { labelled("w", &[], "mine") } else { submission("w") };
         let asked = desk.journal.propose(Request::Submit { run_id: run_id(2), submitted, known: None }).await;
         assert!(matches!(asked, Err(JournalError::Closed)), "{asked:?}");
@@ -432,7 +432,7 @@ async fn a_writer_with_nothing_to_do_ends_once_its_store_was_taken_away() {
     assert!(why.to_string().contains("journal") && matches!(why, WriterError::Store(StoreError::Gone { .. })));
 }
 
-/// A store in memory that says when it is asked to write, and writes only when it is told how that goes.
+/// A store in memory that reports when it is asked to write, and writes only when told the outcome.
 struct Held {
     inner: MemoryStore,
     asked: std::sync::mpsc::Sender<usize>,
@@ -492,7 +492,7 @@ impl Desk {
 }
 
 impl Disk {
-    /// The size of the batch that is to be written.
+    /// The size of the batch that is waiting to be written.
     async fn asked(&self) -> usize {
         loop {
             match self.asked.try_recv() {
@@ -594,13 +594,13 @@ async fn a_wall_clock_that_steps_moves_neither_the_time_of_entries_nor_retention
     }
     let expected: Vec<_> = (1..=4).map(|n| Timestamp(100 * HOUR + 1_000 * n)).collect();
     assert_eq!(ends, expected, "a second each, whatever the wall clock says");
-    // The wall clock says that they are half a year old.
+    // By the wall clock they are half a year old.
     let minute = Duration::from_secs(60);
     assert_eq!(desk.journal.prune(minute, minute).await.expect("pruned"), Removed::default());
     let removed = desk.journal.prune(Duration::from_secs(2), minute).await.expect("pruned");
     assert_eq!((removed.runs, removed.more), (2, false));
     desk.close().await;
-    // Started anew an hour back, it goes on from where it was.
+    // Restarted with a clock an hour back, the journal continues from where it was.
     hands.lock().expect("no panic").0 = 99 * HOUR;
     let desk = Desk::start(store, config);
     desk.submit(5, submission("w")).await;
@@ -645,7 +645,7 @@ async fn a_pruned_run_is_not_known_any_more_and_its_retry_stays_whole() {
         }
     }
     assert_eq!(heard, Some(summary.pruned), "the hub is told");
-    // Its request id is free again, and the run that repeats it is whole, also after a new start.
+    // Its request id is free again, and the run that retries it is complete, even after a restart.
     assert!(matches!(desk.submit(4, labelled("w", &[], "mine")).await, Verdict::Ok { .. }));
     desk.close().await;
     let desk = Desk::open(folder.path(), WriterConfig::default());
