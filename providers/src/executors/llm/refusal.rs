@@ -1,5 +1,5 @@
-//! What a server's refusal means: whether the same request may be sent again, when, and what a person can do. The
-//! invariant: no text from here holds a secret.
+//! Interprets a server's refusal: whether the same request may be sent again, when, and what a person can do. The
+//! invariant: no text from here contains a secret.
 
 use gleitzeit_workflow::error::ErrorCode;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -11,21 +11,21 @@ use super::service::Target;
 use crate::call::CallError;
 use crate::client;
 
-/// Of a refusal's body, no more is read.
+/// The most bytes of a refusal's body that are read.
 const MOST_BYTES: usize = 16 * 1024;
-/// Of a server's own words, no more is repeated.
+/// The most characters of a server's own message that are repeated.
 const MOST_CHARACTERS: usize = 500;
 
-/// What a server says about a failure.
+/// What a server reports about a failure.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) message: String,
-    /// Its word or number for it, if it has one.
+    /// The server's code for the failure, a word or a number, if it has one.
     kind: Option<String>,
 }
 
 impl Said {
-    /// From an error object as both kinds of server send it, alone or in a stream.
+    /// Reads an error object as both kinds of servers send it, alone or in a stream.
     pub(super) fn read(error: &Value) -> Self {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let kind = |name: &str| match error.get(name)? {
@@ -37,14 +37,14 @@ impl Said {
         Self { message, kind: kind("code").or_else(|| kind("type")) }
     }
 
-    /// The same with a status that stands beside the error.
+    /// The same, with a status that stands beside the error.
     pub(super) fn with_status(error: &Value, status: Option<u16>) -> Self {
         let said = Self::read(error);
         Self { kind: said.kind.or_else(|| status.map(|status| status.to_string())), ..said }
     }
 
     fn body(text: &str) -> Self {
-        // What is no JSON, or no good one, is taken as it is.
+        // A body that is not valid JSON is taken as plain text.
         let parsed = gleitzeit_workflow::json::parse(text).unwrap_or(Value::Null);
         for name in ["error", "message", "detail"] {
             if let Some(error) = parsed.get(name).filter(|error| !error.is_null()) {
@@ -59,7 +59,7 @@ impl Said {
     }
 }
 
-/// Why a server did not do what it was asked.
+/// The error for a request that the server refused.
 pub(super) fn explain(
     api: Api,
     target: &Target,
@@ -71,7 +71,7 @@ pub(super) fn explain(
     judge(api, target, status, headers, said, path, model).with("status", status.as_u16())
 }
 
-/// What a server says beside its status, for the end of a message: with a colon before it, or empty.
+/// The server's message besides its status, to append to our own: with a colon before it, or empty.
 pub(super) async fn words(target: &Target, response: Response) -> String {
     after_colon(&said(response).await, target)
 }
@@ -82,7 +82,7 @@ pub(super) async fn said(mut response: Response) -> Said {
     while body.len() < MOST_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            // Its status says enough.
+            // The status says enough.
             Ok(None) | Err(_) => break,
         }
     }
@@ -151,7 +151,7 @@ fn judge(
     }
 }
 
-/// An error object that came while the answer was on its way, after a status of success.
+/// The error for an error object that arrived in the middle of an answer, after a successful status.
 pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> CallError {
     let words = shown(&said.message, target);
     if is_too_long(StatusCode::BAD_REQUEST, said) {
@@ -167,7 +167,7 @@ pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> Cal
         Some("503" | "overloaded_error" | "server_overloaded" | "unavailable_error") => {
             (ErrorCode::ProviderOverloaded, true)
         }
-        // The request itself was wrong, or is none that this server knows.
+        // The request itself was wrong, or is one that this server does not support.
         Some("400" | "413" | "422" | "501" | "invalid_request_error" | "not_supported_error") => {
             (ErrorCode::TaskExecutionFailed, false)
         }
@@ -177,11 +177,11 @@ pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> Cal
     CallError::new(code, message).retryable(retryable)
 }
 
-/// The server does not accept who we say we are.
+/// The error text for a server that does not accept the provider's authentication.
 pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str) -> String {
     let server = api.server(&target.url);
     match (&target.secret_from, api) {
-        // What it says about the secret may repeat a part of it, so it is left out.
+        // The server's message may repeat a part of the secret, so it is left out.
         (Some(from), _) => format!("{server} refuses the secret of {from} ({status})"),
         (None, Api::Ollama) => {
             format!("{server} does not allow this ({status}){words}; for models of ollama.com see `ollama signin`")
@@ -193,7 +193,7 @@ pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str)
     }
 }
 
-/// How servers say that a prompt does not fit into the model's context, which more patience does not change.
+/// Whether the prompt does not fit into the model's context, which a retry would not change.
 fn is_too_long(status: StatusCode, said: &Said) -> bool {
     if ["context_length_exceeded", "exceed_context_size_error"].iter().any(|kind| said.is(kind)) {
         return true;
@@ -203,7 +203,7 @@ fn is_too_long(status: StatusCode, said: &Said) -> bool {
     let fits_not = has(&["context"]) && has(&["exceed", "too long", "too large"])
         || has(&["too large to process", "prompt is too long", "input is too long"]);
     match status {
-        // A server may say this of its own memory too.
+        // A server may report the same about its own memory.
         StatusCode::INTERNAL_SERVER_ERROR => fits_not && has(&["input", "prompt", "request"]),
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             fits_not || has(&["maximum context"])
@@ -212,7 +212,7 @@ fn is_too_long(status: StatusCode, said: &Said) -> bool {
     }
 }
 
-/// What to do about a prompt that does not fit.
+/// The remedy for a prompt that does not fit.
 pub(super) fn longer(api: Api) -> &'static str {
     match api {
         Api::Ollama => {
@@ -223,7 +223,7 @@ pub(super) fn longer(api: Api) -> &'static str {
     }
 }
 
-/// How servers say that images cannot be read because a part of the model is missing.
+/// Whether images cannot be read because a part of the model is missing.
 fn lacks_eyes(said: &Said) -> bool {
     let message = said.message.to_lowercase();
     ["mmproj", "image input is not supported", "missing data required for image input", "does not support images"]
@@ -242,7 +242,7 @@ pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -
     unknown.iter().any(|word| message.contains(word)) && words.any(|word| fields.contains(&word))
 }
 
-/// How the two kinds of server say that they have no such model.
+/// Whether the server does not have the model, as both kinds of servers report it.
 fn names_model(said: &Said) -> bool {
     said.is("model_not_found") || {
         let message = said.message.to_lowercase();
@@ -261,7 +261,7 @@ fn unknown(api: Api, target: &Target, model: &str, words: &str) -> String {
     }
 }
 
-/// With the delay that the server asks for, if it does.
+/// Adds the delay that the server asks for, if it does.
 fn patient(error: CallError, headers: &HeaderMap) -> CallError {
     match client::retry_after(headers) {
         Some(delay) => error.after(delay),
@@ -269,7 +269,7 @@ fn patient(error: CallError, headers: &HeaderMap) -> CallError {
     }
 }
 
-/// A server's words, without secrets, on one line and not too long.
+/// A server's message without secrets, on one line and shortened.
 fn shown(text: &str, target: &Target) -> String {
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for secret in target.secrets.iter().filter(|secret| !secret.is_empty()) {
