@@ -1,5 +1,5 @@
-//! Whether `sandbox: strict` is possible, asked before a provider exists. Runs the real server once, on a thread of its
-//! own with a runtime of its own, for whoever builds providers may or may not be inside one.
+//! Checks whether `sandbox: strict` is possible, before a provider exists. It runs the real server once, on a separate
+//! thread with its own runtime, because the caller may or may not be inside a runtime.
 
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
@@ -8,7 +8,7 @@ use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
 
-/// What is in the way, if anything is.
+/// The reason why strict is not possible, if there is one.
 pub(super) fn strict(options: &Options, settings: &Settings) -> Result<(), String> {
     let asked = std::thread::scope(|scope| scope.spawn(|| ask(options, settings)).join());
     asked.unwrap_or_else(|_| Err("the probe of `sandbox: strict` ended early".to_owned()))

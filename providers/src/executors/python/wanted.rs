@@ -1,5 +1,5 @@
-//! What a call asks for: its parameters, and the text of its script if it names one. Scripts are read here and not by
-//! the worker, so that they need not be within the worker's reach.
+//! Parses the parameters of a call, and reads its script if it names one. Scripts are read here and not by the worker,
+//! so that they need not be accessible to the worker.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
 use crate::regular;
 
-/// Of a script; as much as a parameter set may have.
+/// The largest script in bytes: as much as a parameter set may have.
 const MOST_CODE: u64 = 8 << 20;
 
 #[derive(Deserialize)]
@@ -38,9 +38,9 @@ struct Validate {
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) code: String,
-    /// As tracebacks show it.
+    /// The name that tracebacks show.
     pub(super) name: String,
-    /// Where it was read.
+    /// The file it was read from.
     pub(super) path: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Source {
     }
 }
 
-/// A call's parameters, understood.
+/// The parsed parameters of a call.
 pub(super) struct Wanted<'a> {
     pub(super) asked: Asked,
     pub(super) source: Source,
@@ -76,7 +76,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Reads a script below the folder of scripts; links that lead out of it are refused too.
+/// Reads a script below the folder of scripts; links that lead out of it are refused.
 async fn script(file: &str, folder: Option<&Path>) -> Result<Source, CallError> {
     let refused = |why: String| CallError::new(ErrorCode::InvalidParams, format!("script `{file}`: {why}"));
     let Some(folder) = folder else {

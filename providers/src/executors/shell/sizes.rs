@@ -1,5 +1,5 @@
-//! How much the system takes as the variables and arguments of a process. It is asked before a process is started: the
-//! system itself says only that something was too long.
+//! Limits on the variables and arguments of a process. They are checked before a process is started, because the
+//! system's own error only says that something was too long.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use gleitzeit_workflow::error::ErrorCode;
 use crate::call::CallError;
 use crate::platform::{MOST_ONE_TEXT, most_texts};
 
-/// For what every process is given beside: `PATH` and its like, and the ends of all texts.
+/// Room for what every process gets besides: `PATH` and the like, and the terminators of all texts.
 const BESIDE: u64 = 16 * 1024;
-/// A pointer to each text.
+/// The size of the pointer to each text.
 const POINTER: usize = 8;
 
 /// # Errors
-/// If a variable is longer than the system takes, or all of them and `command` together are: which, how long, the limit
-/// and the remedy.
+/// If a variable is longer than the system accepts, or all of them together with `command` are. The error says which,
+/// how long it is, the limit and the remedy.
 pub(super) fn check(env: &BTreeMap<String, String>, command: &str) -> Result<(), CallError> {
     check_against(env, command, MOST_ONE_TEXT, most_texts().saturating_sub(BESIDE))
 }

@@ -1,4 +1,4 @@
-//! The portable way, the same suite in it, and Pythons of every age and size.
+//! Tests of the portable way: the same suite in it, and Pythons of various versions and completeness.
 
 use gleitzeit_protocols::Registry;
 
@@ -6,9 +6,9 @@ use super::*;
 use crate::executors::again;
 use crate::factory::Factory;
 
-/// Of what the portable way has not.
+/// Tests of what the portable way does not have.
 const BUT: [&str; 1] = ["tests::strict"];
-/// What takes long, and differs neither between ways nor between versions.
+/// Tests that take long and do not depend on the way or the version.
 const LONG: [&str; 2] = ["a_result_that_cannot_be_carried", "a_gigabyte_of_output"];
 
 #[tokio::test]
@@ -43,7 +43,7 @@ struct Poor {
     bench: Bench,
 }
 
-/// None where Python cannot make environments.
+/// `None` if this Python cannot create environments.
 fn poor(without: &[&str]) -> Option<Poor> {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("env");
@@ -76,7 +76,7 @@ async fn serves_calls(bench: &Bench) {
     let error = bench.run("hold = [open('/dev/null') for _ in range(100)]").await.expect_err("too many");
     assert!(error.message.contains("Too many open files"), "{}", error.message);
 
-    // What the code leaves behind ends with it, in its group and in others.
+    // Everything that the code leaves behind ends with it, in its group and in others.
     let left =
         "import subprocess\nresult = [subprocess.Popen(['sleep', '600'], start_new_session=new).pid for new in (0, 1)]";
     let outcome = bench.run(left).await.expect("runs");
@@ -97,7 +97,8 @@ async fn serves_calls(bench: &Bench) {
     assert_eq!(bench.left_behind(), 0);
 }
 
-/// Starts one in the group and one outside, tells its own number and theirs in a file, and goes on as `then` says.
+/// Starts one process in the group and one outside, writes its own number and theirs to a file, and continues with
+/// `then`.
 fn with_children(marker: &Path, then: &str) -> String {
     format!(
         "import os, signal, subprocess\n\
@@ -141,7 +142,7 @@ async fn a_call_whose_lane_is_stopped_ends_all_the_same() {
     eventually("all are dead", || !pids.iter().any(|pid| alive(pid))).await;
 }
 
-/// The fields of `/proc/PID/stat` behind the name.
+/// The fields of `/proc/PID/stat` after the name.
 fn fields_of(pid: &str) -> Vec<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -156,7 +157,7 @@ fn state_of(pid: &str) -> Option<char> {
     fields_of(pid).first()?.chars().next()
 }
 
-/// A process whose first thread has ended is a zombie by its state, and its other threads go on.
+/// A process whose first thread has ended has the state of a zombie, although its other threads are running.
 #[tokio::test]
 async fn a_process_without_its_first_thread_ends_with_the_call() {
     let code = "import ctypes, os, threading, time\npid = os.fork()\nif pid == 0:\n    os.setsid()\n    \

@@ -1,4 +1,5 @@
-//! Calls that only a process group and parents hold together: the whole suite in that way, and their end.
+//! Tests of calls that only a process group and parents hold together: the whole suite in that way, and how such calls
+//! end.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,7 +10,7 @@ use crate::executors::again;
 #[tokio::test]
 #[ignore = "it takes minutes; CI runs it by itself"]
 async fn whole_suite_in_the_portable_way() {
-    // `strict` is refused there, as its own test says.
+    // `strict` is refused there, as its own test checks.
     again::run("executors::shell::", &["tests::strict"], &[("GLEITZEIT_PORTABLE", "1")]).await;
 }
 
@@ -26,7 +27,8 @@ fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
     assert_eq!(error.lines().filter(|line| line.contains("is not possible here")).count(), 1, "{error}");
 }
 
-/// Starts one that leaves its session and waits until it has, then goes on as `then` says; `$outer` is the first process.
+/// Starts a process that leaves its session, waits until it has left, then continues with `then`; `$outer` is the first
+/// process.
 fn with_a_leaver(seconds: &str, ready: &Path, then: &str) -> String {
     format!(
         "setsid sh -c 'echo > \"$0\"; exec sleep {seconds}' {ready:?} >/dev/null 2>&1 &\n\
@@ -73,7 +75,7 @@ async fn a_call_that_is_dropped_while_it_ends_leaves_nothing_stopped() {
         }
         cancel.cancel();
         let mut polled = 0;
-        // Its end has begun, and is somewhere by then.
+        // Ending has begun by then and has come to some point.
         let dropped = poll_fn(|context| {
             polled += 1;
             match call.as_mut().poll(context) {
