@@ -3,8 +3,8 @@
 mod batch;
 mod events;
 mod explain;
+mod inspected;
 mod kept;
-mod looked;
 mod outlet;
 mod page;
 mod reflection;
@@ -37,7 +37,7 @@ use tonic::service::Routes;
 use tonic::service::interceptor::{InterceptedService, Interceptor};
 use tonic::{Request, Response, Status};
 
-pub(crate) use crate::api::looked::Looked;
+pub(crate) use crate::api::inspected::InspectedStore;
 use crate::api::outlet::Outlets;
 use crate::api::refusal::Refusals;
 use crate::config::{Config, ReadEnv, Token};
@@ -67,7 +67,7 @@ struct Inner {
     stopping: CancellationToken,
     outlets: Outlets,
     /// The store, if this process only inspects it.
-    looked: Option<Looked>,
+    inspected: Option<InspectedStore>,
 }
 
 struct AllowedEnv {
@@ -107,8 +107,8 @@ impl State {
             checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from))),
             started_at: SystemTime::now(),
             stopping,
-            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms), config.say_nothing_every),
-            looked: None,
+            outlets: Outlets::new(Duration::from_millis(config.hub.slow_consumer_ms), config.keepalive_every),
+            inspected: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::config::{Config, StoreConfig};
-use crate::connection::{Cuttable, Limits};
+use crate::connection::{CuttableListener, Limits};
 use crate::front::{self, Fronts};
 use crate::http::{self, Readiness};
 use crate::hub::{self, Admission, HubTask};
@@ -38,10 +38,10 @@ use crate::trace::{Cursor, Exporter};
 const PINGS: hub::Pings = hub::Pings { interval: Duration::from_secs(5), timeout: Duration::from_secs(10) };
 
 /// How often gauges are refreshed when metrics are pushed.
-const FRESH: Duration = Duration::from_secs(10);
+const REFRESH_METRICS_EVERY: Duration = Duration::from_secs(10);
 
 /// How often to check that the store is still in place while nothing is recorded.
-const STORE_LOOK: Duration = Duration::from_secs(5);
+const CHECK_STORE_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a control plane could not start or continue.
 #[derive(Debug, Error)]
@@ -225,9 +225,9 @@ async fn remove_old(
 }
 
 /// Makes the writer notice soon that its store was taken away, rather than at the next submission.
-async fn look_after_store(journal: Journal) {
+async fn watch_store(journal: Journal) {
     loop {
-        tokio::time::sleep(STORE_LOOK).await;
+        tokio::time::sleep(CHECK_STORE_EVERY).await;
         // The writer has ended; its error is reported elsewhere.
         if journal.confirm().await.is_err() {
             return;
@@ -270,7 +270,7 @@ impl App {
         let stopping = stop.child_token();
         let measured = metrics.zip(config.metrics.clone()).map(|(metrics, source)| {
             let (journal, hub, admission) = (journal.clone(), hub_handle.clone(), admission.clone());
-            http::Measured { metrics, source, journal, hub, admission }
+            http::MetricsEndpoint { metrics, source, journal, hub, admission }
         });
         let hub_for_retention = hub_handle.clone();
         let state = api::State::new(&config, journal.clone(), hub_handle, stopping.clone());
@@ -281,7 +281,7 @@ impl App {
         let router = api::routes(state, &config.allow_origins)
             .merge(http::routes(readiness.clone()))
             .merge(measured.clone().map(http::metrics).unwrap_or_default())
-            .fallback(http::nothing_here)
+            .fallback(http::answer_unknown_path)
             .layer(socket_layer)
             .layer(from_fn(hub::check_upgrade))
             .layer(from_fn(handshakes))
@@ -292,12 +292,12 @@ impl App {
         if let Some(measured) = measured.filter(|measured| measured.source.is_pushed) {
             let stop = stopping.clone();
             tasks.spawn(async move {
-                stop.run_until_cancelled(measured.keep_fresh(FRESH)).await;
+                stop.run_until_cancelled(measured.refresh_periodically(REFRESH_METRICS_EVERY)).await;
             });
         }
         let (looked_after, stop_looking) = (journal.clone(), stopping.clone());
         tasks.spawn(async move {
-            stop_looking.run_until_cancelled(look_after_store(looked_after)).await;
+            stop_looking.run_until_cancelled(watch_store(looked_after)).await;
         });
         if let Some(age) = config.retention {
             let hub = hub_for_retention;
@@ -313,7 +313,7 @@ impl App {
         };
         let limits = Limits { all: config.max_connections, of_address: config.connections_of_address() };
         let hosts = hub::Hosts::new(address.ip(), &config.allow_hosts, config.token.is_some());
-        let listener = Cuttable::new(listener, limits);
+        let listener = CuttableListener::new(listener, limits);
         let connections = listener.cut_all.clone();
         let fronts = Fronts::new(workflows, router, hosts);
         let mut serve = tokio::spawn(front::serve(listener, fronts, stopping.clone()));

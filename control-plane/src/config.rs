@@ -13,7 +13,7 @@ use crate::metrics::MetricsSource;
 use crate::trace::SpanSink;
 
 /// The shortest retention: a client that waits for a run must still find it after it has ended.
-const LEAST_RETENTION: Duration = Duration::from_secs(60);
+const MIN_RETENTION: Duration = Duration::from_secs(60);
 
 /// Where the journal is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub struct Config {
     pub max_connections_per_address: Option<usize>,
     /// After this much silence an event stream sends a keepalive message (default 20 s): proxies close streams that are
     /// silent for 60 s, and not all of them count HTTP/2 pings.
-    pub say_nothing_every: Duration,
+    pub keepalive_every: Duration,
     /// Timeouts and limits of the hub.
     pub hub: gleitzeit_mesh::hub::Config,
     /// Finished runs are removed after this time (default 30 days); `None` keeps them forever.
@@ -156,7 +156,7 @@ impl Default for Config {
             max_submitting_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
             max_connections_per_address: None,
-            say_nothing_every: Duration::from_secs(20),
+            keepalive_every: Duration::from_secs(20),
             hub: gleitzeit_mesh::hub::Config::default(),
             retention: Some(Duration::from_secs(30 * 24 * 3_600)),
             retention_every: Duration::from_secs(600),
@@ -203,7 +203,7 @@ impl Config {
         if !(1_024..=64 * 1024 * 1024).contains(&self.max_workflow_bytes) {
             problems.push(format!("the workflow limit is {} bytes; give 1 KiB to 64 MiB", self.max_workflow_bytes));
         }
-        if self.retention.is_some_and(|age| age < LEAST_RETENTION) {
+        if self.retention.is_some_and(|age| age < MIN_RETENTION) {
             problems.push(
                 "finished runs would be removed before anybody reads them; give a retention of at least 1m, or off"
                     .to_owned(),

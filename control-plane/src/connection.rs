@@ -29,7 +29,7 @@ const HTTP_2: &[u8] = b"PRI ";
 /// both must answer pings from then on, or its connection is dropped.
 const HTTP_2_BEGUN: usize = 24 + 9;
 /// Refused connections are logged at most this often.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait after a failed accept, unless another connection could be dropped to make room.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -195,19 +195,19 @@ impl Places {
 }
 
 /// A listener whose connections can be dropped.
-pub(crate) struct Cuttable {
+pub(crate) struct CuttableListener {
     listener: TcpListener,
     /// Cancelling it drops all connections.
     pub(crate) cut_all: CancellationToken,
     room: Arc<Room>,
-    told: Option<Instant>,
+    last_logged: Option<Instant>,
 }
 
-impl Cuttable {
+impl CuttableListener {
     /// Accepts connections within these limits; others are dropped at once.
     pub(crate) fn new(listener: TcpListener, limits: Limits) -> Self {
         let room = Arc::new(Room { limits, places: Mutex::default() });
-        Self { listener, cut_all: CancellationToken::new(), room, told: None }
+        Self { listener, cut_all: CancellationToken::new(), room, last_logged: None }
     }
 
     /// Waits for the next connection. Cancel-safe.
@@ -216,7 +216,7 @@ impl Cuttable {
             match self.listener.accept().await {
                 Ok((stream, address)) => match self.room.enter(address.ip(), &self.cut_all) {
                     Some(connection) => break (stream, connection),
-                    None => self.tell(
+                    None => self.log_at_intervals(
                         "there are as many connections as `--max-connections` or \
                                        `--max-connections-per-address` allows, all in use: others are refused",
                     ),
@@ -225,7 +225,9 @@ impl Cuttable {
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
-                    self.tell("connections cannot be accepted: this process may have too few open files (`ulimit -n`)");
+                    self.log_at_intervals(
+                        "connections cannot be accepted: this process may have too few open files (`ulimit -n`)",
+                    );
                     if self.room.places().drop_one(None).is_none() {
                         sleep(PAUSE).await;
                     } else {
@@ -249,9 +251,9 @@ impl Cuttable {
         (stream, connection)
     }
 
-    fn tell(&mut self, message: &'static str) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+    fn log_at_intervals(&mut self, message: &'static str) {
+        if self.last_logged.is_none_or(|last_logged| last_logged.elapsed() >= LOG_EVERY) {
+            self.last_logged = Some(Instant::now());
             tracing::warn!("{message}");
         }
     }
@@ -299,7 +301,7 @@ impl CuttableStream {
 
     /// An HTTP/2 connection that has begun may wait for its first request as long as it likes: it answers pings
     /// meanwhile.
-    fn hear(&mut self, bytes: &[u8]) {
+    fn note_first_bytes(&mut self, bytes: &[u8]) {
         let Some(first) = &mut self.first else { return };
         first.bytes += bytes.len();
         if first.is_http_2.is_none() && !bytes.is_empty() {
@@ -322,7 +324,7 @@ impl AsyncRead for CuttableStream {
         self.check(context)?;
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        self.hear(&into.filled()[before..]);
+        self.note_first_bytes(&into.filled()[before..]);
         read
     }
 }
@@ -363,10 +365,10 @@ mod tests {
 
     use super::*;
 
-    async fn listening(most: usize) -> (Cuttable, SocketAddr) {
+    async fn listening(most: usize) -> (CuttableListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        (Cuttable::new(listener, Limits { all: most, of_address: most }), address)
+        (CuttableListener::new(listener, Limits { all: most, of_address: most }), address)
     }
 
     #[tokio::test]

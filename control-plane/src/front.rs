@@ -25,17 +25,17 @@ use tower::Service;
 use tower_http::timeout::TimeoutBody;
 
 use crate::api::{State, Workflows};
-use crate::connection::{Connection, Cuttable, OpenRequest};
+use crate::connection::{Connection, CuttableListener, OpenRequest};
 use crate::hub::Hosts;
 
 /// How long an HTTP/1 client may take to send the head of a request, and how long its connection may be idle.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to send the next piece of a request body.
-const BODY: Duration = Duration::from_secs(20);
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// A ping is sent on an HTTP/2 connection that was silent for this long.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// An HTTP/2 connection is dropped if a ping is not answered within this time.
-const PONG: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The most requests of one HTTP/2 connection that are answered at a time; further ones wait in the client, which does
 /// not know why. Because it is higher than `STREAMS_OF_CALLER`, a caller reaches that limit first, gets an error that
 /// says so, and has room left for other calls.
@@ -51,7 +51,7 @@ const UNREAD_BYTES: usize = 128 * 1024;
 
 /// Serves connections until `stop` is cancelled, and then until all requests in progress are answered. Upgraded
 /// connections end on their own.
-pub(crate) async fn serve(mut listener: Cuttable, fronts: Fronts, stop: CancellationToken) {
+pub(crate) async fn serve(mut listener: CuttableListener, fronts: Fronts, stop: CancellationToken) {
     let server = server();
     let open = GracefulShutdown::new();
     while let Some((stream, connection)) = stop.run_until_cancelled(listener.accept()).await {
@@ -70,12 +70,17 @@ pub(crate) async fn serve(mut listener: Cuttable, fronts: Fronts, stop: Cancella
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER_BYTES).max_headers(HEADERS);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        .max_headers(HEADERS);
     server
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PONG)
+        .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEAD_BYTES)
         .max_send_buf_size(UNREAD_BYTES)
@@ -116,22 +121,22 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         if let Some(refusal) = self.services.hosts.refusal(&request) {
             return Box::pin(async move { Ok(refusal) });
         }
-        let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY, body)));
+        let mut request = request.map(|body| Body::new(TimeoutBody::new(BODY_TIMEOUT, body)));
         // Both services are always ready.
         if is_workflow_call(&request) {
             request.extensions_mut().insert(self.connection.clone());
             let answer = self.services.workflows.clone().call(request);
-            return Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) });
+            return Box::pin(async move { answer.await.map(|answer| answer.map(|body| hold_open(open, body))) });
         }
         request.extensions_mut().insert(self.connection.clone());
         request.extensions_mut().insert(ConnectInfo(self.connection.clone()));
         let answer = self.services.rest.clone().call(request);
-        Box::pin(async move { answer.await.map(|answer| answer.map(|body| during(open, body))) })
+        Box::pin(async move { answer.await.map(|answer| answer.map(|body| hold_open(open, body))) })
     }
 }
 
 /// Keeps a request open until its answer has been handed over.
-fn during<B>(open: OpenRequest, body: B) -> Body
+fn hold_open<B>(open: OpenRequest, body: B) -> Body
 where
     B: hyper::body::Body<Data = tonic::codegen::Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
 {

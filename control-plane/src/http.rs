@@ -31,7 +31,7 @@ impl Readiness {
 }
 
 /// Answers unknown paths: gRPC clients as gRPC requires, everyone else with 404.
-pub(crate) async fn nothing_here(request: Request) -> Response {
+pub(crate) async fn answer_unknown_path(request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
         return tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>();
@@ -54,7 +54,7 @@ pub(crate) fn routes(readiness: Readiness) -> Router {
 
 /// What `/metrics` is answered from.
 #[derive(Clone)]
-pub(crate) struct Measured {
+pub(crate) struct MetricsEndpoint {
     pub(crate) metrics: Metrics,
     pub(crate) source: MetricsSource,
     pub(crate) journal: Journal,
@@ -62,7 +62,7 @@ pub(crate) struct Measured {
     pub(crate) admission: Arc<Admission>,
 }
 
-impl Measured {
+impl MetricsEndpoint {
     /// Refreshes the gauges. If the control plane is shutting down and does not answer, they keep their values.
     pub(crate) async fn refresh(&self) {
         let (Ok(backlog), Some(components)) = (self.journal.backlog().await, self.hub.components().await) else {
@@ -72,7 +72,7 @@ impl Measured {
     }
 
     /// Refreshes the gauges periodically, for metrics that are pushed.
-    pub(crate) async fn keep_fresh(self, every: Duration) {
+    pub(crate) async fn refresh_periodically(self, every: Duration) {
         loop {
             self.refresh().await;
             tokio::time::sleep(every).await;
@@ -81,8 +81,8 @@ impl Measured {
 }
 
 /// `/metrics` in Prometheus text format; requires the token, if one is set.
-pub(crate) fn metrics(measured: Measured) -> Router {
-    let show = |State(measured): State<Measured>, headers: HeaderMap| async move {
+pub(crate) fn metrics(measured: MetricsEndpoint) -> Router {
+    let show = |State(measured): State<MetricsEndpoint>, headers: HeaderMap| async move {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         if !measured.admission.admits_token(given) {

@@ -11,7 +11,7 @@ mod local;
 mod machine;
 mod packet;
 mod peer;
-mod said;
+mod so_far;
 mod socket;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -32,7 +32,7 @@ pub(crate) use inbox::Entrance;
 pub(crate) use local::Local;
 pub(crate) use machine::HubTask;
 use machine::ToMachine;
-use said::Said;
+use so_far::ProgressSoFar;
 pub(crate) use socket::{Pings, layer};
 
 /// How long to wait for an answer of the hub's task.
@@ -45,7 +45,7 @@ const PROGRESS_KEPT: usize = 1_024;
 pub(crate) struct Progress {
     pub(crate) at: AttemptRef,
     /// When it was received, by this machine's clock.
-    pub(crate) heard_at: Timestamp,
+    pub(crate) received_at: Timestamp,
     pub(crate) data: Payload,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct HubHandle {
     machine: mpsc::UnboundedSender<ToMachine>,
     progress: broadcast::Sender<Arc<Progress>>,
     /// Locked only for moments. A piece of progress is added here and sent to `progress` under the same lock.
-    said: Arc<Mutex<Said>>,
+    so_far: Arc<Mutex<ProgressSoFar>>,
     registry: Arc<RwLock<Registry>>,
     /// Whether there is no hub, so that nothing can be connected.
     is_none: bool,
@@ -67,7 +67,7 @@ impl HubHandle {
         #[expect(clippy::disallowed_methods, reason = "nothing is ever sent")]
         let (machine, _) = mpsc::unbounded_channel();
         let (progress, _) = broadcast::channel(1);
-        Self { machine, progress, said: Arc::default(), registry: Arc::default(), is_none: true }
+        Self { machine, progress, so_far: Arc::default(), registry: Arc::default(), is_none: true }
     }
 
     /// All components that are connected or silent; `None` if the hub is shutting down.
@@ -101,8 +101,8 @@ impl HubHandle {
 
     /// The progress of a run's open attempts so far, and a subscription to all later progress.
     pub(crate) fn progress_so_far(&self, run_id: RunId) -> (Vec<Arc<Progress>>, broadcast::Receiver<Arc<Progress>>) {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        (said.of(run_id), self.progress.subscribe())
+        let so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        (so_far.of(run_id), self.progress.subscribe())
     }
 
     /// All registered protocols.

@@ -5,8 +5,8 @@ mod clock;
 mod feed;
 mod fold;
 mod guard;
-mod looking;
 mod memory;
+mod read_only;
 mod readers;
 mod recent;
 mod runs;
@@ -36,8 +36,10 @@ pub use clock::Clocks;
 pub use feed::{RunWatch, Subscription};
 pub use memory::MemoryStore;
 pub use runs::{RunCounts, RunFilter, RunRow};
-pub use sqlite::{Alone, Checked, Copied, Holder, Look, SqliteStore, Wrong, backup, check, repair, restore};
-pub use store::{FORMAT_VERSION, Most, Pruned, PrunedProtocols, Reader, Replay, Store, StoreError, Tail, Unreadable};
+pub use sqlite::{Checked, Copied, Holder, Look, SqliteStore, StoreLock, Wrong, backup, check, repair, restore};
+pub use store::{
+    FORMAT_VERSION, Pruned, PrunedProtocols, ReadLimit, Reader, Replay, Store, StoreError, Tail, Unreadable,
+};
 pub use work::Work;
 pub use writer::{WriterConfig, WriterError, WriterHandle};
 
@@ -56,7 +58,7 @@ fn new_term() -> TermId {
 }
 
 /// The longest pause between two steps of pruning.
-const MOST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the journal did not answer.
 #[derive(Debug, Error)]
@@ -186,7 +188,7 @@ impl Journal {
     /// # Errors
     /// `Closed` if the writer has stopped; `Store` if the run had to be read and cannot be.
     pub async fn run(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
-        if self.is_looked_at() {
+        if self.is_read_only() {
             return self.stored(run_id).await;
         }
         let (reply, held) = oneshot::channel();
@@ -210,8 +212,8 @@ impl Journal {
     pub async fn ended(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         let busy = |_| JournalError::Busy { retry_after: RETRY_AFTER };
         let _permit = self.shared.awaiting.try_acquire().map_err(busy)?;
-        if self.is_looked_at() {
-            return self.look_for_end(run_id).await;
+        if self.is_read_only() {
+            return self.poll_for_end(run_id).await;
         }
         let (reply, ended) = oneshot::channel();
         self.send(Work::AwaitEnd { run_id, reply }).await?;
@@ -255,8 +257,8 @@ impl Journal {
     ///
     /// # Errors
     /// As for [`Journal::entries`].
-    pub async fn follow(&self, from: Position, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read_behind(move |reader| reader.read_from(from, most)).await?;
+    pub async fn follow(&self, from: Position, most: ReadLimit) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_for_follower(move |reader| reader.read_from(from, most)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
@@ -265,8 +267,13 @@ impl Journal {
     ///
     /// # Errors
     /// `Store` if they cannot be read.
-    pub async fn run_entries(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Arc<Entry>>, JournalError> {
-        let entries = self.shared.readers.read_behind(move |reader| reader.read_run(run_id, from, most)).await?;
+    pub async fn run_entries(
+        &self,
+        run_id: RunId,
+        from: Seq,
+        most: ReadLimit,
+    ) -> Result<Vec<Arc<Entry>>, JournalError> {
+        let entries = self.shared.readers.read_for_follower(move |reader| reader.read_run(run_id, from, most)).await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
@@ -290,7 +297,7 @@ impl Journal {
                 return Ok(removed);
             }
             // Leaves at least half of the writer's time to other work.
-            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+            tokio::time::sleep(begun.elapsed().min(MAX_PAUSE)).await;
         }
     }
 
@@ -318,7 +325,7 @@ impl Journal {
             if !step.more || tokio::time::Instant::now() >= end {
                 return Ok(removed);
             }
-            tokio::time::sleep(begun.elapsed().min(MOST_PAUSE)).await;
+            tokio::time::sleep(begun.elapsed().min(MAX_PAUSE)).await;
         }
     }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::DuplexStream;
 use tower::Service as _;
 
-use crate::api::{Looked, State};
+use crate::api::{InspectedStore, State};
 use crate::config::Config;
 use crate::journal::{Holder, Look, RunFilter, RunRow, StoreError};
 
@@ -150,7 +150,7 @@ impl Kept {
     fn noted(&self, mut row: RunRow, place: &Place, holder: &Holder) -> RunRow {
         let is_held = holder.is_there();
         if row.status == RunStatus::Running && !is_held {
-            row.error = Some(place.looked().interrupted());
+            row.error = Some(place.inspected().interrupted());
         }
         let mut whereabouts = locked(&self.0.whereabouts);
         if whereabouts.len() >= REMEMBERED {
@@ -173,7 +173,7 @@ impl Kept {
         })?;
         let place = Place { store: known.store, kind: known.kind, from_ms: 0, upto_ms: u64::MAX };
         let look = self.look_at(&place)?;
-        let state = State::looked_at(&Config::default(), look, place.looked());
+        let state = State::read_only(&Config::default(), look, place.inspected());
         let mut open = locked(&self.0.open);
         if open.len() >= OPEN {
             open.remove(0);
@@ -212,8 +212,8 @@ impl Kept {
 }
 
 impl Place {
-    fn looked(&self) -> Looked {
-        Looked { store: self.store.clone(), kind: self.kind }
+    fn inspected(&self) -> InspectedStore {
+        InspectedStore { store: self.store.clone(), kind: self.kind }
     }
 }
 

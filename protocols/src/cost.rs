@@ -25,9 +25,9 @@ const PATTERN_BYTES: u64 = 16;
 const META_STEPS: u64 = 50;
 
 /// Keywords whose value is a schema for the same value.
-const HERE: [&str; 4] = ["not", "if", "then", "else"];
+const SAME_VALUE: [&str; 4] = ["not", "if", "then", "else"];
 /// Keywords whose value is a list of schemas for the same value.
-const HERE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+const SAME_VALUE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 /// Keywords whose value is a schema for parts of the value.
 const PARTS: [&str; 8] = [
     "items",
@@ -174,7 +174,7 @@ impl<'s> Places<'s> {
                     Target::Meta => others += META_STEPS,
                     Target::Unknown => return Err(unknown(reference)),
                 },
-                Value::Array(branches) if HERE_LISTS.contains(&word) => {
+                Value::Array(branches) if SAME_VALUE_LISTS.contains(&word) => {
                     branches.iter().try_for_each(|branch| each(branch, true))?;
                 }
                 Value::Array(items) if word == "prefixItems" || word == "items" => {
@@ -186,7 +186,7 @@ impl<'s> Places<'s> {
                 Value::Object(named) if word == "dependentSchemas" || word == "dependencies" => {
                     named.values().filter(|inner| inner.is_object()).try_for_each(|inner| each(inner, true))?;
                 }
-                Value::Object(_) if HERE.contains(&word) => each(inner, true)?,
+                Value::Object(_) if SAME_VALUE.contains(&word) => each(inner, true)?,
                 Value::Object(_) if PARTS.contains(&word) => each(inner, false)?,
                 Value::Array(values) if word == "enum" => others += u64::try_from(values.len()).unwrap_or(u64::MAX) / 8,
                 _ => {}
@@ -289,7 +289,7 @@ impl<'s> Measure<'s> {
             if !seen.insert(at) {
                 continue;
             }
-            self.goes_round(schema, &mut done, 0)?;
+            self.check_loop_from(schema, &mut done, 0)?;
             self.places.children(fields, &mut |child, _| {
                 open.push(child);
                 Ok(())
@@ -298,7 +298,7 @@ impl<'s> Measure<'s> {
         Ok(())
     }
 
-    fn goes_round(
+    fn check_loop_from(
         &self,
         schema: &'s Value,
         done: &mut BTreeMap<*const Value, bool>,
@@ -319,7 +319,7 @@ impl<'s> Measure<'s> {
         }
         done.insert(at, false);
         self.places.children(fields, &mut |child, here| {
-            if here { self.goes_round(child, done, chain + 1) } else { Ok(()) }
+            if here { self.check_loop_from(child, done, chain + 1) } else { Ok(()) }
         })?;
         done.insert(at, true);
         Ok(())

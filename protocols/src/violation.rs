@@ -93,7 +93,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            if stands_elsewhere(error, schema, &[name]) {
+            if is_misspelt(error, schema, &[name]) {
                 return;
             }
             let present = error.instance().as_object().into_iter().flat_map(|object| object.keys().map(String::as_str));
@@ -151,7 +151,7 @@ fn describe_error(error: &ValidationError<'_>, schema: &Value, violations: &mut 
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             if let Some((first, others)) = missing_in_all(error) {
                 let names: Vec<&str> = std::iter::once(&first).chain(&others).map(String::as_str).collect();
-                if stands_elsewhere(error, schema, &names) {
+                if is_misspelt(error, schema, &names) {
                     return;
                 }
                 let keys =
@@ -197,7 +197,7 @@ fn missing_in_all(error: &ValidationError<'_>) -> Option<(String, Vec<String>)> 
 }
 
 /// Whether an unknown field of the object, which is a violation of its own, is a misspelling of a missing one.
-fn stands_elsewhere(error: &ValidationError<'_>, schema: &Value, missing: &[&str]) -> bool {
+fn is_misspelt(error: &ValidationError<'_>, schema: &Value, missing: &[&str]) -> bool {
     let parent = error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.pointer(parent));
     let is_closed = parent.is_some_and(|schema| schema.get("additionalProperties") == Some(&Value::Bool(false)));
     let known = known_properties(error, schema);

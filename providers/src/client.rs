@@ -15,10 +15,10 @@ use crate::factory::Settings;
 /// that coincides with the close would fail.
 const IDLE: Duration = Duration::from_secs(4);
 /// The longest wait for a connection: if nothing has answered by then, nothing will.
-const MOST_TO_CONNECT: Duration = Duration::from_secs(10);
+const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// The longest delay that a server may ask for; a longer one means that its clock is wrong.
-const MOST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How a provider is given a root certificate.
 const CA: &str =
     "`ca: FILE` below the provider's `connection`, or --ca FILE or GLEITZEIT_CA where its worker is started";
@@ -49,7 +49,7 @@ pub(crate) fn patient_builder(
         .redirect(Policy::none())
         .referer(false)
         .user_agent(concat!("gleitzeit/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(timeout.min(MOST_TO_CONNECT))
+        .connect_timeout(timeout.min(MAX_CONNECT_TIME))
         .pool_idle_timeout(IDLE)
         .no_proxy();
     let variable = |name: &str| settings.variable(name).or_else(|| settings.variable(&name.to_lowercase()));
@@ -131,7 +131,7 @@ fn retry_after_at(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
             Some(date.duration_since(now).unwrap_or_default())
         })
     })?;
-    Some(delay.min(MOST_PATIENCE))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(read(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), seconds(0.0));
         assert_eq!(read(&[("retry-after", "9"), ("retry-after-ms", "250")]), seconds(0.25));
         assert_eq!(read(&[("retry-after", "1e300")]), None);
-        assert_eq!(read(&[("retry-after", "99999999")]), Some(MOST_PATIENCE));
+        assert_eq!(read(&[("retry-after", "99999999")]), Some(MAX_RETRY_AFTER));
         for unreadable in ["-1", "soon", "NaN", ""] {
             assert_eq!(read(&[("retry-after", unreadable)]), None, "{unreadable}");
         }

@@ -106,11 +106,11 @@ impl BaseUrl {
 }
 
 /// The most bytes that are read; no secret is longer.
-const MOST_SECRET: u64 = 64 << 10;
+const MAX_SECRET: u64 = 64 << 10;
 
 fn read_secret(path: &Path) -> io::Result<String> {
     let mut secret = String::new();
-    regular::open(path)?.take(MOST_SECRET).read_to_string(&mut secret)?;
+    regular::open(path)?.take(MAX_SECRET).read_to_string(&mut secret)?;
     Ok(secret)
 }
 
@@ -180,7 +180,7 @@ impl fmt::Display for Secret {
 const CONNECTION_FIELDS: &[&str] = &["base_url", "base_url_env", "ca", "timeout", "retries", "health_check"];
 const HEALTH_FIELDS: &[&str] = &["path", "timeout"];
 const AUTHENTICATION_FIELDS: &[&str] = &["type", "env", "file", "header", "username", "optional"];
-const MOST_RETRIES: u64 = 10;
+const MAX_RETRIES: u64 = 10;
 
 pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connection> {
     let fields = reader.fields(node, "`connection`", CONNECTION_FIELDS);
@@ -211,11 +211,11 @@ pub(crate) fn read_connection(reader: &mut Reader, node: &Node) -> Option<Connec
     let retries = match fields.get("retries") {
         None | Some(Node { kind: Kind::Scalar(Value::Number(_)), .. }) => {
             let number = fields.get("retries").map_or(Some(0), |node| node.to_value().as_u64());
-            match number.filter(|number| *number <= MOST_RETRIES).and_then(|number| u32::try_from(number).ok()) {
+            match number.filter(|number| *number <= MAX_RETRIES).and_then(|number| u32::try_from(number).ok()) {
                 Some(number) => number,
                 None => {
                     let place = fields.get("retries").map_or(fields.place, |node| node.place);
-                    reader.problem(place, format!("`retries` must be between 0 and {MOST_RETRIES}"), None);
+                    reader.problem(place, format!("`retries` must be between 0 and {MAX_RETRIES}"), None);
                     0
                 }
             }

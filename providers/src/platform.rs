@@ -24,7 +24,7 @@ use portable as system;
 
 pub(crate) use portable::own_session;
 pub(crate) use system::{
-    FIRST_LOOK, Handle, LONGEST_PAUSE, MOST_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
+    FIRST_LOOK, Handle, LONGEST_PAUSE, MAX_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
     send_flags, shows_the_kernel, take_tracing,
 };
 pub(crate) use table::Processes;

@@ -1,7 +1,7 @@
 //! Checks whether programs can be parsed, by asking the interpreters that would run them. No part of a program is run.
 //!
 //! The invariants: all Python programs of a check share one process; no check takes longer than [`PATIENCE`] or reads
-//! more than `MOST_ANSWER` bytes; and if an interpreter is missing or does not answer, that is reported and counts as
+//! more than `MAX_ANSWER` bytes; and if an interpreter is missing or does not answer, that is reported and counts as
 //! no mistake.
 
 mod shell;
@@ -24,9 +24,9 @@ pub use shell::check_shell;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// If the programs together are larger than this, in bytes, they are not checked: every validation would have to read
 /// and compile them.
-pub const MOST_TEXT: usize = 16 << 20;
+pub const MAX_TEXT: usize = 16 << 20;
 /// The most bytes that are read of an interpreter's answer.
-const MOST_ANSWER: u64 = 4 << 20;
+const MAX_ANSWER: u64 = 4 << 20;
 
 const COMPILE: &str = include_str!("syntax/compile.py");
 
@@ -71,8 +71,8 @@ pub async fn check_python(
     settings: &Settings,
 ) -> Result<Vec<Option<Mistake>>, Unchecked> {
     let size: usize = programs.iter().map(|program| program.len()).sum();
-    if size > MOST_TEXT {
-        let reason = format!("it is {size} bytes in all, and no more than {MOST_TEXT} are checked");
+    if size > MAX_TEXT {
+        let reason = format!("it is {size} bytes in all, and no more than {MAX_TEXT} are checked");
         return Err(Unchecked { reason, remedy: "validate fewer files at a time".to_owned() });
     }
     let asked = serde_json::to_vec(programs).map_err(|error| not_read(interpreter, &error.to_string()))?;
@@ -136,13 +136,13 @@ async fn run(mut command: Command, input: &[u8]) -> io::Result<Output> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let read_out = async {
             match stdout {
-                Some(stdout) => stdout.take(MOST_ANSWER).read_to_end(&mut out).await,
+                Some(stdout) => stdout.take(MAX_ANSWER).read_to_end(&mut out).await,
                 None => Ok(0),
             }
         };
         let read_err = async {
             match stderr {
-                Some(stderr) => stderr.take(MOST_ANSWER).read_to_end(&mut err).await,
+                Some(stderr) => stderr.take(MAX_ANSWER).read_to_end(&mut err).await,
                 None => Ok(0),
             }
         };

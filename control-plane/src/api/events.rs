@@ -11,10 +11,10 @@ use crate::api::batch::batches;
 use crate::api::outlet::Outlet;
 use crate::api::{State, journal_status};
 use crate::connection::Connection;
-use crate::journal::{JournalError, Most};
+use crate::journal::{JournalError, ReadLimit};
 
 /// How much is read from the journal at once: about one message.
-const PAGE: Most = Most { entries: 1_000, bytes: 128 * 1024 };
+const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 128 * 1024 };
 
 const STOPPED: &str = "the control plane is shutting down; watch again from the next position";
 
@@ -33,7 +33,7 @@ impl State {
         let state = self.clone();
         outlet.fill(self.0.stopping.clone(), STOPPED, |outlet| async move {
             let _permit = permit;
-            if let Err(error) = state.tell_all(from, &outlet).await {
+            if let Err(error) = state.stream_entries(from, &outlet).await {
                 outlet.fail(journal_status(&error)).await;
             }
         });
@@ -41,7 +41,11 @@ impl State {
     }
 
     /// Streams entries from `next` on until the reader is gone.
-    async fn tell_all(&self, mut next: Position, outlet: &Outlet<v1::WatchEventsResponse>) -> Result<(), JournalError> {
+    async fn stream_entries(
+        &self,
+        mut next: Position,
+        outlet: &Outlet<v1::WatchEventsResponse>,
+    ) -> Result<(), JournalError> {
         let mut changes = self.0.journal.changes();
         loop {
             let there = loop {
@@ -50,7 +54,7 @@ impl State {
                     there = changes.wait_for(|summary| summary.position >= next) => {
                         break there.map_err(|_| JournalError::Closed)?.position;
                     }
-                    () = sleep_until(quiet_until) => outlet.say_nothing(v1::WatchEventsResponse::default()),
+                    () = sleep_until(quiet_until) => outlet.send_keepalive(v1::WatchEventsResponse::default()),
                 }
             };
             // Nothing is read from the journal until the reader has taken the previous message.

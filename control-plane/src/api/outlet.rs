@@ -75,9 +75,9 @@ impl<T: Send + 'static> Outlet<T> {
 
     /// Sends an empty message, so that no proxy takes the stream for dead. Does nothing if a message is already
     /// waiting.
-    pub(super) fn say_nothing(&self, nothing: T) {
+    pub(super) fn send_keepalive(&self, empty: T) {
         // Another place notices when the reader is gone.
-        self.messages.try_send(Ok(nothing)).ok();
+        self.messages.try_send(Ok(empty)).ok();
     }
 
     /// Ends the stream with an error.

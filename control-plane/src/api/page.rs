@@ -20,14 +20,14 @@ pub(super) fn size(page_size: i32) -> Result<usize, Status> {
 }
 
 /// The most values of one filter, or labels to filter by.
-const MOST_FILTERS: usize = 32;
+const MAX_FILTERS: usize = 32;
 
-/// Refuses a filter with more than [`MOST_FILTERS`] values.
-pub(super) fn few(field: &str, values: usize) -> Result<(), Status> {
-    if values <= MOST_FILTERS {
+/// Refuses a filter with more than [`MAX_FILTERS`] values.
+pub(super) fn limit_filter_values(field: &str, values: usize) -> Result<(), Status> {
+    if values <= MAX_FILTERS {
         return Ok(());
     }
-    Err(status::malformed(field, &format!("expected at most {MOST_FILTERS}, found {values}")))
+    Err(status::malformed(field, &format!("expected at most {MAX_FILTERS}, found {values}")))
 }
 
 /// A token that says where the next page begins. `of` names the list and its filters, so that the token cannot be used
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_filter_has_few_values() {
-        assert!(few("labels", 32).is_ok());
-        let refused = few("labels", 2_000).expect_err("too many");
+        assert!(limit_filter_values("labels", 32).is_ok());
+        let refused = limit_filter_values("labels", 2_000).expect_err("too many");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert!(refused.message().contains("at most 32, found 2000"), "{}", refused.message());
     }

@@ -121,7 +121,7 @@ impl State {
         if request.task_ids.len() > MAX_TASK_IDS {
             return Err(status::malformed("task_ids", &format!("expected at most {MAX_TASK_IDS}")));
         }
-        page::few("statuses", request.statuses.len())?;
+        page::limit_filter_values("statuses", request.statuses.len())?;
         let ids: HashSet<&str> = request.task_ids.iter().map(String::as_str).collect();
         let statuses = request
             .statuses
@@ -239,8 +239,8 @@ impl Listing {
     /// Parses a request for a page of `list`.
     pub(super) fn new(request: &v1::ListRunsRequest, list: &str) -> Result<Self, Status> {
         let size = page::size(request.page_size)?;
-        page::few("statuses", request.statuses.len())?;
-        page::few("labels", request.labels.len())?;
+        page::limit_filter_values("statuses", request.statuses.len())?;
+        page::limit_filter_values("labels", request.labels.len())?;
         let filter = filter(request)?;
         let of = format!("{list} {filter:?}");
         let after = match page::read(&of, &request.page_token)? {

@@ -31,7 +31,7 @@ const CHECK_WAIT: Duration = Duration::from_secs(10);
 /// The most problems that ValidateWorkflow lists.
 const MAX_PROBLEMS: usize = 1_000;
 /// When a client should retry a submission for which there was no room.
-const COME_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_SUBMISSION_AFTER: Duration = Duration::from_millis(500);
 const MAX_REQUEST_ID_BYTES: usize = 128;
 const MAX_LABEL_BYTES: usize = 1_024;
 /// The most labels of a run, including those of its workflow.
@@ -104,7 +104,7 @@ impl State {
     fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
         // A submission that is larger than all the room takes all of it.
         let wanted = u32::try_from(bytes.div_ceil(1024).clamp(1, self.0.submitting_kib)).unwrap_or(u32::MAX);
-        self.0.submitting.try_acquire_many(wanted).map_err(|_| status::busy(COME_AGAIN))
+        self.0.submitting.try_acquire_many(wanted).map_err(|_| status::busy(RETRY_SUBMISSION_AFTER))
     }
 
     pub(super) async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<v1::RetryRunResponse, Status> {
@@ -188,7 +188,7 @@ impl State {
         let checked = if large {
             // Only a few run at a time: each may use memory and a core for a while.
             let turn = tokio::time::timeout(CHECK_WAIT, self.0.checking.clone().acquire_owned());
-            let Ok(Ok(turn)) = turn.await else { return Err(status::busy(COME_AGAIN)) };
+            let Ok(Ok(turn)) = turn.await else { return Err(status::busy(RETRY_SUBMISSION_AFTER)) };
             let state = self.clone();
             let checked = tokio::task::spawn_blocking(move || {
                 let checked = state.check_now(&source, &file, providers.as_ref());

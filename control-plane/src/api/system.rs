@@ -50,7 +50,7 @@ impl SystemService for State {
 
     async fn list_components(&self, request: Request<v1::ListComponentsRequest>) -> Answer<v1::ListComponentsResponse> {
         let request = request.into_inner();
-        page::few("roles", request.roles.len())?;
+        page::limit_filter_values("roles", request.roles.len())?;
         let roles = request
             .roles
             .iter()

@@ -29,11 +29,15 @@ impl State {
         self.find(id).await?;
         let (outlet, stream) = self.0.outlets.open(connection)?;
         let state = self.clone();
-        outlet.fill(self.0.stopping.clone(), STOPPED, move |outlet| async move { state.tell(id, &outlet).await });
+        outlet.fill(
+            self.0.stopping.clone(),
+            STOPPED,
+            move |outlet| async move { state.stream_spans(id, &outlet).await },
+        );
         Ok(Box::pin(stream))
     }
 
-    async fn tell(&self, id: RunId, outlet: &Outlet<v1::TraceRunResponse>) {
+    async fn stream_spans(&self, id: RunId, outlet: &Outlet<v1::TraceRunResponse>) {
         let (mut recorder, mut next, mut spans, mut is_over) = (None, Seq(1), Vec::new(), false);
         loop {
             let entries = match self.0.journal.run_entries(id, next, PAGE.into()).await {

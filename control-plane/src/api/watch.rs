@@ -120,14 +120,14 @@ impl Follow {
                     Ok(Some(entries)) => {
                         let last = entries.last().map(|entry| entry.seq);
                         self.behind = self.behind.filter(|seq| last.is_none_or(|last| last < *seq));
-                        self.listen(None);
+                        self.take_progress(None);
                         if self.pass_on(entries).await.is_err() {
                             return;
                         }
                     }
                     Ok(None) => {
                         self.behind = None;
-                        self.listen(None);
+                        self.take_progress(None);
                         if self.pass_on(Vec::new()).await.is_ok() {
                             self.finish().await;
                         }
@@ -138,14 +138,14 @@ impl Follow {
                         return;
                     }
                 },
-                first = heard(&mut self.progress) => {
-                    self.listen(first);
+                first = next_progress(&mut self.progress) => {
+                    self.take_progress(first);
                     if self.pass_on(Vec::new()).await.is_err() {
                         return;
                     }
                 }
                 () = sleep_until(self.quiet_until) => {
-                    self.outlet.say_nothing(v1::WatchRunResponse::default());
+                    self.outlet.send_keepalive(v1::WatchRunResponse::default());
                     self.quiet_until = self.outlet.quiet_until();
                 }
             }
@@ -153,7 +153,7 @@ impl Follow {
     }
 
     /// Takes in the progress received since the last time, beginning with `first`.
-    fn listen(&mut self, first: Option<Arc<Progress>>) {
+    fn take_progress(&mut self, first: Option<Arc<Progress>>) {
         let mut room = PROGRESS_BYTES;
         if self.behind.is_some() {
             // Progress is then held beyond this call, so what is held already counts too.
@@ -217,7 +217,7 @@ impl Follow {
 
 /// The next piece of progress; `None` if the receiver lagged or the channel was closed. Stays pending if no more can
 /// come. Cancel-safe.
-async fn heard(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Option<Arc<Progress>> {
+async fn next_progress(progress: &mut Option<broadcast::Receiver<Arc<Progress>>>) -> Option<Arc<Progress>> {
     let Some(receiver) = progress else { return std::future::pending().await };
     match receiver.recv().await {
         Ok(progress) => Some(progress),
@@ -262,7 +262,7 @@ fn in_order(
 
 fn progress_event(progress: &Progress) -> v1::RunEvent {
     v1::RunEvent {
-        time: Some(convert::timestamp(progress.heard_at)),
+        time: Some(convert::timestamp(progress.received_at)),
         r#type: "method_progress".to_owned(),
         task_id: progress.at.task_id.to_string(),
         attempt: progress.at.attempt,
@@ -299,7 +299,7 @@ mod tests {
         };
         let piece = |(task, attempt): (&str, u32)| {
             let at = AttemptRef { run_id: RunId(Uuid::nil()), task_id: TaskId::from(task), attempt };
-            Arc::new(Progress { at, heard_at: Timestamp(7), data: Payload::from_value(&Value::Null) })
+            Arc::new(Progress { at, received_at: Timestamp(7), data: Payload::from_value(&Value::Null) })
         };
         let said = || [("b", 2), ("a", 1), ("c", 2), ("a", 1), ("c", 1)].map(piece).to_vec();
         let told = |said: &mut Vec<Arc<Progress>>, is_due| {

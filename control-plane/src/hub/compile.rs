@@ -20,7 +20,7 @@ const KEPT: usize = 64;
 
 /// An event received from a socket.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Incoming {
     pub(crate) place: Place,
     /// The id under which the client wants it acknowledged, if it does.
     pub(crate) ack: Option<u64>,
@@ -32,7 +32,7 @@ pub(crate) struct Heard {
 pub(crate) struct Compiling {
     turns: Arc<Semaphore>,
     /// Events that sockets sent after such a registration; bounded by what each socket may have waiting.
-    held: BTreeMap<SocketId, VecDeque<Heard>>,
+    held: BTreeMap<SocketId, VecDeque<Incoming>>,
     compiled: VecDeque<Compiled>,
 }
 
@@ -47,17 +47,17 @@ impl Compiling {
     pub(crate) fn pass(
         &mut self,
         socket: SocketId,
-        heard: Heard,
+        incoming: Incoming,
         registry: &RwLock<Registry>,
         machine: &mpsc::UnboundedSender<ToMachine>,
-    ) -> Option<Heard> {
+    ) -> Option<Incoming> {
         if let Some(held) = self.held.get_mut(&socket) {
-            held.push_back(heard);
+            held.push_back(incoming);
             return None;
         }
-        let new = new_protocols(&heard.event, registry);
+        let new = new_protocols(&incoming.event, registry);
         if new.is_empty() {
-            return Some(heard);
+            return Some(incoming);
         }
         self.held.insert(socket, VecDeque::new());
         let (turns, machine) = (self.turns.clone(), machine.clone());
@@ -70,13 +70,13 @@ impl Compiling {
                 Err(Failure::new(ErrorCode::InternalError, "the protocols could not be compiled"))
             });
             // If the machine is gone, there is no hub to register with.
-            machine.send(ToMachine::Compiled { socket, heard, outcome }).ok();
+            machine.send(ToMachine::Compiled { socket, incoming, outcome }).ok();
         });
         None
     }
 
     /// The events that the socket sent while its registration was being compiled.
-    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<Heard> {
+    pub(crate) fn finish(&mut self, socket: SocketId) -> VecDeque<Incoming> {
         self.held.remove(&socket).unwrap_or_default()
     }
 
@@ -139,10 +139,14 @@ mod tests {
     }
 
     /// Wraps an event as the socket's inbox would.
-    fn event(inbox: &crate::hub::inbox::Inbox, all: &mut mpsc::UnboundedReceiver<ToMachine>, event: Received) -> Heard {
+    fn event(
+        inbox: &crate::hub::inbox::Inbox,
+        all: &mut mpsc::UnboundedReceiver<ToMachine>,
+        event: Received,
+    ) -> Incoming {
         inbox.take(1, None, || event);
         match all.try_recv() {
-            Ok(ToMachine::Event { heard, .. }) => heard,
+            Ok(ToMachine::Event { incoming, .. }) => incoming,
             other => panic!("{other:?}"),
         }
     }
@@ -162,8 +166,9 @@ mod tests {
         let other = event(&inbox, &mut all, Err(malformed()));
         assert!(compiling.pass(2, other, &registry, &machine).is_some(), "another socket does not");
 
-        let Some(ToMachine::Compiled { socket: 1, heard: Heard { event: Ok(_), .. }, outcome: Ok(compiled), .. }) =
-            all.recv().await
+        let Some(ToMachine::Compiled {
+            socket: 1, incoming: Incoming { event: Ok(_), .. }, outcome: Ok(compiled), ..
+        }) = all.recv().await
         else {
             panic!("it was compiled")
         };

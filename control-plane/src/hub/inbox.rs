@@ -7,7 +7,7 @@ use gleitzeit_mesh::hub::SocketId;
 use gleitzeit_mesh::wire::{CallEnd, ToHub};
 use tokio::sync::mpsc;
 
-use crate::hub::compile::Heard;
+use crate::hub::compile::Incoming;
 use crate::hub::machine::ToMachine;
 use crate::hub::peer::Peer;
 use crate::metrics::{Metrics, Way};
@@ -94,7 +94,9 @@ impl Inbox {
             metrics.message(Way::In, bytes);
         }
         if let Some(place) = self.waiting.add(bytes) {
-            self.machine.send(ToMachine::Event { socket: self.id, heard: Heard { place, ack, event: event() } }).ok();
+            self.machine
+                .send(ToMachine::Event { socket: self.id, incoming: Incoming { place, ack, event: event() } })
+                .ok();
         } else if !self.waiting.flooded.swap(true, Ordering::Relaxed) {
             tracing::warn!(socket = self.id, "a socket sends faster than it is served and is closed");
             self.machine.send(ToMachine::Flooded { socket: self.id }).ok();

@@ -15,10 +15,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant as Clock, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::compile::{Compiling, Heard};
+use crate::hub::compile::{Compiling, Incoming};
 use crate::hub::inbox::Entrance;
 use crate::hub::peer::{NotSent, Peer};
-use crate::hub::said::Said;
+use crate::hub::so_far::ProgressSoFar;
 use crate::hub::socket::Handle;
 use crate::hub::{HubHandle, PROGRESS_KEPT, Progress};
 use crate::journal::{HubPort, Journal, Work};
@@ -40,9 +40,9 @@ pub(crate) enum ToMachine {
     /// A socket was admitted.
     Connected { socket: SocketId, peer: Peer },
     /// A socket sent an event.
-    Event { socket: SocketId, heard: Heard },
+    Event { socket: SocketId, incoming: Incoming },
     /// The protocols of a registration were compiled, or could not be.
-    Compiled { socket: SocketId, heard: Heard, outcome: Result<Vec<Compiled>, Failure> },
+    Compiled { socket: SocketId, incoming: Incoming, outcome: Result<Vec<Compiled>, Failure> },
     /// A socket has more events waiting than it may.
     Flooded { socket: SocketId },
     /// A socket is gone.
@@ -73,7 +73,7 @@ pub(crate) struct HubTask {
     closing: Vec<(Handle, Clock)>,
     close_again_at: Option<Clock>,
     progress: broadcast::Sender<Arc<Progress>>,
-    said: Arc<Mutex<Said>>,
+    so_far: Arc<Mutex<ProgressSoFar>>,
     /// Batches of this round: progress that came before the end of an attempt is passed on before it is dropped.
     recorded: Vec<Arc<Batch>>,
     metrics: Option<Metrics>,
@@ -105,11 +105,11 @@ impl HubTask {
             learn::note(registry.learn(definition));
         }
         let registry = Arc::new(RwLock::new(registry));
-        let said = Arc::<Mutex<Said>>::default();
+        let so_far = Arc::<Mutex<ProgressSoFar>>::default();
         let handle = HubHandle {
             machine: to_self.clone(),
             progress: progress.clone(),
-            said: said.clone(),
+            so_far: so_far.clone(),
             registry: registry.clone(),
             is_none: false,
         };
@@ -126,7 +126,7 @@ impl HubTask {
             closing: Vec::new(),
             close_again_at: None,
             progress,
-            said,
+            so_far,
             recorded: Vec::new(),
             metrics,
             registry,
@@ -163,16 +163,16 @@ impl HubTask {
                 }
                 input = self.port.inputs.recv() => {
                     let Some(input) = input else { break };
-                    self.hear_journal(input);
+                    self.receive_from_journal(input);
                 }
                 message = self.inbox.recv() => {
                     let Some(message) = message else { break };
-                    self.hear_outside(message);
+                    self.receive_remote(message);
                 }
                 () = sleep_until(deadline) => {}
             }
             self.take_what_is_there();
-            self.do_what_is_due();
+            self.run_timers();
             self.round();
         }
         // Components reconnect once a hub listens here again.
@@ -199,16 +199,16 @@ impl HubTask {
     fn take_what_is_there(&mut self) {
         for _ in 0..MAX_ROUND {
             if let Ok(input) = self.port.inputs.try_recv() {
-                self.hear_journal(input);
+                self.receive_from_journal(input);
             } else if let Ok(message) = self.inbox.try_recv() {
-                self.hear_outside(message);
+                self.receive_remote(message);
             } else {
                 return;
             }
         }
     }
 
-    fn hear_journal(&mut self, input: Input) {
+    fn receive_from_journal(&mut self, input: Input) {
         if let Input::Committed(batch) = &input {
             self.learn_protocols(batch);
             self.recorded.push(batch.clone());
@@ -216,7 +216,7 @@ impl HubTask {
         self.machine.accept(self.now(), input);
     }
 
-    fn hear_outside(&mut self, message: ToMachine) {
+    fn receive_remote(&mut self, message: ToMachine) {
         let now = self.now();
         match message {
             ToMachine::Connected { socket, peer } => {
@@ -224,13 +224,13 @@ impl HubTask {
                 self.peers.insert(socket, peer);
                 self.machine.accept(now, Input::Connected { socket, is_within });
             }
-            ToMachine::Event { socket, heard } => {
+            ToMachine::Event { socket, incoming } => {
                 // Events that still arrive from a closed socket are dropped.
                 if self.peers.contains_key(&socket) {
-                    self.hear_event(socket, heard);
+                    self.receive_event(socket, incoming);
                 }
             }
-            ToMachine::Compiled { socket, heard, outcome } => {
+            ToMachine::Compiled { socket, incoming, outcome } => {
                 let held = self.compiling.finish(socket);
                 if !self.peers.contains_key(&socket) {
                     return;
@@ -238,15 +238,15 @@ impl HubTask {
                 match outcome {
                     Ok(compiled) => {
                         self.compiling.keep(compiled);
-                        self.accept_event(socket, heard);
+                        self.accept_event(socket, incoming);
                     }
                     Err(error) => {
                         self.machine.accept(now, Input::Unregistrable { socket, error });
-                        self.acknowledge(socket, heard.ack);
+                        self.acknowledge(socket, incoming.ack);
                     }
                 }
-                for heard in held {
-                    self.hear_event(socket, heard);
+                for incoming in held {
+                    self.receive_event(socket, incoming);
                 }
             }
             ToMachine::Flooded { socket } => self.drop_peer(socket),
@@ -266,13 +266,13 @@ impl HubTask {
 
     /// Processes an event in its socket's order: it waits if an earlier registration of that socket is still being
     /// compiled.
-    fn hear_event(&mut self, socket: SocketId, heard: Heard) {
-        if let Some(heard) = self.compiling.pass(socket, heard, &self.registry, &self.to_self) {
-            self.accept_event(socket, heard);
+    fn receive_event(&mut self, socket: SocketId, incoming: Incoming) {
+        if let Some(incoming) = self.compiling.pass(socket, incoming, &self.registry, &self.to_self) {
+            self.accept_event(socket, incoming);
         }
     }
 
-    fn accept_event(&mut self, socket: SocketId, Heard { place, ack, event }: Heard) {
+    fn accept_event(&mut self, socket: SocketId, Incoming { place, ack, event }: Incoming) {
         drop(place);
         if let (Some(metrics), Ok((ToHub::RegisterComponent(register), _))) = (&self.metrics, &event) {
             metrics.registration(register.component_type);
@@ -315,8 +315,8 @@ impl HubTask {
             }
         }
         if !self.recorded.is_empty() {
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            self.recorded.drain(..).for_each(|batch| batch.entries.iter().for_each(|entry| said.recorded(entry)));
+            let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            self.recorded.drain(..).for_each(|batch| batch.entries.iter().for_each(|entry| so_far.recorded(entry)));
         }
         while let Some(work) = self.for_writer.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) =
@@ -344,7 +344,7 @@ impl HubTask {
                 }
             }
             Output::ReadEntries { token, from, limit } => self.read(token, from, limit),
-            Output::Progress { at, data } => self.tell(Progress { at, heard_at: wall_clock(), data }),
+            Output::Progress { at, data } => self.publish_progress(Progress { at, received_at: wall_clock(), data }),
             Output::Log { warning: true, message, detail } => tracing::warn!(detail, "{message}"),
             Output::Log { warning: false, message, detail } => tracing::info!(detail, "{message}"),
             // Handled above.
@@ -356,10 +356,10 @@ impl HubTask {
         }
     }
 
-    fn tell(&self, progress: Progress) {
+    fn publish_progress(&self, progress: Progress) {
         let progress = Arc::new(progress);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.add(progress.clone());
+        let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        so_far.add(progress.clone());
         // There may be no watchers.
         drop(self.progress.send(progress));
     }
@@ -417,7 +417,7 @@ impl HubTask {
     }
 
     /// Runs in each turn, even under load: a lost component must be noticed then too.
-    fn do_what_is_due(&mut self) {
+    fn run_timers(&mut self) {
         let now = self.now();
         if self.machine.next_deadline().is_some_and(|at| at <= now) {
             self.machine.tick(now, &mut self.out);

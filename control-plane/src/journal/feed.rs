@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gleitzeit_run::{Entry, Event, RunId, Seq, State};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::{Journal, JournalError, Most, Work, ending};
+use super::{Journal, JournalError, ReadLimit, Work, ending};
 
 /// How many batches may wait for a watcher; one that lags further has to read from the store.
 const WAITING_BATCHES: usize = 16;
 /// How many bytes may wait for a watcher, roughly: they are kept in memory only for the slowest.
 const WAITING_BYTES: usize = 1024 * 1024;
 /// How much a watcher gets at once, roughly.
-const PAGE: Most = Most { entries: 1_000, bytes: 256 * 1024 };
+const PAGE: ReadLimit = ReadLimit { entries: 1_000, bytes: 256 * 1024 };
 
 /// Entries of one run, in order.
 pub(super) type Entries = Vec<Arc<Entry>>;
@@ -59,7 +59,7 @@ impl Watcher {
     }
 
     /// Sends entries to the watcher; false if it lags too far or is gone.
-    fn tell(&self, published: &Published) -> bool {
+    fn push(&self, published: &Published) -> bool {
         let bytes = published.bytes;
         if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES {
             return false;
@@ -152,7 +152,7 @@ impl Feed {
             let published = Published { entries, bytes };
             // A watcher without room is dropped: its channel ends after what it holds, and it reads the rest from the
             // store.
-            watchers.retain(|watcher| watcher.tell(&published));
+            watchers.retain(|watcher| watcher.push(&published));
             if watchers.is_empty() || has_ended {
                 self.watchers.remove(&run_id);
             }
@@ -206,7 +206,7 @@ impl RunWatch {
                         live.is_none() && self.journal.is_written() && !self.journal.has_ended(self.run_id).await?;
                     let page = self.journal.run_entries(self.run_id, self.next, PAGE).await?;
                     if page.is_empty() && may_grow {
-                        self.journal.look_again().await;
+                        self.journal.wait_for_poll().await;
                         continue;
                     }
                     if page.is_empty() {
@@ -238,7 +238,7 @@ impl RunWatch {
         if self.permit.is_none() {
             self.permit = Some(self.journal.permit_watch()?);
         }
-        if self.journal.is_looked_at() {
+        if self.journal.is_read_only() {
             self.stage = Stage::Behind { upto: Seq(u64::MAX), live: None };
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use gleitzeit_run::{Entry, Event, History, Position, RunId, RunStatus, Seq, Term, TermId};
 use gleitzeit_workflow::Timestamp;
 
-use super::{Most, Pruned, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
+use super::{Pruned, ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, Store, StoreError, Tail, ending};
 
 /// How many runs one pruning step removes at most.
 const STEP_RUNS: usize = 100;
@@ -140,12 +140,12 @@ impl Reader for MemoryStore {
         self.reader()
     }
 
-    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_from(&self, from: Position, most: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         Ok(held.entries.range(from..).take(most.entries).map(|(_, entry)| Entry::clone(entry)).collect())
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_run(&self, run_id: RunId, from: Seq, most: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let held = self.read();
         let places = held.places.get(&run_id).map_or(&[][..], Vec::as_slice);
         let entries = places.iter().filter_map(|place| held.entries.get(place)).map(Arc::as_ref);

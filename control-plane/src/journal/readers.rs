@@ -12,14 +12,14 @@ const READERS: usize = 4;
 
 /// How many of them may serve callers that follow runs or the journal. Such callers read for as long as there is
 /// something to read; the other readers stay free for single requests.
-const READERS_BEHIND: usize = 2;
+const FOLLOWER_READERS: usize = 2;
 
 /// The pool, and the permits to use it.
 #[derive(Debug)]
 pub(super) struct Readers {
     shelf: Arc<Shelf>,
     permits: Arc<Semaphore>,
-    behind: Semaphore,
+    followers: Semaphore,
 }
 
 /// The idle readers. More are opened on demand: most stores are read by one caller at a time.
@@ -69,7 +69,7 @@ impl Readers {
         Self {
             shelf: Arc::new(Shelf(Mutex::new(idle))),
             permits: Arc::new(Semaphore::new(READERS)),
-            behind: Semaphore::new(READERS_BEHIND),
+            followers: Semaphore::new(FOLLOWER_READERS),
         }
     }
 
@@ -82,11 +82,11 @@ impl Readers {
     }
 
     /// Like [`Readers::read`], for callers that follow runs or the journal.
-    pub(super) async fn read_behind<T: Send + 'static>(
+    pub(super) async fn read_for_follower<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, JournalError> {
-        let _turn = self.behind.acquire().await.map_err(|_| JournalError::Closed)?;
+        let _turn = self.followers.acquire().await.map_err(|_| JournalError::Closed)?;
         self.read(read).await
     }
 

@@ -44,7 +44,7 @@ use crate::journal::{Pruned, Reader, Store, StoreError, Tail};
 
 pub use backup::{Copied, backup};
 pub use check::{Checked, Wrong, check};
-pub use look::{Alone, Holder, Look};
+pub use look::{Holder, Look, StoreLock};
 pub use repair::repair;
 pub use restore::restore;
 
@@ -214,7 +214,7 @@ fn log_of(path: &Path) -> PathBuf {
 /// Adds the path to an error from opening the database.
 fn at(path: &Path, error: StoreError) -> StoreError {
     let StoreError::Database { what, source } = error else { return error };
-    match at_writing(path, what, source) {
+    match write_error(path, what, source) {
         StoreError::Database { source, .. } => StoreError::Unusable { path: path.to_owned(), source },
         told => told,
     }
@@ -243,7 +243,7 @@ impl SqliteStore {
             return Err(StoreError::Broken(self.path.clone()));
         }
         self.broken = true;
-        let changed = change(self).map_err(|error| at_writing(&self.path, what, error))?;
+        let changed = change(self).map_err(|error| write_error(&self.path, what, error))?;
         self.claim.confirm()?;
         self.broken = false;
         self.mark.write(&self.state.store_id, self.state.tail.position);
@@ -324,7 +324,7 @@ impl Store for SqliteStore {
             Err(StoreError::NoRoom { .. }) => {
                 // After a checkpoint the log is reused from its beginning, which may be all the room that is needed.
                 let written_back = self.db.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
-                written_back.map_err(|error| at_writing(&self.path, "write its log back", error))?;
+                written_back.map_err(|error| write_error(&self.path, "write its log back", error))?;
                 self.try_change("remove finished runs", step)?
             }
             step => step?,
@@ -397,7 +397,7 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<u64> {
 
 /// Names the path in errors that the operator can fix, such as a full disk or missing permissions; other errors stay as
 /// they are.
-fn at_writing(path: &Path, what: &'static str, source: rusqlite::Error) -> StoreError {
+fn write_error(path: &Path, what: &'static str, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full { path, source },

@@ -346,19 +346,19 @@ pub trait Store: Send {
 
 /// The most that is read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Most {
+pub struct ReadLimit {
     /// The most entries.
     pub entries: usize,
     /// A page ends with the entry that reaches this many bytes of bodies. Stores in memory may ignore it.
     pub bytes: usize,
 }
 
-impl Most {
+impl ReadLimit {
     /// Keeps large results from filling the memory.
     const BYTES: usize = 1024 * 1024;
 }
 
-impl From<usize> for Most {
+impl From<usize> for ReadLimit {
     /// At most `entries` entries, or about a MiB.
     fn from(entries: usize) -> Self {
         Self { entries, bytes: Self::BYTES }
@@ -380,13 +380,13 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_from(&self, from: Position, most: Most) -> Result<Vec<Entry>, StoreError>;
+    fn read_from(&self, from: Position, most: ReadLimit) -> Result<Vec<Entry>, StoreError>;
 
     /// Entries of a run from `from` on, in order: at most `most`, and none only at their end.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn read_run(&self, run_id: RunId, from: Seq, most: Most) -> Result<Vec<Entry>, StoreError>;
+    fn read_run(&self, run_id: RunId, from: Seq, most: ReadLimit) -> Result<Vec<Entry>, StoreError>;
 
     /// Passes all entries that a start must replay to `each`, in order: all except those of finished runs. An entry
     /// that cannot be read is passed as [`Unreadable`], and so, unread, are the entries with which a run exceeds

@@ -321,12 +321,12 @@ impl Writer {
             Work::QuerySlice { token, slice } => {
                 self.commit()?;
                 let state = self.ledger.slice_state(&slice, self.clock.now());
-                self.tell_hub(Input::SliceState { token, state });
+                self.send_to_hub(Input::SliceState { token, state });
             }
             Work::QueryEngine { token, engine } => {
                 self.commit()?;
                 let effects = self.ledger.outstanding(&engine, self.clock.now());
-                self.tell_hub(Input::EngineState { token, effects });
+                self.send_to_hub(Input::EngineState { token, effects });
             }
             Work::EngineConnected { engine, slots } => self.ledger.engine_connected(engine, slots),
             Work::EngineGone { engine } => self.ledger.engine_gone(&engine),
@@ -396,7 +396,7 @@ impl Writer {
             self.publish(&batch);
         }
         if !batch.entries.is_empty() || !batch.answers.is_empty() {
-            self.tell_hub(Input::Committed(batch.clone()));
+            self.send_to_hub(Input::Committed(batch.clone()));
         }
         for (reply, verdict) in replies {
             // A caller that no longer waits loses only the answer.
@@ -450,7 +450,7 @@ impl Writer {
         }
     }
 
-    fn tell_hub(&self, input: Input) {
+    fn send_to_hub(&self, input: Input) {
         // There is no hub during shutdown.
         let _ = self.hub.blocking_send(input);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gleitzeit_workflow::Timestamp;
 
 use super::places::{Folder, STORE, folders};
-use crate::journal::{Alone, Look, StoreError};
+use crate::journal::{Look, StoreError, StoreLock};
 
 /// The prefix of folders that are being removed.
 pub(super) const GONE: &str = "gone-";
@@ -118,7 +118,7 @@ fn has_ended(store: &Path, then_ms: u64) -> bool {
 
 /// Removes a folder unless a process has its store open; returns whether it was removed.
 fn remove(folder: &Path, run: &Path) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-    let alone = match Alone::with(&run.join(STORE)) {
+    let alone = match StoreLock::with(&run.join(STORE)) {
         Ok(alone) => alone,
         Err(StoreError::InUse(_)) => return Ok(false),
         // Another process is removing it.

@@ -117,7 +117,7 @@ async fn a_run_that_another_writes_is_followed_to_its_end() {
     let mut store = SqliteStore::open(&path).expect("a store");
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
-    let journal = Journal::looked_at(Look::open(&path).expect("read").expect("a store"));
+    let journal = Journal::read_only(Look::open(&path).expect("read").expect("a store"));
     let mut watch = journal.watch(run_id(1), Seq(1));
     let next = |entries: Option<Vec<Arc<gleitzeit_run::Entry>>>| entries.map(|it| it.len());
     assert_eq!(next(watch.next().await.expect("read")), Some(1));
@@ -135,7 +135,7 @@ async fn a_run_whose_writer_goes_away_is_followed_no_further() {
     let mut store = SqliteStore::open(&path).expect("a store");
     let mut feed = Feeder::default();
     store.append(&[feed.submitted(1, submission("w"))]).expect("written");
-    let journal = Journal::looked_at(Look::open(&path).expect("read").expect("a store"));
+    let journal = Journal::read_only(Look::open(&path).expect("read").expect("a store"));
     let mut watch = journal.watch(run_id(1), Seq(1));
     assert!(watch.next().await.expect("read").is_some());
     drop(store);

@@ -40,7 +40,7 @@ pub(crate) const METHODS: &[&str] = &["http/request"];
 /// The limit without a `connection`, for connecting and for each wait for more of an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 // Results travel in one frame, so a larger one could not be delivered.
-const MOST_RESPONSE_BYTES: usize = 8 << 20;
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
 pub(crate) fn concurrency(_settings: &Settings) -> u32 {
     64
@@ -63,9 +63,9 @@ fn read(reader: &mut Reader, node: Option<&Node>) -> Options {
     let fields = reader.fields(node, "`options`", &["max_response_bytes", "refuse_private_addresses"]);
     if let Some(node) = fields.get("max_response_bytes") {
         match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => options.max_response_bytes = bytes,
+            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => options.max_response_bytes = bytes,
             Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
             }
             None => {}
         }
@@ -170,7 +170,7 @@ impl Executor for Http {
         let asked: request::Asked = parameters(&call)?;
         let limit = asked.timeout;
         // What was received of an answer before something went wrong.
-        let mut heard = None;
+        let mut partial = None;
         let work = async {
             let unhealthy = |why: String| CallError::new(ErrorCode::ProviderUnhealthy, why);
             let client = self.client().await.map_err(unhealthy)?;
@@ -185,7 +185,7 @@ impl Executor for Http {
             };
             let begun = exchange.run(&request).await?;
             let secrets = service.as_ref().map(exchange::Service::secrets).unwrap_or_default();
-            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut heard).await
+            answer::read(begun, &request, self.options.max_response_bytes, secrets, &mut partial).await
         };
         let own_limit = async {
             match limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
@@ -203,8 +203,8 @@ impl Executor for Http {
                 Err(CallError::new(ErrorCode::TaskTimeout, message))
             }
         };
-        outcome.map_err(|error| match &heard {
-            Some(heard) => heard.add_to(error),
+        outcome.map_err(|error| match &partial {
+            Some(partial) => partial.add_to(error),
             None => error,
         })
     }

@@ -195,7 +195,7 @@ impl Llm {
 
 /// The fields that keep a prompt from being cut, without those that the task sets itself.
 fn not_in(extra: &Map<String, Value>) -> Vec<&'static str> {
-    ollama::WHOLE.into_iter().filter(|name| !extra.contains_key(*name)).collect()
+    ollama::NO_CUT_FIELDS.into_iter().filter(|name| !extra.contains_key(*name)).collect()
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use gleitzeit_workflow::payload::Payload;
 use interpreter::Interpreter;
 use options::Options;
 use pool::Pool;
-use server::{Namespaces, Start, Told};
+use server::{Namespaces, ServerConfig, Start};
 use tokio::sync::OnceCell;
 
 use crate::call::{Call, CallError, Context, Executor};
@@ -91,15 +91,15 @@ fn way(wanted: Namespaces, interpreter: &Interpreter, settings: &Settings) -> (N
 }
 
 /// The part of the options that the Python side needs.
-fn told(
+fn server_config(
     options: &Options,
     (namespaces, reason): (Namespaces, Option<String>),
     interpreter: &Interpreter,
     is_fresh: bool,
-) -> Told {
+) -> ServerConfig {
     // An interpreter that cannot limit itself is started within its limits.
     let cannot_limit = interpreter.lacks("resource");
-    Told {
+    ServerConfig {
         namespaces,
         reason,
         fresh: (is_fresh || cannot_limit).then_some(server::BOOTSTRAP),
@@ -175,7 +175,12 @@ impl Python {
             folder: workspace.path().to_owned(),
             path: self.settings.path.clone(),
             home: self.settings.home.clone(),
-            told: told(&self.options, way(self.wanted, interpreter, &self.settings), interpreter, self.is_fresh),
+            server_config: server_config(
+                &self.options,
+                way(self.wanted, interpreter, &self.settings),
+                interpreter,
+                self.is_fresh,
+            ),
             patience: self.patience,
         }
     }

@@ -15,7 +15,7 @@ use super::Instruction;
 use super::table::{Process, Processes};
 
 /// One argument or variable may have 32 pages of 4 KiB (`MAX_ARG_STRLEN`).
-pub(crate) const MOST_ONE_TEXT: usize = 128 * 1024;
+pub(crate) const MAX_ONE_TEXT: usize = 128 * 1024;
 
 /// When a call is first looked at: most calls are over by then.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(20);

@@ -24,9 +24,9 @@ pub(crate) const SAME_LOOK: Duration = Duration::from_millis(150);
 /// How long to wait for `ps`, which normally takes milliseconds; after that it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most output of `ps` in bytes: at about 40 bytes per line, a hundred thousand processes.
-const MOST_SAID: usize = 4 << 20;
+const MAX_OUTPUT_BYTES: usize = 4 << 20;
 /// Single arguments are not limited, only the sum of arguments and variables.
-pub(crate) const MOST_ONE_TEXT: usize = usize::MAX;
+pub(crate) const MAX_ONE_TEXT: usize = usize::MAX;
 
 /// There are no process handles here, so this type has no values.
 #[derive(Debug)]
@@ -113,7 +113,9 @@ fn read_in_time(mut output: impl Read + AsFd) -> io::Result<Vec<u8>> {
         }
         match output.read(&mut part)? {
             0 => return Ok(text),
-            read if text.len() + read > MOST_SAID => return Err(io::Error::other("`ps` does not come to an end")),
+            read if text.len() + read > MAX_OUTPUT_BYTES => {
+                return Err(io::Error::other("`ps` does not come to an end"));
+            }
             read => text.extend_from_slice(&part[..read]),
         }
     }

@@ -15,7 +15,7 @@ use crate::journal::StoreError;
 use crate::journal::guard::guarded;
 
 /// The most problems that are reported.
-const MOST_WRONG: usize = 1_000;
+const MAX_WRONG: usize = 1_000;
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,8 +68,8 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
     match State::read(&moment, true) {
         Ok(Some(mut state)) => {
             checked.position = state.tail.position;
-            lists.extend(Lists::found(&moment).and_then(|found| state.lists.agree(found)).err());
-            match State::found(&moment).map(|found| state.agree(found)) {
+            lists.extend(Lists::found(&moment).and_then(|found| state.lists.compare_with(found)).err());
+            match State::found(&moment).map(|found| state.compare_with(found)) {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => checked.note(None, None, why),
                 Err(error) => checked.note(None, None, error.to_string()),
@@ -94,7 +94,7 @@ fn read(store: &Path) -> Result<Checked, StoreError> {
 
 impl Checked {
     fn note(&mut self, run_id: Option<RunId>, status: Option<RunStatus>, why: String) {
-        if self.wrong.len() < MOST_WRONG {
+        if self.wrong.len() < MAX_WRONG {
             self.wrong.push(Wrong { run_id, status, why });
         }
     }

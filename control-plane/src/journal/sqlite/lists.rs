@@ -14,7 +14,7 @@ use super::sum::{Sum, loaded, stored};
 use super::{database, rows};
 
 /// The most differences that are reported.
-const MOST_TOLD: usize = 100;
+const MAX_TOLD: usize = 100;
 
 /// The checksums of all rows, independent of their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Lists {
     }
 
     /// Compares the stored sums with the computed ones.
-    pub(super) fn agree(self, found: Self) -> Result<(), String> {
+    pub(super) fn compare_with(self, found: Self) -> Result<(), String> {
         if self.runs != found.runs {
             return Err("the list of the runs is not as it was written".to_owned());
         }
@@ -207,7 +207,7 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
              UNION SELECT {key} FROM (SELECT * FROM temp.{list} EXCEPT SELECT * FROM main.{list} NOT INDEXED)
                WHERE run_id NOT IN (SELECT run_id FROM temp.unread)
-             LIMIT {MOST_TOLD}"
+             LIMIT {MAX_TOLD}"
         );
         let read = db.prepare(&sql).and_then(|mut statement| {
             let keys =
@@ -226,7 +226,7 @@ pub(super) fn differences(db: &Connection) -> Result<Vec<String>, StoreError> {
 /// The problems that the database finds in its pages, tables and indexes.
 pub(super) fn pages(db: &Connection) -> Result<Vec<String>, StoreError> {
     let failed = database("check its pages");
-    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MOST_TOLD})")).map_err(&failed)?;
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check({MAX_TOLD})")).map_err(&failed)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
     let told = rows.collect::<rusqlite::Result<Vec<String>>>().map_err(&failed)?;
     Ok(told.into_iter().filter(|line| line != "ok").collect())

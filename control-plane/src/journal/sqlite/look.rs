@@ -126,12 +126,12 @@ fn is_locked(lock: &Path) -> bool {
 
 /// Exclusive access to a store, whatever it contains: until this is dropped, no process can open it as its writer.
 #[derive(Debug)]
-pub struct Alone {
+pub struct StoreLock {
     _claim: Option<Claim>,
     _mark: Mark,
 }
 
-impl Alone {
+impl StoreLock {
     /// Locks the store at `path` against all others, so that it can be removed.
     ///
     /// # Errors

@@ -112,10 +112,10 @@ fn check(db: &Transaction<'_>, mut state: State, rebuilt: Option<Lists>, path: &
     match rebuilt {
         Some(lists) => state.lists = lists,
         None => Lists::found(db)
-            .and_then(|found| state.lists.agree(found))
+            .and_then(|found| state.lists.compare_with(found))
             .map_err(|why| StoreError::Lists { path: path.to_owned(), why })?,
     }
-    state.agree(State::found(db)?).map_err(|why| incomplete(path, why))?;
+    state.compare_with(State::found(db)?).map_err(|why| incomplete(path, why))?;
     Ok(state)
 }
 

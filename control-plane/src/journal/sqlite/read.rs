@@ -16,7 +16,7 @@ use super::list::list;
 use super::sum::{Sum, loaded};
 use super::{database, number, rows, signed};
 use crate::journal::guard::guarded;
-use crate::journal::{Most, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
+use crate::journal::{ReadLimit, Reader, Replay, RunCounts, RunFilter, RunRow, StoreError, Unreadable};
 
 /// The columns that [`entry`] reads.
 pub(super) const COLUMNS: &str = "SELECT position, run_id, seq, recorded_at, queue, version, type, body,
@@ -92,12 +92,12 @@ impl Reader for SqliteReader {
         }))
     }
 
-    fn read_from(&self, from: Position, page: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_from(&self, from: Position, page: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let params = params![signed(from.0), most(page.entries)];
         self.page("WHERE position >= ?1 ORDER BY position LIMIT ?2", params, page.bytes)
     }
 
-    fn read_run(&self, run_id: RunId, from: Seq, page: Most) -> Result<Vec<Entry>, StoreError> {
+    fn read_run(&self, run_id: RunId, from: Seq, page: ReadLimit) -> Result<Vec<Entry>, StoreError> {
         let params = params![run_id.0.into_bytes(), signed(from.0), most(page.entries)];
         self.page("WHERE run_id = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3", params, page.bytes)
     }

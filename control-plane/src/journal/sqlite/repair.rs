@@ -78,7 +78,7 @@ fn copy(store: &Path, new: &mut SqliteStore) -> Result<(), StoreError> {
     state.lists = rows::rebuild(&transaction, "main")?.0;
     let there = State::found(&transaction)?;
     let incomplete = |why| StoreError::Incomplete { path: store.to_owned(), why };
-    state.agree(there).map_err(incomplete)?;
+    state.compare_with(there).map_err(incomplete)?;
     state.write(&transaction).map_err(&failed)?;
     if let Some(why) = lists::differences(&transaction)?.pop() {
         return Err(StoreError::Run(why));

@@ -189,7 +189,7 @@ impl State {
     }
 
     /// Adopts the computed state if it matches the stored one; otherwise says what is missing.
-    pub(super) fn agree(&mut self, found: Self) -> Result<(), String> {
+    pub(super) fn compare_with(&mut self, found: Self) -> Result<(), String> {
         let (written, there) = (self.tail.position, found.tail.position);
         // The last entries may have belonged to runs that were removed.
         if there > written || (there < written && written > self.pruned) {

@@ -43,7 +43,7 @@ impl Writer {
                 summary.counts = self.counts;
                 summary.pruned = self.store.pruned();
             });
-            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+            self.send_to_hub(Input::Pruned { through: self.store.pruned() });
         }
         Ok(step)
     }
@@ -77,7 +77,7 @@ impl Writer {
             step.entries = *removed;
             self.ledger.forget_obsolete(&obsolete);
             self.summary.send_modify(|summary| summary.pruned = self.store.pruned());
-            self.tell_hub(Input::Pruned { through: self.store.pruned() });
+            self.send_to_hub(Input::Pruned { through: self.store.pruned() });
         }
         Ok(removed.map(|_| step))
     }

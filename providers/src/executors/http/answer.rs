@@ -43,7 +43,7 @@ struct Answer<'a> {
 }
 
 /// What was received of an answer so far.
-pub(super) struct Heard {
+pub(super) struct PartialAnswer {
     status: StatusCode,
     headers: HeaderMap,
     /// The body as it was sent, perhaps compressed.
@@ -51,7 +51,7 @@ pub(super) struct Heard {
     secrets: Vec<Vec<u8>>,
 }
 
-impl Heard {
+impl PartialAnswer {
     /// An address without its query and without secrets.
     fn path(&self, url: &Url) -> String {
         let path = without_in_text(url.path(), &self.secrets);
@@ -83,7 +83,7 @@ impl Heard {
     }
 }
 
-/// Reads the answer. What was received is left in `heard`, even if this future is dropped.
+/// Reads the answer. What was received is left in `partial`, even if this future is dropped.
 ///
 /// # Errors
 /// If the status is not expected, the answer breaks off, or the body is too large or compressed in a way that cannot be
@@ -93,22 +93,22 @@ pub(super) async fn read(
     request: &Request,
     limit: usize,
     secrets: Vec<Vec<u8>>,
-    heard: &mut Option<Heard>,
+    partial: &mut Option<PartialAnswer>,
 ) -> Result<Payload, CallError> {
     let Begun { mut response, url, since } = begun;
     let (status, headers) = (response.status(), without_in_headers(response.headers(), &secrets));
-    let heard = heard.insert(Heard { status, headers, body: Vec::new(), secrets });
+    let partial = partial.insert(PartialAnswer { status, headers, body: Vec::new(), secrets });
     let expected = request.expects(status);
     let most = if expected { coding::packed_most(limit) } else { KEPT };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => heard.body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => partial.body.extend_from_slice(&chunk),
             Ok(None) => break,
             // An unexpected status is error enough.
             Err(_) if !expected => break,
             Err(error) => return Err(failed(&url, &error)),
         }
-        if heard.body.len() > most {
+        if partial.body.len() > most {
             if !expected {
                 break;
             }
@@ -116,26 +116,26 @@ pub(super) async fn read(
         }
     }
     if !expected {
-        let asked = format!("{} {}", request.method, heard.path(&url));
-        return Err(unexpected(status, &heard.headers, request, &asked));
+        let asked = format!("{} {}", request.method, partial.path(&url));
+        return Err(unexpected(status, &partial.headers, request, &asked));
     }
-    let bytes = unpacked(heard, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
-    result(heard, &bytes, url.as_str(), since.elapsed())
+    let bytes = unpacked(partial, limit).await.map_err(|error| unreadable(&error, &shown(&url), limit))?;
+    result(partial, &bytes, url.as_str(), since.elapsed())
 }
 
 /// The result of the task: the answer with its decompressed body.
-fn result(heard: &Heard, bytes: &[u8], url: &str, took: Duration) -> Result<Payload, CallError> {
-    let bytes = without(bytes, &heard.secrets);
-    let content_type = heard.content_type();
+fn result(partial: &PartialAnswer, bytes: &[u8], url: &str, took: Duration) -> Result<Payload, CallError> {
+    let bytes = without(bytes, &partial.secrets);
+    let content_type = partial.content_type();
     let Text { text, bytes: wants_bytes, error: body_error } = text::read(&bytes, &content_type);
-    let text = without_in_text(&text, &heard.secrets);
+    let text = without_in_text(&text, &partial.secrets);
     let (json, json_error) = match is_json(&content_type) {
         true => json_of(&text, wants_bytes),
         false => (None, None),
     };
     let answer = Answer {
-        status: heard.status.as_u16(),
-        headers: joined(&heard.headers),
+        status: partial.status.as_u16(),
+        headers: joined(&partial.headers),
         body: &text,
         body_base64: wants_bytes.then(|| STANDARD.encode(&bytes)),
         body_error,
@@ -149,13 +149,13 @@ fn result(heard: &Heard, bytes: &[u8], url: &str, took: Duration) -> Result<Payl
 }
 
 /// The body without its content-encodings.
-async fn unpacked(heard: &mut Heard, limit: usize) -> Result<Vec<u8>, Unreadable> {
-    let codings = coding::of(&heard.headers);
-    if heard.body.is_empty() {
+async fn unpacked(partial: &mut PartialAnswer, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let codings = coding::of(&partial.headers);
+    if partial.body.is_empty() {
         return Ok(Vec::new());
     }
     let codings = codings?;
-    let body = heard.body.clone();
+    let body = partial.body.clone();
     if codings.is_empty() {
         return if body.len() > limit { Err(Unreadable::TooLarge) } else { Ok(body) };
     }
@@ -279,10 +279,10 @@ pub fn read_any(header_lines: &str, body: Vec<u8>, limit: usize) -> Result<Paylo
     for (name, value) in header_lines.lines().filter_map(header).take(100) {
         headers.append(name, value);
     }
-    let heard = Heard { status: StatusCode::OK, headers, body, secrets: vec![b"secret".to_vec()] };
-    let error = heard.add_to(CallError::new(ErrorCode::TaskExecutionFailed, "it is shown"));
+    let partial = PartialAnswer { status: StatusCode::OK, headers, body, secrets: vec![b"secret".to_vec()] };
+    let error = partial.add_to(CallError::new(ErrorCode::TaskExecutionFailed, "it is shown"));
     assert!(format!("{error:?}").len() < 64 * KEPT, "it is short");
-    let codings = coding::of(&heard.headers);
-    let bytes = codings.and_then(|codings| coding::unpack(heard.body.clone(), &codings, limit));
-    result(&heard, &bytes.map_err(|error| unreadable(&error, "any", limit))?, "http://any/", Duration::ZERO)
+    let codings = coding::of(&partial.headers);
+    let bytes = codings.and_then(|codings| coding::unpack(partial.body.clone(), &codings, limit));
+    result(&partial, &bytes.map_err(|error| unreadable(&error, "any", limit))?, "http://any/", Duration::ZERO)
 }

@@ -15,9 +15,9 @@ use super::text::header_text;
 pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
 
 /// The most encodings in sequence; servers and proxies use two at most.
-const MOST_CODINGS: usize = 4;
+const MAX_CODINGS: usize = 4;
 /// The largest window that a server may use (RFC 9659), in bytes.
-const MOST_WINDOW: u64 = 8 << 20;
+const MAX_WINDOW: u64 = 8 << 20;
 const BUFFER: usize = 16 * 1024;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
@@ -37,7 +37,7 @@ pub(super) enum Unreadable {
         "its content-encoding `{0}` is not known; ask for one of {ACCEPTED}, or for identity, with the header `accept-encoding`"
     )]
     Unknown(String),
-    #[error("it has more than {MOST_CODINGS} content-encodings")]
+    #[error("it has more than {MAX_CODINGS} content-encodings")]
     TooMany,
     #[error("its content-encoding says {coding}, but its bytes are none")]
     Broken {
@@ -78,7 +78,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, Unreadable> {
             });
         }
     }
-    if codings.len() > MOST_CODINGS { Err(Unreadable::TooMany) } else { Ok(codings) }
+    if codings.len() > MAX_CODINGS { Err(Unreadable::TooMany) } else { Ok(codings) }
 }
 
 /// How many compressed bytes `limit` bytes may need at most: incompressible data becomes a little larger.
@@ -175,7 +175,7 @@ fn zstd(bytes: &[u8], limit: usize, unpacked: &mut Vec<u8>) -> io::Result<()> {
             rest = after.get(length..).ok_or(io::ErrorKind::UnexpectedEof)?;
             continue;
         }
-        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MOST_WINDOW).map_err(io::Error::other)?;
+        let frame = StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW).map_err(io::Error::other)?;
         copy(frame, limit, unpacked)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use super::coding;
 use super::exchange::Service;
 use crate::call::CallError;
 
-const MOST_REDIRECTS: u32 = 20;
+const MAX_REDIRECTS: u32 = 20;
 /// Headers that describe how a message is sent; only the client may set them.
 const OURS: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE];
 
@@ -90,7 +90,7 @@ impl Request {
             }
             (None, body) => body.unwrap_or_default().into_bytes(),
         };
-        let max_redirects = asked.max_redirects.unwrap_or(5).min(MOST_REDIRECTS);
+        let max_redirects = asked.max_redirects.unwrap_or(5).min(MAX_REDIRECTS);
         Ok(Self { url, method, headers, body, max_redirects, expected: asked.expected_status })
     }
 

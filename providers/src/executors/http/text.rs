@@ -6,7 +6,7 @@ use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 use reqwest::header::HeaderValue;
 
 /// If more than one byte in this many fits no character, the decoded text would be useless, and larger than the bytes.
-const MOST_WRONG: usize = 3;
+const MAX_WRONG: usize = 3;
 
 /// A body as text.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ fn read_as(bytes: &[u8], content_type: &str, whole: bool) -> Text {
     }
     let text = encoding.decode_without_bom_handling(body).0.into_owned();
     let name = encoding.name();
-    if text.matches(char::REPLACEMENT_CHARACTER).count() * MOST_WRONG > body.len() {
+    if text.matches(char::REPLACEMENT_CHARACTER).count() * MAX_WRONG > body.len() {
         let error = format!("most of the body is not {name}, the charset {from}; `body_base64` has its bytes");
         return Text { text: String::new(), bytes: true, error: Some(error) };
     }

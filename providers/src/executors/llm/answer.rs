@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::config::Api;
 use super::prompt::Size;
-use super::refusal::longer;
+use super::refusal::context_remedy;
 use super::stream::Written;
 use crate::call::CallError;
 
@@ -143,7 +143,7 @@ impl About {
             wanted.server,
             size.words,
             size.bytes,
-            longer(wanted.api)
+            context_remedy(wanted.api)
         );
         Err(failed(message).retryable(false).with("prompt_tokens", tokens).with("prompt_bytes", size.bytes))
     }

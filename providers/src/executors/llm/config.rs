@@ -31,7 +31,7 @@ pub(super) struct Config {
 }
 
 // Results travel in one frame, so a larger one could not be delivered.
-const MOST_RESPONSE_BYTES: usize = 8 << 20;
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 const TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 /// Reads the options; relative folders are relative to the folder of the file.
@@ -51,9 +51,9 @@ pub(super) fn read(api: Api, reader: &mut Reader, node: Option<&Node>) -> Config
     let fields = reader.fields(node, "`options`", known);
     if let Some(node) = fields.get("max_response_bytes") {
         match reader.positive(node, "max_response_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes <= MOST_RESPONSE_BYTES => config.max_response_bytes = bytes,
+            Some(bytes) if bytes <= MAX_RESPONSE_BYTES => config.max_response_bytes = bytes,
             Some(_) => {
-                reader.problem(node.place, format!("`max_response_bytes` is at most {MOST_RESPONSE_BYTES}"), None);
+                reader.problem(node.place, format!("`max_response_bytes` is at most {MAX_RESPONSE_BYTES}"), None);
             }
             None => {}
         }

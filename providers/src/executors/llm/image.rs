@@ -23,7 +23,7 @@ pub(super) struct Image {
 }
 
 /// Larger files are not read: a request carries at most 8 MiB.
-const MOST_FILE_BYTES: u64 = 8 << 20;
+const MAX_FILE_BYTES: u64 = 8 << 20;
 
 impl Source {
     /// Loads the image. Reading a file blocks, so the caller should use a blocking thread.
@@ -78,9 +78,9 @@ fn read(name: &str, folder: Option<&Path>) -> Result<Vec<u8>, String> {
     }
     let file = crate::regular::open(&path).map_err(|error| failed(Path::new(name), &error))?;
     let mut bytes = Vec::new();
-    file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(Path::new(name), &error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MOST_FILE_BYTES {
-        return Err(format!("`{name}` is larger than {MOST_FILE_BYTES} bytes"));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(Path::new(name), &error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(format!("`{name}` is larger than {MAX_FILE_BYTES} bytes"));
     }
     Ok(bytes)
 }

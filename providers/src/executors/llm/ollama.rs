@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::answer::About;
 use super::config::Config;
 use super::parts::{self, Object, Part};
-use super::refusal::Said;
+use super::refusal::ServerError;
 use super::request::{Question, Texts, Turn, add};
 use super::stream::{Line, Piece, Reading};
 
@@ -18,7 +18,7 @@ pub(super) const EMBED: &str = "/api/embed";
 
 /// Without these fields, Ollama cuts a prompt that is too long, and generates forever by discarding the start of the
 /// context. Older versions ignore them.
-pub(super) const WHOLE: [&str; 2] = ["truncate", "shift"];
+pub(super) const NO_CUT_FIELDS: [&str; 2] = ["truncate", "shift"];
 
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
@@ -108,7 +108,7 @@ impl Ndjson {
         let whole = Part::whole(line);
         if let Some(error) = whole.get("error") {
             let status = whole.count("status")?.and_then(|status| u16::try_from(status).ok());
-            return Ok(Line::Error(Said::with_status(error, status)));
+            return Ok(Line::Error(ServerError::with_status(error, status)));
         }
         let is_last = whole.flag("done")?;
         let mut piece = Piece { is_last, ..Piece::default() };

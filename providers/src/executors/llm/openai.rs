@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::About;
 use super::config::Config;
 use super::parts::{self, Object, Part};
-use super::refusal::Said;
+use super::refusal::ServerError;
 use super::request::{Question, Texts, Turn, add};
 use super::stream::{Line, Piece, Reading};
 
@@ -18,7 +18,7 @@ pub(super) const CHAT: &str = "/chat/completions";
 pub(super) const EMBED: &str = "/embeddings";
 
 /// Options that say how an Ollama server runs a model; they are not sent to other servers.
-const OLLAMAS: &[&str] = &["num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"];
+const OLLAMA_OPTIONS: &[&str] = &["num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap"];
 
 /// The body for [`CHAT`].
 pub(super) fn chat(question: Question, config: &Config) -> Value {
@@ -31,7 +31,7 @@ pub(super) fn chat(question: Question, config: &Config) -> Value {
     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     for (name, value) in question.options {
         match name.as_str() {
-            name if OLLAMAS.contains(&name) => continue,
+            name if OLLAMA_OPTIONS.contains(&name) => continue,
             // Ollama takes a negative number as no limit.
             "max_tokens" if value.as_i64().is_some_and(|limit| limit < 0) => continue,
             "max_tokens" => body.insert(config.max_tokens_field.clone(), value),
@@ -123,11 +123,11 @@ impl Events {
     fn read(&mut self, data: &Object) -> Result<Line, String> {
         let whole = Part::whole(data);
         if let Some(error) = whole.get("error") {
-            return Ok(Line::Error(Said::read(error)));
+            return Ok(Line::Error(ServerError::read(error)));
         }
         // The event itself is an error.
         if whole.get("object").is_some_and(|object| object == "error") {
-            return Ok(Line::Error(Said::read(&Value::Object(data.clone()))));
+            return Ok(Line::Error(ServerError::read(&Value::Object(data.clone()))));
         }
         let choices = whole.list("choices")?;
         self.said_something |= !choices.is_empty();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 pub(super) type Object = Map<String, Value>;
 
 /// The longest name of a model or a reason, in bytes.
-const MOST_NAME_BYTES: usize = 1_024;
+const MAX_NAME_BYTES: usize = 1_024;
 
 /// Parses a text that is one JSON object.
 pub(super) fn object(text: &[u8]) -> Result<Object, String> {
@@ -68,8 +68,8 @@ impl<'a> Part<'a> {
     /// A short text; an empty one counts as absent.
     pub(super) fn name(&self, name: &str) -> Result<Option<&'a str>, String> {
         match self.text(name)? {
-            Some(text) if text.len() > MOST_NAME_BYTES => {
-                Err(format!("`{}{name}` is longer than {MOST_NAME_BYTES} bytes", self.place))
+            Some(text) if text.len() > MAX_NAME_BYTES => {
+                Err(format!("`{}{name}` is longer than {MAX_NAME_BYTES} bytes", self.place))
             }
             text => Ok(text.filter(|text| !text.is_empty())),
         }

@@ -13,7 +13,7 @@ use crate::call::Context;
 /// The shortest time between two reports; at this pace text appears to flow.
 const PACE: Duration = Duration::from_millis(50);
 /// The most bytes of text in a report: the host drops progress over 64 KiB, and one byte may take six as JSON.
-const MOST_BYTES: usize = 8 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 
 /// Gathers the text of one call.
 pub(super) struct Progress<'a> {
@@ -48,7 +48,7 @@ impl<'a> Progress<'a> {
         let text = mem::take(&mut self.waiting);
         let mut rest = text.as_str();
         while !rest.is_empty() {
-            let end = (1..=rest.len().min(MOST_BYTES)).rev().find(|at| rest.is_char_boundary(*at));
+            let end = (1..=rest.len().min(MAX_BYTES)).rev().find(|at| rest.is_char_boundary(*at));
             let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
             self.context.report(Payload::from_value(&json!({"text": piece})));
             rest = after;
@@ -97,7 +97,7 @@ mod tests {
         let text = "ä€😀".repeat(3_000);
         Progress::new(&context).add(&text, Instant::now() + PACE);
         let texts = texts(&mut receiver);
-        assert!(texts.len() > 1 && texts.iter().all(|text| text.len() <= MOST_BYTES));
+        assert!(texts.len() > 1 && texts.iter().all(|text| text.len() <= MAX_BYTES));
         assert_eq!(texts.concat(), text);
     }
 }

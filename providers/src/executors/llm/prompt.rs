@@ -7,13 +7,13 @@
 //! or of one character hardly count. A smaller cut cannot be detected.
 
 /// More words per token than this are too many.
-const MOST_WORDS: u64 = 4;
+const MAX_WORDS: u64 = 4;
 /// More bytes per token than this are too many.
-const MOST_BYTES: u64 = 64;
+const MAX_BYTES: u64 = 64;
 /// How much of a run of one character, or of white space, counts.
-const MOST_RUN: u64 = 4;
+const MAX_RUN: u64 = 4;
 /// A prompt shorter than this, in bytes, fits into any context.
-const LEAST_BYTES: u64 = 2_048;
+const MIN_BYTES: u64 = 2_048;
 
 /// The size of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Size {
             let kind = if letter.is_whitespace() { ' ' } else { letter };
             run = if before == Some(kind) { run + 1 } else { 1 };
             before = Some(kind);
-            if run <= MOST_RUN {
+            if run <= MAX_RUN {
                 self.dense += if kind == ' ' { 1 } else { u64::try_from(letter.len_utf8()).unwrap_or(4) };
             }
             let is_letter = letter.is_alphabetic();
@@ -48,8 +48,8 @@ impl Size {
     /// counted.
     pub(super) fn is_cut(&self, tokens: u64) -> bool {
         tokens > 0
-            && self.bytes >= LEAST_BYTES
-            && (tokens.saturating_mul(MOST_WORDS) < self.words || tokens.saturating_mul(MOST_BYTES) < self.dense)
+            && self.bytes >= MIN_BYTES
+            && (tokens.saturating_mul(MAX_WORDS) < self.words || tokens.saturating_mul(MAX_BYTES) < self.dense)
     }
 }
 

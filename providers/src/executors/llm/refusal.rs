@@ -12,19 +12,19 @@ use crate::call::CallError;
 use crate::client;
 
 /// The most bytes of a refusal's body that are read.
-const MOST_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 /// The most characters of a server's own message that are repeated.
-const MOST_CHARACTERS: usize = 500;
+const MAX_CHARACTERS: usize = 500;
 
 /// What a server reports about a failure.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ServerError {
     pub(super) message: String,
     /// The server's code for the failure, a word or a number, if it has one.
     kind: Option<String>,
 }
 
-impl Said {
+impl ServerError {
     /// Reads an error object as both kinds of servers send it, alone or in a stream.
     pub(super) fn read(error: &Value) -> Self {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
@@ -64,7 +64,7 @@ pub(super) fn explain(
     api: Api,
     target: &Target,
     (status, headers): (StatusCode, &HeaderMap),
-    said: &Said,
+    said: &ServerError,
     path: &str,
     model: &str,
 ) -> CallError {
@@ -73,24 +73,24 @@ pub(super) fn explain(
 
 /// The server's message besides its status, to append to our own: with a colon before it, or empty.
 pub(super) async fn words(target: &Target, response: Response) -> String {
-    after_colon(&said(response).await, target)
+    after_colon(&read_error(response).await, target)
 }
 
 /// What the body of a refusal says.
-pub(super) async fn said(mut response: Response) -> Said {
+pub(super) async fn read_error(mut response: Response) -> ServerError {
     let mut body = Vec::new();
-    while body.len() < MOST_BYTES {
+    while body.len() < MAX_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             // The status says enough.
             Ok(None) | Err(_) => break,
         }
     }
-    body.truncate(MOST_BYTES);
-    Said::body(&String::from_utf8_lossy(&body))
+    body.truncate(MAX_BYTES);
+    ServerError::body(&String::from_utf8_lossy(&body))
 }
 
-fn after_colon(said: &Said, target: &Target) -> String {
+fn after_colon(said: &ServerError, target: &Target) -> String {
     let words = shown(&said.message, target);
     if words.is_empty() { words } else { format!(": {words}") }
 }
@@ -100,7 +100,7 @@ fn judge(
     target: &Target,
     status: StatusCode,
     headers: &HeaderMap,
-    said: &Said,
+    said: &ServerError,
     path: &str,
     model: &str,
 ) -> CallError {
@@ -116,21 +116,22 @@ fn judge(
         }
         StatusCode::TOO_MANY_REQUESTS => {
             let message = format!("{server} gets too many requests{words}");
-            patient(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
+            with_retry_after(CallError::new(ErrorCode::RateLimitExceeded, message), headers)
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             let message = format!("{server} is not ready or has no room for now{words}");
-            patient(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
+            with_retry_after(CallError::new(ErrorCode::ProviderOverloaded, message), headers)
         }
         status if is_too_long(status, said) => {
-            failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", longer(api))).retryable(false)
+            failed(format!("{server} cannot take the whole prompt ({status}){words}; {}", context_remedy(api)))
+                .retryable(false)
         }
         StatusCode::NOT_IMPLEMENTED => failed(format!("{server} cannot do this ({status}){words}")).retryable(false),
-        StatusCode::INTERNAL_SERVER_ERROR if lacks_eyes(said) => {
+        StatusCode::INTERNAL_SERVER_ERROR if lacks_image_support(said) => {
             let hint = "the model takes no images as it is loaded there: choose another, or load its projector too";
             failed(format!("{server} failed ({status}){words}; {hint}")).retryable(false)
         }
-        StatusCode::NOT_FOUND if names_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
+        StatusCode::NOT_FOUND if is_unknown_model(said) => failed(unknown(api, target, model, &words)).retryable(false),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             let hint = match api {
                 Api::Ollama => "is `base_url` that of an Ollama?",
@@ -144,21 +145,24 @@ fn judge(
             failed(format!("{server} points to {to}, which is not followed; correct `base_url`")).retryable(false)
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
-            patient(failed(format!("{server} asks to try again ({status}){words}")), headers)
+            with_retry_after(failed(format!("{server} asks to try again ({status}){words}")), headers)
         }
-        status if status.is_server_error() => patient(failed(format!("{server} failed ({status}){words}")), headers),
+        status if status.is_server_error() => {
+            with_retry_after(failed(format!("{server} failed ({status}){words}")), headers)
+        }
         status => failed(format!("{server} refuses the request ({status}){words}")).retryable(false),
     }
 }
 
 /// The error for an error object that arrived in the middle of an answer, after a successful status.
-pub(super) fn midway(api: Api, target: &Target, said: &Said, model: &str) -> CallError {
+pub(super) fn midway(api: Api, target: &Target, said: &ServerError, model: &str) -> CallError {
     let words = shown(&said.message, target);
     if is_too_long(StatusCode::BAD_REQUEST, said) {
-        let message = format!("{} cannot take the whole prompt: {words}; {}", api.server(&target.url), longer(api));
+        let message =
+            format!("{} cannot take the whole prompt: {words}; {}", api.server(&target.url), context_remedy(api));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
-    if names_model(said) {
+    if is_unknown_model(said) {
         let message = unknown(api, target, model, &format!(": {words}"));
         return CallError::new(ErrorCode::TaskExecutionFailed, message).retryable(false);
     }
@@ -194,7 +198,7 @@ pub(super) fn secret(api: Api, target: &Target, status: StatusCode, words: &str)
 }
 
 /// Whether the prompt does not fit into the model's context, which a retry would not change.
-fn is_too_long(status: StatusCode, said: &Said) -> bool {
+fn is_too_long(status: StatusCode, said: &ServerError) -> bool {
     if ["context_length_exceeded", "exceed_context_size_error"].iter().any(|kind| said.is(kind)) {
         return true;
     }
@@ -213,7 +217,7 @@ fn is_too_long(status: StatusCode, said: &Said) -> bool {
 }
 
 /// The remedy for a prompt that does not fit.
-pub(super) fn longer(api: Api) -> &'static str {
+pub(super) fn context_remedy(api: Api) -> &'static str {
     match api {
         Api::Ollama => {
             "set a larger `num_ctx` in the task's `options`, shorten the prompt, or let it be cut with \
@@ -224,7 +228,7 @@ pub(super) fn longer(api: Api) -> &'static str {
 }
 
 /// Whether images cannot be read because a part of the model is missing.
-fn lacks_eyes(said: &Said) -> bool {
+fn lacks_image_support(said: &ServerError) -> bool {
     let message = said.message.to_lowercase();
     ["mmproj", "image input is not supported", "missing data required for image input", "does not support images"]
         .iter()
@@ -232,7 +236,7 @@ fn lacks_eyes(said: &Said) -> bool {
 }
 
 /// Whether a server refuses one of these fields because it does not know it, as strict ones do.
-pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -> bool {
+pub(super) fn refuses_fields(status: StatusCode, said: &ServerError, fields: &[&str]) -> bool {
     if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) || is_too_long(status, said) {
         return false;
     }
@@ -243,7 +247,7 @@ pub(super) fn refuses_fields(status: StatusCode, said: &Said, fields: &[&str]) -
 }
 
 /// Whether the server does not have the model, as both kinds of servers report it.
-fn names_model(said: &Said) -> bool {
+fn is_unknown_model(said: &ServerError) -> bool {
     said.is("model_not_found") || {
         let message = said.message.to_lowercase();
         message.contains("model") && (message.contains("not found") || message.contains("does not exist"))
@@ -262,7 +266,7 @@ fn unknown(api: Api, target: &Target, model: &str, words: &str) -> String {
 }
 
 /// Adds the delay that the server asks for, if it does.
-fn patient(error: CallError, headers: &HeaderMap) -> CallError {
+fn with_retry_after(error: CallError, headers: &HeaderMap) -> CallError {
     match client::retry_after(headers) {
         Some(delay) => error.after(delay),
         None => error.retryable(true),
@@ -275,8 +279,8 @@ fn shown(text: &str, target: &Target) -> String {
     for secret in target.secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret.as_str(), "***");
     }
-    if text.chars().count() > MOST_CHARACTERS {
-        text = text.chars().take(MOST_CHARACTERS).chain(['…']).collect();
+    if text.chars().count() > MAX_CHARACTERS {
+        text = text.chars().take(MAX_CHARACTERS).chain(['…']).collect();
     }
     text
 }
@@ -294,15 +298,17 @@ mod tests {
             r#"{"detail": "no luck"}"#,
             " no luck\n",
         ] {
-            assert_eq!(Said::body(body).message, "no luck", "{body}");
+            assert_eq!(ServerError::body(body).message, "no luck", "{body}");
         }
-        assert!(Said::body(r#"{"error": {"message": "x", "type": "a", "code": "b"}}"#).is("b"));
+        assert!(ServerError::body(r#"{"error": {"message": "x", "type": "a", "code": "b"}}"#).is("b"));
     }
 
     #[test]
     fn a_prompt_that_does_not_fit_is_known_by_what_servers_say_of_it() {
-        let said =
-            |message: &str, kind: Option<&str>| Said { message: message.to_owned(), kind: kind.map(str::to_owned) };
+        let said = |message: &str, kind: Option<&str>| ServerError {
+            message: message.to_owned(),
+            kind: kind.map(str::to_owned),
+        };
         for (status, message) in [
             (400, "the input length exceeds the context length"),
             (500, "the input length exceeds the context length"),
@@ -330,7 +336,7 @@ mod tests {
     fn only_a_field_that_is_not_known_is_left_out_the_next_time() {
         let fields = ["truncate", "shift"];
         let refused = |status, message: &str| {
-            let said = Said { message: message.to_owned(), kind: None };
+            let said = ServerError { message: message.to_owned(), kind: None };
             refuses_fields(status, &said, &fields)
         };
         assert!(refused(StatusCode::BAD_REQUEST, "json: unknown field \"truncate\""));

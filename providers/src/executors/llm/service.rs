@@ -124,7 +124,7 @@ impl Service {
                 Ok(response) => {
                     let (status, headers) = (response.status(), response.headers().clone());
                     // A server that is silent now has said enough by its status.
-                    let said = patience.wait(refusal::said(response)).await.unwrap_or_default();
+                    let said = patience.wait(refusal::read_error(response)).await.unwrap_or_default();
                     if !refusal::refuses_fields(status, &said, spare) {
                         return Err(refusal::explain(self.api, &target, (status, &headers), &said, path, model));
                     }
@@ -143,7 +143,7 @@ impl Service {
                 Err(error) => return Err(self.failed(&target, &error)),
             }
         };
-        patience.heard();
+        patience.received();
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if kind.is_some_and(|kind| kind.starts_with("text/html")) {
             let message = format!("{} answers with a web page; correct `base_url`", self.api.server(&target.url));
@@ -158,7 +158,7 @@ impl Service {
             return Err(self.silent(&begun.target));
         };
         let chunk = read.map_err(|error| self.failed(&begun.target, &error))?;
-        begun.patience.heard();
+        begun.patience.received();
         Ok(chunk.map(|chunk| chunk.to_vec()))
     }
 

@@ -13,27 +13,27 @@ use reqwest::Url;
 use tokio::time::{Instant, sleep_until};
 
 /// When any call last received something from a server.
-type Heard = Arc<Mutex<Option<Instant>>>;
+type LastReceived = Arc<Mutex<Option<Instant>>>;
 
 /// The servers in use, by origin: two providers may share one.
 static SERVERS: Mutex<BTreeMap<String, Weak<Mutex<Option<Instant>>>>> = Mutex::new(BTreeMap::new());
 
-fn heard_of(url: &str) -> Heard {
+fn last_received_from(url: &str) -> LastReceived {
     let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(heard) = servers.get(&origin).and_then(Weak::upgrade) {
-        return heard;
+    if let Some(last) = servers.get(&origin).and_then(Weak::upgrade) {
+        return last;
     }
     // Bounded by the open calls: the entries of finished ones are removed here.
-    servers.retain(|_, heard| heard.strong_count() > 0);
-    let heard = Heard::default();
-    servers.insert(origin, Arc::downgrade(&heard));
-    heard
+    servers.retain(|_, last| last.strong_count() > 0);
+    let last = LastReceived::default();
+    servers.insert(origin, Arc::downgrade(&last));
+    last
 }
 
 /// The limit on silence for one call.
 pub(super) struct Patience {
-    server: Heard,
+    server: LastReceived,
     limit: Duration,
     since: Instant,
 }
@@ -41,11 +41,11 @@ pub(super) struct Patience {
 impl Patience {
     /// Starts now; the server at `url` may be silent for `limit`.
     pub(super) fn begin(url: &str, limit: Duration) -> Self {
-        Self { server: heard_of(url), limit, since: Instant::now() }
+        Self { server: last_received_from(url), limit, since: Instant::now() }
     }
 
     /// Records that the server sent something to this call.
-    pub(super) fn heard(&mut self) {
+    pub(super) fn received(&mut self) {
         self.since = Instant::now();
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.since);
     }
@@ -69,8 +69,8 @@ impl Patience {
 
     /// When the silence becomes too long; `None` if that is beyond what the clock can represent.
     fn due(&self) -> Option<Instant> {
-        let heard = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map_or(self.since, |heard| heard.max(self.since)).checked_add(self.limit)
+        let last = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map_or(self.since, |last| last.max(self.since)).checked_add(self.limit)
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         let other = async {
             for _ in 0..10 {
                 sleep(LIMIT / 2).await;
-                working.heard();
+                working.received();
             }
         };
         let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
@@ -106,7 +106,7 @@ mod tests {
         let mut elsewhere = Patience::begin("http://two.test:2", LIMIT);
         let other = async {
             sleep(LIMIT / 2).await;
-            elsewhere.heard();
+            elsewhere.received();
         };
         let (silent, ()) = tokio::join!(waiting.wait(pending::<()>()), other);
         assert_eq!((silent, begun.elapsed()), (None, LIMIT));

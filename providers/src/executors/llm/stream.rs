@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep_until};
 use super::config::{Api, Config};
 use super::parts::{self, Object};
 use super::progress::Progress;
-use super::refusal::{Said, midway};
+use super::refusal::{ServerError, midway};
 use super::service::{Begun, Service};
 use crate::call::{CallError, Context};
 
 /// How many bytes a line may have beyond its text: a streamed line holds one piece and some numbers, and a server that
 /// does not stream sends the whole answer in one line.
-const MOST_BEYOND_TEXT: usize = 256 * 1024;
+const MAX_BEYOND_TEXT: usize = 256 * 1024;
 
 /// What a server has written so far.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) enum Line {
     /// More of the answer.
     Piece(Piece),
     /// The server gave up.
-    Error(Said),
+    Error(ServerError),
     /// The line is not valid.
     Malformed(String),
 }
@@ -74,7 +74,7 @@ pub(super) async fn read(
     let mut progress = Progress::new(context);
     let (mut answer, mut kept) = (Written::default(), 0);
     // JSON may take six bytes for one byte of text.
-    let limit = config.max_response_bytes * 6 + MOST_BEYOND_TEXT;
+    let limit = config.max_response_bytes * 6 + MAX_BEYOND_TEXT;
     let mut lines = if service.api == Api::OpenAi && is_json(&begun.response) {
         // The server does not stream. Its object may span several lines.
         let object = object(service, config, &mut begun).await?;
@@ -136,7 +136,7 @@ pub(super) async fn read(
 pub(super) async fn object(service: &Service, config: &Config, begun: &mut Begun) -> Result<Object, CallError> {
     let server = service.api.server(&begun.target.url);
     // Some servers put every number on its own line.
-    let limit = config.max_response_bytes * 4 + MOST_BEYOND_TEXT;
+    let limit = config.max_response_bytes * 4 + MAX_BEYOND_TEXT;
     let mut body = Vec::new();
     while let Some(chunk) = service.more(begun).await? {
         if body.len() + chunk.len() > limit {

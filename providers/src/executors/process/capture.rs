@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::live::{Heard, Live, Speakers};
+use super::live::{ActiveStreams, Live, StreamOutput};
 use crate::call::{CallError, Context};
 
 /// How much of a stream is kept, and how much it may produce.
@@ -33,12 +33,12 @@ pub(in crate::executors) struct Captured {
 impl Captured {
     /// Standard output and standard error of a call, which watchers see as they are written.
     pub(in crate::executors) fn streams_of(context: &Context) -> (Self, Self) {
-        let speakers = Speakers::default();
-        let told = |stream| Self {
-            live: context.progress.clone().map(|to| Live::new(to, stream, speakers.clone())),
+        let active_streams = ActiveStreams::default();
+        let watched = |stream| Self {
+            live: context.progress.clone().map(|to| Live::new(to, stream, active_streams.clone())),
             ..Self::default()
         };
-        (told("stdout"), told("stderr"))
+        (watched("stdout"), watched("stderr"))
     }
 
     /// Reads until the stream ends. What was read is kept if the future is dropped.
@@ -57,13 +57,13 @@ impl Captured {
                 None => stream.read(&mut buffer).await,
                 // Also reached for a stream that never pauses.
                 Some(due) if due <= Instant::now() => {
-                    self.tell();
+                    self.send_next();
                     continue;
                 }
                 Some(due) => match timeout_at(due, stream.read(&mut buffer)).await {
                     Ok(read) => read,
                     Err(_due) => {
-                        self.tell();
+                        self.send_next();
                         continue;
                     }
                 },
@@ -76,7 +76,7 @@ impl Captured {
             }
             let room = limits.kept.saturating_sub(self.bytes.len()).min(read);
             self.bytes.extend_from_slice(&buffer[..room]);
-            self.with_live(Live::heard);
+            self.with_live(Live::received);
             if read == buffer.len() && read < 64 * 1024 {
                 buffer.resize(64 * 1024, 0);
             }
@@ -86,18 +86,18 @@ impl Captured {
     }
 
     /// Sends the output that was not sent yet, because the call is over.
-    pub(in crate::executors) fn tell_rest(&mut self) {
-        self.with_live(|live, heard| live.tell_rest(Heard { has_ended: true, ..heard }));
+    pub(in crate::executors) fn send_rest(&mut self) {
+        self.with_live(|live, output| live.send_rest(StreamOutput { has_ended: true, ..output }));
     }
 
-    fn tell(&mut self) {
-        self.with_live(Live::tell);
+    fn send_next(&mut self) {
+        self.with_live(Live::send_next);
     }
 
-    fn with_live(&mut self, act: impl FnOnce(&mut Live, Heard<'_>)) {
+    fn with_live(&mut self, act: impl FnOnce(&mut Live, StreamOutput<'_>)) {
         if let Some(live) = &mut self.live {
             let is_full = u64::try_from(self.bytes.len()).is_ok_and(|kept| kept < self.total);
-            act(live, Heard { kept: &self.bytes, is_full, has_ended: false });
+            act(live, StreamOutput { kept: &self.bytes, is_full, has_ended: false });
         }
     }
 

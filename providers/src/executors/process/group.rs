@@ -15,7 +15,7 @@ use crate::platform::look;
 /// The pause between looks at the dying processes. A look itself takes milliseconds.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How often to first ask only whether the group still exists, and the pause in between.
-const ASKS: u32 = 10;
+const QUICK_CHECKS: u32 = 10;
 const SHORT_PAUSE: Duration = Duration::from_micros(500);
 
 /// The leader of a process group.
@@ -67,13 +67,13 @@ pub(in crate::executors) fn end(leader: Leader, patience: Duration) -> bool {
     }
     let (has_group, killed) = (stopped.group.is_some(), stopped.processes.clone());
     drop(stopped);
-    all_die(has_group.then_some(number), &killed, Instant::now() + patience / 2)
+    wait_until_dead(has_group.then_some(number), &killed, Instant::now() + patience / 2)
 }
 
 /// Waits until no process of the group and none of `killed` is alive; returns whether that happened in time.
-fn all_die(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
+fn wait_until_dead(group: Option<u32>, killed: &BTreeSet<u32>, deadline: Instant) -> bool {
     // Killed processes are reaped within a moment, and asking costs less than listing all processes of the machine.
-    for _ in 0..ASKS {
+    for _ in 0..QUICK_CHECKS {
         if killed.is_empty() && !group.is_some_and(is_there) {
             return true;
         }

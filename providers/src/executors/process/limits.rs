@@ -6,7 +6,7 @@ use super::capture::StreamLimits;
 use crate::factory::Settings;
 
 /// Results travel in one frame, so a longer one could not be delivered.
-const MOST_TEXT: u64 = 8 << 20;
+const MAX_TEXT: u64 = 8 << 20;
 /// More than any machine has; keeps sums from overflowing.
 const MOST: u64 = 1 << 50;
 
@@ -109,7 +109,7 @@ impl Limits {
 
 /// A number of bytes, at most as many as a result can carry.
 pub(in crate::executors) fn text_bytes(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<usize> {
-    number(reader, fields, name, MOST_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
+    number(reader, fields, name, MAX_TEXT).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
 fn number(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u64) -> Option<u64> {

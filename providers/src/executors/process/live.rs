@@ -19,23 +19,23 @@ use tokio::time::Instant;
 const PACE: Duration = Duration::from_millis(100);
 /// The most bytes that the text of a piece may take as JSON. The hub drops progress over 64 KiB and keeps the last 64
 /// KiB of an attempt.
-const MOST_JSON_BYTES: usize = 24 * 1024;
+const MAX_JSON_BYTES: usize = 24 * 1024;
 
 /// How many streams of a call have sent output: they share its pace.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Speakers(Arc<AtomicU32>);
+pub(super) struct ActiveStreams(Arc<AtomicU32>);
 
 /// Sends one stream to watchers.
 #[derive(Debug)]
 pub(super) struct Live {
     to: mpsc::Sender<Payload>,
     stream: &'static str,
-    speakers: Speakers,
+    active_streams: ActiveStreams,
     pieces: Pieces,
     due: Option<Instant>,
     /// Until then it is another stream's turn.
     not_before: Option<Instant>,
-    has_spoken: bool,
+    has_sent: bool,
     has_noted: bool,
 }
 
@@ -51,7 +51,7 @@ struct Piece<'a> {
 
 /// The output of a stream so far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard<'a> {
+pub(super) struct StreamOutput<'a> {
     /// All output that is kept.
     pub(super) kept: &'a [u8],
     /// Whether nothing more is kept, although the stream continues.
@@ -61,71 +61,71 @@ pub(super) struct Heard<'a> {
 }
 
 impl Live {
-    pub(super) fn new(to: mpsc::Sender<Payload>, stream: &'static str, speakers: Speakers) -> Self {
+    pub(super) fn new(to: mpsc::Sender<Payload>, stream: &'static str, active_streams: ActiveStreams) -> Self {
         let pieces = Pieces::default();
-        Self { to, stream, speakers, pieces, due: None, not_before: None, has_spoken: false, has_noted: false }
+        Self { to, stream, active_streams, pieces, due: None, not_before: None, has_sent: false, has_noted: false }
     }
 
-    /// When [`Live::tell`] must be called; `None` if there is nothing to send.
+    /// When [`Live::send_next`] must be called; `None` if there is nothing to send.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Records that the stream has produced output.
-    pub(super) fn heard(&mut self, heard: Heard<'_>) {
-        if self.due.is_none() && self.has_more(heard) {
+    pub(super) fn received(&mut self, output: StreamOutput<'_>) {
+        if self.due.is_none() && self.has_more(output) {
             let gathered = Instant::now() + PACE;
             self.due = Some(self.not_before.map_or(gathered, |turn| turn.max(gathered)));
         }
     }
 
     /// Sends the next piece.
-    pub(super) fn tell(&mut self, heard: Heard<'_>) {
-        if self.say(heard).is_err() {
+    pub(super) fn send_next(&mut self, output: StreamOutput<'_>) {
+        if self.send_piece(output).is_err() {
             self.due = None;
             return;
         }
-        let streams = self.speakers.0.load(Ordering::Relaxed).max(1);
+        let streams = self.active_streams.0.load(Ordering::Relaxed).max(1);
         self.not_before = Some(Instant::now() + PACE * streams);
-        self.due = self.not_before.filter(|_| self.has_more(heard));
+        self.due = self.not_before.filter(|_| self.has_more(output));
     }
 
     /// Sends the rest, as far as there is room: the result contains all of it.
-    pub(super) fn tell_rest(&mut self, heard: Heard<'_>) {
+    pub(super) fn send_rest(&mut self, output: StreamOutput<'_>) {
         self.due = None;
-        while self.has_more(heard) && self.to.capacity() > 0 {
-            if self.say(heard).is_err() {
+        while self.has_more(output) && self.to.capacity() > 0 {
+            if self.send_piece(output).is_err() {
                 return;
             }
         }
     }
 
-    fn has_more(&self, heard: Heard<'_>) -> bool {
-        self.pieces.taken < heard.kept.len() || (heard.is_full && !self.has_noted)
+    fn has_more(&self, output: StreamOutput<'_>) -> bool {
+        self.pieces.taken < output.kept.len() || (output.is_full && !self.has_noted)
     }
 
     /// Sends one piece, unless there is no room for it.
     ///
     /// # Errors
     /// If the receiver is gone.
-    fn say(&mut self, heard: Heard<'_>) -> Result<(), Closed> {
+    fn send_piece(&mut self, output: StreamOutput<'_>) -> Result<(), Closed> {
         let permit = match self.to.try_reserve() {
             Ok(permit) => permit,
             Err(TrySendError::Full(())) => return Ok(()),
             Err(TrySendError::Closed(())) => return Err(Closed),
         };
         let offset = self.pieces.given;
-        let text = self.pieces.next(heard.kept, heard.is_full || heard.has_ended);
+        let text = self.pieces.next(output.kept, output.is_full || output.has_ended);
         let (text, note) = match text {
             Some(text) => (text, false),
-            None if heard.is_full && !self.has_noted && self.pieces.taken == heard.kept.len() => {
+            None if output.is_full && !self.has_noted && self.pieces.taken == output.kept.len() => {
                 self.has_noted = true;
-                (full_note(heard.kept), true)
+                (full_note(output.kept), true)
             }
             None => return Ok(()),
         };
-        if !std::mem::replace(&mut self.has_spoken, true) {
-            self.speakers.0.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.has_sent, true) {
+            self.active_streams.0.fetch_add(1, Ordering::Relaxed);
         }
         let piece = Piece { stream: self.stream, offset, text: &text, note };
         match Payload::of(&piece) {
@@ -188,7 +188,7 @@ fn cut(bytes: &[u8]) -> (String, usize) {
         let broken = (!chunk.invalid().is_empty()).then_some((char::REPLACEMENT_CHARACTER, chunk.invalid().len()));
         for (c, bytes) in chunk.valid().chars().map(|c| (c, c.len_utf8())).chain(broken) {
             json += json_bytes(c);
-            if json > MOST_JSON_BYTES {
+            if json > MAX_JSON_BYTES {
                 let (text_end, used_end) = line.unwrap_or((text.len(), used));
                 text.truncate(text_end);
                 return (text, used_end);

@@ -18,7 +18,7 @@ use crate::executors::process::capture::tail;
 /// The nesting levels of the task's result around the variable `result`.
 pub(super) const AROUND_RESULT: usize = 1;
 /// The largest report besides the result: the error, its traceback and little else.
-const MOST_ANSWERED: usize = 1 << 20;
+const MAX_ANSWERED: usize = 1 << 20;
 
 /// How the code ended, as the worker reports it.
 #[derive(Debug, Deserialize)]
@@ -71,7 +71,7 @@ impl Answer {
     pub(super) async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin), max_result_bytes: usize) {
         let mut kind = [0];
         while self.ended.is_none() && stream.read_exact(&mut kind).await.is_ok() {
-            let limit = if kind == *b"R" { max_result_bytes } else { MOST_ANSWERED };
+            let limit = if kind == *b"R" { max_result_bytes } else { MAX_ANSWERED };
             match wire::read_sized(stream, limit).await {
                 Ok(bytes) if kind == *b"R" => self.result = Some(bytes),
                 Ok(bytes) => self.ended = serde_json::from_slice(&bytes).ok(),

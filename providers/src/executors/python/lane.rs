@@ -43,7 +43,7 @@ enum Process {
 
 /// A lane's message about itself or its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum Report {
     /// The number of its worker; sent in the portable way.
     Worker(u32),
     /// The worker and everything that it started have ended.
@@ -54,7 +54,7 @@ enum Said {
     Left,
 }
 
-impl Said {
+impl Report {
     fn read([letter, number @ ..]: [u8; FRAME]) -> io::Result<Self> {
         let status = || ExitStatus::from_raw(i32::from_be_bytes(number));
         match letter {
@@ -104,7 +104,7 @@ impl Lane {
         let theirs = OwnedFd::from(theirs);
         server.fork(&theirs).await?;
         drop(theirs);
-        let process = timeout(PATIENCE, introduced(&mut socket, server.namespaces)).await??;
+        let process = timeout(PATIENCE, receive_identity(&mut socket, server.namespaces)).await??;
         let contained = matches!(server.namespaces, Namespaces::Root | Namespaces::User);
         let (frame, unended, is_spent) = (Vec::with_capacity(FRAME), None, false);
         let mut lane = Self { socket, process, contained, worker: None, frame, unended, is_spent, generation };
@@ -145,29 +145,29 @@ impl Lane {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => self.frame.extend_from_slice(&part[..read]),
             }
-            match self.heard()? {
-                Some(Said::Ended(status)) => return Ok(status),
-                Some(Said::Spent(status)) => {
+            match self.take_report()? {
+                Some(Report::Ended(status)) => return Ok(status),
+                Some(Report::Spent(status)) => {
                     tracing::warn!("something that the code of a task started cannot be ended");
                     self.is_spent = true;
                     return Ok(status);
                 }
-                Some(Said::Left) => return Err(io::ErrorKind::InvalidData.into()),
-                Some(Said::Worker(_)) | None => {}
+                Some(Report::Left) => return Err(io::ErrorKind::InvalidData.into()),
+                Some(Report::Worker(_)) | None => {}
             }
         }
     }
 
     /// The message that has been read, if it is complete.
-    fn heard(&mut self) -> io::Result<Option<Said>> {
+    fn take_report(&mut self) -> io::Result<Option<Report>> {
         let Ok(frame) = <[u8; FRAME]>::try_from(self.frame.as_slice()) else { return Ok(None) };
         self.frame.clear();
-        let said = Said::read(frame)?;
-        self.unended = match said {
-            Said::Worker(number) => Some(number),
-            Said::Ended(_) | Said::Spent(_) | Said::Left => None,
+        let report = Report::read(frame)?;
+        self.unended = match report {
+            Report::Worker(number) => Some(number),
+            Report::Ended(_) | Report::Spent(_) | Report::Left => None,
         };
-        Ok(Some(said))
+        Ok(Some(report))
     }
 
     /// Ends the lane and everything of its call; waits until they are dead, but not forever.
@@ -236,7 +236,7 @@ impl Lane {
                 // Its end was closed with unread data.
                 Err(_) => return true,
             }
-            if self.heard().is_err() {
+            if self.take_report().is_err() {
                 return false;
             }
         }
@@ -244,13 +244,13 @@ impl Lane {
 }
 
 /// Receives the identity of a new lane's process.
-async fn introduced(socket: &mut UnixStream, namespaces: Namespaces) -> io::Result<Process> {
+async fn receive_identity(socket: &mut UnixStream, namespaces: Namespaces) -> io::Result<Process> {
     if namespaces != Namespaces::Portable {
         return wire::receive_handle(socket, b'P').await.map(Process::Held);
     }
-    let mut said = [0; FRAME];
-    socket.read_exact(&mut said).await?;
-    let [b'P', number @ ..] = said else { return Err(io::ErrorKind::InvalidData.into()) };
+    let mut report = [0; FRAME];
+    socket.read_exact(&mut report).await?;
+    let [b'P', number @ ..] = report else { return Err(io::ErrorKind::InvalidData.into()) };
     Ok(Process::Numbered(u32::from_be_bytes(number)))
 }
 

@@ -13,7 +13,7 @@ use crate::call::CallError;
 use crate::executors::process::readiness::NotReady;
 
 /// The most idle lanes; further ones end with their call.
-const MOST_IDLE: usize = 16;
+const MAX_IDLE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -33,7 +33,7 @@ struct State {
 impl Pool {
     /// For about this many concurrent calls.
     pub(super) fn new(concurrency: u32) -> Self {
-        let keep = usize::try_from(concurrency).unwrap_or(MOST_IDLE).clamp(1, MOST_IDLE);
+        let keep = usize::try_from(concurrency).unwrap_or(MAX_IDLE).clamp(1, MAX_IDLE);
         Self { keep, state: Mutex::default() }
     }
 

@@ -3,7 +3,7 @@
 
 use super::options::Options;
 use super::server::{Namespaces, Server, Start};
-use super::{interpreter, told, way};
+use super::{interpreter, server_config, way};
 use crate::executors::process::readiness::{NotReady, PATIENCE};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
@@ -26,10 +26,10 @@ fn ask(options: &Options, settings: &Settings) -> Result<(), String> {
         if let (Namespaces::Portable, Some(why)) = &way {
             return Err(format!("`sandbox: strict` is not possible here: {why}"));
         }
-        let told = told(options, way, &interpreter, false);
+        let server_config = server_config(options, way, &interpreter, false);
         let (path, home) = (settings.path.clone(), settings.home.clone());
         let folder = workspace.path().to_owned();
-        let start = Start { interpreter, folder, path, home, told, patience: PATIENCE };
+        let start = Start { interpreter, folder, path, home, server_config, patience: PATIENCE };
         Server::start(&start).await.map(drop).map_err(NotReady::into_text)
     })
 }

@@ -108,8 +108,8 @@ pub(super) async fn run(job: Job<'_>, call: &Call, context: &Context) -> Result<
         error = watch(number, 0, &job.options.limits) => Err(error),
     };
     let Working { lane, folder } = working;
-    output.tell_rest();
-    errors.tell_rest();
+    output.send_rest();
+    errors.send_rest();
     match outcome {
         Ok((status, answer)) => {
             job.pool.give_back(lane).await;

@@ -152,7 +152,7 @@ def signal_if_there(pid, number):
         pass
 
 
-def be_the_first_to_go():
+def prefer_oom_kill():
     """Makes Linux end the code and not the agent if memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "r+") as file:
@@ -171,7 +171,7 @@ def take(count):
     return data
 
 
-def tell(said):
+def send_message(said):
     body = whole(said)
     data = len(body).to_bytes(4, "big") + body
     while data:
@@ -217,7 +217,7 @@ def serve(config):
             strict = Strict(config["filter"])
             prove(strict, namespaces, config["proof"])
     except OSError as error:
-        tell({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
+        send_message({"error": f"`sandbox: strict` is not possible here: {error}" if config["strict"] else str(error)})
         os._exit(1)
     shared_mounts = None
     # Without the rights of root, or under strict, code cannot mount anything.
@@ -229,7 +229,7 @@ def serve(config):
     lifeline, _held = os.pipe()
     control = socket.socket(fileno=0)
     null = os.open(os.devnull, os.O_RDWR)
-    tell({"namespaces": namespaces.kind, "reason": namespaces.reason, "shared_mounts": shared_mounts})
+    send_message({"namespaces": namespaces.kind, "reason": namespaces.reason, "shared_mounts": shared_mounts})
     os.dup2(null, 2)
     os.close(null)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended lanes need not be reaped

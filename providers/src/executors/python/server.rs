@@ -61,7 +61,7 @@ pub(super) fn within(limits: &Limits) -> Vec<String> {
     command.into_iter().chain(numbers.map(|number| number.to_string())).collect()
 }
 /// The most bytes that are read of what the server writes while it starts.
-const MOST_SAID: usize = 64 * 1024;
+const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 
 /// How lanes get their own process namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub(super) enum Namespaces {
 
 /// The settings that the Python side receives when it starts.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct ServerConfig {
     pub(super) namespaces: Namespaces,
     /// Why the portable way is used, if it is.
     pub(super) reason: Option<String>,
@@ -108,13 +108,13 @@ pub(super) struct Told {
 #[derive(Serialize)]
 struct Introduction<'a> {
     #[serde(flatten)]
-    told: &'a Told,
+    server_config: &'a ServerConfig,
     proof: &'a Path,
 }
 
 /// The server's answer.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct Hello {
     namespaces: Option<Namespaces>,
     reason: Option<String>,
     /// Why code that mounts something mounts it for the whole machine.
@@ -129,7 +129,7 @@ pub(super) struct Start {
     pub(super) folder: PathBuf,
     pub(super) path: OsString,
     pub(super) home: Option<OsString>,
-    pub(super) told: Told,
+    pub(super) server_config: ServerConfig,
     /// How long a start may take.
     pub(super) patience: Duration,
 }
@@ -151,8 +151,8 @@ impl Server {
         let failed = |error: io::Error| NotReady::Refused(error.to_string());
         let proof = tempfile::Builder::new().prefix("proof-").tempdir_in(&start.folder);
         let proof = proof.map_err(|error| refused(format!("no temporary folder can be made: {error}")))?;
-        let introduction = Introduction { told: &start.told, proof: proof.path() };
-        let program = program(start.told.namespaces, &start.interpreter);
+        let introduction = Introduction { server_config: &start.server_config, proof: proof.path() };
+        let program = program(start.server_config.namespaces, &start.interpreter);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut control = UnixStream::from_std(ours).map_err(failed)?;
@@ -227,10 +227,10 @@ impl Server {
     }
 }
 
-async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Said> {
+async fn introduce(control: &mut UnixStream, program: &str, introduction: &Introduction<'_>) -> io::Result<Hello> {
     wire::write_sized(control, program.as_bytes()).await?;
     wire::write_sized(control, &serde_json::to_vec(introduction)?).await?;
-    let said = wire::read_sized(control, MOST_SAID).await?;
+    let said = wire::read_sized(control, MAX_OUTPUT_BYTES).await?;
     Ok(serde_json::from_slice(&said)?)
 }
 
@@ -238,7 +238,7 @@ async fn introduce(control: &mut UnixStream, program: &str, introduction: &Intro
 async fn last_words(stderr: Option<ChildStderr>) -> String {
     let Some(stderr) = stderr else { return String::new() };
     let mut bytes = Vec::new();
-    let mut limited = stderr.take(u64::try_from(MOST_SAID).unwrap_or(u64::MAX));
+    let mut limited = stderr.take(u64::try_from(MAX_OUTPUT_BYTES).unwrap_or(u64::MAX));
     // Whatever arrived by then is better than nothing.
     let _ = timeout(Duration::from_secs(1), limited.read_to_end(&mut bytes)).await;
     let text = String::from_utf8_lossy(&bytes);

@@ -15,7 +15,7 @@ use crate::executors::builtin::parameters;
 use crate::regular;
 
 /// The largest script in bytes: as much as a parameter set may have.
-const MOST_CODE: u64 = 8 << 20;
+const MAX_CODE: u64 = 8 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,12 +94,12 @@ async fn script(file: &str, folder: Option<&Path>) -> Result<Source, CallError> 
     let reading = path.clone();
     let read = tokio::task::spawn_blocking(move || {
         let mut code = Vec::new();
-        regular::open(&reading)?.take(MOST_CODE + 1).read_to_end(&mut code)?;
+        regular::open(&reading)?.take(MAX_CODE + 1).read_to_end(&mut code)?;
         String::from_utf8(code).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     });
     let code = read.await.map_err(io::Error::other).flatten().map_err(|error| refused(error.to_string()))?;
-    if code.len() > usize::try_from(MOST_CODE).unwrap_or(usize::MAX) {
-        return Err(refused(format!("it has more than {MOST_CODE} bytes")));
+    if code.len() > usize::try_from(MAX_CODE).unwrap_or(usize::MAX) {
+        return Err(refused(format!("it has more than {MAX_CODE} bytes")));
     }
     Ok(Source { code, name: file.to_owned(), path: path.to_str().map(str::to_owned) })
 }

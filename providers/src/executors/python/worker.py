@@ -282,7 +282,7 @@ def work(call, out, err, config, strict):
         os._exit(0)
     # Until now it was protected like the process it was forked from, so that nothing could be injected into it.
     reveal()
-    be_the_first_to_go()
+    prefer_oom_kill()
     os.chdir(request["folder"])
     os.environ["TMPDIR"] = request["folder"]
     if strict:

@@ -97,8 +97,8 @@ pub(super) async fn run(place: Place<'_>, call: &Call, context: &Context) -> Res
     let took = began.elapsed();
     let Working { family, folder } = working;
     family.end().await;
-    kept_output.tell_rest();
-    kept_errors.tell_rest();
+    kept_output.send_rest();
+    kept_errors.send_rest();
     let end = End::read(status);
     clear(folder).await;
     let with_texts = |error: CallError, output: Captured, errors: Captured| {

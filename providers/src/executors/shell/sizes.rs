@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gleitzeit_workflow::error::ErrorCode;
 
 use crate::call::CallError;
-use crate::platform::{MOST_ONE_TEXT, most_texts};
+use crate::platform::{MAX_ONE_TEXT, most_texts};
 
 /// Room for what every process gets besides: `PATH` and the like, and the terminators of all texts.
 const BESIDE: u64 = 16 * 1024;
@@ -17,7 +17,7 @@ const POINTER: usize = 8;
 /// If a variable is longer than the system accepts, or all of them together with `command` are. The error says which,
 /// how long it is, the limit and the remedy.
 pub(super) fn check(env: &BTreeMap<String, String>, command: &str) -> Result<(), CallError> {
-    check_against(env, command, MOST_ONE_TEXT, most_texts().saturating_sub(BESIDE))
+    check_against(env, command, MAX_ONE_TEXT, most_texts().saturating_sub(BESIDE))
 }
 
 fn check_against(env: &BTreeMap<String, String>, command: &str, one: usize, together: u64) -> Result<(), CallError> {

@@ -14,7 +14,7 @@ use crate::call::{Call, CallError};
 use crate::executors::builtin::parameters;
 
 /// The kernel accepts 128 KiB in one argument; a longer command is passed in a file.
-const MOST_ARGUMENT: usize = 100_000;
+const MAX_ARGUMENT: usize = 100_000;
 
 /// The parameters of a call.
 #[derive(Debug, Deserialize)]
@@ -64,7 +64,7 @@ impl Wanted {
 
     /// The command, if it is short enough to be an argument.
     fn argument(&self) -> &str {
-        if self.command.len() <= MOST_ARGUMENT { &self.command } else { "" }
+        if self.command.len() <= MAX_ARGUMENT { &self.command } else { "" }
     }
 
     /// Writes the input of a call's processes into its folder `in`; returns the arguments of the shell.
@@ -84,7 +84,7 @@ impl Wanted {
         if !self.stdin.is_empty() {
             std::fs::write(folder.join("stdin"), &self.stdin)?;
         }
-        if self.command.len() <= MOST_ARGUMENT {
+        if self.command.len() <= MAX_ARGUMENT {
             // A command may begin with a hyphen.
             return Ok(vec!["-c".to_owned(), "--".to_owned(), self.command.clone()]);
         }

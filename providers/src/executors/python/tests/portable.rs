@@ -38,13 +38,13 @@ async fn whole_suite_with_each_python() {
 }
 
 /// A Python that lacks modules.
-struct Poor {
+struct LimitedPython {
     _folder: tempfile::TempDir,
     bench: Bench,
 }
 
 /// `None` if this Python cannot create environments.
-fn poor(without: &[&str]) -> Option<Poor> {
+fn limited_python(without: &[&str]) -> Option<LimitedPython> {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("env");
     let made = std::process::Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&root).output();
@@ -59,7 +59,7 @@ fn poor(without: &[&str]) -> Option<Poor> {
         format!("python_executable: {:?}\nmax_open_files: 40\nmax_file_bytes: 1000000", root.join("bin/python"));
     let mut bench = bench_with(&options);
     bench.python.settings.portable = false;
-    Some(Poor { _folder: folder, bench })
+    Some(LimitedPython { _folder: folder, bench })
 }
 
 async fn serves_calls(bench: &Bench) {
@@ -185,16 +185,16 @@ async fn code_that_hinders_the_end_of_its_children_has_its_result() {
 
 #[tokio::test]
 async fn a_python_without_ctypes_serves_calls_the_portable_way() {
-    let Some(poor) = poor(&["ctypes", "_ctypes"]) else { return };
-    serves_calls(&poor.bench).await;
-    assert_eq!(poor.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
-    let health = poor.bench.python.health().await;
+    let Some(limited_python) = limited_python(&["ctypes", "_ctypes"]) else { return };
+    serves_calls(&limited_python.bench).await;
+    assert_eq!(limited_python.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
+    let health = limited_python.bench.python.health().await;
     let reason = health.reason.expect("said");
     assert!(reason.contains("this Python has no `ctypes`") && reason.lines().count() == 1, "{reason}");
     assert_eq!(health.state, HealthState::Healthy);
-    let mut strict = poor.bench.python.options.clone();
+    let mut strict = limited_python.bench.python.options.clone();
     strict.limits.sandbox = Sandbox::Strict;
-    let refused = probe::strict(&strict, &poor.bench.python.settings).expect_err("refused");
+    let refused = probe::strict(&strict, &limited_python.bench.python.settings).expect_err("refused");
     let why = "`sandbox: strict` is not possible here: this Python has no `ctypes`";
     assert!(is_portable() || refused == why, "{refused}");
 }
@@ -202,21 +202,21 @@ async fn a_python_without_ctypes_serves_calls_the_portable_way() {
 #[tokio::test]
 async fn a_python_with_the_least_of_its_library_serves_calls() {
     let without = ["ctypes", "_ctypes", "json", "json.decoder", "json.encoder", "_json", "resource", "decimal"];
-    let Some(poor) = poor(&without) else { return };
-    serves_calls(&poor.bench).await;
-    let error = poor.bench.run("import json").await.expect_err("the code has none either");
+    let Some(limited_python) = limited_python(&without) else { return };
+    serves_calls(&limited_python.bench).await;
+    let error = limited_python.bench.run("import json").await.expect_err("the code has none either");
     assert_eq!(error.data["type"], json!("ModuleNotFoundError"));
-    let error = poor.bench.run("open('large', 'wb').write(b'x' * 2_000_000)").await.expect_err("too large");
+    let error = limited_python.bench.run("open('large', 'wb').write(b'x' * 2_000_000)").await.expect_err("too large");
     assert!(error.message.contains("File too large") || error.message.contains("SIGXFSZ"), "{}", error.message);
 }
 
 #[tokio::test]
 async fn a_python_that_cannot_set_limits_has_calls_limited_and_not_their_server() {
-    let Some(poor) = poor(&["resource"]) else { return };
+    let Some(limited_python) = limited_python(&["resource"]) else { return };
     let code = "import os\ndef of(pid): return [line.split()[-3:-1] for line in open(f'/proc/{pid}/limits')\n    \
                 if line.startswith(('Max open files', 'Max file size', 'Max cpu time'))]\nresult = [of('self'), of(os.getppid())]";
-    let outcome = poor.bench.run(code).await.expect("runs");
-    assert_eq!(poor.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
+    let outcome = limited_python.bench.run(code).await.expect("runs");
+    assert_eq!(limited_python.bench.python.pool.namespaces().await, Some(Namespaces::Portable));
     let blocks = (1_000_000_u64.div_ceil(512) * 512).to_string();
     let expected = json!([["3600", "3602"], [blocks, blocks], ["40", "40"]]);
     assert_eq!(outcome["result"][0], expected);

@@ -29,7 +29,7 @@ fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
 
 /// Starts a process that leaves its session, waits until it has left, then continues with `then`; `$outer` is the first
 /// process.
-fn with_a_leaver(seconds: &str, ready: &Path, then: &str) -> String {
+fn with_escaping_process(seconds: &str, ready: &Path, then: &str) -> String {
     format!(
         "setsid sh -c 'echo > \"$0\"; exec sleep {seconds}' {ready:?} >/dev/null 2>&1 &\n\
          while [ ! -s {ready:?} ]; do :; done\nread -r _ _ _ outer _ < /proc/$PPID/stat\n{then}"
@@ -41,7 +41,7 @@ async fn a_command_that_kills_the_first_process_ends_with_what_has_left_the_grou
     let bench = bench_in("{}", Some(Namespaces::None));
     let seconds = unique();
     let ready = bench.temp.path().join("ready");
-    let command = with_a_leaver(&seconds, &ready, &format!("kill -9 $outer\nsleep {seconds}"));
+    let command = with_escaping_process(&seconds, &ready, &format!("kill -9 $outer\nsleep {seconds}"));
     let error = bench.run(&command).await.expect_err("killed");
     assert!(error.message.contains("did not end by itself"), "{error:?}");
     assert_eq!(processes_with(&seconds), [""; 0]);
@@ -53,8 +53,10 @@ async fn what_is_below_the_group_at_the_end_of_a_command_ends_with_it() {
     let bench = bench_in("{}", Some(Namespaces::None));
     let seconds = unique();
     let ready = bench.temp.path().join("ready");
-    let command =
-        format!("({}) & while [ ! -s {ready:?} ]; do :; done; echo done", with_a_leaver(&seconds, &ready, "wait"));
+    let command = format!(
+        "({}) & while [ ! -s {ready:?} ]; do :; done; echo done",
+        with_escaping_process(&seconds, &ready, "wait")
+    );
     assert_eq!(bench.run(&command).await.expect("runs")["output"], json!("done\n"));
     assert_eq!(processes_with(&seconds), [""; 0]);
 }
@@ -67,7 +69,7 @@ async fn a_call_that_is_dropped_while_it_ends_leaves_nothing_stopped() {
         let ready = bench.temp.path().join(polls.to_string());
         let cancel = CancellationToken::new();
         let context = Context { cancel: cancel.clone(), ..Context::default() };
-        let command = with_a_leaver(&seconds, &ready, &format!("sleep {seconds}"));
+        let command = with_escaping_process(&seconds, &ready, &format!("sleep {seconds}"));
         let mut call = Box::pin(bench.call(json!({"command": command}), context));
         tokio::select! {
             _ = &mut call => panic!("it ended by itself"),

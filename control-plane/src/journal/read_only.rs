@@ -15,11 +15,11 @@ use super::{Journal, JournalError, Look, Shared, Summary, WriterConfig};
 
 /// How often to poll for new entries: a person following a run notices no delay, and each poll takes a fraction of a
 /// millisecond.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 impl Journal {
     /// A read-only journal over a store that is being inspected.
-    pub(crate) fn looked_at(look: Look) -> Self {
+    pub(crate) fn read_only(look: Look) -> Self {
         let (reader, holder) = look.into_parts();
         let config = WriterConfig::default();
         let (_, summary) = watch::channel(Summary::default());
@@ -41,7 +41,7 @@ impl Journal {
     }
 
     /// Whether the journal is read-only.
-    pub(super) fn is_looked_at(&self) -> bool {
+    pub(super) fn is_read_only(&self) -> bool {
         self.shared.holder.is_some()
     }
 
@@ -56,19 +56,19 @@ impl Journal {
     }
 
     /// Waits until the run has ended or no process works on it any more. Cancel-safe.
-    pub(super) async fn look_for_end(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
+    pub(super) async fn poll_for_end(&self, run_id: RunId) -> Result<Option<Arc<State>>, JournalError> {
         loop {
             let is_written = self.is_written();
             let found = self.stored(run_id).await?;
             if !is_written || found.as_ref().is_none_or(|state| state.status.is_final()) {
                 return Ok(found);
             }
-            self.look_again().await;
+            self.wait_for_poll().await;
         }
     }
 
     /// Waits until the next poll. Cancel-safe.
-    pub(super) async fn look_again(&self) {
-        tokio::time::sleep(LOOK_AGAIN).await;
+    pub(super) async fn wait_for_poll(&self) {
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }

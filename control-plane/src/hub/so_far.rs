@@ -10,18 +10,18 @@ use gleitzeit_workflow::TaskId;
 use crate::hub::Progress;
 
 /// The most bytes and pieces of progress that are kept of one attempt. The last piece is kept whatever its size.
-const MOST_OF_ATTEMPT: usize = 64 * 1024;
-const MOST_PIECES: usize = 2_000;
+const MAX_ATTEMPT_BYTES: usize = 64 * 1024;
+const MAX_ATTEMPT_PIECES: usize = 2_000;
 /// The most bytes that are kept in all; beyond that the longest attempts lose their oldest pieces.
-const MOST_OF_ALL: usize = 64 * 1024 * 1024;
+const MAX_TOTAL_BYTES: usize = 64 * 1024 * 1024;
 /// What a piece takes besides its data, in bytes, roughly.
-const FLAT: usize = 256;
+const PIECE_OVERHEAD_BYTES: usize = 256;
 /// The bytes of JSON around the text of a piece of output, roughly: `{"stream":"stdout","offset":…,"text":"…"}`.
-const AROUND: usize = 48;
+const JSON_OVERHEAD_BYTES: usize = 48;
 
 /// The latest progress of each open attempt.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct ProgressSoFar {
     attempts: BTreeMap<AttemptRef, Ring>,
     /// The keys of `attempts`, by size.
     by_size: BTreeSet<(usize, AttemptRef)>,
@@ -39,13 +39,13 @@ struct Ring {
     /// The bytes that all pieces take.
     bytes: usize,
     /// The bytes of output in all pieces.
-    said: usize,
+    output_bytes: usize,
 }
 
 impl Ring {
     fn push(&mut self, number: u64, piece: Arc<Progress>) {
         self.bytes += size(&piece);
-        self.said += said(&piece);
+        self.output_bytes += output_bytes(&piece);
         self.pieces.push_back((number, piece));
     }
 
@@ -56,27 +56,27 @@ impl Ring {
             && let Some((_, oldest)) = self.pieces.pop_front()
         {
             self.bytes -= size(&oldest);
-            self.said -= said(&oldest);
+            self.output_bytes -= output_bytes(&oldest);
         }
     }
 }
 
 /// The bytes of output in a piece. For process output that is its text, without the JSON around it.
-fn said(piece: &Progress) -> usize {
-    piece.data.size_bytes().saturating_sub(AROUND)
+fn output_bytes(piece: &Progress) -> usize {
+    piece.data.size_bytes().saturating_sub(JSON_OVERHEAD_BYTES)
 }
 
 fn size(piece: &Progress) -> usize {
-    FLAT + piece.at.task_id.as_str().len() + piece.data.size_bytes()
+    PIECE_OVERHEAD_BYTES + piece.at.task_id.as_str().len() + piece.data.size_bytes()
 }
 
-impl Default for Said {
+impl Default for ProgressSoFar {
     fn default() -> Self {
-        Self::within(MOST_OF_ATTEMPT, MOST_OF_ALL)
+        Self::within(MAX_ATTEMPT_BYTES, MAX_TOTAL_BYTES)
     }
 }
 
-impl Said {
+impl ProgressSoFar {
     fn within(most_of_attempt: usize, most_of_all: usize) -> Self {
         Self { attempts: BTreeMap::new(), by_size: BTreeSet::new(), bytes: 0, number: 0, most_of_attempt, most_of_all }
     }
@@ -88,7 +88,7 @@ impl Said {
         ring.push(self.number, piece);
         self.number += 1;
         let most = self.most_of_attempt;
-        ring.shrink_while(|ring| ring.said > most || ring.pieces.len() > MOST_PIECES);
+        ring.shrink_while(|ring| ring.output_bytes > most || ring.pieces.len() > MAX_ATTEMPT_PIECES);
         self.put(at, ring);
         while self.bytes > self.most_of_all
             && let Some((size, at)) = self.by_size.last().cloned()
@@ -181,7 +181,7 @@ mod tests {
     fn piece(run_id: RunId, task: &str, attempt: u32, text: &str) -> Arc<Progress> {
         let at = AttemptRef { run_id, task_id: TaskId::from(task), attempt };
         let data = Payload::from_value(&json!({"text": text}));
-        Arc::new(Progress { at, heard_at: Timestamp(1), data })
+        Arc::new(Progress { at, received_at: Timestamp(1), data })
     }
 
     fn entry(run_id: RunId, event: Event) -> Entry {
@@ -200,74 +200,74 @@ mod tests {
         TaskCompleted { task_id: TaskId::from(task), attempt, result, ran_ms: 0, carried: false }.into()
     }
 
-    fn told(said: &Said, run_id: RunId) -> Vec<String> {
+    fn told(so_far: &ProgressSoFar, run_id: RunId) -> Vec<String> {
         let shown = |piece: &Arc<Progress>| {
             let text = piece.data.shown()["text"].as_str().expect("text").to_owned();
             format!("{}{}{text}", piece.at.task_id, piece.at.attempt)
         };
-        said.of(run_id).iter().map(shown).collect()
+        so_far.of(run_id).iter().map(shown).collect()
     }
 
     #[test]
     fn what_an_attempt_said_is_there_until_it_ends() {
-        let mut said = Said::default();
+        let mut so_far = ProgressSoFar::default();
         for (number, task, attempt, text) in
             [(1, "a", 1, "x"), (2, "a", 1, "y"), (1, "b", 2, "z"), (1, "a", 1, "x"), (1, "b", 1, "late")]
         {
-            said.add(piece(run(number), task, attempt, text));
+            so_far.add(piece(run(number), task, attempt, text));
         }
-        assert_eq!(told(&said, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
+        assert_eq!(told(&so_far, run(1)), ["a1x", "b2z", "a1x", "b1late"]);
         let failed = TaskFailed {
             task_id: TaskId::from("a"),
             attempt: 1,
             error: Failure::new(ErrorCode::TaskTimeout, "its run's time was up"),
         };
-        said.recorded(&entry(run(1), failed.into()));
-        assert_eq!(told(&said, run(1)).len(), 4, "a task that failed says nothing of its attempt");
-        said.recorded(&entry(run(1), completed("a", 1)));
-        said.recorded(&entry(run(1), completed("b", 2)));
-        assert_eq!(told(&said, run(1)), ["b1late"]);
+        so_far.recorded(&entry(run(1), failed.into()));
+        assert_eq!(told(&so_far, run(1)).len(), 4, "a task that failed says nothing of its attempt");
+        so_far.recorded(&entry(run(1), completed("a", 1)));
+        so_far.recorded(&entry(run(1), completed("b", 2)));
+        assert_eq!(told(&so_far, run(1)), ["b1late"]);
         let outputs = Payload::from_value(&json!({}));
-        said.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
-        assert!(told(&said, run(1)).is_empty(), "nothing outlives its run");
-        assert_eq!(told(&said, run(2)), ["a1y"]);
-        said.recorded(&entry(run(2), completed("a", 1)));
-        assert_eq!((said.bytes, said.by_size.len(), said.attempts.len()), (0, 0, 0));
+        so_far.recorded(&entry(run(1), WorkflowCompleted { outputs }.into()));
+        assert!(told(&so_far, run(1)).is_empty(), "nothing outlives its run");
+        assert_eq!(told(&so_far, run(2)), ["a1y"]);
+        so_far.recorded(&entry(run(2), completed("a", 1)));
+        assert_eq!((so_far.bytes, so_far.by_size.len(), so_far.attempts.len()), (0, 0, 0));
     }
 
     #[test]
     fn of_one_that_says_much_the_end_stays_and_the_longest_give_way_to_others() {
         let each = size(&piece(run(1), "a", 1, "0000"));
-        let mut said = Said::within(10 * each, 25 * each);
+        let mut so_far = ProgressSoFar::within(10 * each, 25 * each);
         for number in 0..1_000 {
-            said.add(piece(run(1), "a", 1, &format!("{number:04}")));
+            so_far.add(piece(run(1), "a", 1, &format!("{number:04}")));
         }
-        assert_eq!(told(&said, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
-        said.add(piece(run(2), "a", 1, "once"));
+        assert_eq!(told(&so_far, run(1)).first().map(String::as_str), Some("a10975"), "all that may be");
+        so_far.add(piece(run(2), "a", 1, "once"));
         for number in 0..1_000 {
             let task = char::from_digit(10 + number % 20, 36).expect("a letter").to_string();
-            said.add(piece(run(3), &task, 1, &format!("{number:04}")));
+            so_far.add(piece(run(3), &task, 1, &format!("{number:04}")));
         }
-        assert!(said.bytes <= 25 * each, "{}", said.bytes);
-        assert_eq!(said.bytes, said.attempts.values().map(|ring| ring.bytes).sum::<usize>());
-        assert_eq!(told(&said, run(2)), ["a1once"], "those that say much are cut first");
-        assert!(told(&said, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
-        said.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
-        assert!(told(&said, run(4)).is_empty(), "what is larger than all that may be is not kept");
+        assert!(so_far.bytes <= 25 * each, "{}", so_far.bytes);
+        assert_eq!(so_far.bytes, so_far.attempts.values().map(|ring| ring.bytes).sum::<usize>());
+        assert_eq!(told(&so_far, run(2)), ["a1once"], "those that say much are cut first");
+        assert!(told(&so_far, run(3)).contains(&"a10980".to_owned()), "and all still have their last words");
+        so_far.add(piece(run(4), "a", 1, &"x".repeat(30 * each)));
+        assert!(told(&so_far, run(4)).is_empty(), "what is larger than all that may be is not kept");
     }
 
     #[test]
     fn what_counts_of_an_attempt_is_its_text_and_its_last_piece_stays() {
-        let mut said = Said::default();
+        let mut so_far = ProgressSoFar::default();
         for number in 0..3_000 {
-            said.add(piece(run(1), "a", 1, &format!("line {number}\n")));
+            so_far.add(piece(run(1), "a", 1, &format!("line {number}\n")));
         }
-        assert_eq!(told(&said, run(1)).len(), MOST_PIECES, "short lines do not push each other out early");
+        assert_eq!(told(&so_far, run(1)).len(), MAX_ATTEMPT_PIECES, "short lines do not push each other out early");
         for _ in 0..100 {
-            said.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
+            so_far.add(piece(run(2), "a", 1, &"x".repeat(1_000)));
         }
-        assert!((60..=70).contains(&told(&said, run(2)).len()), "64 KiB: {}", told(&said, run(2)).len());
-        said.add(piece(run(2), "a", 1, &"y".repeat(MOST_OF_ATTEMPT + 100)));
-        assert_eq!(told(&said, run(2)).len(), 1, "a piece that is larger than all before is still told");
+        assert!((60..=70).contains(&told(&so_far, run(2)).len()), "64 KiB: {}", told(&so_far, run(2)).len());
+        so_far.add(piece(run(2), "a", 1, &"y".repeat(MAX_ATTEMPT_BYTES + 100)));
+        assert_eq!(told(&so_far, run(2)).len(), 1, "a piece that is larger than all before is still told");
     }
 }
