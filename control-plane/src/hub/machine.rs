@@ -94,7 +94,7 @@ impl HubTask {
         let start = Start { seed: rand::random(), ..std::mem::take(&mut port.start) };
         #[expect(
             clippy::disallowed_methods,
-            reason = "a socket with too much waiting is closed; the rest are few questions"
+            reason = "a socket with too much waiting is closed; the rest are a few queries"
         )]
         let (to_self, inbox) = mpsc::unbounded_channel();
         let (progress, _) = broadcast::channel(PROGRESS_KEPT);

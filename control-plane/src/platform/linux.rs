@@ -44,7 +44,7 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
 ///
 /// # Errors
 /// If the file does not support such locks.
-#[expect(unsafe_code, reason = "no library at hand asks for locks of open files")]
+#[expect(unsafe_code, reason = "no library at hand queries locks of open files")]
 pub(crate) fn is_claimed(file: &File) -> io::Result<bool> {
     let mut found = far_byte()?;
     // SAFETY: the descriptor is open as long as `file` is borrowed, and `found` is written by the call alone.

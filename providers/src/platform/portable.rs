@@ -196,7 +196,7 @@ mod tests {
         assert!(own.resident > 100_000, "{own:?}");
     }
 
-    #[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+    #[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
     fn skipped(why: &str) {
         eprintln!("skipped: {why}");
     }

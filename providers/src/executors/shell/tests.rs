@@ -68,7 +68,7 @@ impl Bench {
 }
 
 /// Reports why a test cannot try anything on this machine.
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

@@ -79,7 +79,7 @@ async fn what_the_machine_does_not_give_is_said_in_one_line_beside_the_health() 
     assert!(reason.starts_with("no process namespaces: ") && reason.lines().count() == 1, "{reason}");
 }
 
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

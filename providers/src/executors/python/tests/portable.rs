@@ -258,7 +258,7 @@ async fn the_portable_way_has_no_strict_sandbox_and_says_so_in_one_line() {
     assert_eq!(error.lines().filter(|line| line.contains("is not possible here")).count(), 1, "{error}");
 }
 
-#[expect(clippy::print_stderr, reason = "who runs tests is to see it")]
+#[expect(clippy::print_stderr, reason = "the person running the tests must see it")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
