@@ -29,9 +29,9 @@ use places::{Place, places};
 /// The buffer of the in-process connection in bytes, in each direction.
 const STREAM_BYTES: usize = 64 * 1024;
 /// How many stores are kept open for runs that were read.
-const OPEN: usize = 4;
+const MAX_OPEN_STORES: usize = 4;
 /// For how many runs the location is remembered.
-const REMEMBERED: usize = 10_000;
+const MAX_REMEMBERED_RUNS: usize = 10_000;
 
 /// The stores and the runs in them. Cheap to clone.
 #[derive(Clone)]
@@ -153,7 +153,7 @@ impl Kept {
             row.error = Some(place.inspected().interrupted());
         }
         let mut whereabouts = locked(&self.0.whereabouts);
-        if whereabouts.len() >= REMEMBERED {
+        if whereabouts.len() >= MAX_REMEMBERED_RUNS {
             whereabouts.clear();
         }
         whereabouts.insert(row.run_id, Whereabouts { store: place.store.clone(), kind: place.kind, is_held });
@@ -175,7 +175,7 @@ impl Kept {
         let look = self.look_at(&place)?;
         let state = State::read_only(&Config::default(), look, place.inspected());
         let mut open = locked(&self.0.open);
-        if open.len() >= OPEN {
+        if open.len() >= MAX_OPEN_STORES {
             open.remove(0);
         }
         open.push((run_id, state.clone()));

@@ -24,13 +24,13 @@ use portable as system;
 
 pub(crate) use portable::own_session;
 pub(crate) use system::{
-    FIRST_LOOK, Handle, LONGEST_PAUSE, MAX_ONE_TEXT, held, load_filter, look, may_trace, most_texts, receive_handle,
-    send_flags, shows_the_kernel, take_tracing,
+    FIRST_LOOK, Handle, LONGEST_PAUSE, MAX_ONE_TEXT, drop_tracing_right, held, load_filter, look, max_total_text_bytes,
+    may_trace, receive_handle, send_flags, shows_the_kernel,
 };
 pub(crate) use table::Processes;
 
 /// Whether a forked process that starts no program may use every library. Some of Apple's libraries end such a process.
-pub(crate) const FORKS_ARE_WHOLE: bool = !cfg!(target_vendor = "apple");
+pub(crate) const FORK_MAY_USE_LIBRARIES: bool = !cfg!(target_vendor = "apple");
 
 /// The variable that selects the portable way on Linux too.
 pub(crate) const PORTABLE: &str = "GLEITZEIT_PORTABLE";

@@ -14,9 +14,9 @@ use crate::hub::inbox::{Place, Received};
 use crate::hub::machine::ToMachine;
 
 /// How many registrations are compiled at the same time; others wait.
-const AT_ONCE: usize = 2;
+const MAX_CONCURRENT: usize = 2;
 /// How many compiled protocols are kept until they are recorded; one that was dropped is compiled again then.
-const KEPT: usize = 64;
+const MAX_KEPT: usize = 64;
 
 /// An event received from a socket.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Compiling {
 
 impl Default for Compiling {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), held: BTreeMap::new(), compiled: VecDeque::new() }
+        Self { turns: Arc::new(Semaphore::new(MAX_CONCURRENT)), held: BTreeMap::new(), compiled: VecDeque::new() }
     }
 }
 
@@ -83,7 +83,7 @@ impl Compiling {
     /// Keeps compiled protocols until they are recorded.
     pub(crate) fn keep(&mut self, compiled: Vec<Compiled>) {
         self.compiled.extend(compiled);
-        while self.compiled.len() > KEPT {
+        while self.compiled.len() > MAX_KEPT {
             self.compiled.pop_front();
         }
     }

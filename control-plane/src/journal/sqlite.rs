@@ -415,13 +415,13 @@ fn write_error(path: &Path, what: &'static str, source: rusqlite::Error) -> Stor
 /// The file size limit of this process, if the store or its log is so close to it that a write may not fit.
 fn reached_limit(path: &Path) -> Option<u64> {
     /// The largest write to either file, in bytes.
-    const NEAR: u64 = 128 * 1024;
+    const LARGEST_WRITE: u64 = 128 * 1024;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current?;
     ["", "-wal"].into_iter().find_map(|ending| {
         let mut path = path.as_os_str().to_owned();
         path.push(ending);
         let length = std::fs::metadata(path).ok()?.len();
-        (length + NEAR > limit).then_some(limit)
+        (length + LARGEST_WRITE > limit).then_some(limit)
     })
 }
 

@@ -46,7 +46,7 @@ pub(super) fn folders(of: &Path) -> (Vec<Folder>, Vec<PathBuf>) {
         let Some(name) = name.to_str().filter(|_| entry.file_type().is_ok_and(|kind| kind.is_dir())) else { continue };
         if let Some(made_ms) = name.strip_prefix(PREFIX).and_then(made_ms) {
             runs.push(Folder { made_ms, path: entry.path() });
-        } else if name.strip_prefix(super::prune::GONE).and_then(made_ms).is_some() {
+        } else if name.strip_prefix(super::prune::REMOVED_PREFIX).and_then(made_ms).is_some() {
             gone.push(entry.path());
         }
     }

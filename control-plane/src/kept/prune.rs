@@ -13,9 +13,9 @@ use super::places::{Folder, STORE, folders};
 use crate::journal::{Look, StoreError, StoreLock};
 
 /// The prefix of folders that are being removed.
-pub(super) const GONE: &str = "gone-";
+pub(super) const REMOVED_PREFIX: &str = "gone-";
 /// A folder younger than this may still be about to get its store.
-const YOUNG: Duration = Duration::from_secs(3_600);
+const MIN_FOLDER_AGE: Duration = Duration::from_secs(3_600);
 
 /// Which stores to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn prune(folder: &Path, keep: Keep, effort: Effort) -> Removed {
         if left == 0 {
             break;
         }
-        let is_young = Duration::from_millis(made_ms) + YOUNG > now;
+        let is_young = Duration::from_millis(made_ms) + MIN_FOLDER_AGE > now;
         if is_young && !path.join(STORE).exists() {
             continue;
         }
@@ -125,7 +125,7 @@ fn remove(folder: &Path, run: &Path) -> Result<bool, Box<dyn std::error::Error +
         Err(_) if !run.exists() => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    let gone = folder.join(super::folder_name().replacen("run-", GONE, 1));
+    let gone = folder.join(super::folder_name().replacen("run-", REMOVED_PREFIX, 1));
     match fs::rename(run, &gone) {
         // Another process has just removed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -124,7 +124,7 @@ impl Llm {
         let (service, config) = (&self.service, &*self.config);
         let mut wanted = self.wanted(&question.model, question.size, &question.extra);
         wanted.format = question.expected.take();
-        wanted.nothing = question.turns.iter().all(|turn| turn.content.is_empty());
+        wanted.only_loads = question.turns.iter().all(|turn| turn.content.is_empty());
         let model = question.model.clone();
         let (written, about) = match service.api {
             Api::Ollama => {
@@ -159,7 +159,7 @@ impl Llm {
             model: model.to_owned(),
             format: None,
             tools: extra.contains_key("tools") || extra.contains_key("functions"),
-            nothing: false,
+            only_loads: false,
             whole: (self.config.check_prompt_tokens && !request::may_cut(extra)).then_some(size),
         }
     }

@@ -41,7 +41,7 @@ use crate::executors::process::readiness::{NotReady, PATIENCE, healthy};
 use crate::executors::process::system_calls::{self, Stage};
 use crate::executors::process::workspace::Workspace;
 use crate::factory::Settings;
-use crate::platform::{FORKS_ARE_WHOLE, Way};
+use crate::platform::{FORK_MAY_USE_LIBRARIES, Way};
 
 pub(crate) const METHODS: &[&str] = &["python/execute", "python/validate"];
 
@@ -135,7 +135,7 @@ impl Python {
     fn new(options: Options, settings: Settings, concurrency: u32, namespaces: Namespaces) -> Self {
         let pool = Pool::new(concurrency);
         let (interpreter, workspace, start) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let (wanted, is_fresh) = (namespaces, !FORKS_ARE_WHOLE);
+        let (wanted, is_fresh) = (namespaces, !FORK_MAY_USE_LIBRARIES);
         Self { options, wanted, is_fresh, settings, interpreter, workspace, start, patience: PATIENCE, pool }
     }
 
@@ -161,7 +161,7 @@ impl Python {
             match self.ready().await {
                 Ok(ready) => return Ok(ready),
                 Err(not_ready) => {
-                    if let Some(error) = not_ready.end() {
+                    if let Some(error) = not_ready.into_final_error() {
                         return Err(error);
                     }
                 }

@@ -106,7 +106,7 @@ impl Shell {
             match self.ready().await {
                 Ok(place) => return Ok(place),
                 Err(not_ready) => {
-                    if let Some(error) = not_ready.end() {
+                    if let Some(error) = not_ready.into_final_error() {
                         return Err(error);
                     }
                 }

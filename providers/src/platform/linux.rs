@@ -82,7 +82,7 @@ pub(crate) fn may_trace() -> bool {
 
 /// Removes that right from everything that this thread starts from now on. Fails only if the thread does not have the
 /// right, so that nothing has to be removed.
-pub(crate) fn take_tracing() {
+pub(crate) fn drop_tracing_right() {
     use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
     if let Err(error) = remove_capability_from_bounding_set(CapabilitySet::SYS_PTRACE) {
         tracing::debug!(%error, "the right to trace stays as it is");
@@ -114,7 +114,7 @@ pub(crate) fn shows_the_kernel(file: &File) -> io::Result<bool> {
 
 /// The limit on all arguments and variables of a process together, in bytes: a quarter of the stack limit, between 128
 /// KiB and three quarters of the default stack of 8 MiB.
-pub(crate) fn most_texts() -> u64 {
+pub(crate) fn max_total_text_bytes() -> u64 {
     const LEAST: u64 = 128 << 10;
     const MOST: u64 = 6 << 20;
     let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;

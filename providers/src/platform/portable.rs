@@ -66,7 +66,7 @@ pub(crate) fn may_trace() -> bool {
     false
 }
 
-pub(crate) fn take_tracing() {}
+pub(crate) fn drop_tracing_right() {}
 
 /// # Errors
 /// Always.
@@ -122,7 +122,7 @@ fn read_in_time(mut output: impl Read + AsFd) -> io::Result<Vec<u8>> {
 }
 
 /// The limit of other systems (macOS, the BSDs) on arguments and variables together, in bytes.
-pub(crate) fn most_texts() -> u64 {
+pub(crate) fn max_total_text_bytes() -> u64 {
     1 << 20
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Wanted {
     /// Whether the task offered tools to the model, through `extra`.
     pub(super) tools: bool,
     /// Whether no text was asked for: an empty prompt only loads the model.
-    pub(super) nothing: bool,
+    pub(super) only_loads: bool,
     /// The size of the prompt that the server must have read; `None` if it may cut the prompt or its counts are not
     /// trusted.
     pub(super) whole: Option<Size>,
@@ -168,7 +168,7 @@ impl About {
         if !self.tool_calls.is_empty() && wanted.tools {
             return Ok(false);
         }
-        if wanted.nothing && matches!(reason, Some("load" | "unload")) {
+        if wanted.only_loads && matches!(reason, Some("load" | "unload")) {
             return Ok(false);
         }
         let missing = if wanted.format.is_some() {

@@ -6,7 +6,7 @@ use std::io;
 use tokio::process::{Child, Command};
 
 use super::limits::Sandbox;
-use crate::platform::{Instruction, load_filter, may_trace, take_tracing};
+use crate::platform::{Instruction, drop_tracing_right, load_filter, may_trace};
 
 /// What a process and its descendants must do without.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Confinement {
         std::thread::scope(|scope| {
             let starting = std::thread::Builder::new().name("confined-start".to_owned()).spawn_scoped(scope, || {
                 let _inside = runtime.enter();
-                take_tracing();
+                drop_tracing_right();
                 if let Self::Filtered(filter) = self {
                     load_filter(filter)?;
                 }

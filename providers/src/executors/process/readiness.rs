@@ -43,7 +43,7 @@ impl NotReady {
 
     /// The error that ends a call; `None` if the start was only slow and is to be tried again as long as the call has
     /// time.
-    pub(in crate::executors) fn end(self) -> Option<CallError> {
+    pub(in crate::executors) fn into_final_error(self) -> Option<CallError> {
         match self {
             Self::Refused(why) => Some(CallError::new(ErrorCode::ProviderInitializationFailed, why)),
             Self::Slow(why) => {

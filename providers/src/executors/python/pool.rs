@@ -50,7 +50,7 @@ impl Pool {
                 let mut state = self.state.lock().await;
                 let server = match state.live(start).await {
                     Ok(server) => server,
-                    Err(not_ready) => match not_ready.end() {
+                    Err(not_ready) => match not_ready.into_final_error() {
                         Some(error) => return Err(error),
                         None => continue,
                     },
