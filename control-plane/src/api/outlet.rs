@@ -76,7 +76,7 @@ impl<T: Send + 'static> Outlet<T> {
     /// Sends an empty message, so that no proxy takes the stream for dead. Does nothing if a message is already
     /// waiting.
     pub(super) fn send_keepalive(&self, empty: T) {
-        // Another place notices when the reader is gone.
+        // `fill` notices when the reader is gone.
         self.messages.try_send(Ok(empty)).ok();
     }
 

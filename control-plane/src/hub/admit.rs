@@ -16,9 +16,9 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::config::Token;
 use crate::connection::{Address, Connection};
 
-/// How long a polling session may stay open without joining the namespace.
+/// A connection, such as a polling session, is closed if it does not join the namespace within this time.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many such sessions one address may begin within [`CONNECT_TIMEOUT`].
+/// How many polling sessions one address may begin without the token within [`CONNECT_TIMEOUT`].
 const HANDSHAKES: usize = 64;
 /// Above this many addresses, those that have begun no session recently are forgotten.
 const ADDRESSES: usize = 1_024;
